@@ -1,0 +1,2 @@
+//! fleetlogs
+fn main() {}

@@ -1,0 +1,185 @@
+//! Everything that can happen in a run, and whoever listens.
+//!
+//! Events own their data, so they can be stored and read again: the journal, the live view and the manifest all
+//! fold the same events. A stored event is never changed in meaning; a new fact is a new event or an optional
+//! member, which older readers pass over.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::ids::{AccountName, NodeIndex};
+use crate::ledger::Ledger;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A process began to work on the run.
+    RunStarted {
+        /// Version of that fleetlogs.
+        tool_version: String,
+        /// Whether arrival of the files will be looked at.
+        verification: bool,
+    },
+    /// An upload call is about to be sent. On record first, so that a crash in between can be seen.
+    UploadRequested {
+        /// 1 for a node's first call.
+        attempt: u32,
+        /// Sent along as `client-request-id`.
+        client_request_id: Uuid,
+    },
+    /// The call was not sent after all; the attempt does not count.
+    UploadCancelled {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// The service took the call and named the directory its files go to.
+    UploadAccepted {
+        /// Which attempt.
+        attempt: u32,
+        /// `virtualDirectoryName`, verbatim.
+        directory: Box<str>,
+        /// How many files the node will send.
+        files: u32,
+        /// The service's id of the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<Box<str>>,
+    },
+    /// The attempt failed; another follows after the delay.
+    UploadWillRetry {
+        /// Which attempt.
+        attempt: u32,
+        /// Why it failed.
+        cause: Failure,
+        /// How long the next one waits, in milliseconds.
+        delay_ms: u64,
+    },
+    /// The attempt's answer was lost: it may have been accepted. The container will be asked.
+    UploadInDoubt {
+        /// Which attempt.
+        attempt: u32,
+        /// What was seen instead of an answer.
+        cause: Failure,
+    },
+    /// The container holds no directory of the attempt in doubt, long enough after it. It may be sent again.
+    UploadAbsent {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// The container holds a directory of the attempt in doubt: it had been accepted.
+    UploadAdopted {
+        /// Which attempt.
+        attempt: u32,
+        /// The newest directory, as the blobs' names spell it.
+        directory: Box<str>,
+        /// Other directories of this node that may be of this run, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<Box<str>>,
+    },
+    /// No attempt is left. Final.
+    UploadFailed {
+        /// Which attempt was the last; 0 if none was sent.
+        attempt: u32,
+        /// Why it failed.
+        cause: Failure,
+    },
+    /// All promised files are there and their sizes stayed the same over two listings. Final.
+    FilesVerified {
+        /// How many files are there.
+        files: u32,
+        /// Their sizes together.
+        bytes: u64,
+    },
+    /// The deadline came before the promised files did. Final.
+    FilesIncomplete {
+        /// How many files are there.
+        files: u32,
+        /// Their sizes together.
+        bytes: u64,
+        /// Why, as far as it can be told.
+        reason: Box<str>,
+    },
+    /// The service asked an account to slow down.
+    AccountThrottled {
+        /// Which account.
+        account: AccountName,
+        /// The new pace, in thousandths of a call per second.
+        millirate: u64,
+        /// How long the whole account pauses, in milliseconds, if the service asked for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause_ms: Option<u64>,
+    },
+    /// Nothing more is sent to an account.
+    AccountStopped {
+        /// Which account.
+        account: AccountName,
+        /// Why.
+        cause: Failure,
+    },
+    /// No new call is sent any more; what is in flight is still awaited.
+    RunDraining {
+        /// Why.
+        reason: Box<str>,
+    },
+    /// The run is over.
+    RunEnded {
+        /// List calls that verification took.
+        list_calls: u64,
+    },
+}
+
+/// An event with its time and, where it is about one, its node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// When, to the millisecond.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The node it is about, as its position in the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeIndex>,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Whoever listens to a run. It hears events after they are durable, in order.
+pub trait EventSink: Send {
+    /// Hears a group of events; `ledger` already counts them.
+    ///
+    /// It must be quick, as it runs on the journal's thread, and it has no way to fail the run.
+    fn hear(&mut self, events: &[Recorded], ledger: &Ledger);
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::failure::FailureClass;
+
+    #[test]
+    fn the_stored_form_is_flat_and_survives_a_round_trip() {
+        let recorded = Recorded {
+            at: datetime!(2026-11-22 09:30:00.125 UTC),
+            node: Some(NodeIndex(17)),
+            event: Event::UploadWillRetry {
+                attempt: 2,
+                cause: Failure {
+                    status: Some(429),
+                    code: Some("TooManyRequests".into()),
+                    retry_after_ms: Some(1000),
+                    ..Failure::new(FailureClass::Throttled, "slow down")
+                },
+                delay_ms: 1000,
+            },
+        };
+        let text = serde_json::to_string(&recorded).unwrap();
+        assert_eq!(
+            text,
+            r#"{"at":"2026-11-22T09:30:00.125Z","node":17,"event":"upload-will-retry","attempt":2,"cause":{"class":"throttled","status":429,"code":"TooManyRequests","message":"slow down","retry_after_ms":1000},"delay_ms":1000}"#
+        );
+        assert_eq!(serde_json::from_str::<Recorded>(&text).unwrap(), recorded);
+    }
+}

@@ -1,0 +1,89 @@
+//! Why a call did not work, in the terms the engine acts on.
+//!
+//! The class says what may be done next; status, code and message are kept verbatim for the person who reads
+//! the manifest. A message never holds a URL's query.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What may be done after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// The request never left: no connection, no name, no TLS. It may be sent again as it is.
+    NotSent,
+    /// The service refused it because it is busy. Send again later, and slow the whole account down.
+    Throttled,
+    /// A passing fault of a call that changes nothing. Send again later.
+    Transient,
+    /// The node or pool is in a passing state (booting, say). Look at the node again, then send again.
+    Wait,
+    /// Like [`Wait`](Self::Wait), but little hope: try again once or twice at most.
+    WaitBriefly,
+    /// The node or its pool is no longer there. Never send again.
+    Gone,
+    /// The credential is refused; nothing more of this account will work.
+    Auth,
+    /// The request is wrong in a way that every other request of the run shares.
+    Config,
+    /// The answer of an upload call was lost: it may have been accepted. Never send again blindly.
+    InDoubt,
+    /// Refused for a reason that concerns this node only. Do not send again.
+    Refused,
+}
+
+/// Why a call did not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What may be done next.
+    pub class: FailureClass,
+    /// HTTP status, if there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The service's error code, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Box<str>>,
+    /// One line for a person, without secrets.
+    pub message: Box<str>,
+    /// The service's id of the request, if it answered with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Box<str>>,
+    /// How long the service asked to wait, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Failure {
+    /// A failure without an answer of the service.
+    pub fn new(class: FailureClass, message: impl Into<Box<str>>) -> Self {
+        Self {
+            class,
+            status: None,
+            code: None,
+            message: message.into(),
+            request_id: None,
+            retry_after_ms: None,
+        }
+    }
+
+    /// How long the service asked to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_ms.map(Duration::from_millis)
+    }
+}
+
+impl fmt::Display for Failure {
+    /// `403 AuthenticationFailed: the message`; parts that are unknown are left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.status, &self.code) {
+            (Some(status), Some(code)) => write!(f, "{status} {code}: {}", self.message),
+            (Some(status), None) => write!(f, "{status}: {}", self.message),
+            (None, _) => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

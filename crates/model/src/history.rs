@@ -1,0 +1,204 @@
+//! What happened to one node: its events folded into the record that the manifest shows.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::event::{Event, Recorded};
+use crate::failure::{Failure, FailureClass};
+use crate::ledger::NodeStatus;
+
+/// One upload call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Number of the attempt, from 1.
+    pub number: u32,
+    /// When it was put on record, right before it was sent.
+    pub sent_at: OffsetDateTime,
+    /// Its `client-request-id`.
+    pub client_request_id: Uuid,
+    /// The service's `request-id`.
+    pub request_id: Option<Box<str>>,
+    /// HTTP status of the answer.
+    pub status: Option<u16>,
+    /// The service's error code.
+    pub code: Option<Box<str>>,
+    /// What went wrong, for a person.
+    pub message: Option<Box<str>>,
+}
+
+/// One node's record.
+#[derive(Clone, Debug)]
+pub struct NodeHistory {
+    /// Where it ended.
+    pub status: NodeStatus,
+    /// Why, where it is not plainly good.
+    pub reason: Option<String>,
+    /// The directory that counts, verbatim.
+    pub directory: Option<Box<str>>,
+    /// Files promised; none where the promise was lost with its answer.
+    pub files_promised: Option<u32>,
+    /// Files seen in the container; none where nobody looked.
+    pub files_arrived: Option<u32>,
+    /// Their bytes.
+    pub bytes: Option<u64>,
+    /// Other directories of the node that this run made or may have made.
+    pub duplicates: Vec<Box<str>>,
+    /// A call in doubt was repeated without asking the container, so there may be a directory nobody saw.
+    pub may_have_duplicates: bool,
+    /// Every call that was sent.
+    pub attempts: Vec<Attempt>,
+}
+
+impl Default for NodeHistory {
+    fn default() -> Self {
+        Self {
+            status: NodeStatus::Planned,
+            reason: None,
+            directory: None,
+            files_promised: None,
+            files_arrived: None,
+            bytes: None,
+            duplicates: vec![],
+            may_have_duplicates: false,
+            attempts: vec![],
+        }
+    }
+}
+
+impl NodeHistory {
+    /// Takes the node's next event in.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        self.status = self.status.after(&recorded.event);
+        match &recorded.event {
+            Event::UploadRequested { attempt, client_request_id } => {
+                self.reason = None;
+                self.attempts.push(Attempt {
+                    number: *attempt,
+                    sent_at: recorded.at,
+                    client_request_id: *client_request_id,
+                    request_id: None,
+                    status: None,
+                    code: None,
+                    message: None,
+                });
+            }
+            Event::UploadCancelled { .. } => {
+                self.attempts.pop();
+            }
+            Event::UploadAccepted { directory, files, request_id, .. } => {
+                if let Some(earlier) = self.directory.replace(directory.clone()) {
+                    self.duplicates.push(earlier);
+                }
+                self.files_promised = Some(*files);
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.status = Some(200);
+                    attempt.request_id.clone_from(request_id);
+                }
+                self.reason = None;
+            }
+            Event::UploadWillRetry { cause, .. } => {
+                self.may_have_duplicates |= cause.class == FailureClass::InDoubt;
+                self.attempt_failed(cause);
+            }
+            Event::UploadInDoubt { cause, .. } | Event::UploadFailed { cause, .. } => {
+                self.attempt_failed(cause)
+            }
+            Event::UploadAdopted { directory, others, .. } => {
+                self.directory = Some(directory.clone());
+                self.files_promised = None;
+                self.duplicates.extend(others.iter().cloned());
+                self.reason =
+                    Some("the call's answer was lost; its directory was found in the container".into());
+            }
+            Event::FilesVerified { files, bytes } => {
+                self.files_arrived = Some(*files);
+                self.bytes = Some(*bytes);
+            }
+            Event::FilesIncomplete { files, bytes, reason } => {
+                self.files_arrived = Some(*files);
+                self.bytes = Some(*bytes);
+                self.reason = Some(reason.to_string());
+            }
+            Event::UploadAbsent { .. }
+            | Event::RunStarted { .. }
+            | Event::AccountThrottled { .. }
+            | Event::AccountStopped { .. }
+            | Event::RunDraining { .. }
+            | Event::RunEnded { .. } => {}
+        }
+    }
+
+    fn attempt_failed(&mut self, cause: &Failure) {
+        self.reason = Some(cause.to_string());
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.status = cause.status;
+            attempt.code.clone_from(&cause.code);
+            attempt.request_id.clone_from(&cause.request_id);
+            attempt.message = Some(cause.message.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::ids::NodeIndex;
+    use crate::outcome::Outcome;
+
+    fn history(events: impl IntoIterator<Item = Event>) -> NodeHistory {
+        let mut history = NodeHistory::default();
+        for event in events {
+            let at = datetime!(2026-11-22 09:30:00 UTC);
+            history.apply(&Recorded { at, node: Some(NodeIndex(0)), event });
+        }
+        history
+    }
+
+    fn requested(attempt: u32) -> Event {
+        Event::UploadRequested { attempt, client_request_id: Uuid::from_u128(attempt.into()) }
+    }
+
+    #[test]
+    fn every_attempt_keeps_its_own_answer() {
+        let throttled = Failure {
+            status: Some(429),
+            code: Some("TooManyRequests".into()),
+            request_id: Some("r1".into()),
+            ..Failure::new(FailureClass::Throttled, "busy")
+        };
+        let history = history([
+            requested(1),
+            Event::UploadWillRetry { attempt: 1, cause: throttled, delay_ms: 1 },
+            requested(2),
+            Event::UploadAccepted {
+                attempt: 2,
+                directory: "d".into(),
+                files: 4,
+                request_id: Some("r2".into()),
+            },
+            Event::FilesVerified { files: 4, bytes: 40 },
+        ]);
+        assert_eq!(history.status.outcome(), Outcome::Verified);
+        assert_eq!(history.attempts[0].code.as_deref(), Some("TooManyRequests"));
+        assert_eq!(history.attempts[1].status, Some(200));
+        assert_eq!(history.attempts[1].request_id.as_deref(), Some("r2"));
+        assert_eq!(history.reason, None);
+        assert!(!history.may_have_duplicates);
+    }
+
+    #[test]
+    fn a_blind_repeat_is_marked() {
+        let lost = Failure::new(FailureClass::InDoubt, "connection reset");
+        let history =
+            history([requested(1), Event::UploadWillRetry { attempt: 1, cause: lost, delay_ms: 1 }]);
+        assert!(history.may_have_duplicates);
+    }
+
+    #[test]
+    fn a_call_without_an_answer_is_in_doubt() {
+        assert_eq!(history([requested(1)]).status.outcome(), Outcome::InDoubt);
+        assert_eq!(history([requested(1), Event::UploadCancelled { attempt: 1 }]).attempts, []);
+    }
+}

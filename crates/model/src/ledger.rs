@@ -1,0 +1,220 @@
+//! The ledger: events folded into one status per node, and counts per account. Pure, and small: one byte a node.
+
+use crate::event::{Event, Recorded};
+use crate::failure::FailureClass;
+use crate::ids::{AccountIndex, AccountName, NodeIndex};
+use crate::outcome::{Outcome, OutcomeCounts};
+use crate::plan::Plan;
+
+/// Where a node is in its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NodeStatus {
+    /// No call was sent yet.
+    Planned,
+    /// A call is on its way, or was when the process died.
+    Requested,
+    /// A call was refused for a passing reason; another will follow.
+    Waiting,
+    /// A call's answer was lost.
+    InDoubt,
+    /// The service took the call; the files are awaited.
+    Accepted,
+    /// The files arrived.
+    Verified,
+    /// The service took the call and promised no file.
+    Empty,
+    /// The files did not all arrive in time.
+    Incomplete,
+    /// No call succeeded.
+    Failed,
+    /// The node is no longer there.
+    Gone,
+}
+
+impl NodeStatus {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Planned,
+        Self::Requested,
+        Self::Waiting,
+        Self::InDoubt,
+        Self::Accepted,
+        Self::Verified,
+        Self::Empty,
+        Self::Incomplete,
+        Self::Failed,
+        Self::Gone,
+    ];
+
+    /// The status after an event of the node. Events that are not about a node change nothing.
+    #[must_use]
+    pub fn after(self, event: &Event) -> Self {
+        match event {
+            Event::UploadRequested { .. } => Self::Requested,
+            Event::UploadCancelled { .. } | Event::UploadWillRetry { .. } | Event::UploadAbsent { .. } => {
+                Self::Waiting
+            }
+            Event::UploadInDoubt { .. } => Self::InDoubt,
+            Event::UploadAccepted { files: 0, .. } => Self::Empty,
+            Event::UploadAccepted { .. } | Event::UploadAdopted { .. } => Self::Accepted,
+            Event::UploadFailed { cause, .. } if cause.class == FailureClass::Gone => Self::Gone,
+            Event::UploadFailed { .. } => Self::Failed,
+            Event::FilesVerified { .. } => Self::Verified,
+            Event::FilesIncomplete { .. } => Self::Incomplete,
+            Event::RunStarted { .. }
+            | Event::AccountThrottled { .. }
+            | Event::AccountStopped { .. }
+            | Event::RunDraining { .. }
+            | Event::RunEnded { .. } => self,
+        }
+    }
+
+    /// The outcome, should the run end here.
+    #[must_use]
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Planned | Self::Waiting => Outcome::NotSent,
+            Self::Requested | Self::InDoubt => Outcome::InDoubt,
+            Self::Accepted => Outcome::Accepted,
+            Self::Verified => Outcome::Verified,
+            Self::Empty => Outcome::Empty,
+            Self::Incomplete => Outcome::Incomplete,
+            Self::Failed => Outcome::Failed,
+            Self::Gone => Outcome::Gone,
+        }
+    }
+}
+
+/// What happened to an account so far.
+#[derive(Clone, Debug, Default)]
+pub struct AccountTally {
+    counts: [u64; NodeStatus::ALL.len()],
+    /// Upload calls sent.
+    pub calls: u64,
+    /// Calls answered with a request to slow down.
+    pub throttled: u64,
+    /// The pace after the last throttling, in calls per second.
+    pub rate: Option<f64>,
+    /// Why nothing more is sent.
+    pub stopped: Option<String>,
+}
+
+impl AccountTally {
+    /// How many nodes are in a status.
+    #[must_use]
+    pub fn count(&self, status: NodeStatus) -> u64 {
+        self.counts[status as usize]
+    }
+
+    /// The counts by outcome, should the run end here.
+    #[must_use]
+    pub fn outcomes(&self) -> OutcomeCounts {
+        let mut counts = OutcomeCounts::default();
+        for status in NodeStatus::ALL {
+            counts.add_many(status.outcome(), self.count(status));
+        }
+        counts
+    }
+
+    /// Nodes of the plan in this account.
+    #[must_use]
+    pub fn planned(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// One status per planned node.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    status: Vec<NodeStatus>,
+    account_of: Vec<AccountIndex>,
+    names: Vec<AccountName>,
+    accounts: Vec<AccountTally>,
+}
+
+impl Ledger {
+    /// Every node planned, nothing happened yet.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let account_of = plan.accounts_of_nodes();
+        let mut accounts = vec![AccountTally::default(); plan.accounts.len()];
+        for account in &account_of {
+            accounts[account.get()].counts[NodeStatus::Planned as usize] += 1;
+        }
+        let names = plan.accounts.iter().map(|account| account.name.clone()).collect();
+        Self { status: vec![NodeStatus::Planned; account_of.len()], account_of, names, accounts }
+    }
+
+    /// Takes an event in.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        match &recorded.event {
+            Event::AccountThrottled { account, millirate, .. } => {
+                if let Some(tally) = self.tally_mut(account) {
+                    #[expect(clippy::cast_precision_loss, reason = "a pace far below 2^52")]
+                    let rate = *millirate as f64 / 1000.0;
+                    tally.rate = Some(rate);
+                }
+            }
+            Event::AccountStopped { account, cause } => {
+                if let Some(tally) = self.tally_mut(account) {
+                    tally.stopped = Some(cause.to_string());
+                }
+            }
+            event => {
+                if let Some(node) = recorded.node {
+                    self.apply_to_node(node, event);
+                }
+            }
+        }
+    }
+
+    fn apply_to_node(&mut self, node: NodeIndex, event: &Event) {
+        let tally = &mut self.accounts[self.account_of[node.get()].get()];
+        match event {
+            Event::UploadRequested { .. } => tally.calls += 1,
+            Event::UploadCancelled { .. } => tally.calls -= 1,
+            Event::UploadWillRetry { cause, .. } | Event::UploadFailed { cause, .. }
+                if cause.class == FailureClass::Throttled =>
+            {
+                tally.throttled += 1;
+            }
+            _ => {}
+        }
+        let status = &mut self.status[node.get()];
+        tally.counts[*status as usize] -= 1;
+        *status = status.after(event);
+        tally.counts[*status as usize] += 1;
+    }
+
+    fn tally_mut(&mut self, name: &AccountName) -> Option<&mut AccountTally> {
+        let at = self.names.iter().position(|known| known == name)?;
+        self.accounts.get_mut(at)
+    }
+
+    /// Where a node is.
+    #[must_use]
+    pub fn status(&self, node: NodeIndex) -> NodeStatus {
+        self.status[node.get()]
+    }
+
+    /// The accounts of the plan, in its order, with their tallies.
+    pub fn accounts(&self) -> impl Iterator<Item = (&AccountName, &AccountTally)> {
+        self.names.iter().zip(&self.accounts)
+    }
+
+    /// How many nodes are in a status, over all accounts.
+    #[must_use]
+    pub fn count(&self, status: NodeStatus) -> u64 {
+        self.accounts.iter().map(|tally| tally.count(status)).sum()
+    }
+
+    /// The counts by outcome, should the run end here. They add up to the plan.
+    #[must_use]
+    pub fn outcomes(&self) -> OutcomeCounts {
+        let mut counts = OutcomeCounts::default();
+        for status in NodeStatus::ALL {
+            counts.add_many(status.outcome(), self.count(status));
+        }
+        counts
+    }
+}

@@ -1,0 +1,13 @@
+//! What crosses a boundary in fleetlogs: ids, the frozen plan, events, failures, the ledger folded from the
+//! events, and the two traits through which the engine sees the outside. No files, no network, no runtime.
+
+pub mod event;
+pub mod failure;
+pub mod history;
+pub mod ids;
+pub mod ledger;
+pub mod outcome;
+pub mod plan;
+pub mod sas;
+pub mod secret;
+pub mod service;

@@ -1,0 +1,353 @@
+//! The frozen plan: the fixed denominator of a run.
+//!
+//! Once written it does not change. Nodes are in the order in which they will be asked; a node that was seen and
+//! left out is listed with the reason.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::ids::{AccountIndex, AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
+use crate::service::{NodeError, NodeState, StartTaskResult};
+
+/// Version of the plan's JSON form. A reader refuses any other.
+pub const PLAN_SCHEMA: &str = "fleetlogs.plan/v1";
+
+/// A range of time, frozen when planning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// First moment of interest.
+    #[serde(with = "time::serde::rfc3339")]
+    pub start: OffsetDateTime,
+    /// Last moment of interest.
+    #[serde(with = "time::serde::rfc3339")]
+    pub end: OffsetDateTime,
+}
+
+/// Who will be asked, who will not and why; frozen before the first upload call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_SCHEMA`].
+    pub schema: String,
+    /// The run this plan was made for.
+    pub run_id: RunId,
+    /// Version of fleetlogs that made it.
+    pub tool_version: String,
+    /// When it was frozen.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// SHA-256 of the config file, in hex.
+    pub config_digest: String,
+    /// The time range every node is asked for.
+    pub window: Window,
+    /// The container, without the query that authorises.
+    pub destination: String,
+    /// The accounts, also those that could not be listed.
+    pub accounts: Vec<PlannedAccount>,
+    /// The nodes, in the order in which they will be asked.
+    pub nodes: Vec<PlannedNode>,
+    /// Nodes (and whole pools) that were seen and left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// An account of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedAccount {
+    /// Its name in the config.
+    pub name: AccountName,
+    /// Its endpoint.
+    pub endpoint: String,
+    /// The api-version it is spoken to with.
+    pub api_version: String,
+    /// Pools that were listed.
+    pub pools: u32,
+    /// Nodes that are in the plan.
+    pub nodes: u32,
+    /// List calls that planning took.
+    pub list_calls: u32,
+    /// Why the account could not be listed; none of its nodes are in the plan then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted: Option<String>,
+}
+
+/// A node that will be asked, as it was at plan time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedNode {
+    /// The Batch account.
+    pub account: AccountName,
+    /// The pool.
+    pub pool: PoolId,
+    /// The node.
+    pub node: NodeId,
+    /// Why it stands where it stands in the order.
+    pub priority: Priority,
+    /// Its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<NodeState>,
+    /// Since when.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub state_since: Option<OffsetDateTime>,
+    /// When it was allocated; tells it from an earlier or later node of the same id.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub allocation_time: Option<OffsetDateTime>,
+    /// When it last booted.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_boot_time: Option<OffsetDateTime>,
+    /// Dedicated rather than Spot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedicated: Option<bool>,
+    /// Node agent SKU of its pool, which names the operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<Arc<str>>,
+    /// Version of its node agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<Arc<str>>,
+    /// What the service says is wrong with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<NodeError>,
+    /// How its start task ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_task: Option<StartTaskResult>,
+}
+
+impl PlannedNode {
+    /// Where it is.
+    #[must_use]
+    pub fn at(&self) -> NodeRef {
+        NodeRef { account: self.account.clone(), pool: self.pool.clone(), node: self.node.clone() }
+    }
+}
+
+/// Why a node is asked early or late. The first listed are asked first: they are about to vanish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// It is leaving its pool.
+    Leaving,
+    /// Its pool is being deleted or loses nodes.
+    PoolShrinking,
+    /// A Spot node, which can be taken away at any moment.
+    Spot,
+    /// The service reports errors on it, or it is unusable.
+    HasErrors,
+    /// Nothing special.
+    Ordinary,
+    /// It is booting, or the service lost contact with it: little hope now, so it is asked last.
+    OutOfReach,
+}
+
+/// A node, or a whole pool, that was seen and not planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The Batch account.
+    pub account: AccountName,
+    /// The pool.
+    pub pool: PoolId,
+    /// The node; none where the pool as a whole is left out.
+    pub node: Option<NodeId>,
+    /// Why.
+    pub reason: LeftOutReason,
+}
+
+/// The closed list of reasons for leaving something out of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeftOutReason {
+    /// The config's `pools` and `exclude_pools` do not choose this pool.
+    PoolNotSelected,
+    /// The pool disappeared while it was being listed.
+    PoolGone,
+    /// The config's `nodes.states` does not choose this node's state.
+    StateNotSelected,
+    /// The node is being created: no agent runs on it yet.
+    NoAgentYet,
+    /// A Spot node that was taken away: there is no VM.
+    Preempted,
+    /// The node is stopped or being stopped: no agent runs on it.
+    Deallocated,
+}
+
+impl LeftOutReason {
+    /// The name used in every file and table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PoolNotSelected => "pool-not-selected",
+            Self::PoolGone => "pool-gone",
+            Self::StateNotSelected => "state-not-selected",
+            Self::NoAgentYet => "no-agent-yet",
+            Self::Preempted => "preempted",
+            Self::Deallocated => "deallocated",
+        }
+    }
+}
+
+/// The text is not a plan this version can execute.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Not JSON, or not of the plan's form.
+    #[error("not a plan: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Another version wrote it.
+    #[error("the plan has schema `{0}`, and this fleetlogs reads `{PLAN_SCHEMA}`")]
+    Schema(String),
+    /// A node names an account that the plan does not list.
+    #[error("node `{0}` is of an account that the plan does not list")]
+    UnknownAccount(NodeRef),
+    /// The same node stands twice in it, so it would be asked twice.
+    #[error("node `{0}` stands twice in the plan")]
+    Twice(NodeRef),
+}
+
+impl Plan {
+    /// Reads a plan and checks that it is one this version can execute.
+    pub fn from_json(text: &[u8]) -> Result<Self, PlanError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: String,
+        }
+        let version: Version = serde_json::from_slice(text)?;
+        if version.schema != PLAN_SCHEMA {
+            return Err(PlanError::Schema(version.schema));
+        }
+        let mut plan: Self = serde_json::from_slice(text)?;
+        plan.share_names();
+        let mut seen = HashSet::with_capacity(plan.nodes.len());
+        for node in &plan.nodes {
+            if plan.account_index(&node.account).is_none() {
+                return Err(PlanError::UnknownAccount(node.at()));
+            }
+            if !seen.insert((&node.account, &node.pool, &node.node)) {
+                return Err(PlanError::Twice(node.at()));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The node at a position. Positions come from this plan, so it is always there.
+    #[must_use]
+    pub fn node(&self, index: NodeIndex) -> &PlannedNode {
+        &self.nodes[index.get()]
+    }
+
+    /// All positions with their nodes, in order.
+    pub fn indexed(&self) -> impl Iterator<Item = (NodeIndex, &PlannedNode)> {
+        (0..).map(NodeIndex).zip(&self.nodes)
+    }
+
+    /// The position of an account.
+    #[must_use]
+    pub fn account_index(&self, name: &AccountName) -> Option<AccountIndex> {
+        (0..)
+            .map(AccountIndex)
+            .zip(&self.accounts)
+            .find(|(_, account)| account.name == *name)
+            .map(|(at, _)| at)
+    }
+
+    /// For each node, the position of its account.
+    #[must_use]
+    pub fn accounts_of_nodes(&self) -> Vec<AccountIndex> {
+        let index = |node: &PlannedNode| {
+            self.account_index(&node.account).expect("a plan lists the accounts of its nodes")
+        };
+        let mut last: Option<(&AccountName, AccountIndex)> = None;
+        self.nodes
+            .iter()
+            .map(|node| match last {
+                Some((name, at)) if *name == node.account => at,
+                _ => {
+                    let at = index(node);
+                    last = Some((&node.account, at));
+                    at
+                }
+            })
+            .collect()
+    }
+
+    /// Makes equal account, pool, OS and agent names share their memory: reading JSON gives each node its own.
+    fn share_names(&mut self) {
+        let mut names: HashSet<Arc<str>> = HashSet::new();
+        let mut shared = |name: &str| -> Arc<str> {
+            if let Some(known) = names.get(name) {
+                return known.clone();
+            }
+            let name: Arc<str> = name.into();
+            names.insert(name.clone());
+            name
+        };
+        for node in &mut self.nodes {
+            node.account = AccountName::new(shared(node.account.as_str()));
+            node.pool = PoolId::new(shared(node.pool.as_str()));
+            node.os = node.os.take().map(|os| shared(&os));
+            node.agent_version = node.agent_version.take().map(|version| shared(&version));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn plan_of(nodes: &[&str]) -> Plan {
+        let now = datetime!(2026-11-22 09:30:00 UTC);
+        let node = |id: &&str| PlannedNode {
+            account: AccountName::new("contoso"),
+            pool: PoolId::new("Render"),
+            node: NodeId::new(*id),
+            priority: Priority::Ordinary,
+            state: Some(NodeState::Idle),
+            state_since: None,
+            allocation_time: Some(now),
+            last_boot_time: None,
+            dedicated: Some(true),
+            os: Some("batch.node.ubuntu 22.04".into()),
+            agent_version: None,
+            errors: vec![],
+            start_task: None,
+        };
+        Plan {
+            schema: PLAN_SCHEMA.into(),
+            run_id: RunId::new(now, 7),
+            tool_version: "0.0.0".into(),
+            created_at: now,
+            config_digest: "00".into(),
+            window: Window { start: now, end: now },
+            destination: "https://logs.blob.core.windows.net/logs".into(),
+            accounts: vec![PlannedAccount {
+                name: AccountName::new("contoso"),
+                endpoint: "https://contoso.westeurope.batch.azure.com".into(),
+                api_version: "2024-07-01.20.0".into(),
+                pools: 1,
+                nodes: u32::try_from(nodes.len()).unwrap(),
+                list_calls: 2,
+                unlisted: None,
+            }],
+            nodes: nodes.iter().map(node).collect(),
+            left_out: vec![],
+        }
+    }
+
+    #[test]
+    fn a_plan_survives_a_round_trip_and_shares_its_names() {
+        let plan = plan_of(&["tvm-1", "tvm-2"]);
+        let read = Plan::from_json(&serde_json::to_vec(&plan).unwrap()).unwrap();
+        assert_eq!(read.nodes, plan.nodes);
+        assert_eq!(read.accounts, plan.accounts);
+        assert!(std::ptr::eq(read.nodes[0].pool.as_str(), read.nodes[1].pool.as_str()));
+    }
+
+    #[test]
+    fn plans_of_other_versions_and_doubled_nodes_are_refused() {
+        let mut plan = plan_of(&["tvm-1", "tvm-1"]);
+        let twice = Plan::from_json(&serde_json::to_vec(&plan).unwrap()).unwrap_err();
+        assert_eq!(twice.to_string(), "node `contoso/Render/tvm-1` stands twice in the plan");
+        plan.schema = "fleetlogs.plan/v9".into();
+        let other = Plan::from_json(&serde_json::to_vec(&plan).unwrap()).unwrap_err();
+        assert!(other.to_string().contains("fleetlogs.plan/v9"), "{other}");
+    }
+}

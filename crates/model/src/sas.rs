@@ -1,0 +1,226 @@
+//! The container URL that nodes write to: what its SAS allows and until when can be read, its signature cannot be
+//! printed.
+//!
+//! Parameters as in the documentation of service, user delegation and account SAS: `sp` permissions, `st`/`se`
+//! start and expiry, `sr`/`srt` resource, `si` stored access policy, `skoid`… user delegation key, `ske` its
+//! expiry, `sip` IP restriction.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{Date, OffsetDateTime, PrimitiveDateTime};
+use url::{Host, Url};
+
+/// A container URL that carries its own authority in the query string.
+#[derive(Clone)]
+pub struct SasUrl {
+    url: Url,
+    /// Which kind of SAS it is.
+    pub kind: SasKind,
+    /// The letters of `sp`; none where a stored access policy holds them.
+    pub permissions: Option<String>,
+    /// `st`.
+    pub starts_at: Option<OffsetDateTime>,
+    /// The earlier of `se` and `ske`; none where a stored access policy holds it.
+    pub expires_at: Option<OffsetDateTime>,
+    /// Whether only some addresses may use it (`sip`).
+    pub ip_restricted: bool,
+    /// Whether it leans on a stored access policy (`si`).
+    pub stored_policy: bool,
+}
+
+/// What a SAS is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SasKind {
+    /// One container (`sr=c`), signed with the account's key or a user delegation key.
+    Container,
+    /// Something smaller than a container (`sr=b`, `d`, `bs`, `bv`): no good here.
+    NotContainer,
+    /// A whole storage account (`ss`, `srt`).
+    Account,
+}
+
+/// Why a text is not a container URL with a SAS.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SasUrlError {
+    /// Not a URL.
+    #[error("it is not a URL")]
+    NotAUrl,
+    /// Plain http to a host that is not this machine, or another scheme.
+    #[error("it must start with https:// (http:// is for loopback addresses only)")]
+    Scheme,
+    /// The path does not name exactly a container.
+    #[error("its path must name a container and nothing else")]
+    NotAContainer,
+    /// There is no signature in its query.
+    #[error("it has no SAS: the query has no `sig`")]
+    NoSignature,
+    /// A time in its query cannot be read.
+    #[error("its `{0}` is not a time")]
+    BadTime(&'static str),
+}
+
+impl SasUrl {
+    /// Reads a container URL. Errors never quote the text.
+    pub fn parse(text: &str) -> Result<Self, SasUrlError> {
+        let url = Url::parse(text.trim()).map_err(|_| SasUrlError::NotAUrl)?;
+        if !is_https_or_loopback(&url) {
+            return Err(SasUrlError::Scheme);
+        }
+        // Emulators, which are reached by address, put the storage account first in the path.
+        let depth = if url.domain().is_some_and(|name| name != "localhost") { 1 } else { 2 };
+        let segments = url.path().trim_matches('/').split('/').filter(|part| !part.is_empty()).count();
+        let param =
+            |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        if segments == 0 || (segments < depth && url.domain().is_none()) {
+            return Err(SasUrlError::NotAContainer);
+        }
+        if param("sig").is_none_or(|signature| signature.is_empty()) {
+            return Err(SasUrlError::NoSignature);
+        }
+        let time = |name: &'static str| match param(name) {
+            Some(text) => parse_time(&text).ok_or(SasUrlError::BadTime(name)).map(Some),
+            None => Ok(None),
+        };
+        let (se, ske) = (time("se")?, time("ske")?);
+        let kind = match param("sr").as_deref() {
+            Some("c") if segments == depth => SasKind::Container,
+            Some(_) => SasKind::NotContainer,
+            None if param("srt").is_some() && segments == depth => SasKind::Account,
+            None => SasKind::NotContainer,
+        };
+        Ok(Self {
+            kind,
+            permissions: param("sp"),
+            starts_at: time("st")?,
+            expires_at: se.map_or(ske, |se| Some(ske.map_or(se, |ske| se.min(ske)))),
+            ip_restricted: param("sip").is_some(),
+            stored_policy: param("si").is_some(),
+            url,
+        })
+    }
+
+    /// The full URL, signature included: for the request, never for a message.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// The URL without its query: safe to show.
+    #[must_use]
+    pub fn without_query(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.into()
+    }
+
+    /// Whether `sp` grants a permission; none where a stored access policy decides.
+    #[must_use]
+    pub fn grants(&self, permission: char) -> Option<bool> {
+        match &self.permissions {
+            Some(letters) => Some(letters.contains(permission)),
+            None if self.stored_policy => None,
+            None => Some(false),
+        }
+    }
+}
+
+impl fmt::Debug for SasUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SasUrl({}?<redacted>, expires {:?})", self.without_query(), self.expires_at)
+    }
+}
+
+/// Whether a URL may carry credentials: `https`, or plain `http` to this machine.
+#[must_use]
+pub fn is_https_or_loopback(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => url.host().is_some(),
+        "http" => match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+            Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+/// Reads the times a SAS may hold: a date, or a time to the minute, second or fraction of it, in UTC.
+fn parse_time(text: &str) -> Option<OffsetDateTime> {
+    if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Some(time);
+    }
+    if let Ok(time) =
+        PrimitiveDateTime::parse(text, format_description!("[year]-[month]-[day]T[hour]:[minute]Z"))
+    {
+        return Some(time.assume_utc());
+    }
+    let date = Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?;
+    Some(date.midnight().assume_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const SERVICE: &str = "https://logs.blob.core.windows.net/batch?sp=cw&se=2026-11-22T12:00:00Z&sv=2022-11-02&sr=c&sig=TOPSECRET";
+
+    #[test]
+    fn a_service_sas_is_read_and_not_shown() {
+        let sas = SasUrl::parse(SERVICE).unwrap();
+        assert_eq!(sas.kind, SasKind::Container);
+        assert_eq!(sas.grants('w'), Some(true));
+        assert_eq!(sas.grants('l'), Some(false));
+        assert_eq!(sas.expires_at, Some(datetime!(2026-11-22 12:00:00 UTC)));
+        assert_eq!(sas.without_query(), "https://logs.blob.core.windows.net/batch");
+        assert!(!format!("{sas:?}").contains("TOPSECRET"));
+        assert!(sas.expose().contains("TOPSECRET"));
+    }
+
+    #[test]
+    fn the_delegation_key_may_end_before_the_sas() {
+        let sas = SasUrl::parse(&format!("{SERVICE}&skoid=x&ske=2026-11-22T11:00:00Z")).unwrap();
+        assert_eq!(sas.expires_at, Some(datetime!(2026-11-22 11:00:00 UTC)));
+    }
+
+    #[test]
+    fn times_may_be_dates_or_end_with_the_minute() {
+        assert_eq!(parse_time("2026-11-22"), Some(datetime!(2026-11-22 00:00:00 UTC)));
+        assert_eq!(parse_time("2026-11-22T10:05Z"), Some(datetime!(2026-11-22 10:05:00 UTC)));
+        assert_eq!(parse_time("tomorrow"), None);
+    }
+
+    #[test]
+    fn what_is_not_a_container_with_a_sas_is_refused() {
+        let refused = |text: &str| SasUrl::parse(text).unwrap_err();
+        assert_eq!(refused("logs"), SasUrlError::NotAUrl);
+        assert_eq!(refused("http://logs.blob.core.windows.net/c?sig=x"), SasUrlError::Scheme);
+        assert_eq!(refused("https://logs.blob.core.windows.net/?sig=x"), SasUrlError::NotAContainer);
+        assert_eq!(refused("https://logs.blob.core.windows.net/c"), SasUrlError::NoSignature);
+        assert_eq!(refused("https://logs.blob.core.windows.net/c?sig=x&se=soon"), SasUrlError::BadTime("se"));
+    }
+
+    #[test]
+    fn a_sas_for_a_blob_is_told_from_one_for_the_container() {
+        let kind = |text: &str| SasUrl::parse(text).unwrap().kind;
+        assert_eq!(kind("https://logs.blob.core.windows.net/c/b.log?sr=b&sig=x"), SasKind::NotContainer);
+        assert_eq!(kind("https://logs.blob.core.windows.net/c/b.log?sr=c&sig=x"), SasKind::NotContainer);
+        assert_eq!(kind("https://logs.blob.core.windows.net/c?ss=b&srt=co&sig=x"), SasKind::Account);
+        assert_eq!(kind("http://127.0.0.1:10000/devstoreaccount1/c?sr=c&sig=x"), SasKind::Container);
+    }
+
+    #[test]
+    fn a_stored_policy_leaves_permissions_and_expiry_unknown() {
+        let sas = SasUrl::parse("https://logs.blob.core.windows.net/c?si=policy&sr=c&sig=x").unwrap();
+        assert_eq!(sas.grants('w'), None);
+        assert_eq!(sas.expires_at, None);
+    }
+}

@@ -1,0 +1,267 @@
+//! What the engine asks of the outside: [`BatchService`] and [`LogStore`].
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::ids::{NodeId, PoolId};
+use crate::plan::Window;
+use crate::sas::SasUrl;
+
+/// One page of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The items of this page, in the service's order. May be empty on a page that is not the last.
+    pub items: Vec<T>,
+    /// Where the next page is; absent on the last page.
+    pub next: Option<PageLink>,
+}
+
+/// The service's own link to the next page, kept byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PageLink(pub String);
+
+/// A pool as the service lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its id.
+    pub id: PoolId,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether a resize is under way that takes nodes away.
+    pub shrinking: bool,
+    /// Nodes it has now, dedicated and Spot together, as far as the service says.
+    pub current_nodes: u32,
+    /// Node agent SKU (for example `batch.node.ubuntu 22.04`), if the service says.
+    pub os: Option<String>,
+}
+
+/// State of a node. The list of the service grows over time, so an unknown state is kept verbatim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum NodeState {
+    /// Ready, no task.
+    Idle,
+    /// Runs tasks.
+    Running,
+    /// Scheduling disabled by the user; the agent is alive.
+    Offline,
+    /// The start task failed; the agent is alive.
+    StartTaskFailed,
+    /// The start task still runs.
+    WaitingForStartTask,
+    /// Not usable.
+    Unusable,
+    /// The VM is there but has not joined; no agent yet.
+    Creating,
+    /// Batch is starting on the VM.
+    Starting,
+    /// Restarting.
+    Rebooting,
+    /// Being set up anew.
+    Reimaging,
+    /// Its operating system is being upgraded.
+    UpgradingOs,
+    /// The service lost contact with it.
+    Unknown,
+    /// Being removed; its logs vanish with the VM.
+    LeavingPool,
+    /// A Spot node that was taken away.
+    Preempted,
+    /// Being stopped.
+    Deallocating,
+    /// Stopped.
+    Deallocated,
+    /// A state this version does not know, verbatim.
+    Other(String),
+}
+
+/// The spelling of each known state on the wire (design: wire reference, section 5.3).
+const NODE_STATES: [(&str, NodeState); 16] = [
+    ("idle", NodeState::Idle),
+    ("running", NodeState::Running),
+    ("offline", NodeState::Offline),
+    ("starttaskfailed", NodeState::StartTaskFailed),
+    ("waitingforstarttask", NodeState::WaitingForStartTask),
+    ("unusable", NodeState::Unusable),
+    ("creating", NodeState::Creating),
+    ("starting", NodeState::Starting),
+    ("rebooting", NodeState::Rebooting),
+    ("reimaging", NodeState::Reimaging),
+    ("upgradingos", NodeState::UpgradingOs),
+    ("unknown", NodeState::Unknown),
+    ("leavingpool", NodeState::LeavingPool),
+    ("preempted", NodeState::Preempted),
+    ("deallocating", NodeState::Deallocating),
+    ("deallocated", NodeState::Deallocated),
+];
+
+impl From<String> for NodeState {
+    fn from(text: String) -> Self {
+        let known = NODE_STATES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text));
+        known.map_or_else(|| Self::Other(text.clone()), |(_, state)| state.clone())
+    }
+}
+
+impl NodeState {
+    /// The service's spelling.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Other(text) => text,
+            known => NODE_STATES.iter().find(|(_, state)| state == known).map_or("", |(name, _)| name),
+        }
+    }
+
+    /// The spellings of all known states, for messages.
+    pub fn known() -> impl Iterator<Item = &'static str> {
+        NODE_STATES.iter().map(|(name, _)| *name)
+    }
+}
+
+impl From<NodeState> for String {
+    fn from(state: NodeState) -> Self {
+        state.as_str().to_owned()
+    }
+}
+
+/// A node as the service lists it. All but the id may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Its state; absent if the service did not say.
+    pub state: Option<NodeState>,
+    /// Since when it is in that state.
+    pub state_since: Option<OffsetDateTime>,
+    /// When it was allocated: with the id, what tells one node from a later one of the same id.
+    pub allocation_time: Option<OffsetDateTime>,
+    /// When it last booted; absent on nodes that have not yet.
+    pub last_boot_time: Option<OffsetDateTime>,
+    /// Dedicated rather than Spot.
+    pub dedicated: Option<bool>,
+    /// Version of the node agent.
+    pub agent_version: Option<String>,
+    /// What is wrong with it, as the service says.
+    pub errors: Vec<NodeError>,
+    /// How its start task ended.
+    pub start_task: Option<StartTaskResult>,
+}
+
+/// One entry of a node's `errors`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeError {
+    /// The service's code.
+    pub code: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// How a start task ended or where it is; without its command line, which may hold secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartTaskResult {
+    /// `running` or `completed`.
+    pub state: Option<String>,
+    /// `success` or `failure`.
+    pub result: Option<String>,
+    /// Exit code of its process.
+    pub exit_code: Option<i32>,
+}
+
+/// What every node of a run is asked for.
+#[derive(Clone, Debug)]
+pub struct UploadOrder {
+    /// Which time range of logs.
+    pub window: Window,
+    /// Where the node sends them.
+    pub container: SasUrl,
+}
+
+/// The service took an upload call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// `virtualDirectoryName`, verbatim.
+    pub directory: Box<str>,
+    /// `numberOfFilesUploaded`: how many files the node *will* send.
+    pub files: u32,
+    /// The service's id of the request.
+    pub request_id: Option<Box<str>>,
+}
+
+/// One Batch account.
+pub trait BatchService: Send + Sync + 'static {
+    /// A page of pools; the first where `page` is none.
+    fn list_pools(&self, page: Option<&PageLink>)
+    -> impl Future<Output = Result<Page<Pool>, Failure>> + Send;
+
+    /// A page of the nodes of a pool; the first where `page` is none.
+    fn list_nodes(
+        &self,
+        pool: &PoolId,
+        page: Option<&PageLink>,
+    ) -> impl Future<Output = Result<Page<Node>, Failure>> + Send;
+
+    /// One node as it is now.
+    fn get_node(&self, pool: &PoolId, node: &NodeId) -> impl Future<Output = Result<Node, Failure>> + Send;
+
+    /// Asks a node to upload its logs. Sent at most once: no layer below may send it again.
+    ///
+    /// `time_limit` bounds the whole call, from connecting to the last byte of the answer.
+    fn upload_logs(
+        &self,
+        pool: &PoolId,
+        node: &NodeId,
+        order: &UploadOrder,
+        client_request_id: Uuid,
+        time_limit: Duration,
+    ) -> impl Future<Output = Result<Accepted, Failure>> + Send;
+}
+
+/// A blob as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Full name in the container.
+    pub name: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was created, to the second.
+    pub created_at: Option<OffsetDateTime>,
+}
+
+/// One page of a listing of blobs: 5,000 at most.
+#[derive(Clone, Debug, Default)]
+pub struct BlobPage {
+    /// The blobs, in lexical order of their names.
+    pub blobs: Vec<Blob>,
+    /// The service's marker of the next page; absent on the last page.
+    pub next: Option<String>,
+}
+
+/// The container that the logs arrive in.
+pub trait LogStore: Send + Sync + 'static {
+    /// A page of the blobs whose names start with `prefix`, from `marker` on.
+    fn list(
+        &self,
+        prefix: &str,
+        marker: Option<&str>,
+    ) -> impl Future<Output = Result<BlobPage, Failure>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_without_regard_to_case_and_unknown_ones_are_kept() {
+        assert_eq!(NodeState::from("StartTaskFailed".to_owned()), NodeState::StartTaskFailed);
+        let unknown = NodeState::from("hibernating".to_owned());
+        assert_eq!(unknown.as_str(), "hibernating");
+        for name in NodeState::known() {
+            assert_eq!(NodeState::from(name.to_owned()).as_str(), name);
+        }
+    }
+}

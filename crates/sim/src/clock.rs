@@ -1,0 +1,154 @@
+//! Time as the simulator sees it: seconds since it started (what scenarios speak of) and the wall clock (what goes
+//! over the wire), in the spellings of the two services.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+
+/// Both clocks, read at the same moment once, so that a scenario time can be given as a date.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    started_at: OffsetDateTime,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now(), started_at: OffsetDateTime::now_utc() }
+    }
+
+    /// Time since the simulator started; every `at`, `from` and `until` of a scenario is measured on it.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn started_at(&self) -> OffsetDateTime {
+        self.started_at
+    }
+
+    /// The wall clock at `since_start`.
+    pub(crate) fn date_at(&self, since_start: Duration) -> OffsetDateTime {
+        self.started_at + since_start
+    }
+}
+
+/// Milliseconds since 1970, as the ledger counts them.
+pub(crate) fn unix_millis(date: OffsetDateTime) -> i64 {
+    i64::try_from(date.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// `Wed, 01 Jan 2025 12:00:00 GMT`, for headers and blob lists.
+pub(crate) fn rfc1123(date: OffsetDateTime) -> String {
+    let weekday = WEEKDAYS[usize::from(date.weekday().number_days_from_monday())];
+    let month = MONTHS[usize::from(u8::from(date.month()) - 1)];
+    let (day, year) = (date.day(), date.year());
+    let (hour, minute, second) = date.to_hms();
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+/// The inverse of [`rfc1123`]; the weekday is not checked, as the services do not either.
+pub(crate) fn parse_rfc1123(text: &str) -> Option<OffsetDateTime> {
+    let (_, rest) = text.trim().split_once(", ")?;
+    let mut parts = rest.split(' ');
+    let (day, month, year, clock, zone) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if zone != "GMT" || parts.next().is_some() {
+        return None;
+    }
+    let month = u8::try_from(MONTHS.iter().position(|known| *known == month)? + 1).ok()?;
+    let month = time::Month::try_from(month).ok()?;
+    let date = time::Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+    let mut hms = clock.split(':').map(|part| part.parse::<u8>().ok());
+    let time = time::Time::from_hms(hms.next()??, hms.next()??, hms.next()??).ok()?;
+    Some(date.with_time(time).assume_utc())
+}
+
+/// `2025-01-01T12:00:00.1234567Z`, as Batch writes times, straight into `out`: lists have thousands of them.
+pub(crate) fn push_batch_time(out: &mut String, date: OffsetDateTime) {
+    let (year, month, day) = date.to_calendar_date();
+    let (hour, minute, second, nano) = date.to_hms_nano();
+    let (month, ticks) = (u8::from(month), nano / 100);
+    // Batch writes 6 digits where the seventh is zero and 7 elsewhere.
+    let (fraction, digits) = if ticks % 10 == 0 { (ticks / 10, 6) } else { (ticks, 7) };
+    let written =
+        write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:0digits$}Z");
+    debug_assert!(written.is_ok(), "writing to a String does not fail");
+}
+
+/// See [`push_batch_time`].
+pub(crate) fn batch_time(date: OffsetDateTime) -> String {
+    let mut out = String::with_capacity(28);
+    push_batch_time(&mut out, date);
+    out
+}
+
+/// ISO 8601 times that clients send: UTC (`Z` or `+00:00`), with up to 7 digits of a second.
+pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
+    let utc = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00"))?;
+    let (date, clock) = utc.split_once('T')?;
+    if date.len() != 10 {
+        return None;
+    }
+    let mut ymd = date.split('-');
+    let (year, month, day) = (ymd.next()?.parse().ok()?, digits(ymd.next()?)?, digits(ymd.next()?)?);
+    let date = time::Date::from_calendar_date(year, time::Month::try_from(month).ok()?, day).ok()?;
+    let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(clock, rest)| (clock, Some(rest)));
+    let mut hms = clock.split(':');
+    let (hour, minute, second) = (digits(hms.next()?)?, digits(hms.next()?)?, digits(hms.next()?)?);
+    if hms.next().is_some() || ymd.next().is_some() {
+        return None;
+    }
+    let nano = match fraction {
+        None => 0,
+        Some(f) if (1..=7).contains(&f.len()) && f.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{f:0<9}").parse().ok()?
+        }
+        Some(_) => return None,
+    };
+    Some(date.with_time(time::Time::from_hms_nano(hour, minute, second, nano).ok()?).assume_utc())
+}
+
+fn digits(text: &str) -> Option<u8> {
+    (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn header_dates_go_both_ways() {
+        let date = datetime!(2025-01-01 12:00:00 UTC);
+
+        assert_eq!(rfc1123(date), "Wed, 01 Jan 2025 12:00:00 GMT");
+        assert_eq!(parse_rfc1123("Wed, 01 Jan 2025 12:00:00 GMT"), Some(date));
+        assert_eq!(parse_rfc1123("2025-01-01T12:00:00Z"), None);
+    }
+
+    #[test]
+    fn body_times_have_six_or_seven_digits() {
+        assert_eq!(batch_time(datetime!(2025-01-02 03:04:05.1234567 UTC)), "2025-01-02T03:04:05.1234567Z");
+        assert_eq!(batch_time(datetime!(2025-01-02 03:04:05.123456 UTC)), "2025-01-02T03:04:05.123456Z");
+    }
+
+    #[test]
+    fn fractions_of_0_3_6_and_7_digits_are_read() {
+        for text in [
+            "2025-01-02T03:04:05Z",
+            "2025-01-02T03:04:05.123Z",
+            "2025-01-02T03:04:05.123456Z",
+            "2025-01-02T03:04:05.1234567Z",
+            "2025-01-02T03:04:05+00:00",
+        ] {
+            assert!(parse_iso(text).is_some(), "{text}");
+        }
+        for text in ["2025-01-02", "2025-01-02T03:04:05", "2025-13-02T03:04:05Z", "2025-01-02T03:04:05+02:00", ""] {
+            assert!(parse_iso(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Whether a scenario that can be read also makes sense.
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
+use super::pool::{NodeState, PoolScenario};
+use super::{AccountScenario, Fault, FaultKind, Scenario, ScenarioError, StorageScenario};
+
+type Checked = Result<(), ScenarioError>;
+
+fn unless(good: bool, key: &str, problem: &str) -> Checked {
+    if good {
+        return Ok(());
+    }
+    Err(ScenarioError::Meaning { key: key.to_owned(), problem: problem.to_owned() })
+}
+
+fn is_share(share: f64) -> bool {
+    (0.0..=1.0).contains(&share)
+}
+
+fn is_account_name(name: &str) -> bool {
+    (3..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+fn check_key(key: Option<&str>, path: &str) -> Checked {
+    let Some(text) = key else { return Ok(()) };
+    let good = BASE64_STANDARD.decode(text).is_ok_and(|bytes| !bytes.is_empty());
+    unless(good, path, "a key is Base64 and not empty")
+}
+
+impl Scenario {
+    pub(super) fn check(&self) -> Checked {
+        self.storage.check()?;
+        unless(!self.accounts.is_empty(), "account", "a scenario has at least one `[[account]]`")?;
+        for (index, account) in self.accounts.iter().enumerate() {
+            let path = format!("account[{index}]");
+            let first = self.accounts.iter().position(|other| other.name == account.name);
+            unless(first == Some(index), &format!("{path}.name"), "two accounts have this name")?;
+            account.check(&path)?;
+        }
+        Ok(())
+    }
+}
+
+impl StorageScenario {
+    fn check(&self) -> Checked {
+        unless(is_account_name(&self.account), "storage.account", "3 to 24 lower-case letters and digits")?;
+        let good = (3..=63).contains(&self.container.len())
+            && self.container.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        unless(good, "storage.container", "3 to 63 lower-case letters, digits and hyphens")?;
+        check_key(self.key.as_deref(), "storage.key")
+    }
+}
+
+impl AccountScenario {
+    fn check(&self, path: &str) -> Checked {
+        unless(is_account_name(&self.name), &format!("{path}.name"), "3 to 24 lower-case letters and digits")?;
+        check_key(self.key.as_deref(), &format!("{path}.key"))?;
+        unless(
+            self.capacity.is_none_or(|c| c.is_finite() && c > 0.0),
+            &format!("{path}.capacity"),
+            "calls per second, more than 0",
+        )?;
+        for (index, change) in self.capacity_change.iter().enumerate() {
+            let good = change.capacity.is_finite() && change.capacity > 0.0;
+            unless(good, &format!("{path}.capacity_change[{index}].capacity"), "calls per second, more than 0")?;
+        }
+        unless(!self.auth.is_empty(), &format!("{path}.auth"), "at least one way in is needed")?;
+        unless((1..=1000).contains(&self.page_size), &format!("{path}.page_size"), "from 1 to 1000")?;
+        for (index, pool) in self.pools.iter().enumerate() {
+            let path = format!("{path}.pool[{index}]");
+            let first = self.pools.iter().position(|other| other.id.eq_ignore_ascii_case(&pool.id));
+            unless(first == Some(index), &format!("{path}.id"), "two pools have this id (case does not count)")?;
+            pool.check(&path)?;
+        }
+        for (index, fault) in self.faults.iter().enumerate() {
+            self.check_fault(fault, &format!("{path}.fault[{index}]"))?;
+        }
+        for (index, fault) in self.arrival_faults.iter().enumerate() {
+            let path = format!("{path}.arrival_fault[{index}]");
+            unless(is_share(fault.share), &format!("{path}.share"), "from 0 to 1")?;
+            self.check_pool_name(fault.pool.as_deref(), &path)?;
+        }
+        Ok(())
+    }
+
+    fn check_fault(&self, fault: &Fault, path: &str) -> Checked {
+        unless(is_share(fault.share), &format!("{path}.share"), "from 0 to 1")?;
+        self.check_pool_name(fault.pool.as_deref(), path)?;
+        let of_code = fault.kind == FaultKind::Code;
+        unless(!of_code || fault.code.is_some(), &format!("{path}.code"), "kind `code` needs a `code`")?;
+        unless(!of_code || fault.status.is_some(), &format!("{path}.status"), "kind `code` needs a `status`")?;
+        let good = fault.status.is_none_or(|status| (400..=599).contains(&status));
+        unless(good, &format!("{path}.status"), "from 400 to 599")
+    }
+
+    fn check_pool_name(&self, name: Option<&str>, path: &str) -> Checked {
+        let good = name.is_none_or(|name| self.pools.iter().any(|pool| pool.id == name));
+        unless(good, &format!("{path}.pool"), "this account has no such pool")
+    }
+}
+
+impl PoolScenario {
+    fn check(&self, path: &str) -> Checked {
+        let good = (1..=64).contains(&self.id.len())
+            && self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        unless(good, &format!("{path}.id"), "1 to 64 letters, digits, hyphens and underscores")?;
+        unless(self.spot <= self.nodes, &format!("{path}.spot"), "more than there are nodes")?;
+        unless(is_share(self.unknown_state), &format!("{path}.unknown_state"), "from 0 to 1")?;
+        let sum: f64 = self.states.values().sum();
+        // Shares such as 0.7 + 0.2 + 0.1 do not add up to 1 exactly in binary.
+        let good = self.states.values().all(|share| is_share(*share)) && sum <= 1.000_001;
+        unless(good, &format!("{path}.states"), "shares are from 0 to 1 and add up to 1 at most")?;
+        unless(!self.states.contains_key(&NodeState::Gone), &format!("{path}.states"), "no node begins as `gone`")?;
+        for (index, life) in self.lives.iter().enumerate() {
+            let path = format!("{path}.life[{index}]");
+            unless(life.nodes.is_none() || life.share.is_none(), &path, "either `nodes` or `share`, not both")?;
+            unless(life.share.is_none_or(is_share), &format!("{path}.share"), "from 0 to 1")?;
+            let both = life.back_after.is_some() && life.gone_after.is_some();
+            unless(!both, &path, "either `back_after` or `gone_after`, not both")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! What goes wrong, on purpose.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::values::{RetryAfter, Span};
+
+/// `[[account.fault]]`: a share of the calls goes wrong in one way.
+///
+/// The first fault of the file that strikes is the one that counts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fault {
+    #[serde(default)]
+    pub(crate) on: Operation,
+    pub(crate) kind: FaultKind,
+    #[serde(default = "always")]
+    pub(crate) share: f64,
+    /// For `throttle` and `server-busy` (and any other kind that answers an error).
+    pub(crate) retry_after: Option<RetryAfter>,
+    /// For `code` and `plain-message`.
+    pub(crate) status: Option<u16>,
+    /// For `code`: a Batch error code.
+    pub(crate) code: Option<String>,
+    /// For `slow` (how long the answer takes to trickle in) and `silent` (how long nothing is said).
+    #[serde(default = "two_seconds")]
+    pub(crate) delay: Span,
+    /// For kinds whose answer does not tell: whether the upload happens all the same.
+    pub(crate) accepted: Option<bool>,
+    /// The fault strikes only from here on…
+    pub(crate) from: Option<Span>,
+    /// …and only until here, counted from the start of the simulator.
+    pub(crate) until: Option<Span>,
+    /// Only calls that name this pool.
+    pub(crate) pool: Option<String>,
+    /// Only the first so many calls of each node (or path, for calls that name no node).
+    pub(crate) first: Option<u32>,
+}
+
+/// Which calls a fault is about.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Operation {
+    #[default]
+    Upload,
+    ListPools,
+    GetPool,
+    ListNodes,
+    GetNode,
+    NodeCounts,
+    Any,
+}
+
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FaultKind {
+    /// 429 `TooManyRequests`.
+    Throttle,
+    /// 503 `ServerBusy`.
+    ServerBusy,
+    /// 500 `InternalError`.
+    InternalError,
+    /// The upload is accepted and its files come, but the answer is 500 `OperationTimedOut`.
+    TimeoutAccepted,
+    /// 500 `OperationTimedOut`, and nothing was accepted.
+    TimeoutRefused,
+    /// The connection is dropped, and nothing was accepted.
+    DropBefore,
+    /// The upload is accepted, then the connection is dropped without an answer.
+    DropAfter,
+    /// A good answer, one byte at a time over `delay`.
+    Slow,
+    /// A good answer whose body stops early; the upload was accepted.
+    Truncated,
+    /// 200 with an HTML page, as a login portal would; not accepted.
+    NonJson,
+    /// 502 with an HTML page; not accepted.
+    BadGateway,
+    /// The error given by `status` and `code`.
+    Code,
+    /// A list page whose nextLink leads to itself.
+    NextLinkLoop,
+    /// A list page whose nextLink leads to another port.
+    NextLinkElsewhere,
+    /// 200 without a body; the upload was accepted.
+    EmptyBody,
+    /// An error whose message is a plain string, as some proxies write it.
+    PlainMessage,
+    /// No answer at all for `delay`, then the connection is dropped; not accepted.
+    Silent,
+}
+
+/// `[[account.arrival_fault]]`: the files of a share of the uploads do not come as promised.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ArrivalFault {
+    pub(crate) kind: ArrivalFaultKind,
+    #[serde(default = "always")]
+    pub(crate) share: f64,
+    /// For `late` (how much later) and `rewrite` (how long until the blob is written again).
+    #[serde(default = "twenty_seconds")]
+    pub(crate) delay: Span,
+    /// Only uploads of nodes of this pool.
+    pub(crate) pool: Option<String>,
+}
+
+/// How files fail to come.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ArrivalFaultKind {
+    /// No file ever.
+    Never,
+    /// One file fewer than promised.
+    Short,
+    /// All of them, but `delay` later.
+    Late,
+    /// All of them, and files of somebody else elsewhere in the container.
+    Foreign,
+    /// All of them, at first half as long as they are `delay` later.
+    Rewrite,
+}
+
+fn always() -> f64 {
+    1.0
+}
+
+fn two_seconds() -> Span {
+    Span(Duration::from_secs(2))
+}
+
+fn twenty_seconds() -> Span {
+    Span(Duration::from_secs(20))
+}

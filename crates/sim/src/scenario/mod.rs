@@ -1,0 +1,167 @@
+//! Scenarios: what is simulated, as TOML.
+//!
+//! This module says how a scenario is written; what it means is the business of the modules that act on it. Every
+//! key is described in `docs/reference/scenario.md`, and the table of a key here says what it stands for.
+//!
+//! An unknown key, a wrong value or a contradiction is an error that names the place. Nothing is guessed: a drill
+//! that silently simulates less than it was asked for is worse than none.
+
+mod account;
+mod check;
+mod fault;
+mod pool;
+mod values;
+
+use serde::Deserialize;
+
+pub(crate) use account::{AccountScenario, AuthMode, CapacityChange};
+pub(crate) use fault::{ArrivalFault, ArrivalFaultKind, Fault, FaultKind, Operation};
+pub(crate) use pool::{Life, NodeState, Os, PoolScenario};
+pub(crate) use values::{Between, RetryAfter, Size, Skew, Span};
+
+/// A whole simulated fleet: accounts, pools, nodes, faults, and the storage account their logs go to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Decides every roll of the dice, every key and every node id. The same seed gives the same fleet.
+    #[serde(default = "default_seed")]
+    pub(crate) seed: u64,
+    #[serde(default)]
+    pub(crate) storage: StorageScenario,
+    #[serde(default)]
+    pub(crate) identity: IdentityScenario,
+    #[serde(default, rename = "account")]
+    pub(crate) accounts: Vec<AccountScenario>,
+}
+
+/// The simulated Blob service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StorageScenario {
+    /// Name of the storage account.
+    pub(crate) account: String,
+    /// The one container that exists.
+    pub(crate) container: String,
+    /// Account key as Base64; derived from the seed where it is left out.
+    pub(crate) key: Option<String>,
+    /// How long the two SAS URLs of the ready document live.
+    pub(crate) sas_lifetime: Span,
+}
+
+impl Default for StorageScenario {
+    fn default() -> Self {
+        Self {
+            account: "simlogs".to_owned(),
+            container: "batch-logs".to_owned(),
+            key: None,
+            sas_lifetime: Span(std::time::Duration::from_secs(6 * 3600)),
+        }
+    }
+}
+
+/// The simulated token service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct IdentityScenario {
+    /// How long a token lives; short ones make a client renew in the middle of a run.
+    pub(crate) token_lifetime: Span,
+}
+
+impl Default for IdentityScenario {
+    fn default() -> Self {
+        Self { token_lifetime: Span(std::time::Duration::from_secs(3600)) }
+    }
+}
+
+fn default_seed() -> u64 {
+    7
+}
+
+/// Why a text is not a scenario.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// Not TOML, an unknown key, or a value of the wrong kind. The message has line, column and key.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// Each line is well formed, but together they make no sense. The message has the key.
+    #[error("{key}: {problem}")]
+    Meaning {
+        /// Where, as a path: `account[0].pool[1].nodes`.
+        key: String,
+        /// What is wrong there.
+        problem: String,
+    },
+}
+
+impl Scenario {
+    /// Reads and checks a scenario.
+    pub fn from_toml(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = toml::from_str(text)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Scenario::from_toml(text).expect_err("the scenario is wrong").to_string()
+    }
+
+    fn pool(lines: &str) -> String {
+        format!("[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"p\"\n{lines}")
+    }
+
+    #[test]
+    fn the_smallest_scenario_is_one_account() {
+        let scenario = Scenario::from_toml("[[account]]\nname = \"contoso\"").expect("valid");
+
+        assert_eq!(scenario.seed, 7);
+        assert_eq!(scenario.storage.container, "batch-logs");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let text = error(&pool("node = 3"));
+
+        assert!(text.contains("line 5") && text.contains("`node`") && text.contains("nodes"), "{text}");
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_line() {
+        for (line, part) in [
+            ("arrival = \"soon\"", "duration"),
+            ("file_size = \"4 apples\"", "size"),
+            ("files = { min = 3, max = 2 }", "larger"),
+            ("files = { min = 3, most = 2 }", "most"),
+            ("states = { idling = 1.0 }", "idling"),
+            ("os = \"plan9\"", "plan9"),
+        ] {
+            let text = error(&pool(line));
+
+            assert!(text.contains("line 5") && text.contains(part), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_named_with_its_key() {
+        for (text, key) in [
+            (String::new(), "account"),
+            (pool("spot = 9"), "account[0].pool[0].spot"),
+            (pool("states = { idle = 0.7, running = 0.7 }"), "account[0].pool[0].states"),
+            (pool("[[account.pool.life]]\nat = \"1s\"\nbecomes = \"gone\"\nshare = 0.1\nnodes = 1"), "life[0]"),
+            (pool("[[account.fault]]\nkind = \"code\""), "account[0].fault[0].code"),
+            (pool("[[account.fault]]\nkind = \"throttle\"\nshare = 3.0"), "account[0].fault[0].share"),
+            (pool("[[account.fault]]\nkind = \"throttle\"\npool = \"q\""), "account[0].fault[0].pool"),
+            (pool("[[account.pool]]\nid = \"P\""), "account[0].pool[1].id"),
+            ("[[account]]\nname = \"Contoso!\"".to_owned(), "account[0].name"),
+            ("[[account]]\nname = \"contoso\"\nkey = \"***\"".to_owned(), "account[0].key"),
+        ] {
+            let message = error(&text);
+
+            assert!(message.contains(key), "{key} in {message}");
+        }
+    }
+}
