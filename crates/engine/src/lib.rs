@@ -1,1 +1,20 @@
-//! fleetlogs-engine
+//! All decisions of fleetlogs: what to plan, when to send, when to try again, when to give up, what counts as
+//! arrived; and the journal that these rest on. It knows the outside only through `BatchService` and `LogStore`.
+
+pub mod clock;
+pub mod doubt;
+pub mod event_log;
+pub mod execute;
+pub mod journal;
+pub mod pace;
+pub mod plan;
+mod queue;
+pub mod retry;
+pub mod run;
+pub mod sas_guard;
+pub mod settings;
+pub mod stop;
+pub mod sweep;
+#[cfg(test)]
+mod testing;
+pub mod verify;

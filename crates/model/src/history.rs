@@ -101,7 +101,7 @@ impl NodeHistory {
                 self.attempt_failed(cause);
             }
             Event::UploadInDoubt { cause, .. } | Event::UploadFailed { cause, .. } => {
-                self.attempt_failed(cause)
+                self.attempt_failed(cause);
             }
             Event::UploadAdopted { directory, others, .. } => {
                 self.directory = Some(directory.clone());

@@ -87,9 +87,8 @@ impl SasUrl {
         let (se, ske) = (time("se")?, time("ske")?);
         let kind = match param("sr").as_deref() {
             Some("c") if segments == depth => SasKind::Container,
-            Some(_) => SasKind::NotContainer,
             None if param("srt").is_some() && segments == depth => SasKind::Account,
-            None => SasKind::NotContainer,
+            _ => SasKind::NotContainer,
         };
         Ok(Self {
             kind,

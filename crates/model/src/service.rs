@@ -219,6 +219,11 @@ pub trait BatchService: Send + Sync + 'static {
         client_request_id: Uuid,
         time_limit: Duration,
     ) -> impl Future<Output = Result<Accepted, Failure>> + Send;
+
+    /// How far the service's clock is ahead of ours, as its last answer told; none before the first answer.
+    fn clock_offset(&self) -> Option<time::Duration> {
+        None
+    }
 }
 
 /// A blob as a listing shows it.

@@ -1,0 +1,279 @@
+//! The event log: the one way by which anything becomes part of a run.
+//!
+//! An event goes to the journal first, then into the ledger, then to every other listener. All of that happens on
+//! one thread, which groups what has queued up into one commit. When the journal fails, the run is told to drain:
+//! nothing new is sent, and every later event is refused.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use fleetlogs_model::event::{Event, EventSink, Recorded};
+use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::ledger::Ledger;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::journal::{Journal, JournalError};
+use crate::stop::{Stop, StopHandle, StopReason};
+
+/// Most events of one commit. It bounds how long the first of them waits for the last.
+const GROUP: usize = 256;
+
+/// The journal failed, so nothing can be put on record any more.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the journal cannot be written")]
+pub struct NotRecorded;
+
+enum Message {
+    Record(Recorded, Option<oneshot::Sender<()>>),
+    /// Answered when everything before it is on record.
+    Barrier(oneshot::Sender<()>),
+}
+
+/// A handle to the log; clones share it.
+#[derive(Clone)]
+pub struct EventLog {
+    way: Way,
+    clock: Clock,
+}
+
+#[derive(Clone)]
+enum Way {
+    // The queue needs no bound: every worker has at most one result and one awaited intent in it.
+    Thread(Sender<Message>),
+    Inline(Arc<Mutex<Writer>>),
+}
+
+/// The log's thread; joined at the end of the run.
+pub struct LogThread {
+    thread: JoinHandle<Result<Ledger, JournalError>>,
+}
+
+impl EventLog {
+    /// Starts the thread. `ledger` is where the run stands now; `listeners` hear every event after it is durable.
+    pub fn start(
+        journal: Box<dyn Journal>,
+        ledger: Ledger,
+        listeners: Vec<Box<dyn EventSink>>,
+        clock: Clock,
+        stop: StopHandle,
+    ) -> (Self, LogThread) {
+        let (queue, messages) = channel();
+        let writer = Writer { journal, ledger, listeners, stop, failure: None };
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(&messages))
+            .expect("a thread can be started");
+        (Self { way: Way::Thread(queue), clock }, LogThread { thread })
+    }
+
+    /// A log without a thread: each event is taken in by whoever records it. For tests on paused time, which would
+    /// run ahead while another thread works.
+    pub fn inline(
+        journal: Box<dyn Journal>,
+        ledger: Ledger,
+        listeners: Vec<Box<dyn EventSink>>,
+        clock: Clock,
+        stop: StopHandle,
+    ) -> Self {
+        let writer = Writer { journal, ledger, listeners, stop, failure: None };
+        Self { way: Way::Inline(Arc::new(Mutex::new(writer))), clock }
+    }
+
+    /// Puts an event on record and returns when it is durable.
+    ///
+    /// # Cancel safety
+    /// When dropped, the event is still recorded.
+    pub async fn record(&self, node: Option<NodeIndex>, event: Event) -> Result<(), NotRecorded> {
+        let recorded = self.dated(node, event);
+        self.through(|done| Message::Record(recorded, Some(done))).await
+    }
+
+    /// Puts an event on record without waiting. Whatever is recorded later is durable only with it.
+    pub fn note(&self, node: Option<NodeIndex>, event: Event) -> Result<(), NotRecorded> {
+        self.send(Message::Record(self.dated(node, event), None))
+    }
+
+    /// Returns when everything recorded so far is durable and every listener heard it.
+    pub async fn settled(&self) -> Result<(), NotRecorded> {
+        self.through(Message::Barrier).await
+    }
+
+    fn dated(&self, node: Option<NodeIndex>, event: Event) -> Recorded {
+        Recorded { at: self.clock.now(), node, event }
+    }
+
+    async fn through(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) -> Result<(), NotRecorded> {
+        let (done, durable) = oneshot::channel();
+        self.send(message(done))?;
+        durable.await.map_err(|_| NotRecorded)
+    }
+
+    fn send(&self, message: Message) -> Result<(), NotRecorded> {
+        match &self.way {
+            Way::Thread(queue) => queue.send(message).map_err(|_| NotRecorded),
+            Way::Inline(writer) => {
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                let done = match message {
+                    Message::Record(recorded, done) => {
+                        writer.take(&[recorded]).then_some(done).ok_or(NotRecorded)?
+                    }
+                    Message::Barrier(done) => writer.take(&[]).then_some(Some(done)).ok_or(NotRecorded)?,
+                };
+                if let Some(done) = done {
+                    let _ = done.send(());
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl LogThread {
+    /// Waits for the thread, which ends when the last [`EventLog`] is dropped, and returns the final ledger.
+    pub fn join(self) -> Result<Ledger, JournalError> {
+        self.thread.join().expect("the journal thread does not panic")
+    }
+}
+
+struct Writer {
+    journal: Box<dyn Journal>,
+    ledger: Ledger,
+    listeners: Vec<Box<dyn EventSink>>,
+    stop: StopHandle,
+    failure: Option<JournalError>,
+}
+
+impl Writer {
+    fn run(mut self, messages: &Receiver<Message>) -> Result<Ledger, JournalError> {
+        let mut group = Vec::with_capacity(GROUP);
+        let mut waiting = Vec::with_capacity(GROUP);
+        while let Ok(first) = messages.recv() {
+            let more = std::iter::from_fn(|| messages.try_recv().ok());
+            for message in std::iter::once(first).chain(more).take(GROUP) {
+                match message {
+                    Message::Record(recorded, done) => {
+                        group.push(recorded);
+                        waiting.extend(done);
+                    }
+                    Message::Barrier(done) => waiting.push(done),
+                }
+            }
+            if self.take(&group) {
+                for done in waiting.drain(..) {
+                    // Whoever waited may have been dropped.
+                    let _ = done.send(());
+                }
+            }
+            waiting.clear();
+            group.clear();
+        }
+        match self.failure {
+            None => Ok(self.ledger),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Journal first, then the ledger, then the others. Returns whether the group is on record.
+    fn take(&mut self, group: &[Recorded]) -> bool {
+        if self.failure.is_some() {
+            return false;
+        }
+        if group.is_empty() {
+            return true;
+        }
+        if let Err(error) = self.journal.append(group) {
+            self.stop.stop(Stop::Drain, StopReason::Journal(error.to_string()));
+            self.failure = Some(error);
+            return false;
+        }
+        for recorded in group {
+            self.ledger.apply(recorded);
+        }
+        for listener in &mut self.listeners {
+            listener.hear(group, &self.ledger);
+        }
+        true
+    }
+}
+
+/// A listener that keeps what it heard.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Heard(Arc<Mutex<Vec<Recorded>>>);
+
+#[cfg(test)]
+impl Heard {
+    pub(crate) fn events(&self) -> Vec<Recorded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+impl EventSink for Heard {
+    fn hear(&mut self, events: &[Recorded], _ledger: &Ledger) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(events);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::{NOW, VolatileJournal, plan_of};
+
+    struct FullDisk;
+
+    impl Journal for FullDisk {
+        fn append(&mut self, _: &[Recorded]) -> Result<(), JournalError> {
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
+        }
+    }
+
+    fn requested() -> Event {
+        Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil() }
+    }
+
+    #[tokio::test]
+    async fn listeners_hear_only_what_is_on_record_and_in_order() {
+        let heard = Heard::default();
+        let clock = Clock::Since(NOW, tokio::time::Instant::now());
+        let ledger = Ledger::new(&plan_of(2));
+        let (log, thread) = EventLog::start(
+            Box::new(VolatileJournal),
+            ledger,
+            vec![Box::new(heard.clone())],
+            clock,
+            StopHandle::default(),
+        );
+        log.note(Some(NodeIndex(1)), requested()).unwrap();
+        log.record(Some(NodeIndex(0)), requested()).await.unwrap();
+        drop(log);
+        let ledger = thread.join().unwrap();
+        let nodes: Vec<_> = heard.events().iter().map(|recorded| recorded.node).collect();
+        assert_eq!(nodes, [Some(NodeIndex(1)), Some(NodeIndex(0))]);
+        assert_eq!(ledger.count(fleetlogs_model::ledger::NodeStatus::Requested), 2);
+    }
+
+    #[tokio::test]
+    async fn a_failed_journal_drains_the_run_and_refuses_everything() {
+        let stop = StopHandle::default();
+        let heard = Heard::default();
+        let ledger = Ledger::new(&plan_of(1));
+        let (log, thread) = EventLog::start(
+            Box::new(FullDisk),
+            ledger,
+            vec![Box::new(heard.clone())],
+            Clock::System,
+            stop.clone(),
+        );
+        assert!(log.record(Some(NodeIndex(0)), requested()).await.is_err());
+        assert!(log.settled().await.is_err());
+        assert_eq!(stop.level(), Stop::Drain);
+        drop(log);
+        assert!(thread.join().is_err());
+        assert!(heard.events().is_empty());
+    }
+}

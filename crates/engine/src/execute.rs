@@ -1,0 +1,595 @@
+//! The executor: turns a plan into upload calls, one per node.
+//!
+//! It decides when to send, when to try again, and when to give up. It does not draw, does not write files, and
+//! does not know Azure: it asks a [`BatchService`] and tells the event log.
+//!
+//! The order of events for one node is always the same, and resume depends on it: for each attempt
+//! `UploadRequested`, durable before the first byte is sent; then `UploadWillRetry` or `UploadInDoubt`; at the end
+//! `UploadAccepted`, `UploadAdopted` or `UploadFailed`. After `UploadInDoubt` the container is asked before anything
+//! is sent again, and `UploadAbsent` or `UploadAdopted` says what it answered.
+//!
+//! Each account has workers of its own, as many as its concurrency allows, so a slow or refused account leaves the
+//! others alone. A node that waits for its next attempt holds no worker.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fleetlogs_model::event::Event;
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{AccountIndex, NodeIndex, PoolId};
+use fleetlogs_model::service::{BatchService, LogStore, NodeState, UploadOrder};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::doubt::{self, Finding, Naming};
+use crate::event_log::NotRecorded;
+use crate::pace::Pacer;
+use crate::queue::{Step, Work, WorkQueue};
+use crate::retry::{Next, backoff};
+use crate::run::Run;
+use crate::sas_guard::outlives_upload;
+use crate::settings::{Deadlines, Limits, RetryPolicy};
+use crate::stop::{Stop, StopReason};
+
+/// How the calls are made.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// What every node is asked for.
+    pub order: UploadOrder,
+    /// How long a node may take to upload after its call.
+    pub upload_allowance: Duration,
+    /// Per account.
+    pub limits: Limits,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// When to give up.
+    pub deadlines: Deadlines,
+    /// How long the directory of an in-doubt call may take to show up.
+    pub settle: Duration,
+}
+
+/// Sends the calls of a plan. `services` holds each account's service, by the account's position in the plan;
+/// accounts without one have no nodes in the plan. `store` answers for calls in doubt; without one they are repeated
+/// and marked as such.
+///
+/// Ends when every node has its answer, or when the run drains and what was in flight is answered.
+pub async fn execute<B: BatchService, S: LogStore>(
+    run: &Run,
+    services: &[Option<Arc<B>>],
+    store: Option<Arc<S>>,
+    how: Execution,
+) {
+    let mut work: Vec<Vec<Work>> = vec![Vec::new(); run.plan.accounts.len()];
+    for (node, account) in (0..).map(NodeIndex).zip(run.plan.accounts_of_nodes()) {
+        work[account.get()].push(Work::new(node));
+    }
+    let how = Arc::new(how);
+    let mut workers = JoinSet::new();
+    for ((index, service), work) in (0..).map(AccountIndex).zip(services).zip(work) {
+        let Some(service) = service else { continue };
+        let count = how.limits.concurrency.min(work.len());
+        let account = Arc::new(AccountRun {
+            run: run.clone(),
+            index,
+            service: service.clone(),
+            store: store.clone(),
+            how: how.clone(),
+            pacer: Pacer::new(how.limits.rate),
+            queue: WorkQueue::new(work),
+            naming: Naming::default(),
+            gone_pools: Mutex::default(),
+            random: Mutex::new(fastrand::Rng::new()),
+        });
+        for _ in 0..count {
+            let account = account.clone();
+            workers.spawn(async move { account.work().await });
+        }
+    }
+    while let Some(ended) = workers.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+/// What becomes of a node after a step.
+enum Then {
+    /// It needs nothing more, or the run no longer wants it.
+    Done,
+    /// It is taken up again at a time.
+    Again(Work, Instant),
+}
+
+struct AccountRun<B, S> {
+    run: Run,
+    index: AccountIndex,
+    service: Arc<B>,
+    store: Option<Arc<S>>,
+    how: Arc<Execution>,
+    pacer: Pacer,
+    queue: WorkQueue,
+    naming: Naming,
+    /// Pools the service said are gone: their other nodes need no call.
+    gone_pools: Mutex<HashSet<PoolId>>,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl<B: BatchService, S: LogStore> AccountRun<B, S> {
+    async fn work(&self) {
+        while let Some(work) = self.queue.next(&self.run.stop).await {
+            let then = tokio::select! {
+                then = self.step(work) => then,
+                // What was sent and not answered stays on record as such, and is in doubt.
+                () = self.run.stop.reached(Stop::Abort) => return,
+            };
+            match then {
+                Ok(Then::Done) => self.queue.done(),
+                Ok(Then::Again(work, due)) => self.queue.put_back(work, due),
+                // The log already told the run to drain.
+                Err(NotRecorded) => return,
+            }
+        }
+    }
+
+    async fn step(&self, work: Work) -> Result<Then, NotRecorded> {
+        match work.step {
+            Step::Send => self.send(work).await,
+            Step::Look => self.look(work).await,
+            Step::AskContainer => self.ask_container(work).await,
+        }
+    }
+
+    async fn send(&self, mut work: Work) -> Result<Then, NotRecorded> {
+        let planned = self.run.plan.node(work.node);
+        if let Some(cause) = self.known_gone(&planned.pool) {
+            return self.fail(&work, cause);
+        }
+        // Waiting here must not outlive the run's will to send.
+        tokio::select! {
+            () = async { self.run.slots.take().await; self.pacer.turn().await } => {}
+            () = self.run.stop.reached(Stop::Drain) => return Ok(Then::Done),
+        }
+        if let Some(reason) = self.sas_refuses() {
+            self.run.stop.stop(Stop::Drain, reason);
+            self.run.slots.give_back();
+            return Ok(Then::Done);
+        }
+        work.attempt += 1;
+        let client_request_id = Uuid::new_v4();
+        work.first_intent.get_or_insert_with(|| self.run.clock.now());
+        let attempt = work.attempt;
+        self.run.log.record(Some(work.node), Event::UploadRequested { attempt, client_request_id }).await?;
+        if self.run.stop.level() >= Stop::Drain {
+            self.run.slots.give_back();
+            self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
+            return Ok(Then::Done);
+        }
+        let sent_at = Instant::now();
+        work.deadline.get_or_insert_with(|| sent_at + self.how.deadlines.node);
+        let limit = self.how.deadlines.call;
+        let call =
+            self.service.upload_logs(&planned.pool, &planned.node, &self.how.order, client_request_id, limit);
+        // The service keeps the limit itself; this bounds it should it fail to.
+        let answer = tokio::time::timeout(limit + Duration::from_secs(5), call).await.unwrap_or_else(|_| {
+            Err(Failure::new(FailureClass::InDoubt, format!("no answer within {limit:?}")))
+        });
+        match answer {
+            Ok(accepted) => {
+                self.pacer.answered_well(sent_at.elapsed());
+                self.naming.learn(&accepted.directory);
+                if accepted.files == 0 {
+                    self.run.slots.give_back();
+                }
+                let (directory, files) = (accepted.directory, accepted.files);
+                let request_id = accepted.request_id;
+                self.run
+                    .log
+                    .note(Some(work.node), Event::UploadAccepted { attempt, directory, files, request_id })?;
+                Ok(Then::Done)
+            }
+            Err(cause) => {
+                self.run.slots.give_back();
+                self.failed(work, cause, sent_at)
+            }
+        }
+    }
+
+    /// A call failed: what comes next?
+    fn failed(&self, mut work: Work, cause: Failure, sent_at: Instant) -> Result<Then, NotRecorded> {
+        match cause.class {
+            FailureClass::Throttled => self.slow_down(&cause, sent_at)?,
+            FailureClass::Auth => self.stop_account(&cause)?,
+            FailureClass::Config => {
+                self.run.stop.stop(Stop::Drain, StopReason::Refused(cause.clone()));
+            }
+            FailureClass::Gone if cause.code.as_deref() == Some("PoolNotFound") => {
+                let pool = self.run.plan.node(work.node).pool.clone();
+                self.gone_pools.lock().unwrap_or_else(PoisonError::into_inner).insert(pool);
+            }
+            _ => {}
+        }
+        let next = work.tries.next(&self.how.retry, &cause, self.random());
+        let attempt = work.attempt;
+        match next {
+            Next::GiveUp if cause.class == FailureClass::InDoubt => {
+                // No attempt is left, but the answer may still be found; `ask_container` sees that none is left.
+                self.doubt(work, cause, sent_at)
+            }
+            Next::GiveUp => self.fail(&work, cause),
+            Next::AskContainer => self.doubt(work, cause, sent_at),
+            Next::Retry(delay) | Next::Look(delay) => {
+                let due = Instant::now() + delay;
+                if work.deadline.is_some_and(|deadline| due > deadline) {
+                    return self.fail(&work, cause);
+                }
+                work.step = if matches!(next, Next::Look(_)) { Step::Look } else { Step::Send };
+                let delay_ms = delay.as_millis().try_into().unwrap_or(u64::MAX);
+                self.run.log.note(Some(work.node), Event::UploadWillRetry { attempt, cause, delay_ms })?;
+                Ok(Then::Again(work, due))
+            }
+        }
+    }
+
+    /// The answer was lost.
+    fn doubt(&self, mut work: Work, cause: Failure, sent_at: Instant) -> Result<Then, NotRecorded> {
+        let attempt = work.attempt;
+        if self.store.is_none() {
+            // Nobody can be asked: the call is repeated, and the manifest says that it may have doubled.
+            if work.tries.counted >= self.how.retry.attempts {
+                self.run.log.note(Some(work.node), Event::UploadInDoubt { attempt, cause })?;
+                return Ok(Then::Done);
+            }
+            let delay = backoff(&self.how.retry, work.tries.counted, self.random());
+            let delay_ms = delay.as_millis().try_into().unwrap_or(u64::MAX);
+            self.run.log.note(Some(work.node), Event::UploadWillRetry { attempt, cause, delay_ms })?;
+            work.step = Step::Send;
+            return Ok(Then::Again(work, Instant::now() + delay));
+        }
+        self.run.log.note(Some(work.node), Event::UploadInDoubt { attempt, cause })?;
+        work.step = Step::AskContainer;
+        // Until the call's deadline the service may still take it; then the node needs time for its first blob.
+        Ok(Then::Again(work, sent_at + self.how.deadlines.call + self.how.settle))
+    }
+
+    async fn ask_container(&self, mut work: Work) -> Result<Then, NotRecorded> {
+        let (Some(store), Some(first_intent)) = (&self.store, work.first_intent) else {
+            return Ok(Then::Done);
+        };
+        let node = self.run.plan.node(work.node).at();
+        let since = first_intent + self.service.clock_offset().unwrap_or_default().min(time::Duration::ZERO);
+        let attempt = work.attempt;
+        match doubt::search(&**store, &self.naming, &node, since).await {
+            Ok(Finding::Found { directory, others }) => {
+                self.run.slots.take().await;
+                self.run.log.note(Some(work.node), Event::UploadAdopted { attempt, directory, others })?;
+                Ok(Then::Done)
+            }
+            Ok(Finding::Absent) if work.tries.counted >= self.how.retry.attempts => {
+                let cause = Failure::new(
+                    FailureClass::Refused,
+                    format!(
+                        "no attempt of {attempt} was answered, and the container holds no directory of them"
+                    ),
+                );
+                self.fail(&work, cause)
+            }
+            Ok(Finding::Absent) => {
+                self.run.log.note(Some(work.node), Event::UploadAbsent { attempt })?;
+                work.step = Step::Send;
+                work.deadline = None;
+                Ok(Then::Again(work, Instant::now()))
+            }
+            Err(failure) => {
+                tracing::warn!(%node, %failure, "cannot search the container for a call in doubt; trying again");
+                let delay = backoff(&self.how.retry, 4, f64::midpoint(1.0, self.random()));
+                Ok(Then::Again(work, Instant::now() + delay))
+            }
+        }
+    }
+
+    /// The node's state stood in the way of the last call: is it still worth another?
+    async fn look(&self, mut work: Work) -> Result<Then, NotRecorded> {
+        let planned = self.run.plan.node(work.node);
+        match self.service.get_node(&planned.pool, &planned.node).await {
+            Ok(node) => {
+                let state = node.state.unwrap_or(NodeState::Idle);
+                if matches!(state, NodeState::Preempted | NodeState::Deallocated | NodeState::Deallocating) {
+                    let message = format!("the node is `{}`: no agent runs on it any more", state.as_str());
+                    return self.fail(&work, Failure::new(FailureClass::Gone, message));
+                }
+            }
+            Err(cause) if matches!(cause.class, FailureClass::Gone | FailureClass::Refused) => {
+                return self.fail(&work, cause);
+            }
+            Err(cause) if cause.class == FailureClass::Auth => {
+                self.stop_account(&cause)?;
+                return self.fail(&work, cause);
+            }
+            // What cannot be read now may still take the call; the call's own answer decides.
+            Err(failure) => tracing::debug!(node = %planned.at(), %failure, "cannot read the node"),
+        }
+        work.step = Step::Send;
+        self.send(work).await
+    }
+
+    fn fail(&self, work: &Work, cause: Failure) -> Result<Then, NotRecorded> {
+        self.run.log.note(Some(work.node), Event::UploadFailed { attempt: work.attempt, cause })?;
+        Ok(Then::Done)
+    }
+
+    fn slow_down(&self, cause: &Failure, sent_at: Instant) -> Result<(), NotRecorded> {
+        let Some(slowdown) = self.pacer.throttled(sent_at, cause.retry_after()) else { return Ok(()) };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive rate, rounded"
+        )]
+        let millirate = (slowdown.rate * 1000.0).round() as u64;
+        let pause_ms = slowdown.pause.map(|pause| pause.as_millis().try_into().unwrap_or(u64::MAX));
+        let account = self.run.plan.accounts[self.index.get()].name.clone();
+        self.run.log.note(None, Event::AccountThrottled { account, millirate, pause_ms })
+    }
+
+    /// Sends nothing more to the account: its credential is refused.
+    fn stop_account(&self, cause: &Failure) -> Result<(), NotRecorded> {
+        if !self.queue.close() {
+            return Ok(());
+        }
+        let account = self.run.plan.accounts[self.index.get()].name.clone();
+        self.run.log.note(None, Event::AccountStopped { account, cause: cause.clone() })
+    }
+
+    fn known_gone(&self, pool: &PoolId) -> Option<Failure> {
+        let gone = self.gone_pools.lock().unwrap_or_else(PoisonError::into_inner).contains(pool);
+        gone.then(|| Failure::new(FailureClass::Gone, "its pool is no longer there"))
+    }
+
+    fn sas_refuses(&self) -> Option<StopReason> {
+        let container = &self.how.order.container;
+        if outlives_upload(container, self.run.clock.now(), self.how.upload_allowance) {
+            return None;
+        }
+        container.expires_at.map(StopReason::SasEnds)
+    }
+
+    fn random(&self) -> f64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetlogs_model::event::{Event, Recorded};
+    use fleetlogs_model::ids::NodeIndex;
+    use fleetlogs_model::outcome::Outcome;
+
+    use super::*;
+    use crate::testing::{Answer, Bench, ScriptedAccount, fails, throttled};
+
+    #[tokio::test(start_paused = true)]
+    async fn throttled_node_waits_as_told_then_succeeds() {
+        let account =
+            ScriptedAccount::new("contoso").answers("n0", [throttled(Some(Duration::from_secs(30)))]);
+        let bench = Bench::over([(account, 1)]);
+        let started = Instant::now();
+
+        let end = bench.execute().await;
+
+        assert_eq!(started.elapsed().as_secs(), 30);
+        assert_eq!(end.outcome(0), Outcome::Accepted);
+        assert_eq!(end.histories[0].attempts.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_failure_ends_in_its_own_outcome() {
+        let account = ScriptedAccount::new("contoso")
+            .answers("n0", [fails(FailureClass::Gone)])
+            .answers("n1", [fails(FailureClass::Refused)])
+            .answers("n2", vec![fails(FailureClass::Transient); 9])
+            .answers("n3", [fails(FailureClass::Wait), fails(FailureClass::Wait)])
+            .answers("n4", [Answer::Accepts(0)]);
+        let bench = Bench::over([(account, 6)]);
+
+        let end = bench.execute().await;
+
+        let outcomes: Vec<_> = (0..6).map(|node| end.outcome(node)).collect();
+        use Outcome::{Accepted, Empty, Failed, Gone};
+        assert_eq!(outcomes, [Gone, Failed, Failed, Accepted, Empty, Accepted]);
+        assert_eq!(end.histories[2].attempts.len(), 3, "as many as the policy allows");
+        assert_eq!(end.histories[2].reason.as_deref(), Some("scripted"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_booting_node_is_read_before_it_is_called_again() {
+        let account = ScriptedAccount::new("contoso")
+            .answers("n0", [fails(FailureClass::Wait)])
+            .answers("n1", [fails(FailureClass::Wait)]);
+        account.node_state.lock().unwrap().insert("n1".into(), NodeState::Preempted);
+        let bench = Bench::over([(account, 2)]);
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.outcome(0), Outcome::Accepted);
+        assert_eq!(end.outcome(1), Outcome::Gone);
+        assert_eq!(end.account(0).calls(), 3, "a preempted node is not called again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_answer_is_looked_up_and_never_repeated_blindly() {
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::LosesAnswer]);
+        let bench = Bench::over([(account, 1)]);
+        let started = Instant::now();
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.account(0).calls(), 1);
+        assert_eq!(end.outcome(0), Outcome::Accepted);
+        let directory = end.histories[0].directory.as_deref().unwrap();
+        assert!(end.account(0).blobs.blobs.lock().unwrap().keys().any(|name| name.starts_with(directory)));
+        let settled = bench_deadlines().call + Duration::from_secs(600);
+        assert!(started.elapsed() >= settled, "not before the call's deadline and the settle time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_call_that_left_no_trace_is_sent_again() {
+        let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::InDoubt)]);
+        let bench = Bench::over([(account, 1)]);
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.account(0).calls(), 2);
+        assert_eq!(end.outcome(0), Outcome::Accepted);
+        assert!(!end.histories[0].may_have_duplicates);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_container_to_ask_a_repeat_is_marked() {
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::LosesAnswer]);
+        let mut bench = Bench::over([(account, 1)]);
+        bench.can_list = false;
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.account(0).calls(), 2);
+        assert!(end.histories[0].may_have_duplicates);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_account_stops_and_leaves_the_other_alone() {
+        let refused = (0..50).fold(ScriptedAccount::new("contoso"), |account, node| {
+            account.answers(&format!("n{node}"), [fails(FailureClass::Auth)])
+        });
+        let mut bench = Bench::over([(refused, 50), (ScriptedAccount::new("fabrikam"), 50)]);
+        bench.limits.concurrency = 4;
+
+        let end = bench.execute().await;
+
+        assert!(end.account(0).calls() <= 4, "no call after the first refusal but those in flight");
+        assert_eq!(end.account(1).calls(), 50);
+        assert_eq!(end.ledger_counts().get(Outcome::Accepted), 50);
+        assert_eq!(end.ledger_counts().total(), 100);
+        assert!(end.heard.iter().any(|recorded| matches!(recorded.event, Event::AccountStopped { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_account_does_not_slow_the_other() {
+        let mut slow = ScriptedAccount::new("contoso");
+        slow.latency = Duration::from_secs(20);
+        let mut bench = Bench::over([(slow, 8), (ScriptedAccount::new("fabrikam"), 200)]);
+        bench.limits.concurrency = 4;
+        let started = bench.started;
+
+        let end = bench.execute().await;
+
+        let last_of = |account: usize| {
+            let nodes = if account == 0 { 0..8 } else { 8..208 };
+            let of_account = |recorded: &&Recorded| {
+                recorded.node.is_some_and(|node| nodes.contains(&node.get()))
+                    && matches!(recorded.event, Event::UploadAccepted { .. })
+            };
+            end.heard.iter().filter(of_account).map(|recorded| recorded.at).max().unwrap() - started
+        };
+        assert!(last_of(0) >= time::Duration::seconds(40));
+        assert!(last_of(1) <= time::Duration::seconds(3), "{}", last_of(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_call_outlives_its_sas() {
+        let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 2000)]);
+        // Ends 10 minutes and 5 seconds from now; an upload may take 10 minutes.
+        bench.sas_ends = "2026-11-22T09:40:05Z";
+        bench.limits.rate = Some(100.0);
+
+        let end = bench.execute().await;
+
+        let sent = end.account(0).calls();
+        assert!((400..=510).contains(&sent), "{sent} calls in the 5 s that the SAS leaves");
+        assert!(matches!(end.stop.reason(), Some(StopReason::SasEnds(_))));
+        assert_eq!(end.ledger_counts().get(Outcome::NotSent), 2000 - u64::from(sent));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pool_that_is_gone_costs_no_more_calls() {
+        let mut gone = Failure::new(FailureClass::Gone, "no such pool");
+        gone.code = Some("PoolNotFound".into());
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::Fails(gone)]);
+        let mut bench = Bench::over([(account, 30)]);
+        bench.limits.concurrency = 1;
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.account(0).calls(), 1);
+        assert_eq!(end.ledger_counts().get(Outcome::Gone), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_given_up_at_its_deadline() {
+        let account = ScriptedAccount::new("contoso").answers("n0", vec![fails(FailureClass::Wait); 1000]);
+        let bench = Bench::over([(account, 1)]);
+        let started = Instant::now();
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.outcome(0), Outcome::Failed);
+        assert!(started.elapsed() <= bench_deadlines().node);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_sends_nothing_new_and_awaits_what_is_in_flight() {
+        let mut account = ScriptedAccount::new("contoso");
+        account.latency = Duration::from_secs(3);
+        let mut bench = Bench::over([(account, 100)]);
+        bench.limits.concurrency = 5;
+        let stop = bench.stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stop.stop(Stop::Drain, StopReason::Signal);
+        });
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.account(0).calls(), 5);
+        assert_eq!(end.ledger_counts().get(Outcome::Accepted), 5);
+        assert_eq!(end.ledger_counts().get(Outcome::NotSent), 95);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_request_stops_the_run() {
+        let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::Config)]);
+        let mut bench = Bench::over([(account, 50)]);
+        bench.limits.concurrency = 1;
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.account(0).calls(), 1);
+        assert!(matches!(end.stop.reason(), Some(StopReason::Refused(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn intent_comes_before_every_answer() {
+        let account = ScriptedAccount::new("contoso")
+            .answers("n1", [throttled(None), throttled(None)])
+            .answers("n2", [Answer::LosesAnswer])
+            .answers("n3", [fails(FailureClass::Gone)]);
+        let end = Bench::over([(account, 10)]).execute().await;
+        for node in 0..10 {
+            let mut open = false;
+            for recorded in end.heard.iter().filter(|recorded| recorded.node == Some(NodeIndex(node))) {
+                let asks = matches!(recorded.event, Event::UploadRequested { .. });
+                let adopts = matches!(recorded.event, Event::UploadAdopted { .. });
+                assert!(asks != open || adopts, "node {node}: {:?} out of turn", recorded.event);
+                open = asks;
+            }
+        }
+        let recorded_calls: usize = end.histories.iter().map(|history| history.attempts.len()).sum();
+        assert_eq!(recorded_calls, end.account(0).calls() as usize);
+    }
+
+    fn bench_deadlines() -> Deadlines {
+        Bench::over([]).deadlines
+    }
+}

@@ -1,0 +1,482 @@
+//! The planner: lists pools and nodes, selects, orders, and freezes the result.
+//!
+//! Accounts are listed side by side, and pools of an account as well. An account that cannot be listed is named in
+//! the plan with its reason; the others are planned. Lists may repeat a node across pages (the list moves while it
+//! is read), so ids are compared without regard to case and taken once.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{AccountName, PoolId};
+use fleetlogs_model::plan::{LeftOut, LeftOutReason, PlannedAccount, PlannedNode, Priority};
+use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool};
+use futures::StreamExt;
+use globset::GlobSet;
+
+use crate::retry::{LONGEST_RETRY_AFTER, backoff};
+use crate::settings::RetryPolicy;
+
+/// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
+const POOLS_AT_ONCE: usize = 8;
+
+/// More pages than this in one list is taken for a loop that changes its links: 10 million nodes.
+const MOST_PAGES: u32 = 10_000;
+
+/// Which pools and nodes of an account are wanted.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Pools by id, as globs.
+    pub pools: GlobSet,
+    /// Pools to leave out, as globs.
+    pub exclude_pools: GlobSet,
+    /// Node states to take; none for every state in which the call can work.
+    pub states: Option<Vec<NodeState>>,
+}
+
+/// An account as planning found it.
+#[derive(Clone, Debug)]
+pub struct AccountPlan {
+    /// The account, with its counts.
+    pub account: PlannedAccount,
+    /// Its nodes, in the order in which they will be asked.
+    pub nodes: Vec<PlannedNode>,
+    /// What was seen and left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Hears how planning gets on: pools listed and nodes seen so far.
+pub trait PlanListener: Sync {
+    /// An account got further.
+    fn listed(&self, account: &AccountName, pools: u32, nodes: u32);
+}
+
+/// Lists one account. `account` has the account's names; its counts are filled in.
+pub async fn plan_account<B: BatchService>(
+    mut account: PlannedAccount,
+    service: &B,
+    selection: &Selection,
+    retry: &RetryPolicy,
+    listener: &dyn PlanListener,
+) -> Result<AccountPlan, Failure> {
+    let reader = Reader { retry, random: Mutex::new(fastrand::Rng::new()), calls: Mutex::new(0) };
+    let name = account.name.clone();
+    let mut left_out = Vec::new();
+    let mut leave_out = |pool: &PoolId, node: Option<&Node>, reason| {
+        left_out.push(LeftOut {
+            account: name.clone(),
+            pool: pool.clone(),
+            node: node.map(|node| node.id.clone()),
+            reason,
+        });
+    };
+    let pools = reader.all(|page| async move { service.list_pools(page.as_ref()).await }).await?;
+    let pools = once_each(pools, |pool| pool.id.as_str());
+    let mut wanted = Vec::new();
+    for pool in pools {
+        if selection.pools.is_match(pool.id.as_str()) && !selection.exclude_pools.is_match(pool.id.as_str()) {
+            wanted.push(pool);
+        } else {
+            leave_out(&pool.id, None, LeftOutReason::PoolNotSelected);
+        }
+    }
+    listener.listed(&account.name, 0, 0);
+    let reader = &reader;
+    let mut listed = futures::stream::iter(wanted.into_iter().enumerate())
+        .map(|(order, pool)| async move {
+            let list = |page: Option<PageLink>| {
+                let id = pool.id.clone();
+                async move { service.list_nodes(&id, page.as_ref()).await }
+            };
+            let nodes = reader.all(list).await;
+            (order, pool, nodes)
+        })
+        .buffer_unordered(POOLS_AT_ONCE);
+    let mut nodes = Vec::new();
+    while let Some((order, pool, found)) = listed.next().await {
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) if failure.class == FailureClass::Gone => {
+                leave_out(&pool.id, None, LeftOutReason::PoolGone);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        account.pools += 1;
+        let os: Option<Arc<str>> = pool.os.as_deref().map(Into::into);
+        for node in once_each(found, |node| node.id.as_str()) {
+            match selection.unwanted(&node) {
+                Some(reason) => leave_out(&pool.id, Some(&node), reason),
+                None => nodes.push((order, planned(&account.name, &pool, os.clone(), node))),
+            }
+        }
+        listener.listed(&account.name, account.pools, u32::try_from(nodes.len()).unwrap_or(u32::MAX));
+    }
+    drop(listed);
+    // Those about to vanish first; within a priority in the order of the lists, whatever arrived first.
+    nodes.sort_by(|(a, x), (b, y)| (x.priority, a, &x.node).cmp(&(y.priority, b, &y.node)));
+    account.nodes = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+    account.list_calls = *reader.calls.lock().unwrap_or_else(PoisonError::into_inner);
+    left_out.sort_by(|x, y| (&x.pool, &x.node).cmp(&(&y.pool, &y.node)));
+    Ok(AccountPlan { account, nodes: nodes.into_iter().map(|(_, node)| node).collect(), left_out })
+}
+
+impl Selection {
+    fn unwanted(&self, node: &Node) -> Option<LeftOutReason> {
+        let state = node.state.as_ref()?;
+        if let Some(states) = &self.states {
+            return (!states.contains(state)).then_some(LeftOutReason::StateNotSelected);
+        }
+        match state {
+            NodeState::Creating => Some(LeftOutReason::NoAgentYet),
+            NodeState::Preempted => Some(LeftOutReason::Preempted),
+            NodeState::Deallocating | NodeState::Deallocated => Some(LeftOutReason::Deallocated),
+            _ => None,
+        }
+    }
+}
+
+fn planned(account: &AccountName, pool: &Pool, os: Option<Arc<str>>, node: Node) -> PlannedNode {
+    PlannedNode {
+        account: account.clone(),
+        pool: pool.id.clone(),
+        priority: priority(pool, &node),
+        node: node.id,
+        state: node.state,
+        state_since: node.state_since,
+        allocation_time: node.allocation_time,
+        last_boot_time: node.last_boot_time,
+        dedicated: node.dedicated,
+        os,
+        agent_version: node.agent_version.map(Into::into),
+        errors: node.errors,
+        start_task: node.start_task,
+    }
+}
+
+fn priority(pool: &Pool, node: &Node) -> Priority {
+    match &node.state {
+        Some(NodeState::LeavingPool) => Priority::Leaving,
+        Some(
+            NodeState::Unknown
+            | NodeState::Creating
+            | NodeState::Starting
+            | NodeState::Rebooting
+            | NodeState::Reimaging
+            | NodeState::UpgradingOs,
+        ) => Priority::OutOfReach,
+        _ if pool.deleting || pool.shrinking => Priority::PoolShrinking,
+        _ if node.dedicated == Some(false) => Priority::Spot,
+        Some(NodeState::Unusable | NodeState::StartTaskFailed) => Priority::HasErrors,
+        _ if !node.errors.is_empty() => Priority::HasErrors,
+        _ => Priority::Ordinary,
+    }
+}
+
+/// Drops repetitions, by id without regard to case.
+fn once_each<T>(items: Vec<T>, id: impl Fn(&T) -> &str) -> Vec<T> {
+    let mut seen = HashSet::with_capacity(items.len());
+    items.into_iter().filter(|item| seen.insert(id(item).to_ascii_lowercase())).collect()
+}
+
+/// Reads lists to their end, page by page, trying again where that can help.
+struct Reader<'plan> {
+    retry: &'plan RetryPolicy,
+    random: Mutex<fastrand::Rng>,
+    calls: Mutex<u32>,
+}
+
+impl Reader<'_> {
+    async fn all<T, F>(&self, list: impl Fn(Option<PageLink>) -> F) -> Result<Vec<T>, Failure>
+    where
+        F: Future<Output = Result<Page<T>, Failure>>,
+    {
+        let mut items = Vec::new();
+        let mut next: Option<PageLink> = None;
+        let mut seen: HashSet<PageLink> = HashSet::new();
+        loop {
+            let page = self.page(&list, next).await?;
+            items.extend(page.items);
+            let Some(link) = page.next else { return Ok(items) };
+            if seen.len() >= MOST_PAGES as usize || !seen.insert(link.clone()) {
+                let message = "the service's list goes in a circle: a page links to one already read";
+                return Err(Failure::new(FailureClass::Config, message));
+            }
+            next = Some(link);
+        }
+    }
+
+    async fn page<T, F>(
+        &self,
+        list: &impl Fn(Option<PageLink>) -> F,
+        page: Option<PageLink>,
+    ) -> Result<Page<T>, Failure>
+    where
+        F: Future<Output = Result<Page<T>, Failure>>,
+    {
+        let mut attempt = 0;
+        loop {
+            *self.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            let failure = match list(page.clone()).await {
+                Ok(page) => return Ok(page),
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            let passing = matches!(
+                failure.class,
+                FailureClass::Throttled | FailureClass::Transient | FailureClass::NotSent
+            );
+            if !passing || attempt >= self.retry.attempts {
+                return Err(failure);
+            }
+            let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
+            let asked = failure.retry_after().unwrap_or(Duration::ZERO).min(LONGEST_RETRY_AFTER);
+            tokio::time::sleep(backoff(self.retry, attempt, random).max(asked)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetlogs_model::ids::NodeId;
+    use fleetlogs_model::service::{Accepted, NodeError, UploadOrder};
+    use globset::{Glob, GlobSetBuilder};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// An account whose lists are scripted: pages of pools, and for each pool pages of nodes.
+    #[derive(Default)]
+    struct Listed {
+        pools: Vec<Result<Page<Pool>, Failure>>,
+        nodes: Vec<(&'static str, Vec<Result<Page<Node>, Failure>>)>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Listed {
+        /// Links are the numbers of pages; a failing page is given once, then the one after it.
+        fn page<T: Clone>(
+            &self,
+            pages: &[Result<Page<T>, Failure>],
+            link: Option<&PageLink>,
+            what: &str,
+        ) -> Result<Page<T>, Failure> {
+            let at = link.map_or("0", |link| &link.0);
+            let mut asked = self.asked.lock().unwrap();
+            let request = format!("{what} {at}");
+            let again = asked.iter().filter(|earlier| **earlier == request).count();
+            asked.push(request);
+            let first: usize = at.parse().unwrap();
+            pages[(first + again).min(pages.len() - 1)].clone()
+        }
+    }
+
+    impl BatchService for Listed {
+        async fn list_pools(&self, page: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
+            self.page(&self.pools, page, "pools")
+        }
+
+        async fn list_nodes(&self, pool: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
+            let (_, pages) = self.nodes.iter().find(|(id, _)| *id == pool.as_str()).unwrap();
+            self.page(pages, page, pool.as_str())
+        }
+
+        async fn get_node(&self, _: &PoolId, _: &NodeId) -> Result<Node, Failure> {
+            Err(Failure::new(FailureClass::Refused, "planning reads no single node"))
+        }
+
+        async fn upload_logs(
+            &self,
+            _: &PoolId,
+            _: &NodeId,
+            _: &UploadOrder,
+            _: Uuid,
+            _: Duration,
+        ) -> Result<Accepted, Failure> {
+            Err(Failure::new(FailureClass::Refused, "planning sends no upload"))
+        }
+    }
+
+    struct Nobody;
+
+    impl PlanListener for Nobody {
+        fn listed(&self, _: &AccountName, _: u32, _: u32) {}
+    }
+
+    fn pool(id: &str) -> Pool {
+        Pool { id: PoolId::new(id), deleting: false, shrinking: false, current_nodes: 0, os: None }
+    }
+
+    fn node(id: &str, state: &str) -> Node {
+        Node {
+            id: NodeId::new(id),
+            state: Some(NodeState::from(state.to_owned())),
+            state_since: None,
+            allocation_time: None,
+            last_boot_time: None,
+            dedicated: Some(true),
+            agent_version: None,
+            errors: vec![],
+            start_task: None,
+        }
+    }
+
+    fn page<T>(items: impl Into<Vec<T>>, next: Option<&str>) -> Result<Page<T>, Failure> {
+        Ok(Page { items: items.into(), next: next.map(|link| PageLink(link.into())) })
+    }
+
+    fn globs(patterns: &[&str]) -> GlobSet {
+        let mut set = GlobSetBuilder::new();
+        patterns.iter().for_each(|pattern| drop(set.add(Glob::new(pattern).unwrap())));
+        set.build().unwrap()
+    }
+
+    async fn plan(service: &Listed, pools: &[&str], exclude: &[&str]) -> Result<AccountPlan, Failure> {
+        let account = PlannedAccount {
+            name: AccountName::new("contoso"),
+            endpoint: String::new(),
+            api_version: String::new(),
+            pools: 0,
+            nodes: 0,
+            list_calls: 0,
+            unlisted: None,
+        };
+        let selection = Selection { pools: globs(pools), exclude_pools: globs(exclude), states: None };
+        let retry = RetryPolicy {
+            attempts: 3,
+            base_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(9),
+        };
+        plan_account(account, service, &selection, &retry, &Nobody).await
+    }
+
+    fn ids(plan: &AccountPlan) -> Vec<&str> {
+        plan.nodes.iter().map(|node| node.node.as_str()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_pages_are_read_and_repeated_nodes_taken_once() {
+        let service = Listed {
+            pools: vec![page([pool("a")], Some("1")), page([pool("b"), pool("A")], None)],
+            nodes: vec![
+                (
+                    "a",
+                    vec![
+                        page([node("n1", "idle")], Some("1")),
+                        page([], Some("2")),
+                        page([node("N1", "idle"), node("n2", "idle")], None),
+                    ],
+                ),
+                ("b", vec![page([node("n1", "running")], None)]),
+            ],
+            ..Listed::default()
+        };
+        let plan = plan(&service, &["*"], &[]).await.unwrap();
+        assert_eq!(ids(&plan), ["n1", "n2", "n1"]);
+        assert_eq!((plan.account.pools, plan.account.nodes, plan.account.list_calls), (2, 3, 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pools_are_chosen_by_globs_and_what_is_left_out_has_a_reason() {
+        let service = Listed {
+            pools: vec![page([pool("render-1"), pool("render-old"), pool("web")], None)],
+            nodes: vec![(
+                "render-1",
+                vec![page(
+                    [
+                        node("n1", "idle"),
+                        node("n2", "creating"),
+                        node("n3", "preempted"),
+                        node("n4", "deallocated"),
+                    ],
+                    None,
+                )],
+            )],
+            ..Listed::default()
+        };
+        let plan = plan(&service, &["render-*"], &["*-old"]).await.unwrap();
+        assert_eq!(ids(&plan), ["n1"]);
+        let reasons: Vec<_> =
+            plan.left_out.iter().map(|left| (left.pool.as_str(), left.reason.as_str())).collect();
+        assert_eq!(
+            reasons,
+            [
+                ("render-1", "no-agent-yet"),
+                ("render-1", "preempted"),
+                ("render-1", "deallocated"),
+                ("render-old", "pool-not-selected"),
+                ("web", "pool-not-selected")
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_about_to_vanish_are_asked_first() {
+        let mut shrinking = pool("shrinking");
+        shrinking.shrinking = true;
+        let mut spot = node("spot", "idle");
+        spot.dedicated = Some(false);
+        let mut sick = node("sick", "idle");
+        sick.errors.push(NodeError { code: "DiskFull".into(), message: String::new() });
+        let service = Listed {
+            pools: vec![page([pool("a"), shrinking], None)],
+            nodes: vec![
+                (
+                    "a",
+                    vec![page(
+                        [
+                            node("plain", "idle"),
+                            node("lost", "unknown"),
+                            sick,
+                            spot,
+                            node("leaving", "leavingpool"),
+                        ],
+                        None,
+                    )],
+                ),
+                ("shrinking", vec![page([node("squeezed", "running")], None)]),
+            ],
+            ..Listed::default()
+        };
+        let plan = plan(&service, &["*"], &[]).await.unwrap();
+        assert_eq!(ids(&plan), ["leaving", "squeezed", "spot", "sick", "plain", "lost"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pool_that_vanishes_while_listing_is_left_out_and_the_rest_planned() {
+        let gone = Failure::new(FailureClass::Gone, "PoolNotFound");
+        let service = Listed {
+            pools: vec![page([pool("a"), pool("b")], None)],
+            nodes: vec![("a", vec![Err(gone)]), ("b", vec![page([node("n1", "idle")], None)])],
+            ..Listed::default()
+        };
+        let plan = plan(&service, &["*"], &[]).await.unwrap();
+        assert_eq!(ids(&plan), ["n1"]);
+        assert_eq!(plan.left_out[0].reason, LeftOutReason::PoolGone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_passing_fault_is_tried_again_and_a_refusal_is_not() {
+        let busy = Failure::new(FailureClass::Throttled, "busy");
+        let service =
+            Listed { pools: vec![Err(busy.clone()), Err(busy), page([], None)], ..Listed::default() };
+        assert!(plan(&service, &["*"], &[]).await.is_ok());
+        assert_eq!(service.asked.lock().unwrap().len(), 3);
+
+        let refused =
+            Listed { pools: vec![Err(Failure::new(FailureClass::Auth, "no"))], ..Listed::default() };
+        assert_eq!(plan(&refused, &["*"], &[]).await.unwrap_err().class, FailureClass::Auth);
+        assert_eq!(refused.asked.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_goes_in_a_circle_ends() {
+        let service = Listed {
+            pools: vec![page([pool("a")], Some("1")), page([pool("b")], Some("1"))],
+            ..Listed::default()
+        };
+        let failure = plan(&service, &["*"], &[]).await.unwrap_err();
+        assert!(failure.message.contains("circle"), "{failure}");
+    }
+}

@@ -1,0 +1,273 @@
+//! The work that is left in one account: nodes that were not called yet, in plan order, and nodes to be taken up
+//! again at a time. It hands work out; what is done with it is the executor's business.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fleetlogs_model::ids::NodeIndex;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::retry::Tries;
+use crate::stop::{Stop, StopHandle};
+
+/// What is to be done with a node next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Send the call.
+    Send,
+    /// Read the node first: its state stood in the way.
+    Look,
+    /// Search the container: the answer of the last call was lost.
+    AskContainer,
+}
+
+/// A node that is not done.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub(crate) node: NodeIndex,
+    pub(crate) step: Step,
+    /// Calls sent so far.
+    pub(crate) attempt: u32,
+    pub(crate) tries: Tries,
+    /// When the first call was put on record.
+    pub(crate) first_intent: Option<OffsetDateTime>,
+    /// When to give the node up.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Work {
+    pub(crate) fn new(node: NodeIndex) -> Self {
+        Self {
+            node,
+            step: Step::Send,
+            attempt: 0,
+            tries: Tries::default(),
+            first_intent: None,
+            deadline: None,
+        }
+    }
+}
+
+/// Retries a fresh call earns; keeps a storm of failures from crowding out the nodes not called yet.
+const RETRIES_PER_FRESH_CALL: f32 = 0.5;
+
+/// Retries that may be saved up.
+const MOST_RETRIES_SAVED: f32 = 50.0;
+
+struct Later {
+    due: Instant,
+    /// Keeps the order of equals, and makes the heap's order total.
+    number: u64,
+    work: Work,
+}
+
+impl PartialEq for Later {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Later {}
+
+impl PartialOrd for Later {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Later {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.due, self.number).cmp(&(other.due, other.number))
+    }
+}
+
+struct State {
+    fresh: VecDeque<Work>,
+    later: BinaryHeap<Reverse<Later>>,
+    /// Handed out and not yet given back or done.
+    busy: usize,
+    retries_saved: f32,
+    numbers: u64,
+    closed: bool,
+}
+
+enum Take {
+    Work(Work),
+    Wait(Option<Instant>),
+    Done,
+}
+
+pub(crate) struct WorkQueue {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl WorkQueue {
+    pub(crate) fn new(fresh: impl IntoIterator<Item = Work>) -> Self {
+        let state = State {
+            fresh: fresh.into_iter().collect(),
+            later: BinaryHeap::new(),
+            busy: 0,
+            retries_saved: MOST_RETRIES_SAVED,
+            numbers: 0,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next work, as soon as there is some; none when all is done or the run drains. Each work must be given
+    /// back by [`put_back`](Self::put_back) or ended by [`done`](Self::done).
+    pub(crate) async fn next(&self, stop: &StopHandle) -> Option<Work> {
+        loop {
+            if stop.level() >= Stop::Drain {
+                return None;
+            }
+            // Registered before looking, so that a change in between is not missed.
+            let changed = self.changed.notified();
+            let taken = self.state().take(Instant::now());
+            let until = match taken {
+                Take::Work(work) => return Some(work),
+                Take::Done => return None,
+                Take::Wait(until) => until,
+            };
+            let due = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = changed => {}
+                () = stop.reached(Stop::Drain) => {}
+            }
+        }
+    }
+
+    /// Gives work back, to be taken up again at a time.
+    pub(crate) fn put_back(&self, work: Work, due: Instant) {
+        let mut state = self.state();
+        state.busy -= 1;
+        state.numbers += 1;
+        let number = state.numbers;
+        state.later.push(Reverse(Later { due, number, work }));
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The work handed out is done.
+    pub(crate) fn done(&self) {
+        let mut state = self.state();
+        state.busy -= 1;
+        let all_done = state.busy == 0 && state.fresh.is_empty() && state.later.is_empty();
+        drop(state);
+        if all_done {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Hands nothing out any more. Returns whether it did until now.
+    pub(crate) fn close(&self) -> bool {
+        let newly = !std::mem::replace(&mut self.state().closed, true);
+        self.changed.notify_waiters();
+        newly
+    }
+}
+
+impl State {
+    fn take(&mut self, now: Instant) -> Take {
+        if self.closed {
+            return Take::Done;
+        }
+        let due = self.later.peek().map(|Reverse(later)| later.due);
+        let retry = due.is_some_and(|due| due <= now) && (self.retries_saved >= 1.0 || self.fresh.is_empty());
+        let work = if retry {
+            self.retries_saved = (self.retries_saved - 1.0).max(0.0);
+            self.later.pop().map(|Reverse(later)| later.work)
+        } else {
+            self.retries_saved = (self.retries_saved + RETRIES_PER_FRESH_CALL).min(MOST_RETRIES_SAVED);
+            self.fresh.pop_front()
+        };
+        match work {
+            Some(work) => {
+                self.busy += 1;
+                Take::Work(work)
+            }
+            None if due.is_none() && self.busy == 0 => Take::Done,
+            None => Take::Wait(due),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn queue(nodes: u32) -> WorkQueue {
+        WorkQueue::new((0..nodes).map(|node| Work::new(NodeIndex(node))))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_given_back_comes_again_at_its_time_and_then_the_queue_ends() {
+        let (queue, stop) = (queue(1), StopHandle::default());
+        let work = queue.next(&stop).await.unwrap();
+        queue.put_back(work, Instant::now() + Duration::from_secs(30));
+        let before = Instant::now();
+        assert!(queue.next(&stop).await.is_some());
+        assert_eq!(before.elapsed().as_secs(), 30);
+        queue.done();
+        assert!(queue.next(&stop).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_worker_waits_for_the_busy_ones_and_hears_of_the_end() {
+        let (queue, stop) = (queue(1), StopHandle::default());
+        queue.next(&stop).await.unwrap();
+        let waiting = queue.next(&stop);
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::from_secs(60), &mut waiting).await.is_err());
+        queue.done();
+        assert!(waiting.await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_do_not_crowd_out_fresh_nodes() {
+        let (queue, stop) = (queue(1000), StopHandle::default());
+        let (mut fresh, mut again) = (0, 0);
+        for _ in 0..600 {
+            let mut work = queue.next(&stop).await.unwrap();
+            if work.attempt == 0 {
+                fresh += 1
+            } else {
+                again += 1
+            }
+            work.attempt += 1;
+            queue.put_back(work, Instant::now());
+        }
+        assert!(fresh >= 350, "{fresh} fresh and {again} repeated calls");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_ends_the_wait() {
+        let (queue, stop) = (queue(1), StopHandle::default());
+        let work = queue.next(&stop).await.unwrap();
+        queue.put_back(work, Instant::now() + Duration::from_secs(3600));
+        let stopper = stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stopper.stop(Stop::Drain, crate::stop::StopReason::Signal);
+        });
+        let before = Instant::now();
+        assert!(queue.next(&stop).await.is_none());
+        assert_eq!(before.elapsed().as_secs(), 1);
+    }
+}

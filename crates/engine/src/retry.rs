@@ -1,0 +1,146 @@
+//! When to try again: attempts, exponential backoff with full jitter, and the service's `Retry-After`.
+//!
+//! Pure but for the random source, which enters as an argument.
+
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+
+use crate::settings::RetryPolicy;
+
+/// A `Retry-After` longer than this is taken for a mistake of the service and cut.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+
+/// Looks at a booting node come this far apart: a boot takes minutes.
+const WAIT_BASE: Duration = Duration::from_secs(10);
+
+/// How often a node that is unusable is tried again: the service's documentation gives little hope.
+const BRIEF_WAITS: u32 = 1;
+
+/// What to do after a failed upload call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send again after this long.
+    Retry(Duration),
+    /// Read the node again after this long, then send if it makes sense.
+    Look(Duration),
+    /// The answer was lost: ask the container before anything else.
+    AskContainer,
+    /// Not again.
+    GiveUp,
+}
+
+/// How often a node was tried, by what the tries say about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Calls that failed for reasons of their own.
+    pub counted: u32,
+    /// Calls that were throttled.
+    pub throttled: u32,
+    /// Calls refused because of the node's state.
+    pub waits: u32,
+}
+
+impl Tries {
+    /// Counts a failure and says what comes next. `random` is uniform in 0..1.
+    pub fn next(&mut self, policy: &RetryPolicy, failure: &Failure, random: f64) -> Next {
+        match failure.class {
+            FailureClass::Throttled => {
+                self.throttled += 1;
+                let own = backoff(policy, self.throttled, random);
+                Next::Retry(
+                    failure.retry_after().map_or(own, |asked| own.max(asked.min(LONGEST_RETRY_AFTER))),
+                )
+            }
+            FailureClass::NotSent | FailureClass::Transient => {
+                self.counted += 1;
+                if self.counted >= policy.attempts {
+                    return Next::GiveUp;
+                }
+                let own = backoff(policy, self.counted, random);
+                Next::Retry(
+                    failure.retry_after().map_or(own, |asked| own.max(asked.min(LONGEST_RETRY_AFTER))),
+                )
+            }
+            FailureClass::InDoubt => {
+                self.counted += 1;
+                if self.counted >= policy.attempts { Next::GiveUp } else { Next::AskContainer }
+            }
+            FailureClass::Wait | FailureClass::WaitBriefly => {
+                self.waits += 1;
+                let most = if failure.class == FailureClass::WaitBriefly { BRIEF_WAITS } else { u32::MAX };
+                if self.waits > most {
+                    return Next::GiveUp;
+                }
+                let longest = WAIT_BASE.min(policy.max_delay);
+                Next::Look(longest.mul_f64(f64::midpoint(1.0, random)))
+            }
+            FailureClass::Gone | FailureClass::Auth | FailureClass::Config | FailureClass::Refused => {
+                Next::GiveUp
+            }
+        }
+    }
+}
+
+/// Full jitter: anything between nothing and the exponential bound.
+#[must_use]
+pub fn backoff(policy: &RetryPolicy, attempt: u32, random: f64) -> Duration {
+    let bound =
+        policy.base_delay.saturating_mul(1 << attempt.saturating_sub(1).min(20)).min(policy.max_delay);
+    bound.mul_f64(random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RetryPolicy =
+        RetryPolicy { attempts: 3, base_delay: Duration::from_secs(2), max_delay: Duration::from_secs(60) };
+
+    fn failure(class: FailureClass) -> Failure {
+        Failure::new(class, "test")
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_bound() {
+        let longest: Vec<u64> = (1..=7).map(|attempt| backoff(&POLICY, attempt, 1.0).as_secs()).collect();
+        assert_eq!(longest, [2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(backoff(&POLICY, 3, 0.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn attempts_end_but_throttling_does_not_use_them_up() {
+        let mut tries = Tries::default();
+        for _ in 0..100 {
+            assert!(matches!(tries.next(&POLICY, &failure(FailureClass::Throttled), 0.5), Next::Retry(_)));
+        }
+        assert!(matches!(tries.next(&POLICY, &failure(FailureClass::NotSent), 0.5), Next::Retry(_)));
+        assert_eq!(tries.next(&POLICY, &failure(FailureClass::InDoubt), 0.5), Next::AskContainer);
+        assert_eq!(tries.next(&POLICY, &failure(FailureClass::NotSent), 0.5), Next::GiveUp);
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_up_to_a_bound() {
+        let asked = |seconds: u64| Failure {
+            retry_after_ms: Some(seconds * 1000),
+            ..failure(FailureClass::Throttled)
+        };
+        let next = |seconds| Tries::default().next(&POLICY, &asked(seconds), 0.0);
+        assert_eq!(next(30), Next::Retry(Duration::from_secs(30)));
+        assert_eq!(next(86_400), Next::Retry(LONGEST_RETRY_AFTER));
+    }
+
+    #[test]
+    fn an_unusable_node_gets_one_more_chance() {
+        let mut tries = Tries::default();
+        assert!(matches!(tries.next(&POLICY, &failure(FailureClass::WaitBriefly), 0.0), Next::Look(_)));
+        assert_eq!(tries.next(&POLICY, &failure(FailureClass::WaitBriefly), 0.0), Next::GiveUp);
+    }
+
+    #[test]
+    fn what_is_final_is_not_tried_again() {
+        for class in [FailureClass::Gone, FailureClass::Auth, FailureClass::Config, FailureClass::Refused] {
+            assert_eq!(Tries::default().next(&POLICY, &failure(class), 0.5), Next::GiveUp);
+        }
+    }
+}

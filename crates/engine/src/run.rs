@@ -1,0 +1,56 @@
+//! What the executor and the verifier of one run share.
+
+use std::sync::Arc;
+
+use fleetlogs_model::plan::Plan;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::event_log::EventLog;
+use crate::stop::StopHandle;
+
+/// One run: its plan, its record, and the way to stop it.
+#[derive(Clone)]
+pub struct Run {
+    /// The frozen plan.
+    pub plan: Arc<Plan>,
+    /// Where everything that happens is put on record.
+    pub log: EventLog,
+    /// Who wants it to end.
+    pub stop: StopHandle,
+    /// Where the time of day comes from.
+    pub clock: Clock,
+    /// Uploads that may be on their way at once.
+    pub slots: UploadSlots,
+}
+
+/// Uploads that were accepted and have not arrived: a limit over all accounts, or none.
+#[derive(Clone, Debug, Default)]
+pub struct UploadSlots(Option<Arc<Semaphore>>);
+
+impl UploadSlots {
+    /// So many slots; none for no limit.
+    #[must_use]
+    pub fn new(limit: Option<usize>) -> Self {
+        Self(limit.map(|limit| Arc::new(Semaphore::new(limit))))
+    }
+
+    /// Waits for a slot and takes it. It stays taken until it is given back.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub(crate) async fn take(&self) {
+        if let Some(slots) = &self.0
+            && let Ok(permit) = slots.acquire().await
+        {
+            permit.forget();
+        }
+    }
+
+    /// An accepted upload arrived, or is no longer waited for; or a call was not accepted.
+    pub(crate) fn give_back(&self) {
+        if let Some(slots) = &self.0 {
+            slots.add_permits(1);
+        }
+    }
+}

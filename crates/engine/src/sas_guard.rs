@@ -1,0 +1,139 @@
+//! Refuses work that the container SAS would not outlive, and says before a run what is wrong with a SAS.
+//!
+//! The node uses the SAS after the call was answered, so what counts is the SAS's life at the end of the upload
+//! allowance, not at the call.
+
+use std::time::Duration;
+
+use fleetlogs_model::sas::{SasKind, SasUrl};
+use time::OffsetDateTime;
+
+/// What makes a container SAS unfit for a run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SasProblem {
+    /// It is for a blob or a directory.
+    #[error("the SAS is for a blob or directory, not for a container")]
+    NotContainer,
+    /// It lacks a permission.
+    #[error("the SAS lacks the permission `{0}` ({1})")]
+    Permission(char, &'static str),
+    /// It ended.
+    #[error("the SAS expired at {0}")]
+    Expired(OffsetDateTime),
+    /// It ends before the last upload could.
+    #[error("the SAS ends at {ends}, and the run needs it until {needed}")]
+    EndsTooSoon {
+        /// The earlier of `se` and `ske`.
+        ends: OffsetDateTime,
+        /// Estimated end of the calls plus the upload allowance.
+        needed: OffsetDateTime,
+    },
+    /// It does not hold yet.
+    #[error("the SAS starts only at {0}")]
+    NotYet(OffsetDateTime),
+}
+
+impl SasProblem {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotContainer => "make a SAS for the container itself (`sr=c`)",
+            Self::Permission('w', _) => "make a container SAS with the permission `w` (write)",
+            Self::Permission(..) => "make a container SAS with the permissions `r` and `l` for `verify_url`",
+            Self::Expired(_) => "make a new SAS",
+            Self::EndsTooSoon { .. } => {
+                "make a SAS that lives longer, or lower `destination.upload_allowance`, or raise `limits.rate`"
+            }
+            Self::NotYet(_) => "make a SAS without a start time (`st`), or check this machine's clock",
+        }
+    }
+}
+
+/// All that is wrong with the SAS that nodes write with, for a run that needs it until `needed`.
+#[must_use]
+pub fn write_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) -> Vec<SasProblem> {
+    let mut problems = common_problems(sas, now);
+    if sas.grants('w') == Some(false) {
+        problems.push(SasProblem::Permission('w', "nodes write their logs with it"));
+    }
+    if let Some(ends) = sas.expires_at
+        && ends > now
+        && ends < needed
+    {
+        problems.push(SasProblem::EndsTooSoon { ends, needed });
+    }
+    problems
+}
+
+/// All that is wrong with the SAS that the container is listed with.
+#[must_use]
+pub fn list_problems(sas: &SasUrl, now: OffsetDateTime) -> Vec<SasProblem> {
+    let mut problems = common_problems(sas, now);
+    if sas.grants('l') == Some(false) {
+        problems.push(SasProblem::Permission('l', "verification lists the container with it"));
+    }
+    problems
+}
+
+fn common_problems(sas: &SasUrl, now: OffsetDateTime) -> Vec<SasProblem> {
+    let mut problems = Vec::new();
+    if sas.kind == SasKind::NotContainer {
+        problems.push(SasProblem::NotContainer);
+    }
+    if let Some(ends) = sas.expires_at.filter(|ends| *ends <= now) {
+        problems.push(SasProblem::Expired(ends));
+    }
+    if let Some(starts) = sas.starts_at.filter(|starts| *starts > now) {
+        problems.push(SasProblem::NotYet(starts));
+    }
+    problems
+}
+
+/// Whether an upload may still be started: the SAS outlives the upload allowance.
+#[must_use]
+pub fn outlives_upload(sas: &SasUrl, now: OffsetDateTime, upload_allowance: Duration) -> bool {
+    sas.expires_at.is_none_or(|ends| now + upload_allowance <= ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-22 10:00:00 UTC);
+
+    fn sas(query: &str) -> SasUrl {
+        SasUrl::parse(&format!("https://logs.blob.core.windows.net/c?{query}&sig=fake")).unwrap()
+    }
+
+    #[test]
+    fn each_unfit_sas_is_named() {
+        let problems = |query: &str| write_problems(&sas(query), NOW, NOW + Duration::from_secs(3600));
+        let good = "sr=c&sp=w&se=2026-11-22T11:00:00Z";
+        assert_eq!(problems(good), []);
+        assert_eq!(problems("sr=b&sp=w&se=2026-11-22T12:00:00Z"), [SasProblem::NotContainer]);
+        assert!(matches!(
+            problems("sr=c&sp=rl&se=2026-11-22T12:00:00Z")[..],
+            [SasProblem::Permission('w', _)]
+        ));
+        assert!(matches!(problems("sr=c&sp=w&se=2026-11-22T10:00:00Z")[..], [SasProblem::Expired(_)]));
+        assert!(matches!(
+            problems("sr=c&sp=w&se=2026-11-22T10:59:59Z")[..],
+            [SasProblem::EndsTooSoon { .. }]
+        ));
+        assert!(matches!(problems(&format!("{good}&st=2026-11-22T10:01:00Z"))[..], [SasProblem::NotYet(_)]));
+        assert!(matches!(
+            problems(&format!("{good}&ske=2026-11-22T10:30:00Z"))[..],
+            [SasProblem::EndsTooSoon { .. }]
+        ));
+    }
+
+    #[test]
+    fn no_upload_is_started_that_could_outlive_its_sas() {
+        let sas = sas("sr=c&sp=w&se=2026-11-22T10:10:00Z");
+        assert!(outlives_upload(&sas, NOW, Duration::from_secs(600)));
+        assert!(!outlives_upload(&sas, NOW, Duration::from_secs(601)));
+    }
+}

@@ -1,0 +1,118 @@
+//! How a run is told to end before its end: [`Stop::Drain`] sends nothing new and awaits what is in flight,
+//! [`Stop::Abort`] awaits nothing. The journal is good in both cases.
+
+use std::sync::Arc;
+
+use fleetlogs_model::failure::Failure;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+/// How far the run is to stop. Each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Go on.
+    No,
+    /// Send nothing new; await what is in flight.
+    Drain,
+    /// Await nothing.
+    Abort,
+}
+
+/// Why a run stops before its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StopReason {
+    /// A person or the system asked for it.
+    #[error("stopped by a signal")]
+    Signal,
+    /// `deadlines.run` is over.
+    #[error("the run deadline is over")]
+    RunDeadline,
+    /// The container SAS would not outlive another upload.
+    #[error("the container SAS ends at {0}, and no upload is sent that could outlive it")]
+    SasEnds(OffsetDateTime),
+    /// The service refuses the request for a reason that all nodes share.
+    #[error("the service refuses the request, and would refuse it for every node: {0}")]
+    Refused(Failure),
+    /// The container is not there (any more).
+    #[error("the container is gone: {0}")]
+    ContainerGone(Failure),
+    /// Nothing can be put on record any more, so nothing may be sent.
+    #[error("the journal cannot be written: {0}")]
+    Journal(String),
+}
+
+impl StopReason {
+    /// Whether the run can be taken up again as it is, once its cause is mended.
+    #[must_use]
+    pub fn is_resumable(&self) -> bool {
+        !matches!(self, Self::Refused(_))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    level: Stop,
+    reason: Option<StopReason>,
+}
+
+/// Stops a run, and tells whether it is stopped. Clones share their state.
+#[derive(Clone, Debug)]
+pub struct StopHandle(Arc<watch::Sender<State>>);
+
+impl Default for StopHandle {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(State { level: Stop::No, reason: None })))
+    }
+}
+
+impl StopHandle {
+    /// Asks for at least this level. The first reason is kept.
+    pub fn stop(&self, level: Stop, reason: StopReason) {
+        self.0.send_if_modified(|state| {
+            let raised = level > state.level;
+            if raised {
+                state.level = level;
+                state.reason.get_or_insert(reason);
+            }
+            raised
+        });
+    }
+
+    /// The level now.
+    #[must_use]
+    pub fn level(&self) -> Stop {
+        self.0.borrow().level
+    }
+
+    /// Why it stops; none while it goes on.
+    #[must_use]
+    pub fn reason(&self) -> Option<StopReason> {
+        self.0.borrow().reason.clone()
+    }
+
+    /// Waits until the level is reached.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn reached(&self, level: Stop) {
+        let mut receiver = self.0.subscribe();
+        // The sender lives in `self`, so the channel cannot close while this waits.
+        let _ = receiver.wait_for(|state| state.level >= level).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_reason_stays_and_the_level_only_rises() {
+        let stop = StopHandle::default();
+        assert!(stop.reason().is_none());
+        stop.stop(Stop::Abort, StopReason::RunDeadline);
+        stop.stop(Stop::Drain, StopReason::Signal);
+        stop.reached(Stop::Drain).await;
+        assert_eq!(stop.level(), Stop::Abort);
+        assert!(matches!(stop.reason(), Some(StopReason::RunDeadline)));
+    }
+}

@@ -1,0 +1,385 @@
+//! What several tests of this crate share: a small plan, a journal that keeps nothing, scripted services.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fleetlogs_model::event::{EventSink, Recorded};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::history::NodeHistory;
+use fleetlogs_model::ids::{AccountName, NodeId, PoolId, RunId};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
+use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, Priority, Window};
+use fleetlogs_model::sas::SasUrl;
+use fleetlogs_model::service::{
+    Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
+};
+use time::OffsetDateTime;
+use time::macros::datetime;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::event_log::{EventLog, Heard};
+use crate::execute::{Execution, execute};
+use crate::journal::{Journal, JournalError};
+use crate::run::{Run, UploadSlots};
+use crate::settings::{Deadlines, Limits, RetryPolicy, VerifySettings};
+use crate::stop::StopHandle;
+use crate::verify::{announcements, verify};
+
+pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
+
+/// A journal that keeps nothing.
+pub(crate) struct VolatileJournal;
+
+impl Journal for VolatileJournal {
+    fn append(&mut self, _: &[Recorded]) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+/// A plan of `nodes` nodes `n0`, `n1`, … in pool `Pool` of account `contoso`.
+pub(crate) fn plan_of(nodes: u32) -> Plan {
+    plan_over(&[("contoso", nodes)])
+}
+
+/// A plan over several accounts, each with a pool `Pool` of so many nodes.
+pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
+    let node = |account: &str, number: u32| PlannedNode {
+        account: AccountName::new(account),
+        pool: PoolId::new("Pool"),
+        node: NodeId::new(format!("n{number}")),
+        priority: Priority::Ordinary,
+        state: Some(NodeState::Idle),
+        state_since: None,
+        allocation_time: None,
+        last_boot_time: None,
+        dedicated: None,
+        os: None,
+        agent_version: None,
+        errors: vec![],
+        start_task: None,
+    };
+    Plan {
+        schema: PLAN_SCHEMA.into(),
+        run_id: RunId::new(NOW, 0),
+        tool_version: "0.0.0".into(),
+        created_at: NOW,
+        config_digest: String::new(),
+        window: Window { start: NOW - time::Duration::hours(2), end: NOW },
+        destination: "https://logs.blob.core.windows.net/logs".into(),
+        accounts: accounts
+            .iter()
+            .map(|(name, nodes)| PlannedAccount {
+                name: AccountName::new(*name),
+                endpoint: String::new(),
+                api_version: String::new(),
+                pools: 1,
+                nodes: *nodes,
+                list_calls: 0,
+                unlisted: None,
+            })
+            .collect(),
+        nodes: accounts
+            .iter()
+            .flat_map(|(name, nodes)| (0..*nodes).map(|number| node(name, number)))
+            .collect(),
+        left_out: vec![],
+    }
+}
+
+/// An order whose SAS ends at a time.
+pub(crate) fn order_until(expires: &str) -> UploadOrder {
+    let url = format!("https://logs.blob.core.windows.net/logs?sr=c&sp=w&se={expires}&sig=fake");
+    UploadOrder { window: plan_of(0).window, container: SasUrl::parse(&url).expect("a good SAS") }
+}
+
+/// What a scripted account does with an upload call.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// Accepts; so many files arrive at once.
+    Accepts(u32),
+    /// Accepts and promises files, but only so many of them ever arrive.
+    Short { promised: u32, arrive: u32 },
+    /// Refuses.
+    Fails(Failure),
+    /// Accepts, but the answer is lost.
+    LosesAnswer,
+}
+
+/// A Batch account and the container behind it. Nodes without a script accept four files.
+#[derive(Default)]
+pub(crate) struct ScriptedAccount {
+    pub(crate) name: String,
+    pub(crate) script: Mutex<HashMap<String, Vec<Answer>>>,
+    pub(crate) node_state: Mutex<HashMap<String, NodeState>>,
+    pub(crate) latency: Duration,
+    pub(crate) uploads: AtomicU32,
+    pub(crate) looks: AtomicU32,
+    pub(crate) blobs: Arc<ScriptedStore>,
+}
+
+impl ScriptedAccount {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.into(), latency: Duration::from_millis(20), ..Self::default() }
+    }
+
+    /// Scripts the answers to a node's calls, in order; after the last it accepts.
+    pub(crate) fn answers(self, node: &str, answers: impl Into<Vec<Answer>>) -> Self {
+        let mut answers = answers.into();
+        answers.reverse();
+        self.script.lock().unwrap().insert(node.into(), answers);
+        self
+    }
+
+    pub(crate) fn calls(&self) -> u32 {
+        self.uploads.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) fn throttled(retry_after: Option<Duration>) -> Answer {
+    let mut failure = Failure::new(FailureClass::Throttled, "busy");
+    failure.retry_after_ms = retry_after.map(|asked| asked.as_millis().try_into().unwrap());
+    Answer::Fails(failure)
+}
+
+pub(crate) fn fails(class: FailureClass) -> Answer {
+    Answer::Fails(Failure::new(class, "scripted"))
+}
+
+impl BatchService for ScriptedAccount {
+    async fn list_pools(&self, _: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
+        Ok(Page { items: vec![], next: None })
+    }
+
+    async fn list_nodes(&self, _: &PoolId, _: Option<&PageLink>) -> Result<Page<Node>, Failure> {
+        Ok(Page { items: vec![], next: None })
+    }
+
+    async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        let state = self.node_state.lock().unwrap().get(node.as_str()).cloned().unwrap_or(NodeState::Idle);
+        Ok(Node {
+            id: node.clone(),
+            state: Some(state),
+            state_since: None,
+            allocation_time: None,
+            last_boot_time: None,
+            dedicated: None,
+            agent_version: None,
+            errors: vec![],
+            start_task: None,
+        })
+    }
+
+    async fn upload_logs(
+        &self,
+        pool: &PoolId,
+        node: &NodeId,
+        _: &UploadOrder,
+        client_request_id: Uuid,
+        _: Duration,
+    ) -> Result<Accepted, Failure> {
+        self.uploads.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(self.latency).await;
+        let answer = self.script.lock().unwrap().get_mut(node.as_str()).and_then(Vec::pop);
+        let directory = format!(
+            "{}-0123456789ABCDEF/{}/{node}/{client_request_id}",
+            self.name,
+            pool.as_str().to_lowercase()
+        );
+        let accept = |promised: u32, arrive: u32| {
+            self.blobs.put(&directory, arrive);
+            Ok(Accepted {
+                directory: directory.as_str().into(),
+                files: promised,
+                request_id: Some(client_request_id.to_string().into()),
+            })
+        };
+        match answer.unwrap_or(Answer::Accepts(4)) {
+            Answer::Accepts(files) => accept(files, files),
+            Answer::Short { promised, arrive } => accept(promised, arrive),
+            Answer::Fails(failure) => Err(failure),
+            Answer::LosesAnswer => {
+                accept(4, 4)?;
+                Err(Failure::new(FailureClass::InDoubt, "connection reset"))
+            }
+        }
+    }
+}
+
+/// A container in memory, on the scripted clock.
+#[derive(Default)]
+pub(crate) struct ScriptedStore {
+    pub(crate) blobs: Mutex<std::collections::BTreeMap<String, Blob>>,
+    pub(crate) lists: AtomicU32,
+    pub(crate) refuses: Mutex<Option<Failure>>,
+    started: std::sync::OnceLock<tokio::time::Instant>,
+}
+
+impl ScriptedStore {
+    pub(crate) fn put(&self, directory: &str, files: u32) {
+        let created_at = NOW + self.started.get_or_init(tokio::time::Instant::now).elapsed();
+        let mut blobs = self.blobs.lock().unwrap();
+        for number in 0..files {
+            let name = format!("{directory}/file-{number}.log");
+            blobs.insert(name.clone(), Blob { name, size: 100, created_at: Some(created_at) });
+        }
+    }
+}
+
+impl LogStore for ScriptedStore {
+    async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
+        self.lists.fetch_add(1, Ordering::SeqCst);
+        if let Some(failure) = self.refuses.lock().unwrap().clone() {
+            return Err(failure);
+        }
+        let blobs = self.blobs.lock().unwrap();
+        let from = marker.unwrap_or(prefix).to_owned();
+        let mut found: Vec<Blob> = blobs
+            .range(from..)
+            .map(|(_, blob)| blob.clone())
+            .take_while(|blob| blob.name.starts_with(prefix))
+            .take(5001)
+            .collect();
+        let next = (found.len() > 5000).then(|| found.pop().expect("it has 5001").name);
+        Ok(BlobPage { blobs: found, next })
+    }
+}
+
+/// Everything a test run needs, with settings that a test may change before it runs.
+pub(crate) struct Bench {
+    pub(crate) limits: Limits,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) verify: VerifySettings,
+    pub(crate) sas_ends: &'static str,
+    pub(crate) can_list: bool,
+    pub(crate) stop: StopHandle,
+    pub(crate) started: OffsetDateTime,
+    accounts: Vec<(Arc<ScriptedAccount>, u32)>,
+    store: Arc<ScriptedStore>,
+}
+
+/// What a test run left behind.
+pub(crate) struct End {
+    pub(crate) heard: Vec<Recorded>,
+    pub(crate) histories: Vec<NodeHistory>,
+    pub(crate) stop: StopHandle,
+    pub(crate) list_calls: u64,
+    plan: Arc<Plan>,
+    accounts: Vec<Arc<ScriptedAccount>>,
+}
+
+impl End {
+    pub(crate) fn outcome(&self, node: usize) -> Outcome {
+        self.histories[node].status.outcome()
+    }
+
+    pub(crate) fn account(&self, index: usize) -> &ScriptedAccount {
+        &self.accounts[index]
+    }
+
+    pub(crate) fn ledger_counts(&self) -> OutcomeCounts {
+        let mut ledger = Ledger::new(&self.plan);
+        self.heard.iter().for_each(|recorded| ledger.apply(recorded));
+        ledger.outcomes()
+    }
+}
+
+impl Bench {
+    /// Accounts, each with so many nodes, and one container for all.
+    pub(crate) fn over(accounts: impl IntoIterator<Item = (ScriptedAccount, u32)>) -> Self {
+        let store = Arc::new(ScriptedStore::default());
+        let accounts = accounts
+            .into_iter()
+            .map(|(mut account, nodes)| {
+                account.blobs = store.clone();
+                (Arc::new(account), nodes)
+            })
+            .collect();
+        let seconds = Duration::from_secs;
+        Self {
+            limits: Limits { rate: None, concurrency: 16, max_uploads_in_flight: None },
+            retry: RetryPolicy { attempts: 3, base_delay: seconds(1), max_delay: seconds(60) },
+            deadlines: Deadlines { call: seconds(35), node: seconds(300), run: seconds(3600) },
+            verify: VerifySettings {
+                deadline: seconds(120),
+                settle: seconds(600),
+                upload_allowance: seconds(600),
+            },
+            sas_ends: "2026-11-23T09:30:00Z",
+            can_list: true,
+            stop: StopHandle::default(),
+            started: NOW,
+            accounts,
+            store,
+        }
+    }
+
+    pub(crate) fn store(&self) -> Arc<ScriptedStore> {
+        self.store.clone()
+    }
+
+    /// The executor alone.
+    pub(crate) async fn execute(self) -> End {
+        self.go(false).await
+    }
+
+    /// Executor and verifier side by side.
+    pub(crate) async fn collect(self) -> End {
+        self.go(true).await
+    }
+
+    async fn go(self, verification: bool) -> End {
+        let names: Vec<_> =
+            self.accounts.iter().map(|(account, nodes)| (account.name.as_str(), *nodes)).collect();
+        let plan = Arc::new(plan_over(&names));
+        let clock = Clock::Since(NOW, tokio::time::Instant::now());
+        let heard = Heard::default();
+        let (announcements, feed) = announcements();
+        let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone()), Box::new(announcements)];
+        let log = EventLog::inline(
+            Box::new(VolatileJournal),
+            Ledger::new(&plan),
+            listeners,
+            clock,
+            self.stop.clone(),
+        );
+        let slots = UploadSlots::new(self.limits.max_uploads_in_flight);
+        let run = Run { plan: plan.clone(), log, stop: self.stop.clone(), clock, slots };
+        let services: Vec<_> = self.accounts.iter().map(|(account, _)| Some(account.clone())).collect();
+        let how = Execution {
+            order: order_until(self.sas_ends),
+            upload_allowance: self.verify.upload_allowance,
+            limits: self.limits,
+            retry: self.retry,
+            deadlines: self.deadlines,
+            settle: self.verify.settle,
+        };
+        let store = self.can_list.then(|| self.store.clone());
+        let (over, sending) = tokio::sync::watch::channel(true);
+        let executing = async {
+            execute(&run, &services, store, how).await;
+            over.send_replace(false);
+        };
+        let list_calls = if verification {
+            let ((), cost) = tokio::join!(executing, verify(&run, &*self.store, &self.verify, feed, sending));
+            cost.list_calls
+        } else {
+            executing.await;
+            0
+        };
+        let heard = heard.events();
+        let mut histories = vec![NodeHistory::default(); plan.nodes.len()];
+        for recorded in &heard {
+            if let Some(node) = recorded.node {
+                histories[node.get()].apply(recorded);
+            }
+        }
+        let accounts = self.accounts.into_iter().map(|(account, _)| account).collect();
+        End { heard, histories, stop: self.stop, list_calls, plan, accounts }
+    }
+}

@@ -1,0 +1,554 @@
+//! The verifier: what the nodes announced against what the container holds.
+//!
+//! It runs beside the executor and hears from the event log of every accepted call. `verified` means that the
+//! promised number of files is there and that their sizes stayed the same over two listings; a blob is visible only
+//! when it is committed, but nothing says that an agent commits it only once. It does not know Azure: it asks a
+//! [`LogStore`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
+use std::time::Duration;
+
+use fleetlogs_model::event::{Event, EventSink, Recorded};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{AccountName, NodeIndex, PoolId};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::service::LogStore;
+use futures::StreamExt;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::event_log::NotRecorded;
+use crate::run::Run;
+use crate::settings::VerifySettings;
+use crate::stop::{Stop, StopReason};
+use crate::sweep::{Listing, Outlook};
+
+/// Shortest time between two looks: two listings closer than this would say little about stable sizes.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Longest time between two looks.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Listings made side by side in one look.
+const LISTINGS_AT_ONCE: usize = 8;
+
+/// How long what was accepted is still verified after a signal, at most.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// An upload that was accepted.
+#[derive(Debug)]
+struct Announced {
+    node: NodeIndex,
+    directory: Box<str>,
+    /// None where the promise was lost with the call's answer.
+    files: Option<u32>,
+}
+
+/// Listens to the event log and tells the verifier of accepted uploads.
+pub struct Announcements(UnboundedSender<Announced>);
+
+/// The verifier's end of [`Announcements`].
+pub struct Feed(UnboundedReceiver<Announced>);
+
+/// A pair of listener and feed. The channel needs no bound: it holds at most one entry per planned node, and less
+/// than the ledger does.
+#[must_use]
+pub fn announcements() -> (Announcements, Feed) {
+    let (sender, receiver) = unbounded_channel();
+    (Announcements(sender), Feed(receiver))
+}
+
+impl EventSink for Announcements {
+    fn hear(&mut self, events: &[Recorded], _ledger: &Ledger) {
+        for recorded in events {
+            let Some(node) = recorded.node else { continue };
+            let announced = match &recorded.event {
+                Event::UploadAccepted { files: 0, .. } => continue,
+                Event::UploadAccepted { directory, files, .. } => {
+                    Announced { node, directory: directory.clone(), files: Some(*files) }
+                }
+                Event::UploadAdopted { directory, .. } => {
+                    Announced { node, directory: directory.clone(), files: None }
+                }
+                _ => continue,
+            };
+            // Nobody listens any more when verification ended early.
+            let _ = self.0.send(announced);
+        }
+    }
+}
+
+/// What one listing showed of a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Contents {
+    files: u32,
+    bytes: u64,
+    /// Over names and sizes, in the listing's order.
+    fingerprint: u64,
+}
+
+/// A directory whose files are awaited.
+#[derive(Debug)]
+struct Awaited {
+    node: NodeIndex,
+    promised: Option<u32>,
+    seen: Contents,
+    /// Until when it holds an upload slot: a node that takes longer is not heard of, and must not hold up others.
+    slot_until: Option<Instant>,
+}
+
+impl Awaited {
+    /// Takes a look in, and says whether the files have arrived: enough of them, and unchanged since the last look.
+    fn look(&mut self, now: Contents) -> bool {
+        let enough = now.files > 0 && self.promised.is_none_or(|promised| now.files >= promised);
+        let stable = now == self.seen;
+        self.seen = now;
+        enough && stable
+    }
+}
+
+/// What verification cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyCost {
+    /// List calls made.
+    pub list_calls: u64,
+}
+
+/// Verifies what the feed announces until all of it has arrived or its time is over. `sending` turns false when no
+/// further call will be accepted and everything accepted has been announced.
+pub async fn verify<S: LogStore>(
+    run: &Run,
+    store: &S,
+    settings: &VerifySettings,
+    feed: Feed,
+    mut sending: watch::Receiver<bool>,
+) -> VerifyCost {
+    let now = Instant::now();
+    let mut verifier = Verifier {
+        run,
+        settings,
+        store,
+        awaited: BTreeMap::new(),
+        outlook: Outlook::default(),
+        started: now,
+        last_accepted: now,
+        list_calls: 0,
+        arrived_by_pool: HashMap::new(),
+        last_trouble: None,
+    };
+    // An error means that the log refuses events: the run ends, and there is nothing to do here.
+    let _ = verifier.work(feed, &mut sending).await;
+    VerifyCost { list_calls: verifier.list_calls }
+}
+
+struct Verifier<'run, S> {
+    run: &'run Run,
+    settings: &'run VerifySettings,
+    store: &'run S,
+    /// By directory with a slash at its end; ordered, so that a blob's directory is found by its name.
+    awaited: BTreeMap<String, Awaited>,
+    outlook: Outlook,
+    started: Instant,
+    last_accepted: Instant,
+    list_calls: u64,
+    /// How many nodes of a pool had any file arrive: tells a blocked pool from an unlucky node.
+    arrived_by_pool: HashMap<(AccountName, PoolId), u32>,
+    /// The last listing that failed, as the reason for what could not be seen.
+    last_trouble: Option<Failure>,
+}
+
+impl<S: LogStore> Verifier<'_, S> {
+    async fn work(&mut self, mut feed: Feed, sending: &mut watch::Receiver<bool>) -> Result<(), NotRecorded> {
+        let mut next_look = Instant::now() + SHORTEST_INTERVAL;
+        loop {
+            if !self.listen_until(next_look, &mut feed, sending).await {
+                return Ok(());
+            }
+            let over = !*sending.borrow();
+            let deadline = self.deadline(over);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                // One last look, so that the verdict rests on what is there now.
+                self.look().await?;
+                return self.give_up();
+            }
+            self.free_overdue_slots();
+            let before = Instant::now();
+            let calls = self.look().await?;
+            if over && self.awaited.is_empty() && feed.0.is_empty() {
+                return Ok(());
+            }
+            next_look = Instant::now() + self.interval(calls, before.elapsed());
+            if let Some(deadline) = deadline {
+                next_look = next_look.min(deadline);
+            }
+        }
+    }
+
+    /// Takes announcements in until a time. Returns whether there is anything left to do.
+    async fn listen_until(
+        &mut self,
+        until: Instant,
+        feed: &mut Feed,
+        sending: &mut watch::Receiver<bool>,
+    ) -> bool {
+        loop {
+            let over = !*sending.borrow_and_update();
+            while let Ok(announced) = feed.0.try_recv() {
+                self.expect(announced);
+            }
+            if over && self.awaited.is_empty() {
+                return false;
+            }
+            tokio::select! {
+                () = sleep_until(until), if !self.awaited.is_empty() => return true,
+                announced = feed.0.recv() => match announced {
+                    Some(announced) => self.expect(announced),
+                    None => return !self.awaited.is_empty(),
+                },
+                changed = sending.changed() => if changed.is_err() { return !self.awaited.is_empty() },
+                () = self.run.stop.reached(Stop::Abort) => return false,
+            }
+        }
+    }
+
+    fn expect(&mut self, Announced { node, directory, files }: Announced) {
+        let now = Instant::now();
+        self.last_accepted = now;
+        self.outlook.promised(&directory, files.unwrap_or(1));
+        let slot_until = Some(now + self.settings.upload_allowance);
+        let awaited = Awaited { node, promised: files, seen: Contents::default(), slot_until };
+        self.awaited.insert(format!("{directory}/"), awaited);
+    }
+
+    /// Frees the slots of uploads that took longer than they may.
+    fn free_overdue_slots(&mut self) {
+        let now = Instant::now();
+        for awaited in self.awaited.values_mut() {
+            if awaited.slot_until.take_if(|until| *until <= now).is_some() {
+                self.run.slots.give_back();
+            }
+        }
+    }
+
+    /// No longer waits for a directory.
+    fn settle(&self, awaited: &Awaited, event: Event) -> Result<(), NotRecorded> {
+        if awaited.slot_until.is_some() {
+            self.run.slots.give_back();
+        }
+        self.run.log.note(Some(awaited.node), event)
+    }
+
+    /// When waiting ends; none while calls are still being accepted.
+    fn deadline(&self, over: bool) -> Option<Instant> {
+        if !over {
+            return None;
+        }
+        let interrupted = self.run.stop.level() >= Stop::Drain;
+        let patience = if interrupted { self.settings.deadline.min(GRACE) } else { self.settings.deadline };
+        Some(self.last_accepted + patience)
+    }
+
+    /// How long to wait for the next look: longer as the run grows old, as looks grow dear, and as calls add up.
+    /// By the last term the calls grow with the square root of time.
+    fn interval(&self, calls: u64, took: Duration) -> Duration {
+        let age = self.started.elapsed() / 100;
+        let total = Duration::from_micros(500)
+            .saturating_mul(u32::try_from(calls.saturating_mul(self.list_calls)).unwrap_or(u32::MAX));
+        age.max(took * 4).max(total).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+    }
+
+    /// Looks at everything awaited once, and returns how many list calls it took.
+    async fn look(&mut self) -> Result<u64, NotRecorded> {
+        let directories = self.awaited.keys().map(|directory| directory.trim_end_matches('/'));
+        let listings = self.outlook.choose(directories);
+        let before = self.list_calls;
+        // What was announced while the listing ran is judged at the next look.
+        let (store, awaited) = (self.store, &self.awaited);
+        let found: Vec<_> = futures::stream::iter(listings)
+            .map(|listing| async move { (list(store, &listing, awaited).await, listing) })
+            .buffer_unordered(LISTINGS_AT_ONCE)
+            .collect()
+            .await;
+        for (seen, listing) in found {
+            self.list_calls += seen.pages;
+            self.outlook.swept(listing.prefix.trim_end_matches('/'), seen.pages);
+            match seen.end {
+                End::Whole => self.judge(&listing.prefix, &seen.directories)?,
+                // The outlook knows better now, and the next look lists otherwise.
+                End::TooDear => {}
+                End::Failed(failure) => self.trouble(failure),
+            }
+        }
+        Ok(self.list_calls - before)
+    }
+
+    /// Compares what a whole listing showed with what is awaited below its prefix.
+    fn judge(&mut self, prefix: &str, shown: &HashMap<String, Contents>) -> Result<(), NotRecorded> {
+        let below = self.awaited.range_mut::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let mut arrived = Vec::new();
+        for (directory, awaited) in below.take_while(|(directory, _)| directory.starts_with(prefix)) {
+            let contents = shown.get(directory).copied().unwrap_or_default();
+            if contents.files > 0 && awaited.seen.files == 0 {
+                let planned = self.run.plan.node(awaited.node);
+                *self.arrived_by_pool.entry((planned.account.clone(), planned.pool.clone())).or_default() +=
+                    1;
+            }
+            if awaited.look(contents) {
+                arrived.push(directory.clone());
+            }
+        }
+        for directory in arrived {
+            if let Some(awaited) = self.awaited.remove(&directory) {
+                let Contents { files, bytes, .. } = awaited.seen;
+                self.settle(&awaited, Event::FilesVerified { files, bytes })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn trouble(&mut self, failure: Failure) {
+        if self.last_trouble.as_ref() != Some(&failure) {
+            tracing::warn!(%failure, "cannot list the container; trying again until the verification deadline");
+        }
+        if failure.class == FailureClass::Gone {
+            self.run.stop.stop(Stop::Drain, StopReason::ContainerGone(failure.clone()));
+        }
+        self.last_trouble = Some(failure);
+    }
+
+    /// The time is over: says of everything that has not arrived how much of it there is, and why.
+    ///
+    /// Of an interrupted run it says nothing: what was accepted stays so, and is looked at when the run goes on.
+    fn give_up(&mut self) -> Result<(), NotRecorded> {
+        if self.run.stop.level() >= Stop::Drain {
+            return Ok(());
+        }
+        for awaited in std::mem::take(&mut self.awaited).into_values() {
+            let planned = self.run.plan.node(awaited.node);
+            let Contents { files, bytes, .. } = awaited.seen;
+            let pool_got_any =
+                self.arrived_by_pool.contains_key(&(planned.account.clone(), planned.pool.clone()));
+            let reason = if let (0, Some(failure)) = (files, &self.last_trouble) {
+                format!("the container could not be listed: {failure}")
+            } else if files == 0 && !pool_got_any {
+                format!("storage blocked from pool `{}`: none of its nodes' files arrived", planned.pool)
+            } else if files == 0 {
+                "no file arrived before the verification deadline".to_owned()
+            } else if awaited.promised.is_some_and(|promised| files < promised) {
+                format!(
+                    "{files} of {} files arrived before the verification deadline",
+                    awaited.promised.unwrap_or(0)
+                )
+            } else {
+                "the files still changed at the verification deadline".to_owned()
+            };
+            self.run.slots.give_back();
+            self.run
+                .log
+                .note(Some(awaited.node), Event::FilesIncomplete { files, bytes, reason: reason.into() })?;
+        }
+        Ok(())
+    }
+}
+
+enum End {
+    Whole,
+    TooDear,
+    Failed(Failure),
+}
+
+struct Seen {
+    directories: HashMap<String, Contents>,
+    pages: u64,
+    end: End,
+}
+
+/// How long one page may take, whatever the store does.
+const PAGE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Makes one listing, keeping only what is awaited.
+async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &BTreeMap<String, Awaited>) -> Seen {
+    let mut seen = Seen { directories: HashMap::new(), pages: 0, end: End::Whole };
+    let mut marker: Option<String> = None;
+    loop {
+        seen.pages += 1;
+        if seen.pages > listing.most_pages {
+            seen.end = End::TooDear;
+            return seen;
+        }
+        let page =
+            timeout_at(Instant::now() + PAGE_DEADLINE, store.list(&listing.prefix, marker.as_deref())).await;
+        let page = match page {
+            Ok(Ok(page)) => page,
+            Ok(Err(failure)) => {
+                seen.end = End::Failed(failure);
+                return seen;
+            }
+            Err(_) => {
+                seen.end = End::Failed(Failure::new(FailureClass::Transient, "the listing took too long"));
+                return seen;
+            }
+        };
+        for blob in &page.blobs {
+            let before =
+                awaited.range::<str, _>((Bound::Unbounded, Bound::Included(blob.name.as_str()))).next_back();
+            let Some((directory, _)) =
+                before.filter(|(directory, _)| blob.name.starts_with(directory.as_str()))
+            else {
+                continue;
+            };
+            let contents = match seen.directories.get_mut(directory) {
+                Some(contents) => contents,
+                None => seen.directories.entry(directory.clone()).or_default(),
+            };
+            contents.files += 1;
+            contents.bytes += blob.size;
+            let mut hasher = DefaultHasher::new();
+            (contents.fingerprint, &blob.name, blob.size).hash(&mut hasher);
+            contents.fingerprint = hasher.finish();
+        }
+        if page.next.is_none() {
+            return seen;
+        }
+        if page.next == marker {
+            seen.end =
+                End::Failed(Failure::new(FailureClass::Transient, "the listing's pages go in a circle"));
+            return seen;
+        }
+        marker = page.next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fleetlogs_model::outcome::Outcome;
+
+    use super::*;
+    use crate::testing::{Answer, Bench, ScriptedAccount};
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_are_all_there_are_verified_soon_after() {
+        let end = Bench::over([(ScriptedAccount::new("contoso"), 40)]).collect().await;
+        assert_eq!(end.ledger_counts().get(Outcome::Verified), 40);
+        let history = &end.histories[7];
+        assert_eq!(
+            (history.files_promised, history.files_arrived, history.bytes),
+            (Some(4), Some(4), Some(400))
+        );
+        assert!(end.list_calls <= 10, "{} list calls for one page", end.list_calls);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_file_is_incomplete_at_the_deadline_and_not_before() {
+        let account =
+            ScriptedAccount::new("contoso").answers("n1", [Answer::Short { promised: 4, arrive: 3 }]);
+        let started = Instant::now();
+        let end = Bench::over([(account, 3)]).collect().await;
+        assert_eq!(end.outcome(1), Outcome::Incomplete);
+        assert_eq!(
+            end.histories[1].reason.as_deref(),
+            Some("3 of 4 files arrived before the verification deadline")
+        );
+        assert_eq!(end.outcome(0), Outcome::Verified);
+        assert!((120..125).contains(&started.elapsed().as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pool_from_which_nothing_arrives_is_called_blocked() {
+        let account = (0..3).fold(ScriptedAccount::new("contoso"), |account, node| {
+            account.answers(&format!("n{node}"), [Answer::Short { promised: 4, arrive: 0 }])
+        });
+        let end = Bench::over([(account, 3), (ScriptedAccount::new("fabrikam"), 1)]).collect().await;
+        let reason = end.histories[2].reason.as_deref().unwrap();
+        assert_eq!(reason, "storage blocked from pool `Pool`: none of its nodes' files arrived");
+        assert_eq!(end.outcome(3), Outcome::Verified);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_still_change_are_not_verified() {
+        let bench = Bench::over([(ScriptedAccount::new("contoso"), 1)]);
+        let store = bench.store();
+        let growing = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                for blob in store.blobs.lock().unwrap().values_mut() {
+                    blob.size += 1;
+                }
+            }
+        });
+        let end = bench.collect().await;
+        growing.abort();
+        assert_eq!(end.outcome(0), Outcome::Incomplete);
+        let reason = end.histories[0].reason.as_deref().unwrap();
+        assert_eq!(reason, "the files still changed at the verification deadline");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_adopted_directory_is_verified_by_what_is_there() {
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::LosesAnswer]);
+        let end = Bench::over([(account, 2)]).collect().await;
+        assert_eq!(end.outcome(0), Outcome::Verified);
+        assert_eq!((end.histories[0].files_promised, end.histories[0].files_arrived), (None, Some(4)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn foreign_blobs_do_not_count_and_do_not_cost() {
+        let bench = Bench::over([(ScriptedAccount::new("contoso"), 2)]);
+        for run in 0..100 {
+            bench.store().put(&format!("contoso-0123456789ABCDEF/pool/n0/old-{run:03}"), 1000);
+        }
+        let end = bench.collect().await;
+        assert_eq!(end.ledger_counts().get(Outcome::Verified), 2);
+        assert_eq!(end.histories[0].files_arrived, Some(4));
+        assert!(end.list_calls < 40, "{} list calls where a sweep takes 20", end.list_calls);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_cannot_be_listed_is_the_reason_given() {
+        let bench = Bench::over([(ScriptedAccount::new("contoso"), 1)]);
+        *bench.store().refuses.lock().unwrap() = Some(Failure::new(FailureClass::Transient, "server busy"));
+        let end = bench.collect().await;
+        assert_eq!(end.outcome(0), Outcome::Incomplete);
+        let reason = end.histories[0].reason.as_deref().unwrap();
+        assert_eq!(reason, "the container could not be listed: server busy");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_is_gone_drains_the_run() {
+        let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 1000)]);
+        bench.limits.rate = Some(10.0);
+        *bench.store().refuses.lock().unwrap() = Some(Failure::new(FailureClass::Gone, "ContainerNotFound"));
+        let end = bench.collect().await;
+        assert!(matches!(end.stop.reason(), Some(StopReason::ContainerGone(_))));
+        assert!(end.account(0).calls() < 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn uploads_on_their_way_are_limited_and_a_lost_one_frees_its_slot() {
+        let account = ScriptedAccount::new("contoso")
+            .answers("n0", [Answer::Short { promised: 4, arrive: 0 }])
+            .answers("n1", [Answer::Short { promised: 4, arrive: 0 }]);
+        let mut bench = Bench::over([(account, 10)]);
+        bench.limits.max_uploads_in_flight = Some(2);
+        bench.verify.upload_allowance = Duration::from_secs(60);
+        let started = Instant::now();
+        let end = bench.collect().await;
+        assert_eq!(end.ledger_counts().get(Outcome::Verified), 8);
+        assert!(started.elapsed() >= Duration::from_secs(60), "the third call waits for a slot");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_nodes_cost_few_list_calls() {
+        let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 20_000)]);
+        bench.limits.concurrency = 64;
+        let end = bench.collect().await;
+        assert_eq!(end.ledger_counts().get(Outcome::Verified), 20_000);
+        let pages = 20_000 * 4 / 5000;
+        assert!(end.list_calls <= 20 * pages, "{} list calls for {pages} pages", end.list_calls);
+    }
+}
