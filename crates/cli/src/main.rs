@@ -1,2 +1,51 @@
-//! fleetlogs
-fn main() {}
+//! `fleetlogs`: collects the Batch service logs of a whole Azure Batch fleet, and proves what it got.
+
+mod args;
+mod commands;
+mod config;
+mod error;
+mod exit;
+mod fleet;
+mod logging;
+mod preflight;
+mod run_dir;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let logs = logging::start(&args.output);
+    // Workers of a few accounts and a verifier: more threads than cores only take turns.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(command(&args, &logs));
+            // A thread that still looks up a name must not keep the program from ending.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(error.into()),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        eprint!("{}", error.describe());
+        error.exit()
+    });
+    exit.into()
+}
+
+async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliError> {
+    match &args.command {
+        Command::Run(run) => commands::run::run(run, &args.output, logs).await,
+        Command::Plan(plan) => commands::plan::plan(plan, &args.output).await,
+        Command::Report(report) => commands::report::report(report, &args.output),
+        Command::Sim(sim) => commands::sim::sim(sim).await,
+        Command::Init => commands::print(config::DEFAULTS),
+        Command::Schema(schema) => commands::print(schema.which.text()),
+    }
+}

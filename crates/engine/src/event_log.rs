@@ -52,6 +52,7 @@ pub struct LogThread {
 
 impl EventLog {
     /// Starts the thread. `ledger` is where the run stands now; `listeners` hear every event after it is durable.
+    #[must_use]
     pub fn start(
         journal: Box<dyn Journal>,
         ledger: Ledger,
@@ -70,6 +71,7 @@ impl EventLog {
 
     /// A log without a thread: each event is taken in by whoever records it. For tests on paused time, which would
     /// run ahead while another thread works.
+    #[must_use]
     pub fn inline(
         journal: Box<dyn Journal>,
         ledger: Ledger,

@@ -365,7 +365,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
 mod tests {
     use fleetlogs_model::event::{Event, Recorded};
     use fleetlogs_model::ids::NodeIndex;
-    use fleetlogs_model::outcome::Outcome;
+    use fleetlogs_model::outcome::Outcome::{self, Accepted, Empty, Failed, Gone};
 
     use super::*;
     use crate::testing::{Answer, Bench, ScriptedAccount, fails, throttled};
@@ -380,7 +380,7 @@ mod tests {
         let end = bench.execute().await;
 
         assert_eq!(started.elapsed().as_secs(), 30);
-        assert_eq!(end.outcome(0), Outcome::Accepted);
+        assert_eq!(end.outcome(0), Accepted);
         assert_eq!(end.histories[0].attempts.len(), 2);
     }
 
@@ -397,7 +397,6 @@ mod tests {
         let end = bench.execute().await;
 
         let outcomes: Vec<_> = (0..6).map(|node| end.outcome(node)).collect();
-        use Outcome::{Accepted, Empty, Failed, Gone};
         assert_eq!(outcomes, [Gone, Failed, Failed, Accepted, Empty, Accepted]);
         assert_eq!(end.histories[2].attempts.len(), 3, "as many as the policy allows");
         assert_eq!(end.histories[2].reason.as_deref(), Some("scripted"));
@@ -413,21 +412,21 @@ mod tests {
 
         let end = bench.execute().await;
 
-        assert_eq!(end.outcome(0), Outcome::Accepted);
-        assert_eq!(end.outcome(1), Outcome::Gone);
+        assert_eq!(end.outcome(0), Accepted);
+        assert_eq!(end.outcome(1), Gone);
         assert_eq!(end.account(0).calls(), 3, "a preempted node is not called again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lost_answer_is_looked_up_and_never_repeated_blindly() {
-        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::LosesAnswer]);
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
         let bench = Bench::over([(account, 1)]);
         let started = Instant::now();
 
         let end = bench.execute().await;
 
         assert_eq!(end.account(0).calls(), 1);
-        assert_eq!(end.outcome(0), Outcome::Accepted);
+        assert_eq!(end.outcome(0), Accepted);
         let directory = end.histories[0].directory.as_deref().unwrap();
         assert!(end.account(0).blobs.blobs.lock().unwrap().keys().any(|name| name.starts_with(directory)));
         let settled = bench_deadlines().call + Duration::from_secs(600);
@@ -442,13 +441,13 @@ mod tests {
         let end = bench.execute().await;
 
         assert_eq!(end.account(0).calls(), 2);
-        assert_eq!(end.outcome(0), Outcome::Accepted);
+        assert_eq!(end.outcome(0), Accepted);
         assert!(!end.histories[0].may_have_duplicates);
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_a_container_to_ask_a_repeat_is_marked() {
-        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::LosesAnswer]);
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
         let mut bench = Bench::over([(account, 1)]);
         bench.can_list = false;
 
@@ -470,7 +469,7 @@ mod tests {
 
         assert!(end.account(0).calls() <= 4, "no call after the first refusal but those in flight");
         assert_eq!(end.account(1).calls(), 50);
-        assert_eq!(end.ledger_counts().get(Outcome::Accepted), 50);
+        assert_eq!(end.ledger_counts().get(Accepted), 50);
         assert_eq!(end.ledger_counts().total(), 100);
         assert!(end.heard.iter().any(|recorded| matches!(recorded.event, Event::AccountStopped { .. })));
     }
@@ -523,7 +522,7 @@ mod tests {
         let end = bench.execute().await;
 
         assert_eq!(end.account(0).calls(), 1);
-        assert_eq!(end.ledger_counts().get(Outcome::Gone), 30);
+        assert_eq!(end.ledger_counts().get(Gone), 30);
     }
 
     #[tokio::test(start_paused = true)]
@@ -534,7 +533,7 @@ mod tests {
 
         let end = bench.execute().await;
 
-        assert_eq!(end.outcome(0), Outcome::Failed);
+        assert_eq!(end.outcome(0), Failed);
         assert!(started.elapsed() <= bench_deadlines().node);
     }
 
@@ -553,7 +552,7 @@ mod tests {
         let end = bench.execute().await;
 
         assert_eq!(end.account(0).calls(), 5);
-        assert_eq!(end.ledger_counts().get(Outcome::Accepted), 5);
+        assert_eq!(end.ledger_counts().get(Accepted), 5);
         assert_eq!(end.ledger_counts().get(Outcome::NotSent), 95);
     }
 
@@ -573,7 +572,7 @@ mod tests {
     async fn intent_comes_before_every_answer() {
         let account = ScriptedAccount::new("contoso")
             .answers("n1", [throttled(None), throttled(None)])
-            .answers("n2", [Answer::LosesAnswer])
+            .answers("n2", [Answer::AcceptsUnheard])
             .answers("n3", [fails(FailureClass::Gone)]);
         let end = Bench::over([(account, 10)]).execute().await;
         for node in 0..10 {

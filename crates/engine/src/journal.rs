@@ -267,8 +267,12 @@ pub struct RunRecord {
     pub started_at: Option<time::OffsetDateTime>,
     /// When the last process ended in order.
     pub ended_at: Option<time::OffsetDateTime>,
+    /// Time of the last event about the run as a whole.
+    pub last_at: Option<time::OffsetDateTime>,
     /// Why it stopped before its end.
     pub stopped: Option<String>,
+    /// Whether it stopped for a reason after which it can go on.
+    pub interrupted: bool,
     /// Whether arrival was looked at.
     pub verification: bool,
     /// List calls that verification took.
@@ -281,13 +285,19 @@ impl RunRecord {
     pub fn of(events: &[Recorded]) -> Self {
         let mut record = Self::default();
         for recorded in events {
+            record.last_at = Some(recorded.at);
             match &recorded.event {
                 Event::RunStarted { verification, .. } => {
                     record.started_at.get_or_insert(recorded.at);
                     record.verification = *verification;
                     record.stopped = None;
+                    record.interrupted = false;
+                    record.ended_at = None;
                 }
-                Event::RunDraining { reason } => record.stopped = Some(reason.to_string()),
+                Event::RunDraining { reason, resumable } => {
+                    record.stopped = Some(reason.to_string());
+                    record.interrupted = *resumable;
+                }
                 Event::RunEnded { list_calls } => {
                     record.ended_at = Some(recorded.at);
                     record.list_calls += list_calls;

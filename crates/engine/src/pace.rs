@@ -27,7 +27,7 @@ const SLOWEST: f64 = 0.5;
 const CATCH_UP_SECONDS: f64 = 0.02;
 
 /// Share of the ceiling that the rate gains per second of good answers.
-const CLIMB_PER_SECOND: f64 = 0.02;
+const CLIMB_PER_SECOND: f64 = 0.05;
 
 /// A round trip before the first answer told one.
 const FIRST_GUESS_OF_ROUND_TRIP: Duration = Duration::from_millis(100);
@@ -300,9 +300,9 @@ mod tests {
         calls_within(&pacer, Duration::from_secs(1)).await;
         pacer.throttled(Instant::now() + Duration::from_millis(1), None);
         assert_eq!(pacer.rate(), Some(50.0));
-        calls_within(&pacer, Duration::from_secs(10)).await;
-        let after_ten = pacer.rate().unwrap();
-        assert!((60.0..=75.0).contains(&after_ten), "{after_ten}");
+        calls_within(&pacer, Duration::from_secs(5)).await;
+        let after_five = pacer.rate().unwrap();
+        assert!((65.0..=75.0).contains(&after_five), "{after_five}");
         calls_within(&pacer, Duration::from_secs(60)).await;
         assert_eq!(pacer.rate(), Some(100.0));
     }

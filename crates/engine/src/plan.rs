@@ -246,11 +246,13 @@ mod tests {
 
     use super::*;
 
+    type Pages<T> = Vec<Result<Page<T>, Failure>>;
+
     /// An account whose lists are scripted: pages of pools, and for each pool pages of nodes.
     #[derive(Default)]
     struct Listed {
-        pools: Vec<Result<Page<Pool>, Failure>>,
-        nodes: Vec<(&'static str, Vec<Result<Page<Node>, Failure>>)>,
+        pools: Pages<Pool>,
+        nodes: Vec<(&'static str, Pages<Node>)>,
         asked: Mutex<Vec<String>>,
     }
 
@@ -322,13 +324,16 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "scripts hold results")]
     fn page<T>(items: impl Into<Vec<T>>, next: Option<&str>) -> Result<Page<T>, Failure> {
         Ok(Page { items: items.into(), next: next.map(|link| PageLink(link.into())) })
     }
 
     fn globs(patterns: &[&str]) -> GlobSet {
         let mut set = GlobSetBuilder::new();
-        patterns.iter().for_each(|pattern| drop(set.add(Glob::new(pattern).unwrap())));
+        for pattern in patterns {
+            set.add(Glob::new(pattern).unwrap());
+        }
         set.build().unwrap()
     }
 

@@ -246,9 +246,9 @@ mod tests {
         for _ in 0..600 {
             let mut work = queue.next(&stop).await.unwrap();
             if work.attempt == 0 {
-                fresh += 1
+                fresh += 1;
             } else {
-                again += 1
+                again += 1;
             }
             work.attempt += 1;
             queue.put_back(work, Instant::now());

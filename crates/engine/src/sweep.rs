@@ -110,7 +110,9 @@ mod tests {
         let directories: Vec<String> = (0..pools)
             .flat_map(|pool| (0..nodes).map(move |node| format!("acc-00/pool{pool}/n{node}/id")))
             .collect();
-        directories.iter().for_each(|directory| outlook.promised(directory, files));
+        for directory in &directories {
+            outlook.promised(directory, files);
+        }
         (outlook, directories)
     }
 

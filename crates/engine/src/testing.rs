@@ -106,7 +106,7 @@ pub(crate) enum Answer {
     /// Refuses.
     Fails(Failure),
     /// Accepts, but the answer is lost.
-    LosesAnswer,
+    AcceptsUnheard,
 }
 
 /// A Batch account and the container behind it. Nodes without a script accept four files.
@@ -202,7 +202,7 @@ impl BatchService for ScriptedAccount {
             Answer::Accepts(files) => accept(files, files),
             Answer::Short { promised, arrive } => accept(promised, arrive),
             Answer::Fails(failure) => Err(failure),
-            Answer::LosesAnswer => {
+            Answer::AcceptsUnheard => {
                 accept(4, 4)?;
                 Err(Failure::new(FailureClass::InDoubt, "connection reset"))
             }

@@ -490,7 +490,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_adopted_directory_is_verified_by_what_is_there() {
-        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::LosesAnswer]);
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
         let end = Bench::over([(account, 2)]).collect().await;
         assert_eq!(end.outcome(0), Outcome::Verified);
         assert_eq!((end.histories[0].files_promised, end.histories[0].files_arrived), (None, Some(4)));

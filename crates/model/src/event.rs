@@ -122,10 +122,12 @@ pub enum Event {
     RunDraining {
         /// Why.
         reason: Box<str>,
+        /// Whether the run can go on once the reason is mended.
+        resumable: bool,
     },
     /// The run is over.
     RunEnded {
-        /// List calls that verification took.
+        /// List calls that verification took in this process. Those of a resumed run add up.
         list_calls: u64,
     },
 }

@@ -30,7 +30,7 @@ pub enum FailureClass {
     Config,
     /// The answer of an upload call was lost: it may have been accepted. Never send again blindly.
     InDoubt,
-    /// Refused for a reason that concerns this node only. Do not send again.
+    /// Refused for a reason that concerns this call only. Do not send it again.
     Refused,
 }
 

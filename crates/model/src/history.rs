@@ -26,6 +26,12 @@ pub struct Attempt {
     pub message: Option<Box<str>>,
 }
 
+impl Attempt {
+    fn is_answered(&self) -> bool {
+        self.status.is_some() || self.message.is_some()
+    }
+}
+
 /// One node's record.
 #[derive(Clone, Debug)]
 pub struct NodeHistory {
@@ -86,10 +92,7 @@ impl NodeHistory {
                 self.attempts.pop();
             }
             Event::UploadAccepted { directory, files, request_id, .. } => {
-                if let Some(earlier) = self.directory.replace(directory.clone()) {
-                    self.duplicates.push(earlier);
-                }
-                self.files_promised = Some(*files);
+                self.take_directory(directory, Some(*files));
                 if let Some(attempt) = self.attempts.last_mut() {
                     attempt.status = Some(200);
                     attempt.request_id.clone_from(request_id);
@@ -104,8 +107,7 @@ impl NodeHistory {
                 self.attempt_failed(cause);
             }
             Event::UploadAdopted { directory, others, .. } => {
-                self.directory = Some(directory.clone());
-                self.files_promised = None;
+                self.take_directory(directory, None);
                 self.duplicates.extend(others.iter().cloned());
                 self.reason =
                     Some("the call's answer was lost; its directory was found in the container".into());
@@ -128,9 +130,19 @@ impl NodeHistory {
         }
     }
 
+    /// A directory that counts from now on; nobody looked into it yet.
+    fn take_directory(&mut self, directory: &str, files: Option<u32>) {
+        self.duplicates.extend(self.directory.replace(directory.into()));
+        self.files_promised = files;
+        self.files_arrived = None;
+        self.bytes = None;
+    }
+
+    /// The node failed. The answer of a call that was answered before stays as it was: a node that waits for its
+    /// next attempt may be given up without one.
     fn attempt_failed(&mut self, cause: &Failure) {
         self.reason = Some(cause.to_string());
-        if let Some(attempt) = self.attempts.last_mut() {
+        if let Some(attempt) = self.attempts.last_mut().filter(|attempt| !attempt.is_answered()) {
             attempt.status = cause.status;
             attempt.code.clone_from(&cause.code);
             attempt.request_id.clone_from(&cause.request_id);
@@ -194,6 +206,34 @@ mod tests {
         let history =
             history([requested(1), Event::UploadWillRetry { attempt: 1, cause: lost, delay_ms: 1 }]);
         assert!(history.may_have_duplicates);
+    }
+
+    #[test]
+    fn giving_up_later_does_not_rewrite_what_a_call_was_answered() {
+        let busy = Failure { status: Some(409), ..Failure::new(FailureClass::Wait, "rebooting") };
+        let gone = Failure { status: Some(404), ..Failure::new(FailureClass::Gone, "no such node") };
+        let history = history([
+            requested(1),
+            Event::UploadWillRetry { attempt: 1, cause: busy, delay_ms: 1 },
+            Event::UploadFailed { attempt: 1, cause: gone },
+        ]);
+        assert_eq!(history.attempts[0].status, Some(409));
+        assert_eq!(history.reason.as_deref(), Some("404: no such node"));
+    }
+
+    #[test]
+    fn a_second_directory_makes_the_first_a_duplicate_and_starts_counting_anew() {
+        let accepted = |directory: &str| Event::UploadAccepted {
+            attempt: 1,
+            directory: directory.into(),
+            files: 4,
+            request_id: None,
+        };
+        let counted = Event::FilesIncomplete { files: 3, bytes: 9, reason: "late".into() };
+        let adopted = Event::UploadAdopted { attempt: 2, directory: "b".into(), others: vec![] };
+        let history = history([requested(1), accepted("a"), counted, requested(2), adopted]);
+        assert_eq!(history.duplicates, ["a".into()]);
+        assert_eq!((history.files_promised, history.files_arrived, history.bytes), (None, None, None));
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Ledger {
         let tally = &mut self.accounts[self.account_of[node.get()].get()];
         match event {
             Event::UploadRequested { .. } => tally.calls += 1,
-            Event::UploadCancelled { .. } => tally.calls -= 1,
+            Event::UploadCancelled { .. } => tally.calls = tally.calls.saturating_sub(1),
             Event::UploadWillRetry { cause, .. } | Event::UploadFailed { cause, .. }
                 if cause.class == FailureClass::Throttled =>
             {

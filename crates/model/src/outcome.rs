@@ -143,7 +143,9 @@ mod tests {
 
     fn counts(of: &[Outcome]) -> OutcomeCounts {
         let mut counts = OutcomeCounts::default();
-        of.iter().for_each(|&outcome| counts.add(outcome));
+        for outcome in of {
+            counts.add(*outcome);
+        }
         counts
     }
 

@@ -1,1 +1,28 @@
-//! fleetlogs-report
+//! Turns the events of a run into things people read: the manifest and its tables, the summary for a ticket and
+//! for the terminal, progress while the run goes on, and the plan as a table. Works offline, from a journal.
+
+mod advice;
+mod cause;
+mod events_file;
+mod json_document;
+mod manifest;
+mod node_end;
+mod nodes_csv;
+mod plan_table;
+mod progress;
+mod reports;
+mod summary;
+#[cfg(test)]
+mod testing;
+mod text;
+mod whole_file;
+
+pub use cause::{Cause, Findings};
+pub use events_file::{EVENT_SCHEMA, EventsFile};
+pub use indicatif::ProgressDrawTarget;
+pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
+pub use plan_table::{PlanView, plan_table};
+pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode};
+pub use reports::{MANIFEST_FILE, NODES_FILE, ReportError, RunFacts, write_reports};
+pub use summary::{SUMMARY_FILE, Summary};
+pub use whole_file::WholeFile;

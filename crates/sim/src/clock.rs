@@ -39,7 +39,8 @@ pub(crate) fn unix_millis(date: OffsetDateTime) -> i64 {
 }
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `Wed, 01 Jan 2025 12:00:00 GMT`, for headers and blob lists.
 pub(crate) fn rfc1123(date: OffsetDateTime) -> String {
@@ -147,7 +148,9 @@ mod tests {
         ] {
             assert!(parse_iso(text).is_some(), "{text}");
         }
-        for text in ["2025-01-02", "2025-01-02T03:04:05", "2025-13-02T03:04:05Z", "2025-01-02T03:04:05+02:00", ""] {
+        for text in
+            ["2025-01-02", "2025-01-02T03:04:05", "2025-13-02T03:04:05Z", "2025-01-02T03:04:05+02:00", ""]
+        {
             assert!(parse_iso(text).is_none(), "{text}");
         }
     }

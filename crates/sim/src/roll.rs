@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn between_reaches_both_ends_and_nothing_else() {
-        let seen: std::collections::BTreeSet<u64> = (0..1000).map(|n| Roll::new(2).number(n).between(2, 4)).collect();
+        let seen: std::collections::BTreeSet<u64> =
+            (0..1000).map(|n| Roll::new(2).number(n).between(2, 4)).collect();
 
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), [2, 3, 4]);
     }

@@ -54,7 +54,11 @@ impl StorageScenario {
 
 impl AccountScenario {
     fn check(&self, path: &str) -> Checked {
-        unless(is_account_name(&self.name), &format!("{path}.name"), "3 to 24 lower-case letters and digits")?;
+        unless(
+            is_account_name(&self.name),
+            &format!("{path}.name"),
+            "3 to 24 lower-case letters and digits",
+        )?;
         check_key(self.key.as_deref(), &format!("{path}.key"))?;
         unless(
             self.capacity.is_none_or(|c| c.is_finite() && c > 0.0),
@@ -63,14 +67,22 @@ impl AccountScenario {
         )?;
         for (index, change) in self.capacity_change.iter().enumerate() {
             let good = change.capacity.is_finite() && change.capacity > 0.0;
-            unless(good, &format!("{path}.capacity_change[{index}].capacity"), "calls per second, more than 0")?;
+            unless(
+                good,
+                &format!("{path}.capacity_change[{index}].capacity"),
+                "calls per second, more than 0",
+            )?;
         }
         unless(!self.auth.is_empty(), &format!("{path}.auth"), "at least one way in is needed")?;
         unless((1..=1000).contains(&self.page_size), &format!("{path}.page_size"), "from 1 to 1000")?;
         for (index, pool) in self.pools.iter().enumerate() {
             let path = format!("{path}.pool[{index}]");
             let first = self.pools.iter().position(|other| other.id.eq_ignore_ascii_case(&pool.id));
-            unless(first == Some(index), &format!("{path}.id"), "two pools have this id (case does not count)")?;
+            unless(
+                first == Some(index),
+                &format!("{path}.id"),
+                "two pools have this id (case does not count)",
+            )?;
             pool.check(&path)?;
         }
         for (index, fault) in self.faults.iter().enumerate() {
@@ -89,7 +101,11 @@ impl AccountScenario {
         self.check_pool_name(fault.pool.as_deref(), path)?;
         let of_code = fault.kind == FaultKind::Code;
         unless(!of_code || fault.code.is_some(), &format!("{path}.code"), "kind `code` needs a `code`")?;
-        unless(!of_code || fault.status.is_some(), &format!("{path}.status"), "kind `code` needs a `status`")?;
+        unless(
+            !of_code || fault.status.is_some(),
+            &format!("{path}.status"),
+            "kind `code` needs a `status`",
+        )?;
         let good = fault.status.is_none_or(|status| (400..=599).contains(&status));
         unless(good, &format!("{path}.status"), "from 400 to 599")
     }
@@ -111,10 +127,18 @@ impl PoolScenario {
         // Shares such as 0.7 + 0.2 + 0.1 do not add up to 1 exactly in binary.
         let good = self.states.values().all(|share| is_share(*share)) && sum <= 1.000_001;
         unless(good, &format!("{path}.states"), "shares are from 0 to 1 and add up to 1 at most")?;
-        unless(!self.states.contains_key(&NodeState::Gone), &format!("{path}.states"), "no node begins as `gone`")?;
+        unless(
+            !self.states.contains_key(&NodeState::Gone),
+            &format!("{path}.states"),
+            "no node begins as `gone`",
+        )?;
         for (index, life) in self.lives.iter().enumerate() {
             let path = format!("{path}.life[{index}]");
-            unless(life.nodes.is_none() || life.share.is_none(), &path, "either `nodes` or `share`, not both")?;
+            unless(
+                life.nodes.is_none() || life.share.is_none(),
+                &path,
+                "either `nodes` or `share`, not both",
+            )?;
             unless(life.share.is_none_or(is_share), &format!("{path}.share"), "from 0 to 1")?;
             let both = life.back_after.is_some() && life.gone_after.is_some();
             unless(!both, &path, "either `back_after` or `gone_after`, not both")?;

@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 pub(crate) use account::{AccountScenario, AuthMode, CapacityChange};
 pub(crate) use fault::{ArrivalFault, ArrivalFaultKind, Fault, FaultKind, Operation};
-pub(crate) use pool::{Life, NodeState, Os, PoolScenario};
-pub(crate) use values::{Between, RetryAfter, Size, Skew, Span};
+pub(crate) use pool::{AllocationState, Life, NodeState, Os, PoolScenario, PoolState};
+pub(crate) use values::{RetryAfter, Span};
 
 /// A whole simulated fleet: accounts, pools, nodes, faults, and the storage account their logs go to.
 #[derive(Clone, Debug, Deserialize)]
@@ -151,7 +151,10 @@ mod tests {
             (String::new(), "account"),
             (pool("spot = 9"), "account[0].pool[0].spot"),
             (pool("states = { idle = 0.7, running = 0.7 }"), "account[0].pool[0].states"),
-            (pool("[[account.pool.life]]\nat = \"1s\"\nbecomes = \"gone\"\nshare = 0.1\nnodes = 1"), "life[0]"),
+            (
+                pool("[[account.pool.life]]\nat = \"1s\"\nbecomes = \"gone\"\nshare = 0.1\nnodes = 1"),
+                "life[0]",
+            ),
             (pool("[[account.fault]]\nkind = \"code\""), "account[0].fault[0].code"),
             (pool("[[account.fault]]\nkind = \"throttle\"\nshare = 3.0"), "account[0].fault[0].share"),
             (pool("[[account.fault]]\nkind = \"throttle\"\npool = \"q\""), "account[0].fault[0].pool"),

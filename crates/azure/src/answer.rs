@@ -1,0 +1,125 @@
+//! One HTTP exchange: sends a request once and reads its answer, up to a size.
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use reqwest::Response;
+use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use time::OffsetDateTime;
+use url::Url;
+
+use crate::{http_date, redact};
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// Error bodies and answers to upload calls are a few hundred bytes; more than this is not the service talking.
+pub(crate) const SMALL: usize = 1 << 20;
+
+/// A page of 1,000 items is about one megabyte, so this is out of any proportion.
+pub(crate) const PAGE: usize = 64 << 20;
+
+/// Memory set aside on the word of a `content-length` alone.
+const TRUSTED_LENGTH: usize = 1 << 20;
+
+/// An answer of the service, read to its end as far as that worked.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Result<Vec<u8>, Unreadable>,
+}
+
+/// Why there is a status but no whole body.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("the answer broke off: {0}")]
+    BrokeOff(String),
+}
+
+impl Answer {
+    /// Reads an answer: bodies of 200 up to `limit`, any other up to [`SMALL`].
+    pub(crate) async fn read(mut response: Response, limit: usize) -> Self {
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        let limit = if status == 200 { limit } else { SMALL };
+        let body = read_body(response, limit).await;
+        Self { status, headers, body }
+    }
+
+    /// A header's value, if it is text.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The service's id of the request.
+    pub(crate) fn request_id(&self) -> Option<Box<str>> {
+        self.header(&REQUEST_ID).map(|id| redact::one_line(id, 200).into())
+    }
+
+    /// The service's clock when it answered.
+    pub(crate) fn date(&self) -> Option<OffsetDateTime> {
+        http_date::parse(self.header(&DATE)?)
+    }
+
+    /// How long the service asks to wait, in milliseconds. A date counts from the answer's own `date`, so that a
+    /// wrong clock here does no harm.
+    pub(crate) fn retry_after_ms(&self) -> Option<u64> {
+        let text = self.header(&RETRY_AFTER)?.trim();
+        if let Ok(seconds) = text.parse::<u64>() {
+            return Some(seconds.saturating_mul(1000));
+        }
+        let wait = http_date::parse(text)? - self.date().unwrap_or_else(OffsetDateTime::now_utc);
+        Some(u64::try_from(wait.whole_milliseconds()).unwrap_or(0))
+    }
+
+    /// Where a redirect points, without its query.
+    pub(crate) fn redirect_target(&self) -> Option<String> {
+        let location = self.header(&LOCATION)?;
+        let shown = match Url::parse(location) {
+            Ok(url) => format!("{}{}", url.origin().ascii_serialization(), url.path()),
+            Err(_) => location.split('?').next().unwrap_or_default().to_owned(),
+        };
+        Some(redact::one_line(&shown, 200))
+    }
+
+    /// The body; without one, a failure that keeps status and request id.
+    pub(crate) fn whole_body(&self, class_if_broken: FailureClass) -> Result<&[u8], Failure> {
+        match &self.body {
+            Ok(body) => Ok(body),
+            Err(why) => {
+                // Reading too long an answer once more would not make it shorter.
+                let class = match (why, class_if_broken) {
+                    (Unreadable::TooLong(_), FailureClass::Transient) => FailureClass::Refused,
+                    (_, class) => class,
+                };
+                Err(self.failure(class, why.to_string()))
+            }
+        }
+    }
+
+    /// A failure with this answer's status and request id.
+    pub(crate) fn failure(&self, class: FailureClass, message: impl Into<Box<str>>) -> Failure {
+        Failure {
+            status: Some(self.status),
+            request_id: self.request_id(),
+            retry_after_ms: self.retry_after_ms(),
+            ..Failure::new(class, message)
+        }
+    }
+}
+
+async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Unreadable> {
+    let announced =
+        response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced > limit {
+        return Err(Unreadable::TooLong(limit));
+    }
+    let mut body = Vec::with_capacity(announced.min(TRUSTED_LENGTH));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(Unreadable::TooLong(limit)),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(Unreadable::BrokeOff(redact::error_chain(&error))),
+        }
+    }
+}

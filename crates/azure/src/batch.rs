@@ -1,0 +1,306 @@
+//! One Batch account over REST: lists, one node, and the upload call.
+//!
+//! Every call is one request, with one exception: a token that is refused is renewed once and the call sent again,
+//! for a refused call was not carried out. What a failure means is decided in `classify`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use azure_core::Bytes;
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{NodeId, PoolId};
+use fleetlogs_model::sas::is_https_or_loopback;
+use fleetlogs_model::service::{Accepted, BatchService, Node, Page, PageLink, Pool, UploadOrder};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Method, RequestBuilder};
+use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+use uuid::Uuid;
+
+use crate::answer::{Answer, PAGE, SMALL};
+use crate::classify::{Call, no_answer, refusal};
+use crate::shared_key::{SharedKey, Signed};
+use crate::target::{Endpoint, Target};
+use crate::token::{Token, TokenSource};
+use crate::wire::{ListAnswer, NodeAnswer, PoolAnswer, UploadAnswer, UploadRequest, time_text};
+use crate::{http_date, link};
+
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+const RETURN_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("return-client-request-id");
+const OCP_DATE: HeaderName = HeaderName::from_static("ocp-date");
+const JSON: &str = "application/json; odata=minimalmetadata";
+
+/// Stands for an offset that is not known yet.
+const NO_OFFSET: i64 = i64::MIN;
+
+/// How to reach an account.
+#[derive(Clone, Debug)]
+pub struct AccountSettings {
+    /// Its endpoint.
+    pub endpoint: Url,
+    /// The version of the API to speak, for example `2024-07-01.20.0`.
+    pub api_version: String,
+    /// How it knows us.
+    pub auth: BatchAuth,
+    /// Bounds every call that only reads, from connecting to the last byte.
+    pub read_timeout: Duration,
+}
+
+/// How an account knows us.
+#[derive(Clone, Debug)]
+pub enum BatchAuth {
+    /// By one of its keys.
+    SharedKey(SharedKey),
+    /// By a token of Microsoft Entra ID.
+    Entra(TokenSource),
+}
+
+/// Credentials go over https, or to this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("the endpoint must start with https:// (http:// is for loopback addresses only)")]
+pub struct InvalidEndpoint;
+
+/// One Batch account. Cheap to clone.
+#[derive(Clone)]
+pub struct AzureBatch(Arc<Account>);
+
+struct Account {
+    http: reqwest::Client,
+    endpoint: Endpoint,
+    auth: BatchAuth,
+    read_timeout: Duration,
+    /// The service's clock minus ours, in milliseconds.
+    clock_offset_ms: AtomicI64,
+}
+
+/// One request, before it is authorised.
+struct Outgoing<'a> {
+    call: Call,
+    target: Target<'a>,
+    client_request_id: Uuid,
+    /// Of a POST; a request without one is a GET.
+    body: Option<Bytes>,
+    deadline: Instant,
+    /// Longest answer worth reading.
+    longest_answer: usize,
+}
+
+impl AzureBatch {
+    /// An account; nothing is sent yet.
+    pub fn new(http: reqwest::Client, settings: AccountSettings) -> Result<Self, InvalidEndpoint> {
+        if !is_https_or_loopback(&settings.endpoint) {
+            return Err(InvalidEndpoint);
+        }
+        Ok(Self(Arc::new(Account {
+            http,
+            endpoint: Endpoint::new(settings.endpoint, &settings.api_version),
+            auth: settings.auth,
+            read_timeout: settings.read_timeout,
+            clock_offset_ms: AtomicI64::new(NO_OFFSET),
+        })))
+    }
+}
+
+impl Account {
+    async fn read(&self, target: Target<'_>) -> Result<Answer, Failure> {
+        self.send(Outgoing {
+            call: Call::Read,
+            target,
+            client_request_id: Uuid::new_v4(),
+            body: None,
+            deadline: Instant::now() + self.read_timeout,
+            longest_answer: PAGE,
+        })
+        .await
+    }
+
+    /// Sends a request and returns its 200.
+    async fn send(&self, outgoing: Outgoing<'_>) -> Result<Answer, Failure> {
+        let mut may_renew = true;
+        loop {
+            let (authorized, token) = self.authorize(&outgoing).await?;
+            let answer = self.send_once(authorized, &outgoing).await?;
+            if answer.status == 200 {
+                return Ok(answer);
+            }
+            let failure = refusal(outgoing.call, &answer);
+            match (&self.auth, token) {
+                (BatchAuth::Entra(tokens), Some(token)) if may_renew && token_refused(&failure) => {
+                    tokens.invalidate(&token);
+                    may_renew = false;
+                }
+                _ => return Err(failure),
+            }
+        }
+    }
+
+    async fn send_once(&self, request: RequestBuilder, outgoing: &Outgoing<'_>) -> Result<Answer, Failure> {
+        let left = outgoing.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::new(FailureClass::NotSent, "no time was left to send the request"));
+        }
+        let sent_at = Instant::now();
+        let response =
+            request.timeout(left).send().await.map_err(|error| no_answer(outgoing.call, &error))?;
+        let answer = Answer::read(response, outgoing.longest_answer).await;
+        if let Some(date) = answer.date() {
+            let offset = (date - OffsetDateTime::now_utc()).whole_milliseconds();
+            self.clock_offset_ms.store(i64::try_from(offset).unwrap_or(NO_OFFSET), Ordering::Relaxed);
+        }
+        tracing::debug!(
+            path = outgoing.target.url.path(),
+            status = answer.status,
+            request_id = answer.request_id().as_deref(),
+            client_request_id = %outgoing.client_request_id,
+            elapsed_ms = sent_at.elapsed().as_millis(),
+            "answered"
+        );
+        Ok(answer)
+    }
+
+    /// The request with all its headers, and the token it carries, if it does.
+    async fn authorize(&self, outgoing: &Outgoing<'_>) -> Result<(RequestBuilder, Option<Token>), Failure> {
+        let url = outgoing.target.url.clone();
+        let method = outgoing.method();
+        let ocp_date = http_date::format(OffsetDateTime::now_utc());
+        let (authorization, token) = match &self.auth {
+            BatchAuth::SharedKey(key) => {
+                let signed = Signed {
+                    method: method.as_str(),
+                    content_length: outgoing.body.as_ref().map(Bytes::len),
+                    content_type: outgoing.body.as_ref().map_or("", |_| JSON),
+                    ocp_date: &ocp_date,
+                    path: url.path(),
+                    query: &outgoing.target.signed_query,
+                };
+                (key.authorization(&signed), None)
+            }
+            BatchAuth::Entra(tokens) => {
+                let token = timeout_at(outgoing.deadline, tokens.get()).await.unwrap_or_else(|_| {
+                    Err(Failure::new(FailureClass::NotSent, "no token came within the time of the call"))
+                })?;
+                (token.header.clone(), Some(token))
+            }
+        };
+        let ocp_date = HeaderValue::try_from(ocp_date).expect("a date is ASCII");
+        let id = outgoing.client_request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned();
+        let mut request = self
+            .http
+            .request(method, url)
+            .header(ACCEPT, HeaderValue::from_static("application/json"))
+            .header(CLIENT_REQUEST_ID, HeaderValue::try_from(id).expect("a GUID is ASCII"))
+            .header(RETURN_CLIENT_REQUEST_ID, HeaderValue::from_static("true"))
+            .header(OCP_DATE, ocp_date)
+            .header(AUTHORIZATION, authorization);
+        if let Some(body) = &outgoing.body {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static(JSON)).body(body.clone());
+        }
+        Ok((request, token))
+    }
+}
+
+impl Outgoing<'_> {
+    fn method(&self) -> Method {
+        if self.body.is_some() { Method::POST } else { Method::GET }
+    }
+}
+
+/// Whether a newer token may help: the service did not know this one, or it has ended.
+fn token_refused(failure: &Failure) -> bool {
+    let authentication = failure.code.as_deref() == Some("AuthenticationFailed");
+    failure.class == FailureClass::Auth
+        && (failure.status == Some(401) || (failure.status == Some(403) && authentication))
+}
+
+/// Reads a page of a list.
+fn page<'a, T: serde::Deserialize<'a>, U: From<T>>(answer: &'a Answer) -> Result<Page<U>, Failure> {
+    read_json::<ListAnswer<T>>(Call::Read, answer).map(ListAnswer::into_page)
+}
+
+/// Reads the body of a 200. One that is not what was asked for is as good as no answer.
+fn read_json<'a, T: serde::Deserialize<'a>>(call: Call, answer: &'a Answer) -> Result<T, Failure> {
+    let body = answer.whole_body(call.lost())?;
+    // The error names a line and column, and at most a wrong value's type.
+    serde_json::from_slice(body).map_err(|error| {
+        answer.failure(call.lost(), format!("the answer is not what was asked for: {}", json_trouble(&error)))
+    })
+}
+
+/// What is wrong with a JSON text, without quoting it.
+fn json_trouble(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let kind = match error.classify() {
+        Category::Eof => "it ends too soon",
+        Category::Data => "a member is missing or of the wrong type",
+        Category::Syntax | Category::Io => "it is not JSON",
+    };
+    format!("{kind}, at line {} column {}", error.line(), error.column())
+}
+
+impl BatchService for AzureBatch {
+    /// The service's clock minus ours, to about a second, from its latest answer; none before the first.
+    ///
+    /// Shared Key works within 15 minutes only, and times of blobs are compared with ours.
+    fn clock_offset(&self) -> Option<time::Duration> {
+        match self.0.clock_offset_ms.load(Ordering::Relaxed) {
+            NO_OFFSET => None,
+            offset => Some(time::Duration::milliseconds(offset)),
+        }
+    }
+
+    async fn list_pools(&self, link: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
+        let endpoint = &self.0.endpoint;
+        let target = link.map_or_else(|| endpoint.pools(), |link| link::follow(endpoint.url(), link))?;
+        page::<PoolAnswer<'_>, _>(&self.0.read(target).await?)
+    }
+
+    async fn list_nodes(&self, pool: &PoolId, link: Option<&PageLink>) -> Result<Page<Node>, Failure> {
+        let endpoint = &self.0.endpoint;
+        let target = link.map_or_else(|| endpoint.nodes(pool), |link| link::follow(endpoint.url(), link))?;
+        page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
+    }
+
+    async fn get_node(&self, pool: &PoolId, node: &NodeId) -> Result<Node, Failure> {
+        let answer = self.0.read(self.0.endpoint.node(pool, node)?).await?;
+        read_json::<NodeAnswer<'_>>(Call::Read, &answer).map(Node::from)
+    }
+
+    /// Cancel safety: none. Once polled, a dropped call may have been accepted.
+    async fn upload_logs(
+        &self,
+        pool: &PoolId,
+        node: &NodeId,
+        order: &UploadOrder,
+        client_request_id: Uuid,
+        time_limit: Duration,
+    ) -> Result<Accepted, Failure> {
+        let request = UploadRequest {
+            container_url: order.container.expose(),
+            start_time: time_text(order.window.start),
+            end_time: time_text(order.window.end),
+        };
+        let outgoing = Outgoing {
+            call: Call::Upload,
+            target: self.0.endpoint.upload(pool, node)?,
+            client_request_id,
+            body: Some(serde_json::to_vec(&request).expect("texts can be written as JSON").into()),
+            deadline: Instant::now() + time_limit,
+            longest_answer: SMALL,
+        };
+        let answer = self.0.send(outgoing).await?;
+        let accepted: UploadAnswer = read_json(Call::Upload, &answer)?;
+        if accepted.virtual_directory_name.is_empty() {
+            return Err(answer.failure(Call::Upload.lost(), "the answer names no directory"));
+        }
+        Ok(Accepted {
+            directory: accepted.virtual_directory_name.into(),
+            files: accepted.number_of_files_uploaded,
+            request_id: answer.request_id(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

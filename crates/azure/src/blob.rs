@@ -1,0 +1,355 @@
+//! The container that the logs arrive in, over Microsoft's Blob SDK: lists, one page per call.
+//!
+//! The SDK is told not to retry: how often and when to look again is for the engine to say.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use azure_core::error::ErrorKind;
+use azure_core::http::RetryOptions;
+use azure_core::http::headers::{HeaderName, Headers};
+use azure_core::xml;
+use azure_storage_blob::models::BlobContainerClientListBlobsOptions;
+use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::sas::SasUrl;
+use fleetlogs_model::service::{Blob, BlobPage, LogStore};
+use futures::TryStreamExt;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::error_body::without_trailer;
+use crate::http_date;
+use crate::redact::{LONGEST, error_chain, one_line};
+use crate::sdk_transport::client_options;
+
+/// The newest version that Azurite 3.35 knows. The SDK's own default is newer, and an emulator answers it with a 400;
+/// nothing here needs more.
+const API_VERSION: &str = "2025-11-05";
+
+/// The most the service puts on a page.
+const PAGE_SIZE: i32 = 5000;
+
+/// For one page of a few megabytes, from connecting to its last byte.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// A container, reached by a SAS with list permission. Cheap to clone.
+#[derive(Clone)]
+pub struct AzureLogStore {
+    client: Arc<BlobContainerClient>,
+}
+
+/// The SDK does not take the container's URL. The URL is not quoted.
+#[derive(Debug, thiserror::Error)]
+#[error("the container URL cannot be used")]
+pub struct InvalidContainer;
+
+impl AzureLogStore {
+    /// A container; nothing is sent yet.
+    pub fn new(http: reqwest::Client, container: &SasUrl) -> Result<Self, InvalidContainer> {
+        let mut url = Url::parse(container.expose()).map_err(|_| InvalidContainer)?;
+        // A slash after the container's name would be taken for a blob of no name.
+        url.path_segments_mut().map_err(|()| InvalidContainer)?.pop_if_empty();
+        let options = BlobContainerClientOptions {
+            client_options: client_options(http, RetryOptions::none()),
+            version: API_VERSION.into(),
+        };
+        // The SDK's error quotes the URL, signature and all.
+        let client = BlobContainerClient::new(url, None, Some(options)).map_err(|_| InvalidContainer)?;
+        Ok(Self { client: Arc::new(client) })
+    }
+
+    async fn page(&self, prefix: &str, marker: Option<&str>) -> azure_core::Result<BlobPage> {
+        let options = BlobContainerClientListBlobsOptions {
+            prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
+            marker: marker.map(str::to_owned),
+            maxresults: Some(PAGE_SIZE),
+            ..Default::default()
+        };
+        let Some(page) = self.client.list_blobs(Some(options))?.into_pages().try_next().await? else {
+            return Ok(BlobPage::default());
+        };
+        let (_, _, body) = page.deconstruct();
+        Ok(xml::from_xml::<_, Listing>(&body)?.into())
+    }
+}
+
+impl LogStore for AzureLogStore {
+    async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
+        match timeout(TIME_LIMIT, self.page(prefix, marker)).await {
+            Ok(answer) => answer.map_err(|error| failure(&error)),
+            Err(_) => Err(Failure::new(
+                FailureClass::Transient,
+                format!("storage did not answer within {} seconds", TIME_LIMIT.as_secs()),
+            )),
+        }
+    }
+}
+
+/// A page as storage spells it. The SDK's own model lacks `ResourceType`, and fails on a page with one bad date.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listing {
+    /// There is always one, if an empty one. Without it this is some other page, which must not pass for an empty
+    /// container: an upload in doubt would be sent again.
+    blobs: Blobs,
+    next_marker: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Blobs {
+    #[serde(rename = "Blob", default)]
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Item {
+    name: Name,
+    properties: Option<Properties>,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    /// Whether the name is percent-encoded, for it holds what XML cannot.
+    #[serde(rename = "@Encoded", default)]
+    encoded: bool,
+    #[serde(rename = "$text", default)]
+    text: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Properties {
+    #[serde(rename = "Content-Length")]
+    length: Option<u64>,
+    #[serde(rename = "Creation-Time")]
+    created: Option<String>,
+    #[serde(rename = "ResourceType")]
+    resource_type: Option<String>,
+}
+
+impl From<Listing> for BlobPage {
+    fn from(listing: Listing) -> Self {
+        let blobs = listing.blobs.items.into_iter().filter_map(|Item { name, properties }| {
+            let properties = properties.unwrap_or_default();
+            // In an account with a hierarchical namespace a listing shows directories as well; they are no files.
+            if properties.resource_type.as_deref() == Some("directory") {
+                return None;
+            }
+            Some(Blob {
+                name: if name.encoded {
+                    percent_decode_str(&name.text).decode_utf8_lossy().into_owned()
+                } else {
+                    name.text
+                },
+                size: properties.length.unwrap_or(0),
+                created_at: properties.created.as_deref().and_then(http_date::parse),
+            })
+        });
+        Self { blobs: blobs.collect(), next: listing.next_marker.filter(|marker| !marker.is_empty()) }
+    }
+}
+
+/// What the SDK's error means for a listing.
+fn failure(error: &azure_core::Error) -> Failure {
+    let ErrorKind::HttpResponse { status, error_code, raw_response } = error.kind() else {
+        let class = match error.kind() {
+            ErrorKind::Connection => FailureClass::NotSent,
+            // Broken off in the middle, of the connection or of its XML.
+            ErrorKind::Io | ErrorKind::DataConversion => FailureClass::Transient,
+            _ => FailureClass::Refused,
+        };
+        return Failure::new(class, error_chain(error as &(dyn Error + 'static)));
+    };
+    let status = u16::from(*status);
+    let headers = raw_response.as_ref().map(|response| response.headers());
+    let code = headers.and_then(|headers| header(headers, "x-ms-error-code")).or(error_code.as_deref());
+    let said = raw_response.as_ref().map(|response| message(response.body().as_ref()));
+    Failure {
+        status: Some(status),
+        // The SDK fills in the status where the service gave no code.
+        code: code
+            .filter(|code| !code.starts_with(|c: char| c.is_ascii_digit()))
+            .map(|code| one_line(code, 200).into()),
+        request_id: headers
+            .and_then(|headers| header(headers, "x-ms-request-id"))
+            .map(|id| one_line(id, 200).into()),
+        retry_after_ms: headers
+            .and_then(|headers| header(headers, "retry-after")?.trim().parse::<u64>().ok())
+            .map(|seconds| seconds.saturating_mul(1000)),
+        ..Failure::new(class(status, code), said.unwrap_or_else(|| "storage gives no reason".to_owned()))
+    }
+}
+
+fn class(status: u16, code: Option<&str>) -> FailureClass {
+    match status {
+        429 | 503 => FailureClass::Throttled,
+        408 | 500.. => FailureClass::Transient,
+        401 | 403 => FailureClass::Auth,
+        404 if code == Some("ContainerNotFound") => FailureClass::Gone,
+        409 if code == Some("ContainerBeingDeleted") => FailureClass::Gone,
+        300..=399 | 404 | 409 => FailureClass::Refused,
+        _ => FailureClass::Config,
+    }
+}
+
+fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a str> {
+    headers.get_optional_str(&HeaderName::from_static(name))
+}
+
+/// What storage says, from its XML: the message, and the detail that tells one wrong SAS from another.
+fn message(body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]);
+    let element = |name: &str| {
+        let (_, rest) = body.split_once(&format!("<{name}>"))?;
+        let (text, _) = rest.split_once(&format!("</{name}>"))?;
+        Some(text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&"))
+    };
+    let said = element("Message");
+    let detail = element("AuthenticationErrorDetail");
+    match (said.as_deref().map(without_trailer), detail) {
+        (Some(said), Some(detail)) => one_line(&format!("{said}; {detail}"), LONGEST),
+        (Some(said), None) => one_line(said, LONGEST),
+        (None, _) if body.trim().is_empty() => "storage gives no reason".to_owned(),
+        (None, _) => format!("the answer is not an error of storage: {}", one_line(&body, 200)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::http::http_client;
+    use crate::test_server::{Reply, TestServer};
+
+    const PAGE: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<EnumerationResults ServiceEndpoint="https://logs.example/" ContainerName="logs"><Blobs><Blob>
+<Name>batch-22EC/pool/tvm_1/guid/agent &amp; 1.log</Name><Properties><Creation-Time>Sun, 22 Nov 2026 09:30:00 GMT</Creation-Time>
+<Content-Length>42</Content-Length><BlobType>AppendBlob</BlobType></Properties></Blob>
+<Blob><Name>batch-22EC/pool/tvm_1</Name><Properties><ResourceType>directory</ResourceType><Content-Length>0</Content-Length></Properties></Blob></Blobs><NextMarker>2!76!abc=/+</NextMarker></EnumerationResults>"#;
+
+    fn store(port: u16) -> AzureLogStore {
+        let url = format!(
+            "http://127.0.0.1:{port}/devstoreaccount1/logs/?sp=rl&sr=c&se=2030-01-01&sig=TOPSECRET%2B%3D"
+        );
+        AzureLogStore::new(http_client(1).unwrap(), &SasUrl::parse(&url).unwrap()).unwrap()
+    }
+
+    async fn refused(status: &'static str, headers: &'static str, body: &'static str) -> Failure {
+        let server = TestServer::start(move |_| Reply::with_headers(status, headers, body)).await;
+        let failure = store(server.port()).list("p/", None).await.unwrap_err();
+        assert_eq!(server.requests().len(), 1, "the SDK sent it again");
+        assert!(!format!("{failure:?}").contains("TOPSECRET"), "{failure:?}");
+        failure
+    }
+
+    #[tokio::test]
+    async fn a_page_is_asked_for_with_prefix_and_marker_and_read() {
+        let server = TestServer::start(|_| Reply::json("200 OK", PAGE)).await;
+
+        let page = store(server.port()).list("batch-22EC/pool/", Some("1!m=/+")).await.unwrap();
+
+        assert_eq!(
+            page.blobs,
+            [Blob {
+                name: "batch-22EC/pool/tvm_1/guid/agent & 1.log".into(),
+                size: 42,
+                created_at: Some(datetime!(2026-11-22 09:30:00 UTC)),
+            }]
+        );
+        assert_eq!(page.next.as_deref(), Some("2!76!abc=/+"));
+        let seen = &server.requests()[0];
+        let url = Url::parse(&format!("http://h{}", seen.line().split(' ').nth(1).unwrap())).unwrap();
+        let query: Vec<_> = url.query_pairs().map(|(name, value)| format!("{name}={value}")).collect();
+        for expected in [
+            "comp=list",
+            "restype=container",
+            "maxresults=5000",
+            "prefix=batch-22EC/pool/",
+            "marker=1!m=/+",
+            "sp=rl",
+            "sig=TOPSECRET+=",
+        ] {
+            assert!(query.iter().any(|have| have == expected), "{expected} in {query:?}");
+        }
+        assert_eq!(url.path(), "/devstoreaccount1/logs");
+        assert_eq!(seen.header("x-ms-version"), Some(API_VERSION));
+        assert_eq!(seen.header("authorization"), None);
+    }
+
+    #[test]
+    fn encoded_names_are_decoded_and_bad_dates_are_no_dates() {
+        let listing = "<EnumerationResults><Blobs><Blob><Name Encoded=\"true\">a%EF%BF%BE/b</Name>\
+            <Properties><Creation-Time>soon</Creation-Time></Properties></Blob></Blobs><NextMarker/></EnumerationResults>";
+        let page: BlobPage = xml::from_xml::<_, Listing>(listing.as_bytes()).unwrap().into();
+        assert_eq!(page.blobs, [Blob { name: "a\u{fffe}/b".into(), size: 0, created_at: None }]);
+        assert_eq!(page.next, None);
+
+        let empty: BlobPage =
+            xml::from_xml::<_, Listing>(b"<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>")
+                .unwrap()
+                .into();
+        assert!(empty.blobs.is_empty() && empty.next.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_page_of_something_else_is_not_an_empty_container() {
+        for body in
+            ["", "<html><body>please log in</body></html>", "<EnumerationResults></EnumerationResults>", "{}"]
+        {
+            assert_eq!(refused("200 OK", "", body).await.class, FailureClass::Transient, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_its_code_and_says_why() {
+        let failure = refused(
+            "403 Forbidden",
+            "x-ms-error-code: AuthenticationFailed\r\nx-ms-request-id: r-9\r\n",
+            "<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code><Message>Server failed to authenticate.\nRequestId:r-9\nTime:2026</Message>\
+             <AuthenticationErrorDetail>Signature not valid in the specified time frame; sig=TOPSECRET</AuthenticationErrorDetail></Error>",
+        )
+        .await;
+        assert_eq!(failure.class, FailureClass::Auth);
+        assert_eq!(
+            failure.to_string(),
+            "403 AuthenticationFailed: Server failed to authenticate.; Signature not valid in the specified time frame; sig=<redacted>"
+        );
+        assert_eq!(failure.request_id.as_deref(), Some("r-9"));
+    }
+
+    #[tokio::test]
+    async fn every_refusal_has_its_class() {
+        use FailureClass::{Auth, Config, Gone, Refused, Throttled, Transient};
+        for (status, code, class) in [
+            ("404 Not Found", "x-ms-error-code: ContainerNotFound\r\n", Gone),
+            ("404 Not Found", "x-ms-error-code: ResourceNotFound\r\n", Refused),
+            ("403 Forbidden", "x-ms-error-code: AuthorizationPermissionMismatch\r\n", Auth),
+            ("400 Bad Request", "x-ms-error-code: InvalidHeaderValue\r\n", Config),
+            ("503 Busy", "x-ms-error-code: ServerBusy\r\nretry-after: 3\r\n", Throttled),
+            ("500 Error", "", Transient),
+            ("302 Found", "location: https://evil.example/?sig=TOPSECRET\r\n", Refused),
+            ("200 OK", "", Transient),
+        ] {
+            assert_eq!(refused(status, code, "").await.class, class, "{status} {code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_does_not_show_the_url() {
+        let server = TestServer::start(|_| Reply::Reset).await;
+        let failure = store(server.port()).list("", None).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Transient);
+        assert!(!failure.to_string().contains("127.0.0.1"), "{failure}");
+        assert_eq!(server.requests().len(), 1);
+
+        // Port 1 of loopback: nobody listens there.
+        let failure = store(1).list("", None).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::NotSent);
+        assert!(failure.message.contains("refused") && !failure.message.contains("TOPSECRET"), "{failure}");
+    }
+}

@@ -1,0 +1,156 @@
+//! What the service says went wrong: the body of an error answer, in all the forms it comes in.
+//!
+//! The usual form is Batch's own JSON. Proxies and gateways answer with other JSON, HTML or nothing at all.
+
+use serde::Deserialize;
+
+use crate::redact::{LONGEST, one_line};
+
+/// How much of a body that is not Batch's is worth showing, in characters.
+const LONGEST_FOREIGN: usize = 200;
+
+/// Code and message of an error answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ServiceError {
+    /// The code; its presence tells Batch's own errors from those of anything in between.
+    pub(crate) code: Option<Box<str>>,
+    /// For a person: one line, without secrets.
+    pub(crate) message: String,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    code: String,
+    message: Option<Message>,
+    values: Option<Vec<Detail>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Message {
+    Plain(String),
+    WithLanguage { value: Option<String> },
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    key: Option<String>,
+    value: Option<String>,
+}
+
+impl ServiceError {
+    /// Reads a body, whatever it is.
+    pub(crate) fn read(body: &[u8]) -> Self {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii();
+        match serde_json::from_slice::<Body>(body) {
+            Ok(body) if !body.code.is_empty() => Self::of_batch(&body),
+            _ => Self::foreign(body),
+        }
+    }
+
+    fn of_batch(body: &Body) -> Self {
+        let text = match &body.message {
+            Some(Message::Plain(text) | Message::WithLanguage { value: Some(text) }) => text,
+            _ => "",
+        };
+        let mut message = without_trailer(text).to_owned();
+        for detail in body.values.iter().flatten() {
+            let (Some(key), Some(value)) = (&detail.key, &detail.value) else { continue };
+            if !message.is_empty() {
+                message.push_str("; ");
+            }
+            message.push_str(key);
+            message.push_str(": ");
+            message.push_str(value.trim());
+        }
+        if message.is_empty() {
+            message.push_str("the service gives no reason");
+        }
+        Self {
+            code: Some(one_line(&body.code, LONGEST_FOREIGN).into()),
+            message: one_line(&message, LONGEST),
+        }
+    }
+
+    fn foreign(body: &[u8]) -> Self {
+        let message = if body.is_empty() {
+            "the answer is empty".to_owned()
+        } else {
+            // Cut before it is worked on: it may be a megabyte.
+            let start = String::from_utf8_lossy(&body[..body.len().min(8 * LONGEST_FOREIGN)]);
+            format!("the answer is not an error of Batch: {}", one_line(&start, LONGEST_FOREIGN))
+        };
+        Self { code: None, message }
+    }
+}
+
+/// Takes off the lines `RequestId:...` and `Time:...` at the end; the failure carries both elsewhere.
+pub(crate) fn without_trailer(message: &str) -> &str {
+    let mut rest = message.trim_end();
+    while let Some((before, last)) = rest.rsplit_once('\n') {
+        let last = last.trim();
+        if !last.starts_with("RequestId:") && !last.starts_with("Time:") {
+            break;
+        }
+        rest = before.trim_end();
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> (Option<String>, String) {
+        let error = ServiceError::read(body.as_bytes());
+        (error.code.map(String::from), error.message)
+    }
+
+    #[test]
+    fn the_trailer_is_taken_off_the_message() {
+        let (code, message) = read(
+            "{\r\n\"odata.metadata\":\"x\",\"code\":\"PoolNotFound\",\"message\":{\"lang\":\"en-US\",\"value\":\
+             \"The specified pool does not exist.\\nRequestId:b4669e1a\\nTime:2026-01-22T20:18:17.6076943Z\"}}",
+        );
+        assert_eq!(code.as_deref(), Some("PoolNotFound"));
+        assert_eq!(message, "The specified pool does not exist.");
+    }
+
+    #[test]
+    fn values_are_appended_and_hold_no_signature() {
+        let (_, message) = read(
+            r#"{"code":"InvalidPropertyValue","message":{"value":"Bad value.\nRequestId:1\nTime:2"},"values":[
+                {"key":"PropertyName","value":"containerUrl"},
+                {"key":"PropertyValue","value":"https://logs.example/c?sp=w&sig=TOPSECRET%3D&se=2026"},
+                {"key":"Nothing"}]}"#,
+        );
+        assert_eq!(
+            message,
+            "Bad value.; PropertyName: containerUrl; PropertyValue: https://logs.example/c?sp=w&sig=<redacted>&se=2026"
+        );
+    }
+
+    #[test]
+    fn a_plain_message_no_message_and_odd_types_are_read() {
+        assert_eq!(read(r#"{"code":"ServerBusy","message":"busy"}"#).1, "busy");
+        assert_eq!(read(r#"{"code":"ServerBusy"}"#).1, "the service gives no reason");
+        assert_eq!(
+            read(r#"{"code":"ServerBusy","message":null,"values":null}"#).0.as_deref(),
+            Some("ServerBusy")
+        );
+        assert_eq!(read(r#"{"code":500}"#).0, None);
+    }
+
+    #[test]
+    fn what_is_not_of_batch_is_shown_in_part() {
+        assert_eq!(read("").1, "the answer is empty");
+        let (code, message) = read("<html>\r\n<body>502 Bad Gateway</body></html>");
+        assert_eq!(code, None);
+        assert_eq!(
+            message,
+            "the answer is not an error of Batch: <html> <body>502 Bad Gateway</body></html>"
+        );
+        let huge = ServiceError::read(&vec![b'x'; 1 << 20]);
+        assert!(huge.message.len() < 300, "{}", huge.message.len());
+    }
+}

@@ -1,0 +1,126 @@
+//! The one HTTP client: Batch calls and the Azure SDK share its connections and its TLS setup.
+
+use std::time::Duration;
+
+use reqwest::{NoProxy, Proxy, redirect, retry};
+
+/// Long enough for a slow handshake across continents, and well below the allowance of a call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The service's front end closes idle connections after two minutes. Leaving first keeps an upload call from
+/// being written into a connection that is just being closed, which would put it in doubt.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Hosts no proxy may stand in front of: this machine, and the instance metadata service, where a proxy would
+/// hand out the identity of the machine that the proxy runs on.
+const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1,169.254.169.254";
+
+/// The HTTP client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpClientError {
+    /// TLS could not be set up.
+    #[error("the HTTP client cannot be set up")]
+    Setup(#[source] reqwest::Error),
+    /// A proxy variable of the environment holds no URL. Its value may hold a password, so it is not shown.
+    #[error("`{0}` is not the URL of a proxy")]
+    Proxy(&'static str),
+}
+
+/// One HTTP client for Batch calls and the Azure SDK: one connection pool, one TLS setup.
+///
+/// It never follows a redirect and never sends anything twice. The proxy variables of the environment
+/// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or lower case) are obeyed except for loopback.
+pub fn http_client(max_connections_per_host: usize) -> Result<reqwest::Client, HttpClientError> {
+    build(max_connections_per_host, |name| std::env::var(name).ok())
+}
+
+fn build(
+    max_connections_per_host: usize,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<reqwest::Client, HttpClientError> {
+    // An error says that a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+
+    let mut builder = reqwest::Client::builder()
+        // Throttling counts requests, so multiplexing gains nothing; and a broken HTTP/1.1 connection puts one
+        // call in doubt, not all that share it.
+        .http1_only()
+        // A credential never follows a redirect.
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        // The upload call must not be sent twice, whatever the reason.
+        .retry(retry::never())
+        .no_gzip()
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(max_connections_per_host)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .user_agent(concat!("fleetlogs/", env!("CARGO_PKG_VERSION")))
+        .no_proxy();
+    for proxy in proxies(env)? {
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(HttpClientError::Setup)
+}
+
+/// The proxies the environment asks for.
+///
+/// By itself reqwest (without its `system-proxy` feature, as here) reads the same variables, but sends requests
+/// to loopback through the proxy as well unless `NO_PROXY` names it. So the variables are read here.
+fn proxies(env: impl Fn(&str) -> Option<String>) -> Result<Vec<Proxy>, HttpClientError> {
+    let either = |upper: &str| {
+        env(upper).or_else(|| env(&upper.to_ascii_lowercase())).filter(|value| !value.trim().is_empty())
+    };
+    let mut exempt = NEVER_PROXIED.to_owned();
+    if let Some(more) = either("NO_PROXY") {
+        exempt.push(',');
+        exempt.push_str(&more);
+    }
+    let all = either("ALL_PROXY").map(|url| ("ALL_PROXY", url));
+    let mut found = Vec::new();
+    let https = either("HTTPS_PROXY").map(|url| ("HTTPS_PROXY", url)).or_else(|| all.clone());
+    let http = either("HTTP_PROXY").map(|url| ("HTTP_PROXY", url)).or(all);
+    if let Some((name, url)) = https {
+        found.push(Proxy::https(&url).map_err(|_| HttpClientError::Proxy(name))?);
+    }
+    if let Some((name, url)) = http {
+        found.push(Proxy::http(&url).map_err(|_| HttpClientError::Proxy(name))?);
+    }
+    Ok(found.into_iter().map(|proxy| proxy.no_proxy(NoProxy::from_string(&exempt))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_server::{Reply, TestServer};
+
+    #[tokio::test]
+    async fn loopback_is_reached_without_the_proxy_and_other_hosts_through_it() {
+        let proxy = TestServer::start(|_| Reply::json("200 OK", "\"proxy\"")).await;
+        let target = TestServer::start(|_| Reply::json("200 OK", "\"target\"")).await;
+        let proxy_url = proxy.url();
+        let client = build(1, |name| (name == "http_proxy").then(|| proxy_url.clone())).unwrap();
+
+        let near = client.get(target.url()).send().await.unwrap().text().await.unwrap();
+        let far = client.get("http://batch.example/").send().await.unwrap().text().await.unwrap();
+
+        assert_eq!((near.as_str(), far.as_str()), ("\"target\"", "\"proxy\""));
+    }
+
+    #[test]
+    fn a_bad_proxy_variable_is_named_and_not_shown() {
+        let error = build(1, |name| (name == "HTTPS_PROXY").then(|| "http://user:hunter2@[".to_owned()));
+        assert_eq!(error.unwrap_err().to_string(), "`HTTPS_PROXY` is not the URL of a proxy");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let server = TestServer::start(|_| {
+            Reply::raw("HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n")
+        })
+        .await;
+        let answer = build(1, |_| None).unwrap().get(server.url()).send().await.unwrap();
+        assert_eq!(answer.status(), 302);
+        assert_eq!(server.requests().len(), 1);
+    }
+}

@@ -1,0 +1,99 @@
+//! The service's link to the next page: followed byte for byte, or not at all.
+//!
+//! A link is data from outside that is about to be sent a credential, so it must stay on the account's own
+//! endpoint. And its token is opaque, so it must reach the wire as it came. The URL type keeps `^`, `|`, `$`, `:`,
+//! `/`, `+` and escapes in a query as they are; the few characters that it would change are never valid in a URL,
+//! and a link with one is refused. One exception: an apostrophe goes out as `%27`, which every server reads as the
+//! same.
+
+use std::borrow::Cow;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::service::PageLink;
+use url::{Position, Url};
+
+use crate::redact::{LONGEST, one_line};
+use crate::shared_key::canonical_query;
+use crate::target::Target;
+
+/// Where a link leads, if it may be followed from `endpoint`.
+///
+/// A refusal concerns this list only: the run goes on with other accounts.
+pub(crate) fn follow(endpoint: &Url, link: &PageLink) -> Result<Target<'static>, Failure> {
+    let refused = |why: &str| {
+        let shown = one_line(link.0.split('?').next().unwrap_or_default(), LONGEST);
+        Failure::new(
+            FailureClass::Refused,
+            format!("the link to the next page, `{shown}`, {why}; it was not followed"),
+        )
+    };
+    let url = Url::parse(&link.0).map_err(|_| refused("is no absolute URL"))?;
+    if url.origin() != endpoint.origin() {
+        return Err(refused(&format!("leads away from `{}`", endpoint.origin().ascii_serialization())));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refused("carries a user name"));
+    }
+    let sent = &url[Position::BeforePath..Position::AfterQuery];
+    if after_host(&link.0).replace('\'', "%27") != sent {
+        return Err(refused("holds characters that a URL may not hold"));
+    }
+    let signed_query = Cow::Owned(canonical_query(url.query().unwrap_or_default()));
+    Ok(Target { url, signed_query })
+}
+
+/// Path, query and fragment as the link spells them.
+fn after_host(link: &str) -> &str {
+    let host = link.find("://").map_or(0, |at| at + 3);
+    link[host..].find(['/', '?', '#']).map_or("", |at| &link[host + at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follow(link: &str) -> Result<Target<'static>, Failure> {
+        let endpoint = Url::parse("https://contoso.westeurope.batch.azure.com").unwrap();
+        super::follow(&endpoint, &PageLink(link.to_owned()))
+    }
+
+    #[test]
+    fn another_scheme_host_or_port_is_refused_at_once() {
+        for link in [
+            "http://contoso.westeurope.batch.azure.com/pools?$skiptoken=1",
+            "https://contoso.westeurope.batch.azure.com:8443/pools?$skiptoken=1",
+            "https://contoso.westeurope.batch.azure.com.evil.example/pools?$skiptoken=1",
+            "https://contoso.westeurope.batch.azure.com@evil.example/pools?$skiptoken=1",
+            "//evil.example/pools?$skiptoken=1",
+            "/pools?$skiptoken=1",
+            "https://user@contoso.westeurope.batch.azure.com/pools?$skiptoken=1",
+        ] {
+            let failure = follow(link).unwrap_err();
+            assert_eq!(failure.class, FailureClass::Refused, "{link}");
+            assert!(failure.message.ends_with("it was not followed"), "{failure}");
+            assert!(!failure.message.contains("skiptoken"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn the_same_endpoint_in_another_spelling_is_followed() {
+        let target = follow("HTTPS://Contoso.WestEurope.batch.azure.com:443/pools?$skiptoken=a^b").unwrap();
+        assert_eq!(target.url.query(), Some("$skiptoken=a^b"));
+        assert_eq!(&*target.signed_query, b"\n$skiptoken:a^b");
+    }
+
+    #[test]
+    fn a_link_that_could_not_be_sent_as_it_is_is_refused() {
+        let base = "https://contoso.westeurope.batch.azure.com";
+        for rest in [
+            "/pools?$skiptoken=a b",
+            "/pools?$skiptoken=a\"",
+            "/a/../pools?x=1",
+            "/pools?x=1#y",
+            "/pools?x=é",
+        ] {
+            assert!(follow(&format!("{base}{rest}")).is_err(), "{rest}");
+        }
+        assert!(follow(&format!("{base}/pools?$filter=a%20eq%20'b'")).is_ok());
+    }
+}

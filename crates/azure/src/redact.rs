@@ -1,0 +1,141 @@
+//! Makes foreign text fit to be shown: one line, of bounded length, without anything that could be a signature or
+//! a token.
+//!
+//! It errs on the side of hiding: what merely looks like a signature is hidden too.
+
+use std::error::Error;
+
+/// Longest message kept of a foreign text, in characters. A Shared Key mismatch quotes the whole string-to-sign,
+/// which fits.
+pub(crate) const LONGEST: usize = 1000;
+
+const HIDDEN: &str = "<redacted>";
+
+/// How a SAS signature begins: plain, in a URL within a URL, and in JSON that was not decoded. Lower case.
+const SIGNATURE_KEYS: [&str; 4] = ["sig=", "sig%3d", "sig%253d", "sig\\u003d"];
+
+/// The text as one line of at most `longest` characters, without signatures and tokens.
+pub(crate) fn one_line(text: &str, longest: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(longest));
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let end = rest.find(is_delimiter).unwrap_or(rest.len());
+        push_word(&mut line, &rest[..end]);
+        let mut after = rest[end..].chars();
+        if let Some(delimiter) = after.next() {
+            let shown = if delimiter.is_whitespace() || delimiter.is_control() { ' ' } else { delimiter };
+            if shown != ' ' || !line.ends_with(' ') {
+                line.push(shown);
+            }
+        }
+        rest = after.as_str();
+    }
+    if let Some((cut, _)) = line.char_indices().nth(longest) {
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
+}
+
+/// An error and everything below it, as one line.
+///
+/// A `reqwest::Error` shows its URL, query and all, so its own text is never used; that of its causes is.
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let part = match error.downcast_ref::<reqwest::Error>() {
+            Some(error) if error.is_timeout() => "timed out".to_owned(),
+            Some(error) if error.is_connect() => "cannot connect".to_owned(),
+            Some(error) if error.is_body() || error.is_decode() => "the answer broke off".to_owned(),
+            Some(_) => "the request failed".to_owned(),
+            None => error.to_string(),
+        };
+        // Layers tend to repeat the text of the one below, with a word more or less.
+        if parts.last().is_some_and(|last| part.contains(last.as_str())) {
+            parts.pop();
+        }
+        let said = parts.iter().any(|earlier| earlier.contains(&part));
+        if !said && !part.starts_with("client error (") {
+            parts.push(part);
+        }
+        next = error.source();
+    }
+    one_line(&parts.join(": "), LONGEST)
+}
+
+fn is_delimiter(character: char) -> bool {
+    character.is_whitespace() || character.is_control() || "&\"'`<>,;()[]{}?".contains(character)
+}
+
+/// Appends a word, up to where something secret begins in it.
+fn push_word(line: &mut String, word: &str) {
+    match secret_start(word) {
+        Some(start) => {
+            line.push_str(&word[..start]);
+            line.push_str(HIDDEN);
+        }
+        None => line.push_str(word),
+    }
+}
+
+/// Where in a word something secret begins. Everything from there on is hidden, as a word holds no `&`.
+fn secret_start(word: &str) -> Option<usize> {
+    let lower = word.to_ascii_lowercase();
+    let sas = SIGNATURE_KEYS.iter().filter_map(|key| lower.find(key).map(|at| at + key.len())).min();
+    let token = word.find("eyJ").filter(|at| word.len() - at >= 20);
+    [sas, token, long_base64(word)].into_iter().flatten().min()
+}
+
+/// Where a run of 40 or more Base64 characters begins that ends as Base64 of a hash does, in `=`.
+fn long_base64(word: &str) -> Option<usize> {
+    let in_run = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/%_-".contains(byte);
+    let bytes = word.as_bytes();
+    let mut start = 0;
+    while start < bytes.len() {
+        let length = bytes[start..].iter().take_while(|byte| in_run(byte)).count();
+        let end = start + length;
+        let padded =
+            bytes.get(end) == Some(&b'=') || bytes[start..end].to_ascii_lowercase().ends_with(b"%3d");
+        if length >= 40 && padded {
+            return Some(start);
+        }
+        start = end + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_spelling_of_a_signature_survives() {
+        let hash = "U3fMjMlgLHo/As1rxpbNRANd/PZca3/eckuVKasf6B4=";
+        for text in [
+            "bad url https://a.example/c?sp=w&sig=SECRET%3D&se=1".to_owned(),
+            "value '?SIG=SECRET' is wrong".into(),
+            "https%3A%2F%2Fa.example%2Fc%3Fsp%3Dw%26sig%3DSECRET%26se%3D1".into(),
+            "{\"containerUrl\":\"https://a.example/c?sp=w\\u0026sig=SECRET\"}".into(),
+            format!("the MAC signature '{hash}' is wrong").replace("U3f", "SECRET"),
+            format!("SharedKey contoso:{hash}").replace("U3f", "SECRET"),
+            "Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.SECRET.x".into(),
+        ] {
+            let shown = one_line(&text, LONGEST);
+            assert!(!shown.contains("SECRET"), "{shown}");
+            assert!(shown.contains(HIDDEN), "{shown}");
+        }
+    }
+
+    #[test]
+    fn ordinary_text_stays_and_becomes_one_line() {
+        let text = "node tvmps_0123456789012345678901234567890123456789012345678901234567890123_d\r\n\tis (not) ready; wait";
+        assert_eq!(one_line(text, LONGEST), text.replace("\r\n\t", " "));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(one_line("äöü", 2), "äö…");
+        assert_eq!(one_line("äöü", 3), "äöü");
+    }
+}

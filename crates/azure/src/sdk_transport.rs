@@ -1,0 +1,48 @@
+//! How the Azure SDK reaches the network: through our own HTTP client, with answers bounded in size.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use azure_core::error::ErrorKind;
+use azure_core::http::{AsyncRawResponse, ClientOptions, HttpClient, Request, RetryOptions, Transport};
+use futures::StreamExt;
+
+/// A page of 5,000 blobs is about six megabytes.
+const LONGEST_ANSWER: usize = 64 << 20;
+
+/// Options for a client of the SDK.
+pub(crate) fn client_options(http: reqwest::Client, retry: RetryOptions) -> ClientOptions {
+    ClientOptions { retry, transport: Some(Transport::new(Arc::new(Bounded(http)))), ..Default::default() }
+}
+
+#[derive(Debug)]
+struct Bounded(reqwest::Client);
+
+impl HttpClient for Bounded {
+    // Written out because the trait is one of `async_trait`, which would be a dependency for this alone.
+    fn execute_request<'a, 'b, 'c>(
+        &'a self,
+        request: &'b Request,
+    ) -> Pin<Box<dyn Future<Output = azure_core::Result<AsyncRawResponse>> + Send + 'c>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        Box::pin(async move {
+            let (status, headers, body) = self.0.execute_request(request).await?.deconstruct();
+            let mut length = 0;
+            let body = body.map(move |chunk| {
+                let chunk = chunk?;
+                length += chunk.len();
+                if length > LONGEST_ANSWER {
+                    let message = format!("the answer is longer than {LONGEST_ANSWER} bytes");
+                    return Err(azure_core::Error::with_message(ErrorKind::Other, message));
+                }
+                Ok(chunk)
+            });
+            Ok(AsyncRawResponse::new(status, headers, Box::pin(body)))
+        })
+    }
+}

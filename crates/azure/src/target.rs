@@ -1,0 +1,161 @@
+//! Where a request goes: the URLs of one account, with the part of them that Shared Key signs.
+//!
+//! What is the same for every request of an account (its queries, and their signed form) is worked out once.
+
+use std::borrow::Cow;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{NodeId, PoolId};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::{Position, Url};
+
+use crate::shared_key::canonical_query;
+
+/// The members planning looks at, so that a page of 1,000 moves little data.
+const POOL_MEMBERS: &str = "id,state,allocationState,currentDedicatedNodes,targetDedicatedNodes,\
+    currentLowPriorityNodes,targetLowPriorityNodes,virtualMachineConfiguration";
+const NODE_MEMBERS: &str = "id,state,stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,\
+    errors,startTaskInfo";
+
+/// The most the service puts on a page.
+const PAGE_SIZE: &str = "1000";
+
+/// Seconds the service may take over an upload call; it takes no more than 30.
+const UPLOAD_TIMEOUT: &str = "30";
+
+/// What may stand in a path segment as it is (RFC 3986, unreserved).
+const ESCAPED_IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Where one request goes.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) url: Url,
+    /// Its query in the form that Shared Key signs.
+    pub(crate) signed_query: Cow<'a, [u8]>,
+}
+
+/// The URLs of one account.
+pub(crate) struct Endpoint {
+    /// The endpoint as configured; links must stay on it.
+    url: Url,
+    /// Scheme, host, port and any path before the operations', without a slash at the end.
+    base: String,
+    pools: Query,
+    nodes: Query,
+    node: Query,
+    upload: Query,
+}
+
+/// A query, as sent and as signed.
+struct Query {
+    sent: String,
+    signed: Vec<u8>,
+}
+
+impl Query {
+    fn new(api_version: &str, more: &[(&str, &str)]) -> Self {
+        let mut sent = format!("api-version={}", utf8_percent_encode(api_version, ESCAPED_IN_SEGMENT));
+        for (name, value) in more {
+            sent.extend(["&", name, "=", value]);
+        }
+        Self { signed: canonical_query(&sent), sent }
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn new(url: Url, api_version: &str) -> Self {
+        let query = |more: &[(&str, &str)]| Query::new(api_version, more);
+        let base = url[..Position::AfterPath].trim_end_matches('/').to_owned();
+        Self {
+            base,
+            url,
+            pools: query(&[("maxresults", PAGE_SIZE), ("$select", POOL_MEMBERS)]),
+            nodes: query(&[("maxresults", PAGE_SIZE), ("$select", NODE_MEMBERS)]),
+            node: query(&[("$select", NODE_MEMBERS)]),
+            upload: query(&[("timeout", UPLOAD_TIMEOUT)]),
+        }
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(crate) fn pools(&self) -> Result<Target<'_>, Failure> {
+        self.target(&["pools"], &self.pools)
+    }
+
+    pub(crate) fn nodes(&self, pool: &PoolId) -> Result<Target<'_>, Failure> {
+        self.target(&["pools", pool.as_str(), "nodes"], &self.nodes)
+    }
+
+    pub(crate) fn node(&self, pool: &PoolId, node: &NodeId) -> Result<Target<'_>, Failure> {
+        self.target(&["pools", pool.as_str(), "nodes", node.as_str()], &self.node)
+    }
+
+    pub(crate) fn upload(&self, pool: &PoolId, node: &NodeId) -> Result<Target<'_>, Failure> {
+        let path = ["pools", pool.as_str(), "nodes", node.as_str(), "uploadbatchservicelogs"];
+        self.target(&path, &self.upload)
+    }
+
+    fn target<'a>(&self, path: &[&str], query: &'a Query) -> Result<Target<'a>, Failure> {
+        let mut text = String::with_capacity(self.base.len() + 128 + query.sent.len());
+        text.push_str(&self.base);
+        for segment in path {
+            // URL parsers resolve dots, even escaped ones, so such an id would name another resource.
+            if matches!(*segment, "" | "." | "..") {
+                return Err(Failure::new(
+                    FailureClass::Refused,
+                    format!("`{segment}` cannot be the id of a pool or node"),
+                ));
+            }
+            text.push('/');
+            text.extend(utf8_percent_encode(segment, ESCAPED_IN_SEGMENT));
+        }
+        text.push('?');
+        text.push_str(&query.sent);
+        let url = Url::parse(&text)
+            .map_err(|_| Failure::new(FailureClass::Config, "the endpoint gives no valid URL"))?;
+        Ok(Target { url, signed_query: Cow::Borrowed(&query.signed) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(url: &str) -> Endpoint {
+        Endpoint::new(Url::parse(url).unwrap(), "2024-07-01.20.0")
+    }
+
+    #[test]
+    fn the_api_version_comes_first_and_ids_are_escaped() {
+        let endpoint = endpoint("https://contoso.westeurope.batch.azure.com/");
+        let target = endpoint.upload(&PoolId::new("a/b?c"), &NodeId::new("tvm_1 é")).unwrap();
+        assert_eq!(
+            target.url.as_str(),
+            "https://contoso.westeurope.batch.azure.com/pools/a%2Fb%3Fc/nodes/tvm_1%20%C3%A9/\
+             uploadbatchservicelogs?api-version=2024-07-01.20.0&timeout=30"
+        );
+        assert_eq!(&*target.signed_query, b"\napi-version:2024-07-01.20.0\ntimeout:30");
+    }
+
+    #[test]
+    fn lists_select_what_planning_needs() {
+        let endpoint = endpoint("http://127.0.0.1:4001/account");
+        let target = endpoint.nodes(&PoolId::new("p")).unwrap();
+        assert_eq!(
+            target.url.as_str(),
+            "http://127.0.0.1:4001/account/pools/p/nodes?api-version=2024-07-01.20.0&maxresults=1000&$select=id,state,\
+             stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,errors,startTaskInfo"
+        );
+    }
+
+    #[test]
+    fn an_id_of_dots_cannot_reach_another_resource() {
+        let endpoint = endpoint("https://contoso.westeurope.batch.azure.com");
+        for id in ["", ".", ".."] {
+            let failure = endpoint.node(&PoolId::new("p"), &NodeId::new(id)).unwrap_err();
+            assert_eq!(failure.class, FailureClass::Refused);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Tokens of Microsoft Entra ID: one per scope, renewed while it still has life.
+//!
+//! The SDK's credentials fail in the last five minutes of a token when a renewal fails, although the token is still
+//! good. Here the old token serves until it ends, and a renewal runs beside the calls that use it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use azure_core::credentials::AccessToken;
+use fleetlogs_model::failure::{Failure, FailureClass};
+use futures::future::BoxFuture;
+use reqwest::header::HeaderValue;
+use time::OffsetDateTime;
+use tokio::time::{Instant, timeout};
+
+use crate::cloud::Cloud;
+use crate::credential;
+
+/// How long before its end a token is renewed; of a token with a short life, half of it.
+const RENEW_BEFORE_END: Duration = Duration::from_secs(5 * 60);
+
+/// How long a renewal that failed rests, while the old token serves.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long one request for a token may take, with the retries of the SDK.
+const FETCH_LIMIT: Duration = Duration::from_secs(30);
+
+type Fetch = Box<dyn Fn() -> BoxFuture<'static, Result<AccessToken, Failure>> + Send + Sync>;
+
+/// Tokens for one resource, shared by all accounts of a cloud. Cheap to clone.
+#[derive(Clone)]
+pub struct TokenSource(Arc<Shared>);
+
+struct Shared {
+    fetch: Fetch,
+    state: Mutex<State>,
+    /// Held by whoever asks for a token, so that many waiters make one request.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<Token>,
+    /// Counts tokens, so that a refused one is told from its successor.
+    generation: u64,
+    /// Counts failures, so that those who waited for a request that failed do not each repeat it.
+    failures: u64,
+    last_failure: Option<Failure>,
+}
+
+/// A token as a request carries it.
+#[derive(Clone)]
+pub(crate) struct Token {
+    /// `Bearer ...`; does not show in debug output.
+    pub(crate) header: HeaderValue,
+    generation: u64,
+    renew_at: Instant,
+    valid_until: Instant,
+}
+
+impl TokenSource {
+    /// Tokens for a resource, such as [`Cloud::batch_resource`], from the first credential that the environment
+    /// offers: workload identity, managed identity, client secret, or the Azure CLI.
+    ///
+    /// `env` looks up an environment variable.
+    pub fn entra(
+        http: reqwest::Client,
+        cloud: Cloud,
+        resource: &str,
+        env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        let request = Arc::new(credential::TokenRequest::new(http, cloud, resource, env));
+        Self::new(move || {
+            let request = request.clone();
+            Box::pin(async move { request.send().await })
+        })
+    }
+
+    pub(crate) fn new(
+        fetch: impl Fn() -> BoxFuture<'static, Result<AccessToken, Failure>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Shared { fetch: Box::new(fetch), state: Mutex::default(), turn: Arc::default() }))
+    }
+
+    /// A token that is valid now.
+    ///
+    /// Cancel safety: may be dropped at any time; the next caller asks anew.
+    pub(crate) async fn get(&self) -> Result<Token, Failure> {
+        let failures_seen = {
+            let mut state = self.state();
+            if let Some(token) = state.valid_token() {
+                if Instant::now() >= token.renew_at {
+                    self.renew_beside(&mut state);
+                }
+                return Ok(token);
+            }
+            state.failures
+        };
+        let _turn = self.0.turn.lock().await;
+        {
+            let state = self.state();
+            if let Some(token) = state.valid_token() {
+                return Ok(token);
+            }
+            if state.failures != failures_seen
+                && let Some(failure) = &state.last_failure
+            {
+                return Err(failure.clone());
+            }
+        }
+        self.fetch().await
+    }
+
+    /// Forgets a token that the service refused, unless a newer one took its place already.
+    pub(crate) fn invalidate(&self, refused: &Token) {
+        let mut state = self.state();
+        if state.token.as_ref().is_some_and(|token| token.generation == refused.generation) {
+            state.token = None;
+        }
+    }
+
+    /// Starts a renewal, unless one is under way. The old token serves meanwhile.
+    fn renew_beside(&self, state: &mut State) {
+        let Ok(turn) = self.0.turn.clone().try_lock_owned() else { return };
+        if let Some(token) = &mut state.token {
+            token.renew_at = Instant::now() + RENEWAL_PAUSE;
+        }
+        let source = self.clone();
+        tokio::spawn(async move {
+            let _turn = turn;
+            if let Err(failure) = source.fetch().await {
+                tracing::warn!(%failure, "a token could not be renewed; the old one still serves");
+            }
+        });
+    }
+
+    /// Asks for a token. Only whoever holds the turn does this.
+    async fn fetch(&self) -> Result<Token, Failure> {
+        let answer = timeout(FETCH_LIMIT, (self.0.fetch)())
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(FailureClass::NotSent, "no token came in time")));
+        let mut state = self.state();
+        let token = answer.and_then(|access| state.token_from(&access));
+        match &token {
+            Ok(token) => state.token = Some(token.clone()),
+            Err(failure) => {
+                state.failures += 1;
+                state.last_failure = Some(failure.clone());
+            }
+        }
+        token
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, and the state is sound between any two statements.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn valid_token(&self) -> Option<Token> {
+        self.token.clone().filter(|token| Instant::now() < token.valid_until)
+    }
+
+    fn token_from(&mut self, access: &AccessToken) -> Result<Token, Failure> {
+        let mut header = HeaderValue::try_from(format!("Bearer {}", access.token.secret()))
+            .map_err(|_| Failure::new(FailureClass::Auth, "the token holds characters no header may hold"))?;
+        header.set_sensitive(true);
+        self.generation += 1;
+        // Held against the monotonic clock, so that setting the wall clock does not age the token.
+        let now = Instant::now();
+        let life = Duration::try_from(access.expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
+        Ok(Token {
+            header,
+            generation: self.generation,
+            renew_at: now + life - RENEW_BEFORE_END.min(life / 2),
+            valid_until: now + life,
+        })
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSource(<redacted>)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Answers the nth request after a second, with `answer(n)`: the token's life, or a failure.
+    fn source(
+        answer: impl Fn(usize) -> Result<Duration, Failure> + Send + Sync + 'static,
+    ) -> (TokenSource, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let source = TokenSource::new(move || {
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            let answer = answer(number);
+            Box::pin(async move {
+                sleep(Duration::from_secs(1)).await;
+                Ok(AccessToken::new(format!("token-{number}"), OffsetDateTime::now_utc() + answer?))
+            })
+        });
+        (source, asked)
+    }
+
+    async fn text(source: &TokenSource) -> String {
+        source.get().await.unwrap().header.to_str().unwrap().to_owned()
+    }
+
+    fn unreachable() -> Failure {
+        Failure::new(FailureClass::NotSent, "no route")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_waiters_make_one_request() {
+        let (source, asked) = source(|_| Ok(HOUR));
+        let tokens = futures::future::join_all((0..100).map(|_| text(&source))).await;
+        assert!(tokens.iter().all(|token| token == "Bearer token-1"));
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_waiters_share_one_failure_and_the_next_caller_asks_anew() {
+        let (source, asked) = source(|number| if number == 1 { Err(unreachable()) } else { Ok(HOUR) });
+        let answers = futures::future::join_all((0..100).map(|_| source.get())).await;
+        assert!(answers.into_iter().all(|answer| answer.err() == Some(unreachable())));
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(text(&source).await, "Bearer token-2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_beside_its_use_in_its_last_five_minutes() {
+        let (source, asked) = source(|_| Ok(HOUR));
+        assert_eq!(text(&source).await, "Bearer token-1");
+        advance(54 * MINUTE).await;
+        assert_eq!(text(&source).await, "Bearer token-1");
+        sleep(2 * MINUTE).await;
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+
+        assert_eq!(text(&source).await, "Bearer token-1");
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(text(&source).await, "Bearer token-2");
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_token_is_renewed_at_half_its_life() {
+        let (source, _) = source(|_| Ok(4 * MINUTE));
+        text(&source).await;
+        advance(MINUTE).await;
+        assert_eq!(text(&source).await, "Bearer token-1");
+        advance(MINUTE).await;
+        text(&source).await;
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(text(&source).await, "Bearer token-2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_old_token_serves_to_its_end_while_renewals_fail() {
+        let (source, asked) = source(|number| if number == 1 { Ok(HOUR) } else { Err(unreachable()) });
+        text(&source).await;
+        sleep(56 * MINUTE).await;
+        for _ in 0..3 {
+            assert_eq!(text(&source).await, "Bearer token-1");
+            sleep(Duration::from_secs(2)).await;
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "a failed renewal rests");
+        sleep(5 * MINUTE).await;
+        assert_eq!(source.get().await.err(), Some(unreachable()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_token_is_replaced_once_for_all_who_were_refused() {
+        let (source, asked) = source(|_| Ok(HOUR));
+        let refused = source.get().await.unwrap();
+        for _ in 0..3 {
+            source.invalidate(&refused);
+            assert_eq!(text(&source).await, "Bearer token-2");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_for_a_token_does_not_wait_for_ever() {
+        let source = TokenSource::new(|| Box::pin(futures::future::pending()));
+        assert_eq!(source.get().await.err().unwrap().class, FailureClass::NotSent);
+    }
+}

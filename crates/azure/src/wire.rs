@@ -1,0 +1,269 @@
+//! JSON as the Batch REST reference spells it.
+//!
+//! Every member of a pool or node but `id` may be missing or null, and unknown ones are passed over: the service
+//! adds members over time, and nodes that are still booting lack many. Ids and times are read in place.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use fleetlogs_model::ids::{NodeId, PoolId};
+use fleetlogs_model::service::{Node, NodeError, NodeState, Page, PageLink, Pool, StartTaskResult};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+
+/// The form of times in a request.
+const TIME: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// Body of an upload call. Holds a SAS, so it has no Debug.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UploadRequest<'a> {
+    pub(crate) container_url: &'a str,
+    pub(crate) start_time: String,
+    pub(crate) end_time: String,
+}
+
+/// Answer to an upload call. Without both members it is no answer.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UploadAnswer {
+    pub(crate) virtual_directory_name: String,
+    pub(crate) number_of_files_uploaded: u32,
+}
+
+/// One page of a list.
+#[derive(Deserialize)]
+pub(crate) struct ListAnswer<T> {
+    /// Required: some other JSON must not pass for an empty list, as nodes would be missing from the plan unnoticed.
+    value: Vec<T>,
+    #[serde(rename = "odata.nextLink")]
+    next_link: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PoolAnswer<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    state: Option<String>,
+    allocation_state: Option<String>,
+    current_dedicated_nodes: Option<i64>,
+    target_dedicated_nodes: Option<i64>,
+    current_low_priority_nodes: Option<i64>,
+    target_low_priority_nodes: Option<i64>,
+    virtual_machine_configuration: Option<VirtualMachineConfiguration>,
+}
+
+#[derive(Deserialize)]
+struct VirtualMachineConfiguration {
+    #[serde(rename = "nodeAgentSKUId")]
+    node_agent_sku: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeAnswer<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    state: Option<String>,
+    #[serde(default)]
+    state_transition_time: Moment,
+    #[serde(default)]
+    allocation_time: Moment,
+    #[serde(default)]
+    last_boot_time: Moment,
+    is_dedicated: Option<bool>,
+    node_agent_info: Option<NodeAgentInfo>,
+    errors: Option<Vec<NodeErrorAnswer>>,
+    start_task_info: Option<StartTaskInfo>,
+}
+
+#[derive(Deserialize)]
+struct NodeAgentInfo {
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NodeErrorAnswer {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StartTaskInfo {
+    state: Option<String>,
+    result: Option<String>,
+    exit_code: Option<i64>,
+}
+
+/// A time in an answer. What is not a time is no time: it is worth less than the node it stands in.
+#[derive(Default)]
+struct Moment(Option<OffsetDateTime>);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyScalar;
+
+        impl Visitor<'_> for AnyScalar {
+            type Value = Moment;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Moment, E> {
+                Ok(Moment(OffsetDateTime::parse(text, &Rfc3339).ok()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Moment, E> {
+                Ok(Moment(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Moment, E> {
+                Ok(Moment(None))
+            }
+        }
+
+        deserializer.deserialize_any(AnyScalar)
+    }
+}
+
+impl<T> ListAnswer<T> {
+    pub(crate) fn into_page<U: From<T>>(self) -> Page<U> {
+        Page {
+            items: self.value.into_iter().map(U::from).collect(),
+            next: self.next_link.filter(|link| !link.is_empty()).map(PageLink),
+        }
+    }
+}
+
+impl From<PoolAnswer<'_>> for Pool {
+    fn from(answer: PoolAnswer<'_>) -> Self {
+        let total = |dedicated: Option<i64>, spot: Option<i64>| dedicated.unwrap_or(0) + spot.unwrap_or(0);
+        let current = total(answer.current_dedicated_nodes, answer.current_low_priority_nodes);
+        let target = total(answer.target_dedicated_nodes, answer.target_low_priority_nodes);
+        // A target that is not told is not a target of zero.
+        let target_known =
+            answer.target_dedicated_nodes.is_some() || answer.target_low_priority_nodes.is_some();
+        let is = |text: &Option<String>, state: &str| {
+            text.as_ref().is_some_and(|text| text.eq_ignore_ascii_case(state))
+        };
+        Self {
+            id: PoolId::new(&*answer.id),
+            deleting: is(&answer.state, "deleting"),
+            shrinking: is(&answer.allocation_state, "resizing") && target_known && target < current,
+            current_nodes: u32::try_from(current.max(0)).unwrap_or(u32::MAX),
+            os: answer.virtual_machine_configuration.and_then(|machine| machine.node_agent_sku),
+        }
+    }
+}
+
+impl From<NodeAnswer<'_>> for Node {
+    fn from(answer: NodeAnswer<'_>) -> Self {
+        Self {
+            id: NodeId::new(&*answer.id),
+            state: answer.state.map(NodeState::from),
+            state_since: answer.state_transition_time.0,
+            allocation_time: answer.allocation_time.0,
+            last_boot_time: answer.last_boot_time.0,
+            dedicated: answer.is_dedicated,
+            agent_version: answer.node_agent_info.and_then(|agent| agent.version),
+            errors: answer
+                .errors
+                .unwrap_or_default()
+                .into_iter()
+                .map(|error| NodeError {
+                    code: error.code.unwrap_or_default(),
+                    message: error.message.unwrap_or_default(),
+                })
+                .collect(),
+            start_task: answer.start_task_info.map(|task| StartTaskResult {
+                state: task.state,
+                result: task.result,
+                exit_code: task.exit_code.and_then(|code| i32::try_from(code).ok()),
+            }),
+        }
+    }
+}
+
+/// A moment as requests spell it: ISO 8601, UTC, milliseconds.
+pub(crate) fn time_text(moment: OffsetDateTime) -> String {
+    moment.to_offset(time::UtcOffset::UTC).format(TIME).expect("a UTC time can be written so")
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn pool(json: &str) -> Pool {
+        serde_json::from_str::<PoolAnswer<'_>>(json).unwrap().into()
+    }
+
+    fn node(json: &str) -> Node {
+        serde_json::from_str::<NodeAnswer<'_>>(json).unwrap().into()
+    }
+
+    #[test]
+    fn a_node_that_is_still_booting_has_little_but_its_id() {
+        let node = node(
+            r#"{"id":"tvm-1","state":"creating","errors":null,"lastBootTime":null,"allocationTime":0,"novelty":{"a":[1]}}"#,
+        );
+        assert_eq!(node.id.as_str(), "tvm-1");
+        assert_eq!(node.state, Some(NodeState::Creating));
+        assert_eq!((node.last_boot_time, node.agent_version, node.start_task), (None, None, None));
+    }
+
+    #[test]
+    fn a_full_node_is_read_and_a_bad_time_is_no_time() {
+        let node = node(
+            r#"{"id":"tvm\u002d1","state":"startTaskFailed","stateTransitionTime":"2026-11-22T09:30:00.1234567Z",
+                "allocationTime":"yesterday","isDedicated":false,"nodeAgentInfo":{"version":"1.12.15"},
+                "errors":[{"code":"DiskFull","message":"no space","errorDetails":[{"name":"a","value":"b"}]}],
+                "startTaskInfo":{"state":"completed","result":"failure","exitCode":3,"retryCount":0}}"#,
+        );
+        assert_eq!(node.id.as_str(), "tvm-1");
+        assert_eq!(node.state_since, Some(datetime!(2026-11-22 09:30:00.1234567 UTC)));
+        assert_eq!(node.allocation_time, None);
+        assert_eq!(node.errors[0].code, "DiskFull");
+        assert_eq!(node.start_task.unwrap().exit_code, Some(3));
+    }
+
+    #[test]
+    fn a_pool_shrinks_while_it_is_resizing_to_fewer_nodes() {
+        let shrinking = |rest: &str| pool(&format!(r#"{{"id":"p",{rest}}}"#)).shrinking;
+        assert!(shrinking(
+            r#""allocationState":"resizing","currentDedicatedNodes":3,"targetDedicatedNodes":3,
+               "currentLowPriorityNodes":2,"targetLowPriorityNodes":0"#
+        ));
+        assert!(!shrinking(
+            r#""allocationState":"steady","currentDedicatedNodes":3,"targetDedicatedNodes":0"#
+        ));
+        assert!(!shrinking(
+            r#""allocationState":"resizing","currentDedicatedNodes":3,"targetDedicatedNodes":4"#
+        ));
+        assert!(!shrinking(r#""allocationState":"resizing","currentDedicatedNodes":3"#));
+    }
+
+    #[test]
+    fn an_empty_page_may_have_a_next_one() {
+        let answer: ListAnswer<PoolAnswer<'_>> =
+            serde_json::from_str("{\r\n  \"value\": [],\r\n  \"odata.nextLink\": \"https://e/pools?x\"\r\n}")
+                .unwrap();
+        let page: Page<Pool> = answer.into_page();
+        assert!(page.items.is_empty());
+        assert_eq!(page.next, Some(PageLink("https://e/pools?x".into())));
+    }
+
+    #[test]
+    fn times_are_sent_in_utc() {
+        assert_eq!(time_text(datetime!(2026-11-22 10:30:00.5 +1)), "2026-11-22T09:30:00.500Z");
+    }
+}

@@ -1,0 +1,126 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+/// Collects the Batch service logs of a whole Azure Batch fleet, and proves what it got.
+#[derive(Debug, Parser)]
+#[command(name = "fleetlogs", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, \
+    5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent, 8 no node selected."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What is said, how much and where. Data goes to stdout, everything else to stderr.
+#[derive(Clone, Debug, Parser)]
+pub(crate) struct Output {
+    /// Print one JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Write every event as a JSON line to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// How log lines on stderr look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Plan, execute, verify, report
+    Run(Run),
+    /// Show who would be asked, who not and why; sends no upload
+    Plan(Plan),
+    /// Write the reports of a run again, from its journal
+    Report(Report),
+    /// Serve a simulated fleet on loopback
+    Sim(Sim),
+    /// Print a config with every key, its default and a comment
+    Init,
+    /// Print a JSON Schema
+    Schema(Schema),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Run {
+    /// The config file
+    pub(crate) config: PathBuf,
+    /// Execute exactly this plan (a plan.json) instead of making one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Plan {
+    /// The config file
+    pub(crate) config: PathBuf,
+    /// List every node
+    #[arg(long)]
+    pub(crate) nodes: bool,
+    /// Write the plan to this file, for `run --plan`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Report {
+    /// The run directory
+    pub(crate) run: PathBuf,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Sim {
+    /// The scenario file
+    pub(crate) scenario: PathBuf,
+    /// Where to listen; each further account, and the blob service, take a port of their own
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Write endpoints, keys and the path of a config to this file once it serves
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Schema {
+    /// Which document
+    #[arg(value_enum)]
+    pub(crate) which: Document,
+}
+
+/// A document that has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Document {
+    /// manifest.json of a run.
+    Manifest,
+}
+
+impl Document {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Manifest => fleetlogs_report::MANIFEST_SCHEMA,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `fleetlogs plan`: the frozen plan only. Sends no upload.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_model::plan::Plan as FrozenPlan;
+use fleetlogs_report::{PlanView, plan_table};
+use serde::Serialize;
+
+use super::{left_out_counts, planning_progress, print};
+use crate::args::{Output, Plan};
+use crate::config;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::fleet::{Fleet, estimate};
+use crate::preflight::check_sas;
+use crate::run_dir::write_whole;
+
+/// The plan, with what a run of it would take.
+#[derive(Serialize)]
+struct PlanDocument<'plan> {
+    #[serde(flatten)]
+    plan: &'plan FrozenPlan,
+    upload_calls: usize,
+    list_calls: u32,
+    /// For the calls alone, at the ceiling of the rate.
+    estimated_seconds: f64,
+    sas_expires_at: Option<String>,
+}
+
+pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError> {
+    let settings = config::load(&args.config)?;
+    let fleet = Fleet::connect(&settings).await?;
+    let plan = fleet.plan(&settings, planning_progress(output)).await?;
+    let calls_take = estimate(&plan, &settings.limits);
+    let sas_expires_at = fleet.destination.container.expires_at;
+    // A plan is worth seeing even where a run of it would be refused; that it would be is said.
+    let sas = check_sas(&fleet, &settings, Clock::System.now(), calls_take);
+    fleet.end().await;
+
+    if let Some(path) = &args.output {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let json = serde_json::to_vec(&plan).map_err(std::io::Error::from)?;
+        write_whole(dir, &name, &json).map_err(|error| CliError::File(path.clone(), error))?;
+    }
+    if output.json {
+        let document = PlanDocument {
+            upload_calls: plan.nodes.len(),
+            list_calls: plan.accounts.iter().map(|account| account.list_calls).sum(),
+            estimated_seconds: calls_take.as_secs_f64(),
+            sas_expires_at: sas_expires_at.map(|at| at.to_string()),
+            plan: &plan,
+        };
+        print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
+    } else {
+        let sas_line = match (&sas, sas_expires_at) {
+            (Err(_), _) => "the SAS is not fit for this plan".to_owned(),
+            (Ok(()), Some(at)) => format!("the container SAS lives until {at}: long enough"),
+            (Ok(()), None) => "the container SAS leaves its expiry to a stored access policy".to_owned(),
+        };
+        let width = std::io::stdout().is_terminal().then(terminal_width);
+        let view = PlanView { width, nodes: args.nodes, estimate: Some(calls_take), sas: Some(&sas_line) };
+        print(&plan_table(&plan, &view))?;
+    }
+    sas?;
+    if plan.nodes.is_empty() {
+        return Err(CliError::NoNode(left_out_counts(&plan)));
+    }
+    Ok(Exit::Complete)
+}
+
+/// Columns of the terminal, as the shell says; a common width where it says nothing.
+fn terminal_width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
+}

@@ -1,0 +1,124 @@
+//! `fleetlogs report`: the reports of a run again, from its directory alone.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use fleetlogs_engine::journal::{JournalReader, RunRecord};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::outcome::{Outcome, RunOutcome};
+use fleetlogs_model::plan::Plan;
+use fleetlogs_report::{Findings, MANIFEST_FILE, RunFacts, Summary, write_reports};
+use serde::Serialize;
+
+use super::print;
+use crate::args::{Output, Report};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::logging::colours;
+use crate::run_dir::RunDir;
+
+pub(crate) fn report(args: &Report, output: &Output) -> Result<Exit, CliError> {
+    let (dir, plan) = RunDir::open(&args.run)?;
+    let journal = JournalReader::open(&dir.path)?;
+    journal.check_plan(&dir.plan_digest)?;
+    let mut ledger = Ledger::new(&plan);
+    journal.for_each_event(|recorded| ledger.apply(recorded))?;
+    let outcome = Reported::write(&dir.path, &plan, &ledger, &journal)?.tell(output)?;
+    // Writing reports succeeded, whatever they say.
+    let _ = outcome;
+    Ok(Exit::Complete)
+}
+
+/// What the reports of a run say, and where they are.
+pub(crate) struct Reported<'run> {
+    dir: &'run Path,
+    plan: &'run Plan,
+    ledger: &'run Ledger,
+    facts: RunFacts,
+    findings: Findings,
+}
+
+impl<'run> Reported<'run> {
+    /// Writes manifest, table and summary from the journal.
+    pub(crate) fn write(
+        dir: &'run Path,
+        plan: &'run Plan,
+        ledger: &'run Ledger,
+        journal: &JournalReader,
+    ) -> Result<Self, CliError> {
+        let record = RunRecord::of(&journal.run_events()?);
+        let facts = facts(&record, plan, ledger);
+        let mut query = journal.histories()?;
+        let findings = write_reports(dir, plan, &facts, ledger, query.rows()?)?;
+        let reported = Self { dir, plan, ledger, facts, findings };
+        reported.summary(None).write().map_err(|error| CliError::File(dir.into(), error))?;
+        Ok(reported)
+    }
+
+    fn summary<'a>(&'a self, resume: Option<&'a str>) -> Summary<'a> {
+        let Self { dir, plan, ledger, facts, findings } = self;
+        Summary { plan, facts, ledger, findings, dir, resume }
+    }
+
+    /// Tells a person, or a program, how the run ended.
+    pub(crate) fn tell(&self, output: &Output) -> Result<RunOutcome, CliError> {
+        if output.json {
+            let text = serde_json::to_string_pretty(&self.document()).map_err(std::io::Error::from)?;
+            print(&(text + "\n"))?;
+        } else if !output.quiet {
+            eprint!("{}", self.summary(None).to_terminal(colours() && std::io::stderr().is_terminal()));
+        }
+        Ok(self.facts.outcome)
+    }
+
+    fn document(&self) -> RunDocument<'_> {
+        let counts = self.ledger.outcomes();
+        let by_outcome = Outcome::ALL.iter().map(|outcome| (outcome.as_str(), counts.get(*outcome)));
+        RunDocument {
+            schema: "fleetlogs.run/v1",
+            run_id: self.plan.run_id.as_str(),
+            outcome: self.facts.outcome,
+            exit_code: Exit::from(self.facts.outcome) as u8,
+            reason: self.facts.reason.as_deref(),
+            counts: std::iter::once(("planned", counts.total())).chain(by_outcome).collect(),
+            files: self.findings.files,
+            bytes: self.findings.bytes,
+            run_dir: self.dir.display().to_string(),
+            manifest: self.dir.join(MANIFEST_FILE).display().to_string(),
+        }
+    }
+}
+
+/// What `--json` prints at the end of a run.
+#[derive(Serialize)]
+struct RunDocument<'run> {
+    schema: &'static str,
+    run_id: &'run str,
+    outcome: RunOutcome,
+    exit_code: u8,
+    reason: Option<&'run str>,
+    counts: std::collections::BTreeMap<&'static str, u64>,
+    files: u64,
+    bytes: u64,
+    run_dir: String,
+    manifest: String,
+}
+
+/// What the journal says of the run as a whole.
+fn facts(record: &RunRecord, plan: &Plan, ledger: &Ledger) -> RunFacts {
+    let whole = plan.accounts.iter().all(|account| account.unlisted.is_none());
+    let verdict = RunOutcome::of(&ledger.outcomes(), whole, record.verification);
+    // A run without an end was killed. One that stopped early but had everything is not worth resuming.
+    let cut_short = record.interrupted || record.ended_at.is_none();
+    let outcome =
+        if cut_short && verdict != RunOutcome::Complete { RunOutcome::Interrupted } else { verdict };
+    let killed = record.ended_at.is_none().then(|| "the process ended without ending the run".to_owned());
+    RunFacts {
+        outcome,
+        reason: record.stopped.clone().or(killed),
+        started_at: record.started_at.unwrap_or(plan.created_at),
+        ended_at: record.last_at.or(record.ended_at).unwrap_or(plan.created_at),
+        verification: record.verification,
+        list_calls: record.list_calls,
+    }
+}

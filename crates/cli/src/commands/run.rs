@@ -1,0 +1,186 @@
+//! `fleetlogs run`: config becomes a plan; the plan is executed; the result is verified; what happened is reported.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_azure::{AzureBatch, AzureLogStore};
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::event_log::EventLog;
+use fleetlogs_engine::execute::{Execution, execute};
+use fleetlogs_engine::journal::{JournalReader, SqliteJournal};
+use fleetlogs_engine::run::{Run, UploadSlots};
+use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
+use fleetlogs_engine::verify::{Feed, VerifyCost, announcements, verify};
+use fleetlogs_model::event::{Event, EventSink};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::service::UploadOrder;
+use fleetlogs_report::{EventsFile, Progress};
+use tokio::sync::watch;
+
+use super::report::Reported;
+use super::{left_out_counts, planning_progress, progress_clock, progress_mode};
+use crate::args::{self, Output};
+use crate::config::{self, Settings};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::fleet::{Fleet, estimate};
+use crate::logging::Logs;
+use crate::preflight::{check_sas, log_store};
+use crate::run_dir::RunDir;
+use crate::signals;
+
+pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+    let settings = config::load(&args.config)?;
+    let stop = StopHandle::default();
+    signals::listen(&stop)?;
+    let prepared = tokio::select! {
+        prepared = prepare(args, &settings, output) => prepared?,
+        () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
+    };
+    let Prepared { fleet, plan, services, store } = prepared;
+
+    let dir = RunDir::create(&settings.output_dir, &plan)?;
+    logs.keep_in(dir.log_file()?);
+    let journal = SqliteJournal::create(&dir.path, &plan, &dir.plan_digest)?;
+    let ledger = Ledger::new(&plan);
+    let progress = Progress::new(progress_mode(output), progress_clock(), &plan, &ledger, store.is_some());
+    logs.share_screen(Some(progress.clone()));
+    let (announcements, feed) = announcements();
+    let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(announcements), Box::new(progress.clone())];
+    if let Some(path) = &output.events {
+        let events =
+            EventsFile::open(path, plan.clone()).map_err(|error| CliError::File(path.clone(), error))?;
+        listeners.push(Box::new(events));
+    }
+    let clock = Clock::System;
+    let (log, thread) = EventLog::start(Box::new(journal), ledger, listeners, clock, stop.clone());
+    let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
+    let run = Run { plan: plan.clone(), log, stop, clock, slots };
+
+    collect(&run, &fleet, &services, store, &settings, feed, &progress).await;
+
+    drop(run);
+    let ledger = thread.join();
+    progress.finish();
+    logs.share_screen(None);
+    fleet.end().await;
+    let reader = JournalReader::open(&dir.path)?;
+    let ledger = match ledger {
+        Ok(ledger) => ledger,
+        // What is on record is still worth a report.
+        Err(error) => {
+            tracing::error!("{error}; what was on record before is reported");
+            let mut ledger = Ledger::new(&plan);
+            reader.for_each_event(|recorded| ledger.apply(recorded))?;
+            ledger
+        }
+    };
+    let outcome = Reported::write(&dir.path, &plan, &ledger, &reader)?.tell(output)?;
+    Ok(outcome.into())
+}
+
+/// A run that may begin: everything that can be known to be wrong beforehand is right.
+struct Prepared {
+    fleet: Fleet,
+    plan: Arc<Plan>,
+    services: Vec<Option<Arc<AzureBatch>>>,
+    /// None where arrival is not looked at.
+    store: Option<Arc<AzureLogStore>>,
+}
+
+async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Result<Prepared, CliError> {
+    let given = args.plan.as_ref().map(|path| read_plan(path)).transpose()?;
+    let fleet = Fleet::connect(settings).await?;
+    // Before anything is listed: a SAS that is no good now will be no better then.
+    check_sas(&fleet, settings, Clock::System.now(), Duration::ZERO)?;
+    let store = log_store(&fleet, settings).await?;
+    let plan = match given {
+        Some(plan) => plan,
+        None => fleet.plan(settings, planning_progress(output)).await?,
+    };
+    let services = fleet
+        .services(&plan)
+        .map_err(|why| CliError::OtherPlan(args.plan.clone().unwrap_or_default(), why))?;
+    if plan.nodes.is_empty() {
+        return Err(CliError::NoNode(left_out_counts(&plan)));
+    }
+    check_sas(&fleet, settings, Clock::System.now(), estimate(&plan, &settings.limits))?;
+    Ok(Prepared { fleet, plan: Arc::new(plan), services, store })
+}
+
+/// A plan made earlier, for a run of its own.
+fn read_plan(path: &std::path::Path) -> Result<Plan, CliError> {
+    let json = std::fs::read(path).map_err(|error| CliError::File(path.into(), error))?;
+    let mut plan = Plan::from_json(&json).map_err(|error| CliError::Plan(path.into(), error))?;
+    plan.run_id = fleetlogs_model::ids::RunId::new(Clock::System.now(), fastrand::u16(..));
+    Ok(plan)
+}
+
+/// Executes and verifies side by side, until both are done or the run is stopped.
+async fn collect(
+    run: &Run,
+    fleet: &Fleet,
+    services: &[Option<Arc<AzureBatch>>],
+    store: Option<Arc<AzureLogStore>>,
+    settings: &Settings,
+    feed: Feed,
+    progress: &Progress,
+) {
+    let how = Execution {
+        order: UploadOrder { window: run.plan.window, container: fleet.destination.container.clone() },
+        upload_allowance: settings.upload_allowance,
+        limits: settings.limits.clone(),
+        retry: settings.retry.clone(),
+        deadlines: settings.deadlines.clone(),
+        settle: settings.verify.settle,
+    };
+    let started =
+        Event::RunStarted { tool_version: env!("CARGO_PKG_VERSION").into(), verification: store.is_some() };
+    if run.log.record(None, started).await.is_err() {
+        return;
+    }
+    let (over, sending) = watch::channel(true);
+    let executing = async {
+        execute(run, services, store.clone(), how).await;
+        // Whatever was accepted is announced before the verifier hears that nothing more will be.
+        let _ = run.log.settled().await;
+        over.send_replace(false);
+    };
+    let verifying = async {
+        match &store {
+            Some(store) => verify(run, &**store, &settings.verify, feed, sending).await,
+            None => VerifyCost::default(),
+        }
+    };
+    let both = async { tokio::join!(executing, verifying).1 };
+    let cost = tokio::select! {
+        cost = both => cost,
+        () = keep_company(run, settings.deadlines.run, progress) => VerifyCost::default(),
+    };
+    if let Some(reason) = run.stop.reason() {
+        let resumable = reason.is_resumable();
+        let _ = run.log.note(None, Event::RunDraining { reason: reason.to_string().into(), resumable });
+    }
+    let _ = run.log.record(None, Event::RunEnded { list_calls: cost.list_calls }).await;
+}
+
+/// What goes on beside a run: its deadline, and the passing of time on the screen. Never ends.
+async fn keep_company(run: &Run, deadline: Duration, progress: &Progress) {
+    let deadline = tokio::time::sleep(deadline);
+    tokio::pin!(deadline);
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            () = &mut deadline, if !draining => run.stop.stop(Stop::Drain, StopReason::RunDeadline),
+            _ = tick.tick() => progress.tick(),
+            () = run.stop.reached(Stop::Drain), if !draining => {
+                draining = true;
+                if let Some(reason) = run.stop.reason() {
+                    tracing::warn!("{reason}; no new call is sent, and what is in flight is awaited");
+                }
+            }
+        }
+    }
+}

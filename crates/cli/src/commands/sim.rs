@@ -1,0 +1,62 @@
+//! `fleetlogs sim`: a simulated fleet as a server, with a config beside it that `fleetlogs run` takes.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use fleetlogs_engine::stop::{Stop, StopHandle};
+use fleetlogs_sim::{Ready, Simulator};
+
+use crate::args::Sim;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::fleet::read_scenario;
+use crate::run_dir::write_whole;
+use crate::signals;
+
+pub(crate) async fn sim(args: &Sim) -> Result<Exit, CliError> {
+    let scenario = read_scenario(&args.scenario)?;
+    let stop = StopHandle::default();
+    signals::listen(&stop)?;
+    let simulator = Simulator::start(scenario, args.listen).await?;
+    for account in &simulator.ready().accounts {
+        eprintln!("account {} at {}", account.name, account.endpoint);
+    }
+    eprintln!("container {}", simulator.ready().container);
+    eprintln!("ledger {}", simulator.ready().ledger);
+    if let Some(path) = &args.ready {
+        let config = write_ready(path, simulator.ready().clone())
+            .map_err(|error| CliError::File(path.clone(), error))?;
+        eprintln!("collect its logs with: fleetlogs run {config}");
+    }
+    stop.reached(Stop::Drain).await;
+    simulator.shutdown().await;
+    Ok(Exit::Complete)
+}
+
+/// Writes the config, the secrets it refers to, and last the document that says that the simulator serves.
+fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
+    let dir =
+        path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).canonicalize()?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut config = String::from("# A config for the simulator that wrote it.\n\n[destination]\n");
+    for (key, url) in [("container_url", &ready.container_url), ("verify_url", &ready.verify_url)] {
+        let file = format!("{name}.{key}");
+        write_whole(&dir, &file, url.as_bytes())?;
+        let _ = writeln!(config, "{key} = {{ file = \"{file}\" }}");
+    }
+    for account in &ready.accounts {
+        let file = format!("{name}.{}.key", account.name);
+        write_whole(&dir, &file, account.key.as_bytes())?;
+        let _ = write!(
+            config,
+            "\n[[account]]\nname = \"{}\"\nendpoint = \"{}\"\nauth = {{ shared_key = {{ file = \"{file}\" }} }}\n",
+            account.name, account.endpoint
+        );
+    }
+    let config_name = format!("{name}.fleetlogs.toml");
+    write_whole(&dir, &config_name, config.as_bytes())?;
+    let config = dir.join(config_name).display().to_string();
+    ready.config = Some(config.clone());
+    write_whole(&dir, &name, &serde_json::to_vec_pretty(&ready)?)?;
+    Ok(config)
+}

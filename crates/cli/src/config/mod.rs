@@ -1,0 +1,141 @@
+//! The config file, as meant: [`Settings`]. Reading it finds every mistake at once, before the first request.
+
+mod load;
+mod reader;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fleetlogs_azure::Cloud;
+use fleetlogs_engine::plan::Selection;
+use fleetlogs_engine::settings::{Deadlines, Limits, RetryPolicy, VerifySettings};
+use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::plan::Window;
+use fleetlogs_model::sas::SasUrl;
+use fleetlogs_model::secret::Secret;
+use time::OffsetDateTime;
+use url::Url;
+
+pub(crate) use load::{hex, load};
+pub(crate) use reader::Mistake;
+
+/// The defaults: every key with a comment.
+pub(crate) const DEFAULTS: &str = include_str!("../../../../config/fleetlogs.toml");
+
+/// The api-version spoken unless an account says otherwise.
+pub(crate) const DEFAULT_API_VERSION: &str = "2024-07-01.20.0";
+
+/// What the config means.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// SHA-256 of the file, in hex.
+    pub(crate) digest: String,
+    pub(crate) window: WindowSpec,
+    /// None only where a simulator brings its own container.
+    pub(crate) destination: Option<Destination>,
+    pub(crate) upload_allowance: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) verification: bool,
+    pub(crate) verify: VerifySettings,
+    /// Where run directories go.
+    pub(crate) output_dir: PathBuf,
+    pub(crate) accounts: Vec<AccountSettings>,
+    pub(crate) simulator: Option<Simulator>,
+}
+
+/// The container.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    /// For the nodes.
+    pub(crate) container: SasUrl,
+    /// For listing, where it is another.
+    pub(crate) verify: Option<SasUrl>,
+}
+
+impl Destination {
+    /// What the container is listed with.
+    pub(crate) fn listing(&self) -> &SasUrl {
+        self.verify.as_ref().unwrap_or(&self.container)
+    }
+}
+
+/// One Batch account.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountSettings {
+    pub(crate) name: AccountName,
+    pub(crate) endpoint: Url,
+    pub(crate) auth: Auth,
+    pub(crate) api_version: String,
+    pub(crate) selection: Selection,
+}
+
+/// How a Batch account is spoken to.
+#[derive(Clone, Debug)]
+pub(crate) enum Auth {
+    /// A token of Microsoft Entra ID, of one cloud.
+    Entra(Cloud),
+    /// The account's key.
+    SharedKey(Secret),
+}
+
+/// A simulated fleet instead of accounts.
+#[derive(Clone, Debug)]
+pub(crate) struct Simulator {
+    pub(crate) scenario: PathBuf,
+}
+
+/// A time range, before it is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WindowSpec {
+    /// So long until the plan is made.
+    Last(Duration),
+    /// From a moment to another, or until the plan is made.
+    From(OffsetDateTime, Option<OffsetDateTime>),
+}
+
+impl WindowSpec {
+    /// The range, with its end fixed.
+    pub(crate) fn freeze(self, now: OffsetDateTime) -> Window {
+        match self {
+            Self::Last(length) => Window { start: now - length, end: now },
+            Self::From(start, end) => Window { start, end: end.unwrap_or(now) },
+        }
+    }
+}
+
+/// The config cannot be used.
+#[derive(Debug)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    Unreadable(PathBuf, std::io::Error),
+    /// There is something wrong in it.
+    Mistakes(PathBuf, Vec<Mistake>),
+}
+
+impl ConfigError {
+    /// Every mistake, each with its place and what to do.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Unreadable(path, error) => {
+                format!(
+                    "error: cannot read `{}`: {error}\nhelp: `fleetlogs init > fleetlogs.toml` writes a commented config\n",
+                    path.display()
+                )
+            }
+            Self::Mistakes(path, mistakes) => {
+                mistakes.iter().map(|mistake| describe(path, mistake)).collect()
+            }
+        }
+    }
+}
+
+fn describe(path: &Path, Mistake { line, key, message, help }: &Mistake) -> String {
+    let key = if key.is_empty() { String::new() } else { format!("`{key}`: ") };
+    let help = help.as_ref().map(|help| format!("  help: {help}\n")).unwrap_or_default();
+    format!("error: {}:{line}: {key}{message}\n{help}", path.display())
+}

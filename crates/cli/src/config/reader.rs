@@ -1,0 +1,314 @@
+//! Reads TOML with every mistake collected, each with its line, its key and what to do.
+//!
+//! serde stops at the first mistake; an operator in an incident wants to see all of them at once. A table is read
+//! together with the table of defaults that stands behind it, so a default is written in one place only:
+//! `config/fleetlogs.toml`.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Something in the config that is not right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    /// From 1.
+    pub(crate) line: usize,
+    /// Dotted path of the key; empty for the file as a whole.
+    pub(crate) key: String,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+/// All mistakes of a file.
+pub(crate) struct Mistakes<'text> {
+    text: &'text str,
+    found: RefCell<Vec<Mistake>>,
+}
+
+impl<'text> Mistakes<'text> {
+    pub(crate) fn of(text: &'text str) -> Self {
+        Self { text, found: RefCell::default() }
+    }
+
+    pub(crate) fn add(&self, offset: usize, key: &str, message: impl Into<String>, help: Option<String>) {
+        let mistake = Mistake { line: self.line(offset), key: key.into(), message: message.into(), help };
+        self.found.borrow_mut().push(mistake);
+    }
+
+    pub(crate) fn line(&self, offset: usize) -> usize {
+        let end = offset.min(self.text.len());
+        self.text.get(..end).unwrap_or(self.text).matches('\n').count() + 1
+    }
+
+    /// In the order of their lines.
+    pub(crate) fn into_sorted(self) -> Vec<Mistake> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|mistake| mistake.line);
+        found
+    }
+}
+
+/// A table of the file, with the defaults behind it.
+pub(crate) struct Table<'doc> {
+    path: String,
+    /// Where it begins; 0 for the file and for tables that stand only in the defaults.
+    pub(crate) offset: usize,
+    entries: Option<&'doc DeTable<'doc>>,
+    defaults: Option<&'doc DeTable<'doc>>,
+    known: RefCell<Vec<&'static str>>,
+    mistakes: &'doc Mistakes<'doc>,
+}
+
+impl<'doc> Table<'doc> {
+    pub(crate) fn root(
+        entries: &'doc DeTable<'doc>,
+        defaults: &'doc DeTable<'doc>,
+        mistakes: &'doc Mistakes<'doc>,
+    ) -> Self {
+        let (entries, defaults) = (Some(entries), Some(defaults));
+        Self { path: String::new(), offset: 0, entries, defaults, known: RefCell::default(), mistakes }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Whether the file itself has the key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(key))
+    }
+
+    /// The key's value, or its default, or none.
+    pub(crate) fn get(&self, key: &'static str) -> Option<Value<'doc>> {
+        self.known.borrow_mut().push(key);
+        let written = self.entries.and_then(|entries| entries.get(key));
+        let value = written.or_else(|| self.defaults.and_then(|defaults| defaults.get(key)))?;
+        let offset = written.map_or(self.offset, |value| value.span().start);
+        Some(Value { path: self.path_of(key), read: value.get_ref(), offset, mistakes: self.mistakes })
+    }
+
+    /// The key's value; its absence is a mistake.
+    pub(crate) fn require(&self, key: &'static str, example: &str) -> Option<Value<'doc>> {
+        let value = self.get(key);
+        if value.is_none() {
+            self.mistakes.add(
+                self.offset,
+                &self.path_of(key),
+                "this key is missing",
+                Some(format!("add `{key} = {example}`")),
+            );
+        }
+        value
+    }
+
+    /// A table in this table: the written one, with the default one behind it. Empty if there is neither.
+    pub(crate) fn table(&self, key: &'static str) -> Table<'doc> {
+        self.known.borrow_mut().push(key);
+        let mut offset = self.offset;
+        let mut entries = None;
+        if let Some(written) = self.entries.and_then(|entries| entries.get(key)) {
+            offset = written.span().start;
+            entries = written.get_ref().as_table();
+            if entries.is_none() {
+                self.wrong_type(key, offset, written.get_ref(), "a table");
+            }
+        }
+        let defaults =
+            self.defaults.and_then(|defaults| defaults.get(key)).and_then(|value| value.get_ref().as_table());
+        let known = RefCell::default();
+        Table { path: self.path_of(key), offset, entries, defaults, known, mistakes: self.mistakes }
+    }
+
+    /// An array of tables.
+    pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'doc>> {
+        let Some(value) = self.get(key) else { return vec![] };
+        let items =
+            value.items("an array of tables, each begun by a line in double brackets").unwrap_or_default();
+        items.into_iter().filter_map(|item| item.table()).collect()
+    }
+
+    fn wrong_type(&self, key: &str, offset: usize, value: &DeValue<'_>, wanted: &str) {
+        let message = format!("expected {wanted}, found {}", type_of(value));
+        self.mistakes.add(offset, &self.path_of(key), message, None);
+    }
+
+    /// Two or more keys that do not go together, or any other mistake about the table.
+    pub(crate) fn wrong(&self, message: impl Into<String>, help: impl Into<String>) {
+        self.mistakes.add(self.offset, &self.path, message, Some(help.into()));
+    }
+
+    /// Every key that nobody asked for is a mistake.
+    pub(crate) fn finish(self) {
+        let known = self.known.borrow();
+        for (key, _) in self.entries.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            if known.contains(&name) {
+                continue;
+            }
+            let help = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            self.mistakes.add(key.span().start, &self.path_of(name), "unknown key", Some(help));
+        }
+    }
+}
+
+/// The known name that a mistyped one most likely means.
+pub(crate) fn nearest<'name>(typed: &str, known: impl IntoIterator<Item = &'name str>) -> Option<&'name str> {
+    let distance = |name: &str| strsim::damerau_levenshtein(&typed.to_lowercase(), &name.to_lowercase());
+    let (near, distance) =
+        known.into_iter().map(|name| (name, distance(name))).min_by_key(|(_, distance)| *distance)?;
+    (distance <= (typed.len() / 3).max(2)).then_some(near)
+}
+
+fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// One value, with where it stands. Reading it as a type that it is not is a mistake, and gives none.
+pub(crate) struct Value<'doc> {
+    pub(crate) path: String,
+    read: &'doc DeValue<'doc>,
+    offset: usize,
+    mistakes: &'doc Mistakes<'doc>,
+}
+
+impl<'doc> Value<'doc> {
+    /// A mistake about this value.
+    pub(crate) fn wrong(&self, message: impl Into<String>, help: Option<String>) {
+        self.mistakes.add(self.offset, &self.path, message, help);
+    }
+
+    pub(crate) fn line(&self) -> usize {
+        self.mistakes.line(self.offset)
+    }
+
+    fn expect<T>(&self, read: Option<T>, wanted: &str) -> Option<T> {
+        if read.is_none() {
+            self.wrong(format!("expected {wanted}, found {}", type_of(self.read)), None);
+        }
+        read
+    }
+
+    pub(crate) fn is_table(&self) -> bool {
+        self.read.is_table()
+    }
+
+    pub(crate) fn as_str(&self) -> Option<&'doc str> {
+        self.read.as_str()
+    }
+
+    pub(crate) fn string(&self) -> Option<&'doc str> {
+        self.expect(self.read.as_str(), "a string")
+    }
+
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        self.expect(self.read.as_bool(), "true or false")
+    }
+
+    /// A table that has no defaults behind it.
+    pub(crate) fn table(&self) -> Option<Table<'doc>> {
+        let entries = Some(self.expect(self.read.as_table(), "a table")?);
+        let known = RefCell::default();
+        let (path, offset) = (self.path.clone(), self.offset);
+        Some(Table { path, offset, entries, defaults: None, known, mistakes: self.mistakes })
+    }
+
+    /// The items of an array.
+    pub(crate) fn items(&self, wanted: &str) -> Option<Vec<Value<'doc>>> {
+        let array = self.expect(self.read.as_array(), wanted)?;
+        let item = |(number, item): (usize, &'doc Spanned<DeValue<'doc>>)| Value {
+            path: format!("{}[{number}]", self.path),
+            read: item.get_ref(),
+            offset: item.span().start,
+            mistakes: self.mistakes,
+        };
+        Some(array.iter().enumerate().map(item).collect())
+    }
+
+    pub(crate) fn strings(&self) -> Option<Vec<&'doc str>> {
+        let items = self.items("an array of strings")?;
+        Some(items.iter().filter_map(Value::string).collect())
+    }
+
+    /// A number that is above zero.
+    pub(crate) fn positive(&self) -> Option<f64> {
+        let text = match self.read {
+            DeValue::Integer(number) => Some(number.as_str()),
+            DeValue::Float(number) => Some(number.as_str()),
+            _ => None,
+        };
+        let number: f64 = self.expect(text, "a number")?.parse().unwrap_or(f64::NAN);
+        if number > 0.0 && number.is_finite() {
+            return Some(number);
+        }
+        self.wrong("must be above 0", None);
+        None
+    }
+
+    /// A whole number in a range.
+    pub(crate) fn whole(&self, range: &RangeInclusive<u32>) -> Option<u32> {
+        let text = self.expect(self.read.as_integer(), "a whole number")?.as_str();
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.wrong(format!("must be from {} to {}", range.start(), range.end()), None);
+        }
+        number
+    }
+
+    /// A duration such as `"90s"` or `"1h 30m"`, above zero.
+    pub(crate) fn duration(&self) -> Option<Duration> {
+        let help = || Some("write a number with its unit, such as \"90s\", \"10m\" or \"2h\"".to_owned());
+        let Some(text) = self.read.as_str() else {
+            self.wrong(format!("expected a duration in quotes, found {}", type_of(self.read)), help());
+            return None;
+        };
+        match humantime::parse_duration(text) {
+            // A bound that keeps sums of times far from overflow.
+            Ok(duration) if duration > Duration::from_secs(366 * 24 * 3600) => {
+                self.wrong("must be a year at most", None);
+                None
+            }
+            Ok(duration) if duration > Duration::ZERO => Some(duration),
+            Ok(_) => {
+                self.wrong("must be above 0", help());
+                None
+            }
+            Err(error) => {
+                self.wrong(format!("`{text}` is not a duration: {error}"), help());
+                None
+            }
+        }
+    }
+
+    /// A moment: a TOML date with a time and an offset, or the same in quotes.
+    pub(crate) fn moment(&self) -> Option<OffsetDateTime> {
+        let text = match self.read {
+            DeValue::Datetime(date) => date.to_string(),
+            DeValue::String(text) => text.to_string(),
+            other => {
+                self.wrong(format!("expected a time, found {}", type_of(other)), None);
+                return None;
+            }
+        };
+        let moment = OffsetDateTime::parse(&text, &Rfc3339).ok();
+        if moment.is_none() {
+            let help = "write a time with its offset from UTC, such as 2026-11-22T09:00:00Z";
+            self.wrong(format!("`{text}` is not a moment"), Some(help.into()));
+        }
+        moment
+    }
+}

@@ -1,0 +1,180 @@
+use super::*;
+
+/// Loads a config text, with a key file beside it.
+fn load_text(text: &str) -> Result<Settings, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fleetlogs.toml");
+    let url = "https://logs.blob.core.windows.net/logs?sr=c&sp=w&se=2036-01-01&sig=FAKE";
+    std::fs::write(dir.path().join("url"), url).unwrap();
+    std::fs::write(dir.path().join("key"), "c29tZWtleQ==\n").unwrap();
+    std::fs::write(dir.path().join("not-base64"), "%%%").unwrap();
+    std::fs::write(&path, text).unwrap();
+    load(&path)
+}
+
+/// `line key: message` of every mistake.
+fn mistakes(text: &str) -> Vec<String> {
+    match load_text(text) {
+        Err(ConfigError::Mistakes(_, mistakes)) => mistakes
+            .iter()
+            .map(|mistake| {
+                let help = mistake.help.as_ref().map(|help| format!(" -> {help}")).unwrap_or_default();
+                format!("{} {}: {}{help}", mistake.line, mistake.key, mistake.message)
+            })
+            .collect(),
+        other => panic!("expected mistakes, got {other:?}"),
+    }
+}
+
+const GOOD: &str = r#"
+[destination]
+container_url = { file = "url" }
+
+[[account]]
+name = "contoso"
+endpoint = "https://contoso.westeurope.batch.azure.com"
+auth = { shared_key = { file = "key" } }
+"#;
+
+#[test]
+fn what_is_left_out_has_the_value_of_the_commented_default_config() {
+    let settings = load_text(GOOD).unwrap();
+    assert_eq!(settings.window, WindowSpec::Last(Duration::from_secs(7200)));
+    assert_eq!(settings.limits.rate, Some(50.0));
+    assert_eq!(settings.limits.concurrency, 32);
+    assert_eq!(settings.retry.attempts, 5);
+    assert_eq!(settings.deadlines.call, Duration::from_secs(35));
+    assert_eq!(settings.verify.settle, Duration::from_secs(600));
+    assert!(settings.verification);
+    assert_eq!(settings.accounts[0].api_version, DEFAULT_API_VERSION);
+    assert!(settings.accounts[0].selection.pools.is_match("anything"));
+}
+
+#[test]
+fn the_example_of_the_commented_config_works_when_uncommented() {
+    let text: String = DEFAULTS
+        .lines()
+        .skip_while(|line| !line.starts_with("[window]"))
+        .filter(|line| !line.contains("start =") && !line.contains("end =") && !line.contains("around ="))
+        .filter(|line| !line.contains("before =") && !line.contains("after ="))
+        .take_while(|line| !line.contains("A simulated fleet"))
+        .map(|line| match line.strip_prefix("# ") {
+            Some(key) if key.starts_with('[') || key.contains(" = ") => format!("{key}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let text = text.replace("env = \"FLEETLOGS_CONTAINER_URL\"", "file = \"url\"");
+    let text = text.replace("env = \"FLEETLOGS_VERIFY_URL\"", "file = \"url\"");
+    let settings = load_text(&text).unwrap();
+    assert_eq!(settings.accounts.len(), 1);
+    assert!(settings.destination.unwrap().verify.is_some());
+    assert_eq!(settings.limits.max_uploads_in_flight, Some(500));
+}
+
+#[test]
+fn all_mistakes_are_found_at_once_each_with_line_key_and_help() {
+    let text = r#"
+[window]
+last = "2 fortnights"
+
+[limits]
+rte = 200
+concurrency = "many"
+
+[destination]
+container_url = "https://logs.blob.core.windows.net/logs?sig=LEAK"
+
+[deadlnes]
+call = "35s"
+
+[[account]]
+name = "contoso"
+endpoint = "http://contoso.westeurope.batch.azure.com"
+auth = { shared_key = { env = "FLEETLOGS_TEST_UNSET" } }
+
+[[account]]
+name = "Contoso"
+endpoint = "not a url"
+auth = "password"
+pols = ["a"]
+nodes = { states = ["idel"] }
+"#;
+    let found = mistakes(text);
+    let expect = [
+        "3 window.last: `2 fortnights` is not a duration",
+        "6 limits.rte: unknown key -> did you mean `rate`?",
+        "7 limits.concurrency: expected a whole number, found a string",
+        "10 destination.container_url: a secret must not be written in the config itself",
+        "12 deadlnes: unknown key -> did you mean `deadlines`?",
+        "17 account[0].endpoint: must start with https://",
+        "18 account[0].auth.shared_key.env: the environment variable `FLEETLOGS_TEST_UNSET` is not set",
+        "21 account[1].name: two accounts are named `Contoso`; the first is in line 16",
+        "22 account[1].endpoint: `not a url` is not a URL",
+        "23 account[1].auth: no way to authenticate is called `password`",
+        "24 account[1].pols: unknown key -> did you mean `pools`?",
+        "25 account[1].nodes.states[0]: no node state `idel` -> did you mean `idle`?",
+    ];
+    assert_eq!(found.len(), expect.len(), "{found:#?}");
+    for (found, expect) in found.iter().zip(expect) {
+        assert!(found.starts_with(expect), "{found}\nis not\n{expect}");
+    }
+    assert!(!found.concat().contains("LEAK"), "a secret is never quoted");
+}
+
+#[test]
+fn broken_toml_is_told_with_its_line() {
+    let found = mistakes("[window]\nlast = \n");
+    assert!(found[0].starts_with("2 : not TOML: "), "{found:?}");
+}
+
+#[test]
+fn every_form_of_the_window_is_read() {
+    let window = |lines: &str| load_text(&format!("[window]\n{lines}\n{GOOD}")).unwrap().window;
+    let moment = time::macros::datetime!(2026-11-22 09:00:00 UTC);
+    assert_eq!(window("last = \"90m\""), WindowSpec::Last(Duration::from_secs(5400)));
+    assert_eq!(window("start = 2026-11-22T09:00:00Z"), WindowSpec::From(moment, None));
+    let half = time::Duration::minutes(30);
+    assert_eq!(
+        window("around = \"2026-11-22T10:00:00+01:00\"\nbefore = \"1h\""),
+        WindowSpec::From(moment - half * 2, Some(moment + half))
+    );
+    let frozen = window("last = \"1h\"").freeze(moment);
+    assert_eq!((frozen.start, frozen.end), (moment - half * 2, moment));
+}
+
+#[test]
+fn a_window_of_two_forms_or_backwards_is_refused() {
+    let found = |lines: &str| mistakes(&format!("[window]\n{lines}\n{GOOD}")).join("\n");
+    assert!(found("last = \"1h\"\nstart = 2026-11-22T09:00:00Z").contains("more than one form"));
+    let backwards = "start = 2026-11-22T09:00:00Z\nend = 2026-11-22T08:00:00Z";
+    assert!(found(backwards).contains("`end` is not after `start`"));
+    assert!(found("end = 2026-11-22T09:00:00Z").contains("window.start: this key is missing"));
+    assert!(found("start = 2026-11-22").contains("is not a moment"));
+}
+
+#[test]
+fn secrets_have_one_source_that_must_work() {
+    let with = |source: &str| GOOD.replace("{ file = \"key\" }", source);
+    let found = |source: &str| mistakes(&with(source)).join("\n");
+    assert!(found("{ file = \"missing\" }").contains("cannot read"));
+    assert!(found("{ env = \"A\", file = \"key\" }").contains("exactly one source"));
+    assert!(found("{ file = \"not-base64\" }").contains("account[0].auth.shared_key"));
+    assert!(found("{ command = [\"false\"] }").contains("`false` failed"));
+    assert!(load_text(&with("{ command = [\"printf\", \"c29tZWtleQ==\"] }")).is_ok());
+}
+
+#[test]
+fn without_an_account_there_is_nothing_to_do() {
+    assert!(
+        mistakes("[destination]\ncontainer_url = { file = \"url\" }")
+            .join("")
+            .contains("there is no Batch account")
+    );
+    assert!(mistakes("").join("").contains("destination.container_url: this key is missing"));
+}
+
+#[test]
+fn settings_can_be_printed_without_showing_a_secret() {
+    let shown = format!("{:?}", load_text(GOOD).unwrap());
+    assert!(!shown.contains("FAKE") && !shown.contains("c29tZWtleQ"), "{shown}");
+}

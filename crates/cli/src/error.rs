@@ -1,0 +1,146 @@
+//! Errors at the edge: what is wrong, for a person, then what to do about it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use fleetlogs_engine::journal::JournalError;
+use fleetlogs_model::failure::Failure;
+use fleetlogs_model::plan::PlanError;
+use fleetlogs_report::ReportError;
+
+use crate::config::ConfigError;
+use crate::exit::Exit;
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The config cannot be used; all mistakes.
+    #[error("the config cannot be used")]
+    Config(ConfigError),
+    /// The scenario of the simulator cannot be used.
+    #[error("cannot use the scenario `{0}`: {1}")]
+    Scenario(PathBuf, String),
+    /// The plan given cannot be used.
+    #[error("cannot use the plan `{0}`: {1}")]
+    Plan(PathBuf, PlanError),
+    /// The plan given does not go with the config.
+    #[error("the plan `{0}` does not go with this config: {1}")]
+    OtherPlan(PathBuf, String),
+    /// The run would not work; every reason, each with what to do.
+    #[error("refused before any upload was sent")]
+    Refused(Vec<Refusal>),
+    /// No node is left to ask.
+    #[error("the selection matches no node")]
+    NoNode(String),
+    /// Stopped while nothing had been sent yet.
+    #[error("stopped before any upload was sent; there is nothing to resume")]
+    StoppedEarly,
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The reports cannot be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A file cannot be read or written.
+    #[error("`{0}`: {1}")]
+    File(PathBuf, std::io::Error),
+    /// The simulator does not start.
+    #[error("the simulator does not start: {0}")]
+    Simulator(#[from] fleetlogs_sim::SimError),
+    /// The HTTP client does not start.
+    #[error("cannot set up HTTPS: {0}")]
+    Http(#[from] fleetlogs_azure::HttpClientError),
+    /// Something of the system failed.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// One reason not to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) what: String,
+    pub(crate) help: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { what: what.into(), help: help.into() }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl CliError {
+    /// The message for stderr, each error with its help line.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Config(error) => error.describe(),
+            Self::Refused(refusals) => {
+                let mut text = String::new();
+                for Refusal { what, help } in refusals {
+                    let _ = write!(text, "error: {what}\n  help: {help}\n");
+                }
+                let _ = writeln!(text, "no upload was sent");
+                text
+            }
+            Self::NoNode(seen) => {
+                format!(
+                    "error: {self}\n{seen}  help: `fleetlogs plan CONFIG` shows what is there and why it is left out\n"
+                )
+            }
+            error => match error.help() {
+                Some(help) => format!("error: {error}\n  help: {help}\n"),
+                None => format!("error: {error}\n"),
+            },
+        }
+    }
+
+    fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Plan(..) | Self::OtherPlan(..) => {
+                Some("make one with `fleetlogs plan CONFIG --output FILE`")
+            }
+            Self::Scenario(..) => Some("docs/reference/scenario.md lists every key"),
+            Self::Journal(JournalError::Busy(_)) => Some("wait for the other process, or end it"),
+            Self::Report(ReportError::Write { .. }) => Some("make room, then run `fleetlogs report RUN`"),
+            _ => None,
+        }
+    }
+
+    /// How the program ends after it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Scenario(..) | Self::Plan(..) | Self::OtherPlan(..) | Self::File(..) => {
+                Exit::Usage
+            }
+            Self::NoNode(_) => Exit::NoNode,
+            Self::StoppedEarly | Self::Report(ReportError::Write { .. }) => Exit::Interrupted,
+            Self::Refused(_) | Self::Journal(_) | Self::Simulator(_) | Self::Http(_) | Self::System(_) => {
+                Exit::Refused
+            }
+            Self::Report(_) => Exit::Defect,
+        }
+    }
+}
+
+/// What to do about a refused or failed read of an account.
+pub(crate) fn account_help(failure: &Failure) -> &'static str {
+    use fleetlogs_model::failure::FailureClass::{Auth, Config, Gone, NotSent, Throttled, Transient};
+    match failure.class {
+        Auth => {
+            "check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, \
+             and whether the account admits this way of authentication"
+        }
+        NotSent => {
+            "check `endpoint`, DNS, proxy and firewall; a private endpoint needs a machine in its network"
+        }
+        Throttled | Transient => "the service is busy or unreachable; try again in a few minutes",
+        Config => "the service refuses the request as it is: check `endpoint` and `api_version`",
+        Gone => "check `endpoint`: what answers there does not know this path",
+        _ => "see the message above",
+    }
+}

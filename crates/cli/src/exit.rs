@@ -1,0 +1,43 @@
+//! Exit codes: documented, never reused. docs/reference/exit-codes.md says the same.
+
+use std::process::ExitCode;
+
+use fleetlogs_model::outcome::RunOutcome;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Every planned node is `verified` or `empty` (`accepted`, where verification is off); or the command did its work.
+    Complete = 0,
+    /// A defect in fleetlogs.
+    Defect = 1,
+    /// Usage or config.
+    Usage = 2,
+    /// Some planned nodes were not collected.
+    Partial = 3,
+    /// Nothing was collected.
+    NothingCollected = 4,
+    /// Refused before any upload was sent.
+    Refused = 5,
+    /// Stopped before its end; resumable.
+    Interrupted = 6,
+    /// The selection matched no node.
+    NoNode = 8,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<RunOutcome> for Exit {
+    fn from(outcome: RunOutcome) -> Self {
+        match outcome {
+            RunOutcome::Complete => Self::Complete,
+            RunOutcome::Partial => Self::Partial,
+            RunOutcome::NothingCollected => Self::NothingCollected,
+            RunOutcome::Interrupted => Self::Interrupted,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The fleet: from settings to accounts that can be called, and from those to a plan.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_azure::{AzureBatch, BatchAuth, Client, Cloud, SharedKey, TokenSource, http_client};
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::plan::{AccountPlan, PlanListener, Selection, plan_account};
+use fleetlogs_engine::settings::Limits;
+use fleetlogs_model::failure::Failure;
+use fleetlogs_model::ids::{AccountName, RunId};
+use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
+use fleetlogs_model::secret::Secret;
+use fleetlogs_report::PlanningProgress;
+use fleetlogs_sim::{Scenario, Simulator};
+use futures::StreamExt;
+use url::Url;
+
+use crate::config::{AccountSettings, Auth, DEFAULT_API_VERSION, Destination, Settings};
+use crate::error::{CliError, Refusal, account_help};
+
+/// Accounts listed side by side.
+const ACCOUNTS_AT_ONCE: usize = 8;
+
+/// A list call may take this long: a page of a thousand nodes is large.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The accounts and the container, ready to be called.
+pub(crate) struct Fleet {
+    pub(crate) http: Client,
+    pub(crate) destination: Destination,
+    accounts: Vec<(PlannedAccount, Selection, Arc<AzureBatch>)>,
+    /// Held for as long as the fleet is called.
+    simulator: Option<Simulator>,
+}
+
+impl Fleet {
+    /// Connects to what the settings name; sends nothing yet. A simulated fleet is started.
+    pub(crate) async fn connect(settings: &Settings) -> Result<Self, CliError> {
+        let http = http_client(settings.limits.concurrency)?;
+        let simulator = match &settings.simulator {
+            Some(simulator) => Some(start_simulator(&simulator.scenario).await?),
+            None => None,
+        };
+        let (simulated, container) = match &simulator {
+            Some(simulator) => simulated(simulator),
+            None => (vec![], None),
+        };
+        let destination = settings
+            .destination
+            .clone()
+            .or(container)
+            .expect("without a simulator the config names a container");
+        let mut tokens: Vec<(Cloud, TokenSource)> = Vec::new();
+        let accounts = settings
+            .accounts
+            .iter()
+            .chain(&simulated)
+            .map(|account| connect_account(&http, account, &mut tokens))
+            .collect();
+        Ok(Self { http, destination, accounts, simulator })
+    }
+
+    /// Lists every account and freezes the result. Accounts that cannot be listed are in the plan with the reason;
+    /// if none can be, the run is refused.
+    pub(crate) async fn plan(
+        &self,
+        settings: &Settings,
+        progress: PlanningProgress,
+    ) -> Result<Plan, CliError> {
+        let created_at = Clock::System.now();
+        let listener = Listener(progress);
+        let listed = futures::stream::iter(&self.accounts)
+            .map(|(account, selection, service)| async {
+                plan_account(account.clone(), &**service, selection, &settings.retry, &listener).await
+            })
+            .buffered(ACCOUNTS_AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        listener.0.finish();
+        let mut plan = Plan {
+            schema: PLAN_SCHEMA.into(),
+            run_id: RunId::new(created_at, fastrand::u16(..)),
+            tool_version: env!("CARGO_PKG_VERSION").into(),
+            created_at,
+            config_digest: settings.digest.clone(),
+            window: settings.window.freeze(created_at),
+            destination: self.destination.container.without_query(),
+            accounts: vec![],
+            nodes: vec![],
+            left_out: vec![],
+        };
+        let mut refusals = Vec::new();
+        for ((account, ..), listed) in self.accounts.iter().zip(listed) {
+            match listed {
+                Ok(AccountPlan { account, nodes, left_out }) => {
+                    plan.accounts.push(account);
+                    plan.nodes.extend(nodes);
+                    plan.left_out.extend(left_out);
+                }
+                Err(failure) => {
+                    refusals.push(unlisted(account, &failure));
+                    plan.accounts
+                        .push(PlannedAccount { unlisted: Some(failure.to_string()), ..account.clone() });
+                }
+            }
+        }
+        if refusals.len() == self.accounts.len() {
+            return Err(CliError::Refused(refusals));
+        }
+        for Refusal { what, help } in refusals {
+            tracing::warn!("{what}; the other accounts go on ({help})");
+        }
+        Ok(plan)
+    }
+
+    /// The services in the order of a plan's accounts. A plan from a file may name other accounts than the config.
+    pub(crate) fn services(&self, plan: &Plan) -> Result<Vec<Option<Arc<AzureBatch>>>, String> {
+        plan.accounts
+            .iter()
+            .map(|planned| {
+                if planned.unlisted.is_some() {
+                    return Ok(None);
+                }
+                let same = |(account, ..): &&(PlannedAccount, Selection, Arc<AzureBatch>)| {
+                    account.name == planned.name
+                };
+                match self.accounts.iter().find(same) {
+                    Some((_, _, service)) => Ok(Some(service.clone())),
+                    None => Err(format!(
+                        "it has nodes of account `{}`, which the config does not name",
+                        planned.name
+                    )),
+                }
+            })
+            .collect()
+    }
+
+    /// Ends a simulated fleet.
+    pub(crate) async fn end(self) {
+        if let Some(simulator) = self.simulator {
+            simulator.shutdown().await;
+        }
+    }
+}
+
+fn connect_account(
+    http: &Client,
+    account: &AccountSettings,
+    tokens: &mut Vec<(Cloud, TokenSource)>,
+) -> (PlannedAccount, Selection, Arc<AzureBatch>) {
+    let auth = match &account.auth {
+        Auth::SharedKey(key) => {
+            let key = SharedKey::new(account.name.as_str(), key).expect("the config checked the key");
+            BatchAuth::SharedKey(key)
+        }
+        Auth::Entra(cloud) => BatchAuth::Entra(token_source(http, *cloud, tokens)),
+    };
+    let settings = fleetlogs_azure::AccountSettings {
+        endpoint: account.endpoint.clone(),
+        api_version: account.api_version.clone(),
+        auth,
+        read_timeout: READ_TIMEOUT,
+    };
+    let service = AzureBatch::new(http.clone(), settings).expect("the config checked the endpoint");
+    let planned = PlannedAccount {
+        name: account.name.clone(),
+        endpoint: account.endpoint.as_str().trim_end_matches('/').to_owned(),
+        api_version: account.api_version.clone(),
+        pools: 0,
+        nodes: 0,
+        list_calls: 0,
+        unlisted: None,
+    };
+    (planned, account.selection.clone(), Arc::new(service))
+}
+
+/// One source of tokens for all accounts of a cloud.
+fn token_source(http: &Client, cloud: Cloud, tokens: &mut Vec<(Cloud, TokenSource)>) -> TokenSource {
+    if let Some((_, source)) = tokens.iter().find(|(known, _)| *known == cloud) {
+        return source.clone();
+    }
+    let env = |name: &str| std::env::var(name).ok();
+    let source = TokenSource::entra(http.clone(), cloud, cloud.batch_resource(), env);
+    tokens.push((cloud, source.clone()));
+    source
+}
+
+fn unlisted(account: &PlannedAccount, failure: &Failure) -> Refusal {
+    let what = format!("account `{}` ({}) cannot be listed: {failure}", account.name, account.endpoint);
+    Refusal::new(what, account_help(failure))
+}
+
+struct Listener(PlanningProgress);
+
+impl PlanListener for Listener {
+    fn listed(&self, account: &AccountName, pools: u32, nodes: u32) {
+        self.0.update(account, pools, nodes);
+    }
+}
+
+/// Reads a scenario and serves it.
+pub(crate) async fn start_simulator(path: &std::path::Path) -> Result<Simulator, CliError> {
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    Ok(Simulator::start(read_scenario(path)?, listen).await?)
+}
+
+pub(crate) fn read_scenario(path: &std::path::Path) -> Result<Scenario, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|error| CliError::File(path.into(), error))?;
+    Scenario::from_toml(&text).map_err(|error| CliError::Scenario(path.into(), error.to_string()))
+}
+
+/// The accounts and the container of a simulated fleet, as a config would name them.
+fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<Destination>) {
+    use fleetlogs_model::sas::SasUrl;
+    let ready = simulator.ready();
+    let everything = || {
+        let mut set = globset::GlobSetBuilder::new();
+        set.add(globset::Glob::new("*").expect("a pattern"));
+        set.build().expect("a set of patterns")
+    };
+    let accounts = ready
+        .accounts
+        .iter()
+        .map(|account| AccountSettings {
+            name: AccountName::new(account.name.as_str()),
+            endpoint: Url::parse(&account.endpoint).expect("the simulator's own URL"),
+            auth: Auth::SharedKey(Secret::new(account.key.clone())),
+            api_version: DEFAULT_API_VERSION.into(),
+            selection: Selection {
+                pools: everything(),
+                exclude_pools: globset::GlobSet::empty(),
+                states: None,
+            },
+        })
+        .collect();
+    let sas = |url: &str| SasUrl::parse(url).expect("the simulator's own URL");
+    let destination =
+        Destination { container: sas(&ready.container_url), verify: Some(sas(&ready.verify_url)) };
+    (accounts, Some(destination))
+}
+
+/// How long the calls of a plan will take: the slowest account decides. Without a ceiling, a call is taken to last
+/// 100 ms.
+pub(crate) fn estimate(plan: &Plan, limits: &Limits) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "a concurrency is far below 2^52")]
+    let rate = limits.rate.unwrap_or(f64::INFINITY).min(limits.concurrency as f64 / 0.1);
+    let seconds = plan.accounts.iter().map(|account| f64::from(account.nodes) / rate).fold(0.0, f64::max);
+    Duration::from_secs_f64(seconds)
+}

@@ -1,0 +1,137 @@
+//! The program's own log: to stderr for people, and whole into `log.jsonl` of the run directory.
+//!
+//! Only fleetlogs' own lines are taken in, at every level: libraries print URLs, and a URL can hold a signature.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fleetlogs_report::Progress;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::args::{LogFormat, Output};
+
+/// Where log lines go beside stderr, once it is known.
+#[derive(Clone, Default)]
+pub(crate) struct Logs {
+    file: LogFile,
+    screen: Screen,
+}
+
+impl Logs {
+    /// From now on, and with what was said before, the log is kept in a file.
+    pub(crate) fn keep_in(&self, file: File) {
+        let mut target = self.file.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Target::Memory(early) = &*target {
+            let mut file = file;
+            // A log line that cannot be written is no reason to stop a run.
+            let _ = file.write_all(early);
+            *target = Target::File(file);
+        }
+    }
+
+    /// While bars are on the screen, log lines are written around them.
+    pub(crate) fn share_screen(&self, progress: Option<Progress>) {
+        *self.screen.0.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+}
+
+/// Starts logging. Called once.
+pub(crate) fn start(output: &Output) -> Logs {
+    let logs = Logs::default();
+    let level = match (output.quiet, output.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    };
+    let own = |level: LevelFilter| Targets::new().with_target("fleetlogs", level);
+    let screen = tracing_subscriber::fmt::layer().with_writer(logs.screen.clone()).with_target(false);
+    let screen: Box<dyn Layer<Registry> + Send + Sync> = match output.log_format {
+        LogFormat::Text => screen.without_time().with_ansi(colours()).with_filter(own(level)).boxed(),
+        LogFormat::Json => screen.json().flatten_event(true).with_filter(own(level)).boxed(),
+    };
+    let file = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_writer(logs.file.clone())
+        .with_filter(own(LevelFilter::DEBUG));
+    tracing_subscriber::registry().with(screen).with(file).init();
+    logs
+}
+
+/// Whether stderr takes colours.
+pub(crate) fn colours() -> bool {
+    use std::io::IsTerminal;
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// stderr, around the bars.
+#[derive(Clone, Default)]
+struct Screen(Arc<Mutex<Option<Progress>>>);
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let progress = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match progress {
+            Some(progress) => progress.suspend(|| io::stderr().write(bytes)),
+            None => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Screen {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// The file, or what is to go there once there is one.
+#[derive(Clone, Default)]
+struct LogFile(Arc<Mutex<Target>>);
+
+enum Target {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::Memory(Vec::new())
+    }
+}
+
+/// What is kept before there is a file, at most: a command that never has one must not fill the memory.
+const EARLY_BYTES: usize = 1 << 20;
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Target::Memory(early) if early.len() < EARLY_BYTES => early.write(bytes),
+            Target::Memory(_) => Ok(bytes.len()),
+            Target::File(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogFile {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

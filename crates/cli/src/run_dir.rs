@@ -1,0 +1,73 @@
+//! The run directory: readable by its owner only, with the frozen plan in it before anything is sent.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fleetlogs_model::plan::Plan;
+use fleetlogs_report::WholeFile;
+use sha2::{Digest, Sha256};
+
+use crate::config::hex;
+use crate::error::CliError;
+
+/// Name of the frozen plan.
+pub(crate) const PLAN_FILE: &str = "plan.json";
+
+/// A run directory with a plan in it.
+pub(crate) struct RunDir {
+    pub(crate) path: PathBuf,
+    /// SHA-256 of plan.json, in hex.
+    pub(crate) plan_digest: String,
+}
+
+impl RunDir {
+    /// Makes the directory of a new run and puts the plan there, durably.
+    pub(crate) fn create(output_dir: &Path, plan: &Plan) -> Result<Self, CliError> {
+        let path = output_dir.join(plan.run_id.as_str());
+        let failed = |error| CliError::File(path.clone(), error);
+        std::fs::create_dir_all(output_dir).map_err(failed)?;
+        create_private_dir(&path).map_err(failed)?;
+        let json = serde_json::to_vec(plan).map_err(|error| failed(error.into()))?;
+        write_whole(&path, PLAN_FILE, &json).map_err(failed)?;
+        // The new directory's own entry must survive a crash, too.
+        sync_dir(output_dir).map_err(failed)?;
+        Ok(Self { plan_digest: hex(&Sha256::digest(&json)), path })
+    }
+
+    /// Opens the directory of an earlier run, and reads its plan.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Plan), CliError> {
+        let file = path.join(PLAN_FILE);
+        let json = std::fs::read(&file).map_err(|error| CliError::File(file.clone(), error))?;
+        let plan = Plan::from_json(&json).map_err(|error| CliError::Plan(file, error))?;
+        Ok((Self { path: path.into(), plan_digest: hex(&Sha256::digest(&json)) }, plan))
+    }
+
+    /// The program's own log, to be appended to.
+    pub(crate) fn log_file(&self) -> Result<File, CliError> {
+        let path = self.path.join("log.jsonl");
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&path).map_err(|error| CliError::File(path, error))
+    }
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn write_whole(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let mut file = WholeFile::create(dir, name)?;
+    io::Write::write_all(&mut file, content)?;
+    file.commit()
+}
+
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}

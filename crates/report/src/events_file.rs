@@ -1,0 +1,160 @@
+//! `--events FILE`: every event as a line of JSON, for programs that watch a run.
+//!
+//! Unlike the journal, a line needs nothing else to be understood: positions in the plan are resolved to names. It is
+//! a courtesy: when it cannot be written any more, the run goes on without it.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use fleetlogs_model::event::{Event, EventSink, Recorded};
+use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::plan::Plan;
+use serde::Serialize;
+
+use crate::manifest::Utc;
+
+/// Version of a line's form. Events and members may be added to it.
+pub const EVENT_SCHEMA: &str = "fleetlogs.event/v1";
+
+/// Writes events as lines of JSON.
+pub struct EventsFile {
+    plan: Arc<Plan>,
+    /// Gone after the first error.
+    writer: Option<BufWriter<Box<dyn Write + Send>>>,
+    sequence: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: &'static str,
+    /// Counts the lines of this process from 1, so that a reader sees when one is missing.
+    seq: u64,
+    at: Utc,
+    // Events about an account as a whole bring an `account` of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a AccountName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<&'a PoolId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a NodeId>,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl EventsFile {
+    /// Appends to a file, which may also be a pipe: a resumed run goes on in the file of the interrupted one.
+    pub fn open(path: &Path, plan: Arc<Plan>) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        Ok(Self::to(Box::new(options.open(path)?), plan))
+    }
+
+    /// Writes to anything.
+    #[must_use]
+    pub fn to(writer: Box<dyn Write + Send>, plan: Arc<Plan>) -> Self {
+        Self { plan, writer: Some(BufWriter::new(writer)), sequence: 0 }
+    }
+
+    fn write(
+        plan: &Plan,
+        writer: &mut impl Write,
+        sequence: &mut u64,
+        events: &[Recorded],
+    ) -> io::Result<()> {
+        for recorded in events {
+            *sequence += 1;
+            let node = recorded.node.map(|index| plan.node(index));
+            let line = Line {
+                schema: EVENT_SCHEMA,
+                seq: *sequence,
+                at: Utc(recorded.at),
+                account: node.map(|node| &node.account),
+                pool: node.map(|node| &node.pool),
+                node: node.map(|node| &node.node),
+                event: &recorded.event,
+            };
+            serde_json::to_writer(&mut *writer, &line)?;
+            writer.write_all(b"\n")?;
+        }
+        writer.flush()
+    }
+}
+
+impl EventSink for EventsFile {
+    fn hear(&mut self, events: &[Recorded], _ledger: &Ledger) {
+        let Some(writer) = &mut self.writer else { return };
+        if let Err(error) = Self::write(&self.plan, writer, &mut self.sequence, events) {
+            tracing::warn!(%error, "cannot write the events file any more; the run goes on without it");
+            // Taken apart rather than dropped: dropping would try to write what is left once more.
+            if let Some(writer) = self.writer.take() {
+                let _ = writer.into_parts();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use fleetlogs_model::failure::FailureClass;
+    use fleetlogs_model::ids::NodeIndex;
+
+    use super::*;
+    use crate::testing::{self, SharedBuffer, at, failure, recorded, requested};
+
+    #[test]
+    fn every_line_can_be_understood_alone() {
+        let plan = Arc::new(testing::small_plan());
+        let buffer = SharedBuffer::default();
+        let mut file = EventsFile::to(Box::new(buffer.clone()), plan.clone());
+        let busy = failure(FailureClass::Throttled, 429, "TooManyRequests", "busy");
+        let throttled = Event::AccountThrottled {
+            account: AccountName::new("contoso"),
+            millirate: 75_000,
+            pause_ms: Some(1000),
+        };
+        file.hear(&[recorded(0, 1, requested(1))], &Ledger::new(&plan));
+        file.hear(
+            &[
+                recorded(0, 2, Event::UploadWillRetry { attempt: 1, cause: busy, delay_ms: 1000 }),
+                Recorded { at: at(2), node: None, event: throttled },
+            ],
+            &Ledger::new(&plan),
+        );
+
+        insta::assert_snapshot!(buffer.text(), @r#"
+        {"schema":"fleetlogs.event/v1","seq":1,"at":"2026-11-22T09:30:01Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-requested","attempt":1,"client_request_id":"00000000-0000-0000-0000-000000000001"}
+        {"schema":"fleetlogs.event/v1","seq":2,"at":"2026-11-22T09:30:02Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-will-retry","attempt":1,"cause":{"class":"throttled","status":429,"code":"TooManyRequests","message":"busy","request_id":"service-1"},"delay_ms":1000}
+        {"schema":"fleetlogs.event/v1","seq":3,"at":"2026-11-22T09:30:02Z","event":"account-throttled","account":"contoso","millirate":75000,"pause_ms":1000}
+        "#);
+    }
+
+    #[test]
+    fn after_an_error_it_is_silent_and_harmless() {
+        struct Broken(Arc<AtomicUsize>);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let plan = Arc::new(testing::small_plan());
+        let writes = Arc::new(AtomicUsize::new(0));
+        let mut file = EventsFile::to(Box::new(Broken(writes.clone())), plan.clone());
+        for _ in 0..3 {
+            let event = Recorded { at: at(0), node: Some(NodeIndex(0)), event: requested(1) };
+            file.hear(&[event], &Ledger::new(&plan));
+        }
+        drop(file);
+        assert_eq!(writes.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,97 @@
+//! One large JSON object, written member by member, so that memory does not grow with it.
+//!
+//! Every member and every item of a list stands on its own line: the file can be searched with `grep` and compared
+//! with `diff`, and is still plain JSON.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+/// Result of writing: `serde_json` passes errors of the writer on as its own.
+type Written = Result<(), serde_json::Error>;
+
+/// An object under construction.
+pub(crate) struct JsonDocument<W: Write> {
+    writer: W,
+    empty: bool,
+}
+
+impl<W: Write> JsonDocument<W> {
+    /// Opens the object.
+    pub(crate) fn begin(mut writer: W) -> Result<Self, serde_json::Error> {
+        put(&mut writer, b"{\n")?;
+        Ok(Self { writer, empty: true })
+    }
+
+    /// Writes a member.
+    pub(crate) fn member(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Written {
+        self.name(name)?;
+        serde_json::to_writer(&mut self.writer, value)
+    }
+
+    /// Opens a member that is a list. Its items follow through [`JsonList::item`]; it ends with [`JsonList::end`].
+    pub(crate) fn list(&mut self, name: &str) -> Result<JsonList<'_, W>, serde_json::Error> {
+        self.name(name)?;
+        put(&mut self.writer, b"[")?;
+        Ok(JsonList { writer: &mut self.writer, empty: true })
+    }
+
+    /// Closes the object and hands the writer back.
+    pub(crate) fn end(mut self) -> Result<W, serde_json::Error> {
+        put(&mut self.writer, b"\n}\n")?;
+        Ok(self.writer)
+    }
+
+    fn name(&mut self, name: &str) -> Written {
+        if !self.empty {
+            put(&mut self.writer, b",\n")?;
+        }
+        self.empty = false;
+        serde_json::to_writer(&mut self.writer, name)?;
+        put(&mut self.writer, b": ")
+    }
+}
+
+/// A list under construction.
+pub(crate) struct JsonList<'a, W: Write> {
+    writer: &'a mut W,
+    empty: bool,
+}
+
+impl<W: Write> JsonList<'_, W> {
+    /// Writes an item.
+    pub(crate) fn item(&mut self, value: &impl Serialize) -> Written {
+        put(self.writer, if self.empty { b"\n" } else { b",\n" })?;
+        self.empty = false;
+        serde_json::to_writer(&mut *self.writer, value)
+    }
+
+    /// Closes the list.
+    pub(crate) fn end(self) -> Written {
+        put(self.writer, if self.empty { b"]" } else { b"\n]" })
+    }
+}
+
+fn put(writer: &mut impl Write, bytes: &[u8]) -> Written {
+    writer.write_all(bytes).map_err(serde_json::Error::io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_items_stand_on_their_own_lines() {
+        let mut document = JsonDocument::begin(vec![]).unwrap();
+        document.member("schema", "a/v1").unwrap();
+        let mut list = document.list("nodes").unwrap();
+        list.item(&1).unwrap();
+        list.item(&2).unwrap();
+        list.end().unwrap();
+        document.list("left_out").unwrap().end().unwrap();
+        let text = String::from_utf8(document.end().unwrap()).unwrap();
+
+        assert_eq!(text, "{\n\"schema\": \"a/v1\",\n\"nodes\": [\n1,\n2\n],\n\"left_out\": []\n}\n");
+        serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    }
+}

@@ -1,0 +1,253 @@
+//! The manifest: what the run can prove, node by node. Its names are a contract (`docs/schema/manifest.v1.json`).
+//!
+//! It is written as a stream, head first, and never held in memory. The head's counts come from the ledger, as the
+//! nodes have not been seen yet when it is written; that both agree is for the caller to check.
+
+use std::io::Write;
+
+use fleetlogs_model::history::Attempt;
+use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
+use fleetlogs_model::ledger::{AccountTally, Ledger};
+use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
+use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount, Priority};
+use fleetlogs_model::service::{NodeError, NodeState, StartTaskResult};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use time::{OffsetDateTime, UtcOffset};
+use uuid::Uuid;
+
+use crate::json_document::{JsonDocument, JsonList};
+use crate::node_end::NodeEnd;
+use crate::reports::RunFacts;
+
+/// Version of the manifest's form. Members may be added to it; a change that an older reader cannot ignore is v2.
+pub const MANIFEST_VERSION: &str = "fleetlogs.manifest/v1";
+
+/// The JSON Schema of the manifest.
+pub const MANIFEST_SCHEMA: &str = include_str!("../../../docs/schema/manifest.v1.json");
+
+/// Writes all that comes before the nodes.
+pub(crate) fn write_head<W: Write>(
+    document: &mut JsonDocument<W>,
+    plan: &Plan,
+    facts: &RunFacts,
+    ledger: &Ledger,
+) -> Result<(), serde_json::Error> {
+    document.member("schema", MANIFEST_VERSION)?;
+    document.member("run_id", &plan.run_id)?;
+    document.member("outcome", &facts.outcome)?;
+    document.member("reason", &facts.reason)?;
+    document.member("tool_version", &plan.tool_version)?;
+    document.member("config_digest", &plan.config_digest)?;
+    document.member("window", &WindowRecord { start: Utc(plan.window.start), end: Utc(plan.window.end) })?;
+    document.member("destination", &plan.destination)?;
+    document.member("started_at", &Utc(facts.started_at))?;
+    document.member("ended_at", &Utc(facts.ended_at))?;
+    let verification = VerificationRecord { enabled: facts.verification, list_calls: facts.list_calls };
+    document.member("verification", &verification)?;
+    document.member("counts", &Counts(ledger.outcomes()))?;
+    let mut accounts = document.list("accounts")?;
+    for (account, (_, tally)) in plan.accounts.iter().zip(ledger.accounts()) {
+        accounts.item(&AccountRecord::new(account, tally, facts))?;
+    }
+    accounts.end()
+}
+
+/// Writes one node.
+pub(crate) fn write_node<W: Write>(
+    nodes: &mut JsonList<'_, W>,
+    end: &NodeEnd<'_>,
+) -> Result<(), serde_json::Error> {
+    nodes.item(&NodeRecord::new(end))
+}
+
+/// Writes all that comes after the nodes.
+pub(crate) fn write_tail<W: Write>(
+    document: &mut JsonDocument<W>,
+    left_out: &[LeftOut],
+) -> Result<(), serde_json::Error> {
+    let mut list = document.list("left_out")?;
+    for entry in left_out {
+        list.item(entry)?;
+    }
+    list.end()
+}
+
+/// How an account ended: like a run of its own, except that the end of the run may have cut it short.
+pub(crate) fn account_outcome(
+    account: &PlannedAccount,
+    tally: &AccountTally,
+    facts: &RunFacts,
+) -> RunOutcome {
+    let counts = tally.outcomes();
+    let awaited = if facts.verification { counts.get(Outcome::Accepted) } else { 0 };
+    let unfinished = awaited + counts.get(Outcome::NotSent) + counts.get(Outcome::InDoubt) > 0;
+    if facts.outcome == RunOutcome::Interrupted && unfinished && tally.stopped.is_none() {
+        RunOutcome::Interrupted
+    } else {
+        RunOutcome::of(&counts, account.unlisted.is_none(), facts.verification)
+    }
+}
+
+/// Why an account is not complete, as far as that concerns the account as a whole.
+pub(crate) fn account_reason<'a>(
+    account: &'a PlannedAccount,
+    tally: &'a AccountTally,
+    facts: &'a RunFacts,
+) -> Option<&'a str> {
+    let of_run = || match account_outcome(account, tally, facts) {
+        RunOutcome::Interrupted => facts.reason.as_deref(),
+        _ => None,
+    };
+    account.unlisted.as_deref().or(tally.stopped.as_deref()).or_else(of_run)
+}
+
+/// A time as RFC 3339 in UTC, whatever offset it came with.
+pub(crate) struct Utc(pub(crate) OffsetDateTime);
+
+impl Serialize for Utc {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        time::serde::rfc3339::serialize(&self.0.to_offset(UtcOffset::UTC), serializer)
+    }
+}
+
+/// `planned` and every outcome, also those that did not occur: a reader need not know which may be missing.
+struct Counts(OutcomeCounts);
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1 + Outcome::ALL.len()))?;
+        map.serialize_entry("planned", &self.0.total())?;
+        for outcome in Outcome::ALL {
+            map.serialize_entry(outcome.as_str(), &self.0.get(outcome))?;
+        }
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct WindowRecord {
+    start: Utc,
+    end: Utc,
+}
+
+#[derive(Serialize)]
+struct VerificationRecord {
+    enabled: bool,
+    list_calls: u64,
+}
+
+#[derive(Serialize)]
+struct AccountRecord<'a> {
+    name: &'a AccountName,
+    endpoint: &'a str,
+    outcome: RunOutcome,
+    reason: Option<&'a str>,
+    api_version: &'a str,
+    planned: u64,
+    counts: Counts,
+    calls: u64,
+    throttled: u64,
+    pools: u32,
+    list_calls: u32,
+}
+
+impl<'a> AccountRecord<'a> {
+    fn new(account: &'a PlannedAccount, tally: &'a AccountTally, facts: &'a RunFacts) -> Self {
+        Self {
+            name: &account.name,
+            endpoint: &account.endpoint,
+            outcome: account_outcome(account, tally, facts),
+            reason: account_reason(account, tally, facts),
+            api_version: &account.api_version,
+            planned: tally.planned(),
+            counts: Counts(tally.outcomes()),
+            calls: tally.calls,
+            throttled: tally.throttled,
+            pools: account.pools,
+            list_calls: account.list_calls,
+        }
+    }
+}
+
+/// Unlike in the plan, what is unknown is written as null: every node has every member.
+#[derive(Serialize)]
+struct NodeRecord<'a> {
+    account: &'a AccountName,
+    pool: &'a PoolId,
+    node: &'a NodeId,
+    outcome: Outcome,
+    reason: Option<&'a str>,
+    virtual_directory: Option<&'a str>,
+    files_promised: Option<u32>,
+    files_arrived: Option<u32>,
+    bytes: Option<u64>,
+    duplicates: &'a [Box<str>],
+    may_have_duplicates: bool,
+    priority: Priority,
+    state: Option<&'a NodeState>,
+    state_since: Option<Utc>,
+    allocation_time: Option<Utc>,
+    last_boot_time: Option<Utc>,
+    dedicated: Option<bool>,
+    os: Option<&'a str>,
+    agent_version: Option<&'a str>,
+    errors: &'a [NodeError],
+    start_task: Option<&'a StartTaskResult>,
+    attempts: Vec<AttemptRecord<'a>>,
+}
+
+impl<'a> NodeRecord<'a> {
+    fn new(end: &'a NodeEnd<'a>) -> Self {
+        let NodeEnd { node, history, outcome, reason, .. } = end;
+        Self {
+            account: &node.account,
+            pool: &node.pool,
+            node: &node.node,
+            outcome: *outcome,
+            reason: reason.as_deref(),
+            virtual_directory: history.directory.as_deref(),
+            files_promised: history.files_promised,
+            files_arrived: history.files_arrived,
+            bytes: history.bytes,
+            duplicates: &history.duplicates,
+            may_have_duplicates: history.may_have_duplicates,
+            priority: node.priority,
+            state: node.state.as_ref(),
+            state_since: node.state_since.map(Utc),
+            allocation_time: node.allocation_time.map(Utc),
+            last_boot_time: node.last_boot_time.map(Utc),
+            dedicated: node.dedicated,
+            os: node.os.as_deref(),
+            agent_version: node.agent_version.as_deref(),
+            errors: &node.errors,
+            start_task: node.start_task.as_ref(),
+            attempts: history.attempts.iter().map(AttemptRecord::new).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AttemptRecord<'a> {
+    attempt: u32,
+    sent_at: Utc,
+    client_request_id: Uuid,
+    request_id: Option<&'a str>,
+    status: Option<u16>,
+    code: Option<&'a str>,
+    message: Option<&'a str>,
+}
+
+impl<'a> AttemptRecord<'a> {
+    fn new(attempt: &'a Attempt) -> Self {
+        Self {
+            attempt: attempt.number,
+            sent_at: Utc(attempt.sent_at),
+            client_request_id: attempt.client_request_id,
+            request_id: attempt.request_id.as_deref(),
+            status: attempt.status,
+            code: attempt.code.as_deref(),
+            message: attempt.message.as_deref(),
+        }
+    }
+}

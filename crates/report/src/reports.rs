@@ -1,0 +1,206 @@
+//! Writes the reports that list every node, in one pass over the journal: `manifest.json` and `nodes.csv`.
+//!
+//! The histories come from a cursor and can be read once, so both files grow side by side, and the little that the
+//! summary needs is picked up on the way. Memory does not grow with the number of nodes (the plan is there anyway).
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+use fleetlogs_model::history::NodeHistory;
+use fleetlogs_model::ids::{AccountName, NodeIndex, NodeRef};
+use fleetlogs_model::ledger::{Ledger, NodeStatus};
+use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
+use fleetlogs_model::plan::Plan;
+use time::OffsetDateTime;
+
+use crate::cause::Findings;
+use crate::json_document::JsonDocument;
+use crate::manifest;
+use crate::node_end::NodeEnd;
+use crate::nodes_csv::NodesCsv;
+use crate::whole_file::WholeFile;
+
+/// Name of the manifest in the run directory.
+pub const MANIFEST_FILE: &str = "manifest.json";
+/// Name of the table in the run directory.
+pub const NODES_FILE: &str = "nodes.csv";
+
+/// What is true of the run as a whole, beyond plan and ledger.
+#[derive(Clone, Debug)]
+pub struct RunFacts {
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Why it ended early, if it did. Becomes the reason of every node that was not called.
+    pub reason: Option<String>,
+    /// When its first process began to work.
+    pub started_at: OffsetDateTime,
+    /// When its last one ended.
+    pub ended_at: OffsetDateTime,
+    /// Whether arrival of the files was looked at.
+    pub verification: bool,
+    /// List calls that this took.
+    pub list_calls: u64,
+}
+
+/// The reports could not be written. Earlier ones are still there.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The disk is full, say.
+    #[error("cannot write `{file}`: {source}")]
+    Write {
+        /// Which file.
+        file: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The journal could not be read to its end.
+    #[error("cannot read the journal: {0}")]
+    Journal(#[source] Box<dyn Error + Send + Sync>),
+    /// The journal's nodes do not come in plan order, once each. A defect.
+    #[error("defect: the journal gives node {} of the plan out of turn, or that node is not in the plan", .0.0)]
+    OutOfTurn(NodeIndex),
+    /// Ledger and journal tell different stories of a node. A defect.
+    #[error("defect: node `{node}` is {ledger:?} in the ledger and {history:?} in the journal")]
+    NodeDisagrees {
+        /// Which node.
+        node: Box<NodeRef>,
+        /// The ledger's story.
+        ledger: NodeStatus,
+        /// The journal's.
+        history: NodeStatus,
+    },
+    /// The counts at the manifest's head are not those of its nodes. A defect.
+    #[error("defect: the counts of account `{account}` in the ledger do not agree with its nodes")]
+    CountsDisagree {
+        /// Which account.
+        account: AccountName,
+    },
+    /// The ledger was made for another plan. A defect.
+    #[error("defect: the ledger counts {ledger} nodes and the plan has {plan}")]
+    OtherPlan {
+        /// Nodes in the ledger.
+        ledger: u64,
+        /// Nodes in the plan.
+        plan: u64,
+    },
+}
+
+/// Writes `manifest.json` and `nodes.csv` into `dir`, each whole or not at all.
+///
+/// `histories` yields the nodes that had events, in plan order. A planned node it does not yield had none, and is
+/// written as not sent. The manifest is the last to get its name: once it is there, the table is too.
+pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
+    dir: &Path,
+    plan: &Plan,
+    facts: &RunFacts,
+    ledger: &Ledger,
+    histories: impl Iterator<Item = Result<(NodeIndex, NodeHistory), E>>,
+) -> Result<Findings, ReportError> {
+    check_is_of(ledger, plan)?;
+    let stopped: Vec<Option<&str>> = ledger.accounts().map(|(_, tally)| tally.stopped.as_deref()).collect();
+    let mut histories = InPlanOrder::new(histories)?;
+    let mut findings = Findings::default();
+    let mut written = vec![OutcomeCounts::default(); plan.accounts.len()];
+
+    let mut document = JsonDocument::begin(create(dir, MANIFEST_FILE)?).map_err(manifest_error)?;
+    let mut table = NodesCsv::begin(create(dir, NODES_FILE)?).map_err(table_error)?;
+    manifest::write_head(&mut document, plan, facts, ledger).map_err(manifest_error)?;
+    let mut nodes = document.list("nodes").map_err(manifest_error)?;
+    for ((index, node), account) in plan.indexed().zip(plan.accounts_of_nodes()) {
+        let history = histories.take(index)?;
+        if history.status != ledger.status(index) {
+            let (ledger, history) = (ledger.status(index), history.status);
+            return Err(ReportError::NodeDisagrees { node: Box::new(node.at()), ledger, history });
+        }
+        let end = NodeEnd::new(node, account, &history, facts, stopped[account.get()]);
+        manifest::write_node(&mut nodes, &end).map_err(manifest_error)?;
+        table.node(&end).map_err(table_error)?;
+        written[end.account.get()].add(end.outcome);
+        findings.add(&end, facts.verification);
+    }
+    histories.end()?;
+    nodes.end().map_err(manifest_error)?;
+    manifest::write_tail(&mut document, &plan.left_out).map_err(manifest_error)?;
+    check_counts(ledger, &written)?;
+
+    let table = table.end().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
+    table.commit().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
+    let manifest = document.end().map_err(manifest_error)?;
+    manifest.commit().map_err(|source| ReportError::Write { file: MANIFEST_FILE, source })?;
+    Ok(findings)
+}
+
+/// The histories, one for every planned node: those that are missing are those of nodes without events.
+struct InPlanOrder<I> {
+    histories: I,
+    next: Option<(NodeIndex, NodeHistory)>,
+}
+
+impl<I, E> InPlanOrder<I>
+where
+    I: Iterator<Item = Result<(NodeIndex, NodeHistory), E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn new(histories: I) -> Result<Self, ReportError> {
+        let mut this = Self { histories, next: None };
+        this.advance()?;
+        Ok(this)
+    }
+
+    /// The history of the next planned node.
+    fn take(&mut self, index: NodeIndex) -> Result<NodeHistory, ReportError> {
+        match self.next.take() {
+            Some((at, history)) if at == index => {
+                self.advance()?;
+                Ok(history)
+            }
+            Some((at, _)) if at < index => Err(ReportError::OutOfTurn(at)),
+            later => {
+                self.next = later;
+                Ok(NodeHistory::default())
+            }
+        }
+    }
+
+    /// Nothing may be left over.
+    fn end(self) -> Result<(), ReportError> {
+        self.next.map_or(Ok(()), |(at, _)| Err(ReportError::OutOfTurn(at)))
+    }
+
+    fn advance(&mut self) -> Result<(), ReportError> {
+        let next = self.histories.next().transpose();
+        self.next = next.map_err(|error| ReportError::Journal(error.into()))?;
+        Ok(())
+    }
+}
+
+fn check_is_of(ledger: &Ledger, plan: &Plan) -> Result<(), ReportError> {
+    let (ledger, plan) = (ledger.outcomes().total(), plan.nodes.len() as u64);
+    if ledger == plan { Ok(()) } else { Err(ReportError::OtherPlan { ledger, plan }) }
+}
+
+/// The promise that the counts at the head are those of the nodes below it.
+fn check_counts(ledger: &Ledger, written: &[OutcomeCounts]) -> Result<(), ReportError> {
+    for ((account, tally), written) in ledger.accounts().zip(written) {
+        if tally.outcomes() != *written {
+            return Err(ReportError::CountsDisagree { account: account.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn create(dir: &Path, file: &'static str) -> Result<WholeFile, ReportError> {
+    WholeFile::create(dir, file).map_err(|source| ReportError::Write { file, source })
+}
+
+fn manifest_error(error: serde_json::Error) -> ReportError {
+    ReportError::Write { file: MANIFEST_FILE, source: error.into() }
+}
+
+fn table_error(error: csv::Error) -> ReportError {
+    ReportError::Write { file: NODES_FILE, source: error.into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,537 @@
+//! The reports of whole runs, as a reader finds them in the run directory.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fs;
+
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::outcome::Outcome;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::*;
+use crate::manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
+use crate::summary::{SUMMARY_FILE, Summary};
+use crate::testing::{
+    accepted, ended, failure, folded, incomplete, interrupted, plan_of, planned, recorded, requested,
+    retried, small_plan, small_run, verified,
+};
+
+type Histories = Vec<(NodeIndex, NodeHistory)>;
+
+/// A run directory with reports in it.
+struct Reported {
+    dir: TempDir,
+    plan: Plan,
+    facts: RunFacts,
+    ledger: Ledger,
+    findings: Findings,
+}
+
+fn report(plan: Plan, facts: RunFacts, events: &[Recorded]) -> Reported {
+    let (ledger, histories) = folded(&plan, events);
+    let dir = tempfile::tempdir().unwrap();
+    let findings = write(&dir, &plan, &facts, &ledger, histories).unwrap();
+    Reported { dir, plan, facts, ledger, findings }
+}
+
+fn write(
+    dir: &TempDir,
+    plan: &Plan,
+    facts: &RunFacts,
+    ledger: &Ledger,
+    histories: Histories,
+) -> Result<Findings, ReportError> {
+    write_reports(dir.path(), plan, facts, ledger, histories.into_iter().map(Ok::<_, Infallible>))
+}
+
+impl Reported {
+    fn text(&self, file: &str) -> String {
+        fs::read_to_string(self.dir.path().join(file)).unwrap()
+    }
+
+    fn manifest(&self) -> Value {
+        serde_json::from_str(&self.text(MANIFEST_FILE)).unwrap()
+    }
+
+    fn summary(&self) -> Summary<'_> {
+        Summary {
+            plan: &self.plan,
+            facts: &self.facts,
+            ledger: &self.ledger,
+            findings: &self.findings,
+            dir: Path::new("runs/20261122T093000Z-4f2a"),
+            resume: Some("fleetlogs resume runs/20261122T093000Z-4f2a"),
+        }
+    }
+}
+
+fn small() -> Reported {
+    report(small_plan(), interrupted("SIGINT"), &small_run())
+}
+
+#[test]
+fn the_manifest_of_a_small_run() {
+    insta::assert_snapshot!(small().text(MANIFEST_FILE), @r#"
+    {
+    "schema": "fleetlogs.manifest/v1",
+    "run_id": "20261122T093000Z-4f2a",
+    "outcome": "interrupted",
+    "reason": "SIGINT",
+    "tool_version": "0.1.0",
+    "config_digest": "9f86d081884c7d65",
+    "window": {"start":"2026-11-22T07:30:00Z","end":"2026-11-22T09:30:00Z"},
+    "destination": "https://logs.blob.core.windows.net/batch",
+    "started_at": "2026-11-22T09:30:00Z",
+    "ended_at": "2026-11-22T09:32:10Z",
+    "verification": {"enabled":true,"list_calls":9},
+    "counts": {"planned":6,"verified":2,"accepted":0,"incomplete":2,"empty":0,"in-doubt":0,"failed":0,"gone":1,"not-sent":1},
+    "accounts": [
+    {"name":"contoso","endpoint":"https://contoso.westeurope.batch.azure.com","outcome":"partial","reason":null,"api_version":"2024-07-01.20.0","planned":4,"counts":{"planned":4,"verified":2,"accepted":0,"incomplete":2,"empty":0,"in-doubt":0,"failed":0,"gone":0,"not-sent":0},"calls":5,"throttled":1,"pools":2,"list_calls":3},
+    {"name":"fabrikam","endpoint":"https://fabrikam.westeurope.batch.azure.com","outcome":"interrupted","reason":"SIGINT","api_version":"2024-07-01.20.0","planned":2,"counts":{"planned":2,"verified":0,"accepted":0,"incomplete":0,"empty":0,"in-doubt":0,"failed":0,"gone":1,"not-sent":1},"calls":1,"throttled":0,"pools":2,"list_calls":3},
+    {"name":"tailspin","endpoint":"https://tailspin.westeurope.batch.azure.com","outcome":"nothing-collected","reason":"403 AuthenticationFailed: the role is missing","api_version":"2024-07-01.20.0","planned":0,"counts":{"planned":0,"verified":0,"accepted":0,"incomplete":0,"empty":0,"in-doubt":0,"failed":0,"gone":0,"not-sent":0},"calls":0,"throttled":0,"pools":0,"list_calls":1}
+    ],
+    "nodes": [
+    {"account":"contoso","pool":"render","node":"tvm-1","outcome":"verified","reason":null,"virtual_directory":"batch-2f/render/tvm-1","files_promised":4,"files_arrived":4,"bytes":123456789,"duplicates":[],"may_have_duplicates":false,"priority":"has-errors","state":"starttaskfailed","state_since":"2026-11-22T09:00:00Z","allocation_time":"2026-11-21T09:30:00Z","last_boot_time":"2026-11-22T08:30:00Z","dedicated":true,"os":"batch.node.ubuntu 22.04","agent_version":"1.11.9","errors":[{"code":"DiskFull","message":"no space left"}],"start_task":{"state":"completed","result":"failure","exit_code":1},"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":429,"code":"TooManyRequests","message":"slow down"},{"attempt":2,"sent_at":"2026-11-22T09:30:04Z","client_request_id":"00000000-0000-0000-0000-000000000002","request_id":"service-2","status":200,"code":null,"message":null}]},
+    {"account":"contoso","pool":"render","node":"tvm-2","outcome":"verified","reason":"the call's answer was lost; its directory was found in the container","virtual_directory":"batch-2f/render/tvm-2-b","files_promised":null,"files_arrived":3,"bytes":1000,"duplicates":["batch-2f/render/tvm-2-a"],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":null,"status":null,"code":null,"message":"connection reset"}]},
+    {"account":"contoso","pool":"blocked","node":"tvm-1","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-1","files_promised":4,"files_arrived":0,"bytes":0,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
+    {"account":"contoso","pool":"blocked","node":"tvm-2","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-2","files_promised":4,"files_arrived":0,"bytes":0,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:02Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
+    {"account":"fabrikam","pool":"web","node":"tvm-7","outcome":"gone","reason":"404 NodeNotFound: no such node","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:05Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":404,"code":"NodeNotFound","message":"no such node"}]},
+    {"account":"fabrikam","pool":"web","node":"tvm-8","outcome":"not-sent","reason":"SIGINT","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[]}
+    ],
+    "left_out": [
+    {"account":"contoso","pool":"render","node":"tvm-3","reason":"preempted"},
+    {"account":"contoso","pool":"test","node":null,"reason":"pool-not-selected"}
+    ]
+    }
+    "#);
+}
+
+#[test]
+fn the_table_of_a_small_run() {
+    insta::assert_snapshot!(small().text(NODES_FILE), @r"
+    account,pool,node,outcome,reason,virtual_directory,files_promised,files_arrived,bytes,attempts,last_status,last_code,request_id,client_request_id,sent_at
+    contoso,render,tvm-1,verified,,batch-2f/render/tvm-1,4,4,123456789,2,200,,service-2,00000000-0000-0000-0000-000000000002,2026-11-22T09:30:04Z
+    contoso,render,tvm-2,verified,the call's answer was lost; its directory was found in the container,batch-2f/render/tvm-2-b,,3,1000,1,,,,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:01Z
+    contoso,blocked,tvm-1,incomplete,0 of 4 files arrived before the deadline,batch-2f/blocked/tvm-1,4,0,0,1,200,,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:01Z
+    contoso,blocked,tvm-2,incomplete,0 of 4 files arrived before the deadline,batch-2f/blocked/tvm-2,4,0,0,1,200,,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:02Z
+    fabrikam,web,tvm-7,gone,404 NodeNotFound: no such node,,,,,1,404,NodeNotFound,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:05Z
+    fabrikam,web,tvm-8,not-sent,SIGINT,,,,,0,,,,,
+    ");
+}
+
+#[test]
+fn the_summary_for_a_ticket() {
+    insta::assert_snapshot!(small().summary().to_markdown(), @r"
+    # fleetlogs run 20261122T093000Z-4f2a: interrupted
+
+    **2 of 6 nodes collected, 4 not.** The run ended early: SIGINT.
+
+    - Window of the logs: 2026-11-22 07:30:00 to 2026-11-22 09:30:00 UTC
+    - Run: 2026-11-22 09:30:00 to 2026-11-22 09:32:10 UTC (2m 10s), fleetlogs 0.1.0
+    - Verification: on, 9 list calls
+
+    ## Accounts
+
+    | account | result | planned | verified | incomplete | gone | not-sent | calls | throttled | reason |
+    | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
+    | contoso | partial | 4 | 2 | 2 | 0 | 0 | 5 | 1 |  |
+    | fabrikam | interrupted | 2 | 0 | 0 | 1 | 1 | 1 | 0 | SIGINT |
+    | tailspin | nothing-collected | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 403 AuthenticationFailed: the role is missing |
+
+    Not in the plan: 1 pool-not-selected, 1 preempted; the manifest names each under `left_out`.
+
+    ## Not collected
+
+    | nodes | outcome | where | cause | for example |
+    | ---: | --- | --- | --- | --- |
+    | 2 | incomplete | contoso, pool blocked | storage blocked: calls are accepted, but no file ever arrives | tvm-1, tvm-2 |
+    | 1 | gone | fabrikam, pool web | 404 NodeNotFound: no such node | tvm-7 |
+    | 1 | not-sent | fabrikam, pool web | SIGINT | tvm-8 |
+
+    ## Where the files are
+
+    - 7 files, 117.7 MiB, in https://logs.blob.core.windows.net/batch
+    - The directory of each node: `virtual_directory` in `nodes.csv`
+    - Every call with its request ids: `manifest.json`, config digest 9f86d081884c7d65
+    - 1 node with more than one directory
+
+    ## What to do next
+
+    - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then resume with `--retry incomplete`
+    - **gone**: nothing can be done, as the node or its pool is deleted, and the logs with it
+    - **not-sent**: resume the run, which goes on with the nodes that were not called
+    - **tailspin** could not be listed, so its nodes are not in the plan: find out why with `fleetlogs check`, then run again for it
+    - Go on with this run: `fleetlogs resume runs/20261122T093000Z-4f2a`
+    ");
+}
+
+#[test]
+fn the_last_lines_on_a_terminal() {
+    insta::assert_snapshot!(small().summary().to_terminal(false), @r"
+    INTERRUPTED  2 of 6 nodes collected, 4 not. The run ended early: SIGINT.
+      nodes    2 verified, 2 incomplete, 1 gone, 1 not-sent
+      account  tailspin could not be listed: 403 AuthenticationFailed: the role is missing
+      missing  2 incomplete  contoso, pool blocked: storage blocked: calls are accepted, but no file ever arrives
+               1 gone        fabrikam, pool web: 404 NodeNotFound: no such node
+               1 not-sent    fabrikam, pool web: SIGINT
+      files    7 files, 117.7 MiB, in https://logs.blob.core.windows.net/batch
+               1 node with more than one directory
+      manifest runs/20261122T093000Z-4f2a/manifest.json
+      next     fleetlogs resume runs/20261122T093000Z-4f2a
+               incomplete: check the storage account's firewall and private endpoint for these pools, and the SAS; then resume with --retry incomplete
+               accounts that could not be listed: find out why with fleetlogs check, then run again for it
+    ");
+}
+
+#[test]
+fn a_good_run_has_little_to_say() {
+    let plan = plan_of(vec![planned("contoso", "render", "tvm-1")]);
+    let events = [
+        recorded(0, 1, requested(1)),
+        recorded(0, 2, accepted(1, "d", 4)),
+        recorded(0, 60, verified(4, 4_096)),
+    ];
+    let reported = report(plan, ended(RunOutcome::Complete), &events);
+    let summary = Summary { resume: None, ..reported.summary() };
+    insta::assert_snapshot!(summary.to_terminal(false), @r"
+    COMPLETE  1 of 1 node collected.
+      nodes    1 verified
+      files    4 files, 4.0 KiB, in https://logs.blob.core.windows.net/batch
+      manifest runs/20261122T093000Z-4f2a/manifest.json
+    ");
+    assert!(summary.to_markdown().ends_with("Nothing: every planned node is collected.\n"));
+}
+
+#[test]
+fn colours_change_nothing_but_the_colour() {
+    let styled = small().summary().to_terminal(true);
+    assert!(styled.starts_with("\u{1b}[1;33mINTERRUPTED\u{1b}[0m"), "{styled}");
+    let mut plain = String::new();
+    for part in styled.split('\u{1b}') {
+        plain.push_str(
+            part.strip_prefix('[').and_then(|rest| rest.split_once('m')).map_or(part, |(_, text)| text),
+        );
+    }
+    assert_eq!(plain, small().summary().to_terminal(false));
+}
+
+#[test]
+fn the_counts_are_those_of_the_nodes_and_add_up_to_the_plan() {
+    let reported = small();
+    let manifest = reported.manifest();
+    let of_outcome = |nodes: &[Value], outcome: &str| {
+        nodes.iter().filter(|node| node["outcome"] == outcome).count() as u64
+    };
+    let nodes = manifest["nodes"].as_array().unwrap();
+    let counts = &manifest["counts"];
+    assert_eq!(counts["planned"], reported.plan.nodes.len());
+    assert_eq!(nodes.len(), reported.plan.nodes.len());
+    let mut sum = 0;
+    for outcome in Outcome::ALL {
+        let in_accounts: u64 = manifest["accounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|account| account["counts"][outcome.as_str()].as_u64().unwrap())
+            .sum();
+        assert_eq!(counts[outcome.as_str()], of_outcome(nodes, outcome.as_str()), "{outcome}");
+        assert_eq!(counts[outcome.as_str()], in_accounts, "{outcome}");
+        sum += in_accounts;
+    }
+    assert_eq!(counts["planned"], sum);
+}
+
+#[test]
+fn a_node_that_disagrees_with_the_ledger_is_a_defect_and_the_earlier_report_stays() {
+    let reported = small();
+    let (ledger, mut histories) = folded(&reported.plan, &small_run());
+    let before = reported.text(MANIFEST_FILE);
+    // The journal lost the node's last event; the ledger has heard it.
+    histories[1].1.status = NodeStatus::Accepted;
+    let error = write(&reported.dir, &reported.plan, &reported.facts, &ledger, histories).unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        "defect: node `contoso/render/tvm-2` is Verified in the ledger and Accepted in the journal"
+    );
+    assert_eq!(reported.text(MANIFEST_FILE), before);
+    assert_eq!(fs::read_dir(reported.dir.path()).unwrap().count(), 2, "no temporary file is left");
+}
+
+#[test]
+fn a_node_that_the_journal_lost_is_a_defect() {
+    let plan = small_plan();
+    let (ledger, mut histories) = folded(&plan, &small_run());
+    histories.remove(2);
+    let dir = tempfile::tempdir().unwrap();
+    let error = write(&dir, &plan, &interrupted("x"), &ledger, histories).unwrap_err();
+    assert!(matches!(error, ReportError::NodeDisagrees { history: NodeStatus::Planned, .. }), "{error}");
+}
+
+#[test]
+fn counts_that_disagree_are_a_defect() {
+    let plan = small_plan();
+    let (ledger, _) = folded(&plan, &small_run());
+    let mut written: Vec<_> = ledger.accounts().map(|(_, tally)| tally.outcomes()).collect();
+    assert!(check_counts(&ledger, &written).is_ok());
+    written[1].add(Outcome::Verified);
+    let error = check_counts(&ledger, &written).unwrap_err();
+    assert!(matches!(error, ReportError::CountsDisagree { account } if account.as_str() == "fabrikam"));
+}
+
+#[test]
+fn histories_out_of_turn_are_a_defect() {
+    let plan = small_plan();
+    let (ledger, histories) = folded(&plan, &small_run());
+    let dir = tempfile::tempdir().unwrap();
+    let write = |histories: Histories| write(&dir, &plan, &interrupted("x"), &ledger, histories).unwrap_err();
+
+    let mut swapped = histories.clone();
+    swapped.swap(0, 1);
+    // Node 0 is missed at once: node 1 came in its place.
+    assert!(matches!(write(swapped), ReportError::NodeDisagrees { .. }));
+    let mut twice = histories.clone();
+    twice.insert(1, histories[0].clone());
+    assert!(matches!(write(twice), ReportError::OutOfTurn(NodeIndex(0))));
+    let mut beyond = histories;
+    beyond.push((NodeIndex(99), NodeHistory::default()));
+    assert!(matches!(write(beyond), ReportError::OutOfTurn(NodeIndex(99))));
+}
+
+#[test]
+fn a_journal_that_breaks_off_is_an_error_and_leaves_no_manifest() {
+    let plan = small_plan();
+    let (ledger, histories) = folded(&plan, &small_run());
+    let dir = tempfile::tempdir().unwrap();
+    let broken = histories.into_iter().take(1).map(Ok).chain([Err("disk I/O error")]);
+    let error = write_reports(dir.path(), &plan, &interrupted("x"), &ledger, broken).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read the journal: disk I/O error");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn hostile_names_are_safe_everywhere() {
+    let names =
+        ["<script>alert(1)</script>", "a|b`c`", "=cmd()|' /C calc'!A0", "line\nbreak", "\u{1b}[2Jtvm"];
+    let mut nodes: Vec<_> = names.iter().map(|name| planned("contoso", name, name)).collect();
+    nodes.extend(names.iter().map(|name| planned(name, "pool", "tvm-1")));
+    let failed = |name: &str| Event::UploadFailed {
+        attempt: 1,
+        cause: failure(FailureClass::Refused, 409, "=Code|<b>", &format!("no\n{name}")),
+    };
+    let events: Vec<_> = (0..)
+        .zip(names.iter().chain(&names))
+        .flat_map(|(node, name)| [recorded(node, 1, requested(1)), recorded(node, 2, failed(name))])
+        .collect();
+    let facts = RunFacts { reason: Some("<img>|\u{1b}[2J".into()), ..interrupted("") };
+    let reported = report(plan_of(nodes), facts, &events);
+
+    // JSON: verbatim, and still JSON.
+    let manifest = reported.manifest();
+    let written = manifest["nodes"].as_array().unwrap().iter().map(|node| node["node"].as_str().unwrap());
+    assert!(written.take(names.len()).eq(names));
+    // CSV: every row has every cell, and none is a formula.
+    let text = reported.text(NODES_FILE);
+    let rows: Vec<_> = csv::Reader::from_reader(text.as_bytes()).into_records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 2 * names.len());
+    assert!(rows.iter().flatten().all(|cell| !cell.starts_with(['=', '+', '-', '@', '\t', '\r'])));
+    assert_eq!(&rows[2][2], "'=cmd()|' /C calc'!A0");
+    assert_eq!(&rows[0][11], "'=Code|<b>");
+    // Markdown: no tag, and every table row has its columns.
+    let markdown = reported.summary().to_markdown();
+    assert!(
+        !markdown.contains("<script") && !markdown.contains("<img") && !markdown.contains("<b>"),
+        "{markdown}"
+    );
+    assert!(!markdown.contains('\u{1b}'));
+    let columns = |line: &str| line.replace("\\|", "").matches('|').count();
+    for table in markdown.split("\n\n").filter(|part| part.starts_with('|')) {
+        let widths: BTreeSet<usize> = table.lines().map(columns).collect();
+        assert_eq!(widths.len(), 1, "{table}");
+    }
+    // Terminal: nothing moves the cursor, and no name starts a line.
+    let terminal = reported.summary().to_terminal(false);
+    assert!(!terminal.contains('\u{1b}'), "{terminal}");
+    assert!(!terminal.lines().any(|line| line.starts_with("break")), "{terminal}");
+}
+
+#[test]
+fn many_causes_do_not_become_a_wall() {
+    let plan = plan_of((0..30).map(|node| planned("contoso", &format!("pool-{node}"), "tvm")).collect());
+    let events: Vec<_> = (0..30)
+        .flat_map(|node| {
+            let cause = Failure::new(FailureClass::Refused, format!("trouble of the kind {}", node % 20));
+            [recorded(node, 1, requested(1)), recorded(node, 2, Event::UploadFailed { attempt: 1, cause })]
+        })
+        .collect();
+    let reported = report(plan, ended(RunOutcome::NothingCollected), &events);
+    let terminal = reported.summary().to_terminal(false);
+
+    assert_eq!(terminal.matches("trouble of the kind").count(), 8, "{terminal}");
+    assert!(terminal.contains("and 12 causes more (14 nodes) in nodes.csv"), "{terminal}");
+    assert_eq!(reported.findings.causes().iter().map(|cause| cause.nodes).sum::<u64>(), 30);
+}
+
+#[test]
+fn causes_beyond_all_measure_are_still_counted() {
+    let plan = plan_of((0..1_500).map(|node| planned("contoso", "pool", &format!("tvm-{node}"))).collect());
+    let events: Vec<_> = (0..1_500)
+        .flat_map(|node| {
+            let cause = Failure::new(FailureClass::Refused, format!("kind{node}x"));
+            [recorded(node, 1, requested(1)), recorded(node, 2, Event::UploadFailed { attempt: 1, cause })]
+        })
+        .collect();
+    let reported = report(plan, ended(RunOutcome::NothingCollected), &events);
+    let causes = reported.findings.causes();
+    assert_eq!(causes.len(), 1_001);
+    assert_eq!(causes.iter().map(|cause| cause.nodes).sum::<u64>(), 1_500);
+}
+
+#[test]
+fn the_summary_is_written_beside_the_manifest() {
+    let reported = small();
+    Summary { dir: reported.dir.path(), ..reported.summary() }.write().unwrap();
+    assert!(reported.text(SUMMARY_FILE).starts_with("# fleetlogs run 20261122T093000Z-4f2a: interrupted\n"));
+}
+
+#[test]
+fn a_manifest_of_a_hundred_thousand_nodes_is_written_from_a_stream() {
+    const NODES: u32 = 100_000;
+    let plan = plan_of((0..NODES).map(|node| planned("contoso", "pool", &format!("tvm-{node}"))).collect());
+    // Every third node had no event; the histories are made one by one, as a cursor would.
+    let events = |node: u32| [recorded(node, 1, requested(1)), recorded(node, 2, accepted(1, "d", 4))];
+    let called = || (0..NODES).filter(|node| node % 3 != 0);
+    let mut ledger = Ledger::new(&plan);
+    for event in called().flat_map(events) {
+        ledger.apply(&event);
+    }
+    let histories = called().map(|node| {
+        let mut history = NodeHistory::default();
+        for event in events(node) {
+            history.apply(&event);
+        }
+        Ok::<_, Infallible>((NodeIndex(node), history))
+    });
+    let dir = tempfile::tempdir().unwrap();
+    write_reports(dir.path(), &plan, &interrupted("SIGINT"), &ledger, histories).unwrap();
+
+    let text = fs::read(dir.path().join(MANIFEST_FILE)).unwrap();
+    let manifest: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(manifest["nodes"].as_array().unwrap().len(), NODES as usize);
+    assert_eq!(manifest["counts"]["planned"], NODES);
+    assert_eq!(manifest["counts"]["not-sent"], NODES.div_ceil(3));
+    assert_eq!(manifest["nodes"][0]["reason"], "SIGINT");
+}
+
+#[test]
+fn the_published_schema_names_what_is_written_and_nothing_required_is_missing() {
+    let reported = small();
+    let schema: Value = serde_json::from_str(MANIFEST_SCHEMA).unwrap();
+    let manifest = reported.manifest();
+    assert_eq!(schema["properties"]["schema"]["const"], MANIFEST_VERSION);
+    let mut seen = BTreeSet::new();
+    check(&manifest, &schema, &schema, "manifest", &mut seen);
+    // The example must be rich enough to say something of every kind of object.
+    for place in [
+        "manifest.accounts[]",
+        "manifest.nodes[].errors[]",
+        "manifest.nodes[].start_task",
+        "manifest.nodes[].attempts[]",
+        "manifest.left_out[]",
+    ] {
+        assert!(seen.contains(place), "the example has no {place}");
+    }
+    let outcomes: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+    assert_eq!(schema["$defs"]["outcome"]["enum"], Value::from(outcomes));
+}
+
+/// Walks a value and its schema side by side: members, required members, types and enums.
+fn check(value: &Value, schema: &Value, root: &Value, place: &str, seen: &mut BTreeSet<String>) {
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => root.pointer(&reference[1..]).unwrap_or_else(|| panic!("{place}: no {reference}")),
+        None => schema,
+    };
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let of_null = |choice: &&Value| (choice["type"] == "null") == value.is_null();
+        return check(value, choices.iter().find(of_null).unwrap(), root, place, seen);
+    }
+    if let Some(allowed) = schema["enum"].as_array() {
+        assert!(allowed.contains(value), "{place}: {value} is not in the schema's list");
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let types = &schema["type"];
+    let fits =
+        types.is_null() || types == kind || types.as_array().is_some_and(|all| all.contains(&kind.into()));
+    assert!(fits, "{place}: {kind} does not fit {types}");
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                check(item, &schema["items"], root, &format!("{place}[]"), seen);
+            }
+        }
+        Value::Object(members) => {
+            seen.insert(place.to_owned());
+            for (name, member) in members {
+                let described = &schema["properties"][name];
+                assert!(!described.is_null(), "{place}: the schema does not know `{name}`");
+                check(member, described, root, &format!("{place}.{name}"), seen);
+            }
+            let required: BTreeSet<&str> =
+                schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+            assert_eq!(required, members.keys().map(String::as_str).collect(), "{place}: required members");
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn an_account_that_was_stopped_speaks_for_its_nodes() {
+    let plan = plan_of(vec![planned("contoso", "render", "tvm-1"), planned("contoso", "render", "tvm-2")]);
+    let refused = failure(FailureClass::Auth, 403, "AuthenticationFailed", "the role is missing");
+    let account = AccountName::new("contoso");
+    let events = [
+        recorded(0, 1, requested(1)),
+        recorded(0, 2, retried(1, refused.clone())),
+        Recorded {
+            at: crate::testing::at(3),
+            node: None,
+            event: Event::AccountStopped { account, cause: refused },
+        },
+    ];
+    let manifest = report(plan, ended(RunOutcome::NothingCollected), &events).manifest();
+    assert_eq!(manifest["accounts"][0]["reason"], "403 AuthenticationFailed: the role is missing");
+    assert_eq!(
+        manifest["nodes"][1]["reason"],
+        "nothing more was sent to its account: 403 AuthenticationFailed: the role is missing"
+    );
+}
+
+#[test]
+fn a_pool_that_delivers_something_is_not_called_blocked() {
+    let plan = plan_of(vec![planned("contoso", "render", "tvm-1"), planned("contoso", "render", "tvm-2")]);
+    let run = |files: u32| {
+        let events: Vec<_> = [(0, files), (1, 0)]
+            .into_iter()
+            .flat_map(|(node, files)| {
+                [
+                    recorded(node, 1, requested(1)),
+                    recorded(node, 2, accepted(1, "d", 4)),
+                    recorded(node, 3, incomplete(files, 4)),
+                ]
+            })
+            .collect();
+        report(plan.clone(), ended(RunOutcome::NothingCollected), &events).findings.causes()
+    };
+    assert!(run(0)[0].reason.starts_with("storage blocked"), "{:?}", run(0));
+    assert_eq!(run(0).len(), 1);
+    assert!(run(2).iter().all(|cause| cause.reason.contains("of 4 files")), "{:?}", run(2));
+}

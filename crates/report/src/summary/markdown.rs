@@ -1,0 +1,150 @@
+//! `summary.md`: the summary for a ticket. Every name and message in it goes through [`for_markdown`].
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use fleetlogs_model::ids::NodeRef;
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::LeftOutReason;
+
+use super::{MOST_CAUSES, Summary, UNLISTED, more, pools};
+use crate::manifest::{account_outcome, account_reason};
+use crate::reports::{MANIFEST_FILE, NODES_FILE};
+use crate::text::{between, counted, duration, for_markdown, listed, moment, number};
+
+impl Summary<'_> {
+    pub(super) fn markdown(&self, out: &mut String) -> fmt::Result {
+        let Self { plan, facts, .. } = self;
+        writeln!(out, "# fleetlogs run {}: {}\n", plan.run_id, facts.outcome)?;
+        writeln!(out, "**{}.**{}\n", self.verdict(), self.reason_sentence(for_markdown))?;
+        let verification = if facts.verification {
+            format!("on, {}", counted(facts.list_calls, "list call"))
+        } else {
+            "off: nobody looked whether the files arrived".into()
+        };
+        let window = format!("{} to {} UTC", moment(plan.window.start), moment(plan.window.end));
+        let took = duration(between(facts.started_at, facts.ended_at));
+        let ran = format!("{} to {} UTC ({took})", moment(facts.started_at), moment(facts.ended_at));
+        writeln!(out, "- Window of the logs: {window}")?;
+        writeln!(out, "- Run: {ran}, fleetlogs {}", for_markdown(&plan.tool_version))?;
+        writeln!(out, "- Verification: {verification}\n")?;
+
+        self.markdown_accounts(out)?;
+        self.markdown_causes(out)?;
+        self.markdown_places(out)?;
+        self.markdown_next(out)
+    }
+
+    fn markdown_accounts(&self, out: &mut String) -> fmt::Result {
+        let all = self.ledger.outcomes();
+        // `verified` is what people look for; the others only where they occur.
+        let shown: Vec<Outcome> = Outcome::ALL
+            .into_iter()
+            .filter(|&outcome| outcome == Outcome::Verified || all.get(outcome) > 0)
+            .collect();
+        writeln!(out, "## Accounts\n")?;
+        write!(out, "| account | result | planned |")?;
+        for outcome in &shown {
+            write!(out, " {outcome} |")?;
+        }
+        writeln!(out, " calls | throttled | reason |")?;
+        writeln!(out, "| --- | --- | ---: |{} ---: | ---: | --- |", " ---: |".repeat(shown.len()))?;
+        for (account, (_, tally)) in self.plan.accounts.iter().zip(self.ledger.accounts()) {
+            let name = for_markdown(account.name.as_str());
+            let outcome = account_outcome(account, tally, self.facts);
+            write!(out, "| {name} | {outcome} | {} |", number(tally.planned()))?;
+            let counts = tally.outcomes();
+            for &outcome in &shown {
+                write!(out, " {} |", number(counts.get(outcome)))?;
+            }
+            let reason = account_reason(account, tally, self.facts).map(for_markdown).unwrap_or_default();
+            writeln!(out, " {} | {} | {reason} |", number(tally.calls), number(tally.throttled))?;
+        }
+        writeln!(out)?;
+        if let Some(left_out) = self.left_out() {
+            writeln!(out, "Not in the plan: {left_out}; the manifest names each under `left_out`.\n")?;
+        }
+        Ok(())
+    }
+
+    fn markdown_causes(&self, out: &mut String) -> fmt::Result {
+        let causes = self.findings.causes();
+        if causes.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "## Not collected\n")?;
+        writeln!(out, "| nodes | outcome | where | cause | for example |")?;
+        writeln!(out, "| ---: | --- | --- | --- | --- |")?;
+        for cause in causes.iter().take(MOST_CAUSES) {
+            // A node's id is its own in its pool only.
+            let name = |at: &NodeRef| match cause.pools.len() {
+                1 => for_markdown(at.node.as_str()),
+                _ => for_markdown(&format!("{}/{}", at.pool, at.node)),
+            };
+            let examples = cause.examples.iter().map(|at| Cow::Owned(name(at)));
+            writeln!(
+                out,
+                "| {} | {} | {}{} | {} | {} |",
+                number(cause.nodes),
+                cause.outcome,
+                for_markdown(cause.account.as_str()),
+                pools(&cause.pools, |pool| Cow::Owned(for_markdown(pool))),
+                for_markdown(&cause.reason),
+                listed(examples, cause.examples.len(), cause.nodes),
+            )?;
+        }
+        writeln!(out)?;
+        if let Some(more) = more(&causes) {
+            writeln!(out, "{more}.\n")?;
+        }
+        Ok(())
+    }
+
+    fn markdown_places(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "## Where the files are\n")?;
+        writeln!(out, "- {}", self.collected(for_markdown))?;
+        writeln!(out, "- The directory of each node: `virtual_directory` in `{NODES_FILE}`")?;
+        writeln!(
+            out,
+            "- Every call with its request ids: `{MANIFEST_FILE}`, config digest {}",
+            for_markdown(&self.plan.config_digest)
+        )?;
+        if let Some(duplicates) = self.duplicates() {
+            writeln!(out, "- {duplicates}")?;
+        }
+        writeln!(out)
+    }
+
+    fn markdown_next(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "## What to do next\n")?;
+        let advice = self.advice();
+        for (advice, outcomes) in &advice {
+            let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
+            writeln!(out, "- **{}**: {advice}", names.join(", "))?;
+        }
+        for account in self.plan.accounts.iter().filter(|account| account.unlisted.is_some()) {
+            let name = for_markdown(account.name.as_str());
+            writeln!(out, "- **{name}** could not be listed, so its nodes are not in the plan: {UNLISTED}")?;
+        }
+        match self.resume {
+            Some(resume) => writeln!(out, "- Go on with this run: `{}`", resume.replace('`', "'")),
+            None if advice.is_empty()
+                && self.plan.accounts.iter().all(|account| account.unlisted.is_none()) =>
+            {
+                writeln!(out, "Nothing: every planned node is collected.")
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn left_out(&self) -> Option<String> {
+        let mut counts: BTreeMap<LeftOutReason, u64> = BTreeMap::new();
+        for entry in &self.plan.left_out {
+            *counts.entry(entry.reason).or_default() += 1;
+        }
+        let parts: Vec<String> =
+            counts.iter().map(|(reason, count)| format!("{} {}", number(*count), reason.as_str())).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}

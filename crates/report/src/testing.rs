@@ -1,0 +1,270 @@
+//! What the tests of this crate share: small plans, events in few words, and a run made of them.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::history::NodeHistory;
+use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId, RunId};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::plan::{
+    LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, Priority, Window,
+};
+use fleetlogs_model::service::{NodeError, NodeState, StartTaskResult};
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::reports::RunFacts;
+
+pub(crate) const START: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
+
+pub(crate) fn at(seconds: i64) -> OffsetDateTime {
+    START + Duration::seconds(seconds)
+}
+
+pub(crate) fn planned(account: &str, pool: &str, node: &str) -> PlannedNode {
+    PlannedNode {
+        account: AccountName::new(account),
+        pool: PoolId::new(pool),
+        node: NodeId::new(node),
+        priority: Priority::Ordinary,
+        state: Some(NodeState::Idle),
+        state_since: None,
+        allocation_time: Some(at(-86_400)),
+        last_boot_time: None,
+        dedicated: Some(true),
+        os: None,
+        agent_version: None,
+        errors: vec![],
+        start_task: None,
+    }
+}
+
+/// A node of which everything is known.
+pub(crate) fn richly_planned(account: &str, pool: &str, node: &str) -> PlannedNode {
+    PlannedNode {
+        priority: Priority::HasErrors,
+        state: Some(NodeState::StartTaskFailed),
+        state_since: Some(datetime!(2026-11-22 10:00:00 +1)),
+        last_boot_time: Some(at(-3_600)),
+        os: Some("batch.node.ubuntu 22.04".into()),
+        agent_version: Some("1.11.9".into()),
+        errors: vec![NodeError { code: "DiskFull".into(), message: "no space left".into() }],
+        start_task: Some(StartTaskResult {
+            state: Some("completed".into()),
+            result: Some("failure".into()),
+            exit_code: Some(1),
+        }),
+        ..planned(account, pool, node)
+    }
+}
+
+/// A plan of these nodes; its accounts are those of the nodes.
+pub(crate) fn plan_of(nodes: Vec<PlannedNode>) -> Plan {
+    let mut accounts: Vec<PlannedAccount> = vec![];
+    for node in &nodes {
+        match accounts.iter_mut().find(|account| account.name == node.account) {
+            Some(account) => account.nodes += 1,
+            None => accounts.push(PlannedAccount {
+                name: node.account.clone(),
+                endpoint: format!("https://{}.westeurope.batch.azure.com", node.account),
+                api_version: "2024-07-01.20.0".into(),
+                pools: 2,
+                nodes: 1,
+                list_calls: 3,
+                unlisted: None,
+            }),
+        }
+    }
+    Plan {
+        schema: PLAN_SCHEMA.into(),
+        run_id: RunId::new(START, 0x4f2a),
+        tool_version: "0.1.0".into(),
+        created_at: START,
+        config_digest: "9f86d081884c7d65".into(),
+        window: Window { start: at(-7_200), end: START },
+        destination: "https://logs.blob.core.windows.net/batch".into(),
+        accounts,
+        nodes,
+        left_out: vec![],
+    }
+}
+
+/// Two accounts, three pools, six nodes; one more account that could not be listed, and two entries left out.
+pub(crate) fn small_plan() -> Plan {
+    let mut plan = plan_of(vec![
+        richly_planned("contoso", "render", "tvm-1"),
+        planned("contoso", "render", "tvm-2"),
+        planned("contoso", "blocked", "tvm-1"),
+        planned("contoso", "blocked", "tvm-2"),
+        planned("fabrikam", "web", "tvm-7"),
+        planned("fabrikam", "web", "tvm-8"),
+    ]);
+    plan.accounts.push(PlannedAccount {
+        name: AccountName::new("tailspin"),
+        endpoint: "https://tailspin.westeurope.batch.azure.com".into(),
+        api_version: "2024-07-01.20.0".into(),
+        pools: 0,
+        nodes: 0,
+        list_calls: 1,
+        unlisted: Some("403 AuthenticationFailed: the role is missing".into()),
+    });
+    plan.left_out = vec![
+        left_out("contoso", "render", Some("tvm-3"), LeftOutReason::Preempted),
+        left_out("contoso", "test", None, LeftOutReason::PoolNotSelected),
+    ];
+    plan
+}
+
+/// What happened in the small plan.
+pub(crate) fn small_run() -> Vec<Recorded> {
+    let busy = failure(FailureClass::Throttled, 429, "TooManyRequests", "slow down");
+    let throttled = Event::AccountThrottled {
+        account: AccountName::new("contoso"),
+        millirate: 75_000,
+        pause_ms: Some(1_000),
+    };
+    let lost = Failure::new(FailureClass::InDoubt, "connection reset");
+    let gone = failure(FailureClass::Gone, 404, "NodeNotFound", "no such node");
+    let started = Event::RunStarted { tool_version: "0.1.0".into(), verification: true };
+    vec![
+        Recorded { at: at(0), node: None, event: started },
+        recorded(0, 1, requested(1)),
+        recorded(1, 1, requested(1)),
+        recorded(2, 1, requested(1)),
+        recorded(3, 2, requested(1)),
+        recorded(0, 2, retried(1, busy)),
+        Recorded { at: at(2), node: None, event: throttled },
+        recorded(1, 2, Event::UploadInDoubt { attempt: 1, cause: lost }),
+        recorded(2, 3, accepted(1, "batch-2f/blocked/tvm-1", 4)),
+        recorded(3, 3, accepted(1, "batch-2f/blocked/tvm-2", 4)),
+        recorded(0, 4, requested(2)),
+        recorded(0, 5, accepted(2, "batch-2f/render/tvm-1", 4)),
+        recorded(4, 5, requested(1)),
+        recorded(4, 6, Event::UploadFailed { attempt: 1, cause: gone }),
+        recorded(0, 40, verified(4, 123_456_789)),
+        recorded(
+            1,
+            41,
+            Event::UploadAdopted {
+                attempt: 1,
+                directory: "batch-2f/render/tvm-2-b".into(),
+                others: vec!["batch-2f/render/tvm-2-a".into()],
+            },
+        ),
+        recorded(1, 60, verified(3, 1_000)),
+        recorded(2, 120, incomplete(0, 4)),
+        recorded(3, 120, incomplete(0, 4)),
+        Recorded {
+            at: at(125),
+            node: None,
+            event: Event::RunDraining { reason: "SIGINT".into(), resumable: true },
+        },
+        Recorded { at: at(130), node: None, event: Event::RunEnded { list_calls: 9 } },
+    ]
+}
+
+/// Facts of a run that ended by itself, with verification.
+pub(crate) fn ended(outcome: RunOutcome) -> RunFacts {
+    RunFacts {
+        outcome,
+        reason: None,
+        started_at: at(0),
+        ended_at: at(130),
+        verification: true,
+        list_calls: 9,
+    }
+}
+
+/// Facts of a run that ended early.
+pub(crate) fn interrupted(reason: &str) -> RunFacts {
+    RunFacts { reason: Some(reason.into()), ..ended(RunOutcome::Interrupted) }
+}
+
+/// The ledger and the histories that the events fold into.
+pub(crate) fn folded(plan: &Plan, events: &[Recorded]) -> (Ledger, Vec<(NodeIndex, NodeHistory)>) {
+    let mut ledger = Ledger::new(plan);
+    let mut histories = std::collections::BTreeMap::<NodeIndex, NodeHistory>::new();
+    for event in events {
+        ledger.apply(event);
+        if let Some(node) = event.node {
+            histories.entry(node).or_default().apply(event);
+        }
+    }
+    (ledger, histories.into_iter().collect())
+}
+
+pub(crate) fn history_of(events: &[Event]) -> NodeHistory {
+    let mut history = NodeHistory::default();
+    for event in events {
+        history.apply(&recorded(0, 0, event.clone()));
+    }
+    history
+}
+
+pub(crate) fn recorded(node: u32, seconds: i64, event: Event) -> Recorded {
+    Recorded { at: at(seconds), node: Some(NodeIndex(node)), event }
+}
+
+pub(crate) fn requested(attempt: u32) -> Event {
+    Event::UploadRequested { attempt, client_request_id: Uuid::from_u128(attempt.into()) }
+}
+
+pub(crate) fn accepted(attempt: u32, directory: &str, files: u32) -> Event {
+    let request_id = Some(format!("service-{attempt}").into());
+    Event::UploadAccepted { attempt, directory: directory.into(), files, request_id }
+}
+
+pub(crate) fn retried(attempt: u32, cause: Failure) -> Event {
+    Event::UploadWillRetry { attempt, cause, delay_ms: 1_000 }
+}
+
+pub(crate) fn verified(files: u32, bytes: u64) -> Event {
+    Event::FilesVerified { files, bytes }
+}
+
+pub(crate) fn incomplete(files: u32, promised: u32) -> Event {
+    let reason = format!("{files} of {promised} files arrived before the deadline").into();
+    Event::FilesIncomplete { files, bytes: 0, reason }
+}
+
+pub(crate) fn failure(class: FailureClass, status: u16, code: &str, message: &str) -> Failure {
+    Failure {
+        status: Some(status),
+        code: Some(code.into()),
+        request_id: Some("service-1".into()),
+        ..Failure::new(class, message)
+    }
+}
+
+pub(crate) fn left_out(account: &str, pool: &str, node: Option<&str>, reason: LeftOutReason) -> LeftOut {
+    LeftOut {
+        account: AccountName::new(account),
+        pool: PoolId::new(pool),
+        node: node.map(NodeId::new),
+        reason,
+    }
+}
+
+/// A writer whose text can be read while somebody else owns it.
+#[derive(Clone, Default)]
+pub(crate) struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl SharedBuffer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for SharedBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

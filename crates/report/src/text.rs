@@ -1,0 +1,223 @@
+//! Text for people: names made safe for the place they are shown in, and numbers, sizes and times made readable.
+//!
+//! Names come from the service or a config, and are data: a node id may hold a terminal's escape code, a table's
+//! bar or a spreadsheet's formula. Each medium has one function here, and every name passes through it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::UtcOffset;
+use time::macros::format_description;
+
+/// For a terminal or a log: on one line, and without anything that moves the cursor or turns the text around.
+pub(crate) fn for_terminal(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        match char {
+            '\n' | '\r' | '\t' => safe.push(' '),
+            char if is_unprintable(char) => safe.extend(char.escape_unicode()),
+            char => safe.push(char),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Controls, line and paragraph separators, and the marks that reverse the direction of the text around them.
+fn is_unprintable(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// For running Markdown text and table cells alike: nothing in it is taken for markup or HTML.
+pub(crate) fn for_markdown(text: &str) -> String {
+    let text = for_terminal(text);
+    let mut safe = String::with_capacity(text.len() + 8);
+    let mut before = ' ';
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '\\' | '`' | '*' | '[' | ']' | '|' | '~' | '!' | '#' => {
+                safe.push('\\');
+                safe.push(char);
+            }
+            // Inside a word it is no markup, and ids look better as they are.
+            '_' if !(before.is_alphanumeric() && chars.peek().is_some_and(|next| next.is_alphanumeric())) => {
+                safe.push_str("\\_");
+            }
+            char => safe.push(char),
+        }
+        before = char;
+    }
+    safe
+}
+
+/// For a spreadsheet: a cell that begins like a formula gets an apostrophe in front.
+///
+/// Spreadsheets run a cell that starts with `=`, `+`, `-` or `@` (also behind a tab or carriage return), and a
+/// node's or pool's name is not ours. The apostrophe makes it text; a program that reads the file should take its
+/// names from the manifest, where they are verbatim.
+pub(crate) fn for_spreadsheet(text: &str) -> Cow<'_, str> {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Shortened in the middle to at most `width` characters: ids differ at their end as often as at their start.
+///
+/// Counts characters, not columns: ids of the service are ASCII.
+pub(crate) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
+    let length = text.chars().count();
+    if length <= width {
+        return Cow::Borrowed(text);
+    }
+    let kept = width.saturating_sub(1);
+    let tail = kept / 2;
+    let mut short: String = text.chars().take(kept - tail).collect();
+    short.push('…');
+    short.extend(text.chars().skip(length - tail));
+    Cow::Owned(short)
+}
+
+/// Cut at its end to at most `width` characters: for sentences, which say the most at their start.
+pub(crate) fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.chars().count() <= width {
+        return Cow::Borrowed(text);
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    Cow::Owned(short)
+}
+
+/// `1,234,567`.
+pub(crate) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 node`, `1,234 nodes`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", number(count))
+}
+
+/// `812 B`, `1.4 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // Tenths of a unit, in whole numbers; the division goes on as long as four digits would stand before the point.
+    let mut tenths = u128::from(bytes) * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// `45s`, `12m 05s`, `3h 20m`, `2d 01h`: two units are enough to plan one's coffee.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// `2026-11-22 09:30:00`, in UTC. The caller writes `UTC` once, behind the last of its times.
+pub(crate) fn moment(at: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    at.to_offset(UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
+}
+
+/// `09:30:00`, in UTC.
+pub(crate) fn time_of_day(at: OffsetDateTime) -> String {
+    let format = format_description!("[hour]:[minute]:[second]");
+    at.to_offset(UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
+}
+
+/// The time between two moments; zero where the clock went backwards.
+pub(crate) fn between(start: OffsetDateTime, end: OffsetDateTime) -> Duration {
+    (end - start).try_into().unwrap_or_default()
+}
+
+/// `a, b and 3 more`, of which at most `most` are named.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = Cow<'a, str>>, most: usize, all: u64) -> String {
+    let mut text = String::new();
+    let mut shown = 0;
+    for name in names.into_iter().take(most) {
+        if shown > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(&name);
+        shown += 1;
+    }
+    if all > shown {
+        let _ = write!(text, " and {} more", number(all - shown));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escape_code_does_not_reach_the_terminal() {
+        assert_eq!(for_terminal("tvm-1"), "tvm-1");
+        assert_eq!(for_terminal("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb c");
+        assert_eq!(for_terminal("evil\u{202e}txt"), "evil\\u{202e}txt");
+    }
+
+    #[test]
+    fn markdown_shows_markup_instead_of_obeying_it() {
+        assert_eq!(for_markdown("<script>a|b`c`"), "&lt;script&gt;a\\|b\\`c\\`");
+        assert_eq!(for_markdown("tvm-1_2-p _x_\nnext"), "tvm-1_2-p \\_x\\_ next");
+        assert_eq!(for_markdown("[click](http://x)"), "\\[click\\](http://x)");
+    }
+
+    #[test]
+    fn a_formula_becomes_text() {
+        for formula in ["=cmd()", "+1", "-1", "@sum", "\t=1", "\r=1"] {
+            assert_eq!(for_spreadsheet(formula), format!("'{formula}"));
+        }
+        assert_eq!(for_spreadsheet("tvm-1"), "tvm-1");
+    }
+
+    #[test]
+    fn long_texts_keep_their_width() {
+        assert_eq!(shortened("tvmps_0123456789_d", 9), "tvmp…89_d");
+        assert_eq!(cut("the quick brown fox", 9), "the quic…");
+        assert_eq!(shortened("short", 9), "short");
+    }
+
+    #[test]
+    fn numbers_are_read_at_a_glance() {
+        assert_eq!([number(7), number(1_000), number(1_234_567)], ["7", "1,000", "1,234,567"]);
+        assert_eq!([counted(1, "node"), counted(2_000, "node")], ["1 node", "2,000 nodes"]);
+        assert_eq!([size(812), size(1_024), size(1_503_238_553)], ["812 B", "1.0 KiB", "1.3 GiB"]);
+        assert_eq!(size(u64::MAX), "16383.9 PiB");
+        let durations = [45, 725, 12_000, 176_400].map(|seconds| duration(Duration::from_secs(seconds)));
+        assert_eq!(durations, ["45s", "12m 05s", "3h 20m", "2d 01h"]);
+    }
+}

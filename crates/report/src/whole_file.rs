@@ -1,0 +1,134 @@
+//! A file that is written whole or not at all.
+//!
+//! What is written goes to a temporary file beside the target; `commit` makes it durable and gives it its name. Until
+//! then, and if the process dies, an earlier file of that name stays as it was.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// The file to be.
+pub struct WholeFile {
+    /// Gone once committed.
+    writer: Option<BufWriter<File>>,
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl WholeFile {
+    /// Begins a file that only its owner can read.
+    ///
+    /// The temporary name is fixed, so that what a killed process left behind is replaced and does not pile up; the
+    /// run's lock keeps a second process away.
+    pub fn create(dir: &Path, name: &str) -> io::Result<Self> {
+        let temporary = dir.join(format!(".{name}.tmp"));
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&temporary)?;
+        let writer = Some(BufWriter::with_capacity(64 * 1024, file));
+        Ok(Self { writer, temporary, target: dir.join(name) })
+    }
+
+    /// Makes the content durable and gives the file its name. Without this, nothing is left of it.
+    pub fn commit(mut self) -> io::Result<()> {
+        if let Some(writer) = self.writer.take() {
+            let file = match writer.into_inner() {
+                Ok(file) => file,
+                Err(error) => return Err(self.discarded(error.into_error())),
+            };
+            if let Err(error) = file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.target)) {
+                return Err(self.discarded(error));
+            }
+        }
+        self.target.parent().map_or(Ok(()), sync_directory)
+    }
+
+    fn discarded(&self, error: io::Error) -> io::Error {
+        let _ = fs::remove_file(&self.temporary);
+        error
+    }
+}
+
+/// Makes a rename in a directory durable.
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    // Elsewhere a directory cannot be opened as a file, and the rename is as durable as it gets.
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.writer {
+            Some(writer) => writer.write(bytes),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_in(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_given_up_halfway_leaves_the_earlier_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |text: &str| {
+            let mut file = WholeFile::create(dir.path(), "report").unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file
+        };
+        write("first").commit().unwrap();
+        drop(write("second, given up"));
+
+        assert_eq!(names_in(dir.path()), ["report"]);
+        assert_eq!(fs::read_to_string(dir.path().join("report")).unwrap(), "first");
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".report.tmp"), "much longer rubbish").unwrap();
+        let mut file = WholeFile::create(dir.path(), "report").unwrap();
+        file.write_all(b"good").unwrap();
+        file.commit().unwrap();
+
+        assert_eq!(names_in(dir.path()), ["report"]);
+        assert_eq!(fs::read_to_string(dir.path().join("report")).unwrap(), "good");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        WholeFile::create(dir.path(), "report").unwrap().commit().unwrap();
+        let mode = fs::metadata(dir.path().join("report")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

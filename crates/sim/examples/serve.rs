@@ -1,0 +1,36 @@
+//! A simulator on its own: `cargo run -p fleetlogs-sim --example serve -- SCENARIO [--listen ADDRESS] [--ready FILE]`.
+//!
+//! It serves until it is ended. The binary of fleetlogs does the same with more comfort; this one is for trying the
+//! simulator without building all the rest.
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use fleetlogs_sim::{Scenario, Simulator};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (mut scenario, mut listen, mut ready) = (None, SocketAddr::from(([127, 0, 0, 1], 0)), None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--listen" => listen = arguments.next().ok_or("--listen needs an address")?.parse()?,
+            "--ready" => ready = Some(arguments.next().ok_or("--ready needs a file")?),
+            _ => scenario = Some(argument),
+        }
+    }
+    let text =
+        std::fs::read_to_string(scenario.ok_or("usage: serve SCENARIO [--listen ADDRESS] [--ready FILE]")?)?;
+    let simulator = Simulator::start(Scenario::from_toml(&text)?, listen).await?;
+    let document = serde_json::to_string_pretty(simulator.ready())?;
+    match ready {
+        // Whole or not at all: whoever waits for the file may read it the moment it is there.
+        Some(file) => {
+            let temporary = format!("{file}.new");
+            std::fs::write(&temporary, document)?;
+            std::fs::rename(&temporary, &file)?;
+        }
+        None => println!("{document}"),
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,132 @@
+//! What surrounds every answer of Batch: headers, and the body of errors.
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::errors::BatchError;
+use super::json::Json;
+use super::request::Call;
+use crate::clock::{batch_time, rfc1123};
+use crate::http::ReplyBody;
+use crate::scenario::RetryAfter;
+
+/// Body of a good answer.
+pub(super) struct Good {
+    pub(super) body: String,
+    /// Only of single pools; without quotes, unlike everywhere else.
+    pub(super) etag: Option<(String, String)>,
+}
+
+impl Good {
+    pub(super) fn body(body: String) -> Self {
+        Self { body, etag: None }
+    }
+}
+
+const HTML: &str = "text/html";
+
+impl Call<'_> {
+    pub(super) fn good(&self, good: Good) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::chunked(good.body));
+        self.stamp(response.headers_mut());
+        if let Some((etag, modified)) = good.etag {
+            put(response.headers_mut(), header::ETAG, &etag);
+            put(response.headers_mut(), header::LAST_MODIFIED, &modified);
+        }
+        response
+    }
+
+    pub(super) fn error(&self, error: &BatchError) -> Response<ReplyBody> {
+        let fragment = "Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element";
+        let mut json = Json::document(&self.base(), fragment, 512);
+        json.text("code", &error.code);
+        if error.plain {
+            json.text("message", &error.message);
+        } else {
+            let (request_id, time) = (self.request_id, batch_time(self.date()));
+            json.object("message", |json| {
+                json.text("lang", "en-US");
+                json.text("value", &format!("{}\nRequestId:{request_id}\nTime:{time}", error.message));
+            });
+        }
+        if !error.values.is_empty() {
+            json.list("values", |json| {
+                for (key, value) in &error.values {
+                    json.item(|json| {
+                        json.text("key", key);
+                        json.text("value", value);
+                    });
+                }
+            });
+        }
+        // Errors have a Content-Length where good answers come in chunks.
+        let mut response = Response::new(ReplyBody::sized(json.finish()));
+        *response.status_mut() = error.status;
+        if let Ok(reason) = hyper::ext::ReasonPhrase::try_from(error.message.as_bytes()) {
+            response.extensions_mut().insert(reason);
+        }
+        let headers = response.headers_mut();
+        self.stamp(headers);
+        match error.retry_after {
+            None => {}
+            Some(RetryAfter::Seconds(wait)) => {
+                // The header has whole seconds only.
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Some(RetryAfter::Date) => {
+                put(headers, header::RETRY_AFTER, &rfc1123(self.date() + time::Duration::seconds(2)));
+            }
+        }
+        if error.status == StatusCode::UNAUTHORIZED {
+            let how = "Bearer authorization_uri=\"https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000\", \
+                       resource_id=\"https://batch.core.windows.net/\"";
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(how));
+        }
+        response
+    }
+
+    /// A page of somebody in between: a login portal, a gateway. It has none of the headers of the service.
+    pub(super) fn html(status: StatusCode, title: &str) -> Response<ReplyBody> {
+        let page = format!(
+            "<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
+        );
+        let mut response = Response::new(ReplyBody::sized(page));
+        *response.status_mut() = status;
+        put(response.headers_mut(), header::CONTENT_TYPE, HTML);
+        response
+    }
+
+    /// 200 without anything in it.
+    pub(super) fn nothing(&self) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::sized(""));
+        self.stamp(response.headers_mut());
+        response
+    }
+
+    fn stamp(&self, headers: &mut HeaderMap) {
+        // Both spellings are in use; a client that compares text sees only one of them.
+        let spellings = ["application/json;odata=minimalmetadata", "application/json; odata=minimalmetadata"];
+        let spelling = spellings[usize::from(self.request_id.as_bytes()[15] & 1)];
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(spelling));
+        put(headers, header::DATE, &rfc1123(self.date()));
+        let mut id = uuid::Uuid::encode_buffer();
+        if let Ok(id) = HeaderValue::from_str(self.request_id.hyphenated().encode_lower(&mut id)) {
+            headers.insert("request-id", id);
+        }
+        if let Some(echo) = self.echo() {
+            headers.insert("client-request-id", echo);
+        }
+        headers.insert("dataserviceversion", HeaderValue::from_static("3.0"));
+        headers.insert(header::SERVER, HeaderValue::from_static("Microsoft-HTTPAPI/2.0"));
+        let hsts = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

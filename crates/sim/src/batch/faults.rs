@@ -1,0 +1,191 @@
+//! Which fault, if any, strikes a call.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use super::errors::BatchError;
+use super::routes::Route;
+use crate::ledger::lock;
+use crate::roll::Roll;
+use crate::scenario::{Fault, FaultKind, Operation};
+use crate::world::Account;
+
+/// How often each operation on each path has been called: the one thing a roll depends on besides the scenario.
+///
+/// It depends on the calls for one path only, and those follow each other; so how the calls of different nodes
+/// interleave changes nothing.
+#[derive(Debug)]
+pub(crate) struct Ordinals(Vec<Mutex<HashMap<u64, u32>>>);
+
+impl Default for Ordinals {
+    fn default() -> Self {
+        Self((0..64).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Ordinals {
+    /// 0 for the first call.
+    fn next(&self, subject: Roll) -> u32 {
+        let key = subject.bits();
+        let shard = usize::try_from(key % 64).unwrap_or(0);
+        let mut counts = lock(&self.0[shard]);
+        let count = counts.entry(key).or_insert(0);
+        *count += 1;
+        *count - 1
+    }
+}
+
+/// The first fault of the scenario that strikes this call.
+pub(super) fn strike<'a>(
+    account: &'a Account,
+    route: &Route,
+    path: &str,
+    now: Duration,
+) -> Option<&'a Fault> {
+    let faults = &account.scenario.faults;
+    if faults.is_empty() {
+        return None;
+    }
+    let operation = route.operation();
+    let subject = account.roll.number(operation as u64).text(path);
+    let ordinal = account.ordinals.next(subject);
+    let call = subject.number(u64::from(ordinal));
+    faults
+        .iter()
+        .enumerate()
+        .find(|(index, fault)| {
+            is_about(fault, operation, route.pool(), now)
+                && fault.first.is_none_or(|first| ordinal < first)
+                && call.number(*index as u64).happens(fault.share)
+        })
+        .map(|(_, fault)| fault)
+}
+
+fn is_about(fault: &Fault, operation: Operation, pool: Option<&str>, now: Duration) -> bool {
+    (fault.on == operation || fault.on == Operation::Any)
+        && fault.pool.as_deref().is_none_or(|id| pool.is_some_and(|pool| pool.eq_ignore_ascii_case(id)))
+        && fault.from.is_none_or(|from| now >= from.0)
+        && fault.until.is_none_or(|until| now < until.0)
+        && (!is_of_lists(fault.kind) || matches!(operation, Operation::ListPools | Operation::ListNodes))
+}
+
+fn is_of_lists(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::NextLinkLoop | FaultKind::NextLinkElsewhere)
+}
+
+/// Whether the call is carried out before it goes wrong.
+pub(super) fn is_carried_out(fault: &Fault) -> bool {
+    use FaultKind as K;
+    let usually = match fault.kind {
+        K::TimeoutAccepted
+        | K::DropAfter
+        | K::Slow
+        | K::Truncated
+        | K::EmptyBody
+        | K::NextLinkLoop
+        | K::NextLinkElsewhere => true,
+        K::Throttle
+        | K::ServerBusy
+        | K::InternalError
+        | K::TimeoutRefused
+        | K::DropBefore
+        | K::NonJson
+        | K::BadGateway
+        | K::Code
+        | K::PlainMessage
+        | K::Silent => false,
+    };
+    fault.accepted.unwrap_or(usually)
+}
+
+/// The Batch error that a fault stands for, if it stands for one.
+pub(super) fn error_of(fault: &Fault) -> Option<BatchError> {
+    let status =
+        |default: StatusCode| fault.status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(default);
+    let error = match fault.kind {
+        FaultKind::Throttle => BatchError::too_many_requests(),
+        FaultKind::ServerBusy => BatchError::server_busy(),
+        FaultKind::InternalError => BatchError::internal(),
+        FaultKind::TimeoutAccepted | FaultKind::TimeoutRefused => BatchError::timed_out(),
+        FaultKind::Code => {
+            let code = fault.code.as_deref().unwrap_or("InternalError");
+            BatchError::new(status(StatusCode::CONFLICT), code, "The scenario wants this call to fail.")
+        }
+        FaultKind::PlainMessage => {
+            let code = fault.code.as_deref().unwrap_or("InternalError");
+            let mut error =
+                BatchError::new(status(StatusCode::INTERNAL_SERVER_ERROR), code, "upstream connect error");
+            error.plain = true;
+            error
+        }
+        _ => return None,
+    };
+    Some(error.after(fault.retry_after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    const FAULTS: &str = "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"p\"\n\
+        [[account.fault]]\non = \"upload\"\nkind = \"throttle\"\nshare = 0.1\n\
+        [[account.fault]]\non = \"any\"\nkind = \"slow\"\nshare = 0.1\nfirst = 1\n\
+        [[account.fault]]\non = \"list-nodes\"\nkind = \"server-busy\"\nfrom = \"5s\"\nuntil = \"6s\"";
+
+    fn account() -> Account {
+        let scenario = Scenario::from_toml(FAULTS).expect("valid");
+        Account::new(0, &scenario.accounts[0], Roll::new(scenario.seed)).expect("a good key")
+    }
+
+    fn upload(node: usize) -> (Route, String) {
+        let node = node.to_string();
+        let path = format!("/pools/p/nodes/{node}/uploadbatchservicelogs");
+        (Route::Upload { pool: "p".into(), node }, path)
+    }
+
+    fn kind(account: &Account, node: usize) -> Option<FaultKind> {
+        let (route, path) = upload(node);
+        strike(account, &route, &path, Duration::ZERO).map(|fault| fault.kind)
+    }
+
+    #[test]
+    fn the_order_of_calls_changes_nothing() {
+        let (forward, backward) = (account(), account());
+
+        let one: Vec<_> = (0..500).map(|node| (kind(&forward, node), kind(&forward, node))).collect();
+        let firsts: Vec<_> = (0..500).rev().map(|node| kind(&backward, node)).collect();
+        let seconds: Vec<_> = (0..500).map(|node| kind(&backward, node)).collect();
+
+        let other: Vec<_> = firsts.into_iter().rev().zip(seconds).collect();
+        assert_eq!(one, other);
+        let struck = one.iter().filter(|(first, _)| *first == Some(FaultKind::Throttle)).count();
+        assert!((25..80).contains(&struck), "{struck} of 500");
+    }
+
+    #[test]
+    fn a_fault_of_the_first_call_spares_the_second() {
+        let account = account();
+
+        let slow =
+            |nodes: usize| (0..nodes).filter(|node| kind(&account, *node) == Some(FaultKind::Slow)).count();
+
+        assert!(slow(500) > 0);
+        assert_eq!(slow(500), 0);
+    }
+
+    #[test]
+    fn a_fault_strikes_only_in_its_window() {
+        let account = account();
+        let route = Route::ListNodes { pool: "P".into() };
+        let busy = |seconds| {
+            strike(&account, &route, "/pools/P/nodes", Duration::from_secs(seconds))
+                .is_some_and(|fault| fault.kind == FaultKind::ServerBusy)
+        };
+
+        assert!(!busy(4) && busy(5) && !busy(6));
+    }
+}

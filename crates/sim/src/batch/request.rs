@@ -1,0 +1,85 @@
+//! A request as the service understands it, before it is served.
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Uri};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::errors::BatchError;
+use super::versions;
+use crate::http::Query;
+use crate::world::{Account, World};
+
+/// Everything a handler needs to know, but for the body.
+pub(super) struct Call<'a> {
+    pub(super) world: &'a World,
+    pub(super) account: &'a Account,
+    pub(super) method: &'a Method,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) uri: &'a Uri,
+    pub(super) query: Query,
+    pub(super) request_id: Uuid,
+    /// Time since the simulator started.
+    pub(super) now: std::time::Duration,
+}
+
+impl Call<'_> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The wall clock of this account, which may be off.
+    pub(super) fn date(&self) -> OffsetDateTime {
+        self.world.clock.date_at(self.now) + self.account.scenario.clock_skew.0
+    }
+
+    /// Scheme, host and port as the client spelled them.
+    pub(super) fn base(&self) -> String {
+        let host =
+            self.headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("127.0.0.1");
+        format!("http://{host}")
+    }
+
+    pub(super) fn client_request_id(&self) -> Option<&str> {
+        // The current JavaScript client has its own name for it.
+        self.header("client-request-id").or_else(|| self.header("x-ms-client-request-id"))
+    }
+
+    /// The id to send back, if the client asked for that.
+    pub(super) fn echo(&self) -> Option<HeaderValue> {
+        let asked =
+            self.header("return-client-request-id").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        if asked { self.headers.get("client-request-id").cloned() } else { None }
+    }
+
+    /// What every operation demands of its query.
+    pub(super) fn check_query(&self) -> Result<(), BatchError> {
+        const KNOWN: [&str; 7] =
+            ["api-version", "timeout", "maxresults", "$filter", "$select", "$expand", "$skiptoken"];
+        for (name, value) in self.query.sorted() {
+            if !KNOWN.contains(&name) {
+                let message = "One of the query parameters specified in the request URI is not supported.";
+                return Err(BatchError::bad_request("UnsupportedQueryParameter", message)
+                    .with("QueryParameterName", name)
+                    .with("QueryParameterValue", value));
+            }
+        }
+        let Some(version) = self.query.get("api-version") else {
+            let message = "A query parameter that's mandatory for this request is not specified.";
+            return Err(BatchError::bad_request("MissingRequiredQueryParameter", message)
+                .with("QueryParameterName", "api-version"));
+        };
+        if !versions::is_known(version) {
+            let message = "The specified api version is not supported.";
+            return Err(
+                BatchError::bad_request("UnsupportedRequestVersion", message).with("ApiVersion", version)
+            );
+        }
+        if let Some(timeout) = self.query.get("timeout")
+            && timeout.parse::<u32>().is_err()
+        {
+            return Err(BatchError::query_value("timeout", timeout, "The value must be a number of seconds"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Serving a call: count it, check it, let a fault strike it, carry it out, answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, StatusCode};
+use uuid::Uuid;
+
+use super::envelope::Good;
+use super::errors::BatchError;
+use super::faults;
+use super::paging::LinkFault;
+use super::request::Call;
+use super::routes::Route;
+use super::upload::LARGEST_BODY;
+use crate::delivery::micros;
+use crate::http::{Answer, HangUp, Query, ReplyBody, Service, read_body};
+use crate::ledger::{InFlight, NodeKey, lock};
+use crate::scenario::{Fault, FaultKind};
+use crate::world::{Account, World};
+
+/// Answers the port of one Batch account.
+pub(crate) struct BatchService {
+    pub(crate) world: Arc<World>,
+    /// Place of the account in the world.
+    pub(crate) account: usize,
+}
+
+impl Service for BatchService {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        if let Some(answer) = crate::control::answer(&self.world, &request) {
+            return Ok(answer);
+        }
+        let account = &self.world.accounts[self.account];
+        let (parts, body) = request.into_parts();
+        let mut call = Call {
+            world: &self.world,
+            account,
+            method: &parts.method,
+            headers: &parts.headers,
+            uri: &parts.uri,
+            query: Query::parse(parts.uri.query().unwrap_or("")),
+            request_id: Uuid::new_v4(),
+            now: self.world.clock.elapsed(),
+        };
+        let route = Route::find(call.method, call.uri.path());
+        let in_flight = route.as_ref().ok().and_then(|route| count(account, route, call.now));
+        let body = match &route {
+            // Read even if it is going to be refused: the connection could not be used again otherwise.
+            Ok(Route::Upload { .. }) => read_body(body, LARGEST_BODY).await,
+            _ => None,
+        };
+        wait_latency(account, call.request_id).await;
+        call.now = self.world.clock.elapsed();
+        let mut answer = match route {
+            Ok(route) => call.serve(&route, body.as_ref()).await,
+            Err(error) => match call.authenticate_and_count() {
+                Ok(()) => Ok(call.error(&error)),
+                Err(unauthorized) => Ok(call.error(&unauthorized)),
+            },
+        };
+        if let (Ok(response), Some(in_flight)) = (&mut answer, in_flight) {
+            response.body_mut().hold(in_flight);
+        }
+        answer
+    }
+}
+
+/// Writes the call into the ledger as it comes in.
+fn count(account: &Account, route: &Route, now: Duration) -> Option<InFlight> {
+    match route {
+        Route::ListPools | Route::ListNodes { .. } | Route::NodeCounts => {
+            account.ledger.list_calls.fetch_add(1, Relaxed);
+            None
+        }
+        Route::GetPool { .. } | Route::GetNode { .. } => {
+            account.ledger.get_calls.fetch_add(1, Relaxed);
+            None
+        }
+        Route::Upload { pool, node } => {
+            // Also for a node or pool that is gone: the call named it.
+            if let Some((pool_place, pool)) = account.pool(pool)
+                && let Some(place) = pool.names.place(node)
+            {
+                account.ledger.node(NodeKey { pool: pool_place, place }, |record| record.received += 1);
+            }
+            Some(account.ledger.upload_call(now))
+        }
+    }
+}
+
+async fn wait_latency(account: &Account, request_id: Uuid) {
+    let latency = account.scenario.latency;
+    if latency.max.0.is_zero() {
+        return;
+    }
+    let (_, low) = request_id.as_u64_pair();
+    let wait = account.roll.number(low).between(micros(latency.min.0), micros(latency.max.0));
+    tokio::time::sleep(Duration::from_micros(wait)).await;
+}
+
+impl Call<'_> {
+    fn authenticate_and_count(&self) -> Result<(), BatchError> {
+        self.authenticate().inspect_err(|_| {
+            self.account.ledger.unauthorized.fetch_add(1, Relaxed);
+        })
+    }
+
+    async fn serve(&self, route: &Route, body: Option<&Bytes>) -> Answer {
+        if let Err(error) = self.authenticate_and_count().and_then(|()| self.check_query()) {
+            return Ok(self.error(&error));
+        }
+        if matches!(route, Route::Upload { .. }) && !lock(&self.account.bucket).take(self.now) {
+            let error = BatchError::too_many_requests().after(self.account.scenario.retry_after);
+            return Ok(self.refuse(&error));
+        }
+        match faults::strike(self.account, route, self.uri.path(), self.now) {
+            None => Ok(self.response(self.carry_out(route, body, LinkFault::None))),
+            Some(fault) => self.go_wrong(fault, route, body).await,
+        }
+    }
+
+    fn carry_out(&self, route: &Route, body: Option<&Bytes>, link: LinkFault) -> Result<Good, BatchError> {
+        match route {
+            Route::ListPools => self.list_pools(link),
+            Route::GetPool { pool } => self.get_pool(pool),
+            Route::ListNodes { pool } => self.list_nodes(pool, link),
+            Route::GetNode { pool, node } => self.get_node(pool, node),
+            Route::NodeCounts => self.node_counts(link),
+            Route::Upload { pool, node } => self.upload(pool, node, body),
+        }
+    }
+
+    fn response(&self, result: Result<Good, BatchError>) -> Response<ReplyBody> {
+        match result {
+            Ok(good) => self.good(good),
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    fn refuse(&self, error: &BatchError) -> Response<ReplyBody> {
+        if matches!(error.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            self.account.ledger.throttled.fetch_add(1, Relaxed);
+        }
+        self.error(error)
+    }
+
+    /// Serves a call that a fault has struck.
+    async fn go_wrong(&self, fault: &Fault, route: &Route, body: Option<&Bytes>) -> Answer {
+        let link = match fault.kind {
+            FaultKind::NextLinkLoop => LinkFault::Loop,
+            FaultKind::NextLinkElsewhere => LinkFault::Elsewhere,
+            _ => LinkFault::None,
+        };
+        let result = if faults::is_carried_out(fault) {
+            match self.carry_out(route, body, link) {
+                Ok(good) => Some(good),
+                // A call that is refused in its own right is not also struck: there is nothing left to go wrong.
+                Err(error) => return Ok(self.refuse(&error)),
+            }
+        } else {
+            None
+        };
+        if let Some(error) = faults::error_of(fault) {
+            return Ok(self.refuse(&error));
+        }
+        match fault.kind {
+            FaultKind::DropBefore | FaultKind::DropAfter => return Err(HangUp),
+            FaultKind::Silent => {
+                // hyper drops this future when the client leaves first.
+                tokio::time::sleep(fault.delay.0).await;
+                return Err(HangUp);
+            }
+            FaultKind::NonJson => return Ok(Self::html(StatusCode::OK, "Sign in to the network")),
+            FaultKind::BadGateway => return Ok(Self::html(StatusCode::BAD_GATEWAY, "502 Bad Gateway")),
+            FaultKind::EmptyBody => return Ok(self.nothing()),
+            _ => {}
+        }
+        let Some(good) = result else { return Err(HangUp) };
+        let response = self.good(good);
+        Ok(match fault.kind {
+            FaultKind::Slow => response.map(|body| body.into_trickle(fault.delay.0)),
+            FaultKind::Truncated => response.map(ReplyBody::into_broken_off),
+            _ => response,
+        })
+    }
+}

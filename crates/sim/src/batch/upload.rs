@@ -1,0 +1,245 @@
+//! `POST …/uploadbatchservicelogs`: what is refused, what is accepted, and what an accepted call sets going.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use super::envelope::Good;
+use super::errors::BatchError;
+use super::json::Json;
+use super::request::Call;
+use crate::clock::{parse_iso, unix_millis};
+use crate::delivery::Upload;
+use crate::fleet::{Moment, Pool};
+use crate::ledger::{DirectoryRecord, NodeKey};
+use crate::scenario::NodeState;
+
+/// Larger than any request this service has use for.
+pub(super) const LARGEST_BODY: usize = 1 << 20;
+
+/// The body of a request, understood.
+struct Wanted {
+    container_url: String,
+    start: OffsetDateTime,
+    by_identity: bool,
+}
+
+impl Call<'_> {
+    /// Carries the call out. `body` is none if it was too large or broke off.
+    pub(super) fn upload(&self, pool: &str, node: &str, body: Option<&Bytes>) -> Result<Good, BatchError> {
+        self.check_headers()?;
+        let Some(body) = body else {
+            let message = "The size of the request body exceeds the maximum permissible limit.";
+            return Err(BatchError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", message));
+        };
+        let wanted = Wanted::read(body)?;
+        let storage = &self.world.store.account;
+        let here = self.world.storage_address;
+        let found = self.world.targets.find(&wanted.container_url, wanted.by_identity, here, storage);
+        let target = found.ok_or_else(|| {
+            BatchError::property_value(
+                "containerUrl",
+                &wanted.container_url,
+                "The value is not a container URL",
+            )
+        })?;
+        let (pool_place, pool) = self.find_pool(pool)?;
+        let (place, moment) = self.find_node(pool, node)?;
+        let arrives = Self::agent_answers(pool, place, moment)? && !pool.scenario.storage_blocked;
+
+        let key = NodeKey { pool: pool_place, place };
+        let future = wanted.start > self.date();
+        let accepted_at = unix_millis(OffsetDateTime::now_utc());
+        let (directory, roll, files) = self.account.ledger.node(key, |record| {
+            let directory = record.directories.len();
+            let roll = pool.node_roll(place).text("upload").number(directory as u64);
+            let range = pool.scenario.files;
+            let files = roll.text("files").between(u64::from(range.min.0), u64::from(range.max.0));
+            // Even where no message can be in the range yet, one file was promised (seen in a recording).
+            let files = if future { 1 } else { u32::try_from(files).unwrap_or(u32::MAX) };
+            record.directories.push(DirectoryRecord {
+                request_id: self.request_id,
+                client_request_id: self.client_request_id().map(str::to_owned),
+                files_promised: files,
+                files_written: 0,
+                bytes: 0,
+                accepted_at,
+            });
+            (directory, roll, files)
+        });
+        self.account.ledger.accepted.fetch_add(1, Relaxed);
+        let name = self.account.directory_name(pool, place, self.request_id);
+
+        let fragment = "Microsoft.Azure.Batch.Protocol.Entities.UploadBatchServiceLogsResult";
+        let mut json = Json::document(&self.base(), fragment, 512);
+        json.text("virtualDirectoryName", &name);
+        json.number("numberOfFilesUploaded", files);
+        if arrives {
+            let account = self.account.index;
+            let upload = Upload { account, node: key, directory, name, files, roll, target };
+            self.world.deliveries.plan(self.world, upload, self.now);
+        }
+        Ok(Good::body(json.finish()))
+    }
+
+    fn check_headers(&self) -> Result<(), BatchError> {
+        if !self.headers.contains_key(header::CONTENT_LENGTH)
+            && !self.headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            let message = "The content length header is required.";
+            return Err(BatchError::new(StatusCode::LENGTH_REQUIRED, "MissingContentLengthHeader", message));
+        }
+        let given = self.header("content-type").unwrap_or("");
+        let mut parts = given.split(';').map(|part| part.trim().to_ascii_lowercase());
+        let is_json = parts.next().is_some_and(|media| media == "application/json");
+        let has_metadata = parts.any(|parameter| {
+            parameter.strip_prefix("odata=").is_some_and(|level| {
+                matches!(
+                    level.trim_matches('"'),
+                    "minimalmetadata" | "nometadata" | "fullmetadata" | "verbose"
+                )
+            })
+        });
+        if is_json && has_metadata { Ok(()) } else { Err(BatchError::header_value("Content-Type", given)) }
+    }
+
+    /// Whether the agent of the node does what the service has accepted, or the reason why it is not accepted.
+    fn agent_answers(pool: &Pool, place: u32, moment: Moment) -> Result<bool, BatchError> {
+        let refuse = |code: &str, message: &str| Err(BatchError::conflict(code, message));
+        match moment.state {
+            NodeState::Idle
+            | NodeState::Running
+            | NodeState::Offline
+            | NodeState::StartTaskFailed
+            | NodeState::WaitingForStartTask
+            | NodeState::LeavingPool
+            | NodeState::Hibernating => Ok(true),
+            NodeState::Unusable if pool.tells_errors(place) => Ok(true),
+            NodeState::Unusable => {
+                // Batch can't reach the machine. It says so now and then, and accepts the call otherwise.
+                if pool.node_roll(place).text("says unusable").happens(1.0 / 3.0) {
+                    return refuse(
+                        "NodeStateUnusable",
+                        "The specified operation can't be done on an unusable node.",
+                    );
+                }
+                Ok(false)
+            }
+            NodeState::Unknown => Ok(false),
+            NodeState::Creating => refuse("NodeBeingCreated", "The specified node is being created."),
+            NodeState::Starting => refuse("NodeBeingStarted", "The specified node is being started."),
+            NodeState::Rebooting => refuse("NodeBeingRebooted", "The specified node is being rebooted."),
+            NodeState::Reimaging => refuse("NodeBeingReimaged", "The specified node is being reimaged."),
+            NodeState::Preempted
+            | NodeState::Deallocating
+            | NodeState::Deallocated
+            | NodeState::UpgradingOs => {
+                let message = "The operation is invalid for the current state of the resource.";
+                refuse("OperationInvalidForCurrentState", message)
+            }
+            NodeState::Gone => Err(BatchError::node_not_found()),
+        }
+    }
+}
+
+impl Wanted {
+    fn read(body: &[u8]) -> Result<Self, BatchError> {
+        let invalid = |reason: &str| {
+            let message = "The request body is invalid: it could not be parsed.";
+            BatchError::bad_request("InvalidRequestBody", message).with("Reason", reason)
+        };
+        let value: Value = serde_json::from_slice(body).map_err(|error| invalid(&error.to_string()))?;
+        let Value::Object(members) = value else { return Err(invalid("not an object")) };
+        for name in members.keys() {
+            if !matches!(name.as_str(), "containerUrl" | "startTime" | "endTime" | "identityReference") {
+                let message = "One of the properties specified in the request body is not supported.";
+                return Err(
+                    BatchError::bad_request("UnsupportedProperty", message).with("PropertyName", name)
+                );
+            }
+        }
+        let container_url =
+            text(&members, "containerUrl")?.ok_or_else(|| missing("containerUrl"))?.to_owned();
+        let start = instant(&members, "startTime")?.ok_or_else(|| missing("startTime"))?;
+        let end = instant(&members, "endTime")?;
+        if end.is_some_and(|end| end < start) {
+            return Err(BatchError::property_value("endTime", "", "The end is before the start"));
+        }
+        let by_identity = match members.get("identityReference") {
+            None | Some(Value::Null) => false,
+            Some(Value::Object(identity)) => {
+                text(identity, "resourceId")?.ok_or_else(|| missing("identityReference/resourceId"))?;
+                true
+            }
+            Some(other) => {
+                return Err(BatchError::property_value(
+                    "identityReference",
+                    &other.to_string(),
+                    "not an object",
+                ));
+            }
+        };
+        Ok(Self { container_url, start, by_identity })
+    }
+}
+
+fn missing(name: &str) -> BatchError {
+    let message = "A required property was not specified in the request body.";
+    BatchError::bad_request("MissingRequiredProperty", message).with("PropertyName", name)
+}
+
+fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, BatchError> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(BatchError::property_value(name, &other.to_string(), "not a string")),
+    }
+}
+
+fn instant(members: &Map<String, Value>, name: &str) -> Result<Option<OffsetDateTime>, BatchError> {
+    let Some(text) = text(members, name)? else { return Ok(None) };
+    let parsed = parse_iso(text);
+    parsed.map(Some).ok_or_else(|| BatchError::property_value(name, text, "not a UTC time in ISO 8601"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(body: &str) -> String {
+        Wanted::read(body.as_bytes()).err().expect("refused").code
+    }
+
+    #[test]
+    fn bodies_that_the_service_would_refuse_are_refused() {
+        for (body, expected) in [
+            ("", "InvalidRequestBody"),
+            ("[]", "InvalidRequestBody"),
+            (r#"{"containerUrl":"http://c"}"#, "MissingRequiredProperty"),
+            (r#"{"startTime":"2025-01-01T00:00:00Z"}"#, "MissingRequiredProperty"),
+            (r#"{"containerUrl":"http://c","startTime":"yesterday"}"#, "InvalidPropertyValue"),
+            (
+                r#"{"containerUrl":"http://c","startTime":"2025-01-01T00:00:00Z","end":1}"#,
+                "UnsupportedProperty",
+            ),
+            (
+                r#"{"containerUrl":"http://c","startTime":"2025-01-01T00:00:00Z","identityReference":{}}"#,
+                "MissingRequiredProperty",
+            ),
+        ] {
+            assert_eq!(code(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_identity_may_take_the_place_of_a_sas() {
+        let body = r#"{"containerUrl":"http://c/x","startTime":"2025-01-01T00:00:00.123Z","endTime":null,
+            "identityReference":{"resourceId":"/subscriptions/s/x"}}"#;
+
+        assert!(Wanted::read(body.as_bytes()).is_ok_and(|wanted| wanted.by_identity));
+    }
+}

@@ -1,0 +1,104 @@
+//! Errors of the Blob service: XML, and the code again in a header.
+
+use hyper::StatusCode;
+
+/// An error that the service answers with.
+#[derive(Clone, Debug)]
+pub(crate) struct BlobError {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: &'static str,
+    pub(crate) detail: Option<String>,
+}
+
+impl BlobError {
+    const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+        Self { status, code, message, detail: None }
+    }
+
+    pub(crate) fn authentication(detail: &str) -> Self {
+        let message = "Server failed to authenticate the request. Make sure the value of Authorization header is \
+                       formed correctly including the signature.";
+        Self {
+            detail: Some(detail.to_owned()),
+            ..Self::new(StatusCode::FORBIDDEN, "AuthenticationFailed", message)
+        }
+    }
+
+    pub(crate) const fn permission_mismatch() -> Self {
+        let message = "This request is not authorized to perform this operation using this permission.";
+        Self::new(StatusCode::FORBIDDEN, "AuthorizationPermissionMismatch", message)
+    }
+
+    pub(crate) const fn protocol_mismatch() -> Self {
+        let message = "This request is not authorized to perform this operation using this protocol.";
+        Self::new(StatusCode::FORBIDDEN, "AuthorizationProtocolMismatch", message)
+    }
+
+    pub(crate) const fn no_overwrite() -> Self {
+        let message = "This request is not authorized to perform blob overwrites.";
+        Self::new(StatusCode::FORBIDDEN, "UnauthorizedBlobOverwrite", message)
+    }
+
+    pub(crate) const fn anonymous() -> Self {
+        let message = "Public access is not permitted on this storage account.";
+        Self::new(StatusCode::CONFLICT, "PublicAccessNotPermitted", message)
+    }
+
+    pub(crate) const fn no_container() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "ContainerNotFound", "The specified container does not exist.")
+    }
+
+    pub(crate) const fn no_blob() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "BlobNotFound", "The specified blob does not exist.")
+    }
+
+    pub(crate) const fn no_resource() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "ResourceNotFound", "The specified resource does not exist.")
+    }
+
+    pub(crate) const fn exists() -> Self {
+        Self::new(StatusCode::CONFLICT, "BlobAlreadyExists", "The specified blob already exists.")
+    }
+
+    pub(crate) const fn condition_not_met() -> Self {
+        let message = "The condition specified using HTTP conditional header(s) is not met.";
+        Self::new(StatusCode::PRECONDITION_FAILED, "ConditionNotMet", message)
+    }
+
+    pub(crate) const fn bad_range() -> Self {
+        let message = "The range specified is invalid for the current size of the resource.";
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message)
+    }
+
+    pub(crate) const fn bad_header() -> Self {
+        let message = "The value for one of the HTTP headers is not in the correct format.";
+        Self::new(StatusCode::BAD_REQUEST, "InvalidHeaderValue", message)
+    }
+
+    pub(crate) const fn missing_header() -> Self {
+        let message = "An HTTP header that's mandatory for this request is not specified.";
+        Self::new(StatusCode::BAD_REQUEST, "MissingRequiredHeader", message)
+    }
+
+    pub(crate) const fn bad_query() -> Self {
+        let message = "Value for one of the query parameters specified in the request URI is invalid.";
+        Self::new(StatusCode::BAD_REQUEST, "InvalidQueryParameterValue", message)
+    }
+
+    pub(crate) const fn out_of_range_query() -> Self {
+        let message =
+            "One of the query parameters specified in the request URI is outside the permissible range.";
+        Self::new(StatusCode::BAD_REQUEST, "OutOfRangeQueryParameterValue", message)
+    }
+
+    pub(crate) const fn bad_verb() -> Self {
+        let message = "The resource doesn't support the specified HTTP verb.";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedHttpVerb", message)
+    }
+
+    pub(crate) const fn too_large() -> Self {
+        let message = "The request body is too large and exceeds the maximum permissible limit.";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", message)
+    }
+}

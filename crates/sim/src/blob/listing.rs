@@ -1,0 +1,154 @@
+//! List Blobs: from query to XML.
+
+use std::fmt::Write as _;
+
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
+
+use super::errors::BlobError;
+use super::store::{BlobStore, Entry, Page};
+use crate::clock::rfc1123;
+use crate::http::Query;
+
+/// The largest page, and the page of those who do not ask.
+const LARGEST_PAGE: usize = 5000;
+
+/// Lists what `query` asks for. The caller has been authorized already.
+pub(super) fn list(store: &BlobStore, endpoint: &str, query: &Query) -> Result<String, BlobError> {
+    let most = match query.get("maxresults") {
+        None => LARGEST_PAGE,
+        Some(text) => match text.parse::<u64>() {
+            Ok(0) => return Err(BlobError::out_of_range_query()),
+            // Larger pages than the largest are not an error; they are only not given.
+            Ok(most) => usize::try_from(most).unwrap_or(LARGEST_PAGE).min(LARGEST_PAGE),
+            Err(_) => return Err(BlobError::bad_query()),
+        },
+    };
+    let prefix = query.get("prefix").unwrap_or("");
+    let delimiter = query.get("delimiter").filter(|text| !text.is_empty());
+    let marker = query.get("marker").filter(|text| !text.is_empty());
+    let from = match marker {
+        None => None,
+        Some(marker) => Some(name_of_marker(marker).ok_or(BlobError::out_of_range_query())?),
+    };
+    let page = store.list(prefix, delimiter, from.as_deref(), most);
+    Ok(xml(store, endpoint, query, &page))
+}
+
+/// Opaque to clients, as the real ones are.
+fn marker_of_name(name: &str) -> String {
+    let text = BASE64_URL_SAFE_NO_PAD.encode(name);
+    format!("2!{}!{text}--", text.len())
+}
+
+fn name_of_marker(marker: &str) -> Option<String> {
+    let (length, text) = marker.strip_prefix("2!")?.split_once('!')?;
+    let text = text.strip_suffix("--")?;
+    if length.parse() != Ok(text.len()) {
+        return None;
+    }
+    String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+}
+
+fn xml(store: &BlobStore, endpoint: &str, query: &Query, page: &Page) -> String {
+    let mut out = String::with_capacity(512 + page.entries.len() * 800);
+    // The real service begins with a byte order mark, which a reader of XML must step over.
+    out.push_str("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"");
+    escape(&mut out, endpoint);
+    out.push_str("/\" ContainerName=\"");
+    escape(&mut out, &store.container);
+    out.push_str("\">");
+    for (name, tag) in
+        [("prefix", "Prefix"), ("marker", "Marker"), ("maxresults", "MaxResults"), ("delimiter", "Delimiter")]
+    {
+        if let Some(value) = query.get(name).filter(|value| !value.is_empty()) {
+            element(&mut out, tag, value);
+        }
+    }
+    out.push_str("<Blobs>");
+    for entry in &page.entries {
+        push_entry(&mut out, entry);
+    }
+    out.push_str("</Blobs>");
+    match &page.next {
+        Some(next) => element(&mut out, "NextMarker", &marker_of_name(next)),
+        None => out.push_str("<NextMarker />"),
+    }
+    out.push_str("</EnumerationResults>");
+    out
+}
+
+fn push_entry(out: &mut String, entry: &Entry) {
+    let (name, blob) = match entry {
+        Entry::Prefix(prefix) => {
+            out.push_str("<BlobPrefix>");
+            element(out, "Name", prefix);
+            out.push_str("</BlobPrefix>");
+            return;
+        }
+        Entry::Blob(name, blob) => (name, blob),
+    };
+    out.push_str("<Blob>");
+    element(out, "Name", name);
+    out.push_str("<Properties>");
+    element(out, "Creation-Time", &rfc1123(blob.created));
+    element(out, "Last-Modified", &rfc1123(blob.modified));
+    element(out, "Etag", blob.etag().trim_matches('"'));
+    let written = write!(out, "<Content-Length>{}</Content-Length>", blob.content.len());
+    debug_assert!(written.is_ok(), "writing to a String does not fail");
+    element(out, "Content-Type", &blob.content_type);
+    out.push_str("<Content-Encoding /><Content-Language /><Content-CRC64 />");
+    match blob.md5 {
+        Some(md5) => element(out, "Content-MD5", &BASE64_STANDARD.encode(md5)),
+        None => out.push_str("<Content-MD5 />"),
+    }
+    out.push_str(
+        "<Cache-Control /><Content-Disposition /><BlobType>BlockBlob</BlobType><AccessTier>Hot</AccessTier>\
+         <AccessTierInferred>true</AccessTierInferred><LeaseStatus>unlocked</LeaseStatus>\
+         <LeaseState>available</LeaseState><ServerEncrypted>true</ServerEncrypted></Properties><OrMetadata /></Blob>",
+    );
+}
+
+fn element(out: &mut String, tag: &str, text: &str) {
+    out.push('<');
+    out.push_str(tag);
+    out.push('>');
+    escape(out, text);
+    out.push_str("</");
+    out.push_str(tag);
+    out.push('>');
+}
+
+/// Escapes text for XML.
+pub(super) fn escape(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_leads_back_to_its_name_and_a_made_up_one_nowhere() {
+        let marker = marker_of_name("a/b&c.log");
+
+        assert_eq!(name_of_marker(&marker).as_deref(), Some("a/b&c.log"));
+        assert_eq!(name_of_marker("a/b&c.log"), None);
+        assert_eq!(name_of_marker(&marker.replace("2!", "2!9")), None);
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let mut out = String::new();
+        element(&mut out, "Name", "<a & \"b\">");
+
+        assert_eq!(out, "<Name>&lt;a &amp; &quot;b&quot;&gt;</Name>");
+    }
+}

@@ -1,0 +1,41 @@
+//! What every port answers besides its service: ledger, ready document and tokens, all under `/_sim/`.
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::http::{Query, ReplyBody};
+use crate::world::World;
+
+/// None if the request is for the service of the port.
+pub(crate) fn answer(world: &World, request: &Request<Incoming>) -> Option<Response<ReplyBody>> {
+    let what = request.uri().path().strip_prefix("/_sim/")?;
+    if request.method() != Method::GET {
+        return Some(json(StatusCode::METHOD_NOT_ALLOWED, &"GET only"));
+    }
+    Some(match what {
+        "ledger" => json(StatusCode::OK, &world.ledger()),
+        "ready" => json(StatusCode::OK, world.ready()),
+        "identity" => {
+            let query = Query::parse(request.uri().query().unwrap_or(""));
+            let (status, answer) = world.tokens.answer(
+                request.headers().contains_key("x-identity-header"),
+                query.get("resource"),
+                query.get("api-version").is_some(),
+                OffsetDateTime::now_utc(),
+            );
+            json(status, &answer)
+        }
+        _ => json(StatusCode::NOT_FOUND, &"ledger, ready and identity are here"),
+    })
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<ReplyBody> {
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = Response::new(ReplyBody::sized(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,78 @@
+//! Uploads to containers that are not the simulator's own: Azurite, real storage, or nothing at all.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Client;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use url::Url;
+
+use super::{Delivery, File, Target};
+use crate::world::World;
+
+/// As many as a home connection and a storage emulator bear; the nodes of a real fleet have a network card each.
+const AT_ONCE: usize = 64;
+
+/// Characters of a blob name that need no escape in a path.
+const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Puts what comes out of `files`, until the other end is dropped.
+pub(crate) async fn upload_to_others(
+    world: Arc<World>,
+    mut files: mpsc::UnboundedReceiver<(Delivery, File)>,
+) {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut puts = JoinSet::new();
+    while let Some((delivery, file)) = files.recv().await {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        while puts.try_join_next().is_some() {}
+        let world = Arc::clone(&world);
+        puts.spawn(async move {
+            let _slot = slot;
+            let put = put_with_one_retry(&delivery, &file).await;
+            world.store.ledger.put_calls.fetch_add(1, Relaxed);
+            if !put {
+                world.store.ledger.put_failures.fetch_add(1, Relaxed);
+            }
+            delivery.finish(&world, &file, put);
+        });
+    }
+}
+
+async fn put_with_one_retry(delivery: &Delivery, file: &File) -> bool {
+    let Target::Elsewhere { url } = &*delivery.upload.target else { return false };
+    put(url, file).await || put(url, file).await
+}
+
+async fn put(container: &Url, file: &File) -> bool {
+    let Some(client) = client(container) else { return false };
+    let mut url = container.clone();
+    let path =
+        format!("{}/{}", container.path().trim_end_matches('/'), utf8_percent_encode(&file.name, NAME));
+    url.set_path(&path);
+    let request = client
+        .put(url)
+        .header("x-ms-blob-type", "BlockBlob")
+        .header("x-ms-version", "2022-11-02")
+        .header("content-type", "text/plain")
+        .body(file.content.bytes());
+    request.send().await.is_ok_and(|response| response.status().is_success())
+}
+
+/// One client for loopback, which must not go through a proxy, and one for the world, which may have to.
+fn client(container: &Url) -> Option<&'static Client> {
+    static NEAR: OnceLock<Option<Client>> = OnceLock::new();
+    static FAR: OnceLock<Option<Client>> = OnceLock::new();
+    let builder = || Client::builder().timeout(Duration::from_secs(30)).pool_max_idle_per_host(AT_ONCE);
+    // Somebody else in the process may have chosen a provider already; theirs serves as well.
+    let _: Result<(), _> = rustls::crypto::ring::default_provider().install_default();
+    let near = matches!(container.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    if near {
+        NEAR.get_or_init(|| builder().no_proxy().build().ok()).as_ref()
+    } else {
+        FAR.get_or_init(|| builder().build().ok()).as_ref()
+    }
+}

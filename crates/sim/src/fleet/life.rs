@@ -1,0 +1,226 @@
+//! How a node changes over time. Pure: a state is a function of the scenario and of the time since the start.
+
+use std::time::Duration;
+
+use crate::roll::Roll;
+use crate::scenario::{Life, NodeState, PoolScenario};
+
+/// What a node is at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Moment {
+    pub(crate) state: NodeState,
+    /// When it came into this state; none if it began in it.
+    pub(crate) since: Option<Duration>,
+    /// When the machine last came up again; none if not since the simulator started.
+    pub(crate) booted: Option<Duration>,
+    /// When the machine was given to the pool anew; none if not since the simulator started.
+    pub(crate) allocated: Option<Duration>,
+}
+
+/// The states that all nodes of a pool begin in, and the lives that await them.
+#[derive(Debug)]
+pub(crate) struct Lives {
+    beginning: Vec<NodeState>,
+    scripted: Vec<Scripted>,
+}
+
+#[derive(Debug)]
+struct Scripted {
+    /// Places of the nodes this life is for, ascending.
+    places: Vec<u32>,
+    at: Duration,
+    becomes: NodeState,
+    back: Option<Duration>,
+    gone: Option<Duration>,
+}
+
+impl Lives {
+    pub(crate) fn new(pool: &PoolScenario, roll: Roll) -> Self {
+        let beginning = beginning(pool, roll);
+        let mut next = 0;
+        let scripted = pool
+            .lives
+            .iter()
+            .map(|life| {
+                let scripted = Scripted::new(life, &beginning, life.from.unwrap_or(next));
+                if life.from.is_none() && life.of.is_none() {
+                    next = scripted.places.last().map_or(next, |last| last + 1);
+                }
+                scripted
+            })
+            .collect();
+        Self { beginning, scripted }
+    }
+
+    /// What the node at `place` is at `now`.
+    pub(crate) fn moment(&self, place: u32, now: Duration) -> Moment {
+        let beginning = self.beginning[place as usize];
+        let mut moment = Moment { state: beginning, since: None, booted: None, allocated: None };
+        for life in &self.scripted {
+            if now < life.at || life.places.binary_search(&place).is_err() {
+                continue;
+            }
+            match (life.back.filter(|back| now >= *back), life.gone.filter(|gone| now >= *gone)) {
+                (Some(back), _) => {
+                    let state = if beginning.is_before_boot() { NodeState::Idle } else { beginning };
+                    // A machine that only rebooted is still the same machine.
+                    let same = matches!(life.becomes, NodeState::Rebooting | NodeState::Starting);
+                    let allocated = if same { moment.allocated } else { Some(back) };
+                    moment = Moment { state, since: Some(back), booted: Some(back), allocated };
+                }
+                (None, Some(gone)) => moment = Moment { state: NodeState::Gone, since: Some(gone), ..moment },
+                (None, None) => {
+                    let booted = if beginning.is_before_boot() { Some(life.at) } else { moment.booted };
+                    moment = Moment { state: life.becomes, since: Some(life.at), booted, ..moment };
+                }
+            }
+        }
+        moment
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.beginning.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Scripted {
+    fn new(life: &Life, beginning: &[NodeState], from: u32) -> Self {
+        let wanted = match (life.nodes, life.share) {
+            (Some(nodes), _) => nodes as usize,
+            (None, Some(share)) => part_of(beginning.len(), share),
+            (None, None) => usize::MAX,
+        };
+        let places = (from..)
+            .zip(beginning.iter().skip(from as usize))
+            .filter(|(_, state)| life.of.is_none_or(|of| of == **state))
+            .map(|(place, _)| place)
+            .take(wanted)
+            .collect();
+        let at = life.at.0;
+        Self {
+            places,
+            at,
+            becomes: life.becomes,
+            back: life.back_after.map(|after| at + after.0),
+            gone: life.gone_after.map(|after| at + after.0),
+        }
+    }
+}
+
+/// The states that nodes begin in: exact numbers, in an order that follows from the seed.
+fn beginning(pool: &PoolScenario, roll: Roll) -> Vec<NodeState> {
+    let nodes = pool.nodes as usize;
+    let mut states = Vec::with_capacity(nodes);
+    let mut share_so_far = 0.0;
+    for (state, share) in &pool.states {
+        // Rounding the running sum, not each share, keeps the total right.
+        share_so_far += share;
+        let until = part_of(nodes, share_so_far);
+        states.resize(until.max(states.len()), *state);
+    }
+    states.resize(nodes, NodeState::Idle);
+    let mut strange = part_of_floor(nodes, pool.unknown_state);
+    for state in &mut states {
+        if strange > 0 && *state == NodeState::Idle {
+            *state = NodeState::Hibernating;
+            strange -= 1;
+        }
+    }
+    fastrand::Rng::with_seed(roll.text("states").bits()).shuffle(&mut states);
+    states
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number of nodes is far below 2^53, and a share is between 0 and 1"
+)]
+fn part_of(nodes: usize, share: f64) -> usize {
+    ((nodes as f64 * share).round() as usize).min(nodes)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "as in `part_of`"
+)]
+fn part_of_floor(nodes: usize, share: f64) -> usize {
+    ((nodes as f64 * share) as usize).min(nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    fn lives(lines: &str) -> Lives {
+        let text = format!("[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"p\"\n{lines}");
+        let scenario = Scenario::from_toml(&text).expect("valid");
+        Lives::new(&scenario.accounts[0].pools[0], Roll::new(1))
+    }
+
+    fn count(lives: &Lives, state: NodeState, at: u64) -> usize {
+        (0..lives.len()).filter(|place| lives.moment(*place, Duration::from_secs(at)).state == state).count()
+    }
+
+    #[test]
+    fn shares_become_exact_numbers_and_the_rest_is_idle() {
+        let lives = lives("nodes = 200\nstates = { running = 0.2, unusable = 0.05, creating = 0.05 }");
+
+        assert_eq!(count(&lives, NodeState::Running, 0), 40);
+        assert_eq!(count(&lives, NodeState::Unusable, 0), 10);
+        assert_eq!(count(&lives, NodeState::Creating, 0), 10);
+        assert_eq!(count(&lives, NodeState::Idle, 0), 140);
+    }
+
+    #[test]
+    fn lives_take_the_next_nodes_in_line() {
+        let lives = lives(
+            "nodes = 10\n[[account.pool.life]]\nnodes = 2\nat = \"1s\"\nbecomes = \"gone\"\n\
+             [[account.pool.life]]\nshare = 0.3\nat = \"2s\"\nbecomes = \"rebooting\"\nback_after = \"4s\"",
+        );
+
+        assert_eq!(count(&lives, NodeState::Gone, 0), 0);
+        assert_eq!(count(&lives, NodeState::Gone, 1), 2);
+        assert_eq!(count(&lives, NodeState::Rebooting, 3), 3);
+        assert_eq!(count(&lives, NodeState::Rebooting, 6), 0);
+        assert_eq!(count(&lives, NodeState::Idle, 6), 8);
+    }
+
+    #[test]
+    fn a_preempted_node_comes_back_as_a_new_allocation_and_a_rebooted_one_does_not() {
+        let lives = lives(
+            "nodes = 2\n[[account.pool.life]]\nnodes = 1\nat = \"1s\"\nbecomes = \"preempted\"\nback_after = \"2s\"\n\
+             [[account.pool.life]]\nnodes = 1\nat = \"1s\"\nbecomes = \"rebooting\"\nback_after = \"2s\"",
+        );
+        let back = Duration::from_secs(3);
+
+        assert_eq!(lives.moment(0, Duration::from_secs(2)).state, NodeState::Preempted);
+        assert_eq!(lives.moment(0, back).allocated, Some(back));
+        assert_eq!(lives.moment(1, back).allocated, None);
+        assert_eq!(lives.moment(1, back).booted, Some(back));
+    }
+
+    #[test]
+    fn a_leaving_node_is_gone_in_the_end() {
+        let lives = lives(
+            "nodes = 1\n[[account.pool.life]]\nat = \"1s\"\nbecomes = \"leavingpool\"\ngone_after = \"2s\"",
+        );
+
+        assert_eq!(lives.moment(0, Duration::from_secs(1)).state, NodeState::LeavingPool);
+        assert_eq!(lives.moment(0, Duration::from_secs(3)).state, NodeState::Gone);
+    }
+
+    #[test]
+    fn nodes_that_are_created_can_be_told_to_come_up() {
+        let lives = lives(
+            "nodes = 10\nstates = { creating = 0.5 }\n\
+             [[account.pool.life]]\nof = \"creating\"\nat = \"2s\"\nbecomes = \"idle\"",
+        );
+
+        assert_eq!(count(&lives, NodeState::Creating, 1), 5);
+        assert_eq!(count(&lives, NodeState::Idle, 2), 10);
+    }
+}

@@ -1,0 +1,107 @@
+//! The fleet: accounts, pools and nodes as they are at a given moment.
+//!
+//! It knows nothing of HTTP. A node costs one byte of memory: its id, its dates and its habits follow from the seed.
+
+mod life;
+mod node_id;
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::clock::Clock;
+use crate::roll::Roll;
+use crate::scenario::{NodeState, PoolScenario};
+
+use life::Lives;
+pub(crate) use life::Moment;
+pub(crate) use node_id::NodeNames;
+
+/// One pool.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) scenario: PoolScenario,
+    /// Everything about this pool that is left to chance starts here.
+    pub(crate) roll: Roll,
+    pub(crate) names: NodeNames,
+    /// As the upload directory spells it.
+    pub(crate) lower_id: String,
+    lives: Lives,
+}
+
+/// The dates a node shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeDates {
+    pub(crate) allocated: OffsetDateTime,
+    pub(crate) booted: OffsetDateTime,
+    pub(crate) changed: OffsetDateTime,
+}
+
+impl Pool {
+    pub(crate) fn new(scenario: PoolScenario, account: Roll) -> Self {
+        let roll = account.text(&scenario.id);
+        Self {
+            roll,
+            names: NodeNames::new(roll, scenario.nodes, scenario.spot),
+            lower_id: scenario.id.to_ascii_lowercase(),
+            lives: Lives::new(&scenario, roll),
+            scenario,
+        }
+    }
+
+    pub(crate) fn is_there(&self, now: Duration) -> bool {
+        self.scenario.vanishes_at.is_none_or(|at| now < at.0)
+    }
+
+    pub(crate) fn is_deleting(&self, now: Duration) -> bool {
+        self.scenario.state == crate::scenario::PoolState::Deleting
+            || self.scenario.deleting_at.is_some_and(|at| now >= at.0)
+    }
+
+    /// Number of places; some of them may be empty by now.
+    pub(crate) fn places(&self) -> u32 {
+        self.lives.len()
+    }
+
+    /// The node at `place`, or none if it is gone.
+    pub(crate) fn node(&self, place: u32, now: Duration) -> Option<Moment> {
+        let moment = self.lives.moment(place, now);
+        (moment.state != NodeState::Gone).then_some(moment)
+    }
+
+    /// The dice of one node.
+    pub(crate) fn node_roll(&self, place: u32) -> Roll {
+        self.roll.number(u64::from(place))
+    }
+
+    /// An unusable node tells why in half of all cases; the others have lost their agent (see wire notes on states).
+    pub(crate) fn tells_errors(&self, place: u32) -> bool {
+        self.node_roll(place).text("errors").happens(0.5)
+    }
+
+    pub(crate) fn dates(&self, place: u32, moment: Moment, clock: &Clock) -> NodeDates {
+        let roll = self.node_roll(place);
+        let age = if moment.state.is_before_boot() {
+            time::Duration::seconds(20)
+        } else {
+            time::Duration::hours(1) + micros(roll.text("age").between(0, 9 * 86_400_000_000))
+        };
+        let allocated = moment.allocated.map_or(clock.started_at() - age, |at| clock.date_at(at));
+        let booted = moment
+            .booted
+            .map_or(allocated + micros(roll.text("boot").between(60_000_000, 300_000_000)), |at| {
+                clock.date_at(at)
+            });
+        let changed = moment
+            .since
+            .map_or(allocated + micros(roll.text("change").between(300_000_001, 900_000_000)), |at| {
+                clock.date_at(at)
+            });
+        let changed = if moment.state.is_before_boot() { allocated } else { changed };
+        NodeDates { allocated, booted, changed }
+    }
+}
+
+fn micros(amount: u64) -> time::Duration {
+    time::Duration::microseconds(i64::try_from(amount).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,130 @@
+//! A body that can misbehave.
+//!
+//! hyper sends what a [`Body`] gives it, so every way of answering badly is a body: one without a known length (sent
+//! in chunks), one that trickles, one that breaks off.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+/// What follows the headers of an answer.
+pub(crate) struct ReplyBody {
+    pieces: VecDeque<Bytes>,
+    pace: Pace,
+    ending: Ending,
+    /// Before a body breaks off.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Whether the length goes into a header; the real service does that for errors and not for good answers.
+    sized: bool,
+    /// Kept until the last byte is out: a call is in flight until its answer is.
+    held: Option<Box<dyn Send + Sync>>,
+}
+
+enum Pace {
+    AtOnce,
+    Trickle { gap: Duration, sleep: Pin<Box<Sleep>> },
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Ending {
+    Good,
+    BrokenOff,
+}
+
+impl ReplyBody {
+    fn new(bytes: Bytes, sized: bool, ending: Ending) -> Self {
+        let pieces = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) };
+        Self { pieces, pace: Pace::AtOnce, ending, pause: None, sized, held: None }
+    }
+
+    /// With Content-Length.
+    pub(crate) fn sized(bytes: impl Into<Bytes>) -> Self {
+        Self::new(bytes.into(), true, Ending::Good)
+    }
+
+    /// In chunks.
+    pub(crate) fn chunked(bytes: impl Into<Bytes>) -> Self {
+        Self::new(bytes.into(), false, Ending::Good)
+    }
+
+    /// Half of the bytes, then the connection breaks.
+    pub(crate) fn into_broken_off(mut self) -> Self {
+        let bytes = self.pieces.pop_front().unwrap_or_default();
+        let mut broken = Self::new(bytes.slice(..bytes.len() / 2), false, Ending::BrokenOff);
+        broken.held = self.held.take();
+        broken
+    }
+
+    /// All of the bytes, one at a time, over about `time`.
+    pub(crate) fn into_trickle(mut self, time: Duration) -> Self {
+        let bytes = self.pieces.pop_front().unwrap_or_default();
+        // A timer cannot be finer than a millisecond: long bodies go in more than one byte at a time.
+        let steps = usize::try_from(time.as_millis()).unwrap_or(usize::MAX).clamp(1, bytes.len().max(1));
+        let step = bytes.len().div_ceil(steps).max(1);
+        self.pieces = (0..bytes.len())
+            .step_by(step)
+            .map(|start| bytes.slice(start..(start + step).min(bytes.len())))
+            .collect();
+        let gap = time / u32::try_from(self.pieces.len().max(1)).unwrap_or(u32::MAX);
+        self.pace = Pace::Trickle { gap, sleep: Box::pin(tokio::time::sleep(gap)) };
+        self.sized = false;
+        self
+    }
+
+    pub(crate) fn hold(&mut self, guard: impl Send + Sync + 'static) {
+        self.held = Some(Box::new(guard));
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = self.get_mut();
+        if let Pace::Trickle { gap, sleep } = &mut this.pace
+            && !this.pieces.is_empty()
+        {
+            match sleep.as_mut().poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) => sleep.as_mut().reset(Instant::now() + *gap),
+            }
+        }
+        if let Some(piece) = this.pieces.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if this.ending == Ending::BrokenOff {
+            // hyper keeps small answers back until there is nothing more to add. Without a pause, the error would
+            // overtake headers and bytes, and the client would see a dropped connection instead of half an answer.
+            let pause =
+                this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(20))));
+            return pause.as_mut().poll(context).map(|()| {
+                this.ending = Ending::Good;
+                Some(Err(io::Error::other("broken off as the scenario says")))
+            });
+        }
+        this.held = None;
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sized && self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.sized {
+            SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
+        } else {
+            SizeHint::default()
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Query strings: names without regard to case, values decoded once.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// The parameters of one request, in the order they came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    pairs: Vec<Pair>,
+}
+
+#[derive(Clone, Debug)]
+struct Pair {
+    /// In lower case.
+    name: String,
+    /// With the case it came in.
+    spelled: String,
+    value: String,
+}
+
+impl Query {
+    /// A bare `+` is a space, as both services read it: a SAS whose signature was pasted with one does not work.
+    pub(crate) fn parse(query: &str) -> Self {
+        let pairs = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                let spaced = |text: &str| decode(&text.replace('+', " ")).into_owned();
+                let spelled = spaced(name);
+                Pair { name: spelled.to_ascii_lowercase(), spelled, value: spaced(value) }
+            })
+            .collect();
+        Self { pairs }
+    }
+
+    /// The value of `name`, which must be given in lower case.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|pair| pair.name == name).map(|pair| pair.value.as_str())
+    }
+
+    /// All pairs by name in lower case, sorted, as signatures want them.
+    pub(crate) fn sorted(&self) -> Vec<(&str, &str)> {
+        Self::sort(self.pairs.iter().map(|pair| (pair.name.as_str(), pair.value.as_str())))
+    }
+
+    /// The same, with names as they were spelled.
+    pub(crate) fn sorted_as_spelled(&self) -> Vec<(&str, &str)> {
+        Self::sort(self.pairs.iter().map(|pair| (pair.spelled.as_str(), pair.value.as_str())))
+    }
+
+    fn sort<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(&'a str, &'a str)> {
+        let mut pairs: Vec<_> = pairs.collect();
+        pairs.sort_by_key(|(name, _)| *name);
+        pairs
+    }
+}
+
+/// Percent-decoding; what is not UTF-8 becomes replacement characters, which then match nothing.
+pub(crate) fn decode(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_their_case_and_values_keep_it() {
+        let query = Query::parse("maxResults=5&$Filter=state%20eq%20'Idle'&sig=a%2Bb+c&flag");
+
+        assert_eq!(query.get("maxresults"), Some("5"));
+        assert_eq!(query.get("$filter"), Some("state eq 'Idle'"));
+        assert_eq!(query.get("sig"), Some("a+b c"));
+        assert_eq!(query.get("flag"), Some(""));
+        assert_eq!(query.get("timeout"), None);
+    }
+}

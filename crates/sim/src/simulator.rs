@@ -1,0 +1,164 @@
+//! Starting and stopping a simulator.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::batch::BatchService;
+use crate::blob::{BlobService, container_sas};
+use crate::delivery::{deliver, upload_to_others};
+use crate::http::{bind, serve};
+use crate::ledger::LedgerSnapshot;
+use crate::ready::{Ready, ReadyAccount, ReadyStorage};
+use crate::roll::Roll;
+use crate::scenario::{Scenario, ScenarioError};
+use crate::world::{World, account_key};
+
+/// A running simulator. It ends when it is dropped; [`Simulator::shutdown`] also waits for that.
+pub struct Simulator {
+    world: Arc<World>,
+    tasks: JoinSet<()>,
+}
+
+/// Why a simulator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// Its keys are in a public document, so nobody but this machine may reach it.
+    #[error("the simulator listens on loopback only, and `{0}` is not a loopback address")]
+    NotLoopback(SocketAddr),
+    /// The ports after the given one run out at 65535.
+    #[error("{ports} ports are needed from `{from}` on, which goes beyond 65535")]
+    TooManyPorts {
+        /// The given port.
+        from: u16,
+        /// One per account, and one for storage.
+        ports: usize,
+    },
+    /// Most likely somebody else has the port.
+    #[error("can't listen on `{address}`: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// The scenario was not checked, or not well.
+    #[error("the scenario can't be simulated: {0}")]
+    Scenario(#[from] ScenarioError),
+}
+
+impl Simulator {
+    /// Opens one port per Batch account and one for the storage account, and serves them on the current runtime.
+    ///
+    /// With port 0 in `listen` every port is chosen by the operating system; otherwise they are the given one and
+    /// those after it.
+    #[expect(clippy::unused_async, reason = "needs a runtime, and will wait for something sooner or later")]
+    pub async fn start(scenario: Scenario, listen: SocketAddr) -> Result<Self, SimError> {
+        if !listen.ip().is_loopback() {
+            return Err(SimError::NotLoopback(listen));
+        }
+        let mut ports = Ports { listen, taken: 0, needed: scenario.accounts.len() + 1 };
+        let accounts =
+            scenario.accounts.iter().map(|_| ports.open()).collect::<Result<Vec<_>, SimError>>()?;
+        let (storage, storage_address) = ports.open()?;
+        let bad_key = || ScenarioError::Meaning { key: "key".to_owned(), problem: "not usable".to_owned() };
+        let world = Arc::new(World::new(&scenario, storage_address).ok_or_else(bad_key)?);
+        let addresses: Vec<SocketAddr> = accounts.iter().map(|(_, address)| *address).collect();
+        let ready = ready(&scenario, &world, &addresses).ok_or_else(bad_key)?;
+        world.ready.get_or_init(|| ready);
+
+        let mut tasks = JoinSet::new();
+        for (index, (listener, _)) in accounts.into_iter().enumerate() {
+            let service = BatchService { world: Arc::clone(&world), account: index };
+            tasks.spawn(serve(listener, Arc::new(service)));
+        }
+        let service = BlobService { world: Arc::clone(&world) };
+        tasks.spawn(serve(storage, Arc::new(service)));
+        // Unbounded: what waits here is bounded by the uploads that were accepted, and those are what is simulated.
+        let (others, to_others) = mpsc::unbounded_channel();
+        tasks.spawn(deliver(Arc::clone(&world), others));
+        tasks.spawn(upload_to_others(Arc::clone(&world), to_others));
+        Ok(Self { world, tasks })
+    }
+
+    /// Addresses, keys and URLs.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        self.world.ready()
+    }
+
+    /// What has happened so far; the same as `GET /_sim/ledger`.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerSnapshot {
+        self.world.ledger()
+    }
+
+    /// Closes every port and connection. When it returns, nobody listens any more.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("ledger", &self.ready().ledger).finish_non_exhaustive()
+    }
+}
+
+/// Hands out the listening ports.
+struct Ports {
+    listen: SocketAddr,
+    taken: u16,
+    needed: usize,
+}
+
+impl Ports {
+    fn open(&mut self) -> Result<(TcpListener, SocketAddr), SimError> {
+        let mut address = self.listen;
+        if address.port() != 0 {
+            let too_many = SimError::TooManyPorts { from: address.port(), ports: self.needed };
+            address.set_port(address.port().checked_add(self.taken).ok_or(too_many)?);
+        }
+        self.taken += 1;
+        let opened = bind(address).and_then(|listener| {
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        });
+        opened.map_err(|error| SimError::Listen { address, error })
+    }
+}
+
+/// None if a key can't be used.
+fn ready(scenario: &Scenario, world: &World, addresses: &[SocketAddr]) -> Option<Ready> {
+    let store = &world.store;
+    let (_, storage_key) =
+        account_key(Roll::new(scenario.seed).text("storage"), scenario.storage.key.as_deref())?;
+    let endpoint = format!("http://{}/{}", world.storage_address, store.account);
+    let container = format!("{endpoint}/{}", store.container);
+    let expires = OffsetDateTime::now_utc() + scenario.storage.sas_lifetime.0;
+    let sas_url = |permissions| {
+        let query = container_sas(&store.key, &store.account, &store.container, permissions, expires);
+        format!("{container}?{query}")
+    };
+    let accounts = world.accounts.iter().zip(addresses).map(|(account, address)| ReadyAccount {
+        name: account.scenario.name.clone(),
+        endpoint: format!("http://{address}"),
+        key: account.key_text.clone(),
+    });
+    Some(Ready {
+        schema: "fleetlogs.sim-ready/v1".to_owned(),
+        accounts: accounts.collect(),
+        container_url: sas_url("w"),
+        verify_url: sas_url("rl"),
+        ledger: format!("http://{}/_sim/ledger", addresses.first().unwrap_or(&world.storage_address)),
+        storage: ReadyStorage { account: store.account.clone(), key: storage_key, endpoint },
+        container,
+        config: None,
+    })
+}

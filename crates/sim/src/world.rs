@@ -1,0 +1,175 @@
+//! Everything that the ports of one simulator share.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
+use crate::batch::{Bucket, Ordinals, SigningKey};
+use crate::blob::BlobStore;
+use crate::clock::Clock;
+use crate::delivery::{Deliveries, Targets};
+use crate::fleet::Pool;
+use crate::identity::TokenService;
+use crate::ledger::{AccountLedger, DirectoryEntry, LedgerSnapshot, NodeEntry, StorageEntry};
+use crate::ready::Ready;
+use crate::roll::Roll;
+use crate::scenario::{AccountScenario, Scenario};
+
+/// The simulated world.
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) store: BlobStore,
+    pub(crate) storage_address: SocketAddr,
+    pub(crate) tokens: TokenService,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) targets: Targets,
+    /// Content type of simulated logs, shared by all of them.
+    pub(crate) log_type: Arc<str>,
+    pub(crate) ready: OnceLock<Ready>,
+}
+
+/// One Batch account.
+pub(crate) struct Account {
+    pub(crate) index: u16,
+    pub(crate) scenario: AccountScenario,
+    pub(crate) key: SigningKey,
+    /// The key as its owner has it.
+    pub(crate) key_text: String,
+    pub(crate) roll: Roll,
+    /// First segment of upload directories: name, hyphen, 16 hex digits.
+    pub(crate) directory: String,
+    pub(crate) pools: Vec<Pool>,
+    /// Pools by their id in lower case: Batch keeps the case of ids and does not tell by it.
+    pub(crate) pool_places: HashMap<String, u16>,
+    pub(crate) ledger: Arc<AccountLedger>,
+    pub(crate) bucket: Mutex<Bucket>,
+    pub(crate) ordinals: Ordinals,
+}
+
+/// A key from the scenario, or else one that follows from the seed. 64 bytes, as the real ones have.
+pub(crate) fn account_key(seed: Roll, given: Option<&str>) -> Option<(SigningKey, String)> {
+    let bytes = match given {
+        Some(text) => BASE64_STANDARD.decode(text).ok()?,
+        None => (0..8).flat_map(|word| seed.text("key").number(word).bits().to_le_bytes()).collect(),
+    };
+    Some((SigningKey::new(&bytes)?, BASE64_STANDARD.encode(&bytes)))
+}
+
+impl Account {
+    pub(crate) fn new(index: u16, scenario: &AccountScenario, seed: Roll) -> Option<Self> {
+        /// The last tick of the year 9999, from which the service counts backwards.
+        const LAST_TICK: u64 = 3_155_378_975_999_999_999;
+        /// 2024-01-01, in ticks of 100 ns since year 1; simulated accounts were made in the two years after it.
+        const YEAR_2024: u64 = 638_396_640_000_000_000;
+        const TWO_YEARS: u64 = 2 * 365 * 86_400 * 10_000_000;
+
+        let roll = seed.text(&scenario.name);
+        let (key, key_text) = account_key(roll, scenario.key.as_deref())?;
+        let made = YEAR_2024 + roll.text("made").between(0, TWO_YEARS);
+        let pools: Vec<Pool> = scenario.pools.iter().map(|pool| Pool::new(pool.clone(), roll)).collect();
+        Some(Self {
+            index,
+            key,
+            key_text,
+            roll,
+            directory: format!("{}-{:016X}", scenario.name, LAST_TICK - made),
+            pool_places: (0_u16..).zip(&pools).map(|(place, pool)| (pool.lower_id.clone(), place)).collect(),
+            pools,
+            ledger: Arc::new(AccountLedger::new()),
+            bucket: Mutex::new(Bucket::new(scenario)),
+            ordinals: Ordinals::default(),
+            scenario: scenario.clone(),
+        })
+    }
+
+    /// Pool and its place, by id.
+    pub(crate) fn pool(&self, id: &str) -> Option<(u16, &Pool)> {
+        let place = *self.pool_places.get(&id.to_ascii_lowercase())?;
+        Some((place, self.pools.get(usize::from(place))?))
+    }
+
+    /// The `virtualDirectoryName` of an upload.
+    pub(crate) fn directory_name(&self, pool: &Pool, place: u32, request_id: uuid::Uuid) -> String {
+        let mut name = String::with_capacity(self.directory.len() + pool.lower_id.len() + 112);
+        name.push_str(&self.directory);
+        name.push('/');
+        name.push_str(&pool.lower_id);
+        name.push('/');
+        pool.names.push(&mut name, place);
+        name.push('/');
+        name.push_str(request_id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+        name
+    }
+}
+
+impl World {
+    pub(crate) fn new(scenario: &Scenario, storage_address: SocketAddr) -> Option<Self> {
+        let seed = Roll::new(scenario.seed);
+        let storage = &scenario.storage;
+        let accounts = (0_u16..)
+            .zip(&scenario.accounts)
+            .map(|(index, account)| Account::new(index, account, seed))
+            .collect::<Option<Vec<_>>>()?;
+        let (storage_key, _) = account_key(seed.text("storage"), storage.key.as_deref())?;
+        let (token_key, _) = account_key(seed.text("tokens"), None)?;
+        Some(Self {
+            clock: Clock::start(),
+            accounts,
+            store: BlobStore::new(&storage.account, &storage.container, storage_key),
+            storage_address,
+            tokens: TokenService::new(token_key, scenario.identity.token_lifetime.0),
+            deliveries: Deliveries::default(),
+            targets: Targets::default(),
+            log_type: Arc::from("text/plain"),
+            ready: OnceLock::new(),
+        })
+    }
+
+    /// Set before the first connection is accepted.
+    pub(crate) fn ready(&self) -> &Ready {
+        self.ready.get_or_init(Ready::default)
+    }
+
+    pub(crate) fn ledger(&self) -> LedgerSnapshot {
+        let mut nodes = Vec::new();
+        for account in &self.accounts {
+            account.ledger.each_node(|key, record| {
+                let pool = &account.pools[usize::from(key.pool)];
+                let directories = record.directories.iter().map(|directory| DirectoryEntry {
+                    name: account.directory_name(pool, key.place, directory.request_id),
+                    request_id: directory.request_id.to_string(),
+                    client_request_id: directory.client_request_id.clone(),
+                    files_promised: directory.files_promised,
+                    files_written: directory.files_written,
+                    bytes: directory.bytes,
+                    accepted_at: directory.accepted_at,
+                });
+                nodes.push(NodeEntry {
+                    account: account.scenario.name.clone(),
+                    pool: pool.scenario.id.clone(),
+                    node: pool.names.id(key.place),
+                    received: record.received,
+                    accepted: record.directories.len() as u64,
+                    directories: directories.collect(),
+                });
+            });
+        }
+        let storage = &self.store.ledger;
+        LedgerSnapshot {
+            schema: "fleetlogs.sim-ledger/v1",
+            accounts: self.accounts.iter().map(|a| a.ledger.snapshot(&a.scenario.name)).collect(),
+            nodes,
+            storage: StorageEntry {
+                list_calls: storage.list_calls.load(Relaxed),
+                put_calls: storage.put_calls.load(Relaxed),
+                put_failures: storage.put_failures.load(Relaxed),
+                blobs: self.store.blobs(),
+                credentials_leaked: storage.credentials_leaked.load(Relaxed),
+            },
+        }
+    }
+}

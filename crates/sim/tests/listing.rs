@@ -1,0 +1,156 @@
+//! Lists of pools and nodes over HTTP.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Caller, one_pool, refusal, simulate};
+use serde_json::Value;
+
+fn ids(members: &[Value]) -> Vec<&str> {
+    members.iter().map(|member| member["id"].as_str().expect("an id")).collect()
+}
+
+#[tokio::test]
+async fn a_walk_meets_every_node_exactly_once() {
+    let simulator = simulate(&one_pool("nodes = 2503\nspot = 10", "page_size = 700")).await;
+    let caller = Caller::new(&simulator);
+
+    let (nodes, pages) = caller.walk("/pools/p/nodes?maxresults=1000").await;
+
+    let distinct: BTreeSet<_> = ids(&nodes).into_iter().collect();
+    assert_eq!((nodes.len(), distinct.len(), pages), (2503, 2503, 4));
+    assert_eq!(ids(&nodes).iter().filter(|id| id.ends_with("_p")).count(), 10);
+}
+
+#[tokio::test]
+async fn a_pool_that_resizes_gives_empty_pages_and_still_every_node() {
+    let simulator = simulate(&one_pool("nodes = 200\nallocation_state = \"resizing\"", "")).await;
+    let caller = Caller::new(&simulator);
+
+    let (nodes, pages) = caller.walk("/pools/p/nodes?maxresults=10").await;
+
+    assert_eq!(ids(&nodes).into_iter().collect::<BTreeSet<_>>().len(), 200);
+    assert!(pages > 20, "{pages} pages, none of them empty");
+}
+
+#[tokio::test]
+async fn a_link_repeats_the_query_and_has_its_token_bare() {
+    let simulator = simulate(&one_pool("nodes = 3", "")).await;
+    let caller = Caller::new(&simulator);
+
+    let page = caller.get_json("/pools/p/nodes?maxresults=1&$select=id").await;
+
+    let link = page["odata.nextLink"].as_str().expect("a link");
+    let expected = format!(
+        "{}/pools/p/nodes?maxresults=1&$select=id&api-version=2024-07-01.20.0&$skiptoken=WATV2:",
+        caller.endpoint
+    );
+    assert!(link.starts_with(&expected), "{link}");
+    let token = link.split_once("$skiptoken=").expect("a token").1;
+    assert!(["/", "^", ":", "$"].iter().all(|c| token.contains(c)) && !token.contains(['+', '%']), "{token}");
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_its_own_list_only_and_whatever_the_api_version() {
+    let simulator = simulate(&one_pool("nodes = 3\n[[account.pool]]\nid = \"q\"\nnodes = 3", "")).await;
+    let caller = Caller::new(&simulator);
+    let page = caller.get_json("/pools/p/nodes?maxresults=1").await;
+    let link = page["odata.nextLink"].as_str().expect("a link");
+
+    let elsewhere = caller.follow(&link.replace("/pools/p/", "/pools/q/")).await;
+    let forged = caller.follow(&link.replace("00000001", "00000002")).await;
+    let other_version = caller.follow(&link.replace("2024-07-01.20.0", "2025-06-01")).await;
+
+    assert_eq!(elsewhere["code"], "InvalidQueryParameterValue");
+    assert_eq!(forged["code"], "InvalidQueryParameterValue");
+    assert_eq!(other_version["value"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn filter_and_select_are_honoured() {
+    let simulator = simulate(&one_pool("nodes = 20\nstates = { running = 0.25 }", "")).await;
+    let caller = Caller::new(&simulator);
+
+    let (running, _) = caller.walk("/pools/p/nodes?$filter=state%20eq%20'running'&$select=id,state").await;
+    let refused = refusal(caller.get("/pools/p/nodes?$filter=id%20eq%20'x'").await).await;
+
+    assert_eq!(running.len(), 5);
+    assert!(
+        running
+            .iter()
+            .all(|node| node["state"] == "running" && node.as_object().map(serde_json::Map::len) == Some(2))
+    );
+    assert_eq!(refused, (400, "InvalidQueryParameterValue".to_owned()));
+}
+
+#[tokio::test]
+async fn page_sizes_out_of_bounds_are_refused() {
+    let simulator = simulate(&one_pool("", "")).await;
+    let caller = Caller::new(&simulator);
+
+    let code = async |size: &str| refusal(caller.get(&format!("/pools?maxResults={size}")).await).await;
+
+    assert_eq!(code("0").await, (400, "InvalidQueryParameterValue".to_owned()));
+    assert_eq!(code("-5").await, (400, "InvalidQueryParameterValue".to_owned()));
+    assert_eq!(code("1001").await, (400, "OutOfRangeQueryParameterValue".to_owned()));
+}
+
+#[tokio::test]
+async fn an_api_version_is_needed_and_must_be_known() {
+    let simulator = simulate(&one_pool("", "")).await;
+    let caller = Caller::new(&simulator);
+
+    let send = async |path: &str| {
+        refusal(caller.request(reqwest::Method::GET, path, None).send().await.expect("an answer")).await
+    };
+
+    assert_eq!(send("/pools").await, (400, "MissingRequiredQueryParameter".to_owned()));
+    assert_eq!(send("/pools?api-version=2024-07-01").await, (400, "UnsupportedRequestVersion".to_owned()));
+}
+
+#[tokio::test]
+async fn nodes_that_have_not_come_up_lack_what_only_an_agent_knows() {
+    let simulator = simulate(&one_pool("nodes = 20\nstates = { creating = 0.5 }", "")).await;
+
+    let (nodes, _) = Caller::new(&simulator).walk("/pools/p/nodes").await;
+
+    for node in nodes {
+        let creating = node["state"] == "creating";
+        assert_eq!(node.get("lastBootTime").is_none(), creating, "{node}");
+        assert_eq!(node.get("nodeAgentInfo").is_none(), creating, "{node}");
+    }
+}
+
+#[tokio::test]
+async fn both_spellings_of_the_content_type_occur_and_bodies_have_cr_lf() {
+    let simulator = simulate(&one_pool("", "")).await;
+    let caller = Caller::new(&simulator);
+
+    let mut spellings = BTreeSet::new();
+    for _ in 0..40 {
+        let response = caller.get("/pools").await;
+        assert!(
+            response.headers().contains_key("request-id")
+                && !response.headers().contains_key("client-request-id")
+        );
+        assert_eq!(response.headers()["transfer-encoding"], "chunked");
+        spellings.insert(response.headers()["content-type"].to_str().expect("text").to_owned());
+        assert!(response.text().await.expect("text").starts_with("{\r\n  \"odata.metadata\": "));
+    }
+
+    assert_eq!(spellings.len(), 2);
+}
+
+#[tokio::test]
+async fn a_pool_that_vanishes_is_not_found() {
+    let simulator = simulate(&one_pool("nodes = 2\nvanishes_at = \"300ms\"", "")).await;
+    let caller = Caller::new(&simulator);
+    let nodes = caller.node_ids().await;
+
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+
+    let upload = caller.upload(&simulator, &nodes[0]).await.expect("an answer");
+    assert_eq!(refusal(upload).await, (404, "PoolNotFound".to_owned()));
+    assert_eq!(caller.walk("/pools").await.0.len(), 0);
+}
