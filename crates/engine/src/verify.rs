@@ -32,6 +32,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest time between two looks.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Longest time that sizes must stay the same.
+const LONGEST_STABLE: Duration = Duration::from_secs(5);
+
 /// Listings made side by side in one look.
 const LISTINGS_AT_ONCE: usize = 8;
 
@@ -96,17 +99,26 @@ struct Awaited {
     node: NodeIndex,
     promised: Option<u32>,
     seen: Contents,
+    accepted_at: Instant,
+    /// Since when it was seen as it is now.
+    unchanged_since: Instant,
     /// Until when it holds an upload slot: a node that takes longer is not heard of, and must not hold up others.
     slot_until: Option<Instant>,
 }
 
 impl Awaited {
-    /// Takes a look in, and says whether the files have arrived: enough of them, and unchanged since the last look.
+    /// Takes a look in, and says whether the files have arrived: enough of them, and unchanged since an earlier look.
+    ///
+    /// That look lies back a tenth of the time the upload took: a node that uploads slowly also rewrites slowly.
     fn look(&mut self, now: Contents) -> bool {
+        if now != self.seen {
+            self.seen = now;
+            self.unchanged_since = Instant::now();
+            return false;
+        }
         let enough = now.files > 0 && self.promised.is_none_or(|promised| now.files >= promised);
-        let stable = now == self.seen;
-        self.seen = now;
-        enough && stable
+        let took = self.unchanged_since - self.accepted_at;
+        enough && self.unchanged_since.elapsed() >= (took / 10).min(LONGEST_STABLE)
     }
 }
 
@@ -219,7 +231,14 @@ impl<S: LogStore> Verifier<'_, S> {
         self.last_accepted = now;
         self.outlook.promised(&directory, files.unwrap_or(1));
         let slot_until = Some(now + self.settings.upload_allowance);
-        let awaited = Awaited { node, promised: files, seen: Contents::default(), slot_until };
+        let awaited = Awaited {
+            node,
+            promised: files,
+            seen: Contents::default(),
+            accepted_at: now,
+            unchanged_since: now,
+            slot_until,
+        };
         self.awaited.insert(format!("{directory}/"), awaited);
     }
 

@@ -1,0 +1,217 @@
+//! How fast fleetlogs sends, against a bare reqwest loop on the same server in the same run.
+//!
+//! `just bench` runs it. The server (`fleetlogs sim`) is a process of its own. Each of five rounds runs the loop and the
+//! program on a fresh server, in turns, so that a noisy machine disturbs both; what is reported are medians of ratios
+//! within a round, and how far the rounds were apart. The loop sends the same bodies with a token made beforehand, and
+//! neither plans, signs, records nor verifies: it is the limit, not a rival.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const NODES: usize = 20_000;
+const CONCURRENCY: usize = 64;
+const ROUNDS: usize = 5;
+
+fn main() {
+    let verify = std::env::args().any(|argument| argument == "--verify");
+    let mut rounds = Vec::new();
+    println!(
+        "{NODES} nodes, concurrency {CONCURRENCY}, no ceiling, verification {}",
+        if verify { "on" } else { "off" }
+    );
+    println!(
+        "{:>5} {:>12} {:>12} {:>7} {:>10} {:>12}",
+        "round", "bare calls/s", "run calls/s", "ratio", "run s", "peak MiB"
+    );
+    for round in 1..=ROUNDS {
+        let bare = bare_loop();
+        let run = whole_run(verify);
+        let ratio = run.calls_per_second / bare;
+        println!(
+            "{round:>5} {bare:>12.0} {:>12.0} {ratio:>7.2} {:>10.2} {:>12.1}",
+            run.calls_per_second, run.seconds, run.peak_mib
+        );
+        rounds.push(json!({
+            "bare_calls_per_second": bare,
+            "run_calls_per_second": run.calls_per_second,
+            "ratio": ratio,
+            "run_seconds": run.seconds,
+            "run_peak_mib": run.peak_mib,
+        }));
+    }
+    let mut ratios: Vec<f64> = rounds.iter().filter_map(|round| round["ratio"].as_f64()).collect();
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "median ratio {:.2} (rounds from {:.2} to {:.2})",
+        ratios[ROUNDS / 2],
+        ratios[0],
+        ratios[ROUNDS - 1]
+    );
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("throughput.json");
+    let document =
+        json!({ "nodes": NODES, "concurrency": CONCURRENCY, "verification": verify, "rounds": rounds });
+    std::fs::write(&file, document.to_string()).expect("the result can be written");
+    println!("written to {}", file.display());
+}
+
+struct Server {
+    child: Child,
+    ready: Value,
+    dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let scenario = dir.path().join("scenario.toml");
+        let pools: Vec<_> = (0..20)
+            .map(|pool| {
+                format!("[[account.pool]]\nid = \"pool-{pool}\"\nnodes = {}\nunknown_state = 0\n", NODES / 20)
+            })
+            .collect();
+        std::fs::write(&scenario, format!("[[account]]\nname = \"contoso\"\n{}", pools.concat()))
+            .expect("a scenario");
+        let ready = dir.path().join("ready.json");
+        let child = Command::new(env!("CARGO_BIN_EXE_fleetlogs"))
+            .arg("sim")
+            .arg(&scenario)
+            .arg("--ready")
+            .arg(&ready)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the simulator starts");
+        while !ready.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let document = std::fs::read(&ready).expect("the ready document");
+        Self { child, ready: serde_json::from_slice(&document).expect("JSON"), dir }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Calls per second of a loop that does nothing but call.
+fn bare_loop() -> f64 {
+    let server = Server::start();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let endpoint = text(&server.ready["accounts"][0]["endpoint"]);
+    let identity = text(&server.ready["ledger"]).replace("ledger", "identity");
+    let body = json!({
+        "containerUrl": server.ready["container_url"],
+        "startTime": "2026-01-01T00:00:00Z",
+        "endTime": "2026-01-01T02:00:00Z",
+    })
+    .to_string();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let client = fleetlogs_azure::http_client(CONCURRENCY).expect("a client");
+        let url = format!("{identity}?resource=https://batch.core.windows.net/&api-version=2019-08-01");
+        let token: Value = client.get(url).header("X-IDENTITY-HEADER", "x").send().await.expect("a token").json().await.expect("JSON");
+        let token = format!("Bearer {}", text(&token["access_token"]));
+        let mut urls = Vec::with_capacity(NODES);
+        for pool in 0..20 {
+            let url = format!("{endpoint}/pools/pool-{pool}/nodes?api-version=2024-07-01.20.0&$select=id");
+            let page: Value = client.get(url).header("Authorization", &token).send().await.expect("a page").json().await.expect("JSON");
+            urls.extend(page["value"].as_array().expect("nodes").iter().map(|node| {
+                format!(
+                    "{endpoint}/pools/pool-{pool}/nodes/{}/uploadbatchservicelogs?api-version=2024-07-01.20.0&timeout=30",
+                    text(&node["id"])
+                )
+            }));
+        }
+        assert_eq!(urls.len(), NODES);
+        let urls = std::sync::Arc::new(urls);
+        let next = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let started = Instant::now();
+        let mut workers = tokio::task::JoinSet::new();
+        for _ in 0..CONCURRENCY {
+            let (client, urls, next, token, body) = (client.clone(), urls.clone(), next.clone(), token.clone(), body.clone());
+            workers.spawn(async move {
+                while let Some(url) = urls.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    let call = client
+                        .post(url)
+                        .header("Authorization", &token)
+                        .header("Content-Type", "application/json; odata=minimalmetadata")
+                        .body(body.clone());
+                    let answer = call.send().await.expect("an answer");
+                    assert_eq!(answer.status(), 200);
+                    answer.bytes().await.expect("a body");
+                }
+            });
+        }
+        workers.join_all().await;
+        calls_per_second(started.elapsed())
+    })
+}
+
+fn calls_per_second(elapsed: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let nodes = NODES as f64;
+    nodes / elapsed.as_secs_f64()
+}
+
+struct Measured {
+    /// From the first call to the last answer.
+    calls_per_second: f64,
+    /// The whole process, with planning and reports.
+    seconds: f64,
+    peak_mib: f64,
+}
+
+fn whole_run(verify: bool) -> Measured {
+    let server = Server::start();
+    let written =
+        std::fs::read_to_string(server.ready["config"].as_str().expect("a config")).expect("the config");
+    let config: PathBuf = server.dir.path().join("bench.toml");
+    let text = format!(
+        "[limits]\nrate = \"unlimited\"\nconcurrency = {CONCURRENCY}\n[verify]\nenabled = {verify}\n{written}"
+    );
+    std::fs::write(&config, text).expect("the config");
+    let events = server.dir.path().join("events.jsonl");
+    let started = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fleetlogs"))
+        .arg("run")
+        .arg(&config)
+        .arg("--quiet")
+        .arg("--events")
+        .arg(&events)
+        .current_dir(server.dir.path())
+        .spawn()
+        .expect("the run starts");
+    let mut peak_kib = 0;
+    let status = loop {
+        if let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", child.id())) {
+            let peak = status.lines().find_map(|line| {
+                line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok()
+            });
+            peak_kib = peak_kib.max(peak.unwrap_or(0_u32));
+        }
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    assert!(status.success(), "the run ended with {status}");
+    let events = std::fs::read_to_string(events).expect("events");
+    let times: Vec<_> = events
+        .lines()
+        .filter(|line| line.contains("\"upload-requested\"") || line.contains("\"upload-accepted\""))
+        .filter_map(|line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            let format = &time::format_description::well_known::Rfc3339;
+            time::OffsetDateTime::parse(event["at"].as_str()?, format).ok()
+        })
+        .collect();
+    let (first, last) = (times.iter().min().expect("calls"), times.iter().max().expect("calls"));
+    let elapsed = Duration::try_from(*last - *first).expect("time goes on");
+    Measured { calls_per_second: calls_per_second(elapsed), seconds, peak_mib: f64::from(peak_kib) / 1024.0 }
+}

@@ -1,0 +1,27 @@
+# Shortcuts for people; nothing needs `just`.
+
+# What CI runs.
+check:
+    bash tests/all.sh
+
+# The demo fleet.
+demo:
+    cargo run --release -- run config/demo.toml
+
+# Quick look while working: no installed servers needed.
+test:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace
+
+# The documentation of the crates.
+doc:
+    cargo doc --workspace --no-deps --document-private-items --open
+
+# Licences, duplicates and sources; needs cargo-deny.
+deny:
+    cargo deny check licenses bans sources
+
+# How fast: calls per second against a bare loop on the same server.
+bench:
+    cargo bench -p fleetlogs --bench throughput

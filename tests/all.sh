@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# All tests and checks of fleetlogs, from a clean checkout. Needs the Rust toolchain, git, Node with npm, Python 3 and,
+# where something is missing that Debian has, apt. What it installs goes into tests/tools and, for cargo-deny, into a
+# cache outside the checkout, which only saves time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+missing=()
+command -v cc >/dev/null || missing+=(build-essential)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+command -v npm >/dev/null || missing+=(npm)
+if ((${#missing[@]})); then
+    step "installing ${missing[*]}"
+    apt-get update -q
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+step "Azurite and the Azure Batch SDK for Python, pinned"
+# Installed anew only when the pins change.
+npm_stamp=tests/tools/node_modules/.stamp
+if ! cmp -s tests/tools/package-lock.json "$npm_stamp"; then
+    npm ci --prefix tests/tools --no-fund --no-audit --loglevel=error
+    cp tests/tools/package-lock.json "$npm_stamp"
+fi
+venv_stamp=tests/tools/venv/.stamp
+if ! cmp -s tests/tools/requirements.txt "$venv_stamp"; then
+    python3 -m venv --clear tests/tools/venv
+    tests/tools/venv/bin/pip install --quiet --disable-pip-version-check -r tests/tools/requirements.txt
+    cp tests/tools/requirements.txt "$venv_stamp"
+fi
+
+step "format"
+cargo fmt --all --check
+
+step "clippy"
+cargo clippy --locked --workspace --all-targets -- -D warnings
+
+step "tests"
+cargo test --locked --workspace --no-fail-fast -- --include-ignored
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+step "licences, duplicates, sources"
+deny_version=0.20.2
+tools="${FLEETLOGS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/fleetlogs-tools}"
+deny="$tools/bin/cargo-deny"
+if ! "$deny" --version 2>/dev/null | grep -qF "$deny_version"; then
+    cargo install cargo-deny --version "$deny_version" --locked --debug --no-default-features --root "$tools"
+fi
+"$deny" check licenses bans sources
+
+step "all passed"

@@ -1,0 +1,53 @@
+//! Microsoft Entra ID, through a managed identity that the simulator plays.
+
+use crate::stage::{Run, Sim, fleetlogs};
+
+fn run(sim: &Sim) -> Run {
+    let config = std::fs::read_to_string(sim.config("")).unwrap();
+    let key = "auth = { shared_key = { file = \"ready.json.contoso.key\" } }";
+    assert!(config.contains(key));
+    let config = sim.write_config(&config.replace(key, "auth = \"entra\""));
+    let identity = sim.ready["ledger"].as_str().unwrap().replace("/_sim/ledger", "/_sim/identity");
+    let output = fleetlogs()
+        .args(["run"])
+        .arg(config)
+        .env("IDENTITY_ENDPOINT", identity)
+        .env("IDENTITY_HEADER", "fake-header")
+        .current_dir(sim.dir.path())
+        .output()
+        .unwrap();
+    Run::of(sim.dir.path(), output)
+}
+
+#[test]
+fn a_managed_identity_collects_a_fleet() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\nauth = [\"entra\"]\n[[account.pool]]\nid = \"a\"\nnodes = 10\narrival = \"100ms\"\n",
+    );
+    let run = run(&sim);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.count("verified"), 10);
+    assert_eq!(sim.ledger()["accounts"][0]["unauthorized"], 0);
+}
+
+#[test]
+fn tokens_that_end_during_the_run_are_renewed() {
+    let sim = Sim::start(
+        "[identity]\ntoken_lifetime = \"3s\"\n[[account]]\nname = \"contoso\"\nauth = [\"entra\"]\nlatency = \"300ms\"\n\
+         [[account.pool]]\nid = \"a\"\nnodes = 150\narrival = \"100ms\"\n",
+    );
+    let run = run(&sim);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.count("verified"), 150);
+}
+
+#[test]
+fn an_account_that_refuses_tokens_is_named() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\nauth = [\"shared-key\"]\n[[account.pool]]\nid = \"a\"\nnodes = 3\n",
+    );
+    let run = run(&sim);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stderr.contains("account `contoso`"), "{}", run.stderr);
+    assert_eq!(sim.upload_calls(), 0);
+}

@@ -1,0 +1,17 @@
+//! The binary against the simulator and other servers, over real HTTP. One file per story.
+//!
+//! The simulator runs as a process of its own, and what it says of a run (its ledger) is compared with what the run
+//! says of itself (its manifest): no test takes the program's own word.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
+mod azurite;
+mod commands;
+mod entra;
+mod fleet;
+mod foreign_service;
+mod pace;
+mod refusals;
+mod sdk;
+mod stage;
+mod stopping;

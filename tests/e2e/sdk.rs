@@ -1,0 +1,61 @@
+//! The official Azure Batch SDK for Python as a client of the simulator, and a JSON Schema validator as a reader of
+//! the manifest. If the SDK fails, the simulator is wrong.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::stage::{Sim, fleetlogs};
+
+fn tests_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests")
+}
+
+fn python() -> Command {
+    let program = tests_dir().join("tools/venv/bin/python");
+    assert!(program.exists(), "{} is missing; `bash tests/all.sh` makes it", program.display());
+    Command::new(program)
+}
+
+#[test]
+#[ignore = "needs the SDK in tests/tools; tests/all.sh installs it and runs this"]
+fn the_official_sdk_lists_and_uploads_against_the_simulator() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"Pool-A\"\nnodes = 23\nstates = { creating = 0.1 }\n\
+         [[account.pool]]\nid = \"pool-b\"\nnodes = 5\n[[account.pool]]\nid = \"pool-c\"\nnodes = 1\n",
+    );
+    let ready = sim.dir.path().join("ready.json");
+    let check = python().arg(tests_dir().join("sdk/check.py")).arg(ready).output().unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
+    assert!(check.status.success(), "{said}");
+    assert!(sim.upload_calls() > 0, "the SDK uploaded nothing: {said}");
+}
+
+#[test]
+#[ignore = "needs jsonschema in tests/tools; tests/all.sh installs it and runs this"]
+fn a_manifest_fits_its_published_schema() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 20\narrival = \"50ms\"\n\
+         states = { creating = 0.1, unusable = 0.2 }\n[[account.fault]]\nkind = \"throttle\"\nshare = 0.2\n",
+    );
+    let run = sim.run(&sim.config("[limits]\nrate = 100"));
+    let schema = sim.dir.path().join("schema.json");
+    std::fs::write(&schema, fleetlogs().args(["schema", "manifest"]).output().unwrap().stdout).unwrap();
+    let fits = |manifest: &std::path::Path| {
+        let program = "import json, sys, jsonschema\n\
+            schema, manifest = (json.load(open(path)) for path in sys.argv[1:])\n\
+            validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())\n\
+            validator.check_schema(schema)\n\
+            sys.exit('\\n'.join(error.message for error in validator.iter_errors(manifest)) or 0)\n";
+        python().args(["-c", program]).arg(&schema).arg(manifest).output().unwrap()
+    };
+    let checked = fits(&run.dir.as_ref().unwrap().join("manifest.json"));
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+
+    // A validator that accepts anything would prove nothing.
+    let mut wrong = run.manifest();
+    wrong["nodes"][0]["outcome"] = "splendid".into();
+    let path = sim.dir.path().join("wrong.json");
+    std::fs::write(&path, wrong.to_string()).unwrap();
+    assert!(!fits(&path).status.success());
+}

@@ -1,0 +1,244 @@
+//! What every story stands on: a simulator process, the program under test, and the comparison of manifest and
+//! ledger.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a server may take to start on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+/// The program under test, with a clean environment: what the machine has set must not matter.
+pub(crate) fn fleetlogs() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fleetlogs"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("AZURE_")
+            || name.starts_with("FLEETLOGS_")
+            || name.to_lowercase().ends_with("_proxy")
+        {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Waits until something is there.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + START;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come within {START:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A child that does not outlive its test.
+pub(crate) struct Server(pub(crate) Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `fleetlogs sim` with a scenario, and a directory for its run.
+pub(crate) struct Sim {
+    pub(crate) ready: Value,
+    pub(crate) dir: TempDir,
+    _server: Server,
+}
+
+impl Sim {
+    pub(crate) fn start(scenario: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("scenario.toml");
+        std::fs::write(&file, scenario).unwrap();
+        let ready = dir.path().join("ready.json");
+        let log = std::fs::File::create(dir.path().join("sim.log")).unwrap();
+        let server =
+            fleetlogs().arg("sim").arg(&file).arg("--ready").arg(&ready).stderr(log).spawn().unwrap();
+        let server = Server(server);
+        let text = wait_for("the simulator", || std::fs::read(&ready).ok());
+        Self { ready: serde_json::from_slice(&text).unwrap(), dir, _server: server }
+    }
+
+    /// The config that the simulator wrote, with more lines behind it.
+    pub(crate) fn config(&self, more: &str) -> PathBuf {
+        let written = std::fs::read_to_string(self.ready["config"].as_str().unwrap()).unwrap();
+        // Tables of the config must come before its arrays of tables.
+        self.write_config(&format!("{}\n{written}", quick(more)))
+    }
+
+    pub(crate) fn write_config(&self, text: &str) -> PathBuf {
+        let path = self.dir.path().join("fleetlogs.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub(crate) fn ledger(&self) -> Value {
+        serde_json::from_str(&get(self.ready["ledger"].as_str().unwrap())).unwrap()
+    }
+
+    /// Upload calls that reached any account.
+    pub(crate) fn upload_calls(&self) -> u64 {
+        let ledger = self.ledger();
+        ledger["accounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|account| account["upload_calls"].as_u64().unwrap())
+            .sum()
+    }
+
+    /// Runs the program on a config, in this simulator's directory.
+    pub(crate) fn run(&self, config: &Path) -> Run {
+        self.run_with(config, &[])
+    }
+
+    pub(crate) fn run_with(&self, config: &Path, arguments: &[&str]) -> Run {
+        let output =
+            fleetlogs().arg("run").arg(config).args(arguments).current_dir(self.dir.path()).output().unwrap();
+        Run::of(self.dir.path(), output)
+    }
+}
+
+/// Settings under which a test does not wait long; `more` comes first and wins.
+fn quick(more: &str) -> String {
+    let mut text = more.to_owned();
+    for (table, keys) in [
+        ("[retry]", "base_delay = \"200ms\"\nmax_delay = \"2s\""),
+        ("[deadlines]", "call = \"2s\"\nnode = \"30s\"\nrun = \"60s\""),
+        ("[verify]", "deadline = \"4s\"\nsettle = \"3s\""),
+    ] {
+        if !text.contains(table) {
+            text = format!("{text}\n{table}\n{keys}\n");
+        }
+    }
+    text
+}
+
+/// What a run of the program left behind.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// The newest run directory, if there is one.
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl Run {
+    pub(crate) fn of(dir: &Path, output: Output) -> Self {
+        let runs = std::fs::read_dir(dir.join("runs")).into_iter().flatten();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            dir: runs.map(|entry| entry.unwrap().path()).max(),
+        }
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.as_ref().expect("a run directory").join(name)).unwrap()
+    }
+
+    pub(crate) fn manifest(&self) -> Value {
+        serde_json::from_str(&self.file("manifest.json")).unwrap()
+    }
+
+    pub(crate) fn count(&self, outcome: &str) -> u64 {
+        self.manifest()["counts"][outcome].as_u64().unwrap()
+    }
+
+    /// Every text the run made, for a search.
+    pub(crate) fn everything(&self) -> String {
+        let mut all = format!("{}\n{}", self.stdout, self.stderr);
+        for entry in std::fs::read_dir(self.dir.as_ref().expect("a run directory")).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            all.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        all
+    }
+}
+
+/// A plain GET.
+pub(crate) fn get(url: &str) -> String {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let client = fleetlogs_azure::http_client(1).unwrap();
+        client.get(url).send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
+    })
+}
+
+fn key_of(node: &Value) -> (String, String, String) {
+    let text = |name: &str| node[name].as_str().unwrap().to_owned();
+    (text("account"), text("pool"), text("node"))
+}
+
+/// The oracle: what the manifest says is what the service saw.
+pub(crate) fn assert_manifest_equals_ledger(manifest: &Value, ledger: &Value) {
+    let nodes = manifest["nodes"].as_array().unwrap();
+    let mut seen: BTreeMap<_, _> =
+        ledger["nodes"].as_array().unwrap().iter().map(|node| (key_of(node), node)).collect();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for node in nodes {
+        let key = key_of(node);
+        let outcome = node["outcome"].as_str().unwrap();
+        *counts.entry(outcome).or_default() += 1;
+        let attempts = node["attempts"].as_array().unwrap();
+        let Some(truth) = seen.remove(&key) else {
+            assert!(attempts.is_empty(), "{key:?} says it was called, and the service never saw a call");
+            continue;
+        };
+        assert_eq!(attempts.len() as u64, truth["received"].as_u64().unwrap(), "calls of {key:?}");
+        let made = truth["directories"].as_array().unwrap();
+        let directory = node["virtual_directory"].as_str();
+        let named = usize::from(directory.is_some()) + node["duplicates"].as_array().unwrap().len();
+        assert_eq!(named, made.len(), "directories of {key:?}");
+        assert!(node["duplicates"].as_array().unwrap().is_empty(), "{key:?} was collected twice");
+        let Some(directory) = directory else {
+            assert!(matches!(outcome, "gone" | "failed" | "not-sent" | "in-doubt"), "{key:?} is {outcome}");
+            continue;
+        };
+        let truth = made
+            .iter()
+            .find(|made| made["name"] == directory)
+            .expect("the directory of the ledger, verbatim");
+        if !node["files_promised"].is_null() {
+            assert_eq!(node["files_promised"], truth["files_promised"], "files promised by {key:?}");
+        }
+        match outcome {
+            "verified" => {
+                assert_eq!(node["files_arrived"], truth["files_written"], "files of {key:?}");
+                assert_eq!(node["bytes"], truth["bytes"], "bytes of {key:?}");
+                assert!(
+                    truth["files_written"].as_u64() >= truth["files_promised"].as_u64(),
+                    "{key:?} is short"
+                );
+            }
+            "incomplete" => assert_ne!(truth["files_written"], truth["files_promised"], "{key:?} is whole"),
+            other => assert!(matches!(other, "accepted" | "empty"), "{key:?} is {other} with a directory"),
+        }
+    }
+    let unknown: Vec<_> = seen.keys().collect();
+    assert!(
+        unknown.is_empty(),
+        "the service saw calls for nodes that the manifest does not have: {unknown:?}"
+    );
+    assert_eq!(manifest["counts"]["planned"].as_u64().unwrap(), nodes.len() as u64);
+    for (outcome, count) in
+        manifest["counts"].as_object().unwrap().iter().filter(|(name, _)| *name != "planned")
+    {
+        assert_eq!(
+            count.as_u64().unwrap(),
+            counts.get(outcome.as_str()).copied().unwrap_or(0),
+            "count of {outcome}"
+        );
+    }
+}

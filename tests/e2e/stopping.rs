@@ -1,0 +1,53 @@
+//! Signals: the first drains, the second aborts; both leave a manifest that is true.
+#![cfg(unix)]
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::stage::{Run, Sim, assert_manifest_equals_ledger, fleetlogs, wait_for};
+
+const SLOW: &str = "[[account]]\nname = \"contoso\"\nlatency = \"1s\"\n[[account.pool]]\nid = \"a\"\nnodes = 500\narrival = \"200ms\"\n";
+
+fn start(sim: &Sim) -> Child {
+    let config = sim.config("[limits]\nrate = 20\nconcurrency = 10");
+    let mut command = fleetlogs();
+    command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_for("the first call", || (sim.upload_calls() > 3).then_some(()));
+    child
+}
+
+fn interrupt(child: &Child) {
+    let kill = std::process::Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
+    assert!(kill.success());
+}
+
+#[test]
+fn the_first_signal_awaits_what_is_in_flight() {
+    let sim = Sim::start(SLOW);
+    let child = start(&sim);
+    interrupt(&child);
+    let run = Run::of(sim.dir.path(), child.wait_with_output().unwrap());
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    let manifest = run.manifest();
+    assert_manifest_equals_ledger(&manifest, &sim.ledger());
+    assert_eq!(manifest["outcome"], "interrupted");
+    assert_eq!(manifest["reason"], "stopped by a signal");
+    assert_eq!(run.count("in-doubt"), 0, "every call in flight was awaited");
+    assert!(run.count("verified") > 0, "what was accepted is verified");
+    assert!(run.count("not-sent") > 400);
+}
+
+#[test]
+fn the_second_signal_awaits_nothing() {
+    let sim = Sim::start(SLOW);
+    let child = start(&sim);
+    let before = Instant::now();
+    interrupt(&child);
+    std::thread::sleep(Duration::from_millis(200));
+    interrupt(&child);
+    let run = Run::of(sim.dir.path(), child.wait_with_output().unwrap());
+    assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    assert!(run.count("in-doubt") > 0, "calls in flight are in doubt");
+}
