@@ -159,7 +159,7 @@ fn calls_per_second(elapsed: Duration) -> f64 {
 }
 
 struct Measured {
-    /// From the first call to the last answer.
+    /// From the first call to the last.
     calls_per_second: f64,
     /// The whole process, with planning and reports.
     seconds: f64,
@@ -175,14 +175,11 @@ fn whole_run(verify: bool) -> Measured {
         "[limits]\nrate = \"unlimited\"\nconcurrency = {CONCURRENCY}\n[verify]\nenabled = {verify}\n{written}"
     );
     std::fs::write(&config, text).expect("the config");
-    let events = server.dir.path().join("events.jsonl");
     let started = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_fleetlogs"))
         .arg("run")
         .arg(&config)
         .arg("--quiet")
-        .arg("--events")
-        .arg(&events)
         .current_dir(server.dir.path())
         .spawn()
         .expect("the run starts");
@@ -201,15 +198,21 @@ fn whole_run(verify: bool) -> Measured {
     };
     let seconds = started.elapsed().as_secs_f64();
     assert!(status.success(), "the run ended with {status}");
-    let events = std::fs::read_to_string(events).expect("events");
-    let times: Vec<_> = events
-        .lines()
-        .filter(|line| line.contains("\"upload-requested\"") || line.contains("\"upload-accepted\""))
-        .filter_map(|line| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            let format = &time::format_description::well_known::Rfc3339;
-            time::OffsetDateTime::parse(event["at"].as_str()?, format).ok()
-        })
+    // Times of calls from the manifest; the last answer came a round trip after the last call was put on record.
+    let run = std::fs::read_dir(server.dir.path().join("runs"))
+        .expect("runs")
+        .next()
+        .expect("a run")
+        .expect("a run");
+    let manifest = std::fs::read(run.path().join("manifest.json")).expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let format = &time::format_description::well_known::Rfc3339;
+    let times: Vec<_> = manifest["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .flat_map(|node| node["attempts"].as_array().into_iter().flatten())
+        .filter_map(|attempt| time::OffsetDateTime::parse(attempt["sent_at"].as_str()?, format).ok())
         .collect();
     let (first, last) = (times.iter().min().expect("calls"), times.iter().max().expect("calls"));
     let elapsed = Duration::try_from(*last - *first).expect("time goes on");

@@ -10,7 +10,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 #[command(name = "fleetlogs", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, \
-    5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent, 8 no node selected."
+    5 refused before any upload was sent, 6 interrupted, 8 no node selected."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -35,6 +35,12 @@ pub(crate) enum CliError {
     /// Stopped while nothing had been sent yet.
     #[error("stopped before any upload was sent; there is nothing to resume")]
     StoppedEarly,
+    /// The run deadline came while accounts were still being listed.
+    #[error("listing the accounts took longer than `deadlines.run`; no upload was sent")]
+    PlanningTooLong,
+    /// The calls were made, and what came of them is in the journal, but not in the reports.
+    #[error("the run is on record, but its reports could not be written: {0}")]
+    Unreported(Box<CliError>),
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -105,8 +111,9 @@ impl CliError {
                 Some("make one with `fleetlogs plan CONFIG --output FILE`")
             }
             Self::Scenario(..) => Some("docs/reference/scenario.md lists every key"),
+            Self::PlanningTooLong => Some("raise `deadlines.run`, or choose fewer pools"),
             Self::Journal(JournalError::Busy(_)) => Some("wait for the other process, or end it"),
-            Self::Report(ReportError::Write { .. }) => Some("make room, then run `fleetlogs report RUN`"),
+            Self::Unreported(_) => Some("make room, then run `fleetlogs report` on the run directory"),
             _ => None,
         }
     }
@@ -117,11 +124,15 @@ impl CliError {
             Self::Config(_) | Self::Scenario(..) | Self::Plan(..) | Self::OtherPlan(..) | Self::File(..) => {
                 Exit::Usage
             }
+            Self::Refused(_)
+            | Self::PlanningTooLong
+            | Self::Journal(_)
+            | Self::Simulator(_)
+            | Self::Http(_)
+            | Self::System(_) => Exit::Refused,
             Self::NoNode(_) => Exit::NoNode,
-            Self::StoppedEarly | Self::Report(ReportError::Write { .. }) => Exit::Interrupted,
-            Self::Refused(_) | Self::Journal(_) | Self::Simulator(_) | Self::Http(_) | Self::System(_) => {
-                Exit::Refused
-            }
+            Self::StoppedEarly | Self::Unreported(_) => Exit::Interrupted,
+            Self::Report(ReportError::Write { .. }) => Exit::Usage,
             Self::Report(_) => Exit::Defect,
         }
     }

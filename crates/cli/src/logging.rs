@@ -49,6 +49,8 @@ pub(crate) fn start(output: &Output) -> Logs {
         (false, 1) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };
+    // A line for every call is for those who ask for it.
+    let kept = if output.verbose == 0 { LevelFilter::INFO } else { level };
     let own = |level: LevelFilter| Targets::new().with_target("fleetlogs", level);
     let screen = tracing_subscriber::fmt::layer().with_writer(logs.screen.clone()).with_target(false);
     let screen: Box<dyn Layer<Registry> + Send + Sync> = match output.log_format {
@@ -59,7 +61,7 @@ pub(crate) fn start(output: &Output) -> Logs {
         .json()
         .flatten_event(true)
         .with_writer(logs.file.clone())
-        .with_filter(own(LevelFilter::DEBUG));
+        .with_filter(own(kept));
     tracing_subscriber::registry().with(screen).with(file).init();
     logs
 }

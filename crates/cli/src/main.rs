@@ -11,6 +11,7 @@ mod preflight;
 mod run_dir;
 mod signals;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,7 +26,9 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(command(&args, &logs));
+            // A panic is a defect, and has an exit code of its own; its message is printed already.
+            let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(command(&args, &logs))))
+                .unwrap_or(Ok(Exit::Defect));
             // A thread that still looks up a name must not keep the program from ending.
             runtime.shutdown_background();
             result

@@ -26,9 +26,11 @@ pub(crate) fn check_sas(
 ) -> Result<(), CliError> {
     let Destination { container, verify } = &fleet.destination;
     let needed = now + calls_take + settings.upload_allowance;
+    let listed_until = now + calls_take + settings.verify.deadline;
     let of_container = write_problems(container, now, needed);
     // A separate credential for listing was given on purpose, so it must work.
-    let of_verify = verify.as_ref().filter(|_| settings.verification).map(|sas| list_problems(sas, now));
+    let of_verify =
+        verify.as_ref().filter(|_| settings.verification).map(|sas| list_problems(sas, now, listed_until));
     let named = |key: &'static str| {
         move |problem: SasProblem| Refusal::new(format!("destination.{key}: {problem}"), problem.help())
     };
@@ -53,6 +55,13 @@ pub(crate) async fn log_store(
     if !separate && listing.grants('l') == Some(false) {
         cannot_verify("the SAS of `destination.container_url` lacks the permission `l`");
         return Ok(None);
+    }
+    if fleet.destination.container.without_query() != listing.without_query() {
+        tracing::warn!(
+            "`destination.verify_url` names another container than `container_url`: {} and {}",
+            listing.without_query(),
+            fleet.destination.container.without_query()
+        );
     }
     let store = AzureLogStore::new(fleet.http.clone(), listing)
         .map_err(|error| refused(&Failure::new(FailureClass::Config, error.to_string()), separate))?;

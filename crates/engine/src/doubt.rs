@@ -1,15 +1,16 @@
 //! What became of a call whose answer was lost: the container is searched for a directory of that node made since
 //! the call.
 //!
-//! Directories are named `{account}-{16 hex}/{pool id in lower case}/{node id}/{request id}`. The first segment is
-//! constant for an account and is learned from accepted calls; before one is known, everything that starts with the
-//! account's name is searched. A documented sample has `-` where the node id has `_`, so both are looked for.
+//! Directories are named `{account}-{16 hex}/{pool id in lower case}/{node id}/{request id}`. What comes before the
+//! pool is constant for an account and is learned from accepted calls. A documented sample has `-` where the node id
+//! has `_`, so both are looked for. Before anything is learned, everything that starts with the account's name is
+//! searched; then a directory that is found is found, but one that is not found may only be named otherwise.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::OnceLock;
 
 use fleetlogs_model::failure::Failure;
-use fleetlogs_model::ids::NodeRef;
+use fleetlogs_model::ids::{NodeId, NodeRef, PoolId};
 use fleetlogs_model::service::LogStore;
 use time::OffsetDateTime;
 
@@ -19,32 +20,55 @@ const TOLERANCE: time::Duration = time::Duration::seconds(2);
 /// What an account's accepted calls taught about how its directories are named.
 #[derive(Debug, Default)]
 pub struct Naming {
-    first_segment: RwLock<Option<Box<str>>>,
+    /// What comes before the pool: empty, or with a slash at its end.
+    root: OnceLock<Box<str>>,
 }
 
 impl Naming {
     /// Learns from the directory of an accepted call.
-    pub fn learn(&self, directory: &str) {
-        let known = self.first_segment.read().unwrap_or_else(PoisonError::into_inner).is_some();
-        if known {
+    pub fn learn(&self, pool: &PoolId, directory: &str) {
+        if self.root.get().is_some() {
             return;
         }
-        if let [first, _, _, _] = directory.split('/').collect::<Vec<_>>()[..] {
-            *self.first_segment.write().unwrap_or_else(PoisonError::into_inner) = Some(first.into());
+        let mut from_the_end = directory.rmatch_indices('/').map(|(at, _)| at).skip(1);
+        let Some(pool_ends) = from_the_end.next() else { return };
+        let root_ends = from_the_end.next().map_or(0, |at| at + 1);
+        if directory[root_ends..pool_ends].eq_ignore_ascii_case(pool.as_str()) {
+            // Whoever learned it first learned the same.
+            let _ = self.root.set(directory[..root_ends].into());
         }
     }
 
     /// The prefixes to list for a node; directories of others may be below them.
     fn prefixes(&self, node: &NodeRef) -> Vec<String> {
-        let first = self.first_segment.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(first) = first else { return vec![format!("{}-", node.account)] };
+        let Some(root) = self.root.get() else { return vec![format!("{}-", node.account)] };
         let pool = node.pool.as_str().to_lowercase();
-        let mut prefixes = vec![format!("{first}/{pool}/{}/", node.node)];
+        let mut prefixes = vec![format!("{root}{pool}/{}/", node.node)];
         if node.node.as_str().contains('_') {
-            prefixes.push(format!("{first}/{pool}/{}/", node.node.as_str().replace('_', "-")));
+            prefixes.push(format!("{root}{pool}/{}/", with_hyphens(&node.node)));
         }
         prefixes
     }
+
+    /// The directory part of a blob's name, if the blob is one of this node.
+    fn directory_of<'name>(&self, blob: &'name str, node: &NodeRef) -> Option<&'name str> {
+        let root_ends = if let Some(root) = self.root.get() {
+            blob.starts_with(&**root).then_some(root.len())?
+        } else {
+            let first = blob.split('/').next()?;
+            first.strip_prefix(node.account.as_str())?.strip_prefix('-')?;
+            first.len() + 1
+        };
+        let mut parts = blob.get(root_ends..)?.splitn(4, '/');
+        let (pool, id, request, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let this_node = id == node.node.as_str() || id == with_hyphens(&node.node);
+        let fits = pool.eq_ignore_ascii_case(node.pool.as_str()) && this_node && !request.is_empty();
+        fits.then(|| &blob[..blob.len() - file.len() - 1])
+    }
+}
+
+fn with_hyphens(node: &NodeId) -> String {
+    node.as_str().replace('_', "-")
 }
 
 /// What the container says about a call in doubt.
@@ -52,6 +76,8 @@ impl Naming {
 pub enum Finding {
     /// No directory of that node was made since the call.
     Absent,
+    /// None was found, but how the account names its directories is not known yet.
+    Unknown,
     /// The newest directory made since the call, and any others.
     Found {
         /// The newest.
@@ -74,7 +100,8 @@ pub async fn search<S: LogStore>(
         loop {
             let page = store.list(&prefix, marker.as_deref()).await?;
             for blob in &page.blobs {
-                let (Some(directory), Some(created)) = (directory_of(&blob.name, node), blob.created_at)
+                let (Some(directory), Some(created)) =
+                    (naming.directory_of(&blob.name, node), blob.created_at)
                 else {
                     continue;
                 };
@@ -90,6 +117,7 @@ pub async fn search<S: LogStore>(
     made.retain(|_, created| *created >= since - TOLERANCE);
     let newest = made.iter().max_by_key(|(_, created)| **created).map(|(directory, _)| directory.clone());
     Ok(match newest {
+        None if naming.root.get().is_none() => Finding::Unknown,
         None => Finding::Absent,
         Some(directory) => {
             made.remove(&directory);
@@ -98,23 +126,11 @@ pub async fn search<S: LogStore>(
     })
 }
 
-/// The directory part of a blob's name, if the blob is one of this node.
-fn directory_of<'name>(blob: &'name str, node: &NodeRef) -> Option<&'name str> {
-    let mut slashes = blob.match_indices('/').map(|(at, _)| at);
-    let (first, second, third, fourth) = (slashes.next()?, slashes.next()?, slashes.next()?, slashes.next()?);
-    let account = blob[..first].strip_prefix(node.account.as_str())?.strip_prefix('-')?;
-    let pool = &blob[first + 1..second];
-    let id = &blob[second + 1..third];
-    let this_node = id == node.node.as_str() || id == node.node.as_str().replace('_', "-");
-    let fits = !account.is_empty() && pool.eq_ignore_ascii_case(node.pool.as_str()) && this_node;
-    fits.then(|| &blob[..fourth])
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
+    use fleetlogs_model::ids::AccountName;
     use fleetlogs_model::service::Blob;
 
     use super::*;
@@ -153,7 +169,7 @@ mod tests {
             let directory = "contoso-00/render/n1/second".into();
             let others = vec!["contoso-00/render/n1/first".into()];
             assert_eq!(finding, Finding::Found { directory, others });
-            naming.learn("contoso-00/render/n1/second");
+            naming.learn(&PoolId::new("Render"), "contoso-00/render/n1/second");
         }
     }
 
@@ -161,15 +177,31 @@ mod tests {
     async fn an_underscore_may_have_become_a_hyphen() {
         let store = store(&[("contoso-00/render/tvm-1/x/a.log", 1)]);
         let naming = Naming::default();
-        naming.learn("contoso-00/render/whatever/x");
+        naming.learn(&PoolId::new("render"), "contoso-00/render/whatever/x");
         let finding = search(&*store, &naming, &node("tvm_1"), NOW).await.unwrap();
         assert_eq!(finding, Finding::Found { directory: "contoso-00/render/tvm-1/x".into(), others: vec![] });
     }
 
     #[tokio::test]
-    async fn nothing_since_the_call_is_absent() {
+    async fn nothing_since_the_call_is_absent_once_the_naming_is_known() {
         let store = store(&[("contoso-00/render/n1/before/a.log", -3)]);
-        let finding = search(&*store, &Naming::default(), &node("n1"), NOW).await.unwrap();
-        assert_eq!(finding, Finding::Absent);
+        let naming = Naming::default();
+        assert_eq!(search(&*store, &naming, &node("n1"), NOW).await.unwrap(), Finding::Unknown);
+        naming.learn(&PoolId::new("other"), "contoso-00/render/n2/x");
+        assert_eq!(search(&*store, &naming, &node("n1"), NOW).await.unwrap(), Finding::Unknown);
+        naming.learn(&PoolId::new("RENDER"), "contoso-00/render/n2/x");
+        assert_eq!(search(&*store, &naming, &node("n1"), NOW).await.unwrap(), Finding::Absent);
+    }
+
+    #[tokio::test]
+    async fn an_account_may_have_another_name_in_the_config_and_directories_fewer_parts() {
+        for root in ["realname-00/", ""] {
+            let store = store(&[(&format!("{root}render/n1/x/a.log"), 1)]);
+            let naming = Naming::default();
+            naming.learn(&PoolId::new("Render"), &format!("{root}render/n2/y"));
+            let directory = format!("{root}render/n1/x").into();
+            let finding = search(&*store, &naming, &node("n1"), NOW).await.unwrap();
+            assert_eq!(finding, Finding::Found { directory, others: vec![] });
+        }
     }
 }

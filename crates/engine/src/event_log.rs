@@ -7,10 +7,12 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use fleetlogs_model::event::{Event, EventSink, Recorded};
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::Ledger;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -19,6 +21,12 @@ use crate::stop::{Stop, StopHandle, StopReason};
 
 /// Most events of one commit. It bounds how long the first of them waits for the last.
 const GROUP: usize = 256;
+
+/// A group of at least this many events says that more are on their way.
+const BUSY: usize = 8;
+
+/// How long a busy log waits for more events before it commits: a commit costs about as much for one as for many.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// The journal failed, so nothing can be put on record any more.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -51,7 +59,7 @@ pub struct LogThread {
 }
 
 impl EventLog {
-    /// Starts the thread. `ledger` is where the run stands now; `listeners` hear every event after it is durable.
+    /// Starts the thread, within a tokio runtime. `ledger` is where the run stands now; `listeners` hear every event after it is durable.
     #[must_use]
     pub fn start(
         journal: Box<dyn Journal>,
@@ -61,10 +69,20 @@ impl EventLog {
         stop: StopHandle,
     ) -> (Self, LogThread) {
         let (queue, messages) = channel();
+        let (durable, mut groups) = unbounded_channel::<Vec<oneshot::Sender<()>>>();
+        // Those who wait are woken by a task: one wake-up across threads for a group instead of one for each.
+        tokio::spawn(async move {
+            while let Some(group) = groups.recv().await {
+                for done in group {
+                    // Whoever waited may have been dropped.
+                    let _ = done.send(());
+                }
+            }
+        });
         let writer = Writer { journal, ledger, listeners, stop, failure: None };
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || writer.run(&messages))
+            .spawn(move || writer.run(&messages, &durable))
             .expect("a thread can be started");
         (Self { way: Way::Thread(queue), clock }, LogThread { thread })
     }
@@ -148,10 +166,18 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, messages: &Receiver<Message>) -> Result<Ledger, JournalError> {
+    fn run(
+        mut self,
+        messages: &Receiver<Message>,
+        durable: &UnboundedSender<Vec<oneshot::Sender<()>>>,
+    ) -> Result<Ledger, JournalError> {
         let mut group = Vec::with_capacity(GROUP);
-        let mut waiting = Vec::with_capacity(GROUP);
+        let mut waiting = Vec::new();
+        let mut busy = false;
         while let Ok(first) = messages.recv() {
+            if busy {
+                std::thread::sleep(LINGER);
+            }
             let more = std::iter::from_fn(|| messages.try_recv().ok());
             for message in std::iter::once(first).chain(more).take(GROUP) {
                 match message {
@@ -162,13 +188,12 @@ impl Writer {
                     Message::Barrier(done) => waiting.push(done),
                 }
             }
-            if self.take(&group) {
-                for done in waiting.drain(..) {
-                    // Whoever waited may have been dropped.
-                    let _ = done.send(());
-                }
+            busy = group.len() >= BUSY;
+            let waited = std::mem::take(&mut waiting);
+            if self.take(&group) && !waited.is_empty() {
+                // The runtime may be shutting down, and then nobody waits.
+                let _ = durable.send(waited);
             }
-            waiting.clear();
             group.clear();
         }
         match self.failure {

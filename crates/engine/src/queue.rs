@@ -173,6 +173,11 @@ impl WorkQueue {
         }
     }
 
+    /// Whether nothing is handed out any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// Hands nothing out any more. Returns whether it did until now.
     pub(crate) fn close(&self) -> bool {
         let newly = !std::mem::replace(&mut self.state().closed, true);

@@ -53,36 +53,32 @@ impl SasProblem {
 /// All that is wrong with the SAS that nodes write with, for a run that needs it until `needed`.
 #[must_use]
 pub fn write_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) -> Vec<SasProblem> {
-    let mut problems = common_problems(sas, now);
+    let mut problems = common_problems(sas, now, needed);
     if sas.grants('w') == Some(false) {
         problems.push(SasProblem::Permission('w', "nodes write their logs with it"));
-    }
-    if let Some(ends) = sas.expires_at
-        && ends > now
-        && ends < needed
-    {
-        problems.push(SasProblem::EndsTooSoon { ends, needed });
     }
     problems
 }
 
-/// All that is wrong with the SAS that the container is listed with.
+/// All that is wrong with the SAS that the container is listed with, for a run that needs it until `needed`.
 #[must_use]
-pub fn list_problems(sas: &SasUrl, now: OffsetDateTime) -> Vec<SasProblem> {
-    let mut problems = common_problems(sas, now);
+pub fn list_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) -> Vec<SasProblem> {
+    let mut problems = common_problems(sas, now, needed);
     if sas.grants('l') == Some(false) {
         problems.push(SasProblem::Permission('l', "verification lists the container with it"));
     }
     problems
 }
 
-fn common_problems(sas: &SasUrl, now: OffsetDateTime) -> Vec<SasProblem> {
+fn common_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) -> Vec<SasProblem> {
     let mut problems = Vec::new();
     if sas.kind == SasKind::NotContainer {
         problems.push(SasProblem::NotContainer);
     }
-    if let Some(ends) = sas.expires_at.filter(|ends| *ends <= now) {
-        problems.push(SasProblem::Expired(ends));
+    match sas.expires_at {
+        Some(ends) if ends <= now => problems.push(SasProblem::Expired(ends)),
+        Some(ends) if ends < needed => problems.push(SasProblem::EndsTooSoon { ends, needed }),
+        _ => {}
     }
     if let Some(starts) = sas.starts_at.filter(|starts| *starts > now) {
         problems.push(SasProblem::NotYet(starts));

@@ -18,7 +18,7 @@ use fleetlogs_model::service::LogStore;
 use futures::StreamExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::event_log::NotRecorded;
 use crate::run::Run;
@@ -385,9 +385,6 @@ struct Seen {
     end: End,
 }
 
-/// How long one page may take, whatever the store does.
-const PAGE_DEADLINE: Duration = Duration::from_secs(60);
-
 /// Makes one listing, keeping only what is awaited.
 async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &BTreeMap<String, Awaited>) -> Seen {
     let mut seen = Seen { directories: HashMap::new(), pages: 0, end: End::Whole };
@@ -398,16 +395,10 @@ async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &BTreeMap<Stri
             seen.end = End::TooDear;
             return seen;
         }
-        let page =
-            timeout_at(Instant::now() + PAGE_DEADLINE, store.list(&listing.prefix, marker.as_deref())).await;
-        let page = match page {
-            Ok(Ok(page)) => page,
-            Ok(Err(failure)) => {
+        let page = match store.list(&listing.prefix, marker.as_deref()).await {
+            Ok(page) => page,
+            Err(failure) => {
                 seen.end = End::Failed(failure);
-                return seen;
-            }
-            Err(_) => {
-                seen.end = End::Failed(Failure::new(FailureClass::Transient, "the listing took too long"));
                 return seen;
             }
         };

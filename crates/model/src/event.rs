@@ -136,7 +136,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     /// When, to the millisecond.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "crate::timestamp")]
     pub at: OffsetDateTime,
     /// The node it is about, as its position in the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,3 +11,4 @@ pub mod plan;
 pub mod sas;
 pub mod secret;
 pub mod service;
+pub mod timestamp;

@@ -192,7 +192,7 @@ pub struct Accepted {
     pub request_id: Option<Box<str>>,
 }
 
-/// One Batch account.
+/// One Batch account. Every call ends within a bound: its own, or the one it is given.
 pub trait BatchService: Send + Sync + 'static {
     /// A page of pools; the first where `page` is none.
     fn list_pools(&self, page: Option<&PageLink>)
@@ -246,7 +246,7 @@ pub struct BlobPage {
     pub next: Option<String>,
 }
 
-/// The container that the logs arrive in.
+/// The container that the logs arrive in. Every call ends within a bound of its own.
 pub trait LogStore: Send + Sync + 'static {
     /// A page of the blobs whose names start with `prefix`, from `marker` on.
     fn list(

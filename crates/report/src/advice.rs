@@ -6,20 +6,20 @@ use fleetlogs_model::outcome::Outcome;
 pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<&'static str> {
     match outcome {
         Outcome::Verified | Outcome::Empty => None,
-        Outcome::Accepted => {
-            Some("the files may well be there; resume the run, or look again with `fleetlogs verify`")
-        }
+        Outcome::Accepted => Some(
+            "the files may well be there: look into the container, or run again with a SAS that can list",
+        ),
         Outcome::Incomplete => Some(
-            "check the storage account's firewall and private endpoint for these pools, and the SAS; then resume with \
-             `--retry incomplete`",
+            "check the storage account's firewall and private endpoint for these pools, and the SAS; then collect these \
+             pools again",
         ),
         Outcome::InDoubt => {
-            Some("resume the run, which looks for the directory in the container before it calls again")
+            Some("look for their directories in the container before you collect these nodes again")
         }
         Outcome::Gone => {
             Some("nothing can be done, as the node or its pool is deleted, and the logs with it")
         }
-        Outcome::NotSent => Some("resume the run, which goes on with the nodes that were not called"),
+        Outcome::NotSent => Some("run again for the nodes that were not called"),
         Outcome::Failed => Some(failed(code.unwrap_or_default())),
     }
 }
@@ -28,10 +28,10 @@ pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<&'static st
 fn failed(code: &str) -> &'static str {
     match code {
         "TooManyRequests" | "ServerBusy" => {
-            "the Batch account was busy to the end: lower `limits.rate`, then resume with `--retry failed`"
+            "the Batch account was busy to the end: lower `limits.rate`, then collect these nodes again"
         }
         "InternalError" | "OperationTimedOut" => {
-            "the service failed: resume with `--retry failed`, and tell support the request ids if it stays so"
+            "the service failed: collect these nodes again, and tell support the request ids if it stays so"
         }
         "NodeBeingCreated"
         | "NodeBeingStarted"
@@ -39,20 +39,18 @@ fn failed(code: &str) -> &'static str {
         | "NodeBeingReimaged"
         | "OperationInvalidForCurrentState"
         | "PoolBeingResized"
-        | "PoolBeingCreated" => {
-            "the nodes were not ready in time: resume with `--retry failed` once they are"
-        }
+        | "PoolBeingCreated" => "the nodes were not ready in time: collect them again once they are",
         "NodeStateUnusable" => {
             "unusable nodes often cannot upload: look at their errors in the manifest, reboot them if they can be \
-             spared, then resume with `--retry failed`"
+             spared, then collect them again"
         }
         "AuthenticationFailed"
         | "InvalidAuthenticationInfo"
         | "InsufficientAccountPermissions"
         | "AccountIsDisabled"
         | "AuthorizationFailure" => {
-            "the Batch account refuses the credential: check role, key and this machine's clock with `fleetlogs \
-             check`, then resume with `--retry failed`"
+            "the Batch account refuses the credential: check role, key and this machine's clock, then run \
+             again"
         }
         "InvalidPropertyValue"
         | "MissingRequiredProperty"
@@ -61,8 +59,8 @@ fn failed(code: &str) -> &'static str {
         | "OutOfRangeInput"
         | "UnsupportedProperty"
         | "UnsupportedRequestVersion" => {
-            "the service refuses the request as it is: check container URL, identity and window with `fleetlogs check`"
+            "the service refuses the request as it is: check container URL and window"
         }
-        _ => "see the reason; where it has passed, resume with `--retry failed`",
+        _ => "see the reason; where it has passed, collect these nodes again",
     }
 }

@@ -129,9 +129,9 @@ mod tests {
         );
 
         insta::assert_snapshot!(buffer.text(), @r#"
-        {"schema":"fleetlogs.event/v1","seq":1,"at":"2026-11-22T09:30:01Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-requested","attempt":1,"client_request_id":"00000000-0000-0000-0000-000000000001"}
-        {"schema":"fleetlogs.event/v1","seq":2,"at":"2026-11-22T09:30:02Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-will-retry","attempt":1,"cause":{"class":"throttled","status":429,"code":"TooManyRequests","message":"busy","request_id":"service-1"},"delay_ms":1000}
-        {"schema":"fleetlogs.event/v1","seq":3,"at":"2026-11-22T09:30:02Z","event":"account-throttled","account":"contoso","millirate":75000,"pause_ms":1000}
+        {"schema":"fleetlogs.event/v1","seq":1,"at":"2026-11-22T09:30:01.000Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-requested","attempt":1,"client_request_id":"00000000-0000-0000-0000-000000000001"}
+        {"schema":"fleetlogs.event/v1","seq":2,"at":"2026-11-22T09:30:02.000Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-will-retry","attempt":1,"cause":{"class":"throttled","status":429,"code":"TooManyRequests","message":"busy","request_id":"service-1"},"delay_ms":1000}
+        {"schema":"fleetlogs.event/v1","seq":3,"at":"2026-11-22T09:30:02.000Z","event":"account-throttled","account":"contoso","millirate":75000,"pause_ms":1000}
         "#);
     }
 

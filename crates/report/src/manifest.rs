@@ -11,9 +11,10 @@ use fleetlogs_model::ledger::{AccountTally, Ledger};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount, Priority};
 use fleetlogs_model::service::{NodeError, NodeState, StartTaskResult};
+use fleetlogs_model::timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::json_document::{JsonDocument, JsonList};
@@ -107,7 +108,7 @@ pub(crate) struct Utc(pub(crate) OffsetDateTime);
 
 impl Serialize for Utc {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        time::serde::rfc3339::serialize(&self.0.to_offset(UtcOffset::UTC), serializer)
+        timestamp::serialize(&self.0, serializer)
     }
 }
 

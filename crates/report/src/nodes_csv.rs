@@ -3,8 +3,7 @@
 use std::io::Write;
 
 use fleetlogs_model::history::Attempt;
-use time::UtcOffset;
-use time::format_description::well_known::Rfc3339;
+use fleetlogs_model::timestamp;
 
 use crate::node_end::NodeEnd;
 use crate::text::for_spreadsheet;
@@ -75,5 +74,5 @@ fn known<T: ToString>(value: Option<T>) -> String {
 }
 
 fn sent_at(attempt: &Attempt) -> String {
-    attempt.sent_at.to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
+    timestamp::text(attempt.sent_at)
 }

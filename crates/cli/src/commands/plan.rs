@@ -14,7 +14,7 @@ use crate::config;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
-use crate::preflight::check_sas;
+use crate::preflight::{check_sas, log_store};
 use crate::run_dir::write_whole;
 
 /// The plan, with what a run of it would take.
@@ -37,6 +37,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
     let sas_expires_at = fleet.destination.container.expires_at;
     // A plan is worth seeing even where a run of it would be refused; that it would be is said.
     let sas = check_sas(&fleet, &settings, Clock::System.now(), calls_take);
+    let container = log_store(&fleet, &settings).await;
     fleet.end().await;
 
     if let Some(path) = &args.output {
@@ -65,6 +66,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
         print(&plan_table(&plan, &view))?;
     }
     sas?;
+    container?;
     if plan.nodes.is_empty() {
         return Err(CliError::NoNode(left_out_counts(&plan)));
     }

@@ -37,17 +37,22 @@ pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Resul
     let prepared = tokio::select! {
         prepared = prepare(args, &settings, output) => prepared?,
         () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
+        () = tokio::time::sleep(settings.deadlines.run) => return Err(CliError::PlanningTooLong),
     };
     let Prepared { fleet, plan, services, store } = prepared;
 
     let dir = RunDir::create(&settings.output_dir, &plan)?;
     logs.keep_in(dir.log_file()?);
+    tracing::info!(run_id = %plan.run_id, nodes = plan.nodes.len(), left_out = plan.left_out.len(), "planned");
     let journal = SqliteJournal::create(&dir.path, &plan, &dir.plan_digest)?;
     let ledger = Ledger::new(&plan);
     let progress = Progress::new(progress_mode(output), progress_clock(), &plan, &ledger, store.is_some());
     logs.share_screen(Some(progress.clone()));
     let (announcements, feed) = announcements();
-    let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(announcements), Box::new(progress.clone())];
+    let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(progress.clone())];
+    if store.is_some() {
+        listeners.push(Box::new(announcements));
+    }
     if let Some(path) = &output.events {
         let events =
             EventsFile::open(path, plan.clone()).map_err(|error| CliError::File(path.clone(), error))?;
@@ -76,7 +81,10 @@ pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Resul
             ledger
         }
     };
-    let outcome = Reported::write(&dir.path, &plan, &ledger, &reader)?.tell(output)?;
+    let outcome = Reported::write(&dir.path, &plan, &ledger, &reader)
+        .and_then(|reported| reported.tell(output))
+        .map_err(|error| CliError::Unreported(Box::new(error)))?;
+    tracing::info!(%outcome, "reported");
     Ok(outcome.into())
 }
 
@@ -96,7 +104,12 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
     check_sas(&fleet, settings, Clock::System.now(), Duration::ZERO)?;
     let store = log_store(&fleet, settings).await?;
     let plan = match given {
-        Some(plan) => plan,
+        // Who and which window is the plan's; where to, this config's.
+        Some(plan) => Plan {
+            destination: fleet.destination.container.without_query(),
+            config_digest: settings.digest.clone(),
+            ..plan
+        },
         None => fleet.plan(settings, planning_progress(output)).await?,
     };
     let services = fleet

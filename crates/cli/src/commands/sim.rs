@@ -33,6 +33,9 @@ pub(crate) async fn sim(args: &Sim) -> Result<Exit, CliError> {
     Ok(Exit::Complete)
 }
 
+/// Simulated nodes upload within seconds, so a drill need not wait for minutes.
+const QUICK: &str = "\n[deadlines]\ncall = \"5s\"\n\n[verify]\ndeadline = \"1m\"\nsettle = \"10s\"\n";
+
 /// Writes the config, the secrets it refers to, and last the document that says that the simulator serves.
 fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
     let dir =
@@ -44,6 +47,7 @@ fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
         write_whole(&dir, &file, url.as_bytes())?;
         let _ = writeln!(config, "{key} = {{ file = \"{file}\" }}");
     }
+    config.push_str(QUICK);
     for account in &ready.accounts {
         let file = format!("{name}.{}.key", account.name);
         write_whole(&dir, &file, account.key.as_bytes())?;

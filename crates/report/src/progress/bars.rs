@@ -69,7 +69,7 @@ impl Bars {
 
     pub(crate) fn draining(&self, reason: &str) {
         self.say(&format!(
-            "draining, no new call is sent: {}; once more Ctrl-C aborts, and the run can be resumed either way",
+            "draining, no new call is sent: {}; once more Ctrl-C aborts",
             for_terminal(reason)
         ));
     }

@@ -81,10 +81,10 @@ fn the_manifest_of_a_small_run() {
     "reason": "SIGINT",
     "tool_version": "0.1.0",
     "config_digest": "9f86d081884c7d65",
-    "window": {"start":"2026-11-22T07:30:00Z","end":"2026-11-22T09:30:00Z"},
+    "window": {"start":"2026-11-22T07:30:00.000Z","end":"2026-11-22T09:30:00.000Z"},
     "destination": "https://logs.blob.core.windows.net/batch",
-    "started_at": "2026-11-22T09:30:00Z",
-    "ended_at": "2026-11-22T09:32:10Z",
+    "started_at": "2026-11-22T09:30:00.000Z",
+    "ended_at": "2026-11-22T09:32:10.000Z",
     "verification": {"enabled":true,"list_calls":9},
     "counts": {"planned":6,"verified":2,"accepted":0,"incomplete":2,"empty":0,"in-doubt":0,"failed":0,"gone":1,"not-sent":1},
     "accounts": [
@@ -93,12 +93,12 @@ fn the_manifest_of_a_small_run() {
     {"name":"tailspin","endpoint":"https://tailspin.westeurope.batch.azure.com","outcome":"nothing-collected","reason":"403 AuthenticationFailed: the role is missing","api_version":"2024-07-01.20.0","planned":0,"counts":{"planned":0,"verified":0,"accepted":0,"incomplete":0,"empty":0,"in-doubt":0,"failed":0,"gone":0,"not-sent":0},"calls":0,"throttled":0,"pools":0,"list_calls":1}
     ],
     "nodes": [
-    {"account":"contoso","pool":"render","node":"tvm-1","outcome":"verified","reason":null,"virtual_directory":"batch-2f/render/tvm-1","files_promised":4,"files_arrived":4,"bytes":123456789,"duplicates":[],"may_have_duplicates":false,"priority":"has-errors","state":"starttaskfailed","state_since":"2026-11-22T09:00:00Z","allocation_time":"2026-11-21T09:30:00Z","last_boot_time":"2026-11-22T08:30:00Z","dedicated":true,"os":"batch.node.ubuntu 22.04","agent_version":"1.11.9","errors":[{"code":"DiskFull","message":"no space left"}],"start_task":{"state":"completed","result":"failure","exit_code":1},"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":429,"code":"TooManyRequests","message":"slow down"},{"attempt":2,"sent_at":"2026-11-22T09:30:04Z","client_request_id":"00000000-0000-0000-0000-000000000002","request_id":"service-2","status":200,"code":null,"message":null}]},
-    {"account":"contoso","pool":"render","node":"tvm-2","outcome":"verified","reason":"the call's answer was lost; its directory was found in the container","virtual_directory":"batch-2f/render/tvm-2-b","files_promised":null,"files_arrived":3,"bytes":1000,"duplicates":["batch-2f/render/tvm-2-a"],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":null,"status":null,"code":null,"message":"connection reset"}]},
-    {"account":"contoso","pool":"blocked","node":"tvm-1","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-1","files_promised":4,"files_arrived":0,"bytes":0,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
-    {"account":"contoso","pool":"blocked","node":"tvm-2","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-2","files_promised":4,"files_arrived":0,"bytes":0,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:02Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
-    {"account":"fabrikam","pool":"web","node":"tvm-7","outcome":"gone","reason":"404 NodeNotFound: no such node","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:05Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":404,"code":"NodeNotFound","message":"no such node"}]},
-    {"account":"fabrikam","pool":"web","node":"tvm-8","outcome":"not-sent","reason":"SIGINT","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[]}
+    {"account":"contoso","pool":"render","node":"tvm-1","outcome":"verified","reason":null,"virtual_directory":"batch-2f/render/tvm-1","files_promised":4,"files_arrived":4,"bytes":123456789,"duplicates":[],"may_have_duplicates":false,"priority":"has-errors","state":"starttaskfailed","state_since":"2026-11-22T09:00:00.000Z","allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":"2026-11-22T08:30:00.000Z","dedicated":true,"os":"batch.node.ubuntu 22.04","agent_version":"1.11.9","errors":[{"code":"DiskFull","message":"no space left"}],"start_task":{"state":"completed","result":"failure","exit_code":1},"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":429,"code":"TooManyRequests","message":"slow down"},{"attempt":2,"sent_at":"2026-11-22T09:30:04.000Z","client_request_id":"00000000-0000-0000-0000-000000000002","request_id":"service-2","status":200,"code":null,"message":null}]},
+    {"account":"contoso","pool":"render","node":"tvm-2","outcome":"verified","reason":"the call's answer was lost; its directory was found in the container","virtual_directory":"batch-2f/render/tvm-2-b","files_promised":null,"files_arrived":3,"bytes":1000,"duplicates":["batch-2f/render/tvm-2-a"],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":null,"status":null,"code":null,"message":"connection reset"}]},
+    {"account":"contoso","pool":"blocked","node":"tvm-1","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-1","files_promised":4,"files_arrived":0,"bytes":0,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
+    {"account":"contoso","pool":"blocked","node":"tvm-2","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-2","files_promised":4,"files_arrived":0,"bytes":0,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:02.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
+    {"account":"fabrikam","pool":"web","node":"tvm-7","outcome":"gone","reason":"404 NodeNotFound: no such node","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:05.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":404,"code":"NodeNotFound","message":"no such node"}]},
+    {"account":"fabrikam","pool":"web","node":"tvm-8","outcome":"not-sent","reason":"SIGINT","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"os":null,"agent_version":null,"errors":[],"start_task":null,"attempts":[]}
     ],
     "left_out": [
     {"account":"contoso","pool":"render","node":"tvm-3","reason":"preempted"},
@@ -110,20 +110,20 @@ fn the_manifest_of_a_small_run() {
 
 #[test]
 fn the_table_of_a_small_run() {
-    insta::assert_snapshot!(small().text(NODES_FILE), @r"
+    insta::assert_snapshot!(small().text(NODES_FILE), @"
     account,pool,node,outcome,reason,virtual_directory,files_promised,files_arrived,bytes,attempts,last_status,last_code,request_id,client_request_id,sent_at
-    contoso,render,tvm-1,verified,,batch-2f/render/tvm-1,4,4,123456789,2,200,,service-2,00000000-0000-0000-0000-000000000002,2026-11-22T09:30:04Z
-    contoso,render,tvm-2,verified,the call's answer was lost; its directory was found in the container,batch-2f/render/tvm-2-b,,3,1000,1,,,,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:01Z
-    contoso,blocked,tvm-1,incomplete,0 of 4 files arrived before the deadline,batch-2f/blocked/tvm-1,4,0,0,1,200,,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:01Z
-    contoso,blocked,tvm-2,incomplete,0 of 4 files arrived before the deadline,batch-2f/blocked/tvm-2,4,0,0,1,200,,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:02Z
-    fabrikam,web,tvm-7,gone,404 NodeNotFound: no such node,,,,,1,404,NodeNotFound,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:05Z
+    contoso,render,tvm-1,verified,,batch-2f/render/tvm-1,4,4,123456789,2,200,,service-2,00000000-0000-0000-0000-000000000002,2026-11-22T09:30:04.000Z
+    contoso,render,tvm-2,verified,the call's answer was lost; its directory was found in the container,batch-2f/render/tvm-2-b,,3,1000,1,,,,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:01.000Z
+    contoso,blocked,tvm-1,incomplete,0 of 4 files arrived before the deadline,batch-2f/blocked/tvm-1,4,0,0,1,200,,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:01.000Z
+    contoso,blocked,tvm-2,incomplete,0 of 4 files arrived before the deadline,batch-2f/blocked/tvm-2,4,0,0,1,200,,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:02.000Z
+    fabrikam,web,tvm-7,gone,404 NodeNotFound: no such node,,,,,1,404,NodeNotFound,service-1,00000000-0000-0000-0000-000000000001,2026-11-22T09:30:05.000Z
     fabrikam,web,tvm-8,not-sent,SIGINT,,,,,0,,,,,
     ");
 }
 
 #[test]
 fn the_summary_for_a_ticket() {
-    insta::assert_snapshot!(small().summary().to_markdown(), @r"
+    insta::assert_snapshot!(small().summary().to_markdown(), @"
     # fleetlogs run 20261122T093000Z-4f2a: interrupted
 
     **2 of 6 nodes collected, 4 not.** The run ended early: SIGINT.
@@ -159,17 +159,17 @@ fn the_summary_for_a_ticket() {
 
     ## What to do next
 
-    - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then resume with `--retry incomplete`
+    - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then collect these pools again
     - **gone**: nothing can be done, as the node or its pool is deleted, and the logs with it
-    - **not-sent**: resume the run, which goes on with the nodes that were not called
-    - **tailspin** could not be listed, so its nodes are not in the plan: find out why with `fleetlogs check`, then run again for it
+    - **not-sent**: run again for the nodes that were not called
+    - **tailspin** could not be listed, so its nodes are not in the plan: see the reason, then run again for it
     - Go on with this run: `fleetlogs resume runs/20261122T093000Z-4f2a`
     ");
 }
 
 #[test]
 fn the_last_lines_on_a_terminal() {
-    insta::assert_snapshot!(small().summary().to_terminal(false), @r"
+    insta::assert_snapshot!(small().summary().to_terminal(false), @"
     INTERRUPTED  2 of 6 nodes collected, 4 not. The run ended early: SIGINT.
       nodes    2 verified, 2 incomplete, 1 gone, 1 not-sent
       account  tailspin could not be listed: 403 AuthenticationFailed: the role is missing
@@ -180,8 +180,8 @@ fn the_last_lines_on_a_terminal() {
                1 node with more than one directory
       manifest runs/20261122T093000Z-4f2a/manifest.json
       next     fleetlogs resume runs/20261122T093000Z-4f2a
-               incomplete: check the storage account's firewall and private endpoint for these pools, and the SAS; then resume with --retry incomplete
-               accounts that could not be listed: find out why with fleetlogs check, then run again for it
+               incomplete: check the storage account's firewall and private endpoint for these pools, and the SAS; then collect these pools again
+               accounts that could not be listed: see the reason, then run again for it
     ");
 }
 

@@ -143,7 +143,7 @@ impl Summary<'_> {
 }
 
 /// What to do about an account that could not be listed.
-const UNLISTED: &str = "find out why with `fleetlogs check`, then run again for it";
+const UNLISTED: &str = "see the reason, then run again for it";
 
 /// `, pool a`, `, pools a, b` or `, 40 pools`; nothing where none is known.
 fn pools<'a>(pools: &'a [PoolId], safe: impl Fn(&'a str) -> Cow<'a, str>) -> String {
