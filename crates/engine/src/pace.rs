@@ -29,9 +29,6 @@ const CATCH_UP_SECONDS: f64 = 0.02;
 /// Share of the ceiling that the rate gains per second of good answers.
 const CLIMB_PER_SECOND: f64 = 0.05;
 
-/// A round trip before the first answer told one.
-const FIRST_GUESS_OF_ROUND_TRIP: Duration = Duration::from_millis(100);
-
 /// Governor's clock on tokio's time, so that paused time moves it too.
 #[derive(Clone, Debug, Default)]
 struct TokioClock;
@@ -99,7 +96,8 @@ struct State {
     limiter: Option<Limiter>,
     /// Still doubling; ends at the ceiling or the first throttled answer.
     starting: bool,
-    round_trip: Duration,
+    /// Smoothed; none before the first answer.
+    round_trip: Option<Duration>,
     last_raise: Instant,
     last_cut: Option<Instant>,
     paused_until: Option<Instant>,
@@ -119,7 +117,7 @@ impl Pacer {
             rate,
             limiter: rate.map(limiter),
             starting: true,
-            round_trip: FIRST_GUESS_OF_ROUND_TRIP,
+            round_trip: None,
             last_raise: now,
             last_cut: None,
             paused_until: None,
@@ -192,7 +190,8 @@ impl State {
     }
 
     fn answered_well(&mut self, now: Instant, round_trip: Duration) {
-        self.round_trip = (self.round_trip * 7 + round_trip) / 8;
+        let smoothed = self.round_trip.map_or(round_trip, |before| (before * 7 + round_trip) / 8);
+        self.round_trip = Some(smoothed);
         let (Some(rate), Some(ceiling)) = (self.rate, self.ceiling.or(Some(f64::INFINITY))) else { return };
         if rate >= ceiling {
             self.starting = false;
@@ -200,7 +199,7 @@ impl State {
         }
         let since = now.duration_since(self.last_raise);
         if self.starting {
-            if since >= self.round_trip {
+            if since >= smoothed {
                 self.last_raise = now;
                 self.set_rate((rate * 2.0).min(ceiling));
             }

@@ -26,8 +26,8 @@ use crate::settings::VerifySettings;
 use crate::stop::{Stop, StopReason};
 use crate::sweep::{Listing, Outlook};
 
-/// Shortest time between two looks: two listings closer than this would say little about stable sizes.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// Shortest time between two looks.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Longest time between two looks.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
@@ -116,9 +116,22 @@ impl Awaited {
             self.unchanged_since = Instant::now();
             return false;
         }
-        let enough = now.files > 0 && self.promised.is_none_or(|promised| now.files >= promised);
+        self.is_enough() && self.unchanged_since.elapsed() >= self.stable_for()
+    }
+
+    fn is_enough(&self) -> bool {
+        self.seen.files > 0 && self.promised.is_none_or(|promised| self.seen.files >= promised)
+    }
+
+    /// How long the files must stay as they are.
+    fn stable_for(&self) -> Duration {
         let took = self.unchanged_since - self.accepted_at;
-        enough && self.unchanged_since.elapsed() >= (took / 10).min(LONGEST_STABLE)
+        (took / 10).min(LONGEST_STABLE)
+    }
+
+    /// When the next look can be the last; none while files are missing.
+    fn confirmed_in(&self) -> Option<Duration> {
+        self.is_enough().then(|| self.stable_for().saturating_sub(self.unchanged_since.elapsed()))
     }
 }
 
@@ -192,7 +205,14 @@ impl<S: LogStore> Verifier<'_, S> {
             if over && self.awaited.is_empty() && feed.0.is_empty() {
                 return Ok(());
             }
-            next_look = Instant::now() + self.interval(calls, before.elapsed());
+            let took = before.elapsed();
+            next_look = Instant::now() + self.interval(calls, took, over);
+            tracing::debug!(
+                list_calls = calls,
+                ?took,
+                awaited = self.awaited.len(),
+                "looked into the container"
+            );
             if let Some(deadline) = deadline {
                 next_look = next_look.min(deadline);
             }
@@ -271,12 +291,26 @@ impl<S: LogStore> Verifier<'_, S> {
     }
 
     /// How long to wait for the next look: longer as the run grows old, as looks grow dear, and as calls add up.
-    /// By the last term the calls grow with the square root of time.
-    fn interval(&self, calls: u64, took: Duration) -> Duration {
-        let age = self.started.elapsed() / 100;
+    /// By the last term the calls grow with the square root of time. Once calls are over and all files are there, so
+    /// that they only have to stay as they are, the next look confirms it as soon as it may.
+    fn interval(&self, calls: u64, took: Duration, over: bool) -> Duration {
+        let confirms = self
+            .awaited
+            .values()
+            .map(Awaited::confirmed_in)
+            .try_fold(Duration::ZERO, |longest, wait| wait.map(|wait| wait.max(longest)));
+        if let (true, Some(wait)) = (over, confirms) {
+            return wait.max(SHORTEST_INTERVAL);
+        }
+        // While calls are sent there is time; when only files are awaited, somebody waits for the verdict.
+        let (age, took) = if over {
+            (self.last_accepted.elapsed() / 20, took)
+        } else {
+            (self.started.elapsed() / 100, took * 4)
+        };
         let total = Duration::from_micros(500)
             .saturating_mul(u32::try_from(calls.saturating_mul(self.list_calls)).unwrap_or(u32::MAX));
-        age.max(took * 4).max(total).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
+        age.max(took).max(total).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
     }
 
     /// Looks at everything awaited once, and returns how many list calls it took.
