@@ -7,11 +7,9 @@ use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use tempfile::TempDir;
 
-use crate::stage::{Server, Sim, assert_manifest_equals_ledger, wait_for};
+use crate::stage::{Server, Sim, assert_manifest_equals_ledger, service_sas, signature, wait_for};
 
 const ACCOUNT: &str = "fleetlogs";
 const KEY: &[u8] = b"plainly fake key of a local emulator";
@@ -49,14 +47,8 @@ impl Azurite {
         format!("http://127.0.0.1:{}/{ACCOUNT}/logs", self.port)
     }
 
-    /// A service SAS for the container.
     fn container_sas(&self, permissions: &str) -> String {
-        let expiry = "2036-01-01T00:00:00Z";
-        let text = format!(
-            "{permissions}\n\n{expiry}\n/blob/{ACCOUNT}/logs\n\n\nhttps,http\n2021-12-02\nc\n\n\n\n\n\n\n"
-        );
-        let query = format!("sv=2021-12-02&sp={permissions}&se={expiry}&spr=https,http&sr=c");
-        format!("{}?{query}&sig={}", self.container(), signature(&text))
+        service_sas(KEY, &self.container(), &format!("/blob/{ACCOUNT}/logs"), permissions)
     }
 
     fn create_container(&self) {
@@ -65,7 +57,7 @@ impl Azurite {
         let url = format!(
             "{}?restype=container&sv=2021-12-02&ss=b&srt=c&sp=c&se={expiry}&spr=https,http&sig={}",
             self.container(),
-            signature(&text)
+            signature(KEY, &text)
         );
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let client = fleetlogs_azure::http_client(1).unwrap();
@@ -79,16 +71,6 @@ impl Azurite {
             assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
         });
     }
-}
-
-fn signature(text: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(KEY).unwrap();
-    mac.update(text.as_bytes());
-    BASE64_STANDARD
-        .encode(mac.finalize().into_bytes())
-        .replace('+', "%2B")
-        .replace('/', "%2F")
-        .replace('=', "%3D")
 }
 
 #[test]

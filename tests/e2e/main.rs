@@ -12,6 +12,7 @@ mod fleet;
 mod foreign_service;
 mod pace;
 mod refusals;
+mod resuming;
 mod sdk;
 mod stage;
 mod stopping;

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use fleetlogs_model::outcome::Outcome;
 
 /// Collects the Batch service logs of a whole Azure Batch fleet, and proves what it got.
 #[derive(Debug, Parser)]
 #[command(name = "fleetlogs", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, \
-    5 refused before any upload was sent, 6 interrupted, 8 no node selected."
+    5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and \
+    resumable, 8 no node selected."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -52,6 +54,10 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Plan, execute, verify, report
     Run(Run),
+    /// Go on with an interrupted run
+    Resume(Resume),
+    /// Show how a run gets on, also from a second terminal
+    Status(Status),
     /// Show who would be asked, who not and why; sends no upload
     Plan(Plan),
     /// Write the reports of a run again, from its journal
@@ -71,6 +77,54 @@ pub(crate) struct Run {
     /// Execute exactly this plan (a plan.json) instead of making one
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Resume {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// The config file; left out: the one that the run was begun with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Take nodes up again that ended so
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "OUTCOMES")]
+    pub(crate) retry: Vec<Retry>,
+    /// Go on although the config has changed since the run was begun
+    #[arg(long)]
+    pub(crate) accept_changes: bool,
+}
+
+/// An outcome that can be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Retry {
+    /// No call succeeded.
+    Failed,
+    /// Files were missing at the deadline.
+    Incomplete,
+    /// The node was not there.
+    Gone,
+    /// The node promised no file.
+    Empty,
+}
+
+impl From<Retry> for Outcome {
+    fn from(retry: Retry) -> Self {
+        match retry {
+            Retry::Failed => Self::Failed,
+            Retry::Incomplete => Self::Incomplete,
+            Retry::Gone => Self::Gone,
+            Retry::Empty => Self::Empty,
+        }
+    }
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Status {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// Go on showing until the run ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Parser)]

@@ -26,6 +26,20 @@ pub(crate) enum CliError {
     /// The plan given does not go with the config.
     #[error("the plan `{0}` does not go with this config: {1}")]
     OtherPlan(PathBuf, String),
+    /// The config is not the one that the run was begun with.
+    #[error("the config `{0}` has changed since this run was begun")]
+    ConfigChanged(PathBuf),
+    /// The run's container is not the config's.
+    #[error("this run collects into `{run}`, and the config names `{config}`")]
+    OtherContainer {
+        /// As the plan has it.
+        run: String,
+        /// As the config has it.
+        config: String,
+    },
+    /// A simulated fleet ends with the process that embedded it.
+    #[error("a run on an embedded simulator cannot be resumed: its fleet ended with it")]
+    SimulatorGone,
     /// The run would not work; every reason, each with what to do.
     #[error("refused before any upload was sent")]
     Refused(Vec<Refusal>),
@@ -107,6 +121,18 @@ impl CliError {
 
     fn help(&self) -> Option<&'static str> {
         match self {
+            Self::ConfigChanged(_) => Some(
+                "give the config it was begun with as `--config`, or `--accept-changes` to go on with this one",
+            ),
+            Self::OtherContainer { .. } => {
+                Some("its files are looked for in the container it began with: name that one")
+            }
+            Self::SimulatorGone => {
+                Some("serve the scenario with `fleetlogs sim --ready FILE`, and run its config")
+            }
+            Self::Journal(JournalError::Damaged { .. }) => Some(
+                "nothing was sent; `sqlite3 run.db .recover` saves what can be read, and the container has the files",
+            ),
             Self::Plan(..) | Self::OtherPlan(..) => {
                 Some("make one with `fleetlogs plan CONFIG --output FILE`")
             }
@@ -121,9 +147,15 @@ impl CliError {
     /// How the program ends after it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Scenario(..) | Self::Plan(..) | Self::OtherPlan(..) | Self::File(..) => {
-                Exit::Usage
-            }
+            Self::Config(_)
+            | Self::Scenario(..)
+            | Self::Plan(..)
+            | Self::OtherPlan(..)
+            | Self::ConfigChanged(_)
+            | Self::OtherContainer { .. }
+            | Self::SimulatorGone
+            | Self::Report(ReportError::Write { .. })
+            | Self::File(..) => Exit::Usage,
             Self::Refused(_)
             | Self::PlanningTooLong
             | Self::Journal(_)
@@ -132,7 +164,6 @@ impl CliError {
             | Self::System(_) => Exit::Refused,
             Self::NoNode(_) => Exit::NoNode,
             Self::StoppedEarly | Self::Unreported(_) => Exit::Interrupted,
-            Self::Report(ReportError::Write { .. }) => Exit::Usage,
             Self::Report(_) => Exit::Defect,
         }
     }

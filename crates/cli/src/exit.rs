@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Refused = 5,
     /// Stopped before its end; resumable.
     Interrupted = 6,
+    /// The error budget is spent, or an account refuses everything; resumable.
+    BudgetSpent = 7,
     /// The selection matched no node.
     NoNode = 8,
 }
@@ -38,6 +40,7 @@ impl From<RunOutcome> for Exit {
             RunOutcome::Partial => Self::Partial,
             RunOutcome::NothingCollected => Self::NothingCollected,
             RunOutcome::Interrupted => Self::Interrupted,
+            RunOutcome::BudgetSpent => Self::BudgetSpent,
         }
     }
 }

@@ -243,8 +243,13 @@ fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<Destination
 /// How long the calls of a plan will take: the slowest account decides. Without a ceiling, a call is taken to last
 /// 100 ms.
 pub(crate) fn estimate(plan: &Plan, limits: &Limits) -> Duration {
-    #[expect(clippy::cast_precision_loss, reason = "a concurrency is far below 2^52")]
-    let rate = limits.rate.unwrap_or(f64::INFINITY).min(limits.concurrency as f64 / 0.1);
-    let seconds = plan.accounts.iter().map(|account| f64::from(account.nodes) / rate).fold(0.0, f64::max);
-    Duration::from_secs_f64(seconds)
+    let largest = plan.accounts.iter().map(|account| account.nodes).max().unwrap_or(0);
+    estimate_calls(largest as usize, limits)
+}
+
+/// How long so many calls to one account will take.
+pub(crate) fn estimate_calls(calls: usize, limits: &Limits) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "both are far below 2^52")]
+    let (calls, concurrency) = (calls as f64, limits.concurrency as f64);
+    Duration::from_secs_f64(calls / limits.rate.unwrap_or(f64::INFINITY).min(concurrency / 0.1))
 }

@@ -45,6 +45,8 @@ fn main() -> ExitCode {
 async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliError> {
     match &args.command {
         Command::Run(run) => commands::run::run(run, &args.output, logs).await,
+        Command::Resume(resume) => commands::resume::resume(resume, &args.output, logs).await,
+        Command::Status(status) => commands::status::status(status, &args.output).await,
         Command::Plan(plan) => commands::plan::plan(plan, &args.output).await,
         Command::Report(report) => commands::report::report(report, &args.output),
         Command::Sim(sim) => commands::sim::sim(sim).await,

@@ -87,12 +87,14 @@ pub enum Finding {
     },
 }
 
-/// Searches the container for directories of `node` made since `since` (on the service's clock).
+/// Searches the container for directories of `node` made since `since` (on the service's clock), but for those that
+/// are `known` to be another call's.
 pub async fn search<S: LogStore>(
     store: &S,
     naming: &Naming,
     node: &NodeRef,
     since: OffsetDateTime,
+    known: &[Box<str>],
 ) -> Result<Finding, Failure> {
     let mut made: BTreeMap<Box<str>, OffsetDateTime> = BTreeMap::new();
     for prefix in naming.prefixes(node) {
@@ -114,7 +116,7 @@ pub async fn search<S: LogStore>(
             marker = page.next;
         }
     }
-    made.retain(|_, created| *created >= since - TOLERANCE);
+    made.retain(|directory, created| *created >= since - TOLERANCE && !known.contains(directory));
     let newest = made.iter().max_by_key(|(_, created)| **created).map(|(directory, _)| directory.clone());
     Ok(match newest {
         None if naming.root.get().is_none() => Finding::Unknown,
@@ -165,7 +167,7 @@ mod tests {
         ]);
         let naming = Naming::default();
         for _ in 0..2 {
-            let finding = search(&*store, &naming, &node("n1"), NOW).await.unwrap();
+            let finding = search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap();
             let directory = "contoso-00/render/n1/second".into();
             let others = vec!["contoso-00/render/n1/first".into()];
             assert_eq!(finding, Finding::Found { directory, others });
@@ -174,11 +176,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_directory_of_an_earlier_round_is_not_adopted() {
+        let store = store(&[("contoso-00/render/n1/first/a.log", 1)]);
+        let naming = Naming::default();
+        naming.learn(&PoolId::new("render"), "contoso-00/render/n1/first");
+        let known = ["contoso-00/render/n1/first".into()];
+        assert_eq!(search(&*store, &naming, &node("n1"), NOW, &known).await.unwrap(), Finding::Absent);
+    }
+
+    #[tokio::test]
     async fn an_underscore_may_have_become_a_hyphen() {
         let store = store(&[("contoso-00/render/tvm-1/x/a.log", 1)]);
         let naming = Naming::default();
         naming.learn(&PoolId::new("render"), "contoso-00/render/whatever/x");
-        let finding = search(&*store, &naming, &node("tvm_1"), NOW).await.unwrap();
+        let finding = search(&*store, &naming, &node("tvm_1"), NOW, &[]).await.unwrap();
         assert_eq!(finding, Finding::Found { directory: "contoso-00/render/tvm-1/x".into(), others: vec![] });
     }
 
@@ -186,11 +197,11 @@ mod tests {
     async fn nothing_since_the_call_is_absent_once_the_naming_is_known() {
         let store = store(&[("contoso-00/render/n1/before/a.log", -3)]);
         let naming = Naming::default();
-        assert_eq!(search(&*store, &naming, &node("n1"), NOW).await.unwrap(), Finding::Unknown);
+        assert_eq!(search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap(), Finding::Unknown);
         naming.learn(&PoolId::new("other"), "contoso-00/render/n2/x");
-        assert_eq!(search(&*store, &naming, &node("n1"), NOW).await.unwrap(), Finding::Unknown);
+        assert_eq!(search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap(), Finding::Unknown);
         naming.learn(&PoolId::new("RENDER"), "contoso-00/render/n2/x");
-        assert_eq!(search(&*store, &naming, &node("n1"), NOW).await.unwrap(), Finding::Absent);
+        assert_eq!(search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap(), Finding::Absent);
     }
 
     #[tokio::test]
@@ -200,7 +211,7 @@ mod tests {
             let naming = Naming::default();
             naming.learn(&PoolId::new("Render"), &format!("{root}render/n2/y"));
             let directory = format!("{root}render/n1/x").into();
-            let finding = search(&*store, &naming, &node("n1"), NOW).await.unwrap();
+            let finding = search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap();
             assert_eq!(finding, Finding::Found { directory, others: vec![] });
         }
     }

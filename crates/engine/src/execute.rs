@@ -12,13 +12,15 @@
 //! speed is wanted), so a slow or refused account leaves the others alone. A node that waits for its next attempt holds no worker.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::event::Event;
 use fleetlogs_model::failure::{Failure, FailureClass};
-use fleetlogs_model::ids::{AccountIndex, NodeIndex, PoolId};
+use fleetlogs_model::ids::{AccountIndex, PoolId};
 use fleetlogs_model::service::{BatchService, LogStore, NodeState, UploadOrder};
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -28,10 +30,11 @@ use crate::doubt::{self, Finding, Naming};
 use crate::event_log::NotRecorded;
 use crate::pace::Pacer;
 use crate::queue::{Step, Work, WorkQueue};
+use crate::resume::{Outstanding, lost_with_its_process};
 use crate::retry::{Next, backoff};
 use crate::run::Run;
 use crate::sas_guard::outlives_upload;
-use crate::settings::{Deadlines, Limits, RetryPolicy};
+use crate::settings::{Allowed, Budget, Deadlines, Limits, RetryPolicy};
 use crate::stop::{Stop, StopReason};
 
 /// From this rate on, in calls per second, waiting for the journal would cost speed.
@@ -56,10 +59,12 @@ pub struct Execution {
     pub deadlines: Deadlines,
     /// How long the directory of an in-doubt call may take to show up.
     pub settle: Duration,
+    /// How many nodes may fail.
+    pub budget: Budget,
 }
 
-/// Sends the calls of a plan. `services` holds each account's service, by the account's position in the plan;
-/// accounts without one have no nodes in the plan. `store` answers for calls in doubt; without one they are repeated
+/// Does the work that is outstanding in a plan. `services` holds each account's service, by the account's position in
+/// the plan; accounts without one have no nodes in the plan. `store` answers for calls in doubt; without one they are repeated
 /// and marked as such.
 ///
 /// Ends when every node has its answer, or when the run drains and what was in flight is answered.
@@ -68,18 +73,35 @@ pub async fn execute<B: BatchService, S: LogStore>(
     services: &[Option<Arc<B>>],
     store: Option<Arc<S>>,
     how: Execution,
+    outstanding: Outstanding,
 ) {
-    let mut work: Vec<Vec<Work>> = vec![Vec::new(); run.plan.accounts.len()];
-    for (node, account) in (0..).map(NodeIndex).zip(run.plan.accounts_of_nodes()) {
-        work[account.get()].push(Work::new(node));
+    execute_with(run, services, store, how, outstanding, fastrand::Rng::new()).await;
+}
+
+/// [`execute`], with the random source of the backoff as an argument.
+pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
+    run: &Run,
+    services: &[Option<Arc<B>>],
+    store: Option<Arc<S>>,
+    how: Execution,
+    outstanding: Outstanding,
+    mut random: fastrand::Rng,
+) {
+    for (node, attempt) in &outstanding.lost {
+        let event = Event::UploadInDoubt { attempt: *attempt, cause: lost_with_its_process() };
+        if run.log.note(Some(*node), event).is_err() {
+            return;
+        }
     }
+    let run_failures = Arc::new(Failures::allowing(how.budget.run, run.plan.nodes.len()));
+    let accounts = share_out(run, &how, outstanding);
     let how = Arc::new(how);
     let mut workers = JoinSet::new();
-    for ((index, service), work) in (0..).map(AccountIndex).zip(services).zip(work) {
+    for ((index, service), share) in (0..).map(AccountIndex).zip(services).zip(accounts) {
         let Some(service) = service else { continue };
         let calls = how.limits.concurrency;
         let ahead = if how.limits.rate.is_none_or(|rate| rate >= FAST) { calls.min(MOST_AHEAD) } else { 0 };
-        let count = (calls + ahead).min(work.len());
+        let count = (calls + ahead).min(share.now.len() + share.later.len());
         let account = Arc::new(AccountRun {
             run: run.clone(),
             index,
@@ -88,10 +110,12 @@ pub async fn execute<B: BatchService, S: LogStore>(
             how: how.clone(),
             pacer: Pacer::new(how.limits.rate),
             calls: Semaphore::new(calls),
-            queue: WorkQueue::new(work),
-            naming: Naming::default(),
+            queue: WorkQueue::new(share.now, share.later),
+            naming: share.naming,
             gone_pools: Mutex::default(),
-            random: Mutex::new(fastrand::Rng::new()),
+            failures: Failures::allowing(how.budget.account, share.planned),
+            run_failures: run_failures.clone(),
+            random: Mutex::new(random.fork()),
         });
         for _ in 0..count {
             let account = account.clone();
@@ -104,6 +128,67 @@ pub async fn execute<B: BatchService, S: LogStore>(
         {
             std::panic::resume_unwind(error.into_panic());
         }
+    }
+}
+
+/// Counts failed nodes against what is allowed.
+struct Failures {
+    allowed: Option<u64>,
+    failed: AtomicU64,
+}
+
+impl Failures {
+    fn allowing(allowed: Option<Allowed>, planned: usize) -> Self {
+        Self { allowed: allowed.map(|allowed| allowed.of(planned)), failed: AtomicU64::new(0) }
+    }
+
+    /// Counts one. Returns both numbers if that was one too many.
+    fn one_more(&self) -> Option<(u64, u64)> {
+        let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+        self.allowed.filter(|allowed| failed > *allowed).map(|allowed| (failed, allowed))
+    }
+}
+
+/// What of the outstanding work is one account's.
+#[derive(Default)]
+struct Share {
+    /// Nodes of the plan, whether anything is left to do about them or not.
+    planned: usize,
+    now: Vec<Work>,
+    later: Vec<(Work, Instant)>,
+    naming: Naming,
+}
+
+/// The outstanding work by account, in the plan's order.
+fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> Vec<Share> {
+    let account_of = run.plan.accounts_of_nodes();
+    let mut shares = Vec::new();
+    shares.resize_with(run.plan.accounts.len(), Share::default);
+    for account in &account_of {
+        shares[account.get()].planned += 1;
+    }
+    for work in outstanding.work {
+        let share = &mut shares[account_of[work.node.get()].get()];
+        match work.step {
+            Step::AskContainer => {
+                let due = how.may_ask_from(&work, run.clock.now());
+                share.later.push((work, due));
+            }
+            Step::Send | Step::Look => share.now.push(work),
+        }
+    }
+    for (node, directory) in &outstanding.directories {
+        shares[account_of[node.get()].get()].naming.learn(&run.plan.node(*node).pool, directory);
+    }
+    shares
+}
+
+impl Execution {
+    /// From when on the container may be asked about a call in doubt: until the call's deadline the service may still
+    /// take it, and then the node needs time for its first blob.
+    fn may_ask_from(&self, work: &Work, now: OffsetDateTime) -> Instant {
+        let due = work.last_intent.unwrap_or(now) + self.deadlines.call + self.settle;
+        Instant::now() + Duration::try_from(due - now).unwrap_or(Duration::ZERO)
     }
 }
 
@@ -128,6 +213,8 @@ struct AccountRun<B, S> {
     naming: Naming,
     /// Pools the service said are gone: their other nodes need no call.
     gone_pools: Mutex<HashSet<PoolId>>,
+    failures: Failures,
+    run_failures: Arc<Failures>,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -178,7 +265,9 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         }
         work.attempt += 1;
         let client_request_id = Uuid::new_v4();
-        work.first_intent.get_or_insert_with(|| self.run.clock.now());
+        let intent = self.run.clock.now();
+        work.first_intent.get_or_insert(intent);
+        work.last_intent = Some(intent);
         let attempt = work.attempt;
         self.run.log.record(Some(work.node), Event::UploadRequested { attempt, client_request_id }).await?;
         let permit = self.calls.acquire().await;
@@ -243,10 +332,10 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         match next {
             Next::GiveUp if cause.class == FailureClass::InDoubt => {
                 // No attempt is left, but the answer may still be found; `ask_container` sees that none is left.
-                self.doubt(work, cause, sent_at)
+                self.doubt(work, cause)
             }
             Next::GiveUp => self.fail(&work, cause),
-            Next::AskContainer => self.doubt(work, cause, sent_at),
+            Next::AskContainer => self.doubt(work, cause),
             Next::Retry(delay) | Next::Look(delay) => {
                 let due = Instant::now() + delay;
                 if work.deadline.is_some_and(|deadline| due > deadline) {
@@ -261,7 +350,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     }
 
     /// The answer was lost.
-    fn doubt(&self, mut work: Work, cause: Failure, sent_at: Instant) -> Result<Then, NotRecorded> {
+    fn doubt(&self, mut work: Work, cause: Failure) -> Result<Then, NotRecorded> {
         let attempt = work.attempt;
         if self.store.is_none() {
             // Nobody can be asked: the call is repeated, and the manifest says that it may have doubled.
@@ -277,18 +366,21 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         }
         self.run.log.note(Some(work.node), Event::UploadInDoubt { attempt, cause })?;
         work.step = Step::AskContainer;
-        // Until the call's deadline the service may still take it; then the node needs time for its first blob.
-        Ok(Then::Again(work, sent_at + self.how.deadlines.call + self.how.settle))
+        let due = self.how.may_ask_from(&work, self.run.clock.now());
+        Ok(Then::Again(work, due))
     }
 
     async fn ask_container(&self, mut work: Work) -> Result<Then, NotRecorded> {
-        let (Some(store), Some(first_intent)) = (&self.store, work.first_intent) else {
-            return Ok(Then::Done);
-        };
         let node = self.run.plan.node(work.node).at();
-        let since = first_intent + self.service.clock_offset().unwrap_or_default();
+        let since = work.first_intent.unwrap_or_else(|| self.run.clock.now())
+            + self.service.clock_offset().unwrap_or_default();
         let attempt = work.attempt;
-        match doubt::search(&**store, &self.naming, &node, since).await {
+        let finding = match &self.store {
+            Some(store) => doubt::search(&**store, &self.naming, &node, since, &work.known).await,
+            // A run that could list was resumed without the permission.
+            None => Ok(Finding::Unknown),
+        };
+        match finding {
             Ok(Finding::Found { directory, others }) => {
                 tokio::select! {
                     () = self.run.slots.take() => {}
@@ -311,7 +403,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                     Event::UploadAbsent { attempt }
                 } else {
                     // The repeat is as good as blind, and the manifest says so.
-                    let message = "the container shows no directory of it, but how this account names them is not known";
+                    let message = "whether the container has a directory of it cannot be told";
                     let cause = Failure::new(FailureClass::InDoubt, message);
                     Event::UploadWillRetry { attempt, cause, delay_ms: 0 }
                 };
@@ -354,6 +446,9 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     }
 
     fn fail(&self, work: &Work, cause: Failure) -> Result<Then, NotRecorded> {
+        if cause.class != FailureClass::Gone {
+            self.spend_budget(&cause)?;
+        }
         self.run.log.note(Some(work.node), Event::UploadFailed { attempt: work.attempt, cause })?;
         Ok(Then::Done)
     }
@@ -371,7 +466,21 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         self.run.log.note(None, Event::AccountThrottled { account, millirate, pause_ms })
     }
 
-    /// Sends nothing more to the account: its credential is refused.
+    /// Counts a failed node, and stops what can bear no more of them.
+    fn spend_budget(&self, cause: &Failure) -> Result<(), NotRecorded> {
+        if let Some((failed, allowed)) = self.run_failures.one_more() {
+            self.run.stop.stop(Stop::Drain, StopReason::BudgetSpent { failed, allowed });
+        }
+        if let Some((failed, allowed)) = self.failures.one_more() {
+            let message = format!(
+                "{failed} nodes of the account failed, and its budget allows {allowed}; last: {cause}"
+            );
+            return self.stop_account(&Failure::new(cause.class, message));
+        }
+        Ok(())
+    }
+
+    /// Sends nothing more to the account: its credential is refused, or its budget spent.
     fn stop_account(&self, cause: &Failure) -> Result<(), NotRecorded> {
         if !self.queue.close() {
             return Ok(());
@@ -594,6 +703,38 @@ mod tests {
         assert_eq!(end.account(0).calls(), 5);
         assert_eq!(end.ledger_counts().get(Accepted), 5);
         assert_eq!(end.ledger_counts().get(Outcome::NotSent), 95);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spent_budget_of_an_account_stops_that_account() {
+        let sick = (0..100).fold(ScriptedAccount::new("contoso"), |account, node| {
+            account.answers(&format!("n{node}"), [fails(FailureClass::Refused)])
+        });
+        let mut bench = Bench::over([(sick, 100), (ScriptedAccount::new("fabrikam"), 100)]);
+        bench.limits.concurrency = 1;
+        bench.budget.account = Some(Allowed::Percent(5));
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.account(0).calls(), 6, "the one after the last that is allowed");
+        assert_eq!(end.ledger_counts().get(Accepted), 100);
+        assert_eq!(end.ledger_counts().get(Outcome::NotSent), 94);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spent_budget_of_the_run_drains_it_and_gone_nodes_cost_nothing() {
+        let sick = (0..100).fold(ScriptedAccount::new("contoso"), |account, node| {
+            let class = if node < 50 { FailureClass::Gone } else { FailureClass::Refused };
+            account.answers(&format!("n{node}"), [fails(class)])
+        });
+        let mut bench = Bench::over([(sick, 100)]);
+        bench.limits.concurrency = 1;
+        bench.budget.run = Some(Allowed::Nodes(3));
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.account(0).calls(), 54);
+        assert!(matches!(end.stop.reason(), Some(StopReason::BudgetSpent { failed: 4, allowed: 3 })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::plan::Plan;
 use rusqlite::{Connection, OpenFlags, params};
+
+use crate::wal;
 
 /// Version of the tables and of the events in them.
 const FORMAT: i64 = 1;
@@ -47,6 +50,17 @@ pub enum JournalError {
         /// Its format number.
         found: i64,
     },
+    /// There is no journal.
+    #[error("there is no journal `{0}`")]
+    Missing(PathBuf),
+    /// The file was changed by something that is not SQLite. Nothing is written to it.
+    #[error("the journal `{path}` is damaged: {detail}")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says, or where the event stands that cannot be read.
+        detail: String,
+    },
     /// The plan beside the journal is not the one the journal was begun with.
     #[error("plan.json is not the plan this journal was begun with")]
     OtherPlan,
@@ -63,8 +77,8 @@ pub enum JournalError {
     /// SQLite failed.
     #[error("journal: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// A stored event cannot be read.
-    #[error("journal: an event cannot be read: {0}")]
+    /// An event cannot be written as JSON. A defect.
+    #[error("journal: an event cannot be written: {0}")]
     Event(#[from] serde_json::Error),
     /// The file system failed.
     #[error("journal: {0}")]
@@ -86,8 +100,8 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
-    /// Begins the journal of a plan in a run directory. `plan_digest` ties the two together.
-    pub fn create(dir: &Path, plan: &Plan, plan_digest: &str) -> Result<Self, JournalError> {
+    /// Begins the journal of a plan in a run directory. `facts` are kept with it: what a later process must know.
+    pub fn create(dir: &Path, plan: &Plan, facts: &RunMeta) -> Result<Self, JournalError> {
         let lock = lock(dir)?;
         let path = dir.join("run.db");
         let mut connection = Connection::open(&path)?;
@@ -96,14 +110,15 @@ impl SqliteJournal {
             return Err(JournalError::NoWal { path, mode });
         }
         connection.execute_batch(&format!(
-            "PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};
-             PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT};"
+            "PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT};"
         ))?;
+        prepare(&connection)?;
         let begin = connection.transaction()?;
         begin.execute_batch(TABLES)?;
         let mut set = begin.prepare("INSERT INTO run (key, value) VALUES (?1, ?2)")?;
         set.execute(params!["run_id", plan.run_id.as_str()])?;
-        set.execute(params!["plan_sha256", plan_digest])?;
+        set.execute(params!["plan_sha256", facts.plan_digest])?;
+        set.execute(params!["config", facts.config])?;
         drop(set);
         let mut node = begin.prepare("INSERT INTO node (id, account, pool, node) VALUES (?1, ?2, ?3, ?4)")?;
         for (index, planned) in plan.indexed() {
@@ -119,6 +134,75 @@ impl SqliteJournal {
         // The directory entries of the new files must be durable, too.
         File::open(dir)?.sync_all()?;
         Ok(Self { connection, json: String::new(), _lock: lock })
+    }
+
+    /// Opens the journal of an earlier process to go on with it. What that process did not finish writing is dropped,
+    /// as it was never promised; damage elsewhere is refused.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        let lock = lock(dir)?;
+        let path = dir.join("run.db");
+        let torn = wal::torn_frames(&dir.join("run.db-wal")).unwrap_or(0);
+        let connection = open_existing(&path)?;
+        let checked: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| damaged(&path, error))?;
+        if checked != "ok" {
+            return Err(JournalError::Damaged { path, detail: checked });
+        }
+        if torn > 0 {
+            tracing::warn!(
+                pages = torn,
+                "the last commit of the journal was not finished when its process ended; it is dropped, and the calls \
+                 it was about are looked up"
+            );
+        }
+        prepare(&connection)?;
+        Ok(Self { connection, json: String::new(), _lock: lock })
+    }
+}
+
+/// What is kept with a journal beside events and nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunMeta {
+    /// SHA-256 of plan.json, in hex; ties plan and journal together.
+    pub plan_digest: String,
+    /// Path of the config that the run was begun with.
+    pub config: String,
+}
+
+fn prepare(connection: &Connection) -> Result<(), JournalError> {
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
+    ))?;
+    Ok(())
+}
+
+/// Opens a database that must be a journal of this format.
+fn open_existing(path: &Path) -> Result<Connection, JournalError> {
+    if !path.is_file() {
+        return Err(JournalError::Missing(path.into()));
+    }
+    // A log in write-ahead form cannot be read without write access to its index.
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let pragma = |name: &str| {
+        let number = connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        number.map_err(|error| damaged(path, error))
+    };
+    let (found, application) = (pragma("user_version")?, pragma("application_id")?);
+    if found != FORMAT || application != APPLICATION_ID {
+        return Err(JournalError::Format { path: path.into(), found });
+    }
+    Ok(connection)
+}
+
+/// Tells a damaged file from other failures of SQLite.
+fn damaged(path: &Path, error: rusqlite::Error) -> JournalError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            JournalError::Damaged { path: path.into(), detail: error.to_string() }
+        }
+        _ => error.into(),
     }
 }
 
@@ -151,50 +235,65 @@ fn lock(dir: &Path) -> Result<File, JournalError> {
     }
 }
 
+/// Whether a process works on the run right now.
+pub fn is_held(dir: &Path) -> Result<bool, JournalError> {
+    match lock(dir) {
+        Ok(_released_at_once) => Ok(false),
+        Err(JournalError::Busy(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads a journal, also while a run writes it.
 pub struct JournalReader {
     connection: Connection,
+    path: PathBuf,
 }
 
 impl JournalReader {
     /// Opens the journal of a run directory for reading.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
         let path = dir.join("run.db");
-        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-        if found != FORMAT || application != APPLICATION_ID {
-            return Err(JournalError::Format { path, found });
-        }
+        let connection = open_existing(&path)?;
         connection.execute_batch("PRAGMA query_only=ON; PRAGMA busy_timeout=5000;")?;
-        Ok(Self { connection })
+        Ok(Self { connection, path })
+    }
+
+    /// What is kept with the journal.
+    pub fn meta(&self) -> Result<RunMeta, JournalError> {
+        let value = |key: &str| {
+            self.connection
+                .query_row("SELECT value FROM run WHERE key = ?1", [key], |row| row.get::<_, String>(0))
+        };
+        Ok(RunMeta { plan_digest: value("plan_sha256")?, config: value("config")? })
     }
 
     /// Refuses a plan that is not the one the journal was begun with.
     pub fn check_plan(&self, plan_digest: &str) -> Result<(), JournalError> {
-        let stored: String =
-            self.connection
-                .query_row("SELECT value FROM run WHERE key = 'plan_sha256'", [], |row| row.get(0))?;
-        if stored == plan_digest { Ok(()) } else { Err(JournalError::OtherPlan) }
+        if self.meta()?.plan_digest == plan_digest { Ok(()) } else { Err(JournalError::OtherPlan) }
     }
 
-    /// Hands every event over, in order.
-    pub fn for_each_event(&self, mut hear: impl FnMut(&Recorded)) -> Result<(), JournalError> {
-        let mut select = self.connection.prepare("SELECT json FROM event ORDER BY seq")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            hear(&serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+    /// Hands every event after a sequence number over, in order, and returns the last number.
+    pub fn for_each_event(&self, after: i64, mut hear: impl FnMut(&Recorded)) -> Result<i64, JournalError> {
+        let mut select =
+            self.connection.prepare("SELECT seq, json FROM event WHERE seq > ?1 ORDER BY seq")?;
+        let mut rows = select.query([after])?;
+        let mut last = after;
+        while let Some(row) = rows.next().map_err(|error| damaged(&self.path, error))? {
+            last = row.get(0)?;
+            hear(&event(&self.path, last, row.get_ref(1)?)?);
         }
-        Ok(())
+        Ok(last)
     }
 
     /// The events that are about no node, in order.
     pub fn run_events(&self) -> Result<Vec<Recorded>, JournalError> {
-        let mut select = self.connection.prepare("SELECT json FROM event WHERE node IS NULL ORDER BY seq")?;
+        let mut select =
+            self.connection.prepare("SELECT seq, json FROM event WHERE node IS NULL ORDER BY seq")?;
         let mut rows = select.query([])?;
         let mut events = Vec::new();
-        while let Some(row) = rows.next()? {
-            events.push(serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+        while let Some(row) = rows.next().map_err(|error| damaged(&self.path, error))? {
+            events.push(event(&self.path, row.get(0)?, row.get_ref(1)?)?);
         }
         Ok(events)
     }
@@ -204,14 +303,25 @@ impl JournalReader {
         // Without an index SQLite sorts in a temporary file: cheaper, once, than an index that every append pays.
         let select = self
             .connection
-            .prepare("SELECT node, json FROM event WHERE node IS NOT NULL ORDER BY node, seq")?;
-        Ok(Histories { select })
+            .prepare("SELECT node, seq, json FROM event WHERE node IS NOT NULL ORDER BY node, seq")?;
+        Ok(Histories { select, path: &self.path })
     }
+}
+
+/// Reads an event; one that cannot be read is damage, and is told with its place.
+fn event(path: &Path, seq: i64, json: rusqlite::types::ValueRef<'_>) -> Result<Recorded, JournalError> {
+    let damaged = |detail: String| JournalError::Damaged {
+        path: path.into(),
+        detail: format!("event {seq}: {detail}"),
+    };
+    let text = json.as_str().map_err(|error| damaged(error.to_string()))?;
+    serde_json::from_str(text).map_err(|error| damaged(error.to_string()))
 }
 
 /// The histories of all nodes that have one, in plan order, one in memory at a time.
 pub struct Histories<'reader> {
     select: rusqlite::Statement<'reader>,
+    path: &'reader Path,
 }
 
 impl Histories<'_> {
@@ -219,20 +329,21 @@ impl Histories<'_> {
     pub fn rows(
         &mut self,
     ) -> Result<impl Iterator<Item = Result<(NodeIndex, NodeHistory), JournalError>>, JournalError> {
+        let path = self.path;
         let mut rows = self.select.query([])?;
         let mut next_node: Option<(NodeIndex, NodeHistory)> = None;
         let mut ended = false;
         Ok(std::iter::from_fn(move || {
             while !ended {
-                let event = match rows.next() {
-                    Ok(Some(row)) => read_row(row),
+                let read = match rows.next() {
+                    Ok(Some(row)) => read_row(path, row),
                     Ok(None) => {
                         ended = true;
                         break;
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(damaged(path, error)),
                 };
-                let (node, event) = match event {
+                let (node, event) = match read {
                     Ok(event) => event,
                     Err(error) => {
                         ended = true;
@@ -255,9 +366,8 @@ impl Histories<'_> {
     }
 }
 
-fn read_row(row: &rusqlite::Row<'_>) -> Result<(NodeIndex, Recorded), JournalError> {
-    let json = row.get_ref(1)?;
-    Ok((NodeIndex(row.get(0)?), serde_json::from_str(json.as_str().map_err(rusqlite::Error::from)?)?))
+fn read_row(path: &Path, row: &rusqlite::Row<'_>) -> Result<(NodeIndex, Recorded), JournalError> {
+    Ok((NodeIndex(row.get(0)?), event(path, row.get(1)?, row.get_ref(2)?)?))
 }
 
 /// What a run's own events say about it as a whole.
@@ -271,8 +381,10 @@ pub struct RunRecord {
     pub last_at: Option<time::OffsetDateTime>,
     /// Why it stopped before its end.
     pub stopped: Option<String>,
-    /// Whether it stopped for a reason after which it can go on.
-    pub interrupted: bool,
+    /// How it ended, where it stopped for a reason after which it can go on.
+    pub cut_short: Option<RunOutcome>,
+    /// Whether an account was given up.
+    pub account_stopped: bool,
     /// Whether arrival was looked at.
     pub verification: bool,
     /// List calls that verification took.
@@ -291,13 +403,15 @@ impl RunRecord {
                     record.started_at.get_or_insert(recorded.at);
                     record.verification = *verification;
                     record.stopped = None;
-                    record.interrupted = false;
+                    record.account_stopped = false;
+                    record.cut_short = None;
                     record.ended_at = None;
                 }
-                Event::RunDraining { reason, resumable } => {
+                Event::RunDraining { reason, outcome } => {
                     record.stopped = Some(reason.to_string());
-                    record.interrupted = *resumable;
+                    record.cut_short = *outcome;
                 }
+                Event::AccountStopped { .. } => record.account_stopped = true,
                 Event::RunEnded { list_calls } => {
                     record.ended_at = Some(recorded.at);
                     record.list_calls += list_calls;
@@ -321,6 +435,10 @@ mod tests {
         Recorded { at: NOW, node: Some(NodeIndex(node)), event }
     }
 
+    fn meta() -> RunMeta {
+        RunMeta { plan_digest: "digest".into(), config: "fleetlogs.toml".into() }
+    }
+
     fn requested(node: u32) -> Recorded {
         recorded(node, Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil() })
     }
@@ -328,7 +446,7 @@ mod tests {
     #[test]
     fn histories_come_in_plan_order_whatever_the_order_of_events() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = SqliteJournal::create(dir.path(), &plan_of(3), "digest").unwrap();
+        let mut journal = SqliteJournal::create(dir.path(), &plan_of(3), &meta()).unwrap();
         let accepted =
             Event::UploadAccepted { attempt: 1, directory: "d".into(), files: 2, request_id: None };
         journal.append(&[requested(2), requested(0)]).unwrap();
@@ -348,7 +466,7 @@ mod tests {
     #[test]
     fn a_second_process_is_kept_out_until_the_first_ends() {
         let dir = tempfile::tempdir().unwrap();
-        let first = SqliteJournal::create(dir.path(), &plan_of(1), "digest").unwrap();
+        let first = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
         assert!(matches!(lock(dir.path()), Err(JournalError::Busy(_))));
         drop(first);
         assert!(lock(dir.path()).is_ok());
@@ -357,7 +475,7 @@ mod tests {
     #[test]
     fn other_formats_and_other_plans_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::create(dir.path(), &plan_of(1), "digest").unwrap();
+        let journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
         let reader = JournalReader::open(dir.path()).unwrap();
         assert!(reader.check_plan("digest").is_ok());
         assert!(matches!(reader.check_plan("other"), Err(JournalError::OtherPlan)));
@@ -368,8 +486,75 @@ mod tests {
     #[test]
     fn commits_are_synchronous() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::create(dir.path(), &plan_of(1), "digest").unwrap();
+        let journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
         let full: i64 = journal.connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
         assert_eq!(full, 2);
+    }
+
+    fn count(dir: &Path) -> Result<usize, JournalError> {
+        let mut count = 0;
+        JournalReader::open(dir)?.for_each_event(0, |_| count += 1)?;
+        Ok(count)
+    }
+
+    #[test]
+    fn a_torn_tail_is_dropped_and_everything_before_it_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+        for _ in 0..20 {
+            journal.append(&[requested(0)]).unwrap();
+        }
+        // As a killed process leaves it: no checkpoint, and the last commit only half on disk.
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["run.db", "run.db-wal"] {
+            std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let wal = copy.path().join("run.db-wal");
+        let length = std::fs::metadata(&wal).unwrap().len();
+        OpenOptions::new().write(true).open(&wal).unwrap().set_len(length - 100).unwrap();
+        assert_eq!(wal::torn_frames(&wal).unwrap(), 1);
+
+        let mut reopened = SqliteJournal::open(copy.path()).unwrap();
+        assert_eq!(count(copy.path()).unwrap(), 19);
+        reopened.append(&[requested(0)]).unwrap();
+        assert_eq!(count(copy.path()).unwrap(), 20);
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_refused_and_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+        for _ in 0..2000 {
+            journal.append(&[requested(0)]).unwrap();
+        }
+        drop(journal);
+        let path = dir.path().join("run.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 4096].fill(0xa5);
+        std::fs::write(&path, &bytes).unwrap();
+        let refused =
+            SqliteJournal::open(dir.path()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("is damaged"), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_told_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+        journal.append(&[requested(0), requested(0)]).unwrap();
+        journal.connection.execute("UPDATE event SET json = '{}' WHERE seq = 2", []).unwrap();
+        let refused = count(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("event 2"), "{refused}");
+    }
+
+    #[test]
+    fn a_directory_without_a_journal_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(SqliteJournal::open(dir.path()), Err(JournalError::Missing(_))));
+        std::fs::write(dir.path().join("run.db"), "this is not a database, but long enough to look at")
+            .unwrap();
+        assert!(matches!(SqliteJournal::open(dir.path()), Err(JournalError::Damaged { .. })));
     }
 }

@@ -9,12 +9,16 @@ pub mod journal;
 pub mod pace;
 pub mod plan;
 mod queue;
+pub mod resume;
 pub mod retry;
 pub mod run;
 pub mod sas_guard;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod stop;
 pub mod sweep;
 #[cfg(test)]
 mod testing;
 pub mod verify;
+mod wal;

@@ -32,8 +32,12 @@ pub(crate) struct Work {
     /// Calls sent so far.
     pub(crate) attempt: u32,
     pub(crate) tries: Tries,
-    /// When the first call was put on record.
+    /// When the first call of this round was put on record.
     pub(crate) first_intent: Option<OffsetDateTime>,
+    /// When the last one was.
+    pub(crate) last_intent: Option<OffsetDateTime>,
+    /// Directories that earlier rounds made; none of them is what a call in doubt made.
+    pub(crate) known: Box<[Box<str>]>,
     /// When to give the node up.
     pub(crate) deadline: Option<Instant>,
 }
@@ -46,6 +50,8 @@ impl Work {
             attempt: 0,
             tries: Tries::default(),
             first_intent: None,
+            last_intent: None,
+            known: Box::default(),
             deadline: None,
         }
     }
@@ -106,8 +112,12 @@ pub(crate) struct WorkQueue {
 }
 
 impl WorkQueue {
-    pub(crate) fn new(fresh: impl IntoIterator<Item = Work>) -> Self {
-        let state = State {
+    /// Work to be done now, and work to be done at a time.
+    pub(crate) fn new(
+        fresh: impl IntoIterator<Item = Work>,
+        later: impl IntoIterator<Item = (Work, Instant)>,
+    ) -> Self {
+        let mut state = State {
             fresh: fresh.into_iter().collect(),
             later: BinaryHeap::new(),
             busy: 0,
@@ -115,6 +125,9 @@ impl WorkQueue {
             numbers: 0,
             closed: false,
         };
+        for (work, due) in later {
+            state.push(work, due);
+        }
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -155,9 +168,7 @@ impl WorkQueue {
     pub(crate) fn put_back(&self, work: Work, due: Instant) {
         let mut state = self.state();
         state.busy -= 1;
-        state.numbers += 1;
-        let number = state.numbers;
-        state.later.push(Reverse(Later { due, number, work }));
+        state.push(work, due);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -187,6 +198,12 @@ impl WorkQueue {
 }
 
 impl State {
+    fn push(&mut self, work: Work, due: Instant) {
+        self.numbers += 1;
+        let number = self.numbers;
+        self.later.push(Reverse(Later { due, number, work }));
+    }
+
     fn take(&mut self, now: Instant) -> Take {
         if self.closed {
             return Take::Done;
@@ -218,7 +235,7 @@ mod tests {
     use super::*;
 
     fn queue(nodes: u32) -> WorkQueue {
-        WorkQueue::new((0..nodes).map(|node| Work::new(NodeIndex(node))))
+        WorkQueue::new((0..nodes).map(|node| Work::new(NodeIndex(node))), [])
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,18 +42,27 @@ pub struct Tries {
 }
 
 impl Tries {
+    /// Counts a failure of a class.
+    pub fn count(&mut self, class: FailureClass) {
+        match class {
+            FailureClass::Throttled => self.throttled += 1,
+            FailureClass::NotSent | FailureClass::Transient | FailureClass::InDoubt => self.counted += 1,
+            FailureClass::Wait | FailureClass::WaitBriefly => self.waits += 1,
+            FailureClass::Gone | FailureClass::Auth | FailureClass::Config | FailureClass::Refused => {}
+        }
+    }
+
     /// Counts a failure and says what comes next. `random` is uniform in 0..1.
     pub fn next(&mut self, policy: &RetryPolicy, failure: &Failure, random: f64) -> Next {
+        self.count(failure.class);
         match failure.class {
             FailureClass::Throttled => {
-                self.throttled += 1;
                 let own = backoff(policy, self.throttled, random);
                 Next::Retry(
                     failure.retry_after().map_or(own, |asked| own.max(asked.min(LONGEST_RETRY_AFTER))),
                 )
             }
             FailureClass::NotSent | FailureClass::Transient => {
-                self.counted += 1;
                 if self.counted >= policy.attempts {
                     return Next::GiveUp;
                 }
@@ -63,11 +72,13 @@ impl Tries {
                 )
             }
             FailureClass::InDoubt => {
-                self.counted += 1;
-                if self.counted >= policy.attempts { Next::GiveUp } else { Next::AskContainer }
+                if self.counted >= policy.attempts {
+                    Next::GiveUp
+                } else {
+                    Next::AskContainer
+                }
             }
             FailureClass::Wait | FailureClass::WaitBriefly => {
-                self.waits += 1;
                 let most = if failure.class == FailureClass::WaitBriefly { BRIEF_WAITS } else { u32::MAX };
                 if self.waits > most {
                     return Next::GiveUp;

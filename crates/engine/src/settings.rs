@@ -35,6 +35,35 @@ pub struct Deadlines {
     pub run: Duration,
 }
 
+/// How many nodes may end as `failed` before an account, or the run, is stopped; none for any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Per run.
+    pub run: Option<Allowed>,
+    /// Per account.
+    pub account: Option<Allowed>,
+}
+
+/// A number of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// So many.
+    Nodes(u32),
+    /// A share of the plan, in percent.
+    Percent(u8),
+}
+
+impl Allowed {
+    /// How many of so many planned nodes. A share is rounded up, so that it never allows less than it says.
+    #[must_use]
+    pub fn of(self, planned: usize) -> u64 {
+        match self {
+            Self::Nodes(nodes) => nodes.into(),
+            Self::Percent(percent) => (planned as u64 * u64::from(percent)).div_ceil(100),
+        }
+    }
+}
+
 /// How arrival is proved.
 #[derive(Clone, Debug)]
 pub struct VerifySettings {

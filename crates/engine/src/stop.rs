@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use fleetlogs_model::failure::Failure;
+use fleetlogs_model::outcome::RunOutcome;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -33,6 +34,14 @@ pub enum StopReason {
     /// The service refuses the request for a reason that all nodes share.
     #[error("the service refuses the request, and would refuse it for every node: {0}")]
     Refused(Failure),
+    /// More nodes failed than the budget allows.
+    #[error("{failed} nodes failed, and the budget of this run allows {allowed}")]
+    BudgetSpent {
+        /// How many failed.
+        failed: u64,
+        /// How many may.
+        allowed: u64,
+    },
     /// The container is not there (any more).
     #[error("the container is gone: {0}")]
     ContainerGone(Failure),
@@ -42,10 +51,18 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// Whether the run can be taken up again as it is, once its cause is mended.
+    /// How a run that stops for this reason has ended; none where its nodes alone decide: it cannot go on as it is.
     #[must_use]
-    pub fn is_resumable(&self) -> bool {
-        !matches!(self, Self::Refused(_))
+    pub fn outcome(&self) -> Option<RunOutcome> {
+        match self {
+            Self::Refused(_) => None,
+            Self::BudgetSpent { .. } => Some(RunOutcome::BudgetSpent),
+            Self::Signal
+            | Self::RunDeadline
+            | Self::SasEnds(_)
+            | Self::ContainerGone(_)
+            | Self::Journal(_) => Some(RunOutcome::Interrupted),
+        }
     }
 }
 

@@ -24,8 +24,9 @@ use crate::clock::Clock;
 use crate::event_log::{EventLog, Heard};
 use crate::execute::{Execution, execute};
 use crate::journal::{Journal, JournalError};
+use crate::resume::Outstanding;
 use crate::run::{Run, UploadSlots};
-use crate::settings::{Deadlines, Limits, RetryPolicy, VerifySettings};
+use crate::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
 use crate::stop::StopHandle;
 use crate::verify::{announcements, verify};
 
@@ -255,6 +256,7 @@ pub(crate) struct Bench {
     pub(crate) retry: RetryPolicy,
     pub(crate) deadlines: Deadlines,
     pub(crate) verify: VerifySettings,
+    pub(crate) budget: Budget,
     pub(crate) sas_ends: &'static str,
     pub(crate) can_list: bool,
     pub(crate) stop: StopHandle,
@@ -310,6 +312,7 @@ impl Bench {
                 settle: seconds(600),
                 upload_allowance: seconds(600),
             },
+            budget: Budget::default(),
             sas_ends: "2026-11-23T09:30:00Z",
             can_list: true,
             stop: StopHandle::default(),
@@ -339,7 +342,8 @@ impl Bench {
         let plan = Arc::new(plan_over(&names));
         let clock = Clock::Since(NOW, tokio::time::Instant::now());
         let heard = Heard::default();
-        let (announcements, feed) = announcements();
+        let mut outstanding = Outstanding::all(&plan);
+        let (announcements, feed) = announcements(&mut outstanding);
         let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone()), Box::new(announcements)];
         let log = EventLog::inline(
             Box::new(VolatileJournal),
@@ -358,11 +362,12 @@ impl Bench {
             retry: self.retry,
             deadlines: self.deadlines,
             settle: self.verify.settle,
+            budget: self.budget,
         };
         let store = self.can_list.then(|| self.store.clone());
         let (over, sending) = tokio::sync::watch::channel(true);
         let executing = async {
-            execute(&run, &services, store, how).await;
+            execute(&run, &services, store, how, outstanding).await;
             over.send_replace(false);
         };
         let list_calls = if verification {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::event_log::NotRecorded;
+use crate::resume::{self, Outstanding};
 use crate::run::Run;
 use crate::settings::VerifySettings;
 use crate::stop::{Stop, StopReason};
@@ -41,26 +42,21 @@ const LISTINGS_AT_ONCE: usize = 8;
 /// How long what was accepted is still verified after a signal, at most.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// An upload that was accepted.
-#[derive(Debug)]
-struct Announced {
-    node: NodeIndex,
-    directory: Box<str>,
-    /// None where the promise was lost with the call's answer.
-    files: Option<u32>,
-}
-
 /// Listens to the event log and tells the verifier of accepted uploads.
-pub struct Announcements(UnboundedSender<Announced>);
+pub struct Announcements(UnboundedSender<resume::Awaited>);
 
 /// The verifier's end of [`Announcements`].
-pub struct Feed(UnboundedReceiver<Announced>);
+pub struct Feed(UnboundedReceiver<resume::Awaited>);
 
-/// A pair of listener and feed. The channel needs no bound: it holds at most one entry per planned node, and less
+/// A pair of listener and feed, which begins with what was accepted before. The channel needs no bound: it holds at most one entry per planned node, and less
 /// than the ledger does.
 #[must_use]
-pub fn announcements() -> (Announcements, Feed) {
+pub fn announcements(outstanding: &mut Outstanding) -> (Announcements, Feed) {
     let (sender, receiver) = unbounded_channel();
+    for awaited in outstanding.awaited.drain(..) {
+        // The receiver is right here.
+        let _ = sender.send(awaited);
+    }
     (Announcements(sender), Feed(receiver))
 }
 
@@ -71,10 +67,10 @@ impl EventSink for Announcements {
             let announced = match &recorded.event {
                 Event::UploadAccepted { files: 0, .. } => continue,
                 Event::UploadAccepted { directory, files, .. } => {
-                    Announced { node, directory: directory.clone(), files: Some(*files) }
+                    resume::Awaited { node, directory: directory.clone(), files: Some(*files) }
                 }
                 Event::UploadAdopted { directory, .. } => {
-                    Announced { node, directory: directory.clone(), files: None }
+                    resume::Awaited { node, directory: directory.clone(), files: None }
                 }
                 _ => continue,
             };
@@ -246,7 +242,7 @@ impl<S: LogStore> Verifier<'_, S> {
         }
     }
 
-    fn expect(&mut self, Announced { node, directory, files }: Announced) {
+    fn expect(&mut self, resume::Awaited { node, directory, files }: resume::Awaited) {
         let now = Instant::now();
         self.last_accepted = now;
         self.outlook.promised(&directory, files.unwrap_or(1));

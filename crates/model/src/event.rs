@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::failure::Failure;
 use crate::ids::{AccountName, NodeIndex};
 use crate::ledger::Ledger;
+use crate::outcome::RunOutcome;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,8 +123,9 @@ pub enum Event {
     RunDraining {
         /// Why.
         reason: Box<str>,
-        /// Whether the run can go on once the reason is mended.
-        resumable: bool,
+        /// How a run that ends here has ended; none where its nodes alone decide.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<RunOutcome>,
     },
     /// The run is over.
     RunEnded {

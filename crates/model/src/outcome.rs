@@ -101,6 +101,8 @@ pub enum RunOutcome {
     NothingCollected,
     /// Stopped before its end by a signal, a deadline or a credential; can be resumed.
     Interrupted,
+    /// More failed than the budget allows, or an account refuses everything; can be resumed.
+    BudgetSpent,
 }
 
 impl RunOutcome {
@@ -127,6 +129,7 @@ impl RunOutcome {
             Self::Partial => "partial",
             Self::NothingCollected => "nothing-collected",
             Self::Interrupted => "interrupted",
+            Self::BudgetSpent => "budget-spent",
         }
     }
 }

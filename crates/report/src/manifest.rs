@@ -83,10 +83,13 @@ pub(crate) fn account_outcome(
     let counts = tally.outcomes();
     let awaited = if facts.verification { counts.get(Outcome::Accepted) } else { 0 };
     let unfinished = awaited + counts.get(Outcome::NotSent) + counts.get(Outcome::InDoubt) > 0;
-    if facts.outcome == RunOutcome::Interrupted && unfinished && tally.stopped.is_none() {
-        RunOutcome::Interrupted
-    } else {
-        RunOutcome::of(&counts, account.unlisted.is_none(), facts.verification)
+    match facts.outcome {
+        // A run may have stopped as a whole, or only this account.
+        RunOutcome::Interrupted if unfinished && tally.stopped.is_none() => RunOutcome::Interrupted,
+        RunOutcome::BudgetSpent if unfinished && (tally.stopped.is_some() || facts.reason.is_some()) => {
+            RunOutcome::BudgetSpent
+        }
+        _ => RunOutcome::of(&counts, account.unlisted.is_none(), facts.verification),
     }
 }
 
@@ -97,7 +100,7 @@ pub(crate) fn account_reason<'a>(
     facts: &'a RunFacts,
 ) -> Option<&'a str> {
     let of_run = || match account_outcome(account, tally, facts) {
-        RunOutcome::Interrupted => facts.reason.as_deref(),
+        RunOutcome::Interrupted | RunOutcome::BudgetSpent => facts.reason.as_deref(),
         _ => None,
     };
     account.unlisted.as_deref().or(tally.stopped.as_deref()).or_else(of_run)

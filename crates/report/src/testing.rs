@@ -161,7 +161,7 @@ pub(crate) fn small_run() -> Vec<Recorded> {
         Recorded {
             at: at(125),
             node: None,
-            event: Event::RunDraining { reason: "SIGINT".into(), resumable: true },
+            event: Event::RunDraining { reason: "SIGINT".into(), outcome: None },
         },
         Recorded { at: at(130), node: None, event: Event::RunEnded { list_calls: 9 } },
     ]

@@ -2,8 +2,10 @@
 
 pub(crate) mod plan;
 pub(crate) mod report;
+pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod sim;
+pub(crate) mod status;
 
 use std::io::{IsTerminal, Write};
 use std::time::Instant;

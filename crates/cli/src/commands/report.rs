@@ -22,10 +22,9 @@ pub(crate) fn report(args: &Report, output: &Output) -> Result<Exit, CliError> {
     let journal = JournalReader::open(&dir.path)?;
     journal.check_plan(&dir.plan_digest)?;
     let mut ledger = Ledger::new(&plan);
-    journal.for_each_event(|recorded| ledger.apply(recorded))?;
-    let outcome = Reported::write(&dir.path, &plan, &ledger, &journal)?.tell(output)?;
-    // Writing reports succeeded, whatever they say.
-    let _ = outcome;
+    journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
+    // Writing reports is the work here; what they say is not this command's result.
+    Reported::write(&dir.path, &plan, &ledger, &journal)?.tell(output)?;
     Ok(Exit::Complete)
 }
 
@@ -36,6 +35,8 @@ pub(crate) struct Reported<'run> {
     ledger: &'run Ledger,
     facts: RunFacts,
     findings: Findings,
+    /// The command that goes on with the run, where one can.
+    resume: Option<String>,
 }
 
 impl<'run> Reported<'run> {
@@ -50,14 +51,16 @@ impl<'run> Reported<'run> {
         let facts = facts(&record, plan, ledger);
         let mut query = journal.histories()?;
         let findings = write_reports(dir, plan, &facts, ledger, query.rows()?)?;
-        let reported = Self { dir, plan, ledger, facts, findings };
-        reported.summary(None).write().map_err(|error| CliError::File(dir.into(), error))?;
+        let resumable = matches!(facts.outcome, RunOutcome::Interrupted | RunOutcome::BudgetSpent);
+        let resume = resumable.then(|| format!("fleetlogs resume {}", dir.display()));
+        let reported = Self { dir, plan, ledger, facts, findings, resume };
+        reported.summary().write().map_err(|error| CliError::File(dir.into(), error))?;
         Ok(reported)
     }
 
-    fn summary<'a>(&'a self, resume: Option<&'a str>) -> Summary<'a> {
-        let Self { dir, plan, ledger, facts, findings } = self;
-        Summary { plan, facts, ledger, findings, dir, resume }
+    fn summary(&self) -> Summary<'_> {
+        let Self { dir, plan, ledger, facts, findings, resume } = self;
+        Summary { plan, facts, ledger, findings, dir, resume: resume.as_deref() }
     }
 
     /// Tells a person, or a program, how the run ended.
@@ -66,7 +69,7 @@ impl<'run> Reported<'run> {
             let text = serde_json::to_string_pretty(&self.document()).map_err(std::io::Error::from)?;
             print(&(text + "\n"))?;
         } else if !output.quiet {
-            eprint!("{}", self.summary(None).to_terminal(colours() && std::io::stderr().is_terminal()));
+            eprint!("{}", self.summary().to_terminal(colours() && std::io::stderr().is_terminal()));
         }
         Ok(self.facts.outcome)
     }
@@ -80,6 +83,7 @@ impl<'run> Reported<'run> {
             outcome: self.facts.outcome,
             exit_code: Exit::from(self.facts.outcome) as u8,
             reason: self.facts.reason.as_deref(),
+            resume: self.resume.as_deref(),
             counts: std::iter::once(("planned", counts.total())).chain(by_outcome).collect(),
             files: self.findings.files,
             bytes: self.findings.bytes,
@@ -97,6 +101,7 @@ struct RunDocument<'run> {
     outcome: RunOutcome,
     exit_code: u8,
     reason: Option<&'run str>,
+    resume: Option<&'run str>,
     counts: std::collections::BTreeMap<&'static str, u64>,
     files: u64,
     bytes: u64,
@@ -104,14 +109,25 @@ struct RunDocument<'run> {
     manifest: String,
 }
 
+/// Whether the last process that worked on the run ended it in order.
+pub(crate) fn ended(journal: &JournalReader) -> Result<bool, CliError> {
+    Ok(RunRecord::of(&journal.run_events()?).ended_at.is_some())
+}
+
+/// How a run ended, by its journal.
+pub(crate) fn verdict(plan: &Plan, ledger: &Ledger, journal: &JournalReader) -> Result<RunOutcome, CliError> {
+    Ok(facts(&RunRecord::of(&journal.run_events()?), plan, ledger).outcome)
+}
+
 /// What the journal says of the run as a whole.
 fn facts(record: &RunRecord, plan: &Plan, ledger: &Ledger) -> RunFacts {
     let whole = plan.accounts.iter().all(|account| account.unlisted.is_none());
     let verdict = RunOutcome::of(&ledger.outcomes(), whole, record.verification);
     // A run without an end was killed. One that stopped early but had everything is not worth resuming.
-    let cut_short = record.interrupted || record.ended_at.is_none();
-    let outcome =
-        if cut_short && verdict != RunOutcome::Complete { RunOutcome::Interrupted } else { verdict };
+    let killed = record.ended_at.is_none().then_some(RunOutcome::Interrupted);
+    let given_up = record.account_stopped.then_some(RunOutcome::BudgetSpent);
+    let cut_short = killed.or(record.cut_short).or(given_up).filter(|_| verdict != RunOutcome::Complete);
+    let outcome = cut_short.unwrap_or(verdict);
     let killed = record.ended_at.is_none().then(|| "the process ended without ending the run".to_owned());
     RunFacts {
         outcome,

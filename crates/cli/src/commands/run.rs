@@ -7,7 +7,8 @@ use fleetlogs_azure::{AzureBatch, AzureLogStore};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::event_log::EventLog;
 use fleetlogs_engine::execute::{Execution, execute};
-use fleetlogs_engine::journal::{JournalReader, SqliteJournal};
+use fleetlogs_engine::journal::{JournalError, JournalReader, RunMeta, SqliteJournal};
+use fleetlogs_engine::resume::Outstanding;
 use fleetlogs_engine::run::{Run, UploadSlots};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::verify::{Feed, VerifyCost, announcements, verify};
@@ -39,16 +40,45 @@ pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Resul
         () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
         () = tokio::time::sleep(settings.deadlines.run) => return Err(CliError::PlanningTooLong),
     };
-    let Prepared { fleet, plan, services, store } = prepared;
-
-    let dir = RunDir::create(&settings.output_dir, &plan)?;
+    let dir = RunDir::create(&settings.output_dir, &prepared.plan)?;
     logs.keep_in(dir.log_file()?);
-    tracing::info!(run_id = %plan.run_id, nodes = plan.nodes.len(), left_out = plan.left_out.len(), "planned");
-    let journal = SqliteJournal::create(&dir.path, &plan, &dir.plan_digest)?;
-    let ledger = Ledger::new(&plan);
+    tracing::info!(run_id = %prepared.plan.run_id, nodes = prepared.plan.nodes.len(), "planned");
+    let config = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
+    let meta = RunMeta { plan_digest: dir.plan_digest.clone(), config: config.display().to_string() };
+    let journal = SqliteJournal::create(&dir.path, &prepared.plan, &meta)?;
+    let begun = Begun {
+        ledger: Ledger::new(&prepared.plan),
+        outstanding: Outstanding::all(&prepared.plan),
+        journal,
+        dir,
+        stop,
+    };
+    go(prepared, begun, &settings, output, logs).await
+}
+
+/// A run whose journal is open.
+pub(super) struct Begun {
+    pub(super) dir: RunDir,
+    pub(super) journal: SqliteJournal,
+    /// Where it stands.
+    pub(super) ledger: Ledger,
+    pub(super) outstanding: Outstanding,
+    pub(super) stop: StopHandle,
+}
+
+/// Executes, verifies and reports what is outstanding.
+pub(super) async fn go(
+    prepared: Prepared,
+    begun: Begun,
+    settings: &Settings,
+    output: &Output,
+    logs: &Logs,
+) -> Result<Exit, CliError> {
+    let Prepared { fleet, plan, services, store } = prepared;
+    let Begun { dir, journal, ledger, mut outstanding, stop } = begun;
     let progress = Progress::new(progress_mode(output), progress_clock(), &plan, &ledger, store.is_some());
     logs.share_screen(Some(progress.clone()));
-    let (announcements, feed) = announcements();
+    let (announcements, feed) = announcements(&mut outstanding);
     let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(progress.clone())];
     if store.is_some() {
         listeners.push(Box::new(announcements));
@@ -63,38 +93,46 @@ pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Resul
     let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
     let run = Run { plan: plan.clone(), log, stop, clock, slots };
 
-    collect(&run, &fleet, &services, store, &settings, feed, &progress).await;
+    collect(&run, &fleet, &services, store, settings, outstanding, feed, &progress).await;
 
     drop(run);
     let ledger = thread.join();
     progress.finish();
     logs.share_screen(None);
     fleet.end().await;
+    report(&dir, &plan, ledger, output).map_err(|error| CliError::Unreported(Box::new(error)))
+}
+
+/// What is on record, for people and programs.
+fn report(
+    dir: &RunDir,
+    plan: &Plan,
+    ledger: Result<Ledger, JournalError>,
+    output: &Output,
+) -> Result<Exit, CliError> {
     let reader = JournalReader::open(&dir.path)?;
     let ledger = match ledger {
         Ok(ledger) => ledger,
         // What is on record is still worth a report.
         Err(error) => {
             tracing::error!("{error}; what was on record before is reported");
-            let mut ledger = Ledger::new(&plan);
-            reader.for_each_event(|recorded| ledger.apply(recorded))?;
+            let mut ledger = Ledger::new(plan);
+            reader.for_each_event(0, |recorded| ledger.apply(recorded))?;
             ledger
         }
     };
-    let outcome = Reported::write(&dir.path, &plan, &ledger, &reader)
-        .and_then(|reported| reported.tell(output))
-        .map_err(|error| CliError::Unreported(Box::new(error)))?;
+    let outcome = Reported::write(&dir.path, plan, &ledger, &reader)?.tell(output)?;
     tracing::info!(%outcome, "reported");
     Ok(outcome.into())
 }
 
 /// A run that may begin: everything that can be known to be wrong beforehand is right.
-struct Prepared {
-    fleet: Fleet,
-    plan: Arc<Plan>,
-    services: Vec<Option<Arc<AzureBatch>>>,
+pub(super) struct Prepared {
+    pub(super) fleet: Fleet,
+    pub(super) plan: Arc<Plan>,
+    pub(super) services: Vec<Option<Arc<AzureBatch>>>,
     /// None where arrival is not looked at.
-    store: Option<Arc<AzureLogStore>>,
+    pub(super) store: Option<Arc<AzureLogStore>>,
 }
 
 async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Result<Prepared, CliError> {
@@ -131,12 +169,14 @@ fn read_plan(path: &std::path::Path) -> Result<Plan, CliError> {
 }
 
 /// Executes and verifies side by side, until both are done or the run is stopped.
+#[expect(clippy::too_many_arguments, reason = "everything a run has comes together here, once")]
 async fn collect(
     run: &Run,
     fleet: &Fleet,
     services: &[Option<Arc<AzureBatch>>],
     store: Option<Arc<AzureLogStore>>,
     settings: &Settings,
+    outstanding: Outstanding,
     feed: Feed,
     progress: &Progress,
 ) {
@@ -147,6 +187,7 @@ async fn collect(
         retry: settings.retry.clone(),
         deadlines: settings.deadlines.clone(),
         settle: settings.verify.settle,
+        budget: settings.budget,
     };
     let started =
         Event::RunStarted { tool_version: env!("CARGO_PKG_VERSION").into(), verification: store.is_some() };
@@ -155,7 +196,7 @@ async fn collect(
     }
     let (over, sending) = watch::channel(true);
     let executing = async {
-        execute(run, services, store.clone(), how).await;
+        execute(run, services, store.clone(), how, outstanding).await;
         // Whatever was accepted is announced before the verifier hears that nothing more will be.
         let _ = run.log.settled().await;
         over.send_replace(false);
@@ -172,8 +213,8 @@ async fn collect(
         () = keep_company(run, settings.deadlines.run, progress) => VerifyCost::default(),
     };
     if let Some(reason) = run.stop.reason() {
-        let resumable = reason.is_resumable();
-        let _ = run.log.note(None, Event::RunDraining { reason: reason.to_string().into(), resumable });
+        let outcome = reason.outcome();
+        let _ = run.log.note(None, Event::RunDraining { reason: reason.to_string().into(), outcome });
     }
     let _ = run.log.record(None, Event::RunEnded { list_calls: cost.list_calls }).await;
 }

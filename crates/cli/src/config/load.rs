@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fleetlogs_azure::{Cloud, SharedKey};
 use fleetlogs_engine::plan::Selection;
-use fleetlogs_engine::settings::{Deadlines, Limits, RetryPolicy, VerifySettings};
+use fleetlogs_engine::settings::{Allowed, Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::sas::{SasUrl, is_https_or_loopback};
 use fleetlogs_model::service::NodeState;
@@ -54,6 +54,7 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
     let limits = limits(root.table("limits"));
     let retry = retry(root.table("retry"));
     let deadlines = deadlines(root.table("deadlines"));
+    let budget = budget(root.table("budget"));
     let simulator = root.has("simulator").then(|| simulator(root.table("simulator"), dir));
     let (destination, upload_allowance) = destination(root.table("destination"), dir, simulator.is_some());
     let (verification, verify) = verify(root.table("verify"), upload_allowance.unwrap_or_default());
@@ -74,6 +75,7 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
         limits: limits?,
         retry: retry?,
         deadlines: deadlines?,
+        budget: budget?,
         verification: verification?,
         verify: verify?,
         output_dir: output_dir?,
@@ -188,6 +190,23 @@ fn deadlines(table: Table<'_>) -> Option<Deadlines> {
         ["call", "node", "run"].map(|key| table.get(key).and_then(|value| value.duration()));
     table.finish();
     Some(Deadlines { call: call?, node: node?, run: run? })
+}
+
+fn budget(table: Table<'_>) -> Option<Budget> {
+    let [run, account] = ["run", "account"].map(|key| table.get(key).map(|value| allowed(&value).ok_or(())));
+    table.finish();
+    Some(Budget { run: run.transpose().ok()?, account: account.transpose().ok()? })
+}
+
+fn allowed(value: &Value<'_>) -> Option<Allowed> {
+    let Some(text) = value.as_str() else { return value.whole(&(0..=u32::MAX)).map(Allowed::Nodes) };
+    let percent =
+        text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).filter(|number| *number <= 100);
+    if percent.is_none() {
+        let help = "write a number of nodes, or a share of the plan such as \"5%\"";
+        value.wrong(format!("`{text}` is not a budget"), Some(help.into()));
+    }
+    percent.map(Allowed::Percent)
 }
 
 fn verify(table: Table<'_>, upload_allowance: std::time::Duration) -> (Option<bool>, Option<VerifySettings>) {

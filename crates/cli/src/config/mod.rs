@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fleetlogs_azure::Cloud;
 use fleetlogs_engine::plan::Selection;
-use fleetlogs_engine::settings::{Deadlines, Limits, RetryPolicy, VerifySettings};
+use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Window;
 use fleetlogs_model::sas::SasUrl;
@@ -40,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) retry: RetryPolicy,
     pub(crate) deadlines: Deadlines,
+    pub(crate) budget: Budget,
     pub(crate) verification: bool,
     pub(crate) verify: VerifySettings,
     /// Where run directories go.

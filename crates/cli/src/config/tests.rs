@@ -164,6 +164,16 @@ fn secrets_have_one_source_that_must_work() {
 }
 
 #[test]
+fn a_budget_is_a_number_or_a_share() {
+    use fleetlogs_engine::settings::Allowed;
+    let budget = load_text(&format!("[budget]\nrun = \"5%\"\naccount = 30\n{GOOD}")).unwrap().budget;
+    assert_eq!((budget.run, budget.account), (Some(Allowed::Percent(5)), Some(Allowed::Nodes(30))));
+    assert_eq!(Allowed::Percent(5).of(10), 1);
+    assert!(mistakes(&format!("[budget]\nrun = \"many\"\n{GOOD}")).join("").contains("is not a budget"));
+    assert!(mistakes(&format!("[budget]\nrun = \"101%\"\n{GOOD}")).join("").contains("is not a budget"));
+}
+
+#[test]
 fn without_an_account_there_is_nothing_to_do() {
     assert!(
         mistakes("[destination]\ncontainer_url = { file = \"url\" }")

@@ -316,7 +316,7 @@ mod tests {
         stage.tell(Event::AccountStopped { account: AccountName::new("fabrikam"), cause: refused });
         stage.second(60).tell(throttled("contoso"));
         stage.second(61).hear(400..700, &requested(1)).hear(400..700, &accepted(1, "d", 4));
-        stage.second(65).tell(Event::RunDraining { reason: "SIGINT".into(), resumable: true });
+        stage.second(65).tell(Event::RunDraining { reason: "SIGINT".into(), outcome: None });
         stage.second(66).hear(300..380, &verified(4, 40));
         stage.progress.finish();
 

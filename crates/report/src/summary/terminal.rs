@@ -132,7 +132,7 @@ impl Paint {
         let code = match outcome {
             RunOutcome::Complete => "1;32",
             RunOutcome::Partial | RunOutcome::Interrupted => "1;33",
-            RunOutcome::NothingCollected => "1;31",
+            RunOutcome::NothingCollected | RunOutcome::BudgetSpent => "1;31",
         };
         self.with(code, text)
     }

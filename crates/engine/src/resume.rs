@@ -1,0 +1,253 @@
+//! What is left to do in a run: everything, of a fresh plan; or what its journal says is outstanding.
+//!
+//! A call whose intent is on record without a result was lost with its process: it is in doubt, and the container is
+//! asked before it is repeated. Nothing here is decided anew that the journal already holds. Pure but for the time.
+
+use std::collections::HashMap;
+
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::ledger::{Ledger, NodeStatus};
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::Plan;
+use time::OffsetDateTime;
+
+use crate::queue::{Step, Work};
+use crate::retry::Tries;
+
+/// What is left to do.
+#[derive(Debug, Default)]
+pub struct Outstanding {
+    /// Nodes to be called, or asked about, in plan order.
+    pub(crate) work: Vec<Work>,
+    /// Nodes whose files are awaited.
+    pub(crate) awaited: Vec<Awaited>,
+    /// Calls that were on their way when their process ended; to be put on record as in doubt.
+    pub(crate) lost: Vec<(NodeIndex, u32)>,
+    /// A directory of each account and pool that is on record: how they are named is learned from it.
+    pub(crate) directories: Vec<(NodeIndex, Box<str>)>,
+}
+
+/// An upload that was accepted and not verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    pub(crate) node: NodeIndex,
+    pub(crate) directory: Box<str>,
+    /// None where the promise was lost with the call's answer.
+    pub(crate) files: Option<u32>,
+}
+
+impl Outstanding {
+    /// Every node of a plan.
+    #[must_use]
+    pub fn all(plan: &Plan) -> Self {
+        Self { work: plan.indexed().map(|(node, _)| Work::new(node)).collect(), ..Self::default() }
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.work.is_empty() && self.awaited.is_empty()
+    }
+
+    /// How many nodes there is something to do about.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.work.len() + self.awaited.len()
+    }
+}
+
+/// Folds a journal into what is outstanding.
+#[derive(Debug)]
+pub struct Replay {
+    ledger: Ledger,
+    /// Only of nodes that had an event.
+    nodes: HashMap<NodeIndex, Past>,
+}
+
+/// What happened to a node so far, as far as going on needs it.
+#[derive(Debug, Default)]
+struct Past {
+    attempt: u32,
+    tries: Tries,
+    /// First intent of the attempts since the node last had an answer that counted.
+    first_intent: Option<OffsetDateTime>,
+    last_intent: Option<OffsetDateTime>,
+    /// Directories of this node that are known, the last one last.
+    directories: Vec<Box<str>>,
+    files: Option<u32>,
+}
+
+impl Past {
+    fn apply(&mut self, recorded: &Recorded) {
+        match &recorded.event {
+            Event::UploadRequested { attempt, .. } => {
+                self.attempt = *attempt;
+                self.first_intent.get_or_insert(recorded.at);
+                self.last_intent = Some(recorded.at);
+            }
+            Event::UploadCancelled { attempt } => self.attempt = attempt - 1,
+            Event::UploadWillRetry { cause, .. } | Event::UploadInDoubt { cause, .. } => {
+                self.tries.count(cause.class);
+            }
+            Event::UploadAccepted { directory, files, .. } => {
+                self.directories.push(directory.clone());
+                self.files = Some(*files);
+                self.first_intent = None;
+            }
+            Event::UploadAdopted { directory, .. } => {
+                self.directories.push(directory.clone());
+                self.files = None;
+                self.first_intent = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn work(&self, node: NodeIndex, step: Step) -> Work {
+        Work {
+            step,
+            attempt: self.attempt,
+            tries: self.tries,
+            first_intent: self.first_intent,
+            last_intent: self.last_intent,
+            known: self.directories.clone().into(),
+            ..Work::new(node)
+        }
+    }
+
+    /// A new round for a node that had its answer: what was tried before does not count.
+    fn anew(&self, node: NodeIndex) -> Work {
+        Work { tries: Tries::default(), first_intent: None, last_intent: None, ..self.work(node, Step::Send) }
+    }
+}
+
+impl Replay {
+    /// Nothing happened yet.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Self { ledger: Ledger::new(plan), nodes: HashMap::new() }
+    }
+
+    /// Takes the journal's next event in.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        self.ledger.apply(recorded);
+        if let Some(node) = recorded.node {
+            self.nodes.entry(node).or_default().apply(recorded);
+        }
+    }
+
+    /// Where the run stands, and what is outstanding. Nodes that ended in one of `retry` are taken up again.
+    #[must_use]
+    pub fn finish(self, plan: &Plan, retry: &[Outcome]) -> (Ledger, Outstanding) {
+        let mut outstanding = Outstanding::default();
+        let none = Past::default();
+        for (node, _) in plan.indexed() {
+            let past = self.nodes.get(&node).unwrap_or(&none);
+            if let Some(directory) = past.directories.last() {
+                outstanding.directories.push((node, directory.clone()));
+            }
+            let status = self.ledger.status(node);
+            match status {
+                NodeStatus::Planned => outstanding.work.push(Work::new(node)),
+                NodeStatus::Waiting => outstanding.work.push(past.work(node, Step::Send)),
+                NodeStatus::Requested => {
+                    outstanding.lost.push((node, past.attempt));
+                    let mut work = past.work(node, Step::AskContainer);
+                    work.tries.count(FailureClass::InDoubt);
+                    outstanding.work.push(work);
+                }
+                NodeStatus::InDoubt => outstanding.work.push(past.work(node, Step::AskContainer)),
+                NodeStatus::Accepted => {
+                    let directory = past.directories.last().cloned();
+                    let awaited = directory.map(|directory| Awaited { node, directory, files: past.files });
+                    outstanding.awaited.extend(awaited);
+                }
+                NodeStatus::Verified
+                | NodeStatus::Empty
+                | NodeStatus::Incomplete
+                | NodeStatus::Failed
+                | NodeStatus::Gone => {
+                    if retry.contains(&status.outcome()) {
+                        outstanding.work.push(past.anew(node));
+                    }
+                }
+            }
+        }
+        (self.ledger, outstanding)
+    }
+}
+
+/// Why a call that was on its way when its process ended is in doubt.
+pub(crate) fn lost_with_its_process() -> Failure {
+    Failure::new(FailureClass::InDoubt, "the process ended before the answer came")
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::{NOW, plan_of};
+
+    fn replay(events: impl IntoIterator<Item = (u32, Event)>, retry: &[Outcome]) -> Outstanding {
+        let plan = plan_of(3);
+        let mut replay = Replay::new(&plan);
+        for (node, event) in events {
+            replay.apply(&Recorded { at: NOW, node: Some(NodeIndex(node)), event });
+        }
+        replay.finish(&plan, retry).1
+    }
+
+    fn requested(attempt: u32) -> Event {
+        Event::UploadRequested { attempt, client_request_id: Uuid::nil() }
+    }
+
+    fn accepted(directory: &str) -> Event {
+        Event::UploadAccepted { attempt: 1, directory: directory.into(), files: 4, request_id: None }
+    }
+
+    fn steps(outstanding: &Outstanding) -> Vec<(u32, Step, u32)> {
+        outstanding.work.iter().map(|work| (work.node.0, work.step, work.attempt)).collect()
+    }
+
+    #[test]
+    fn an_untouched_run_has_everything_outstanding() {
+        let outstanding = replay([], &[]);
+        assert_eq!(steps(&outstanding), [(0, Step::Send, 0), (1, Step::Send, 0), (2, Step::Send, 0)]);
+    }
+
+    #[test]
+    fn an_intent_without_a_result_is_asked_about_first() {
+        let outstanding = replay([(0, requested(1)), (1, requested(1)), (1, accepted("d"))], &[]);
+        assert_eq!(steps(&outstanding), [(0, Step::AskContainer, 1), (2, Step::Send, 0)]);
+        assert_eq!(outstanding.lost, [(NodeIndex(0), 1)]);
+        assert_eq!(outstanding.work[0].first_intent, Some(NOW));
+        assert_eq!(
+            outstanding.awaited,
+            [Awaited { node: NodeIndex(1), directory: "d".into(), files: Some(4) }]
+        );
+    }
+
+    #[test]
+    fn a_cancelled_call_was_never_sent() {
+        let outstanding = replay([(0, requested(1)), (0, Event::UploadCancelled { attempt: 1 })], &[]);
+        assert_eq!(steps(&outstanding)[0], (0, Step::Send, 0));
+        assert!(outstanding.lost.is_empty());
+    }
+
+    #[test]
+    fn ended_nodes_are_left_alone_unless_asked_for_and_keep_their_directories() {
+        let late = Event::FilesIncomplete { files: 3, bytes: 3, reason: "late".into() };
+        let events = || [(0, requested(1)), (0, accepted("first")), (0, late.clone())];
+        assert_eq!(steps(&replay(events(), &[])), [(1, Step::Send, 0), (2, Step::Send, 0)]);
+        let again = replay(events(), &[Outcome::Incomplete]);
+        assert_eq!(steps(&again)[0], (0, Step::Send, 1));
+        assert_eq!(*again.work[0].known, ["first".into()]);
+        assert_eq!(
+            again.work[0].first_intent, None,
+            "a directory of the first round is not one of the second"
+        );
+    }
+}
