@@ -14,6 +14,10 @@ test:
     cargo clippy --workspace --all-targets -- -D warnings
     cargo test --workspace
 
+# Two thousand kills, and what comes of them.
+soak:
+    FLEETLOGS_KILLS=2000 cargo test --release --features failpoints -p fleetlogs --test e2e crashes -- --nocapture
+
 # The documentation of the crates.
 doc:
     cargo doc --workspace --no-deps --document-private-items --open

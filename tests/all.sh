@@ -35,10 +35,11 @@ step "format"
 cargo fmt --all --check
 
 step "clippy"
-cargo clippy --locked --workspace --all-targets -- -D warnings
+cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 step "tests"
-cargo test --locked --workspace --no-fail-fast -- --include-ignored
+# With the places where tests end the process; a normal build has none.
+cargo test --locked --workspace --all-features --no-fail-fast -- --include-ignored
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items

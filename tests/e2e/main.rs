@@ -7,6 +7,7 @@
 
 mod azurite;
 mod commands;
+mod crashes;
 mod entra;
 mod fleet;
 mod foreign_service;

@@ -20,6 +20,8 @@ use crate::args::{Args, Command};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _crash_points = fail::FailScenario::setup();
     let args = Args::parse();
     let logs = logging::start(&args.output);
     // Workers of a few accounts and a verifier: more threads than cores only take turns.

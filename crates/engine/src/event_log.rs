@@ -210,11 +210,13 @@ impl Writer {
         if group.is_empty() {
             return true;
         }
+        crash_point!("before-commit");
         if let Err(error) = self.journal.append(group) {
             self.stop.stop(Stop::Drain, StopReason::Journal(error.to_string()));
             self.failure = Some(error);
             return false;
         }
+        crash_point!("after-commit");
         for recorded in group {
             self.ledger.apply(recorded);
         }

@@ -271,6 +271,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let attempt = work.attempt;
         self.run.log.record(Some(work.node), Event::UploadRequested { attempt, client_request_id }).await?;
         let permit = self.calls.acquire().await;
+        self.crash_before_send();
         // Much may have happened since: the run or the account may have been stopped, or the pool be gone.
         let known_gone = self.known_gone(&planned.pool);
         if self.run.stop.level() >= Stop::Drain || self.queue.is_closed() || known_gone.is_some() {
@@ -292,6 +293,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             Err(Failure::new(FailureClass::InDoubt, format!("no answer within {limit:?}")))
         });
         drop(permit);
+        self.crash_after_answer();
         match answer {
             Ok(accepted) => {
                 self.pacer.answered_well(sent_at.elapsed());
@@ -311,6 +313,22 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 self.failed(work, cause, sent_at)
             }
         }
+    }
+
+    #[expect(
+        clippy::unused_self,
+        reason = "a crash point returns from its function, which must not be `send`"
+    )]
+    fn crash_before_send(&self) {
+        crash_point!("before-send");
+    }
+
+    #[expect(
+        clippy::unused_self,
+        reason = "a crash point returns from its function, which must not be `send`"
+    )]
+    fn crash_after_answer(&self) {
+        crash_point!("after-answer");
     }
 
     /// A call failed: what comes next?

@@ -1,6 +1,15 @@
 //! All decisions of fleetlogs: what to plan, when to send, when to try again, when to give up, what counts as
 //! arrived; and the journal that these rest on. It knows the outside only through `BatchService` and `LogStore`.
 
+/// A place where a test may end the process, as a power cut would: `FAILPOINTS="before-commit=5*off->return"` ends it at
+/// the sixth time. Nothing in a normal build.
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name, |_| std::process::abort());
+    };
+}
+
 pub mod clock;
 pub mod doubt;
 pub mod event_log;
@@ -14,8 +23,6 @@ pub mod retry;
 pub mod run;
 pub mod sas_guard;
 pub mod settings;
-#[cfg(test)]
-mod simulation;
 pub mod stop;
 pub mod sweep;
 #[cfg(test)]
