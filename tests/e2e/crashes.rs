@@ -74,7 +74,7 @@ fn finish(sim: &Sim, config: &PathBuf, kills: usize) {
 #[test]
 fn killed_at_random_moments() {
     let (kills, mut random) = (kills(), fastrand::Rng::with_seed(7));
-    let sim = Sim::start(&fleet(kills * 8));
+    let sim = Sim::start(&fleet(kills * 14));
     let config = sim.config(CONFIG);
     let mut killed = 0;
     while killed < kills {
@@ -95,14 +95,14 @@ fn killed_at_random_moments() {
 #[test]
 fn killed_at_every_step_of_a_call() {
     let kills = kills();
-    let sim = Sim::start(&fleet(kills * 8));
+    let sim = Sim::start(&fleet(kills * 14));
     let config = sim.config(CONFIG);
     let points = ["before-commit", "after-commit", "before-send", "after-answer"];
     let mut killed = 0;
     while killed < kills {
-        // The step at which it ends wanders: the 2nd to 24th time that the point is passed. The first commit is only
+        // The step at which it ends wanders: the 2nd to 12th time that the point is passed. The first commit is only
         // the run's own beginning.
-        let (point, passed) = (points[killed % points.len()], 1 + killed / points.len() % 23);
+        let (point, passed) = (points[killed % points.len()], 1 + killed / points.len() % 11);
         let output = command(&sim, &config)
             .env("FAILPOINTS", format!("{point}={passed}*off->return"))
             .output()

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::stage::{Run, Sim};
+use crate::stage::{Run, Sim, fleetlogs, wait_for};
 
 const SMALL: &str = "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\n";
 
@@ -148,6 +148,24 @@ fn a_container_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn a_sas_that_storage_refuses_is_refused_before_any_upload() {
+    // One SAS for everything, and not the one that storage signed.
+    let sim = Sim::start(SMALL);
+    let url = sim.ready["verify_url"].as_str().unwrap().replace("sp=rl", "sp=rwl");
+    std::fs::write(sim.dir.path().join("changed"), url).unwrap();
+    let config = std::fs::read_to_string(sim.config("")).unwrap();
+    let config = config.replace("\"ready.json.container_url\"", "\"changed\"");
+    let one: Vec<_> = config.lines().filter(|line| !line.starts_with("verify_url")).collect();
+    let run = sim.run(&sim.write_config(&one.join("\n")));
+    assert_refused(
+        &sim,
+        &run,
+        5,
+        &["destination.container_url", "403 AuthenticationFailed", "storage refuses this SAS"],
+    );
+}
+
+#[test]
 fn a_verify_url_that_cannot_list_is_refused() {
     let sim = Sim::start(SMALL);
     let config = replaced(&sim, "\"ready.json.verify_url\"", "\"ready.json.container_url\"");
@@ -173,6 +191,37 @@ fn a_list_that_is_cut_off_or_behind_a_broken_gateway_is_read_again() {
         assert_eq!(run.code, 0, "{kind}: {}", run.stderr);
         assert_eq!(run.count("verified"), 3, "{kind}");
     }
+}
+
+#[test]
+fn a_pool_that_cannot_be_listed_makes_the_run_partial_and_the_others_are_collected() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"good\"\nnodes = 3\narrival = \"50ms\"\n\
+         [[account.pool]]\nid = \"bad\"\nnodes = 3\n[[account.fault]]\non = \"list-nodes\"\npool = \"bad\"\nkind = \"code\"\n\
+         status = 403\ncode = \"InsufficientAccountPermissions\"\n",
+    );
+    let run = sim.run(&sim.config(""));
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert_eq!(run.count("verified"), 3);
+    assert_eq!(run.manifest()["left_out"][0]["reason"], "pool-not-listed");
+}
+
+#[test]
+fn a_report_of_a_run_that_goes_on_is_refused() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\nlatency = \"1s\"\n[[account.pool]]\nid = \"a\"\nnodes = 50\n",
+    );
+    let config = sim.config("[limits]\nrate = 5");
+    let mut child = fleetlogs().arg("run").arg(config).current_dir(sim.dir.path()).spawn().unwrap();
+    let dir = wait_for("a journal", || {
+        let run = std::fs::read_dir(sim.dir.path().join("runs")).ok()?.next()?.ok()?.path();
+        (sim.upload_calls() > 0).then_some(run)
+    });
+    let report = fleetlogs().arg("report").arg(&dir).output().unwrap();
+    assert_eq!(report.status.code(), Some(5), "{report:?}");
+    assert!(!dir.join("manifest.json").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -28,12 +28,23 @@ pub(crate) struct UploadRequest<'a> {
     pub(crate) end_time: String,
 }
 
-/// Answer to an upload call. Without both members it is no answer.
+/// Answer to an upload call. Without a directory it is no answer; a count that is missing or odd takes nothing from the
+/// fact that the call was accepted, and repeating it would make a second directory.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UploadAnswer {
     pub(crate) virtual_directory_name: String,
-    pub(crate) number_of_files_uploaded: u32,
+    #[serde(default, deserialize_with = "count")]
+    pub(crate) number_of_files_uploaded: Option<u32>,
+}
+
+/// A number, also where it is spelled otherwise than expected; none where it is none.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::Number(number) => number.as_u64().and_then(|number| number.try_into().ok()),
+        serde_json::Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    })
 }
 
 /// One page of a list.

@@ -170,6 +170,10 @@ fn whole_run(verify: bool) -> Measured {
     let server = Server::start();
     let written =
         std::fs::read_to_string(server.ready["config"].as_str().expect("a config")).expect("the config");
+    // Its own settings of speed give way to the bench's.
+    let accounts = written.find("\n[[account]]").expect("an account");
+    let speed = written.find("\n[deadlines]").expect("settings of speed");
+    let written = format!("{}{}", &written[..speed], &written[accounts..]);
     let config: PathBuf = server.dir.path().join("bench.toml");
     let text = format!(
         "[limits]\nrate = \"unlimited\"\nconcurrency = {CONCURRENCY}\n[verify]\nenabled = {verify}\n{written}"

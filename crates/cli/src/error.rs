@@ -47,7 +47,7 @@ pub(crate) enum CliError {
     #[error("the selection matches no node")]
     NoNode(String),
     /// Stopped while nothing had been sent yet.
-    #[error("stopped before any upload was sent; there is nothing to resume")]
+    #[error("stopped before this process sent any upload")]
     StoppedEarly,
     /// The run deadline came while accounts were still being listed.
     #[error("listing the accounts took longer than `deadlines.run`; no upload was sent")]
@@ -138,7 +138,9 @@ impl CliError {
             }
             Self::Scenario(..) => Some("docs/reference/scenario.md lists every key"),
             Self::PlanningTooLong => Some("raise `deadlines.run`, or choose fewer pools"),
-            Self::Journal(JournalError::Busy(_)) => Some("wait for the other process, or end it"),
+            Self::Journal(JournalError::Busy(_)) => {
+                Some("wait for the other process, or end it; `fleetlogs status` shows how it gets on")
+            }
             Self::Unreported(_) => Some("make room, then run `fleetlogs report` on the run directory"),
             _ => None,
         }

@@ -136,6 +136,18 @@ impl Fleet {
             .collect()
     }
 
+    /// An account of a given plan, with the endpoint and api-version that it will be called with.
+    pub(crate) fn as_called(&self, planned: &PlannedAccount) -> PlannedAccount {
+        let own =
+            self.accounts.iter().map(|(account, ..)| account).find(|account| account.name == planned.name);
+        let own = own.unwrap_or(planned);
+        PlannedAccount {
+            endpoint: own.endpoint.clone(),
+            api_version: own.api_version.clone(),
+            ..planned.clone()
+        }
+    }
+
     /// Ends a simulated fleet.
     pub(crate) async fn end(self) {
         if let Some(simulator) = self.simulator {

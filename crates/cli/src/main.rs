@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Err(error) => Err(error.into()),
     };
     let exit = result.unwrap_or_else(|error| {
-        eprint!("{}", error.describe());
+        commands::say(&error.describe());
         error.exit()
     });
     exit.into()

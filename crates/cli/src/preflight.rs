@@ -72,7 +72,10 @@ pub(crate) async fn log_store(
             return Ok(Some(Arc::new(store)));
         };
         match failure.class {
-            FailureClass::Auth if !separate => {
+            // The SAS is good, only not for this. Any other refusal means that nodes cannot use it either.
+            FailureClass::Auth
+                if !separate && failure.code.as_deref() == Some("AuthorizationPermissionMismatch") =>
+            {
                 cannot_verify(&format!(
                     "the container cannot be listed with `destination.container_url`: {failure}"
                 ));
@@ -99,7 +102,10 @@ fn refused(failure: &Failure, separate: bool) -> CliError {
         FailureClass::Gone => {
             "create the container, or correct the URL: uploads into a missing container vanish"
         }
-        FailureClass::Auth => "make a SAS with the permissions `r` and `l` for `verify_url`",
+        FailureClass::Auth if separate => "make a SAS with the permissions `r` and `l` for `verify_url`",
+        FailureClass::Auth => {
+            "storage refuses this SAS: check its signature, expiry, IP range and the storage firewall"
+        }
         _ => {
             "check the URL, DNS, proxy and the storage firewall, or set `verify.enabled = false` to go without"
         }

@@ -1,4 +1,4 @@
-//! Signals: the first Ctrl-C or SIGTERM drains the run, the second aborts it.
+//! Signals: the first Ctrl-C, SIGTERM or SIGHUP drains the run, the second aborts it.
 
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 
@@ -19,19 +19,26 @@ pub(crate) fn listen(stop: &StopHandle) -> std::io::Result<()> {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// A terminal that goes away, as when a connection drops.
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -7,15 +7,22 @@
 //! searched; then a directory that is found is found, but one that is not found may only be named otherwise.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use fleetlogs_model::failure::Failure;
-use fleetlogs_model::ids::{NodeId, NodeRef, PoolId};
+use fleetlogs_model::event::Event;
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{NodeId, NodeIndex, NodeRef, PoolId};
 use fleetlogs_model::service::LogStore;
 use time::OffsetDateTime;
 
+use crate::run::Run;
+use crate::stop::Stop;
+
 /// Creation times have a resolution of one second, and two clocks are compared.
 const TOLERANCE: time::Duration = time::Duration::seconds(2);
+
+/// Pages of one search, at most: 50 million blobs.
+const MOST_PAGES: u32 = 10_000;
 
 /// What an account's accepted calls taught about how its directories are named.
 #[derive(Debug, Default)]
@@ -67,6 +74,41 @@ impl Naming {
     }
 }
 
+/// A node whose call was repeated after the settle time, which is a guess: its first call may have left a directory
+/// that showed up later.
+#[derive(Debug)]
+pub struct Repeated {
+    pub(crate) node: NodeIndex,
+    /// On the service's clock.
+    pub(crate) since: OffsetDateTime,
+    pub(crate) naming: Arc<Naming>,
+}
+
+/// Looks once more for the directories of nodes whose call was repeated, and puts on record what is there. To be called
+/// when the files have arrived; a run that is told to stop leaves it for later.
+pub async fn look_for_duplicates<S: LogStore>(run: &Run, store: &S, repeated: Vec<Repeated>) {
+    for Repeated { node, since, naming } in repeated {
+        let at = run.plan.node(node).at();
+        let found = tokio::select! {
+            found = search(store, &naming, &at, since, &[]) => found,
+            () = run.stop.reached(Stop::Drain) => return,
+        };
+        let directories = match found {
+            Ok(Finding::Found { directory, others }) => others.into_iter().chain([directory]).collect(),
+            Ok(Finding::Absent) => vec![],
+            // The manifest goes on saying that there may be one.
+            Ok(Finding::Unknown) => continue,
+            Err(failure) => {
+                tracing::warn!(node = %at, %failure, "cannot look for a second directory of a node");
+                continue;
+            }
+        };
+        if run.log.note(Some(node), Event::DirectoriesFound { directories }).is_err() {
+            return;
+        }
+    }
+}
+
 fn with_hyphens(node: &NodeId) -> String {
     node.as_str().replace('_', "-")
 }
@@ -99,7 +141,10 @@ pub async fn search<S: LogStore>(
     let mut made: BTreeMap<Box<str>, OffsetDateTime> = BTreeMap::new();
     for prefix in naming.prefixes(node) {
         let mut marker: Option<String> = None;
-        loop {
+        for pages in 0.. {
+            if pages >= MOST_PAGES {
+                return Err(Failure::new(FailureClass::Transient, "the listing has no end"));
+            }
             let page = store.list(&prefix, marker.as_deref()).await?;
             for blob in &page.blobs {
                 let (Some(directory), Some(created)) =
@@ -130,8 +175,6 @@ pub async fn search<S: LogStore>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use fleetlogs_model::ids::AccountName;
     use fleetlogs_model::service::Blob;
 

@@ -9,11 +9,12 @@
 //! is sent again, and `UploadAbsent` or `UploadAdopted` says what it answered.
 //!
 //! Each account has workers of its own, as many as its concurrency allows (and some more to wait for the journal, where
-//! speed is wanted), so a slow or refused account leaves the others alone. A node that waits for its next attempt holds no worker.
+//! speed is wanted), so a slow or refused account leaves the others alone. A node that waits for its next attempt holds
+//! no worker.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::event::Event;
@@ -26,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::doubt::{self, Finding, Naming};
+use crate::doubt::{self, Finding, Naming, Repeated};
 use crate::event_log::NotRecorded;
 use crate::pace::Pacer;
 use crate::queue::{Step, Work, WorkQueue};
@@ -43,6 +44,10 @@ const FAST: f64 = 1000.0;
 /// Workers of a fast account that put intents on record while all permitted calls are in flight. Each is a node more
 /// that is in doubt after a crash, so they are few.
 const MOST_AHEAD: usize = 64;
+
+/// Oldest intent that a call is sent on. One that waited longer for another call to end is put on record anew, as
+/// resume knows no better time of the call than that of its intent.
+const OLDEST_INTENT: Duration = Duration::from_secs(5);
 
 /// How the calls are made.
 #[derive(Clone, Debug)]
@@ -64,18 +69,19 @@ pub struct Execution {
 }
 
 /// Does the work that is outstanding in a plan. `services` holds each account's service, by the account's position in
-/// the plan; accounts without one have no nodes in the plan. `store` answers for calls in doubt; without one they are repeated
-/// and marked as such.
+/// the plan; accounts without one have no nodes in the plan. `store` answers for calls in doubt; without one they are
+/// repeated and marked as such.
 ///
-/// Ends when every node has its answer, or when the run drains and what was in flight is answered.
+/// Ends when every node has its answer, or when the run drains and what was in flight is answered. Returns the nodes
+/// whose call was repeated, for [`look_for_duplicates`](crate::doubt::look_for_duplicates).
 pub async fn execute<B: BatchService, S: LogStore>(
     run: &Run,
     services: &[Option<Arc<B>>],
     store: Option<Arc<S>>,
     how: Execution,
     outstanding: Outstanding,
-) {
-    execute_with(run, services, store, how, outstanding, fastrand::Rng::new()).await;
+) -> Vec<Repeated> {
+    execute_with(run, services, store, how, outstanding, fastrand::Rng::new()).await
 }
 
 /// [`execute`], with the random source of the backoff as an argument.
@@ -86,15 +92,22 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
     how: Execution,
     outstanding: Outstanding,
     mut random: fastrand::Rng,
-) {
+) -> Vec<Repeated> {
     for (node, attempt) in &outstanding.lost {
         let event = Event::UploadInDoubt { attempt: *attempt, cause: lost_with_its_process() };
         if run.log.note(Some(*node), event).is_err() {
-            return;
+            return vec![];
         }
     }
+    let repeated: Arc<Mutex<Vec<Repeated>>> = Arc::default();
+    let repeated_before = outstanding.repeated.clone();
+    let account_of = run.plan.accounts_of_nodes();
     let run_failures = Arc::new(Failures::allowing(how.budget.run, run.plan.nodes.len()));
     let accounts = share_out(run, &how, outstanding);
+    lock(&repeated).extend(repeated_before.into_iter().map(|(node, since)| {
+        let naming = accounts[account_of[node.get()].get()].naming.clone();
+        Repeated { node, since, naming }
+    }));
     let how = Arc::new(how);
     let mut workers = JoinSet::new();
     for ((index, service), share) in (0..).map(AccountIndex).zip(services).zip(accounts) {
@@ -112,7 +125,9 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
             calls: Semaphore::new(calls),
             queue: WorkQueue::new(share.now, share.later),
             naming: share.naming,
+            repeated: repeated.clone(),
             gone_pools: Mutex::default(),
+            has_accepted: AtomicBool::new(false),
             failures: Failures::allowing(how.budget.account, share.planned),
             run_failures: run_failures.clone(),
             random: Mutex::new(random.fork()),
@@ -129,6 +144,11 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
             std::panic::resume_unwind(error.into_panic());
         }
     }
+    std::mem::take(&mut *lock(&repeated))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts failed nodes against what is allowed.
@@ -156,7 +176,7 @@ struct Share {
     planned: usize,
     now: Vec<Work>,
     later: Vec<(Work, Instant)>,
-    naming: Naming,
+    naming: Arc<Naming>,
 }
 
 /// The outstanding work by account, in the plan's order.
@@ -171,7 +191,7 @@ fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> Vec<Share>
         let share = &mut shares[account_of[work.node.get()].get()];
         match work.step {
             Step::AskContainer => {
-                let due = how.may_ask_from(&work, run.clock.now());
+                let due = how.may_ask_from(&work, run.clock.now()) + OLDEST_INTENT;
                 share.later.push((work, due));
             }
             Step::Send | Step::Look => share.now.push(work),
@@ -210,9 +230,12 @@ struct AccountRun<B, S> {
     /// Calls that may be in flight.
     calls: Semaphore,
     queue: WorkQueue,
-    naming: Naming,
+    naming: Arc<Naming>,
+    repeated: Arc<Mutex<Vec<Repeated>>>,
     /// Pools the service said are gone: their other nodes need no call.
     gone_pools: Mutex<HashSet<PoolId>>,
+    /// Whether the account accepted any call in this process.
+    has_accepted: AtomicBool,
     failures: Failures,
     run_failures: Arc<Failures>,
     random: Mutex<fastrand::Rng>,
@@ -258,8 +281,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             () = async { self.run.slots.take().await; self.pacer.turn().await } => {}
             () = self.run.stop.reached(Stop::Drain) => return Ok(Then::Done),
         }
-        if let Some(reason) = self.sas_refuses() {
-            self.run.stop.stop(Stop::Drain, reason);
+        if self.sas_refuses() {
             self.run.slots.give_back();
             return Ok(Then::Done);
         }
@@ -272,9 +294,10 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         self.run.log.record(Some(work.node), Event::UploadRequested { attempt, client_request_id }).await?;
         let permit = self.calls.acquire().await;
         self.crash_before_send();
-        // Much may have happened since: the run or the account may have been stopped, or the pool be gone.
+        // Much may have happened since: the run or the account may have been stopped, the pool be gone, the SAS be over.
         let known_gone = self.known_gone(&planned.pool);
-        if self.run.stop.level() >= Stop::Drain || self.queue.is_closed() || known_gone.is_some() {
+        let stopped = self.sas_refuses() || self.run.stop.level() >= Stop::Drain || self.queue.is_closed();
+        if stopped || known_gone.is_some() {
             self.run.slots.give_back();
             self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
             work.attempt -= 1;
@@ -283,6 +306,14 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 None => Ok(Then::Done),
             };
         }
+        if self.run.clock.now() - intent > OLDEST_INTENT {
+            self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
+            self.run
+                .log
+                .record(Some(work.node), Event::UploadRequested { attempt, client_request_id })
+                .await?;
+        }
+        work.last_intent = Some(self.run.clock.now());
         let sent_at = Instant::now();
         work.deadline.get_or_insert_with(|| sent_at + self.how.deadlines.node);
         let limit = self.how.deadlines.call;
@@ -298,7 +329,8 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             Ok(accepted) => {
                 self.pacer.answered_well(sent_at.elapsed());
                 self.naming.learn(&planned.pool, &accepted.directory);
-                if accepted.files == 0 {
+                self.has_accepted.store(true, Ordering::Relaxed);
+                if accepted.files == Some(0) {
                     self.run.slots.give_back();
                 }
                 let (directory, files) = (accepted.directory, accepted.files);
@@ -336,12 +368,13 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         match cause.class {
             FailureClass::Throttled => self.slow_down(&cause, sent_at)?,
             FailureClass::Auth => self.stop_account(&cause)?,
-            FailureClass::Config => {
-                self.run.stop.stop(Stop::Drain, StopReason::Refused(cause.clone()));
+            // What the account took from one node it does not refuse from all.
+            FailureClass::Config if !self.has_accepted.load(Ordering::Relaxed) => {
+                self.stop_account(&cause)?;
             }
             FailureClass::Gone if cause.code.as_deref() == Some("PoolNotFound") => {
                 let pool = self.run.plan.node(work.node).pool.clone();
-                self.gone_pools.lock().unwrap_or_else(PoisonError::into_inner).insert(pool);
+                lock(&self.gone_pools).insert(pool);
             }
             _ => {}
         }
@@ -394,7 +427,11 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             + self.service.clock_offset().unwrap_or_default();
         let attempt = work.attempt;
         let finding = match &self.store {
-            Some(store) => doubt::search(&**store, &self.naming, &node, since, &work.known).await,
+            Some(store) => tokio::select! {
+                finding = doubt::search(&**store, &self.naming, &node, since, &work.known) => finding,
+                // It stays in doubt, and is asked about when the run goes on.
+                () = self.run.stop.reached(Stop::Drain) => return Ok(Then::Done),
+            },
             // A run that could list was resumed without the permission.
             None => Ok(Finding::Unknown),
         };
@@ -407,7 +444,9 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 self.run.log.note(Some(work.node), Event::UploadAdopted { attempt, directory, others })?;
                 Ok(Then::Done)
             }
-            Ok(Finding::Absent | Finding::Unknown) if work.tries.counted >= self.how.retry.attempts => {
+            // On record as in doubt, and so it stays: nobody knows.
+            Ok(Finding::Unknown) if work.tries.counted >= self.how.retry.attempts => Ok(Then::Done),
+            Ok(Finding::Absent) if work.tries.counted >= self.how.retry.attempts => {
                 let cause = Failure::new(
                     FailureClass::Refused,
                     format!(
@@ -417,6 +456,8 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 self.fail(&work, cause)
             }
             Ok(found @ (Finding::Absent | Finding::Unknown)) => {
+                let naming = self.naming.clone();
+                lock(&self.repeated).push(Repeated { node: work.node, since, naming });
                 let event = if found == Finding::Absent {
                     Event::UploadAbsent { attempt }
                 } else {
@@ -498,7 +539,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         Ok(())
     }
 
-    /// Sends nothing more to the account: its credential is refused, or its budget spent.
+    /// Sends nothing more to the account: it refuses the credential or the request as such, or its budget is spent.
     fn stop_account(&self, cause: &Failure) -> Result<(), NotRecorded> {
         if !self.queue.close() {
             return Ok(());
@@ -508,20 +549,24 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     }
 
     fn known_gone(&self, pool: &PoolId) -> Option<Failure> {
-        let gone = self.gone_pools.lock().unwrap_or_else(PoisonError::into_inner).contains(pool);
+        let gone = lock(&self.gone_pools).contains(pool);
         gone.then(|| Failure::new(FailureClass::Gone, "its pool is no longer there"))
     }
 
-    fn sas_refuses(&self) -> Option<StopReason> {
+    /// Whether the SAS would not outlive an upload that is started now. Then the run is told to drain.
+    fn sas_refuses(&self) -> bool {
         let container = &self.how.order.container;
-        if outlives_upload(container, self.run.clock.now(), self.how.upload_allowance) {
-            return None;
+        match container.expires_at {
+            Some(ends) if !outlives_upload(container, self.run.clock.now(), self.how.upload_allowance) => {
+                self.run.stop.stop(Stop::Drain, StopReason::SasEnds(ends));
+                true
+            }
+            _ => false,
         }
-        container.expires_at.map(StopReason::SasEnds)
     }
 
     fn random(&self) -> f64 {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+        lock(&self.random).f64()
     }
 }
 
@@ -532,7 +577,7 @@ mod tests {
     use fleetlogs_model::outcome::Outcome::{self, Accepted, Empty, Failed, Gone};
 
     use super::*;
-    use crate::testing::{Answer, Bench, ScriptedAccount, fails, throttled};
+    use crate::testing::{Answer, Bench, NOW, ScriptedAccount, fails, throttled};
 
     #[tokio::test(start_paused = true)]
     async fn throttled_node_waits_as_told_then_succeeds() {
@@ -582,6 +627,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_intent_that_waited_for_another_call_to_end_is_put_on_record_anew() {
+        let mut account = ScriptedAccount::new("contoso");
+        account.latency = Duration::from_secs(8);
+        let mut bench = Bench::over([(account, 2)]);
+        bench.limits.concurrency = 1;
+
+        let end = bench.execute().await;
+
+        let of_second = end.heard.iter().filter(|recorded| recorded.node == Some(NodeIndex(1)));
+        let intents = of_second.filter(|recorded| matches!(recorded.event, Event::UploadRequested { .. }));
+        let seconds: Vec<_> = intents.map(|recorded| (recorded.at - NOW).whole_seconds()).collect();
+        assert_eq!(seconds, [0, 8], "the call is sent at the last of them");
+        assert_eq!(end.histories[1].attempts.len(), 1);
+        assert_eq!(end.account(0).calls(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_of_which_nobody_can_tell_stays_in_doubt_when_no_attempt_is_left() {
+        let account = ScriptedAccount::new("contoso").answers("n0", vec![fails(FailureClass::InDoubt); 9]);
+        let bench = Bench::over([(account, 1)]);
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.outcome(0), Outcome::InDoubt, "how the account names directories was never learned");
+        assert_eq!(end.account(0).calls(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_lost_answer_is_looked_up_and_never_repeated_blindly() {
         let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
         let bench = Bench::over([(account, 1)]);
@@ -599,16 +672,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lost_call_that_left_no_trace_is_sent_again() {
-        for (nodes, blind) in [(2, false), (1, true)] {
+        for nodes in [2, 1] {
             let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::InDoubt)]);
             let bench = Bench::over([(account, nodes)]);
 
-            let end = bench.execute().await;
+            let end = bench.collect().await;
 
             assert_eq!(end.account(0).calls(), nodes + 1);
-            assert_eq!(end.outcome(0), Accepted);
-            // Nobody else was accepted, so nobody taught how directories are named.
-            assert_eq!(end.histories[0].may_have_duplicates, blind);
+            assert_eq!(end.outcome(0), Outcome::Verified);
+            // Once files were verified, somebody looked whether the first call had left a directory after all.
+            assert!(!end.histories[0].may_have_duplicates);
+            assert_eq!(end.histories[0].duplicates, []);
         }
     }
 
@@ -756,15 +830,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wrong_request_stops_the_run() {
+    async fn a_request_that_an_account_refuses_from_the_start_stops_that_account_only() {
         let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::Config)]);
-        let mut bench = Bench::over([(account, 50)]);
+        let mut bench = Bench::over([(account, 50), (ScriptedAccount::new("fabrikam"), 5)]);
         bench.limits.concurrency = 1;
 
         let end = bench.execute().await;
 
         assert_eq!(end.account(0).calls(), 1);
-        assert!(matches!(end.stop.reason(), Some(StopReason::Refused(_))));
+        assert_eq!(end.ledger_counts().get(Accepted), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_refused_by_one_node_after_others_took_it_is_that_nodes_failure() {
+        let account = ScriptedAccount::new("contoso").answers("n3", [fails(FailureClass::Config)]);
+        let mut bench = Bench::over([(account, 50)]);
+        bench.limits.concurrency = 1;
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.outcome(3), Failed);
+        assert_eq!(end.ledger_counts().get(Accepted), 49);
     }
 
     #[tokio::test(start_paused = true)]

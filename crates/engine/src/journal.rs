@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::failure::FailureClass;
 use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::outcome::RunOutcome;
@@ -104,6 +105,8 @@ impl SqliteJournal {
     pub fn create(dir: &Path, plan: &Plan, facts: &RunMeta) -> Result<Self, JournalError> {
         let lock = lock(dir)?;
         let path = dir.join("run.db");
+        // SQLite gives its log the same permissions.
+        private_file(&path)?;
         let mut connection = Connection::open(&path)?;
         let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
         if mode != "wal" {
@@ -227,7 +230,7 @@ impl Journal for SqliteJournal {
 
 fn lock(dir: &Path) -> Result<File, JournalError> {
     let path = dir.join("run.lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+    let file = private_file(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::Busy(path)),
@@ -242,6 +245,15 @@ pub fn is_held(dir: &Path) -> Result<bool, JournalError> {
         Err(JournalError::Busy(_)) => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// Opens a file that only its owner can read; makes it if it is not there.
+fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Reads a journal, also while a run writes it.
@@ -411,7 +423,10 @@ impl RunRecord {
                     record.stopped = Some(reason.to_string());
                     record.cut_short = *outcome;
                 }
-                Event::AccountStopped { .. } => record.account_stopped = true,
+                // A request that the account refuses as it is will not be taken when the run goes on.
+                Event::AccountStopped { cause, .. } => {
+                    record.account_stopped |= cause.class != FailureClass::Config;
+                }
                 Event::RunEnded { list_calls } => {
                     record.ended_at = Some(recorded.at);
                     record.list_calls += list_calls;
@@ -448,7 +463,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = SqliteJournal::create(dir.path(), &plan_of(3), &meta()).unwrap();
         let accepted =
-            Event::UploadAccepted { attempt: 1, directory: "d".into(), files: 2, request_id: None };
+            Event::UploadAccepted { attempt: 1, directory: "d".into(), files: Some(2), request_id: None };
         journal.append(&[requested(2), requested(0)]).unwrap();
         journal.append(&[recorded(2, accepted)]).unwrap();
 

@@ -17,12 +17,16 @@ pub mod execute;
 pub mod journal;
 pub mod pace;
 pub mod plan;
+#[cfg(test)]
+mod properties;
 mod queue;
 pub mod resume;
 pub mod retry;
 pub mod run;
 pub mod sas_guard;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod stop;
 pub mod sweep;
 #[cfg(test)]

@@ -64,12 +64,15 @@ impl Add<Nanos> for TokioInstant {
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>;
 
-fn limiter(rate: f64) -> Limiter {
+fn burst(rate: f64) -> NonZeroU32 {
     let burst = (rate * CATCH_UP_SECONDS).ceil().clamp(1.0, 1e6);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=1e6")]
-    let burst = NonZeroU32::new(burst as u32).unwrap_or(NonZeroU32::MIN);
+    NonZeroU32::new(burst as u32).unwrap_or(NonZeroU32::MIN)
+}
+
+fn limiter(rate: f64) -> Limiter {
     let period = Duration::from_secs_f64(1.0 / rate).max(Duration::from_nanos(1));
-    let quota = Quota::with_period(period).expect("the period is above zero").allow_burst(burst);
+    let quota = Quota::with_period(period).expect("the period is above zero").allow_burst(burst(rate));
     RateLimiter::direct_with_clock(quota, TokioClock)
 }
 
@@ -186,7 +189,10 @@ impl State {
 
     fn set_rate(&mut self, rate: f64) {
         self.rate = Some(rate);
-        self.limiter = Some(limiter(rate));
+        let limiter = limiter(rate);
+        // It begins with nothing saved up: else every change of the rate would let calls through at once.
+        let _ = limiter.check_n(burst(rate));
+        self.limiter = Some(limiter);
     }
 
     fn answered_well(&mut self, now: Instant, round_trip: Duration) {
@@ -233,7 +239,8 @@ impl State {
         self.last_raise = now;
         let seconds = now.duration_since(self.counted_since).as_secs_f64().max(0.05);
         let rate = self.rate.unwrap_or_else(|| f64::from(self.counted) / seconds);
-        self.set_rate((rate / 2.0).max(SLOWEST));
+        let slowest = self.ceiling.map_or(SLOWEST, |ceiling| SLOWEST.min(ceiling));
+        self.set_rate((rate / 2.0).max(slowest));
         self.rate.map(|rate| Slowdown { rate, pause: longer_pause })
     }
 }
@@ -317,6 +324,27 @@ mod tests {
         tokio::time::advance(Duration::from_millis(500)).await;
         let slowdown = pacer.throttled(Instant::now(), None).unwrap();
         assert!((400.0..=600.0).contains(&slowdown.rate), "half of 1000/s, not {}", slowdown.rate);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_does_not_raise_a_pace_whose_ceiling_is_very_low() {
+        let pacer = Pacer::new(Some(0.2));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pacer.throttled(Instant::now(), None);
+        assert_eq!(pacer.rate(), Some(0.2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_pace_lets_no_call_through_at_once() {
+        let pacer = Pacer::new(Some(1.0));
+        let before = Instant::now();
+        for _ in 0..3 {
+            pacer.turn().await;
+            let sent_at = Instant::now();
+            tokio::time::advance(Duration::from_millis(1)).await;
+            pacer.throttled(sent_at, None);
+        }
+        assert_eq!(before.elapsed().as_secs(), 4, "three calls at one in two seconds");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,8 @@
 //! the plan with its reason; the others are planned. Lists may repeat a node across pages (the list moves while it
 //! is read), so ids are compared without regard to case and taken once.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,7 +73,10 @@ pub async fn plan_account<B: BatchService>(
         });
     };
     let pools = reader.all(|page| async move { service.list_pools(page.as_ref()).await }).await?;
-    let pools = once_each(pools, |pool| pool.id.as_str());
+    let (pools, again) = once_each(pools, |pool| pool.id.as_str());
+    for pool in again {
+        leave_out(&pool.id, None, LeftOutReason::ListedTwice);
+    }
     let mut wanted = Vec::new();
     for pool in pools {
         if selection.pools.is_match(pool.id.as_str()) && !selection.exclude_pools.is_match(pool.id.as_str()) {
@@ -94,6 +98,7 @@ pub async fn plan_account<B: BatchService>(
         })
         .buffer_unordered(POOLS_AT_ONCE);
     let mut nodes = Vec::new();
+    let mut refused = None;
     while let Some((order, pool, found)) = listed.next().await {
         let found = match found {
             Ok(found) => found,
@@ -101,11 +106,21 @@ pub async fn plan_account<B: BatchService>(
                 leave_out(&pool.id, None, LeftOutReason::PoolGone);
                 continue;
             }
-            Err(failure) => return Err(failure),
+            // One bad pool must not cost the others.
+            Err(failure) => {
+                tracing::warn!(account = %account.name, pool = %pool.id, %failure, "the nodes of a pool cannot be listed");
+                leave_out(&pool.id, None, LeftOutReason::PoolNotListed);
+                refused.get_or_insert(failure);
+                continue;
+            }
         };
         account.pools += 1;
         let os: Option<Arc<str>> = pool.os.as_deref().map(Into::into);
-        for node in once_each(found, |node| node.id.as_str()) {
+        let (found, again) = once_each(found, |node| node.id.as_str());
+        for node in again {
+            leave_out(&pool.id, Some(&node), LeftOutReason::ListedTwice);
+        }
+        for node in found {
             match selection.unwanted(&node) {
                 Some(reason) => leave_out(&pool.id, Some(&node), reason),
                 None => nodes.push((order, planned(&account.name, &pool, os.clone(), node))),
@@ -114,6 +129,9 @@ pub async fn plan_account<B: BatchService>(
         listener.listed(&account.name, account.pools, u32::try_from(nodes.len()).unwrap_or(u32::MAX));
     }
     drop(listed);
+    if let (0, Some(failure)) = (account.pools, refused) {
+        return Err(failure);
+    }
     // Those about to vanish first; within a priority in the order of the lists, whatever arrived first.
     nodes.sort_by(|(a, x), (b, y)| (x.priority, a, &x.node).cmp(&(y.priority, b, &y.node)));
     account.nodes = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
@@ -174,10 +192,22 @@ fn priority(pool: &Pool, node: &Node) -> Priority {
     }
 }
 
-/// Drops repetitions, by id without regard to case.
-fn once_each<T>(items: Vec<T>, id: impl Fn(&T) -> &str) -> Vec<T> {
-    let mut seen = HashSet::with_capacity(items.len());
-    items.into_iter().filter(|item| seen.insert(id(item).to_ascii_lowercase())).collect()
+/// Parts repetitions from the rest, by id without regard to case. The second list has those that differ from the first
+/// of their kind in case: the same id once more is the list's own repetition, as it moves while it is read.
+fn once_each<T>(items: Vec<T>, id: impl Fn(&T) -> &str) -> (Vec<T>, Vec<T>) {
+    let mut seen: HashMap<String, String> = HashMap::with_capacity(items.len());
+    let (mut once, mut again) = (Vec::with_capacity(items.len()), Vec::new());
+    for item in items {
+        match seen.entry(id(&item).to_ascii_lowercase()) {
+            Entry::Vacant(first) => {
+                first.insert(id(&item).to_owned());
+                once.push(item);
+            }
+            Entry::Occupied(first) if first.get() != id(&item) => again.push(item),
+            Entry::Occupied(_) => {}
+        }
+    }
+    (once, again)
 }
 
 /// Reads lists to their end, page by page, trying again where that can help.
@@ -230,6 +260,7 @@ impl Reader<'_> {
             if !passing || attempt >= self.retry.attempts {
                 return Err(failure);
             }
+            tracing::warn!(%failure, attempt, "a list could not be read; trying again");
             let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
             let asked = failure.retry_after().unwrap_or(Duration::ZERO).min(LONGEST_RETRY_AFTER);
             tokio::time::sleep(backoff(self.retry, attempt, random).max(asked)).await;
@@ -379,6 +410,13 @@ mod tests {
         };
         let plan = plan(&service, &["*"], &[]).await.unwrap();
         assert_eq!(ids(&plan), ["n1", "n2", "n1"]);
+        let again: Vec<_> =
+            plan.left_out.iter().map(|left| (left.pool.as_str(), left.reason.as_str())).collect();
+        assert_eq!(
+            again,
+            [("A", "listed-twice"), ("a", "listed-twice")],
+            "nothing is dropped without a word"
+        );
         assert_eq!((plan.account.pools, plan.account.nodes, plan.account.list_calls), (2, 3, 6));
     }
 
@@ -459,6 +497,25 @@ mod tests {
         let plan = plan(&service, &["*"], &[]).await.unwrap();
         assert_eq!(ids(&plan), ["n1"]);
         assert_eq!(plan.left_out[0].reason, LeftOutReason::PoolGone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pool_that_cannot_be_listed_does_not_cost_the_others() {
+        let refused = || Err(Failure::new(FailureClass::Refused, "no"));
+        let service = Listed {
+            pools: vec![page([pool("a"), pool("b")], None)],
+            nodes: vec![("a", vec![refused()]), ("b", vec![page([node("n1", "idle")], None)])],
+            ..Listed::default()
+        };
+        let found = plan(&service, &["*"], &[]).await.unwrap();
+        assert_eq!(ids(&found), ["n1"]);
+        assert_eq!(found.left_out[0].reason, LeftOutReason::PoolNotListed);
+        let nothing = Listed {
+            pools: vec![page([pool("a")], None)],
+            nodes: vec![("a", vec![refused()])],
+            ..Listed::default()
+        };
+        assert!(plan(&nothing, &["*"], &[]).await.is_err(), "nothing could be listed at all");
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,6 +25,8 @@ pub struct Outstanding {
     pub(crate) awaited: Vec<Awaited>,
     /// Calls that were on their way when their process ended; to be put on record as in doubt.
     pub(crate) lost: Vec<(NodeIndex, u32)>,
+    /// Nodes whose call was repeated, with the time since when they may have more than one directory.
+    pub(crate) repeated: Vec<(NodeIndex, OffsetDateTime)>,
     /// A directory of each account and pool that is on record: how they are named is learned from it.
     pub(crate) directories: Vec<(NodeIndex, Box<str>)>,
 }
@@ -36,6 +38,8 @@ pub(crate) struct Awaited {
     pub(crate) directory: Box<str>,
     /// None where the promise was lost with the call's answer.
     pub(crate) files: Option<u32>,
+    /// Whether it holds an upload slot: those of an earlier process ended with it.
+    pub(crate) slot: bool,
 }
 
 impl Outstanding {
@@ -74,6 +78,8 @@ struct Past {
     /// First intent of the attempts since the node last had an answer that counted.
     first_intent: Option<OffsetDateTime>,
     last_intent: Option<OffsetDateTime>,
+    /// First intent of a call that was repeated, until somebody looked whether it left a directory after all.
+    repeated: Option<OffsetDateTime>,
     /// Directories of this node that are known, the last one last.
     directories: Vec<Box<str>>,
     files: Option<u32>,
@@ -87,13 +93,15 @@ impl Past {
                 self.first_intent.get_or_insert(recorded.at);
                 self.last_intent = Some(recorded.at);
             }
+            Event::UploadAbsent { .. } => self.repeated = self.repeated.or(self.first_intent),
+            Event::DirectoriesFound { .. } => self.repeated = None,
             Event::UploadCancelled { attempt } => self.attempt = attempt - 1,
             Event::UploadWillRetry { cause, .. } | Event::UploadInDoubt { cause, .. } => {
                 self.tries.count(cause.class);
             }
             Event::UploadAccepted { directory, files, .. } => {
                 self.directories.push(directory.clone());
-                self.files = Some(*files);
+                self.files = *files;
                 self.first_intent = None;
             }
             Event::UploadAdopted { directory, .. } => {
@@ -145,6 +153,7 @@ impl Replay {
         let none = Past::default();
         for (node, _) in plan.indexed() {
             let past = self.nodes.get(&node).unwrap_or(&none);
+            outstanding.repeated.extend(past.repeated.map(|since| (node, since)));
             if let Some(directory) = past.directories.last() {
                 outstanding.directories.push((node, directory.clone()));
             }
@@ -161,7 +170,12 @@ impl Replay {
                 NodeStatus::InDoubt => outstanding.work.push(past.work(node, Step::AskContainer)),
                 NodeStatus::Accepted => {
                     let directory = past.directories.last().cloned();
-                    let awaited = directory.map(|directory| Awaited { node, directory, files: past.files });
+                    let awaited = directory.map(|directory| Awaited {
+                        node,
+                        directory,
+                        files: past.files,
+                        slot: false,
+                    });
                     outstanding.awaited.extend(awaited);
                 }
                 NodeStatus::Verified
@@ -205,7 +219,7 @@ mod tests {
     }
 
     fn accepted(directory: &str) -> Event {
-        Event::UploadAccepted { attempt: 1, directory: directory.into(), files: 4, request_id: None }
+        Event::UploadAccepted { attempt: 1, directory: directory.into(), files: Some(4), request_id: None }
     }
 
     fn steps(outstanding: &Outstanding) -> Vec<(u32, Step, u32)> {
@@ -226,7 +240,7 @@ mod tests {
         assert_eq!(outstanding.work[0].first_intent, Some(NOW));
         assert_eq!(
             outstanding.awaited,
-            [Awaited { node: NodeIndex(1), directory: "d".into(), files: Some(4) }]
+            [Awaited { node: NodeIndex(1), directory: "d".into(), files: Some(4), slot: false }]
         );
     }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use fleetlogs_model::sas::{SasKind, SasUrl};
+use fleetlogs_model::timestamp::text;
 use time::OffsetDateTime;
 
 /// What makes a container SAS unfit for a run.
@@ -18,10 +19,10 @@ pub enum SasProblem {
     #[error("the SAS lacks the permission `{0}` ({1})")]
     Permission(char, &'static str),
     /// It ended.
-    #[error("the SAS expired at {0}")]
+    #[error("the SAS expired at {}", text(*.0))]
     Expired(OffsetDateTime),
     /// It ends before the last upload could.
-    #[error("the SAS ends at {ends}, and the run needs it until {needed}")]
+    #[error("the SAS ends at {}, and the run needs it until {}", text(*.ends), text(*.needed))]
     EndsTooSoon {
         /// The earlier of `se` and `ske`.
         ends: OffsetDateTime,
@@ -29,7 +30,7 @@ pub enum SasProblem {
         needed: OffsetDateTime,
     },
     /// It does not hold yet.
-    #[error("the SAS starts only at {0}")]
+    #[error("the SAS starts only at {}", text(*.0))]
     NotYet(OffsetDateTime),
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -29,11 +30,8 @@ pub enum StopReason {
     #[error("the run deadline is over")]
     RunDeadline,
     /// The container SAS would not outlive another upload.
-    #[error("the container SAS ends at {0}, and no upload is sent that could outlive it")]
+    #[error("the container SAS ends at {}, and no upload is sent that could outlive it", timestamp::text(*.0))]
     SasEnds(OffsetDateTime),
-    /// The service refuses the request for a reason that all nodes share.
-    #[error("the service refuses the request, and would refuse it for every node: {0}")]
-    Refused(Failure),
     /// More nodes failed than the budget allows.
     #[error("{failed} nodes failed, and the budget of this run allows {allowed}")]
     BudgetSpent {
@@ -51,17 +49,16 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// How a run that stops for this reason has ended; none where its nodes alone decide: it cannot go on as it is.
+    /// How a run that stops for this reason has ended.
     #[must_use]
-    pub fn outcome(&self) -> Option<RunOutcome> {
+    pub fn outcome(&self) -> RunOutcome {
         match self {
-            Self::Refused(_) => None,
-            Self::BudgetSpent { .. } => Some(RunOutcome::BudgetSpent),
+            Self::BudgetSpent { .. } => RunOutcome::BudgetSpent,
             Self::Signal
             | Self::RunDeadline
             | Self::SasEnds(_)
             | Self::ContainerGone(_)
-            | Self::Journal(_) => Some(RunOutcome::Interrupted),
+            | Self::Journal(_) => RunOutcome::Interrupted,
         }
     }
 }

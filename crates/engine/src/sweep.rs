@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 /// Blobs of one page, at most: the service's limit.
 const PAGE: u64 = 5000;
 
+/// Pages of one directory, at most: 100,000 files of a node are no logs, but a listing that has no end.
+const MOST_OF_ONE: u64 = 20;
+
 /// One listing to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
@@ -72,7 +75,8 @@ impl Outlook {
                 if self.pages(pool) <= count {
                     listings.push(Listing { prefix: format!("{pool}/"), most_pages: worth(count) });
                 } else {
-                    let each = |directory| Listing { prefix: format!("{directory}/"), most_pages: u64::MAX };
+                    let each =
+                        |directory| Listing { prefix: format!("{directory}/"), most_pages: MOST_OF_ONE };
                     listings.extend(directories.into_iter().map(each));
                 }
             }

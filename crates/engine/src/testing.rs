@@ -21,6 +21,7 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::doubt::look_for_duplicates;
 use crate::event_log::{EventLog, Heard};
 use crate::execute::{Execution, execute};
 use crate::journal::{Journal, JournalError};
@@ -195,7 +196,7 @@ impl BatchService for ScriptedAccount {
             self.blobs.put(&directory, arrive);
             Ok(Accepted {
                 directory: directory.as_str().into(),
-                files: promised,
+                files: Some(promised),
                 request_id: Some(client_request_id.to_string().into()),
             })
         };
@@ -367,11 +368,14 @@ impl Bench {
         let store = self.can_list.then(|| self.store.clone());
         let (over, sending) = tokio::sync::watch::channel(true);
         let executing = async {
-            execute(&run, &services, store, how, outstanding).await;
+            let repeated = execute(&run, &services, store, how, outstanding).await;
             over.send_replace(false);
+            repeated
         };
         let list_calls = if verification {
-            let ((), cost) = tokio::join!(executing, verify(&run, &*self.store, &self.verify, feed, sending));
+            let (repeated, cost) =
+                tokio::join!(executing, verify(&run, &*self.store, &self.verify, feed, sending));
+            look_for_duplicates(&run, &*self.store, repeated).await;
             cost.list_calls
         } else {
             executing.await;

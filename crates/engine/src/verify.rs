@@ -18,7 +18,7 @@ use fleetlogs_model::service::LogStore;
 use futures::StreamExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::event_log::NotRecorded;
 use crate::resume::{self, Outstanding};
@@ -38,6 +38,9 @@ const LONGEST_STABLE: Duration = Duration::from_secs(5);
 
 /// Listings made side by side in one look.
 const LISTINGS_AT_ONCE: usize = 8;
+
+/// How long the last look may take.
+const LAST_LOOK: Duration = Duration::from_secs(30);
 
 /// How long what was accepted is still verified after a signal, at most.
 const GRACE: Duration = Duration::from_secs(30);
@@ -65,12 +68,12 @@ impl EventSink for Announcements {
         for recorded in events {
             let Some(node) = recorded.node else { continue };
             let announced = match &recorded.event {
-                Event::UploadAccepted { files: 0, .. } => continue,
+                Event::UploadAccepted { files: Some(0), .. } => continue,
                 Event::UploadAccepted { directory, files, .. } => {
-                    resume::Awaited { node, directory: directory.clone(), files: Some(*files) }
+                    resume::Awaited { node, directory: directory.clone(), files: *files, slot: true }
                 }
                 Event::UploadAdopted { directory, .. } => {
-                    resume::Awaited { node, directory: directory.clone(), files: None }
+                    resume::Awaited { node, directory: directory.clone(), files: None, slot: true }
                 }
                 _ => continue,
             };
@@ -93,6 +96,8 @@ struct Contents {
 #[derive(Debug)]
 struct Awaited {
     node: NodeIndex,
+    /// More nodes that were given the same directory; the service never should.
+    others: Vec<NodeIndex>,
     promised: Option<u32>,
     seen: Contents,
     accepted_at: Instant,
@@ -192,12 +197,21 @@ impl<S: LogStore> Verifier<'_, S> {
             let deadline = self.deadline(over);
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 // One last look, so that the verdict rests on what is there now.
-                self.look().await?;
+                if let Ok(looked) = timeout(LAST_LOOK, self.look()).await {
+                    looked?;
+                }
                 return self.give_up();
             }
             self.free_overdue_slots();
             let before = Instant::now();
-            let calls = self.look().await?;
+            let run = self.run;
+            let cut_off = cut_off(run, self.settings.deadline, sending.clone());
+            let calls = tokio::select! {
+                calls = self.look() => calls?,
+                // A listing that does not end must not keep the run from ending.
+                () = cut_off => return self.give_up(),
+                () = run.stop.reached(Stop::Abort) => return Ok(()),
+            };
             if over && self.awaited.is_empty() && feed.0.is_empty() {
                 return Ok(());
             }
@@ -242,13 +256,22 @@ impl<S: LogStore> Verifier<'_, S> {
         }
     }
 
-    fn expect(&mut self, resume::Awaited { node, directory, files }: resume::Awaited) {
+    fn expect(&mut self, resume::Awaited { node, directory, files, slot }: resume::Awaited) {
         let now = Instant::now();
         self.last_accepted = now;
         self.outlook.promised(&directory, files.unwrap_or(1));
-        let slot_until = Some(now + self.settings.upload_allowance);
+        let slot_until = slot.then(|| now + self.settings.upload_allowance);
+        if let Some(same) = self.awaited.get_mut(&format!("{directory}/")) {
+            // The service gave one directory to two nodes: what is there is then there for both.
+            same.others.push(node);
+            if slot {
+                self.run.slots.give_back();
+            }
+            return;
+        }
         let awaited = Awaited {
             node,
+            others: Vec::new(),
             promised: files,
             seen: Contents::default(),
             accepted_at: now,
@@ -272,6 +295,9 @@ impl<S: LogStore> Verifier<'_, S> {
     fn settle(&self, awaited: &Awaited, event: Event) -> Result<(), NotRecorded> {
         if awaited.slot_until.is_some() {
             self.run.slots.give_back();
+        }
+        for other in &awaited.others {
+            self.run.log.note(Some(*other), event.clone())?;
         }
         self.run.log.note(Some(awaited.node), event)
     }
@@ -403,6 +429,24 @@ impl<S: LogStore> Verifier<'_, S> {
     }
 }
 
+/// When a look must end, whatever the store does: the verification deadline after the last call, or the grace of a run
+/// that is told to stop.
+async fn cut_off(run: &Run, deadline: Duration, mut sending: watch::Receiver<bool>) {
+    let calls_end = async {
+        // Whoever sends is gone when this fails, which is the end as well.
+        let _ = sending.wait_for(|sending| !sending).await;
+        sleep(deadline).await;
+    };
+    let stopped = async {
+        run.stop.reached(Stop::Drain).await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = calls_end => {}
+        () = stopped => {}
+    }
+}
+
 enum End {
     Whole,
     TooDear,
@@ -515,7 +559,7 @@ mod tests {
         let store = bench.store();
         let growing = tokio::spawn(async move {
             loop {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
                 for blob in store.blobs.lock().unwrap().values_mut() {
                     blob.size += 1;
                 }

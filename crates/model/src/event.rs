@@ -42,8 +42,9 @@ pub enum Event {
         attempt: u32,
         /// `virtualDirectoryName`, verbatim.
         directory: Box<str>,
-        /// How many files the node will send.
-        files: u32,
+        /// How many files the node will send; none if the service did not say.
+        #[serde(default)]
+        files: Option<u32>,
         /// The service's id of the request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<Box<str>>,
@@ -78,6 +79,11 @@ pub enum Event {
         /// Other directories of this node that may be of this run, too.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         others: Vec<Box<str>>,
+    },
+    /// At the end of the run the container was searched once more for directories of a node whose call was repeated.
+    DirectoriesFound {
+        /// All that were made since the node's first call.
+        directories: Vec<Box<str>>,
     },
     /// No attempt is left. Final.
     UploadFailed {

@@ -49,7 +49,7 @@ pub struct NodeHistory {
     pub bytes: Option<u64>,
     /// Other directories of the node that this run made or may have made.
     pub duplicates: Vec<Box<str>>,
-    /// A call in doubt was repeated without asking the container, so there may be a directory nobody saw.
+    /// A call in doubt was repeated, and nobody looked afterwards whether both left a directory.
     pub may_have_duplicates: bool,
     /// Every call that was sent.
     pub attempts: Vec<Attempt>,
@@ -92,7 +92,7 @@ impl NodeHistory {
                 self.attempts.pop();
             }
             Event::UploadAccepted { directory, files, request_id, .. } => {
-                self.take_directory(directory, Some(*files));
+                self.take_directory(directory, *files);
                 if let Some(attempt) = self.attempts.last_mut() {
                     attempt.status = Some(200);
                     attempt.request_id.clone_from(request_id);
@@ -121,8 +121,17 @@ impl NodeHistory {
                 self.bytes = Some(*bytes);
                 self.reason = Some(reason.to_string());
             }
-            Event::UploadAbsent { .. }
-            | Event::RunStarted { .. }
+            // The settle time is a guess: what was absent then may show up later.
+            Event::UploadAbsent { .. } => self.may_have_duplicates = true,
+            Event::DirectoriesFound { directories } => {
+                self.may_have_duplicates = false;
+                for found in directories {
+                    if self.directory.as_ref() != Some(found) && !self.duplicates.contains(found) {
+                        self.duplicates.push(found.clone());
+                    }
+                }
+            }
+            Event::RunStarted { .. }
             | Event::AccountThrottled { .. }
             | Event::AccountStopped { .. }
             | Event::RunDraining { .. }
@@ -187,7 +196,7 @@ mod tests {
             Event::UploadAccepted {
                 attempt: 2,
                 directory: "d".into(),
-                files: 4,
+                files: Some(4),
                 request_id: Some("r2".into()),
             },
             Event::FilesVerified { files: 4, bytes: 40 },
@@ -226,7 +235,7 @@ mod tests {
         let accepted = |directory: &str| Event::UploadAccepted {
             attempt: 1,
             directory: directory.into(),
-            files: 4,
+            files: Some(4),
             request_id: None,
         };
         let counted = Event::FilesIncomplete { files: 3, bytes: 9, reason: "late".into() };
@@ -234,6 +243,22 @@ mod tests {
         let history = history([requested(1), accepted("a"), counted, requested(2), adopted]);
         assert_eq!(history.duplicates, ["a".into()]);
         assert_eq!((history.files_promised, history.files_arrived, history.bytes), (None, None, None));
+    }
+
+    #[test]
+    fn a_directory_that_shows_up_after_the_repeat_is_a_duplicate() {
+        let accepted = Event::UploadAccepted {
+            attempt: 2,
+            directory: "second".into(),
+            files: Some(4),
+            request_id: None,
+        };
+        let events = [requested(1), Event::UploadAbsent { attempt: 1 }, requested(2), accepted];
+        assert!(history(events.clone()).may_have_duplicates, "nobody looked again");
+        let found = Event::DirectoriesFound { directories: vec!["first".into(), "second".into()] };
+        let looked = history(events.into_iter().chain([found]));
+        assert!(!looked.may_have_duplicates);
+        assert_eq!(looked.duplicates, ["first".into()]);
     }
 
     #[test]

@@ -55,13 +55,14 @@ impl NodeStatus {
                 Self::Waiting
             }
             Event::UploadInDoubt { .. } => Self::InDoubt,
-            Event::UploadAccepted { files: 0, .. } => Self::Empty,
+            Event::UploadAccepted { files: Some(0), .. } => Self::Empty,
             Event::UploadAccepted { .. } | Event::UploadAdopted { .. } => Self::Accepted,
             Event::UploadFailed { cause, .. } if cause.class == FailureClass::Gone => Self::Gone,
             Event::UploadFailed { .. } => Self::Failed,
             Event::FilesVerified { .. } => Self::Verified,
             Event::FilesIncomplete { .. } => Self::Incomplete,
             Event::RunStarted { .. }
+            | Event::DirectoriesFound { .. }
             | Event::AccountThrottled { .. }
             | Event::AccountStopped { .. }
             | Event::RunDraining { .. }
@@ -148,6 +149,13 @@ impl Ledger {
     /// Takes an event in.
     pub fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
+            // Whoever takes the run up again gives every account a new chance.
+            Event::RunStarted { .. } => {
+                for tally in &mut self.accounts {
+                    tally.stopped = None;
+                    tally.rate = None;
+                }
+            }
             Event::AccountThrottled { account, millirate, .. } => {
                 if let Some(tally) = self.tally_mut(account) {
                     #[expect(clippy::cast_precision_loss, reason = "a pace far below 2^52")]

@@ -159,6 +159,10 @@ pub enum LeftOutReason {
     PoolNotSelected,
     /// The pool disappeared while it was being listed.
     PoolGone,
+    /// The pool's nodes could not be listed. The run is partial.
+    PoolNotListed,
+    /// The list had it twice (ids compare without regard to case); it stands in the plan once.
+    ListedTwice,
     /// The config's `nodes.states` does not choose this node's state.
     StateNotSelected,
     /// The node is being created: no agent runs on it yet.
@@ -176,6 +180,8 @@ impl LeftOutReason {
         match self {
             Self::PoolNotSelected => "pool-not-selected",
             Self::PoolGone => "pool-gone",
+            Self::PoolNotListed => "pool-not-listed",
+            Self::ListedTwice => "listed-twice",
             Self::StateNotSelected => "state-not-selected",
             Self::NoAgentYet => "no-agent-yet",
             Self::Preempted => "preempted",
@@ -224,6 +230,13 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// Whether every account and pool that was wanted could be listed.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.accounts.iter().all(|account| account.unlisted.is_none())
+            && self.left_out.iter().all(|left| left.reason != LeftOutReason::PoolNotListed)
     }
 
     /// The node at a position. Positions come from this plan, so it is always there.

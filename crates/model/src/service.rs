@@ -186,8 +186,8 @@ pub struct UploadOrder {
 pub struct Accepted {
     /// `virtualDirectoryName`, verbatim.
     pub directory: Box<str>,
-    /// `numberOfFilesUploaded`: how many files the node *will* send.
-    pub files: u32,
+    /// `numberOfFilesUploaded`: how many files the node *will* send; none if the answer did not say it in a number.
+    pub files: Option<u32>,
     /// The service's id of the request.
     pub request_id: Option<Box<str>>,
 }

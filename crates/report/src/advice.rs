@@ -1,4 +1,7 @@
 //! What to do about nodes that were not collected: one sentence per outcome, and per error code where that helps.
+//!
+//! `RUN` stands for the run directory. Advice that changes the config says `--accept-changes`, without which `resume`
+//! refuses it.
 
 use fleetlogs_model::outcome::Outcome;
 
@@ -7,19 +10,19 @@ pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<&'static st
     match outcome {
         Outcome::Verified | Outcome::Empty => None,
         Outcome::Accepted => Some(
-            "the files may well be there: look into the container, or run again with a SAS that can list",
+            "the files may well be there: `fleetlogs resume RUN`, with a SAS that can list, looks for them",
         ),
         Outcome::Incomplete => Some(
-            "check the storage account's firewall and private endpoint for these pools, and the SAS; then collect these \
-             pools again",
+            "check the storage account's firewall and private endpoint for these pools, and the SAS; then \
+             `fleetlogs resume RUN --retry incomplete`",
         ),
-        Outcome::InDoubt => {
-            Some("look for their directories in the container before you collect these nodes again")
-        }
+        Outcome::InDoubt => Some(
+            "`fleetlogs resume RUN`, with a SAS that can list, searches the container before it calls them again",
+        ),
         Outcome::Gone => {
             Some("nothing can be done, as the node or its pool is deleted, and the logs with it")
         }
-        Outcome::NotSent => Some("run again for the nodes that were not called"),
+        Outcome::NotSent => Some("once the reason has passed, `fleetlogs resume RUN` calls them"),
         Outcome::Failed => Some(failed(code.unwrap_or_default())),
     }
 }
@@ -28,10 +31,11 @@ pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<&'static st
 fn failed(code: &str) -> &'static str {
     match code {
         "TooManyRequests" | "ServerBusy" => {
-            "the Batch account was busy to the end: lower `limits.rate`, then collect these nodes again"
+            "the Batch account was busy to the end: lower `limits.rate`, then \
+             `fleetlogs resume RUN --retry failed --accept-changes`"
         }
         "InternalError" | "OperationTimedOut" => {
-            "the service failed: collect these nodes again, and tell support the request ids if it stays so"
+            "the service failed: `fleetlogs resume RUN --retry failed`, and tell support the request ids if it stays so"
         }
         "NodeBeingCreated"
         | "NodeBeingStarted"
@@ -39,18 +43,20 @@ fn failed(code: &str) -> &'static str {
         | "NodeBeingReimaged"
         | "OperationInvalidForCurrentState"
         | "PoolBeingResized"
-        | "PoolBeingCreated" => "the nodes were not ready in time: collect them again once they are",
+        | "PoolBeingCreated" => {
+            "the nodes were not ready in time: once they are, `fleetlogs resume RUN --retry failed`"
+        }
         "NodeStateUnusable" => {
             "unusable nodes often cannot upload: look at their errors in the manifest, reboot them if they can be \
-             spared, then collect them again"
+             spared, then `fleetlogs resume RUN --retry failed`"
         }
         "AuthenticationFailed"
         | "InvalidAuthenticationInfo"
         | "InsufficientAccountPermissions"
         | "AccountIsDisabled"
         | "AuthorizationFailure" => {
-            "the Batch account refuses the credential: check role, key and this machine's clock, then run \
-             again"
+            "the Batch account refuses the credential: check role, key and this machine's clock, then \
+             `fleetlogs resume RUN --retry failed`"
         }
         "InvalidPropertyValue"
         | "MissingRequiredProperty"
@@ -59,8 +65,9 @@ fn failed(code: &str) -> &'static str {
         | "OutOfRangeInput"
         | "UnsupportedProperty"
         | "UnsupportedRequestVersion" => {
-            "the service refuses the request as it is: check container URL and window"
+            "the service refuses the request as it is: check the container URL, then `fleetlogs resume RUN --retry failed`; \
+             another window needs a new run"
         }
-        _ => "see the reason; where it has passed, collect these nodes again",
+        _ => "see the reason; where it has passed, `fleetlogs resume RUN --retry failed`",
     }
 }

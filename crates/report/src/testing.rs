@@ -215,7 +215,7 @@ pub(crate) fn requested(attempt: u32) -> Event {
 
 pub(crate) fn accepted(attempt: u32, directory: &str, files: u32) -> Event {
     let request_id = Some(format!("service-{attempt}").into());
-    Event::UploadAccepted { attempt, directory: directory.into(), files, request_id }
+    Event::UploadAccepted { attempt, directory: directory.into(), files: Some(files), request_id }
 }
 
 pub(crate) fn retried(attempt: u32, cause: Failure) -> Event {

@@ -80,7 +80,7 @@ async fn an_upload_is_sent_as_the_reference_says() {
         accepted,
         Accepted {
             directory: "contoso-22EC/p/tvm_1/guid".into(),
-            files: 4,
+            files: Some(4),
             request_id: Some("fbe93aba-21e0".into())
         }
     );
@@ -231,9 +231,7 @@ async fn a_200_that_is_not_an_answer_leaves_an_upload_in_doubt() {
         body(""),
         body("<html>"),
         body(&ACCEPTED[..ACCEPTED.len() - 1]),
-        body(r#"{"virtualDirectoryName":"d"}"#),
-        body(r#"{"virtualDirectoryName":"d","numberOfFilesUploaded":"4"}"#),
-        body(r#"{"virtualDirectoryName":"d","numberOfFilesUploaded":-1}"#),
+        body(r#"{"numberOfFilesUploaded":4}"#),
         body(r#"{"virtualDirectoryName":"","numberOfFilesUploaded":4}"#),
         "HTTP/1.1 202 Accepted\r\nrequest-id: r-1\r\ncontent-length: 0\r\n\r\n".to_owned(),
     ] {
@@ -375,4 +373,19 @@ fn a_credential_never_goes_out_in_the_clear() {
     assert!(AzureBatch::new(http.clone(), settings("http://contoso.westeurope.batch.azure.com")).is_err());
     assert!(AzureBatch::new(http, settings("http://127.0.0.1:4001")).is_ok());
     assert!(!format!("{:?}", settings("http://127.0.0.1:4001")).contains("MDEy"));
+}
+
+#[tokio::test]
+async fn an_accepted_call_is_accepted_whatever_it_says_of_the_number_of_files() {
+    for (number, files) in
+        [("", None), (r#","numberOfFilesUploaded":"4""#, Some(4)), (r#","numberOfFilesUploaded":-1"#, None)]
+    {
+        let reply = format!(r#"{{"virtualDirectoryName":"d"{number}}}"#);
+        let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{reply}", reply.len());
+        let server = TestServer::start(move |_| Reply::raw(&reply)).await;
+
+        let accepted = upload(&with_key(&server)).await.unwrap();
+
+        assert_eq!((&*accepted.directory, accepted.files), ("d", files));
+    }
 }

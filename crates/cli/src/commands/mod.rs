@@ -26,6 +26,11 @@ pub(crate) fn print(text: &str) -> Result<Exit, CliError> {
     }
 }
 
+/// Says something to the person. Nobody listening is no error, and must not change how a run ends.
+pub(crate) fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Bars on a terminal, lines elsewhere, nothing if asked.
 fn progress_mode(output: &Output) -> ProgressMode {
     if output.quiet {

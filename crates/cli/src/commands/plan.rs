@@ -5,6 +5,7 @@ use std::path::Path;
 
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::plan::Plan as FrozenPlan;
+use fleetlogs_model::timestamp;
 use fleetlogs_report::{PlanView, plan_table};
 use serde::Serialize;
 
@@ -51,14 +52,16 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
             upload_calls: plan.nodes.len(),
             list_calls: plan.accounts.iter().map(|account| account.list_calls).sum(),
             estimated_seconds: calls_take.as_secs_f64(),
-            sas_expires_at: sas_expires_at.map(|at| at.to_string()),
+            sas_expires_at: sas_expires_at.map(timestamp::text),
             plan: &plan,
         };
         print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
     } else {
         let sas_line = match (&sas, sas_expires_at) {
             (Err(_), _) => "the SAS is not fit for this plan".to_owned(),
-            (Ok(()), Some(at)) => format!("the container SAS lives until {at}: long enough"),
+            (Ok(()), Some(at)) => {
+                format!("the container SAS lives until {}: long enough", timestamp::text(at))
+            }
             (Ok(()), None) => "the container SAS leaves its expiry to a stored access policy".to_owned(),
         };
         let width = std::io::stdout().is_terminal().then(terminal_width);

@@ -3,14 +3,14 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use fleetlogs_engine::journal::{JournalReader, RunRecord};
+use fleetlogs_engine::journal::{JournalError, JournalReader, RunRecord, is_held};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_report::{Findings, MANIFEST_FILE, RunFacts, Summary, write_reports};
 use serde::Serialize;
 
-use super::print;
+use super::{print, say};
 use crate::args::{Output, Report};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -20,11 +20,14 @@ use crate::run_dir::RunDir;
 pub(crate) fn report(args: &Report, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
     let journal = JournalReader::open(&dir.path)?;
+    if is_held(&dir.path)? {
+        return Err(JournalError::Busy(dir.path.join("run.lock")).into());
+    }
     journal.check_plan(&dir.plan_digest)?;
     let mut ledger = Ledger::new(&plan);
     journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
     // Writing reports is the work here; what they say is not this command's result.
-    Reported::write(&dir.path, &plan, &ledger, &journal)?.tell(output)?;
+    Reported::write(&dir.path, &plan, &ledger, &journal, true)?.tell(output)?;
     Ok(Exit::Complete)
 }
 
@@ -40,19 +43,20 @@ pub(crate) struct Reported<'run> {
 }
 
 impl<'run> Reported<'run> {
-    /// Writes manifest, table and summary from the journal.
+    /// Writes manifest, table and summary from the journal. A fleet that ended with its process cannot be resumed.
     pub(crate) fn write(
         dir: &'run Path,
         plan: &'run Plan,
         ledger: &'run Ledger,
         journal: &JournalReader,
+        can_resume: bool,
     ) -> Result<Self, CliError> {
         let record = RunRecord::of(&journal.run_events()?);
         let facts = facts(&record, plan, ledger);
         let mut query = journal.histories()?;
         let findings = write_reports(dir, plan, &facts, ledger, query.rows()?)?;
         let resumable = matches!(facts.outcome, RunOutcome::Interrupted | RunOutcome::BudgetSpent);
-        let resume = resumable.then(|| format!("fleetlogs resume {}", dir.display()));
+        let resume = (resumable && can_resume).then(|| format!("fleetlogs resume {}", dir.display()));
         let reported = Self { dir, plan, ledger, facts, findings, resume };
         reported.summary().write().map_err(|error| CliError::File(dir.into(), error))?;
         Ok(reported)
@@ -69,7 +73,7 @@ impl<'run> Reported<'run> {
             let text = serde_json::to_string_pretty(&self.document()).map_err(std::io::Error::from)?;
             print(&(text + "\n"))?;
         } else if !output.quiet {
-            eprint!("{}", self.summary().to_terminal(colours() && std::io::stderr().is_terminal()));
+            say(&self.summary().to_terminal(colours() && std::io::stderr().is_terminal()));
         }
         Ok(self.facts.outcome)
     }
@@ -121,8 +125,7 @@ pub(crate) fn verdict(plan: &Plan, ledger: &Ledger, journal: &JournalReader) -> 
 
 /// What the journal says of the run as a whole.
 fn facts(record: &RunRecord, plan: &Plan, ledger: &Ledger) -> RunFacts {
-    let whole = plan.accounts.iter().all(|account| account.unlisted.is_none());
-    let verdict = RunOutcome::of(&ledger.outcomes(), whole, record.verification);
+    let verdict = RunOutcome::of(&ledger.outcomes(), plan.is_whole(), record.verification);
     // A run without an end was killed. One that stopped early but had everything is not worth resuming.
     let killed = record.ended_at.is_none().then_some(RunOutcome::Interrupted);
     let given_up = record.account_stopped.then_some(RunOutcome::BudgetSpent);

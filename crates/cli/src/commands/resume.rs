@@ -13,6 +13,7 @@ use fleetlogs_model::plan::Plan;
 
 use super::report::ended;
 use super::run::{Begun, Prepared, go};
+use super::say;
 use crate::args::{Output, Resume};
 use crate::config::{self, Settings};
 use crate::error::CliError;
@@ -35,7 +36,7 @@ pub(crate) async fn resume(args: &Resume, output: &Output, logs: &Logs) -> Resul
     let (ledger, outstanding) = replay.finish(&plan, &retry);
     if outstanding.is_empty() && ended(&reader)? {
         if !output.quiet {
-            eprintln!("nothing is outstanding in run {}; its reports stay as they are", plan.run_id);
+            say(&format!("nothing is outstanding in run {}; its reports stay as they are\n", plan.run_id));
         }
         return super::report::verdict(&plan, &ledger, &reader).map(Exit::from);
     }

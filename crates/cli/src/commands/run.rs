@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fleetlogs_azure::{AzureBatch, AzureLogStore};
 use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::doubt::look_for_duplicates;
 use fleetlogs_engine::event_log::EventLog;
 use fleetlogs_engine::execute::{Execution, execute};
 use fleetlogs_engine::journal::{JournalError, JournalReader, RunMeta, SqliteJournal};
@@ -100,7 +101,8 @@ pub(super) async fn go(
     progress.finish();
     logs.share_screen(None);
     fleet.end().await;
-    report(&dir, &plan, ledger, output).map_err(|error| CliError::Unreported(Box::new(error)))
+    let can_resume = settings.simulator.is_none();
+    report(&dir, &plan, ledger, can_resume, output).map_err(|error| CliError::Unreported(Box::new(error)))
 }
 
 /// What is on record, for people and programs.
@@ -108,6 +110,7 @@ fn report(
     dir: &RunDir,
     plan: &Plan,
     ledger: Result<Ledger, JournalError>,
+    can_resume: bool,
     output: &Output,
 ) -> Result<Exit, CliError> {
     let reader = JournalReader::open(&dir.path)?;
@@ -121,7 +124,7 @@ fn report(
             ledger
         }
     };
-    let outcome = Reported::write(&dir.path, plan, &ledger, &reader)?.tell(output)?;
+    let outcome = Reported::write(&dir.path, plan, &ledger, &reader, can_resume)?.tell(output)?;
     tracing::info!(%outcome, "reported");
     Ok(outcome.into())
 }
@@ -146,6 +149,7 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
         Some(plan) => Plan {
             destination: fleet.destination.container.without_query(),
             config_digest: settings.digest.clone(),
+            accounts: plan.accounts.iter().map(|account| fleet.as_called(account)).collect(),
             ..plan
         },
         None => fleet.plan(settings, planning_progress(output)).await?,
@@ -196,10 +200,11 @@ async fn collect(
     }
     let (over, sending) = watch::channel(true);
     let executing = async {
-        execute(run, services, store.clone(), how, outstanding).await;
+        let repeated = execute(run, services, store.clone(), how, outstanding).await;
         // Whatever was accepted is announced before the verifier hears that nothing more will be.
         let _ = run.log.settled().await;
         over.send_replace(false);
+        repeated
     };
     let verifying = async {
         match &store {
@@ -207,13 +212,19 @@ async fn collect(
             None => VerifyCost::default(),
         }
     };
-    let both = async { tokio::join!(executing, verifying).1 };
+    let both = async {
+        let (repeated, cost) = tokio::join!(executing, verifying);
+        if let Some(store) = &store {
+            look_for_duplicates(run, &**store, repeated).await;
+        }
+        cost
+    };
     let cost = tokio::select! {
         cost = both => cost,
         () = keep_company(run, settings.deadlines.run, progress) => VerifyCost::default(),
     };
     if let Some(reason) = run.stop.reason() {
-        let outcome = reason.outcome();
+        let outcome = Some(reason.outcome());
         let _ = run.log.note(None, Event::RunDraining { reason: reason.to_string().into(), outcome });
     }
     let _ = run.log.record(None, Event::RunEnded { list_calls: cost.list_calls }).await;

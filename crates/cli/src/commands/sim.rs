@@ -6,6 +6,7 @@ use std::path::Path;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_sim::{Ready, Simulator};
 
+use super::say;
 use crate::args::Sim;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -19,14 +20,14 @@ pub(crate) async fn sim(args: &Sim) -> Result<Exit, CliError> {
     signals::listen(&stop)?;
     let simulator = Simulator::start(scenario, args.listen).await?;
     for account in &simulator.ready().accounts {
-        eprintln!("account {} at {}", account.name, account.endpoint);
+        say(&format!("account {} at {}\n", account.name, account.endpoint));
     }
-    eprintln!("container {}", simulator.ready().container);
-    eprintln!("ledger {}", simulator.ready().ledger);
+    say(&format!("container {}\n", simulator.ready().container));
+    say(&format!("ledger {}\n", simulator.ready().ledger));
     if let Some(path) = &args.ready {
         let config = write_ready(path, simulator.ready().clone())
             .map_err(|error| CliError::File(path.clone(), error))?;
-        eprintln!("collect its logs with: fleetlogs run {config}");
+        say(&format!("collect its logs with: fleetlogs run {config}\n"));
     }
     stop.reached(Stop::Drain).await;
     simulator.shutdown().await;

@@ -22,7 +22,8 @@ use super::{
 /// Reads a config file and everything it refers to.
 pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.into(), error))?;
-    let dir = path.parent().unwrap_or(Path::new("."));
+    // The directory of a bare file name is the empty path, which no program can be started in.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mistakes = Mistakes::of(&text);
     let settings = read(&text, dir, &mistakes);
     match (settings, mistakes.into_sorted()) {
@@ -160,7 +161,7 @@ fn limits(table: Table<'_>) -> Option<Limits> {
             );
             None
         }
-        None => value.positive().map(Some),
+        None => value.number(&(0.01..=1_000_000.0)).map(Some),
     });
     let concurrency = table.get("concurrency").and_then(|value| value.whole(&(1..=4096)));
     let in_flight = table.get("max_uploads_in_flight").map(|value| value.whole(&(1..=1_000_000)).ok_or(()));
@@ -221,7 +222,14 @@ fn verify(table: Table<'_>, upload_allowance: std::time::Duration) -> (Option<bo
 
 fn output(table: Table<'_>) -> Option<PathBuf> {
     // Relative to where the program runs, as other tools' output is; not to the config.
-    let dir = table.get("dir").and_then(|value| value.string()).map(PathBuf::from);
+    let dir = table.get("dir").and_then(|value| {
+        let dir = value.string()?;
+        if dir.is_empty() {
+            value.wrong("the directory has no name", Some("write \".\" for the current one".into()));
+            return None;
+        }
+        Some(PathBuf::from(dir))
+    });
     table.finish();
     dir
 }

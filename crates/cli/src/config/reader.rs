@@ -78,6 +78,13 @@ impl<'doc> Table<'doc> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    fn knows(&self, key: &'static str) {
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
+    }
+
     /// Whether the file itself has the key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.is_some_and(|entries| entries.contains_key(key))
@@ -85,7 +92,7 @@ impl<'doc> Table<'doc> {
 
     /// The key's value, or its default, or none.
     pub(crate) fn get(&self, key: &'static str) -> Option<Value<'doc>> {
-        self.known.borrow_mut().push(key);
+        self.knows(key);
         let written = self.entries.and_then(|entries| entries.get(key));
         let value = written.or_else(|| self.defaults.and_then(|defaults| defaults.get(key)))?;
         let offset = written.map_or(self.offset, |value| value.span().start);
@@ -108,7 +115,7 @@ impl<'doc> Table<'doc> {
 
     /// A table in this table: the written one, with the default one behind it. Empty if there is neither.
     pub(crate) fn table(&self, key: &'static str) -> Table<'doc> {
-        self.known.borrow_mut().push(key);
+        self.knows(key);
         let mut offset = self.offset;
         let mut entries = None;
         if let Some(written) = self.entries.and_then(|entries| entries.get(key)) {
@@ -244,19 +251,18 @@ impl<'doc> Value<'doc> {
         Some(items.iter().filter_map(Value::string).collect())
     }
 
-    /// A number that is above zero.
-    pub(crate) fn positive(&self) -> Option<f64> {
+    /// A number in a range.
+    pub(crate) fn number(&self, range: &RangeInclusive<f64>) -> Option<f64> {
         let text = match self.read {
             DeValue::Integer(number) => Some(number.as_str()),
             DeValue::Float(number) => Some(number.as_str()),
             _ => None,
         };
-        let number: f64 = self.expect(text, "a number")?.parse().unwrap_or(f64::NAN);
-        if number > 0.0 && number.is_finite() {
-            return Some(number);
+        let number = self.expect(text, "a number")?.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.wrong(format!("must be from {} to {}", range.start(), range.end()), None);
         }
-        self.wrong("must be above 0", None);
-        None
+        number
     }
 
     /// A whole number in a range.

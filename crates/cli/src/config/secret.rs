@@ -1,11 +1,19 @@
 //! Secrets come from the environment, a file or a command; never from the config itself.
 
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use fleetlogs_model::secret::Secret;
 
 use super::reader::Value;
+
+/// Longest secret, in bytes; far more than a SAS has.
+const LONGEST: u64 = 64 * 1024;
+
+/// How long a command may take to print a secret. A vault answers within seconds; one that asks a question never does.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How to write a secret, for messages.
 const HOW: &str =
@@ -51,8 +59,10 @@ fn from_env(name: &Value<'_>) -> Option<String> {
 
 fn from_file(path: &Value<'_>, dir: &Path) -> Option<String> {
     let file = dir.join(path.string()?);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Some(text),
+    let mut text = String::new();
+    let read = std::fs::File::open(&file).and_then(|open| open.take(LONGEST).read_to_string(&mut text));
+    match read {
+        Ok(_) => Some(text),
         Err(error) => {
             path.wrong(format!("cannot read `{}`: {error}", file.display()), None);
             None
@@ -70,8 +80,10 @@ fn from_command(command: &Value<'_>, dir: &Path) -> Option<String> {
         .args(arguments)
         .current_dir(dir)
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output();
+        .spawn()
+        .and_then(output_in_time);
     match run {
         Ok(done) if done.status.success() => {
             let text = String::from_utf8(done.stdout).ok();
@@ -85,8 +97,37 @@ fn from_command(command: &Value<'_>, dir: &Path) -> Option<String> {
             None
         }
         Err(error) => {
-            command.wrong(format!("cannot run `{program}`: {error}"), None);
+            command.wrong(
+                format!("cannot run `{program}`: {error}"),
+                Some("run it by hand, as this user and in the config's directory".into()),
+            );
             None
         }
     }
+}
+
+/// Waits for a command, which is killed at its deadline.
+fn output_in_time(mut child: Child) -> std::io::Result<Output> {
+    let mut stdout = child.stdout.take();
+    // Read beside the wait: a command that prints more than a pipe holds would never end.
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = stdout.as_mut().map(|stdout| stdout.take(LONGEST).read_to_end(&mut text));
+        read.transpose().map(|_| text)
+    });
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if started.elapsed() > COMMAND_DEADLINE {
+            child.kill()?;
+            child.wait()?;
+            let message = format!("it did not end within {} seconds", COMMAND_DEADLINE.as_secs());
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, message));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let stdout = reader.join().unwrap_or_else(|_| Ok(Vec::new()))?;
+    Ok(Output { status, stdout, stderr: Vec::new() })
 }

@@ -164,6 +164,15 @@ fn secrets_have_one_source_that_must_work() {
 }
 
 #[test]
+fn rates_have_bounds() {
+    for rate in ["1e-300", "0", "-1", "inf", "nan", "1e12"] {
+        let found = mistakes(&format!("[limits]\nrate = {rate}\n{GOOD}"));
+        assert!(found[0].contains("must be from 0.01 to 1000000"), "{rate}: {found:?}");
+    }
+    assert_eq!(load_text(&format!("[limits]\nrate = \"unlimited\"\n{GOOD}")).unwrap().limits.rate, None);
+}
+
+#[test]
 fn a_budget_is_a_number_or_a_share() {
     use fleetlogs_engine::settings::Allowed;
     let budget = load_text(&format!("[budget]\nrun = \"5%\"\naccount = 30\n{GOOD}")).unwrap().budget;

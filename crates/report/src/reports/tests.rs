@@ -159,9 +159,9 @@ fn the_summary_for_a_ticket() {
 
     ## What to do next
 
-    - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then collect these pools again
+    - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then `fleetlogs resume RUN --retry incomplete`
     - **gone**: nothing can be done, as the node or its pool is deleted, and the logs with it
-    - **not-sent**: run again for the nodes that were not called
+    - **not-sent**: once the reason has passed, `fleetlogs resume RUN` calls them
     - **tailspin** could not be listed, so its nodes are not in the plan: see the reason, then run again for it
     - Go on with this run: `fleetlogs resume runs/20261122T093000Z-4f2a`
     ");
@@ -180,7 +180,7 @@ fn the_last_lines_on_a_terminal() {
                1 node with more than one directory
       manifest runs/20261122T093000Z-4f2a/manifest.json
       next     fleetlogs resume runs/20261122T093000Z-4f2a
-               incomplete: check the storage account's firewall and private endpoint for these pools, and the SAS; then collect these pools again
+               incomplete: check the storage account's firewall and private endpoint for these pools, and the SAS; then fleetlogs resume RUN --retry incomplete
                accounts that could not be listed: see the reason, then run again for it
     ");
 }
