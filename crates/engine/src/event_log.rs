@@ -79,7 +79,7 @@ impl EventLog {
                 }
             }
         });
-        let writer = Writer { journal, ledger, listeners, stop, failure: None };
+        let writer = Writer { journal, ledger, listeners, stop, failure: None, unrecorded: 0 };
         let thread = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || writer.run(&messages, &durable))
@@ -97,7 +97,7 @@ impl EventLog {
         clock: Clock,
         stop: StopHandle,
     ) -> Self {
-        let writer = Writer { journal, ledger, listeners, stop, failure: None };
+        let writer = Writer { journal, ledger, listeners, stop, failure: None, unrecorded: 0 };
         Self { way: Way::Inline(Arc::new(Mutex::new(writer))), clock }
     }
 
@@ -163,6 +163,8 @@ struct Writer {
     listeners: Vec<Box<dyn EventSink>>,
     stop: StopHandle,
     failure: Option<JournalError>,
+    /// Calls that were accepted after the journal failed.
+    unrecorded: u64,
 }
 
 impl Writer {
@@ -196,6 +198,12 @@ impl Writer {
             }
             group.clear();
         }
+        if self.unrecorded > 0 {
+            tracing::warn!(
+                calls = self.unrecorded,
+                "calls in flight were accepted and could not be put on record; resume finds them in the container"
+            );
+        }
         match self.failure {
             None => Ok(self.ledger),
             Some(error) => Err(error),
@@ -205,6 +213,8 @@ impl Writer {
     /// Journal first, then the ledger, then the others. Returns whether the group is on record.
     fn take(&mut self, group: &[Recorded]) -> bool {
         if self.failure.is_some() {
+            let accepted = |recorded: &&Recorded| matches!(recorded.event, Event::UploadAccepted { .. });
+            self.unrecorded += group.iter().filter(accepted).count() as u64;
             return false;
         }
         if group.is_empty() {
@@ -214,7 +224,7 @@ impl Writer {
         if let Err(error) = self.journal.append(group) {
             self.stop.stop(Stop::Drain, StopReason::Journal(error.to_string()));
             self.failure = Some(error);
-            return false;
+            return self.take(group);
         }
         crash_point!("after-commit");
         for recorded in group {
