@@ -20,7 +20,7 @@ use crate::journal::{Journal, JournalError};
 use crate::stop::{Stop, StopHandle, StopReason};
 
 /// Most events of one commit. It bounds how long the first of them waits for the last.
-const GROUP: usize = 256;
+const GROUP: usize = 1024;
 
 /// A group of at least this many events says that more are on their way.
 const BUSY: usize = 8;

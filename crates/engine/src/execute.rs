@@ -43,7 +43,7 @@ const FAST: f64 = 1000.0;
 
 /// Workers of a fast account that put intents on record while all permitted calls are in flight. Each is a node more
 /// that is in doubt after a crash, so they are few.
-const MOST_AHEAD: usize = 64;
+const MOST_AHEAD: usize = 128;
 
 /// Oldest intent that a call is sent on. One that waited longer for another call to end is put on record anew, as
 /// resume knows no better time of the call than that of its intent.
@@ -113,7 +113,8 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
     for ((index, service), share) in (0..).map(AccountIndex).zip(services).zip(accounts) {
         let Some(service) = service else { continue };
         let calls = how.limits.concurrency;
-        let ahead = if how.limits.rate.is_none_or(|rate| rate >= FAST) { calls.min(MOST_AHEAD) } else { 0 };
+        let ahead =
+            if how.limits.rate.is_none_or(|rate| rate >= FAST) { (calls * 2).min(MOST_AHEAD) } else { 0 };
         let count = (calls + ahead).min(share.now.len() + share.later.len());
         let account = Arc::new(AccountRun {
             run: run.clone(),
