@@ -99,15 +99,9 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
             return vec![];
         }
     }
-    let repeated: Arc<Mutex<Vec<Repeated>>> = Arc::default();
-    let repeated_before = outstanding.repeated.clone();
-    let account_of = run.plan.accounts_of_nodes();
     let run_failures = Arc::new(Failures::allowing(how.budget.run, run.plan.nodes.len()));
-    let accounts = share_out(run, &how, outstanding);
-    lock(&repeated).extend(repeated_before.into_iter().map(|(node, since)| {
-        let naming = accounts[account_of[node.get()].get()].naming.clone();
-        Repeated { node, since, naming }
-    }));
+    let (accounts, repeated) = share_out(run, &how, outstanding);
+    let repeated = Arc::new(Mutex::new(repeated));
     let how = Arc::new(how);
     let mut workers = JoinSet::new();
     for ((index, service), share) in (0..).map(AccountIndex).zip(services).zip(accounts) {
@@ -180,8 +174,8 @@ struct Share {
     naming: Arc<Naming>,
 }
 
-/// The outstanding work by account, in the plan's order.
-fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> Vec<Share> {
+/// The outstanding work by account, in the plan's order, and the nodes whose call an earlier process repeated.
+fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share>, Vec<Repeated>) {
     let account_of = run.plan.accounts_of_nodes();
     let mut shares = Vec::new();
     shares.resize_with(run.plan.accounts.len(), Share::default);
@@ -201,7 +195,12 @@ fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> Vec<Share>
     for (node, directory) in &outstanding.directories {
         shares[account_of[node.get()].get()].naming.learn(&run.plan.node(*node).pool, directory);
     }
-    shares
+    let repeated = outstanding.repeated.into_iter().map(|(node, since)| {
+        let naming = shares[account_of[node.get()].get()].naming.clone();
+        Repeated { node, since, naming }
+    });
+    let repeated = repeated.collect();
+    (shares, repeated)
 }
 
 impl Execution {
