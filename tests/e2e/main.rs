@@ -8,6 +8,7 @@
 mod azurite;
 mod commands;
 mod crashes;
+mod disk;
 mod entra;
 mod fleet;
 mod foreign_service;

@@ -138,7 +138,7 @@ impl CliError {
             }
             Self::Scenario(..) => Some("docs/reference/scenario.md lists every key"),
             Self::PlanningTooLong => Some("raise `deadlines.run`, or choose fewer pools"),
-            Self::Journal(JournalError::Busy(_)) => {
+            Self::Journal(JournalError::Busy { .. }) => {
                 Some("wait for the other process, or end it; `fleetlogs status` shows how it gets on")
             }
             Self::Unreported(_) => Some("make room, then run `fleetlogs report` on the run directory"),

@@ -26,7 +26,7 @@ const GROUP: usize = 1024;
 const BUSY: usize = 8;
 
 /// How long a busy log waits for more events before it commits: a commit costs about as much for one as for many.
-const LINGER: Duration = Duration::from_millis(1);
+const LINGER: Duration = Duration::from_millis(3);
 
 /// The journal failed, so nothing can be put on record any more.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -37,6 +37,14 @@ enum Message {
     Record(Recorded, Option<oneshot::Sender<()>>),
     /// Answered when everything before it is on record.
     Barrier(oneshot::Sender<()>),
+}
+
+/// What a log leaves when it has ended.
+pub struct Written {
+    /// Where the run stands; or why the journal failed.
+    pub ledger: Result<Ledger, JournalError>,
+    /// Still open, so that no other process takes the run up, and that it can be read where nothing can be written.
+    pub journal: Box<dyn Journal>,
 }
 
 /// A handle to the log; clones share it.
@@ -55,7 +63,7 @@ enum Way {
 
 /// The log's thread; joined at the end of the run.
 pub struct LogThread {
-    thread: JoinHandle<Result<Ledger, JournalError>>,
+    thread: JoinHandle<Written>,
 }
 
 impl EventLog {
@@ -151,8 +159,9 @@ impl EventLog {
 }
 
 impl LogThread {
-    /// Waits for the thread, which ends when the last [`EventLog`] is dropped, and returns the final ledger.
-    pub fn join(self) -> Result<Ledger, JournalError> {
+    /// Waits for the thread, which ends when the last [`EventLog`] is dropped.
+    #[must_use]
+    pub fn join(self) -> Written {
         self.thread.join().expect("the journal thread does not panic")
     }
 }
@@ -172,7 +181,7 @@ impl Writer {
         mut self,
         messages: &Receiver<Message>,
         durable: &UnboundedSender<Vec<oneshot::Sender<()>>>,
-    ) -> Result<Ledger, JournalError> {
+    ) -> Written {
         let mut group = Vec::with_capacity(GROUP);
         let mut waiting = Vec::new();
         let mut busy = false;
@@ -204,10 +213,8 @@ impl Writer {
                 "calls in flight were accepted and could not be put on record; resume finds them in the container"
             );
         }
-        match self.failure {
-            None => Ok(self.ledger),
-            Some(error) => Err(error),
-        }
+        let ledger = self.failure.map_or(Ok(self.ledger), Err);
+        Written { ledger, journal: self.journal }
     }
 
     /// Journal first, then the ledger, then the others. Returns whether the group is on record.
@@ -222,11 +229,15 @@ impl Writer {
         }
         crash_point!("before-commit");
         if let Err(error) = self.journal.append(group) {
-            self.stop.stop(Stop::Drain, StopReason::Journal(error.to_string()));
+            let reason = StopReason::journal(&error);
+            self.stop.stop(Stop::Drain, reason);
             self.failure = Some(error);
             return self.take(group);
         }
         crash_point!("after-commit");
+        if let Some(room) = self.journal.little_room() {
+            self.stop.stop(Stop::Drain, StopReason::LittleRoom(room));
+        }
         for recorded in group {
             self.ledger.apply(recorded);
         }
@@ -261,6 +272,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::journal::LittleRoom;
     use crate::testing::{NOW, VolatileJournal, plan_of};
 
     struct FullDisk;
@@ -290,7 +302,7 @@ mod tests {
         log.note(Some(NodeIndex(1)), requested()).unwrap();
         log.record(Some(NodeIndex(0)), requested()).await.unwrap();
         drop(log);
-        let ledger = thread.join().unwrap();
+        let ledger = thread.join().ledger.unwrap();
         let nodes: Vec<_> = heard.events().iter().map(|recorded| recorded.node).collect();
         assert_eq!(nodes, [Some(NodeIndex(1)), Some(NodeIndex(0))]);
         assert_eq!(ledger.count(fleetlogs_model::ledger::NodeStatus::Requested), 2);
@@ -312,7 +324,36 @@ mod tests {
         assert!(log.settled().await.is_err());
         assert_eq!(stop.level(), Stop::Drain);
         drop(log);
-        assert!(thread.join().is_err());
+        assert!(thread.join().ledger.is_err());
         assert!(heard.events().is_empty());
+    }
+
+    struct SmallDisk;
+
+    impl Journal for SmallDisk {
+        fn append(&mut self, _: &[Recorded]) -> Result<(), JournalError> {
+            Ok(())
+        }
+
+        fn little_room(&mut self) -> Option<LittleRoom> {
+            Some(LittleRoom { free: 3000, needed: 1 << 20 })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_nearly_full_drains_the_run_and_what_is_in_flight_is_still_recorded() {
+        let stop = StopHandle::default();
+        let ledger = Ledger::new(&plan_of(2));
+        let (log, thread) = EventLog::start(Box::new(SmallDisk), ledger, vec![], Clock::System, stop.clone());
+        log.record(Some(NodeIndex(0)), requested()).await.unwrap();
+        assert_eq!(stop.level(), Stop::Drain);
+        log.record(Some(NodeIndex(1)), requested()).await.unwrap();
+        drop(log);
+        assert_eq!(thread.join().ledger.unwrap().count(fleetlogs_model::ledger::NodeStatus::Requested), 2);
+        let reason = stop.reason().unwrap().to_string();
+        assert!(
+            reason.starts_with("only 2 KiB are free") && reason.contains("1024 KiB are kept"),
+            "{reason}"
+        );
     }
 }

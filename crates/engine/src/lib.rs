@@ -11,6 +11,7 @@ macro_rules! crash_point {
 }
 
 pub mod clock;
+mod disk;
 pub mod doubt;
 pub mod event_log;
 pub mod execute;
@@ -23,6 +24,7 @@ mod queue;
 pub mod resume;
 pub mod retry;
 pub mod run;
+pub mod run_record;
 pub mod sas_guard;
 pub mod settings;
 #[cfg(test)]

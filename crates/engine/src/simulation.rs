@@ -219,6 +219,10 @@ impl BatchService for Account {
         })
     }
 
+    fn clock_offset(&self) -> Option<time::Duration> {
+        Some(time::Duration::ZERO)
+    }
+
     async fn upload_logs(
         &self,
         _: &PoolId,

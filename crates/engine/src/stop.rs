@@ -9,6 +9,8 @@ use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use crate::journal::{JournalError, LittleRoom};
+
 /// How far the run is to stop. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
@@ -44,11 +46,30 @@ pub enum StopReason {
     #[error("the container is gone: {0}")]
     ContainerGone(Failure),
     /// Nothing can be put on record any more, so nothing may be sent.
-    #[error("the journal cannot be written: {0}")]
-    Journal(String),
+    #[error("the journal cannot be written: {error}; {remedy}")]
+    Journal {
+        /// What failed.
+        error: String,
+        /// What a person can do about it.
+        remedy: &'static str,
+    },
+    /// The disk is about to be full. What is in flight can still be put on record, and the reports be written.
+    #[error(
+        "only {} KiB are free on the disk of the run directory, and {} KiB are kept for what is in flight and for the reports; make room, then resume",
+        .0.free / 1024, .0.needed.div_ceil(1024)
+    )]
+    LittleRoom(LittleRoom),
 }
 
 impl StopReason {
+    /// That the journal failed.
+    #[must_use]
+    pub fn journal(error: &JournalError) -> Self {
+        let text = error.to_string();
+        let text = text.strip_prefix("journal: ").unwrap_or(&text);
+        Self::Journal { error: text.into(), remedy: error.remedy() }
+    }
+
     /// How a run that stops for this reason has ended.
     #[must_use]
     pub fn outcome(&self) -> RunOutcome {
@@ -58,7 +79,8 @@ impl StopReason {
             | Self::RunDeadline
             | Self::SasEnds(_)
             | Self::ContainerGone(_)
-            | Self::Journal(_) => RunOutcome::Interrupted,
+            | Self::LittleRoom(_)
+            | Self::Journal { .. } => RunOutcome::Interrupted,
         }
     }
 }

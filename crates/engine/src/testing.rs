@@ -118,6 +118,8 @@ pub(crate) struct ScriptedAccount {
     pub(crate) script: Mutex<HashMap<String, Vec<Answer>>>,
     pub(crate) node_state: Mutex<HashMap<String, NodeState>>,
     pub(crate) latency: Duration,
+    /// How far the service's clock is ahead. Known once a node was read: calls are answered by a service without one.
+    pub(crate) clock_ahead: time::Duration,
     pub(crate) uploads: AtomicU32,
     pub(crate) looks: AtomicU32,
     pub(crate) blobs: Arc<ScriptedStore>,
@@ -176,6 +178,10 @@ impl BatchService for ScriptedAccount {
         })
     }
 
+    fn clock_offset(&self) -> Option<time::Duration> {
+        (self.looks.load(Ordering::SeqCst) > 0).then_some(self.clock_ahead)
+    }
+
     async fn upload_logs(
         &self,
         pool: &PoolId,
@@ -193,7 +199,7 @@ impl BatchService for ScriptedAccount {
             pool.as_str().to_lowercase()
         );
         let accept = |promised: u32, arrive: u32| {
-            self.blobs.put(&directory, arrive);
+            self.blobs.put_by(self.clock_ahead, &directory, arrive);
             Ok(Accepted {
                 directory: directory.as_str().into(),
                 files: Some(promised),
@@ -223,7 +229,12 @@ pub(crate) struct ScriptedStore {
 
 impl ScriptedStore {
     pub(crate) fn put(&self, directory: &str, files: u32) {
-        let created_at = NOW + self.started.get_or_init(tokio::time::Instant::now).elapsed();
+        self.put_by(time::Duration::ZERO, directory, files);
+    }
+
+    /// The same, stamped by a clock that is ahead.
+    fn put_by(&self, clock_ahead: time::Duration, directory: &str, files: u32) {
+        let created_at = NOW + self.started.get_or_init(tokio::time::Instant::now).elapsed() + clock_ahead;
         let mut blobs = self.blobs.lock().unwrap();
         for number in 0..files {
             let name = format!("{directory}/file-{number}.log");

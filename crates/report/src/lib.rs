@@ -23,6 +23,6 @@ pub use indicatif::ProgressDrawTarget;
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 pub use plan_table::{PlanView, plan_table};
 pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode};
-pub use reports::{MANIFEST_FILE, NODES_FILE, ReportError, RunFacts, write_reports};
+pub use reports::{MANIFEST_FILE, NODES_FILE, ReportError, RunFacts, find, write_reports};
 pub use summary::{SUMMARY_FILE, Summary};
 pub use whole_file::WholeFile;

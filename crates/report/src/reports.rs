@@ -97,16 +97,47 @@ pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
     ledger: &Ledger,
     histories: impl Iterator<Item = Result<(NodeIndex, NodeHistory), E>>,
 ) -> Result<Findings, ReportError> {
+    let mut document = JsonDocument::begin(create(dir, MANIFEST_FILE)?).map_err(manifest_error)?;
+    let mut table = NodesCsv::begin(create(dir, NODES_FILE)?).map_err(table_error)?;
+    manifest::write_head(&mut document, plan, facts, ledger).map_err(manifest_error)?;
+    let mut nodes = document.list("nodes").map_err(manifest_error)?;
+    let findings = for_each_node(plan, facts, ledger, histories, |end| {
+        manifest::write_node(&mut nodes, end).map_err(manifest_error)?;
+        table.node(end).map_err(table_error)
+    })?;
+    nodes.end().map_err(manifest_error)?;
+    manifest::write_tail(&mut document, &plan.left_out).map_err(manifest_error)?;
+
+    let table = table.end().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
+    table.commit().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
+    let manifest = document.end().map_err(manifest_error)?;
+    manifest.commit().map_err(|source| ReportError::Write { file: MANIFEST_FILE, source })?;
+    Ok(findings)
+}
+
+/// What [`write_reports`] would find, without writing anything.
+pub fn find<E: Into<Box<dyn Error + Send + Sync>>>(
+    plan: &Plan,
+    facts: &RunFacts,
+    ledger: &Ledger,
+    histories: impl Iterator<Item = Result<(NodeIndex, NodeHistory), E>>,
+) -> Result<Findings, ReportError> {
+    for_each_node(plan, facts, ledger, histories, |_| Ok(()))
+}
+
+/// Hands every planned node's end over, in plan order, and holds all of them against the ledger.
+fn for_each_node<E: Into<Box<dyn Error + Send + Sync>>>(
+    plan: &Plan,
+    facts: &RunFacts,
+    ledger: &Ledger,
+    histories: impl Iterator<Item = Result<(NodeIndex, NodeHistory), E>>,
+    mut write: impl FnMut(&NodeEnd<'_>) -> Result<(), ReportError>,
+) -> Result<Findings, ReportError> {
     check_is_of(ledger, plan)?;
     let stopped: Vec<Option<&str>> = ledger.accounts().map(|(_, tally)| tally.stopped.as_deref()).collect();
     let mut histories = InPlanOrder::new(histories)?;
     let mut findings = Findings::default();
     let mut written = vec![OutcomeCounts::default(); plan.accounts.len()];
-
-    let mut document = JsonDocument::begin(create(dir, MANIFEST_FILE)?).map_err(manifest_error)?;
-    let mut table = NodesCsv::begin(create(dir, NODES_FILE)?).map_err(table_error)?;
-    manifest::write_head(&mut document, plan, facts, ledger).map_err(manifest_error)?;
-    let mut nodes = document.list("nodes").map_err(manifest_error)?;
     for ((index, node), account) in plan.indexed().zip(plan.accounts_of_nodes()) {
         let history = histories.take(index)?;
         if history.status != ledger.status(index) {
@@ -114,20 +145,12 @@ pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
             return Err(ReportError::NodeDisagrees { node: Box::new(node.at()), ledger, history });
         }
         let end = NodeEnd::new(node, account, &history, facts, stopped[account.get()]);
-        manifest::write_node(&mut nodes, &end).map_err(manifest_error)?;
-        table.node(&end).map_err(table_error)?;
+        write(&end)?;
         written[end.account.get()].add(end.outcome);
         findings.add(&end, facts.verification);
     }
     histories.end()?;
-    nodes.end().map_err(manifest_error)?;
-    manifest::write_tail(&mut document, &plan.left_out).map_err(manifest_error)?;
     check_counts(ledger, &written)?;
-
-    let table = table.end().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
-    table.commit().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
-    let manifest = document.end().map_err(manifest_error)?;
-    manifest.commit().map_err(|source| ReportError::Write { file: MANIFEST_FILE, source })?;
     Ok(findings)
 }
 

@@ -3,11 +3,12 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use fleetlogs_engine::journal::{JournalError, JournalReader, RunRecord, is_held};
+use fleetlogs_engine::journal::{JournalReader, check_free};
+use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 use fleetlogs_model::plan::Plan;
-use fleetlogs_report::{Findings, MANIFEST_FILE, RunFacts, Summary, write_reports};
+use fleetlogs_report::{Findings, MANIFEST_FILE, RunFacts, Summary, find, write_reports};
 use serde::Serialize;
 
 use super::{print, say};
@@ -20,14 +21,12 @@ use crate::run_dir::RunDir;
 pub(crate) fn report(args: &Report, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
     let journal = JournalReader::open(&dir.path)?;
-    if is_held(&dir.path)? {
-        return Err(JournalError::Busy(dir.path.join("run.lock")).into());
-    }
+    check_free(&dir.path)?;
     journal.check_plan(&dir.plan_digest)?;
     let mut ledger = Ledger::new(&plan);
     journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
     // Writing reports is the work here; what they say is not this command's result.
-    Reported::write(&dir.path, &plan, &ledger, &journal, true)?.tell(output)?;
+    Reported::write(&dir.path, &plan, &ledger, &journal, true, None)?.tell(output)?;
     Ok(Exit::Complete)
 }
 
@@ -44,22 +43,46 @@ pub(crate) struct Reported<'run> {
 
 impl<'run> Reported<'run> {
     /// Writes manifest, table and summary from the journal. A fleet that ended with its process cannot be resumed.
+    /// `unrecorded` is why the run stopped, where the journal could not take that any more.
     pub(crate) fn write(
         dir: &'run Path,
         plan: &'run Plan,
         ledger: &'run Ledger,
         journal: &JournalReader,
         can_resume: bool,
+        unrecorded: Option<String>,
     ) -> Result<Self, CliError> {
-        let record = RunRecord::of(&journal.run_events()?);
-        let facts = facts(&record, plan, ledger);
-        let mut query = journal.histories()?;
-        let findings = write_reports(dir, plan, &facts, ledger, query.rows()?)?;
-        let resumable = matches!(facts.outcome, RunOutcome::Interrupted | RunOutcome::BudgetSpent);
-        let resume = (resumable && can_resume).then(|| format!("fleetlogs resume {}", dir.display()));
-        let reported = Self { dir, plan, ledger, facts, findings, resume };
+        let mut facts = facts(journal, plan, ledger)?;
+        facts.reason = unrecorded.or(facts.reason);
+        let findings = write_reports(dir, plan, &facts, ledger, journal.histories()?.rows()?)?;
+        let reported = Self::with(dir, plan, ledger, facts, findings, can_resume);
         reported.summary().write().map_err(|error| CliError::File(dir.into(), error))?;
         Ok(reported)
+    }
+
+    /// What the reports that are there already say.
+    pub(crate) fn earlier(
+        dir: &'run Path,
+        plan: &'run Plan,
+        ledger: &'run Ledger,
+        journal: &JournalReader,
+    ) -> Result<Self, CliError> {
+        let facts = facts(journal, plan, ledger)?;
+        let findings = find(plan, &facts, ledger, journal.histories()?.rows()?)?;
+        Ok(Self::with(dir, plan, ledger, facts, findings, true))
+    }
+
+    fn with(
+        dir: &'run Path,
+        plan: &'run Plan,
+        ledger: &'run Ledger,
+        facts: RunFacts,
+        findings: Findings,
+        can_resume: bool,
+    ) -> Self {
+        let resumable = matches!(facts.outcome, RunOutcome::Interrupted | RunOutcome::BudgetSpent);
+        let resume = (resumable && can_resume).then(|| format!("fleetlogs resume {}", dir.display()));
+        Self { dir, plan, ledger, facts, findings, resume }
     }
 
     fn summary(&self) -> Summary<'_> {
@@ -76,6 +99,11 @@ impl<'run> Reported<'run> {
             say(&self.summary().to_terminal(colours() && std::io::stderr().is_terminal()));
         }
         Ok(self.facts.outcome)
+    }
+
+    /// How the run ended.
+    pub(crate) fn outcome(&self) -> RunOutcome {
+        self.facts.outcome
     }
 
     fn document(&self) -> RunDocument<'_> {
@@ -118,26 +146,25 @@ pub(crate) fn ended(journal: &JournalReader) -> Result<bool, CliError> {
     Ok(RunRecord::of(&journal.run_events()?).ended_at.is_some())
 }
 
-/// How a run ended, by its journal.
-pub(crate) fn verdict(plan: &Plan, ledger: &Ledger, journal: &JournalReader) -> Result<RunOutcome, CliError> {
-    Ok(facts(&RunRecord::of(&journal.run_events()?), plan, ledger).outcome)
-}
+/// Why a run stopped whose process said nothing any more.
+pub(crate) const KILLED: &str = "the process ended without ending the run";
 
 /// What the journal says of the run as a whole.
-fn facts(record: &RunRecord, plan: &Plan, ledger: &Ledger) -> RunFacts {
+pub(crate) fn facts(journal: &JournalReader, plan: &Plan, ledger: &Ledger) -> Result<RunFacts, CliError> {
+    let record = RunRecord::of(&journal.run_events()?);
     let verdict = RunOutcome::of(&ledger.outcomes(), plan.is_whole(), record.verification);
     // A run without an end was killed. One that stopped early but had everything is not worth resuming.
     let killed = record.ended_at.is_none().then_some(RunOutcome::Interrupted);
     let given_up = record.account_stopped.then_some(RunOutcome::BudgetSpent);
     let cut_short = killed.or(record.cut_short).or(given_up).filter(|_| verdict != RunOutcome::Complete);
     let outcome = cut_short.unwrap_or(verdict);
-    let killed = record.ended_at.is_none().then(|| "the process ended without ending the run".to_owned());
-    RunFacts {
+    let killed = record.ended_at.is_none().then(|| KILLED.to_owned());
+    Ok(RunFacts {
         outcome,
         reason: record.stopped.clone().or(killed),
         started_at: record.started_at.unwrap_or(plan.created_at),
         ended_at: record.last_at.or(record.ended_at).unwrap_or(plan.created_at),
         verification: record.verification,
         list_calls: record.list_calls,
-    }
+    })
 }

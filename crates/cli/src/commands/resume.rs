@@ -10,8 +10,9 @@ use fleetlogs_engine::resume::Replay;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
+use fleetlogs_report::MANIFEST_FILE;
 
-use super::report::ended;
+use super::report::{Reported, ended};
 use super::run::{Begun, Prepared, go};
 use super::say;
 use crate::args::{Output, Resume};
@@ -35,10 +36,20 @@ pub(crate) async fn resume(args: &Resume, output: &Output, logs: &Logs) -> Resul
     let retry: Vec<Outcome> = args.retry.iter().map(|retry| (*retry).into()).collect();
     let (ledger, outstanding) = replay.finish(&plan, &retry);
     if outstanding.is_empty() && ended(&reader)? {
+        if !dir.path.join(MANIFEST_FILE).exists() {
+            // Its process ended between its last record and the reports.
+            return Reported::write(&dir.path, &plan, &ledger, &reader, true, None)?
+                .tell(output)
+                .map(Exit::from);
+        }
+        let reported = Reported::earlier(&dir.path, &plan, &ledger, &reader)?;
+        if output.json {
+            return reported.tell(output).map(Exit::from);
+        }
         if !output.quiet {
             say(&format!("nothing is outstanding in run {}; its reports stay as they are\n", plan.run_id));
         }
-        return super::report::verdict(&plan, &ledger, &reader).map(Exit::from);
+        return Ok(reported.outcome().into());
     }
     let config = match &args.config {
         Some(config) => config.clone(),

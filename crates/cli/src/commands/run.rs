@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleetlogs_azure::{AzureBatch, AzureLogStore};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::doubt::look_for_duplicates;
-use fleetlogs_engine::event_log::EventLog;
+use fleetlogs_engine::event_log::{EventLog, Written};
 use fleetlogs_engine::execute::{Execution, execute};
 use fleetlogs_engine::journal::{JournalError, JournalReader, RunMeta, SqliteJournal};
 use fleetlogs_engine::resume::Outstanding;
@@ -97,7 +97,7 @@ pub(super) async fn go(
     collect(&run, &fleet, &services, store, settings, outstanding, feed, &progress).await;
 
     drop(run);
-    let ledger = thread.join();
+    let Written { ledger, journal: _held_until_all_is_reported } = thread.join();
     progress.finish();
     logs.share_screen(None);
     fleet.end().await;
@@ -114,17 +114,17 @@ fn report(
     output: &Output,
 ) -> Result<Exit, CliError> {
     let reader = JournalReader::open(&dir.path)?;
-    let ledger = match ledger {
-        Ok(ledger) => ledger,
+    let (ledger, unrecorded) = match ledger {
+        Ok(ledger) => (ledger, None),
         // What is on record is still worth a report.
         Err(error) => {
             tracing::error!("{error}; what was on record before is reported");
             let mut ledger = Ledger::new(plan);
             reader.for_each_event(0, |recorded| ledger.apply(recorded))?;
-            ledger
+            (ledger, Some(StopReason::journal(&error).to_string()))
         }
     };
-    let outcome = Reported::write(&dir.path, plan, &ledger, &reader, can_resume)?.tell(output)?;
+    let outcome = Reported::write(&dir.path, plan, &ledger, &reader, can_resume, unrecorded)?.tell(output)?;
     tracing::info!(%outcome, "reported");
     Ok(outcome.into())
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use fleetlogs_engine::journal::{JournalReader, is_held};
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
-use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
+use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
 
 use super::print;
-use super::report::ended;
+use super::report::{KILLED, facts};
 use crate::args::{Output, Status};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -30,11 +30,7 @@ pub(crate) async fn status(args: &Status, output: &Output) -> Result<Exit, CliEr
         // Before the events: what a process wrote while it still held the run is then among them.
         let held = is_held(&dir.path)?;
         seen = journal.for_each_event(seen, |recorded| ledger.apply(recorded))?;
-        let state = match (held, ended(&journal)?) {
-            (true, _) => State::Running,
-            (false, true) => State::Ended,
-            (false, false) => State::Interrupted,
-        };
+        let state = if held { State::Running } else { State::of_ended(&journal, &plan, &ledger)? };
         let text = if output.json {
             let document = Document::of(&plan, &ledger, state);
             serde_json::to_string(&document).map_err(std::io::Error::from)? + "\n"
@@ -55,10 +51,24 @@ pub(crate) async fn status(args: &Status, output: &Output) -> Result<Exit, CliEr
 enum State {
     /// A process holds its lock.
     Running,
-    /// Its last process ended it.
+    /// Its last process ended it, and nothing is outstanding.
     Ended,
-    /// Its last process died.
+    /// Its last process ended it before its end, for a reason on record; it can be resumed.
+    Stopped,
+    /// Its last process died; it can be resumed.
     Interrupted,
+}
+
+impl State {
+    /// The state of a run that no process works on.
+    fn of_ended(journal: &JournalReader, plan: &Plan, ledger: &Ledger) -> Result<Self, CliError> {
+        let facts = facts(journal, plan, ledger)?;
+        Ok(match facts.outcome {
+            RunOutcome::Interrupted if facts.reason.as_deref() == Some(KILLED) => Self::Interrupted,
+            RunOutcome::Interrupted | RunOutcome::BudgetSpent => Self::Stopped,
+            RunOutcome::Complete | RunOutcome::Partial | RunOutcome::NothingCollected => Self::Ended,
+        })
+    }
 }
 
 /// What `--json` prints; with `--follow` one line a second.
@@ -116,6 +126,7 @@ fn describe(plan: &Plan, ledger: &Ledger, state: State) -> String {
     let state = match state {
         State::Running => "running",
         State::Ended => "ended",
+        State::Stopped => "stopped before its end: `fleetlogs resume` goes on with it",
         State::Interrupted => "interrupted: `fleetlogs resume` goes on with it",
     };
     let mut text = format!("run {} {state}\n", plan.run_id);

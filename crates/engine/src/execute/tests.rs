@@ -1,0 +1,328 @@
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::outcome::Outcome::{self, Accepted, Empty, Failed, Gone};
+
+use super::*;
+use crate::testing::{Answer, Bench, NOW, ScriptedAccount, fails, throttled};
+
+#[tokio::test(start_paused = true)]
+async fn throttled_node_waits_as_told_then_succeeds() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [throttled(Some(Duration::from_secs(30)))]);
+    let bench = Bench::over([(account, 1)]);
+    let started = Instant::now();
+
+    let end = bench.execute().await;
+
+    assert_eq!(started.elapsed().as_secs(), 30);
+    assert_eq!(end.outcome(0), Accepted);
+    assert_eq!(end.histories[0].attempts.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_failure_ends_in_its_own_outcome() {
+    let account = ScriptedAccount::new("contoso")
+        .answers("n0", [fails(FailureClass::Gone)])
+        .answers("n1", [fails(FailureClass::Refused)])
+        .answers("n2", vec![fails(FailureClass::Transient); 9])
+        .answers("n3", [fails(FailureClass::Wait), fails(FailureClass::Wait)])
+        .answers("n4", [Answer::Accepts(0)]);
+    let bench = Bench::over([(account, 6)]);
+
+    let end = bench.execute().await;
+
+    let outcomes: Vec<_> = (0..6).map(|node| end.outcome(node)).collect();
+    assert_eq!(outcomes, [Gone, Failed, Failed, Accepted, Empty, Accepted]);
+    assert_eq!(end.histories[2].attempts.len(), 3, "as many as the policy allows");
+    assert_eq!(end.histories[2].reason.as_deref(), Some("scripted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_booting_node_is_read_before_it_is_called_again() {
+    let account = ScriptedAccount::new("contoso")
+        .answers("n0", [fails(FailureClass::Wait)])
+        .answers("n1", [fails(FailureClass::Wait)]);
+    account.node_state.lock().unwrap().insert("n1".into(), NodeState::Preempted);
+    let bench = Bench::over([(account, 2)]);
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.outcome(0), Accepted);
+    assert_eq!(end.outcome(1), Gone);
+    assert_eq!(end.account(0).calls(), 3, "a preempted node is not called again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_waited_for_another_call_to_end_is_put_on_record_anew() {
+    let mut account = ScriptedAccount::new("contoso");
+    account.latency = Duration::from_secs(8);
+    let mut bench = Bench::over([(account, 2)]);
+    bench.limits.concurrency = 1;
+
+    let end = bench.execute().await;
+
+    let of_second = end.heard.iter().filter(|recorded| recorded.node == Some(NodeIndex(1)));
+    let intents = of_second.filter(|recorded| matches!(recorded.event, Event::UploadRequested { .. }));
+    let seconds: Vec<_> = intents.map(|recorded| (recorded.at - NOW).whole_seconds()).collect();
+    assert_eq!(seconds, [0, 8], "the call is sent at the last of them");
+    assert_eq!(end.histories[1].attempts.len(), 1);
+    assert_eq!(end.account(0).calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_of_which_nobody_can_tell_stays_in_doubt_when_no_attempt_is_left() {
+    let account = ScriptedAccount::new("contoso").answers("n0", vec![fails(FailureClass::InDoubt); 9]);
+    let bench = Bench::over([(account, 1)]);
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.outcome(0), Outcome::InDoubt, "how the account names directories was never learned");
+    assert_eq!(end.account(0).calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_looked_up_and_never_repeated_blindly() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
+    let bench = Bench::over([(account, 1)]);
+    let started = Instant::now();
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.account(0).calls(), 1);
+    assert_eq!(end.outcome(0), Accepted);
+    let directory = end.histories[0].directory.as_deref().unwrap();
+    assert!(end.account(0).blobs.blobs.lock().unwrap().keys().any(|name| name.starts_with(directory)));
+    let settled = bench_deadlines().call + Duration::from_secs(600);
+    assert!(started.elapsed() >= settled, "not before the call's deadline and the settle time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_is_asked_for_its_time_before_the_container_is_searched() {
+    let mut account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
+    // The container stamps the directory with a time at which, by our clock, nothing had been sent yet.
+    account.clock_ahead = time::Duration::minutes(-5);
+    let bench = Bench::over([(account, 1)]);
+
+    let end = bench.execute().await;
+
+    assert_eq!((end.account(0).calls(), end.outcome(0)), (1, Accepted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_call_that_left_no_trace_is_sent_again() {
+    for nodes in [2, 1] {
+        let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::InDoubt)]);
+        let bench = Bench::over([(account, nodes)]);
+
+        let end = bench.collect().await;
+
+        assert_eq!(end.account(0).calls(), nodes + 1);
+        assert_eq!(end.outcome(0), Outcome::Verified);
+        // Once files were verified, somebody looked whether the first call had left a directory after all.
+        assert!(!end.histories[0].may_have_duplicates);
+        assert_eq!(end.histories[0].duplicates, []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_container_to_ask_a_repeat_is_marked() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
+    let mut bench = Bench::over([(account, 1)]);
+    bench.can_list = false;
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.account(0).calls(), 2);
+    assert!(end.histories[0].may_have_duplicates);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_account_stops_and_leaves_the_other_alone() {
+    let refused = (0..50).fold(ScriptedAccount::new("contoso"), |account, node| {
+        account.answers(&format!("n{node}"), [fails(FailureClass::Auth)])
+    });
+    let mut bench = Bench::over([(refused, 50), (ScriptedAccount::new("fabrikam"), 50)]);
+    bench.limits.concurrency = 4;
+
+    let end = bench.execute().await;
+
+    assert!(end.account(0).calls() <= 4, "no call after the first refusal but those in flight");
+    assert_eq!(end.account(1).calls(), 50);
+    assert_eq!(end.ledger_counts().get(Accepted), 50);
+    assert_eq!(end.ledger_counts().total(), 100);
+    assert!(end.heard.iter().any(|recorded| matches!(recorded.event, Event::AccountStopped { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_account_does_not_slow_the_other() {
+    let mut slow = ScriptedAccount::new("contoso");
+    slow.latency = Duration::from_secs(20);
+    let mut bench = Bench::over([(slow, 8), (ScriptedAccount::new("fabrikam"), 200)]);
+    bench.limits.concurrency = 4;
+    let started = bench.started;
+
+    let end = bench.execute().await;
+
+    let last_of = |account: usize| {
+        let nodes = if account == 0 { 0..8 } else { 8..208 };
+        let of_account = |recorded: &&Recorded| {
+            recorded.node.is_some_and(|node| nodes.contains(&node.get()))
+                && matches!(recorded.event, Event::UploadAccepted { .. })
+        };
+        end.heard.iter().filter(of_account).map(|recorded| recorded.at).max().unwrap() - started
+    };
+    assert!(last_of(0) >= time::Duration::seconds(40));
+    assert!(last_of(1) <= time::Duration::seconds(3), "{}", last_of(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_outlives_its_sas() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 2000)]);
+    // Ends 10 minutes and 5 seconds from now; an upload may take 10 minutes.
+    bench.sas_ends = "2026-11-22T09:40:05Z";
+    bench.limits.rate = Some(100.0);
+
+    let end = bench.execute().await;
+
+    let sent = end.account(0).calls();
+    assert!((400..=510).contains(&sent), "{sent} calls in the 5 s that the SAS leaves");
+    assert!(matches!(end.stop.reason(), Some(StopReason::SasEnds(_))));
+    assert_eq!(end.ledger_counts().get(Outcome::NotSent), 2000 - u64::from(sent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_gone_costs_no_more_calls() {
+    let mut gone = Failure::new(FailureClass::Gone, "no such pool");
+    gone.code = Some("PoolNotFound".into());
+    let account = ScriptedAccount::new("contoso").answers("n0", [Answer::Fails(gone)]);
+    let mut bench = Bench::over([(account, 30)]);
+    bench.limits.concurrency = 1;
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.account(0).calls(), 1);
+    assert_eq!(end.ledger_counts().get(Gone), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_given_up_at_its_deadline() {
+    let account = ScriptedAccount::new("contoso").answers("n0", vec![fails(FailureClass::Wait); 1000]);
+    let bench = Bench::over([(account, 1)]);
+    let started = Instant::now();
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.outcome(0), Failed);
+    assert!(started.elapsed() <= bench_deadlines().node);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_throttling_longer_than_the_node_deadline_fails_no_node() {
+    let storm = vec![throttled(Some(Duration::from_secs(60))); 12];
+    let account = ScriptedAccount::new("contoso").answers("n0", storm);
+    let bench = Bench::over([(account, 1)]);
+    let started = Instant::now();
+
+    let end = bench.execute().await;
+
+    assert!(started.elapsed() > bench_deadlines().node * 2);
+    assert_eq!(end.outcome(0), Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_sends_nothing_new_and_awaits_what_is_in_flight() {
+    let mut account = ScriptedAccount::new("contoso");
+    account.latency = Duration::from_secs(3);
+    let mut bench = Bench::over([(account, 100)]);
+    bench.limits.concurrency = 5;
+    let stop = bench.stop.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.stop(Stop::Drain, StopReason::Signal);
+    });
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.account(0).calls(), 5);
+    assert_eq!(end.ledger_counts().get(Accepted), 5);
+    assert_eq!(end.ledger_counts().get(Outcome::NotSent), 95);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_of_an_account_stops_that_account() {
+    let sick = (0..100).fold(ScriptedAccount::new("contoso"), |account, node| {
+        account.answers(&format!("n{node}"), [fails(FailureClass::Refused)])
+    });
+    let mut bench = Bench::over([(sick, 100), (ScriptedAccount::new("fabrikam"), 100)]);
+    bench.limits.concurrency = 1;
+    bench.budget.account = Some(Allowed::Percent(5));
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.account(0).calls(), 6, "the one after the last that is allowed");
+    assert_eq!(end.ledger_counts().get(Accepted), 100);
+    assert_eq!(end.ledger_counts().get(Outcome::NotSent), 94);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_of_the_run_drains_it_and_gone_nodes_cost_nothing() {
+    let sick = (0..100).fold(ScriptedAccount::new("contoso"), |account, node| {
+        let class = if node < 50 { FailureClass::Gone } else { FailureClass::Refused };
+        account.answers(&format!("n{node}"), [fails(class)])
+    });
+    let mut bench = Bench::over([(sick, 100)]);
+    bench.limits.concurrency = 1;
+    bench.budget.run = Some(Allowed::Nodes(3));
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.account(0).calls(), 54);
+    assert!(matches!(end.stop.reason(), Some(StopReason::BudgetSpent { failed: 4, allowed: 3 })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_an_account_refuses_from_the_start_stops_that_account_only() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::Config)]);
+    let mut bench = Bench::over([(account, 50), (ScriptedAccount::new("fabrikam"), 5)]);
+    bench.limits.concurrency = 1;
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.account(0).calls(), 1);
+    assert_eq!(end.ledger_counts().get(Accepted), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_refused_by_one_node_after_others_took_it_is_that_nodes_failure() {
+    let account = ScriptedAccount::new("contoso").answers("n3", [fails(FailureClass::Config)]);
+    let mut bench = Bench::over([(account, 50)]);
+    bench.limits.concurrency = 1;
+
+    let end = bench.execute().await;
+
+    assert_eq!(end.outcome(3), Failed);
+    assert_eq!(end.ledger_counts().get(Accepted), 49);
+}
+
+#[tokio::test(start_paused = true)]
+async fn intent_comes_before_every_answer() {
+    let account = ScriptedAccount::new("contoso")
+        .answers("n1", [throttled(None), throttled(None)])
+        .answers("n2", [Answer::AcceptsUnheard])
+        .answers("n3", [fails(FailureClass::Gone)]);
+    let end = Bench::over([(account, 10)]).execute().await;
+    for node in 0..10 {
+        let mut open = false;
+        for recorded in end.heard.iter().filter(|recorded| recorded.node == Some(NodeIndex(node))) {
+            let asks = matches!(recorded.event, Event::UploadRequested { .. });
+            let adopts = matches!(recorded.event, Event::UploadAdopted { .. });
+            assert!(asks != open || adopts, "node {node}: {:?} out of turn", recorded.event);
+            open = asks;
+        }
+    }
+    let recorded_calls: usize = end.histories.iter().map(|history| history.attempts.len()).sum();
+    assert_eq!(recorded_calls, end.account(0).calls() as usize);
+}
+
+fn bench_deadlines() -> Deadlines {
+    Bench::over([]).deadlines
+}

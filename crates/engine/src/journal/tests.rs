@@ -1,0 +1,200 @@
+use fleetlogs_model::event::Event;
+use fleetlogs_model::ledger::NodeStatus;
+use uuid::Uuid;
+
+use super::*;
+use crate::testing::{NOW, plan_of};
+
+fn recorded(node: u32, event: Event) -> Recorded {
+    Recorded { at: NOW, node: Some(NodeIndex(node)), event }
+}
+
+fn meta() -> RunMeta {
+    RunMeta { plan_digest: "digest".into(), config: "fleetlogs.toml".into() }
+}
+
+fn requested(node: u32) -> Recorded {
+    recorded(node, Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil() })
+}
+
+#[test]
+fn histories_come_in_plan_order_whatever_the_order_of_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::create(dir.path(), &plan_of(3), &meta()).unwrap();
+    let accepted =
+        Event::UploadAccepted { attempt: 1, directory: "d".into(), files: Some(2), request_id: None };
+    journal.append(&[requested(2), requested(0)]).unwrap();
+    journal.append(&[recorded(2, accepted)]).unwrap();
+
+    let reader = JournalReader::open(dir.path()).unwrap();
+    let mut query = reader.histories().unwrap();
+    let statuses: Vec<_> = query
+        .rows()
+        .unwrap()
+        .map(|row| row.map(|(node, history)| (node.0, history.status)).unwrap())
+        .collect();
+
+    assert_eq!(statuses, [(0, NodeStatus::Requested), (2, NodeStatus::Accepted)]);
+}
+
+#[test]
+fn a_second_process_is_kept_out_until_the_first_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    assert!(matches!(lock(dir.path()), Err(JournalError::Busy { holder: Some(_), .. })));
+    drop(first);
+    assert!(lock(dir.path()).is_ok());
+}
+
+#[test]
+fn other_formats_and_other_plans_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    let reader = JournalReader::open(dir.path()).unwrap();
+    assert!(reader.check_plan("digest").is_ok());
+    assert!(matches!(reader.check_plan("other"), Err(JournalError::OtherPlan)));
+    journal.connection.execute_batch("PRAGMA user_version=9").unwrap();
+    assert!(matches!(JournalReader::open(dir.path()), Err(JournalError::Format { found: 9, .. })));
+}
+
+#[test]
+fn commits_are_synchronous() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    let full: i64 = journal.connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+    assert_eq!(full, 2);
+}
+
+/// A journal of 20 commits as a killed process leaves it: nothing moved into the database, the log still there.
+fn killed_after_20_commits() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::create(dir.path(), &plan_of(40), &meta()).unwrap();
+    for node in 0..20 {
+        journal.append(&[requested(node), requested(node + 20)]).unwrap();
+    }
+    let killed = tempfile::tempdir().unwrap();
+    copy_journal(dir.path(), killed.path());
+    killed
+}
+
+fn copy_journal(from: &Path, to: &Path) {
+    for name in ["run.db", "run.db-wal"] {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+}
+
+fn nodes(dir: &Path) -> Result<Vec<Option<NodeIndex>>, JournalError> {
+    let mut nodes = Vec::new();
+    JournalReader::open(dir)?.for_each_event(0, |recorded| nodes.push(recorded.node))?;
+    Ok(nodes)
+}
+
+#[test]
+fn a_tail_torn_anywhere_is_dropped_and_everything_before_it_kept() {
+    let killed = killed_after_20_commits();
+    let log = std::fs::read(killed.path().join("run.db-wal")).unwrap();
+    let before = nodes(killed.path()).unwrap();
+    assert_eq!(before.len(), 40);
+    // The last commit is at least one page with its header.
+    for cut in (1..4120).step_by(103).chain([4119]) {
+        let torn = tempfile::tempdir().unwrap();
+        copy_journal(killed.path(), torn.path());
+        std::fs::write(torn.path().join("run.db-wal"), &log[..log.len() - cut]).unwrap();
+        let reported = torn_pages(torn.path()).unwrap();
+        assert_eq!(reported, u64::from(cut < 4120 - 24), "{cut} bytes are missing");
+
+        let mut reopened = SqliteJournal::open(torn.path()).unwrap();
+        assert_eq!(nodes(torn.path()).unwrap(), before[..38], "{cut} bytes are missing");
+        reopened.append(&[requested(39)]).unwrap();
+        assert_eq!(nodes(torn.path()).unwrap().len(), 39);
+    }
+}
+
+#[test]
+fn no_flipped_bit_is_taken_for_a_record_or_hides_one() {
+    let killed = killed_after_20_commits();
+    let whole = nodes(killed.path()).unwrap();
+    let checkpointed = tempfile::tempdir().unwrap();
+    copy_journal(killed.path(), checkpointed.path());
+    drop(SqliteJournal::open(checkpointed.path()).unwrap());
+    assert!(!checkpointed.path().join("run.db-wal").exists());
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut refused = [0, 0];
+    for flip in 0..600 {
+        let dir = tempfile::tempdir().unwrap();
+        let (name, from) = [("run.db-wal", &killed), ("run.db", &checkpointed)][flip % 2];
+        for entry in std::fs::read_dir(from.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+        }
+        let mut bytes = std::fs::read(dir.path().join(name)).unwrap();
+        let at = random.usize(0..bytes.len());
+        bytes[at] ^= 1 << random.u8(0..8);
+        std::fs::write(dir.path().join(name), &bytes).unwrap();
+        match SqliteJournal::open(dir.path()).and_then(|_journal| nodes(dir.path())) {
+            // A damaged last commit cannot be told from one that was never finished; damaged free space holds nothing.
+            Ok(read) => {
+                let is_last_commit = name == "run.db-wal" && at > bytes.len() - 2 * 4120;
+                assert!(
+                    read == whole || is_last_commit && read == whole[..38],
+                    "byte {at} of {name} hides or changes records: {} of {} are left",
+                    read.len(),
+                    whole.len()
+                );
+            }
+            Err(_) => refused[flip % 2] += 1,
+        }
+    }
+    assert!(refused[0] > 100 && refused[1] > 20, "{refused:?} of 300 each were noticed");
+}
+
+#[test]
+fn looking_at_a_damaged_log_neither_hides_nor_mends_the_damage() {
+    let killed = killed_after_20_commits();
+    let path = killed.path().join("run.db-wal");
+    let mut log = std::fs::read(&path).unwrap();
+    let middle = log.len() / 2;
+    log[middle] ^= 1;
+    std::fs::write(&path, &log).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(JournalReader::open(killed.path()), Err(JournalError::Damaged { .. })));
+        assert!(matches!(SqliteJournal::open(killed.path()), Err(JournalError::Damaged { .. })));
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), log);
+}
+
+#[test]
+fn damage_in_the_middle_is_refused_and_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    for _ in 0..2000 {
+        journal.append(&[requested(0)]).unwrap();
+    }
+    drop(journal);
+    let path = dir.path().join("run.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4096].fill(0xa5);
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = SqliteJournal::open(dir.path()).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("is damaged"), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn an_event_that_cannot_be_read_is_told_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    journal.append(&[requested(0), requested(0)]).unwrap();
+    journal.connection.execute("UPDATE event SET json = '{}' WHERE seq = 2", []).unwrap();
+    let refused = nodes(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("event 2"), "{refused}");
+}
+
+#[test]
+fn a_directory_without_a_journal_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(SqliteJournal::open(dir.path()), Err(JournalError::Missing(_))));
+    std::fs::write(dir.path().join("run.db"), "this is not a database, but long enough to look at").unwrap();
+    assert!(matches!(SqliteJournal::open(dir.path()), Err(JournalError::Damaged { .. })));
+}

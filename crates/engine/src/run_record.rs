@@ -1,0 +1,61 @@
+//! What the journal says of a run as a whole.
+
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::failure::FailureClass;
+use fleetlogs_model::outcome::RunOutcome;
+
+/// What a run's own events say about it as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct RunRecord {
+    /// When the first process began to work on it.
+    pub started_at: Option<time::OffsetDateTime>,
+    /// When the last process ended in order.
+    pub ended_at: Option<time::OffsetDateTime>,
+    /// Time of the last event about the run as a whole.
+    pub last_at: Option<time::OffsetDateTime>,
+    /// Why it stopped before its end.
+    pub stopped: Option<String>,
+    /// How it ended, where it stopped for a reason after which it can go on.
+    pub cut_short: Option<RunOutcome>,
+    /// Whether an account was given up.
+    pub account_stopped: bool,
+    /// Whether arrival was looked at.
+    pub verification: bool,
+    /// List calls that verification took.
+    pub list_calls: u64,
+}
+
+impl RunRecord {
+    /// Folds the events that are about no node.
+    #[must_use]
+    pub fn of(events: &[Recorded]) -> Self {
+        let mut record = Self::default();
+        for recorded in events {
+            record.last_at = Some(recorded.at);
+            match &recorded.event {
+                Event::RunStarted { verification, .. } => {
+                    record.started_at.get_or_insert(recorded.at);
+                    record.verification = *verification;
+                    record.stopped = None;
+                    record.account_stopped = false;
+                    record.cut_short = None;
+                    record.ended_at = None;
+                }
+                Event::RunDraining { reason, outcome } => {
+                    record.stopped = Some(reason.to_string());
+                    record.cut_short = *outcome;
+                }
+                // A request that the account refuses as it is will not be taken when the run goes on.
+                Event::AccountStopped { cause, .. } => {
+                    record.account_stopped |= cause.class != FailureClass::Config;
+                }
+                Event::RunEnded { list_calls } => {
+                    record.ended_at = Some(recorded.at);
+                    record.list_calls += list_calls;
+                }
+                _ => {}
+            }
+        }
+        record
+    }
+}
