@@ -29,3 +29,4 @@ deny:
 # How fast: calls per second against a bare loop on the same server.
 bench:
     cargo bench -p fleetlogs --bench throughput
+    cargo bench -p fleetlogs --bench throughput -- --journal

@@ -1,9 +1,12 @@
 //! How fast fleetlogs sends, against a bare reqwest loop on the same server in the same run.
 //!
-//! `just bench` runs it. The server (`fleetlogs sim`) is a process of its own. Each of five rounds runs the loop and the
+//! `just bench` runs it. The server (`fleetlogs sim`) is a process of its own. Each of seven rounds runs the loop and the
 //! program on a fresh server, in turns, so that a noisy machine disturbs both; what is reported are medians of ratios
 //! within a round, and how far the rounds were apart. The loop sends the same bodies with a token made beforehand, and
 //! neither plans, signs, records nor verifies: it is the limit, not a rival.
+//!
+//! With `--journal` it compares two runs instead: one with its run directory on disk, one with it in memory, where a
+//! sync costs nothing. That is the price of a durable journal.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,31 +14,53 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-const NODES: usize = 20_000;
+const NODES: usize = 50_000;
+/// Each of a thousand nodes, which is one page of a list.
+const POOLS: usize = NODES / 1000;
 const CONCURRENCY: usize = 64;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 
 fn main() {
-    let verify = std::env::args().any(|argument| argument == "--verify");
+    let has = |flag: &str| std::env::args().any(|argument| argument == flag);
+    if has("--journal") {
+        println!("{NODES} nodes, concurrency {CONCURRENCY}, no ceiling: run directory on disk and in memory");
+        compare(
+            "journal",
+            "in memory",
+            || whole_run(false, Some(Path::new("/dev/shm"))).calls_per_second,
+            || whole_run(false, None),
+        );
+    } else {
+        let verify = has("--verify");
+        println!("{NODES} nodes, concurrency {CONCURRENCY}, no ceiling, verification {verify}");
+        let name = if verify { "throughput-verified" } else { "throughput" };
+        compare(name, "bare loop", bare_loop, || whole_run(verify, None));
+    }
+}
+
+/// Runs both in turns, prints a table, and writes the same as JSON.
+fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> f64, measure: impl Fn() -> Measured) {
     let mut rounds = Vec::new();
     println!(
-        "{NODES} nodes, concurrency {CONCURRENCY}, no ceiling, verification {}",
-        if verify { "on" } else { "off" }
-    );
-    println!(
-        "{:>5} {:>12} {:>12} {:>7} {:>10} {:>12}",
-        "round", "bare calls/s", "run calls/s", "ratio", "run s", "peak MiB"
+        "{:>5} {:>10} calls/s {:>12} {:>7} {:>10} {:>12}",
+        "round", limit, "run calls/s", "ratio", "run s", "peak MiB"
     );
     for round in 1..=ROUNDS {
-        let bare = bare_loop();
-        let run = whole_run(verify);
+        // Whichever comes second finds a warmer machine, so they take turns.
+        let (bare, run) = if round % 2 == 1 {
+            let bare = measure_limit();
+            (bare, measure())
+        } else {
+            let run = measure();
+            (measure_limit(), run)
+        };
         let ratio = run.calls_per_second / bare;
         println!(
-            "{round:>5} {bare:>12.0} {:>12.0} {ratio:>7.2} {:>10.2} {:>12.1}",
+            "{round:>5} {bare:>18.0} {:>12.0} {ratio:>7.2} {:>10.2} {:>12.1}",
             run.calls_per_second, run.seconds, run.peak_mib
         );
         rounds.push(json!({
-            "bare_calls_per_second": bare,
+            "limit_calls_per_second": bare,
             "run_calls_per_second": run.calls_per_second,
             "ratio": ratio,
             "run_seconds": run.seconds,
@@ -50,9 +75,8 @@ fn main() {
         ratios[0],
         ratios[ROUNDS - 1]
     );
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("throughput.json");
-    let document =
-        json!({ "nodes": NODES, "concurrency": CONCURRENCY, "verification": verify, "rounds": rounds });
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+    let document = json!({ "nodes": NODES, "concurrency": CONCURRENCY, "limit": limit, "rounds": rounds });
     std::fs::write(&file, document.to_string()).expect("the result can be written");
     println!("written to {}", file.display());
 }
@@ -67,9 +91,12 @@ impl Server {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let scenario = dir.path().join("scenario.toml");
-        let pools: Vec<_> = (0..20)
+        let pools: Vec<_> = (0..POOLS)
             .map(|pool| {
-                format!("[[account.pool]]\nid = \"pool-{pool}\"\nnodes = {}\nunknown_state = 0\n", NODES / 20)
+                format!(
+                    "[[account.pool]]\nid = \"pool-{pool}\"\nnodes = {}\nunknown_state = 0\n",
+                    NODES / POOLS
+                )
             })
             .collect();
         std::fs::write(&scenario, format!("[[account]]\nname = \"contoso\"\n{}", pools.concat()))
@@ -117,7 +144,7 @@ fn bare_loop() -> f64 {
         let token: Value = client.get(url).header("X-IDENTITY-HEADER", "x").send().await.expect("a token").json().await.expect("JSON");
         let token = format!("Bearer {}", text(&token["access_token"]));
         let mut urls = Vec::with_capacity(NODES);
-        for pool in 0..20 {
+        for pool in 0..POOLS {
             let url = format!("{endpoint}/pools/pool-{pool}/nodes?api-version=2024-07-01.20.0&$select=id");
             let page: Value = client.get(url).header("Authorization", &token).send().await.expect("a page").json().await.expect("JSON");
             urls.extend(page["value"].as_array().expect("nodes").iter().map(|node| {
@@ -166,8 +193,11 @@ struct Measured {
     peak_mib: f64,
 }
 
-fn whole_run(verify: bool) -> Measured {
+/// A run whose directory is beside the server's, or in another place.
+fn whole_run(verify: bool, place: Option<&Path>) -> Measured {
     let server = Server::start();
+    let elsewhere = place.map(|place| tempfile::tempdir_in(place).expect("a directory"));
+    let dir = elsewhere.as_ref().unwrap_or(&server.dir).path();
     let written =
         std::fs::read_to_string(server.ready["config"].as_str().expect("a config")).expect("the config");
     // Its own settings of speed give way to the bench's.
@@ -184,7 +214,7 @@ fn whole_run(verify: bool) -> Measured {
         .arg("run")
         .arg(&config)
         .arg("--quiet")
-        .current_dir(server.dir.path())
+        .current_dir(dir)
         .spawn()
         .expect("the run starts");
     let mut peak_kib = 0;
@@ -203,11 +233,7 @@ fn whole_run(verify: bool) -> Measured {
     let seconds = started.elapsed().as_secs_f64();
     assert!(status.success(), "the run ended with {status}");
     // Times of calls from the manifest; the last answer came a round trip after the last call was put on record.
-    let run = std::fs::read_dir(server.dir.path().join("runs"))
-        .expect("runs")
-        .next()
-        .expect("a run")
-        .expect("a run");
+    let run = std::fs::read_dir(dir.join("runs")).expect("runs").next().expect("a run").expect("a run");
     let manifest = std::fs::read(run.path().join("manifest.json")).expect("a manifest");
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
     let format = &time::format_description::well_known::Rfc3339;
