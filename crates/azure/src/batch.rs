@@ -24,7 +24,9 @@ use crate::classify::{Call, no_answer, refusal};
 use crate::shared_key::{SharedKey, Signed};
 use crate::target::{Endpoint, Target};
 use crate::token::{Token, TokenSource};
-use crate::wire::{ListAnswer, NodeAnswer, PoolAnswer, UploadAnswer, UploadRequest, time_text};
+use crate::wire::{
+    IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, UploadAnswer, UploadRequest, time_text,
+};
 use crate::{http_date, link};
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
@@ -277,7 +279,8 @@ impl BatchService for AzureBatch {
         time_limit: Duration,
     ) -> Result<Accepted, Failure> {
         let request = UploadRequest {
-            container_url: order.container.expose(),
+            container_url: order.access.expose(),
+            identity_reference: order.access.identity().map(|resource_id| IdentityReference { resource_id }),
             start_time: time_text(order.window.start),
             end_time: time_text(order.window.end),
         };

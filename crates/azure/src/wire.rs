@@ -26,6 +26,16 @@ pub(crate) struct UploadRequest<'a> {
     pub(crate) container_url: &'a str,
     pub(crate) start_time: String,
     pub(crate) end_time: String,
+    /// Instead of a SAS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) identity_reference: Option<IdentityReference<'a>>,
+}
+
+/// A user-assigned managed identity of the node's pool.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IdentityReference<'a> {
+    pub(crate) resource_id: &'a str,
 }
 
 /// Answer to an upload call. Without a directory it is no answer; a count that is missing or odd takes nothing from the

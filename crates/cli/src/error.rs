@@ -141,7 +141,9 @@ impl CliError {
             Self::Journal(JournalError::Busy { .. }) => {
                 Some("wait for the other process, or end it; `fleetlogs status` shows how it gets on")
             }
-            Self::Unreported(_) => Some("make room, then go on with `fleetlogs resume`; if nothing is outstanding, it writes the reports"),
+            Self::Unreported(_) => Some(
+                "make room, then go on with `fleetlogs resume`; if nothing is outstanding, it writes the reports",
+            ),
             _ => None,
         }
     }

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::doubt::{self, Finding, Naming, Repeated};
 use crate::event_log::NotRecorded;
 use crate::pace::Pacer;
@@ -56,7 +57,7 @@ const OLDEST_INTENT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Execution {
     /// What every node is asked for.
-    pub order: UploadOrder,
+    pub access: Access,
     /// How long a node may take to upload after its call.
     pub upload_allowance: Duration,
     /// Per account.
@@ -285,7 +286,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             () = async { self.run.slots.take().await; self.pacer.turn().await } => {}
             () = self.run.stop.reached(Stop::Drain) => return Ok(Then::Done),
         }
-        if self.sas_refuses() {
+        if self.order().is_none() {
             self.run.slots.give_back();
             return Ok(Then::Done);
         }
@@ -300,8 +301,9 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         self.crash_before_send();
         // Much may have happened since: the run or the account may have been stopped, the pool be gone, the SAS be over.
         let known_gone = self.known_gone(&planned.pool);
-        let stopped = self.sas_refuses() || self.run.stop.level() >= Stop::Drain || self.queue.is_closed();
-        if stopped || known_gone.is_some() {
+        let stopped = self.run.stop.level() >= Stop::Drain || self.queue.is_closed();
+        let order = self.order().filter(|_| !stopped && known_gone.is_none());
+        let Some(order) = order else {
             self.run.slots.give_back();
             self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
             work.attempt -= 1;
@@ -309,7 +311,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 Some(cause) => self.fail(&work, cause),
                 None => Ok(Then::Done),
             };
-        }
+        };
         if self.run.clock.now() - intent > OLDEST_INTENT {
             self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
             self.run
@@ -321,8 +323,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let sent_at = Instant::now();
         work.deadline.get_or_insert_with(|| sent_at + self.how.deadlines.node);
         let limit = self.how.deadlines.call;
-        let call =
-            self.service.upload_logs(&planned.pool, &planned.node, &self.how.order, client_request_id, limit);
+        let call = self.service.upload_logs(&planned.pool, &planned.node, &order, client_request_id, limit);
         // The service keeps the limit itself; this bounds it should it fail to.
         let answer = tokio::time::timeout(limit + Duration::from_secs(5), call).await.unwrap_or_else(|_| {
             Err(Failure::new(FailureClass::InDoubt, format!("no answer within {limit:?}")))
@@ -566,15 +567,19 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         gone.then(|| Failure::new(FailureClass::Gone, "its pool is no longer there"))
     }
 
-    /// Whether the SAS would not outlive an upload that is started now. Then the run is told to drain.
-    fn sas_refuses(&self) -> bool {
-        let container = &self.how.order.container;
-        match container.expires_at {
-            Some(ends) if !outlives_upload(container, self.run.clock.now(), self.how.upload_allowance) => {
+    /// The order to send now. None where its SAS would not outlive an upload that is started now; then the run is told
+    /// to drain.
+    fn order(&self) -> Option<Arc<UploadOrder>> {
+        let order = self.how.access.current();
+        // Storage will hold the SAS against its own clock.
+        let now = self.run.clock.now() + self.service.clock_offset().unwrap_or_default();
+        match order.access.sas() {
+            Some(sas) if !outlives_upload(sas, now, self.how.upload_allowance) => {
+                let ends = sas.expires_at.unwrap_or(now);
                 self.run.stop.stop(Stop::Drain, StopReason::SasEnds(ends));
-                true
+                None
             }
-            _ => false,
+            _ => Some(order),
         }
     }
 

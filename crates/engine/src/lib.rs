@@ -10,6 +10,7 @@ macro_rules! crash_point {
     };
 }
 
+pub mod access;
 pub mod clock;
 mod disk;
 pub mod doubt;

@@ -29,6 +29,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::doubt::look_for_duplicates;
 use crate::event_log::EventLog;
@@ -344,7 +345,7 @@ impl Scene {
         let services: Vec<_> = services.collect();
         let seconds = Duration::from_secs;
         let how = Execution {
-            order: order_until("2027-11-23T09:30:00Z"),
+            access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
             upload_allowance: seconds(600),
             limits: self.limits.clone(),
             retry: RetryPolicy { attempts: self.attempts, base_delay: seconds(1), max_delay: seconds(30) },

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fleetlogs_model::access::WriteAccess;
 use fleetlogs_model::event::{EventSink, Recorded};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::history::NodeHistory;
@@ -20,6 +21,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::doubt::look_for_duplicates;
 use crate::event_log::{EventLog, Heard};
@@ -95,7 +97,10 @@ pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
 /// An order whose SAS ends at a time.
 pub(crate) fn order_until(expires: &str) -> UploadOrder {
     let url = format!("https://logs.blob.core.windows.net/logs?sr=c&sp=w&se={expires}&sig=fake");
-    UploadOrder { window: plan_of(0).window, container: SasUrl::parse(&url).expect("a good SAS") }
+    UploadOrder {
+        window: plan_of(0).window,
+        access: WriteAccess::Sas(SasUrl::parse(&url).expect("a good SAS")),
+    }
 }
 
 /// What a scripted account does with an upload call.
@@ -368,7 +373,7 @@ impl Bench {
         let run = Run { plan: plan.clone(), log, stop: self.stop.clone(), clock, slots };
         let services: Vec<_> = self.accounts.iter().map(|(account, _)| Some(account.clone())).collect();
         let how = Execution {
-            order: order_until(self.sas_ends),
+            access: Access::fixed(order_until(self.sas_ends)),
             upload_allowance: self.verify.upload_allowance,
             limits: self.limits,
             retry: self.retry,

@@ -1,6 +1,7 @@
 //! What crosses a boundary in fleetlogs: ids, the frozen plan, events, failures, the ledger folded from the
 //! events, and the two traits through which the engine sees the outside. No files, no network, no runtime.
 
+pub mod access;
 pub mod event;
 pub mod failure;
 pub mod history;

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::access::WriteAccess;
 use crate::failure::Failure;
 use crate::ids::{NodeId, PoolId};
 use crate::plan::Window;
-use crate::sas::SasUrl;
 
 /// One page of a list.
 #[derive(Clone, Debug)]
@@ -177,8 +177,8 @@ pub struct StartTaskResult {
 pub struct UploadOrder {
     /// Which time range of logs.
     pub window: Window,
-    /// Where the node sends them.
-    pub container: SasUrl,
+    /// Where the node sends them, and what lets it.
+    pub access: WriteAccess,
 }
 
 /// The service took an upload call.

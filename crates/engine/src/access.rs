@@ -1,0 +1,178 @@
+//! Credentials that are renewed while a run goes on: what the nodes write with, and what the container is listed with.
+//!
+//! A credential is used up some time before its end: a node still writes with it after its call was answered. From
+//! half of that time on, or a quarter of an hour before it is over, a new one is asked for, more often as the end comes
+//! near. A run whose credential is not renewed in time is stopped by the executor, before a call would outlive it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_model::access::WriteAccess;
+use fleetlogs_model::failure::Failure;
+use fleetlogs_model::sas::SasUrl;
+use fleetlogs_model::service::UploadOrder;
+use fleetlogs_model::timestamp;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+
+/// Longest time before its end that a credential is renewed.
+const EARLIEST: Duration = Duration::from_secs(15 * 60);
+
+/// Between two requests for a new credential, at least and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What nodes are asked for and write with, as it is now. Clones see the same.
+#[derive(Clone, Debug)]
+pub struct Access(watch::Receiver<Arc<UploadOrder>>);
+
+/// The other side of an [`Access`]: puts a new SAS in its place.
+#[derive(Debug)]
+pub struct Replace(watch::Sender<Arc<UploadOrder>>);
+
+impl Access {
+    /// An order, and the means to renew what it is written with.
+    #[must_use]
+    pub fn new(order: UploadOrder) -> (Self, Replace) {
+        let (replace, access) = watch::channel(Arc::new(order));
+        (Self(access), Replace(replace))
+    }
+
+    /// An order whose credential stays as it is.
+    #[must_use]
+    pub fn fixed(order: UploadOrder) -> Self {
+        Self::new(order).0
+    }
+
+    /// The order to send now.
+    #[must_use]
+    pub fn current(&self) -> Arc<UploadOrder> {
+        self.0.borrow().clone()
+    }
+}
+
+impl Replace {
+    /// Every call from now on carries this SAS.
+    pub fn with(&self, sas: SasUrl) {
+        let window = self.0.borrow().window;
+        self.0.send_replace(Arc::new(UploadOrder { window, access: WriteAccess::Sas(sas) }));
+    }
+}
+
+/// Renews a SAS for as long as the run goes on; never ends. `spare` is how long before its end it is used up; `name` is
+/// what people call it.
+pub async fn keep_fresh(
+    name: &str,
+    first: &SasUrl,
+    spare: Duration,
+    clock: Clock,
+    mut renew: impl AsyncFnMut() -> Result<SasUrl, Failure>,
+    mut publish: impl FnMut(SasUrl),
+) -> ! {
+    let mut since = clock.now();
+    let mut ends = first.expires_at;
+    let mut told = false;
+    loop {
+        // One that does not end, as far as can be told, needs no other.
+        let Some(ending) = ends else { std::future::pending().await };
+        tokio::time::sleep(until_renewal(since, ending - spare, clock.now())).await;
+        match renew().await {
+            Ok(sas) if sas.expires_at.is_none_or(|new| new > ending) => {
+                let until = sas.expires_at.map(timestamp::text);
+                tracing::info!(until, "{name} was renewed");
+                (since, ends, told) = (clock.now(), sas.expires_at, false);
+                publish(sas);
+            }
+            // A file that was not written anew yet is no news.
+            Ok(_) => {}
+            Err(failure) if told => tracing::debug!(%failure, "{name} cannot be renewed"),
+            Err(failure) => {
+                told = true;
+                let until = timestamp::text(ending);
+                tracing::warn!("{name}, which ends at {until}, cannot be renewed: {failure}; trying again");
+            }
+        }
+        tokio::time::sleep(pause(ending - spare - clock.now())).await;
+    }
+}
+
+/// How long to wait before the first request for another: half of the time that it is of use, or until it is nearly over.
+fn until_renewal(since: OffsetDateTime, used_up: OffsetDateTime, now: OffsetDateTime) -> Duration {
+    let useful = Duration::try_from(used_up - since).unwrap_or_default();
+    let due = used_up - EARLIEST.min(useful / 2);
+    Duration::try_from(due - now).unwrap_or_default()
+}
+
+/// How long to wait between two requests with so much time left.
+fn pause(left: time::Duration) -> Duration {
+    (Duration::try_from(left).unwrap_or_default() / 10).clamp(PAUSE.0, PAUSE.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::testing::NOW;
+
+    fn sas(until: OffsetDateTime) -> SasUrl {
+        let until = timestamp::text(until);
+        SasUrl::parse(&format!("https://logs.blob.core.windows.net/c?sr=c&sp=w&se={until}&sig=fake")).unwrap()
+    }
+
+    /// Renews for so many minutes; at which minutes a request was made, and what was published.
+    async fn renewals(
+        life: i64,
+        spare: u64,
+        minutes: u64,
+        mut answer: impl FnMut(usize) -> Result<SasUrl, Failure>,
+    ) -> (Vec<u64>, usize) {
+        let started = Instant::now();
+        let clock = Clock::Since(NOW, started);
+        let first = sas(NOW + time::Duration::minutes(life));
+        let (mut asked, mut published) = (Vec::new(), 0);
+        let renew = async || {
+            asked.push(started.elapsed().as_secs() / 60);
+            answer(asked.len())
+        };
+        let spare = Duration::from_secs(spare * 60);
+        let kept = keep_fresh("the SAS", &first, spare, clock, renew, |_| published += 1);
+        assert!(timeout(Duration::from_secs(minutes * 60), kept).await.is_err());
+        (asked, published)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_sas_is_renewed_a_quarter_of_an_hour_before_it_is_used_up() {
+        let later = |_| Ok(sas(NOW + time::Duration::days(1)));
+        assert_eq!(renewals(60, 10, 300, later).await, (vec![35], 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_sas_is_renewed_at_half_of_its_use() {
+        let later =
+            |number: usize| Ok(sas(NOW + Duration::from_secs(20 * 60) * u32::try_from(number + 1).unwrap()));
+        let (asked, published) = renewals(20, 10, 21, later).await;
+        assert_eq!((asked[0], published), (5, asked.len()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_longer_good_is_asked_for_again_and_again_and_not_published() {
+        let same = |_| Ok(sas(NOW + time::Duration::minutes(60)));
+        let (asked, published) = renewals(60, 10, 60, same).await;
+        assert_eq!(published, 0);
+        assert!(asked.len() > 20 && asked[0] == 35, "{asked:?}");
+
+        let fails = |_| Err(Failure::new(fleetlogs_model::failure::FailureClass::Auth, "no"));
+        assert_eq!(renewals(60, 10, 60, fails).await.1, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_holds_an_access_sees_the_new_sas() {
+        let order = crate::testing::order_until("2026-11-22T10:00:00Z");
+        let (access, replace) = Access::new(order);
+        let other = access.clone();
+        replace.with(sas(NOW + time::Duration::days(2)));
+        assert_eq!(other.current().access.expires_at(), Some(NOW + time::Duration::days(2)));
+    }
+}
