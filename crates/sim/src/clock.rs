@@ -87,6 +87,20 @@ pub(crate) fn batch_time(date: OffsetDateTime) -> String {
     out
 }
 
+/// `2025-01-01T12:00:00Z`, as storage writes the times of a SAS; fractions are dropped.
+pub(crate) fn iso_seconds(date: OffsetDateTime) -> String {
+    let (year, month, day) = date.to_calendar_date();
+    let (hour, minute, second) = date.to_hms();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
+}
+
+/// `2025-01-01T12:00:00.123Z`, as the ledger writes times.
+pub(crate) fn iso_millis(date: OffsetDateTime) -> String {
+    let mut text = iso_seconds(date);
+    text.pop();
+    text + &format!(".{:03}Z", date.millisecond())
+}
+
 /// ISO 8601 times that clients send: UTC (`Z` or `+00:00`), with up to 7 digits of a second.
 pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     let utc = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00"))?;
@@ -135,6 +149,14 @@ mod tests {
     fn body_times_have_six_or_seven_digits() {
         assert_eq!(batch_time(datetime!(2025-01-02 03:04:05.1234567 UTC)), "2025-01-02T03:04:05.1234567Z");
         assert_eq!(batch_time(datetime!(2025-01-02 03:04:05.123456 UTC)), "2025-01-02T03:04:05.123456Z");
+    }
+
+    #[test]
+    fn times_for_people_end_with_seconds_or_milliseconds() {
+        let date = datetime!(2025-01-02 03:04:05.0678 UTC);
+
+        assert_eq!(iso_seconds(date), "2025-01-02T03:04:05Z");
+        assert_eq!(iso_millis(date), "2025-01-02T03:04:05.067Z");
     }
 
     #[test]

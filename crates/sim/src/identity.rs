@@ -11,8 +11,27 @@ use time::OffsetDateTime;
 
 use crate::batch::SigningKey;
 
-/// The audience of Batch, with the slash it insists on.
-pub(crate) const BATCH_AUDIENCE: &str = "https://batch.core.windows.net/";
+/// A service that takes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Batch,
+    Storage,
+}
+
+impl Audience {
+    /// How the service is spelled where a token for it is asked for.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "https://batch.core.windows.net/",
+            Self::Storage => "https://storage.azure.com/",
+        }
+    }
+
+    /// Batch insists on the slash at the end, and storage does not.
+    fn is(self, resource: &str) -> bool {
+        resource == self.name() || (self == Self::Storage && Some(resource) == self.name().strip_suffix('/'))
+    }
+}
 
 /// Issues and checks tokens.
 pub(crate) struct TokenService {
@@ -67,20 +86,26 @@ impl TokenService {
     }
 
     /// Whether `token` opens `audience` at `now`.
-    pub(crate) fn check(&self, token: &str, audience: &str, now: OffsetDateTime) -> Result<(), BadToken> {
+    pub(crate) fn check(&self, token: &str, audience: Audience, now: OffsetDateTime) -> Result<(), BadToken> {
         let (resource, expires) = self
             .read(token)
             .ok_or_else(|| BadToken("The specified authentication token is invalid.".to_owned()))?;
-        if resource != audience {
+        if !audience.is(&resource) {
+            let name = audience.name();
             return Err(BadToken(format!(
                 "The specified authentication token was obtained for another audience: '{resource}'. It must match \
-                 '{audience}', including the forward slash."
+                 '{name}', including the forward slash."
             )));
         }
         if now.unix_timestamp() >= expires {
             return Err(BadToken("The specified authentication token has expired.".to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether `token` was made out for `audience`, be it still good or not.
+    pub(crate) fn is_for(&self, token: &str, audience: Audience) -> bool {
+        self.read(token).is_some_and(|(resource, _)| audience.is(&resource))
     }
 
     fn read(&self, token: &str) -> Option<(String, i64)> {
@@ -116,16 +141,20 @@ mod tests {
 
     #[test]
     fn a_token_opens_exactly_its_audience_until_it_expires() {
-        let token = token(BATCH_AUDIENCE);
+        let token = token("https://batch.core.windows.net/");
 
-        assert_eq!(service().check(&token, BATCH_AUDIENCE, NOON), Ok(()));
-        assert!(service().check(&token, BATCH_AUDIENCE, NOON + Duration::from_secs(60)).is_err());
-        assert!(service().check(&format!("{token}x"), BATCH_AUDIENCE, NOON).is_err());
+        assert_eq!(service().check(&token, Audience::Batch, NOON), Ok(()));
+        assert!(service().check(&token, Audience::Storage, NOON).is_err());
+        assert!(service().check(&token, Audience::Batch, NOON + Duration::from_secs(60)).is_err());
+        assert!(service().check(&format!("{token}x"), Audience::Batch, NOON).is_err());
     }
 
     #[test]
-    fn the_resource_without_the_slash_is_another_audience() {
-        let error = service().check(&token("https://batch.core.windows.net"), BATCH_AUDIENCE, NOON);
+    fn without_the_slash_it_is_another_audience_for_batch_and_the_same_for_storage() {
+        for resource in ["https://storage.azure.com/", "https://storage.azure.com"] {
+            assert_eq!(service().check(&token(resource), Audience::Storage, NOON), Ok(()), "{resource}");
+        }
+        let error = service().check(&token("https://batch.core.windows.net"), Audience::Batch, NOON);
 
         assert!(error.expect_err("refused").0.contains("including the forward slash"));
     }

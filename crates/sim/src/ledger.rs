@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Locks, and goes on if somebody panicked while holding it: a counter is still a counter.
@@ -56,6 +57,22 @@ pub(crate) struct DirectoryRecord {
     pub(crate) files_written: u32,
     pub(crate) bytes: u64,
     pub(crate) accepted_at: i64,
+    /// When the call came in, on the clock that storage goes by.
+    pub(crate) received_at: OffsetDateTime,
+    pub(crate) access: AccessKind,
+    pub(crate) sas_expires_at: Option<OffsetDateTime>,
+}
+
+/// By what the node of an upload may write to the container.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessKind {
+    /// The SAS in the container URL.
+    Sas,
+    /// An identity of the pool.
+    Identity,
+    /// Nothing: the URL is of some other server, and has no query.
+    None,
 }
 
 /// The times of the calls of the last second.
@@ -142,6 +159,10 @@ pub(crate) struct StorageLedger {
     pub(crate) put_calls: AtomicU64,
     pub(crate) put_failures: AtomicU64,
     pub(crate) credentials_leaked: AtomicU64,
+    pub(crate) probes_written: AtomicU64,
+    pub(crate) probes_deleted: AtomicU64,
+    pub(crate) containers_created: AtomicU64,
+    pub(crate) delegation_keys: AtomicU64,
 }
 
 /// The whole ledger at one moment: schema `fleetlogs.sim-ledger/v1`.
@@ -214,6 +235,13 @@ pub struct DirectoryEntry {
     pub bytes: u64,
     /// Unix time in milliseconds.
     pub accepted_at: i64,
+    /// When the call came in: RFC 3339, UTC, with milliseconds.
+    pub received_at: String,
+    /// By what the node may write to the container.
+    pub access: AccessKind,
+    /// When the SAS ends, and with it the key it was signed with: RFC 3339, UTC. None without a SAS, and for one whose
+    /// end is in a stored access policy. The SAS itself is not kept.
+    pub sas_expires_at: Option<String>,
 }
 
 /// Totals of the storage account.
@@ -225,10 +253,18 @@ pub struct StorageEntry {
     pub put_calls: u64,
     /// Those that were refused or failed.
     pub put_failures: u64,
-    /// Blobs in the container.
+    /// Blobs in all containers.
     pub blobs: u64,
-    /// Requests that carried a Batch credential to a port that is not Batch: somebody followed a strange nextLink.
+    /// Requests that carried a credential that is not for storage, as after a nextLink that leads elsewhere.
     pub credentials_leaked: u64,
+    /// Blobs written over HTTP, and so by nobody of the simulated nodes. Part of `put_calls`.
+    pub probes_written: u64,
+    /// Blobs deleted over HTTP.
+    pub probes_deleted: u64,
+    /// Containers made over HTTP.
+    pub containers_created: u64,
+    /// User delegation keys handed out.
+    pub delegation_keys: u64,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A simulator of Azure Batch accounts and a Blob container, on loopback, over real HTTP.
+//! A simulator of Azure Batch accounts and a storage account, on loopback, over real HTTP.
 //!
 //! It is the demo, the drill and the test bench of fleetlogs. It means to be harder than the real service and never
 //! kinder: signatures, tokens and SAS are checked for real, a 200 promises nothing, and a scenario makes calls,
@@ -24,7 +24,7 @@ mod scenario;
 mod simulator;
 mod world;
 
-pub use ledger::{AccountEntry, DirectoryEntry, LedgerSnapshot, NodeEntry, StorageEntry};
+pub use ledger::{AccessKind, AccountEntry, DirectoryEntry, LedgerSnapshot, NodeEntry, StorageEntry};
 pub use ready::{Ready, ReadyAccount, ReadyStorage};
 pub use scenario::{Scenario, ScenarioError};
 pub use simulator::{SimError, Simulator};

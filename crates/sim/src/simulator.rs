@@ -139,11 +139,12 @@ fn ready(scenario: &Scenario, world: &World, addresses: &[SocketAddr]) -> Option
     let store = &world.store;
     let (_, storage_key) =
         account_key(Roll::new(scenario.seed).text("storage"), scenario.storage.key.as_deref())?;
-    let endpoint = format!("http://{}/{}", world.storage_address, store.account);
-    let container = format!("{endpoint}/{}", store.container);
+    let endpoint = format!("http://{}/{}", world.storage_address, store.keys.account);
+    let name = &scenario.storage.container;
+    let container = format!("{endpoint}/{name}");
     let expires = OffsetDateTime::now_utc() + scenario.storage.sas_lifetime.0;
     let sas_url = |permissions| {
-        let query = container_sas(&store.key, &store.account, &store.container, permissions, expires);
+        let query = container_sas(&store.keys, name, permissions, expires);
         format!("{container}?{query}")
     };
     let accounts = world.accounts.iter().zip(addresses).map(|(account, address)| ReadyAccount {
@@ -157,7 +158,7 @@ fn ready(scenario: &Scenario, world: &World, addresses: &[SocketAddr]) -> Option
         container_url: sas_url("w"),
         verify_url: sas_url("rl"),
         ledger: format!("http://{}/_sim/ledger", addresses.first().unwrap_or(&world.storage_address)),
-        storage: ReadyStorage { account: store.account.clone(), key: storage_key, endpoint },
+        storage: ReadyStorage { account: store.keys.account.clone(), key: storage_key, endpoint },
         container,
         config: None,
     })

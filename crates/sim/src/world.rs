@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::batch::{Bucket, Ordinals, SigningKey};
 use crate::blob::BlobStore;
-use crate::clock::Clock;
+use crate::clock::{Clock, iso_millis, iso_seconds};
 use crate::delivery::{Deliveries, Targets};
 use crate::fleet::Pool;
 use crate::identity::TokenService;
@@ -119,7 +119,7 @@ impl World {
         Some(Self {
             clock: Clock::start(),
             accounts,
-            store: BlobStore::new(&storage.account, &storage.container, storage_key),
+            store: BlobStore::new(storage, storage_key, seed.text("storage")),
             storage_address,
             tokens: TokenService::new(token_key, scenario.identity.token_lifetime.0),
             deliveries: Deliveries::default(),
@@ -147,6 +147,9 @@ impl World {
                     files_written: directory.files_written,
                     bytes: directory.bytes,
                     accepted_at: directory.accepted_at,
+                    received_at: iso_millis(directory.received_at),
+                    access: directory.access,
+                    sas_expires_at: directory.sas_expires_at.map(iso_seconds),
                 });
                 nodes.push(NodeEntry {
                     account: account.scenario.name.clone(),
@@ -169,6 +172,10 @@ impl World {
                 put_failures: storage.put_failures.load(Relaxed),
                 blobs: self.store.blobs(),
                 credentials_leaked: storage.credentials_leaked.load(Relaxed),
+                probes_written: storage.probes_written.load(Relaxed),
+                probes_deleted: storage.probes_deleted.load(Relaxed),
+                containers_created: storage.containers_created.load(Relaxed),
+                delegation_keys: storage.delegation_keys.load(Relaxed),
             },
         }
     }

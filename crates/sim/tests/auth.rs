@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::{Caller, http, one_pool, refusal, simulate};
+use common::{Caller, http, one_pool, refusal, simulate, token};
 use fleetlogs_sim::Simulator;
-use serde_json::Value;
 
 fn refused(code: u16) -> (u16, String) {
     (code, "AuthenticationFailed".to_owned())
@@ -32,30 +31,30 @@ async fn a_clock_may_be_off_by_a_quarter_of_an_hour_and_no_more() {
 
 #[tokio::test]
 async fn the_clock_of_the_account_itself_may_be_off() {
-    let simulator = simulate(&one_pool("", "clock_skew = \"-20m\"")).await;
+    for (skew, minutes) in [("-20m", -20), ("20m", 20)] {
+        let simulator = simulate(&one_pool("", &format!("clock_skew = \"{skew}\""))).await;
 
-    let exact = Caller::new(&simulator).get("/pools").await.status().as_u16();
-    let skewed = Caller { clock: time::Duration::minutes(-20), ..Caller::new(&simulator) };
+        let refused = Caller::new(&simulator).get("/pools").await;
+        let skewed = Caller { clock: time::Duration::minutes(minutes), ..Caller::new(&simulator) };
 
-    assert_eq!((exact, skewed.get("/pools").await.status().as_u16()), (403, 200));
+        assert_eq!((refused.status().as_u16(), skewed.get("/pools").await.status().as_u16()), (403, 200));
+        let date = refused.headers()["date"].to_str().expect("text").to_owned();
+        assert!([0, 1].map(|late| skewed.date(-late)).contains(&date), "{date} says how far it is off");
+    }
 }
 
-async fn token(simulator: &Simulator, resource: &str) -> String {
-    let url = format!(
-        "{}/_sim/identity?resource={resource}&api-version=2019-08-01",
-        simulator.ready().accounts[0].endpoint
+#[tokio::test]
+async fn a_clock_that_is_off_a_little_still_lets_everybody_in() {
+    let simulator = simulate(&one_pool("", "clock_skew = \"-2m\"")).await;
+    let at = async |minutes| {
+        let caller = Caller { clock: time::Duration::minutes(minutes), ..Caller::new(&simulator) };
+        caller.get("/pools").await.status().as_u16()
+    };
+
+    assert_eq!(
+        [at(0).await, at(12).await, at(14).await, at(-16).await, at(-18).await],
+        [200, 200, 403, 200, 403]
     );
-    let answer: Value = http()
-        .get(url)
-        .header("x-identity-header", "any")
-        .send()
-        .await
-        .expect("sent")
-        .json()
-        .await
-        .expect("JSON");
-    assert!(answer["expires_on"].as_str().is_some_and(|text| text.parse::<i64>().is_ok()));
-    answer["access_token"].as_str().expect("a token").to_owned()
 }
 
 async fn with_token(simulator: &Simulator, token: &str) -> reqwest::Response {

@@ -7,7 +7,7 @@ use super::errors::BatchError;
 use super::request::Call;
 use super::shared_key::string_to_sign;
 use crate::clock::parse_rfc1123;
-use crate::identity::BATCH_AUDIENCE;
+use crate::identity::Audience;
 use crate::scenario::AuthMode;
 
 /// How far the clock of a client may be off.
@@ -29,7 +29,7 @@ impl Call<'_> {
                 self.check_allowed(AuthMode::Entra, "AAD")?;
                 // Tokens come from somebody whose clock is right, and are checked by it.
                 let checked =
-                    self.world.tokens.check(token.trim(), BATCH_AUDIENCE, OffsetDateTime::now_utc());
+                    self.world.tokens.check(token.trim(), Audience::Batch, OffsetDateTime::now_utc());
                 checked.map_err(|bad| BatchError::authentication(StatusCode::UNAUTHORIZED, &bad.0))
             }
             _ => {

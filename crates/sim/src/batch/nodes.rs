@@ -8,7 +8,7 @@ use super::paging::{LinkFault, Position};
 use super::pools::image;
 use super::request::Call;
 use super::select::Select;
-use crate::fleet::{Moment, Pool};
+use crate::fleet::{Moment, Pool, node_address};
 use crate::scenario::{AllocationState, NodeState, Os};
 
 /// Rough size of a node in a list, to have the buffer right at once.
@@ -98,7 +98,7 @@ impl Call<'_> {
         }
         out.member("allocationTime", |json, name| json.time(name, dates.allocated));
         out.member("ipAddress", |json, name| {
-            json.text(name, &format!("10.{}.{}.{}", (place >> 16) & 255, (place >> 8) & 255, place & 255));
+            json.text(name, &node_address(place).to_string());
         });
         out.member("affinityId", |json, name| {
             json.plain(name, |text| {

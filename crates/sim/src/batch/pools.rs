@@ -133,6 +133,18 @@ impl Call<'_> {
             json.object(name, |json| machine(json, scenario.os));
         });
         out.member("upgradePolicy", |json, name| json.object(name, |json| json.text("mode", "manual")));
+        if !scenario.identities.is_empty() {
+            out.member("identity", |json, name| {
+                json.object(name, |json| {
+                    json.text("type", "UserAssigned");
+                    json.list("userAssignedIdentities", |json| {
+                        for id in &scenario.identities {
+                            json.item(|json| json.text("resourceId", id));
+                        }
+                    });
+                });
+            });
+        }
         out.member("simulatedOnly", |json, name| {
             // No documentation has this member: readers must step over what they do not know.
             json.object(name, |json| json.flag("tolerated", true));

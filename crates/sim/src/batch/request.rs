@@ -19,6 +19,8 @@ pub(super) struct Call<'a> {
     pub(super) uri: &'a Uri,
     pub(super) query: Query,
     pub(super) request_id: Uuid,
+    /// When the call came in, on a clock that is right.
+    pub(super) received_at: OffsetDateTime,
     /// Time since the simulator started.
     pub(super) now: std::time::Duration,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::envelope::Good;
@@ -43,6 +44,7 @@ impl Service for BatchService {
             uri: &parts.uri,
             query: Query::parse(parts.uri.query().unwrap_or("")),
             request_id: Uuid::new_v4(),
+            received_at: OffsetDateTime::now_utc(),
             now: self.world.clock.elapsed(),
         };
         let route = Route::find(call.method, call.uri.path());

@@ -13,7 +13,7 @@ use super::errors::BatchError;
 use super::json::Json;
 use super::request::Call;
 use crate::clock::{parse_iso, unix_millis};
-use crate::delivery::Upload;
+use crate::delivery::{Access, Place, Target, Upload};
 use crate::fleet::{Moment, Pool};
 use crate::ledger::{DirectoryRecord, NodeKey};
 use crate::scenario::NodeState;
@@ -25,7 +25,8 @@ pub(super) const LARGEST_BODY: usize = 1 << 20;
 struct Wanted {
     container_url: String,
     start: OffsetDateTime,
-    by_identity: bool,
+    /// Resource id of the identity that the node is to use.
+    identity: Option<String>,
 }
 
 impl Call<'_> {
@@ -37,9 +38,9 @@ impl Call<'_> {
             return Err(BatchError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", message));
         };
         let wanted = Wanted::read(body)?;
-        let storage = &self.world.store.account;
+        let storage = &self.world.store.keys.account;
         let here = self.world.storage_address;
-        let found = self.world.targets.find(&wanted.container_url, wanted.by_identity, here, storage);
+        let found = self.world.targets.find(&wanted.container_url, wanted.identity.is_some(), here, storage);
         let target = found.ok_or_else(|| {
             BatchError::property_value(
                 "containerUrl",
@@ -48,6 +49,7 @@ impl Call<'_> {
             )
         })?;
         let (pool_place, pool) = self.find_pool(pool)?;
+        wanted.check_access(&target, pool)?;
         let (place, moment) = self.find_node(pool, node)?;
         let arrives = Self::agent_answers(pool, place, moment)? && !pool.scenario.storage_blocked;
 
@@ -68,6 +70,9 @@ impl Call<'_> {
                 files_written: 0,
                 bytes: 0,
                 accepted_at,
+                received_at: self.received_at,
+                access: target.access.kind(),
+                sas_expires_at: target.access.expires_at(),
             });
             (directory, roll, files)
         });
@@ -169,11 +174,11 @@ impl Wanted {
         if end.is_some_and(|end| end < start) {
             return Err(BatchError::property_value("endTime", "", "The end is before the start"));
         }
-        let by_identity = match members.get("identityReference") {
-            None | Some(Value::Null) => false,
+        let identity = match members.get("identityReference") {
+            None | Some(Value::Null) => None,
             Some(Value::Object(identity)) => {
-                text(identity, "resourceId")?.ok_or_else(|| missing("identityReference/resourceId"))?;
-                true
+                let id = text(identity, "resourceId")?;
+                Some(id.ok_or_else(|| missing("identityReference/resourceId"))?.to_owned())
             }
             Some(other) => {
                 return Err(BatchError::property_value(
@@ -183,7 +188,30 @@ impl Wanted {
                 ));
             }
         };
-        Ok(Self { container_url, start, by_identity })
+        Ok(Self { container_url, start, identity })
+    }
+
+    /// A node needs a SAS or an identity of its pool, and not both.
+    ///
+    /// Of other servers, a URL with neither is accepted: the real service did so for `http://contoso.com` in a
+    /// recording.
+    fn check_access(&self, target: &Target, pool: &Pool) -> Result<(), BatchError> {
+        let Some(identity) = &self.identity else {
+            let is_here = matches!(target.place, Place::Here { .. });
+            if is_here && matches!(target.access, Access::None) {
+                let reason = "The container URL has no SAS, and there is no identityReference";
+                return Err(BatchError::property_value("containerUrl", &self.container_url, reason));
+            }
+            return Ok(());
+        };
+        let refuse = |reason: &str| Err(BatchError::property_value("identityReference", identity, reason));
+        if target.has_query {
+            return refuse("The container URL has a query: give either a SAS or an identity");
+        }
+        if !pool.scenario.identities.iter().any(|attached| attached.eq_ignore_ascii_case(identity)) {
+            return refuse("The identity is not attached to the pool");
+        }
+        Ok(())
     }
 }
 
@@ -240,6 +268,9 @@ mod tests {
         let body = r#"{"containerUrl":"http://c/x","startTime":"2025-01-01T00:00:00.123Z","endTime":null,
             "identityReference":{"resourceId":"/subscriptions/s/x"}}"#;
 
-        assert!(Wanted::read(body.as_bytes()).is_ok_and(|wanted| wanted.by_identity));
+        assert!(
+            Wanted::read(body.as_bytes())
+                .is_ok_and(|wanted| wanted.identity.as_deref() == Some("/subscriptions/s/x"))
+        );
     }
 }

@@ -25,6 +25,16 @@ impl BlobError {
         }
     }
 
+    /// A bearer token that does not open storage.
+    pub(crate) fn bad_token(detail: &str) -> Self {
+        let message = "Server failed to authenticate the request. Please refer to the information in the \
+                       www-authenticate header.";
+        Self {
+            detail: Some(detail.to_owned()),
+            ..Self::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationInfo", message)
+        }
+    }
+
     pub(crate) const fn permission_mismatch() -> Self {
         let message = "This request is not authorized to perform this operation using this permission.";
         Self::new(StatusCode::FORBIDDEN, "AuthorizationPermissionMismatch", message)
@@ -33,6 +43,21 @@ impl BlobError {
     pub(crate) const fn protocol_mismatch() -> Self {
         let message = "This request is not authorized to perform this operation using this protocol.";
         Self::new(StatusCode::FORBIDDEN, "AuthorizationProtocolMismatch", message)
+    }
+
+    pub(crate) const fn service_mismatch() -> Self {
+        let message = "This request is not authorized to perform this operation using this service.";
+        Self::new(StatusCode::FORBIDDEN, "AuthorizationServiceMismatch", message)
+    }
+
+    pub(crate) const fn resource_type_mismatch() -> Self {
+        let message = "This request is not authorized to perform this operation using this resource type.";
+        Self::new(StatusCode::FORBIDDEN, "AuthorizationResourceTypeMismatch", message)
+    }
+
+    pub(crate) const fn source_mismatch() -> Self {
+        let message = "This request is not authorized to perform this operation using this source IP.";
+        Self::new(StatusCode::FORBIDDEN, "AuthorizationSourceIPMismatch", message)
     }
 
     pub(crate) const fn no_overwrite() -> Self {
@@ -59,6 +84,26 @@ impl BlobError {
 
     pub(crate) const fn exists() -> Self {
         Self::new(StatusCode::CONFLICT, "BlobAlreadyExists", "The specified blob already exists.")
+    }
+
+    pub(crate) const fn container_exists() -> Self {
+        let message = "The specified container already exists.";
+        Self::new(StatusCode::CONFLICT, "ContainerAlreadyExists", message)
+    }
+
+    pub(crate) const fn bad_name() -> Self {
+        let message = "The specified resource name contains invalid characters.";
+        Self::new(StatusCode::BAD_REQUEST, "InvalidResourceName", message)
+    }
+
+    pub(crate) const fn bad_xml() -> Self {
+        let message = "XML specified is not syntactically valid.";
+        Self::new(StatusCode::BAD_REQUEST, "InvalidXmlDocument", message)
+    }
+
+    pub(crate) const fn bad_xml_value() -> Self {
+        let message = "The value for one of the XML nodes is not in the correct format.";
+        Self::new(StatusCode::BAD_REQUEST, "InvalidXmlNodeValue", message)
     }
 
     pub(crate) const fn condition_not_met() -> Self {

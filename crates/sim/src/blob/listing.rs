@@ -1,19 +1,25 @@
 //! List Blobs: from query to XML.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 
+use super::container::{Container, Entry, Page};
 use super::errors::BlobError;
-use super::store::{BlobStore, Entry, Page};
 use crate::clock::rfc1123;
 use crate::http::Query;
 
 /// The largest page, and the page of those who do not ask.
 const LARGEST_PAGE: usize = 5000;
 
-/// Lists what `query` asks for. The caller has been authorized already.
-pub(super) fn list(store: &BlobStore, endpoint: &str, query: &Query) -> Result<String, BlobError> {
+/// Lists what `query` asks for in the container called `name`. The caller has been authorized already.
+pub(super) fn list(
+    container: &Container,
+    name: &str,
+    endpoint: &str,
+    query: &Query,
+) -> Result<String, BlobError> {
     let most = match query.get("maxresults") {
         None => LARGEST_PAGE,
         Some(text) => match text.parse::<u64>() {
@@ -30,8 +36,8 @@ pub(super) fn list(store: &BlobStore, endpoint: &str, query: &Query) -> Result<S
         None => None,
         Some(marker) => Some(name_of_marker(marker).ok_or(BlobError::out_of_range_query())?),
     };
-    let page = store.list(prefix, delimiter, from.as_deref(), most);
-    Ok(xml(store, endpoint, query, &page))
+    let page = container.list(prefix, delimiter, from.as_deref(), most);
+    Ok(xml(name, endpoint, query, &page))
 }
 
 /// Opaque to clients, as the real ones are.
@@ -49,13 +55,13 @@ fn name_of_marker(marker: &str) -> Option<String> {
     String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
-fn xml(store: &BlobStore, endpoint: &str, query: &Query, page: &Page) -> String {
+fn xml(container: &str, endpoint: &str, query: &Query, page: &Page) -> String {
     let mut out = String::with_capacity(512 + page.entries.len() * 800);
     // The real service begins with a byte order mark, which a reader of XML must step over.
     out.push_str("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"");
     escape(&mut out, endpoint);
     out.push_str("/\" ContainerName=\"");
-    escape(&mut out, &store.container);
+    escape(&mut out, container);
     out.push_str("\">");
     for (name, tag) in
         [("prefix", "Prefix"), ("marker", "Marker"), ("maxresults", "MaxResults"), ("delimiter", "Delimiter")]
@@ -74,6 +80,25 @@ fn xml(store: &BlobStore, endpoint: &str, query: &Query, page: &Page) -> String 
         None => out.push_str("<NextMarker />"),
     }
     out.push_str("</EnumerationResults>");
+    out
+}
+
+/// List Containers: those whose name begins with the `prefix` of `query`, on one page.
+pub(super) fn list_containers(all: &[(String, Arc<Container>)], endpoint: &str, query: &Query) -> String {
+    let prefix = query.get("prefix").unwrap_or("");
+    let mut out = String::from(
+        "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"",
+    );
+    escape(&mut out, endpoint);
+    out.push_str("/\"><Containers>");
+    for (name, container) in all.iter().filter(|(name, _)| name.starts_with(prefix)) {
+        out.push_str("<Container>");
+        element(&mut out, "Name", name);
+        out.push_str("<Properties>");
+        element(&mut out, "Last-Modified", &rfc1123(container.created));
+        out.push_str("</Properties></Container>");
+    }
+    out.push_str("</Containers><NextMarker /></EnumerationResults>");
     out
 }
 

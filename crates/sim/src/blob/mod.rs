@@ -1,12 +1,18 @@
-//! The simulated Blob service: one storage account, one container, path-style addresses.
+//! The simulated Blob service: one storage account with its containers, at path-style addresses.
 
+mod account;
+mod container;
 mod content;
+mod delegation;
 mod errors;
 mod listing;
+mod object;
 mod routes;
 mod sas;
+mod sas_text;
 mod store;
 
+pub(crate) use container::is_container_name;
 pub(crate) use content::Content;
 pub(crate) use routes::BlobService;
 pub(crate) use sas::{Sas, container_sas};

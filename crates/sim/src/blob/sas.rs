@@ -1,17 +1,18 @@
-//! Service SAS: making and checking them.
-//!
-//! A user delegation SAS is refused: the simulator has no delegation keys to check one with.
+//! Shared access signatures: making and checking them.
 
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 
 use time::OffsetDateTime;
 
+use super::delegation::DelegationKeys;
 use super::errors::BlobError;
+use super::sas_text::{Kind, string_to_sign};
 use crate::batch::SigningKey;
-use crate::clock::parse_iso;
+use crate::clock::{iso_seconds, parse_iso};
 use crate::http::Query;
 
-/// The fields of a service SAS, decoded.
+/// The fields of a SAS, decoded.
 #[derive(Clone)]
 pub(crate) struct Sas {
     query: Query,
@@ -23,8 +24,31 @@ impl fmt::Debug for Sas {
     }
 }
 
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource<'a> {
+    /// The account as a whole.
+    Service,
+    Container(&'a str),
+    Blob(&'a str, &'a str),
+}
+
+/// The keys that a SAS for one account may be signed with.
+pub(crate) struct Keys {
+    /// Name of the account.
+    pub(crate) account: String,
+    pub(crate) key: SigningKey,
+    pub(crate) delegated: DelegationKeys,
+}
+
 /// Version that the simulator signs its own SAS with.
 const OUR_VERSION: &str = "2022-11-02";
+/// The order that the permissions for a container or blob must have.
+const LETTERS: &str = "racwdxyltmeopi";
+
+fn refused(detail: &str) -> BlobError {
+    BlobError::authentication(detail)
+}
 
 impl Sas {
     /// None if the query holds no SAS at all.
@@ -36,104 +60,168 @@ impl Sas {
         self.query.get(name).unwrap_or("")
     }
 
+    fn kind(&self) -> Kind {
+        if self.query.get("skoid").is_some() {
+            Kind::UserDelegation
+        } else if self.query.get("ss").is_some() || self.query.get("srt").is_some() {
+            Kind::Account
+        } else {
+            Kind::Service
+        }
+    }
+
     pub(crate) fn allows(&self, letter: char) -> bool {
         self.field("sp").contains(letter)
     }
 
-    /// Checks signature, times and scope for a resource of `account`; `blob` is none for the container itself.
-    ///
-    /// `sip` is signed but not enforced: everybody on loopback has the same address.
+    /// Only an account SAS reaches beyond the blobs of one container.
+    pub(crate) fn is_for_account(&self) -> bool {
+        self.kind() == Kind::Account
+    }
+
+    /// When it ends: with itself or with its key, whichever is first. None if it does not say.
+    pub(crate) fn expires_at(&self) -> Option<OffsetDateTime> {
+        let expiry = parse_sas_time(self.field("se"))?;
+        match self.kind() {
+            Kind::UserDelegation => Some(expiry.min(parse_sas_time(self.field("ske"))?)),
+            _ => Some(expiry),
+        }
+    }
+
+    /// Checks signature, times, address, protocol and scope of a request that comes from `from`.
     pub(crate) fn check(
         &self,
-        key: &SigningKey,
-        account: &str,
-        container: &str,
-        blob: Option<&str>,
+        keys: &Keys,
+        resource: Resource<'_>,
+        from: IpAddr,
         now: OffsetDateTime,
     ) -> Result<(), BlobError> {
-        if self.query.get("skoid").is_some() {
-            return Err(BlobError::authentication("User delegation SAS is not supported here."));
-        }
         if !self.field("si").is_empty() {
-            return Err(BlobError::authentication("The stored access policy does not exist."));
+            return Err(refused("The stored access policy does not exist."));
         }
-        let resource = match (self.field("sr"), blob) {
-            ("c", _) => format!("/blob/{account}/{container}"),
-            ("b", Some(blob)) => format!("/blob/{account}/{container}/{blob}"),
-            _ => return Err(BlobError::authentication("sr does not match the resource.")),
+        self.check_signature(keys, resource)?;
+        self.check_times(now)?;
+        self.check_permissions()?;
+        self.check_address(from)?;
+        match self.field("spr") {
+            "" | "https,http" => {}
+            // Everything here is plain HTTP.
+            "https" => return Err(BlobError::protocol_mismatch()),
+            _ => return Err(refused("spr is neither https nor https,http.")),
+        }
+        if self.is_for_account() { self.check_account_scope(resource) } else { Ok(()) }
+    }
+
+    fn check_signature(&self, keys: &Keys, resource: Resource<'_>) -> Result<(), BlobError> {
+        let kind = self.kind();
+        let account = &keys.account;
+        let name = match (kind, self.field("sr"), resource) {
+            (Kind::Account, "", _) => account.clone(),
+            (Kind::Account, ..) => return Err(refused("sr does not belong into an account SAS.")),
+            (_, "c", Resource::Container(container) | Resource::Blob(container, _)) => {
+                format!("/blob/{account}/{container}")
+            }
+            (_, "b", Resource::Blob(container, blob)) => format!("/blob/{account}/{container}/{blob}"),
+            _ => return Err(refused("sr does not match the resource.")),
         };
-        let text = self
-            .string_to_sign(&resource)
-            .ok_or_else(|| BlobError::authentication("sv is missing or not a known version."))?;
-        if !key.verify(&text, self.field("sig")) {
-            return Err(BlobError::authentication("Signature did not match."));
+        let text = self.text(kind, &name).ok_or_else(|| refused("sv is missing or not a known version."))?;
+        let good = match kind {
+            Kind::UserDelegation => self.delegation_key(keys)?.verify(&text, self.field("sig")),
+            Kind::Service | Kind::Account => keys.key.verify(&text, self.field("sig")),
+        };
+        if good { Ok(()) } else { Err(refused("Signature did not match.")) }
+    }
+
+    fn delegation_key(&self, keys: &Keys) -> Result<SigningKey, BlobError> {
+        if !self.field("sduoid").is_empty() || !self.field("skdutid").is_empty() {
+            return Err(refused("The SAS is for one delegated user, and no token of that user was sent."));
         }
-        let expiry = parse_sas_time(self.field("se"))
-            .ok_or_else(|| BlobError::authentication("se is missing or is not a time."))?;
-        if now >= expiry {
-            return Err(BlobError::authentication(
-                "Signature not valid in the specified time frame: expired.",
-            ));
+        let time = |name| parse_sas_time(self.field(name)).map(iso_seconds).unwrap_or_default();
+        let (start, expiry) = (time("skt"), time("ske"));
+        let of =
+            [self.field("skoid"), self.field("sktid"), &start, &expiry, self.field("sks"), self.field("skv")];
+        keys.delegated.find(of).ok_or_else(|| refused("The user delegation key is not known."))
+    }
+
+    /// A user delegation SAS works while both it and its key do.
+    fn check_times(&self, now: OffsetDateTime) -> Result<(), BlobError> {
+        let delegated = self.kind() == Kind::UserDelegation;
+        let (starts, ends) = (["st", "skt"], ["se", "ske"]);
+        let count = if delegated { 2 } else { 1 };
+        for name in &ends[..count] {
+            let end = parse_sas_time(self.field(name))
+                .ok_or_else(|| refused(&format!("{name} is missing or is not a time.")))?;
+            if now >= end {
+                return Err(refused("Signature not valid in the specified time frame: expired."));
+            }
         }
-        match self.field("st") {
-            "" => {}
-            start => match parse_sas_time(start) {
-                Some(start) if start <= now => {}
-                Some(_) => {
-                    return Err(BlobError::authentication(
-                        "Signature not valid in the specified time frame: too early.",
-                    ));
-                }
-                None => return Err(BlobError::authentication("st is not a time.")),
-            },
-        }
-        if self.field("spr") == "https" {
-            return Err(BlobError::protocol_mismatch());
+        for name in starts[..count].iter().filter(|name| !self.field(name).is_empty()) {
+            let start =
+                parse_sas_time(self.field(name)).ok_or_else(|| refused(&format!("{name} is not a time.")))?;
+            if now < start {
+                return Err(refused("Signature not valid in the specified time frame: too early."));
+            }
         }
         Ok(())
     }
 
-    /// The text that `sig` signs; its layout depends on `sv`.
-    fn string_to_sign(&self, resource: &str) -> Option<String> {
-        let version = self.field("sv");
-        if version.len() != 10 || version < "2015-04-05" {
-            return None;
+    fn check_permissions(&self) -> Result<(), BlobError> {
+        if self.is_for_account() {
+            return Ok(());
         }
-        let mut text = String::with_capacity(256);
-        let fields = ["sp", "st", "se", "=resource", "si", "sip", "spr", "sv"].into_iter();
-        // sr and the snapshot joined in 2018-11-09, the encryption scope in 2020-12-06.
-        let middle: &[&str] = match version {
-            v if v >= "2020-12-06" => &["sr", "snapshot", "ses"],
-            v if v >= "2018-11-09" => &["sr", "snapshot"],
-            _ => &[],
+        let mut known = LETTERS.chars();
+        if self.field("sp").chars().all(|letter| known.any(|other| other == letter)) {
+            return Ok(());
+        }
+        Err(refused("sp holds a letter that is not known, given twice, or out of order."))
+    }
+
+    fn check_address(&self, from: IpAddr) -> Result<(), BlobError> {
+        let range = self.field("sip");
+        if range.is_empty() {
+            return Ok(());
+        }
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (Ok(first), Ok(last)) = (first.parse::<std::net::Ipv4Addr>(), last.parse()) else {
+            return Err(refused("sip is neither an IPv4 address nor a range of them."));
         };
-        for name in fields.chain(middle.iter().copied()).chain(["rscc", "rscd", "rsce", "rscl", "rsct"]) {
-            if !text.is_empty() || name != "sp" {
-                text.push('\n');
-            }
-            text.push_str(if name == "=resource" { resource } else { self.field(name) });
+        match from {
+            IpAddr::V4(from) if (first..=last).contains(&from) => Ok(()),
+            _ => Err(BlobError::source_mismatch()),
         }
-        Some(text)
+    }
+
+    fn check_account_scope(&self, resource: Resource<'_>) -> Result<(), BlobError> {
+        let kind = match resource {
+            Resource::Service => 's',
+            Resource::Container(_) => 'c',
+            Resource::Blob(..) => 'o',
+        };
+        if !self.field("ss").contains('b') {
+            return Err(BlobError::service_mismatch());
+        }
+        if self.field("srt").contains(kind) { Ok(()) } else { Err(BlobError::resource_type_mismatch()) }
+    }
+
+    fn text(&self, kind: Kind, resource: &str) -> Option<String> {
+        string_to_sign(kind, self.field("sv"), resource, |name| self.field(name))
     }
 }
 
 /// The query of a container SAS with these permissions, encoded.
 pub(crate) fn container_sas(
-    key: &SigningKey,
-    account: &str,
+    keys: &Keys,
     container: &str,
     permissions: &str,
     expires: OffsetDateTime,
 ) -> String {
-    let (date, (hour, minute, second)) = (expires.date(), expires.to_hms());
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    let expiry = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+    let expiry = iso_seconds(expires);
     let unsigned = format!("sv={OUR_VERSION}&se={expiry}&sr=c&sp={permissions}&spr=https,http");
     let sas = Sas { query: Query::parse(&unsigned) };
-    let text = sas.string_to_sign(&format!("/blob/{account}/{container}")).unwrap_or_default();
+    let text = sas.text(Kind::Service, &format!("/blob/{}/{container}", keys.account)).unwrap_or_default();
     let mut encoded = unsigned.replace(':', "%3A").replace(',', "%2C");
     encoded.push_str("&sig=");
-    for byte in key.sign(&text).bytes() {
+    for byte in keys.key.sign(&text).bytes() {
         if byte.is_ascii_alphanumeric() {
             encoded.push(char::from(byte));
         } else {
@@ -156,17 +244,31 @@ fn parse_sas_time(text: &str) -> Option<OffsetDateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roll::Roll;
+    use crate::scenario::StorageScenario;
     use time::macros::datetime;
 
     const NEW_YEAR: OffsetDateTime = datetime!(2025-01-01 12:00:00 UTC);
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn key() -> SigningKey {
-        SigningKey::new(b"0123456789abcdef0123456789abcdef").expect("any length is a key")
+    fn keys() -> Keys {
+        let key = SigningKey::new(b"0123456789abcdef0123456789abcdef").expect("any length is a key");
+        let delegated = DelegationKeys::new(&StorageScenario::default(), Roll::new(1), key.clone());
+        Keys { account: "logsacct".to_owned(), key, delegated }
     }
 
-    fn check(query: &str, container: &str, blob: Option<&str>, now: OffsetDateTime) -> Result<(), String> {
+    fn code(query: &str, resource: Resource<'_>, now: OffsetDateTime) -> Result<(), &'static str> {
         let sas = Sas::find(&Query::parse(query)).expect("a SAS");
-        sas.check(&key(), "logsacct", container, blob, now).map_err(|error| error.detail.unwrap_or_default())
+        sas.check(&keys(), resource, HERE, now).map_err(|error| error.code)
+    }
+
+    const LOGS: Resource<'_> = Resource::Container("batch-logs");
+
+    /// A SAS with these fields and a good signature.
+    fn signed(fields: &str, resource: &str) -> String {
+        let sas = Sas { query: Query::parse(fields) };
+        let text = sas.text(sas.kind(), resource).expect("a known version");
+        format!("{fields}&sig={}", keys().key.sign(&text).replace('+', "%2B"))
     }
 
     #[test]
@@ -174,46 +276,98 @@ mod tests {
         let query = "sp=cw&se=2025-01-02T00:00:00Z&spr=https&sv=2022-11-02&sr=c";
         let sas = Sas { query: Query::parse(query) };
 
-        let text = sas.string_to_sign("/blob/logsacct/batch-logs").expect("a known version");
+        let text = sas.text(Kind::Service, "/blob/logsacct/batch-logs").expect("a known version");
 
         assert_eq!(
             text,
             "cw\n\n2025-01-02T00:00:00Z\n/blob/logsacct/batch-logs\n\n\nhttps\n2022-11-02\nc\n\n\n\n\n\n\n"
         );
-        assert_eq!(key().sign(&text), "yUAz/OitDSqn6NwhAOS3OxkFH3X0a/FhHQjFLezRmIY=");
+        assert_eq!(keys().key.sign(&text), "yUAz/OitDSqn6NwhAOS3OxkFH3X0a/FhHQjFLezRmIY=");
+        // Its signature is good, and it wants HTTPS, which there is not.
+        let query = format!("{query}&sig=yUAz%2FOitDSqn6NwhAOS3OxkFH3X0a%2FFhHQjFLezRmIY%3D");
+        assert_eq!(code(&query, LOGS, NEW_YEAR), Err("AuthorizationProtocolMismatch"));
+        assert_eq!(code(&query.replace("yUAz", "zUAz"), LOGS, NEW_YEAR), Err("AuthenticationFailed"));
     }
 
     #[test]
     fn our_own_sas_opens_its_container_until_it_expires() {
-        let query = container_sas(&key(), "logsacct", "batch-logs", "rl", datetime!(2025-01-02 00:00:00 UTC));
+        let query = container_sas(&keys(), "batch-logs", "rl", datetime!(2025-01-02 00:00:00 UTC));
+        let failed = Err("AuthenticationFailed");
 
-        assert_eq!(check(&query, "batch-logs", None, NEW_YEAR), Ok(()));
-        assert_eq!(check(&query, "batch-logs", Some("a/b.log"), NEW_YEAR), Ok(()));
-        assert!(check(&query, "batch-logs", None, datetime!(2025-01-02 00:00:00 UTC)).is_err());
-        assert!(check(&query, "other", None, NEW_YEAR).is_err());
+        assert_eq!(code(&query, LOGS, NEW_YEAR), Ok(()));
+        assert_eq!(code(&query, Resource::Blob("batch-logs", "a/b.log"), NEW_YEAR), Ok(()));
+        assert_eq!(code(&query, LOGS, datetime!(2025-01-02 00:00:00 UTC)), failed);
+        assert_eq!(code(&query, Resource::Container("other"), NEW_YEAR), failed);
+        assert_eq!(code(&query, Resource::Service, NEW_YEAR), failed);
     }
 
     #[test]
     fn a_sas_that_was_tampered_with_opens_nothing() {
-        let query = container_sas(&key(), "logsacct", "batch-logs", "rl", datetime!(2025-01-02 00:00:00 UTC));
+        let query = container_sas(&keys(), "batch-logs", "rl", datetime!(2025-01-02 00:00:00 UTC));
 
-        assert!(check(&query.replace("sp=rl", "sp=rwl"), "batch-logs", None, NEW_YEAR).is_err());
-        assert!(check(&query.replace("2025-01-02", "2026-01-02"), "batch-logs", None, NEW_YEAR).is_err());
-        assert!(check(&query.replace("sr=c", "sr=b"), "batch-logs", Some("x"), NEW_YEAR).is_err());
-        assert!(check(&format!("{query}&skoid=x"), "batch-logs", None, NEW_YEAR).is_err());
+        for (from, to) in
+            [("sp=rl", "sp=rwl"), ("2025-01-02", "2026-01-02"), ("sr=c", "sr=b"), ("sr=c", "srt=c")]
+        {
+            let resource = Resource::Blob("batch-logs", "x");
+            assert_eq!(
+                code(&query.replace(from, to), resource, NEW_YEAR),
+                Err("AuthenticationFailed"),
+                "{to}"
+            );
+        }
+        assert_eq!(code(&format!("{query}&skoid=x"), LOGS, NEW_YEAR), Err("AuthenticationFailed"));
     }
 
     #[test]
-    fn older_versions_have_shorter_texts() {
-        let lines = |version: &str| {
-            let sas = Sas { query: Query::parse(&format!("sv={version}&sp=w")) };
-            sas.string_to_sign("/blob/a/c").map(|text| text.split('\n').count())
-        };
+    fn start_address_protocol_and_the_order_of_letters_count() {
+        let failed = Err("AuthenticationFailed");
+        for (fields, expected) in [
+            ("sp=rl&st=2025-01-01T12:00:00Z", Ok(())),
+            ("sp=rl&st=2025-01-01T12:00:01Z", failed),
+            ("sp=lr", failed),
+            ("sp=rr", failed),
+            ("sp=rz", failed),
+            ("sp=rl&sip=127.0.0.1", Ok(())),
+            ("sp=rl&sip=127.0.0.0-127.0.0.9", Ok(())),
+            ("sp=rl&sip=127.0.0.2-127.0.0.9", Err("AuthorizationSourceIPMismatch")),
+            ("sp=rl&sip=home", failed),
+            ("sp=rl&spr=https,http", Ok(())),
+            ("sp=rl&spr=https", Err("AuthorizationProtocolMismatch")),
+            ("sp=rl&spr=http", failed),
+        ] {
+            for version in ["2018-11-09", "2022-11-02"] {
+                let fields = format!("{fields}&se=2025-01-02&sr=c&sv={version}");
+                let query = signed(&fields, "/blob/logsacct/batch-logs");
+                assert_eq!(code(&query, LOGS, NEW_YEAR), expected, "{fields}");
+            }
+        }
+    }
 
-        assert_eq!(lines("2016-05-31"), Some(13));
-        assert_eq!(lines("2018-11-09"), Some(15));
-        assert_eq!(lines("2020-12-06"), Some(16));
-        assert_eq!(lines("2012-02-12"), None);
+    #[test]
+    fn a_blob_sas_opens_one_blob() {
+        let query = signed("sp=r&se=2025-01-02&sr=b&sv=2022-11-02", "/blob/logsacct/batch-logs/a.log");
+
+        assert_eq!(code(&query, Resource::Blob("batch-logs", "a.log"), NEW_YEAR), Ok(()));
+        assert!(code(&query, Resource::Blob("batch-logs", "b.log"), NEW_YEAR).is_err());
+        assert!(code(&query, LOGS, NEW_YEAR).is_err());
+    }
+
+    #[test]
+    fn an_account_sas_opens_the_kinds_of_resources_it_names() {
+        let all = [Resource::Service, LOGS, Resource::Blob("any", "x")];
+        let kind = Err("AuthorizationResourceTypeMismatch");
+        for (fields, expected) in [
+            ("ss=b&srt=sco", [Ok(()); 3]),
+            ("ss=bfqt&srt=c", [kind, Ok(()), kind]),
+            ("ss=b&srt=o", [kind, kind, Ok(())]),
+            ("ss=b&srt=s", [Ok(()), kind, kind]),
+            ("ss=q&srt=sco", [Err("AuthorizationServiceMismatch"); 3]),
+        ] {
+            for version in ["2020-10-02", "2022-11-02"] {
+                let query = signed(&format!("{fields}&sp=rwl&se=2025-01-02&sv={version}"), "logsacct");
+                assert_eq!(all.map(|resource| code(&query, resource, NEW_YEAR)), expected, "{fields}");
+            }
+        }
     }
 
     #[test]
@@ -221,5 +375,14 @@ mod tests {
         assert_eq!(parse_sas_time("2025-01-02"), Some(datetime!(2025-01-02 00:00:00 UTC)));
         assert_eq!(parse_sas_time("2025-01-02T03:04Z"), Some(datetime!(2025-01-02 03:04:00 UTC)));
         assert_eq!(parse_sas_time("tomorrow"), None);
+    }
+
+    #[test]
+    fn a_sas_ends_with_its_key_at_the_latest() {
+        let ends = |query: &str| Sas { query: Query::parse(query) }.expires_at();
+
+        assert_eq!(ends("se=2025-01-02"), Some(datetime!(2025-01-02 00:00:00 UTC)));
+        assert_eq!(ends("skoid=x&se=2025-01-02&ske=2025-01-01"), Some(datetime!(2025-01-01 00:00:00 UTC)));
+        assert_eq!(ends("si=policy"), None);
     }
 }

@@ -1,74 +1,44 @@
-//! The blobs of the container, and who may touch them.
+//! The storage account: its containers and blobs, and who may touch them.
 //!
 //! Requests over HTTP and simulated nodes come through the same functions, so both are subject to the same checks.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use md5::{Digest as _, Md5};
 use time::OffsetDateTime;
 
+use super::container::{Blob, Container, is_container_name};
 use super::content::Content;
+use super::delegation::DelegationKeys;
 use super::errors::BlobError;
-use super::sas::Sas;
+use super::sas::{Keys, Resource, Sas};
 use crate::batch::SigningKey;
 use crate::ledger::StorageLedger;
-
-/// One blob.
-#[derive(Clone, Debug)]
-pub(crate) struct Blob {
-    pub(crate) content: Content,
-    pub(crate) content_type: Arc<str>,
-    /// Only of blobs that were sent whole: Azure knows none either for blobs put together from blocks.
-    pub(crate) md5: Option<[u8; 16]>,
-    pub(crate) created: OffsetDateTime,
-    pub(crate) modified: OffsetDateTime,
-    pub(crate) version: u64,
-}
-
-impl Blob {
-    /// As the header has it; lists leave the quotes out.
-    pub(crate) fn etag(&self) -> String {
-        format!("\"0x8D{:013X}\"", self.version)
-    }
-}
+use crate::roll::Roll;
+use crate::scenario::StorageScenario;
 
 /// By what right somebody acts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Authority<'a> {
-    Sas(&'a Sas),
-    /// A simulated node whose identity may write to the container.
+    /// A SAS, and the address that it is used from.
+    Sas(&'a Sas, IpAddr),
+    /// A token for storage that was found good. Its owner may do everything with blobs and containers.
+    Token,
+    /// A simulated node whose identity may write to blobs.
     Identity,
-    /// A credential that is no SAS. The simulator has no use for one on storage.
-    Header,
     None,
 }
 
-/// The storage account with its one container.
+/// The storage account.
 pub(crate) struct BlobStore {
-    pub(crate) account: String,
-    pub(crate) container: String,
-    pub(crate) key: SigningKey,
+    pub(crate) keys: Keys,
     pub(crate) ledger: StorageLedger,
-    blobs: RwLock<BTreeMap<Arc<str>, Blob>>,
+    refuse_create: bool,
+    containers: RwLock<BTreeMap<String, Arc<Container>>>,
     version: AtomicU64,
-}
-
-/// One page of a list.
-#[derive(Debug, Default)]
-pub(crate) struct Page {
-    pub(crate) entries: Vec<Entry>,
-    /// Name that the next page begins with.
-    pub(crate) next: Option<String>,
-}
-
-/// A line of a list.
-#[derive(Debug)]
-pub(crate) enum Entry {
-    Blob(Arc<str>, Blob),
-    Prefix(String),
 }
 
 /// Where a put wants nothing, or something particular, to be there already.
@@ -81,39 +51,64 @@ pub(crate) enum Condition {
 }
 
 impl BlobStore {
-    pub(crate) fn new(account: &str, container: &str, key: SigningKey) -> Self {
+    /// An account with the container of the scenario; `seed` decides who its users are.
+    pub(crate) fn new(storage: &StorageScenario, key: SigningKey, seed: Roll) -> Self {
+        let delegated = DelegationKeys::new(storage, seed, key.clone());
+        let container = Arc::new(Container::new(OffsetDateTime::now_utc()));
         Self {
-            account: account.to_owned(),
-            container: container.to_owned(),
-            key,
+            keys: Keys { account: storage.account.clone(), key, delegated },
             ledger: StorageLedger::default(),
-            blobs: RwLock::default(),
+            refuse_create: storage.refuse_create,
+            containers: RwLock::new(BTreeMap::from([(storage.container.clone(), container)])),
             version: AtomicU64::new(0x6_7137_22D7_F000),
         }
     }
 
-    /// Checks who asks, then whether one of `letters` is among the permissions, then whether there is a container.
+    /// Checks who asks, then whether one of `letters` is among the permissions.
     pub(crate) fn authorize(
         &self,
         authority: Authority<'_>,
-        container: &str,
-        blob: Option<&str>,
+        resource: Resource<'_>,
         letters: &[char],
     ) -> Result<(), BlobError> {
         match authority {
-            Authority::Identity => {}
-            Authority::None => return Err(BlobError::anonymous()),
-            Authority::Header => {
-                return Err(BlobError::authentication("Only a service SAS is accepted here."));
-            }
-            Authority::Sas(sas) => {
-                sas.check(&self.key, &self.account, container, blob, OffsetDateTime::now_utc())?;
-                if !letters.iter().any(|letter| sas.allows(*letter)) {
-                    return Err(BlobError::permission_mismatch());
-                }
+            Authority::Token | Authority::Identity => Ok(()),
+            Authority::None => Err(BlobError::anonymous()),
+            Authority::Sas(sas, from) => {
+                sas.check(&self.keys, resource, from, OffsetDateTime::now_utc())?;
+                let allowed = letters.iter().any(|letter| sas.allows(*letter));
+                if allowed { Ok(()) } else { Err(BlobError::permission_mismatch()) }
             }
         }
-        if container == self.container { Ok(()) } else { Err(BlobError::no_container()) }
+    }
+
+    /// The container called `name`; to be asked for after [`BlobStore::authorize`], as strangers learn nothing.
+    pub(crate) fn container(&self, name: &str) -> Result<Arc<Container>, BlobError> {
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        containers.get(name).cloned().ok_or(BlobError::no_container())
+    }
+
+    /// Makes a container.
+    pub(crate) fn create(&self, authority: Authority<'_>, name: &str) -> Result<Arc<Container>, BlobError> {
+        self.authorize(authority, Resource::Container(name), &['c', 'w'])?;
+        let reaches = match authority {
+            Authority::Sas(sas, _) => sas.is_for_account(),
+            _ => true,
+        };
+        if !reaches || self.refuse_create {
+            return Err(BlobError::permission_mismatch());
+        }
+        if !is_container_name(name) {
+            return Err(BlobError::bad_name());
+        }
+        let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        if containers.contains_key(name) {
+            return Err(BlobError::container_exists());
+        }
+        let container = Arc::new(Container::new(OffsetDateTime::now_utc()));
+        containers.insert(name.to_owned(), Arc::clone(&container));
+        self.ledger.containers_created.fetch_add(1, Relaxed);
+        Ok(container)
     }
 
     /// Writes a blob and counts it in the ledger, whoever asks.
@@ -143,9 +138,10 @@ impl BlobStore {
         content_type: Arc<str>,
         condition: Condition,
     ) -> Result<Blob, BlobError> {
-        self.authorize(authority, container, Some(name), &['w', 'c'])?;
+        self.authorize(authority, Resource::Blob(container, name), &['w', 'c'])?;
+        let container = self.container(container)?;
         let may_overwrite = match authority {
-            Authority::Sas(sas) => sas.allows('w'),
+            Authority::Sas(sas, _) => sas.allows('w'),
             _ => true,
         };
         let md5 = match &content {
@@ -156,7 +152,7 @@ impl BlobStore {
         // Steps of more than one, as between any two writes of one blob there are others elsewhere.
         let version = self.version.fetch_add(0x11, Relaxed);
         let mut blob = Blob { content, content_type, md5, created: now, modified: now, version };
-        let mut blobs = self.blobs.write().unwrap_or_else(PoisonError::into_inner);
+        let mut blobs = container.blobs_mut();
         if let Some(old) = blobs.get_mut(name) {
             if condition == Condition::Absent {
                 return Err(BlobError::exists());
@@ -178,9 +174,10 @@ impl BlobStore {
         container: &str,
         name: &str,
     ) -> Result<Blob, BlobError> {
-        self.authorize(authority, container, Some(name), &['r'])?;
-        let blobs = self.blobs.read().unwrap_or_else(PoisonError::into_inner);
-        blobs.get(name).cloned().ok_or(BlobError::no_blob())
+        self.authorize(authority, Resource::Blob(container, name), &['r'])?;
+        let container = self.container(container)?;
+        let blob = container.blobs().get(name).cloned();
+        blob.ok_or(BlobError::no_blob())
     }
 
     pub(crate) fn delete(
@@ -189,48 +186,20 @@ impl BlobStore {
         container: &str,
         name: &str,
     ) -> Result<(), BlobError> {
-        self.authorize(authority, container, Some(name), &['d'])?;
-        let mut blobs = self.blobs.write().unwrap_or_else(PoisonError::into_inner);
-        blobs.remove(name).map(|_| ()).ok_or(BlobError::no_blob())
+        self.authorize(authority, Resource::Blob(container, name), &['d'])?;
+        let removed = self.container(container)?.blobs_mut().remove(name);
+        removed.map(|_| ()).ok_or(BlobError::no_blob())
     }
 
+    /// All containers, by name.
+    pub(crate) fn containers(&self) -> Vec<(String, Arc<Container>)> {
+        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        containers.iter().map(|(name, container)| (name.clone(), Arc::clone(container))).collect()
+    }
+
+    /// Number of blobs in all containers.
     pub(crate) fn blobs(&self) -> u64 {
-        self.blobs.read().unwrap_or_else(PoisonError::into_inner).len() as u64
-    }
-
-    /// At most `most` entries with `prefix`, from the name `from` on. Costs the logarithm of all plus the page.
-    pub(crate) fn list(
-        &self,
-        prefix: &str,
-        delimiter: Option<&str>,
-        from: Option<&str>,
-        most: usize,
-    ) -> Page {
-        let blobs = self.blobs.read().unwrap_or_else(PoisonError::into_inner);
-        let mut page = Page::default();
-        let mut start = from.filter(|from| *from > prefix).unwrap_or(prefix).to_owned();
-        loop {
-            let mut range = blobs.range::<str, _>((Bound::Included(start.as_str()), Bound::Unbounded));
-            let (folded, after) = loop {
-                let Some((name, blob)) = range.next() else { return page };
-                let Some(rest) = name.strip_prefix(prefix) else { return page };
-                if page.entries.len() == most {
-                    page.next = Some(name.to_string());
-                    return page;
-                }
-                let cut = delimiter.and_then(|delimiter| rest.find(delimiter).map(|at| at + delimiter.len()));
-                let Some(cut) = cut else {
-                    page.entries.push(Entry::Blob(Arc::clone(name), blob.clone()));
-                    continue;
-                };
-                let folded = name[..prefix.len() + cut].to_owned();
-                // Past everything that folds into the same entry, without looking at it.
-                let after = format!("{folded}{}", char::MAX);
-                break (folded, after);
-            };
-            page.entries.push(Entry::Prefix(folded));
-            start = after;
-        }
+        self.containers().iter().map(|(_, container)| container.blobs().len() as u64).sum()
     }
 }
 
@@ -238,59 +207,40 @@ impl BlobStore {
 mod tests {
     use super::*;
 
-    fn store(names: &[&str]) -> BlobStore {
-        let store = BlobStore::new("simlogs", "logs", SigningKey::new(b"fake").expect("any length is a key"));
-        for name in names {
-            let content = Content::Sent("x".into());
-            store
-                .put(Authority::Identity, "logs", name, content, Arc::from("text/plain"), Condition::None)
-                .expect("allowed");
-        }
-        store
-    }
-
-    fn names(page: &Page) -> Vec<String> {
-        page.entries
-            .iter()
-            .map(|entry| match entry {
-                Entry::Blob(name, _) => name.to_string(),
-                Entry::Prefix(prefix) => format!("{prefix}*"),
-            })
-            .collect()
+    fn store() -> BlobStore {
+        BlobStore::new(
+            &StorageScenario::default(),
+            SigningKey::new(b"fake").expect("any length is a key"),
+            Roll::new(1),
+        )
     }
 
     #[test]
-    fn a_list_walks_in_order_page_by_page() {
-        let store = store(&["b/2", "a", "b/1", "c", "b/3"]);
-
-        let first = store.list("b/", None, None, 2);
-        let second = store.list("b/", None, first.next.as_deref(), 2);
-
-        assert_eq!(names(&first), ["b/1", "b/2"]);
-        assert_eq!((names(&second), second.next), (vec!["b/3".to_owned()], None));
-    }
-
-    #[test]
-    fn a_delimiter_folds_what_lies_behind_it() {
-        let store = store(&["a/1/x", "a/1/y", "a/2/x", "a/z", "b"]);
-
-        assert_eq!(names(&store.list("", Some("/"), None, 10)), ["a/*", "b"]);
-        assert_eq!(names(&store.list("a/", Some("/"), None, 10)), ["a/1/*", "a/2/*", "a/z"]);
-        let first = store.list("a/", Some("/"), None, 1);
-        assert_eq!(names(&store.list("a/", Some("/"), first.next.as_deref(), 5)), ["a/2/*", "a/z"]);
-    }
-
-    #[test]
-    fn nobody_writes_to_another_container_or_without_authority() {
-        let store = store(&[]);
+    fn nobody_writes_to_a_container_that_is_not_there_or_without_authority() {
+        let store = store();
         let put = |authority, container| {
             let content = Content::Sent("x".into());
             let put = store.put(authority, container, "n", content, Arc::from(""), Condition::None);
             put.map(|_| ()).map_err(|error| error.code)
         };
 
-        assert_eq!(put(Authority::None, "logs"), Err("PublicAccessNotPermitted"));
+        assert_eq!(put(Authority::None, "batch-logs"), Err("PublicAccessNotPermitted"));
         assert_eq!(put(Authority::Identity, "other"), Err("ContainerNotFound"));
         assert_eq!(store.ledger.put_failures.load(Relaxed), 2);
+        store.create(Authority::Token, "other").expect("made");
+        assert_eq!(put(Authority::Identity, "other"), Ok(()));
+        assert!(store.get(Authority::Token, "batch-logs", "n").is_err(), "each container has its own blobs");
+    }
+
+    #[test]
+    fn a_container_is_made_once_and_under_a_good_name() {
+        let store = store();
+        let create = |name| store.create(Authority::Token, name).map(|_| ()).map_err(|error| error.code);
+
+        assert_eq!(create("new-logs"), Ok(()));
+        assert_eq!(create("new-logs"), Err("ContainerAlreadyExists"));
+        assert_eq!(create("batch-logs"), Err("ContainerAlreadyExists"));
+        assert_eq!(create("New_Logs"), Err("InvalidResourceName"));
+        assert_eq!(store.ledger.containers_created.load(Relaxed), 1);
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::{Delivery, File, Target};
+use super::{Delivery, File, Place};
 use crate::world::World;
 
 /// As many as a home connection and a storage emulator bear; the nodes of a real fleet have a network card each.
@@ -43,7 +43,7 @@ pub(crate) async fn upload_to_others(
 }
 
 async fn put_with_one_retry(delivery: &Delivery, file: &File) -> bool {
-    let Target::Elsewhere { url } = &*delivery.upload.target else { return false };
+    let Place::Elsewhere { url } = &delivery.upload.target.place else { return false };
     put(url, file).await || put(url, file).await
 }
 

@@ -14,13 +14,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use crate::blob::{Authority, Condition, Content};
+use crate::fleet::node_address;
 use crate::ledger::{NodeKey, lock};
 use crate::roll::Roll;
 use crate::scenario::{ArrivalFault, ArrivalFaultKind, NodeState};
 use crate::world::World;
 
 pub(crate) use foreign::upload_to_others;
-pub(crate) use target::{Target, Targets};
+pub(crate) use target::{Access, Place, Target, Targets};
 
 /// An accepted upload, as far as its files are concerned.
 #[derive(Debug)]
@@ -190,19 +191,15 @@ fn make(world: &World, delivery: Delivery, others: &mpsc::UnboundedSender<(Deliv
         return;
     }
     let file = delivery.file(world);
-    match &*upload.target {
-        Target::Here { container, sas } => {
+    match &upload.target.place {
+        Place::Here { container } => {
             // Without a socket: the files of a hundred thousand nodes would cost the machine more than the program
             // under test does. Authorization and storing are the very functions that the HTTP handler calls.
-            let authority = sas.as_ref().map_or(Authority::None, Authority::Sas);
+            let authority = upload.target.access.authority(node_address(upload.node.place).into());
             let put = put_here(world, authority, container, &file);
             delivery.finish(world, &file, put);
         }
-        Target::HereByIdentity { container } => {
-            let put = put_here(world, Authority::Identity, container, &file);
-            delivery.finish(world, &file, put);
-        }
-        Target::Elsewhere { .. } => {
+        Place::Elsewhere { .. } => {
             // Fails only when the simulator stops, and then nobody waits for the file.
             let _: Result<(), _> = others.send((delivery, file));
         }

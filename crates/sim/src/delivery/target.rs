@@ -2,33 +2,77 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use time::OffsetDateTime;
 use url::Url;
 
-use crate::blob::Sas;
+use crate::blob::{Authority, Sas};
 use crate::http::{Query, decode};
-use crate::ledger::lock;
+use crate::ledger::{AccessKind, lock};
 
 /// A container, and the right to write to it.
-pub(crate) enum Target {
-    /// The simulator's own storage account.
-    Here { container: String, sas: Option<Sas> },
-    /// The same, by the identity of the node instead of a SAS.
-    HereByIdentity { container: String },
-    /// Any other server.
+pub(crate) struct Target {
+    pub(crate) place: Place,
+    pub(crate) access: Access,
+    /// The URL has a query, be it a SAS or not.
+    pub(crate) has_query: bool,
+}
+
+/// Where the container is.
+pub(crate) enum Place {
+    /// In the simulator's own storage account.
+    Here { container: String },
+    /// On any other server.
     Elsewhere { url: Url },
+}
+
+/// By what right a node writes to it.
+#[derive(Debug)]
+pub(crate) enum Access {
+    Sas(Sas),
+    /// The identity of the node.
+    Identity,
+    None,
+}
+
+impl Access {
+    /// For the ledger.
+    pub(crate) fn kind(&self) -> AccessKind {
+        match self {
+            Self::Sas(_) => AccessKind::Sas,
+            Self::Identity => AccessKind::Identity,
+            Self::None => AccessKind::None,
+        }
+    }
+
+    /// When the right ends, if it says so.
+    pub(crate) fn expires_at(&self) -> Option<OffsetDateTime> {
+        match self {
+            Self::Sas(sas) => sas.expires_at(),
+            Self::Identity | Self::None => None,
+        }
+    }
+
+    /// What it is worth for a node at this address.
+    pub(crate) fn authority(&self, from: IpAddr) -> Authority<'_> {
+        match self {
+            Self::Sas(sas) => Authority::Sas(sas, from),
+            Self::Identity => Authority::Identity,
+            Self::None => Authority::None,
+        }
+    }
 }
 
 /// Without the URL: it may hold a SAS of real storage.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Here { .. } => "Here",
-            Self::HereByIdentity { .. } => "HereByIdentity",
-            Self::Elsewhere { .. } => "Elsewhere",
-        })
+        let place = match self.place {
+            Place::Here { .. } => "Here",
+            Place::Elsewhere { .. } => "Elsewhere",
+        };
+        write!(f, "{place}({:?})", self.access)
     }
 }
 
@@ -40,13 +84,17 @@ impl Target {
         let path = url.path().strip_prefix('/').and_then(|path| path.strip_prefix(account));
         let container =
             path.and_then(|path| path.strip_prefix('/')).map(|c| decode(c).trim_end_matches('/').to_owned());
-        match container {
-            Some(container) if is_here && by_identity => Self::HereByIdentity { container },
-            Some(container) if is_here => {
-                Self::Here { container, sas: Sas::find(&Query::parse(url.query().unwrap_or(""))) }
-            }
-            _ => Self::Elsewhere { url },
-        }
+        let has_query = url.query().is_some_and(|query| !query.is_empty());
+        let access = match Sas::find(&Query::parse(url.query().unwrap_or(""))) {
+            _ if by_identity => Access::Identity,
+            Some(sas) => Access::Sas(sas),
+            None => Access::None,
+        };
+        let place = match container {
+            Some(container) if is_here => Place::Here { container },
+            _ => Place::Elsewhere { url },
+        };
+        Self { place, access, has_query }
     }
 }
 
@@ -93,10 +141,9 @@ mod tests {
     fn target(url: &str) -> Option<String> {
         let here = SocketAddr::from(([127, 0, 0, 1], 4010));
         let target = Targets::default().find(url, false, here, "simlogs")?;
-        Some(match &*target {
-            Target::Here { container, sas } => format!("{container} {}", sas.is_some()),
-            Target::HereByIdentity { .. } => "identity".to_owned(),
-            Target::Elsewhere { .. } => "elsewhere".to_owned(),
+        Some(match &target.place {
+            Place::Here { container } => format!("{container} {}", matches!(target.access, Access::Sas(_))),
+            Place::Elsewhere { .. } => "elsewhere".to_owned(),
         })
     }
 

@@ -5,6 +5,7 @@
 mod life;
 mod node_id;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -100,6 +101,12 @@ impl Pool {
         let changed = if moment.state.is_before_boot() { allocated } else { changed };
         NodeDates { allocated, booted, changed }
     }
+}
+
+/// The address of the node at `place`, in the network of its pool.
+pub(crate) fn node_address(place: u32) -> Ipv4Addr {
+    let [_, high, middle, low] = place.to_be_bytes();
+    Ipv4Addr::new(10, high, middle, low)
 }
 
 fn micros(amount: u64) -> time::Duration {

@@ -6,7 +6,7 @@ mod server;
 
 pub(crate) use body::ReplyBody;
 pub(crate) use query::{Query, decode};
-pub(crate) use server::{Answer, HangUp, Service, bind, serve};
+pub(crate) use server::{Answer, HangUp, Peer, Service, bind, serve};
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -21,6 +21,10 @@ pub(crate) type Answer = Result<Response<ReplyBody>, HangUp>;
 #[derive(Debug, thiserror::Error)]
 #[error("dropped as the scenario says")]
 pub(crate) struct HangUp;
+
+/// The address that a request came from; every request has it among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Whoever answers the requests of one port.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -42,7 +46,9 @@ pub(crate) async fn serve<S: Service>(listener: TcpListener, service: Arc<S>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => { connections.spawn(serve_connection(stream, Arc::clone(&service))); }
+                Ok((stream, peer)) => {
+                    connections.spawn(serve_connection(stream, Peer(peer.ip()), Arc::clone(&service)));
+                }
                 // Out of file descriptors, most likely: wait for some to come back rather than spin.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
             },
@@ -51,12 +57,15 @@ pub(crate) async fn serve<S: Service>(listener: TcpListener, service: Arc<S>) {
     }
 }
 
-async fn serve_connection<S: Service>(stream: TcpStream, service: Arc<S>) {
+async fn serve_connection<S: Service>(stream: TcpStream, peer: Peer, service: Arc<S>) {
     // Small answers must not wait for the acknowledgement of earlier ones.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let service = service_fn(move |request| Arc::clone(&service).answer(request));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        Arc::clone(&service).answer(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);

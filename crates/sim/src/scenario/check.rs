@@ -2,6 +2,8 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
+use crate::blob::is_container_name;
+
 use super::pool::{NodeState, PoolScenario};
 use super::{AccountScenario, Fault, FaultKind, Scenario, ScenarioError, StorageScenario};
 
@@ -20,6 +22,15 @@ fn is_share(share: f64) -> bool {
 
 fn is_account_name(name: &str) -> bool {
     (3..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+/// Whether `id` is the resource id of a user-assigned identity. Azure does not tell ids by their case.
+fn is_identity(id: &str) -> bool {
+    let id = id.to_ascii_lowercase();
+    id.starts_with("/subscriptions/")
+        && id
+            .rsplit_once("/userassignedidentities/")
+            .is_some_and(|(_, name)| !name.is_empty() && !name.contains('/'))
 }
 
 fn check_key(key: Option<&str>, path: &str) -> Checked {
@@ -45,10 +56,16 @@ impl Scenario {
 impl StorageScenario {
     fn check(&self) -> Checked {
         unless(is_account_name(&self.account), "storage.account", "3 to 24 lower-case letters and digits")?;
-        let good = (3..=63).contains(&self.container.len())
-            && self.container.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        unless(good, "storage.container", "3 to 63 lower-case letters, digits and hyphens")?;
-        check_key(self.key.as_deref(), "storage.key")
+        let good = is_container_name(&self.container);
+        unless(
+            good,
+            "storage.container",
+            "3 to 63 lower-case letters, digits and single hyphens between them",
+        )?;
+        check_key(self.key.as_deref(), "storage.key")?;
+        // Storage tells the times of a key in whole seconds.
+        let good = self.delegation_key_lifetime.is_none_or(|span| span.0.as_secs() >= 1);
+        unless(good, "storage.delegation_key_lifetime", "1s or more")
     }
 }
 
@@ -122,6 +139,13 @@ impl PoolScenario {
             && self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         unless(good, &format!("{path}.id"), "1 to 64 letters, digits, hyphens and underscores")?;
         unless(self.spot <= self.nodes, &format!("{path}.spot"), "more than there are nodes")?;
+        for (index, id) in self.identities.iter().enumerate() {
+            let path = format!("{path}.identities[{index}]");
+            let what = "the id of a resource: /subscriptions/…/userAssignedIdentities/{name}";
+            unless(is_identity(id), &path, what)?;
+            let first = self.identities.iter().position(|other| other.eq_ignore_ascii_case(id));
+            unless(first == Some(index), &path, "attached twice (case does not count)")?;
+        }
         unless(is_share(self.unknown_state), &format!("{path}.unknown_state"), "from 0 to 1")?;
         let sum: f64 = self.states.values().sum();
         // Shares such as 0.7 + 0.2 + 0.1 do not add up to 1 exactly in binary.

@@ -40,12 +40,18 @@ pub struct Scenario {
 pub(crate) struct StorageScenario {
     /// Name of the storage account.
     pub(crate) account: String,
-    /// The one container that exists.
+    /// The container that is there from the start.
     pub(crate) container: String,
     /// Account key as Base64; derived from the seed where it is left out.
     pub(crate) key: Option<String>,
     /// How long the two SAS URLs of the ready document live.
     pub(crate) sas_lifetime: Span,
+    /// User delegation keys are refused: the caller lacks the role for them.
+    pub(crate) refuse_delegation_key: bool,
+    /// Containers cannot be made: the caller lacks the role for that.
+    pub(crate) refuse_create: bool,
+    /// User delegation keys end this long after they are handed out, even if a longer life was asked for.
+    pub(crate) delegation_key_lifetime: Option<Span>,
 }
 
 impl Default for StorageScenario {
@@ -55,6 +61,9 @@ impl Default for StorageScenario {
             container: "batch-logs".to_owned(),
             key: None,
             sas_lifetime: Span(std::time::Duration::from_secs(6 * 3600)),
+            refuse_delegation_key: false,
+            refuse_create: false,
+            delegation_key_lifetime: None,
         }
     }
 }
@@ -150,6 +159,9 @@ mod tests {
         for (text, key) in [
             (String::new(), "account"),
             (pool("spot = 9"), "account[0].pool[0].spot"),
+            (pool("identities = [\"logs\"]"), "account[0].pool[0].identities[0]"),
+            ("[storage]\ncontainer = \"-logs\"".to_owned(), "storage.container"),
+            ("[storage]\ndelegation_key_lifetime = \"10ms\"".to_owned(), "storage.delegation_key_lifetime"),
             (pool("states = { idle = 0.7, running = 0.7 }"), "account[0].pool[0].states"),
             (
                 pool("[[account.pool.life]]\nat = \"1s\"\nbecomes = \"gone\"\nshare = 0.1\nnodes = 1"),

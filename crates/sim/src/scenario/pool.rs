@@ -42,6 +42,9 @@ pub(crate) struct PoolScenario {
     /// Calls are accepted, and nothing ever arrives.
     #[serde(default)]
     pub(crate) storage_blocked: bool,
+    /// Resource ids of the user-assigned identities that its nodes have.
+    #[serde(default)]
+    pub(crate) identities: Vec<String>,
     /// When the state of the pool turns to `deleting`.
     pub(crate) deleting_at: Option<Span>,
     /// When the pool is gone: 404 `PoolNotFound`.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test uses a part of it")]
 
+pub(crate) mod storage;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -53,12 +55,18 @@ impl Caller {
         }
     }
 
-    /// A signed request for `path`. Of all escapes its query may contain `%20` only.
-    pub(crate) fn request(&self, method: Method, path: &str, body: Option<&str>) -> RequestBuilder {
+    /// What the clock of the caller shows in so many seconds, as a header has it.
+    pub(crate) fn date(&self, later: i64) -> String {
         let format = format_description!(
             "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
         );
-        let date = (OffsetDateTime::now_utc() + self.clock).format(format).expect("a date");
+        let date = OffsetDateTime::now_utc() + self.clock + time::Duration::seconds(later);
+        date.format(format).expect("a date")
+    }
+
+    /// A signed request for `path`. Of all escapes its query may contain `%20` only.
+    pub(crate) fn request(&self, method: Method, path: &str, body: Option<&str>) -> RequestBuilder {
+        let date = self.date(0);
         let content_type = body.map_or("", |_| "application/json; odata=minimalmetadata");
         let length = body.map_or(String::new(), |body| body.len().to_string());
         let (resource, query) = path.split_once('?').unwrap_or((path, ""));
@@ -167,4 +175,23 @@ pub(crate) async fn wait_for(
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     panic!("it did not happen within 5 seconds: {:?}", simulator.ledger());
+}
+
+/// A token for `resource`, from the identity endpoint.
+pub(crate) async fn token(simulator: &Simulator, resource: &str) -> String {
+    let url = format!(
+        "{}/_sim/identity?resource={resource}&api-version=2019-08-01",
+        simulator.ready().accounts[0].endpoint
+    );
+    let answer: Value = http()
+        .get(url)
+        .header("x-identity-header", "any")
+        .send()
+        .await
+        .expect("sent")
+        .json()
+        .await
+        .expect("JSON");
+    assert!(answer["expires_on"].as_str().is_some_and(|text| text.parse::<i64>().is_ok()));
+    answer["access_token"].as_str().expect("a token").to_owned()
 }

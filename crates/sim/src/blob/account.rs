@@ -1,0 +1,121 @@
+//! Requests for the account as a whole, and for a container as such.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use time::OffsetDateTime;
+
+use super::container::Container;
+use super::errors::BlobError;
+use super::listing;
+use super::routes::{BlobService, empty, version};
+use super::sas::Resource;
+use super::store::Authority;
+use crate::clock::rfc1123;
+use crate::http::{Query, ReplyBody, read_body};
+
+/// Larger than any document that says from when to when a key is to be good.
+const LARGEST_KEY_INFO: usize = 64 << 10;
+/// From this version on, there are user delegation keys.
+const FIRST_WITH_DELEGATION: &str = "2018-11-09";
+
+impl BlobService {
+    /// Get User Delegation Key and List Containers.
+    pub(super) async fn service(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: Incoming,
+        authority: Authority<'_>,
+        query: &Query,
+    ) -> Result<Response<ReplyBody>, BlobError> {
+        let store = &self.world.store;
+        match (method, query.get("restype"), query.get("comp")) {
+            (&Method::POST, Some("service"), Some("userdelegationkey")) => {
+                let Authority::Token = authority else {
+                    let detail = "A user delegation key is handed out to the owner of a token only.";
+                    return Err(BlobError::authentication(detail));
+                };
+                let version = version(headers)
+                    .filter(|version| *version >= FIRST_WITH_DELEGATION)
+                    .ok_or(BlobError::bad_header())?;
+                let body = read_body(body, LARGEST_KEY_INFO).await.ok_or(BlobError::too_large())?;
+                let key = store.keys.delegated.issue(&body, version, OffsetDateTime::now_utc())?;
+                store.ledger.delegation_keys.fetch_add(1, Relaxed);
+                Ok(xml(key))
+            }
+            (&Method::GET, None, Some("list")) => {
+                store.authorize(authority, Resource::Service, &['l'])?;
+                let endpoint = self.world.ready().storage.endpoint.as_str();
+                Ok(xml(listing::list_containers(&store.containers(), endpoint, query)))
+            }
+            _ => {
+                store.authorize(authority, Resource::Service, &[])?;
+                Err(BlobError::bad_verb())
+            }
+        }
+    }
+
+    /// List Blobs, Create Container, and Get Container Properties.
+    pub(super) fn container(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        authority: Authority<'_>,
+        name: &str,
+        query: &Query,
+    ) -> Result<Response<ReplyBody>, BlobError> {
+        let store = &self.world.store;
+        let resource = Resource::Container(name);
+        match (method, query.get("restype"), query.get("comp")) {
+            (&Method::GET, Some("container"), Some("list")) => {
+                store.ledger.list_calls.fetch_add(1, Relaxed);
+                store.authorize(authority, resource, &['l'])?;
+                let endpoint = self.world.ready().storage.endpoint.as_str();
+                Ok(xml(listing::list(&*store.container(name)?, name, endpoint, query)?))
+            }
+            (&Method::PUT, Some("container"), None) => {
+                if headers.contains_key("x-ms-blob-public-access") {
+                    return Err(BlobError::anonymous());
+                }
+                let container = store.create(authority, name)?;
+                Ok(described(StatusCode::CREATED, &container))
+            }
+            (&Method::GET | &Method::HEAD, Some("container"), None) => {
+                store.authorize(authority, resource, &['r'])?;
+                // A SAS for one container cannot look at the container itself.
+                if let Authority::Sas(sas, _) = authority
+                    && !sas.is_for_account()
+                {
+                    return Err(BlobError::permission_mismatch());
+                }
+                Ok(described(StatusCode::OK, &*store.container(name)?))
+            }
+            _ => {
+                store.authorize(authority, resource, &[])?;
+                Err(BlobError::bad_verb())
+            }
+        }
+    }
+}
+
+fn xml(text: String) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::chunked(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
+fn described(status: StatusCode, container: &Container) -> Response<ReplyBody> {
+    let mut response = empty(status);
+    let headers = response.headers_mut();
+    let etag = format!("\"0x8DC{:012X}\"", container.created.unix_timestamp());
+    if let (Ok(etag), Ok(modified)) =
+        (HeaderValue::try_from(etag), HeaderValue::try_from(rfc1123(container.created)))
+    {
+        headers.insert(header::ETAG, etag);
+        headers.insert(header::LAST_MODIFIED, modified);
+    }
+    response
+}

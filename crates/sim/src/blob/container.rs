@@ -1,0 +1,169 @@
+//! One container: its blobs in order, and the walk through them page by page.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use time::OffsetDateTime;
+
+use super::content::Content;
+
+/// One blob.
+#[derive(Clone, Debug)]
+pub(crate) struct Blob {
+    pub(crate) content: Content,
+    pub(crate) content_type: Arc<str>,
+    /// Only of blobs that were sent whole: Azure knows none either for blobs put together from blocks.
+    pub(crate) md5: Option<[u8; 16]>,
+    pub(crate) created: OffsetDateTime,
+    pub(crate) modified: OffsetDateTime,
+    pub(crate) version: u64,
+}
+
+impl Blob {
+    /// As the header has it; lists leave the quotes out.
+    pub(crate) fn etag(&self) -> String {
+        format!("\"0x8D{:013X}\"", self.version)
+    }
+}
+
+/// A container.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) created: OffsetDateTime,
+    blobs: RwLock<BTreeMap<Arc<str>, Blob>>,
+}
+
+/// One page of a list.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Entry>,
+    /// Name that the next page begins with.
+    pub(crate) next: Option<String>,
+}
+
+/// A line of a list.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Blob(Arc<str>, Blob),
+    Prefix(String),
+}
+
+/// Whether storage takes `name` for a container: lower-case letters, digits, and hyphens between them.
+pub(crate) fn is_container_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|byte| is_plain(byte) || byte == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.contains("--")
+}
+
+impl Container {
+    pub(crate) fn new(created: OffsetDateTime) -> Self {
+        Self { created, blobs: RwLock::default() }
+    }
+
+    pub(super) fn blobs(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Blob>> {
+        self.blobs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn blobs_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<Arc<str>, Blob>> {
+        self.blobs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// At most `most` entries with `prefix`, from the name `from` on. Costs the logarithm of all plus the page.
+    pub(crate) fn list(
+        &self,
+        prefix: &str,
+        delimiter: Option<&str>,
+        from: Option<&str>,
+        most: usize,
+    ) -> Page {
+        let blobs = self.blobs();
+        let mut page = Page::default();
+        let mut start = from.filter(|from| *from > prefix).unwrap_or(prefix).to_owned();
+        loop {
+            let mut range = blobs.range::<str, _>((Bound::Included(start.as_str()), Bound::Unbounded));
+            let (folded, after) = loop {
+                let Some((name, blob)) = range.next() else { return page };
+                let Some(rest) = name.strip_prefix(prefix) else { return page };
+                if page.entries.len() == most {
+                    page.next = Some(name.to_string());
+                    return page;
+                }
+                let cut = delimiter.and_then(|delimiter| rest.find(delimiter).map(|at| at + delimiter.len()));
+                let Some(cut) = cut else {
+                    page.entries.push(Entry::Blob(Arc::clone(name), blob.clone()));
+                    continue;
+                };
+                let folded = name[..prefix.len() + cut].to_owned();
+                // Past everything that folds into the same entry, without looking at it.
+                let after = format!("{folded}{}", char::MAX);
+                break (folded, after);
+            };
+            page.entries.push(Entry::Prefix(folded));
+            start = after;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THEN: OffsetDateTime = time::macros::datetime!(2025-01-01 12:00:00 UTC);
+
+    fn container(names: &[&str]) -> Container {
+        let container = Container::new(THEN);
+        for name in names {
+            let content = Content::Sent("x".into());
+            let content_type = Arc::from("text/plain");
+            let blob = Blob { content, content_type, md5: None, created: THEN, modified: THEN, version: 1 };
+            container.blobs_mut().insert(Arc::from(*name), blob);
+        }
+        container
+    }
+
+    fn names(page: &Page) -> Vec<String> {
+        page.entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::Blob(name, _) => name.to_string(),
+                Entry::Prefix(prefix) => format!("{prefix}*"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_list_walks_in_order_page_by_page() {
+        let container = container(&["b/2", "a", "b/1", "c", "b/3"]);
+
+        let first = container.list("b/", None, None, 2);
+        let second = container.list("b/", None, first.next.as_deref(), 2);
+
+        assert_eq!(names(&first), ["b/1", "b/2"]);
+        assert_eq!((names(&second), second.next), (vec!["b/3".to_owned()], None));
+    }
+
+    #[test]
+    fn a_delimiter_folds_what_lies_behind_it() {
+        let container = container(&["a/1/x", "a/1/y", "a/2/x", "a/z", "b"]);
+
+        assert_eq!(names(&container.list("", Some("/"), None, 10)), ["a/*", "b"]);
+        assert_eq!(names(&container.list("a/", Some("/"), None, 10)), ["a/1/*", "a/2/*", "a/z"]);
+        let first = container.list("a/", Some("/"), None, 1);
+        assert_eq!(names(&container.list("a/", Some("/"), first.next.as_deref(), 5)), ["a/2/*", "a/z"]);
+    }
+
+    #[test]
+    fn names_of_containers_are_plain_and_neither_short_nor_long() {
+        let long = "a".repeat(63);
+        for name in ["abc", "a-b", "0-logs-9", &long] {
+            assert!(is_container_name(name), "{name}");
+        }
+        for name in ["", "ab", "Abc", "a_b", "-ab", "ab-", "a--b", "a.b", &format!("{long}a")] {
+            assert!(!is_container_name(name), "{name}");
+        }
+    }
+}

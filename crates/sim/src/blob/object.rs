@@ -1,0 +1,163 @@
+//! Put, Get, Head and Delete Blob.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use time::OffsetDateTime;
+
+use super::container::Blob;
+use super::content::Content;
+use super::errors::BlobError;
+use super::routes::{BlobService, empty};
+use super::sas::Resource;
+use super::store::{Authority, Condition};
+use crate::clock::{parse_rfc1123, rfc1123};
+use crate::http::{ReplyBody, read_body};
+
+/// Larger than any log, small enough not to hurt the machine.
+const LARGEST_BLOB: usize = 256 << 20;
+
+impl BlobService {
+    /// Serves a request for the blob called `name`.
+    pub(super) async fn blob(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: Incoming,
+        authority: Authority<'_>,
+        (container, name): (&str, &str),
+    ) -> Result<Response<ReplyBody>, BlobError> {
+        let store = &self.world.store;
+        match *method {
+            Method::PUT => self.put(headers, body, authority, (container, name)).await,
+            Method::GET | Method::HEAD => {
+                let blob = store.get(authority, container, name)?;
+                read(&blob, headers, *method == Method::HEAD)
+            }
+            Method::DELETE => {
+                store.delete(authority, container, name)?;
+                store.ledger.probes_deleted.fetch_add(1, Relaxed);
+                Ok(empty(StatusCode::ACCEPTED))
+            }
+            _ => Err(BlobError::bad_verb()),
+        }
+    }
+
+    async fn put(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+        authority: Authority<'_>,
+        (container, name): (&str, &str),
+    ) -> Result<Response<ReplyBody>, BlobError> {
+        let store = &self.world.store;
+        let type_is_good = headers.get("x-ms-blob-type").map(|value| value == "BlockBlob");
+        let allowed = store.authorize(authority, Resource::Blob(container, name), &['w', 'c']);
+        match (allowed, type_is_good) {
+            (Err(_), _) | (Ok(()), Some(true)) => {}
+            (Ok(()), None) => return Err(BlobError::missing_header()),
+            (Ok(()), Some(false)) => return Err(BlobError::bad_header()),
+        }
+        let condition = condition(headers)?;
+        let content_type = headers
+            .get("x-ms-blob-content-type")
+            .or_else(|| headers.get(header::CONTENT_TYPE))
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("application/octet-stream");
+        let content = read_body(body, LARGEST_BLOB).await.ok_or(BlobError::too_large())?;
+        let content_type = Arc::from(content_type);
+        let blob = store.put(authority, container, name, Content::Sent(content), content_type, condition)?;
+        store.ledger.probes_written.fetch_add(1, Relaxed);
+        let mut response = empty(StatusCode::CREATED);
+        describe(response.headers_mut(), &blob, "content-md5");
+        Ok(response)
+    }
+}
+
+fn condition(headers: &HeaderMap) -> Result<Condition, BlobError> {
+    if headers.contains_key(header::IF_MATCH) {
+        return Err(BlobError::condition_not_met());
+    }
+    match headers.get(header::IF_NONE_MATCH) {
+        None => Ok(Condition::None),
+        Some(value) if value == "*" => Ok(Condition::Absent),
+        Some(_) => Err(BlobError::bad_header()),
+    }
+}
+
+/// `ETag`, Last-Modified and the MD5 under the given name.
+fn describe(headers: &mut HeaderMap, blob: &Blob, md5_name: &'static str) {
+    let mut put = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    put("etag", &blob.etag());
+    put("last-modified", &rfc1123(blob.modified));
+    if let Some(md5) = blob.md5 {
+        put(md5_name, &BASE64_STANDARD.encode(md5));
+    }
+}
+
+fn read(blob: &Blob, request: &HeaderMap, head: bool) -> Result<Response<ReplyBody>, BlobError> {
+    if unchanged_since(blob, request) {
+        return Ok(empty(StatusCode::NOT_MODIFIED));
+    }
+    let range = request.get("x-ms-range").or_else(|| request.get(header::RANGE));
+    let range = match range.and_then(|value| value.to_str().ok()) {
+        Some(text) if !head => Some(parse_range(text, blob.content.len()).ok_or(BlobError::bad_range())?),
+        _ => None,
+    };
+    let bytes = if head { Bytes::new() } else { blob.content.bytes() };
+    let mut response = match range {
+        None => Response::new(ReplyBody::sized(bytes)),
+        Some((first, last)) => {
+            let mut response = Response::new(ReplyBody::sized(bytes.slice(first..=last)));
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            response
+        }
+    };
+    let headers = response.headers_mut();
+    describe(headers, blob, if range.is_some() { "x-ms-blob-content-md5" } else { "content-md5" });
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert("x-ms-blob-type", HeaderValue::from_static("BlockBlob"));
+    if head {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(blob.content.len()));
+    }
+    if let Ok(value) = HeaderValue::from_str(&blob.content_type) {
+        headers.insert(header::CONTENT_TYPE, value);
+    }
+    if let Ok(value) = HeaderValue::from_str(&rfc1123(blob.created)) {
+        headers.insert("x-ms-creation-time", value);
+    }
+    if let Some((first, last)) = range
+        && let Ok(value) = HeaderValue::from_str(&format!("bytes {first}-{last}/{}", blob.content.len()))
+    {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    Ok(response)
+}
+
+fn unchanged_since(blob: &Blob, request: &HeaderMap) -> bool {
+    let text = |name: header::HeaderName| request.get(name).and_then(|value| value.to_str().ok());
+    let since = text(header::IF_MODIFIED_SINCE).and_then(parse_rfc1123);
+    // Header dates have whole seconds only.
+    let modified = blob.modified.replace_nanosecond(0).unwrap_or(blob.modified);
+    text(header::IF_NONE_MATCH) == Some(&blob.etag())
+        || since.is_some_and(|since: OffsetDateTime| modified <= since)
+}
+
+/// `bytes=a-b` or `bytes=a-` as first and last byte.
+fn parse_range(text: &str, length: u64) -> Option<(usize, usize)> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let first: u64 = first.parse().ok()?;
+    let last = if last.is_empty() { u64::MAX } else { last.parse().ok()? };
+    if first >= length || last < first {
+        return None;
+    }
+    Some((usize::try_from(first).ok()?, usize::try_from(last.min(length - 1)).ok()?))
+}
