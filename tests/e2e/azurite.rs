@@ -1,15 +1,19 @@
 //! Real Blob storage: Azurite. Simulated nodes upload into it with the write-only SAS that they are handed, and the
 //! verifier lists it with another SAS that can only read and list.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::stage::{Server, Sim, assert_manifest_equals_ledger, service_sas, signature, wait_for};
+use crate::stage::{
+    Run, Server, Sim, assert_manifest_equals_ledger, fleetlogs, service_sas, signature, wait_for,
+};
 
 const ACCOUNT: &str = "fleetlogs";
 const KEY: &[u8] = b"plainly fake key of a local emulator";
@@ -23,6 +27,13 @@ struct Azurite {
 
 impl Azurite {
     fn start() -> Self {
+        let azurite = Self::start_with(&[]);
+        azurite.create_container();
+        azurite
+    }
+
+    /// Without a container, and with further options.
+    fn start_with(options: &[&str]) -> Self {
         let program =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/node_modules/.bin/azurite-blob");
         assert!(program.exists(), "{} is missing; `bash tests/all.sh` installs it", program.display());
@@ -31,16 +42,15 @@ impl Azurite {
         let server = Command::new(program)
             .args(["--silent", "--disableTelemetry", "--inMemoryPersistence", "--blobHost", "127.0.0.1"])
             .args(["--blobPort", &port.to_string()])
+            .args(options)
             .current_dir(dir.path())
             .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", BASE64_STANDARD.encode(KEY)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let azurite = Self { port, _server: Server(server), _dir: dir };
         wait_for("Azurite", || TcpStream::connect(("127.0.0.1", port)).ok());
-        azurite.create_container();
-        azurite
+        Self { port, _server: Server(server), _dir: dir }
     }
 
     fn container(&self) -> String {
@@ -101,8 +111,7 @@ fn a_fleet_uploads_into_real_blob_storage_and_is_verified_there() {
     assert_eq!(ledger["storage"]["put_failures"], 0);
     assert_eq!(ledger["storage"]["list_calls"], 0, "the simulator's own container was not used");
     assert_eq!(manifest["destination"], azurite.container());
-    let adopted =
-        |node: &&serde_json::Value| node["files_promised"].is_null() && node["outcome"] == "verified";
+    let adopted = |node: &&Value| node["files_promised"].is_null() && node["outcome"] == "verified";
     assert!(
         manifest["nodes"].as_array().unwrap().iter().any(|node| adopted(&node)),
         "a lost answer was found"
@@ -121,4 +130,131 @@ fn a_container_that_real_storage_does_not_have_is_refused() {
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(run.stderr.contains("destination.verify_url"), "{}", run.stderr);
     assert_eq!(sim.upload_calls(), 0);
+}
+
+/// A certificate for this machine and the authority that signed it, in a directory of their own.
+fn certificates() -> TempDir {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut authority = CertificateParams::new(vec![]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let server =
+        CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &authority).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("authority.pem", authority.pem()),
+        ("server.pem", server.pem()),
+        ("server.key", key.serialize_pem()),
+    ] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+/// A managed identity whose tokens Azurite takes: it looks at audience, issuer and times, not at the signature.
+fn identity_endpoint() -> String {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/token", server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in server.incoming() {
+            let mut connection = connection.unwrap();
+            let mut request = [0; 4096];
+            let read = connection.read(&mut request).unwrap();
+            let line = String::from_utf8_lossy(&request[..read]).into_owned();
+            assert!(line.contains("resource=https%3A%2F%2Fstorage.azure.com"), "{line}");
+            let now = time::OffsetDateTime::now_utc().unix_timestamp();
+            let part = |json: Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+            let claims = json!({
+                "aud": "https://storage.azure.com/",
+                "iss": "https://sts.windows.net/11111111-1111-1111-1111-111111111111/",
+                "tid": "11111111-1111-1111-1111-111111111111",
+                "oid": "22222222-2222-2222-2222-222222222222",
+                "iat": now - 60, "nbf": now - 60, "exp": now + 3600,
+            });
+            let token = format!("{}.{}.c2ln", part(json!({ "typ": "JWT", "alg": "RS256" })), part(claims));
+            let body = json!({
+                "access_token": token,
+                "expires_on": (now + 3600).to_string(),
+                "resource": "https://storage.azure.com/",
+                "token_type": "Bearer",
+            })
+            .to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            connection.write_all((head + &body).as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn real_storage_takes_the_sas_that_a_user_delegation_key_makes() {
+    let certificates = certificates();
+    let path = |name: &str| certificates.path().join(name).display().to_string();
+    let (certificate, key) = (path("server.pem"), path("server.key"));
+    let azurite = Azurite::start_with(&["--oauth", "basic", "--cert", &certificate, "--key", &key]);
+    let authority = path("authority.pem");
+    let sim = Sim::start_in(
+        "[[account]]\nname = \"contoso\"\nlatency = \"20ms\"\n[[account.pool]]\nid = \"a\"\nnodes = 20\n\
+         arrival = { min = \"100ms\", max = \"500ms\" }\n",
+        &[("SSL_CERT_FILE", &authority)],
+    );
+    let account = format!("https://127.0.0.1:{}/{ACCOUNT}", azurite.port);
+    let config = crate::credentials::config(
+        &sim,
+        &format!(
+            "mint = \"user-delegation\"\naccount = \"{account}\"\ncontainer = \"incident-{{run_id}}\"\n\
+             lifetime = \"12s\"\nupload_allowance = \"4s\""
+        ),
+        "[limits]\nrate = 3\nconcurrency = 2",
+    );
+    let output = fleetlogs()
+        .arg("run")
+        .arg(config)
+        .env("IDENTITY_ENDPOINT", identity_endpoint())
+        .env("IDENTITY_HEADER", "fake-header")
+        .env("SSL_CERT_FILE", &authority)
+        .current_dir(sim.dir.path())
+        .output()
+        .unwrap();
+    let run = Run::of(sim.dir.path(), output);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
+    assert_eq!(run.count("verified"), 20);
+    assert_eq!(sim.ledger()["storage"]["put_failures"], 0);
+    let destination = run.manifest()["destination"].as_str().unwrap().to_owned();
+    assert!(destination.starts_with(&format!("{account}/incident-")), "{destination}");
+    let ends: std::collections::BTreeSet<_> = sim.ledger()["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["directories"][0]["sas_expires_at"].to_string())
+        .collect();
+    assert!(ends.len() >= 2, "the SAS was renewed: {ends:?}");
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn real_storage_takes_the_sas_and_makes_the_container_that_its_key_signs() {
+    let azurite = Azurite::start_with(&[]);
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 5\narrival = \"100ms\"\n",
+    );
+    std::fs::write(sim.dir.path().join("secret.storage"), BASE64_STANDARD.encode(KEY)).unwrap();
+    let config = crate::credentials::config(
+        &sim,
+        &format!(
+            "mint = \"account-key\"\naccount = \"http://127.0.0.1:{}/{ACCOUNT}\"\ncontainer = \"incident-{{run_id}}\"\n\
+             account_key = {{ file = \"secret.storage\" }}\nstart_time = true",
+            azurite.port
+        ),
+        "",
+    );
+    let run = sim.run(&config);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.count("verified"), 5);
 }

@@ -22,7 +22,7 @@ fn fleet(nodes: usize) -> String {
     )
 }
 
-const CONFIG: &str = "[limits]\nrate = 200\nconcurrency = 6\n[deadlines]\ncall = \"1s\"\nnode = \"60s\"\nrun = \"5m\"\n\
+const CONFIG: &str = "[limits]\nrate = 200\nconcurrency = 6\n[deadlines]\ncall = \"1s\"\nnode = \"60s\"\nrun = \"1h\"\n\
     [verify]\ndeadline = \"10s\"\nsettle = \"1500ms\"\n[retry]\nattempts = 50\nbase_delay = \"50ms\"\nmax_delay = \"500ms\"";
 
 fn kills() -> usize {
@@ -57,9 +57,9 @@ fn clear_unbegun(sim: &Sim) {
 fn finish(sim: &Sim, config: &PathBuf, kills: usize) {
     let output = command(sim, config).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
     let run = std::fs::read_dir(sim.dir.path().join("runs")).unwrap().next().unwrap().unwrap().path();
     let manifest: Value = serde_json::from_slice(&std::fs::read(run.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{} {} {said}", manifest["reason"], manifest["counts"]);
     assert_manifest_equals_ledger_but_for_unsent_calls(&manifest, &sim.ledger());
     assert_eq!(manifest["counts"]["verified"], manifest["counts"]["planned"], "{}", manifest["counts"]);
     let doubled =

@@ -6,8 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 mod azurite;
+mod bad_setups;
 mod commands;
 mod crashes;
+mod credentials;
 mod disk;
 mod entra;
 mod fleet;

@@ -62,13 +62,25 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn start(scenario: &str) -> Self {
+        Self::start_in(scenario, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_in(scenario: &str, env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("scenario.toml");
         std::fs::write(&file, scenario).unwrap();
         let ready = dir.path().join("ready.json");
         let log = std::fs::File::create(dir.path().join("sim.log")).unwrap();
-        let server =
-            fleetlogs().arg("sim").arg(&file).arg("--ready").arg(&ready).stderr(log).spawn().unwrap();
+        let server = fleetlogs()
+            .envs(env.iter().copied())
+            .arg("sim")
+            .arg(&file)
+            .arg("--ready")
+            .arg(&ready)
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let server = Server(server);
         let text = wait_for("the simulator", || std::fs::read(&ready).ok());
         Self { ready: serde_json::from_slice(&text).unwrap(), dir, _server: server }
@@ -145,11 +157,44 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn of(dir: &Path, output: Output) -> Self {
         let runs = std::fs::read_dir(dir.join("runs")).into_iter().flatten();
-        Self {
+        let run = Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
             dir: runs.map(|entry| entry.unwrap().path()).max(),
+        };
+        run.holds_no_secret(dir);
+        run
+    }
+
+    /// Searches everything that the program said and wrote for every secret it was given. Every test ends with this.
+    fn holds_no_secret(&self, dir: &Path) {
+        let mut written = vec![("stdout".to_owned(), self.stdout.clone().into_bytes())];
+        written.push(("stderr".to_owned(), self.stderr.clone().into_bytes()));
+        let runs = std::fs::read_dir(dir.join("runs")).into_iter().flatten().map(|run| run.unwrap().path());
+        for run in runs {
+            for file in std::fs::read_dir(run).unwrap() {
+                let file = file.unwrap().path();
+                written.push((file.display().to_string(), std::fs::read(&file).unwrap()));
+            }
+        }
+        let mut secrets = secrets_of(dir);
+        // Of whatever signature and token: requests are signed, and tokens are got, with nobody here knowing them.
+        secrets.extend(["sig=", "SharedKey contoso:", "Bearer ey"].map(String::from));
+        for (place, bytes) in written {
+            let text = String::from_utf8_lossy(&bytes);
+            for secret in &secrets {
+                let shown = text.match_indices(secret.as_str()).find(|(at, _)| {
+                    // A place where one was taken out says so.
+                    !text[at + secret.len()..].starts_with("<redacted>")
+                        && !text[at + secret.len()..].starts_with("...")
+                });
+                assert!(
+                    shown.is_none(),
+                    "a secret ({}) is in {place}: {text}",
+                    &secret[..secret.len().min(6)]
+                );
+            }
         }
     }
 
@@ -176,9 +221,52 @@ impl Run {
     }
 }
 
+/// The secrets that a simulator, or a test, put into a directory: keys whole, of a SAS its signature.
+fn secrets_of(dir: &Path) -> Vec<String> {
+    let mut secrets = Vec::new();
+    let mut add = |text: &str| {
+        let secret = text.rsplit("sig=").next().unwrap_or(text).split('&').next().unwrap_or_default().trim();
+        if secret.len() > 8 {
+            secrets.push(secret.to_owned());
+            secrets.push(secret.replace("%2B", "+").replace("%2F", "/").replace("%3D", "="));
+        }
+    };
+    for file in std::fs::read_dir(dir).into_iter().flatten() {
+        let file = file.unwrap();
+        let name = file.file_name().to_string_lossy().into_owned();
+        let is_secret =
+            name.starts_with("secret") || name.starts_with("ready.json.") && !name.contains("toml");
+        if is_secret && let Ok(text) = std::fs::read_to_string(file.path()) {
+            add(&text);
+        }
+    }
+    if let Ok(ready) = std::fs::read(dir.join("ready.json")) {
+        let ready: Value = serde_json::from_slice(&ready).unwrap();
+        for secret in [&ready["storage"]["key"], &ready["container_url"], &ready["verify_url"]] {
+            add(secret.as_str().unwrap_or_default());
+        }
+        for account in ready["accounts"].as_array().into_iter().flatten() {
+            add(account["key"].as_str().unwrap_or_default());
+        }
+    }
+    secrets
+}
+
 /// A container URL with a service SAS, signed with the storage account's key.
 pub(crate) fn service_sas(key: &[u8], container: &str, canonical: &str, permissions: &str) -> String {
-    let expiry = "2036-01-01T00:00:00Z";
+    service_sas_until(key, container, canonical, permissions, time::macros::datetime!(2036-01-01 00:00 UTC))
+}
+
+/// The same, until a time.
+pub(crate) fn service_sas_until(
+    key: &[u8],
+    container: &str,
+    canonical: &str,
+    permissions: &str,
+    until: time::OffsetDateTime,
+) -> String {
+    let expiry =
+        until.replace_nanosecond(0).unwrap().format(&time::format_description::well_known::Rfc3339).unwrap();
     let text = format!("{permissions}\n\n{expiry}\n{canonical}\n\n\nhttps,http\n2021-12-02\nc\n\n\n\n\n\n\n");
     let query = format!("sv=2021-12-02&sp={permissions}&se={expiry}&spr=https,http&sr=c");
     format!("{container}?{query}&sig={}", signature(key, &text))

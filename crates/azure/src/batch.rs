@@ -25,7 +25,8 @@ use crate::shared_key::{SharedKey, Signed};
 use crate::target::{Endpoint, Target};
 use crate::token::{Token, TokenSource};
 use crate::wire::{
-    IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, UploadAnswer, UploadRequest, time_text,
+    IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, PoolIdentity, PoolIdentityAnswer, UploadAnswer,
+    UploadRequest, time_text,
 };
 use crate::{http_date, link};
 
@@ -102,6 +103,17 @@ impl AzureBatch {
             read_timeout: settings.read_timeout,
             clock_offset_ms: AtomicI64::new(NO_OFFSET),
         })))
+    }
+
+    /// ARM ids of the user-assigned identities that are attached to a pool. None where the service does not show any
+    /// `identity` of it.
+    pub async fn pool_identities(&self, pool: &PoolId) -> Result<Option<Vec<String>>, Failure> {
+        let answer = self.0.read(self.0.endpoint.pool(pool)?).await?;
+        let identity = read_json::<PoolIdentityAnswer>(Call::Read, &answer)?.identity;
+        let ids = |identity: PoolIdentity| {
+            identity.user_assigned_identities.into_iter().map(|identity| identity.resource_id).collect()
+        };
+        Ok(identity.map(ids))
     }
 }
 

@@ -3,7 +3,8 @@
 //! The SDK is told not to retry: how often and when to look again is for the engine to say.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
@@ -21,14 +22,14 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::error_body::without_trailer;
 use crate::http_date;
-use crate::redact::{LONGEST, error_chain, one_line};
-use crate::sdk_transport::client_options;
+use crate::redact::error_chain;
+use crate::sdk_transport::{client_options, transport};
+use crate::storage_error::Refusal;
 
 /// The newest version that Azurite 3.35 knows. The SDK's own default is newer, and an emulator answers it with a 400;
 /// nothing here needs more.
-const API_VERSION: &str = "2025-11-05";
+pub(crate) const API_VERSION: &str = "2025-11-05";
 
 /// The most the service puts on a page.
 const PAGE_SIZE: i32 = 5000;
@@ -36,13 +37,19 @@ const PAGE_SIZE: i32 = 5000;
 /// For one page of a few megabytes, from connecting to its last byte.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// A container, reached by a SAS with list permission. Cheap to clone.
+/// A container, reached by a SAS with list permission. Cheap to clone; clones share their SAS.
 #[derive(Clone)]
-pub struct AzureLogStore {
-    client: Arc<BlobContainerClient>,
+pub struct AzureLogStore(Arc<Store>);
+
+struct Store {
+    http: reqwest::Client,
+    /// The container's URL without its SAS.
+    container: Url,
+    /// Carries the SAS. A call keeps the one it began with.
+    client: RwLock<Arc<BlobContainerClient>>,
 }
 
-/// The SDK does not take the container's URL. The URL is not quoted.
+/// The SDK does not take the container's URL, or it is another container. The URL is not quoted.
 #[derive(Debug, thiserror::Error)]
 #[error("the container URL cannot be used")]
 pub struct InvalidContainer;
@@ -50,16 +57,25 @@ pub struct InvalidContainer;
 impl AzureLogStore {
     /// A container; nothing is sent yet.
     pub fn new(http: reqwest::Client, container: &SasUrl) -> Result<Self, InvalidContainer> {
-        let mut url = Url::parse(container.expose()).map_err(|_| InvalidContainer)?;
-        // A slash after the container's name would be taken for a blob of no name.
-        url.path_segments_mut().map_err(|()| InvalidContainer)?.pop_if_empty();
-        let options = BlobContainerClientOptions {
-            client_options: client_options(http, RetryOptions::none()),
-            version: API_VERSION.into(),
-        };
-        // The SDK's error quotes the URL, signature and all.
-        let client = BlobContainerClient::new(url, None, Some(options)).map_err(|_| InvalidContainer)?;
-        Ok(Self { client: Arc::new(client) })
+        let url = container_url(container)?;
+        let client = RwLock::new(client(http.clone(), url.clone())?);
+        Ok(Self(Arc::new(Store { http, container: without_query(url), client })))
+    }
+
+    /// Takes a new SAS for the same container, while others list. Calls under way go on with the old one.
+    pub fn replace(&self, container: &SasUrl) -> Result<(), InvalidContainer> {
+        let url = container_url(container)?;
+        if without_query(url.clone()) != self.0.container {
+            return Err(InvalidContainer);
+        }
+        let client = client(self.0.http.clone(), url)?;
+        *self.0.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(())
+    }
+
+    fn client(&self) -> Arc<BlobContainerClient> {
+        // No code panics while it holds the lock.
+        self.0.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn page(&self, prefix: &str, marker: Option<&str>) -> azure_core::Result<BlobPage> {
@@ -69,12 +85,44 @@ impl AzureLogStore {
             maxresults: Some(PAGE_SIZE),
             ..Default::default()
         };
-        let Some(page) = self.client.list_blobs(Some(options))?.into_pages().try_next().await? else {
+        let Some(page) = self.client().list_blobs(Some(options))?.into_pages().try_next().await? else {
             return Ok(BlobPage::default());
         };
         let (_, _, body) = page.deconstruct();
         Ok(xml::from_xml::<_, Listing>(&body)?.into())
     }
+}
+
+impl fmt::Debug for AzureLogStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AzureLogStore({}?<redacted>)", self.0.container)
+    }
+}
+
+/// The URL with its SAS. A slash after the container's name would be taken for a blob of no name.
+fn container_url(container: &SasUrl) -> Result<Url, InvalidContainer> {
+    let mut url = Url::parse(container.expose()).map_err(|_| InvalidContainer)?;
+    url.path_segments_mut().map_err(|()| InvalidContainer)?.pop_if_empty();
+    Ok(url)
+}
+
+/// The URL without anything that gives authority: safe to show.
+fn without_query(mut url: Url) -> Url {
+    url.set_query(None);
+    url.set_fragment(None);
+    // Only a URL without a host refuses these two.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
+}
+
+fn client(http: reqwest::Client, url: Url) -> Result<Arc<BlobContainerClient>, InvalidContainer> {
+    let options = BlobContainerClientOptions {
+        client_options: client_options(transport(http), RetryOptions::none()),
+        version: API_VERSION.into(),
+    };
+    // The SDK's error quotes the URL, signature and all.
+    BlobContainerClient::new(url, None, Some(options)).map(Arc::new).map_err(|_| InvalidContainer)
 }
 
 impl LogStore for AzureLogStore {
@@ -164,58 +212,21 @@ fn failure(error: &azure_core::Error) -> Failure {
         };
         return Failure::new(class, error_chain(error as &(dyn Error + 'static)));
     };
-    let status = u16::from(*status);
     let headers = raw_response.as_ref().map(|response| response.headers());
-    let code = headers.and_then(|headers| header(headers, "x-ms-error-code")).or(error_code.as_deref());
-    let said = raw_response.as_ref().map(|response| message(response.body().as_ref()));
-    Failure {
-        status: Some(status),
-        // The SDK fills in the status where the service gave no code.
-        code: code
-            .filter(|code| !code.starts_with(|c: char| c.is_ascii_digit()))
-            .map(|code| one_line(code, 200).into()),
-        request_id: headers
-            .and_then(|headers| header(headers, "x-ms-request-id"))
-            .map(|id| one_line(id, 200).into()),
+    let refusal = Refusal {
+        status: u16::from(*status),
+        code: headers.and_then(|headers| header(headers, "x-ms-error-code")).or(error_code.as_deref()),
+        request_id: headers.and_then(|headers| header(headers, "x-ms-request-id")),
         retry_after_ms: headers
             .and_then(|headers| header(headers, "retry-after")?.trim().parse::<u64>().ok())
             .map(|seconds| seconds.saturating_mul(1000)),
-        ..Failure::new(class(status, code), said.unwrap_or_else(|| "storage gives no reason".to_owned()))
-    }
-}
-
-fn class(status: u16, code: Option<&str>) -> FailureClass {
-    match status {
-        429 | 503 => FailureClass::Throttled,
-        408 | 500.. => FailureClass::Transient,
-        401 | 403 => FailureClass::Auth,
-        404 if code == Some("ContainerNotFound") => FailureClass::Gone,
-        409 if code == Some("ContainerBeingDeleted") => FailureClass::Gone,
-        300..=399 | 404 | 409 => FailureClass::Refused,
-        _ => FailureClass::Config,
-    }
+        body: raw_response.as_ref().map(|response| response.body().as_ref()),
+    };
+    refusal.failure()
 }
 
 fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a str> {
     headers.get_optional_str(&HeaderName::from_static(name))
-}
-
-/// What storage says, from its XML: the message, and the detail that tells one wrong SAS from another.
-fn message(body: &[u8]) -> String {
-    let body = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]);
-    let element = |name: &str| {
-        let (_, rest) = body.split_once(&format!("<{name}>"))?;
-        let (text, _) = rest.split_once(&format!("</{name}>"))?;
-        Some(text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&"))
-    };
-    let said = element("Message");
-    let detail = element("AuthenticationErrorDetail");
-    match (said.as_deref().map(without_trailer), detail) {
-        (Some(said), Some(detail)) => one_line(&format!("{said}; {detail}"), LONGEST),
-        (Some(said), None) => one_line(said, LONGEST),
-        (None, _) if body.trim().is_empty() => "storage gives no reason".to_owned(),
-        (None, _) => format!("the answer is not an error of storage: {}", one_line(&body, 200)),
-    }
 }
 
 #[cfg(test)]
@@ -351,5 +362,50 @@ mod tests {
         let failure = store(1).list("", None).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::NotSent);
         assert!(failure.message.contains("refused") && !failure.message.contains("TOPSECRET"), "{failure}");
+    }
+
+    fn sas(port: u16, container: &str, signature: &str) -> SasUrl {
+        let url = format!(
+            "http://127.0.0.1:{port}/devstoreaccount1/{container}?sp=rl&sr=c&se=2030-01-01&sig={signature}"
+        );
+        SasUrl::parse(&url).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_new_sas_serves_the_next_call_and_the_one_under_way_keeps_the_old() {
+        let (answer, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let server = TestServer::start(move |number| {
+            if number == 1 {
+                tokio::task::block_in_place(|| held.lock().unwrap().recv().unwrap());
+            }
+            Reply::json("200 OK", PAGE)
+        });
+        let server = server.await;
+        let store = AzureLogStore::new(http_client(1).unwrap(), &sas(server.port(), "logs", "OLD")).unwrap();
+        let lister = store.clone();
+        let under_way = tokio::spawn(async move { lister.list("", None).await });
+        while server.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+
+        store.replace(&sas(server.port(), "logs/", "NEW")).unwrap();
+        answer.send(()).unwrap();
+
+        under_way.await.unwrap().unwrap();
+        store.clone().list("", None).await.unwrap();
+        let lines: Vec<_> = server.requests().iter().map(|seen| seen.line().to_owned()).collect();
+        assert!(lines[0].contains("sig=OLD") && lines[1].contains("sig=NEW"), "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn another_container_does_not_take_the_place_of_this_one() {
+        let server = TestServer::start(|_| Reply::json("200 OK", PAGE)).await;
+        let store = AzureLogStore::new(http_client(1).unwrap(), &sas(server.port(), "logs", "OLD")).unwrap();
+        assert!(store.replace(&sas(server.port(), "other", "NEW")).is_err());
+        assert!(store.replace(&sas(1, "logs", "NEW")).is_err());
+        store.list("", None).await.unwrap();
+        assert!(server.requests()[0].line().contains("sig=OLD"));
+        assert!(!format!("{store:?}").contains("OLD"), "{store:?}");
     }
 }

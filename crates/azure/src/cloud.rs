@@ -1,6 +1,5 @@
 //! The Azure clouds: where tokens come from, and what they must be made out for.
 
-use azure_core::cloud::CloudConfiguration;
 use url::Url;
 
 /// An Azure cloud.
@@ -40,6 +39,32 @@ impl Cloud {
         }
     }
 
+    /// What a token for storage must be made out for: the same in all clouds.
+    #[must_use]
+    pub fn storage_resource(self) -> &'static str {
+        "https://storage.azure.com/"
+    }
+
+    /// Where Entra gives out its tokens.
+    #[must_use]
+    pub fn authority_host(self) -> &'static str {
+        match self {
+            Self::Public => "https://login.microsoftonline.com",
+            Self::UsGovernment => "https://login.microsoftonline.us",
+            Self::China => "https://login.chinacloudapi.cn",
+        }
+    }
+
+    /// How the hosts of its storage accounts end, for blobs.
+    #[must_use]
+    pub fn blob_suffix(self) -> &'static str {
+        match self {
+            Self::Public => "blob.core.windows.net",
+            Self::UsGovernment => "blob.core.usgovcloudapi.net",
+            Self::China => "blob.core.chinacloudapi.cn",
+        }
+    }
+
     /// How the hosts of its Batch accounts end.
     #[must_use]
     pub fn endpoint_suffix(self) -> &'static str {
@@ -57,15 +82,6 @@ impl Cloud {
         let ends =
             |cloud: &Self| host.strip_suffix(cloud.endpoint_suffix()).is_some_and(|rest| rest.ends_with('.'));
         Self::ALL.into_iter().find(ends)
-    }
-
-    /// The SDK's name for it.
-    pub(crate) fn configuration(self) -> CloudConfiguration {
-        match self {
-            Self::Public => CloudConfiguration::AzurePublic,
-            Self::UsGovernment => CloudConfiguration::AzureGovernment,
-            Self::China => CloudConfiguration::AzureChina,
-        }
     }
 }
 

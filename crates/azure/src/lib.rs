@@ -1,5 +1,5 @@
 //! The only code of fleetlogs that knows Azure and HTTP: Azure Batch over REST, Blob storage over Microsoft's SDK,
-//! both behind the traits of `fleetlogs-model`.
+//! both behind the traits of `fleetlogs-model`; and what they need: tokens of Entra, and SAS for containers.
 //!
 //! Nothing here decides whether to try again. Each call is sent once, and its end is either the answer or a
 //! [`Failure`](fleetlogs_model::failure::Failure) whose class says what may be done next.
@@ -10,24 +10,34 @@ mod blob;
 mod classify;
 mod cloud;
 mod credential;
+mod delegation_key;
 mod error_body;
 mod http;
 mod http_date;
 mod link;
+mod probe;
 mod redact;
+mod sas;
 mod sdk_transport;
 mod shared_key;
+mod storage;
+mod storage_error;
 mod target;
 #[cfg(test)]
 mod test_server;
 mod token;
+mod token_claims;
 mod wire;
 
 pub use batch::{AccountSettings, AzureBatch, BatchAuth, InvalidEndpoint};
 pub use blob::{AzureLogStore, InvalidContainer};
 pub use cloud::Cloud;
+pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client};
+pub use probe::probe_write;
 /// The client that [`http_client`] makes.
 pub use reqwest::Client;
 pub use shared_key::{InvalidSharedKey, SharedKey};
+pub use storage::{ContainerGrant, InvalidStorageAccount, StorageAccount, StorageAuth};
 pub use token::TokenSource;
+pub use token_claims::TokenClaims;

@@ -11,9 +11,14 @@ use futures::StreamExt;
 /// A page of 5,000 blobs is about six megabytes.
 const LONGEST_ANSWER: usize = 64 << 20;
 
+/// Our HTTP client, as the SDK takes it.
+pub(crate) fn transport(http: reqwest::Client) -> Transport {
+    Transport::new(Arc::new(Bounded(http)))
+}
+
 /// Options for a client of the SDK.
-pub(crate) fn client_options(http: reqwest::Client, retry: RetryOptions) -> ClientOptions {
-    ClientOptions { retry, transport: Some(Transport::new(Arc::new(Bounded(http)))), ..Default::default() }
+pub(crate) fn client_options(transport: Transport, retry: RetryOptions) -> ClientOptions {
+    ClientOptions { retry, transport: Some(transport), ..Default::default() }
 }
 
 #[derive(Debug)]

@@ -43,6 +43,7 @@ pub(crate) struct Endpoint {
     pools: Query,
     nodes: Query,
     node: Query,
+    pool: Query,
     upload: Query,
 }
 
@@ -72,6 +73,7 @@ impl Endpoint {
             pools: query(&[("maxresults", PAGE_SIZE), ("$select", POOL_MEMBERS)]),
             nodes: query(&[("maxresults", PAGE_SIZE), ("$select", NODE_MEMBERS)]),
             node: query(&[("$select", NODE_MEMBERS)]),
+            pool: query(&[]),
             upload: query(&[("timeout", UPLOAD_TIMEOUT)]),
         }
     }
@@ -82,6 +84,10 @@ impl Endpoint {
 
     pub(crate) fn pools(&self) -> Result<Target<'_>, Failure> {
         self.target(&["pools"], &self.pools)
+    }
+
+    pub(crate) fn pool(&self, pool: &PoolId) -> Result<Target<'_>, Failure> {
+        self.target(&["pools", pool.as_str()], &self.pool)
     }
 
     pub(crate) fn nodes(&self, pool: &PoolId) -> Result<Target<'_>, Failure> {

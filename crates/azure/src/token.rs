@@ -15,7 +15,9 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 use crate::cloud::Cloud;
-use crate::credential;
+use crate::credential::{EntraSettings, TokenRequest};
+use crate::sdk_transport::transport;
+use crate::token_claims::TokenClaims;
 
 /// How long before its end a token is renewed; of a token with a short life, half of it.
 const RENEW_BEFORE_END: Duration = Duration::from_secs(5 * 60);
@@ -33,6 +35,8 @@ type Fetch = Box<dyn Fn() -> BoxFuture<'static, Result<AccessToken, Failure>> + 
 pub struct TokenSource(Arc<Shared>);
 
 struct Shared {
+    /// Which credential it is and why, for people.
+    description: String,
     fetch: Fetch,
     state: Mutex<State>,
     /// Held by whoever asks for a token, so that many waiters make one request.
@@ -57,30 +61,59 @@ pub(crate) struct Token {
     generation: u64,
     renew_at: Instant,
     valid_until: Instant,
+    /// As Entra said; `valid_until` is what counts here.
+    expires_at: OffsetDateTime,
 }
 
 impl TokenSource {
-    /// Tokens for a resource, such as [`Cloud::batch_resource`], from the first credential that the environment
-    /// offers: workload identity, managed identity, client secret, or the Azure CLI.
+    /// Tokens for a resource, such as [`Cloud::batch_resource`] or [`Cloud::storage_resource`]; nothing is sent yet.
     ///
-    /// `env` looks up an environment variable.
+    /// `env` looks up an environment variable. A credential that cannot be used for want of something is a failure
+    /// of class `Auth` that names it.
     pub fn entra(
         http: reqwest::Client,
         cloud: Cloud,
         resource: &str,
-        env: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        let request = Arc::new(credential::TokenRequest::new(http, cloud, resource, env));
-        Self::new(move || {
+        settings: &EntraSettings,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        let request = TokenRequest::new(transport(http), cloud, resource, settings, env)?;
+        let description = request.description();
+        let request = Arc::new(request);
+        Ok(Self::described(description, move || {
             let request = request.clone();
             Box::pin(async move { request.send().await })
-        })
+        }))
     }
 
+    #[cfg(test)]
     pub(crate) fn new(
         fetch: impl Fn() -> BoxFuture<'static, Result<AccessToken, Failure>> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Shared { fetch: Box::new(fetch), state: Mutex::default(), turn: Arc::default() }))
+        Self::described("a test".into(), fetch)
+    }
+
+    fn described(
+        description: String,
+        fetch: impl Fn() -> BoxFuture<'static, Result<AccessToken, Failure>> + Send + Sync + 'static,
+    ) -> Self {
+        let (state, turn) = (Mutex::default(), Arc::default());
+        Self(Arc::new(Shared { description, fetch: Box::new(fetch), state, turn }))
+    }
+
+    /// Which credential is used and why, for people.
+    #[must_use]
+    pub fn describe(&self) -> &str {
+        &self.0.description
+    }
+
+    /// What a token says of itself. Asks for one if there is none.
+    ///
+    /// Cancel safety: may be dropped at any time.
+    pub async fn claims(&self) -> Result<TokenClaims, Failure> {
+        let token = self.get().await?;
+        let text = token.header.to_str().unwrap_or_default();
+        Ok(TokenClaims::read(text.strip_prefix("Bearer ").unwrap_or_default(), token.expires_at))
     }
 
     /// A token that is valid now.
@@ -176,13 +209,14 @@ impl State {
             generation: self.generation,
             renew_at: now + life - RENEW_BEFORE_END.min(life / 2),
             valid_until: now + life,
+            expires_at: access.expires_on,
         })
     }
 }
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenSource(<redacted>)")
+        write!(f, "TokenSource({}, <redacted>)", self.0.description)
     }
 }
 
@@ -193,6 +227,7 @@ mod tests {
     use tokio::time::{advance, sleep};
 
     use super::*;
+    use crate::token_claims::tests::token_with;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -295,5 +330,44 @@ mod tests {
     async fn a_request_for_a_token_does_not_wait_for_ever() {
         let source = TokenSource::new(|| Box::pin(futures::future::pending()));
         assert_eq!(source.get().await.err().unwrap().class, FailureClass::NotSent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_claims_of_a_token_are_told_and_the_token_is_not() {
+        let expires_at = OffsetDateTime::now_utc() + HOUR;
+        let source = TokenSource::new(move || {
+            let token = token_with(r#"{"aud":"https://batch.core.windows.net/","tid":"t-1","oid":"o-1"}"#);
+            Box::pin(async move { Ok(AccessToken::new(token, expires_at)) })
+        });
+
+        let claims = source.claims().await.unwrap();
+
+        assert_eq!(claims.audience.as_deref(), Some("https://batch.core.windows.net/"));
+        assert_eq!((claims.tenant.as_deref(), claims.object_id.as_deref()), (Some("t-1"), Some("o-1")));
+        assert_eq!(claims.expires_at, expires_at);
+        for shown in [
+            format!("{claims:?}"),
+            format!("{source:?}"),
+            format!("{:?}", source.get().await.unwrap().header),
+        ] {
+            assert!(!shown.contains("eyJ") && !shown.contains("SIGNATURE"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_source_says_which_credential_it_uses() {
+        let http = crate::http::http_client(1).unwrap();
+        let settings =
+            EntraSettings { credential: crate::CredentialKind::ClientSecret, ..Default::default() };
+        let source = |settings: &EntraSettings| {
+            TokenSource::entra(http.clone(), Cloud::Public, Cloud::Public.batch_resource(), settings, |_| {
+                None
+            })
+        };
+        assert_eq!(
+            source(&EntraSettings::default()).unwrap().describe(),
+            "developer tools (nothing else is set up: az, then azd)"
+        );
+        assert_eq!(source(&settings).unwrap_err().class, FailureClass::Auth);
     }
 }

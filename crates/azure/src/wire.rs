@@ -86,6 +86,25 @@ struct VirtualMachineConfiguration {
     node_agent_sku: Option<String>,
 }
 
+/// A pool, for what is attached to it.
+#[derive(Deserialize)]
+pub(crate) struct PoolIdentityAnswer {
+    pub(crate) identity: Option<PoolIdentity>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PoolIdentity {
+    #[serde(default)]
+    pub(crate) user_assigned_identities: Vec<UserAssignedIdentity>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserAssignedIdentity {
+    pub(crate) resource_id: String,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NodeAnswer<'a> {

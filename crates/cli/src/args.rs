@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Show who would be asked, who not and why; sends no upload
     Plan(Plan),
+    /// Check config, credentials, permissions, clocks and storage; sends no upload
+    Check(Check),
     /// Write the reports of a run again, from its journal
     Report(Report),
     /// Serve a simulated fleet on loopback
@@ -125,6 +127,15 @@ pub(crate) struct Status {
     /// Go on showing until the run ends
     #[arg(short, long)]
     pub(crate) follow: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Check {
+    /// The config file
+    pub(crate) config: PathBuf,
+    /// Write a blob as a node would, and remove it again
+    #[arg(long)]
+    pub(crate) probe_write: bool,
 }
 
 #[derive(Debug, Parser)]

@@ -3,21 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlogs_azure::{AzureBatch, BatchAuth, Client, Cloud, SharedKey, TokenSource, http_client};
+use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::plan::{AccountPlan, PlanListener, Selection, plan_account};
 use fleetlogs_engine::settings::Limits;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
+use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::secret::Secret;
+use fleetlogs_model::service::BatchService;
 use fleetlogs_report::PlanningProgress;
 use fleetlogs_sim::{Scenario, Simulator};
 use futures::StreamExt;
 use url::Url;
 
-use crate::config::{AccountSettings, Auth, DEFAULT_API_VERSION, Destination, Settings};
+use crate::config::{
+    AccountSettings, Auth, DEFAULT_API_VERSION, DestinationSettings, GivenSas, Settings, WriteSettings,
+};
+use crate::destination::Destination;
 use crate::error::{CliError, Refusal, account_help};
+use crate::tokens::Tokens;
 
 /// Accounts listed side by side.
 const ACCOUNTS_AT_ONCE: usize = 8;
@@ -28,10 +34,20 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// The accounts and the container, ready to be called.
 pub(crate) struct Fleet {
     pub(crate) http: Client,
-    pub(crate) destination: Destination,
-    accounts: Vec<(PlannedAccount, Selection, Arc<AzureBatch>)>,
+    pub(crate) tokens: Tokens,
+    pub(crate) destination: DestinationSettings,
+    accounts: Vec<Account>,
     /// Held for as long as the fleet is called.
     simulator: Option<Simulator>,
+}
+
+/// One account, ready to be called.
+pub(crate) struct Account {
+    pub(crate) planned: PlannedAccount,
+    selection: Selection,
+    pub(crate) service: Arc<AzureBatch>,
+    /// The tokens it is called with, and what they must be made out for; none with its key.
+    pub(crate) tokens: Option<(TokenSource, String)>,
 }
 
 impl Fleet {
@@ -51,14 +67,23 @@ impl Fleet {
             .clone()
             .or(container)
             .expect("without a simulator the config names a container");
-        let mut tokens: Vec<(Cloud, TokenSource)> = Vec::new();
+        let tokens = Tokens::new(http.clone(), settings.entra.clone());
         let accounts = settings
             .accounts
             .iter()
             .chain(&simulated)
-            .map(|account| connect_account(&http, account, &mut tokens))
-            .collect();
-        Ok(Self { http, destination, accounts, simulator })
+            .map(|account| connect_account(&http, account, &tokens))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { http, tokens, destination, accounts, simulator })
+    }
+
+    /// The container of a run, and the credentials that reach it.
+    pub(crate) async fn destination_of(
+        &self,
+        run: &RunId,
+        settings: &Settings,
+    ) -> Result<Destination, CliError> {
+        Destination::of_run(&self.destination, &self.http, &self.tokens, run, settings.verification).await
     }
 
     /// Lists every account and freezes the result. Accounts that cannot be listed are in the plan with the reason;
@@ -66,13 +91,14 @@ impl Fleet {
     pub(crate) async fn plan(
         &self,
         settings: &Settings,
+        (run_id, destination): (&RunId, &str),
         progress: PlanningProgress,
     ) -> Result<Plan, CliError> {
         let created_at = Clock::System.now();
         let listener = Listener(progress);
         let listed = futures::stream::iter(&self.accounts)
-            .map(|(account, selection, service)| async {
-                plan_account(account.clone(), &**service, selection, &settings.retry, &listener).await
+            .map(|Account { planned, service, selection, .. }| async {
+                plan_account(planned.clone(), &**service, selection, &settings.retry, &listener).await
             })
             .buffered(ACCOUNTS_AT_ONCE)
             .collect::<Vec<_>>()
@@ -80,18 +106,18 @@ impl Fleet {
         listener.0.finish();
         let mut plan = Plan {
             schema: PLAN_SCHEMA.into(),
-            run_id: RunId::new(created_at, fastrand::u16(..)),
+            run_id: run_id.clone(),
             tool_version: env!("CARGO_PKG_VERSION").into(),
             created_at,
             config_digest: settings.digest.clone(),
             window: settings.window.freeze(created_at),
-            destination: self.destination.container.without_query(),
+            destination: destination.into(),
             accounts: vec![],
             nodes: vec![],
             left_out: vec![],
         };
         let mut refusals = Vec::new();
-        for ((account, ..), listed) in self.accounts.iter().zip(listed) {
+        for (Account { planned: account, service, tokens, .. }, listed) in self.accounts.iter().zip(listed) {
             match listed {
                 Ok(AccountPlan { account, nodes, left_out }) => {
                     plan.accounts.push(account);
@@ -99,7 +125,7 @@ impl Fleet {
                     plan.left_out.extend(left_out);
                 }
                 Err(failure) => {
-                    refusals.push(unlisted(account, &failure));
+                    refusals.push(unlisted(account, &failure, service.clock_offset(), tokens.is_some()));
                     plan.accounts
                         .push(PlannedAccount { unlisted: Some(failure.to_string()), ..account.clone() });
                 }
@@ -114,6 +140,19 @@ impl Fleet {
         Ok(plan)
     }
 
+    /// The accounts of the config.
+    pub(crate) fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
+    /// How far the services' clocks are ahead of ours: the middle of what they told. Zero where none did.
+    pub(crate) fn clock_offset(&self) -> time::Duration {
+        let mut offsets: Vec<_> =
+            self.accounts.iter().filter_map(|account| account.service.clock_offset()).collect();
+        offsets.sort();
+        offsets.get(offsets.len() / 2).copied().unwrap_or_default()
+    }
+
     /// The services in the order of a plan's accounts. A plan from a file may name other accounts than the config.
     pub(crate) fn services(&self, plan: &Plan) -> Result<Vec<Option<Arc<AzureBatch>>>, String> {
         plan.accounts
@@ -122,11 +161,8 @@ impl Fleet {
                 if planned.unlisted.is_some() {
                     return Ok(None);
                 }
-                let same = |(account, ..): &&(PlannedAccount, Selection, Arc<AzureBatch>)| {
-                    account.name == planned.name
-                };
-                match self.accounts.iter().find(same) {
-                    Some((_, _, service)) => Ok(Some(service.clone())),
+                match self.accounts.iter().find(|account| account.planned.name == planned.name) {
+                    Some(account) => Ok(Some(account.service.clone())),
                     None => Err(format!(
                         "it has nodes of account `{}`, which the config does not name",
                         planned.name
@@ -138,8 +174,8 @@ impl Fleet {
 
     /// An account of a given plan, with the endpoint and api-version that it will be called with.
     pub(crate) fn as_called(&self, planned: &PlannedAccount) -> PlannedAccount {
-        let own =
-            self.accounts.iter().map(|(account, ..)| account).find(|account| account.name == planned.name);
+        let mut accounts = self.accounts.iter().map(|account| &account.planned);
+        let own = accounts.find(|account| account.name == planned.name);
         let own = own.unwrap_or(planned);
         PlannedAccount {
             endpoint: own.endpoint.clone(),
@@ -156,17 +192,19 @@ impl Fleet {
     }
 }
 
-fn connect_account(
-    http: &Client,
-    account: &AccountSettings,
-    tokens: &mut Vec<(Cloud, TokenSource)>,
-) -> (PlannedAccount, Selection, Arc<AzureBatch>) {
+fn connect_account(http: &Client, account: &AccountSettings, tokens: &Tokens) -> Result<Account, CliError> {
+    let mut source = None;
     let auth = match &account.auth {
         Auth::SharedKey(key) => {
             let key = SharedKey::new(account.name.as_str(), key).expect("the config checked the key");
             BatchAuth::SharedKey(key)
         }
-        Auth::Entra(cloud) => BatchAuth::Entra(token_source(http, *cloud, tokens)),
+        Auth::Entra { cloud, audience } => {
+            let resource = audience.as_deref().unwrap_or_else(|| cloud.batch_resource());
+            let tokens = tokens.of(*cloud, resource)?;
+            source = Some((tokens.clone(), resource.to_owned()));
+            BatchAuth::Entra(tokens)
+        }
     };
     let settings = fleetlogs_azure::AccountSettings {
         endpoint: account.endpoint.clone(),
@@ -184,23 +222,37 @@ fn connect_account(
         list_calls: 0,
         unlisted: None,
     };
-    (planned, account.selection.clone(), Arc::new(service))
+    Ok(Account { planned, selection: account.selection.clone(), service: Arc::new(service), tokens: source })
 }
 
-/// One source of tokens for all accounts of a cloud.
-fn token_source(http: &Client, cloud: Cloud, tokens: &mut Vec<(Cloud, TokenSource)>) -> TokenSource {
-    if let Some((_, source)) = tokens.iter().find(|(known, _)| *known == cloud) {
-        return source.clone();
-    }
-    let env = |name: &str| std::env::var(name).ok();
-    let source = TokenSource::entra(http.clone(), cloud, cloud.batch_resource(), env);
-    tokens.push((cloud, source.clone()));
-    source
-}
-
-fn unlisted(account: &PlannedAccount, failure: &Failure) -> Refusal {
+/// Why an account cannot be listed, and what to do about it.
+fn unlisted(
+    account: &PlannedAccount,
+    failure: &Failure,
+    clock_offset: Option<time::Duration>,
+    by_token: bool,
+) -> Refusal {
     let what = format!("account `{}` ({}) cannot be listed: {failure}", account.name, account.endpoint);
-    Refusal::new(what, account_help(failure))
+    match clock_offset.filter(|offset| !by_token && offset.abs() >= SHARED_KEY_SKEW) {
+        Some(offset) => {
+            let help = format!(
+                "set this machine's clock: it is {}; with Shared Key 15 minutes are the limit",
+                off_by(offset)
+            );
+            Refusal::new(what, help)
+        }
+        None => Refusal::new(what, account_help(failure)),
+    }
+}
+
+/// How far a clock may be off with Shared Key (learn.microsoft.com, "Authentication via Shared Key").
+pub(crate) const SHARED_KEY_SKEW: time::Duration = time::Duration::minutes(15);
+
+/// How far this machine's clock is off, in words, by how far the service's is ahead.
+pub(crate) fn off_by(service_ahead: time::Duration) -> String {
+    let side = if service_ahead.is_positive() { "behind" } else { "ahead of" };
+    let by = Duration::from_secs(service_ahead.whole_seconds().unsigned_abs());
+    format!("{} {side} the service's", humantime::format_duration(by))
 }
 
 struct Listener(PlanningProgress);
@@ -223,8 +275,7 @@ pub(crate) fn read_scenario(path: &std::path::Path) -> Result<Scenario, CliError
 }
 
 /// The accounts and the container of a simulated fleet, as a config would name them.
-fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<Destination>) {
-    use fleetlogs_model::sas::SasUrl;
+fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<DestinationSettings>) {
     let ready = simulator.ready();
     let everything = || {
         let mut set = globset::GlobSetBuilder::new();
@@ -246,9 +297,12 @@ fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<Destination
             },
         })
         .collect();
-    let sas = |url: &str| SasUrl::parse(url).expect("the simulator's own URL");
-    let destination =
-        Destination { container: sas(&ready.container_url), verify: Some(sas(&ready.verify_url)) };
+    let given =
+        |url: &str| GivenSas { sas: SasUrl::parse(url).expect("the simulator's own URL"), source: None };
+    let destination = DestinationSettings {
+        write: WriteSettings::Given(given(&ready.container_url)),
+        verify: Some(given(&ready.verify_url)),
+    };
     (accounts, Some(destination))
 }
 

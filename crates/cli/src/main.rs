@@ -3,13 +3,16 @@
 mod args;
 mod commands;
 mod config;
+mod destination;
 mod error;
 mod exit;
 mod fleet;
+mod hygiene;
 mod logging;
 mod preflight;
 mod run_dir;
 mod signals;
+mod tokens;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -22,6 +25,11 @@ use crate::exit::Exit;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _crash_points = fail::FailScenario::setup();
+    hygiene::no_core_dumps();
+    if let Err(message) = hygiene::no_secret_in(std::env::args_os().skip(1)) {
+        commands::say(&message);
+        return Exit::Usage.into();
+    }
     let args = Args::parse();
     let logs = logging::start(&args.output);
     // Workers of a few accounts and a verifier: more threads than cores only take turns.
@@ -50,6 +58,7 @@ async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliEr
         Command::Resume(resume) => commands::resume::resume(resume, &args.output, logs).await,
         Command::Status(status) => commands::status::status(status, &args.output).await,
         Command::Plan(plan) => commands::plan::plan(plan, &args.output).await,
+        Command::Check(check) => commands::check::check(check, &args.output).await,
         Command::Report(report) => commands::report::report(report, &args.output),
         Command::Sim(sim) => commands::sim::sim(sim).await,
         Command::Init => commands::print(config::DEFAULTS),

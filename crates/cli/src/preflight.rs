@@ -1,115 +1,103 @@
-//! What is checked before the first upload call: that the SAS allows what the run needs for as long as it needs it,
-//! and that the container is there and can be listed.
+//! What is checked before the first upload call, by `check` and before every run: each finding with where it is and what
+//! to do about it.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod accounts;
+mod container;
 
-use fleetlogs_azure::AzureLogStore;
-use fleetlogs_engine::sas_guard::{SasProblem, list_problems, write_problems};
-use fleetlogs_model::failure::{Failure, FailureClass};
-use fleetlogs_model::service::LogStore;
-use time::OffsetDateTime;
+use serde::Serialize;
 
-use crate::config::{Destination, Settings};
+pub(crate) use accounts::{clocks, identities, listings, tokens};
+pub(crate) use container::{open_store, probe, sas};
+
 use crate::error::{CliError, Refusal};
-use crate::fleet::Fleet;
 
-/// How often a container that does not answer is asked again.
-const TRIES: u32 = 3;
-
-/// Whether the SAS is fit for a run whose calls take `calls_take`.
-pub(crate) fn check_sas(
-    fleet: &Fleet,
-    settings: &Settings,
-    now: OffsetDateTime,
-    calls_take: Duration,
-) -> Result<(), CliError> {
-    let Destination { container, verify } = &fleet.destination;
-    let needed = now + calls_take + settings.upload_allowance;
-    let listed_until = now + calls_take + settings.verify.deadline;
-    let of_container = write_problems(container, now, needed);
-    // A separate credential for listing was given on purpose, so it must work.
-    let of_verify =
-        verify.as_ref().filter(|_| settings.verification).map(|sas| list_problems(sas, now, listed_until));
-    let named = |key: &'static str| {
-        move |problem: SasProblem| Refusal::new(format!("destination.{key}: {problem}"), problem.help())
-    };
-    let refusals: Vec<_> = of_container
-        .into_iter()
-        .map(named("container_url"))
-        .chain(of_verify.into_iter().flatten().map(named("verify_url")))
-        .collect();
-    if refusals.is_empty() { Ok(()) } else { Err(CliError::Refused(refusals)) }
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Level {
+    /// As it should be.
+    Good,
+    /// A run would go on, with less than it could have.
+    Warning,
+    /// A run would be refused.
+    Refusal,
 }
 
-/// The container to verify in; none where verification is off or not permitted, which is said.
-pub(crate) async fn log_store(
-    fleet: &Fleet,
-    settings: &Settings,
-) -> Result<Option<Arc<AzureLogStore>>, CliError> {
-    if !settings.verification {
-        return Ok(None);
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) level: Level,
+    /// Key of the config, or account.
+    pub(crate) about: String,
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) fix: Option<String>,
+}
+
+/// All that was looked at, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Findings(Vec<Finding>);
+
+impl Findings {
+    pub(crate) fn good(&mut self, about: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Finding { level: Level::Good, about: about.into(), message: message.into(), fix: None });
     }
-    let listing = fleet.destination.listing();
-    let separate = fleet.destination.verify.is_some();
-    if !separate && listing.grants('l') == Some(false) {
-        cannot_verify("the SAS of `destination.container_url` lacks the permission `l`");
-        return Ok(None);
+
+    pub(crate) fn warn(
+        &mut self,
+        about: impl Into<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let (about, message, fix) = (about.into(), message.into(), Some(fix.into()));
+        self.0.push(Finding { level: Level::Warning, about, message, fix });
     }
-    if fleet.destination.container.without_query() != listing.without_query() {
-        tracing::warn!(
-            "`destination.verify_url` names another container than `container_url`: {} and {}",
-            listing.without_query(),
-            fleet.destination.container.without_query()
-        );
+
+    pub(crate) fn refuse(
+        &mut self,
+        about: impl Into<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let (about, message, fix) = (about.into(), message.into(), Some(fix.into()));
+        self.0.push(Finding { level: Level::Refusal, about, message, fix });
     }
-    let store = AzureLogStore::new(fleet.http.clone(), listing)
-        .map_err(|error| refused(&Failure::new(FailureClass::Config, error.to_string()), separate))?;
-    let mut tried = 0;
-    loop {
-        tried += 1;
-        let Err(failure) = store.list("fleetlogs-preflight/", None).await else {
-            return Ok(Some(Arc::new(store)));
-        };
-        match failure.class {
-            // The SAS is good, only not for this. Any other refusal means that nodes cannot use it either.
-            FailureClass::Auth
-                if !separate && failure.code.as_deref() == Some("AuthorizationPermissionMismatch") =>
-            {
-                cannot_verify(&format!(
-                    "the container cannot be listed with `destination.container_url`: {failure}"
-                ));
-                return Ok(None);
+
+    /// Takes a step's refusal for a finding. Any other error ends the checks.
+    pub(crate) fn take<T>(&mut self, step: Result<T, CliError>) -> Result<Option<T>, CliError> {
+        match step {
+            Ok(done) => Ok(Some(done)),
+            Err(CliError::Refused(refusals)) => {
+                for Refusal { what, help } in refusals {
+                    let (about, message) = what.split_once(": ").unwrap_or(("run", &what));
+                    self.refuse(about, message, help);
+                }
+                Ok(None)
             }
-            FailureClass::Transient | FailureClass::Throttled | FailureClass::NotSent if tried < TRIES => {
-                tokio::time::sleep(Duration::from_secs(u64::from(tried))).await;
-            }
-            _ => return Err(refused(&failure, separate)),
+            Err(error) => Err(error),
         }
     }
-}
 
-fn cannot_verify(why: &str) {
-    tracing::warn!(
-        "{why}: nodes will end as `accepted`, and a call whose answer is lost will be repeated blindly. \
-         Give a SAS with `r` and `l` as `destination.verify_url` to have both looked up"
-    );
-}
+    pub(crate) fn all(&self) -> &[Finding] {
+        &self.0
+    }
 
-fn refused(failure: &Failure, separate: bool) -> CliError {
-    let key = if separate { "verify_url" } else { "container_url" };
-    let help = match failure.class {
-        FailureClass::Gone => {
-            "create the container, or correct the URL: uploads into a missing container vanish"
+    pub(crate) fn count(&self, level: Level) -> usize {
+        self.0.iter().filter(|finding| finding.level == level).count()
+    }
+
+    /// Says what a run goes on without, and refuses one that would not work.
+    pub(crate) fn settle(&mut self) -> Result<(), CliError> {
+        let mut refusals = Vec::new();
+        for Finding { level, about, message, fix } in self.0.drain(..) {
+            let what = format!("{about}: {message}");
+            let fix = fix.unwrap_or_default();
+            match level {
+                Level::Good => {}
+                Level::Warning => tracing::warn!("{what}. {fix}"),
+                Level::Refusal => refusals.push(Refusal::new(what, fix)),
+            }
         }
-        FailureClass::Auth if separate => "make a SAS with the permissions `r` and `l` for `verify_url`",
-        FailureClass::Auth => {
-            "storage refuses this SAS: check its signature, expiry, IP range and the storage firewall"
-        }
-        _ => {
-            "check the URL, DNS, proxy and the storage firewall, or set `verify.enabled = false` to go without"
-        }
-    };
-    let what = format!("destination.{key}: the container cannot be listed: {failure}");
-    CliError::Refused(vec![Refusal::new(what, help)])
+        if refusals.is_empty() { Ok(()) } else { Err(CliError::Refused(refusals)) }
+    }
 }

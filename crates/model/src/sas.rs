@@ -29,6 +29,8 @@ pub struct SasUrl {
     pub ip_restricted: bool,
     /// Whether it leans on a stored access policy (`si`).
     pub stored_policy: bool,
+    /// Whether it is signed with a user delegation key.
+    pub delegated: bool,
 }
 
 /// What a SAS is for.
@@ -97,6 +99,7 @@ impl SasUrl {
             expires_at: se.map_or(ske, |se| Some(ske.map_or(se, |ske| se.min(ske)))),
             ip_restricted: param("sip").is_some(),
             stored_policy: param("si").is_some(),
+            delegated: param("skoid").is_some(),
             url,
         })
     }

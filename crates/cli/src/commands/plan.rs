@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use fleetlogs_engine::clock::Clock;
+use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan as FrozenPlan;
 use fleetlogs_model::timestamp;
 use fleetlogs_report::{PlanView, plan_table};
@@ -15,7 +16,7 @@ use crate::config;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
-use crate::preflight::{check_sas, log_store};
+use crate::preflight::{self, Findings, Level};
 use crate::run_dir::write_whole;
 
 /// The plan, with what a run of it would take.
@@ -33,12 +34,24 @@ struct PlanDocument<'plan> {
 pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError> {
     let settings = config::load(&args.config)?;
     let fleet = Fleet::connect(&settings).await?;
-    let plan = fleet.plan(&settings, planning_progress(output)).await?;
+    let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
+    let destination = fleet.destination_of(&run_id, &settings).await?;
+    let plan = fleet.plan(&settings, (&run_id, &destination.url()), planning_progress(output)).await?;
     let calls_take = estimate(&plan, &settings.limits);
-    let sas_expires_at = fleet.destination.container.expires_at;
+    let sas_expires_at = destination.access.expires_at();
     // A plan is worth seeing even where a run of it would be refused; that it would be is said.
-    let sas = check_sas(&fleet, &settings, Clock::System.now(), calls_take);
-    let container = log_store(&fleet, &settings).await;
+    let mut findings = Findings::default();
+    preflight::sas(
+        &destination,
+        &settings,
+        Clock::System.now() + fleet.clock_offset(),
+        calls_take,
+        &mut findings,
+    );
+    let sas = if findings.count(Level::Refusal) == 0 { Ok(()) } else { Err(()) };
+    if !destination.is_created() {
+        preflight::open_store(&fleet.http, &destination, &settings, &mut findings).await;
+    }
     fleet.end().await;
 
     if let Some(path) = &args.output {
@@ -57,8 +70,17 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
         };
         print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
     } else {
-        let sas_line = match (&sas, sas_expires_at) {
-            (Err(_), _) => "the SAS is not fit for this plan".to_owned(),
+        let sas_line = match (sas, sas_expires_at) {
+            (Err(()), _) => "the SAS is not fit for this plan".to_owned(),
+            (Ok(()), _) if destination.access.identity().is_some() => {
+                "nodes write by their own identity; there is no SAS".to_owned()
+            }
+            (Ok(()), Some(at)) if destination.is_renewed() => {
+                format!(
+                    "the container SAS lives until {}, and is renewed during the run",
+                    timestamp::text(at)
+                )
+            }
             (Ok(()), Some(at)) => {
                 format!("the container SAS lives until {}: long enough", timestamp::text(at))
             }
@@ -68,8 +90,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
         let view = PlanView { width, nodes: args.nodes, estimate: Some(calls_take), sas: Some(&sas_line) };
         print(&plan_table(&plan, &view))?;
     }
-    sas?;
-    container?;
+    findings.settle()?;
     if plan.nodes.is_empty() {
         return Err(CliError::NoNode(left_out_counts(&plan)));
     }

@@ -21,7 +21,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate_calls};
 use crate::logging::Logs;
-use crate::preflight::{check_sas, log_store};
+use crate::preflight::{self, Findings};
 use crate::run_dir::RunDir;
 use crate::signals;
 
@@ -64,7 +64,7 @@ pub(crate) async fn resume(args: &Resume, output: &Output, logs: &Logs) -> Resul
         prepared = prepare(&settings, plan, outstanding.nodes()) => prepared?,
         () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
     };
-    go(prepared, Begun { dir, journal, ledger, outstanding, stop }, &settings, output, logs).await
+    Box::pin(go(prepared, Begun { dir, journal, ledger, outstanding, stop }, &settings, output, logs)).await
 }
 
 /// The config, if it is the one that the run was begun with.
@@ -82,13 +82,16 @@ fn load(path: &Path, plan: &Plan, accept_changes: bool) -> Result<Settings, CliE
 /// The same checks as before a new run, for what is left of this one.
 async fn prepare(settings: &Settings, plan: Plan, outstanding: usize) -> Result<Prepared, CliError> {
     let fleet = Fleet::connect(settings).await?;
-    let config = fleet.destination.container.without_query();
+    let destination = fleet.destination_of(&plan.run_id, settings).await?;
+    let config = destination.url();
     if config != plan.destination {
         return Err(CliError::OtherContainer { run: plan.destination, config });
     }
+    let mut findings = Findings::default();
     let calls_take = estimate_calls(outstanding, &settings.limits).min(Duration::from_secs(24 * 3600));
-    check_sas(&fleet, settings, Clock::System.now(), calls_take)?;
-    let store = log_store(&fleet, settings).await?;
+    preflight::sas(&destination, settings, Clock::System.now(), calls_take, &mut findings);
+    let store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
+    findings.settle()?;
     let services = fleet.services(&plan).map_err(|why| CliError::OtherPlan("plan.json".into(), why))?;
-    Ok(Prepared { fleet, plan: Arc::new(plan), services, store })
+    Ok(Prepared { fleet, destination, plan: Arc::new(plan), services, store })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_azure::{AzureBatch, AzureLogStore};
+use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::doubt::look_for_duplicates;
 use fleetlogs_engine::event_log::{EventLog, Written};
@@ -14,6 +15,7 @@ use fleetlogs_engine::run::{Run, UploadSlots};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::verify::{Feed, VerifyCost, announcements, verify};
 use fleetlogs_model::event::{Event, EventSink};
+use fleetlogs_model::ids::RunId;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::service::UploadOrder;
@@ -24,11 +26,12 @@ use super::report::Reported;
 use super::{left_out_counts, planning_progress, progress_clock, progress_mode};
 use crate::args::{self, Output};
 use crate::config::{self, Settings};
+use crate::destination::Destination;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
 use crate::logging::Logs;
-use crate::preflight::{check_sas, log_store};
+use crate::preflight::{self, Findings};
 use crate::run_dir::RunDir;
 use crate::signals;
 
@@ -54,7 +57,7 @@ pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Resul
         dir,
         stop,
     };
-    go(prepared, begun, &settings, output, logs).await
+    Box::pin(go(prepared, begun, &settings, output, logs)).await
 }
 
 /// A run whose journal is open.
@@ -75,7 +78,7 @@ pub(super) async fn go(
     output: &Output,
     logs: &Logs,
 ) -> Result<Exit, CliError> {
-    let Prepared { fleet, plan, services, store } = prepared;
+    let Prepared { fleet, destination, plan, services, store } = prepared;
     let Begun { dir, journal, ledger, mut outstanding, stop } = begun;
     let progress = Progress::new(progress_mode(output), progress_clock(), &plan, &ledger, store.is_some());
     logs.share_screen(Some(progress.clone()));
@@ -94,7 +97,7 @@ pub(super) async fn go(
     let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
     let run = Run { plan: plan.clone(), log, stop, clock, slots };
 
-    collect(&run, &fleet, &services, store, settings, outstanding, feed, &progress).await;
+    Box::pin(collect(&run, &destination, &services, store, settings, outstanding, feed, &progress)).await;
 
     drop(run);
     let Written { ledger, journal: _held_until_all_is_reported } = thread.join();
@@ -132,6 +135,7 @@ fn report(
 /// A run that may begin: everything that can be known to be wrong beforehand is right.
 pub(super) struct Prepared {
     pub(super) fleet: Fleet,
+    pub(super) destination: Destination,
     pub(super) plan: Arc<Plan>,
     pub(super) services: Vec<Option<Arc<AzureBatch>>>,
     /// None where arrival is not looked at.
@@ -141,18 +145,26 @@ pub(super) struct Prepared {
 async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Result<Prepared, CliError> {
     let given = args.plan.as_ref().map(|path| read_plan(path)).transpose()?;
     let fleet = Fleet::connect(settings).await?;
+    let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
+    let destination = fleet.destination_of(&run_id, settings).await?;
     // Before anything is listed: a SAS that is no good now will be no better then.
-    check_sas(&fleet, settings, Clock::System.now(), Duration::ZERO)?;
-    let store = log_store(&fleet, settings).await?;
+    let mut findings = Findings::default();
+    preflight::sas(&destination, settings, Clock::System.now(), Duration::ZERO, &mut findings);
+    let mut store = None;
+    if !destination.is_created() {
+        store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
+    }
+    findings.settle()?;
     let plan = match given {
         // Who and which window is the plan's; where to, this config's.
         Some(plan) => Plan {
-            destination: fleet.destination.container.without_query(),
+            run_id: run_id.clone(),
+            destination: destination.url(),
             config_digest: settings.digest.clone(),
             accounts: plan.accounts.iter().map(|account| fleet.as_called(account)).collect(),
             ..plan
         },
-        None => fleet.plan(settings, planning_progress(output)).await?,
+        None => fleet.plan(settings, (&run_id, &destination.url()), planning_progress(output)).await?,
     };
     let services = fleet
         .services(&plan)
@@ -160,23 +172,31 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
     if plan.nodes.is_empty() {
         return Err(CliError::NoNode(left_out_counts(&plan)));
     }
-    check_sas(&fleet, settings, Clock::System.now(), estimate(&plan, &settings.limits))?;
-    Ok(Prepared { fleet, plan: Arc::new(plan), services, store })
+    preflight::clocks(&fleet, &mut findings);
+    preflight::identities(&fleet, &destination, &plan, &mut findings).await;
+    // By the service's clock, which is what the SAS will be held against.
+    let now = Clock::System.now() + fleet.clock_offset();
+    preflight::sas(&destination, settings, now, estimate(&plan, &settings.limits), &mut findings);
+    findings.settle()?;
+    if destination.is_created() {
+        destination.create().await?;
+        store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
+        findings.settle()?;
+    }
+    Ok(Prepared { fleet, destination, plan: Arc::new(plan), services, store })
 }
 
 /// A plan made earlier, for a run of its own.
 fn read_plan(path: &std::path::Path) -> Result<Plan, CliError> {
     let json = std::fs::read(path).map_err(|error| CliError::File(path.into(), error))?;
-    let mut plan = Plan::from_json(&json).map_err(|error| CliError::Plan(path.into(), error))?;
-    plan.run_id = fleetlogs_model::ids::RunId::new(Clock::System.now(), fastrand::u16(..));
-    Ok(plan)
+    Plan::from_json(&json).map_err(|error| CliError::Plan(path.into(), error))
 }
 
 /// Executes and verifies side by side, until both are done or the run is stopped.
 #[expect(clippy::too_many_arguments, reason = "everything a run has comes together here, once")]
 async fn collect(
     run: &Run,
-    fleet: &Fleet,
+    destination: &Destination,
     services: &[Option<Arc<AzureBatch>>],
     store: Option<Arc<AzureLogStore>>,
     settings: &Settings,
@@ -184,8 +204,10 @@ async fn collect(
     feed: Feed,
     progress: &Progress,
 ) {
+    let order = UploadOrder { window: run.plan.window, access: destination.access.clone() };
+    let (access, replace) = Access::new(order);
     let how = Execution {
-        order: UploadOrder { window: run.plan.window, container: fleet.destination.container.clone() },
+        access,
         upload_allowance: settings.upload_allowance,
         limits: settings.limits.clone(),
         retry: settings.retry.clone(),
@@ -222,6 +244,7 @@ async fn collect(
     let cost = tokio::select! {
         cost = both => cost,
         () = keep_company(run, settings.deadlines.run, progress) => VerifyCost::default(),
+        () = destination.keep_fresh(settings.upload_allowance, replace, store.as_deref()) => VerifyCost::default(),
     };
     if let Some(reason) = run.stop.reason() {
         let outcome = Some(reason.outcome());

@@ -1,5 +1,8 @@
 //! The config file, as meant: [`Settings`]. Reading it finds every mistake at once, before the first request.
 
+mod account;
+mod destination;
+mod entra;
 mod load;
 mod reader;
 mod secret;
@@ -9,18 +12,19 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fleetlogs_azure::Cloud;
+use fleetlogs_azure::{Cloud, EntraSettings};
 use fleetlogs_engine::plan::Selection;
 use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Window;
-use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::secret::Secret;
 use time::OffsetDateTime;
 use url::Url;
 
+pub(crate) use destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
 pub(crate) use load::{hex, load};
 pub(crate) use reader::Mistake;
+pub(crate) use secret::Source;
 
 /// The defaults: every key with a comment.
 pub(crate) const DEFAULTS: &str = include_str!("../../../../config/fleetlogs.toml");
@@ -35,7 +39,9 @@ pub(crate) struct Settings {
     pub(crate) digest: String,
     pub(crate) window: WindowSpec,
     /// None only where a simulator brings its own container.
-    pub(crate) destination: Option<Destination>,
+    pub(crate) destination: Option<DestinationSettings>,
+    /// How tokens of Entra are got, for Batch and for storage.
+    pub(crate) entra: EntraSettings,
     pub(crate) upload_allowance: Duration,
     pub(crate) limits: Limits,
     pub(crate) retry: RetryPolicy,
@@ -47,22 +53,6 @@ pub(crate) struct Settings {
     pub(crate) output_dir: PathBuf,
     pub(crate) accounts: Vec<AccountSettings>,
     pub(crate) simulator: Option<Simulator>,
-}
-
-/// The container.
-#[derive(Clone, Debug)]
-pub(crate) struct Destination {
-    /// For the nodes.
-    pub(crate) container: SasUrl,
-    /// For listing, where it is another.
-    pub(crate) verify: Option<SasUrl>,
-}
-
-impl Destination {
-    /// What the container is listed with.
-    pub(crate) fn listing(&self) -> &SasUrl {
-        self.verify.as_ref().unwrap_or(&self.container)
-    }
 }
 
 /// One Batch account.
@@ -78,8 +68,12 @@ pub(crate) struct AccountSettings {
 /// How a Batch account is spoken to.
 #[derive(Clone, Debug)]
 pub(crate) enum Auth {
-    /// A token of Microsoft Entra ID, of one cloud.
-    Entra(Cloud),
+    /// A token of Microsoft Entra ID.
+    Entra {
+        cloud: Cloud,
+        /// What it is made out for, where that is not what is usual in the cloud.
+        audience: Option<String>,
+    },
     /// The account's key.
     SharedKey(Secret),
 }

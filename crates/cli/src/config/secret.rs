@@ -1,11 +1,12 @@
 //! Secrets come from the environment, a file or a command; never from the config itself.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fleetlogs_model::secret::Secret;
+use zeroize::Zeroizing;
 
 use super::reader::Value;
 
@@ -19,33 +20,89 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 const HOW: &str =
     "write { env = \"NAME\" }, { file = \"path\" } or { command = [\"program\", \"argument\"] }";
 
+/// Where a secret is, so that it can be read again when it was changed there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A file.
+    File(PathBuf),
+    /// A program and its arguments, and the directory it is started in.
+    Command(Vec<String>, PathBuf),
+}
+
+impl Source {
+    /// Reads the secret. Errors never quote it.
+    pub(crate) fn read(&self) -> Result<Secret, String> {
+        let text = match self {
+            Self::File(path) => {
+                let mut text = String::new();
+                std::fs::File::open(path)
+                    .and_then(|open| open.take(LONGEST).read_to_string(&mut text))
+                    .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+                text
+            }
+            Self::Command(words, dir) => print_of(words, dir)?,
+        };
+        let text = Zeroizing::new(text);
+        Ok(Secret::new(text.trim().to_owned()))
+    }
+}
+
+/// What a command prints.
+fn print_of(words: &[String], dir: &Path) -> Result<String, String> {
+    let [program, arguments @ ..] = words else { return Err("the command is empty".into()) };
+    let done = Command::new(program)
+        .args(arguments)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .and_then(output_in_time)
+        .map_err(|error| format!("cannot run `{program}`: {error}"))?;
+    if !done.status.success() {
+        return Err(format!("`{program}` failed ({})", done.status));
+    }
+    String::from_utf8(done.stdout).map_err(|_| format!("`{program}` did not print text"))
+}
+
 /// Reads a secret from where the config says it is. A mistake names the place, never the text.
 pub(super) fn read(value: &Value<'_>, dir: &Path) -> Option<Secret> {
+    read_from(value, dir).map(|(secret, _)| secret)
+}
+
+/// The same, with the source to read it from again; a variable of the environment does not change.
+pub(super) fn read_from(value: &Value<'_>, dir: &Path) -> Option<(Secret, Option<Source>)> {
     if !value.is_table() {
         value.wrong("a secret must not be written in the config itself", Some(HOW.into()));
         return None;
     }
     let table = value.table()?;
     let sources = (table.get("env"), table.get("file"), table.get("command"));
-    let text = match sources {
-        (Some(name), None, None) => from_env(&name),
-        (None, Some(path), None) => from_file(&path, dir),
-        (None, None, Some(command)) => from_command(&command, dir),
+    let found = match sources {
+        (Some(name), None, None) => from_env(&name).map(|secret| (secret, None)),
+        (None, Some(path), None) => {
+            path.string().and_then(|file| from_source(&path, Source::File(dir.join(file)), None))
+        }
+        (None, None, Some(command)) => command.strings().and_then(|words| {
+            let words = words.into_iter().map(str::to_owned).collect();
+            let by_hand = "run it by hand, as this user and in the config's directory";
+            from_source(&command, Source::Command(words, dir.into()), Some(by_hand))
+        }),
         _ => {
             table.wrong("a secret has exactly one source", HOW);
             None
         }
     };
     table.finish();
-    let secret = Secret::new(text?.trim().to_owned());
+    let (secret, source) = found?;
     if secret.expose().is_empty() {
         value.wrong("the secret is empty", None);
         return None;
     }
-    Some(secret)
+    Some((secret, source))
 }
 
-fn from_env(name: &Value<'_>) -> Option<String> {
+fn from_env(name: &Value<'_>) -> Option<Secret> {
     let variable = name.string()?;
     let text = std::env::var(variable);
     if text.is_err() {
@@ -54,53 +111,14 @@ fn from_env(name: &Value<'_>) -> Option<String> {
             Some(format!("set `{variable}` and run again")),
         );
     }
-    text.ok()
+    text.ok().map(|text| Secret::new(text.trim().to_owned()))
 }
 
-fn from_file(path: &Value<'_>, dir: &Path) -> Option<String> {
-    let file = dir.join(path.string()?);
-    let mut text = String::new();
-    let read = std::fs::File::open(&file).and_then(|open| open.take(LONGEST).read_to_string(&mut text));
-    match read {
-        Ok(_) => Some(text),
-        Err(error) => {
-            path.wrong(format!("cannot read `{}`: {error}", file.display()), None);
-            None
-        }
-    }
-}
-
-fn from_command(command: &Value<'_>, dir: &Path) -> Option<String> {
-    let words = command.strings()?;
-    let [program, arguments @ ..] = &words[..] else {
-        command.wrong("the command is empty", None);
-        return None;
-    };
-    let run = Command::new(program)
-        .args(arguments)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .and_then(output_in_time);
-    match run {
-        Ok(done) if done.status.success() => {
-            let text = String::from_utf8(done.stdout).ok();
-            if text.is_none() {
-                command.wrong(format!("`{program}` did not print text"), None);
-            }
-            text
-        }
-        Ok(done) => {
-            command.wrong(format!("`{program}` failed ({})", done.status), None);
-            None
-        }
-        Err(error) => {
-            command.wrong(
-                format!("cannot run `{program}`: {error}"),
-                Some("run it by hand, as this user and in the config's directory".into()),
-            );
+fn from_source(value: &Value<'_>, source: Source, help: Option<&str>) -> Option<(Secret, Option<Source>)> {
+    match source.read() {
+        Ok(secret) => Some((secret, Some(source))),
+        Err(message) => {
+            value.wrong(message, help.map(str::to_owned));
             None
         }
     }

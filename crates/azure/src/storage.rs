@@ -1,0 +1,414 @@
+//! A storage account: makes containers, and the SAS that let nodes and people into them.
+//!
+//! With the account's key a SAS is signed here and nothing is sent. With a token of Entra, storage gives a user
+//! delegation key, which signs every SAS until it ends. Calls are made by hand: the SDK sends no token over plain
+//! http, where emulators listen, and it signs no SAS with an account's key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::sas::{SasUrl, is_https_or_loopback};
+use fleetlogs_model::secret::Secret;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use reqwest::{Method, RequestBuilder};
+use time::{OffsetDateTime, PrimitiveDateTime};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use crate::answer::{Answer, SMALL};
+use crate::blob::API_VERSION;
+use crate::classify::{Call, no_answer};
+use crate::delegation_key::{DelegationKey, KeptKey, START_BEFORE_NOW};
+use crate::sas::{ContainerSas, CreationSas, Protocol, SigningKey, ordered_permissions, time_text};
+use crate::storage_error::{code, refusal};
+use crate::token::TokenSource;
+
+pub(crate) const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
+
+/// For one call with all it takes: a token, a second try, the answer.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// Long enough for one request, whatever the clocks say.
+const CREATION_SAS_LIFE: time::Duration = time::Duration::minutes(10);
+
+/// A clock that was wrong by more than this made a delegation key that may not be of use yet.
+const CLOCK_TOLERANCE_MS: u64 = 60_000;
+
+/// A storage account whose containers we may make SAS for. Cheap to clone.
+#[derive(Clone)]
+pub struct StorageAccount(Arc<Account>);
+
+struct Account {
+    http: reqwest::Client,
+    /// Without a slash at its end.
+    endpoint: Url,
+    name: String,
+    protocol: Protocol,
+    auth: Auth,
+    /// The service's clock minus ours, in milliseconds; zero before the first answer.
+    clock_offset_ms: AtomicI64,
+}
+
+enum Auth {
+    Key(SigningKey),
+    Entra { tokens: TokenSource, kept: KeptKey },
+}
+
+/// What signs a SAS.
+enum Signer<'a> {
+    Account(&'a SigningKey),
+    Delegation(Arc<DelegationKey>),
+}
+
+/// How a storage account knows us.
+#[derive(Clone, Debug)]
+pub enum StorageAuth {
+    /// By one of its keys, in Base64.
+    Key(Secret),
+    /// By a token for [`Cloud::storage_resource`](crate::Cloud::storage_resource). Whoever it stands for needs the
+    /// right to generate user delegation keys.
+    Entra(TokenSource),
+}
+
+/// What a SAS is to allow.
+#[derive(Clone, Copy, Debug)]
+pub struct ContainerGrant<'a> {
+    /// The container's name.
+    pub container: &'a str,
+    /// Letters of `sp`, in any order.
+    pub permissions: &'a str,
+    /// How long it is to live from now.
+    pub lifetime: Duration,
+    /// Whether it says when it begins, five minutes ago. Batch advises to leave that out.
+    pub with_start: bool,
+}
+
+/// Why a storage account cannot be used. Neither endpoint nor key is quoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStorageAccount {
+    /// Credentials go over https, or to this machine.
+    #[error("the storage endpoint must start with https:// (http:// is for loopback addresses only)")]
+    Scheme,
+    /// There is more, or less, in it than an account.
+    #[error(
+        "the storage endpoint must be `https://ACCOUNT.blob...` or, for an emulator, `http://127.0.0.1:PORT/ACCOUNT`, \
+         and nothing else"
+    )]
+    Endpoint,
+    /// Not Base64, or empty.
+    #[error("the storage account key is not Base64")]
+    Key,
+}
+
+impl StorageAccount {
+    /// An account; nothing is sent yet.
+    ///
+    /// `endpoint` is `https://ACCOUNT.blob.core.windows.net`, or an emulator's `http://127.0.0.1:10000/ACCOUNT`.
+    pub fn new(
+        http: reqwest::Client,
+        endpoint: Url,
+        auth: StorageAuth,
+    ) -> Result<Self, InvalidStorageAccount> {
+        if !is_https_or_loopback(&endpoint) {
+            return Err(InvalidStorageAccount::Scheme);
+        }
+        let protocol = if endpoint.scheme() == "https" { Protocol::Https } else { Protocol::HttpsOrHttp };
+        let (endpoint, name) = account_of(endpoint).ok_or(InvalidStorageAccount::Endpoint)?;
+        let auth = match auth {
+            StorageAuth::Key(key) => {
+                Auth::Key(SigningKey::from_base64(key.expose()).ok_or(InvalidStorageAccount::Key)?)
+            }
+            StorageAuth::Entra(tokens) => Auth::Entra { tokens, kept: KeptKey::default() },
+        };
+        let clock_offset_ms = AtomicI64::new(0);
+        Ok(Self(Arc::new(Account { http, endpoint, name, protocol, auth, clock_offset_ms })))
+    }
+
+    /// The account's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// A container's URL, without a SAS.
+    #[must_use]
+    pub fn container_url(&self, container: &str) -> String {
+        self.0.url(container).into()
+    }
+
+    /// Makes a SAS that lives `lifetime` from now, or as long as the delegation key (7 days at most): its
+    /// `expires_at` tells.
+    ///
+    /// Cancel safety: may be dropped at any time.
+    pub async fn grant(&self, grant: ContainerGrant<'_>) -> Result<SasUrl, Failure> {
+        let account = &self.0;
+        check_container_name(grant.container)?;
+        let permissions = ordered_permissions(grant.permissions).ok_or_else(|| {
+            Failure::new(FailureClass::Config, "the permissions of a SAS are letters of `racwdxyltmeopi`")
+        })?;
+        let lifetime = time::Duration::try_from(grant.lifetime).unwrap_or(time::Duration::MAX);
+        let signer = match &account.auth {
+            Auth::Key(key) => Signer::Account(key),
+            Auth::Entra { tokens, kept } => {
+                let fetch = account.fetch_delegation_key(tokens);
+                Signer::Delegation(kept.get(|| account.now(), lifetime, fetch).await?)
+            }
+        };
+
+        let now = account.now();
+        let mut starts_at = now - START_BEFORE_NOW;
+        let mut expires_at = now.checked_add(lifetime).unwrap_or_else(|| PrimitiveDateTime::MAX.assume_utc());
+        if let Signer::Delegation(key) = &signer {
+            starts_at = starts_at.max(key.starts_at);
+            expires_at = expires_at.min(key.expires_at);
+        }
+        let starts_at = grant.with_start.then(|| time_text(starts_at));
+        let expires_at = time_text(expires_at);
+        let sas = ContainerSas {
+            account: &account.name,
+            container: grant.container,
+            permissions: &permissions,
+            starts_at: starts_at.as_deref(),
+            expires_at: &expires_at,
+            protocol: account.protocol,
+        };
+        let query = match &signer {
+            Signer::Account(key) => sas.with_account_key(key),
+            Signer::Delegation(key) => sas.with_delegation(&key.delegation),
+        };
+        let mut url = account.url(grant.container);
+        url.set_query(Some(&query));
+        SasUrl::parse(url.as_str())
+            .map_err(|error| Failure::new(FailureClass::Config, format!("no SAS for the container: {error}")))
+    }
+
+    /// Creates a container; true if it was not there.
+    ///
+    /// Cancel safety: may be dropped at any time; the container may be there then.
+    pub async fn create_container(&self, name: &str) -> Result<bool, Failure> {
+        let account = &self.0;
+        check_container_name(name)?;
+        let deadline = Instant::now() + TIME_LIMIT;
+        let mut url = account.url(name);
+        url.set_query(Some("restype=container"));
+        let answer = match &account.auth {
+            Auth::Key(key) => {
+                let expires_at = time_text(account.now() + CREATION_SAS_LIFE);
+                let sas = CreationSas {
+                    account: &account.name,
+                    expires_at: &expires_at,
+                    protocol: account.protocol,
+                };
+                url.set_query(Some(&format!("restype=container&{}", sas.with_account_key(key))));
+                account.send(&Request::put(url), deadline).await?
+            }
+            Auth::Entra { tokens, .. } => {
+                account.send_with_token(tokens, &Request::put(url), deadline).await?
+            }
+        };
+        match (answer.status, code(&answer)) {
+            (201, _) => Ok(true),
+            (409, Some("ContainerAlreadyExists")) => Ok(false),
+            _ => Err(refusal(&answer)),
+        }
+    }
+}
+
+impl Account {
+    /// The service's clock, as far as it is known.
+    fn now(&self) -> OffsetDateTime {
+        let now = OffsetDateTime::now_utc();
+        let offset = time::Duration::milliseconds(self.clock_offset_ms.load(Ordering::Relaxed));
+        now.checked_add(offset).unwrap_or(now)
+    }
+
+    fn url(&self, container: &str) -> Url {
+        let mut url = self.endpoint.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push(container);
+        }
+        url
+    }
+
+    /// Asks for a user delegation key, and once more if the answer shows that our clock was wrong.
+    async fn fetch_delegation_key(&self, tokens: &TokenSource) -> Result<DelegationKey, Failure> {
+        let deadline = Instant::now() + TIME_LIMIT;
+        let assumed = self.clock_offset_ms.load(Ordering::Relaxed);
+        let answer = self.request_delegation_key(tokens, deadline).await;
+        if self.clock_offset_ms.load(Ordering::Relaxed).abs_diff(assumed) <= CLOCK_TOLERANCE_MS {
+            return answer;
+        }
+        self.request_delegation_key(tokens, deadline).await
+    }
+
+    async fn request_delegation_key(
+        &self,
+        tokens: &TokenSource,
+        deadline: Instant,
+    ) -> Result<DelegationKey, Failure> {
+        let mut url = self.endpoint.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("");
+        }
+        url.set_query(Some("restype=service&comp=userdelegationkey"));
+        let request = Request {
+            method: Method::POST,
+            url,
+            headers: &[(CONTENT_TYPE, "application/xml")],
+            body: DelegationKey::request_body(self.now()),
+        };
+        let answer = self.send_with_token(tokens, &request, deadline).await?;
+        if answer.status != 200 {
+            return Err(refusal(&answer));
+        }
+        let body = answer.whole_body(FailureClass::Transient)?;
+        DelegationKey::read(body, self.now()).ok_or_else(|| {
+            answer.failure(FailureClass::Transient, "the answer is not a user delegation key of use")
+        })
+    }
+
+    /// Sends a request with a token. One that is refused is renewed once, for a refused call was not carried out.
+    async fn send_with_token(
+        &self,
+        tokens: &TokenSource,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let mut may_renew = true;
+        loop {
+            let token = timeout_at(deadline, tokens.get()).await.unwrap_or_else(|_| {
+                Err(Failure::new(FailureClass::NotSent, "no token came within the time of the call"))
+            })?;
+            let builder = request.builder(&self.http).header(AUTHORIZATION, token.header.clone());
+            let answer = self.answer(builder, request, deadline).await?;
+            if !may_renew || !token_refused(&answer) {
+                return Ok(answer);
+            }
+            tokens.invalidate(&token);
+            may_renew = false;
+        }
+    }
+
+    async fn send(&self, request: &Request<'_>, deadline: Instant) -> Result<Answer, Failure> {
+        self.answer(request.builder(&self.http), request, deadline).await
+    }
+
+    async fn answer(
+        &self,
+        builder: RequestBuilder,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let answer = exchange(builder, &request.url, deadline).await?;
+        if let Some(date) = answer.date() {
+            let offset = (date - OffsetDateTime::now_utc()).whole_milliseconds();
+            self.clock_offset_ms.store(i64::try_from(offset).unwrap_or(0), Ordering::Relaxed);
+        }
+        Ok(answer)
+    }
+}
+
+/// A request, before it is authorised.
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: &'a [(HeaderName, &'static str)],
+    pub(crate) body: String,
+}
+
+impl Request<'_> {
+    /// A PUT without a body.
+    fn put(url: Url) -> Self {
+        Self { method: Method::PUT, url, headers: &[], body: String::new() }
+    }
+
+    pub(crate) fn builder(&self, http: &reqwest::Client) -> RequestBuilder {
+        let mut builder = http
+            .request(self.method.clone(), self.url.clone())
+            .header(VERSION, API_VERSION)
+            // Storage wants it even of an empty body.
+            .header(CONTENT_LENGTH, self.body.len())
+            .body(self.body.clone());
+        for (name, value) in self.headers {
+            builder = builder.header(name, *value);
+        }
+        builder
+    }
+}
+
+/// Sends a request once and reads its answer, whatever it is.
+pub(crate) async fn exchange(
+    builder: RequestBuilder,
+    url: &Url,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Failure::new(FailureClass::NotSent, "no time was left to send the request"));
+    }
+    let sent_at = Instant::now();
+    let response = builder.timeout(left).send().await.map_err(|error| no_answer(Call::Read, &error))?;
+    let answer = Answer::read(response, SMALL).await;
+    tracing::debug!(
+        path = url.path(),
+        status = answer.status,
+        elapsed_ms = sent_at.elapsed().as_millis(),
+        "storage answered"
+    );
+    Ok(answer)
+}
+
+/// Whether a newer token may help: storage did not know this one, or it has ended.
+fn token_refused(answer: &Answer) -> bool {
+    answer.status == 401 || (answer.status == 403 && code(answer) == Some("AuthenticationFailed"))
+}
+
+/// The endpoint without a slash at its end, and the account it names: in its host, or first in its path where the
+/// host is an address.
+fn account_of(mut endpoint: Url) -> Option<(Url, String)> {
+    let bare = endpoint.query().is_none()
+        && endpoint.fragment().is_none()
+        && endpoint.username().is_empty()
+        && endpoint.password().is_none();
+    endpoint.path_segments_mut().ok()?.pop_if_empty();
+    let path: Vec<_> = endpoint.path().split('/').filter(|segment| !segment.is_empty()).collect();
+    // As `SasUrl` tells one from the other.
+    let name = match (endpoint.domain().filter(|host| *host != "localhost"), path.as_slice()) {
+        (Some(host), []) => host.split_once('.')?.0,
+        (None, [account]) => account,
+        _ => return None,
+    };
+    let named =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let name = name.to_owned();
+    (bare && named).then_some((endpoint, name))
+}
+
+/// Lower-case letters, digits, hyphens; `$` for the few that storage made itself. Anything else could change what
+/// is signed.
+fn check_container_name(name: &str) -> Result<(), Failure> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-$".contains(&byte);
+    if (1..=63).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureClass::Config,
+        "a container's name consists of up to 63 lower-case letters, digits and hyphens",
+    ))
+}
+
+impl fmt::Debug for StorageAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.0.auth {
+            Auth::Key(_) => "key",
+            Auth::Entra { .. } => "token",
+        };
+        write!(f, "StorageAccount({}, by {by}, <redacted>)", self.0.endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What storage says went wrong: its status, its code and its XML into a [`Failure`].
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use reqwest::header::HeaderName;
+
+use crate::answer::Answer;
+use crate::error_body::without_trailer;
+use crate::redact::{LONGEST, one_line};
+
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+
+/// Longest code or request id kept, in characters.
+const LONGEST_ID: usize = 200;
+
+/// The parts of an answer that tell why storage refuses.
+#[derive(Default)]
+pub(crate) struct Refusal<'a> {
+    pub(crate) status: u16,
+    pub(crate) code: Option<&'a str>,
+    pub(crate) request_id: Option<&'a str>,
+    pub(crate) retry_after_ms: Option<u64>,
+    /// None if it could not be read.
+    pub(crate) body: Option<&'a [u8]>,
+}
+
+impl Refusal<'_> {
+    /// What it means for a call that can be sent again.
+    pub(crate) fn failure(&self) -> Failure {
+        // The SDK fills in the status where the service gave no code.
+        let code = self.code.filter(|code| !code.starts_with(|c: char| c.is_ascii_digit()));
+        let said = self.body.map_or_else(|| NO_REASON.to_owned(), message);
+        Failure {
+            status: Some(self.status),
+            code: code.map(|code| one_line(code, LONGEST_ID).into()),
+            request_id: self.request_id.map(|id| one_line(id, LONGEST_ID).into()),
+            retry_after_ms: self.retry_after_ms,
+            ..Failure::new(class(self.status, code), said)
+        }
+    }
+}
+
+/// An answer that is not the one hoped for.
+pub(crate) fn refusal(answer: &Answer) -> Failure {
+    let refusal = Refusal {
+        status: answer.status,
+        code: code(answer),
+        request_id: answer.header(&REQUEST_ID),
+        retry_after_ms: answer.retry_after_ms(),
+        body: answer.body.as_deref().ok(),
+    };
+    refusal.failure()
+}
+
+/// The code of an answer.
+pub(crate) fn code(answer: &Answer) -> Option<&str> {
+    answer.header(&ERROR_CODE)
+}
+
+const NO_REASON: &str = "storage gives no reason";
+
+fn class(status: u16, code: Option<&str>) -> FailureClass {
+    match status {
+        429 | 503 => FailureClass::Throttled,
+        408 | 500.. => FailureClass::Transient,
+        401 | 403 => FailureClass::Auth,
+        404 if code == Some("ContainerNotFound") => FailureClass::Gone,
+        409 if code == Some("ContainerBeingDeleted") => FailureClass::Gone,
+        300..=399 | 404 | 409 => FailureClass::Refused,
+        _ => FailureClass::Config,
+    }
+}
+
+/// What storage says, from its XML: the message, and the detail that tells one wrong SAS from another.
+fn message(body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]);
+    let element = |name: &str| {
+        let (_, rest) = body.split_once(&format!("<{name}>"))?;
+        let (text, _) = rest.split_once(&format!("</{name}>"))?;
+        Some(text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&"))
+    };
+    let said = element("Message");
+    let detail = element("AuthenticationErrorDetail");
+    match (said.as_deref().map(without_trailer), detail) {
+        (Some(said), Some(detail)) => one_line(&format!("{said}; {detail}"), LONGEST),
+        (Some(said), None) => one_line(said, LONGEST),
+        (None, _) if body.trim().is_empty() => NO_REASON.to_owned(),
+        (None, _) => format!("the answer is not an error of storage: {}", one_line(&body, 200)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_what_it_says_and_no_signature() {
+        let refusal = Refusal {
+            status: 403,
+            code: Some("AuthenticationFailed"),
+            request_id: Some("r-9"),
+            retry_after_ms: Some(3000),
+            body: Some(
+                b"\xEF\xBB\xBF<Error><Message>No.\nRequestId:r-9\nTime:2026</Message>\
+                  <AuthenticationErrorDetail>sig=TOPSECRET &amp; more</AuthenticationErrorDetail></Error>",
+            ),
+        };
+        let failure = refusal.failure();
+        assert_eq!(failure.class, FailureClass::Auth);
+        assert_eq!(failure.to_string(), "403 AuthenticationFailed: No.; sig=<redacted> & more");
+        assert_eq!((failure.request_id.as_deref(), failure.retry_after_ms), (Some("r-9"), Some(3000)));
+    }
+
+    #[test]
+    fn a_status_in_place_of_a_code_is_no_code() {
+        let failure = Refusal { status: 503, code: Some("503"), ..Refusal::default() }.failure();
+        assert_eq!(failure.to_string(), "503: storage gives no reason");
+        assert_eq!(failure.class, FailureClass::Throttled);
+    }
+}

@@ -1,0 +1,74 @@
+//! What a token says of itself, for people who wonder whose it is and what it is good for.
+//!
+//! Nothing is verified here, and nothing may be decided by it: a token is for the service to judge.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::redact::one_line;
+
+/// Longest claim kept, in characters.
+const LONGEST_CLAIM: usize = 200;
+
+/// Claims of a token, not verified. A token that is no JWT tells nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenClaims {
+    /// What it is made out for (`aud`).
+    pub audience: Option<String>,
+    /// The directory that gave it (`tid`).
+    pub tenant: Option<String>,
+    /// Whom it stands for, as roles are assigned to it (`oid`).
+    pub object_id: Option<String>,
+    /// When it ends, as the answer that brought it said.
+    pub expires_at: OffsetDateTime,
+}
+
+impl TokenClaims {
+    /// Reads the payload of a token.
+    pub(crate) fn read(token: &str, expires_at: OffsetDateTime) -> Self {
+        let payload = payload(token);
+        let claim = |name: &str| Some(one_line(payload.as_ref()?.get(name)?.as_str()?, LONGEST_CLAIM));
+        Self { audience: claim("aud"), tenant: claim("tid"), object_id: claim("oid"), expires_at }
+    }
+}
+
+/// The middle one of a JWT's three parts.
+fn payload(token: &str) -> Option<Value> {
+    let mut parts = token.split('.');
+    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    /// A token with this payload.
+    pub(crate) fn token_with(payload: &str) -> String {
+        format!("eyJhbGciOiJSUzI1NiJ9.{}.SIGNATURE", BASE64_URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    #[test]
+    fn an_opaque_or_odd_token_tells_nothing_but_its_end() {
+        let expires_at = datetime!(2026-11-22 12:00:00 UTC);
+        let nothing = TokenClaims { audience: None, tenant: None, object_id: None, expires_at };
+        for token in ["", "opaque", "a.b.c", "a.%%%.c", &token_with("[]"), &token_with(r#"{"aud":7}"#)] {
+            assert_eq!(TokenClaims::read(token, expires_at), nothing, "{token}");
+        }
+    }
+
+    #[test]
+    fn claims_are_read_one_by_one() {
+        let claims = TokenClaims::read(
+            &token_with(r#"{"aud":["x"],"tid":"t\n-1","oid":"o"}"#),
+            datetime!(2026-11-22 12:00:00 UTC),
+        );
+        assert_eq!(claims.audience, None);
+        assert_eq!(claims.tenant.as_deref(), Some("t -1"));
+        assert_eq!(claims.object_id.as_deref(), Some("o"));
+    }
+}

@@ -1,0 +1,118 @@
+//! `fleetlogs check`: everything that a run checks beforehand, and more, with nothing left out after the first trouble.
+//! Sends no upload and creates nothing.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_model::ids::RunId;
+use serde::Serialize;
+
+use super::{planning_progress, print};
+use crate::args::{Check, Output};
+use crate::config::{self, Settings};
+use crate::destination::Destination;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::fleet::{Fleet, estimate};
+use crate::preflight::{self, Finding, Findings, Level};
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    /// Whether a run would begin.
+    ready: bool,
+    exit_code: u8,
+    findings: &'a [Finding],
+}
+
+pub(crate) async fn check(args: &Check, output: &Output) -> Result<Exit, CliError> {
+    let settings = config::load(&args.config)?;
+    let mut findings = Findings::default();
+    findings
+        .good("config", format!("`{}` is well-formed, and every secret was found", args.config.display()));
+    let nodes = look(args, &settings, output, &mut findings).await?;
+    let exit = match (findings.count(Level::Refusal), nodes) {
+        (0, _) => Exit::Complete,
+        // That is all that is wrong.
+        (1, Some(0)) => Exit::NoNode,
+        _ => Exit::Refused,
+    };
+    if output.json {
+        let document = Document {
+            schema: "fleetlogs.check/v1",
+            ready: exit == Exit::Complete,
+            exit_code: exit as u8,
+            findings: findings.all(),
+        };
+        print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
+    } else {
+        let colours = crate::logging::colours() && std::io::stdout().is_terminal();
+        print(&describe(&findings, exit, colours, output.quiet))?;
+    }
+    Ok(exit)
+}
+
+/// Looks at everything; the number of nodes that a run would ask, where that could be found out.
+async fn look(
+    args: &Check,
+    settings: &Settings,
+    output: &Output,
+    findings: &mut Findings,
+) -> Result<Option<usize>, CliError> {
+    let Some(fleet) = findings.take(Fleet::connect(settings).await)? else { return Ok(None) };
+    let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
+    preflight::tokens(&fleet, findings).await;
+    let destination = findings.take(fleet.destination_of(&run_id, settings).await)?;
+    let url = destination.as_ref().map(Destination::url).unwrap_or_default();
+    let plan = findings.take(fleet.plan(settings, (&run_id, &url), planning_progress(output)).await)?;
+    preflight::clocks(&fleet, findings);
+    if let Some(plan) = &plan {
+        preflight::listings(plan, findings);
+        if plan.nodes.is_empty() {
+            let fix = "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` tells why each is left out";
+            findings.refuse("plan", "the selection matches no node", fix);
+        }
+    }
+    if let Some(destination) = &destination {
+        let now = Clock::System.now() + fleet.clock_offset();
+        let calls_take = plan.as_ref().map(|plan| estimate(plan, &settings.limits)).unwrap_or_default();
+        preflight::sas(destination, settings, now, calls_take, findings);
+        if destination.is_created() {
+            findings.good("destination.container", format!("{url} will be created when the run begins"));
+        } else {
+            preflight::open_store(&fleet.http, destination, settings, findings).await;
+            if args.probe_write {
+                preflight::probe(&fleet.http, destination, findings).await;
+            }
+        }
+        if let Some(plan) = &plan {
+            preflight::identities(&fleet, destination, plan, findings).await;
+        }
+    }
+    fleet.end().await;
+    Ok(plan.map(|plan| plan.nodes.len()))
+}
+
+fn describe(findings: &Findings, exit: Exit, colours: bool, quiet: bool) -> String {
+    let mut text = String::new();
+    for Finding { level, about, message, fix } in findings.all() {
+        let (label, colour) = match level {
+            Level::Good if quiet => continue,
+            Level::Good => ("ok", 32),
+            Level::Warning => ("warning", 33),
+            Level::Refusal => ("refused", 31),
+        };
+        let label = format!("{label:>7}");
+        let label = if colours { format!("\u{1b}[1;{colour}m{label}\u{1b}[0m") } else { label };
+        let _ = writeln!(text, "{label}  {about}: {message}");
+        if let Some(fix) = fix {
+            let _ = writeln!(text, "         fix: {fix}");
+        }
+    }
+    let (refusals, warnings) = (findings.count(Level::Refusal), findings.count(Level::Warning));
+    let verdict = if exit == Exit::Complete { "a run would begin" } else { "a run would be refused" };
+    let _ = writeln!(text, "{verdict}: {refusals} to mend, {warnings} to know of");
+    text
+}

@@ -1,0 +1,218 @@
+//! The tables `[[account]]`.
+
+use std::path::Path;
+
+use fleetlogs_azure::{Cloud, SharedKey};
+use fleetlogs_engine::plan::Selection;
+use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::sas::is_https_or_loopback;
+use fleetlogs_model::service::NodeState;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use url::Url;
+
+use super::reader::{Table, Value, nearest};
+use super::{AccountSettings, Auth, DEFAULT_API_VERSION, secret};
+
+/// All accounts; none where a mistake was found.
+pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> Option<Vec<AccountSettings>> {
+    let tables = root.tables("account");
+    let mut seen: Vec<(String, usize)> = Vec::new();
+    let mut accounts = Vec::new();
+    let mut all_good = true;
+    for table in tables {
+        match account(table, dir, &mut seen) {
+            Some(account) => accounts.push(account),
+            None => all_good = false,
+        }
+    }
+    all_good.then_some(accounts)
+}
+
+fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Option<AccountSettings> {
+    let name = table.require("name", "\"contoso\"").and_then(|value| {
+        let name = value.string()?;
+        let fits =
+            !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+        if !fits {
+            value.wrong(
+                format!("`{name}` is not the name of a Batch account"),
+                Some("it has letters and digits only".into()),
+            );
+            return None;
+        }
+        if let Some((_, line)) = seen.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            value.wrong(
+                format!("two accounts are named `{name}`; the first is in line {line}"),
+                Some("name each account once".into()),
+            );
+            return None;
+        }
+        seen.push((name.to_owned(), value.line()));
+        Some(AccountName::new(name))
+    });
+    let endpoint = table
+        .require("endpoint", "\"https://contoso.westeurope.batch.azure.com\"")
+        .and_then(|value| endpoint(&value));
+    let cloud = match table.get("cloud") {
+        Some(value) => cloud(&value),
+        // A token of another cloud would be refused.
+        None => Some(endpoint.as_ref().and_then(Cloud::of_endpoint).unwrap_or_default()),
+    };
+    let audience = table.get("audience").map(|value| audience(&value).ok_or(())).transpose();
+    let auth = table
+        .require("auth", "\"entra\"")
+        .and_then(|value| auth(&value, dir, name.as_ref(), cloud?, audience.ok()?));
+    let api_version =
+        table.get("api_version").map_or(Some(DEFAULT_API_VERSION.to_owned()), |value| api_version(&value));
+    let pools = table.get("pools").map_or_else(|| globs(&["*"], |_| {}), |value| glob_list(&value));
+    let exclude_pools =
+        table.get("exclude_pools").map_or_else(|| globs(&[], |_| {}), |value| glob_list(&value));
+    let states = table.get("nodes").map_or(Ok(None), |value| node_states(&value));
+    table.finish();
+    Some(AccountSettings {
+        name: name?,
+        endpoint: endpoint?,
+        auth: auth?,
+        api_version: api_version?,
+        selection: Selection { pools: pools?, exclude_pools: exclude_pools?, states: states.ok()? },
+    })
+}
+
+fn endpoint(value: &Value<'_>) -> Option<Url> {
+    let text = value.string()?;
+    let help = || Some("write it as https://ACCOUNT.REGION.batch.azure.com, without a path".to_owned());
+    let Ok(url) = Url::parse(text) else {
+        value.wrong(format!("`{text}` is not a URL"), help());
+        return None;
+    };
+    if !is_https_or_loopback(&url) {
+        value.wrong("must start with https:// (http:// is for loopback addresses only)", help());
+        return None;
+    }
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    if !bare || !url.username().is_empty() || url.password().is_some() {
+        value.wrong("must be a host and nothing else", help());
+        return None;
+    }
+    Some(url)
+}
+
+/// A cloud by its name.
+pub(super) fn cloud(value: &Value<'_>) -> Option<Cloud> {
+    match value.string()? {
+        "public" => Some(Cloud::Public),
+        "us-government" => Some(Cloud::UsGovernment),
+        "china" => Some(Cloud::China),
+        other => {
+            value.wrong(
+                format!("no cloud `{other}`"),
+                Some("known are `public`, `us-government` and `china`".into()),
+            );
+            None
+        }
+    }
+}
+
+/// What tokens are made out for. The service compares it with its slash at the end.
+fn audience(value: &Value<'_>) -> Option<String> {
+    let text = value.string()?;
+    if Url::parse(text).is_err() || !text.ends_with('/') {
+        let help = "write it with its slash at the end, such as \"https://batch.core.windows.net/\"";
+        value.wrong(format!("`{text}` is not an audience"), Some(help.into()));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn auth(
+    value: &Value<'_>,
+    dir: &Path,
+    account: Option<&AccountName>,
+    cloud: Cloud,
+    audience: Option<String>,
+) -> Option<Auth> {
+    let help = || Some("write \"entra\" or { shared_key = { env = \"NAME\" } }".to_owned());
+    if let Some(text) = value.as_str() {
+        if text == "entra" {
+            return Some(Auth::Entra { cloud, audience });
+        }
+        value.wrong(format!("no way to authenticate is called `{text}`"), help());
+        return None;
+    }
+    if !value.is_table() {
+        value.wrong("expected \"entra\" or a table", help());
+        return None;
+    }
+    let table = value.table()?;
+    let key = table.require("shared_key", "{ env = \"NAME\" }").and_then(|source| {
+        let key = secret::read(&source, dir)?;
+        if let Err(error) = SharedKey::new(account.map_or("", AccountName::as_str), &key) {
+            source.wrong(error.to_string(), Some("copy the account's key as the portal shows it".into()));
+            return None;
+        }
+        Some(key)
+    });
+    table.finish();
+    key.map(Auth::SharedKey)
+}
+
+fn api_version(value: &Value<'_>) -> Option<String> {
+    let text = value.string()?;
+    let fits = text.len() >= 10
+        && text.starts_with("20")
+        && text.chars().all(|letter| letter.is_ascii_digit() || letter == '-' || letter == '.');
+    if !fits {
+        value.wrong(
+            format!("`{text}` is not an api-version"),
+            Some(format!("the default is `{DEFAULT_API_VERSION}`")),
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn glob_list(value: &Value<'_>) -> Option<GlobSet> {
+    let patterns = value.strings()?;
+    globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), None))
+}
+
+fn globs(patterns: &[&str], mut wrong: impl FnMut(&globset::Error)) -> Option<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        match Glob::new(pattern) {
+            Ok(glob) => {
+                set.add(glob);
+            }
+            Err(error) => {
+                wrong(&error);
+                return None;
+            }
+        }
+    }
+    set.build().ok()
+}
+
+/// The states to take; none for all. An error where a mistake was found.
+fn node_states(value: &Value<'_>) -> Result<Option<Vec<NodeState>>, ()> {
+    let table = value.table().ok_or(())?;
+    let states = table.get("states").map(|value| {
+        let items = value.items("an array of node states")?;
+        let state = |item: &Value<'_>| {
+            let text = item.string()?;
+            let state = NodeState::from(text.to_owned());
+            if matches!(state, NodeState::Other(_)) {
+                let near = nearest(text, NodeState::known()).map(|near| format!("did you mean `{near}`?"));
+                let known = || NodeState::known().collect::<Vec<_>>().join(", ");
+                item.wrong(
+                    format!("no node state `{text}`"),
+                    near.or_else(|| Some(format!("known are {}", known()))),
+                );
+                return None;
+            }
+            Some(state)
+        };
+        items.iter().map(state).collect::<Option<Vec<_>>>()
+    });
+    table.finish();
+    states.map(|states| states.ok_or(())).transpose()
+}

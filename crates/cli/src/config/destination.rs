@@ -1,0 +1,310 @@
+//! The table `[destination]`: where the logs go, and by which right.
+
+use std::path::Path;
+use std::time::Duration;
+
+use fleetlogs_azure::{Cloud, SharedKey};
+use fleetlogs_model::ids::RunId;
+use fleetlogs_model::sas::{SasUrl, is_https_or_loopback};
+use fleetlogs_model::secret::Secret;
+use url::Url;
+
+use super::account::cloud;
+use super::reader::{Table, Value};
+use super::secret;
+
+/// Where the logs go.
+#[derive(Clone, Debug)]
+pub(crate) struct DestinationSettings {
+    pub(crate) write: WriteSettings,
+    /// What the container is listed with, where that was given apart.
+    pub(crate) verify: Option<GivenSas>,
+}
+
+/// What lets the nodes write.
+#[derive(Clone, Debug)]
+pub(crate) enum WriteSettings {
+    /// A SAS that somebody made.
+    Given(GivenSas),
+    /// A SAS that we make.
+    Minted(Place, Minting),
+    /// The nodes' own identity.
+    Identity {
+        place: Place,
+        /// ARM id.
+        resource_id: String,
+    },
+}
+
+/// A SAS, and where a newer one may be found.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenSas {
+    pub(crate) sas: SasUrl,
+    pub(crate) source: Option<secret::Source>,
+}
+
+impl GivenSas {
+    /// What is there now, if it is a SAS for the same container.
+    pub(crate) fn read_again(source: &secret::Source, container: &str) -> Result<SasUrl, String> {
+        let sas = SasUrl::parse(source.read()?.expose()).map_err(|error| error.to_string())?;
+        if sas.without_query() != container {
+            return Err(format!("it is for `{}` now", sas.without_query()));
+        }
+        Ok(sas)
+    }
+}
+
+/// A container of a storage account.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The blob endpoint of the account.
+    pub(crate) endpoint: Url,
+    pub(crate) cloud: Cloud,
+    container: String,
+}
+
+impl Place {
+    /// The container of a run. Names of containers have no capitals.
+    pub(crate) fn container(&self, run: &RunId) -> String {
+        self.container.replace(RUN_ID, &run.as_str().to_lowercase())
+    }
+
+    /// Whether every run has a container of its own.
+    pub(crate) fn is_per_run(&self) -> bool {
+        self.container.contains(RUN_ID)
+    }
+}
+
+/// How a SAS is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Minting {
+    /// The account's key; without one, a user delegation key is asked for.
+    pub(crate) key: Option<Secret>,
+    /// How long each SAS lives.
+    pub(crate) lifetime: Duration,
+    /// Whether it says from when on it holds.
+    pub(crate) with_start: bool,
+}
+
+/// Stands for the run's id in the name of a container.
+const RUN_ID: &str = "{run_id}";
+
+/// A run's id, to see whether a name with one fits.
+const SOME_RUN_ID: &str = "20261122t103000z-a1b2";
+
+type Read = (Option<Option<DestinationSettings>>, Option<Duration>);
+
+/// Destination, none where a simulator brings its own; and the upload allowance.
+pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read {
+    let allowance = table.get("upload_allowance").and_then(|value| value.duration());
+    let forms = ["container_url", "mint", "identity"].map(|key| table.has(key));
+    if simulated && forms == [false; 3] && !table.has("verify_url") {
+        known(&table);
+        table.finish();
+        return (Some(None), allowance);
+    }
+    let write = match forms {
+        [_, false, false] => {
+            for key in ["account", "container", "account_key", "lifetime", "start_time", "cloud"] {
+                if table.has(key) {
+                    table
+                        .wrong(format!("`{key}` goes with `mint` or `identity`"), "remove it, or add `mint`");
+                }
+            }
+            let example = "{ env = \"FLEETLOGS_CONTAINER_URL\" }";
+            let value = table.require("container_url", example);
+            value.and_then(|value| given(&value, dir)).map(WriteSettings::Given)
+        }
+        [false, true, false] => minted(&table, dir, allowance),
+        [with_url, false, true] => identity(&table, with_url),
+        _ => {
+            table.wrong(
+                "`container_url`, `mint` and `identity` do not go together",
+                "keep one: a SAS that you made, a SAS that fleetlogs makes, or the nodes' own identity",
+            );
+            None
+        }
+    };
+    let verify = table.get("verify_url").map(|value| given(&value, dir).ok_or(()));
+    known(&table);
+    table.finish();
+    let settings = match (write, verify.transpose()) {
+        (Some(write), Ok(verify)) => Some(Some(DestinationSettings { write, verify })),
+        _ => None,
+    };
+    (settings, allowance)
+}
+
+/// Asks for every key, so that none is called unknown for a mistake elsewhere.
+fn known(table: &Table<'_>) {
+    for key in [
+        "container_url",
+        "verify_url",
+        "mint",
+        "identity",
+        "account",
+        "container",
+        "account_key",
+        "lifetime",
+        "start_time",
+        "cloud",
+    ] {
+        table.get(key);
+    }
+}
+
+fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {
+    let (text, source) = secret::read_from(value, dir)?;
+    match SasUrl::parse(text.expose()) {
+        Ok(sas) => Some(GivenSas { sas, source }),
+        Err(error) => {
+            let help = "a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=...";
+            value.wrong(format!("this is no container URL with a SAS: {error}"), Some(help.into()));
+            None
+        }
+    }
+}
+
+fn minted(table: &Table<'_>, dir: &Path, allowance: Option<Duration>) -> Option<WriteSettings> {
+    let place = place(table);
+    let by_key = table.get("mint").and_then(|value| match value.string()? {
+        "user-delegation" => Some(false),
+        "account-key" => Some(true),
+        other => {
+            let help = "known are `user-delegation` (a key made by Entra, 7 days at most) and `account-key`";
+            value.wrong(format!("no way to make a SAS is called `{other}`"), Some(help.into()));
+            None
+        }
+    });
+    let key = if by_key? {
+        let source = table.require("account_key", "{ env = \"NAME\" }")?;
+        let key = secret::read(&source, dir)?;
+        if let Err(error) = SharedKey::new("storage", &key) {
+            let help = "copy the storage account's key as the portal shows it";
+            source.wrong(error.to_string(), Some(help.into()));
+            return None;
+        }
+        Some(key)
+    } else {
+        if table.has("account_key") {
+            table.wrong("`account_key` goes with `mint = \"account-key\"`", "remove it");
+        }
+        None
+    };
+    let lifetime = match table.get("lifetime") {
+        // Long enough for the calls of an hour, however long an upload may take.
+        None => Some(Duration::from_secs(3600).max(allowance.unwrap_or_default() * 2)),
+        Some(value) => value.duration().filter(|lifetime| {
+            let longest = Duration::from_secs(7 * 24 * 3600);
+            if *lifetime > longest {
+                value.wrong(
+                    "must be 7 days at most",
+                    Some("it is renewed during the run; an hour is enough".into()),
+                );
+            }
+            let shortest = allowance.unwrap_or_default();
+            if *lifetime <= shortest {
+                let help =
+                    "a SAS must outlive the upload that is started with it; make it twice as long or more";
+                value.wrong("must be longer than `upload_allowance`", Some(help.into()));
+            }
+            *lifetime <= longest && *lifetime > shortest
+        }),
+    };
+    let with_start = table.get("start_time").map_or(Some(false), |value| value.boolean());
+    Some(WriteSettings::Minted(place?, Minting { key, lifetime: lifetime?, with_start: with_start? }))
+}
+
+fn identity(table: &Table<'_>, with_url: bool) -> Option<WriteSettings> {
+    let resource_id = table.get("identity").and_then(|value| {
+        let id = value.string()?;
+        let parts: Vec<_> = id.trim_start_matches('/').split('/').map(str::to_ascii_lowercase).collect();
+        let fits = id.starts_with("/subscriptions/")
+            && parts.len() == 8
+            && parts[5] == "microsoft.managedidentity"
+            && parts[6] == "userassignedidentities";
+        if !fits {
+            let help = "write /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME";
+            value.wrong(format!("`{id}` is not the ARM id of a user-assigned identity"), Some(help.into()));
+            return None;
+        }
+        Some(id.to_owned())
+    });
+    for key in ["account_key", "lifetime", "start_time"] {
+        if table.has(key) {
+            table.wrong(format!("`{key}` goes with `mint`"), "remove it");
+        }
+    }
+    let place = if with_url { plain_container(table) } else { place(table) };
+    Some(WriteSettings::Identity { place: place?, resource_id: resource_id? })
+}
+
+/// With an identity the container's URL is no secret.
+fn plain_container(table: &Table<'_>) -> Option<Place> {
+    let value = table.get("container_url")?;
+    let text = value.as_str();
+    let url = text.and_then(|text| Url::parse(text).ok()).filter(|url| url.query().is_none());
+    let parts = url.as_ref().and_then(|url| url.as_str().trim_end_matches('/').rsplit_once('/'));
+    let endpoint = parts.and_then(|(endpoint, _)| Url::parse(endpoint).ok());
+    let (Some(endpoint), Some((_, container))) = (endpoint.filter(is_https_or_loopback), parts) else {
+        let help =
+            "with `identity` write it as \"https://ACCOUNT.blob.core.windows.net/CONTAINER\", without a SAS";
+        value.wrong("this is no plain container URL", Some(help.into()));
+        return None;
+    };
+    let cloud = cloud_of(table, &endpoint)?;
+    Some(Place { endpoint, cloud, container: container_name(&value, container)? })
+}
+
+fn place(table: &Table<'_>) -> Option<Place> {
+    let named = table.get("cloud").map_or(Some(None), |value| cloud(&value).map(Some));
+    let endpoint = table.require("account", "\"contosologs\"").and_then(|value| {
+        let text = value.string()?;
+        let is_name = (3..=24).contains(&text.len())
+            && text.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit());
+        let url = if is_name {
+            let suffix = named?.unwrap_or_default().blob_suffix();
+            Url::parse(&format!("https://{text}.{suffix}"))
+        } else {
+            Url::parse(text)
+        };
+        let url = url.ok().filter(|url| is_https_or_loopback(url) && url.query().is_none());
+        if url.is_none() {
+            let help =
+                "write the storage account's name, such as \"contosologs\", or the URL of its blob endpoint";
+            value.wrong(format!("`{text}` is not a storage account"), Some(help.into()));
+        }
+        url
+    });
+    let container = table
+        .require("container", "\"incident-{run_id}\"")
+        .and_then(|value| container_name(&value, value.string()?));
+    let endpoint = endpoint?;
+    let cloud = cloud_of(table, &endpoint)?;
+    Some(Place { cloud, container: container?, endpoint })
+}
+
+/// The cloud that tokens for storage come from: the one that is named, or that of the host.
+fn cloud_of(table: &Table<'_>, endpoint: &Url) -> Option<Cloud> {
+    if let Some(value) = table.get("cloud") {
+        return cloud(&value);
+    }
+    let host = endpoint.host_str().unwrap_or_default();
+    Some(Cloud::ALL.into_iter().find(|cloud| host.ends_with(cloud.blob_suffix())).unwrap_or_default())
+}
+
+/// Names of containers: 3 to 63 small letters, digits and single hyphens (naming rules of Blob storage).
+fn container_name(value: &Value<'_>, name: &str) -> Option<String> {
+    let shown = name.replace(RUN_ID, SOME_RUN_ID);
+    let fits = (3..=63).contains(&shown.len())
+        && shown.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !shown.starts_with('-')
+        && !shown.ends_with('-')
+        && !shown.contains("--");
+    if !fits {
+        let help = "3 to 63 small letters, digits and single hyphens; `{run_id}` stands for the run's id";
+        value.wrong(format!("`{name}` is not the name of a container"), Some(help.into()));
+        return None;
+    }
+    Some(name.to_owned())
+}

@@ -1,0 +1,55 @@
+//! The table `[entra]`: how tokens of Microsoft Entra ID are got.
+
+use std::path::Path;
+
+use fleetlogs_azure::{CredentialKind, EntraSettings};
+use url::Url;
+
+use super::reader::Table;
+use super::secret;
+
+/// By default a credential is looked for in the places that other Azure tools know.
+pub(super) fn entra(table: Table<'_>, dir: &Path) -> Option<EntraSettings> {
+    let credential = table.get("credential").and_then(|value| {
+        Some(match value.string()? {
+            "auto" => CredentialKind::Auto,
+            "workload-identity" => CredentialKind::WorkloadIdentity,
+            "managed-identity" => CredentialKind::ManagedIdentity,
+            "client-secret" => CredentialKind::ClientSecret,
+            "developer-tools" => CredentialKind::DeveloperTools,
+            other => {
+                let help = "known are `auto`, `workload-identity`, `managed-identity`, `client-secret` and `developer-tools`";
+                value.wrong(format!("no credential is called `{other}`"), Some(help.into()));
+                return None;
+            }
+        })
+    });
+    let text = |key| match table.get(key) {
+        None => Some(None),
+        Some(value) => value.string().map(|text| Some(text.to_owned())),
+    };
+    let (tenant_id, client_id) = (text("tenant_id"), text("client_id"));
+    let client_secret = match table.get("client_secret") {
+        None => Some(None),
+        Some(value) => secret::read(&value, dir).map(Some),
+    };
+    let authority = match table.get("authority") {
+        None => Some(None),
+        Some(value) => value.string().and_then(|text| {
+            let url = Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.query().is_none());
+            if url.is_none() {
+                let help = "write it as \"https://login.microsoftonline.com\"";
+                value.wrong(format!("`{text}` is not the URL of an authority"), Some(help.into()));
+            }
+            url.map(Some)
+        }),
+    };
+    table.finish();
+    Some(EntraSettings {
+        credential: credential?,
+        tenant_id: tenant_id?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        authority: authority?,
+    })
+}

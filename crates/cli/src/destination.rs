@@ -1,0 +1,279 @@
+//! The container of one run, and the credentials that reach it, renewed while the run goes on.
+
+use std::time::Duration;
+
+use fleetlogs_azure::{AzureLogStore, Client, ContainerGrant, StorageAccount, StorageAuth};
+use fleetlogs_engine::access::{Replace, keep_fresh};
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_model::access::WriteAccess;
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::RunId;
+use fleetlogs_model::sas::SasUrl;
+use url::Url;
+
+use crate::config::{DestinationSettings, GivenSas, Minting, Place, Source, WriteSettings};
+use crate::error::{CliError, Refusal};
+use crate::tokens::Tokens;
+
+/// What a SAS to list with is used up before its end: a listing may take a minute.
+const LISTING_TAKES: Duration = Duration::from_secs(60);
+
+/// Life of a SAS to list with where nothing else is minted.
+const LISTING_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The container of one run.
+pub(crate) struct Destination {
+    /// What the nodes write with.
+    pub(crate) access: WriteAccess,
+    /// What the container is listed with. None where nothing can list it.
+    pub(crate) listing: Option<SasUrl>,
+    /// Whether that is another credential than the nodes'.
+    pub(crate) lists_apart: bool,
+    /// What the credentials are called in the config.
+    pub(crate) names: Names,
+    write_source: Option<SasSource>,
+    list_source: Option<SasSource>,
+    /// The storage account and the container to make in it.
+    to_create: Option<(StorageAccount, String)>,
+}
+
+/// What the credentials are called in the config.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    pub(crate) write: &'static str,
+    pub(crate) list: &'static str,
+}
+
+/// Where a newer SAS comes from.
+enum SasSource {
+    /// The place where somebody puts it.
+    Given(Source, String),
+    /// We make it.
+    Minted {
+        storage: StorageAccount,
+        container: String,
+        permissions: &'static str,
+        lifetime: Duration,
+        with_start: bool,
+    },
+}
+
+impl SasSource {
+    async fn renew(&self) -> Result<SasUrl, Failure> {
+        match self {
+            Self::Given(source, container) => {
+                let (source, container) = (source.clone(), container.clone());
+                // A command may take its time.
+                let read =
+                    tokio::task::spawn_blocking(move || GivenSas::read_again(&source, &container)).await;
+                let read = read.unwrap_or_else(|_| Err("reading it did not end".into()));
+                read.map_err(|message| Failure::new(FailureClass::Config, message))
+            }
+            Self::Minted { storage, container, permissions, lifetime, with_start } => {
+                let (lifetime, with_start) = (*lifetime, *with_start);
+                storage.grant(ContainerGrant { container, permissions, lifetime, with_start }).await
+            }
+        }
+    }
+
+    fn given(given: &GivenSas) -> Option<Self> {
+        given.source.clone().map(|source| Self::Given(source, given.sas.without_query()))
+    }
+}
+
+impl Destination {
+    /// Gets the credentials for a run. Creates nothing yet.
+    pub(crate) async fn of_run(
+        settings: &DestinationSettings,
+        http: &Client,
+        tokens: &Tokens,
+        run: &RunId,
+        verification: bool,
+    ) -> Result<Self, CliError> {
+        let verify = settings.verify.as_ref();
+        let mut destination = match &settings.write {
+            WriteSettings::Given(given) => Self {
+                access: WriteAccess::Sas(given.sas.clone()),
+                listing: Some(verify.unwrap_or(given).sas.clone()),
+                lists_apart: verify.is_some(),
+                names: Names { write: "container_url", list: "container_url" },
+                write_source: SasSource::given(given),
+                list_source: verify.map_or_else(|| SasSource::given(given), SasSource::given),
+                to_create: None,
+            },
+            WriteSettings::Minted(place, minting) => {
+                let lists = verification && verify.is_none();
+                Self::minted(place, minting, http, tokens, run, lists).await?
+            }
+            WriteSettings::Identity { place, resource_id } => {
+                let storage = storage(http, tokens, place, None)?;
+                let container = place.container(run);
+                let url = storage.container_url(&container);
+                let url = Url::parse(&url).expect("a container of a known endpoint has a URL");
+                let access =
+                    WriteAccess::Identity { container: url, resource_id: resource_id.as_str().into() };
+                let list_source = SasSource::Minted {
+                    storage: storage.clone(),
+                    container: container.clone(),
+                    permissions: "rl",
+                    lifetime: LISTING_LIFETIME,
+                    with_start: false,
+                };
+                let listing = match verify {
+                    None if verification => {
+                        Some(list_source.renew().await.map_err(|failure| not_minted(&failure, place))?)
+                    }
+                    _ => None,
+                };
+                Self {
+                    access,
+                    listing,
+                    lists_apart: true,
+                    names: Names { write: "identity", list: "identity" },
+                    write_source: None,
+                    list_source: Some(list_source),
+                    to_create: place.is_per_run().then_some((storage, container)),
+                }
+            }
+        };
+        if let Some(given) = verify {
+            destination.names.list = "verify_url";
+            destination.list_source = SasSource::given(given);
+            destination.listing = Some(given.sas.clone());
+        }
+        Ok(destination)
+    }
+
+    async fn minted(
+        place: &Place,
+        minting: &Minting,
+        http: &Client,
+        tokens: &Tokens,
+        run: &RunId,
+        lists: bool,
+    ) -> Result<Self, CliError> {
+        let storage = storage(http, tokens, place, Some(minting))?;
+        let container = place.container(run);
+        let source = |permissions| SasSource::Minted {
+            storage: storage.clone(),
+            container: container.clone(),
+            permissions,
+            lifetime: minting.lifetime,
+            with_start: minting.with_start,
+        };
+        // Each gets what it needs and no more.
+        let (write, list) = (source("w"), source("rl"));
+        let refused = |failure: Failure| not_minted(&failure, place);
+        Ok(Self {
+            access: WriteAccess::Sas(write.renew().await.map_err(refused)?),
+            listing: if lists { Some(list.renew().await.map_err(refused)?) } else { None },
+            lists_apart: true,
+            names: Names { write: "mint", list: "mint" },
+            write_source: Some(write),
+            list_source: Some(list),
+            to_create: place.is_per_run().then(|| (storage.clone(), container.clone())),
+        })
+    }
+
+    /// The container's URL, without a credential.
+    pub(crate) fn url(&self) -> String {
+        self.access.without_query()
+    }
+
+    /// Whether the run makes its own container.
+    pub(crate) fn is_created(&self) -> bool {
+        self.to_create.is_some()
+    }
+
+    /// Whether a newer SAS for the nodes may be had during the run.
+    pub(crate) fn is_renewed(&self) -> bool {
+        self.write_source.is_some()
+    }
+
+    /// Whether a newer SAS to list with may be had during the run.
+    pub(crate) fn lists_renewed(&self) -> bool {
+        self.list_source.is_some()
+    }
+
+    /// A SAS to try writing with, that can remove what it wrote where it is ours to make. None with an identity.
+    pub(crate) async fn probing(&self) -> Result<Option<SasUrl>, Failure> {
+        let Some(SasSource::Minted { storage, container, with_start, .. }) = &self.write_source else {
+            return Ok(self.access.sas().cloned());
+        };
+        let (lifetime, with_start) = (Duration::from_secs(600), *with_start);
+        storage.grant(ContainerGrant { container, permissions: "wd", lifetime, with_start }).await.map(Some)
+    }
+
+    /// Makes the container, where each run has its own.
+    pub(crate) async fn create(&self) -> Result<(), CliError> {
+        let Some((storage, name)) = &self.to_create else { return Ok(()) };
+        let made = storage.create_container(name).await.map_err(|failure| {
+            let what = format!("destination.container: `{name}` cannot be created in `{}`: {failure}", storage.name());
+            let help = "give the identity the role Storage Blob Data Contributor on the storage account, or name a \
+                        container that is there";
+            CliError::Refused(vec![Refusal::new(what, help)])
+        })?;
+        if made {
+            tracing::info!(container = name, "created");
+        }
+        Ok(())
+    }
+
+    /// Renews what can be renewed; never ends.
+    pub(crate) async fn keep_fresh(&self, spare: Duration, replace: Replace, store: Option<&AzureLogStore>) {
+        let clock = Clock::System;
+        let write = async {
+            let (Some(source), WriteAccess::Sas(first)) = (&self.write_source, &self.access) else {
+                std::future::pending().await
+            };
+            let named = format!("the SAS of `destination.{}`", self.names.write);
+            keep_fresh(&named, first, spare, clock, async || source.renew().await, |sas| replace.with(sas))
+                .await
+        };
+        let list = async {
+            let (Some(source), Some(first), Some(store)) = (&self.list_source, &self.listing, store) else {
+                std::future::pending().await
+            };
+            let named = format!("the SAS of `destination.{}` that lists the container", self.names.list);
+            let publish = |sas: SasUrl| {
+                if store.replace(&sas).is_err() {
+                    tracing::warn!("{named} cannot be used; the old one stays");
+                }
+            };
+            keep_fresh(&named, first, LISTING_TAKES, clock, async || source.renew().await, publish).await
+        };
+        tokio::join!(write, list);
+    }
+}
+
+/// The storage account of a place.
+fn storage(
+    http: &Client,
+    tokens: &Tokens,
+    place: &Place,
+    minting: Option<&Minting>,
+) -> Result<StorageAccount, CliError> {
+    let auth = match minting.and_then(|minting| minting.key.clone()) {
+        Some(key) => StorageAuth::Key(key),
+        None => StorageAuth::Entra(tokens.of(place.cloud, place.cloud.storage_resource())?),
+    };
+    StorageAccount::new(http.clone(), place.endpoint.clone(), auth).map_err(|error| {
+        let help =
+            "write the storage account's name, such as \"contosologs\", or the URL of its blob endpoint";
+        CliError::Refused(vec![Refusal::new(format!("destination.account: {error}"), help)])
+    })
+}
+
+fn not_minted(failure: &Failure, place: &Place) -> CliError {
+    let what = format!("destination.mint: no SAS can be made for `{}`: {failure}", place.endpoint);
+    let help = match failure.class {
+        FailureClass::NotSent | FailureClass::Transient | FailureClass::Throttled => {
+            "check `destination.account`, DNS, proxy and the storage firewall, and whether Entra can be reached"
+        }
+        _ => {
+            "give the identity the role Storage Blob Delegator on the account and Storage Blob Data Contributor on the \
+             container; `fleetlogs check` shows which credential is used"
+        }
+    };
+    CliError::Refused(vec![Refusal::new(what, help)])
+}

@@ -1,0 +1,57 @@
+//! Keeps secrets out of places that others can look into: the list of processes, and core dumps.
+
+use std::ffi::OsString;
+
+/// Refuses arguments that hold a SAS: every user of the machine can see them in the list of processes, and the shell
+/// keeps them in its history. The message does not quote it.
+pub(crate) fn no_secret_in(arguments: impl IntoIterator<Item = OsString>) -> Result<(), String> {
+    let holds_sas = arguments.into_iter().any(|argument| {
+        let text = argument.to_string_lossy().to_lowercase();
+        let query = text.split_once('?').map_or(&*text, |(_, query)| query);
+        query.split('&').any(|pair| pair.starts_with("sig=") && pair.len() > 4)
+    });
+    if !holds_sas {
+        return Ok(());
+    }
+    Err("error: an argument holds a SAS, which every user of this machine can see in the list of processes, and the shell \
+         keeps in its history\n  help: put it into a file or a variable of the environment, and name that in the config: \
+         container_url = { file = \"path\" }; make a new SAS, as this one has been seen\n"
+        .into())
+}
+
+/// A core dump holds every secret in memory.
+#[cfg(unix)]
+pub(crate) fn no_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Where the system does not let us, there is nothing else to try.
+    let _ = setrlimit(Resource::Core, none);
+    // Where the kernel hands dumps to a program, it does not ask for the limit.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+#[cfg(not(unix))]
+pub(crate) fn no_core_dumps() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sas_in_an_argument_is_refused_and_not_quoted() {
+        let check = |text: &str| no_secret_in([OsString::from("run"), OsString::from(text)]);
+        for text in [
+            "https://logs.blob.core.windows.net/c?sp=w&sig=TOPSECRET",
+            "--config=https://logs.blob.core.windows.net/c?SIG=TOPSECRET&sp=w",
+            "?sp=w&sig=TOPSECRET",
+            "sp=w&sig=TOPSECRET",
+        ] {
+            let message = check(text).unwrap_err();
+            assert!(!message.contains("TOPSECRET") && message.contains("file"), "{message}");
+        }
+        for text in ["config.toml", "https://logs.blob.core.windows.net/c?sp=w&sig=", "runs/design=1"] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The container and the credentials that reach it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_azure::{AzureLogStore, Client, probe_write};
+use fleetlogs_engine::sas_guard::{SasProblem, list_problems, write_problems};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::sas::{SasKind, SasUrl};
+use fleetlogs_model::service::LogStore;
+use fleetlogs_model::timestamp;
+use time::OffsetDateTime;
+
+use super::Findings;
+use crate::config::Settings;
+use crate::destination::Destination;
+
+/// How often a container that does not answer is asked again.
+const TRIES: u32 = 3;
+
+/// Whether the SAS are fit for a run whose calls take `calls_take`. A SAS that is renewed need only last for one upload.
+pub(crate) fn sas(
+    destination: &Destination,
+    settings: &Settings,
+    now: OffsetDateTime,
+    calls_take: Duration,
+    findings: &mut Findings,
+) {
+    let about = format!("destination.{}", destination.names.write);
+    let allowance = settings.upload_allowance;
+    match destination.access.sas() {
+        None => findings.good(&about, "nodes write by their own identity; there is no SAS that could end"),
+        Some(sas) => {
+            let needed = now + calls_take + allowance;
+            judge(
+                write_problems(sas, now, needed),
+                &about,
+                destination.is_renewed(),
+                now + allowance,
+                findings,
+            );
+            describe(sas, &about, findings);
+        }
+    }
+    let about = format!("destination.{}", destination.names.list);
+    if let Some(sas) =
+        destination.listing.as_ref().filter(|_| settings.verification && destination.lists_apart)
+    {
+        let needed = now + calls_take + settings.verify.deadline;
+        judge(list_problems(sas, now, needed), &about, destination.lists_renewed(), now, findings);
+        describe(sas, &about, findings);
+    }
+}
+
+/// One that ends before the run, but will be renewed, is worth a word and no more.
+fn judge(
+    problems: Vec<SasProblem>,
+    about: &str,
+    is_renewed: bool,
+    at_least_until: OffsetDateTime,
+    findings: &mut Findings,
+) {
+    for problem in problems {
+        match problem {
+            SasProblem::EndsTooSoon { ends, .. } if is_renewed && ends > at_least_until => {
+                // A SAS that we make is short on purpose.
+                if about != "destination.mint" {
+                    let fix =
+                        "See that a newer one is put there in time; it is read again when this one runs low";
+                    findings.warn(about, problem.to_string(), fix);
+                }
+            }
+            problem => findings.refuse(about, problem.to_string(), problem.help()),
+        }
+    }
+}
+
+/// What a person may want to know of a SAS.
+fn describe(sas: &SasUrl, about: &str, findings: &mut Findings) {
+    let kind = match sas.kind {
+        SasKind::Account => "an account SAS",
+        SasKind::Container if sas.delegated => "a user delegation SAS for the container",
+        SasKind::Container => "a service SAS for the container",
+        SasKind::NotContainer => return,
+    };
+    let may = sas
+        .permissions
+        .as_deref()
+        .map_or("by a stored access policy".to_owned(), |letters| format!("`{letters}`"));
+    let until = sas.expires_at.map_or("the end of its stored access policy".to_owned(), timestamp::text);
+    findings.good(about, format!("{kind}, permissions {may}, until {until}"));
+    if sas.ip_restricted {
+        let fix = "Uploads of nodes with other addresses will not arrive: make a SAS without `sip`";
+        findings.warn(about, "the SAS is good for some IP addresses only (`sip`)", fix);
+    }
+    if sas.kind == SasKind::Account {
+        let fix = "Every node gets it: a SAS for the container, with `w` alone, gives away less";
+        findings.warn(about, "the SAS reaches the whole storage account", fix);
+    }
+}
+
+/// The container to verify in, proven by a listing; none where verification is off or not permitted.
+pub(crate) async fn open_store(
+    http: &Client,
+    destination: &Destination,
+    settings: &Settings,
+    findings: &mut Findings,
+) -> Option<Arc<AzureLogStore>> {
+    if !settings.verification {
+        return None;
+    }
+    let listing = destination.listing.as_ref()?;
+    let apart = destination.lists_apart;
+    let about = format!("destination.{}", destination.names.list);
+    if !apart && listing.grants('l') == Some(false) {
+        cannot_verify("its SAS lacks the permission `l`", findings);
+        return None;
+    }
+    if destination.url() != listing.without_query() {
+        let said =
+            format!("it names another container than the nodes write into: {}", listing.without_query());
+        findings.warn(&about, said, format!("Nodes write into {}", destination.url()));
+    }
+    let store = match AzureLogStore::new(http.clone(), listing) {
+        Ok(store) => Arc::new(store),
+        Err(error) => {
+            findings.refuse(&about, error.to_string(), "check the URL");
+            return None;
+        }
+    };
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let Err(failure) = store.list("fleetlogs-preflight/", None).await else {
+            findings.good(&about, format!("the container {} is there and can be listed", destination.url()));
+            return Some(store);
+        };
+        match failure.class {
+            // The SAS is good, only not for this. Any other refusal means that nodes cannot use it either.
+            FailureClass::Auth
+                if !apart && failure.code.as_deref() == Some("AuthorizationPermissionMismatch") =>
+            {
+                cannot_verify(&format!("the container cannot be listed with it: {failure}"), findings);
+                return None;
+            }
+            FailureClass::Transient | FailureClass::Throttled | FailureClass::NotSent if tried < TRIES => {
+                tokio::time::sleep(Duration::from_secs(u64::from(tried))).await;
+            }
+            _ => {
+                findings.refuse(
+                    &about,
+                    format!("the container cannot be listed: {failure}"),
+                    list_help(&failure),
+                );
+                return None;
+            }
+        }
+    }
+}
+
+fn cannot_verify(why: &str, findings: &mut Findings) {
+    findings.warn(
+        "destination.container_url",
+        format!(
+            "{why}: nodes will end as `accepted`, and a call whose answer is lost will be repeated blindly"
+        ),
+        "Give a SAS with `r` and `l` as `destination.verify_url` to have both looked up",
+    );
+}
+
+fn list_help(failure: &Failure) -> &'static str {
+    match failure.class {
+        FailureClass::Gone => {
+            "create the container, or correct the URL: uploads into a missing container vanish"
+        }
+        FailureClass::Auth => {
+            "storage refuses this SAS: check its signature, expiry, IP range and the storage firewall"
+        }
+        _ => {
+            "check the URL, DNS, proxy and the storage firewall, or set `verify.enabled = false` to go without"
+        }
+    }
+}
+
+/// Writes a blob as a node would, and removes it again.
+pub(crate) async fn probe(http: &Client, destination: &Destination, findings: &mut Findings) {
+    let about = format!("destination.{}", destination.names.write);
+    let sas = match destination.probing().await {
+        Ok(Some(sas)) => sas,
+        Ok(None) => {
+            let fix = "Only a node can write by its own identity: a run of one node shows it";
+            return findings.warn(about, "writing cannot be tried from here", fix);
+        }
+        Err(failure) => {
+            let said = format!("no SAS can be made to try writing with: {failure}");
+            return findings.refuse(about, said, "see the message above");
+        }
+    };
+    if sas.grants('d') == Some(false) {
+        let fix = "What is written here could not be removed again: a SAS with `d` in addition can be tried";
+        return findings.warn(about, "writing was not tried, as the SAS lacks the permission `d`", fix);
+    }
+    match probe_write(http, &sas).await {
+        Ok(()) => findings.good(about, "a blob was written and removed again"),
+        Err(failure) => {
+            let fix = "check the SAS's permissions and signature, and the storage firewall";
+            findings.refuse(about, format!("a blob cannot be written and removed: {failure}"), fix);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Sources of tokens, one for each resource, shared by all that need tokens for it.
+
+use std::sync::{Mutex, PoisonError};
+
+use fleetlogs_azure::{Client, Cloud, EntraSettings, TokenSource};
+
+use crate::error::{CliError, Refusal};
+
+/// The sources that a process has.
+pub(crate) struct Tokens {
+    http: Client,
+    entra: EntraSettings,
+    known: Mutex<Vec<(Cloud, String, TokenSource)>>,
+}
+
+impl Tokens {
+    pub(crate) fn new(http: Client, entra: EntraSettings) -> Self {
+        Self { http, entra, known: Mutex::default() }
+    }
+
+    /// The source of tokens made out for a resource. Asks for none yet.
+    pub(crate) fn of(&self, cloud: Cloud, resource: &str) -> Result<TokenSource, CliError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |(of, name, _): &&(Cloud, String, TokenSource)| *of == cloud && name == resource;
+        if let Some((.., source)) = known.iter().find(same) {
+            return Ok(source.clone());
+        }
+        let env = |name: &str| std::env::var(name).ok();
+        let source =
+            TokenSource::entra(self.http.clone(), cloud, resource, &self.entra, env).map_err(|failure| {
+                let help =
+                    "set what is missing, in `[entra]` or the environment, or choose another `credential`";
+                CliError::Refused(vec![Refusal::new(format!("entra: {failure}"), help)])
+            })?;
+        known.push((cloud, resource.to_owned(), source.clone()));
+        Ok(source)
+    }
+}

@@ -1,0 +1,240 @@
+//! Every way into Batch and storage, and credentials that end while a run goes on.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::stage::{Run, Sim, assert_manifest_equals_ledger, fleetlogs, service_sas_until};
+
+const FLEET: &str = "[[account]]\nname = \"contoso\"\nauth = [\"shared-key\", \"entra\"]\nlatency = \"20ms\"\n\
+    [[account.pool]]\nid = \"a\"\nnodes = 60\narrival = { min = \"50ms\", max = \"200ms\" }\n";
+
+const QUICK: &str = "[deadlines]\ncall = \"2s\"\nnode = \"30s\"\nrun = \"60s\"\n[verify]\ndeadline = \"4s\"\nsettle = \"3s\"\n";
+
+/// A config whose container is reached in another way than by the simulator's own SAS.
+pub(crate) fn config(sim: &Sim, destination: &str, more: &str) -> PathBuf {
+    let account = &sim.ready["accounts"][0];
+    sim.write_config(&format!(
+        "{more}\n{QUICK}\n[destination]\n{destination}\n[[account]]\nname = {}\nendpoint = {}\n\
+         auth = {{ shared_key = {{ file = \"ready.json.contoso.key\" }} }}\n",
+        account["name"], account["endpoint"],
+    ))
+}
+
+/// The program with a managed identity that the simulator plays.
+pub(crate) fn with_identity(sim: &Sim, arguments: &[&str]) -> Run {
+    let identity = sim.ready["ledger"].as_str().unwrap().replace("/_sim/ledger", "/_sim/identity");
+    let output = fleetlogs()
+        .args(arguments)
+        .env("IDENTITY_ENDPOINT", identity)
+        .env("IDENTITY_HEADER", "fake-header")
+        .current_dir(sim.dir.path())
+        .output()
+        .unwrap();
+    Run::of(sim.dir.path(), output)
+}
+
+fn storage(sim: &Sim) -> String {
+    sim.ready["storage"]["endpoint"].as_str().unwrap().to_owned()
+}
+
+fn time_of(value: &Value) -> OffsetDateTime {
+    OffsetDateTime::parse(value.as_str().unwrap(), &Rfc3339).unwrap()
+}
+
+/// Every directory that the ledger knows.
+fn directories(ledger: &Value) -> Vec<Value> {
+    let nodes = ledger["nodes"].as_array().unwrap();
+    nodes.iter().flat_map(|node| node["directories"].as_array().unwrap().clone()).collect()
+}
+
+/// No upload was accepted with a SAS that ended before the allowance did; how many SAS were in use.
+fn assert_no_call_outlived_its_sas(sim: &Sim, allowance: Duration) -> usize {
+    let mut ends: Vec<_> = directories(&sim.ledger())
+        .iter()
+        .map(|directory| {
+            let (at, ends) = (time_of(&directory["received_at"]), time_of(&directory["sas_expires_at"]));
+            assert!(at + allowance <= ends + Duration::from_secs(1), "received at {at}, SAS until {ends}");
+            ends
+        })
+        .collect();
+    ends.sort();
+    ends.dedup();
+    ends.len()
+}
+
+#[test]
+fn a_sas_in_a_file_is_taken_up_when_it_is_rotated() {
+    let sim = Sim::start(FLEET);
+    let key = BASE64_STANDARD.decode(sim.ready["storage"]["key"].as_str().unwrap()).unwrap();
+    let rotate = |life: u64| {
+        let until = OffsetDateTime::now_utc() + Duration::from_secs(life);
+        let container = sim.ready["container"].as_str().unwrap();
+        let url = service_sas_until(&key, container, "/blob/simlogs/batch-logs", "w", until);
+        let (file, new) = (sim.dir.path().join("secret.sas"), sim.dir.path().join("secret.new"));
+        std::fs::write(&new, url).unwrap();
+        std::fs::rename(new, file).unwrap();
+    };
+    rotate(12);
+    let destination = "container_url = { file = \"secret.sas\" }\nverify_url = { file = \"ready.json.verify_url\" }\n\
+                       upload_allowance = \"4s\"";
+    let config = config(&sim, destination, "[limits]\nrate = 3\nconcurrency = 4");
+    let mut command = fleetlogs();
+    command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..3 {
+                std::thread::sleep(Duration::from_secs(5));
+                rotate(12);
+            }
+        });
+        let run = Run::of(sim.dir.path(), child.wait_with_output().unwrap());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
+        assert_eq!(run.count("verified"), 60);
+    });
+    let used = assert_no_call_outlived_its_sas(&sim, Duration::from_secs(4));
+    assert!(used >= 3, "{used} SAS were in use");
+}
+
+#[test]
+fn a_sas_that_nobody_rotates_stops_the_run_before_a_call_would_outlive_it() {
+    let sim = Sim::start(FLEET);
+    let key = BASE64_STANDARD.decode(sim.ready["storage"]["key"].as_str().unwrap()).unwrap();
+    let until = OffsetDateTime::now_utc() + Duration::from_secs(9);
+    let container = sim.ready["container"].as_str().unwrap();
+    let url = service_sas_until(&key, container, "/blob/simlogs/batch-logs", "w", until);
+    std::fs::write(sim.dir.path().join("secret.sas"), url).unwrap();
+    let destination = "container_url = { command = [\"cat\", \"secret.sas\"] }\nverify_url = { file = \"ready.json.verify_url\" }\n\
+                       upload_allowance = \"4s\"";
+    let run = sim.run(&config(&sim, destination, "[limits]\nrate = 6\nconcurrency = 4"));
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    assert!(run.stderr.contains("the container SAS ends at"), "{}", run.stderr);
+    assert!(run.count("not-sent") > 0 && run.count("verified") > 0, "{}", run.manifest()["counts"]);
+    assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
+    assert_no_call_outlived_its_sas(&sim, Duration::from_secs(4));
+}
+
+#[test]
+fn a_minted_sas_is_renewed_and_every_run_has_its_own_container() {
+    let sim = Sim::start(FLEET);
+    let destination = format!(
+        "mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"incident-{{run_id}}\"\nlifetime = \"10s\"\n\
+         upload_allowance = \"4s\"",
+        storage(&sim)
+    );
+    let path = config(&sim, &destination, "[limits]\nrate = 4\nconcurrency = 4");
+    let run = with_identity(&sim, &["run", path.to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
+    assert_eq!(run.count("verified"), 60);
+    let container = run.manifest()["destination"].as_str().unwrap().to_owned();
+    let run_id = run.manifest()["run_id"].as_str().unwrap().to_lowercase();
+    assert!(container.ends_with(&format!("/incident-{run_id}")), "{container}");
+    let used = assert_no_call_outlived_its_sas(&sim, Duration::from_secs(4));
+    assert!(used >= 3, "{used} SAS were in use");
+}
+
+#[test]
+fn a_delegation_key_that_ends_early_is_replaced() {
+    let sim = Sim::start(&format!("[storage]\ndelegation_key_lifetime = \"12s\"\n{FLEET}"));
+    let destination = format!(
+        "mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"batch-logs\"\nlifetime = \"1h\"\nupload_allowance = \"4s\"",
+        storage(&sim)
+    );
+    let path = config(&sim, &destination, "[limits]\nrate = 4\nconcurrency = 4");
+    let run = with_identity(&sim, &["run", path.to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.count("verified"), 60);
+    assert!(assert_no_call_outlived_its_sas(&sim, Duration::from_secs(4)) >= 2);
+}
+
+#[test]
+fn the_accounts_key_makes_a_sas_and_a_container() {
+    let sim = Sim::start(FLEET);
+    std::fs::write(sim.dir.path().join("secret.storage"), sim.ready["storage"]["key"].as_str().unwrap())
+        .unwrap();
+    let destination = format!(
+        "mint = \"account-key\"\naccount = \"{}\"\naccount_key = {{ file = \"secret.storage\" }}\n\
+         container = \"incident-{{run_id}}\"\nstart_time = true",
+        storage(&sim)
+    );
+    let path = config(&sim, &destination, "");
+    let run = sim.run(&path);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
+    assert_eq!(run.count("verified"), 60);
+    // A second incident does not see the first one's files.
+    let again = sim.run(&path);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert_ne!(again.manifest()["destination"], run.manifest()["destination"]);
+}
+
+#[test]
+fn nodes_write_by_their_own_identity() {
+    let id =
+        "/subscriptions/0/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/logs";
+    let sim = Sim::start(&format!("{FLEET}identities = [\"{id}\"]\n"));
+    let destination =
+        format!("identity = \"{id}\"\naccount = \"{}\"\ncontainer = \"batch-logs\"", storage(&sim));
+    let path = config(&sim, &destination, "");
+    let run = with_identity(&sim, &["run", path.to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
+    assert_eq!(run.count("verified"), 60);
+    assert!(directories(&sim.ledger()).iter().all(|directory| directory["access"] == "identity"));
+}
+
+#[test]
+fn check_says_what_it_found_and_sends_and_makes_nothing() {
+    let sim = Sim::start(FLEET);
+    let destination = format!(
+        "mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"incident-{{run_id}}\"",
+        storage(&sim)
+    );
+    let path = config(&sim, &destination, "");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let key = "auth = { shared_key = { file = \"ready.json.contoso.key\" } }";
+    sim.write_config(&text.replace(key, "auth = \"entra\""));
+    let check = with_identity(&sim, &["check", path.to_str().unwrap()]);
+    assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+    for said in [
+        "managed identity (IDENTITY_ENDPOINT is set)",
+        "1 pools and 60 nodes selected",
+        "this machine's clock agrees",
+        "a user delegation SAS for the container, permissions `w`",
+        "will be created when the run begins",
+        "a run would begin: 0 to mend",
+    ] {
+        assert!(check.stdout.contains(said), "`{said}` is not in\n{}", check.stdout);
+    }
+    let json = with_identity(&sim, &["check", "--json", path.to_str().unwrap()]);
+    let document: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&document["ready"], &document["exit_code"]), (&true.into(), &0.into()));
+    assert!(
+        document["findings"].as_array().unwrap().iter().all(|finding| finding["level"] == "good"),
+        "{document:#}"
+    );
+    assert_eq!(sim.upload_calls(), 0);
+    assert!(check.dir.is_none(), "a run directory was made");
+}
+
+#[test]
+fn check_tries_writing_on_request_and_leaves_nothing() {
+    let sim = Sim::start(FLEET);
+    let destination =
+        format!("mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"batch-logs\"", storage(&sim));
+    let path = config(&sim, &destination, "");
+    let check = with_identity(&sim, &["check", "--probe-write", path.to_str().unwrap()]);
+    assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+    assert!(check.stdout.contains("a blob was written and removed again"), "{}", check.stdout);
+    let storage = &sim.ledger()["storage"];
+    assert_eq!((&storage["probes_written"], &storage["probes_deleted"]), (&1.into(), &1.into()));
+}
