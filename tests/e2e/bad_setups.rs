@@ -454,4 +454,15 @@ fn check_tells_everything_that_is_wrong_and_ends_as_the_run_would() {
     }
     assert_eq!(sim.run(&config).code, 5);
     assert_eq!(sim.upload_calls(), 0);
+
+    let config = sim.write_config("[limts]\nrate = 3\n");
+    let output =
+        fleetlogs().args(["check", "--json"]).arg(&config).current_dir(sim.dir.path()).output().unwrap();
+    let check = Run::of(sim.dir.path(), output);
+    let document: serde_json::Value = serde_json::from_str(&check.stdout).unwrap();
+    assert_eq!((check.code, &document["exit_code"], &document["ready"]), (2, &2.into(), &false.into()));
+    assert!(
+        document["findings"][0]["fix"].as_str().unwrap().contains("did you mean `limits`?"),
+        "{document:#}"
+    );
 }

@@ -171,6 +171,9 @@ impl Run {
     fn holds_no_secret(&self, dir: &Path) {
         let mut written = vec![("stdout".to_owned(), self.stdout.clone().into_bytes())];
         written.push(("stderr".to_owned(), self.stderr.clone().into_bytes()));
+        // Tests put the stream of events there.
+        let events = dir.join("events.jsonl");
+        written.extend(std::fs::read(&events).ok().map(|bytes| (events.display().to_string(), bytes)));
         let runs = std::fs::read_dir(dir.join("runs")).into_iter().flatten().map(|run| run.unwrap().path());
         for run in runs {
             for file in std::fs::read_dir(run).unwrap() {

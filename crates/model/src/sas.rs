@@ -12,11 +12,14 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 /// A container URL that carries its own authority in the query string.
 #[derive(Clone)]
 pub struct SasUrl {
-    url: Url,
+    /// Signature included; its memory is cleared when dropped.
+    text: Zeroizing<String>,
+    without_query: Box<str>,
     /// Which kind of SAS it is.
     pub kind: SasKind,
     /// The letters of `sp`; none where a stored access policy holds them.
@@ -100,25 +103,21 @@ impl SasUrl {
             ip_restricted: param("sip").is_some(),
             stored_policy: param("si").is_some(),
             delegated: param("skoid").is_some(),
-            url,
+            without_query: without_query(&url).into(),
+            text: Zeroizing::new(url.into()),
         })
     }
 
     /// The full URL, signature included: for the request, never for a message.
     #[must_use]
     pub fn expose(&self) -> &str {
-        self.url.as_str()
+        &self.text
     }
 
     /// The URL without its query: safe to show.
     #[must_use]
     pub fn without_query(&self) -> String {
-        let mut url = self.url.clone();
-        url.set_query(None);
-        url.set_fragment(None);
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        url.into()
+        self.without_query.to_string()
     }
 
     /// Whether `sp` grants a permission; none where a stored access policy decides.
@@ -136,6 +135,15 @@ impl fmt::Debug for SasUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SasUrl({}?<redacted>, expires {:?})", self.without_query(), self.expires_at)
     }
+}
+
+fn without_query(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
 }
 
 /// Whether a URL may carry credentials: `https`, or plain `http` to this machine.

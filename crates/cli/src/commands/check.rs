@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{planning_progress, print};
 use crate::args::{Check, Output};
-use crate::config::{self, Settings};
+use crate::config::{self, ConfigError, Mistake, Settings};
 use crate::destination::Destination;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -28,10 +28,20 @@ struct Document<'a> {
 }
 
 pub(crate) async fn check(args: &Check, output: &Output) -> Result<Exit, CliError> {
-    let settings = config::load(&args.config)?;
     let mut findings = Findings::default();
-    findings
-        .good("config", format!("`{}` is well-formed, and every secret was found", args.config.display()));
+    let config = args.config.display();
+    let settings = match config::load(&args.config) {
+        Ok(settings) => settings,
+        Err(ConfigError::Mistakes(_, mistakes)) if output.json => {
+            for Mistake { line, key, message, help } in mistakes {
+                let help = help.unwrap_or_else(|| "docs/reference/config.md has every key".into());
+                findings.refuse("config", format!("{config}:{line}: `{key}`: {message}"), help);
+            }
+            return tell(&findings, Exit::Usage, output);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    findings.good("config", format!("`{config}` is well-formed, and every secret was found"));
     let nodes = look(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {
         (0, _) => Exit::Complete,
@@ -39,6 +49,10 @@ pub(crate) async fn check(args: &Check, output: &Output) -> Result<Exit, CliErro
         (1, Some(0)) => Exit::NoNode,
         _ => Exit::Refused,
     };
+    tell(&findings, exit, output)
+}
+
+fn tell(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliError> {
     if output.json {
         let document = Document {
             schema: "fleetlogs.check/v1",
@@ -49,7 +63,7 @@ pub(crate) async fn check(args: &Check, output: &Output) -> Result<Exit, CliErro
         print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
     } else {
         let colours = crate::logging::colours() && std::io::stdout().is_terminal();
-        print(&describe(&findings, exit, colours, output.quiet))?;
+        print(&describe(findings, exit, colours, output.quiet))?;
     }
     Ok(exit)
 }
