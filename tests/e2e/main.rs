@@ -18,5 +18,6 @@ mod pace;
 mod refusals;
 mod resuming;
 mod sdk;
+mod selection;
 mod stage;
 mod stopping;

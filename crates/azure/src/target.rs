@@ -13,9 +13,9 @@ use crate::shared_key::canonical_query;
 
 /// The members planning looks at, so that a page of 1,000 moves little data.
 const POOL_MEMBERS: &str = "id,state,allocationState,currentDedicatedNodes,targetDedicatedNodes,\
-    currentLowPriorityNodes,targetLowPriorityNodes,virtualMachineConfiguration";
+    currentLowPriorityNodes,targetLowPriorityNodes,virtualMachineConfiguration,vmSize,metadata";
 const NODE_MEMBERS: &str = "id,state,stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,\
-    errors,startTaskInfo";
+    errors,startTaskInfo,schedulingState,virtualMachineInfo";
 
 /// The most the service puts on a page.
 const PAGE_SIZE: &str = "1000";
@@ -152,7 +152,8 @@ mod tests {
         assert_eq!(
             target.url.as_str(),
             "http://127.0.0.1:4001/account/pools/p/nodes?api-version=2024-07-01.20.0&maxresults=1000&$select=id,state,\
-             stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,errors,startTaskInfo"
+             stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,errors,startTaskInfo,\
+             schedulingState,virtualMachineInfo"
         );
     }
 

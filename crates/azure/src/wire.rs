@@ -78,6 +78,15 @@ pub(crate) struct PoolAnswer<'a> {
     current_low_priority_nodes: Option<i64>,
     target_low_priority_nodes: Option<i64>,
     virtual_machine_configuration: Option<VirtualMachineConfiguration>,
+    vm_size: Option<String>,
+    metadata: Option<Vec<MetadataItem>>,
+}
+
+#[derive(Deserialize)]
+struct MetadataItem {
+    name: String,
+    #[serde(default)]
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -118,9 +127,37 @@ pub(crate) struct NodeAnswer<'a> {
     #[serde(default)]
     last_boot_time: Moment,
     is_dedicated: Option<bool>,
+    scheduling_state: Option<String>,
+    virtual_machine_info: Option<VirtualMachineInfo>,
     node_agent_info: Option<NodeAgentInfo>,
     errors: Option<Vec<NodeErrorAnswer>>,
     start_task_info: Option<StartTaskInfo>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VirtualMachineInfo {
+    image_reference: Option<ImageReference>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageReference {
+    publisher: Option<String>,
+    offer: Option<String>,
+    sku: Option<String>,
+    version: Option<String>,
+    exact_version: Option<String>,
+    virtual_machine_image_id: Option<String>,
+}
+
+impl ImageReference {
+    /// One text: the ARM id of an image of one's own, or the parts of one of the marketplace's.
+    fn into_text(self) -> Option<String> {
+        let version = self.exact_version.or(self.version);
+        let parts: Vec<_> = [self.publisher, self.offer, self.sku, version].into_iter().flatten().collect();
+        self.virtual_machine_image_id.or_else(|| (!parts.is_empty()).then(|| parts.join(":")))
+    }
 }
 
 #[derive(Deserialize)]
@@ -200,6 +237,14 @@ impl From<PoolAnswer<'_>> for Pool {
             shrinking: is(&answer.allocation_state, "resizing") && target_known && target < current,
             current_nodes: u32::try_from(current.max(0)).unwrap_or(u32::MAX),
             os: answer.virtual_machine_configuration.and_then(|machine| machine.node_agent_sku),
+            vm_size: answer.vm_size,
+            allocation_state: answer.allocation_state,
+            metadata: answer
+                .metadata
+                .unwrap_or_default()
+                .into_iter()
+                .map(|item| (item.name, item.value))
+                .collect(),
         }
     }
 }
@@ -213,6 +258,8 @@ impl From<NodeAnswer<'_>> for Node {
             allocation_time: answer.allocation_time.0,
             last_boot_time: answer.last_boot_time.0,
             dedicated: answer.is_dedicated,
+            scheduling_enabled: answer.scheduling_state.map(|state| state.eq_ignore_ascii_case("enabled")),
+            image: answer.virtual_machine_info.and_then(|info| info.image_reference?.into_text()),
             agent_version: answer.node_agent_info.and_then(|agent| agent.version),
             errors: answer
                 .errors

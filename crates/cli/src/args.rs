@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::service::NodeState;
+use globset::Glob;
 
 /// Collects the Batch service logs of a whole Azure Batch fleet, and proves what it got.
 #[derive(Debug, Parser)]
@@ -77,8 +79,10 @@ pub(crate) struct Run {
     /// The config file
     pub(crate) config: PathBuf,
     /// Execute exactly this plan (a plan.json) instead of making one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["accounts", "pools", "nodes", "states"])]
     pub(crate) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
 }
 
 #[derive(Debug, Parser)]
@@ -94,6 +98,32 @@ pub(crate) struct Resume {
     /// Go on although the config has changed since the run was begun
     #[arg(long)]
     pub(crate) accept_changes: bool,
+}
+
+/// What of the config's selection is wanted now. All of them together; each may be given more than once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Parser)]
+pub(crate) struct Pick {
+    /// Only accounts with this name (a pattern)
+    #[arg(long = "account", value_name = "PATTERN")]
+    pub(crate) accounts: Vec<Glob>,
+    /// Only pools with this id (a pattern)
+    #[arg(long = "pool", value_name = "PATTERN")]
+    pub(crate) pools: Vec<Glob>,
+    /// Only nodes with this id (a pattern)
+    #[arg(long = "node", value_name = "PATTERN")]
+    pub(crate) nodes: Vec<Glob>,
+    /// Only nodes in this state, instead of the config's `nodes.states`
+    #[arg(long = "state", value_name = "STATE", value_parser = node_state)]
+    pub(crate) states: Vec<NodeState>,
+}
+
+fn node_state(text: &str) -> Result<NodeState, String> {
+    match NodeState::from(text.to_owned()) {
+        NodeState::Other(_) => {
+            Err(format!("known are {}", NodeState::known().collect::<Vec<_>>().join(", ")))
+        }
+        state => Ok(state),
+    }
 }
 
 /// An outcome that can be tried again.
@@ -136,6 +166,8 @@ pub(crate) struct Check {
     /// Write a blob as a node would, and remove it again
     #[arg(long)]
     pub(crate) probe_write: bool,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
 }
 
 #[derive(Debug, Parser)]
@@ -143,8 +175,10 @@ pub(crate) struct Plan {
     /// The config file
     pub(crate) config: PathBuf,
     /// List every node
-    #[arg(long)]
-    pub(crate) nodes: bool,
+    #[arg(long = "nodes")]
+    pub(crate) all_nodes: bool,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
     /// Write the plan to this file, for `run --plan`
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

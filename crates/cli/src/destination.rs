@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use fleetlogs_azure::{AzureLogStore, Client, ContainerGrant, StorageAccount, StorageAuth};
 use fleetlogs_engine::access::{Replace, keep_fresh};
-use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::access::WriteAccess;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::sas::SasUrl;
+use time::OffsetDateTime;
 use url::Url;
 
 use crate::config::{DestinationSettings, GivenSas, Minting, Place, Source, WriteSettings};
@@ -220,14 +220,19 @@ impl Destination {
     }
 
     /// Renews what can be renewed; never ends.
-    pub(crate) async fn keep_fresh(&self, spare: Duration, replace: Replace, store: Option<&AzureLogStore>) {
-        let clock = Clock::System;
+    pub(crate) async fn keep_fresh(
+        &self,
+        spare: Duration,
+        now: impl Fn() -> OffsetDateTime,
+        replace: Replace,
+        store: Option<&AzureLogStore>,
+    ) {
         let write = async {
             let (Some(source), WriteAccess::Sas(first)) = (&self.write_source, &self.access) else {
                 std::future::pending().await
             };
             let named = format!("the SAS of `destination.{}`", self.names.write);
-            keep_fresh(&named, first, spare, clock, async || source.renew().await, |sas| replace.with(sas))
+            keep_fresh(&named, first, spare, &now, async || source.renew().await, |sas| replace.with(sas))
                 .await
         };
         let list = async {
@@ -240,7 +245,7 @@ impl Destination {
                     tracing::warn!("{named} cannot be used; the old one stays");
                 }
             };
-            keep_fresh(&named, first, LISTING_TAKES, clock, async || source.renew().await, publish).await
+            keep_fresh(&named, first, LISTING_TAKES, &now, async || source.renew().await, publish).await
         };
         tokio::join!(write, list);
     }

@@ -43,6 +43,14 @@ pub(crate) enum CliError {
     /// The run would not work; every reason, each with what to do.
     #[error("refused before any upload was sent")]
     Refused(Vec<Refusal>),
+    /// `--account` names none of the config.
+    #[error("no account of the config has such a name; it has: {0}")]
+    NoSuchAccount(String),
+    /// The selection of an embedded simulated fleet cannot be narrowed.
+    #[error(
+        "`--account`, `--pool`, `--node` and `--state` choose of the accounts of a config, and this one has a [simulator]"
+    )]
+    NothingToPick,
     /// No node is left to ask.
     #[error("the selection matches no node")]
     NoNode(String),
@@ -158,6 +166,8 @@ impl CliError {
             | Self::ConfigChanged(_)
             | Self::OtherContainer { .. }
             | Self::SimulatorGone
+            | Self::NoSuchAccount(_)
+            | Self::NothingToPick
             | Self::Report(ReportError::Write { .. })
             | Self::File(..) => Exit::Usage,
             Self::Refused(_)

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client};
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::plan::{AccountPlan, PlanListener, Selection, plan_account};
+use fleetlogs_engine::plan::{AccountPlan, PlanListener, plan_account};
+use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_engine::settings::Limits;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::{AccountName, RunId};
@@ -98,7 +99,8 @@ impl Fleet {
         let listener = Listener(progress);
         let listed = futures::stream::iter(&self.accounts)
             .map(|Account { planned, service, selection, .. }| async {
-                plan_account(planned.clone(), &**service, selection, &settings.retry, &listener).await
+                plan_account(planned.clone(), &**service, selection, created_at, &settings.retry, &listener)
+                    .await
             })
             .buffered(ACCOUNTS_AT_ONCE)
             .collect::<Vec<_>>()
@@ -291,9 +293,8 @@ fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<Destination
             auth: Auth::SharedKey(Secret::new(account.key.clone())),
             api_version: DEFAULT_API_VERSION.into(),
             selection: Selection {
-                pools: everything(),
-                exclude_pools: globset::GlobSet::empty(),
-                states: None,
+                pools: PoolFilter::by_id(everything(), globset::GlobSet::empty()),
+                nodes: NodeFilter::default(),
             },
         })
         .collect();

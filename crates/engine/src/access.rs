@@ -15,8 +15,6 @@ use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use crate::clock::Clock;
-
 /// Longest time before its end that a credential is renewed.
 const EARLIEST: Duration = Duration::from_secs(15 * 60);
 
@@ -60,28 +58,28 @@ impl Replace {
     }
 }
 
-/// Renews a SAS for as long as the run goes on; never ends. `spare` is how long before its end it is used up; `name` is
+/// Renews a SAS for as long as the run goes on; never ends. `now` tells the time by the service's clock, `spare` is how long before its end it is used up; `name` is
 /// what people call it.
 pub async fn keep_fresh(
     name: &str,
     first: &SasUrl,
     spare: Duration,
-    clock: Clock,
+    now: impl Fn() -> OffsetDateTime,
     mut renew: impl AsyncFnMut() -> Result<SasUrl, Failure>,
     mut publish: impl FnMut(SasUrl),
 ) -> ! {
-    let mut since = clock.now();
+    let mut since = now();
     let mut ends = first.expires_at;
     let mut told = false;
     loop {
         // One that does not end, as far as can be told, needs no other.
         let Some(ending) = ends else { std::future::pending().await };
-        tokio::time::sleep(until_renewal(since, ending - spare, clock.now())).await;
+        tokio::time::sleep(until_renewal(since, ending - spare, now())).await;
         match renew().await {
             Ok(sas) if sas.expires_at.is_none_or(|new| new > ending) => {
                 let until = sas.expires_at.map(timestamp::text);
                 tracing::info!(until, "{name} was renewed");
-                (since, ends, told) = (clock.now(), sas.expires_at, false);
+                (since, ends, told) = (now(), sas.expires_at, false);
                 publish(sas);
             }
             // A file that was not written anew yet is no news.
@@ -93,7 +91,7 @@ pub async fn keep_fresh(
                 tracing::warn!("{name}, which ends at {until}, cannot be renewed: {failure}; trying again");
             }
         }
-        tokio::time::sleep(pause(ending - spare - clock.now())).await;
+        tokio::time::sleep(pause(ending - spare - now())).await;
     }
 }
 
@@ -129,7 +127,7 @@ mod tests {
         mut answer: impl FnMut(usize) -> Result<SasUrl, Failure>,
     ) -> (Vec<u64>, usize) {
         let started = Instant::now();
-        let clock = Clock::Since(NOW, started);
+        let now = || NOW + started.elapsed();
         let first = sas(NOW + time::Duration::minutes(life));
         let (mut asked, mut published) = (Vec::new(), 0);
         let renew = async || {
@@ -137,7 +135,7 @@ mod tests {
             answer(asked.len())
         };
         let spare = Duration::from_secs(spare * 60);
-        let kept = keep_fresh("the SAS", &first, spare, clock, renew, |_| published += 1);
+        let kept = keep_fresh("the SAS", &first, spare, now, renew, |_| published += 1);
         assert!(timeout(Duration::from_secs(minutes * 60), kept).await.is_err());
         (asked, published)
     }

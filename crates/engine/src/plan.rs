@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
-use fleetlogs_model::ids::{AccountName, PoolId};
+use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PlannedAccount, PlannedNode, Priority};
 use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool};
 use futures::StreamExt;
-use globset::GlobSet;
+use time::OffsetDateTime;
 
 use crate::retry::{LONGEST_RETRY_AFTER, backoff};
+use crate::select::Selection;
 use crate::settings::RetryPolicy;
 
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
@@ -24,17 +25,6 @@ const POOLS_AT_ONCE: usize = 8;
 
 /// More pages than this in one list is taken for a loop that changes its links: 10 million nodes.
 const MOST_PAGES: u32 = 10_000;
-
-/// Which pools and nodes of an account are wanted.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    /// Pools by id, as globs.
-    pub pools: GlobSet,
-    /// Pools to leave out, as globs.
-    pub exclude_pools: GlobSet,
-    /// Node states to take; none for every state in which the call can work.
-    pub states: Option<Vec<NodeState>>,
-}
 
 /// An account as planning found it.
 #[derive(Clone, Debug)]
@@ -53,24 +43,20 @@ pub trait PlanListener: Sync {
     fn listed(&self, account: &AccountName, pools: u32, nodes: u32);
 }
 
-/// Lists one account. `account` has the account's names; its counts are filled in.
+/// Lists one account. `account` has the account's names; its counts are filled in. Ages are counted until `now`.
 pub async fn plan_account<B: BatchService>(
     mut account: PlannedAccount,
     service: &B,
     selection: &Selection,
+    now: OffsetDateTime,
     retry: &RetryPolicy,
     listener: &dyn PlanListener,
 ) -> Result<AccountPlan, Failure> {
     let reader = Reader { retry, random: Mutex::new(fastrand::Rng::new()), calls: Mutex::new(0) };
     let name = account.name.clone();
     let mut left_out = Vec::new();
-    let mut leave_out = |pool: &PoolId, node: Option<&Node>, reason| {
-        left_out.push(LeftOut {
-            account: name.clone(),
-            pool: pool.clone(),
-            node: node.map(|node| node.id.clone()),
-            reason,
-        });
+    let mut leave_out = |pool: &PoolId, node: Option<&NodeId>, reason| {
+        left_out.push(LeftOut { account: name.clone(), pool: pool.clone(), node: node.cloned(), reason });
     };
     let pools = reader.all(|page| async move { service.list_pools(page.as_ref()).await }).await?;
     let (pools, again) = once_each(pools, |pool| pool.id.as_str());
@@ -79,7 +65,7 @@ pub async fn plan_account<B: BatchService>(
     }
     let mut wanted = Vec::new();
     for pool in pools {
-        if selection.pools.is_match(pool.id.as_str()) && !selection.exclude_pools.is_match(pool.id.as_str()) {
+        if selection.pools.wants(&pool) {
             wanted.push(pool);
         } else {
             leave_out(&pool.id, None, LeftOutReason::PoolNotSelected);
@@ -118,14 +104,20 @@ pub async fn plan_account<B: BatchService>(
         let os: Option<Arc<str>> = pool.os.as_deref().map(Into::into);
         let (found, again) = once_each(found, |node| node.id.as_str());
         for node in again {
-            leave_out(&pool.id, Some(&node), LeftOutReason::ListedTwice);
+            leave_out(&pool.id, Some(&node.id), LeftOutReason::ListedTwice);
         }
+        let mut wanted = Vec::new();
         for node in found {
-            match selection.unwanted(&node) {
-                Some(reason) => leave_out(&pool.id, Some(&node), reason),
-                None => nodes.push((order, planned(&account.name, &pool, os.clone(), node))),
+            match selection.nodes.unwanted(&node, now) {
+                Some(reason) => leave_out(&pool.id, Some(&node.id), reason),
+                None => wanted.push(planned(&account.name, &pool, os.clone(), node)),
             }
         }
+        let (sample, rest) = selection.nodes.sample(wanted);
+        for node in rest {
+            leave_out(&pool.id, Some(&node.node), LeftOutReason::NotInSample);
+        }
+        nodes.extend(sample.into_iter().map(|node| (order, node)));
         listener.listed(&account.name, account.pools, u32::try_from(nodes.len()).unwrap_or(u32::MAX));
     }
     drop(listed);
@@ -138,21 +130,6 @@ pub async fn plan_account<B: BatchService>(
     account.list_calls = *reader.calls.lock().unwrap_or_else(PoisonError::into_inner);
     left_out.sort_by(|x, y| (&x.pool, &x.node).cmp(&(&y.pool, &y.node)));
     Ok(AccountPlan { account, nodes: nodes.into_iter().map(|(_, node)| node).collect(), left_out })
-}
-
-impl Selection {
-    fn unwanted(&self, node: &Node) -> Option<LeftOutReason> {
-        let state = node.state.as_ref()?;
-        if let Some(states) = &self.states {
-            return (!states.contains(state)).then_some(LeftOutReason::StateNotSelected);
-        }
-        match state {
-            NodeState::Creating => Some(LeftOutReason::NoAgentYet),
-            NodeState::Preempted => Some(LeftOutReason::Preempted),
-            NodeState::Deallocating | NodeState::Deallocated => Some(LeftOutReason::Deallocated),
-            _ => None,
-        }
-    }
 }
 
 fn planned(account: &AccountName, pool: &Pool, os: Option<Arc<str>>, node: Node) -> PlannedNode {
@@ -168,6 +145,7 @@ fn planned(account: &AccountName, pool: &Pool, os: Option<Arc<str>>, node: Node)
         dedicated: node.dedicated,
         os,
         agent_version: node.agent_version.map(Into::into),
+        image: node.image.map(Into::into),
         errors: node.errors,
         start_task: node.start_task,
     }
@@ -270,12 +248,13 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use fleetlogs_model::ids::NodeId;
     use fleetlogs_model::service::{Accepted, NodeError, UploadOrder};
-    use globset::{Glob, GlobSetBuilder};
+    use globset::{Glob, GlobSet, GlobSetBuilder};
     use uuid::Uuid;
 
     use super::*;
+    use crate::select::{NodeFilter, PoolFilter};
+    use crate::testing::NOW;
 
     type Pages<T> = Vec<Result<Page<T>, Failure>>;
 
@@ -338,20 +317,14 @@ mod tests {
     }
 
     fn pool(id: &str) -> Pool {
-        Pool { id: PoolId::new(id), deleting: false, shrinking: false, current_nodes: 0, os: None }
+        Pool::bare(PoolId::new(id))
     }
 
     fn node(id: &str, state: &str) -> Node {
         Node {
-            id: NodeId::new(id),
             state: Some(NodeState::from(state.to_owned())),
-            state_since: None,
-            allocation_time: None,
-            last_boot_time: None,
             dedicated: Some(true),
-            agent_version: None,
-            errors: vec![],
-            start_task: None,
+            ..Node::bare(NodeId::new(id))
         }
     }
 
@@ -378,13 +351,16 @@ mod tests {
             list_calls: 0,
             unlisted: None,
         };
-        let selection = Selection { pools: globs(pools), exclude_pools: globs(exclude), states: None };
+        let selection = Selection {
+            pools: PoolFilter::by_id(globs(pools), globs(exclude)),
+            nodes: NodeFilter::default(),
+        };
         let retry = RetryPolicy {
             attempts: 3,
             base_delay: Duration::from_secs(1),
             max_delay: Duration::from_secs(9),
         };
-        plan_account(account, service, &selection, &retry, &Nobody).await
+        plan_account(account, service, &selection, NOW, &retry, &Nobody).await
     }
 
     fn ids(plan: &AccountPlan) -> Vec<&str> {

@@ -207,17 +207,7 @@ impl BatchService for Account {
     }
 
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
-        Ok(Node {
-            id: node.clone(),
-            state: Some(NodeState::Idle),
-            state_since: None,
-            allocation_time: None,
-            last_boot_time: None,
-            dedicated: None,
-            agent_version: None,
-            errors: vec![],
-            start_task: None,
-        })
+        Ok(Node { state: Some(NodeState::Idle), ..Node::bare(node.clone()) })
     }
 
     fn clock_offset(&self) -> Option<time::Duration> {

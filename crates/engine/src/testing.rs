@@ -63,6 +63,7 @@ pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
         dedicated: None,
         os: None,
         agent_version: None,
+        image: None,
         errors: vec![],
         start_task: None,
     };
@@ -170,17 +171,7 @@ impl BatchService for ScriptedAccount {
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
         self.looks.fetch_add(1, Ordering::SeqCst);
         let state = self.node_state.lock().unwrap().get(node.as_str()).cloned().unwrap_or(NodeState::Idle);
-        Ok(Node {
-            id: node.clone(),
-            state: Some(state),
-            state_since: None,
-            allocation_time: None,
-            last_boot_time: None,
-            dedicated: None,
-            agent_version: None,
-            errors: vec![],
-            start_task: None,
-        })
+        Ok(Node { state: Some(state), ..Node::bare(node.clone()) })
     }
 
     fn clock_offset(&self) -> Option<time::Duration> {

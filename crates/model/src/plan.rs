@@ -104,6 +104,9 @@ pub struct PlannedNode {
     /// Version of its node agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<Arc<str>>,
+    /// Image that its VM was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Arc<str>>,
     /// What the service says is wrong with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<NodeError>,
@@ -165,6 +168,20 @@ pub enum LeftOutReason {
     ListedTwice,
     /// The config's `nodes.states` does not choose this node's state.
     StateNotSelected,
+    /// The config's `nodes.ids` and `nodes.exclude` do not choose this node.
+    IdNotSelected,
+    /// The config wants dedicated nodes or Spot nodes (`nodes.kind`), and this is of the other kind.
+    KindNotSelected,
+    /// The config's `nodes.scheduling` does not choose this node.
+    SchedulingNotSelected,
+    /// The config's `nodes.errors` does not choose this node.
+    ErrorsNotSelected,
+    /// The config's `nodes.start_task_failed` does not choose this node.
+    StartTaskNotSelected,
+    /// The config's `nodes.older_than` and `nodes.newer_than` do not choose this node.
+    AgeNotSelected,
+    /// The config's `nodes.limit_per_pool` took others of the pool.
+    NotInSample,
     /// The node is being created: no agent runs on it yet.
     NoAgentYet,
     /// A Spot node that was taken away: there is no VM.
@@ -183,6 +200,13 @@ impl LeftOutReason {
             Self::PoolNotListed => "pool-not-listed",
             Self::ListedTwice => "listed-twice",
             Self::StateNotSelected => "state-not-selected",
+            Self::IdNotSelected => "id-not-selected",
+            Self::KindNotSelected => "kind-not-selected",
+            Self::SchedulingNotSelected => "scheduling-not-selected",
+            Self::ErrorsNotSelected => "errors-not-selected",
+            Self::StartTaskNotSelected => "start-task-not-selected",
+            Self::AgeNotSelected => "age-not-selected",
+            Self::NotInSample => "not-in-sample",
             Self::NoAgentYet => "no-agent-yet",
             Self::Preempted => "preempted",
             Self::Deallocated => "deallocated",
@@ -296,6 +320,7 @@ impl Plan {
             node.pool = PoolId::new(shared(node.pool.as_str()));
             node.os = node.os.take().map(|os| shared(&os));
             node.agent_version = node.agent_version.take().map(|version| shared(&version));
+            node.image = node.image.take().map(|image| shared(&image));
         }
     }
 }
@@ -320,6 +345,7 @@ mod tests {
             dedicated: Some(true),
             os: Some("batch.node.ubuntu 22.04".into()),
             agent_version: None,
+            image: None,
             errors: vec![],
             start_task: None,
         };

@@ -38,6 +38,29 @@ pub struct Pool {
     pub current_nodes: u32,
     /// Node agent SKU (for example `batch.node.ubuntu 22.04`), if the service says.
     pub os: Option<String>,
+    /// Size of its VMs (for example `standard_d4s_v5`), if the service says.
+    pub vm_size: Option<String>,
+    /// `steady`, `resizing` or `stopping`, if the service says.
+    pub allocation_state: Option<String>,
+    /// What its makers wrote on it: names and values.
+    pub metadata: Vec<(String, String)>,
+}
+
+impl Pool {
+    /// A pool of which nothing but its id is known.
+    #[must_use]
+    pub fn bare(id: PoolId) -> Self {
+        Self {
+            id,
+            deleting: false,
+            shrinking: false,
+            current_nodes: 0,
+            os: None,
+            vm_size: None,
+            allocation_state: None,
+            metadata: vec![],
+        }
+    }
 }
 
 /// State of a node. The list of the service grows over time, so an unknown state is kept verbatim.
@@ -144,12 +167,36 @@ pub struct Node {
     pub last_boot_time: Option<OffsetDateTime>,
     /// Dedicated rather than Spot.
     pub dedicated: Option<bool>,
+    /// Whether tasks may be scheduled on it.
+    pub scheduling_enabled: Option<bool>,
     /// Version of the node agent.
     pub agent_version: Option<String>,
+    /// Image that its VM was made from: publisher, offer, SKU and exact version, with colons between; or its ARM id.
+    pub image: Option<String>,
     /// What is wrong with it, as the service says.
     pub errors: Vec<NodeError>,
     /// How its start task ended.
     pub start_task: Option<StartTaskResult>,
+}
+
+impl Node {
+    /// A node of which nothing but its id is known.
+    #[must_use]
+    pub fn bare(id: NodeId) -> Self {
+        Self {
+            id,
+            state: None,
+            state_since: None,
+            allocation_time: None,
+            last_boot_time: None,
+            dedicated: None,
+            scheduling_enabled: None,
+            agent_version: None,
+            image: None,
+            errors: vec![],
+            start_task: None,
+        }
+    }
 }
 
 /// One entry of a node's `errors`.
@@ -170,6 +217,14 @@ pub struct StartTaskResult {
     pub result: Option<String>,
     /// Exit code of its process.
     pub exit_code: Option<i32>,
+}
+
+impl StartTaskResult {
+    /// Whether it ended badly.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.result.as_ref().is_some_and(|result| result.eq_ignore_ascii_case("failure"))
+    }
 }
 
 /// What every node of a run is asked for.

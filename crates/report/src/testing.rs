@@ -38,6 +38,7 @@ pub(crate) fn planned(account: &str, pool: &str, node: &str) -> PlannedNode {
         dedicated: Some(true),
         os: None,
         agent_version: None,
+        image: None,
         errors: vec![],
         start_task: None,
     }

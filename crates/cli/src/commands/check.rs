@@ -30,7 +30,7 @@ struct Document<'a> {
 pub(crate) async fn check(args: &Check, output: &Output) -> Result<Exit, CliError> {
     let mut findings = Findings::default();
     let config = args.config.display();
-    let settings = match config::load(&args.config) {
+    let mut settings = match config::load(&args.config) {
         Ok(settings) => settings,
         Err(ConfigError::Mistakes(_, mistakes)) if output.json => {
             for Mistake { line, key, message, help } in mistakes {
@@ -41,6 +41,7 @@ pub(crate) async fn check(args: &Check, output: &Output) -> Result<Exit, CliErro
         }
         Err(error) => return Err(error.into()),
     };
+    settings.narrow(&args.pick)?;
     findings.good("config", format!("`{config}` is well-formed, and every secret was found"));
     let nodes = look(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {

@@ -32,7 +32,8 @@ struct PlanDocument<'plan> {
 }
 
 pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError> {
-    let settings = config::load(&args.config)?;
+    let mut settings = config::load(&args.config)?;
+    settings.narrow(&args.pick)?;
     let fleet = Fleet::connect(&settings).await?;
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     let destination = fleet.destination_of(&run_id, &settings).await?;
@@ -87,7 +88,8 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
             (Ok(()), None) => "the container SAS leaves its expiry to a stored access policy".to_owned(),
         };
         let width = std::io::stdout().is_terminal().then(terminal_width);
-        let view = PlanView { width, nodes: args.nodes, estimate: Some(calls_take), sas: Some(&sas_line) };
+        let view =
+            PlanView { width, nodes: args.all_nodes, estimate: Some(calls_take), sas: Some(&sas_line) };
         print(&plan_table(&plan, &view))?;
     }
     findings.settle()?;

@@ -18,7 +18,7 @@ use fleetlogs_model::event::{Event, EventSink};
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
-use fleetlogs_model::service::UploadOrder;
+use fleetlogs_model::service::{BatchService, UploadOrder};
 use fleetlogs_report::{EventsFile, Progress};
 use tokio::sync::watch;
 
@@ -36,7 +36,8 @@ use crate::run_dir::RunDir;
 use crate::signals;
 
 pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
-    let settings = config::load(&args.config)?;
+    let mut settings = config::load(&args.config)?;
+    settings.narrow(&args.pick)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;
     let prepared = tokio::select! {
@@ -241,10 +242,15 @@ async fn collect(
         }
         cost
     };
+    // A SAS is held against the service's clock.
+    let now = || {
+        let ahead = services.iter().flatten().filter_map(|service| service.clock_offset()).max();
+        run.clock.now() + ahead.unwrap_or_default()
+    };
     let cost = tokio::select! {
         cost = both => cost,
         () = keep_company(run, settings.deadlines.run, progress) => VerifyCost::default(),
-        () = destination.keep_fresh(settings.upload_allowance, replace, store.as_deref()) => VerifyCost::default(),
+        () = destination.keep_fresh(settings.upload_allowance, now, replace, store.as_deref()) => VerifyCost::default(),
     };
     if let Some(reason) = run.stop.reason() {
         let outcome = Some(reason.outcome());

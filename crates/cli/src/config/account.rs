@@ -3,30 +3,47 @@
 use std::path::Path;
 
 use fleetlogs_azure::{Cloud, SharedKey};
-use fleetlogs_engine::plan::Selection;
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::sas::is_https_or_loopback;
-use fleetlogs_model::service::NodeState;
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use url::Url;
 
-use super::reader::{Table, Value, nearest};
+use super::reader::{Table, Value};
+use super::selection::selection;
 use super::{AccountSettings, Auth, DEFAULT_API_VERSION, secret};
 
 /// All accounts; none where a mistake was found.
 pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> Option<Vec<AccountSettings>> {
-    let tables = root.tables("account");
+    let shared = root.table("defaults");
     let mut seen: Vec<(String, usize)> = Vec::new();
     let mut accounts = Vec::new();
     let mut all_good = true;
-    for table in tables {
-        match account(table, dir, &mut seen) {
+    for table in root.tables("account") {
+        match account(table.with_defaults(&shared), dir, &mut seen) {
             Some(account) => accounts.push(account),
             None => all_good = false,
         }
     }
+    for key in SHARED {
+        shared.get(key);
+    }
+    shared.finish();
     all_good.then_some(accounts)
 }
+
+/// Keys of an account that `[defaults]` may have for all.
+const SHARED: [&str; 11] = [
+    "auth",
+    "cloud",
+    "audience",
+    "api_version",
+    "pools",
+    "exclude_pools",
+    "pool_metadata",
+    "allocation_states",
+    "vm_sizes",
+    "os",
+    "nodes",
+];
 
 fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Option<AccountSettings> {
     let name = table.require("name", "\"contoso\"").and_then(|value| {
@@ -64,17 +81,14 @@ fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Opt
         .and_then(|value| auth(&value, dir, name.as_ref(), cloud?, audience.ok()?));
     let api_version =
         table.get("api_version").map_or(Some(DEFAULT_API_VERSION.to_owned()), |value| api_version(&value));
-    let pools = table.get("pools").map_or_else(|| globs(&["*"], |_| {}), |value| glob_list(&value));
-    let exclude_pools =
-        table.get("exclude_pools").map_or_else(|| globs(&[], |_| {}), |value| glob_list(&value));
-    let states = table.get("nodes").map_or(Ok(None), |value| node_states(&value));
+    let selection = selection(&table);
     table.finish();
     Some(AccountSettings {
         name: name?,
         endpoint: endpoint?,
         auth: auth?,
         api_version: api_version?,
-        selection: Selection { pools: pools?, exclude_pools: exclude_pools?, states: states.ok()? },
+        selection: selection?,
     })
 }
 
@@ -169,50 +183,4 @@ fn api_version(value: &Value<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
-}
-
-fn glob_list(value: &Value<'_>) -> Option<GlobSet> {
-    let patterns = value.strings()?;
-    globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), None))
-}
-
-fn globs(patterns: &[&str], mut wrong: impl FnMut(&globset::Error)) -> Option<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        match Glob::new(pattern) {
-            Ok(glob) => {
-                set.add(glob);
-            }
-            Err(error) => {
-                wrong(&error);
-                return None;
-            }
-        }
-    }
-    set.build().ok()
-}
-
-/// The states to take; none for all. An error where a mistake was found.
-fn node_states(value: &Value<'_>) -> Result<Option<Vec<NodeState>>, ()> {
-    let table = value.table().ok_or(())?;
-    let states = table.get("states").map(|value| {
-        let items = value.items("an array of node states")?;
-        let state = |item: &Value<'_>| {
-            let text = item.string()?;
-            let state = NodeState::from(text.to_owned());
-            if matches!(state, NodeState::Other(_)) {
-                let near = nearest(text, NodeState::known()).map(|near| format!("did you mean `{near}`?"));
-                let known = || NodeState::known().collect::<Vec<_>>().join(", ");
-                item.wrong(
-                    format!("no node state `{text}`"),
-                    near.or_else(|| Some(format!("known are {}", known()))),
-                );
-                return None;
-            }
-            Some(state)
-        };
-        items.iter().map(state).collect::<Option<Vec<_>>>()
-    });
-    table.finish();
-    states.map(|states| states.ok_or(())).transpose()
 }

@@ -6,6 +6,7 @@ mod entra;
 mod load;
 mod reader;
 mod secret;
+mod selection;
 #[cfg(test)]
 mod tests;
 
@@ -13,13 +14,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetlogs_azure::{Cloud, EntraSettings};
-use fleetlogs_engine::plan::Selection;
+use fleetlogs_engine::select::Selection;
 use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Window;
 use fleetlogs_model::secret::Secret;
+use globset::{Glob, GlobSetBuilder};
 use time::OffsetDateTime;
 use url::Url;
+
+use crate::args::Pick;
+use crate::error::CliError;
 
 pub(crate) use destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
 pub(crate) use load::{hex, load};
@@ -53,6 +58,37 @@ pub(crate) struct Settings {
     pub(crate) output_dir: PathBuf,
     pub(crate) accounts: Vec<AccountSettings>,
     pub(crate) simulator: Option<Simulator>,
+}
+
+impl Settings {
+    /// Leaves of the selection what the command line wants of it.
+    pub(crate) fn narrow(&mut self, pick: &Pick) -> Result<(), CliError> {
+        let set = |globs: &[Glob]| {
+            let mut set = GlobSetBuilder::new();
+            for glob in globs {
+                set.add(glob.clone());
+            }
+            (!globs.is_empty()).then(|| set.build().expect("each is a pattern"))
+        };
+        if self.simulator.is_some() && *pick != Pick::default() {
+            return Err(CliError::NothingToPick);
+        }
+        if let Some(wanted) = set(&pick.accounts) {
+            let names: Vec<_> = self.accounts.iter().map(|account| account.name.to_string()).collect();
+            self.accounts.retain(|account| wanted.is_match(account.name.as_str()));
+            if self.accounts.is_empty() {
+                return Err(CliError::NoSuchAccount(names.join(", ")));
+            }
+        }
+        for account in &mut self.accounts {
+            account.selection.pools.only = set(&pick.pools);
+            account.selection.nodes.only = set(&pick.nodes);
+            if !pick.states.is_empty() {
+                account.selection.nodes.states = Some(pick.states.clone());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One Batch account.

@@ -74,6 +74,12 @@ impl<'doc> Table<'doc> {
         Self { path: String::new(), offset: 0, entries, defaults, known: RefCell::default(), mistakes }
     }
 
+    /// The same table with another one behind it, whose values hold for keys that are left out.
+    pub(crate) fn with_defaults(mut self, shared: &Table<'doc>) -> Self {
+        self.defaults = shared.entries;
+        self
+    }
+
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
@@ -249,6 +255,19 @@ impl<'doc> Value<'doc> {
     pub(crate) fn strings(&self) -> Option<Vec<&'doc str>> {
         let items = self.items("an array of strings")?;
         Some(items.iter().filter_map(Value::string).collect())
+    }
+
+    /// Keys and texts of a table.
+    pub(crate) fn texts(&self) -> Option<Vec<(String, Value<'doc>)>> {
+        let entries = self.expect(self.read.as_table(), "a table of texts")?;
+        let value = |(key, value): (&Spanned<std::borrow::Cow<'doc, str>>, &'doc Spanned<DeValue<'doc>>)| {
+            let name = key.get_ref().to_string();
+            let path = format!("{}.{name}", self.path);
+            let value =
+                Value { path, read: value.get_ref(), offset: value.span().start, mistakes: self.mistakes };
+            (name, value)
+        };
+        Some(entries.iter().map(value).collect())
     }
 
     /// A number in a range.

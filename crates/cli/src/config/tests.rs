@@ -47,7 +47,7 @@ fn what_is_left_out_has_the_value_of_the_commented_default_config() {
     assert_eq!(settings.verify.settle, Duration::from_secs(600));
     assert!(settings.verification);
     assert_eq!(settings.accounts[0].api_version, DEFAULT_API_VERSION);
-    assert!(settings.accounts[0].selection.pools.is_match("anything"));
+    assert!(settings.accounts[0].selection.pools.ids.is_match("anything"));
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! Which pools and nodes of an account are wanted: keys of `[[account]]`.
+
+use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
+use fleetlogs_model::service::NodeState;
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+
+use super::reader::{Table, Value, nearest};
+
+/// Reads every key before it gives up on any.
+pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
+    let ids = table.get("pools").map_or_else(|| globs(&["*"], |_| {}), |value| glob_list(&value));
+    let exclude = table.get("exclude_pools").map_or_else(|| globs(&[], |_| {}), |value| glob_list(&value));
+    let metadata = match table.get("pool_metadata") {
+        None => Some(vec![]),
+        Some(value) => value.texts().and_then(|texts| {
+            texts.into_iter().map(|(name, value)| Some((name, pattern(&value)?))).collect()
+        }),
+    };
+    let allocation_states = optional(table, "allocation_states", |value| {
+        let known = ["steady", "resizing", "stopping"];
+        let states = value.strings()?;
+        for state in &states {
+            if !known.contains(&state.to_lowercase().as_str()) {
+                let help = format!("known are {}", known.join(", "));
+                value.wrong(format!("no allocation state `{state}`"), Some(help));
+                return None;
+            }
+        }
+        Some(states.into_iter().map(str::to_lowercase).collect())
+    });
+    let vm_sizes = optional(table, "vm_sizes", lower_globs);
+    let os = optional(table, "os", lower_globs);
+    let nodes = table.get("nodes").map_or(Some(NodeFilter::default()), |value| nodes(&value));
+    Some(Selection {
+        pools: PoolFilter {
+            ids: ids?,
+            exclude: exclude?,
+            only: None,
+            metadata: metadata?,
+            allocation_states: allocation_states.ok()?,
+            vm_sizes: vm_sizes.ok()?,
+            os: os.ok()?,
+        },
+        nodes: nodes?,
+    })
+}
+
+/// A mistake was found, and is on the list.
+struct Mistaken;
+
+/// A key that may be left out.
+fn optional<T>(
+    table: &Table<'_>,
+    key: &'static str,
+    read: impl FnOnce(&Value<'_>) -> Option<T>,
+) -> Result<Option<T>, Mistaken> {
+    table.get(key).map(|value| read(&value).ok_or(Mistaken)).transpose()
+}
+
+fn nodes(value: &Value<'_>) -> Option<NodeFilter> {
+    let table = value.table()?;
+    let states = optional(&table, "states", node_states);
+    let ids = optional(&table, "ids", glob_list);
+    let exclude = optional(&table, "exclude", glob_list);
+    let dedicated = optional(&table, "kind", |value| either(value, "dedicated", "spot"));
+    let scheduling = optional(&table, "scheduling", |value| either(value, "enabled", "disabled"));
+    let [errors, start_task_failed] =
+        ["errors", "start_task_failed"].map(|key| optional(&table, key, |value: &Value<'_>| value.boolean()));
+    let [older_than, newer_than] =
+        ["older_than", "newer_than"].map(|key| optional(&table, key, |value: &Value<'_>| value.duration()));
+    let limit = optional(&table, "limit_per_pool", |value| value.whole(&(1..=1_000_000)));
+    let seed = optional(&table, "seed", |value| value.whole(&(0..=u32::MAX)));
+    if let (Ok(Some(least)), Ok(Some(most))) = (&older_than, &newer_than)
+        && least >= most
+    {
+        table.wrong("no node is older than `older_than` and newer than `newer_than`", "swap them");
+        return None;
+    }
+    table.finish();
+    Some(NodeFilter {
+        states: states.ok()?,
+        ids: ids.ok()?,
+        exclude: exclude.ok()?,
+        only: None,
+        dedicated: dedicated.ok()?,
+        scheduling: scheduling.ok()?,
+        errors: errors.ok()?,
+        start_task_failed: start_task_failed.ok()?,
+        older_than: older_than.ok()?,
+        newer_than: newer_than.ok()?,
+        limit_per_pool: limit.ok()?.map(|limit| limit as usize),
+        seed: u64::from(seed.ok()?.unwrap_or(0)),
+    })
+}
+
+/// One of two words: whether it is the first.
+fn either(value: &Value<'_>, yes: &str, no: &str) -> Option<bool> {
+    let text = value.string()?;
+    if text != yes && text != no {
+        value.wrong(format!("expected `{yes}` or `{no}`, found `{text}`"), None);
+        return None;
+    }
+    Some(text == yes)
+}
+
+fn glob_list(value: &Value<'_>) -> Option<GlobSet> {
+    let patterns = value.strings()?;
+    globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), None))
+}
+
+/// Patterns for texts that the service spells in capitals at one time and without at another.
+fn lower_globs(value: &Value<'_>) -> Option<GlobSet> {
+    let patterns: Vec<_> = value.strings()?.into_iter().map(str::to_lowercase).collect();
+    let patterns: Vec<_> = patterns.iter().map(String::as_str).collect();
+    globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), None))
+}
+
+fn pattern(value: &Value<'_>) -> Option<GlobMatcher> {
+    match GlobBuilder::new(value.string()?).build() {
+        Ok(glob) => Some(glob.compile_matcher()),
+        Err(error) => {
+            value.wrong(format!("not a pattern: {error}"), None);
+            None
+        }
+    }
+}
+
+fn globs(patterns: &[&str], mut wrong: impl FnMut(&globset::Error)) -> Option<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        match Glob::new(pattern) {
+            Ok(glob) => {
+                set.add(glob);
+            }
+            Err(error) => {
+                wrong(&error);
+                return None;
+            }
+        }
+    }
+    set.build().ok()
+}
+
+fn node_states(value: &Value<'_>) -> Option<Vec<NodeState>> {
+    let state = |item: &Value<'_>| {
+        let text = item.string()?;
+        let state = NodeState::from(text.to_owned());
+        if matches!(state, NodeState::Other(_)) {
+            let near = nearest(text, NodeState::known()).map(|near| format!("did you mean `{near}`?"));
+            let known = || NodeState::known().collect::<Vec<_>>().join(", ");
+            item.wrong(
+                format!("no node state `{text}`"),
+                near.or_else(|| Some(format!("known are {}", known()))),
+            );
+            return None;
+        }
+        Some(state)
+    };
+    value.items("an array of node states")?.iter().map(state).collect()
+}

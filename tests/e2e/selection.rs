@@ -1,0 +1,98 @@
+//! Which nodes are asked: by config and by command line, each node planned or left out with a reason.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::stage::{Run, Sim, fleetlogs};
+
+const FLEET: &str = "[[account]]\nname = \"contoso\"\n\
+    [[account.pool]]\nid = \"render\"\nnodes = 20\nspot = 5\nunknown_state = 0\nstates = { running = 0.5 }\narrival = \"50ms\"\n\
+    [[account.pool]]\nid = \"windows\"\nnodes = 4\nos = \"windows\"\nvm_size = \"STANDARD_E4s_v5\"\nunknown_state = 0\narrival = \"50ms\"\n\
+    [[account]]\nname = \"fabrikam\"\n[[account.pool]]\nid = \"render\"\nnodes = 3\nunknown_state = 0\narrival = \"50ms\"\n";
+
+/// `plan --json` with lines of the config for all accounts, and arguments.
+fn plan(sim: &Sim, defaults: &str, arguments: &[&str]) -> Run {
+    let config = sim.config(&format!("[defaults]\n{defaults}"));
+    let output = fleetlogs()
+        .arg("plan")
+        .arg(config)
+        .arg("--json")
+        .args(arguments)
+        .current_dir(sim.dir.path())
+        .output()
+        .unwrap();
+    Run::of(sim.dir.path(), output)
+}
+
+/// Planned nodes by account and pool, and what is left out by reason.
+fn counts(run: &Run) -> (BTreeMap<String, u64>, BTreeMap<String, u64>) {
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let plan: Value = serde_json::from_str(&run.stdout).unwrap();
+    let (mut planned, mut left_out) = (BTreeMap::new(), BTreeMap::new());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    for node in plan["nodes"].as_array().unwrap() {
+        *planned.entry(format!("{}/{}", text(&node["account"]), text(&node["pool"]))).or_default() += 1;
+    }
+    for left in plan["left_out"].as_array().unwrap() {
+        *left_out.entry(text(&left["reason"])).or_default() += 1;
+    }
+    (planned, left_out)
+}
+
+fn map(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    entries.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[test]
+fn a_config_chooses_and_says_why_the_others_are_left_out() {
+    let sim = Sim::start(FLEET);
+    let chosen = |defaults: &str| counts(&plan(&sim, defaults, &[]));
+    assert_eq!(chosen("").0, map(&[("contoso/render", 20), ("contoso/windows", 4), ("fabrikam/render", 3)]));
+    assert_eq!(
+        chosen("os = [\"*Windows*\"]"),
+        (map(&[("contoso/windows", 4)]), map(&[("pool-not-selected", 2)]))
+    );
+    assert_eq!(chosen("vm_sizes = [\"standard_e*\"]").0, map(&[("contoso/windows", 4)]));
+    assert_eq!(
+        chosen("pools = [\"render\"]\nnodes = { kind = \"spot\" }"),
+        (map(&[("contoso/render", 5)]), map(&[("pool-not-selected", 1), ("kind-not-selected", 18)]))
+    );
+    assert_eq!(
+        chosen("nodes = { states = [\"running\"] }"),
+        (map(&[("contoso/render", 10)]), map(&[("state-not-selected", 17)]))
+    );
+    assert_eq!(
+        chosen("nodes = { limit_per_pool = 2 }"),
+        (
+            map(&[("contoso/render", 2), ("contoso/windows", 2), ("fabrikam/render", 2)]),
+            map(&[("not-in-sample", 21)])
+        )
+    );
+    let none = plan(&sim, "nodes = { newer_than = \"1s\" }", &[]);
+    assert_eq!(none.code, 8, "{}", none.stderr);
+}
+
+#[test]
+fn the_command_line_narrows_what_the_config_chooses() {
+    let sim = Sim::start(FLEET);
+    let chosen = |arguments: &[&str]| counts(&plan(&sim, "exclude_pools = [\"windows\"]", arguments)).0;
+    assert_eq!(chosen(&[]), map(&[("contoso/render", 20), ("fabrikam/render", 3)]));
+    assert_eq!(chosen(&["--account", "fab*"]), map(&[("fabrikam/render", 3)]));
+    assert_eq!(chosen(&["--state", "running"]), map(&[("contoso/render", 10)]));
+    let windows = plan(&sim, "exclude_pools = [\"windows\"]", &["--pool", "windows"]);
+    assert_eq!(windows.code, 8, "what the config excludes stays out: {}", windows.stderr);
+
+    let all: Value = serde_json::from_str(&plan(&sim, "", &[]).stdout).unwrap();
+    let node = all["nodes"][0]["node"].as_str().unwrap();
+    assert_eq!(chosen(&["--node", node]).values().sum::<u64>(), 1);
+    let run = sim.run_with(&sim.config("[limits]\nrate = 100"), &["--node", node]);
+    assert_eq!((run.code, sim.upload_calls()), (0, 1), "{}", run.stderr);
+
+    let nobody = plan(&sim, "", &["--account", "northwind"]);
+    assert_eq!(nobody.code, 2);
+    assert!(nobody.stderr.contains("it has: contoso, fabrikam"), "{}", nobody.stderr);
+    let state = plan(&sim, "", &["--state", "sleeping"]);
+    assert_eq!(state.code, 2);
+    assert!(state.stderr.contains("starttaskfailed"), "{}", state.stderr);
+}
