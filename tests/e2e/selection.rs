@@ -96,3 +96,48 @@ fn the_command_line_narrows_what_the_config_chooses() {
     assert_eq!(state.code, 2);
     assert!(state.stderr.contains("starttaskfailed"), "{}", state.stderr);
 }
+
+#[test]
+fn each_node_is_asked_for_its_own_window() {
+    let sim = Sim::start(FLEET);
+    let config =
+        sim.config("[limits]\nrate = 100\n[window]\nsince = \"boot\"\nmargin = \"5m\"\nlongest = \"12h\"");
+    let run = sim.run(&config);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let manifest = run.manifest();
+    let time = |value: &Value| {
+        let format = &time::format_description::well_known::Rfc3339;
+        time::OffsetDateTime::parse(value.as_str().unwrap(), format).unwrap()
+    };
+    let end = time(&manifest["window"]["end"]);
+    let mut starts = std::collections::BTreeSet::new();
+    for node in manifest["nodes"].as_array().unwrap() {
+        let window = &node["window"];
+        let boot = time(&node["last_boot_time"]) - time::Duration::minutes(5);
+        assert_eq!(time(&window["end"]), end);
+        assert_eq!(time(&window["start"]), boot.max(end - time::Duration::hours(12)), "{node}");
+        assert!(time(&window["start"]) >= time(&manifest["window"]["start"]));
+        starts.insert(time(&window["start"]));
+    }
+    assert!(starts.len() > 1, "nodes booted at different times");
+}
+
+#[test]
+fn strict_refuses_what_otherwise_makes_a_run_partial() {
+    let sim = Sim::start(&format!(
+        "{FLEET}[[account.fault]]\nkind = \"code\"\nstatus = 403\ncode = \"AuthorizationFailure\"\non = \"any\"\n"
+    ));
+    let config = sim
+        .config("[limits]\nrate = 100\n[retry]\nattempts = 2\nbase_delay = \"50ms\"\nmax_delay = \"100ms\"");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let strict = sim.run(&sim.write_config(&format!("strict = true\n{text}")));
+    assert_eq!(strict.code, 5, "{}", strict.stderr);
+    assert!(
+        strict.stderr.contains("account `fabrikam`") && !strict.stderr.contains("account `contoso`"),
+        "{}",
+        strict.stderr
+    );
+    assert_eq!(sim.upload_calls(), 0);
+    let lenient = sim.run(&sim.write_config(&text));
+    assert_eq!((lenient.code, lenient.count("verified")), (3, 24), "{}", lenient.stderr);
+}

@@ -10,7 +10,7 @@ use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_engine::settings::Limits;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::{AccountName, RunId};
-use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
+use fleetlogs_model::plan::{LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount};
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::secret::Secret;
 use fleetlogs_model::service::BatchService;
@@ -20,7 +20,8 @@ use futures::StreamExt;
 use url::Url;
 
 use crate::config::{
-    AccountSettings, Auth, DEFAULT_API_VERSION, DestinationSettings, GivenSas, Settings, WriteSettings,
+    AccountSettings, Auth, DEFAULT_API_VERSION, DestinationSettings, GivenSas, Settings, WindowSpec,
+    WriteSettings,
 };
 use crate::destination::Destination;
 use crate::error::{CliError, Refusal, account_help};
@@ -133,8 +134,27 @@ impl Fleet {
                 }
             }
         }
-        if refusals.len() == self.accounts.len() {
+        if refusals.len() == self.accounts.len() || settings.strict && !refusals.is_empty() {
             return Err(CliError::Refused(refusals));
+        }
+        if settings.strict && !plan.is_whole() {
+            let pools = plan.left_out.iter().filter(|left| left.reason == LeftOutReason::PoolNotListed);
+            let refusal = |left: &LeftOut| {
+                let what =
+                    format!("account `{}`, pool `{}`: its nodes cannot be listed", left.account, left.pool);
+                Refusal::new(
+                    what,
+                    "see the warnings above, leave it out (`exclude_pools`), or set `strict = false`",
+                )
+            };
+            return Err(CliError::Refused(pools.map(refusal).collect()));
+        }
+        if let WindowSpec::Since(since) = &settings.window {
+            for node in &mut plan.nodes {
+                let window = since.of(node, created_at);
+                plan.window.start = plan.window.start.min(window.start);
+                node.window = Some(window);
+            }
         }
         for Refusal { what, help } in refusals {
             tracing::warn!("{what}; the other accounts go on ({help})");

@@ -54,7 +54,7 @@ impl Replace {
     /// Every call from now on carries this SAS.
     pub fn with(&self, sas: SasUrl) {
         let window = self.0.borrow().window;
-        self.0.send_replace(Arc::new(UploadOrder { window, access: WriteAccess::Sas(sas) }));
+        self.0.send_replace(Arc::new(UploadOrder { window, access: WriteAccess::Sas(sas).into() }));
     }
 }
 

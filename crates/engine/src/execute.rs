@@ -312,6 +312,10 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 None => Ok(Then::Done),
             };
         };
+        let order = match planned.window {
+            Some(window) => Arc::new(UploadOrder { window, access: order.access.clone() }),
+            None => order,
+        };
         if self.run.clock.now() - intent > OLDEST_INTENT {
             self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
             self.run

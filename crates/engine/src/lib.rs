@@ -37,3 +37,4 @@ pub mod sweep;
 mod testing;
 pub mod verify;
 mod wal;
+pub mod window;

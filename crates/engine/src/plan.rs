@@ -148,6 +148,7 @@ fn planned(account: &AccountName, pool: &Pool, os: Option<Arc<str>>, node: Node)
         image: node.image.map(Into::into),
         errors: node.errors,
         start_task: node.start_task,
+        window: None,
     }
 }
 

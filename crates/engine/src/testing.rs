@@ -66,6 +66,7 @@ pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
         image: None,
         errors: vec![],
         start_task: None,
+        window: None,
     };
     Plan {
         schema: PLAN_SCHEMA.into(),
@@ -100,7 +101,7 @@ pub(crate) fn order_until(expires: &str) -> UploadOrder {
     let url = format!("https://logs.blob.core.windows.net/logs?sr=c&sp=w&se={expires}&sig=fake");
     UploadOrder {
         window: plan_of(0).window,
-        access: WriteAccess::Sas(SasUrl::parse(&url).expect("a good SAS")),
+        access: WriteAccess::Sas(SasUrl::parse(&url).expect("a good SAS")).into(),
     }
 }
 
@@ -127,6 +128,8 @@ pub(crate) struct ScriptedAccount {
     /// How far the service's clock is ahead. Known once a node was read: calls are answered by a service without one.
     pub(crate) clock_ahead: time::Duration,
     pub(crate) uploads: AtomicU32,
+    /// The window of each call, in order.
+    pub(crate) windows: Mutex<Vec<Window>>,
     pub(crate) looks: AtomicU32,
     pub(crate) blobs: Arc<ScriptedStore>,
 }
@@ -182,11 +185,12 @@ impl BatchService for ScriptedAccount {
         &self,
         pool: &PoolId,
         node: &NodeId,
-        _: &UploadOrder,
+        order: &UploadOrder,
         client_request_id: Uuid,
         _: Duration,
     ) -> Result<Accepted, Failure> {
         self.uploads.fetch_add(1, Ordering::SeqCst);
+        self.windows.lock().unwrap().push(order.window);
         tokio::time::sleep(self.latency).await;
         let answer = self.script.lock().unwrap().get_mut(node.as_str()).and_then(Vec::pop);
         let directory = format!(

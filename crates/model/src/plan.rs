@@ -40,7 +40,7 @@ pub struct Plan {
     pub created_at: OffsetDateTime,
     /// SHA-256 of the config file, in hex.
     pub config_digest: String,
-    /// The time range every node is asked for.
+    /// The time range every node is asked for that has none of its own; where nodes have their own, it holds all of them.
     pub window: Window,
     /// The container, without the query that authorises.
     pub destination: String,
@@ -113,6 +113,9 @@ pub struct PlannedNode {
     /// How its start task ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_task: Option<StartTaskResult>,
+    /// The time range it is asked for, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 impl PlannedNode {
@@ -348,6 +351,7 @@ mod tests {
             image: None,
             errors: vec![],
             start_task: None,
+            window: None,
         };
         Plan {
             schema: PLAN_SCHEMA.into(),

@@ -1,6 +1,7 @@
 //! What the engine asks of the outside: [`BatchService`] and [`LogStore`].
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -227,13 +228,13 @@ impl StartTaskResult {
     }
 }
 
-/// What every node of a run is asked for.
+/// What a node is asked for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct UploadOrder {
     /// Which time range of logs.
     pub window: Window,
     /// Where the node sends them, and what lets it.
-    pub access: WriteAccess,
+    pub access: Arc<WriteAccess>,
 }
 
 /// The service took an upload call.

@@ -9,7 +9,7 @@ use fleetlogs_model::history::Attempt;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::ledger::{AccountTally, Ledger};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
-use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount, Priority};
+use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount, Priority, Window};
 use fleetlogs_model::service::{NodeError, NodeState, StartTaskResult};
 use fleetlogs_model::timestamp;
 use serde::ser::SerializeMap;
@@ -40,7 +40,7 @@ pub(crate) fn write_head<W: Write>(
     document.member("reason", &facts.reason)?;
     document.member("tool_version", &plan.tool_version)?;
     document.member("config_digest", &plan.config_digest)?;
-    document.member("window", &WindowRecord { start: Utc(plan.window.start), end: Utc(plan.window.end) })?;
+    document.member("window", &WindowRecord::from(plan.window))?;
     document.member("destination", &plan.destination)?;
     document.member("started_at", &Utc(facts.started_at))?;
     document.member("ended_at", &Utc(facts.ended_at))?;
@@ -135,6 +135,12 @@ struct WindowRecord {
     end: Utc,
 }
 
+impl From<Window> for WindowRecord {
+    fn from(window: Window) -> Self {
+        Self { start: Utc(window.start), end: Utc(window.end) }
+    }
+}
+
 #[derive(Serialize)]
 struct VerificationRecord {
     enabled: bool,
@@ -199,6 +205,7 @@ struct NodeRecord<'a> {
     image: Option<&'a str>,
     errors: &'a [NodeError],
     start_task: Option<&'a StartTaskResult>,
+    window: Option<WindowRecord>,
     attempts: Vec<AttemptRecord<'a>>,
 }
 
@@ -228,6 +235,7 @@ impl<'a> NodeRecord<'a> {
             image: node.image.as_deref(),
             errors: &node.errors,
             start_task: node.start_task.as_ref(),
+            window: node.window.map(WindowRecord::from),
             attempts: history.attempts.iter().map(AttemptRecord::new).collect(),
         }
     }

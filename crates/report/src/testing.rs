@@ -41,6 +41,7 @@ pub(crate) fn planned(account: &str, pool: &str, node: &str) -> PlannedNode {
         image: None,
         errors: vec![],
         start_task: None,
+        window: None,
     }
 }
 

@@ -56,7 +56,7 @@ fn order() -> UploadOrder {
         "https://logs.blob.core.windows.net/batch?sp=cw&sr=c&se=2030-01-01T00:00:00Z&sig=TOPSECRET%2B%3D";
     let window =
         Window { start: datetime!(2026-11-22 07:30:00 UTC), end: datetime!(2026-11-22 09:30:00.25 UTC) };
-    UploadOrder { window, access: WriteAccess::Sas(SasUrl::parse(sas).unwrap()) }
+    UploadOrder { window, access: WriteAccess::Sas(SasUrl::parse(sas).unwrap()).into() }
 }
 
 async fn upload(batch: &AzureBatch) -> Result<Accepted, Failure> {

@@ -205,7 +205,7 @@ async fn collect(
     feed: Feed,
     progress: &Progress,
 ) {
-    let order = UploadOrder { window: run.plan.window, access: destination.access.clone() };
+    let order = UploadOrder { window: run.plan.window, access: Arc::new(destination.access.clone()) };
     let (access, replace) = Access::new(order);
     let how = Execution {
         access,

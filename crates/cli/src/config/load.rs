@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fleetlogs_engine::settings::{Allowed, Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
+use fleetlogs_engine::window::{Anchor, SinceAnchor};
 use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
@@ -45,6 +46,7 @@ fn read(text: &str, dir: &Path, mistakes: &Mistakes<'_>) -> Option<Settings> {
 /// Reads every table before it gives up on any, so that all mistakes are found.
 fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
     let window = window(root.table("window"));
+    let strict = root.get("strict").and_then(|value| value.boolean());
     let limits = limits(root.table("limits"));
     let retry = retry(root.table("retry"));
     let deadlines = deadlines(root.table("deadlines"));
@@ -65,6 +67,7 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
     Some(Settings {
         digest: hex(&Sha256::digest(text)),
         window: window?,
+        strict: strict?,
         destination: destination?,
         entra: entra?,
         upload_allowance: upload_allowance?,
@@ -97,11 +100,8 @@ fn window(table: Table<'_>) -> Option<WindowSpec> {
     let form = |keys: &[&str]| keys.iter().any(|key| table.has(key));
     let (last, range, around) =
         (form(&["last"]), form(&["start", "end"]), form(&["around", "before", "after"]));
-    for key in ["since"] {
-        if table.has(key) {
-            table.wrong("`since` is not supported yet", "use `last`, `start`/`end` or `around`");
-            table.get("since");
-        }
+    if form(&["since", "margin", "longest"]) {
+        return since(table, last || range || around);
     }
     let spec = match (last, range, around) {
         (_, false, false) => table.get("last").and_then(|value| value.duration()).map(WindowSpec::Last),
@@ -139,11 +139,43 @@ fn window(table: Table<'_>) -> Option<WindowSpec> {
             None
         }
     };
-    for key in ["last", "start", "end", "around", "before", "after"] {
+    for key in ["last", "start", "end", "around", "before", "after", "since", "margin", "longest"] {
         table.get(key);
     }
     table.finish();
     spec
+}
+
+/// A window of its own for each node.
+fn since(table: Table<'_>, other_form: bool) -> Option<WindowSpec> {
+    let anchor = table.require("since", "\"boot\"").and_then(|value| match value.string()? {
+        "boot" => Some(Anchor::Boot),
+        "allocation" => Some(Anchor::Allocation),
+        "state" => Some(Anchor::State),
+        other => {
+            let help = "known are `boot`, `allocation` and `state`";
+            value.wrong(format!("windows cannot begin with `{other}`"), Some(help.into()));
+            None
+        }
+    });
+    let length = |key, otherwise| match table.get(key) {
+        Some(value) => value.duration(),
+        None => Some(std::time::Duration::from_secs(otherwise)),
+    };
+    let (margin, longest) = (length("margin", 10 * 60), length("longest", 24 * 3600));
+    let otherwise = table.get("last").and_then(|value| value.duration());
+    if other_form {
+        table.wrong(
+            "the window has more than one form",
+            "keep `last`, or `start`/`end`, or `around` with `before`/`after`, or `since` with `margin` and `longest`",
+        );
+    }
+    for key in ["start", "end", "around", "before", "after"] {
+        table.get(key);
+    }
+    table.finish();
+    let (anchor, margin, longest, otherwise) = (anchor?, margin?, longest?, otherwise?);
+    (!other_form).then_some(WindowSpec::Since(SinceAnchor { anchor, margin, longest, otherwise }))
 }
 
 fn limits(table: Table<'_>) -> Option<Limits> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use fleetlogs_azure::{Cloud, EntraSettings};
 use fleetlogs_engine::select::Selection;
 use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
+use fleetlogs_engine::window::SinceAnchor;
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Window;
 use fleetlogs_model::secret::Secret;
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     /// SHA-256 of the file, in hex.
     pub(crate) digest: String,
     pub(crate) window: WindowSpec,
+    /// Whether an account or pool that cannot be listed refuses the run.
+    pub(crate) strict: bool,
     /// None only where a simulator brings its own container.
     pub(crate) destination: Option<DestinationSettings>,
     /// How tokens of Entra are got, for Batch and for storage.
@@ -127,6 +130,8 @@ pub(crate) enum WindowSpec {
     Last(Duration),
     /// From a moment to another, or until the plan is made.
     From(OffsetDateTime, Option<OffsetDateTime>),
+    /// For each node since something happened to it, until the plan is made.
+    Since(SinceAnchor),
 }
 
 impl WindowSpec {
@@ -135,6 +140,7 @@ impl WindowSpec {
         match self {
             Self::Last(length) => Window { start: now - length, end: now },
             Self::From(start, end) => Window { start, end: end.unwrap_or(now) },
+            Self::Since(since) => Window { start: now - since.otherwise, end: now },
         }
     }
 }

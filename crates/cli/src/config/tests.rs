@@ -57,6 +57,7 @@ fn the_example_of_the_commented_config_works_when_uncommented() {
         .skip_while(|line| !line.starts_with("[window]"))
         .filter(|line| !line.contains("start =") && !line.contains("end =") && !line.contains("around ="))
         .filter(|line| !line.contains("before =") && !line.contains("after ="))
+        .filter(|line| !line.contains("since =") && !line.contains("margin =") && !line.contains("longest ="))
         // Other ways into the container than its URL.
         .filter(|line| {
             let keys = ["mint", "identity", "account", "container", "account_key", "lifetime", "start_time"];

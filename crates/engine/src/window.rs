@@ -1,0 +1,94 @@
+//! Windows of their own for nodes: since a node booted, was allocated, or came into its state.
+
+use std::time::Duration;
+
+use fleetlogs_model::plan::{PlannedNode, Window};
+use time::OffsetDateTime;
+
+/// From what on the logs of a node are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// Its last boot.
+    Boot,
+    /// Its allocation.
+    Allocation,
+    /// The change to the state it is in.
+    State,
+}
+
+/// How a node's window is made of what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinceAnchor {
+    /// From what on.
+    pub anchor: Anchor,
+    /// So long before it: what led to it is of interest, and clocks differ.
+    pub margin: Duration,
+    /// No window is longer; its end is kept.
+    pub longest: Duration,
+    /// Length of the window of a node of which the service does not say it.
+    pub otherwise: Duration,
+}
+
+/// Shortest window: an anchor may lie in the future, by clocks that differ.
+const SHORTEST: Duration = Duration::from_secs(60);
+
+impl SinceAnchor {
+    /// The window of a node, with its end at `now`.
+    #[must_use]
+    pub fn of(&self, node: &PlannedNode, now: OffsetDateTime) -> Window {
+        let anchor = match self.anchor {
+            Anchor::Boot => node.last_boot_time,
+            Anchor::Allocation => node.allocation_time,
+            Anchor::State => node.state_since,
+        };
+        let start = anchor.map_or(now - self.otherwise, |anchor| anchor - self.margin);
+        Window { start: start.clamp(now - self.longest, now - SHORTEST), end: now }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::offset;
+
+    use super::*;
+    use crate::testing::{NOW, plan_of};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn since(anchor: Anchor) -> SinceAnchor {
+        SinceAnchor { anchor, margin: HOUR / 6, longest: HOUR * 24, otherwise: HOUR * 2 }
+    }
+
+    fn node() -> PlannedNode {
+        let mut node = plan_of(1).nodes.remove(0);
+        node.last_boot_time = Some(NOW - HOUR);
+        node.allocation_time = Some(NOW - HOUR * 100);
+        node.state_since = Some(NOW - HOUR / 2);
+        node
+    }
+
+    #[test]
+    fn a_window_begins_before_its_anchor_and_is_no_longer_than_allowed() {
+        let start = |anchor| NOW - since(anchor).of(&node(), NOW).start;
+        assert_eq!(start(Anchor::Boot), HOUR + HOUR / 6);
+        assert_eq!(start(Anchor::State), HOUR / 2 + HOUR / 6);
+        assert_eq!(start(Anchor::Allocation), HOUR * 24);
+    }
+
+    #[test]
+    fn a_node_that_tells_nothing_has_the_usual_window() {
+        let mut node = node();
+        node.last_boot_time = None;
+        assert_eq!(since(Anchor::Boot).of(&node, NOW), Window { start: NOW - HOUR * 2, end: NOW });
+    }
+
+    #[test]
+    fn a_boot_in_the_future_and_other_offsets_make_no_backward_window() {
+        let mut node = node();
+        node.last_boot_time = Some(NOW + HOUR);
+        assert_eq!(since(Anchor::Boot).of(&node, NOW).start, NOW - SHORTEST);
+        // The same moment, as a clock on summer time shows it.
+        node.last_boot_time = Some((NOW - HOUR).to_offset(offset!(+2)));
+        assert_eq!(NOW - since(Anchor::Boot).of(&node, NOW).start, HOUR + HOUR / 6);
+    }
+}
