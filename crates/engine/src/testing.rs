@@ -271,6 +271,8 @@ pub(crate) struct Bench {
     pub(crate) budget: Budget,
     pub(crate) sas_ends: &'static str,
     pub(crate) can_list: bool,
+    /// Of the first node, its own.
+    pub(crate) first_window: Option<Window>,
     pub(crate) stop: StopHandle,
     pub(crate) started: OffsetDateTime,
     accounts: Vec<(Arc<ScriptedAccount>, u32)>,
@@ -327,6 +329,7 @@ impl Bench {
             budget: Budget::default(),
             sas_ends: "2026-11-23T09:30:00Z",
             can_list: true,
+            first_window: None,
             stop: StopHandle::default(),
             started: NOW,
             accounts,
@@ -351,7 +354,9 @@ impl Bench {
     async fn go(self, verification: bool) -> End {
         let names: Vec<_> =
             self.accounts.iter().map(|(account, nodes)| (account.name.as_str(), *nodes)).collect();
-        let plan = Arc::new(plan_over(&names));
+        let mut plan = plan_over(&names);
+        plan.nodes[0].window = self.first_window;
+        let plan = Arc::new(plan);
         let clock = Clock::Since(NOW, tokio::time::Instant::now());
         let heard = Heard::default();
         let mut outstanding = Outstanding::all(&plan);

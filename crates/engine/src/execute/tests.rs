@@ -1,6 +1,7 @@
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::outcome::Outcome::{self, Accepted, Empty, Failed, Gone};
+use fleetlogs_model::plan::Window;
 
 use super::*;
 use crate::testing::{Answer, Bench, NOW, ScriptedAccount, fails, throttled};
@@ -105,6 +106,19 @@ async fn the_service_is_asked_for_its_time_before_the_container_is_searched() {
     let end = bench.execute().await;
 
     assert_eq!((end.account(0).calls(), end.outcome(0)), (1, Accepted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_a_window_of_its_own_is_asked_for_that_one() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 2)]);
+    let own = Window { start: NOW - time::Duration::hours(7), end: NOW };
+    bench.first_window = Some(own);
+    bench.limits.concurrency = 1;
+
+    let end = bench.execute().await;
+
+    let common = crate::testing::plan_of(0).window;
+    assert_eq!(*end.account(0).windows.lock().unwrap(), [own, common]);
 }
 
 #[tokio::test(start_paused = true)]
