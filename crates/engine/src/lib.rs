@@ -27,6 +27,7 @@ pub mod retry;
 pub mod run;
 pub mod run_record;
 pub mod sas_guard;
+pub mod second_look;
 pub mod select;
 pub mod settings;
 #[cfg(test)]

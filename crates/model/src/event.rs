@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::ids::{AccountName, NodeIndex};
 use crate::ledger::Ledger;
 use crate::outcome::RunOutcome;
+use crate::service::NodeState;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,12 @@ pub enum Event {
         /// All that were made since the node's first call.
         directories: Vec<Box<str>>,
     },
+    /// When every call was answered, the node was no longer the one that was planned: rebooted, re-imaged, replaced, or
+    /// gone.
+    IdentityChanged {
+        /// What it is now; none if it is no longer in its pool.
+        now: Option<NodeIdentity>,
+    },
     /// No attempt is left. Final.
     UploadFailed {
         /// Which attempt was the last; 0 if none was sent.
@@ -138,6 +145,20 @@ pub enum Event {
         /// List calls that verification took in this process. Those of a resumed run add up.
         list_calls: u64,
     },
+}
+
+/// What tells one node from another of the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeIdentity {
+    /// Its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<NodeState>,
+    /// When it was allocated.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub allocation_time: Option<OffsetDateTime>,
+    /// When it last booted.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_boot_time: Option<OffsetDateTime>,
 }
 
 /// An event with its time and, where it is about one, its node.

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::event::{Event, Recorded};
+use crate::event::{Event, NodeIdentity, Recorded};
 use crate::failure::{Failure, FailureClass};
 use crate::ledger::NodeStatus;
 
@@ -53,6 +53,8 @@ pub struct NodeHistory {
     pub may_have_duplicates: bool,
     /// Every call that was sent.
     pub attempts: Vec<Attempt>,
+    /// It was no longer the planned node when it was looked at again; what it was then, none if it was gone.
+    pub identity_changed: Option<Box<Option<NodeIdentity>>>,
 }
 
 impl Default for NodeHistory {
@@ -67,6 +69,7 @@ impl Default for NodeHistory {
             duplicates: vec![],
             may_have_duplicates: false,
             attempts: vec![],
+            identity_changed: None,
         }
     }
 }
@@ -131,6 +134,7 @@ impl NodeHistory {
                     }
                 }
             }
+            Event::IdentityChanged { now } => self.identity_changed = Some(Box::new(now.clone())),
             Event::RunStarted { .. }
             | Event::AccountThrottled { .. }
             | Event::AccountStopped { .. }

@@ -63,6 +63,7 @@ impl NodeStatus {
             Event::FilesIncomplete { .. } => Self::Incomplete,
             Event::RunStarted { .. }
             | Event::DirectoriesFound { .. }
+            | Event::IdentityChanged { .. }
             | Event::AccountThrottled { .. }
             | Event::AccountStopped { .. }
             | Event::RunDraining { .. }

@@ -135,6 +135,14 @@ struct WindowRecord {
     end: Utc,
 }
 
+/// What a node was when it was looked at again.
+#[derive(Serialize)]
+struct IdentityRecord<'a> {
+    state: Option<&'a NodeState>,
+    allocation_time: Option<Utc>,
+    last_boot_time: Option<Utc>,
+}
+
 impl From<Window> for WindowRecord {
     fn from(window: Window) -> Self {
         Self { start: Utc(window.start), end: Utc(window.end) }
@@ -206,6 +214,8 @@ struct NodeRecord<'a> {
     errors: &'a [NodeError],
     start_task: Option<&'a StartTaskResult>,
     window: Option<WindowRecord>,
+    identity_changed: bool,
+    identity_now: Option<IdentityRecord<'a>>,
     attempts: Vec<AttemptRecord<'a>>,
 }
 
@@ -236,6 +246,14 @@ impl<'a> NodeRecord<'a> {
             errors: &node.errors,
             start_task: node.start_task.as_ref(),
             window: node.window.map(WindowRecord::from),
+            identity_changed: history.identity_changed.is_some(),
+            identity_now: history.identity_changed.as_ref().and_then(|now| now.as_ref().as_ref()).map(
+                |now| IdentityRecord {
+                    state: now.state.as_ref(),
+                    allocation_time: now.allocation_time.map(Utc),
+                    last_boot_time: now.last_boot_time.map(Utc),
+                },
+            ),
             attempts: history.attempts.iter().map(AttemptRecord::new).collect(),
         }
     }

@@ -12,6 +12,7 @@ use fleetlogs_engine::execute::{Execution, execute};
 use fleetlogs_engine::journal::{JournalError, JournalReader, RunMeta, SqliteJournal};
 use fleetlogs_engine::resume::Outstanding;
 use fleetlogs_engine::run::{Run, UploadSlots};
+use fleetlogs_engine::second_look::{Taken, look_again};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::verify::{Feed, VerifyCost, announcements, verify};
 use fleetlogs_model::event::{Event, EventSink};
@@ -84,7 +85,8 @@ pub(super) async fn go(
     let progress = Progress::new(progress_mode(output), progress_clock(), &plan, &ledger, store.is_some());
     logs.share_screen(Some(progress.clone()));
     let (announcements, feed) = announcements(&mut outstanding);
-    let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(progress.clone())];
+    let taken = Taken::of(&ledger);
+    let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(progress.clone()), Box::new(taken.clone())];
     if store.is_some() {
         listeners.push(Box::new(announcements));
     }
@@ -98,7 +100,8 @@ pub(super) async fn go(
     let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
     let run = Run { plan: plan.clone(), log, stop, clock, slots };
 
-    Box::pin(collect(&run, &destination, &services, store, settings, outstanding, feed, &progress)).await;
+    Box::pin(collect(&run, &destination, &services, store, settings, outstanding, feed, &taken, &progress))
+        .await;
 
     drop(run);
     let Written { ledger, journal: _held_until_all_is_reported } = thread.join();
@@ -203,6 +206,7 @@ async fn collect(
     settings: &Settings,
     outstanding: Outstanding,
     feed: Feed,
+    taken: &Taken,
     progress: &Progress,
 ) {
     let order = UploadOrder { window: run.plan.window, access: Arc::new(destination.access.clone()) };
@@ -227,6 +231,10 @@ async fn collect(
         // Whatever was accepted is announced before the verifier hears that nothing more will be.
         let _ = run.log.settled().await;
         over.send_replace(false);
+        if run.stop.level() == Stop::No {
+            // Beside the verifier, which waits for files most of the time.
+            look_again(run, services, &taken.nodes()).await;
+        }
         repeated
     };
     let verifying = async {
