@@ -28,7 +28,7 @@ use crate::wire::{
     IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, PoolIdentity, PoolIdentityAnswer, UploadAnswer,
     UploadRequest, time_text,
 };
-use crate::{http_date, link};
+use crate::{http_date, link, redact};
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 const RETURN_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("return-client-request-id");
@@ -159,9 +159,8 @@ impl Account {
         let response =
             request.timeout(left).send().await.map_err(|error| no_answer(outgoing.call, &error))?;
         let answer = Answer::read(response, outgoing.longest_answer).await;
-        if let Some(date) = answer.date() {
-            let offset = (date - OffsetDateTime::now_utc()).whole_milliseconds();
-            self.clock_offset_ms.store(i64::try_from(offset).unwrap_or(NO_OFFSET), Ordering::Relaxed);
+        if let Some(offset) = answer.date().and_then(http_date::offset_ms) {
+            self.clock_offset_ms.store(offset, Ordering::Relaxed);
         }
         tracing::debug!(
             path = outgoing.target.url.path(),
@@ -310,7 +309,8 @@ impl BatchService for AzureBatch {
             return Err(answer.failure(Call::Upload.lost(), "the answer names no directory"));
         }
         Ok(Accepted {
-            directory: accepted.virtual_directory_name.into(),
+            // Verbatim, unless something put a secret there.
+            directory: redact::verbatim_if_harmless(accepted.virtual_directory_name).into(),
             files: accepted.number_of_files_uploaded,
             request_id: answer.request_id(),
         })

@@ -17,6 +17,14 @@ pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
     PrimitiveDateTime::parse(text.trim(), FORM).ok().map(PrimitiveDateTime::assume_utc)
 }
 
+/// How far the service's clock is ahead of ours, in milliseconds. A date a day or more off is no clock but a mistake of
+/// something in between, and would end a run for a SAS that is good.
+pub(crate) fn offset_ms(date: OffsetDateTime) -> Option<i64> {
+    const DAY: i128 = 24 * 3600 * 1000;
+    let offset = (date - OffsetDateTime::now_utc()).whole_milliseconds();
+    i64::try_from(offset).ok().filter(|offset| i128::from(*offset).abs() < DAY)
+}
+
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;
@@ -29,5 +37,14 @@ mod tests {
         assert_eq!(parse(text), Some(datetime!(2025-01-01 12:00:00 UTC)));
         assert_eq!(format(datetime!(2025-01-01 13:00:00 +1)), text);
         assert_eq!(parse("soon"), None);
+    }
+
+    #[test]
+    fn a_date_of_another_day_is_no_clock() {
+        let now = OffsetDateTime::now_utc();
+        let near = offset_ms(now + time::Duration::minutes(20)).unwrap();
+        assert!((1_199_000..=1_200_000).contains(&near), "{near}");
+        assert_eq!(offset_ms(now + time::Duration::days(7)), None);
+        assert_eq!(offset_ms(time::macros::datetime!(9999-12-31 23:59:59 UTC)), None);
     }
 }

@@ -3,7 +3,11 @@
 //!
 //! It errs on the side of hiding: what merely looks like a signature is hidden too.
 
+use std::borrow::Cow;
 use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+
+use zeroize::Zeroizing;
 
 /// Longest message kept of a foreign text, in characters. A Shared Key mismatch quotes the whole string-to-sign,
 /// which fits.
@@ -17,10 +21,21 @@ const SIGNATURE_KEYS: [&str; 4] = ["sig=", "sig%3d", "sig%253d", "sig\\u003d"];
 /// The text as one line of at most `longest` characters, without signatures and tokens.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
     let mut line = String::with_capacity(text.len().min(longest));
-    let mut rest = text.trim();
+    let without_known = KNOWN.hide_in(text);
+    let mut rest = without_known.trim();
+    // The word after `Bearer` is a token, whatever it looks like.
+    let mut is_token = false;
     while !rest.is_empty() {
         let end = rest.find(is_delimiter).unwrap_or(rest.len());
-        push_word(&mut line, &rest[..end]);
+        let word = &rest[..end];
+        if is_token && !word.is_empty() {
+            line.push_str(HIDDEN);
+        } else {
+            push_word(&mut line, word);
+        }
+        if !word.is_empty() {
+            is_token = word.eq_ignore_ascii_case("bearer");
+        }
         let mut after = rest[end..].chars();
         if let Some(delimiter) = after.next() {
             let shown = if delimiter.is_whitespace() || delimiter.is_control() { ' ' } else { delimiter };
@@ -35,6 +50,58 @@ pub(crate) fn one_line(text: &str, longest: usize) -> String {
         line.push('…');
     }
     line
+}
+
+/// Hides a secret that this process holds from every foreign text from now on, whatever it looks like.
+pub fn never_show(secret: &str) {
+    KNOWN.add(secret);
+}
+
+/// A text that may quote what somebody put into the wrong place, without anything that looks like a secret.
+#[must_use]
+pub fn safe(text: &str) -> String {
+    one_line(text, usize::MAX)
+}
+
+/// The text as it is; where it holds what could be a secret, without that.
+pub(crate) fn verbatim_if_harmless(text: String) -> String {
+    let shown = safe(&text);
+    if shown.contains(HIDDEN) { shown } else { text }
+}
+
+/// Secrets of this process that have no shape to know them by.
+struct Known(Mutex<Vec<Zeroizing<String>>>);
+
+static KNOWN: Known = Known(Mutex::new(Vec::new()));
+
+/// Most secrets that are kept: tokens come and go, and the latest are those that can be echoed.
+const MOST_KNOWN: usize = 64;
+
+impl Known {
+    fn add(&self, secret: &str) {
+        // What is that short stands in ordinary texts, too.
+        if secret.len() < 8 {
+            return;
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.iter().any(|text| text.as_str() == secret) {
+            return;
+        }
+        if known.len() >= MOST_KNOWN {
+            known.remove(0);
+        }
+        known.push(Zeroizing::new(secret.to_owned()));
+    }
+
+    fn hide_in<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut shown = Cow::Borrowed(text);
+        for secret in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if shown.contains(secret.as_str()) {
+                shown = Cow::Owned(shown.replace(secret.as_str(), HIDDEN));
+            }
+        }
+        shown
+    }
 }
 
 /// An error and everything below it, as one line.
@@ -125,6 +192,25 @@ mod tests {
             assert!(!shown.contains("SECRET"), "{shown}");
             assert!(shown.contains(HIDDEN), "{shown}");
         }
+    }
+
+    #[test]
+    fn an_opaque_token_and_a_known_secret_do_not_survive() {
+        assert_eq!(
+            one_line("authorization: Bearer OPAQUE-1~x, next", LONGEST),
+            "authorization: Bearer <redacted>, next"
+        );
+        never_show("q8Q~made.up-client_secret");
+        assert_eq!(safe("you sent 'q8Q~made.up-client_secret'"), "you sent '<redacted>'");
+    }
+
+    #[test]
+    fn a_directory_stays_verbatim_unless_it_holds_a_secret() {
+        let directory =
+            "contoso-22EC0123456789AB/pool a/tvmps_0123456789  abcdef_d/0e9d2f5a-3c6b-4b1c-9d7e-000000000001";
+        assert_eq!(verbatim_if_harmless(directory.into()), directory);
+        let hostile = "https://a.example/c?sp=w&sig=SECRET%3D";
+        assert!(!verbatim_if_harmless(hostile.into()).contains("SECRET"));
     }
 
     #[test]

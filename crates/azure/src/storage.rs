@@ -22,6 +22,7 @@ use crate::answer::{Answer, SMALL};
 use crate::blob::API_VERSION;
 use crate::classify::{Call, no_answer};
 use crate::delegation_key::{DelegationKey, KeptKey, START_BEFORE_NOW};
+use crate::http_date;
 use crate::sas::{ContainerSas, CreationSas, Protocol, SigningKey, ordered_permissions, time_text};
 use crate::storage_error::{code, refusal};
 use crate::token::TokenSource;
@@ -303,9 +304,8 @@ impl Account {
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         let answer = exchange(builder, &request.url, deadline).await?;
-        if let Some(date) = answer.date() {
-            let offset = (date - OffsetDateTime::now_utc()).whole_milliseconds();
-            self.clock_offset_ms.store(i64::try_from(offset).unwrap_or(0), Ordering::Relaxed);
+        if let Some(offset) = answer.date().and_then(http_date::offset_ms) {
+            self.clock_offset_ms.store(offset, Ordering::Relaxed);
         }
         Ok(answer)
     }

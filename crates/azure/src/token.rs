@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::cloud::Cloud;
 use crate::credential::{EntraSettings, TokenRequest};
+use crate::redact;
 use crate::sdk_transport::transport;
 use crate::token_claims::TokenClaims;
 
@@ -200,6 +201,7 @@ impl State {
         let mut header = HeaderValue::try_from(format!("Bearer {}", access.token.secret()))
             .map_err(|_| Failure::new(FailureClass::Auth, "the token holds characters no header may hold"))?;
         header.set_sensitive(true);
+        redact::never_show(access.token.secret());
         self.generation += 1;
         // Held against the monotonic clock, so that setting the wall clock does not age the token.
         let now = Instant::now();

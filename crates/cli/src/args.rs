@@ -95,7 +95,7 @@ pub(crate) struct Resume {
     /// Take nodes up again that ended so
     #[arg(long, value_enum, value_delimiter = ',', value_name = "OUTCOMES")]
     pub(crate) retry: Vec<Retry>,
-    /// Go on although the config has changed since the run was begun
+    /// Go on although the config has changed since the run was begun, or the run directory is a copy
     #[arg(long)]
     pub(crate) accept_changes: bool,
 }

@@ -146,6 +146,12 @@ impl CliError {
             }
             Self::Scenario(..) => Some("docs/reference/scenario.md lists every key"),
             Self::PlanningTooLong => Some("raise `deadlines.run`, or choose fewer pools"),
+            Self::Journal(JournalError::Copied(_)) => Some(
+                "resume the original; if it is lost, or its process has ended for good, go on here with `--accept-changes`",
+            ),
+            Self::Journal(JournalError::File(..)) => {
+                Some("the run directory must be writable for this user, also to look at it")
+            }
             Self::Journal(JournalError::Busy { .. }) => {
                 Some("wait for the other process, or end it; `fleetlogs status` shows how it gets on")
             }

@@ -6,7 +6,7 @@
 //! Why SQLite: docs/design/journal.md.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,12 @@ pub enum JournalError {
         /// What SQLite says, or where the event stands that cannot be read.
         detail: String,
     },
+    /// The directory is a copy of another.
+    #[error("`{0}` is a copy of a run directory, and the original may still be at work")]
+    Copied(PathBuf),
+    /// A file of the run cannot be used.
+    #[error("`{0}`: {1}")]
+    File(PathBuf, io::Error),
     /// The plan beside the journal is not the one the journal was begun with.
     #[error("plan.json is not the plan this journal was begun with")]
     OtherPlan,
@@ -167,7 +173,9 @@ pub struct SqliteJournal {
     /// When the room on the disk was last looked at.
     looked: Option<Instant>,
     /// Held for as long as the journal is open.
-    _lock: File,
+    lock: Held,
+    /// Number of the last event.
+    last: u64,
 }
 
 impl SqliteJournal {
@@ -193,6 +201,7 @@ impl SqliteJournal {
         set.execute(params!["run_id", plan.run_id.as_str()])?;
         set.execute(params!["plan_sha256", facts.plan_digest])?;
         set.execute(params!["config", facts.config])?;
+        set.execute(params!["file", file_number(&path)?])?;
         drop(set);
         let mut node = begin.prepare("INSERT INTO node (id, account, pool, node) VALUES (?1, ?2, ?3, ?4)")?;
         for (index, planned) in plan.indexed() {
@@ -207,14 +216,16 @@ impl SqliteJournal {
         begin.commit()?;
         // The directory entries of the new files must be durable, too.
         File::open(dir)?.sync_all()?;
-        Ok(Self::over(connection, dir, plan.nodes.len() as u64, lock))
+        Ok(Self::over(connection, dir, plan.nodes.len() as u64, lock, 0))
     }
 
     /// Opens the journal of an earlier process to go on with it. What that process did not finish writing is dropped,
     /// as it was never promised; damage elsewhere is refused.
-    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+    ///
+    /// A copy of a run directory is refused unless `accept_copy`: the original may still be at work.
+    pub fn open(dir: &Path, accept_copy: bool) -> Result<Self, JournalError> {
         local(dir)?;
-        let lock = take_lock(dir)?;
+        let mut lock = take_lock(dir)?;
         let path = dir.join("run.db");
         let torn = torn_pages(dir)?;
         let connection = open_existing(&path)?;
@@ -232,13 +243,27 @@ impl SqliteJournal {
             );
         }
         prepare(&connection)?;
-        let nodes = connection.query_row("SELECT count(*) FROM node", [], |row| row.get(0))?;
-        Ok(Self::over(connection, dir, nodes, lock))
+        let number = |query: &str| {
+            connection.query_row(query, [], |row| row.get::<_, u64>(0)).map_err(|error| damaged(&path, error))
+        };
+        let last = lock.check_mark(&connection, &path)?;
+        let nodes = number("SELECT count(*) FROM node")?;
+        let here = file_number(&path)?;
+        let there: String =
+            connection.query_row("SELECT value FROM run WHERE key = 'file'", [], |row| row.get(0))?;
+        if here != there {
+            if !accept_copy {
+                return Err(JournalError::Copied(dir.into()));
+            }
+            connection.execute("UPDATE run SET value = ?1 WHERE key = 'file'", [here])?;
+        }
+        lock.note(last)?;
+        Ok(Self::over(connection, dir, nodes, lock, last))
     }
 
-    fn over(connection: Connection, dir: &Path, nodes: u64, lock: File) -> Self {
+    fn over(connection: Connection, dir: &Path, nodes: u64, lock: Held, last: u64) -> Self {
         let needed = ROOM + nodes * ROOM_PER_NODE;
-        Self { connection, json: Vec::new(), dir: dir.into(), needed, looked: None, _lock: lock }
+        Self { connection, json: Vec::new(), dir: dir.into(), needed, looked: None, lock, last }
     }
 }
 
@@ -266,7 +291,10 @@ fn torn_pages(dir: &Path) -> Result<u64, JournalError> {
         Tail::Whole => Ok(0),
         Tail::Torn(pages) => Ok(pages),
         Tail::Damaged(frame) => {
-            let detail = format!("frame {frame} does not check out, and finished commits follow it");
+            let detail = match frame {
+                0 => "the header of the write-ahead log does not check out".to_owned(),
+                frame => format!("frame {frame} does not check out, and finished commits follow it"),
+            };
             Err(JournalError::Damaged { path, detail })
         }
     }
@@ -284,6 +312,10 @@ fn open_existing(path: &Path) -> Result<Connection, JournalError> {
         number.map_err(|error| damaged(path, error))
     };
     let (found, application) = (pragma("user_version")?, pragma("application_id")?);
+    if (found, application) == (0, 0) {
+        let detail = "it is empty, or not a journal".into();
+        return Err(JournalError::Damaged { path: path.into(), detail });
+    }
     if found != FORMAT || application != APPLICATION_ID {
         return Err(JournalError::Format { path: path.into(), found });
     }
@@ -316,6 +348,9 @@ impl Journal for SqliteJournal {
             }
         }
         transaction.commit()?;
+        self.last += events.len() as u64;
+        // After the commit is durable, so that it never says more than there is.
+        self.lock.note(self.last)?;
         Ok(())
     }
 
@@ -346,10 +381,44 @@ fn local(dir: &Path) -> Result<(), JournalError> {
     }
 }
 
+/// The lock of a run, held. It also says how many events are on record: SQLite forgets what a lost log held.
+struct Held {
+    file: File,
+    /// The directory is locked as well: whoever removes the lock's file does not get past it.
+    _dir: Option<File>,
+    /// Events that were on record when it was taken.
+    mark: u64,
+}
+
+impl Held {
+    /// Refuses a journal that has lost events. Returns the number of the last one.
+    fn check_mark(&self, connection: &Connection, path: &Path) -> Result<u64, JournalError> {
+        let last = connection
+            .query_row("SELECT coalesce(max(seq), 0) FROM event", [], |row| row.get(0))
+            .map_err(|error| damaged(path, error))?;
+        if last < self.mark {
+            let detail = format!(
+                "{} events were on record, and {last} are there: its write-ahead log was lost or cut",
+                self.mark
+            );
+            return Err(JournalError::Damaged { path: path.into(), detail });
+        }
+        Ok(last)
+    }
+
+    /// Notes who holds the lock, and how many events are on record.
+    fn note(&mut self, events: u64) -> Result<(), JournalError> {
+        let line = format!("{:<10} {events:<20}\n", std::process::id());
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(line.as_bytes())?;
+        Ok(())
+    }
+}
+
 /// Takes the lock of a run for this process, and says so in it.
-fn take_lock(dir: &Path) -> Result<File, JournalError> {
+fn take_lock(dir: &Path) -> Result<Held, JournalError> {
     let since = Instant::now();
-    let mut file = loop {
+    let mut held = loop {
         match lock(dir) {
             Err(JournalError::Busy { .. }) if since.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(20));
@@ -357,22 +426,37 @@ fn take_lock(dir: &Path) -> Result<File, JournalError> {
             other => break other?,
         }
     };
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(file)
+    held.note(held.mark)?;
+    Ok(held)
 }
 
-fn lock(dir: &Path) -> Result<File, JournalError> {
+fn lock(dir: &Path) -> Result<Held, JournalError> {
     let path = dir.join("run.lock");
-    let file = private_file(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let holder = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-            Err(JournalError::Busy { path, holder })
+    let file = private_file(&path).map_err(|error| JournalError::File(path.clone(), error))?;
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut words = text.split_whitespace();
+    let holder = words.next().and_then(|word| word.parse().ok());
+    let mark = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    let locked_dir = if cfg!(unix) { Some(File::open(dir)?) } else { None };
+    for file in [Some(&file), locked_dir.as_ref()].into_iter().flatten() {
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Busy { path, holder }),
+            Err(TryLockError::Error(error)) => return Err(JournalError::File(path, error)),
         }
-        Err(TryLockError::Error(error)) => Err(error.into()),
     }
+    Ok(Held { file, _dir: locked_dir, mark })
+}
+
+/// Tells a file from its copy.
+#[cfg(unix)]
+fn file_number(path: &Path) -> io::Result<String> {
+    Ok(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path)?).to_string())
+}
+
+#[cfg(not(unix))]
+fn file_number(_: &Path) -> io::Result<String> {
+    Ok(String::new())
 }
 
 /// Refuses a run that a process works on right now.

@@ -21,7 +21,7 @@ pub(crate) enum Tail {
     Whole,
     /// This many pages of a commit that was never finished.
     Torn(u64),
-    /// The frame of this number, counted from 1, is damaged, and finished commits follow it.
+    /// The frame of this number, counted from 1, is damaged, and finished commits follow it; or, with 0, its header is.
     Damaged(u64),
 }
 
@@ -40,13 +40,13 @@ pub(crate) fn tail(path: &Path) -> io::Result<Tail> {
     let word: fn([u8; 4]) -> u32 = match number(&header, 0) {
         0x377f_0682 => u32::from_le_bytes,
         0x377f_0683 => u32::from_be_bytes,
-        // SQLite does not know it either, and looks at no frame.
-        _ => return Ok(Tail::Whole),
+        // SQLite would take the log for an empty one.
+        _ => return Ok(Tail::Damaged(0)),
     };
     let page = number(&header, 8) as usize;
     let start = sum(word, (0, 0), &header[..24]);
     if !(512..=65_536).contains(&page) || start != (number(&header, 24), number(&header, 28)) {
-        return Ok(Tail::Whole);
+        return Ok(Tail::Damaged(0));
     }
     let mut frame = vec![0; FRAME_HEADER + page];
     let (mut before, mut at, mut pending) = (start, 0, 0);

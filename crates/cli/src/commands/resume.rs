@@ -28,7 +28,7 @@ use crate::signals;
 pub(crate) async fn resume(args: &Resume, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
     // Opened for writing first: that keeps every other process out from here on.
-    let journal = SqliteJournal::open(&dir.path)?;
+    let journal = SqliteJournal::open(&dir.path, args.accept_changes)?;
     let reader = JournalReader::open(&dir.path)?;
     reader.check_plan(&dir.plan_digest)?;
     let mut replay = Replay::new(&plan);

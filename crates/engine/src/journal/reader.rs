@@ -19,7 +19,8 @@ pub struct JournalReader {
 impl JournalReader {
     /// Opens the journal of a run directory for reading.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        if let Ok(_held) = lock(dir) {
+        let held = lock(dir).ok();
+        if held.is_some() {
             torn_pages(dir)?;
         }
         let path = dir.join("run.db");
@@ -27,6 +28,9 @@ impl JournalReader {
         // Reading must not move anything about: it is for those who go on with the run, and they look before they do.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.execute_batch("PRAGMA query_only=ON; PRAGMA busy_timeout=5000;")?;
+        if let Some(held) = held {
+            held.check_mark(&connection, &path)?;
+        }
         Ok(Self { connection, path })
     }
 
@@ -35,6 +39,7 @@ impl JournalReader {
         let value = |key: &str| {
             self.connection
                 .query_row("SELECT value FROM run WHERE key = ?1", [key], |row| row.get::<_, String>(0))
+                .map_err(|error| damaged(&self.path, error))
         };
         Ok(RunMeta { plan_digest: value("plan_sha256")?, config: value("config")? })
     }
@@ -46,8 +51,10 @@ impl JournalReader {
 
     /// Hands every event after a sequence number over, in order, and returns the last number.
     pub fn for_each_event(&self, after: i64, mut hear: impl FnMut(&Recorded)) -> Result<i64, JournalError> {
-        let mut select =
-            self.connection.prepare("SELECT node, seq, crc, json FROM event WHERE seq > ?1 ORDER BY seq")?;
+        let mut select = self
+            .connection
+            .prepare("SELECT node, seq, crc, json FROM event WHERE seq > ?1 ORDER BY seq")
+            .map_err(|error| damaged(&self.path, error))?;
         let mut rows = select.query([after])?;
         let mut last = after;
         while let Some(row) = rows.next().map_err(|error| damaged(&self.path, error))? {

@@ -103,7 +103,7 @@ fn a_tail_torn_anywhere_is_dropped_and_everything_before_it_kept() {
         let reported = torn_pages(torn.path()).unwrap();
         assert_eq!(reported, u64::from(cut < 4120 - 24), "{cut} bytes are missing");
 
-        let mut reopened = SqliteJournal::open(torn.path()).unwrap();
+        let mut reopened = SqliteJournal::open(torn.path(), true).unwrap();
         assert_eq!(nodes(torn.path()).unwrap(), before[..38], "{cut} bytes are missing");
         reopened.append(&[requested(39)]).unwrap();
         assert_eq!(nodes(torn.path()).unwrap().len(), 39);
@@ -116,7 +116,7 @@ fn no_flipped_bit_is_taken_for_a_record_or_hides_one() {
     let whole = nodes(killed.path()).unwrap();
     let checkpointed = tempfile::tempdir().unwrap();
     copy_journal(killed.path(), checkpointed.path());
-    drop(SqliteJournal::open(checkpointed.path()).unwrap());
+    drop(SqliteJournal::open(checkpointed.path(), true).unwrap());
     assert!(!checkpointed.path().join("run.db-wal").exists());
     let mut random = fastrand::Rng::with_seed(11);
     let mut refused = [0, 0];
@@ -131,7 +131,7 @@ fn no_flipped_bit_is_taken_for_a_record_or_hides_one() {
         let at = random.usize(0..bytes.len());
         bytes[at] ^= 1 << random.u8(0..8);
         std::fs::write(dir.path().join(name), &bytes).unwrap();
-        match SqliteJournal::open(dir.path()).and_then(|_journal| nodes(dir.path())) {
+        match SqliteJournal::open(dir.path(), true).and_then(|_journal| nodes(dir.path())) {
             // A damaged last commit cannot be told from one that was never finished; damaged free space holds nothing.
             Ok(read) => {
                 let is_last_commit = name == "run.db-wal" && at > bytes.len() - 2 * 4120;
@@ -158,7 +158,7 @@ fn looking_at_a_damaged_log_neither_hides_nor_mends_the_damage() {
     std::fs::write(&path, &log).unwrap();
     for _ in 0..2 {
         assert!(matches!(JournalReader::open(killed.path()), Err(JournalError::Damaged { .. })));
-        assert!(matches!(SqliteJournal::open(killed.path()), Err(JournalError::Damaged { .. })));
+        assert!(matches!(SqliteJournal::open(killed.path(), true), Err(JournalError::Damaged { .. })));
     }
     assert_eq!(std::fs::read(&path).unwrap(), log);
 }
@@ -176,7 +176,8 @@ fn damage_in_the_middle_is_refused_and_not_written_to() {
     let middle = bytes.len() / 2;
     bytes[middle..middle + 4096].fill(0xa5);
     std::fs::write(&path, &bytes).unwrap();
-    let refused = SqliteJournal::open(dir.path()).err().map(|error| error.to_string()).unwrap_or_default();
+    let refused =
+        SqliteJournal::open(dir.path(), true).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(refused.contains("is damaged"), "{refused}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
@@ -194,7 +195,69 @@ fn an_event_that_cannot_be_read_is_told_with_its_place() {
 #[test]
 fn a_directory_without_a_journal_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(SqliteJournal::open(dir.path()), Err(JournalError::Missing(_))));
+    assert!(matches!(SqliteJournal::open(dir.path(), true), Err(JournalError::Missing(_))));
     std::fs::write(dir.path().join("run.db"), "this is not a database, but long enough to look at").unwrap();
-    assert!(matches!(SqliteJournal::open(dir.path()), Err(JournalError::Damaged { .. })));
+    assert!(matches!(SqliteJournal::open(dir.path(), true), Err(JournalError::Damaged { .. })));
+}
+
+#[test]
+fn a_log_that_was_lost_or_lost_its_head_is_no_empty_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::create(dir.path(), &plan_of(40), &meta()).unwrap();
+    for node in 0..20 {
+        journal.append(&[requested(node), requested(node + 20)]).unwrap();
+    }
+    let killed = || {
+        let killed = tempfile::tempdir().unwrap();
+        copy_journal(dir.path(), killed.path());
+        std::fs::copy(dir.path().join("run.lock"), killed.path().join("run.lock")).unwrap();
+        killed
+    };
+    let log = std::fs::read(dir.path().join("run.db-wal")).unwrap();
+    for at in 0..HEADER_OF_LOG {
+        let damaged = killed();
+        let mut bytes = log.clone();
+        bytes[at] ^= 1;
+        std::fs::write(damaged.path().join("run.db-wal"), bytes).unwrap();
+        assert!(
+            matches!(SqliteJournal::open(damaged.path(), true), Err(JournalError::Damaged { .. })),
+            "byte {at}"
+        );
+    }
+    for length in [0, 20, log.len() / 2] {
+        let cut = killed();
+        std::fs::write(cut.path().join("run.db-wal"), &log[..length]).unwrap();
+        assert!(
+            matches!(SqliteJournal::open(cut.path(), true), Err(JournalError::Damaged { .. })),
+            "{length} bytes"
+        );
+    }
+    let lost = killed();
+    std::fs::remove_file(lost.path().join("run.db-wal")).unwrap();
+    assert!(matches!(SqliteJournal::open(lost.path(), true), Err(JournalError::Damaged { .. })));
+    assert!(SqliteJournal::open(killed().path(), true).is_ok());
+}
+
+const HEADER_OF_LOG: usize = 32;
+
+#[cfg(unix)]
+#[test]
+fn a_copy_is_told_from_the_original() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap());
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(dir.path().join("run.db"), copy.path().join("run.db")).unwrap();
+    assert!(matches!(SqliteJournal::open(copy.path(), false), Err(JournalError::Copied(_))));
+    drop(SqliteJournal::open(copy.path(), true).unwrap());
+    assert!(SqliteJournal::open(copy.path(), false).is_ok(), "it was accepted once");
+    assert!(SqliteJournal::open(dir.path(), false).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn removing_the_lock_lets_nobody_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let _journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    std::fs::remove_file(dir.path().join("run.lock")).unwrap();
+    assert!(matches!(lock(dir.path()), Err(JournalError::Busy { .. })));
 }
