@@ -21,7 +21,9 @@ fn python() -> Command {
 fn the_official_sdk_lists_and_uploads_against_the_simulator() {
     let sim = Sim::start(
         "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"Pool-A\"\nnodes = 23\nstates = { creating = 0.1 }\n\
-         [[account.pool]]\nid = \"pool-b\"\nnodes = 5\n[[account.pool]]\nid = \"pool-c\"\nnodes = 1\n",
+         [[account.pool]]\nid = \"pool-b\"\nnodes = 5\n[[account.pool]]\nid = \"pool-c\"\nnodes = 1\n\
+         [[account.job]]\nid = \"nightly\"\npool = \"Pool-A\"\ntasks = 10\ngone = 2\nfailed = 3\n\
+         [[account.job]]\nid = \"mpi\"\npool = \"pool-b\"\ntasks = 4\ninstances = 3\n",
     );
     let ready = sim.dir.path().join("ready.json");
     let check = python().arg(tests_dir().join("sdk/check.py")).arg(ready).output().unwrap();
@@ -29,6 +31,7 @@ fn the_official_sdk_lists_and_uploads_against_the_simulator() {
         format!("{}{}", String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
     assert!(check.status.success(), "{said}");
     assert!(sim.upload_calls() > 0, "the SDK uploaded nothing: {said}");
+    assert!(said.contains("contoso/mpi: subtasks are on nodes"), "the SDK saw no jobs: {said}");
 }
 
 #[test]

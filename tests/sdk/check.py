@@ -75,6 +75,64 @@ def selected(batch, account, pool):
     check(f"{account['name']}/{pool}: select and filter are honoured", bare and idle)
 
 
+def filtered(batch, account, pool):
+    """Filters that the SDK passes on: what they find is what one finds by looking at all nodes."""
+    name, nodes = account["name"], list(batch.list_nodes(pool))
+    times = sorted(node.allocation_time for node in nodes)
+    middle = times[len(times) // 2]
+    text = middle.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Python knows microseconds, and the service knows a tenth of them: only what is clearly apart is compared.
+    clear = {node.id for node in nodes if node.allocation_time < middle}
+    found = {node.id for node in batch.list_nodes(pool, filter=f"allocationTime lt DateTime'{text}'")}
+    check(f"{name}/{pool}: nodes are found by their age", found == clear, f"{len(found)} and {len(clear)}")
+    done = [node for node in nodes if node.start_task_info and node.start_task_info.exit_code == 0]
+    found = batch.list_nodes(pool, filter="startTaskInfo/exitCode eq 0 and (state eq 'idle' or state ne 'idle')")
+    check(f"{name}/{pool}: nodes are found by their start task", [n.id for n in found] == [n.id for n in done])
+    images = [node.virtual_machine_info.image_reference for node in nodes]
+    whole = all(n.scheduling_state and n.vm_size for n in nodes) and all(image.exact_version for image in images)
+    check(f"{name}/{pool}: nodes tell size, image and scheduling", whole)
+    try:
+        list(batch.list_nodes(pool, filter="vmSize eq 'x'"))
+        check(f"{name}/{pool}: a filter that the list does not know is refused", False, "it was not")
+    except HttpResponseError as error:
+        check(f"{name}/{pool}: a filter that the list does not know is refused", error.status_code == 400, error)
+
+
+def jobs(batch, account, nodes):
+    """Jobs, tasks and subtasks: each task ran on a node of its pool, or on one that is no longer there."""
+    name, there = account["name"], {(pool, node.id) for pool, node in nodes}
+    seen = [job.id for job in batch.list_jobs(max_results=1)]
+    check(f"{name}: jobs page by page are the jobs of one page", seen == [job.id for job in batch.list_jobs()], seen)
+    for job in seen:
+        tasks = list(batch.list_tasks(job, max_results=3))
+        large = [task.id for task in batch.list_tasks(job)]
+        check(f"{name}/{job}: tasks page by page are the tasks of one page", [task.id for task in tasks] == large)
+        ran = [task for task in tasks if task.state == "completed"]
+        timed = all(t.execution_info.start_time <= t.execution_info.end_time and t.node_info.node_url for t in ran)
+        check(f"{name}/{job}: tasks say where and when they ran", timed and all(t.node_info.node_id for t in ran))
+        one = batch.get_task(job, large[0])
+        same = (one.id, one.node_info) == (large[0], tasks[0].node_info)
+        check(f"{name}/{job}: a task by itself is the task of the list", same)
+        failed = [task.id for task in ran if task.execution_info.exit_code]
+        where = "executionInfo/exitCode ne 0 and state eq 'completed'"
+        found = [task.id for task in batch.list_tasks(job, filter=where)]
+        check(f"{name}/{job}: failed tasks are found", found == failed, f"{found} and {failed}")
+        for task in ran:
+            settings = task.multi_instance_settings
+            subtasks = list(batch.list_subtasks(job, task.id))
+            expected = settings.number_of_instances - 1 if settings else 0
+            good = [subtask.id for subtask in subtasks] == list(range(1, expected + 1))
+            on = {(subtask.node_info.pool_id, subtask.node_info.node_id) for subtask in subtasks}
+            good = good and on <= there and len(on) == expected
+            if not good:
+                check(f"{name}/{job}/{task.id}: subtasks are on nodes of their own", False, subtasks)
+                break
+        else:
+            check(f"{name}/{job}: subtasks are on nodes of their own", True)
+    recent = {task.job_id for _, node in nodes for task in node.recent_tasks or []}
+    check(f"{name}: nodes remember the tasks of the jobs", set(seen) <= recent, f"{seen} and {recent}")
+
+
 def refused(batch, account):
     name = account["name"]
     fake = client(account, "bm90IHRoZSBrZXk=")
@@ -150,6 +208,8 @@ def main():
         nodes = walk(batch, account)
         if nodes:
             selected(batch, account, nodes[0][0])
+            filtered(batch, account, nodes[0][0])
+            jobs(batch, account, nodes)
             promised += upload(batch, ready, account, nodes)
         refused(batch, account)
     arrived(ready, promised)

@@ -16,6 +16,7 @@ use crate::batch::SigningKey;
 pub(crate) enum Audience {
     Batch,
     Storage,
+    Management,
 }
 
 impl Audience {
@@ -24,12 +25,13 @@ impl Audience {
         match self {
             Self::Batch => "https://batch.core.windows.net/",
             Self::Storage => "https://storage.azure.com/",
+            Self::Management => "https://management.azure.com/",
         }
     }
 
-    /// Batch insists on the slash at the end, and storage does not.
+    /// Batch insists on the slash at the end, and the others do not.
     fn is(self, resource: &str) -> bool {
-        resource == self.name() || (self == Self::Storage && Some(resource) == self.name().strip_suffix('/'))
+        resource == self.name() || (self != Self::Batch && Some(resource) == self.name().strip_suffix('/'))
     }
 }
 
@@ -101,6 +103,11 @@ impl TokenService {
             return Err(BadToken("The specified authentication token has expired.".to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether `token` was made out here, for whomever.
+    pub(crate) fn is_ours(&self, token: &str) -> bool {
+        self.read(token).is_some()
     }
 
     /// Whether `token` was made out for `audience`, be it still good or not.

@@ -174,6 +174,8 @@ pub struct LedgerSnapshot {
     pub accounts: Vec<AccountEntry>,
     /// One entry per node that received an upload call.
     pub nodes: Vec<NodeEntry>,
+    /// One entry per node that has left its pool for good, whether it was called or not.
+    pub left: Vec<LeftEntry>,
     /// The storage account.
     pub storage: StorageEntry,
 }
@@ -183,9 +185,9 @@ pub struct LedgerSnapshot {
 pub struct AccountEntry {
     /// Account name.
     pub name: String,
-    /// Pages of pools, nodes and node counts asked for.
+    /// Pages of pools, nodes, node counts, jobs, tasks and subtasks asked for.
     pub list_calls: u64,
-    /// Single pools and nodes asked for.
+    /// Single pools, nodes, jobs and tasks asked for.
     pub get_calls: u64,
     /// Upload calls that came in, whatever became of them.
     pub upload_calls: u64,
@@ -214,8 +216,23 @@ pub struct NodeEntry {
     pub received: u64,
     /// Upload calls that made a directory.
     pub accepted: u64,
+    /// When it left its pool for good: RFC 3339, UTC, with milliseconds. None while it is there.
+    pub left_at: Option<String>,
     /// The directories, in the order they were made.
     pub directories: Vec<DirectoryEntry>,
+}
+
+/// A node that has left its pool for good, or whose pool has vanished.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftEntry {
+    /// Account name.
+    pub account: String,
+    /// Pool id.
+    pub pool: String,
+    /// Node id.
+    pub node: String,
+    /// RFC 3339, UTC, with milliseconds.
+    pub left_at: String,
 }
 
 /// One accepted upload.

@@ -9,6 +9,7 @@
 //! [`LedgerSnapshot`] says what came of it. It shares no code with the clients it tests: a mistake in a type that both
 //! used would be seen by neither.
 
+mod arm;
 mod batch;
 mod blob;
 mod clock;
@@ -24,7 +25,9 @@ mod scenario;
 mod simulator;
 mod world;
 
-pub use ledger::{AccessKind, AccountEntry, DirectoryEntry, LedgerSnapshot, NodeEntry, StorageEntry};
+pub use ledger::{
+    AccessKind, AccountEntry, DirectoryEntry, LedgerSnapshot, LeftEntry, NodeEntry, StorageEntry,
+};
 pub use ready::{Ready, ReadyAccount, ReadyStorage};
 pub use scenario::{Scenario, ScenarioError};
 pub use simulator::{SimError, Simulator};

@@ -21,6 +21,8 @@ pub struct Ready {
     pub storage: ReadyStorage,
     /// Where the ledger can be read.
     pub ledger: String,
+    /// Where Azure Resource Manager lists the accounts of a subscription: URL, without a slash at the end.
+    pub arm: String,
     /// Path of a configuration of `fleetlogs run` for this fleet; filled in by whoever writes one.
     pub config: Option<String>,
 }

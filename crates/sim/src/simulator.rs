@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::arm::ArmService;
 use crate::batch::BatchService;
 use crate::blob::{BlobService, container_sas};
 use crate::delivery::{deliver, upload_to_others};
@@ -37,7 +38,7 @@ pub enum SimError {
     TooManyPorts {
         /// The given port.
         from: u16,
-        /// One per account, and one for storage.
+        /// One per account, one for storage, and one for Azure Resource Manager.
         ports: usize,
     },
     /// Most likely somebody else has the port.
@@ -54,7 +55,7 @@ pub enum SimError {
 }
 
 impl Simulator {
-    /// Opens one port per Batch account and one for the storage account, and serves them on the current runtime.
+    /// Opens one port per Batch account, one for the storage account and one for Azure Resource Manager, and serves them on the current runtime.
     ///
     /// With port 0 in `listen` every port is chosen by the operating system; otherwise they are the given one and
     /// those after it.
@@ -63,14 +64,16 @@ impl Simulator {
         if !listen.ip().is_loopback() {
             return Err(SimError::NotLoopback(listen));
         }
-        let mut ports = Ports { listen, taken: 0, needed: scenario.accounts.len() + 1 };
+        let mut ports = Ports { listen, taken: 0, needed: scenario.accounts.len() + 2 };
         let accounts =
             scenario.accounts.iter().map(|_| ports.open()).collect::<Result<Vec<_>, SimError>>()?;
         let (storage, storage_address) = ports.open()?;
+        // The last one, so that the others are where they have always been.
+        let (arm, arm_address) = ports.open()?;
         let bad_key = || ScenarioError::Meaning { key: "key".to_owned(), problem: "not usable".to_owned() };
         let world = Arc::new(World::new(&scenario, storage_address).ok_or_else(bad_key)?);
         let addresses: Vec<SocketAddr> = accounts.iter().map(|(_, address)| *address).collect();
-        let ready = ready(&scenario, &world, &addresses).ok_or_else(bad_key)?;
+        let ready = ready(&scenario, &world, &addresses, arm_address).ok_or_else(bad_key)?;
         world.ready.get_or_init(|| ready);
 
         let mut tasks = JoinSet::new();
@@ -80,6 +83,8 @@ impl Simulator {
         }
         let service = BlobService { world: Arc::clone(&world) };
         tasks.spawn(serve(storage, Arc::new(service)));
+        let service = ArmService { world: Arc::clone(&world) };
+        tasks.spawn(serve(arm, Arc::new(service)));
         // Unbounded: what waits here is bounded by the uploads that were accepted, and those are what is simulated.
         let (others, to_others) = mpsc::unbounded_channel();
         tasks.spawn(deliver(Arc::clone(&world), others));
@@ -135,7 +140,12 @@ impl Ports {
 }
 
 /// None if a key can't be used.
-fn ready(scenario: &Scenario, world: &World, addresses: &[SocketAddr]) -> Option<Ready> {
+fn ready(
+    scenario: &Scenario,
+    world: &World,
+    addresses: &[SocketAddr],
+    arm_address: SocketAddr,
+) -> Option<Ready> {
     let store = &world.store;
     let (_, storage_key) =
         account_key(Roll::new(scenario.seed).text("storage"), scenario.storage.key.as_deref())?;
@@ -160,6 +170,7 @@ fn ready(scenario: &Scenario, world: &World, addresses: &[SocketAddr]) -> Option
         ledger: format!("http://{}/_sim/ledger", addresses.first().unwrap_or(&world.storage_address)),
         storage: ReadyStorage { account: store.keys.account.clone(), key: storage_key, endpoint },
         container,
+        arm: format!("http://{arm_address}"),
         config: None,
     })
 }

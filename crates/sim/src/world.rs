@@ -11,12 +11,12 @@ use crate::batch::{Bucket, Ordinals, SigningKey};
 use crate::blob::BlobStore;
 use crate::clock::{Clock, iso_millis, iso_seconds};
 use crate::delivery::{Deliveries, Targets};
-use crate::fleet::Pool;
+use crate::fleet::{Job, Pool};
 use crate::identity::TokenService;
-use crate::ledger::{AccountLedger, DirectoryEntry, LedgerSnapshot, NodeEntry, StorageEntry};
+use crate::ledger::{AccountLedger, DirectoryEntry, LedgerSnapshot, LeftEntry, NodeEntry, StorageEntry};
 use crate::ready::Ready;
 use crate::roll::Roll;
-use crate::scenario::{AccountScenario, Scenario};
+use crate::scenario::{AccountScenario, JobScenario, Scenario};
 
 /// The simulated world.
 pub(crate) struct World {
@@ -45,6 +45,7 @@ pub(crate) struct Account {
     pub(crate) pools: Vec<Pool>,
     /// Pools by their id in lower case: Batch keeps the case of ids and does not tell by it.
     pub(crate) pool_places: HashMap<String, u16>,
+    pub(crate) jobs: Vec<Job>,
     pub(crate) ledger: Arc<AccountLedger>,
     pub(crate) bucket: Mutex<Bucket>,
     pub(crate) ordinals: Ordinals,
@@ -70,7 +71,20 @@ impl Account {
         let roll = seed.text(&scenario.name);
         let (key, key_text) = account_key(roll, scenario.key.as_deref())?;
         let made = YEAR_2024 + roll.text("made").between(0, TWO_YEARS);
-        let pools: Vec<Pool> = scenario.pools.iter().map(|pool| Pool::new(pool.clone(), roll)).collect();
+        let pools: Vec<Pool> = scenario
+            .pools
+            .iter()
+            .map(|pool| {
+                let jobs = scenario.jobs.iter().filter(|job| job.pool == pool.id);
+                // Machines are older than what ran on them.
+                let oldest = jobs.map(|job| job.started.0).max().unwrap_or_default();
+                Pool::new(pool.clone(), roll, oldest)
+            })
+            .collect();
+        let job = |job: &JobScenario| {
+            let (place, pool) = (0_u16..).zip(&pools).find(|(_, pool)| pool.scenario.id == job.pool)?;
+            Some(Job::new(job, place, pool.scenario.nodes, roll))
+        };
         Some(Self {
             index,
             key,
@@ -78,6 +92,7 @@ impl Account {
             roll,
             directory: format!("{}-{:016X}", scenario.name, LAST_TICK - made),
             pool_places: (0_u16..).zip(&pools).map(|(place, pool)| (pool.lower_id.clone(), place)).collect(),
+            jobs: scenario.jobs.iter().filter_map(job).collect(),
             pools,
             ledger: Arc::new(AccountLedger::new()),
             bucket: Mutex::new(Bucket::new(scenario)),
@@ -136,6 +151,10 @@ impl World {
 
     pub(crate) fn ledger(&self) -> LedgerSnapshot {
         let mut nodes = Vec::new();
+        let now = self.clock.elapsed();
+        let left_at = |pool: &Pool, place| {
+            pool.left(place, now).map(|since_start| iso_millis(self.clock.date_at(since_start)))
+        };
         for account in &self.accounts {
             account.ledger.each_node(|key, record| {
                 let pool = &account.pools[usize::from(key.pool)];
@@ -157,15 +176,30 @@ impl World {
                     node: pool.names.id(key.place),
                     received: record.received,
                     accepted: record.directories.len() as u64,
+                    left_at: left_at(pool, key.place),
                     directories: directories.collect(),
                 });
             });
+        }
+        let mut left = Vec::new();
+        for account in &self.accounts {
+            for pool in account.pools.iter().filter(|pool| pool.may_lose_nodes()) {
+                left.extend((0..pool.places()).filter_map(|place| {
+                    Some(LeftEntry {
+                        account: account.scenario.name.clone(),
+                        pool: pool.scenario.id.clone(),
+                        node: pool.names.id(place),
+                        left_at: left_at(pool, place)?,
+                    })
+                }));
+            }
         }
         let storage = &self.store.ledger;
         LedgerSnapshot {
             schema: "fleetlogs.sim-ledger/v1",
             accounts: self.accounts.iter().map(|a| a.ledger.snapshot(&a.scenario.name)).collect(),
             nodes,
+            left,
             storage: StorageEntry {
                 list_calls: storage.list_calls.load(Relaxed),
                 put_calls: storage.put_calls.load(Relaxed),

@@ -41,7 +41,7 @@ impl Call<'_> {
     }
 
     fn check_allowed(&self, mode: AuthMode, name: &str) -> Result<(), BatchError> {
-        if self.account.scenario.auth.contains(&mode) {
+        if self.account.scenario.accepts(mode) {
             return Ok(());
         }
         let detail = format!("The specified type of authentication {name} is not allowed for this account.");

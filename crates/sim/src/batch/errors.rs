@@ -54,6 +54,14 @@ impl BatchError {
         Self::new(StatusCode::NOT_FOUND, "NodeNotFound", "The specified node does not exist.")
     }
 
+    pub(crate) fn job_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "JobNotFound", "The specified job does not exist.")
+    }
+
+    pub(crate) fn task_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "TaskNotFound", "The specified task does not exist.")
+    }
+
     pub(crate) fn too_many_requests() -> Self {
         let message = "Request failed as server encountered too many requests. Please try again.";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)

@@ -69,7 +69,15 @@ fn is_about(fault: &Fault, operation: Operation, pool: Option<&str>, now: Durati
         && fault.pool.as_deref().is_none_or(|id| pool.is_some_and(|pool| pool.eq_ignore_ascii_case(id)))
         && fault.from.is_none_or(|from| now >= from.0)
         && fault.until.is_none_or(|until| now < until.0)
-        && (!is_of_lists(fault.kind) || matches!(operation, Operation::ListPools | Operation::ListNodes))
+        && (!is_of_lists(fault.kind) || is_list(operation))
+}
+
+/// Lists that have pages. (Those of node counts do not break in this way.)
+fn is_list(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::ListPools | Operation::ListNodes | Operation::ListJobs | Operation::ListTasks
+    )
 }
 
 fn is_of_lists(kind: FaultKind) -> bool {

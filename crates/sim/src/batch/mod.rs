@@ -1,12 +1,17 @@
-//! The simulated Batch service: pools, nodes, node counts, and the upload call.
+//! The simulated Batch service: pools, nodes, node counts, jobs, tasks, and the upload call.
 
 mod auth;
 mod capacity;
+mod command;
 mod envelope;
 mod errors;
 mod faults;
 mod filter;
+mod filter_text;
+mod image;
+mod jobs;
 mod json;
+mod node_tasks;
 mod nodes;
 mod paging;
 mod pools;
@@ -15,6 +20,8 @@ mod routes;
 mod select;
 mod service;
 mod shared_key;
+mod start_task;
+mod tasks;
 mod upload;
 mod versions;
 

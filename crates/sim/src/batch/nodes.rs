@@ -1,18 +1,22 @@
 //! Nodes: the list and a single one.
 
+use time::OffsetDateTime;
+
+use super::command;
 use super::envelope::Good;
 use super::errors::BatchError;
-use super::filter::Filtered;
+use super::filter::{Filtered, Value};
+use super::image::image;
 use super::json::{Json, Selected};
 use super::paging::{LinkFault, Position};
-use super::pools::image;
 use super::request::Call;
 use super::select::Select;
-use crate::fleet::{Moment, Pool, node_address};
+use super::start_task::StartTaskInfo;
+use crate::fleet::{Moment, NodeDates, Pool, node_address};
 use crate::scenario::{AllocationState, NodeState, Os};
 
 /// Rough size of a node in a list, to have the buffer right at once.
-const NODE_BYTES: usize = 2048;
+const NODE_BYTES: usize = 3072;
 
 impl Call<'_> {
     /// `GET /pools/{pool}/nodes`.
@@ -33,7 +37,7 @@ impl Call<'_> {
         json.list("value", |json| {
             for place in position.place..pool.places() {
                 let Some(node) = pool.node(place, self.now) else { continue };
-                if !filter.is_empty() && !filter.holds("", node.state.wire()) {
+                if !filter.holds(|name| self.node_value(pool, place, node, name)) {
                     continue;
                 }
                 if given == size {
@@ -52,7 +56,7 @@ impl Call<'_> {
 
     /// A pool that is resizing gives an empty page with a link now and then, which is legal.
     fn is_empty_page(pool: &Pool, position: Position) -> bool {
-        pool.scenario.allocation_state == AllocationState::Resizing
+        pool.scenario.allocation_state() == AllocationState::Resizing
             && !position.after_empty
             && pool.roll.text("empty page").number(u64::from(position.place)).happens(0.4)
     }
@@ -74,6 +78,23 @@ impl Call<'_> {
         found.ok_or_else(BatchError::node_not_found)
     }
 
+    /// What a filter wants to know of a node.
+    fn node_value(&self, pool: &Pool, place: u32, node: Moment, name: &str) -> Option<Value<'static>> {
+        if name == "state" {
+            return Some(Value::text(node.state.wire()));
+        }
+        let dates = pool.dates(place, node, &self.world.clock);
+        match name {
+            "stateTransitionTime" => Some(Value::Time(dates.changed)),
+            "allocationTime" => Some(Value::Time(dates.allocated)),
+            "lastBootTime" => last_boot(pool, place, node, dates).map(Value::Time),
+            _ => {
+                let name = name.strip_prefix("startTaskInfo/")?;
+                StartTaskInfo::of(pool, place, node, dates)?.value(name)
+            }
+        }
+    }
+
     fn node_members(&self, out: &mut Selected<'_>, base: &str, pool: &Pool, place: u32, node: Moment) {
         let roll = pool.node_roll(place);
         let dates = pool.dates(place, node, &self.world.clock);
@@ -89,12 +110,11 @@ impl Call<'_> {
             });
         });
         out.member("state", |json, name| json.text(name, node.state.wire()));
-        let scheduling = if node.state == NodeState::Offline { "disabled" } else { "enabled" };
+        let scheduling = if pool.is_disabled(place, node) { "disabled" } else { "enabled" };
         out.member("schedulingState", |json, name| json.text(name, scheduling));
         out.member("stateTransitionTime", |json, name| json.time(name, dates.changed));
-        // Known only once the machine has come up; unusable machines may never have.
-        if up && !(node.state == NodeState::Unusable && roll.text("never booted").happens(0.3)) {
-            out.member("lastBootTime", |json, name| json.time(name, dates.booted));
+        if let Some(booted) = last_boot(pool, place, node, dates) {
+            out.member("lastBootTime", |json, name| json.time(name, booted));
         }
         out.member("allocationTime", |json, name| json.time(name, dates.allocated));
         out.member("ipAddress", |json, name| {
@@ -107,14 +127,10 @@ impl Call<'_> {
             });
         });
         out.member("vmSize", |json, name| json.text(name, &pool.scenario.vm_size));
-        let running = u32::from(node.state == NodeState::Running);
-        let total = roll.text("tasks").between(0, 400);
-        out.member("totalTasksRun", |json, name| json.number(name, total));
-        out.member("runningTasksCount", |json, name| json.number(name, running));
-        out.member("runningTaskSlotsCount", |json, name| json.number(name, running));
-        out.member("totalTasksSucceeded", |json, name| json.number(name, total - total / 20));
-        if node.state == NodeState::StartTaskFailed || (up && roll.text("start task").happens(0.5)) {
-            Self::start_task(out, dates.booted, node.state);
+        self.node_tasks(out, base, pool, place, node);
+        if let Some(info) = StartTaskInfo::of(pool, place, node, dates) {
+            out.member("startTask", command::start_task);
+            out.member("startTaskInfo", |json, name| info.write(json, name));
         }
         if node.state == NodeState::Unusable && pool.tells_errors(place) {
             out.member("errors", |json, name| json.list(name, disk_full));
@@ -132,7 +148,7 @@ impl Call<'_> {
             });
         }
         out.member("virtualMachineInfo", |json, name| {
-            json.object(name, |json| machine_info(json, pool.scenario.os));
+            json.object(name, |json| machine_info(json, pool));
         });
         if roll.text("unknown member").happens(0.25) {
             out.member("simulatedOnly", |json, name| {
@@ -140,34 +156,17 @@ impl Call<'_> {
             });
         }
     }
-
-    fn start_task(out: &mut Selected<'_>, booted: time::OffsetDateTime, state: NodeState) {
-        let failed = state == NodeState::StartTaskFailed;
-        let running = state == NodeState::WaitingForStartTask;
-        out.member("startTaskInfo", |json, name| {
-            json.object(name, |json| {
-                json.text("state", if running { "running" } else { "completed" });
-                json.time("startTime", booted);
-                if !running {
-                    json.time("endTime", booted + time::Duration::milliseconds(4_321));
-                    json.number("exitCode", u32::from(failed));
-                    json.text("result", if failed { "failure" } else { "success" });
-                }
-                json.number("retryCount", 0_u32);
-            });
-        });
-    }
 }
 
-fn machine_info(json: &mut Json, os: Os) {
-    let (publisher, offer, sku, _) = image(os);
-    json.object("imageReference", |json| {
-        json.text("publisher", publisher);
-        json.text("offer", offer);
-        json.text("sku", sku);
-        json.text("version", "latest");
-        json.text("exactVersion", "22.04.202509090");
-    });
+/// Known only once the machine has come up; unusable machines may never have.
+fn last_boot(pool: &Pool, place: u32, node: Moment, dates: NodeDates) -> Option<OffsetDateTime> {
+    let never = node.state.is_before_boot()
+        || (node.state == NodeState::Unusable && pool.node_roll(place).text("never booted").happens(0.3));
+    (!never).then_some(dates.booted)
+}
+
+fn machine_info(json: &mut Json, pool: &Pool) {
+    json.object("imageReference", |json| image(json, &pool.scenario, true));
     json.text("scaleSetVmResourceId", "");
 }
 

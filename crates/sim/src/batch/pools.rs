@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::command;
 use super::envelope::Good;
 use super::errors::BatchError;
-use super::filter::{Filter, Filtered};
+use super::filter::{Filter, Filtered, Value};
+use super::image::{agent, image};
 use super::json::{Json, Selected};
 use super::paging::{LinkFault, Position};
 use super::request::Call;
 use super::select::Select;
 use crate::clock::rfc1123;
 use crate::fleet::Pool;
-use crate::scenario::{AllocationState, NodeState, Os};
+use crate::scenario::{AllocationState, NodeState};
 
 impl Call<'_> {
     /// `GET /pools`.
@@ -19,9 +21,8 @@ impl Call<'_> {
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(Filtered::Pools)?;
         let select = Select::parse(self.query.get("$select"));
-        let matches = |pool: &Pool| {
-            pool.is_there(self.now) && filter.holds(&pool.scenario.id, pool_state(pool, self.now))
-        };
+        let matches =
+            |pool: &Pool| pool.is_there(self.now) && filter.holds(|name| self.pool_value(pool, name));
         let base = self.base();
         let mut json = Json::document(&base, "pools", 1024);
         let (mut given, mut next) = (0, None);
@@ -62,13 +63,8 @@ impl Call<'_> {
 
     pub(super) fn filter(&self, list: Filtered) -> Result<Filter, BatchError> {
         let text = self.query.get("$filter");
-        Filter::parse(text, list).ok_or_else(|| {
-            BatchError::query_value(
-                "$filter",
-                text.unwrap_or(""),
-                "The filter can't be understood for this list",
-            )
-        })
+        Filter::parse(text, list)
+            .map_err(|reason| BatchError::query_value("$filter", text.unwrap_or(""), &reason))
     }
 
     /// `GET /pools/{pool}`.
@@ -89,16 +85,32 @@ impl Call<'_> {
             .ok_or_else(BatchError::pool_not_found)
     }
 
+    /// What a filter wants to know of a pool.
+    fn pool_value<'a>(&self, pool: &'a Pool, name: &str) -> Option<Value<'a>> {
+        Some(match name {
+            "id" => Value::text(pool.scenario.id.as_str()),
+            "state" => Value::text(pool_state(pool, self.now)),
+            "allocationState" => Value::text(allocation_state(pool)),
+            "vmSize" => Value::text(pool.scenario.vm_size.as_str()),
+            "enableAutoScale" => Value::Flag(pool.scenario.auto_scale),
+            "enableInterNodeCommunication" => Value::Flag(false),
+            "stateTransitionTime" | "allocationStateTransitionTime" | "creationTime" | "lastModified" => {
+                Value::Time(self.pool_changed(pool))
+            }
+            _ => return None,
+        })
+    }
+
     fn pool_changed(&self, pool: &Pool) -> time::OffsetDateTime {
         let micros = pool.roll.text("changed").between(1_000_000, 40 * 86_400_000_000);
         let age = time::Duration::microseconds(i64::try_from(micros).unwrap_or(0));
-        self.world.clock.started_at() - time::Duration::days(10) - age
+        self.world.clock.started_at() - time::Duration::days(10) - pool.least_age - age
     }
 
     fn pool_members(&self, out: &mut Selected<'_>, base: &str, pool: &Pool) {
         let scenario = &pool.scenario;
         let changed = self.pool_changed(pool);
-        let (spot, dedicated) = (scenario.spot, scenario.nodes - scenario.spot);
+        let (dedicated, spot) = pool.present(self.now);
         out.member("id", |json, name| json.text(name, &scenario.id));
         out.member("url", |json, name| json.text(name, &format!("{base}/pools/{}", scenario.id)));
         out.member("eTag", |json, name| json.text(name, &etag(pool)));
@@ -106,21 +118,39 @@ impl Call<'_> {
         out.member("creationTime", |json, name| json.time(name, changed));
         out.member("state", |json, name| json.text(name, pool_state(pool, self.now)));
         out.member("stateTransitionTime", |json, name| json.time(name, changed));
-        let allocation = match scenario.allocation_state {
-            AllocationState::Steady => "steady",
-            AllocationState::Resizing => "resizing",
-            AllocationState::Stopping => "stopping",
-        };
-        out.member("allocationState", |json, name| json.text(name, allocation));
+        out.member("allocationState", |json, name| json.text(name, allocation_state(pool)));
         out.member("allocationStateTransitionTime", |json, name| json.time(name, changed));
         out.member("vmSize", |json, name| json.text(name, &scenario.vm_size));
         out.member("resizeTimeout", |json, name| json.text(name, "PT15M"));
+        let target = target(pool, self.now);
         out.member("currentDedicatedNodes", |json, name| json.number(name, dedicated));
-        out.member("targetDedicatedNodes", |json, name| json.number(name, dedicated));
+        out.member("targetDedicatedNodes", |json, name| json.number(name, target.0));
         out.member("currentLowPriorityNodes", |json, name| json.number(name, spot));
-        out.member("targetLowPriorityNodes", |json, name| json.number(name, spot));
-        out.member("enableAutoScale", |json, name| json.flag(name, false));
+        out.member("targetLowPriorityNodes", |json, name| json.number(name, target.1));
+        if let Some(code) = &scenario.resize_error {
+            out.member("resizeErrors", |json, name| json.list(name, |json| resize_error(json, code)));
+        }
+        out.member("enableAutoScale", |json, name| json.flag(name, scenario.auto_scale));
+        if scenario.auto_scale {
+            out.member("autoScaleFormula", |json, name| {
+                json.text(name, &format!("$TargetDedicatedNodes = {dedicated};"));
+            });
+            out.member("autoScaleEvaluationInterval", |json, name| json.text(name, "PT15M"));
+        }
         out.member("enableInterNodeCommunication", |json, name| json.flag(name, false));
+        out.member("startTask", command::start_task);
+        if !scenario.metadata.is_empty() {
+            out.member("metadata", |json, name| {
+                json.list(name, |json| {
+                    for (name, value) in &scenario.metadata {
+                        json.item(|json| {
+                            json.text("name", name);
+                            json.text("value", value);
+                        });
+                    }
+                });
+            });
+        }
         out.member("taskSlotsPerNode", |json, name| json.number(name, 1_u32));
         out.member("taskSchedulingPolicy", |json, name| {
             json.object(name, |json| {
@@ -130,7 +160,7 @@ impl Call<'_> {
             });
         });
         out.member("virtualMachineConfiguration", |json, name| {
-            json.object(name, |json| machine(json, scenario.os));
+            json.object(name, |json| machine(json, pool));
         });
         out.member("upgradePolicy", |json, name| json.object(name, |json| json.text("mode", "manual")));
         if !scenario.identities.is_empty() {
@@ -159,7 +189,9 @@ impl Call<'_> {
         let (mut given, mut next) = (0, None);
         json.list("value", |json| {
             for (place, pool) in (0_u32..).zip(&self.account.pools).skip(position.place as usize) {
-                if !pool.is_there(self.now) || !filter.holds(&pool.scenario.id, "") {
+                if !pool.is_there(self.now)
+                    || !filter.holds(|name| self.pool_value(pool, if name == "poolId" { "id" } else { name }))
+                {
                     continue;
                 }
                 if given == size {
@@ -234,23 +266,35 @@ fn etag(pool: &Pool) -> String {
     format!("0x8DD{:012X}", pool.roll.text("etag").bits() >> 16)
 }
 
-fn machine(json: &mut Json, os: Os) {
-    let (publisher, offer, sku, agent) = image(os);
-    json.object("imageReference", |json| {
-        json.text("publisher", publisher);
-        json.text("offer", offer);
-        json.text("sku", sku);
-        json.text("version", "latest");
-    });
-    json.text("nodeAgentSKUId", agent);
+fn allocation_state(pool: &Pool) -> &'static str {
+    match pool.scenario.allocation_state() {
+        AllocationState::Steady => "steady",
+        AllocationState::Resizing => "resizing",
+        AllocationState::Stopping => "stopping",
+    }
 }
 
-/// Publisher, offer and SKU of the image, and the node agent that goes with it.
-pub(super) fn image(os: Os) -> (&'static str, &'static str, &'static str, &'static str) {
-    match os {
-        Os::Linux => ("canonical", "0001-com-ubuntu-server-jammy", "22_04-lts", "batch.node.ubuntu 22.04"),
-        Os::Windows => {
-            ("microsoftwindowsserver", "windowsserver", "2022-datacenter", "batch.node.windows amd64")
-        }
+/// How many nodes the pool is to have: dedicated ones, and low-priority ones.
+fn target(pool: &Pool, now: std::time::Duration) -> (u32, u32) {
+    let scenario = &pool.scenario;
+    let (dedicated, spot) = (scenario.nodes - scenario.spot, scenario.spot);
+    if pool.is_deleting(now) {
+        return (0, 0);
     }
+    // The nodes that leave are the last ones, and the first ones are low priority.
+    let fewer = scenario.shrinking.unwrap_or(0);
+    let more = u32::from(scenario.resize_error.is_some());
+    (dedicated.saturating_sub(fewer) + more, spot - fewer.saturating_sub(dedicated))
+}
+
+fn resize_error(json: &mut Json, code: &str) {
+    json.item(|json| {
+        json.text("code", code);
+        json.text("message", "Desired number of dedicated nodes could not be allocated");
+    });
+}
+
+fn machine(json: &mut Json, pool: &Pool) {
+    json.object("imageReference", |json| image(json, &pool.scenario, false));
+    json.text("nodeAgentSKUId", agent(pool.scenario.os));
 }

@@ -14,6 +14,11 @@ pub(super) enum Route {
     ListNodes { pool: String },
     GetNode { pool: String, node: String },
     NodeCounts,
+    ListJobs,
+    GetJob { job: String },
+    ListTasks { job: String },
+    GetTask { job: String, task: String },
+    ListSubtasks { job: String, task: String },
     Upload { pool: String, node: String },
 }
 
@@ -29,6 +34,13 @@ impl Route {
             ["pools", pool, "nodes"] => (Self::ListNodes { pool: own(pool) }, Method::GET),
             ["pools", pool, "nodes", node] => {
                 (Self::GetNode { pool: own(pool), node: own(node) }, Method::GET)
+            }
+            ["jobs"] => (Self::ListJobs, Method::GET),
+            ["jobs", job] => (Self::GetJob { job: own(job) }, Method::GET),
+            ["jobs", job, "tasks"] => (Self::ListTasks { job: own(job) }, Method::GET),
+            ["jobs", job, "tasks", task] => (Self::GetTask { job: own(job), task: own(task) }, Method::GET),
+            ["jobs", job, "tasks", task, "subtasksinfo"] => {
+                (Self::ListSubtasks { job: own(job), task: own(task) }, Method::GET)
             }
             ["pools", pool, "nodes", node, "uploadbatchservicelogs"] => {
                 (Self::Upload { pool: own(pool), node: own(node) }, Method::POST)
@@ -52,13 +64,24 @@ impl Route {
             Self::ListNodes { .. } => Operation::ListNodes,
             Self::GetNode { .. } => Operation::GetNode,
             Self::NodeCounts => Operation::NodeCounts,
+            Self::ListJobs => Operation::ListJobs,
+            Self::GetJob { .. } => Operation::GetJob,
+            Self::ListTasks { .. } => Operation::ListTasks,
+            Self::GetTask { .. } => Operation::GetTask,
+            Self::ListSubtasks { .. } => Operation::ListSubtasks,
             Self::Upload { .. } => Operation::Upload,
         }
     }
 
     pub(super) fn pool(&self) -> Option<&str> {
         match self {
-            Self::ListPools | Self::NodeCounts => None,
+            Self::ListPools
+            | Self::NodeCounts
+            | Self::ListJobs
+            | Self::GetJob { .. }
+            | Self::ListTasks { .. }
+            | Self::GetTask { .. }
+            | Self::ListSubtasks { .. } => None,
             Self::GetPool { pool }
             | Self::ListNodes { pool }
             | Self::GetNode { pool, .. }
@@ -79,6 +102,7 @@ mod tests {
         let code = |method, path| Route::find(&method, path).expect_err("refused").code;
         assert_eq!(code(Method::GET, "/pools/p/nodes/n/uploadbatchservicelogs"), "UnsupportedHttpVerb");
         assert_eq!(code(Method::DELETE, "/pools/p"), "UnsupportedHttpVerb");
-        assert_eq!(code(Method::GET, "/jobs"), "ResourceNotFound");
+        assert_eq!(code(Method::DELETE, "/jobs/j/tasks/t"), "UnsupportedHttpVerb");
+        assert_eq!(code(Method::GET, "/jobschedules"), "ResourceNotFound");
     }
 }

@@ -73,11 +73,16 @@ impl Service for BatchService {
 /// Writes the call into the ledger as it comes in.
 fn count(account: &Account, route: &Route, now: Duration) -> Option<InFlight> {
     match route {
-        Route::ListPools | Route::ListNodes { .. } | Route::NodeCounts => {
+        Route::ListPools
+        | Route::ListNodes { .. }
+        | Route::NodeCounts
+        | Route::ListJobs
+        | Route::ListTasks { .. }
+        | Route::ListSubtasks { .. } => {
             account.ledger.list_calls.fetch_add(1, Relaxed);
             None
         }
-        Route::GetPool { .. } | Route::GetNode { .. } => {
+        Route::GetPool { .. } | Route::GetNode { .. } | Route::GetJob { .. } | Route::GetTask { .. } => {
             account.ledger.get_calls.fetch_add(1, Relaxed);
             None
         }
@@ -131,6 +136,11 @@ impl Call<'_> {
             Route::ListNodes { pool } => self.list_nodes(pool, link),
             Route::GetNode { pool, node } => self.get_node(pool, node),
             Route::NodeCounts => self.node_counts(link),
+            Route::ListJobs => self.list_jobs(link),
+            Route::GetJob { job } => self.get_job(job),
+            Route::ListTasks { job } => self.list_tasks(job, link),
+            Route::GetTask { job, task } => self.get_task(job, task),
+            Route::ListSubtasks { job, task } => self.list_subtasks(job, task),
             Route::Upload { pool, node } => self.upload(pool, node, body),
         }
     }

@@ -1,5 +1,6 @@
 //! How a node changes over time. Pure: a state is a function of the scenario and of the time since the start.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::roll::Roll;
@@ -22,6 +23,18 @@ pub(crate) struct Moment {
 pub(crate) struct Lives {
     beginning: Vec<NodeState>,
     scripted: Vec<Scripted>,
+    leaving: Leaving,
+}
+
+/// When the nodes of a pool leave it for good.
+#[derive(Debug)]
+struct Leaving {
+    places: Range<u32>,
+    /// In microseconds after the start; each node has its own time in between.
+    earliest: u64,
+    latest: u64,
+    notice: Duration,
+    roll: Roll,
 }
 
 #[derive(Debug)]
@@ -49,11 +62,31 @@ impl Lives {
                 scripted
             })
             .collect();
-        Self { beginning, scripted }
+        Self { beginning, scripted, leaving: Leaving::new(pool, roll) }
+    }
+
+    /// Whether any of its nodes ever leaves.
+    pub(crate) fn may_lose_nodes(&self) -> bool {
+        let gone = |life: &Scripted| life.becomes == NodeState::Gone || life.gone.is_some();
+        !self.leaving.places.is_empty() || self.scripted.iter().any(gone)
     }
 
     /// What the node at `place` is at `now`.
     pub(crate) fn moment(&self, place: u32, now: Duration) -> Moment {
+        let moment = self.scripted_moment(place, now);
+        match self.leaving.at(place) {
+            // Who is gone already does not leave a second time.
+            Some(_) if moment.state == NodeState::Gone => moment,
+            Some(at) if now >= at => Moment { state: NodeState::Gone, since: Some(at), ..moment },
+            Some(at) if now >= at.saturating_sub(self.leaving.notice) => {
+                let since = Some(at.saturating_sub(self.leaving.notice));
+                Moment { state: NodeState::LeavingPool, since, ..moment }
+            }
+            _ => moment,
+        }
+    }
+
+    fn scripted_moment(&self, place: u32, now: Duration) -> Moment {
         let beginning = self.beginning[place as usize];
         let mut moment = Moment { state: beginning, since: None, booted: None, allocated: None };
         for life in &self.scripted {
@@ -80,6 +113,22 @@ impl Lives {
 
     pub(crate) fn len(&self) -> u32 {
         u32::try_from(self.beginning.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Leaving {
+    fn new(pool: &PoolScenario, roll: Roll) -> Self {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let (earliest, latest) =
+            pool.leaves_after.map_or((0, 0), |after| (micros(after.min.0), micros(after.max.0)));
+        let places = pool.leaving();
+        Self { places, earliest, latest, notice: pool.notice.0, roll: roll.text("leaves") }
+    }
+
+    fn at(&self, place: u32) -> Option<Duration> {
+        self.places.contains(&place).then(|| {
+            Duration::from_micros(self.roll.number(u64::from(place)).between(self.earliest, self.latest))
+        })
     }
 }
 
@@ -127,6 +176,12 @@ fn beginning(pool: &PoolScenario, roll: Roll) -> Vec<NodeState> {
         }
     }
     fastrand::Rng::with_seed(roll.text("states").bits()).shuffle(&mut states);
+    for state in states.iter_mut().take(pool.scheduling_disabled as usize) {
+        // That is what the service calls a node that has no task and gets none.
+        if *state == NodeState::Idle {
+            *state = NodeState::Offline;
+        }
+    }
     states
 }
 
@@ -211,6 +266,37 @@ mod tests {
 
         assert_eq!(lives.moment(0, Duration::from_secs(1)).state, NodeState::LeavingPool);
         assert_eq!(lives.moment(0, Duration::from_secs(3)).state, NodeState::Gone);
+    }
+
+    #[test]
+    fn every_node_leaves_in_its_own_time_and_says_so_before() {
+        let lives = lives("nodes = 100\nleaves_after = { min = \"10s\", max = \"20s\" }\nnotice = \"4s\"");
+
+        assert_eq!(count(&lives, NodeState::Idle, 5), 100);
+        assert_eq!(
+            count(&lives, NodeState::LeavingPool, 10),
+            (0..100)
+                .filter(|place| { lives.leaving.at(*place).is_some_and(|at| at <= Duration::from_secs(14)) })
+                .count()
+        );
+        assert!((20..80).contains(&count(&lives, NodeState::Gone, 15)));
+        assert_eq!(count(&lives, NodeState::Gone, 20), 100);
+    }
+
+    #[test]
+    fn of_a_pool_that_shrinks_only_the_last_nodes_leave() {
+        let lives = lives("nodes = 10\nleaves_after = \"5s\"\nshrinking = 3");
+
+        assert_eq!(count(&lives, NodeState::LeavingPool, 4), 3);
+        assert_eq!(count(&lives, NodeState::Gone, 60), 3);
+        assert_eq!(lives.moment(6, Duration::from_secs(60)).state, NodeState::Idle);
+    }
+
+    #[test]
+    fn an_idle_node_without_scheduling_is_offline_and_a_busy_one_goes_on() {
+        let lives = lives("nodes = 40\nstates = { running = 0.5 }\nscheduling_disabled = 40");
+
+        assert_eq!((count(&lives, NodeState::Offline, 0), count(&lives, NodeState::Running, 0)), (20, 20));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of HTTP. A node costs one byte of memory: its id, its dates and its habits follow from the seed.
 
+mod job;
 mod life;
 mod node_id;
 
@@ -14,6 +15,7 @@ use crate::clock::Clock;
 use crate::roll::Roll;
 use crate::scenario::{NodeState, PoolScenario};
 
+pub(crate) use job::{Job, Run, TaskState};
 use life::Lives;
 pub(crate) use life::Moment;
 pub(crate) use node_id::NodeNames;
@@ -27,6 +29,8 @@ pub(crate) struct Pool {
     pub(crate) names: NodeNames,
     /// As the upload directory spells it.
     pub(crate) lower_id: String,
+    /// No node was allocated later than so long before the start, unless the scenario says so.
+    pub(crate) least_age: time::Duration,
     lives: Lives,
 }
 
@@ -39,11 +43,13 @@ pub(crate) struct NodeDates {
 }
 
 impl Pool {
-    pub(crate) fn new(scenario: PoolScenario, account: Roll) -> Self {
+    /// `oldest_job` is how long before the start the first of its jobs began.
+    pub(crate) fn new(scenario: PoolScenario, account: Roll, oldest_job: Duration) -> Self {
         let roll = account.text(&scenario.id);
         Self {
             roll,
             names: NodeNames::new(roll, scenario.nodes, scenario.spot),
+            least_age: time::Duration::hours(1) + time::Duration::try_from(oldest_job).unwrap_or_default(),
             lower_id: scenario.id.to_ascii_lowercase(),
             lives: Lives::new(&scenario, roll),
             scenario,
@@ -62,6 +68,35 @@ impl Pool {
     /// Number of places; some of them may be empty by now.
     pub(crate) fn places(&self) -> u32 {
         self.lives.len()
+    }
+
+    /// Nodes that are there: dedicated ones, and low-priority ones.
+    pub(crate) fn present(&self, now: Duration) -> (u32, u32) {
+        let (nodes, spot) = (self.scenario.nodes, self.scenario.spot);
+        if !self.lives.may_lose_nodes() {
+            return (nodes - spot, spot);
+        }
+        let there = |places: std::ops::Range<u32>| {
+            places.filter(|place| self.node(*place, now).is_some()).fold(0, |sum, _| sum + 1)
+        };
+        (there(spot..nodes), there(0..spot))
+    }
+
+    /// When the node at `place` left; none if it is still there.
+    pub(crate) fn left(&self, place: u32, now: Duration) -> Option<Duration> {
+        let vanished = self.scenario.vanishes_at.map(|at| at.0).filter(|at| now >= *at);
+        let moment = self.lives.moment(place, vanished.unwrap_or(now));
+        if moment.state == NodeState::Gone { moment.since } else { vanished }
+    }
+
+    /// Whether its nodes ever leave, be it one by one or all with the pool.
+    pub(crate) fn may_lose_nodes(&self) -> bool {
+        self.scenario.vanishes_at.is_some() || self.lives.may_lose_nodes()
+    }
+
+    /// Whether the node at `place` gets no new tasks.
+    pub(crate) fn is_disabled(&self, place: u32, moment: Moment) -> bool {
+        moment.state == NodeState::Offline || place < self.scenario.scheduling_disabled
     }
 
     /// The node at `place`, or none if it is gone.
@@ -85,7 +120,7 @@ impl Pool {
         let age = if moment.state.is_before_boot() {
             time::Duration::seconds(20)
         } else {
-            time::Duration::hours(1) + micros(roll.text("age").between(0, 9 * 86_400_000_000))
+            self.least_age + micros(roll.text("age").between(0, 9 * 86_400_000_000))
         };
         let allocated = moment.allocated.map_or(clock.started_at() - age, |at| clock.date_at(at));
         let booted = moment

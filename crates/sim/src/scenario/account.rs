@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::values::{Between, RetryAfter, Skew, Span};
-use super::{ArrivalFault, Fault, PoolScenario};
+use super::{ArrivalFault, Fault, JobScenario, PoolScenario};
 
 /// `[[account]]`: a Batch account on a port of its own.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,8 +33,16 @@ pub(crate) struct AccountScenario {
     /// How far the clock of the account is off: the Date header and the Shared Key check follow it.
     #[serde(default)]
     pub(crate) clock_skew: Skew,
+    /// The subscription that lists it.
+    #[serde(default = "some_subscription")]
+    pub(crate) subscription: String,
+    /// Whose subscription its machines are in.
+    #[serde(default)]
+    pub(crate) pool_allocation_mode: PoolAllocationMode,
     #[serde(default, rename = "pool")]
     pub(crate) pools: Vec<PoolScenario>,
+    #[serde(default, rename = "job")]
+    pub(crate) jobs: Vec<JobScenario>,
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<Fault>,
     #[serde(default, rename = "arrival_fault")]
@@ -56,6 +64,28 @@ pub(crate) struct CapacityChange {
 pub(crate) enum AuthMode {
     SharedKey,
     Entra,
+}
+
+/// Whose subscription the machines of an account are in, spelled as the service spells it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub(crate) enum PoolAllocationMode {
+    #[default]
+    BatchService,
+    /// Shared Key is refused then, whatever `auth` says.
+    UserSubscription,
+}
+
+impl AccountScenario {
+    /// Whether the account takes this as proof.
+    pub(crate) fn accepts(&self, mode: AuthMode) -> bool {
+        let refused =
+            mode == AuthMode::SharedKey && self.pool_allocation_mode == PoolAllocationMode::UserSubscription;
+        self.auth.contains(&mode) && !refused
+    }
+}
+
+fn some_subscription() -> String {
+    "00000000-0000-0000-0000-000000000001".to_owned()
 }
 
 fn no_latency() -> Between<Span> {

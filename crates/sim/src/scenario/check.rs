@@ -1,11 +1,15 @@
 //! Whether a scenario that can be read also makes sense.
 
+use std::time::Duration;
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::blob::is_container_name;
 
 use super::pool::{NodeState, PoolScenario};
-use super::{AccountScenario, Fault, FaultKind, Scenario, ScenarioError, StorageScenario};
+use super::{
+    AccountScenario, AuthMode, Fault, FaultKind, JobScenario, Scenario, ScenarioError, StorageScenario,
+};
 
 type Checked = Result<(), ScenarioError>;
 
@@ -22,6 +26,21 @@ fn is_share(share: f64) -> bool {
 
 fn is_account_name(name: &str) -> bool {
     (3..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+/// Longer than any job, and short enough to reckon with.
+const LONGEST_JOB: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+const BATCH_ID: &str = "1 to 64 letters, digits, hyphens and underscores";
+
+/// Whether Batch takes `id` for a pool or job.
+fn is_batch_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// Whether `text` is a GUID in its usual form, with hyphens.
+fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
 /// Whether `id` is the resource id of a user-assigned identity. Azure does not tell ids by their case.
@@ -90,7 +109,10 @@ impl AccountScenario {
                 "calls per second, more than 0",
             )?;
         }
-        unless(!self.auth.is_empty(), &format!("{path}.auth"), "at least one way in is needed")?;
+        let good = [AuthMode::SharedKey, AuthMode::Entra].iter().any(|mode| self.accepts(*mode));
+        unless(good, &format!("{path}.auth"), "at least one way in is needed")?;
+        let good = is_guid(&self.subscription);
+        unless(good, &format!("{path}.subscription"), "the id of a subscription, a GUID")?;
         unless((1..=1000).contains(&self.page_size), &format!("{path}.page_size"), "from 1 to 1000")?;
         for (index, pool) in self.pools.iter().enumerate() {
             let path = format!("{path}.pool[{index}]");
@@ -101,6 +123,16 @@ impl AccountScenario {
                 "two pools have this id (case does not count)",
             )?;
             pool.check(&path)?;
+        }
+        for (index, job) in self.jobs.iter().enumerate() {
+            let path = format!("{path}.job[{index}]");
+            let first = self.jobs.iter().position(|other| other.id.eq_ignore_ascii_case(&job.id));
+            unless(
+                first == Some(index),
+                &format!("{path}.id"),
+                "two jobs have this id (case does not count)",
+            )?;
+            self.check_job(job, &path)?;
         }
         for (index, fault) in self.faults.iter().enumerate() {
             self.check_fault(fault, &format!("{path}.fault[{index}]"))?;
@@ -127,6 +159,22 @@ impl AccountScenario {
         unless(good, &format!("{path}.status"), "from 400 to 599")
     }
 
+    fn check_job(&self, job: &JobScenario, path: &str) -> Checked {
+        unless(is_batch_id(&job.id), &format!("{path}.id"), BATCH_ID)?;
+        self.check_pool_name(Some(&job.pool), path)?;
+        let there = self.pools.iter().find(|pool| pool.id == job.pool).map_or(0, |pool| pool.nodes);
+        let nodes = job.nodes.unwrap_or(there);
+        let good = (1..=there).contains(&nodes);
+        unless(good, &format!("{path}.nodes"), "from 1 to as many as the pool has")?;
+        let good = (1..=nodes).contains(&job.instances);
+        unless(good, &format!("{path}.instances"), "from 1 to as many as the job has nodes")?;
+        for (key, span) in [("started", job.started), ("lasted", job.lasted)] {
+            unless(span.0 <= LONGEST_JOB, &format!("{path}.{key}"), "ten years at most")?;
+        }
+        unless(job.gone <= job.tasks, &format!("{path}.gone"), "more than there are tasks")?;
+        unless(job.failed <= job.tasks, &format!("{path}.failed"), "more than there are tasks")
+    }
+
     fn check_pool_name(&self, name: Option<&str>, path: &str) -> Checked {
         let good = name.is_none_or(|name| self.pools.iter().any(|pool| pool.id == name));
         unless(good, &format!("{path}.pool"), "this account has no such pool")
@@ -135,10 +183,16 @@ impl AccountScenario {
 
 impl PoolScenario {
     fn check(&self, path: &str) -> Checked {
-        let good = (1..=64).contains(&self.id.len())
-            && self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        unless(good, &format!("{path}.id"), "1 to 64 letters, digits, hyphens and underscores")?;
-        unless(self.spot <= self.nodes, &format!("{path}.spot"), "more than there are nodes")?;
+        unless(is_batch_id(&self.id), &format!("{path}.id"), BATCH_ID)?;
+        for (key, nodes) in [
+            ("spot", self.spot),
+            ("scheduling_disabled", self.scheduling_disabled),
+            ("shrinking", self.shrinking.unwrap_or(0)),
+        ] {
+            unless(nodes <= self.nodes, &format!("{path}.{key}"), "more than there are nodes")?;
+        }
+        let good = self.resize_error.as_ref().is_none_or(|code| !code.is_empty());
+        unless(good, &format!("{path}.resize_error"), "an error code such as \"AllocationFailed\"")?;
         for (index, id) in self.identities.iter().enumerate() {
             let path = format!("{path}.identities[{index}]");
             let what = "the id of a resource: /subscriptions/…/userAssignedIdentities/{name}";

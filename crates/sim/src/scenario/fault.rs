@@ -50,6 +50,11 @@ pub(crate) enum Operation {
     GetNode,
     NodeCounts,
     Any,
+    ListJobs,
+    GetJob,
+    ListTasks,
+    GetTask,
+    ListSubtasks,
 }
 
 /// How a call goes wrong.

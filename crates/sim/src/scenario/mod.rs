@@ -9,13 +9,15 @@
 mod account;
 mod check;
 mod fault;
+mod job;
 mod pool;
 mod values;
 
 use serde::Deserialize;
 
-pub(crate) use account::{AccountScenario, AuthMode, CapacityChange};
+pub(crate) use account::{AccountScenario, AuthMode, CapacityChange, PoolAllocationMode};
 pub(crate) use fault::{ArrivalFault, ArrivalFaultKind, Fault, FaultKind, Operation};
+pub(crate) use job::JobScenario;
 pub(crate) use pool::{AllocationState, Life, NodeState, Os, PoolScenario, PoolState};
 pub(crate) use values::{RetryAfter, Span};
 
@@ -147,6 +149,7 @@ mod tests {
             ("files = { min = 3, most = 2 }", "most"),
             ("states = { idling = 1.0 }", "idling"),
             ("os = \"plan9\"", "plan9"),
+            ("image = \"ubuntu\"", "publisher:offer:sku:version"),
         ] {
             let text = error(&pool(line));
 
@@ -159,6 +162,27 @@ mod tests {
         for (text, key) in [
             (String::new(), "account"),
             (pool("spot = 9"), "account[0].pool[0].spot"),
+            (pool("nodes = 2\nscheduling_disabled = 3"), "account[0].pool[0].scheduling_disabled"),
+            (pool("nodes = 2\nshrinking = 3"), "account[0].pool[0].shrinking"),
+            (pool("resize_error = \"\""), "account[0].pool[0].resize_error"),
+            (pool("[[account.job]]\nid = \"j\"\npool = \"q\""), "account[0].job[0].pool"),
+            (pool("[[account.job]]\nid = \"j\"\npool = \"p\"\nnodes = 2"), "account[0].job[0].nodes"),
+            (pool("[[account.job]]\nid = \"j\"\npool = \"p\"\ninstances = 2"), "account[0].job[0].instances"),
+            (pool("[[account.job]]\nid = \"j\"\npool = \"p\"\ngone = 2"), "account[0].job[0].gone"),
+            (
+                "[[account]]\nname = \"contoso\"\nsubscription = \"mine\"".to_owned(),
+                "account[0].subscription",
+            ),
+            (
+                "[[account]]\nname = \"contoso\"\nauth = [\"shared-key\"]\n\
+                 pool_allocation_mode = \"UserSubscription\""
+                    .to_owned(),
+                "account[0].auth",
+            ),
+            (
+                pool("[[account.job]]\nid = \"j\"\npool = \"p\"\nstarted = \"11years\""),
+                "account[0].job[0].started",
+            ),
             (pool("identities = [\"logs\"]"), "account[0].pool[0].identities[0]"),
             ("[storage]\ncontainer = \"-logs\"".to_owned(), "storage.container"),
             ("[storage]\ndelegation_key_lifetime = \"10ms\"".to_owned(), "storage.delegation_key_lifetime"),

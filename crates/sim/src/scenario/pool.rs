@@ -1,11 +1,12 @@
 //! One pool of a scenario, and the lives of its nodes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::values::{Between, Count, Size, Span};
+use super::values::{Between, Count, Image, Size, Span};
 
 /// `[[account.pool]]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +19,19 @@ pub(crate) struct PoolScenario {
     pub(crate) vm_size: String,
     #[serde(default)]
     pub(crate) os: Os,
+    /// The image of its nodes, instead of one that goes with `os`.
+    pub(crate) image: Option<Image>,
+    /// Name and value; only for those who read it.
+    #[serde(default)]
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// Its size follows from a formula.
+    #[serde(default)]
+    pub(crate) auto_scale: bool,
+    /// Code of what kept the last resize from reaching its target, which is one node more than there are.
+    pub(crate) resize_error: Option<String>,
+    /// So many of the first nodes take no new tasks; those of them that begin idle are `offline`.
+    #[serde(default)]
+    pub(crate) scheduling_disabled: u32,
     /// How many of the nodes are low priority. They are the first ones, so that a `life` that pre-empts meets them.
     #[serde(default)]
     pub(crate) spot: u32,
@@ -49,8 +63,30 @@ pub(crate) struct PoolScenario {
     pub(crate) deleting_at: Option<Span>,
     /// When the pool is gone: 404 `PoolNotFound`.
     pub(crate) vanishes_at: Option<Span>,
+    /// How long after the start each node is gone for good, whatever its other lives say.
+    pub(crate) leaves_after: Option<Between<Span>>,
+    /// For how long before that it is `leavingpool`.
+    #[serde(default = "three_seconds")]
+    pub(crate) notice: Span,
+    /// The pool is being resized to so many nodes fewer. Of `leaves_after`, the last so many nodes are meant, not all.
+    pub(crate) shrinking: Option<u32>,
     #[serde(default, rename = "life")]
     pub(crate) lives: Vec<Life>,
+}
+
+impl PoolScenario {
+    /// The places of the nodes that `leaves_after` is about.
+    pub(crate) fn leaving(&self) -> Range<u32> {
+        match self.leaves_after {
+            None => 0..0,
+            Some(_) => self.nodes.saturating_sub(self.shrinking.unwrap_or(self.nodes))..self.nodes,
+        }
+    }
+
+    /// What lists say of its size.
+    pub(crate) fn allocation_state(&self) -> AllocationState {
+        if self.shrinking.is_some() { AllocationState::Resizing } else { self.allocation_state }
+    }
 }
 
 /// `[[account.pool.life]]`: what happens to some of the nodes.
@@ -180,6 +216,10 @@ fn four_files() -> Between<Count> {
 
 fn four_kib() -> Between<Size> {
     Between::always(Size(4096))
+}
+
+fn three_seconds() -> Span {
+    Span(Duration::from_secs(3))
 }
 
 fn one_second() -> Between<Span> {

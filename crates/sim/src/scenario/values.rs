@@ -197,3 +197,31 @@ impl<'de> Deserialize<'de> for RetryAfter {
         })
     }
 }
+
+/// An image of the marketplace: `"publisher:offer:sku:version"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Image {
+    pub(crate) publisher: String,
+    pub(crate) offer: String,
+    pub(crate) sku: String,
+    /// `latest`, or a version.
+    pub(crate) version: String,
+}
+
+impl TryFrom<String> for Image {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let parts: Vec<&str> = text.split(':').collect();
+        match parts.as_slice() {
+            [publisher, offer, sku, version] if parts.iter().all(|part| !part.is_empty()) => Ok(Self {
+                publisher: (*publisher).to_owned(),
+                offer: (*offer).to_owned(),
+                sku: (*sku).to_owned(),
+                version: (*version).to_owned(),
+            }),
+            _ => Err("an image is \"publisher:offer:sku:version\""),
+        }
+    }
+}

@@ -64,7 +64,7 @@ impl Caller {
         date.format(format).expect("a date")
     }
 
-    /// A signed request for `path`. Of all escapes its query may contain `%20` only.
+    /// A signed request for `path`. Of all escapes its query may contain `%20` and `%27` only.
     pub(crate) fn request(&self, method: Method, path: &str, body: Option<&str>) -> RequestBuilder {
         let date = self.date(0);
         let content_type = body.map_or("", |_| "application/json; odata=minimalmetadata");
@@ -80,7 +80,7 @@ impl Caller {
             .map(|(name, value)| (name.to_lowercase(), value))
             .collect();
         for (name, value) in pairs {
-            text.extend(["\n", &name, ":", &value.replace("%20", " ")]);
+            text.extend(["\n", &name, ":", &value.replace("%20", " ").replace("%27", "'")]);
         }
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any length is a key");
         mac.update(text.as_bytes());

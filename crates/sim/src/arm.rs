@@ -1,0 +1,229 @@
+//! Azure Resource Manager, as far as one needs it to find Batch accounts: the list of those of a subscription.
+//!
+//! It has a port of its own, takes tokens for itself only, and answers errors in its own shape.
+
+use std::sync::Arc;
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::http::{Answer, Query, ReplyBody, Service, decode};
+use crate::identity::Audience;
+use crate::ready::ReadyAccount;
+use crate::scenario::{AccountScenario, AuthMode, PoolAllocationMode};
+use crate::world::World;
+
+/// Small, so that a client that does not follow links is found out soon.
+const PAGE: usize = 2;
+
+const VERSIONS: [&str; 8] = [
+    "2021-06-01",
+    "2022-01-01",
+    "2022-06-01",
+    "2022-10-01",
+    "2023-05-01",
+    "2023-11-01",
+    "2024-02-01",
+    "2024-07-01",
+];
+
+/// Answers the management port.
+pub(crate) struct ArmService {
+    pub(crate) world: Arc<World>,
+}
+
+/// Status, code and message of an error.
+struct ArmError(StatusCode, &'static str, String);
+
+impl Service for ArmService {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        if let Some(answer) = crate::control::answer(&self.world, &request) {
+            return Ok(answer);
+        }
+        let (status, body) = match self.list(&request) {
+            Ok(body) => (StatusCode::OK, body),
+            Err(ArmError(status, code, message)) => {
+                (status, json!({ "error": { "code": code, "message": message } }))
+            }
+        };
+        let mut response = Response::new(ReplyBody::sized(body.to_string()));
+        *response.status_mut() = status;
+        stamp(&mut response);
+        Ok(response)
+    }
+}
+
+impl ArmService {
+    fn list(&self, request: &Request<Incoming>) -> Result<Value, ArmError> {
+        self.authenticate(request)?;
+        let subscription = subscription_of(request.uri().path())?;
+        if request.method() != Method::GET {
+            let message = "The requested resource does not support this http method.".to_owned();
+            return Err(ArmError(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message));
+        }
+        let query = Query::parse(request.uri().query().unwrap_or(""));
+        check_version(query.get("api-version"))?;
+        let ready = self.world.ready();
+        let accounts: Vec<Value> = self
+            .world
+            .accounts
+            .iter()
+            .zip(&ready.accounts)
+            .filter(|(account, _)| account.scenario.subscription.eq_ignore_ascii_case(&subscription))
+            .map(|(account, ready)| account_of(&account.scenario, ready))
+            .collect();
+        if accounts.is_empty() {
+            let message = format!("The subscription '{subscription}' could not be found.");
+            return Err(ArmError(StatusCode::NOT_FOUND, "SubscriptionNotFound", message));
+        }
+        let from = match query.get("$skiptoken") {
+            None => 0,
+            Some(token) => read_token(token).filter(|from| *from < accounts.len()).ok_or_else(|| {
+                let message = "The skip token is not one of this list.".to_owned();
+                ArmError(StatusCode::BAD_REQUEST, "InvalidSkipToken", message)
+            })?,
+        };
+        let until = (from + PAGE).min(accounts.len());
+        let mut page = json!({ "value": accounts[from..until] });
+        if until < accounts.len() {
+            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+            let base = host.map_or_else(|| ready.arm.clone(), |host| format!("http://{host}"));
+            let version = query.get("api-version").unwrap_or("");
+            let path = request.uri().path();
+            let token = write_token(until);
+            page["nextLink"] = format!("{base}{path}?api-version={version}&$skipToken={token}").into();
+        }
+        Ok(page)
+    }
+
+    fn authenticate(&self, request: &Request<Incoming>) -> Result<(), ArmError> {
+        let refuse = |code, message: &str| Err(ArmError(StatusCode::UNAUTHORIZED, code, message.to_owned()));
+        let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(header) = header else {
+            let message = "Authentication failed. The 'Authorization' header is missing.";
+            return refuse("AuthenticationFailed", message);
+        };
+        let Some(token) = header.strip_prefix("Bearer ").map(str::trim) else {
+            let message =
+                "Authentication failed. The 'Authorization' header is provided in an invalid format.";
+            return refuse("AuthenticationFailed", message);
+        };
+        let tokens = &self.world.tokens;
+        if !tokens.is_ours(token) {
+            return refuse("InvalidAuthenticationToken", "The access token is invalid.");
+        }
+        if !tokens.is_for(token, Audience::Management) {
+            let message = "The access token has been obtained for wrong audience or resource. It should exactly match \
+                           with one of the allowed audiences 'https://management.core.windows.net/', \
+                           'https://management.azure.com/'.";
+            return refuse("InvalidAuthenticationTokenAudience", message);
+        }
+        match tokens.check(token, Audience::Management, OffsetDateTime::now_utc()) {
+            Ok(()) => Ok(()),
+            Err(_) => refuse("ExpiredAuthenticationToken", "The access token expiry is in the past."),
+        }
+    }
+}
+
+fn subscription_of(path: &str) -> Result<String, ArmError> {
+    let segments: Vec<_> = path.trim_matches('/').split('/').map(decode).collect();
+    let is = |at: usize, text: &str| segments.get(at).is_some_and(|s| s.eq_ignore_ascii_case(text));
+    let known = segments.len() == 5
+        && is(0, "subscriptions")
+        && is(2, "providers")
+        && is(3, "Microsoft.Batch")
+        && is(4, "batchAccounts");
+    if !known {
+        let message = "The resource could not be found.".to_owned();
+        return Err(ArmError(StatusCode::NOT_FOUND, "ResourceNotFound", message));
+    }
+    let subscription = segments[1].clone().into_owned();
+    if Uuid::try_parse(&subscription).is_err() {
+        let message =
+            format!("The provided subscription identifier '{subscription}' is malformed or invalid.");
+        return Err(ArmError(StatusCode::BAD_REQUEST, "InvalidSubscriptionId", message));
+    }
+    Ok(subscription)
+}
+
+fn check_version(version: Option<&str>) -> Result<(), ArmError> {
+    let Some(version) = version else {
+        let message =
+            "The api-version query parameter (?api-version=) is required for all requests.".to_owned();
+        return Err(ArmError(StatusCode::BAD_REQUEST, "MissingApiVersionParameter", message));
+    };
+    if VERSIONS.contains(&version) {
+        return Ok(());
+    }
+    let message = format!(
+        "No registered resource provider found for API version '{version}' for type 'batchAccounts'. The supported \
+         api-versions are '{}'.",
+        VERSIONS.join(", ")
+    );
+    Err(ArmError(StatusCode::BAD_REQUEST, "NoRegisteredProviderFound", message))
+}
+
+fn account_of(account: &AccountScenario, ready: &ReadyAccount) -> Value {
+    let (mode, modes): (&str, &[(AuthMode, &str)]) = match account.pool_allocation_mode {
+        PoolAllocationMode::BatchService => {
+            ("BatchService", &[(AuthMode::SharedKey, "SharedKey"), (AuthMode::Entra, "AAD")])
+        }
+        PoolAllocationMode::UserSubscription => ("UserSubscription", &[(AuthMode::Entra, "AAD")]),
+    };
+    let mut allowed: Vec<&str> =
+        modes.iter().filter(|(mode, _)| account.accepts(*mode)).map(|(_, name)| *name).collect();
+    allowed.push("TaskAuthenticationToken");
+    let (name, subscription) = (&account.name, &account.subscription);
+    json!({
+        "id": format!(
+            "/subscriptions/{subscription}/resourceGroups/simulated/providers/Microsoft.Batch/batchAccounts/{name}"
+        ),
+        "name": name,
+        "type": "Microsoft.Batch/batchAccounts",
+        "location": "westeurope",
+        "identity": { "type": "None" },
+        "properties": {
+            // Host and port, without a scheme: whoever calls it has to add one.
+            "accountEndpoint": ready.endpoint.strip_prefix("http://").unwrap_or(&ready.endpoint),
+            "provisioningState": "Succeeded",
+            "poolAllocationMode": mode,
+            "publicNetworkAccess": "Enabled",
+            "poolQuota": 100,
+            "allowedAuthenticationModes": allowed,
+        },
+    })
+}
+
+/// Opaque to clients: nobody should count up a number that he finds in a link.
+fn write_token(from: usize) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("from {from}"))
+}
+
+fn read_token(token: &str) -> Option<usize> {
+    let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    text.strip_prefix("from ")?.parse().ok()
+}
+
+fn stamp(response: &mut Response<ReplyBody>) {
+    let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+    let headers = response.headers_mut();
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, json);
+    for name in ["x-ms-request-id", "x-ms-correlation-request-id"] {
+        if let Ok(id) = HeaderValue::from_str(&Uuid::new_v4().to_string()) {
+            headers.insert(name, id);
+        }
+    }
+    if unauthorized {
+        let how = "Bearer authorization_uri=\"https://login.windows.net/\", error=\"invalid_token\"";
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(how));
+    } else {
+        let left = HeaderValue::from_static("11998");
+        headers.insert("x-ms-ratelimit-remaining-subscription-reads", left);
+    }
+}

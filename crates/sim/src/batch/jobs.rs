@@ -1,0 +1,118 @@
+//! Jobs: the list and a single one.
+
+use super::command;
+use super::envelope::Good;
+use super::errors::BatchError;
+use super::filter::{Filtered, Value};
+use super::json::{Json, Selected};
+use super::paging::{LinkFault, Position};
+use super::request::Call;
+use super::select::Select;
+use crate::clock::rfc1123;
+use crate::fleet::Job;
+
+impl Call<'_> {
+    /// `GET /jobs`.
+    pub(super) fn list_jobs(&self, fault: LinkFault) -> Result<Good, BatchError> {
+        let (size, position) = (self.page_size()?, self.position()?);
+        let filter = self.filter(Filtered::Jobs)?;
+        let select = Select::parse(self.query.get("$select"));
+        let base = self.base();
+        let mut json = Json::document(&base, "jobs", 1024);
+        let (mut given, mut next) = (0, None);
+        json.list("value", |json| {
+            for (place, job) in (0_u32..).zip(&self.account.jobs).skip(position.place as usize) {
+                if !filter.holds(|name| self.job_value(job, name)) {
+                    continue;
+                }
+                if given == size {
+                    next = Some(Position { place, after_empty: false });
+                    break;
+                }
+                given += 1;
+                json.item(|json| self.job_members(&mut Selected { json, select: &select }, &base, job));
+            }
+        });
+        self.push_link(&mut json, position, next, fault);
+        Ok(Good::body(json.finish()))
+    }
+
+    /// `GET /jobs/{job}`.
+    pub(super) fn get_job(&self, id: &str) -> Result<Good, BatchError> {
+        let job = self.find_job(id)?;
+        let select = Select::parse(self.query.get("$select"));
+        let base = self.base();
+        let mut json = Json::document(&base, "jobs/@Element", 1024);
+        self.job_members(&mut Selected { json: &mut json, select: &select }, &base, job);
+        let etag = Some((etag(job), rfc1123(self.job_times(job).0)));
+        Ok(Good { body: json.finish(), etag })
+    }
+
+    pub(super) fn find_job(&self, id: &str) -> Result<&Job, BatchError> {
+        let jobs = &self.account.jobs;
+        jobs.iter().find(|job| job.scenario.id.eq_ignore_ascii_case(id)).ok_or_else(BatchError::job_not_found)
+    }
+
+    /// When the job was made, and when it ends.
+    pub(super) fn job_times(&self, job: &Job) -> (time::OffsetDateTime, time::OffsetDateTime) {
+        let started = self.world.clock.started_at() - job.scenario.started.0;
+        // Its first task is not there before the job is.
+        (started - time::Duration::minutes(1), started + job.scenario.lasted.0)
+    }
+
+    fn job_value<'a>(&self, job: &'a Job, name: &str) -> Option<Value<'a>> {
+        let (made, ends) = self.job_times(job);
+        let over = job.is_over(self.now);
+        match name {
+            "id" => Some(Value::text(job.scenario.id.as_str())),
+            "state" => Some(Value::text(job_state(over))),
+            "stateTransitionTime" => Some(Value::Time(if over { ends } else { made })),
+            "creationTime" | "lastModified" | "executionInfo/startTime" => Some(Value::Time(made)),
+            "executionInfo/endTime" => over.then_some(Value::Time(ends)),
+            "executionInfo/poolId" => Some(Value::text(job.scenario.pool.as_str())),
+            _ => None,
+        }
+    }
+
+    fn job_members(&self, out: &mut Selected<'_>, base: &str, job: &Job) {
+        let id = &job.scenario.id;
+        let (made, ends) = self.job_times(job);
+        let over = job.is_over(self.now);
+        out.member("id", |json, name| json.text(name, id));
+        out.member("url", |json, name| json.text(name, &format!("{base}/jobs/{id}")));
+        out.member("eTag", |json, name| json.text(name, &etag(job)));
+        out.member("lastModified", |json, name| json.time(name, made));
+        out.member("creationTime", |json, name| json.time(name, made));
+        out.member("state", |json, name| json.text(name, job_state(over)));
+        out.member("stateTransitionTime", |json, name| json.time(name, if over { ends } else { made }));
+        if over {
+            out.member("previousState", |json, name| json.text(name, "active"));
+            out.member("previousStateTransitionTime", |json, name| json.time(name, made));
+        }
+        out.member("priority", |json, name| json.number(name, 0_u32));
+        out.member("commonEnvironmentSettings", command::environment);
+        out.member("poolInfo", |json, name| {
+            json.object(name, |json| json.text("poolId", &job.scenario.pool));
+        });
+        out.member("executionInfo", |json, name| {
+            json.object(name, |json| {
+                json.time("startTime", made);
+                if over {
+                    json.time("endTime", ends);
+                }
+                json.text("poolId", &job.scenario.pool);
+            });
+        });
+        out.member("onAllTasksComplete", |json, name| json.text(name, "terminatejob"));
+        out.member("onTaskFailure", |json, name| json.text(name, "noaction"));
+    }
+}
+
+fn job_state(over: bool) -> &'static str {
+    if over { "completed" } else { "active" }
+}
+
+/// Without quotes, as Batch has it.
+fn etag(job: &Job) -> String {
+    format!("0x8DD{:012X}", job.roll.text("etag").bits() >> 16)
+}

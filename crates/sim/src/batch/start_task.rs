@@ -1,0 +1,62 @@
+//! What came of the start task of a node.
+
+use time::OffsetDateTime;
+
+use super::filter::Value;
+use super::json::Json;
+use crate::fleet::{Moment, NodeDates, Pool};
+use crate::scenario::NodeState;
+
+/// `startTaskInfo`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StartTaskInfo {
+    start: OffsetDateTime,
+    /// None while it runs.
+    end: Option<OffsetDateTime>,
+    failed: bool,
+}
+
+impl StartTaskInfo {
+    /// Only some nodes have one: those that came up after the pool was given a start task.
+    pub(super) fn of(pool: &Pool, place: u32, node: Moment, dates: NodeDates) -> Option<Self> {
+        let failed = node.state == NodeState::StartTaskFailed;
+        let running = node.state == NodeState::WaitingForStartTask;
+        let up = !node.state.is_before_boot();
+        let has = failed || running || (up && pool.node_roll(place).text("start task").happens(0.5));
+        let end = (!running).then(|| dates.booted + time::Duration::milliseconds(4_321));
+        has.then_some(Self { start: dates.booted, end, failed })
+    }
+
+    fn state(self) -> &'static str {
+        if self.end.is_none() { "running" } else { "completed" }
+    }
+
+    fn result(self) -> &'static str {
+        if self.failed { "failure" } else { "success" }
+    }
+
+    pub(super) fn write(self, json: &mut Json, name: &str) {
+        json.object(name, |json| {
+            json.text("state", self.state());
+            json.time("startTime", self.start);
+            if let Some(end) = self.end {
+                json.time("endTime", end);
+                json.number("exitCode", u32::from(self.failed));
+                json.text("result", self.result());
+            }
+            json.number("retryCount", 0_u32);
+        });
+    }
+
+    /// What a filter wants to know.
+    pub(super) fn value(self, name: &str) -> Option<Value<'static>> {
+        match name {
+            "state" => Some(Value::text(self.state())),
+            "startTime" => Some(Value::Time(self.start)),
+            "endTime" => self.end.map(Value::Time),
+            "exitCode" => self.end.map(|_| Value::Number(i64::from(self.failed))),
+            "result" => self.end.map(|_| Value::text(self.result())),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Tasks: the list of a job, a single one, and the subtasks of a multi-instance task.
+
+use time::OffsetDateTime;
+
+use super::command;
+use super::envelope::Good;
+use super::errors::BatchError;
+use super::filter::{Filtered, Value};
+use super::json::{Json, Selected};
+use super::paging::{LinkFault, Position};
+use super::request::Call;
+use super::select::Select;
+use crate::clock::rfc1123;
+use crate::fleet::{Job, Run, TaskState};
+
+/// Rough size of a task in a list, to have the buffer right at once.
+const TASK_BYTES: usize = 2560;
+
+impl Call<'_> {
+    /// `GET /jobs/{job}/tasks`.
+    pub(super) fn list_tasks(&self, job: &str, fault: LinkFault) -> Result<Good, BatchError> {
+        let job = self.find_job(job)?;
+        let (size, position) = (self.page_size()?, self.position()?);
+        let filter = self.filter(Filtered::Tasks)?;
+        let select = Select::parse(self.query.get("$select"));
+        let base = self.base();
+        let left = job.tasks().saturating_sub(position.place).min(size) as usize;
+        let mut json = Json::document(&base, "tasks", left * TASK_BYTES + 512);
+        let (mut given, mut next) = (0, None);
+        json.list("value", |json| {
+            for task in position.place..job.tasks() {
+                if !filter.holds(|name| self.task_value(job, task, name)) {
+                    continue;
+                }
+                if given == size {
+                    next = Some(Position { place: task, after_empty: false });
+                    break;
+                }
+                given += 1;
+                json.item(|json| {
+                    self.task_members(&mut Selected { json, select: &select }, &base, job, task);
+                });
+            }
+        });
+        self.push_link(&mut json, position, next, fault);
+        Ok(Good::body(json.finish()))
+    }
+
+    /// `GET /jobs/{job}/tasks/{task}`.
+    pub(super) fn get_task(&self, job: &str, task: &str) -> Result<Good, BatchError> {
+        let job = self.find_job(job)?;
+        let task = job.task(task).ok_or_else(BatchError::task_not_found)?;
+        let select = Select::parse(self.query.get("$select"));
+        let base = self.base();
+        let mut json = Json::document(&base, "tasks/@Element", TASK_BYTES);
+        self.task_members(&mut Selected { json: &mut json, select: &select }, &base, job, task);
+        let etag = Some((etag(job, task), rfc1123(self.job_times(job).0)));
+        Ok(Good { body: json.finish(), etag })
+    }
+
+    /// `GET /jobs/{job}/tasks/{task}/subtasksinfo`: all of them at once. The primary task is none of them.
+    pub(super) fn list_subtasks(&self, job: &str, task: &str) -> Result<Good, BatchError> {
+        let job = self.find_job(job)?;
+        let task = job.task(task).ok_or_else(BatchError::task_not_found)?;
+        let select = Select::parse(self.query.get("$select"));
+        let base = self.base();
+        let run = job.run(task);
+        let state = run.state(self.now);
+        let mut json = Json::document(&base, "subtasks", 1024);
+        json.list("value", |json| {
+            // Who has no node yet has no subtasks either.
+            let instances = if state == TaskState::Active { 1 } else { job.scenario.instances };
+            for instance in 1..instances {
+                json.item(|json| {
+                    let out = &mut Selected { json, select: &select };
+                    out.member("id", |json, name| json.number(name, instance));
+                    out.member("nodeInfo", |json, name| {
+                        self.node_info(json, name, &base, job, task, instance);
+                    });
+                    self.push_run(out, run);
+                    out.member("state", |json, name| json.text(name, state.wire()));
+                });
+            }
+        });
+        Ok(Good::body(json.finish()))
+    }
+
+    fn task_value(&self, job: &Job, task: u32, name: &str) -> Option<Value<'static>> {
+        if name == "id" {
+            return Some(Value::text(Job::task_id(task)));
+        }
+        let run = job.run(task);
+        let state = run.state(self.now);
+        let (started, ended) = (state != TaskState::Active, state == TaskState::Completed);
+        match name {
+            "state" => Some(Value::text(state.wire())),
+            "stateTransitionTime" => Some(Value::Time(self.changed(job, run))),
+            "creationTime" | "lastModified" => Some(Value::Time(self.job_times(job).0)),
+            "executionInfo/startTime" => started.then(|| Value::Time(self.at(run.start))),
+            "executionInfo/endTime" => ended.then(|| Value::Time(self.at(run.end))),
+            "executionInfo/exitCode" => ended.then(|| Value::Number(i64::from(run.failed))),
+            "executionInfo/result" => ended.then(|| Value::text(result(run))),
+            _ => None,
+        }
+    }
+
+    fn task_members(&self, out: &mut Selected<'_>, base: &str, job: &Job, task: u32) {
+        let (job_id, id) = (&job.scenario.id, Job::task_id(task));
+        let run = job.run(task);
+        let state = run.state(self.now);
+        let made = self.job_times(job).0;
+        out.member("id", |json, name| json.text(name, &id));
+        out.member("url", |json, name| json.text(name, &format!("{base}/jobs/{job_id}/tasks/{id}")));
+        out.member("eTag", |json, name| json.text(name, &etag(job, task)));
+        out.member("creationTime", |json, name| json.time(name, made));
+        out.member("lastModified", |json, name| json.time(name, made));
+        out.member("state", |json, name| json.text(name, state.wire()));
+        out.member("stateTransitionTime", |json, name| json.time(name, self.changed(job, run)));
+        let (previous, since) = match state {
+            TaskState::Active => (None, made),
+            TaskState::Running => (Some("active"), made),
+            TaskState::Completed => (Some("running"), self.at(run.start)),
+        };
+        if let Some(previous) = previous {
+            out.member("previousState", |json, name| json.text(name, previous));
+            out.member("previousStateTransitionTime", |json, name| json.time(name, since));
+        }
+        for name in command::MEMBERS {
+            out.member(name, command::member);
+        }
+        out.member("requiredSlots", |json, name| json.number(name, 1_u32));
+        if job.scenario.instances > 1 {
+            out.member("multiInstanceSettings", |json, name| {
+                json.object(name, |json| {
+                    json.number("numberOfInstances", job.scenario.instances);
+                    command::member(json, "coordinationCommandLine");
+                });
+            });
+        }
+        out.member("executionInfo", |json, name| self.execution_info(json, name, run));
+        if state != TaskState::Active {
+            out.member("nodeInfo", |json, name| self.node_info(json, name, base, job, task, 0));
+        }
+    }
+
+    /// `executionInfo` of a task, here and in the `recentTasks` of a node.
+    pub(super) fn execution_info(&self, json: &mut Json, name: &str, run: Run) {
+        json.object(name, |json| {
+            self.push_run(&mut Selected { json, select: &Select::default() }, run);
+            json.number("retryCount", 0_u32);
+            json.number("requeueCount", 0_u32);
+        });
+    }
+
+    /// What is known of a run so far: `startTime`, `endTime`, `exitCode`, `result` and `failureInfo`.
+    fn push_run(&self, out: &mut Selected<'_>, run: Run) {
+        let state = run.state(self.now);
+        if state != TaskState::Active {
+            out.member("startTime", |json, name| json.time(name, self.at(run.start)));
+        }
+        if state == TaskState::Completed {
+            out.member("endTime", |json, name| json.time(name, self.at(run.end)));
+            out.member("exitCode", |json, name| json.number(name, u32::from(run.failed)));
+            out.member("result", |json, name| json.text(name, result(run)));
+            if run.failed {
+                out.member("failureInfo", |json, name| json.object(name, failure_info));
+            }
+        }
+    }
+
+    fn node_info(&self, json: &mut Json, name: &str, base: &str, job: &Job, task: u32, instance: u32) {
+        let pool = &self.account.pools[usize::from(job.pool)];
+        let node = pool.names.id(job.place(task, instance));
+        let pool_id = &pool.scenario.id;
+        let url = format!("{base}/pools/{pool_id}/nodes/{node}");
+        let directory = format!("workitems/{}/job-1/{}", job.scenario.id, Job::task_id(task));
+        json.object(name, |json| {
+            json.text("affinityId", &format!("TVM:{node}"));
+            json.text("nodeUrl", &url);
+            json.text("poolId", pool_id);
+            json.text("nodeId", &node);
+            json.text("taskRootDirectory", &directory);
+            json.text("taskRootDirectoryUrl", &format!("{url}/files/{directory}"));
+        });
+    }
+
+    /// When the task came into its state.
+    fn changed(&self, job: &Job, run: Run) -> OffsetDateTime {
+        match run.state(self.now) {
+            TaskState::Active => self.job_times(job).0,
+            TaskState::Running => self.at(run.start),
+            TaskState::Completed => self.at(run.end),
+        }
+    }
+
+    fn at(&self, since_start: time::Duration) -> OffsetDateTime {
+        self.world.clock.started_at() + since_start
+    }
+}
+
+fn result(run: Run) -> &'static str {
+    if run.failed { "failure" } else { "success" }
+}
+
+fn failure_info(json: &mut Json) {
+    json.text("category", "usererror");
+    json.text("code", "FailureExitCode");
+    json.text("message", "The task exited with an exit code representing a failure");
+    json.list("details", |json| {
+        json.item(|json| {
+            json.text("name", "Message");
+            json.text("value", "The task exited with an exit code representing a failure");
+        });
+    });
+}
+
+fn etag(job: &Job, task: u32) -> String {
+    format!("0x8DD{:012X}", job.roll.text("etag").number(u64::from(task)).bits() >> 16)
+}

@@ -1,0 +1,198 @@
+//! Jobs: where the tasks of a job ran, when, and what came of them. Pure, and nothing is remembered: all of it follows
+//! from the scenario and the number of the task.
+
+use std::time::Duration;
+
+use crate::roll::Roll;
+use crate::scenario::JobScenario;
+
+/// One job.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) scenario: JobScenario,
+    /// Place of its pool in the account.
+    pub(crate) pool: u16,
+    /// Number of nodes that its tasks are spread over.
+    nodes: u32,
+    /// Number of nodes in the pool; places from here on were there once, and are not now.
+    pool_nodes: u32,
+    pub(crate) roll: Roll,
+}
+
+/// How far a task has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TaskState {
+    Active,
+    Running,
+    Completed,
+}
+
+impl TaskState {
+    /// As lists spell it.
+    pub(crate) fn wire(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Running => "running",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// When a task starts and ends. Times are relative to the start of the simulator, and most of them lie before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) start: time::Duration,
+    pub(crate) end: time::Duration,
+    pub(crate) failed: bool,
+}
+
+impl Run {
+    pub(crate) fn state(&self, now: Duration) -> TaskState {
+        if now < self.start {
+            TaskState::Active
+        } else if now < self.end {
+            TaskState::Running
+        } else {
+            TaskState::Completed
+        }
+    }
+}
+
+impl Job {
+    pub(crate) fn new(scenario: &JobScenario, pool: u16, pool_nodes: u32, account: Roll) -> Self {
+        Self {
+            pool,
+            nodes: scenario.nodes.unwrap_or(pool_nodes).max(1),
+            pool_nodes,
+            roll: account.text("job").text(&scenario.id),
+            scenario: scenario.clone(),
+        }
+    }
+
+    pub(crate) fn tasks(&self) -> u32 {
+        self.scenario.tasks
+    }
+
+    /// Id of the task with this number.
+    pub(crate) fn task_id(number: u32) -> String {
+        format!("task-{number:04}")
+    }
+
+    /// The number of the task called `id`. Case does not count.
+    pub(crate) fn task(&self, id: &str) -> Option<u32> {
+        let digits = id.get(5..).filter(|_| id[..5].eq_ignore_ascii_case("task-"))?;
+        let number = digits.parse().ok().filter(|number| *number < self.tasks())?;
+        Self::task_id(number).eq_ignore_ascii_case(id).then_some(number)
+    }
+
+    /// The place of the node where an instance of a task runs; instance 0 is the primary one.
+    ///
+    /// Places that the pool does not have stand for nodes that are no longer there.
+    pub(crate) fn place(&self, task: u32, instance: u32) -> u32 {
+        if task < self.scenario.gone && instance == 0 {
+            return self.pool_nodes.saturating_add(task);
+        }
+        let turn = u64::from(task) * u64::from(self.scenario.instances) + u64::from(instance);
+        u32::try_from(turn % u64::from(self.nodes)).unwrap_or(0)
+    }
+
+    /// Start, end and outcome of a task. The first one starts with the job, and the last one ends with it.
+    pub(crate) fn run(&self, task: u32) -> Run {
+        let before = time::Duration::try_from(self.scenario.started.0).unwrap_or_default();
+        let lasted = micros(self.scenario.lasted.0);
+        let last = self.tasks().saturating_sub(1);
+        let roll = self.roll.text("run").number(u64::from(task));
+        let start = if task == 0 { 0 } else { roll.text("start").between(0, lasted) };
+        let end = if task == last { lasted } else { roll.text("end").between(start, lasted) };
+        let failed = task >= self.tasks().saturating_sub(self.scenario.failed);
+        Run { start: at(start) - before, end: at(end) - before, failed }
+    }
+
+    /// Whether all of it is over.
+    pub(crate) fn is_over(&self, now: Duration) -> bool {
+        let before = self.scenario.started.0;
+        now + before >= self.scenario.lasted.0
+    }
+
+    /// The instances of its tasks that run on the node at `place`: task and instance.
+    pub(crate) fn on_node(&self, place: u32) -> Vec<(u32, u32)> {
+        let instances = u64::from(self.scenario.instances);
+        if place >= self.nodes {
+            return Vec::new();
+        }
+        let turns = u64::from(place)..u64::from(self.tasks()) * instances;
+        turns
+            .step_by(self.nodes as usize)
+            .filter_map(|turn| {
+                Some((u32::try_from(turn / instances).ok()?, u32::try_from(turn % instances).ok()?))
+            })
+            .filter(|(task, instance)| self.place(*task, *instance) == place)
+            .collect()
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn at(micros: u64) -> time::Duration {
+    time::Duration::microseconds(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    fn job(lines: &str) -> Job {
+        let text = format!(
+            "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"p\"\nnodes = 12\n\
+             [[account.job]]\nid = \"j\"\npool = \"p\"\n{lines}"
+        );
+        let scenario = Scenario::from_toml(&text).expect("valid");
+        Job::new(&scenario.accounts[0].jobs[0], 0, 12, Roll::new(1))
+    }
+
+    #[test]
+    fn tasks_take_the_first_nodes_in_turn_and_some_of_them_are_gone() {
+        let job = job("tasks = 8\nnodes = 5\ngone = 2");
+
+        let places: Vec<u32> = (0..8).map(|task| job.place(task, 0)).collect();
+
+        assert_eq!(places, [12, 13, 2, 3, 4, 0, 1, 2]);
+        assert_eq!(job.on_node(2), [(2, 0), (7, 0)]);
+        assert_eq!((job.on_node(0), job.on_node(5)), (vec![(5, 0)], Vec::new()));
+    }
+
+    #[test]
+    fn the_instances_of_a_task_are_on_different_nodes() {
+        let job = job("tasks = 5\nnodes = 4\ninstances = 3");
+
+        for task in 0..5 {
+            let places: std::collections::BTreeSet<u32> = (0..3).map(|i| job.place(task, i)).collect();
+            assert_eq!(places.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_job_begins_and_ends_when_the_scenario_says() {
+        let job = job("tasks = 30\nstarted = \"1h\"\nlasted = \"2h\"\nfailed = 3");
+        let runs: Vec<Run> = (0..30).map(|task| job.run(task)).collect();
+
+        assert_eq!(runs.iter().map(|run| run.start).min(), Some(time::Duration::hours(-1)));
+        assert_eq!(runs.iter().map(|run| run.end).max(), Some(time::Duration::hours(1)));
+        assert!(runs.iter().all(|run| run.start <= run.end));
+        assert_eq!(runs.iter().filter(|run| run.failed).count(), 3);
+        assert!(!job.is_over(Duration::ZERO) && job.is_over(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_task_is_found_by_its_id_only() {
+        let job = job("tasks = 3");
+
+        assert_eq!(job.task("Task-0002"), Some(2));
+        for id in ["task-0003", "task-2", "task-+002", "task", "täsk-0001"] {
+            assert_eq!(job.task(id), None, "{id}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! One job of a scenario.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::values::Span;
+
+/// `[[account.job]]`: tasks that run on the first nodes of a pool, in turn.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JobScenario {
+    pub(crate) id: String,
+    /// Id of the pool its tasks run on.
+    pub(crate) pool: String,
+    #[serde(default = "one")]
+    pub(crate) tasks: u32,
+    /// The tasks are spread over so many nodes, the first ones of the pool; all of them where it is left out.
+    pub(crate) nodes: Option<u32>,
+    /// How long before the start of the simulator its first task started.
+    #[serde(default = "two_hours")]
+    pub(crate) started: Span,
+    /// How long after that its last task ends.
+    #[serde(default = "twenty_minutes")]
+    pub(crate) lasted: Span,
+    /// Nodes per task: with more than one, tasks are multi-instance tasks and have subtasks.
+    #[serde(default = "one")]
+    pub(crate) instances: u32,
+    /// The first so many tasks ran on nodes that are no longer in the pool.
+    #[serde(default)]
+    pub(crate) gone: u32,
+    /// The last so many tasks failed.
+    #[serde(default)]
+    pub(crate) failed: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn two_hours() -> Span {
+    Span(Duration::from_secs(2 * 3600))
+}
+
+fn twenty_minutes() -> Span {
+    Span(Duration::from_secs(20 * 60))
+}
