@@ -104,6 +104,46 @@ fn a_sas_in_a_file_is_taken_up_when_it_is_rotated() {
     assert!(used >= 3, "{used} SAS were in use");
 }
 
+/// Whoever rotates it makes a mistake first: the old SAS serves on, and the good one is taken when it comes.
+#[test]
+fn a_worse_sas_is_not_taken_up() {
+    let sim = Sim::start(FLEET);
+    let key = BASE64_STANDARD.decode(sim.ready["storage"]["key"].as_str().unwrap()).unwrap();
+    let put = |permissions: &str, life: u64, cut: usize| {
+        let until = OffsetDateTime::now_utc() + Duration::from_secs(life);
+        let container = sim.ready["container"].as_str().unwrap();
+        let url = service_sas_until(&key, container, "/blob/simlogs/batch-logs", permissions, until);
+        std::fs::write(sim.dir.path().join("secret.sas"), &url[..url.len() - cut]).unwrap();
+    };
+    put("w", 14, 0);
+    let destination = "container_url = { file = \"secret.sas\" }\nverify_url = { file = \"ready.json.verify_url\" }\n\
+                       upload_allowance = \"4s\"";
+    let config = config(&sim, destination, "[limits]\nrate = 4\nconcurrency = 4");
+    let mut command = fleetlogs();
+    command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(2));
+            put("rl", 60, 0);
+            std::thread::sleep(Duration::from_millis(3500));
+            put("w", 60, 20);
+            std::thread::sleep(Duration::from_millis(2500));
+            put("w", 60, 0);
+        });
+        let run = Run::of(sim.dir.path(), child.wait_with_output().unwrap());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("cannot be renewed: of the new one: the SAS lacks the permission `w`"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(run.count("verified"), 60);
+        assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
+    });
+    assert_eq!(sim.ledger()["storage"]["put_failures"], 0);
+}
+
 #[test]
 fn a_sas_that_nobody_rotates_stops_the_run_before_a_call_would_outlive_it() {
     let sim = Sim::start(FLEET);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fleetlogs_azure::{AzureLogStore, Client, ContainerGrant, StorageAccount, StorageAuth};
 use fleetlogs_engine::access::{Replace, keep_fresh};
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::sas_guard::{list_problems, write_problems};
 use fleetlogs_model::access::WriteAccess;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::RunId;
@@ -47,7 +49,15 @@ pub(crate) struct Names {
 /// Where a newer SAS comes from.
 enum SasSource {
     /// The place where somebody puts it.
-    Given(Source, String),
+    Given {
+        source: Source,
+        /// What it must be for.
+        container: String,
+        /// Whether the nodes write with it; else the container is listed with it.
+        writes: bool,
+        /// Whether the first one's signature was of the usual length.
+        whole: bool,
+    },
     /// We make it.
     Minted {
         storage: StorageAccount,
@@ -61,13 +71,14 @@ enum SasSource {
 impl SasSource {
     async fn renew(&self) -> Result<SasUrl, Failure> {
         match self {
-            Self::Given(source, container) => {
+            Self::Given { source, container, writes, whole } => {
                 let (source, container) = (source.clone(), container.clone());
                 // A command may take its time.
                 let read =
                     tokio::task::spawn_blocking(move || GivenSas::read_again(&source, &container)).await;
                 let read = read.unwrap_or_else(|_| Err("reading it did not end".into()));
-                read.map_err(|message| Failure::new(FailureClass::Config, message))
+                let fit = read.and_then(|sas| fit(sas, *writes, *whole));
+                fit.map_err(|message| Failure::new(FailureClass::Config, message))
             }
             Self::Minted { storage, container, permissions, lifetime, with_start } => {
                 let (lifetime, with_start) = (*lifetime, *with_start);
@@ -76,9 +87,26 @@ impl SasSource {
         }
     }
 
-    fn given(given: &GivenSas) -> Option<Self> {
-        given.source.clone().map(|source| Self::Given(source, given.sas.without_query()))
+    fn given(given: &GivenSas, writes: bool) -> Option<Self> {
+        let (container, whole) = (given.sas.without_query(), given.sas.has_whole_signature());
+        given.source.clone().map(|source| Self::Given { source, container, writes, whole })
     }
+}
+
+/// Refuses a new SAS that is worse than the one in use: a mistake of whoever rotates it must not cost the run.
+fn fit(sas: SasUrl, writes: bool, whole: bool) -> Result<SasUrl, String> {
+    let now = Clock::System.now();
+    let problems = if writes { write_problems(&sas, now, now) } else { list_problems(&sas, now, now) };
+    if let Some(problem) = problems.first() {
+        return Err(format!("of the new one: {problem}"));
+    }
+    if whole && !sas.has_whole_signature() {
+        return Err("the signature of the new one is cut off".into());
+    }
+    if sas.expires_at.is_none() && !sas.stored_policy {
+        return Err("the new one does not say when it ends".into());
+    }
+    Ok(sas)
 }
 
 impl Destination {
@@ -97,8 +125,8 @@ impl Destination {
                 listing: Some(verify.unwrap_or(given).sas.clone()),
                 lists_apart: verify.is_some(),
                 names: Names { write: "container_url", list: "container_url" },
-                write_source: SasSource::given(given),
-                list_source: verify.map_or_else(|| SasSource::given(given), SasSource::given),
+                write_source: SasSource::given(given, true),
+                list_source: SasSource::given(verify.unwrap_or(given), false),
                 to_create: None,
             },
             WriteSettings::Minted(place, minting) => {
@@ -138,7 +166,7 @@ impl Destination {
         };
         if let Some(given) = verify {
             destination.names.list = "verify_url";
-            destination.list_source = SasSource::given(given);
+            destination.list_source = SasSource::given(given, false);
             destination.listing = Some(given.sas.clone());
         }
         Ok(destination)

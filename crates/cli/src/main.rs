@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(error.into()),
     };
+    config::end_commands();
     let exit = result.unwrap_or_else(|error| {
         commands::say(&error.describe());
         error.exit()

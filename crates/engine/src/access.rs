@@ -82,8 +82,12 @@ pub async fn keep_fresh(
                 (since, ends, told) = (now(), sas.expires_at, false);
                 publish(sas);
             }
-            // A file that was not written anew yet is no news.
-            Ok(_) => {}
+            Ok(_) if told => {}
+            Ok(_) => {
+                told = true;
+                let until = timestamp::text(ending);
+                tracing::warn!("{name} ends at {until}, and there is no newer one yet; looking again");
+            }
             Err(failure) if told => tracing::debug!(%failure, "{name} cannot be renewed"),
             Err(failure) => {
                 told = true;

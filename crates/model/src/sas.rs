@@ -120,6 +120,16 @@ impl SasUrl {
         self.without_query.to_string()
     }
 
+    /// Whether its signature is as long as storage makes them: 32 bytes in Base64. A URL that was cut off has less.
+    #[must_use]
+    pub fn has_whole_signature(&self) -> bool {
+        let signature = self.text.rsplit(['?', '&']).find_map(|pair| pair.strip_prefix("sig="));
+        let Some(signature) = signature else { return false };
+        let plain = signature.replace("%3D", "=").replace("%3d", "=");
+        let escapes = plain.matches('%').count();
+        plain.len() - escapes * 2 == 44 && plain.ends_with('=')
+    }
+
     /// Whether `sp` grants a permission; none where a stored access policy decides.
     #[must_use]
     pub fn grants(&self, permission: char) -> Option<bool> {
@@ -143,7 +153,9 @@ fn without_query(url: &Url) -> String {
     url.set_fragment(None);
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    url.into()
+    let text: String = url.into();
+    // The same container, with a slash behind its name or without.
+    text.trim_end_matches('/').to_owned()
 }
 
 /// Whether a URL may carry credentials: `https`, or plain `http` to this machine.
@@ -193,6 +205,17 @@ mod tests {
         assert_eq!(sas.without_query(), "https://logs.blob.core.windows.net/batch");
         assert!(!format!("{sas:?}").contains("TOPSECRET"));
         assert!(sas.expose().contains("TOPSECRET"));
+    }
+
+    #[test]
+    fn a_signature_that_was_cut_off_is_noticed() {
+        let whole = |signature: &str| {
+            let url = format!("https://logs.blob.core.windows.net/batch/?sr=c&sig={signature}&se=2036-01-01");
+            SasUrl::parse(&url).unwrap().has_whole_signature()
+        };
+        assert!(whole("yUAz%2FOitDSqn6NwhAOS3OxkFH3X0a%2FFhHQjFLezRmIY%3D"));
+        assert!(!whole("yUAz%2FOitDSqn6NwhAOS3OxkFH3X0a%2FFhHQjFLe"));
+        assert!(!whole("yUAz"));
     }
 
     #[test]

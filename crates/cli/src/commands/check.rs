@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::path::Path;
 
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::ids::RunId;
@@ -53,6 +54,27 @@ pub(crate) async fn check(args: &Check, output: &Output) -> Result<Exit, CliErro
     tell(&findings, exit, output)
 }
 
+/// Whether runs can be written where the config wants them. Makes nothing.
+fn output_dir(dir: &Path, findings: &mut Findings) {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
+    let there = absolute.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    let shown = absolute.display();
+    if !there.is_dir() {
+        let said = format!("`{shown}` cannot be made: `{}` is not a directory", there.display());
+        return findings.refuse("output.dir", said, "name another directory");
+    }
+    #[cfg(unix)]
+    if let Err(error) = rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+        let said = format!("`{}` cannot be written: {error}", there.display());
+        return findings.refuse(
+            "output.dir",
+            said,
+            "name another directory, or run as a user who may write there",
+        );
+    }
+    findings.good("output.dir", format!("runs go to `{shown}`"));
+}
+
 fn tell(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliError> {
     if output.json {
         let document = Document {
@@ -76,6 +98,7 @@ async fn look(
     output: &Output,
     findings: &mut Findings,
 ) -> Result<Option<usize>, CliError> {
+    output_dir(&settings.output_dir, findings);
     let Some(fleet) = findings.take(Fleet::connect(settings).await)? else { return Ok(None) };
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     preflight::tokens(&fleet, findings).await;
@@ -95,7 +118,10 @@ async fn look(
         let calls_take = plan.as_ref().map(|plan| estimate(plan, &settings.limits)).unwrap_or_default();
         preflight::sas(destination, settings, now, calls_take, findings);
         if destination.is_created() {
-            findings.good("destination.container", format!("{url} will be created when the run begins"));
+            findings.good(
+                "destination.container",
+                format!("{url} will be created when the run begins, if that is permitted"),
+            );
         } else {
             preflight::open_store(&fleet.http, destination, settings, findings).await;
             if args.probe_write {

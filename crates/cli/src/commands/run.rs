@@ -153,7 +153,7 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
     let destination = fleet.destination_of(&run_id, settings).await?;
     // Before anything is listed: a SAS that is no good now will be no better then.
     let mut findings = Findings::default();
-    preflight::sas(&destination, settings, Clock::System.now(), Duration::ZERO, &mut findings);
+    preflight::early(&destination, settings, &mut findings);
     let mut store = None;
     if !destination.is_created() {
         store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
@@ -183,6 +183,9 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
     preflight::sas(&destination, settings, now, estimate(&plan, &settings.limits), &mut findings);
     findings.settle()?;
     if destination.is_created() {
+        // Nothing may stand in the way of the run once the container is made.
+        std::fs::create_dir_all(&settings.output_dir)
+            .map_err(|error| CliError::File(settings.output_dir.clone(), error))?;
         destination.create().await?;
         store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
         findings.settle()?;

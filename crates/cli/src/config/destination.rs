@@ -92,6 +92,9 @@ const RUN_ID: &str = "{run_id}";
 /// A run's id, to see whether a name with one fits.
 const SOME_RUN_ID: &str = "20261122t103000z-a1b2";
 
+/// Keys that mean nothing beside a given SAS.
+const GO_WITH_MINT: [&str; 6] = ["account", "container", "account_key", "lifetime", "start_time", "cloud"];
+
 type Read = (Option<Option<DestinationSettings>>, Option<Duration>);
 
 /// Destination, none where a simulator brings its own; and the upload allowance.
@@ -99,13 +102,18 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read
     let allowance = table.get("upload_allowance").and_then(|value| value.duration());
     let forms = ["container_url", "mint", "identity"].map(|key| table.has(key));
     if simulated && forms == [false; 3] && !table.has("verify_url") {
+        for key in GO_WITH_MINT {
+            if table.has(key) {
+                table.wrong(format!("`{key}` goes with `mint` or `identity`"), "remove it, or add `mint`");
+            }
+        }
         known(&table);
         table.finish();
         return (Some(None), allowance);
     }
     let write = match forms {
         [_, false, false] => {
-            for key in ["account", "container", "account_key", "lifetime", "start_time", "cloud"] {
+            for key in GO_WITH_MINT {
                 if table.has(key) {
                     table
                         .wrong(format!("`{key}` goes with `mint` or `identity`"), "remove it, or add `mint`");
@@ -126,6 +134,17 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read
         }
     };
     let verify = table.get("verify_url").map(|value| given(&value, dir).ok_or(()));
+    let per_run = match &write {
+        Some(WriteSettings::Minted(place, _) | WriteSettings::Identity { place, .. }) => place.is_per_run(),
+        _ => false,
+    };
+    if per_run && verify.is_some() {
+        table.wrong(
+            "`verify_url` names one container, and with `{run_id}` every run has its own",
+            "remove `verify_url`: a SAS to list with is made",
+        );
+        return (None, allowance);
+    }
     known(&table);
     table.finish();
     let settings = match (write, verify.transpose()) {
@@ -202,13 +221,13 @@ fn minted(table: &Table<'_>, dir: &Path, allowance: Option<Duration>) -> Option<
                     Some("it is renewed during the run; an hour is enough".into()),
                 );
             }
-            let shortest = allowance.unwrap_or_default();
-            if *lifetime <= shortest {
+            let shortest = allowance.unwrap_or_default() * 3 / 2;
+            if *lifetime < shortest {
                 let help =
                     "a SAS must outlive the upload that is started with it; make it twice as long or more";
-                value.wrong("must be longer than `upload_allowance`", Some(help.into()));
+                value.wrong("must be half as long again as `upload_allowance`, at least", Some(help.into()));
             }
-            *lifetime <= longest && *lifetime > shortest
+            *lifetime <= longest && *lifetime >= shortest
         }),
     };
     let with_start = table.get("start_time").map_or(Some(false), |value| value.boolean());
@@ -234,6 +253,10 @@ fn identity(table: &Table<'_>, with_url: bool) -> Option<WriteSettings> {
         if table.has(key) {
             table.wrong(format!("`{key}` goes with `mint`"), "remove it");
         }
+    }
+    if with_url && (table.has("account") || table.has("container")) {
+        table.wrong("`container_url` and `account` with `container` say the same", "keep one of them");
+        return None;
     }
     let place = if with_url { plain_container(table) } else { place(table) };
     Some(WriteSettings::Identity { place: place?, resource_id: resource_id? })

@@ -30,7 +30,7 @@ use crate::error::CliError;
 pub(crate) use destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
 pub(crate) use load::{hex, load};
 pub(crate) use reader::Mistake;
-pub(crate) use secret::Source;
+pub(crate) use secret::{Source, end_commands};
 
 /// The defaults: every key with a comment.
 pub(crate) const DEFAULTS: &str = include_str!("../../../../config/fleetlogs.toml");

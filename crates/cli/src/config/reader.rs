@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use fleetlogs_azure::safe;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Spanned;
@@ -36,7 +37,9 @@ impl<'text> Mistakes<'text> {
     }
 
     pub(crate) fn add(&self, offset: usize, key: &str, message: impl Into<String>, help: Option<String>) {
-        let mistake = Mistake { line: self.line(offset), key: key.into(), message: message.into(), help };
+        // A message may quote what stands there, and that may be a secret in the wrong place.
+        let (message, help) = (safe(&message.into()), help.map(|help| safe(&help)));
+        let mistake = Mistake { line: self.line(offset), key: key.into(), message, help };
         self.found.borrow_mut().push(mistake);
     }
 

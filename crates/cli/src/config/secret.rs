@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleetlogs_model::secret::Secret;
@@ -15,6 +16,9 @@ const LONGEST: u64 = 64 * 1024;
 
 /// How long a command may take to print a secret. A vault answers within seconds; one that asks a question never does.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long after its end a command's output may take to end as well.
+const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
 /// How to write a secret, for messages.
 const HOW: &str =
@@ -50,12 +54,17 @@ impl Source {
 /// What a command prints.
 fn print_of(words: &[String], dir: &Path) -> Result<String, String> {
     let [program, arguments @ ..] = words else { return Err("the command is empty".into()) };
-    let done = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::inherit());
+    // A group of its own, to be ended as a whole.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let done = command
         .spawn()
         .and_then(output_in_time)
         .map_err(|error| format!("cannot run `{program}`: {error}"))?;
@@ -104,6 +113,13 @@ pub(super) fn read_from(value: &Value<'_>, dir: &Path) -> Option<(Secret, Option
 
 fn from_env(name: &Value<'_>) -> Option<Secret> {
     let variable = name.string()?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if variable.is_empty() || variable.len() > 64 || !variable.chars().all(is_name) {
+        // It may well be the secret itself.
+        let help = "`env` is the name of a variable, such as \"FLEETLOGS_CONTAINER_URL\"; the secret is what it holds";
+        name.wrong("this is not the name of a variable of the environment", Some(help.into()));
+        return None;
+    }
     let text = std::env::var(variable);
     if text.is_err() {
         name.wrong(
@@ -124,14 +140,49 @@ fn from_source(value: &Value<'_>, source: Source, help: Option<&str>) -> Option<
     }
 }
 
-/// Waits for a command, which is killed at its deadline.
+/// Commands that run now, by their process groups.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Ends commands that still run, with all that they started: nobody waits for their answer any more.
+pub(crate) fn end_commands() {
+    for group in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        end_group(group);
+    }
+}
+
+#[cfg(unix)]
+fn end_group(group: u32) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    if let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) {
+        // It may have ended by itself.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+#[cfg(not(unix))]
+fn end_group(_: u32) {}
+
+/// Waits for a command, which is killed at its deadline with all that it started.
 fn output_in_time(mut child: Child) -> std::io::Result<Output> {
+    let group = child.id();
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(group);
+    let output = watch(&mut child);
+    if output.is_err() {
+        end_group(group);
+        let _ = child.wait();
+    }
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|running| *running != group);
+    output
+}
+
+fn watch(child: &mut Child) -> std::io::Result<Output> {
     let mut stdout = child.stdout.take();
+    let (send, text) = std::sync::mpsc::channel();
     // Read beside the wait: a command that prints more than a pipe holds would never end.
-    let reader = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let mut text = Vec::new();
         let read = stdout.as_mut().map(|stdout| stdout.take(LONGEST).read_to_end(&mut text));
-        read.transpose().map(|_| text)
+        let _ = send.send(read.transpose().map(|_| text));
     });
     let started = Instant::now();
     let status = loop {
@@ -139,13 +190,41 @@ fn output_in_time(mut child: Child) -> std::io::Result<Output> {
             break status;
         }
         if started.elapsed() > COMMAND_DEADLINE {
-            child.kill()?;
-            child.wait()?;
             let message = format!("it did not end within {} seconds", COMMAND_DEADLINE.as_secs());
             return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, message));
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    let stdout = reader.join().unwrap_or_else(|_| Ok(Vec::new()))?;
+    let stdout = text.recv_timeout(OUTPUT_GRACE).or_else(|_| {
+        // What it left running in the background holds its output open.
+        end_group(child.id());
+        text.recv_timeout(OUTPUT_GRACE)
+    });
+    let stdout = stdout.map_err(|_| {
+        let message = "something that it started keeps its output open";
+        std::io::Error::new(std::io::ErrorKind::TimedOut, message)
+    })??;
     Ok(Output { status, stdout, stderr: Vec::new() })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn command(script: &str) -> Source {
+        Source::Command(["sh", "-c", script].map(String::from).to_vec(), ".".into())
+    }
+
+    #[test]
+    fn a_command_that_leaves_something_behind_is_not_waited_for() {
+        let started = Instant::now();
+        let secret = command("sleep 60 & echo hunter2").read().unwrap();
+        assert_eq!(secret.expose(), "hunter2");
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_command_that_fails_is_told() {
+        assert!(command("exit 3").read().unwrap_err().contains("failed"));
+    }
 }

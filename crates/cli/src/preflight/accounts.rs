@@ -22,8 +22,9 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
         let by = tokens.describe();
         match tokens.claims().await {
             Err(failure) => {
-                let fix = "see `[entra]` in the config: log in, or set up the credential that is meant";
-                findings.refuse(about, format!("{failure}; tried {by}"), fix);
+                // Whether the run goes on without the account is for the listing to say.
+                let fix = "See `[entra]` in the config: log in, or set up the credential that is meant";
+                findings.warn(about, format!("{failure}; tried {by}"), fix);
             }
             Ok(claims) => match claims.audience {
                 // With a slash and without, as application id or URL: only the service knows all its names.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_azure::{AzureLogStore, Client, probe_write};
+use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::sas_guard::{SasProblem, list_problems, write_problems};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::{SasKind, SasUrl};
@@ -14,6 +15,7 @@ use time::OffsetDateTime;
 use super::Findings;
 use crate::config::Settings;
 use crate::destination::Destination;
+use crate::fleet::SHARED_KEY_SKEW;
 
 /// How often a container that does not answer is asked again.
 const TRIES: u32 = 3;
@@ -49,6 +51,29 @@ pub(crate) fn sas(
         let needed = now + calls_take + settings.verify.deadline;
         judge(list_problems(sas, now, needed), &about, destination.lists_renewed(), now, findings);
         describe(sas, &about, findings);
+    }
+}
+
+/// What can be told of the SAS before any service told its time: what this machine's clock says of them counts only where
+/// it could be a quarter of an hour off.
+pub(crate) fn early(destination: &Destination, settings: &Settings, findings: &mut Findings) {
+    let now = Clock::System.now();
+    let listed = destination.listing.as_ref().filter(|_| settings.verification && destination.lists_apart);
+    let one_upload = now + settings.upload_allowance;
+    let of_write =
+        destination.access.sas().map(|sas| (destination.names.write, write_problems(sas, now, one_upload)));
+    let of_list = listed.map(|sas| (destination.names.list, list_problems(sas, now, now)));
+    for (name, problems) in of_write.into_iter().chain(of_list) {
+        for problem in problems {
+            let is_sure = match problem {
+                SasProblem::Expired(ends) => now - ends > SHARED_KEY_SKEW,
+                SasProblem::NotYet(starts) => starts - now > SHARED_KEY_SKEW,
+                _ => true,
+            };
+            if is_sure {
+                findings.refuse(format!("destination.{name}"), problem.to_string(), problem.help());
+            }
+        }
     }
 }
 
@@ -89,6 +114,10 @@ fn describe(sas: &SasUrl, about: &str, findings: &mut Findings) {
         .map_or("by a stored access policy".to_owned(), |letters| format!("`{letters}`"));
     let until = sas.expires_at.map_or("the end of its stored access policy".to_owned(), timestamp::text);
     findings.good(about, format!("{kind}, permissions {may}, until {until}"));
+    if !sas.has_whole_signature() {
+        let fix = "Copy the whole URL, in quotes: a run with a wrong signature collects nothing";
+        findings.warn(about, "its signature is not of the usual length; it may have been cut off", fix);
+    }
     if sas.ip_restricted {
         let fix = "Uploads of nodes with other addresses will not arrive: make a SAS without `sip`";
         findings.warn(about, "the SAS is good for some IP addresses only (`sip`)", fix);
@@ -117,8 +146,10 @@ pub(crate) async fn open_store(
         return None;
     }
     if destination.url() != listing.without_query() {
-        let said =
-            format!("it names another container than the nodes write into: {}", listing.without_query());
+        let said = format!(
+            "it names another container or host than the nodes write to: {}",
+            listing.without_query()
+        );
         findings.warn(&about, said, format!("Nodes write into {}", destination.url()));
     }
     let store = match AzureLogStore::new(http.clone(), listing) {
@@ -132,6 +163,16 @@ pub(crate) async fn open_store(
     loop {
         tried += 1;
         let Err(failure) = store.list("fleetlogs-preflight/", None).await else {
+            let last = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
+            if last(&destination.url()) != last(&listing.without_query()) {
+                // What is not found there would pass for absent, and be called again.
+                let said = format!(
+                    "it is for another container than the nodes write into: {}",
+                    listing.without_query()
+                );
+                findings.refuse(&about, said, format!("make one for {}", destination.url()));
+                return None;
+            }
             findings.good(&about, format!("the container {} is there and can be listed", destination.url()));
             return Some(store);
         };
