@@ -141,3 +141,61 @@ fn strict_refuses_what_otherwise_makes_a_run_partial() {
     let lenient = sim.run(&sim.write_config(&text));
     assert_eq!((lenient.code, lenient.count("verified")), (3, 24), "{}", lenient.stderr);
 }
+
+#[test]
+fn a_job_leads_to_the_nodes_that_its_tasks_ran_on() {
+    let sim = Sim::start(&FLEET.replacen(
+        "[[account]]\nname = \"fabrikam\"",
+        "[[account.job]]\nid = \"nightly\"\npool = \"render\"\ntasks = 8\nnodes = 4\ngone = 1\nstarted = \"2h\"\nlasted = \"20m\"\n\
+         [[account.job]]\nid = \"mpi\"\npool = \"render\"\ntasks = 1\nnodes = 3\ninstances = 3\nstarted = \"1h\"\n\
+         [[account]]\nname = \"fabrikam\"",
+        1,
+    ));
+    let chosen = |defaults: &str, arguments: &[&str]| plan(&sim, defaults, arguments);
+    let (planned, left_out) = counts(&chosen("jobs = [\"nightly\"]", &[]));
+    assert_eq!(planned, map(&[("contoso/render", 4)]));
+    assert_eq!((left_out["job-node-gone"], left_out["no-task-of-job"]), (1, 16 + 2), "{left_out:?}");
+    assert_eq!(counts(&chosen("", &["--job", "mpi"])).0, map(&[("contoso/render", 3)]));
+    let two = "jobs = [{ id = \"nightly\", tasks = [\"task-0001\", \"task-0002\"] }]";
+    assert_eq!(counts(&chosen(two, &[])).0, map(&[("contoso/render", 2)]));
+    let early = "jobs = [{ id = \"nightly\", until = 2020-01-01T00:00:00Z }]";
+    assert_eq!(chosen(early, &[]).code, 8);
+    let unknown = chosen("", &["--job", "nighty"]);
+    assert_eq!(unknown.code, 8);
+    assert!(unknown.stderr.contains("the account has no such job"), "{}", unknown.stderr);
+
+    let config = sim.config(
+        "[limits]\nrate = 100\n[window]\nsince = \"task\"\nmargin = \"5m\"\n[defaults]\njobs = [\"nightly\"]",
+    );
+    let run = sim.run(&config);
+    assert_eq!((run.code, run.count("verified")), (0, 4), "{}", run.stderr);
+    let manifest = run.manifest();
+    for node in manifest["nodes"].as_array().unwrap() {
+        let time = |value: &Value| {
+            let format = &time::format_description::well_known::Rfc3339;
+            time::OffsetDateTime::parse(value.as_str().unwrap(), format).unwrap()
+        };
+        let margin = time::Duration::minutes(5);
+        assert_eq!(time(&node["window"]["start"]), time(&node["ran"]["start"]) - margin);
+        assert_eq!(time(&node["window"]["end"]), time(&node["ran"]["end"]) + margin);
+    }
+    assert!(
+        !run.everything().contains("FAKE-SECRET-IN-TASK"),
+        "command lines and environments stay where they are"
+    );
+}
+
+#[test]
+fn a_node_that_booted_anew_meanwhile_is_told() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 10\nunknown_state = 0\narrival = \"3s\"\n\
+         [[account.pool.life]]\nnodes = 2\nat = \"3s\"\nbecomes = \"gone\"\n",
+    );
+    let run = sim.run(&sim.config("[limits]\nrate = 2.4\n[verify]\ndeadline = \"6s\"\nsettle = \"3s\""));
+    let manifest = run.manifest();
+    let changed = |node: &&Value| node["identity_changed"] == true;
+    let told: Vec<_> = manifest["nodes"].as_array().unwrap().iter().filter(changed).collect();
+    let gone = manifest["counts"]["gone"].as_u64().unwrap();
+    assert_eq!(told.len() as u64 + gone, 2, "{}", run.stderr);
+    assert!(told.iter().all(|node| node["identity_now"].is_null()), "they are gone, not others");
+}

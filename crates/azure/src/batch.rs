@@ -11,7 +11,7 @@ use azure_core::Bytes;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{NodeId, PoolId};
 use fleetlogs_model::sas::is_https_or_loopback;
-use fleetlogs_model::service::{Accepted, BatchService, Node, Page, PageLink, Pool, UploadOrder};
+use fleetlogs_model::service::{Accepted, BatchService, Node, Page, PageLink, Pool, Task, UploadOrder};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use time::OffsetDateTime;
@@ -25,8 +25,8 @@ use crate::shared_key::{SharedKey, Signed};
 use crate::target::{Endpoint, Target};
 use crate::token::{Token, TokenSource};
 use crate::wire::{
-    IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, PoolIdentity, PoolIdentityAnswer, UploadAnswer,
-    UploadRequest, time_text,
+    IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, PoolIdentity, PoolIdentityAnswer, SubtaskAnswer,
+    TaskAnswer, UploadAnswer, UploadRequest, time_text,
 };
 use crate::{http_date, link, redact};
 
@@ -49,6 +49,8 @@ pub struct AccountSettings {
     pub auth: BatchAuth,
     /// Bounds every call that only reads, from connecting to the last byte.
     pub read_timeout: Duration,
+    /// Whether nodes are listed with their recent tasks.
+    pub recent_tasks: bool,
 }
 
 /// How an account knows us.
@@ -98,7 +100,7 @@ impl AzureBatch {
         }
         Ok(Self(Arc::new(Account {
             http,
-            endpoint: Endpoint::new(settings.endpoint, &settings.api_version),
+            endpoint: Endpoint::new(settings.endpoint, &settings.api_version, settings.recent_tasks),
             auth: settings.auth,
             read_timeout: settings.read_timeout,
             clock_offset_ms: AtomicI64::new(NO_OFFSET),
@@ -273,6 +275,18 @@ impl BatchService for AzureBatch {
         let endpoint = &self.0.endpoint;
         let target = link.map_or_else(|| endpoint.nodes(pool), |link| link::follow(endpoint.url(), link))?;
         page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
+    }
+
+    async fn list_tasks(&self, job: &str, link: Option<&PageLink>) -> Result<Page<Task>, Failure> {
+        let endpoint = &self.0.endpoint;
+        let target = link.map_or_else(|| endpoint.tasks(job), |link| link::follow(endpoint.url(), link))?;
+        page::<TaskAnswer, _>(&self.0.read(target).await?)
+    }
+
+    async fn list_subtasks(&self, job: &str, task: &str) -> Result<Vec<Task>, Failure> {
+        let answer = self.0.read(self.0.endpoint.subtasks(job, task)?).await?;
+        let subtasks: ListAnswer<SubtaskAnswer> = read_json(Call::Read, &answer)?;
+        Ok(subtasks.into_items().map(|subtask| subtask.into_task(task)).collect())
     }
 
     async fn get_node(&self, pool: &PoolId, node: &NodeId) -> Result<Node, Failure> {

@@ -16,6 +16,7 @@ const POOL_MEMBERS: &str = "id,state,allocationState,currentDedicatedNodes,targe
     currentLowPriorityNodes,targetLowPriorityNodes,virtualMachineConfiguration,vmSize,metadata";
 const NODE_MEMBERS: &str = "id,state,stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,\
     errors,startTaskInfo,schedulingState,virtualMachineInfo";
+const TASK_MEMBERS: &str = "id,executionInfo,nodeInfo,multiInstanceSettings";
 
 /// The most the service puts on a page.
 const PAGE_SIZE: &str = "1000";
@@ -44,6 +45,7 @@ pub(crate) struct Endpoint {
     nodes: Query,
     node: Query,
     pool: Query,
+    tasks: Query,
     upload: Query,
 }
 
@@ -64,16 +66,20 @@ impl Query {
 }
 
 impl Endpoint {
-    pub(crate) fn new(url: Url, api_version: &str) -> Self {
+    /// `recent_tasks` is whether nodes are listed with their recent tasks, which makes a page several times as large.
+    pub(crate) fn new(url: Url, api_version: &str, recent_tasks: bool) -> Self {
         let query = |more: &[(&str, &str)]| Query::new(api_version, more);
+        let members =
+            if recent_tasks { format!("{NODE_MEMBERS},recentTasks") } else { NODE_MEMBERS.to_owned() };
         let base = url[..Position::AfterPath].trim_end_matches('/').to_owned();
         Self {
             base,
             url,
             pools: query(&[("maxresults", PAGE_SIZE), ("$select", POOL_MEMBERS)]),
-            nodes: query(&[("maxresults", PAGE_SIZE), ("$select", NODE_MEMBERS)]),
+            nodes: query(&[("maxresults", PAGE_SIZE), ("$select", &members)]),
             node: query(&[("$select", NODE_MEMBERS)]),
             pool: query(&[]),
+            tasks: query(&[("maxresults", PAGE_SIZE), ("$select", TASK_MEMBERS)]),
             upload: query(&[("timeout", UPLOAD_TIMEOUT)]),
         }
     }
@@ -88,6 +94,14 @@ impl Endpoint {
 
     pub(crate) fn pool(&self, pool: &PoolId) -> Result<Target<'_>, Failure> {
         self.target(&["pools", pool.as_str()], &self.pool)
+    }
+
+    pub(crate) fn tasks(&self, job: &str) -> Result<Target<'_>, Failure> {
+        self.target(&["jobs", job, "tasks"], &self.tasks)
+    }
+
+    pub(crate) fn subtasks(&self, job: &str, task: &str) -> Result<Target<'_>, Failure> {
+        self.target(&["jobs", job, "tasks", task, "subtasksinfo"], &self.pool)
     }
 
     pub(crate) fn nodes(&self, pool: &PoolId) -> Result<Target<'_>, Failure> {
@@ -111,7 +125,7 @@ impl Endpoint {
             if matches!(*segment, "" | "." | "..") {
                 return Err(Failure::new(
                     FailureClass::Refused,
-                    format!("`{segment}` cannot be the id of a pool or node"),
+                    format!("`{segment}` cannot be the id of a pool, node, job or task"),
                 ));
             }
             text.push('/');
@@ -130,7 +144,7 @@ mod tests {
     use super::*;
 
     fn endpoint(url: &str) -> Endpoint {
-        Endpoint::new(Url::parse(url).unwrap(), "2024-07-01.20.0")
+        Endpoint::new(Url::parse(url).unwrap(), "2024-07-01.20.0", false)
     }
 
     #[test]

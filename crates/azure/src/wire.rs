@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use fleetlogs_model::ids::{NodeId, PoolId};
-use fleetlogs_model::service::{Node, NodeError, NodeState, Page, PageLink, Pool, StartTaskResult};
+use fleetlogs_model::service::{
+    Node, NodeError, NodeState, Page, PageLink, Pool, RecentTask, StartTaskResult, Task,
+};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
@@ -132,6 +134,87 @@ pub(crate) struct NodeAnswer<'a> {
     node_agent_info: Option<NodeAgentInfo>,
     errors: Option<Vec<NodeErrorAnswer>>,
     start_task_info: Option<StartTaskInfo>,
+    recent_tasks: Option<Vec<RecentTaskAnswer>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecentTaskAnswer {
+    job_id: Option<String>,
+    task_id: Option<String>,
+    execution_info: Option<TaskTimes>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskTimes {
+    #[serde(default)]
+    start_time: Moment,
+    #[serde(default)]
+    end_time: Moment,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TaskAnswer {
+    id: String,
+    execution_info: Option<TaskTimes>,
+    node_info: Option<TaskPlace>,
+    multi_instance_settings: Option<MultiInstance>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskPlace {
+    pool_id: Option<String>,
+    node_id: Option<String>,
+}
+
+impl TaskPlace {
+    fn into_pair(self) -> Option<(PoolId, NodeId)> {
+        Some((PoolId::new(self.pool_id?), NodeId::new(self.node_id?)))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MultiInstance {
+    number_of_instances: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SubtaskAnswer {
+    node_info: Option<TaskPlace>,
+    #[serde(default)]
+    start_time: Moment,
+    #[serde(default)]
+    end_time: Moment,
+}
+
+impl From<TaskAnswer> for Task {
+    fn from(answer: TaskAnswer) -> Self {
+        let times = answer.execution_info.unwrap_or_default();
+        Self {
+            id: answer.id,
+            ran_on: answer.node_info.and_then(TaskPlace::into_pair),
+            started: times.start_time.0,
+            ended: times.end_time.0,
+            instances: answer.multi_instance_settings.and_then(|many| many.number_of_instances).unwrap_or(1),
+        }
+    }
+}
+
+impl SubtaskAnswer {
+    pub(crate) fn into_task(self, task: &str) -> Task {
+        Task {
+            id: task.to_owned(),
+            ran_on: self.node_info.and_then(TaskPlace::into_pair),
+            started: self.start_time.0,
+            ended: self.end_time.0,
+            instances: 1,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -212,6 +295,11 @@ impl<'de> Deserialize<'de> for Moment {
 }
 
 impl<T> ListAnswer<T> {
+    /// What a list without pages holds.
+    pub(crate) fn into_items(self) -> impl Iterator<Item = T> {
+        self.value.into_iter()
+    }
+
     pub(crate) fn into_page<U: From<T>>(self) -> Page<U> {
         Page {
             items: self.value.into_iter().map(U::from).collect(),
@@ -275,6 +363,16 @@ impl From<NodeAnswer<'_>> for Node {
                 result: task.result,
                 exit_code: task.exit_code.and_then(|code| i32::try_from(code).ok()),
             }),
+            recent_tasks: answer
+                .recent_tasks
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|recent| {
+                    let times = recent.execution_info.unwrap_or_default();
+                    let (started, ended) = (times.start_time.0, times.end_time.0);
+                    Some(RecentTask { job: recent.job_id?, task: recent.task_id?, started, ended })
+                })
+                .collect(),
         }
     }
 }

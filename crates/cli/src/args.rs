@@ -79,7 +79,7 @@ pub(crate) struct Run {
     /// The config file
     pub(crate) config: PathBuf,
     /// Execute exactly this plan (a plan.json) instead of making one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["accounts", "pools", "nodes", "states"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["accounts", "pools", "nodes", "states", "jobs"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) pick: Pick,
@@ -115,6 +115,9 @@ pub(crate) struct Pick {
     /// Only nodes in this state, instead of the config's `nodes.states`
     #[arg(long = "state", value_name = "STATE", value_parser = node_state)]
     pub(crate) states: Vec<NodeState>,
+    /// Only nodes that tasks of this job ran on, instead of the config's `jobs`
+    #[arg(long = "job", value_name = "JOB")]
+    pub(crate) jobs: Vec<String>,
 }
 
 fn node_state(text: &str) -> Result<NodeState, String> {

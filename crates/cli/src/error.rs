@@ -48,7 +48,7 @@ pub(crate) enum CliError {
     NoSuchAccount(String),
     /// The selection of an embedded simulated fleet cannot be narrowed.
     #[error(
-        "`--account`, `--pool`, `--node` and `--state` choose of the accounts of a config, and this one has a [simulator]"
+        "`--account`, `--pool`, `--node`, `--state` and `--job` choose of the accounts of a config, and this one has a [simulator]"
     )]
     NothingToPick,
     /// No node is left to ask.

@@ -233,6 +233,7 @@ fn connect_account(http: &Client, account: &AccountSettings, tokens: &Tokens) ->
         api_version: account.api_version.clone(),
         auth,
         read_timeout: READ_TIMEOUT,
+        recent_tasks: !account.selection.jobs.is_empty(),
     };
     let service = AzureBatch::new(http.clone(), settings).expect("the config checked the endpoint");
     let planned = PlannedAccount {
@@ -315,6 +316,7 @@ fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<Destination
             selection: Selection {
                 pools: PoolFilter::by_id(everything(), globset::GlobSet::empty()),
                 nodes: NodeFilter::default(),
+                jobs: vec![],
             },
         })
         .collect();

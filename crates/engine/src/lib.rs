@@ -16,6 +16,7 @@ mod disk;
 pub mod doubt;
 pub mod event_log;
 pub mod execute;
+pub mod jobs;
 pub mod journal;
 pub mod pace;
 pub mod plan;

@@ -12,10 +12,11 @@ use std::time::Duration;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PlannedAccount, PlannedNode, Priority};
-use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool};
+use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool, Task};
 use futures::StreamExt;
 use time::OffsetDateTime;
 
+use crate::jobs::{JobFilter, Places, Ran};
 use crate::retry::{LONGEST_RETRY_AFTER, backoff};
 use crate::select::Selection;
 use crate::settings::RetryPolicy;
@@ -63,12 +64,19 @@ pub async fn plan_account<B: BatchService>(
     for pool in again {
         leave_out(&pool.id, None, LeftOutReason::ListedTwice);
     }
+    let jobs = &selection.jobs;
+    let mut places = places_of(&reader, service, &name, jobs, now).await?;
     let mut wanted = Vec::new();
+    // Pools whose nodes are not listed, so that nothing can be said of a node that is not in a list.
+    let mut unlisted = Vec::new();
     for pool in pools {
-        if selection.pools.wants(&pool) {
-            wanted.push(pool);
-        } else {
+        if !selection.pools.wants(&pool) {
+            unlisted.push(pool.id.clone());
             leave_out(&pool.id, None, LeftOutReason::PoolNotSelected);
+        } else if !jobs.is_empty() && !places.in_pool(&pool.id) {
+            leave_out(&pool.id, None, LeftOutReason::NoTaskOfJob);
+        } else {
+            wanted.push(pool);
         }
     }
     listener.listed(&account.name, 0, 0);
@@ -96,6 +104,7 @@ pub async fn plan_account<B: BatchService>(
             Err(failure) => {
                 tracing::warn!(account = %account.name, pool = %pool.id, %failure, "the nodes of a pool cannot be listed");
                 leave_out(&pool.id, None, LeftOutReason::PoolNotListed);
+                unlisted.push(pool.id.clone());
                 refused.get_or_insert(failure);
                 continue;
             }
@@ -108,10 +117,17 @@ pub async fn plan_account<B: BatchService>(
         }
         let mut wanted = Vec::new();
         for node in found {
-            match selection.nodes.unwanted(&node, now) {
-                Some(reason) => leave_out(&pool.id, Some(&node.id), reason),
-                None => wanted.push(planned(&account.name, &pool, os.clone(), node)),
+            let ran = places.take(&pool.id, &node.id, &node.recent_tasks, jobs, now);
+            if !jobs.is_empty() && ran.is_none() {
+                leave_out(&pool.id, Some(&node.id), LeftOutReason::NoTaskOfJob);
+                continue;
             }
+            if let Some(reason) = selection.nodes.unwanted(&node, now) {
+                leave_out(&pool.id, Some(&node.id), reason);
+                continue;
+            }
+            let node = planned(&account.name, &pool, os.clone(), node);
+            wanted.push(PlannedNode { ran: ran.and_then(|Ran(ran)| ran), ..node });
         }
         let (sample, rest) = selection.nodes.sample(wanted);
         for node in rest {
@@ -121,6 +137,12 @@ pub async fn plan_account<B: BatchService>(
         listener.listed(&account.name, account.pools, u32::try_from(nodes.len()).unwrap_or(u32::MAX));
     }
     drop(listed);
+    for place in places.gone() {
+        let listed = unlisted.iter().all(|pool| *pool != place.pool);
+        if listed && selection.pools.wants_id(&place.pool) {
+            leave_out(&place.pool, Some(&place.node), LeftOutReason::JobNodeGone);
+        }
+    }
     if let (0, Some(failure)) = (account.pools, refused) {
         return Err(failure);
     }
@@ -130,6 +152,47 @@ pub async fn plan_account<B: BatchService>(
     account.list_calls = *reader.calls.lock().unwrap_or_else(PoisonError::into_inner);
     left_out.sort_by(|x, y| (&x.pool, &x.node).cmp(&(&y.pool, &y.node)));
     Ok(AccountPlan { account, nodes: nodes.into_iter().map(|(_, node)| node).collect(), left_out })
+}
+
+/// Where the tasks of the wanted jobs ran. A job that cannot be read is a failure of the account: without it, nodes would
+/// be missing from the plan unnoticed. One that the account does not have may be another account's.
+async fn places_of<B: BatchService>(
+    reader: &Reader<'_>,
+    service: &B,
+    account: &AccountName,
+    jobs: &[JobFilter],
+    now: OffsetDateTime,
+) -> Result<Places, Failure> {
+    let mut places = Places::default();
+    for job in jobs {
+        let of_job = |mut failure: Failure| {
+            failure.message = format!("job `{}`: {}", job.id, failure.message).into();
+            failure
+        };
+        let list = |page: Option<PageLink>| async move { service.list_tasks(&job.id, page.as_ref()).await };
+        let tasks = match reader.all(list).await {
+            Ok(tasks) => tasks,
+            Err(failure) if failure.class == FailureClass::Gone => {
+                tracing::warn!(%account, job = %job.id, "the account has no such job");
+                continue;
+            }
+            Err(failure) => return Err(of_job(failure)),
+        };
+        let wants = |task: &Task| job.wants(&task.id, task.started, task.ended);
+        for task in tasks.into_iter().filter(wants) {
+            if task.instances > 1 {
+                let subtasks = |_: Option<PageLink>| async {
+                    let items = service.list_subtasks(&job.id, &task.id).await?;
+                    Ok(Page { items, next: None })
+                };
+                for subtask in reader.all(subtasks).await.map_err(of_job)?.iter().filter(|task| wants(task)) {
+                    places.add(subtask, now);
+                }
+            }
+            places.add(&task, now);
+        }
+    }
+    Ok(places)
 }
 
 fn planned(account: &AccountName, pool: &Pool, os: Option<Arc<str>>, node: Node) -> PlannedNode {
@@ -149,6 +212,7 @@ fn planned(account: &AccountName, pool: &Pool, os: Option<Arc<str>>, node: Node)
         errors: node.errors,
         start_task: node.start_task,
         window: None,
+        ran: None,
     }
 }
 
@@ -355,6 +419,7 @@ mod tests {
         let selection = Selection {
             pools: PoolFilter::by_id(globs(pools), globs(exclude)),
             nodes: NodeFilter::default(),
+            jobs: vec![],
         };
         let retry = RetryPolicy {
             attempts: 3,

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use fleetlogs_model::ids::PoolId;
 use fleetlogs_model::plan::{LeftOutReason, PlannedNode};
 use fleetlogs_model::service::{Node, NodeState, Pool, StartTaskResult};
 use globset::{GlobMatcher, GlobSet};
 use time::OffsetDateTime;
+
+use crate::jobs::JobFilter;
 
 /// Which pools and nodes of an account are wanted. Every filter that is left out lets everything pass.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Selection {
     pub pools: PoolFilter,
     /// Of nodes in those pools.
     pub nodes: NodeFilter,
+    /// Only nodes that tasks of these jobs ran on; empty for all.
+    pub jobs: Vec<JobFilter>,
 }
 
 /// What a pool must be to be wanted.
@@ -71,10 +76,18 @@ impl PoolFilter {
         Self { ids, exclude, only: None, metadata: vec![], allocation_states: None, vm_sizes: None, os: None }
     }
 
+    /// Whether a pool of this id may be wanted.
+    #[must_use]
+    pub fn wants_id(&self, id: &PoolId) -> bool {
+        let id = id.as_str();
+        self.ids.is_match(id)
+            && !self.exclude.is_match(id)
+            && self.only.as_ref().is_none_or(|only| only.is_match(id))
+    }
+
     /// Whether the pool is wanted.
     #[must_use]
     pub fn wants(&self, pool: &Pool) -> bool {
-        let id = pool.id.as_str();
         let has = |(name, value): &(String, GlobMatcher)| {
             pool.metadata.iter().any(|(known, text)| known == name && value.is_match(text))
         };
@@ -84,9 +97,7 @@ impl PoolFilter {
         let in_state = self.allocation_states.as_ref().is_none_or(|states| {
             pool.allocation_state.as_ref().is_some_and(|state| states.contains(&state.to_lowercase()))
         });
-        self.ids.is_match(id)
-            && !self.exclude.is_match(id)
-            && self.only.as_ref().is_none_or(|only| only.is_match(id))
+        self.wants_id(&pool.id)
             && self.metadata.iter().all(has)
             && in_state
             && fits(&self.vm_sizes, &pool.vm_size)
@@ -176,7 +187,7 @@ impl NodeFilter {
 
 #[cfg(test)]
 mod tests {
-    use fleetlogs_model::ids::{NodeId, PoolId};
+    use fleetlogs_model::ids::NodeId;
     use fleetlogs_model::service::NodeError;
     use globset::{Glob, GlobSetBuilder};
     use proptest::prelude::*;

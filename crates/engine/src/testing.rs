@@ -67,6 +67,7 @@ pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
         errors: vec![],
         start_task: None,
         window: None,
+        ran: None,
     };
     Plan {
         schema: PLAN_SCHEMA.into(),

@@ -14,6 +14,8 @@ pub enum Anchor {
     Allocation,
     /// The change to the state it is in.
     State,
+    /// The tasks that it was chosen for: from the first one's start to the last one's end.
+    Task,
 }
 
 /// How a node's window is made of what is known of it.
@@ -40,9 +42,17 @@ impl SinceAnchor {
             Anchor::Boot => node.last_boot_time,
             Anchor::Allocation => node.allocation_time,
             Anchor::State => node.state_since,
+            Anchor::Task => return self.of_tasks(node, now),
         };
         let start = anchor.map_or(now - self.otherwise, |anchor| anchor - self.margin);
         Window { start: start.clamp(now - self.longest, now - SHORTEST), end: now }
+    }
+
+    fn of_tasks(&self, node: &PlannedNode, now: OffsetDateTime) -> Window {
+        let Some(ran) = node.ran else { return Window { start: now - self.otherwise, end: now } };
+        let end = (ran.end + self.margin).min(now);
+        let start = (ran.start - self.margin).clamp(end - self.longest, end - SHORTEST);
+        Window { start, end }
     }
 }
 
@@ -73,6 +83,21 @@ mod tests {
         assert_eq!(start(Anchor::Boot), HOUR + HOUR / 6);
         assert_eq!(start(Anchor::State), HOUR / 2 + HOUR / 6);
         assert_eq!(start(Anchor::Allocation), HOUR * 24);
+    }
+
+    #[test]
+    fn the_window_of_tasks_has_a_margin_on_both_sides() {
+        let mut node = node();
+        let mut ran = |from: u32, to: u32| {
+            node.ran = Some(Window { start: NOW - HOUR * from, end: NOW - HOUR * to });
+            let window = since(Anchor::Task).of(&node, NOW);
+            (NOW - window.start, NOW - window.end)
+        };
+        let margin = HOUR / 6;
+        let whole = |duration: Duration| time::Duration::try_from(duration).unwrap();
+        assert_eq!(ran(5, 3), (whole(HOUR * 5 + margin), whole(HOUR / 6 * 17)));
+        assert_eq!(ran(5, 0), (whole(HOUR * 5 + margin), time::Duration::ZERO));
+        assert_eq!(ran(90, 3).0, whole(HOUR / 6 * 161), "no longer than a day");
     }
 
     #[test]

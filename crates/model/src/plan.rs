@@ -116,6 +116,9 @@ pub struct PlannedNode {
     /// The time range it is asked for, where it has one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
+    /// When the tasks ran that it was chosen for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Window>,
 }
 
 impl PlannedNode {
@@ -185,6 +188,10 @@ pub enum LeftOutReason {
     AgeNotSelected,
     /// The config's `nodes.limit_per_pool` took others of the pool.
     NotInSample,
+    /// No task of the wanted jobs ran on this node, or in this pool.
+    NoTaskOfJob,
+    /// Tasks of the wanted jobs ran on this node, and it is no longer there.
+    JobNodeGone,
     /// The node is being created: no agent runs on it yet.
     NoAgentYet,
     /// A Spot node that was taken away: there is no VM.
@@ -210,6 +217,8 @@ impl LeftOutReason {
             Self::StartTaskNotSelected => "start-task-not-selected",
             Self::AgeNotSelected => "age-not-selected",
             Self::NotInSample => "not-in-sample",
+            Self::NoTaskOfJob => "no-task-of-job",
+            Self::JobNodeGone => "job-node-gone",
             Self::NoAgentYet => "no-agent-yet",
             Self::Preempted => "preempted",
             Self::Deallocated => "deallocated",
@@ -352,6 +361,7 @@ mod tests {
             errors: vec![],
             start_task: None,
             window: None,
+            ran: None,
         };
         Plan {
             schema: PLAN_SCHEMA.into(),

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::access::WriteAccess;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureClass};
 use crate::ids::{NodeId, PoolId};
 use crate::plan::Window;
 
@@ -178,6 +178,36 @@ pub struct Node {
     pub errors: Vec<NodeError>,
     /// How its start task ended.
     pub start_task: Option<StartTaskResult>,
+    /// The last tasks that ran on it, ten at most; empty where they were not asked for.
+    pub recent_tasks: Vec<RecentTask>,
+}
+
+/// A task that ran on a node, as the node tells it. Without its command line, which may hold secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentTask {
+    /// Id of its job.
+    pub job: String,
+    /// Id of the task.
+    pub task: String,
+    /// When it started there.
+    pub started: Option<OffsetDateTime>,
+    /// When it ended there.
+    pub ended: Option<OffsetDateTime>,
+}
+
+/// A task of a job, or one of the subtasks of a multi-instance task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its id; of a subtask that of its task.
+    pub id: String,
+    /// Pool and node that it ran on last; none if it has not run.
+    pub ran_on: Option<(PoolId, NodeId)>,
+    /// When it started there.
+    pub started: Option<OffsetDateTime>,
+    /// When it ended there.
+    pub ended: Option<OffsetDateTime>,
+    /// On how many nodes it runs; above 1 it has subtasks.
+    pub instances: u32,
 }
 
 impl Node {
@@ -196,6 +226,7 @@ impl Node {
             image: None,
             errors: vec![],
             start_task: None,
+            recent_tasks: vec![],
         }
     }
 }
@@ -263,6 +294,26 @@ pub trait BatchService: Send + Sync + 'static {
 
     /// One node as it is now.
     fn get_node(&self, pool: &PoolId, node: &NodeId) -> impl Future<Output = Result<Node, Failure>> + Send;
+
+    /// A page of the tasks of a job; the first where `page` is none.
+    fn list_tasks(
+        &self,
+        job: &str,
+        page: Option<&PageLink>,
+    ) -> impl Future<Output = Result<Page<Task>, Failure>> + Send {
+        let _ = (job, page);
+        std::future::ready(Err(Failure::new(FailureClass::Refused, "this service has no jobs")))
+    }
+
+    /// The subtasks of a multi-instance task, but for its first instance.
+    fn list_subtasks(
+        &self,
+        job: &str,
+        task: &str,
+    ) -> impl Future<Output = Result<Vec<Task>, Failure>> + Send {
+        let _ = (job, task);
+        std::future::ready(Err(Failure::new(FailureClass::Refused, "this service has no jobs")))
+    }
 
     /// Asks a node to upload its logs. Sent at most once: no layer below may send it again.
     ///

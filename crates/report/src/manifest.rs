@@ -214,6 +214,7 @@ struct NodeRecord<'a> {
     errors: &'a [NodeError],
     start_task: Option<&'a StartTaskResult>,
     window: Option<WindowRecord>,
+    ran: Option<WindowRecord>,
     identity_changed: bool,
     identity_now: Option<IdentityRecord<'a>>,
     attempts: Vec<AttemptRecord<'a>>,
@@ -246,6 +247,7 @@ impl<'a> NodeRecord<'a> {
             errors: &node.errors,
             start_task: node.start_task.as_ref(),
             window: node.window.map(WindowRecord::from),
+            ran: node.ran.map(WindowRecord::from),
             identity_changed: history.identity_changed.is_some(),
             identity_now: history.identity_changed.as_ref().and_then(|now| now.as_ref().as_ref()).map(
                 |now| IdentityRecord {

@@ -42,6 +42,7 @@ pub(crate) fn planned(account: &str, pool: &str, node: &str) -> PlannedNode {
         errors: vec![],
         start_task: None,
         window: None,
+        ran: None,
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> Option<Vec<AccountSettin
 }
 
 /// Keys of an account that `[defaults]` may have for all.
-const SHARED: [&str; 11] = [
+const SHARED: [&str; 12] = [
     "auth",
     "cloud",
     "audience",
@@ -43,6 +43,7 @@ const SHARED: [&str; 11] = [
     "vm_sizes",
     "os",
     "nodes",
+    "jobs",
 ];
 
 fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Option<AccountSettings> {

@@ -152,8 +152,9 @@ fn since(table: Table<'_>, other_form: bool) -> Option<WindowSpec> {
         "boot" => Some(Anchor::Boot),
         "allocation" => Some(Anchor::Allocation),
         "state" => Some(Anchor::State),
+        "task" => Some(Anchor::Task),
         other => {
-            let help = "known are `boot`, `allocation` and `state`";
+            let help = "known are `boot`, `allocation`, `state` and `task`";
             value.wrong(format!("windows cannot begin with `{other}`"), Some(help.into()));
             None
         }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleetlogs_azure::{Cloud, EntraSettings};
+use fleetlogs_engine::jobs::JobFilter;
 use fleetlogs_engine::select::Selection;
 use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
 use fleetlogs_engine::window::SinceAnchor;
@@ -86,6 +87,10 @@ impl Settings {
         for account in &mut self.accounts {
             account.selection.pools.only = set(&pick.pools);
             account.selection.nodes.only = set(&pick.nodes);
+            if !pick.jobs.is_empty() {
+                let job = |id: &String| JobFilter { id: id.clone(), tasks: None, since: None, until: None };
+                account.selection.jobs = pick.jobs.iter().map(job).collect();
+            }
             if !pick.states.is_empty() {
                 account.selection.nodes.states = Some(pick.states.clone());
             }

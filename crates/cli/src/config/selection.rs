@@ -1,5 +1,6 @@
 //! Which pools and nodes of an account are wanted: keys of `[[account]]`.
 
+use fleetlogs_engine::jobs::JobFilter;
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_model::service::NodeState;
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
@@ -31,7 +32,9 @@ pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
     let vm_sizes = optional(table, "vm_sizes", lower_globs);
     let os = optional(table, "os", lower_globs);
     let nodes = table.get("nodes").map_or(Some(NodeFilter::default()), |value| nodes(&value));
+    let jobs = table.get("jobs").map_or(Some(vec![]), |value| jobs(&value));
     Some(Selection {
+        jobs: jobs?,
         pools: PoolFilter {
             ids: ids?,
             exclude: exclude?,
@@ -55,6 +58,29 @@ fn optional<T>(
     read: impl FnOnce(&Value<'_>) -> Option<T>,
 ) -> Result<Option<T>, Mistaken> {
     table.get(key).map(|value| read(&value).ok_or(Mistaken)).transpose()
+}
+
+/// Jobs by their ids, or by tables that choose of their tasks.
+fn jobs(value: &Value<'_>) -> Option<Vec<JobFilter>> {
+    let job = |item: &Value<'_>| {
+        if let Some(id) = item.as_str() {
+            return Some(JobFilter { id: id.to_owned(), tasks: None, since: None, until: None });
+        }
+        let table = item.table()?;
+        let id = table.require("id", "\"nightly\"").and_then(|value| value.string().map(str::to_owned));
+        let tasks = optional(&table, "tasks", glob_list);
+        let [since, until] =
+            ["since", "until"].map(|key| optional(&table, key, |value: &Value<'_>| value.moment()));
+        if let (Ok(Some(since)), Ok(Some(until))) = (&since, &until)
+            && since > until
+        {
+            table.wrong("`until` is before `since`", "swap them");
+            return None;
+        }
+        table.finish();
+        Some(JobFilter { id: id?, tasks: tasks.ok()?, since: since.ok()?, until: until.ok()? })
+    };
+    value.items("an array of jobs")?.iter().map(job).collect()
 }
 
 fn nodes(value: &Value<'_>) -> Option<NodeFilter> {
