@@ -199,3 +199,57 @@ fn a_node_that_booted_anew_meanwhile_is_told() {
     assert_eq!(told.len() as u64 + gone, 2, "{}", run.stderr);
     assert!(told.iter().all(|node| node["identity_now"].is_null()), "they are gone, not others");
 }
+
+#[test]
+fn accounts_are_found_in_subscriptions() {
+    let first = "00000000-0000-0000-0000-000000000001";
+    let other = "00000000-0000-0000-0000-00000000000f";
+    let account = |name: &str, more: &str| {
+        format!(
+            "[[account]]\nname = \"{name}\"\nsubscription = \"{first}\"\n{more}[[account.pool]]\nid = \"a\"\nnodes = 3\nunknown_state = 0\narrival = \"50ms\"\n"
+        )
+    };
+    let sim = Sim::start(&format!(
+        "{}{}{}",
+        account("contoso", ""),
+        account("fabrikam", "pool_allocation_mode = \"UserSubscription\"\n"),
+        account("tailspin", "")
+    ));
+    let arm = sim.ready["arm"].as_str().unwrap().to_owned();
+    let written = |subscriptions: &str, more: &str| {
+        let text = std::fs::read_to_string(sim.config("")).unwrap();
+        let without_accounts = &text[..text.find("[[account]]").unwrap()];
+        sim.write_config(&format!(
+            "{more}\n{without_accounts}\n[discover]\nsubscriptions = {subscriptions}\nexclude = [\"tail*\"]\nmanagement = \"{arm}\"\n"
+        ))
+    };
+    let one = written(&format!("[\"{first}\"]"), "");
+    let run = crate::credentials::with_identity(&sim, &["run", one.to_str().unwrap()]);
+    assert_eq!((run.code, run.count("verified")), (0, 6), "{}", run.stderr);
+    let names: Vec<_> = run.manifest()["accounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|account| account["name"].clone())
+        .collect();
+    assert_eq!(names, ["contoso", "fabrikam"]);
+
+    // A subscription that is not there makes the run partial; in strict mode it is refused.
+    let both = written(&format!("[\"{first}\", \"{other}\"]"), "");
+    let run = crate::credentials::with_identity(&sim, &["run", both.to_str().unwrap()]);
+    assert_eq!((run.code, run.count("verified")), (3, 6), "{}", run.stderr);
+    let last = run.manifest()["accounts"][2].clone();
+    assert!(
+        last["name"] == format!("subscription-{other}")
+            && last["reason"].as_str().unwrap().contains("SubscriptionNotFound"),
+        "{last}"
+    );
+    let strict = written(&format!("[\"{first}\", \"{other}\"]"), "strict = true");
+    let refused = crate::credentials::with_identity(&sim, &["run", strict.to_str().unwrap()]);
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+
+    let narrowed = written(&format!("[\"{first}\"]"), "");
+    let run =
+        crate::credentials::with_identity(&sim, &["run", narrowed.to_str().unwrap(), "--account", "fab*"]);
+    assert_eq!((run.code, run.count("verified")), (0, 3), "{}", run.stderr);
+}

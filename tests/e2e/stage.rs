@@ -161,7 +161,10 @@ impl Run {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
-            dir: runs.map(|entry| entry.unwrap().path()).max(),
+            // Ids tell runs apart to the second only.
+            dir: runs.map(|entry| entry.unwrap().path()).max_by_key(|run| {
+                std::fs::metadata(run.join("plan.json")).and_then(|plan| plan.modified()).ok()
+            }),
         };
         run.holds_no_secret(dir);
         run

@@ -75,6 +75,16 @@ impl Cloud {
         }
     }
 
+    /// The endpoint of its Azure Resource Manager, which is also what tokens for it are made out for.
+    #[must_use]
+    pub fn management(self) -> &'static str {
+        match self {
+            Self::Public => "https://management.azure.com/",
+            Self::UsGovernment => "https://management.usgovcloudapi.net/",
+            Self::China => "https://management.chinacloudapi.cn/",
+        }
+    }
+
     /// The cloud of an account, told from its endpoint; none for a host of no known cloud, such as loopback.
     #[must_use]
     pub fn of_endpoint(endpoint: &Url) -> Option<Self> {

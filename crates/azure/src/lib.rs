@@ -5,6 +5,7 @@
 //! [`Failure`](fleetlogs_model::failure::Failure) whose class says what may be done next.
 
 mod answer;
+mod arm;
 mod batch;
 mod blob;
 mod classify;
@@ -29,6 +30,7 @@ mod token;
 mod token_claims;
 mod wire;
 
+pub use arm::{FoundAccount, list_accounts};
 pub use batch::{AccountSettings, AzureBatch, BatchAuth, InvalidEndpoint};
 pub use blob::{AzureLogStore, InvalidContainer};
 pub use cloud::Cloud;

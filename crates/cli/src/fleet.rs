@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client};
+use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client, list_accounts};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::plan::{AccountPlan, PlanListener, plan_account};
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
@@ -20,8 +20,8 @@ use futures::StreamExt;
 use url::Url;
 
 use crate::config::{
-    AccountSettings, Auth, DEFAULT_API_VERSION, DestinationSettings, GivenSas, Settings, WindowSpec,
-    WriteSettings,
+    AccountSettings, Auth, DEFAULT_API_VERSION, DestinationSettings, DiscoverSettings, GivenSas, Settings,
+    WindowSpec, WriteSettings,
 };
 use crate::destination::Destination;
 use crate::error::{CliError, Refusal, account_help};
@@ -39,6 +39,8 @@ pub(crate) struct Fleet {
     pub(crate) tokens: Tokens,
     pub(crate) destination: DestinationSettings,
     accounts: Vec<Account>,
+    /// Subscriptions whose accounts could not be listed, as accounts: a run without them is partial, and says so.
+    unlisted: Vec<PlannedAccount>,
     /// Held for as long as the fleet is called.
     simulator: Option<Simulator>,
 }
@@ -70,13 +72,18 @@ impl Fleet {
             .or(container)
             .expect("without a simulator the config names a container");
         let tokens = Tokens::new(http.clone(), settings.entra.clone());
+        let found = match &settings.discover {
+            Some(discover) => discover_accounts(discover, settings, &http, &tokens).await?,
+            None => Found::default(),
+        };
         let accounts = settings
             .accounts
             .iter()
             .chain(&simulated)
+            .chain(&found.accounts)
             .map(|account| connect_account(&http, account, &tokens))
             .collect::<Result<_, _>>()?;
-        Ok(Self { http, tokens, destination, accounts, simulator })
+        Ok(Self { http, tokens, destination, accounts, unlisted: found.unlisted, simulator })
     }
 
     /// The container of a run, and the credentials that reach it.
@@ -134,6 +141,7 @@ impl Fleet {
                 }
             }
         }
+        plan.accounts.extend(self.unlisted.iter().cloned());
         if refusals.len() == self.accounts.len() || settings.strict && !refusals.is_empty() {
             return Err(CliError::Refused(refusals));
         }
@@ -212,6 +220,83 @@ impl Fleet {
             simulator.shutdown().await;
         }
     }
+}
+
+/// The accounts of the subscriptions, but for those that the config has itself. A subscription that cannot be listed is
+/// told, and costs the run only in strict mode, or where nothing else is left.
+async fn discover_accounts(
+    discover: &DiscoverSettings,
+    settings: &Settings,
+    http: &Client,
+    tokens: &Tokens,
+) -> Result<Found, CliError> {
+    let source = tokens.of(discover.cloud, discover.cloud.management())?;
+    let mut found: Vec<AccountSettings> = Vec::new();
+    let mut refusals = Vec::new();
+    let mut unlisted = Vec::new();
+    for subscription in &discover.subscriptions {
+        let accounts = match list_accounts(http, &discover.management, subscription, &source).await {
+            Ok(accounts) => accounts,
+            Err(failure) => {
+                let what = format!(
+                    "discover: the accounts of subscription {subscription} cannot be listed: {failure}"
+                );
+                let help = "give the identity the role Reader on the subscription, or name the accounts in the config";
+                unlisted.push(PlannedAccount {
+                    name: AccountName::new(format!("subscription-{subscription}")),
+                    endpoint: discover.management.to_string(),
+                    api_version: String::new(),
+                    pools: 0,
+                    nodes: 0,
+                    list_calls: 0,
+                    unlisted: Some(failure.to_string()),
+                });
+                refusals.push(Refusal::new(what, help));
+                continue;
+            }
+        };
+        for account in accounts {
+            let is_named = |known: &AccountSettings| known.name.as_str().eq_ignore_ascii_case(&account.name);
+            let is_wanted = discover.accounts.is_match(&account.name)
+                && !discover.exclude.is_match(&account.name)
+                && discover.only.as_ref().is_none_or(|only| only.is_match(&account.name));
+            if !is_wanted || settings.accounts.iter().any(is_named) {
+                continue;
+            }
+            if found.iter().any(is_named) {
+                tracing::warn!(account = account.name, endpoint = %account.endpoint, "a second account of this name is left out: names must differ; give it an [[account]]");
+                continue;
+            }
+            if !account.is_public {
+                tracing::warn!(
+                    account = account.name,
+                    "it cannot be reached from everywhere (public network access is not enabled)"
+                );
+            }
+            found.push(AccountSettings {
+                name: AccountName::new(account.name.as_str()),
+                endpoint: account.endpoint,
+                auth: Auth::Entra { cloud: discover.cloud, audience: discover.shared.audience.clone() },
+                api_version: discover.shared.api_version.clone(),
+                selection: discover.shared.selection.clone(),
+            });
+        }
+    }
+    if !refusals.is_empty() && (settings.strict || settings.accounts.is_empty() && found.is_empty()) {
+        return Err(CliError::Refused(refusals));
+    }
+    for Refusal { what, help } in refusals {
+        tracing::warn!("{what}; the other accounts go on ({help})");
+    }
+    tracing::info!(accounts = found.len(), "found");
+    Ok(Found { accounts: found, unlisted })
+}
+
+/// What was found in subscriptions.
+#[derive(Default)]
+struct Found {
+    accounts: Vec<AccountSettings>,
+    unlisted: Vec<PlannedAccount>,
 }
 
 fn connect_account(http: &Client, account: &AccountSettings, tokens: &Tokens) -> Result<Account, CliError> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use fleetlogs_azure::{Cloud, SharedKey};
+use fleetlogs_engine::select::Selection;
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::sas::is_https_or_loopback;
 use url::Url;
@@ -11,8 +12,16 @@ use super::reader::{Table, Value};
 use super::selection::selection;
 use super::{AccountSettings, Auth, DEFAULT_API_VERSION, secret};
 
-/// All accounts; none where a mistake was found.
-pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> Option<Vec<AccountSettings>> {
+/// What accounts that are found in a subscription have in common. They are called with tokens: keys are one account's.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) audience: Option<String>,
+    pub(crate) api_version: String,
+    pub(crate) selection: Selection,
+}
+
+/// All accounts, and what those have that are found in subscriptions; none where a mistake was found.
+pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> (Option<Vec<AccountSettings>>, Option<Shared>) {
     let shared = root.table("defaults");
     let mut seen: Vec<(String, usize)> = Vec::new();
     let mut accounts = Vec::new();
@@ -26,8 +35,22 @@ pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> Option<Vec<AccountSettin
     for key in SHARED {
         shared.get(key);
     }
+    let of_found = if root.has("discover") { shared_by_found(&shared) } else { None };
     shared.finish();
-    all_good.then_some(accounts)
+    (all_good.then_some(accounts), of_found)
+}
+
+fn shared_by_found(shared: &Table<'_>) -> Option<Shared> {
+    if let Some(auth) = shared.get("auth").filter(|auth| auth.as_str() != Some("entra")) {
+        let help = "write auth = \"entra\", or give the accounts with keys an [[account]] each";
+        auth.wrong("accounts found in a subscription are called with tokens", Some(help.into()));
+        return None;
+    }
+    let audience = shared.get("audience").map(|value| audience(&value).ok_or(())).transpose();
+    let version = shared.get("api_version");
+    let api_version = version.map_or(Some(DEFAULT_API_VERSION.to_owned()), |value| api_version(&value));
+    let selection = selection(shared);
+    Some(Shared { audience: audience.ok()?, api_version: api_version?, selection: selection? })
 }
 
 /// Keys of an account that `[defaults]` may have for all.

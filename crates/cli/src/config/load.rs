@@ -9,6 +9,7 @@ use toml::de::DeTable;
 
 use super::account::accounts;
 use super::destination::destination;
+use super::discover::discover;
 use super::entra::entra;
 use super::reader::{Mistakes, Table, Value};
 use super::{ConfigError, DEFAULTS, Settings, Simulator, WindowSpec};
@@ -56,11 +57,16 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
     let (destination, upload_allowance) = destination(root.table("destination"), dir, simulator.is_some());
     let (verification, verify) = verify(root.table("verify"), upload_allowance.unwrap_or_default());
     let output_dir = output(root.table("output"));
-    let accounts = accounts(root, dir);
+    let (accounts, shared) = accounts(root, dir);
+    let discover = root.has("discover").then(|| discover(root.table("discover"), shared));
+    root.get("discover");
     if simulator.is_some() && root.has("account") {
         root.wrong("[simulator] and [[account]] do not go together", "remove one of them");
     }
-    if simulator.is_none() && !root.has("account") {
+    if simulator.is_some() && root.has("discover") {
+        root.wrong("[simulator] and [discover] do not go together", "remove one of them");
+    }
+    if simulator.is_none() && !root.has("account") && !root.has("discover") {
         root.wrong("there is no Batch account", "add an [[account]] with `name`, `endpoint` and `auth`");
     }
     root.get("simulator");
@@ -79,6 +85,10 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
         verify: verify?,
         output_dir: output_dir?,
         accounts: accounts?,
+        discover: match discover {
+            Some(discover) => Some(discover?),
+            None => None,
+        },
         simulator: match simulator {
             Some(simulator) => Some(simulator?),
             None => None,

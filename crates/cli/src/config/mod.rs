@@ -2,6 +2,7 @@
 
 mod account;
 mod destination;
+mod discover;
 mod entra;
 mod load;
 mod reader;
@@ -29,6 +30,7 @@ use crate::args::Pick;
 use crate::error::CliError;
 
 pub(crate) use destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
+pub(crate) use discover::DiscoverSettings;
 pub(crate) use load::{hex, load};
 pub(crate) use reader::Mistake;
 pub(crate) use secret::{Source, end_commands};
@@ -61,6 +63,7 @@ pub(crate) struct Settings {
     /// Where run directories go.
     pub(crate) output_dir: PathBuf,
     pub(crate) accounts: Vec<AccountSettings>,
+    pub(crate) discover: Option<DiscoverSettings>,
     pub(crate) simulator: Option<Simulator>,
 }
 
@@ -80,19 +83,25 @@ impl Settings {
         if let Some(wanted) = set(&pick.accounts) {
             let names: Vec<_> = self.accounts.iter().map(|account| account.name.to_string()).collect();
             self.accounts.retain(|account| wanted.is_match(account.name.as_str()));
-            if self.accounts.is_empty() {
-                return Err(CliError::NoSuchAccount(names.join(", ")));
+            match &mut self.discover {
+                Some(discover) => discover.only = Some(wanted),
+                None if self.accounts.is_empty() => {
+                    return Err(CliError::NoSuchAccount(names.join(", ")));
+                }
+                None => {}
             }
         }
-        for account in &mut self.accounts {
-            account.selection.pools.only = set(&pick.pools);
-            account.selection.nodes.only = set(&pick.nodes);
+        let of_accounts = self.accounts.iter_mut().map(|account| &mut account.selection);
+        let of_found = self.discover.iter_mut().map(|discover| &mut discover.shared.selection);
+        for selection in of_accounts.chain(of_found) {
+            selection.pools.only = set(&pick.pools);
+            selection.nodes.only = set(&pick.nodes);
             if !pick.jobs.is_empty() {
                 let job = |id: &String| JobFilter { id: id.clone(), tasks: None, since: None, until: None };
-                account.selection.jobs = pick.jobs.iter().map(job).collect();
+                selection.jobs = pick.jobs.iter().map(job).collect();
             }
             if !pick.states.is_empty() {
-                account.selection.nodes.states = Some(pick.states.clone());
+                selection.nodes.states = Some(pick.states.clone());
             }
         }
         Ok(())

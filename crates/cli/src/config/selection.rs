@@ -129,7 +129,7 @@ fn either(value: &Value<'_>, yes: &str, no: &str) -> Option<bool> {
     Some(text == yes)
 }
 
-fn glob_list(value: &Value<'_>) -> Option<GlobSet> {
+pub(super) fn glob_list(value: &Value<'_>) -> Option<GlobSet> {
     let patterns = value.strings()?;
     globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), None))
 }
@@ -151,7 +151,7 @@ fn pattern(value: &Value<'_>) -> Option<GlobMatcher> {
     }
 }
 
-fn globs(patterns: &[&str], mut wrong: impl FnMut(&globset::Error)) -> Option<GlobSet> {
+pub(super) fn globs(patterns: &[&str], mut wrong: impl FnMut(&globset::Error)) -> Option<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         match Glob::new(pattern) {

@@ -63,7 +63,7 @@ fn the_example_of_the_commented_config_works_when_uncommented() {
             let keys = ["mint", "identity", "account", "container", "account_key", "lifetime", "start_time"];
             !keys.iter().any(|key| line.starts_with(&format!("# {key} = ")))
         })
-        .take_while(|line| !line.contains("A simulated fleet"))
+        .take_while(|line| !line.contains("Accounts found in subscriptions"))
         .map(|line| match line.strip_prefix("# ") {
             Some(key) if key.starts_with('[') || key.contains(" = ") => format!("{key}\n"),
             _ => format!("{line}\n"),

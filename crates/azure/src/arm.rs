@@ -1,0 +1,256 @@
+//! The Batch accounts of a subscription, as Azure Resource Manager lists them (recorded:
+//! `GET /subscriptions/{id}/providers/Microsoft.Batch/batchAccounts?api-version=2024-07-01`).
+//!
+//! An account's endpoint is taken from the answer, never built of its name and region.
+
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::sas::is_https_or_loopback;
+use fleetlogs_model::service::PageLink;
+use reqwest::Method;
+use reqwest::header::AUTHORIZATION;
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::answer::Answer;
+use crate::link;
+use crate::redact::{LONGEST, one_line};
+use crate::storage::{Request, exchange};
+use crate::token::TokenSource;
+
+const API_VERSION: &str = "2024-07-01";
+
+/// For one page.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// More pages than this are no list of accounts.
+const MOST_PAGES: usize = 1000;
+
+/// A Batch account of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundAccount {
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub location: String,
+    /// Its endpoint.
+    pub endpoint: Url,
+    /// Whether it takes its keys; accounts whose pools live in the user's own subscription do not.
+    pub takes_shared_key: bool,
+    /// Whether it can be reached from outside its network.
+    pub is_public: bool,
+}
+
+/// Lists the Batch accounts of a subscription. `management` is the endpoint of Azure Resource Manager.
+pub async fn list_accounts(
+    http: &reqwest::Client,
+    management: &Url,
+    subscription: &str,
+    tokens: &TokenSource,
+) -> Result<Vec<FoundAccount>, Failure> {
+    let mut url = management.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend([
+            "subscriptions",
+            subscription,
+            "providers",
+            "Microsoft.Batch",
+            "batchAccounts",
+        ]);
+    }
+    url.set_query(Some(&format!("api-version={API_VERSION}")));
+    let mut found = Vec::new();
+    for _ in 0..MOST_PAGES {
+        let answer = get(http, &url, tokens).await?;
+        let body = answer.whole_body(FailureClass::Transient)?;
+        let page: Page = serde_json::from_slice(body)
+            .map_err(|_| answer.failure(FailureClass::Refused, "the answer is not a list of accounts"))?;
+        for account in page.value {
+            found.push(account.into_found(management)?);
+        }
+        match page.next_link.filter(|link| !link.is_empty()) {
+            Some(next) => url = link::follow(management, &PageLink(next))?.url,
+            None => return Ok(found),
+        }
+    }
+    Err(Failure::new(FailureClass::Refused, "the list of accounts has no end"))
+}
+
+/// One page. A token that is refused is renewed once.
+async fn get(http: &reqwest::Client, url: &Url, tokens: &TokenSource) -> Result<Answer, Failure> {
+    let deadline = Instant::now() + TIME_LIMIT;
+    let request = Request { method: Method::GET, url: url.clone(), headers: &[], body: String::new() };
+    let mut may_renew = true;
+    loop {
+        let token = tokens.get().await?;
+        let builder = request.builder(http).header(AUTHORIZATION, token.header.clone());
+        let answer = exchange(builder, url, deadline).await?;
+        match answer.status {
+            200 => return Ok(answer),
+            401 if may_renew => {
+                tokens.invalidate(&token);
+                may_renew = false;
+            }
+            _ => return Err(refusal(&answer)),
+        }
+    }
+}
+
+/// Errors nest as `{"error":{"code","message"}}`.
+fn refusal(answer: &Answer) -> Failure {
+    #[derive(Deserialize)]
+    struct Outer {
+        error: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let class = match answer.status {
+        429 => FailureClass::Throttled,
+        401 | 403 => FailureClass::Auth,
+        404 => FailureClass::Gone,
+        408 | 500.. => FailureClass::Transient,
+        _ => FailureClass::Config,
+    };
+    let said = answer.body.as_ref().ok().and_then(|body| serde_json::from_slice::<Outer>(body).ok());
+    let mut failure = match &said {
+        Some(Outer { error }) => answer.failure(class, one_line(&error.message, LONGEST)),
+        None => answer.failure(class, "Azure Resource Manager gives no reason"),
+    };
+    failure.code = said.map(|outer| one_line(&outer.error.code, 200).into());
+    failure
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    value: Vec<Account>,
+    next_link: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    name: String,
+    #[serde(default)]
+    location: String,
+    properties: Properties,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties {
+    account_endpoint: String,
+    allowed_authentication_modes: Option<Vec<String>>,
+    public_network_access: Option<String>,
+}
+
+impl Account {
+    fn into_found(self, management: &Url) -> Result<FoundAccount, Failure> {
+        let Properties { account_endpoint, allowed_authentication_modes, public_network_access } =
+            self.properties;
+        // A host and no scheme. A simulated account is on this machine, as the list that names it.
+        let scheme = if management.scheme() == "http" { "http" } else { "https" };
+        let endpoint = Url::parse(&format!("{scheme}://{account_endpoint}")).ok();
+        let bare = |url: &Url| {
+            is_https_or_loopback(url) && matches!(url.path(), "" | "/") && url.username().is_empty()
+        };
+        let endpoint = endpoint.filter(bare).ok_or_else(|| {
+            let message =
+                format!("account `{}` has no endpoint that can be called", one_line(&self.name, 100));
+            Failure::new(FailureClass::Refused, message)
+        })?;
+        let is = |text: &Option<String>, word: &str| {
+            text.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(word))
+        };
+        Ok(FoundAccount {
+            name: self.name,
+            location: self.location,
+            endpoint,
+            takes_shared_key: allowed_authentication_modes
+                .is_none_or(|modes| modes.iter().any(|mode| mode.eq_ignore_ascii_case("SharedKey"))),
+            is_public: is(&public_network_access, "Enabled"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::credentials::AccessToken;
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::http::http_client;
+    use crate::test_server::{Reply, TestServer};
+
+    fn tokens() -> TokenSource {
+        TokenSource::new(|| {
+            let token = AccessToken::new(
+                "fake-token".to_owned(),
+                OffsetDateTime::now_utc() + Duration::from_secs(3600),
+            );
+            Box::pin(std::future::ready(Ok(token)))
+        })
+    }
+
+    /// Lists from a server that answers its requests, counted from 1; `{server}` stands for its URL.
+    async fn list(
+        pages: impl Fn(usize) -> (&'static str, &'static str) + Send + Sync + 'static,
+    ) -> (Result<Vec<FoundAccount>, Failure>, usize) {
+        let own = std::sync::Arc::new(std::sync::OnceLock::<String>::new());
+        let url = own.clone();
+        let server = TestServer::start(move |number| {
+            let (status, body) = pages(number);
+            let own = url.get().map_or("", |url| url.trim_end_matches('/'));
+            Reply::json(status, &body.replace("{server}", own))
+        })
+        .await;
+        own.set(server.url()).unwrap();
+        let url = Url::parse(&server.url()).unwrap();
+        let found = list_accounts(&http_client(1).unwrap(), &url, "sub", &tokens()).await;
+        (found, server.requests().len())
+    }
+
+    #[tokio::test]
+    async fn all_pages_are_read_and_endpoints_are_the_answers_own() {
+        let (found, requests) = list(|page| {
+            let first = r#"{"value":[{"name":"a","location":"westeurope","properties":{"accountEndpoint":"127.0.0.1:1",
+                "allowedAuthenticationModes":["AAD"],"publicNetworkAccess":"Disabled"}}],"nextLink":"{server}/next?x=1"}"#;
+            let second = r#"{"value":[{"name":"b","properties":{"accountEndpoint":"127.0.0.1:2"}}]}"#;
+            ("200 OK", if page == 1 { first } else { second })
+        })
+        .await;
+        let found = found.unwrap();
+        assert_eq!(requests, 2);
+        assert_eq!((found[0].takes_shared_key, found[0].is_public), (false, false));
+        assert_eq!((found[1].takes_shared_key, found[1].is_public), (true, true));
+        assert_eq!(found[1].endpoint.as_str(), "http://127.0.0.1:2/");
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_none_and_a_link_elsewhere_are_refused() {
+        for body in [
+            r#"{"value":[{"name":"a","properties":{"accountEndpoint":"evil.example/path"}}]}"#,
+            r#"{"value":[{"name":"a","properties":{"accountEndpoint":"user@127.0.0.1:1"}}]}"#,
+            r#"{"value":[],"nextLink":"http://127.0.0.1:9/next"}"#,
+            "[]",
+        ] {
+            let (found, requests) = list(move |_| ("200 OK", body)).await;
+            assert_eq!(found.unwrap_err().class, FailureClass::Refused, "{body}");
+            assert_eq!(requests, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_why() {
+        let body = r#"{"error":{"code":"AuthorizationFailed","message":"no read permission"}}"#;
+        let (found, _) = list(move |_| ("403 Forbidden", body)).await;
+        let failure = found.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Auth);
+        assert_eq!(failure.to_string(), "403 AuthorizationFailed: no read permission");
+    }
+}

@@ -1,0 +1,76 @@
+//! The table `[discover]`: accounts found in subscriptions, which share what `[defaults]` says.
+
+use fleetlogs_azure::Cloud;
+use fleetlogs_model::sas::is_https_or_loopback;
+use globset::GlobSet;
+use url::Url;
+
+use super::account::{Shared, cloud};
+use super::reader::Table;
+use super::selection::{glob_list, globs};
+
+/// Where accounts are looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct DiscoverSettings {
+    /// Ids of subscriptions.
+    pub(crate) subscriptions: Vec<String>,
+    /// Names of accounts.
+    pub(crate) accounts: GlobSet,
+    pub(crate) exclude: GlobSet,
+    /// What the command line wants of them.
+    pub(crate) only: Option<GlobSet>,
+    pub(crate) cloud: Cloud,
+    /// The endpoint of Azure Resource Manager.
+    pub(crate) management: Url,
+    /// What every account that is found has.
+    pub(crate) shared: Shared,
+}
+
+pub(super) fn discover(table: Table<'_>, shared: Option<Shared>) -> Option<DiscoverSettings> {
+    let subscriptions =
+        table.require("subscriptions", "[\"00000000-0000-0000-0000-000000000000\"]").and_then(|value| {
+            let ids = value.strings()?;
+            let odd = ids.iter().find(|id| uuid_like(id).is_none());
+            if let Some(odd) = odd {
+                value.wrong(format!("`{odd}` is not the id of a subscription"), Some("it is a GUID".into()));
+                return None;
+            }
+            if ids.is_empty() {
+                value.wrong("there is no subscription", Some("remove the table, or add one".into()));
+                return None;
+            }
+            Some(ids.into_iter().map(str::to_owned).collect())
+        });
+    let accounts = table.get("accounts").map_or_else(|| globs(&["*"], |_| {}), |value| glob_list(&value));
+    let exclude = table.get("exclude").map_or_else(|| globs(&[], |_| {}), |value| glob_list(&value));
+    let cloud = table.get("cloud").map_or(Some(Cloud::Public), |value| cloud(&value));
+    let management = match table.get("management") {
+        None => cloud.and_then(|cloud| Url::parse(cloud.management()).ok()),
+        Some(value) => value.string().and_then(|text| {
+            let url = Url::parse(text).ok().filter(is_https_or_loopback);
+            if url.is_none() {
+                let help = "write it as \"https://management.azure.com\"";
+                value.wrong(format!("`{text}` is not an endpoint"), Some(help.into()));
+            }
+            url
+        }),
+    };
+    table.finish();
+    Some(DiscoverSettings {
+        subscriptions: subscriptions?,
+        accounts: accounts?,
+        exclude: exclude?,
+        only: None,
+        cloud: cloud?,
+        management: management?,
+        shared: shared?,
+    })
+}
+
+/// 8-4-4-4-12 hexadecimal digits.
+fn uuid_like(text: &str) -> Option<()> {
+    let parts: Vec<_> = text.split('-').collect();
+    let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
+    let hex = parts.iter().all(|part| part.chars().all(|c| c.is_ascii_hexdigit()));
+    (lengths == [8, 4, 4, 4, 12] && hex).then_some(())
+}
