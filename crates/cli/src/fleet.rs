@@ -27,8 +27,8 @@ use crate::destination::Destination;
 use crate::error::{CliError, Refusal, account_help};
 use crate::tokens::Tokens;
 
-/// Accounts listed side by side.
-const ACCOUNTS_AT_ONCE: usize = 8;
+/// Accounts listed side by side: each holds some pages of a megabyte in memory meanwhile.
+const ACCOUNTS_AT_ONCE: usize = 4;
 
 /// A list call may take this long: a page of a thousand nodes is large.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -127,6 +127,8 @@ impl Fleet {
             left_out: vec![],
         };
         let mut refusals = Vec::new();
+        // A plan of a hundred thousand nodes must not grow by doubling.
+        plan.nodes.reserve_exact(listed.iter().flatten().map(|account| account.nodes.len()).sum());
         for (Account { planned: account, service, tokens, .. }, listed) in self.accounts.iter().zip(listed) {
             match listed {
                 Ok(AccountPlan { account, nodes, left_out }) => {

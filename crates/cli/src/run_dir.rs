@@ -1,7 +1,7 @@
 //! The run directory: readable by its owner only, with the frozen plan in it before anything is sent.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use fleetlogs_model::plan::Plan;
@@ -28,11 +28,10 @@ impl RunDir {
         let failed = |error| CliError::File(path.clone(), error);
         std::fs::create_dir_all(output_dir).map_err(failed)?;
         create_private_dir(&path).map_err(failed)?;
-        let json = serde_json::to_vec(plan).map_err(|error| failed(error.into()))?;
-        write_whole(&path, PLAN_FILE, &json).map_err(failed)?;
+        let plan_digest = write_plan(&path, PLAN_FILE, plan).map_err(failed)?;
         // The new directory's own entry must survive a crash, too.
         sync_dir(output_dir).map_err(failed)?;
-        Ok(Self { plan_digest: hex(&Sha256::digest(&json)), path })
+        Ok(Self { path, plan_digest })
     }
 
     /// Opens the directory of an earlier run, and reads its plan.
@@ -57,8 +56,35 @@ impl RunDir {
 /// Writes a file whole or not at all.
 pub(crate) fn write_whole(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let mut file = WholeFile::create(dir, name)?;
-    io::Write::write_all(&mut file, content)?;
+    file.write_all(content)?;
     file.commit()
+}
+
+/// Writes a plan whole or not at all, without holding its text in memory. Returns its SHA-256, in hex.
+pub(crate) fn write_plan(dir: &Path, name: &str, plan: &Plan) -> io::Result<String> {
+    let mut text = Hashed { file: BufWriter::new(WholeFile::create(dir, name)?), digest: Sha256::new() };
+    serde_json::to_writer(&mut text, plan)?;
+    let Hashed { file, digest } = text;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.commit()?;
+    Ok(hex(&digest.finalize()))
+}
+
+/// A file, and the digest of what went into it.
+struct Hashed {
+    file: BufWriter<WholeFile>,
+    digest: Sha256,
+}
+
+impl io::Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn create_private_dir(path: &Path) -> io::Result<()> {

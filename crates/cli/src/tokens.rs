@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use fleetlogs_azure::{Client, Cloud, EntraSettings, TokenSource};
+use fleetlogs_azure::{Client, Cloud, EntraSettings, TokenSource, never_show};
 
 use crate::error::{CliError, Refusal};
 
@@ -15,6 +15,12 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(crate) fn new(http: Client, entra: EntraSettings) -> Self {
+        if let Some(secret) = &entra.client_secret {
+            never_show(secret.expose());
+        }
+        if let Ok(secret) = std::env::var("AZURE_CLIENT_SECRET") {
+            never_show(&secret);
+        }
         Self { http, entra, known: Mutex::default() }
     }
 

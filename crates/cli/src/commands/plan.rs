@@ -17,7 +17,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
 use crate::preflight::{self, Findings, Level};
-use crate::run_dir::write_whole;
+use crate::run_dir::write_plan;
 
 /// The plan, with what a run of it would take.
 #[derive(Serialize)]
@@ -58,8 +58,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
     if let Some(path) = &args.output {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let json = serde_json::to_vec(&plan).map_err(std::io::Error::from)?;
-        write_whole(dir, &name, &json).map_err(|error| CliError::File(path.clone(), error))?;
+        write_plan(dir, &name, &plan).map_err(|error| CliError::File(path.clone(), error))?;
     }
     if output.json {
         let document = PlanDocument {

@@ -111,7 +111,7 @@ fn window(table: Table<'_>) -> Option<WindowSpec> {
     let (last, range, around) =
         (form(&["last"]), form(&["start", "end"]), form(&["around", "before", "after"]));
     if form(&["since", "margin", "longest"]) {
-        return since(table, last || range || around);
+        return since(table, range || around);
     }
     let spec = match (last, range, around) {
         (_, false, false) => table.get("last").and_then(|value| value.duration()).map(WindowSpec::Last),
@@ -174,11 +174,15 @@ fn since(table: Table<'_>, other_form: bool) -> Option<WindowSpec> {
         None => Some(std::time::Duration::from_secs(otherwise)),
     };
     let (margin, longest) = (length("margin", 10 * 60), length("longest", 24 * 3600));
+    if longest.is_some_and(|longest| longest < std::time::Duration::from_secs(60)) {
+        table.wrong("`longest` is less than a minute", "the service takes windows of a minute and more");
+        return None;
+    }
     let otherwise = table.get("last").and_then(|value| value.duration());
     if other_form {
         table.wrong(
             "the window has more than one form",
-            "keep `last`, or `start`/`end`, or `around` with `before`/`after`, or `since` with `margin` and `longest`",
+            "keep `start`/`end`, or `around` with `before`/`after`, or `since` with `margin`, `longest` and `last`",
         );
     }
     for key in ["start", "end", "around", "before", "after"] {

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fleetlogs_azure::never_show;
 use fleetlogs_model::secret::Secret;
 use zeroize::Zeroizing;
 
@@ -104,6 +105,10 @@ pub(super) fn read_from(value: &Value<'_>, dir: &Path) -> Option<(Secret, Option
     };
     table.finish();
     let (secret, source) = found?;
+    if !secret.expose().contains("://") {
+        // A key or the like; a SAS is known by its signature, and its URL is shown without it.
+        never_show(secret.expose());
+    }
     if secret.expose().is_empty() {
         value.wrong("the secret is empty", None);
         return None;
