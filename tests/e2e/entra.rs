@@ -1,22 +1,14 @@
 //! Microsoft Entra ID, through a managed identity that the simulator plays.
 
-use crate::stage::{Run, Sim, fleetlogs};
+use crate::credentials::with_identity;
+use crate::stage::{Run, Sim};
 
 fn run(sim: &Sim) -> Run {
     let config = std::fs::read_to_string(sim.config("")).unwrap();
     let key = "auth = { shared_key = { file = \"ready.json.contoso.key\" } }";
     assert!(config.contains(key));
     let config = sim.write_config(&config.replace(key, "auth = \"entra\""));
-    let identity = sim.ready["ledger"].as_str().unwrap().replace("/_sim/ledger", "/_sim/identity");
-    let output = fleetlogs()
-        .args(["run"])
-        .arg(config)
-        .env("IDENTITY_ENDPOINT", identity)
-        .env("IDENTITY_HEADER", "fake-header")
-        .current_dir(sim.dir.path())
-        .output()
-        .unwrap();
-    Run::of(sim.dir.path(), output)
+    with_identity(sim, &["run", config.to_str().unwrap()])
 }
 
 #[test]
