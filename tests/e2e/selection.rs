@@ -120,6 +120,12 @@ fn each_node_is_asked_for_its_own_window() {
         starts.insert(time(&window["start"]));
     }
     assert!(starts.len() > 1, "nodes booted at different times");
+    assert!(!run.stderr.contains("of logs"), "{}", run.stderr);
+
+    let long = sim.config("[window]\nlast = \"3days\"");
+    let plan = fleetlogs().arg("plan").arg(long).current_dir(sim.dir.path()).output().unwrap();
+    let said = String::from_utf8(plan.stderr).unwrap();
+    assert!(said.contains("up to 3days of logs") && said.contains("sent whole"), "{said}");
 }
 
 #[test]
@@ -252,4 +258,26 @@ fn accounts_are_found_in_subscriptions() {
     let run =
         crate::credentials::with_identity(&sim, &["run", narrowed.to_str().unwrap(), "--account", "fab*"]);
     assert_eq!((run.code, run.count("verified")), (0, 3), "{}", run.stderr);
+}
+
+#[test]
+fn nodes_that_cannot_upload_have_their_evidence_in_the_manifest() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 10\nunknown_state = 0\narrival = \"50ms\"\n\
+         states = { preempted = 0.2, creating = 0.1 }\n",
+    );
+    let run = sim.run(&sim.config("[limits]\nrate = 100"));
+    assert_eq!((run.code, run.count("verified")), (0, 7), "{}", run.stderr);
+    let manifest = run.manifest();
+    let mut states: Vec<_> = manifest["left_out"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|left| {
+            assert!(left["evidence"]["state_since"].is_string(), "{left}");
+            left["evidence"]["state"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    states.sort();
+    assert_eq!(states, ["creating", "preempted", "preempted"]);
 }

@@ -6,7 +6,7 @@ mod container;
 
 use serde::Serialize;
 
-pub(crate) use accounts::{clocks, identities, listings, tokens};
+pub(crate) use accounts::{clocks, identities, listings, tokens, windows};
 pub(crate) use container::{early, open_store, probe, sas};
 
 use crate::error::{CliError, Refusal};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
-use fleetlogs_model::plan::{LeftOut, LeftOutReason, PlannedAccount, PlannedNode, Priority};
+use fleetlogs_model::plan::{LeftOut, LeftOutReason, NodeEvidence, PlannedAccount, PlannedNode, Priority};
 use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool, Task};
 use futures::StreamExt;
 use time::OffsetDateTime;
@@ -57,7 +57,7 @@ pub async fn plan_account<B: BatchService>(
     let name = account.name.clone();
     let mut left_out = Vec::new();
     let mut leave_out = |pool: &PoolId, node: Option<&NodeId>, reason| {
-        left_out.push(LeftOut { account: name.clone(), pool: pool.clone(), node: node.cloned(), reason });
+        left_out.push(left(&name, pool, node, reason));
     };
     let pools = reader.all(|page| async move { service.list_pools(page.as_ref()).await }).await?;
     let (pools, again) = once_each(pools, |pool| pool.id.as_str());
@@ -66,19 +66,16 @@ pub async fn plan_account<B: BatchService>(
     }
     let jobs = &selection.jobs;
     let mut places = places_of(&reader, service, &name, jobs, now).await?;
-    let mut wanted = Vec::new();
-    // Pools whose nodes are not listed, so that nothing can be said of a node that is not in a list.
-    let mut unlisted = Vec::new();
-    for pool in pools {
-        if !selection.pools.wants(&pool) {
-            unlisted.push(pool.id.clone());
-            leave_out(&pool.id, None, LeftOutReason::PoolNotSelected);
-        } else if !jobs.is_empty() && !places.in_pool(&pool.id) {
-            leave_out(&pool.id, None, LeftOutReason::NoTaskOfJob);
-        } else {
-            wanted.push(pool);
-        }
+    let (wanted, not_wanted) = choose_pools(pools, selection, &places);
+    for (pool, reason) in &not_wanted {
+        leave_out(pool, None, *reason);
     }
+    // Pools whose nodes are not listed, so that nothing can be said of a node that is not in a list.
+    let mut unlisted: Vec<_> = not_wanted
+        .into_iter()
+        .filter(|(_, reason)| *reason == LeftOutReason::PoolNotSelected)
+        .map(|(pool, _)| pool)
+        .collect();
     listener.listed(&account.name, 0, 0);
     let reader = &reader;
     let mut listed = futures::stream::iter(wanted.into_iter().enumerate())
@@ -93,6 +90,7 @@ pub async fn plan_account<B: BatchService>(
         .buffer_unordered(POOLS_AT_ONCE);
     let mut nodes = Vec::new();
     let mut refused = None;
+    let mut unable = Vec::new();
     while let Some((order, pool, found)) = listed.next().await {
         let found = match found {
             Ok(found) => found,
@@ -123,7 +121,9 @@ pub async fn plan_account<B: BatchService>(
                 continue;
             }
             if let Some(reason) = selection.nodes.unwanted(&node, now) {
-                leave_out(&pool.id, Some(&node.id), reason);
+                let entry = left(&account.name, &pool.id, Some(&node.id), reason);
+                let evidence = reason.is_inability().then(|| Box::new(evidence(node)));
+                unable.push(LeftOut { evidence, ..entry });
                 continue;
             }
             let node = planned(&account.name, &pool, os.clone(), node);
@@ -150,6 +150,7 @@ pub async fn plan_account<B: BatchService>(
     nodes.sort_by(|(a, x), (b, y)| (x.priority, a, &x.node).cmp(&(y.priority, b, &y.node)));
     account.nodes = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     account.list_calls = *reader.calls.lock().unwrap_or_else(PoisonError::into_inner);
+    left_out.extend(unable);
     left_out.sort_by(|x, y| (&x.pool, &x.node).cmp(&(&y.pool, &y.node)));
     Ok(AccountPlan { account, nodes: nodes.into_iter().map(|(_, node)| node).collect(), left_out })
 }
@@ -193,6 +194,40 @@ async fn places_of<B: BatchService>(
         }
     }
     Ok(places)
+}
+
+/// Parts the pools that are wanted from the others, each with why not.
+fn choose_pools(
+    pools: Vec<Pool>,
+    selection: &Selection,
+    places: &Places,
+) -> (Vec<Pool>, Vec<(PoolId, LeftOutReason)>) {
+    let (mut wanted, mut not_wanted) = (Vec::new(), Vec::new());
+    for pool in pools {
+        if !selection.pools.wants(&pool) {
+            not_wanted.push((pool.id, LeftOutReason::PoolNotSelected));
+        } else if !selection.jobs.is_empty() && !places.in_pool(&pool.id) {
+            not_wanted.push((pool.id, LeftOutReason::NoTaskOfJob));
+        } else {
+            wanted.push(pool);
+        }
+    }
+    (wanted, not_wanted)
+}
+
+fn left(account: &AccountName, pool: &PoolId, node: Option<&NodeId>, reason: LeftOutReason) -> LeftOut {
+    LeftOut { account: account.clone(), pool: pool.clone(), node: node.cloned(), reason, evidence: None }
+}
+
+fn evidence(node: Node) -> NodeEvidence {
+    NodeEvidence {
+        state: node.state,
+        state_since: node.state_since,
+        allocation_time: node.allocation_time,
+        last_boot_time: node.last_boot_time,
+        errors: node.errors,
+        start_task: node.start_task,
+    }
 }
 
 fn planned(account: &AccountName, pool: &Pool, os: Option<Arc<str>>, node: Node) -> PlannedNode {

@@ -158,6 +158,40 @@ pub struct LeftOut {
     pub node: Option<NodeId>,
     /// Why.
     pub reason: LeftOutReason,
+    /// What is known of a node that cannot upload anything: of its logs this is all that is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<NodeEvidence>>,
+}
+
+/// What the service said of a node when the plan was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeEvidence {
+    /// Its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<NodeState>,
+    /// Since when.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub state_since: Option<OffsetDateTime>,
+    /// When it was allocated.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub allocation_time: Option<OffsetDateTime>,
+    /// When it last booted.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_boot_time: Option<OffsetDateTime>,
+    /// What the service says is wrong with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<NodeError>,
+    /// How its start task ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_task: Option<StartTaskResult>,
+}
+
+impl LeftOutReason {
+    /// Whether the node could not have uploaded anything, wanted or not.
+    #[must_use]
+    pub fn is_inability(self) -> bool {
+        matches!(self, Self::NoAgentYet | Self::Preempted | Self::Deallocated)
+    }
 }
 
 /// The closed list of reasons for leaving something out of the plan.

@@ -249,6 +249,7 @@ pub(crate) fn left_out(account: &str, pool: &str, node: Option<&str>, reason: Le
         pool: PoolId::new(pool),
         node: node.map(NodeId::new),
         reason,
+        evidence: None,
     }
 }
 

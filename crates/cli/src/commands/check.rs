@@ -108,6 +108,7 @@ async fn look(
     preflight::clocks(&fleet, findings);
     if let Some(plan) = &plan {
         preflight::listings(plan, findings);
+        preflight::windows(plan, findings);
         if plan.nodes.is_empty() {
             let fix = "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` tells why each is left out";
             findings.refuse("plan", "the selection matches no node", fix);

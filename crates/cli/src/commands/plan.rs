@@ -42,6 +42,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
     let sas_expires_at = destination.access.expires_at();
     // A plan is worth seeing even where a run of it would be refused; that it would be is said.
     let mut findings = Findings::default();
+    preflight::windows(&plan, &mut findings);
     preflight::sas(
         &destination,
         &settings,

@@ -177,6 +177,7 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
         return Err(CliError::NoNode(left_out_counts(&plan)));
     }
     preflight::clocks(&fleet, &mut findings);
+    preflight::windows(&plan, &mut findings);
     preflight::identities(&fleet, &destination, &plan, &mut findings).await;
     // By the service's clock, which is what the SAS will be held against.
     let now = Clock::System.now() + fleet.clock_offset();

@@ -1,12 +1,15 @@
 //! The Batch accounts: tokens, listings, clocks, and identities of pools.
 
-use fleetlogs_model::plan::Plan;
+use fleetlogs_model::plan::{Plan, PlannedNode};
 use fleetlogs_model::service::BatchService;
 use fleetlogs_model::timestamp;
 
 use super::Findings;
 use crate::destination::Destination;
 use crate::fleet::{Fleet, SHARED_KEY_SKEW, off_by};
+
+/// A range that is longer than this is worth a word.
+const LONG_WINDOW: time::Duration = time::Duration::days(1);
 
 /// From how far on a clock that is off is worth a word.
 const SKEW: time::Duration = time::Duration::minutes(1);
@@ -78,6 +81,19 @@ pub(crate) fn clocks(fleet: &Fleet, findings: &mut Findings) {
         } else {
             findings.good(about, "this machine's clock agrees with the service's");
         }
+    }
+}
+
+/// Whether nodes are asked for more than they should be: they send whole files, however little of one is wanted.
+pub(crate) fn windows(plan: &Plan, findings: &mut Findings) {
+    let of_node = |node: &PlannedNode| node.window.unwrap_or(plan.window);
+    let longest = plan.nodes.iter().map(of_node).max_by_key(|window| window.end - window.start);
+    let Some(length) = longest.map(|window| window.end - window.start) else { return };
+    if length > LONG_WINDOW {
+        let length = std::time::Duration::try_from(length).unwrap_or_default();
+        let said = format!("nodes are asked for up to {} of logs", humantime::format_duration(length));
+        let fix = "Every file with a line in the range is sent whole: a shorter range is uploaded sooner";
+        findings.warn("window", said, fix);
     }
 }
 
