@@ -278,3 +278,26 @@ fn check_tries_writing_on_request_and_leaves_nothing() {
     let storage = &sim.ledger()["storage"];
     assert_eq!((&storage["probes_written"], &storage["probes_deleted"]), (&1.into(), &1.into()));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_shows_no_secret_to_others_and_leaves_no_core_dump() {
+    let sim = Sim::start(FLEET);
+    let config = sim.config("[limits]\nrate = 10\nconcurrency = 2");
+    let mut command = fleetlogs();
+    command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = crate::stage::Server(command.spawn().unwrap());
+    crate::stage::wait_for("some calls", || (sim.upload_calls() > 3).then_some(()));
+    let read = |name: &str| std::fs::read(format!("/proc/{}/{name}", child.0.id())).unwrap();
+    let arguments = String::from_utf8_lossy(&read("cmdline")).into_owned();
+    assert!(arguments.contains("run") && !arguments.contains("sig="), "{arguments}");
+    let limits = String::from_utf8(read("limits")).unwrap();
+    let core: Vec<_> = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(core[4..6], ["0", "0"], "{limits}");
+    child.0.kill().unwrap();
+}
