@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fleetlogs_model::event::{Event, EventSink, NodeIdentity, Recorded};
 use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId};
@@ -20,6 +21,9 @@ use crate::stop::Stop;
 
 /// Pools that are listed side by side.
 const POOLS_AT_ONCE: usize = 8;
+
+/// How long all of it may take: the files are what the run is for.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// More pages than this are not read: an account that lists for ever must not keep the run from its end.
 const MOST_PAGES: usize = 2_000;
@@ -43,6 +47,9 @@ pub async fn look_again<B: BatchService>(run: &Run, services: &[Option<Arc<B>>],
     tokio::select! {
         () = futures::stream::iter(pools).for_each_concurrent(POOLS_AT_ONCE, look) => {}
         () = run.stop.reached(Stop::Drain) => {}
+        () = tokio::time::sleep(LONGEST) => {
+            tracing::warn!("whether all nodes are still the same is not known: listing them again takes too long");
+        }
     }
 }
 
@@ -148,7 +155,7 @@ mod tests {
     use crate::stop::StopHandle;
     use crate::testing::{NOW, VolatileJournal, plan_of};
 
-    /// A pool as it is now; fails where there is none.
+    /// A pool as it is now; fails where there is none, and does not answer where it is empty.
     struct Now(Option<Vec<Node>>);
 
     impl BatchService for Now {
@@ -158,6 +165,9 @@ mod tests {
 
         async fn list_nodes(&self, _: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
             let all = self.0.clone().ok_or_else(|| Failure::new(FailureClass::Transient, "down"))?;
+            if all.is_empty() {
+                std::future::pending::<()>().await;
+            }
             // One a page, to see that pages are followed.
             let at: usize = page.map_or(0, |link| link.0.parse().unwrap());
             let next = (at + 1 < all.len()).then(|| PageLink((at + 1).to_string()));
@@ -174,7 +184,7 @@ mod tests {
             _: &NodeId,
             _: &UploadOrder,
             _: uuid::Uuid,
-            _: std::time::Duration,
+            _: Duration,
         ) -> Result<Accepted, Failure> {
             unreachable!("no call is sent")
         }
@@ -219,6 +229,13 @@ mod tests {
         assert_eq!(found.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(found[0].1.as_ref().unwrap().last_boot_time, Some(NOW));
         assert_eq!(found[1].1, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_does_not_come_keeps_no_run_from_its_end() {
+        let started = tokio::time::Instant::now();
+        assert_eq!(changes(Some(vec![])).await, []);
+        assert_eq!(started.elapsed(), LONGEST);
     }
 
     #[tokio::test]
