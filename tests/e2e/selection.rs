@@ -254,6 +254,11 @@ fn accounts_are_found_in_subscriptions() {
     let refused = crate::credentials::with_identity(&sim, &["run", strict.to_str().unwrap()]);
     assert_eq!(refused.code, 5, "{}", refused.stderr);
 
+    let nobody = written(&format!("[\"{first}\"]"), "");
+    let run =
+        crate::credentials::with_identity(&sim, &["run", nobody.to_str().unwrap(), "--account", "northwind"]);
+    assert_eq!(run.code, 8, "{}", run.stderr);
+
     let narrowed = written(&format!("[\"{first}\"]"), "");
     let run =
         crate::credentials::with_identity(&sim, &["run", narrowed.to_str().unwrap(), "--account", "fab*"]);

@@ -144,7 +144,8 @@ impl Fleet {
             }
         }
         plan.accounts.extend(self.unlisted.iter().cloned());
-        if refusals.len() == self.accounts.len() || settings.strict && !refusals.is_empty() {
+        let none_is_left = refusals.len() == self.accounts.len();
+        if !refusals.is_empty() && (none_is_left || settings.strict) {
             return Err(CliError::Refused(refusals));
         }
         if settings.strict && !plan.is_whole() {
@@ -157,7 +158,14 @@ impl Fleet {
                     "see the warnings above, leave it out (`exclude_pools`), or set `strict = false`",
                 )
             };
-            return Err(CliError::Refused(pools.map(refusal).collect()));
+            let accounts = self.unlisted.iter().map(|account| {
+                let why = account.unlisted.as_deref().unwrap_or_default();
+                Refusal::new(
+                    format!("account `{}`: {why}", account.name),
+                    "exclude it, or set `strict = false`",
+                )
+            });
+            return Err(CliError::Refused(pools.map(refusal).chain(accounts).collect()));
         }
         if let WindowSpec::Since(since) = &settings.window {
             for node in &mut plan.nodes {
@@ -244,15 +252,8 @@ async fn discover_accounts(
                     "discover: the accounts of subscription {subscription} cannot be listed: {failure}"
                 );
                 let help = "give the identity the role Reader on the subscription, or name the accounts in the config";
-                unlisted.push(PlannedAccount {
-                    name: AccountName::new(format!("subscription-{subscription}")),
-                    endpoint: discover.management.to_string(),
-                    api_version: String::new(),
-                    pools: 0,
-                    nodes: 0,
-                    list_calls: 0,
-                    unlisted: Some(failure.to_string()),
-                });
+                let name = format!("subscription-{subscription}");
+                unlisted.push(not_planned(&name, &discover.management, failure.to_string()));
                 refusals.push(Refusal::new(what, help));
                 continue;
             }
@@ -266,7 +267,11 @@ async fn discover_accounts(
                 continue;
             }
             if found.iter().any(is_named) {
-                tracing::warn!(account = account.name, endpoint = %account.endpoint, "a second account of this name is left out: names must differ; give it an [[account]]");
+                let name = format!("{}-{}", account.name, account.location);
+                let why =
+                    "another account that was found has the same name; collect it with a config of its own";
+                tracing::warn!(account = account.name, endpoint = %account.endpoint, "left out: {why}");
+                unlisted.push(not_planned(&name, &account.endpoint, why.into()));
                 continue;
             }
             if !account.is_public {
@@ -292,6 +297,19 @@ async fn discover_accounts(
     }
     tracing::info!(accounts = found.len(), "found");
     Ok(Found { accounts: found, unlisted })
+}
+
+/// An account that stands in the plan only to say why it is not planned: a run without it is partial.
+fn not_planned(name: &str, endpoint: &Url, why: String) -> PlannedAccount {
+    PlannedAccount {
+        name: AccountName::new(name),
+        endpoint: endpoint.to_string(),
+        api_version: String::new(),
+        pools: 0,
+        nodes: 0,
+        list_calls: 0,
+        unlisted: Some(why),
+    }
 }
 
 /// What was found in subscriptions.
