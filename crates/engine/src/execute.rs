@@ -298,6 +298,12 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let attempt = work.attempt;
         self.run.log.record(Some(work.node), Event::UploadRequested { attempt, client_request_id }).await?;
         let permit = self.calls.acquire().await;
+        tokio::select! {
+            biased;
+            () = self.pacer.gate() => {}
+            // What follows sees that the run is stopped.
+            () = self.run.stop.reached(Stop::Drain) => {}
+        }
         self.crash_before_send();
         // Much may have happened since: the run or the account may have been stopped, the pool be gone, the SAS be over.
         let known_gone = self.known_gone(&planned.pool);

@@ -89,6 +89,8 @@ pub struct Slowdown {
 pub struct Pacer {
     /// Only the holder waits for the limiter; the others queue here in order, and no wake-up is wasted.
     turn: tokio::sync::Mutex<()>,
+    /// The same for [`Pacer::gate`].
+    gate: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -97,6 +99,8 @@ struct State {
     /// None: as fast as the concurrency allows.
     rate: Option<f64>,
     limiter: Option<Limiter>,
+    /// As fast as `limiter`, for calls that had their turn.
+    gate: Option<Limiter>,
     /// Still doubling; ends at the ceiling or the first throttled answer.
     starting: bool,
     /// Smoothed; none before the first answer.
@@ -119,6 +123,7 @@ impl Pacer {
             ceiling,
             rate,
             limiter: rate.map(limiter),
+            gate: rate.map(limiter),
             starting: true,
             round_trip: None,
             last_raise: now,
@@ -127,7 +132,11 @@ impl Pacer {
             counted: 0,
             counted_since: now,
         };
-        Self { turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+        Self {
+            turn: tokio::sync::Mutex::new(()),
+            gate: tokio::sync::Mutex::new(()),
+            state: Mutex::new(state),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -144,6 +153,24 @@ impl Pacer {
             let turn = self.state().try_turn(Instant::now());
             let Some(until) = turn else { return };
             sleep_until(until).await;
+        }
+    }
+
+    /// Waits until a call that had its turn may go out. Between the two its intent is put on record, and a disk that stalls
+    /// holds several back; without this they would go out together, and the account see more than its ceiling.
+    ///
+    /// # Cancel safety
+    /// As [`Pacer::turn`].
+    pub async fn gate(&self) {
+        let _first_in_line = self.gate.lock().await;
+        loop {
+            let now = Instant::now();
+            let too_early = {
+                let state = self.state();
+                state.gate.as_ref().and_then(|gate| gate.check().err())
+            };
+            let Some(too_early) = too_early else { return };
+            sleep_until(now + too_early.wait_time_from(TokioInstant(now))).await;
         }
     }
 
@@ -189,10 +216,13 @@ impl State {
 
     fn set_rate(&mut self, rate: f64) {
         self.rate = Some(rate);
-        let limiter = limiter(rate);
-        // It begins with nothing saved up: else every change of the rate would let calls through at once.
-        let _ = limiter.check_n(burst(rate));
-        self.limiter = Some(limiter);
+        // They begin with nothing saved up: else every change of the rate would let calls through at once.
+        let empty = || {
+            let limiter = limiter(rate);
+            let _ = limiter.check_n(burst(rate));
+            Some(limiter)
+        };
+        (self.limiter, self.gate) = (empty(), empty());
     }
 
     fn answered_well(&mut self, now: Instant, round_trip: Duration) {
@@ -355,5 +385,29 @@ mod tests {
             pacer.throttled(Instant::now(), None);
         }
         assert_eq!(pacer.rate(), Some(SLOWEST));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_a_stall_held_back_do_not_go_out_together() {
+        let pacer = Pacer::new(Some(100.0));
+        pacer.state().set_rate(100.0);
+        let began = Instant::now();
+        for _ in 0..50 {
+            pacer.turn().await;
+        }
+        // All of them were held back until now.
+        let stalled = Instant::now();
+        let mut out = Vec::new();
+        for _ in 0..50 {
+            pacer.gate().await;
+            out.push(Instant::now());
+        }
+        assert!(stalled - began >= Duration::from_millis(490));
+        for second in out.windows(12) {
+            assert!(
+                second[11] - second[0] >= Duration::from_millis(90),
+                "twelve calls within a tenth of a second"
+            );
+        }
     }
 }
