@@ -4,18 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::resuming::{FLEET, resume};
 use crate::stage::{Run, Sim, assert_manifest_equals_ledger_but_for_unsent_calls, fleetlogs};
 
-const FLEET: &str = "[[account]]\nname = \"contoso\"\nlatency = { min = \"10ms\", max = \"60ms\" }\n\
-    [[account.pool]]\nid = \"a\"\nnodes = 150\narrival = { min = \"50ms\", max = \"400ms\" }\n\
-    [[account.fault]]\nkind = \"timeout-accepted\"\nshare = 0.02\n";
-
 const CONFIG: &str = "[limits]\nrate = 100\nconcurrency = 4";
-
-fn resume(sim: &Sim, dir: &Path) -> Run {
-    let output = fleetlogs().arg("resume").arg(dir).current_dir(sim.dir.path()).output().unwrap();
-    Run::of(sim.dir.path(), output)
-}
 
 /// The library that makes the disk fail, built with the C compiler that the build of SQLite needs as well.
 fn failing_disk() -> PathBuf {
@@ -52,7 +44,7 @@ fn fails_and_goes_on(call: &str, after: u32, errno: u32, advice: &str) {
     let reason = failed.manifest()["reason"].as_str().unwrap().to_owned();
     assert!(reason.starts_with("the journal cannot be written: ") && reason.contains(advice), "{reason}");
 
-    let run = resume(&sim, failed.dir.as_ref().unwrap());
+    let run = resume(&sim, failed.dir.as_ref().unwrap(), &[]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_manifest_equals_ledger_but_for_unsent_calls(&run.manifest(), &sim.ledger());
     assert_eq!(run.count("verified"), 150);

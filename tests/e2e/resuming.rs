@@ -14,7 +14,7 @@ use crate::stage::{
     service_sas, wait_for,
 };
 
-const FLEET: &str = "[[account]]\nname = \"contoso\"\nlatency = { min = \"10ms\", max = \"60ms\" }\n\
+pub(crate) const FLEET: &str = "[[account]]\nname = \"contoso\"\nlatency = { min = \"10ms\", max = \"60ms\" }\n\
     [[account.pool]]\nid = \"a\"\nnodes = 150\narrival = { min = \"50ms\", max = \"400ms\" }\n\
     [[account.fault]]\nkind = \"timeout-accepted\"\nshare = 0.02\n";
 
@@ -32,7 +32,7 @@ fn run_dir(sim: &Sim) -> std::path::PathBuf {
     })
 }
 
-fn resume(sim: &Sim, dir: &Path, arguments: &[&str]) -> Run {
+pub(crate) fn resume(sim: &Sim, dir: &Path, arguments: &[&str]) -> Run {
     let output =
         fleetlogs().arg("resume").arg(dir).args(arguments).current_dir(sim.dir.path()).output().unwrap();
     Run::of(sim.dir.path(), output)
