@@ -14,6 +14,8 @@ mod disk;
 mod entra;
 mod fleet;
 mod foreign_service;
+mod generated_fleet;
+mod golden_plans;
 mod pace;
 mod refusals;
 mod resuming;

@@ -286,3 +286,63 @@ fn nodes_that_cannot_upload_have_their_evidence_in_the_manifest() {
     states.sort();
     assert_eq!(states, ["creating", "preempted", "preempted"]);
 }
+
+#[test]
+fn what_the_service_says_of_pools_and_nodes_is_evidence_before_and_after() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 12\nunknown_state = 0\narrival = \"3s\"\n\
+         resize_error = \"AccountCoreQuotaReached\"\nstates = { preempted = 0.25 }\n\
+         [[account.pool.life]]\nnodes = 2\nof = \"idle\"\nat = \"3s\"\nbecomes = \"unusable\"\n\
+         [[account.job]]\nid = \"nightly\"\npool = \"a\"\ntasks = 60\nstarted = \"1h\"\nlasted = \"50m\"\nfailed = 60\n",
+    );
+    let run = sim.run(&sim.config("[limits]\nrate = 2.4\n[verify]\ndeadline = \"9s\"\nsettle = \"3s\""));
+    let manifest = run.manifest();
+    let pool = &manifest["pools"][0];
+    assert_eq!((pool["pool"].as_str(), pool["seen_again"].as_bool()), (Some("a"), Some(true)), "{pool}");
+    assert_eq!(pool["resize_errors"][0]["code"], "AccountCoreQuotaReached");
+    let nodes = manifest["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 9);
+    for node in nodes {
+        let tasks = node["recent_tasks"].as_array().unwrap();
+        assert_eq!(tasks.len(), 3, "{node}");
+        assert_eq!((tasks[0]["job"].as_str(), tasks[0]["exit_code"].as_i64()), (Some("nightly"), Some(1)));
+        let started: Vec<_> = tasks.iter().map(|task| task["started"].as_str().unwrap()).collect();
+        assert!(started.is_sorted_by(|a, b| a >= b), "the latest first: {started:?}");
+        assert_eq!(node["identity_changed"], false, "none booted anew");
+    }
+    let unusable = nodes.iter().filter(|node| node["seen_again"]["state"] == "unusable").count();
+    let same = nodes.iter().filter(|node| node["seen_again"].is_null()).count();
+    assert_eq!((unusable, same), (2, 7), "{}", run.file("manifest.json"));
+    let evidence = &manifest["left_out"][0]["evidence"];
+    assert_eq!(evidence["state"], "preempted");
+    assert!(!run.everything().contains("FAKE-SECRET-IN-TASK"));
+}
+
+#[test]
+fn the_order_of_a_long_run_follows_the_lists_and_new_nodes_are_reported() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n\
+         [[account.pool]]\nid = \"a\"\nnodes = 240\nunknown_state = 0\narrival = \"50ms\"\n\
+         [[account.pool.life]]\nnodes = 1\nfrom = 239\nat = \"0s\"\nbecomes = \"gone\"\nback_after = \"3s\"\n\
+         [[account.pool]]\nid = \"b\"\nnodes = 5\nunknown_state = 0\narrival = \"50ms\"\ndeleting_at = \"3s\"\n",
+    );
+    let events = sim.dir.path().join("events.jsonl");
+    let run = sim.run_with(
+        &sim.config("[limits]\nrate = 12\nconcurrency = 4\nrelist = \"2s\""),
+        &["--events", events.to_str().unwrap()],
+    );
+    assert_eq!((run.code, run.count("verified")), (0, 244), "{}", run.stderr);
+    let lines = std::fs::read_to_string(events).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let followed = lines.iter().find(|line| line["event"] == "order-followed").expect("the order followed");
+    assert_eq!((followed["account"].as_str(), followed["raised"].as_u64()), (Some("contoso"), Some(5)));
+    let called = lines.iter().filter(|line| line["event"] == "upload-requested");
+    let pools: Vec<_> = called.map(|line| line["pool"].as_str().unwrap()).collect();
+    let last_of_b = pools.iter().rposition(|pool| *pool == "b").unwrap();
+    assert!(last_of_b < 200, "pool b is being deleted, so it does not come last: {pools:?}");
+    let appeared = run.manifest()["appeared"].clone();
+    assert_eq!(appeared.as_array().unwrap().len(), 1, "{appeared}");
+    assert_eq!(appeared[0]["pool"], "a");
+    let id = appeared[0]["node"].as_str().unwrap();
+    assert!(run.manifest()["nodes"].as_array().unwrap().iter().all(|node| node["node"] != id));
+}

@@ -49,8 +49,6 @@ pub struct AccountSettings {
     pub auth: BatchAuth,
     /// Bounds every call that only reads, from connecting to the last byte.
     pub read_timeout: Duration,
-    /// Whether nodes are listed with their recent tasks.
-    pub recent_tasks: bool,
 }
 
 /// How an account knows us.
@@ -100,7 +98,7 @@ impl AzureBatch {
         }
         Ok(Self(Arc::new(Account {
             http,
-            endpoint: Endpoint::new(settings.endpoint, &settings.api_version, settings.recent_tasks),
+            endpoint: Endpoint::new(settings.endpoint, &settings.api_version),
             auth: settings.auth,
             read_timeout: settings.read_timeout,
             clock_offset_ms: AtomicI64::new(NO_OFFSET),

@@ -13,9 +13,10 @@ use crate::shared_key::canonical_query;
 
 /// The members planning looks at, so that a page of 1,000 moves little data.
 const POOL_MEMBERS: &str = "id,state,allocationState,currentDedicatedNodes,targetDedicatedNodes,\
-    currentLowPriorityNodes,targetLowPriorityNodes,virtualMachineConfiguration,vmSize,metadata";
+    currentLowPriorityNodes,targetLowPriorityNodes,virtualMachineConfiguration,vmSize,metadata,\
+    resizeErrors";
 const NODE_MEMBERS: &str = "id,state,stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,\
-    errors,startTaskInfo,schedulingState,virtualMachineInfo";
+    errors,startTaskInfo,schedulingState,virtualMachineInfo,recentTasks";
 const TASK_MEMBERS: &str = "id,executionInfo,nodeInfo,multiInstanceSettings";
 
 /// The most the service puts on a page.
@@ -66,17 +67,14 @@ impl Query {
 }
 
 impl Endpoint {
-    /// `recent_tasks` is whether nodes are listed with their recent tasks, which makes a page several times as large.
-    pub(crate) fn new(url: Url, api_version: &str, recent_tasks: bool) -> Self {
+    pub(crate) fn new(url: Url, api_version: &str) -> Self {
         let query = |more: &[(&str, &str)]| Query::new(api_version, more);
-        let members =
-            if recent_tasks { format!("{NODE_MEMBERS},recentTasks") } else { NODE_MEMBERS.to_owned() };
         let base = url[..Position::AfterPath].trim_end_matches('/').to_owned();
         Self {
             base,
             url,
             pools: query(&[("maxresults", PAGE_SIZE), ("$select", POOL_MEMBERS)]),
-            nodes: query(&[("maxresults", PAGE_SIZE), ("$select", &members)]),
+            nodes: query(&[("maxresults", PAGE_SIZE), ("$select", NODE_MEMBERS)]),
             node: query(&[("$select", NODE_MEMBERS)]),
             pool: query(&[]),
             tasks: query(&[("maxresults", PAGE_SIZE), ("$select", TASK_MEMBERS)]),
@@ -144,7 +142,7 @@ mod tests {
     use super::*;
 
     fn endpoint(url: &str) -> Endpoint {
-        Endpoint::new(Url::parse(url).unwrap(), "2024-07-01.20.0", false)
+        Endpoint::new(Url::parse(url).unwrap(), "2024-07-01.20.0")
     }
 
     #[test]
@@ -167,7 +165,7 @@ mod tests {
             target.url.as_str(),
             "http://127.0.0.1:4001/account/pools/p/nodes?api-version=2024-07-01.20.0&maxresults=1000&$select=id,state,\
              stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,errors,startTaskInfo,\
-             schedulingState,virtualMachineInfo"
+             schedulingState,virtualMachineInfo,recentTasks"
         );
     }
 

@@ -82,6 +82,7 @@ pub(crate) struct PoolAnswer<'a> {
     virtual_machine_configuration: Option<VirtualMachineConfiguration>,
     vm_size: Option<String>,
     metadata: Option<Vec<MetadataItem>>,
+    resize_errors: Option<Vec<NodeErrorAnswer>>,
 }
 
 #[derive(Deserialize)]
@@ -142,23 +143,24 @@ pub(crate) struct NodeAnswer<'a> {
 struct RecentTaskAnswer {
     job_id: Option<String>,
     task_id: Option<String>,
-    execution_info: Option<TaskTimes>,
+    execution_info: Option<Execution>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TaskTimes {
+struct Execution {
     #[serde(default)]
     start_time: Moment,
     #[serde(default)]
     end_time: Moment,
+    exit_code: Option<i64>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TaskAnswer {
     id: String,
-    execution_info: Option<TaskTimes>,
+    execution_info: Option<Execution>,
     node_info: Option<TaskPlace>,
     multi_instance_settings: Option<MultiInstance>,
 }
@@ -254,6 +256,14 @@ struct NodeErrorAnswer {
     message: Option<String>,
 }
 
+fn errors(answers: Option<Vec<NodeErrorAnswer>>) -> Vec<NodeError> {
+    let error = |answer: NodeErrorAnswer| NodeError {
+        code: answer.code.unwrap_or_default(),
+        message: answer.message.unwrap_or_default(),
+    };
+    answers.unwrap_or_default().into_iter().map(error).collect()
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StartTaskInfo {
@@ -278,7 +288,8 @@ impl<'de> Deserialize<'de> for Moment {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Moment, E> {
-                Ok(Moment(OffsetDateTime::parse(text, &Rfc3339).ok()))
+                let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
+                Ok(Moment(moment.map(|moment| moment.to_offset(time::UtcOffset::UTC))))
             }
 
             fn visit_unit<E>(self) -> Result<Moment, E> {
@@ -333,6 +344,8 @@ impl From<PoolAnswer<'_>> for Pool {
                 .into_iter()
                 .map(|item| (item.name, item.value))
                 .collect(),
+            target_nodes: target_known.then(|| u32::try_from(target.max(0)).unwrap_or(u32::MAX)),
+            resize_errors: errors(answer.resize_errors),
         }
     }
 }
@@ -349,15 +362,7 @@ impl From<NodeAnswer<'_>> for Node {
             scheduling_enabled: answer.scheduling_state.map(|state| state.eq_ignore_ascii_case("enabled")),
             image: answer.virtual_machine_info.and_then(|info| info.image_reference?.into_text()),
             agent_version: answer.node_agent_info.and_then(|agent| agent.version),
-            errors: answer
-                .errors
-                .unwrap_or_default()
-                .into_iter()
-                .map(|error| NodeError {
-                    code: error.code.unwrap_or_default(),
-                    message: error.message.unwrap_or_default(),
-                })
-                .collect(),
+            errors: errors(answer.errors),
             start_task: answer.start_task_info.map(|task| StartTaskResult {
                 state: task.state,
                 result: task.result,
@@ -368,9 +373,14 @@ impl From<NodeAnswer<'_>> for Node {
                 .unwrap_or_default()
                 .into_iter()
                 .filter_map(|recent| {
-                    let times = recent.execution_info.unwrap_or_default();
-                    let (started, ended) = (times.start_time.0, times.end_time.0);
-                    Some(RecentTask { job: recent.job_id?, task: recent.task_id?, started, ended })
+                    let execution = recent.execution_info.unwrap_or_default();
+                    Some(RecentTask {
+                        job: recent.job_id?.into(),
+                        task: recent.task_id?.into(),
+                        started: execution.start_time.0,
+                        ended: execution.end_time.0,
+                        exit_code: execution.exit_code.and_then(|code| i32::try_from(code).ok()),
+                    })
                 })
                 .collect(),
         }

@@ -1,11 +1,12 @@
 //! The fleet: from settings to accounts that can be called, and from those to a plan.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client, list_accounts};
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::plan::{AccountPlan, PlanListener, plan_account};
+use fleetlogs_engine::plan::{AccountPlan, NotListed, PlanListener, plan_account};
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_engine::settings::Limits;
 use fleetlogs_model::failure::Failure;
@@ -17,6 +18,7 @@ use fleetlogs_model::service::BatchService;
 use fleetlogs_report::PlanningProgress;
 use fleetlogs_sim::{Scenario, Simulator};
 use futures::StreamExt;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::config::{
@@ -27,8 +29,11 @@ use crate::destination::Destination;
 use crate::error::{CliError, Refusal, account_help};
 use crate::tokens::Tokens;
 
-/// Accounts listed side by side: each holds some pages of a megabyte in memory meanwhile.
-const ACCOUNTS_AT_ONCE: usize = 4;
+/// Accounts that are called side by side. One that does not answer is among them for a while, so there are many.
+const ACCOUNTS_AT_ONCE: usize = 64;
+
+/// Those of them whose nodes are listed: each holds some pages of a megabyte in memory meanwhile.
+const LISTED_AT_ONCE: usize = 4;
 
 /// A list call may take this long: a page of a thousand nodes is large.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -105,15 +110,17 @@ impl Fleet {
     ) -> Result<Plan, CliError> {
         let created_at = Clock::System.now();
         let listener = Listener(progress);
-        let listed = futures::stream::iter(&self.accounts)
-            .map(|Account { planned, service, selection, .. }| async {
-                plan_account(planned.clone(), &**service, selection, created_at, &settings.retry, &listener)
-                    .await
+        let slots = Semaphore::new(LISTED_AT_ONCE);
+        let mut listing = futures::stream::iter(self.accounts.iter().enumerate())
+            .map(|(at, Account { planned, service, selection, .. })| {
+                let (retry, slots, listener) = (&settings.retry, &slots, &listener);
+                async move {
+                    let company = (slots, listener as &dyn PlanListener);
+                    let planned = planned.clone();
+                    (at, plan_account(planned, &**service, selection, created_at, retry, company).await)
+                }
             })
-            .buffered(ACCOUNTS_AT_ONCE)
-            .collect::<Vec<_>>()
-            .await;
-        listener.0.finish();
+            .buffer_unordered(ACCOUNTS_AT_ONCE);
         let mut plan = Plan {
             schema: PLAN_SCHEMA.into(),
             run_id: run_id.clone(),
@@ -123,26 +130,37 @@ impl Fleet {
             window: settings.window.freeze(created_at),
             destination: destination.into(),
             accounts: vec![],
+            pools: vec![],
             nodes: vec![],
             left_out: vec![],
         };
         let mut refusals = Vec::new();
-        // A plan of a hundred thousand nodes must not grow by doubling.
-        plan.nodes.reserve_exact(listed.iter().flatten().map(|account| account.nodes.len()).sum());
-        for (Account { planned: account, service, tokens, .. }, listed) in self.accounts.iter().zip(listed) {
-            match listed {
-                Ok(AccountPlan { account, nodes, left_out }) => {
-                    plan.accounts.push(account);
-                    plan.nodes.extend(nodes);
-                    plan.left_out.extend(left_out);
-                }
-                Err(failure) => {
-                    refusals.push(unlisted(account, &failure, service.clock_offset(), tokens.is_some()));
-                    plan.accounts
-                        .push(PlannedAccount { unlisted: Some(failure.to_string()), ..account.clone() });
+        // They are in the plan in the order of the config; each goes there as soon as those before it have.
+        let mut early = BTreeMap::new();
+        let mut following = self.accounts.iter();
+        while let Some((at, listed)) = listing.next().await {
+            early.insert(at, listed);
+            while let Some(listed) = early.remove(&(self.accounts.len() - following.len())) {
+                let Some(Account { planned, service, tokens, .. }) = following.next() else { break };
+                match listed {
+                    Ok(AccountPlan { account, pools, nodes, left_out }) => {
+                        plan.accounts.push(account);
+                        plan.pools.extend(pools);
+                        plan.nodes.extend(nodes);
+                        plan.left_out.extend(left_out);
+                    }
+                    Err(NotListed { failure, list_calls }) => {
+                        let offset = service.clock_offset();
+                        refusals.push(unlisted(planned, &failure, offset, tokens.is_some()));
+                        let unlisted = Some(failure.to_string());
+                        plan.accounts.push(PlannedAccount { unlisted, list_calls, ..planned.clone() });
+                    }
                 }
             }
         }
+        drop(listing);
+        listener.0.finish();
+        plan.nodes.shrink_to_fit();
         plan.accounts.extend(self.unlisted.iter().cloned());
         let none_is_left = refusals.len() == self.accounts.len();
         if !refusals.is_empty() && (none_is_left || settings.strict) {
@@ -171,7 +189,7 @@ impl Fleet {
             for node in &mut plan.nodes {
                 let window = since.of(node, created_at);
                 plan.window.start = plan.window.start.min(window.start);
-                node.window = Some(window);
+                node.window = Some(window.into());
             }
         }
         for Refusal { what, help } in refusals {
@@ -338,7 +356,6 @@ fn connect_account(http: &Client, account: &AccountSettings, tokens: &Tokens) ->
         api_version: account.api_version.clone(),
         auth,
         read_timeout: READ_TIMEOUT,
-        recent_tasks: !account.selection.jobs.is_empty(),
     };
     let service = AzureBatch::new(http.clone(), settings).expect("the config checked the endpoint");
     let planned = PlannedAccount {

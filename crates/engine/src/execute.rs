@@ -12,14 +12,17 @@
 //! speed is wanted), so a slow or refused account leaves the others alone. A node that waits for its next attempt holds
 //! no worker.
 
+mod follow;
+
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::event::Event;
 use fleetlogs_model::failure::{Failure, FailureClass};
-use fleetlogs_model::ids::{AccountIndex, PoolId};
+use fleetlogs_model::ids::{AccountIndex, NodeIndex, PoolId};
 use fleetlogs_model::service::{BatchService, LogStore, NodeState, UploadOrder};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
@@ -108,13 +111,16 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
     let repeated = Arc::new(Mutex::new(repeated));
     let how = Arc::new(how);
     let mut workers = JoinSet::new();
+    // They end with the workers: dropping them ends them.
+    let mut followers = JoinSet::new();
     let most_ahead = (MOST_AHEAD / run.plan.accounts.len().max(1)).max(LEAST_AHEAD);
     for ((index, service), share) in (0..).map(AccountIndex).zip(services).zip(accounts) {
         let Some(service) = service else { continue };
         let calls = how.limits.concurrency;
         let is_fast = how.limits.rate.is_none_or(|rate| rate >= FAST);
         let ahead = if is_fast { (calls * 4).min(most_ahead) } else { 0 };
-        let count = (calls + ahead).min(share.now.len() + share.later.len());
+        let count = (calls + ahead).min(share.fresh.len() + share.later.len());
+        let follow = how.limits.relist.filter(|_| !share.fresh.is_empty());
         let account = Arc::new(AccountRun {
             run: run.clone(),
             index,
@@ -123,7 +129,8 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
             how: how.clone(),
             pacer: Pacer::new(how.limits.rate),
             calls: Semaphore::new(calls),
-            queue: WorkQueue::new(share.now, share.later),
+            queue: WorkQueue::new(share.fresh, share.later),
+            nodes: share.nodes,
             naming: share.naming,
             repeated: repeated.clone(),
             gone_pools: Mutex::default(),
@@ -132,6 +139,10 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
             run_failures: run_failures.clone(),
             random: Mutex::new(random.fork()),
         });
+        if let Some(every) = follow {
+            let account = account.clone();
+            followers.spawn(async move { account.follow_order(every).await });
+        }
         for _ in 0..count {
             let account = account.clone();
             workers.spawn(async move { account.work().await });
@@ -174,7 +185,9 @@ impl Failures {
 struct Share {
     /// Nodes of the plan, whether anything is left to do about them or not.
     planned: usize,
-    now: Vec<Work>,
+    /// Positions that hold all of them.
+    nodes: Range<u32>,
+    fresh: Vec<NodeIndex>,
     later: Vec<(Work, Instant)>,
     naming: Arc<Naming>,
 }
@@ -184,8 +197,16 @@ fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share
     let account_of = run.plan.accounts_of_nodes();
     let mut shares = Vec::new();
     shares.resize_with(run.plan.accounts.len(), Share::default);
-    for account in &account_of {
-        shares[account.get()].planned += 1;
+    for (at, account) in (0..).zip(&account_of) {
+        let share = &mut shares[account.get()];
+        if share.planned == 0 {
+            share.nodes.start = at;
+        }
+        share.nodes.end = at + 1;
+        share.planned += 1;
+    }
+    for node in outstanding.fresh {
+        shares[account_of[node.get()].get()].fresh.push(node);
     }
     for work in outstanding.work {
         let share = &mut shares[account_of[work.node.get()].get()];
@@ -194,11 +215,11 @@ fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share
                 let due = how.may_ask_from(&work, run.clock.now()) + OLDEST_INTENT;
                 share.later.push((work, due));
             }
-            Step::Send | Step::Look => share.now.push(work),
+            Step::Send | Step::Look => share.later.push((work, Instant::now())),
         }
     }
     for (node, directory) in &outstanding.directories {
-        shares[account_of[node.get()].get()].naming.learn(&run.plan.node(*node).pool, directory);
+        shares[account_of[node.get()].get()].naming.learn(run.plan.node(*node).pool(), directory);
     }
     let repeated = outstanding.repeated.into_iter().map(|(node, since)| {
         let naming = shares[account_of[node.get()].get()].naming.clone();
@@ -235,6 +256,8 @@ struct AccountRun<B, S> {
     /// Calls that may be in flight.
     calls: Semaphore,
     queue: WorkQueue,
+    /// Positions in the plan that hold all nodes of the account.
+    nodes: Range<u32>,
     naming: Arc<Naming>,
     repeated: Arc<Mutex<Vec<Repeated>>>,
     /// Pools the service said are gone: their other nodes need no call.
@@ -276,7 +299,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
 
     async fn send(&self, mut work: Work) -> Result<Then, NotRecorded> {
         let planned = self.run.plan.node(work.node);
-        if let Some(cause) = self.known_gone(&planned.pool) {
+        if let Some(cause) = self.known_gone(planned.pool()) {
             return self.fail(&work, cause);
         }
         // Waiting here must not outlive the run's will to send.
@@ -306,7 +329,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         }
         self.crash_before_send();
         // Much may have happened since: the run or the account may have been stopped, the pool be gone, the SAS be over.
-        let known_gone = self.known_gone(&planned.pool);
+        let known_gone = self.known_gone(planned.pool());
         let stopped = self.run.stop.level() >= Stop::Drain || self.queue.is_closed();
         let order = self.order().filter(|_| !stopped && known_gone.is_none());
         let Some(order) = order else {
@@ -318,7 +341,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 None => Ok(Then::Done),
             };
         };
-        let order = match planned.window {
+        let order = match planned.window.as_deref().copied() {
             Some(window) => Arc::new(UploadOrder { window, access: order.access.clone() }),
             None => order,
         };
@@ -333,7 +356,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let sent_at = Instant::now();
         work.deadline.get_or_insert_with(|| sent_at + self.how.deadlines.node);
         let limit = self.how.deadlines.call;
-        let call = self.service.upload_logs(&planned.pool, &planned.node, &order, client_request_id, limit);
+        let call = self.service.upload_logs(planned.pool(), &planned.node, &order, client_request_id, limit);
         // The service keeps the limit itself; this bounds it should it fail to.
         let answer = tokio::time::timeout(limit + Duration::from_secs(5), call).await.unwrap_or_else(|_| {
             Err(Failure::new(FailureClass::InDoubt, format!("no answer within {limit:?}")))
@@ -343,7 +366,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         match answer {
             Ok(accepted) => {
                 self.pacer.answered_well(sent_at.elapsed());
-                self.naming.learn(&planned.pool, &accepted.directory);
+                self.naming.learn(planned.pool(), &accepted.directory);
                 self.has_accepted.store(true, Ordering::Relaxed);
                 if accepted.files == Some(0) {
                     self.run.slots.give_back();
@@ -388,7 +411,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 self.stop_account(&cause)?;
             }
             FailureClass::Gone if cause.code.as_deref() == Some("PoolNotFound") => {
-                let pool = self.run.plan.node(work.node).pool.clone();
+                let pool = self.run.plan.node(work.node).pool().clone();
                 lock(&self.gone_pools).insert(pool);
             }
             _ => {}
@@ -445,7 +468,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let node = planned.at();
         if self.service.clock_offset().is_none() {
             // Any answer tells the service's time; what this one says of the node does not matter.
-            let _ = self.service.get_node(&planned.pool, &planned.node).await;
+            let _ = self.service.get_node(planned.pool(), &planned.node).await;
         }
         let since = work.first_intent.unwrap_or_else(|| self.run.clock.now())
             + self.service.clock_offset().unwrap_or_default();
@@ -506,7 +529,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     /// The node's state stood in the way of the last call: is it still worth another?
     async fn look(&self, mut work: Work) -> Result<Then, NotRecorded> {
         let planned = self.run.plan.node(work.node);
-        match self.service.get_node(&planned.pool, &planned.node).await {
+        match self.service.get_node(planned.pool(), &planned.node).await {
             Ok(node) => {
                 let state = node.state.unwrap_or(NodeState::Idle);
                 if matches!(state, NodeState::Preempted | NodeState::Deallocated | NodeState::Deallocating) {

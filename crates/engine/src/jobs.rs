@@ -155,6 +155,7 @@ mod tests {
             task: "t".into(),
             started: Some(minutes(started)),
             ended: Some(minutes(started - 5)),
+            exit_code: None,
         };
         let mut places = Places::default();
         let mut take =

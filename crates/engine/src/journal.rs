@@ -207,8 +207,8 @@ impl SqliteJournal {
         for (index, planned) in plan.indexed() {
             node.execute(params![
                 index.0,
-                planned.account.as_str(),
-                planned.pool.as_str(),
+                planned.account().as_str(),
+                planned.pool().as_str(),
                 planned.node.as_str()
             ])?;
         }

@@ -174,6 +174,17 @@ impl Pacer {
         }
     }
 
+    /// Waits while the service asked the account to pause, without taking a turn.
+    pub async fn unpaused(&self) {
+        loop {
+            let until = self.state().paused_until;
+            match until.filter(|until| Instant::now() < *until) {
+                Some(until) => sleep_until(until).await,
+                None => return,
+            }
+        }
+    }
+
     /// The rate now, in calls per second; none while nothing limits it.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {

@@ -4,38 +4,48 @@
 //! the plan with its reason; the others are planned. Lists may repeat a node across pages (the list moves while it
 //! is read), so ids are compared without regard to case and taken once.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod reader;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fleetlogs_model::evidence::{NodeEvidence, SharedFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
-use fleetlogs_model::plan::{LeftOut, LeftOutReason, NodeEvidence, PlannedAccount, PlannedNode, Priority};
+use fleetlogs_model::plan::{LeftOut, LeftOutReason, PlannedAccount, PlannedNode, PlannedPool, Priority};
 use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool, Task};
 use futures::StreamExt;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
-use crate::jobs::{JobFilter, Places, Ran};
-use crate::retry::{LONGEST_RETRY_AFTER, backoff};
+use self::reader::{Reader, Seen, Sight};
+use crate::jobs::{JobFilter, Place, Places, Ran};
 use crate::select::Selection;
 use crate::settings::RetryPolicy;
 
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
 const POOLS_AT_ONCE: usize = 8;
 
-/// More pages than this in one list is taken for a loop that changes its links: 10 million nodes.
-const MOST_PAGES: u32 = 10_000;
-
 /// An account as planning found it.
 #[derive(Clone, Debug)]
 pub struct AccountPlan {
     /// The account, with its counts.
     pub account: PlannedAccount,
+    /// Its pools whose nodes were listed.
+    pub pools: Vec<Arc<PlannedPool>>,
     /// Its nodes, in the order in which they will be asked.
     pub nodes: Vec<PlannedNode>,
     /// What was seen and left out.
     pub left_out: Vec<LeftOut>,
+}
+
+/// An account that could not be listed.
+#[derive(Clone, Debug)]
+pub struct NotListed {
+    /// Why.
+    pub failure: Failure,
+    /// List calls that were sent all the same.
+    pub list_calls: u32,
 }
 
 /// Hears how planning gets on: pools listed and nodes seen so far.
@@ -45,30 +55,50 @@ pub trait PlanListener: Sync {
 }
 
 /// Lists one account. `account` has the account's names; its counts are filled in. Ages are counted until `now`.
+///
+/// Of all accounts that are listed side by side, so many hold pages of nodes in memory as `slots` allows; an account that
+/// does not answer takes none.
 pub async fn plan_account<B: BatchService>(
-    mut account: PlannedAccount,
+    account: PlannedAccount,
     service: &B,
     selection: &Selection,
     now: OffsetDateTime,
     retry: &RetryPolicy,
-    listener: &dyn PlanListener,
+    (slots, listener): (&Semaphore, &dyn PlanListener),
+) -> Result<AccountPlan, NotListed> {
+    let name = account.name.clone();
+    let reader = Reader::new(&name, retry);
+    let planned = plan_with(account, service, selection, now, &reader, (slots, listener)).await;
+    planned.map_err(|failure| NotListed { failure, list_calls: reader.calls() })
+}
+
+async fn plan_with<B: BatchService>(
+    mut account: PlannedAccount,
+    service: &B,
+    selection: &Selection,
+    now: OffsetDateTime,
+    reader: &Reader<'_>,
+    (slots, listener): (&Semaphore, &dyn PlanListener),
 ) -> Result<AccountPlan, Failure> {
-    let reader = Reader { retry, random: Mutex::new(fastrand::Rng::new()), calls: Mutex::new(0) };
     let name = account.name.clone();
     let mut left_out = Vec::new();
-    let mut leave_out = |pool: &PoolId, node: Option<&NodeId>, reason| {
-        left_out.push(left(&name, pool, node, reason));
-    };
-    let pools = reader.all(|page| async move { service.list_pools(page.as_ref()).await }).await?;
-    let (pools, again) = once_each(pools, |pool| pool.id.as_str());
-    for pool in again {
-        leave_out(&pool.id, None, LeftOutReason::ListedTwice);
-    }
-    let jobs = &selection.jobs;
-    let mut places = places_of(&reader, service, &name, jobs, now).await?;
+    let mut leave_out = |pool: &PoolId, reason| left_out.push(left(&name, pool, None, reason));
+    let mut seen = Seen::default();
+    let mut pools = Vec::new();
+    reader
+        .each(
+            |page| async move { service.list_pools(page.as_ref()).await },
+            |pool: Pool| match seen.see(pool.id.as_str()) {
+                Sight::First => pools.push(pool),
+                Sight::Again => {}
+                Sight::InOtherCase => leave_out(&pool.id, LeftOutReason::ListedTwice),
+            },
+        )
+        .await?;
+    let places = places_of(reader, service, &name, &selection.jobs, now).await?;
     let (wanted, not_wanted) = choose_pools(pools, selection, &places);
     for (pool, reason) in &not_wanted {
-        leave_out(pool, None, *reason);
+        leave_out(pool, *reason);
     }
     // Pools whose nodes are not listed, so that nothing can be said of a node that is not in a list.
     let mut unlisted: Vec<_> = not_wanted
@@ -77,82 +107,132 @@ pub async fn plan_account<B: BatchService>(
         .map(|(pool, _)| pool)
         .collect();
     listener.listed(&account.name, 0, 0);
-    let reader = &reader;
+    let _slot = slots.acquire().await;
+    let sorting = Sorting { selection, now, shared: Mutex::new((places, SharedFacts::default())) };
+    let (sorting, account_name) = (&sorting, &name);
     let mut listed = futures::stream::iter(wanted.into_iter().enumerate())
         .map(|(order, pool)| async move {
-            let list = |page: Option<PageLink>| {
-                let id = pool.id.clone();
-                async move { service.list_nodes(&id, page.as_ref()).await }
-            };
-            let nodes = reader.all(list).await;
-            (order, pool, nodes)
+            let mut found = Sorted::of(planned_pool(account_name, &pool));
+            let id = &pool.id;
+            let list = |page: Option<PageLink>| async move { service.list_nodes(id, page.as_ref()).await };
+            let read = reader.each(list, |node| sorting.sort(node, &pool, &mut found)).await;
+            (order, pool.id, read.map(|()| found))
         })
         .buffer_unordered(POOLS_AT_ONCE);
-    let mut nodes = Vec::new();
+    let mut pools = Vec::new();
+    let mut nodes: Vec<PlannedNode> = Vec::new();
     let mut refused = None;
-    let mut unable = Vec::new();
+    let mut left_of_pools = Vec::new();
     while let Some((order, pool, found)) = listed.next().await {
         let found = match found {
             Ok(found) => found,
             Err(failure) if failure.class == FailureClass::Gone => {
-                leave_out(&pool.id, None, LeftOutReason::PoolGone);
+                leave_out(&pool, LeftOutReason::PoolGone);
                 continue;
             }
             // One bad pool must not cost the others.
             Err(failure) => {
-                tracing::warn!(account = %account.name, pool = %pool.id, %failure, "the nodes of a pool cannot be listed");
-                leave_out(&pool.id, None, LeftOutReason::PoolNotListed);
-                unlisted.push(pool.id.clone());
+                tracing::warn!(account = %account.name, %pool, %failure, "the nodes of a pool cannot be listed");
+                leave_out(&pool, LeftOutReason::PoolNotListed);
+                unlisted.push(pool);
                 refused.get_or_insert(failure);
                 continue;
             }
         };
         account.pools += 1;
-        let os: Option<Arc<str>> = pool.os.as_deref().map(Into::into);
-        let (found, again) = once_each(found, |node| node.id.as_str());
-        for node in again {
-            leave_out(&pool.id, Some(&node.id), LeftOutReason::ListedTwice);
-        }
-        let mut wanted = Vec::new();
-        for node in found {
-            let ran = places.take(&pool.id, &node.id, &node.recent_tasks, jobs, now);
-            if !jobs.is_empty() && ran.is_none() {
-                leave_out(&pool.id, Some(&node.id), LeftOutReason::NoTaskOfJob);
-                continue;
-            }
-            if let Some(reason) = selection.nodes.unwanted(&node, now) {
-                let entry = left(&account.name, &pool.id, Some(&node.id), reason);
-                let evidence = reason.is_inability().then(|| Box::new(evidence(node)));
-                unable.push(LeftOut { evidence, ..entry });
-                continue;
-            }
-            let node = planned(&account.name, &pool, os.clone(), node);
-            wanted.push(PlannedNode { ran: ran.and_then(|Ran(ran)| ran), ..node });
-        }
-        let (sample, rest) = selection.nodes.sample(wanted);
+        left_of_pools.extend(found.left_out);
+        let (sample, rest) = selection.nodes.sample(found.wanted);
         for node in rest {
-            leave_out(&pool.id, Some(&node.node), LeftOutReason::NotInSample);
+            left_of_pools.push(left(&name, &pool, Some(&node.node), LeftOutReason::NotInSample));
         }
-        nodes.extend(sample.into_iter().map(|node| (order, node)));
+        pools.push((order, found.pool));
+        nodes.extend(sample);
         listener.listed(&account.name, account.pools, u32::try_from(nodes.len()).unwrap_or(u32::MAX));
     }
     drop(listed);
-    for place in places.gone() {
+    left_out.extend(left_of_pools);
+    for place in sorting.gone() {
         let listed = unlisted.iter().all(|pool| *pool != place.pool);
         if listed && selection.pools.wants_id(&place.pool) {
-            leave_out(&place.pool, Some(&place.node), LeftOutReason::JobNodeGone);
+            left_out.push(left(&name, &place.pool, Some(&place.node), LeftOutReason::JobNodeGone));
         }
     }
     if let (0, Some(failure)) = (account.pools, refused) {
         return Err(failure);
     }
     // Those about to vanish first; within a priority in the order of the lists, whatever arrived first.
-    nodes.sort_by(|(a, x), (b, y)| (x.priority, a, &x.node).cmp(&(y.priority, b, &y.node)));
+    pools.sort_by_key(|(order, _)| *order);
+    let order: HashMap<*const PlannedPool, usize> =
+        pools.iter().map(|(order, pool)| (Arc::as_ptr(pool), *order)).collect();
+    let order = |node: &PlannedNode| order.get(&Arc::as_ptr(&node.place)).copied();
+    nodes.sort_by(|x, y| (x.priority, order(x), &x.node).cmp(&(y.priority, order(y), &y.node)));
+    nodes.shrink_to_fit();
     account.nodes = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-    account.list_calls = *reader.calls.lock().unwrap_or_else(PoisonError::into_inner);
-    left_out.extend(unable);
+    account.list_calls = reader.calls();
     left_out.sort_by(|x, y| (&x.pool, &x.node).cmp(&(&y.pool, &y.node)));
-    Ok(AccountPlan { account, nodes: nodes.into_iter().map(|(_, node)| node).collect(), left_out })
+    let pools = pools.into_iter().map(|(_, pool)| pool).collect();
+    Ok(AccountPlan { account, pools, nodes, left_out })
+}
+
+/// Sorts nodes as their pages come in, so that no list is ever held as a whole.
+struct Sorting<'plan> {
+    selection: &'plan Selection,
+    now: OffsetDateTime,
+    /// Pools are listed side by side.
+    shared: Mutex<(Places, SharedFacts)>,
+}
+
+/// The nodes of one pool.
+struct Sorted {
+    pool: Arc<PlannedPool>,
+    seen: Seen,
+    wanted: Vec<PlannedNode>,
+    left_out: Vec<LeftOut>,
+}
+
+impl Sorted {
+    fn of(pool: PlannedPool) -> Self {
+        Self { pool: pool.into(), seen: Seen::default(), wanted: vec![], left_out: vec![] }
+    }
+}
+
+impl Sorting<'_> {
+    fn sort(&self, node: Node, pool: &Pool, into: &mut Sorted) {
+        let reason = match into.seen.see(node.id.as_str()) {
+            Sight::First => None,
+            Sight::Again => return,
+            Sight::InOtherCase => Some(LeftOutReason::ListedTwice),
+        };
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let (places, facts) = &mut *shared;
+        let jobs = &self.selection.jobs;
+        let ran = if reason.is_none() {
+            places.take(&pool.id, &node.id, &node.recent_tasks, jobs, self.now)
+        } else {
+            None
+        };
+        let of_no_job = (!jobs.is_empty() && ran.is_none()).then_some(LeftOutReason::NoTaskOfJob);
+        let reason = reason.or(of_no_job).or_else(|| self.selection.nodes.unwanted(&node, self.now));
+        if let Some(reason) = reason {
+            let entry = left(&into.pool.account, &pool.id, Some(&node.id), reason);
+            let evidence = reason.is_inability().then(|| Box::new(NodeEvidence::of(node, facts)));
+            into.left_out.push(LeftOut { evidence, ..entry });
+            return;
+        }
+        into.wanted.push(PlannedNode {
+            place: into.pool.clone(),
+            priority: priority(pool, &node),
+            node: node.id.clone(),
+            evidence: NodeEvidence::of(node, facts),
+            window: None,
+            ran: ran.and_then(|Ran(ran)| ran).map(Box::new),
+        });
+    }
+
+    /// Nodes that tasks ran on and that no list had.
+    fn gone(&self) -> Vec<Place> {
+        std::mem::take(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).0).gone()
+    }
 }
 
 /// Where the tasks of the wanted jobs ran. A job that cannot be read is a failure of the account: without it, nodes would
@@ -219,39 +299,24 @@ fn left(account: &AccountName, pool: &PoolId, node: Option<&NodeId>, reason: Lef
     LeftOut { account: account.clone(), pool: pool.clone(), node: node.cloned(), reason, evidence: None }
 }
 
-fn evidence(node: Node) -> NodeEvidence {
-    NodeEvidence {
-        state: node.state,
-        state_since: node.state_since,
-        allocation_time: node.allocation_time,
-        last_boot_time: node.last_boot_time,
-        errors: node.errors,
-        start_task: node.start_task,
-    }
-}
-
-fn planned(account: &AccountName, pool: &Pool, os: Option<Arc<str>>, node: Node) -> PlannedNode {
-    PlannedNode {
+fn planned_pool(account: &AccountName, pool: &Pool) -> PlannedPool {
+    let text = |text: &Option<String>| text.as_deref().map(Arc::from);
+    PlannedPool {
         account: account.clone(),
         pool: pool.id.clone(),
-        priority: priority(pool, &node),
-        node: node.id,
-        state: node.state,
-        state_since: node.state_since,
-        allocation_time: node.allocation_time,
-        last_boot_time: node.last_boot_time,
-        dedicated: node.dedicated,
-        os,
-        agent_version: node.agent_version.map(Into::into),
-        image: node.image.map(Into::into),
-        errors: node.errors,
-        start_task: node.start_task,
-        window: None,
-        ran: None,
+        os: text(&pool.os),
+        vm_size: text(&pool.vm_size),
+        allocation_state: text(&pool.allocation_state),
+        deleting: pool.deleting,
+        shrinking: pool.shrinking,
+        current_nodes: pool.current_nodes,
+        target_nodes: pool.target_nodes,
+        resize_errors: pool.resize_errors.clone(),
     }
 }
 
-fn priority(pool: &Pool, node: &Node) -> Priority {
+/// How urgent a node is.
+pub(crate) fn priority(pool: &Pool, node: &Node) -> Priority {
     match &node.state {
         Some(NodeState::LeavingPool) => Priority::Leaving,
         Some(
@@ -267,82 +332,6 @@ fn priority(pool: &Pool, node: &Node) -> Priority {
         Some(NodeState::Unusable | NodeState::StartTaskFailed) => Priority::HasErrors,
         _ if !node.errors.is_empty() => Priority::HasErrors,
         _ => Priority::Ordinary,
-    }
-}
-
-/// Parts repetitions from the rest, by id without regard to case. The second list has those that differ from the first
-/// of their kind in case: the same id once more is the list's own repetition, as it moves while it is read.
-fn once_each<T>(items: Vec<T>, id: impl Fn(&T) -> &str) -> (Vec<T>, Vec<T>) {
-    let mut seen: HashMap<String, String> = HashMap::with_capacity(items.len());
-    let (mut once, mut again) = (Vec::with_capacity(items.len()), Vec::new());
-    for item in items {
-        match seen.entry(id(&item).to_ascii_lowercase()) {
-            Entry::Vacant(first) => {
-                first.insert(id(&item).to_owned());
-                once.push(item);
-            }
-            Entry::Occupied(first) if first.get() != id(&item) => again.push(item),
-            Entry::Occupied(_) => {}
-        }
-    }
-    (once, again)
-}
-
-/// Reads lists to their end, page by page, trying again where that can help.
-struct Reader<'plan> {
-    retry: &'plan RetryPolicy,
-    random: Mutex<fastrand::Rng>,
-    calls: Mutex<u32>,
-}
-
-impl Reader<'_> {
-    async fn all<T, F>(&self, list: impl Fn(Option<PageLink>) -> F) -> Result<Vec<T>, Failure>
-    where
-        F: Future<Output = Result<Page<T>, Failure>>,
-    {
-        let mut items = Vec::new();
-        let mut next: Option<PageLink> = None;
-        let mut seen: HashSet<PageLink> = HashSet::new();
-        loop {
-            let page = self.page(&list, next).await?;
-            items.extend(page.items);
-            let Some(link) = page.next else { return Ok(items) };
-            if seen.len() >= MOST_PAGES as usize || !seen.insert(link.clone()) {
-                let message = "the service's list goes in a circle: a page links to one already read";
-                return Err(Failure::new(FailureClass::Config, message));
-            }
-            next = Some(link);
-        }
-    }
-
-    async fn page<T, F>(
-        &self,
-        list: &impl Fn(Option<PageLink>) -> F,
-        page: Option<PageLink>,
-    ) -> Result<Page<T>, Failure>
-    where
-        F: Future<Output = Result<Page<T>, Failure>>,
-    {
-        let mut attempt = 0;
-        loop {
-            *self.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-            let failure = match list(page.clone()).await {
-                Ok(page) => return Ok(page),
-                Err(failure) => failure,
-            };
-            attempt += 1;
-            let passing = matches!(
-                failure.class,
-                FailureClass::Throttled | FailureClass::Transient | FailureClass::NotSent
-            );
-            if !passing || attempt >= self.retry.attempts {
-                return Err(failure);
-            }
-            tracing::warn!(%failure, attempt, "a list could not be read; trying again");
-            let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
-            let asked = failure.retry_after().unwrap_or(Duration::ZERO).min(LONGEST_RETRY_AFTER);
-            tokio::time::sleep(backoff(self.retry, attempt, random).max(asked)).await;
-        }
     }
 }
 

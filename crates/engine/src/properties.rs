@@ -359,6 +359,9 @@ proptest! {
         let calls: u64 = ledger.accounts().map(|(_, tally)| tally.calls).sum();
         prop_assert_eq!(calls, histories.iter().map(|history| history.attempts.len() as u64).sum::<u64>());
         prop_assert_eq!(ledger.outcomes().total(), 4);
+        for node in &outstanding.fresh {
+            prop_assert!(histories[node.get()].attempts.is_empty());
+        }
         for work in &outstanding.work {
             prop_assert_eq!(work.attempt as usize, histories[work.node.get()].attempts.len());
         }

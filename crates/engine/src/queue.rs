@@ -91,7 +91,8 @@ impl Ord for Later {
 }
 
 struct State {
-    fresh: VecDeque<Work>,
+    /// Nodes that nothing was done about yet: a number each, as there may be a million.
+    fresh: VecDeque<NodeIndex>,
     later: BinaryHeap<Reverse<Later>>,
     /// Handed out and not yet given back or done.
     busy: usize,
@@ -112,9 +113,9 @@ pub(crate) struct WorkQueue {
 }
 
 impl WorkQueue {
-    /// Work to be done now, and work to be done at a time.
+    /// Nodes to be called, and work to be done at a time.
     pub(crate) fn new(
-        fresh: impl IntoIterator<Item = Work>,
+        fresh: impl IntoIterator<Item = NodeIndex>,
         later: impl IntoIterator<Item = (Work, Instant)>,
     ) -> Self {
         let mut state = State {
@@ -184,6 +185,17 @@ impl WorkQueue {
         }
     }
 
+    /// Nodes that nothing was done about yet.
+    pub(crate) fn waiting(&self) -> Vec<NodeIndex> {
+        self.state().fresh.iter().copied().collect()
+    }
+
+    /// Puts the nodes that nothing was done about yet in another order; among equals that of the plan.
+    pub(crate) fn sort_waiting<K: Ord>(&self, key: impl Fn(NodeIndex) -> K) {
+        let mut state = self.state();
+        state.fresh.make_contiguous().sort_by_cached_key(|node| (key(*node), *node));
+    }
+
     /// Whether nothing is handed out any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.state().closed
@@ -215,7 +227,7 @@ impl State {
             self.later.pop().map(|Reverse(later)| later.work)
         } else {
             self.retries_saved = (self.retries_saved + RETRIES_PER_FRESH_CALL).min(MOST_RETRIES_SAVED);
-            self.fresh.pop_front()
+            self.fresh.pop_front().map(Work::new)
         };
         match work {
             Some(work) => {
@@ -235,7 +247,7 @@ mod tests {
     use super::*;
 
     fn queue(nodes: u32) -> WorkQueue {
-        WorkQueue::new((0..nodes).map(|node| Work::new(NodeIndex(node))), [])
+        WorkQueue::new((0..nodes).map(NodeIndex), [])
     }
 
     #[tokio::test(start_paused = true)]
@@ -276,6 +288,18 @@ mod tests {
             queue.put_back(work, Instant::now());
         }
         assert!(fresh >= 350, "{fresh} fresh and {again} repeated calls");
+    }
+
+    #[tokio::test]
+    async fn what_waits_can_be_put_in_another_order() {
+        let (queue, stop) = (queue(6), StopHandle::default());
+        queue.next(&stop).await.unwrap();
+        queue.sort_waiting(|node| node.0 % 2);
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            order.push(queue.next(&stop).await.unwrap().node.0);
+        }
+        assert_eq!(order, [2, 4, 1, 3, 5]);
     }
 
     #[tokio::test(start_paused = true)]

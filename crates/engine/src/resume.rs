@@ -19,7 +19,9 @@ use crate::retry::Tries;
 /// What is left to do.
 #[derive(Debug, Default)]
 pub struct Outstanding {
-    /// Nodes to be called, or asked about, in plan order.
+    /// Nodes that nothing was done about yet, in plan order.
+    pub(crate) fresh: Vec<NodeIndex>,
+    /// Nodes to be called again, or asked about, in plan order.
     pub(crate) work: Vec<Work>,
     /// Nodes whose files are awaited.
     pub(crate) awaited: Vec<Awaited>,
@@ -46,19 +48,19 @@ impl Outstanding {
     /// Every node of a plan.
     #[must_use]
     pub fn all(plan: &Plan) -> Self {
-        Self { work: plan.indexed().map(|(node, _)| Work::new(node)).collect(), ..Self::default() }
+        Self { fresh: plan.indexed().map(|(node, _)| node).collect(), ..Self::default() }
     }
 
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.work.is_empty() && self.awaited.is_empty()
+        self.nodes() == 0
     }
 
     /// How many nodes there is something to do about.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.work.len() + self.awaited.len()
+        self.fresh.len() + self.work.len() + self.awaited.len()
     }
 }
 
@@ -159,7 +161,7 @@ impl Replay {
             }
             let status = self.ledger.status(node);
             match status {
-                NodeStatus::Planned => outstanding.work.push(Work::new(node)),
+                NodeStatus::Planned => outstanding.fresh.push(node),
                 NodeStatus::Waiting => outstanding.work.push(past.work(node, Step::Send)),
                 NodeStatus::Requested => {
                     outstanding.lost.push((node, past.attempt));
@@ -223,7 +225,11 @@ mod tests {
     }
 
     fn steps(outstanding: &Outstanding) -> Vec<(u32, Step, u32)> {
-        outstanding.work.iter().map(|work| (work.node.0, work.step, work.attempt)).collect()
+        let fresh = outstanding.fresh.iter().map(|node| (node.0, Step::Send, 0));
+        let work = outstanding.work.iter().map(|work| (work.node.0, work.step, work.attempt));
+        let mut steps: Vec<_> = fresh.chain(work).collect();
+        steps.sort_by_key(|(node, ..)| *node);
+        steps
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What the journal says of a run as a whole.
 
+use std::collections::{BTreeSet, HashSet};
+
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::FailureClass;
+use fleetlogs_model::ids::{AccountName, NodeId, NodeRef, PoolId};
 use fleetlogs_model::outcome::RunOutcome;
 
 /// What a run's own events say about it as a whole.
@@ -23,6 +26,10 @@ pub struct RunRecord {
     pub verification: bool,
     /// List calls that verification took.
     pub list_calls: u64,
+    /// Pools whose nodes were looked at again when every call was answered.
+    pub seen_again: HashSet<(AccountName, PoolId)>,
+    /// Nodes that were not there when the plan was made, by account, pool and id.
+    pub appeared: BTreeSet<NodeRef>,
 }
 
 impl RunRecord {
@@ -52,6 +59,17 @@ impl RunRecord {
                 Event::RunEnded { list_calls } => {
                     record.ended_at = Some(recorded.at);
                     record.list_calls += list_calls;
+                }
+                Event::PoolSeenAgain { account, pool } => {
+                    record.seen_again.insert((account.clone(), pool.clone()));
+                }
+                Event::NodesAppeared { account, pool, nodes } => {
+                    let at = |node: &NodeId| NodeRef {
+                        account: account.clone(),
+                        pool: pool.clone(),
+                        node: node.clone(),
+                    };
+                    record.appeared.extend(nodes.iter().map(at));
                 }
                 _ => {}
             }

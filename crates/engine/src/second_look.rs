@@ -1,21 +1,26 @@
-//! A second look at the nodes that were asked: whether each is still the node that was planned.
+//! A second look at the nodes that were asked: whether each is still the node that was planned, and what the service
+//! says of it now.
 //!
 //! A node can be re-imaged, rebooted or replaced under the same id between the list and its upload; its logs are then
 //! not those of the incident. So the pools are listed once more, a thousand nodes a call, when every call is answered;
 //! the files may still be on their way then.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::event::{Event, EventSink, NodeIdentity, Recorded};
-use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId};
+use fleetlogs_model::evidence::{NodeEvidence, SharedFacts};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{AccountName, NodeIndex, PoolId};
 use fleetlogs_model::ledger::{Ledger, NodeStatus};
-use fleetlogs_model::plan::PlannedNode;
-use fleetlogs_model::service::{BatchService, Node, PageLink};
+use fleetlogs_model::service::{BatchService, PageLink};
 
 use futures::StreamExt;
 
+use crate::event_log::NotRecorded;
+use crate::roster::Roster;
 use crate::run::Run;
 use crate::stop::Stop;
 
@@ -28,20 +33,30 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// More pages than this are not read: an account that lists for ever must not keep the run from its end.
 const MOST_PAGES: usize = 2_000;
 
-/// Looks at `taken`, the nodes that accepted a call, and puts on record those that are no longer what they were. A pool
-/// that cannot be listed is left out: the run has its files already.
-pub async fn look_again<B: BatchService>(run: &Run, services: &[Option<Arc<B>>], taken: &[NodeIndex]) {
-    let mut pools: HashMap<(&AccountName, &PoolId), HashMap<String, NodeIndex>> = HashMap::new();
-    for index in taken {
+/// Looks at `taken`, the nodes that accepted a call, and puts on record what is no longer as it was planned, and who is
+/// new in their pools. A pool that cannot be listed is left out: the run has its files already.
+pub async fn look_again<B: BatchService>(run: &Run, services: &[Option<Arc<B>>], mut taken: Vec<NodeIndex>) {
+    taken.sort_unstable();
+    taken.dedup();
+    // With the positions that hold all nodes of the pool: those of its account.
+    let mut pools: BTreeMap<(&AccountName, &PoolId), NodeIndex> = BTreeMap::new();
+    for index in &taken {
         let node = run.plan.node(*index);
-        let of_pool = pools.entry((&node.account, &node.pool)).or_default();
-        of_pool.insert(node.node.as_str().to_ascii_lowercase(), *index);
+        pools.entry((node.account(), node.pool())).or_insert(*index);
     }
-    let look = |((account, pool), nodes)| async move {
+    let mut accounts: BTreeMap<&AccountName, Range<u32>> = BTreeMap::new();
+    for (index, node) in run.plan.indexed() {
+        let range = accounts.entry(node.account()).or_insert(index.0..index.0);
+        range.end = index.0 + 1;
+    }
+    let (taken, accounts) = (&taken, &accounts);
+    let look = |((account, pool), first)| async move {
         let service = run.plan.account_index(account).and_then(|at| services.get(at.get())?.as_ref());
         let Some(service) = service else { return };
-        if !compare(run, &**service, pool, nodes).await {
-            tracing::warn!(%account, %pool, "whether its nodes are still the same is not known: they cannot be listed again");
+        let place = &run.plan.node(first).place;
+        let roster = Roster::of(&run.plan, place, accounts[account].clone());
+        if let Ok(Err(failure)) = compare(run, &**service, (account, pool), roster, taken).await {
+            tracing::warn!(%account, %pool, %failure, "whether its nodes are still the same is not known: they cannot be listed again");
         }
     };
     tokio::select! {
@@ -90,63 +105,66 @@ impl EventSink for Taken {
     }
 }
 
-/// Reads the pool's nodes page by page. False if it could not be read to its end.
+/// Reads the pool's nodes page by page.
 async fn compare<B: BatchService>(
     run: &Run,
     service: &B,
-    pool: &PoolId,
-    mut nodes: HashMap<String, NodeIndex>,
-) -> bool {
+    (account, pool): (&AccountName, &PoolId),
+    mut roster: Roster,
+    taken: &[NodeIndex],
+) -> Result<Result<(), Failure>, NotRecorded> {
+    let is_taken = |index: &NodeIndex| taken.binary_search(index).is_ok();
+    let mut facts = SharedFacts::default();
     let mut page: Option<PageLink> = None;
-    for _ in 0..MOST_PAGES {
-        let Ok(read) = service.list_nodes(pool, page.as_ref()).await else { return false };
+    let mut pages = 0;
+    loop {
+        let read = match service.list_nodes(pool, page.as_ref()).await {
+            Ok(read) => read,
+            // The pool is gone, and its nodes with it.
+            Err(failure) if failure.class == FailureClass::Gone && page.is_none() => break,
+            Err(failure) => return Ok(Err(failure)),
+        };
         for node in read.items {
-            let Some(index) = nodes.remove(&key(&node.id)) else { continue };
-            let planned = run.plan.node(index);
-            if is_another(planned, &node) {
+            let Some(index) = roster.see(&node.id).filter(is_taken) else { continue };
+            let planned = &run.plan.node(index).evidence;
+            let now = NodeEvidence::of(node, &mut facts);
+            if planned.is_of_another(&now) {
                 let now = NodeIdentity {
-                    state: node.state,
-                    allocation_time: node.allocation_time,
-                    last_boot_time: node.last_boot_time,
+                    state: now.facts.state.clone(),
+                    allocation_time: now.allocation_time,
+                    last_boot_time: now.last_boot_time,
                 };
-                if run.log.note(Some(index), Event::IdentityChanged { now: Some(now) }).is_err() {
-                    return true;
-                }
+                run.log.note(Some(index), Event::IdentityChanged { now: Some(now) })?;
+            }
+            if *planned != now {
+                run.log.note(Some(index), Event::NodeSeenAgain { now: now.into() })?;
             }
         }
         page = read.next;
+        pages += 1;
         if page.is_none() {
             break;
         }
-    }
-    if page.is_some() {
-        return false;
-    }
-    for index in nodes.into_values() {
-        if run.log.note(Some(index), Event::IdentityChanged { now: None }).is_err() {
-            break;
+        if pages >= MOST_PAGES {
+            return Ok(Err(Failure::new(FailureClass::Config, "the list has too many pages")));
         }
     }
-    true
-}
-
-fn key(node: &NodeId) -> String {
-    node.as_str().to_ascii_lowercase()
-}
-
-/// Whether a node of the same id was allocated or booted anew. What the service does not say does not count.
-fn is_another(planned: &PlannedNode, now: &Node) -> bool {
-    let differs = |then: Option<time::OffsetDateTime>, now: Option<time::OffsetDateTime>| {
-        then.zip(now).is_some_and(|(then, now)| then != now)
-    };
-    differs(planned.allocation_time, now.allocation_time)
-        || differs(planned.last_boot_time, now.last_boot_time)
+    for index in roster.missing().filter(is_taken) {
+        run.log.note(Some(index), Event::IdentityChanged { now: None })?;
+    }
+    let (account, pool) = (account.clone(), pool.clone());
+    run.log.note(None, Event::PoolSeenAgain { account: account.clone(), pool: pool.clone() })?;
+    let nodes = roster.into_appeared();
+    if !nodes.is_empty() {
+        run.log.note(None, Event::NodesAppeared { account, pool, nodes })?;
+    }
+    Ok(Ok(()))
 }
 
 #[cfg(test)]
 mod tests {
-    use fleetlogs_model::failure::{Failure, FailureClass};
-    use fleetlogs_model::service::{Accepted, Page, Pool, UploadOrder};
+    use fleetlogs_model::ids::NodeId;
+    use fleetlogs_model::service::{Accepted, Node, NodeState, Page, Pool, UploadOrder};
 
     use super::*;
     use crate::clock::Clock;
@@ -155,8 +173,8 @@ mod tests {
     use crate::stop::StopHandle;
     use crate::testing::{NOW, VolatileJournal, plan_of};
 
-    /// A pool as it is now; fails where there is none, and does not answer where it is empty.
-    struct Now(Option<Vec<Node>>);
+    /// A pool as it is now; gives the failure where there is none, and does not answer where it is empty.
+    struct Now(Result<Vec<Node>, FailureClass>);
 
     impl BatchService for Now {
         async fn list_pools(&self, _: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
@@ -164,7 +182,7 @@ mod tests {
         }
 
         async fn list_nodes(&self, _: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
-            let all = self.0.clone().ok_or_else(|| Failure::new(FailureClass::Transient, "down"))?;
+            let all = self.0.clone().map_err(|class| Failure::new(class, "down"))?;
             if all.is_empty() {
                 std::future::pending::<()>().await;
             }
@@ -190,11 +208,12 @@ mod tests {
         }
     }
 
-    async fn changes(now: Option<Vec<Node>>) -> Vec<(u32, Option<NodeIdentity>)> {
-        let mut plan = plan_of(4);
+    /// What is put on record when nodes 0 to 3 of five were taken.
+    async fn events(now: Result<Vec<Node>, FailureClass>) -> Vec<(Option<u32>, Event)> {
+        let mut plan = plan_of(5);
         for node in &mut plan.nodes {
-            node.allocation_time = Some(NOW - time::Duration::days(1));
-            node.last_boot_time = Some(NOW - time::Duration::hours(1));
+            node.evidence.allocation_time = Some(NOW - time::Duration::days(1));
+            node.evidence.last_boot_time = Some(NOW - time::Duration::hours(1));
         }
         let heard = Heard::default();
         let clock = Clock::Since(NOW, tokio::time::Instant::now());
@@ -203,18 +222,24 @@ mod tests {
         let log =
             EventLog::inline(Box::new(VolatileJournal), Ledger::new(&plan), listeners, clock, stop.clone());
         let run = Run { plan: Arc::new(plan), log, stop, clock, slots: UploadSlots::new(None) };
-        look_again(&run, &[Some(Arc::new(Now(now)))], &[0, 1, 2, 3].map(NodeIndex)).await;
-        let change = |recorded: Recorded| match recorded.event {
-            Event::IdentityChanged { now } => (recorded.node.unwrap().0, now),
-            other => panic!("{other:?}"),
+        look_again(&run, &[Some(Arc::new(Now(now)))], [2, 1, 0, 3, 1].map(NodeIndex).into()).await;
+        let event = |recorded: Recorded| (recorded.node.map(|node| node.0), recorded.event);
+        heard.events().into_iter().map(event).collect()
+    }
+
+    async fn changes(now: Result<Vec<Node>, FailureClass>) -> Vec<(u32, Option<NodeIdentity>)> {
+        let change = |(node, event)| match event {
+            Event::IdentityChanged { now } => Some((node?, now)),
+            _ => None,
         };
-        let mut changes: Vec<_> = heard.events().into_iter().map(change).collect();
+        let mut changes: Vec<_> = events(now).await.into_iter().filter_map(change).collect();
         changes.sort_by_key(|(node, _)| *node);
         changes
     }
 
     fn node(id: &str, booted_hours_ago: i64) -> Node {
         Node {
+            state: Some(NodeState::Idle),
             allocation_time: Some(NOW - time::Duration::days(1)),
             last_boot_time: Some(NOW - time::Duration::hours(booted_hours_ago)),
             ..Node::bare(NodeId::new(id))
@@ -225,21 +250,42 @@ mod tests {
     async fn nodes_that_booted_anew_or_are_gone_are_put_on_record_and_no_others() {
         let mut silent = node("n2", 1);
         silent.last_boot_time = None;
-        let found = changes(Some(vec![node("n0", 1), node("N1", 0), silent, node("other", 0)])).await;
+        let found = changes(Ok(vec![node("n0", 1), node("N1", 0), silent, node("other", 0)])).await;
         assert_eq!(found.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(found[0].1.as_ref().unwrap().last_boot_time, Some(NOW));
         assert_eq!(found[1].1, None);
     }
 
+    #[tokio::test]
+    async fn what_the_service_says_otherwise_now_is_evidence_and_who_is_new_is_named() {
+        let mut unusable = node("n1", 1);
+        unusable.state = Some(NodeState::Unusable);
+        let nodes = vec![node("n0", 1), unusable, node("n2", 1), node("n3", 1), node("n4", 0), node("n9", 1)];
+        let found = events(Ok(nodes)).await;
+        let (account, pool) = (AccountName::new("contoso"), PoolId::new("Pool"));
+        let [(Some(1), Event::NodeSeenAgain { now }), (None, seen), (None, appeared)] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(now.facts.state, Some(NodeState::Unusable));
+        assert_eq!(*seen, Event::PoolSeenAgain { account: account.clone(), pool: pool.clone() });
+        assert_eq!(*appeared, Event::NodesAppeared { account, pool, nodes: vec![NodeId::new("n9")] });
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_is_gone_took_its_nodes_along() {
+        let found = changes(Err(FailureClass::Gone)).await;
+        assert_eq!(found, [(0, None), (1, None), (2, None), (3, None)]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_list_that_does_not_come_keeps_no_run_from_its_end() {
         let started = tokio::time::Instant::now();
-        assert_eq!(changes(Some(vec![])).await, []);
+        assert_eq!(events(Ok(vec![])).await, []);
         assert_eq!(started.elapsed(), LONGEST);
     }
 
     #[tokio::test]
     async fn a_pool_that_cannot_be_listed_says_nothing_of_its_nodes() {
-        assert_eq!(changes(None).await, []);
+        assert_eq!(events(Err(FailureClass::Transient)).await, []);
     }
 }

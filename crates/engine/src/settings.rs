@@ -11,6 +11,8 @@ pub struct Limits {
     pub concurrency: usize,
     /// Uploads accepted whose files have not arrived yet, at most, over all accounts; none for no limit.
     pub max_uploads_in_flight: Option<usize>,
+    /// How long until the lists of an account are read again, so that the order of its calls follows them; none for never.
+    pub relist: Option<Duration>,
 }
 
 /// When to try again.

@@ -304,7 +304,7 @@ impl Scene {
         Self {
             plan,
             world: Arc::new(world),
-            limits: Limits { rate: None, concurrency: 16, max_uploads_in_flight: None },
+            limits: Limits { rate: None, concurrency: 16, max_uploads_in_flight: None, relist: None },
             attempts: 4,
             settle: SETTLE,
             can_list: true,
@@ -475,6 +475,7 @@ async fn live(seed: u64, plan: &Arc<Plan>, given: Circumstances) -> (Arc<World>,
         rate: *random.choice(&[None, Some(20.0), Some(100.0)]).unwrap(),
         concurrency: *random.choice(&[1, 4, 32]).unwrap(),
         max_uploads_in_flight: *random.choice(&[None, Some(100)]).unwrap(),
+        relist: None,
     };
     let journal = Kept::new();
     let crashes = random.u64(0..=3);

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use fleetlogs_model::access::WriteAccess;
 use fleetlogs_model::event::{EventSink, Recorded};
+use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId, RunId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
-use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, Priority, Window};
+use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, PlannedPool, Window};
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
@@ -51,23 +52,14 @@ pub(crate) fn plan_of(nodes: u32) -> Plan {
 
 /// A plan over several accounts, each with a pool `Pool` of so many nodes.
 pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
-    let node = |account: &str, number: u32| PlannedNode {
-        account: AccountName::new(account),
-        pool: PoolId::new("Pool"),
-        node: NodeId::new(format!("n{number}")),
-        priority: Priority::Ordinary,
-        state: Some(NodeState::Idle),
-        state_since: None,
-        allocation_time: None,
-        last_boot_time: None,
-        dedicated: None,
-        os: None,
-        agent_version: None,
-        image: None,
-        errors: vec![],
-        start_task: None,
-        window: None,
-        ran: None,
+    let pools: Vec<_> = accounts
+        .iter()
+        .map(|(name, _)| Arc::new(PlannedPool::bare(AccountName::new(*name), PoolId::new("Pool"))))
+        .collect();
+    let facts = Arc::new(NodeFacts { state: Some(NodeState::Idle), ..NodeFacts::default() });
+    let node = |pool: &Arc<PlannedPool>, number: u32| PlannedNode {
+        evidence: NodeEvidence { facts: facts.clone(), ..NodeEvidence::default() },
+        ..PlannedNode::bare(pool.clone(), NodeId::new(format!("n{number}")))
     };
     Plan {
         schema: PLAN_SCHEMA.into(),
@@ -91,8 +83,10 @@ pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
             .collect(),
         nodes: accounts
             .iter()
-            .flat_map(|(name, nodes)| (0..*nodes).map(|number| node(name, number)))
+            .zip(&pools)
+            .flat_map(|((_, nodes), pool)| (0..*nodes).map(|number| node(pool, number)).collect::<Vec<_>>())
             .collect(),
+        pools,
         left_out: vec![],
     }
 }
@@ -131,6 +125,13 @@ pub(crate) struct ScriptedAccount {
     pub(crate) uploads: AtomicU32,
     /// The window of each call, in order.
     pub(crate) windows: Mutex<Vec<Window>>,
+    /// The node of each call, in order.
+    pub(crate) called: Mutex<Vec<String>>,
+    /// What its lists have.
+    pub(crate) pool: Mutex<Option<Pool>>,
+    pub(crate) nodes: Mutex<Vec<Node>>,
+    /// When lists were asked for.
+    pub(crate) listed: Mutex<Vec<tokio::time::Instant>>,
     pub(crate) looks: AtomicU32,
     pub(crate) blobs: Arc<ScriptedStore>,
 }
@@ -165,11 +166,19 @@ pub(crate) fn fails(class: FailureClass) -> Answer {
 
 impl BatchService for ScriptedAccount {
     async fn list_pools(&self, _: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
-        Ok(Page { items: vec![], next: None })
+        self.listed.lock().unwrap().push(tokio::time::Instant::now());
+        Ok(Page { items: self.pool.lock().unwrap().iter().cloned().collect(), next: None })
     }
 
-    async fn list_nodes(&self, _: &PoolId, _: Option<&PageLink>) -> Result<Page<Node>, Failure> {
-        Ok(Page { items: vec![], next: None })
+    /// Two pages.
+    async fn list_nodes(&self, _: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
+        self.listed.lock().unwrap().push(tokio::time::Instant::now());
+        let nodes = self.nodes.lock().unwrap();
+        let (first, rest) = nodes.split_at(nodes.len() / 2);
+        Ok(match page {
+            None => Page { items: first.to_vec(), next: Some(PageLink("rest".into())) },
+            Some(_) => Page { items: rest.to_vec(), next: None },
+        })
     }
 
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
@@ -192,6 +201,7 @@ impl BatchService for ScriptedAccount {
     ) -> Result<Accepted, Failure> {
         self.uploads.fetch_add(1, Ordering::SeqCst);
         self.windows.lock().unwrap().push(order.window);
+        self.called.lock().unwrap().push(node.as_str().into());
         tokio::time::sleep(self.latency).await;
         let answer = self.script.lock().unwrap().get_mut(node.as_str()).and_then(Vec::pop);
         let directory = format!(
@@ -299,6 +309,10 @@ impl End {
         &self.accounts[index]
     }
 
+    pub(crate) fn plan_account(&self, index: usize) -> AccountName {
+        self.plan.accounts[index].name.clone()
+    }
+
     pub(crate) fn ledger_counts(&self) -> OutcomeCounts {
         let mut ledger = Ledger::new(&self.plan);
         self.heard.iter().for_each(|recorded| ledger.apply(recorded));
@@ -319,7 +333,7 @@ impl Bench {
             .collect();
         let seconds = Duration::from_secs;
         Self {
-            limits: Limits { rate: None, concurrency: 16, max_uploads_in_flight: None },
+            limits: Limits { rate: None, concurrency: 16, max_uploads_in_flight: None, relist: None },
             retry: RetryPolicy { attempts: 3, base_delay: seconds(1), max_delay: seconds(60) },
             deadlines: Deadlines { call: seconds(35), node: seconds(300), run: seconds(3600) },
             verify: VerifySettings {
@@ -342,6 +356,10 @@ impl Bench {
         self.store.clone()
     }
 
+    pub(crate) fn account(&self, index: usize) -> Arc<ScriptedAccount> {
+        self.accounts[index].0.clone()
+    }
+
     /// The executor alone.
     pub(crate) async fn execute(self) -> End {
         self.go(false).await
@@ -356,7 +374,7 @@ impl Bench {
         let names: Vec<_> =
             self.accounts.iter().map(|(account, nodes)| (account.name.as_str(), *nodes)).collect();
         let mut plan = plan_over(&names);
-        plan.nodes[0].window = self.first_window;
+        plan.nodes[0].window = self.first_window.map(Box::new);
         let plan = Arc::new(plan);
         let clock = Clock::Since(NOW, tokio::time::Instant::now());
         let heard = Heard::default();

@@ -368,8 +368,10 @@ impl<S: LogStore> Verifier<'_, S> {
             let contents = shown.get(directory).copied().unwrap_or_default();
             if contents.files > 0 && awaited.seen.files == 0 {
                 let planned = self.run.plan.node(awaited.node);
-                *self.arrived_by_pool.entry((planned.account.clone(), planned.pool.clone())).or_default() +=
-                    1;
+                *self
+                    .arrived_by_pool
+                    .entry((planned.account().clone(), planned.pool().clone()))
+                    .or_default() += 1;
             }
             if awaited.look(contents) {
                 arrived.push(directory.clone());
@@ -405,11 +407,11 @@ impl<S: LogStore> Verifier<'_, S> {
             let planned = self.run.plan.node(awaited.node);
             let Contents { files, bytes, .. } = awaited.seen;
             let pool_got_any =
-                self.arrived_by_pool.contains_key(&(planned.account.clone(), planned.pool.clone()));
+                self.arrived_by_pool.contains_key(&(planned.account().clone(), planned.pool().clone()));
             let reason = if let (0, Some(failure)) = (files, &self.last_trouble) {
                 format!("the container could not be listed: {failure}")
             } else if files == 0 && !pool_got_any {
-                format!("storage blocked from pool `{}`: none of its nodes' files arrived", planned.pool)
+                format!("storage blocked from pool `{}`: none of its nodes' files arrived", planned.pool())
             } else if files == 0 {
                 "no file arrived before the verification deadline".to_owned()
             } else if awaited.promised.is_some_and(|promised| files < promised) {

@@ -39,9 +39,9 @@ impl SinceAnchor {
     #[must_use]
     pub fn of(&self, node: &PlannedNode, now: OffsetDateTime) -> Window {
         let anchor = match self.anchor {
-            Anchor::Boot => node.last_boot_time,
-            Anchor::Allocation => node.allocation_time,
-            Anchor::State => node.state_since,
+            Anchor::Boot => node.evidence.last_boot_time,
+            Anchor::Allocation => node.evidence.allocation_time,
+            Anchor::State => node.evidence.state_since,
             Anchor::Task => return self.of_tasks(node, now),
         };
         let start = anchor.map_or(now - self.otherwise, |anchor| anchor - self.margin);
@@ -49,7 +49,7 @@ impl SinceAnchor {
     }
 
     fn of_tasks(&self, node: &PlannedNode, now: OffsetDateTime) -> Window {
-        let Some(ran) = node.ran else { return Window { start: now - self.otherwise, end: now } };
+        let Some(ran) = node.ran.as_deref() else { return Window { start: now - self.otherwise, end: now } };
         let end = (ran.end + self.margin).min(now);
         let start = (ran.start - self.margin).clamp(end - self.longest, end - SHORTEST);
         Window { start, end }
@@ -71,9 +71,9 @@ mod tests {
 
     fn node() -> PlannedNode {
         let mut node = plan_of(1).nodes.remove(0);
-        node.last_boot_time = Some(NOW - HOUR);
-        node.allocation_time = Some(NOW - HOUR * 100);
-        node.state_since = Some(NOW - HOUR / 2);
+        node.evidence.last_boot_time = Some(NOW - HOUR);
+        node.evidence.allocation_time = Some(NOW - HOUR * 100);
+        node.evidence.state_since = Some(NOW - HOUR / 2);
         node
     }
 
@@ -89,7 +89,7 @@ mod tests {
     fn the_window_of_tasks_has_a_margin_on_both_sides() {
         let mut node = node();
         let mut ran = |from: u32, to: u32| {
-            node.ran = Some(Window { start: NOW - HOUR * from, end: NOW - HOUR * to });
+            node.ran = Some(Window { start: NOW - HOUR * from, end: NOW - HOUR * to }.into());
             let window = since(Anchor::Task).of(&node, NOW);
             (NOW - window.start, NOW - window.end)
         };
@@ -103,17 +103,17 @@ mod tests {
     #[test]
     fn a_node_that_tells_nothing_has_the_usual_window() {
         let mut node = node();
-        node.last_boot_time = None;
+        node.evidence.last_boot_time = None;
         assert_eq!(since(Anchor::Boot).of(&node, NOW), Window { start: NOW - HOUR * 2, end: NOW });
     }
 
     #[test]
     fn a_boot_in_the_future_and_other_offsets_make_no_backward_window() {
         let mut node = node();
-        node.last_boot_time = Some(NOW + HOUR);
+        node.evidence.last_boot_time = Some(NOW + HOUR);
         assert_eq!(since(Anchor::Boot).of(&node, NOW).start, NOW - SHORTEST);
         // The same moment, as a clock on summer time shows it.
-        node.last_boot_time = Some((NOW - HOUR).to_offset(offset!(+2)));
+        node.evidence.last_boot_time = Some((NOW - HOUR).to_offset(offset!(+2)));
         assert_eq!(NOW - since(Anchor::Boot).of(&node, NOW).start, HOUR + HOUR / 6);
     }
 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::evidence::NodeEvidence;
 use crate::failure::Failure;
-use crate::ids::{AccountName, NodeIndex};
+use crate::ids::{AccountName, NodeId, NodeIndex, PoolId};
 use crate::ledger::Ledger;
 use crate::outcome::RunOutcome;
 use crate::service::NodeState;
@@ -91,6 +92,37 @@ pub enum Event {
     IdentityChanged {
         /// What it is now; none if it is no longer in its pool.
         now: Option<NodeIdentity>,
+    },
+    /// When every call was answered, the service said other things of the node than when it was planned.
+    NodeSeenAgain {
+        /// What it said then.
+        now: Box<NodeEvidence>,
+    },
+    /// When every call was answered, the nodes of a pool were listed once more: what no event says of a node of it that
+    /// took a call is as it was planned.
+    PoolSeenAgain {
+        /// Of which account.
+        account: AccountName,
+        /// Which pool.
+        pool: PoolId,
+    },
+    /// Nodes that were not there when the plan was made. They are not called: the plan is frozen. May name a node again.
+    NodesAppeared {
+        /// In which account.
+        account: AccountName,
+        /// In which pool.
+        pool: PoolId,
+        /// Their ids.
+        nodes: Vec<NodeId>,
+    },
+    /// The lists of an account were read again, and the order of the nodes not called yet follows them.
+    OrderFollowed {
+        /// Which account.
+        account: AccountName,
+        /// How many of them are more urgent than the plan says.
+        raised: u32,
+        /// How many are less urgent.
+        lowered: u32,
     },
     /// No attempt is left. Final.
     UploadFailed {

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::event::{Event, NodeIdentity, Recorded};
+use crate::evidence::NodeEvidence;
 use crate::failure::{Failure, FailureClass};
 use crate::ledger::NodeStatus;
 
@@ -55,6 +56,8 @@ pub struct NodeHistory {
     pub attempts: Vec<Attempt>,
     /// It was no longer the planned node when it was looked at again; what it was then, none if it was gone.
     pub identity_changed: Option<Box<Option<NodeIdentity>>>,
+    /// What the service said of it when it was looked at again, where that differs from the plan.
+    pub seen_again: Option<Box<NodeEvidence>>,
 }
 
 impl Default for NodeHistory {
@@ -70,6 +73,7 @@ impl Default for NodeHistory {
             may_have_duplicates: false,
             attempts: vec![],
             identity_changed: None,
+            seen_again: None,
         }
     }
 }
@@ -135,7 +139,11 @@ impl NodeHistory {
                 }
             }
             Event::IdentityChanged { now } => self.identity_changed = Some(Box::new(now.clone())),
+            Event::NodeSeenAgain { now } => self.seen_again = Some(now.clone()),
             Event::RunStarted { .. }
+            | Event::PoolSeenAgain { .. }
+            | Event::NodesAppeared { .. }
+            | Event::OrderFollowed { .. }
             | Event::AccountThrottled { .. }
             | Event::AccountStopped { .. }
             | Event::RunDraining { .. }

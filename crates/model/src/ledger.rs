@@ -64,6 +64,10 @@ impl NodeStatus {
             Event::RunStarted { .. }
             | Event::DirectoriesFound { .. }
             | Event::IdentityChanged { .. }
+            | Event::NodeSeenAgain { .. }
+            | Event::PoolSeenAgain { .. }
+            | Event::NodesAppeared { .. }
+            | Event::OrderFollowed { .. }
             | Event::AccountThrottled { .. }
             | Event::AccountStopped { .. }
             | Event::RunDraining { .. }

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod event;
+pub mod evidence;
 pub mod failure;
 pub mod history;
 pub mod ids;

@@ -3,14 +3,15 @@
 //! Once written it does not change. Nodes are in the order in which they will be asked; a node that was seen and
 //! left out is listed with the reason.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::evidence::{NodeEvidence, NodeFacts, SharedFacts};
 use crate::ids::{AccountIndex, AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
-use crate::service::{NodeError, NodeState, StartTaskResult};
+use crate::service::NodeError;
 
 /// Version of the plan's JSON form. A reader refuses any other.
 pub const PLAN_SCHEMA: &str = "fleetlogs.plan/v1";
@@ -46,6 +47,9 @@ pub struct Plan {
     pub destination: String,
     /// The accounts, also those that could not be listed.
     pub accounts: Vec<PlannedAccount>,
+    /// The pools whose nodes were listed. Plans of earlier versions do not name them.
+    #[serde(default)]
+    pub pools: Vec<Arc<PlannedPool>>,
     /// The nodes, in the order in which they will be asked.
     pub nodes: Vec<PlannedNode>,
     /// Nodes (and whole pools) that were seen and left out.
@@ -72,60 +76,148 @@ pub struct PlannedAccount {
     pub unlisted: Option<String>,
 }
 
-/// A node that will be asked, as it was at plan time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedNode {
+/// A pool whose nodes were listed, as it was at plan time. Its nodes share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlannedPool {
     /// The Batch account.
     pub account: AccountName,
     /// The pool.
     pub pool: PoolId,
+    /// Node agent SKU, which names the operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<Arc<str>>,
+    /// Size of its VMs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_size: Option<Arc<str>>,
+    /// `steady`, `resizing` or `stopping`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation_state: Option<Arc<str>>,
+    /// Whether it was being deleted.
+    #[serde(default)]
+    pub deleting: bool,
+    /// Whether a resize was under way that takes nodes away.
+    #[serde(default)]
+    pub shrinking: bool,
+    /// Nodes it had, dedicated and Spot together.
+    #[serde(default)]
+    pub current_nodes: u32,
+    /// Nodes it was meant to have, dedicated and Spot together, if the service said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_nodes: Option<u32>,
+    /// What kept the last resize from its target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resize_errors: Vec<NodeError>,
+}
+
+impl PlannedPool {
+    /// A pool of which nothing is known but where it is.
+    #[must_use]
+    pub fn bare(account: AccountName, pool: PoolId) -> Self {
+        Self {
+            account,
+            pool,
+            os: None,
+            vm_size: None,
+            allocation_state: None,
+            deleting: false,
+            shrinking: false,
+            current_nodes: 0,
+            target_nodes: None,
+            resize_errors: vec![],
+        }
+    }
+}
+
+/// A node that will be asked, as it was at plan time. There may be a million of them, so what they have in common is
+/// shared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "PlannedNodeText", into = "PlannedNodeText")]
+pub struct PlannedNode {
+    /// Where it is.
+    pub place: Arc<PlannedPool>,
     /// The node.
     pub node: NodeId,
     /// Why it stands where it stands in the order.
     pub priority: Priority,
-    /// Its state.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<NodeState>,
-    /// Since when.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub state_since: Option<OffsetDateTime>,
-    /// When it was allocated; tells it from an earlier or later node of the same id.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub allocation_time: Option<OffsetDateTime>,
-    /// When it last booted.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub last_boot_time: Option<OffsetDateTime>,
-    /// Dedicated rather than Spot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dedicated: Option<bool>,
-    /// Node agent SKU of its pool, which names the operating system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub os: Option<Arc<str>>,
-    /// Version of its node agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent_version: Option<Arc<str>>,
-    /// Image that its VM was made from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Arc<str>>,
-    /// What the service says is wrong with it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<NodeError>,
-    /// How its start task ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_task: Option<StartTaskResult>,
+    /// What the service said of it.
+    pub evidence: NodeEvidence,
     /// The time range it is asked for, where it has one of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<Window>,
+    pub window: Option<Box<Window>>,
     /// When the tasks ran that it was chosen for.
+    pub ran: Option<Box<Window>>,
+}
+
+/// A planned node as plan.json has it.
+#[derive(Serialize, Deserialize)]
+struct PlannedNodeText {
+    account: AccountName,
+    pool: PoolId,
+    node: NodeId,
+    priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ran: Option<Window>,
+    os: Option<Arc<str>>,
+    #[serde(flatten)]
+    evidence: NodeEvidence,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<Box<Window>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ran: Option<Box<Window>>,
+}
+
+impl From<PlannedNodeText> for PlannedNode {
+    fn from(text: PlannedNodeText) -> Self {
+        let place = PlannedPool { os: text.os, ..PlannedPool::bare(text.account, text.pool) };
+        Self {
+            place: place.into(),
+            node: text.node,
+            priority: text.priority,
+            evidence: text.evidence,
+            window: text.window,
+            ran: text.ran,
+        }
+    }
+}
+
+impl From<PlannedNode> for PlannedNodeText {
+    fn from(node: PlannedNode) -> Self {
+        Self {
+            account: node.place.account.clone(),
+            pool: node.place.pool.clone(),
+            node: node.node,
+            priority: node.priority,
+            os: node.place.os.clone(),
+            evidence: node.evidence,
+            window: node.window,
+            ran: node.ran,
+        }
+    }
 }
 
 impl PlannedNode {
+    /// A node of which nothing is known.
+    #[must_use]
+    pub fn bare(place: Arc<PlannedPool>, node: NodeId) -> Self {
+        let evidence = NodeEvidence::default();
+        Self { place, node, priority: Priority::Ordinary, evidence, window: None, ran: None }
+    }
+
+    /// Its Batch account.
+    #[must_use]
+    pub fn account(&self) -> &AccountName {
+        &self.place.account
+    }
+
+    /// Its pool.
+    #[must_use]
+    pub fn pool(&self) -> &PoolId {
+        &self.place.pool
+    }
+
     /// Where it is.
     #[must_use]
     pub fn at(&self) -> NodeRef {
-        NodeRef { account: self.account.clone(), pool: self.pool.clone(), node: self.node.clone() }
+        let (account, pool) = (self.account().clone(), self.pool().clone());
+        NodeRef { account, pool, node: self.node.clone() }
     }
 }
 
@@ -161,29 +253,6 @@ pub struct LeftOut {
     /// What is known of a node that cannot upload anything: of its logs this is all that is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Box<NodeEvidence>>,
-}
-
-/// What the service said of a node when the plan was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeEvidence {
-    /// Its state.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<NodeState>,
-    /// Since when.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub state_since: Option<OffsetDateTime>,
-    /// When it was allocated.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub allocation_time: Option<OffsetDateTime>,
-    /// When it last booted.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub last_boot_time: Option<OffsetDateTime>,
-    /// What the service says is wrong with it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<NodeError>,
-    /// How its start task ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_task: Option<StartTaskResult>,
 }
 
 impl LeftOutReason {
@@ -292,10 +361,10 @@ impl Plan {
         plan.share_names();
         let mut seen = HashSet::with_capacity(plan.nodes.len());
         for node in &plan.nodes {
-            if plan.account_index(&node.account).is_none() {
+            if plan.account_index(node.account()).is_none() {
                 return Err(PlanError::UnknownAccount(node.at()));
             }
-            if !seen.insert((&node.account, &node.pool, &node.node)) {
+            if !seen.insert((node.account(), node.pool(), &node.node)) {
                 return Err(PlanError::Twice(node.at()));
             }
         }
@@ -334,39 +403,37 @@ impl Plan {
     #[must_use]
     pub fn accounts_of_nodes(&self) -> Vec<AccountIndex> {
         let index = |node: &PlannedNode| {
-            self.account_index(&node.account).expect("a plan lists the accounts of its nodes")
+            self.account_index(node.account()).expect("a plan lists the accounts of its nodes")
         };
         let mut last: Option<(&AccountName, AccountIndex)> = None;
         self.nodes
             .iter()
             .map(|node| match last {
-                Some((name, at)) if *name == node.account => at,
+                Some((name, at)) if name == node.account() => at,
                 _ => {
                     let at = index(node);
-                    last = Some((&node.account, at));
+                    last = Some((node.account(), at));
                     at
                 }
             })
             .collect()
     }
 
-    /// Makes equal account, pool, OS and agent names share their memory: reading JSON gives each node its own.
+    /// Makes nodes share their pools and what else they have in common: reading JSON gives each node its own.
     fn share_names(&mut self) {
-        let mut names: HashSet<Arc<str>> = HashSet::new();
-        let mut shared = |name: &str| -> Arc<str> {
-            if let Some(known) = names.get(name) {
-                return known.clone();
-            }
-            let name: Arc<str> = name.into();
-            names.insert(name.clone());
-            name
-        };
+        let mut places: HashMap<(AccountName, PoolId), Arc<PlannedPool>> = HashMap::new();
+        for pool in &self.pools {
+            places.insert((pool.account.clone(), pool.pool.clone()), pool.clone());
+        }
+        let mut facts = SharedFacts::default();
         for node in &mut self.nodes {
-            node.account = AccountName::new(shared(node.account.as_str()));
-            node.pool = PoolId::new(shared(node.pool.as_str()));
-            node.os = node.os.take().map(|os| shared(&os));
-            node.agent_version = node.agent_version.take().map(|version| shared(&version));
-            node.image = node.image.take().map(|image| shared(&image));
+            let own = &node.place;
+            let place = places.entry((own.account.clone(), own.pool.clone()));
+            node.place = place.or_insert_with(|| own.clone()).clone();
+            node.evidence.facts = facts.share(NodeFacts::clone(&node.evidence.facts));
+            for task in &mut node.evidence.recent_tasks {
+                task.job = facts.share_name(&task.job);
+            }
         }
     }
 }
@@ -376,26 +443,23 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::service::NodeState;
 
     fn plan_of(nodes: &[&str]) -> Plan {
         let now = datetime!(2026-11-22 09:30:00 UTC);
-        let node = |id: &&str| PlannedNode {
-            account: AccountName::new("contoso"),
-            pool: PoolId::new("Render"),
-            node: NodeId::new(*id),
-            priority: Priority::Ordinary,
-            state: Some(NodeState::Idle),
-            state_since: None,
-            allocation_time: Some(now),
-            last_boot_time: None,
-            dedicated: Some(true),
+        let pool = PlannedPool {
             os: Some("batch.node.ubuntu 22.04".into()),
-            agent_version: None,
-            image: None,
-            errors: vec![],
-            start_task: None,
-            window: None,
-            ran: None,
+            ..PlannedPool::bare(AccountName::new("contoso"), PoolId::new("Render"))
+        };
+        let place = Arc::new(pool);
+        let facts = Arc::new(NodeFacts { state: Some(NodeState::Idle), ..NodeFacts::default() });
+        let node = |id: &&str| PlannedNode {
+            evidence: NodeEvidence {
+                allocation_time: Some(now),
+                facts: facts.clone(),
+                ..NodeEvidence::default()
+            },
+            ..PlannedNode::bare(place.clone(), NodeId::new(*id))
         };
         Plan {
             schema: PLAN_SCHEMA.into(),
@@ -414,6 +478,7 @@ mod tests {
                 list_calls: 2,
                 unlisted: None,
             }],
+            pools: vec![place.clone()],
             nodes: nodes.iter().map(node).collect(),
             left_out: vec![],
         }
@@ -425,7 +490,9 @@ mod tests {
         let read = Plan::from_json(&serde_json::to_vec(&plan).unwrap()).unwrap();
         assert_eq!(read.nodes, plan.nodes);
         assert_eq!(read.accounts, plan.accounts);
-        assert!(std::ptr::eq(read.nodes[0].pool.as_str(), read.nodes[1].pool.as_str()));
+        assert_eq!(read.pools, plan.pools);
+        assert!(Arc::ptr_eq(&read.nodes[0].place, &read.nodes[1].place));
+        assert!(Arc::ptr_eq(&read.nodes[0].evidence.facts, &read.nodes[1].evidence.facts));
     }
 
     #[test]

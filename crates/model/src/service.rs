@@ -45,6 +45,10 @@ pub struct Pool {
     pub allocation_state: Option<String>,
     /// What its makers wrote on it: names and values.
     pub metadata: Vec<(String, String)>,
+    /// Nodes it is meant to have, dedicated and Spot together, if the service says.
+    pub target_nodes: Option<u32>,
+    /// What kept the last resize from its target.
+    pub resize_errors: Vec<NodeError>,
 }
 
 impl Pool {
@@ -60,12 +64,14 @@ impl Pool {
             vm_size: None,
             allocation_state: None,
             metadata: vec![],
+            target_nodes: None,
+            resize_errors: vec![],
         }
     }
 }
 
 /// State of a node. The list of the service grows over time, so an unknown state is kept verbatim.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum NodeState {
     /// Ready, no task.
@@ -178,21 +184,26 @@ pub struct Node {
     pub errors: Vec<NodeError>,
     /// How its start task ended.
     pub start_task: Option<StartTaskResult>,
-    /// The last tasks that ran on it, ten at most; empty where they were not asked for.
+    /// The last tasks that ran on it, ten at most.
     pub recent_tasks: Vec<RecentTask>,
 }
 
 /// A task that ran on a node, as the node tells it. Without its command line, which may hold secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentTask {
     /// Id of its job.
-    pub job: String,
+    pub job: Arc<str>,
     /// Id of the task.
-    pub task: String,
+    pub task: Box<str>,
     /// When it started there.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub started: Option<OffsetDateTime>,
     /// When it ended there.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub ended: Option<OffsetDateTime>,
+    /// Exit code of its process, if it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
 }
 
 /// A task of a job, or one of the subtasks of a multi-instance task.
@@ -231,8 +242,8 @@ impl Node {
     }
 }
 
-/// One entry of a node's `errors`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One entry of a node's `errors`, or of a pool's `resizeErrors`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeError {
     /// The service's code.
     pub code: String,
@@ -241,7 +252,7 @@ pub struct NodeError {
 }
 
 /// How a start task ended or where it is; without its command line, which may hold secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StartTaskResult {
     /// `running` or `completed`.
     pub state: Option<String>,

@@ -31,6 +31,8 @@ pub struct Findings {
     pub duplicated: u64,
     /// Nodes that may have a directory nobody saw.
     pub may_have_duplicates: u64,
+    /// Nodes that were others, or gone, when they were looked at again.
+    pub changed: u64,
     causes: HashMap<CauseKey, CauseTally>,
     beyond_limit: HashMap<(AccountName, Outcome), u64>,
     /// Pools of which at least one file arrived.
@@ -79,8 +81,9 @@ impl Findings {
         self.bytes += end.history.bytes.unwrap_or(0);
         self.duplicated += u64::from(!end.history.duplicates.is_empty());
         self.may_have_duplicates += u64::from(end.history.may_have_duplicates);
+        self.changed += u64::from(end.history.identity_changed.is_some());
         if files > 0 {
-            let pool = (end.node.account.clone(), end.node.pool.clone());
+            let pool = (end.node.account().clone(), end.node.pool().clone());
             self.delivering.insert(pool);
         }
         if !end.is_collected(verification) {
@@ -90,8 +93,8 @@ impl Findings {
 
     fn add_cause(&mut self, end: &NodeEnd<'_>) {
         let key = CauseKey {
-            account: end.node.account.clone(),
-            pool: end.node.pool.clone(),
+            account: end.node.account().clone(),
+            pool: end.node.pool().clone(),
             outcome: end.outcome,
             reason: folded(end.reason.as_deref().unwrap_or("no reason is known"), end.node.node.as_str()),
         };

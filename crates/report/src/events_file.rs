@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fleetlogs_model::event::{Event, EventSink, Recorded};
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::ledger::Ledger;
-use fleetlogs_model::plan::Plan;
+use fleetlogs_model::plan::{Plan, PlannedNode};
 use serde::Serialize;
 
 use crate::manifest::Utc;
@@ -73,8 +73,8 @@ impl EventsFile {
                 schema: EVENT_SCHEMA,
                 seq: *sequence,
                 at: Utc(recorded.at),
-                account: node.map(|node| &node.account),
-                pool: node.map(|node| &node.pool),
+                account: node.map(PlannedNode::account),
+                pool: node.map(PlannedNode::pool),
                 node: node.map(|node| &node.node),
                 event: &recorded.event,
             };

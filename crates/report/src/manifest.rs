@@ -5,12 +5,13 @@
 
 use std::io::Write;
 
+use fleetlogs_model::evidence::NodeEvidence;
 use fleetlogs_model::history::Attempt;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::ledger::{AccountTally, Ledger};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
-use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount, Priority, Window};
-use fleetlogs_model::service::{NodeError, NodeState, StartTaskResult};
+use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount, PlannedPool, Priority, Window};
+use fleetlogs_model::service::{NodeError, NodeState, RecentTask, StartTaskResult};
 use fleetlogs_model::timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -51,25 +52,38 @@ pub(crate) fn write_head<W: Write>(
     for (account, (_, tally)) in plan.accounts.iter().zip(ledger.accounts()) {
         accounts.item(&AccountRecord::new(account, tally, facts))?;
     }
-    accounts.end()
+    accounts.end()?;
+    let mut pools = document.list("pools")?;
+    for pool in &plan.pools {
+        let seen_again = facts.seen_again(&pool.account, &pool.pool);
+        pools.item(&PoolRecord { pool, seen_again })?;
+    }
+    pools.end()
 }
 
 /// Writes one node.
 pub(crate) fn write_node<W: Write>(
     nodes: &mut JsonList<'_, W>,
     end: &NodeEnd<'_>,
+    facts: &RunFacts,
 ) -> Result<(), serde_json::Error> {
-    nodes.item(&NodeRecord::new(end))
+    nodes.item(&NodeRecord::new(end, facts))
 }
 
 /// Writes all that comes after the nodes.
 pub(crate) fn write_tail<W: Write>(
     document: &mut JsonDocument<W>,
     left_out: &[LeftOut],
+    facts: &RunFacts,
 ) -> Result<(), serde_json::Error> {
     let mut list = document.list("left_out")?;
     for entry in left_out {
         list.item(entry)?;
+    }
+    list.end()?;
+    let mut list = document.list("appeared")?;
+    for node in &facts.appeared {
+        list.item(node)?;
     }
     list.end()
 }
@@ -188,6 +202,15 @@ impl<'a> AccountRecord<'a> {
     }
 }
 
+/// A pool as the plan has it.
+#[derive(Serialize)]
+struct PoolRecord<'a> {
+    #[serde(flatten)]
+    pool: &'a PlannedPool,
+    /// Whether its nodes were looked at again when every call was answered.
+    seen_again: bool,
+}
+
 /// Unlike in the plan, what is unknown is written as null: every node has every member.
 #[derive(Serialize)]
 struct NodeRecord<'a> {
@@ -208,6 +231,7 @@ struct NodeRecord<'a> {
     allocation_time: Option<Utc>,
     last_boot_time: Option<Utc>,
     dedicated: Option<bool>,
+    scheduling_enabled: Option<bool>,
     os: Option<&'a str>,
     agent_version: Option<&'a str>,
     image: Option<&'a str>,
@@ -215,17 +239,24 @@ struct NodeRecord<'a> {
     start_task: Option<&'a StartTaskResult>,
     window: Option<WindowRecord>,
     ran: Option<WindowRecord>,
-    identity_changed: bool,
+    recent_tasks: &'a [RecentTask],
+    identity_changed: Option<bool>,
     identity_now: Option<IdentityRecord<'a>>,
+    seen_again: Option<&'a NodeEvidence>,
     attempts: Vec<AttemptRecord<'a>>,
 }
 
 impl<'a> NodeRecord<'a> {
-    fn new(end: &'a NodeEnd<'a>) -> Self {
+    fn new(end: &'a NodeEnd<'a>, facts: &RunFacts) -> Self {
         let NodeEnd { node, history, outcome, reason, .. } = end;
+        let NodeEvidence { state_since, allocation_time, last_boot_time, recent_tasks, facts: common } =
+            &node.evidence;
+        // Of a node without files of its own nobody asked.
+        let looked = history.directory.is_some() && facts.seen_again(node.account(), node.pool());
+        let changed = history.identity_changed.is_some();
         Self {
-            account: &node.account,
-            pool: &node.pool,
+            account: node.account(),
+            pool: node.pool(),
             node: &node.node,
             outcome: *outcome,
             reason: reason.as_deref(),
@@ -236,19 +267,21 @@ impl<'a> NodeRecord<'a> {
             duplicates: &history.duplicates,
             may_have_duplicates: history.may_have_duplicates,
             priority: node.priority,
-            state: node.state.as_ref(),
-            state_since: node.state_since.map(Utc),
-            allocation_time: node.allocation_time.map(Utc),
-            last_boot_time: node.last_boot_time.map(Utc),
-            dedicated: node.dedicated,
-            os: node.os.as_deref(),
-            agent_version: node.agent_version.as_deref(),
-            image: node.image.as_deref(),
-            errors: &node.errors,
-            start_task: node.start_task.as_ref(),
-            window: node.window.map(WindowRecord::from),
-            ran: node.ran.map(WindowRecord::from),
-            identity_changed: history.identity_changed.is_some(),
+            state: common.state.as_ref(),
+            state_since: state_since.map(Utc),
+            allocation_time: allocation_time.map(Utc),
+            last_boot_time: last_boot_time.map(Utc),
+            dedicated: common.dedicated,
+            scheduling_enabled: common.scheduling_enabled,
+            os: node.place.os.as_deref(),
+            agent_version: common.agent_version.as_deref(),
+            image: common.image.as_deref(),
+            errors: &common.errors,
+            start_task: common.start_task.as_ref(),
+            window: node.window.as_deref().copied().map(WindowRecord::from),
+            ran: node.ran.as_deref().copied().map(WindowRecord::from),
+            recent_tasks,
+            identity_changed: (looked || changed).then_some(changed),
             identity_now: history.identity_changed.as_ref().and_then(|now| now.as_ref().as_ref()).map(
                 |now| IdentityRecord {
                     state: now.state.as_ref(),
@@ -256,6 +289,7 @@ impl<'a> NodeRecord<'a> {
                     last_boot_time: now.last_boot_time.map(Utc),
                 },
             ),
+            seen_again: history.seen_again.as_deref(),
             attempts: history.attempts.iter().map(AttemptRecord::new).collect(),
         }
     }

@@ -44,8 +44,8 @@ impl<W: Write> NodesCsv<W> {
         let NodeEnd { node, history, outcome, reason, .. } = end;
         let last = end.last_attempt();
         let cells: [&str; COLUMNS.len()] = [
-            &for_spreadsheet(node.account.as_str()),
-            &for_spreadsheet(node.pool.as_str()),
+            &for_spreadsheet(node.account().as_str()),
+            &for_spreadsheet(node.pool().as_str()),
             &for_spreadsheet(node.node.as_str()),
             outcome.as_str(),
             &for_spreadsheet(reason.as_deref().unwrap_or_default()),

@@ -62,13 +62,14 @@ fn write_plan(out: &mut String, plan: &Plan, view: &PlanView<'_>) -> std::fmt::R
 
     let mut pools: BTreeMap<&AccountName, Pools<'_>> = BTreeMap::new();
     for node in &plan.nodes {
-        let counts = pools.entry(&node.account).or_default().entry(&node.pool).or_default();
+        let counts = pools.entry(node.account()).or_default().entry(node.pool()).or_default();
         counts[node.priority as usize] += 1;
     }
     let none = Pools::new();
     for account in &plan.accounts {
         writeln!(out)?;
         write_account(out, account, pools.get(&account.name).unwrap_or(&none), width)?;
+        write_resize_errors(out, plan, account, width)?;
     }
     write_left_out(out, plan, width)?;
     if view.nodes {
@@ -144,6 +145,23 @@ fn write_account(
     Ok(())
 }
 
+/// What kept pools from growing: often a part of the incident.
+fn write_resize_errors(
+    out: &mut String,
+    plan: &Plan,
+    account: &PlannedAccount,
+    width: usize,
+) -> std::fmt::Result {
+    for pool in plan.pools.iter().filter(|pool| pool.account == account.name) {
+        for error in &pool.resize_errors {
+            let (pool, code) = (for_terminal(pool.pool.as_str()), for_terminal(&error.code));
+            let text = format!("{:GAP$}resize error of {pool}  {code}: {}", "", for_terminal(&error.message));
+            line(out, width, &text)?;
+        }
+    }
+    Ok(())
+}
+
 fn write_left_out(out: &mut String, plan: &Plan, width: usize) -> std::fmt::Result {
     let mut counts: BTreeMap<(&AccountName, LeftOutReason, bool), u64> = BTreeMap::new();
     for entry in &plan.left_out {
@@ -165,13 +183,14 @@ fn write_left_out(out: &mut String, plan: &Plan, width: usize) -> std::fmt::Resu
 /// the longest, and nothing needs to be aligned behind it.
 fn write_nodes(out: &mut String, plan: &Plan, width: usize) -> std::fmt::Result {
     writeln!(out, "\nnodes, in the order of the run")?;
-    let state = |node: &PlannedNode| node.state.as_ref().map_or("", NodeState::as_str).to_owned();
+    let state =
+        |node: &PlannedNode| node.evidence.facts.state.as_ref().map_or("", NodeState::as_str).to_owned();
     let longest_state = plan.nodes.iter().map(|node| for_terminal(&state(node)).len()).max().unwrap_or(0);
     let mut pool = None;
     for node in &plan.nodes {
-        if pool != Some((&node.account, &node.pool)) {
-            pool = Some((&node.account, &node.pool));
-            let (account, pool) = (for_terminal(node.account.as_str()), for_terminal(node.pool.as_str()));
+        if pool != Some((node.account(), node.pool())) {
+            pool = Some((node.account(), node.pool()));
+            let (account, pool) = (for_terminal(node.account().as_str()), for_terminal(node.pool().as_str()));
             line(out, width, &format!("{:GAP$}{account}, pool {pool}", ""))?;
         }
         let title = PRIORITIES[node.priority as usize].1;
@@ -213,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_plan_shows_who_and_who_not_and_what_it_takes() {
-        insta::assert_snapshot!(plan_table(&small_plan(), &VIEW), @r"
+        insta::assert_snapshot!(plan_table(&small_plan(), &VIEW), @"
         plan         20261122T093000Z-4f2a, frozen 2026-11-22 09:30:00 UTC
         window       2026-11-22 07:30:00 to 2026-11-22 09:30:00 UTC (2h 00m)
         destination  https://logs.blob.core.windows.net/batch
@@ -223,6 +242,7 @@ mod tests {
           pool     nodes  errors  ordinary
           blocked      2       ·         2
           render       2       1         1
+          resize error of render  AccountCoreQuotaReached: the quota of the account is …
 
         fabrikam  2 nodes planned, 2 pools listed
           https://fabrikam.westeurope.batch.azure.com

@@ -3,12 +3,13 @@
 //! The histories come from a cursor and can be read once, so both files grow side by side, and the little that the
 //! summary needs is picked up on the way. Memory does not grow with the number of nodes (the plan is there anyway).
 
+use std::collections::{BTreeSet, HashSet};
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
 use fleetlogs_model::history::NodeHistory;
-use fleetlogs_model::ids::{AccountName, NodeIndex, NodeRef};
+use fleetlogs_model::ids::{AccountName, NodeIndex, NodeRef, PoolId};
 use fleetlogs_model::ledger::{Ledger, NodeStatus};
 use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
@@ -41,6 +42,17 @@ pub struct RunFacts {
     pub verification: bool,
     /// List calls that this took.
     pub list_calls: u64,
+    /// Pools whose nodes were looked at again when every call was answered.
+    pub seen_again: HashSet<(AccountName, PoolId)>,
+    /// Nodes that were not there when the plan was made.
+    pub appeared: BTreeSet<NodeRef>,
+}
+
+impl RunFacts {
+    /// Whether the nodes of a pool were looked at again.
+    pub(crate) fn seen_again(&self, account: &AccountName, pool: &PoolId) -> bool {
+        self.seen_again.contains(&(account.clone(), pool.clone()))
+    }
 }
 
 /// The reports could not be written. Earlier ones are still there.
@@ -102,11 +114,11 @@ pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
     manifest::write_head(&mut document, plan, facts, ledger).map_err(manifest_error)?;
     let mut nodes = document.list("nodes").map_err(manifest_error)?;
     let findings = for_each_node(plan, facts, ledger, histories, |end| {
-        manifest::write_node(&mut nodes, end).map_err(manifest_error)?;
+        manifest::write_node(&mut nodes, end, facts).map_err(manifest_error)?;
         table.node(end).map_err(table_error)
     })?;
     nodes.end().map_err(manifest_error)?;
-    manifest::write_tail(&mut document, &plan.left_out).map_err(manifest_error)?;
+    manifest::write_tail(&mut document, &plan.left_out, facts).map_err(manifest_error)?;
 
     let table = table.end().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
     table.commit().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;

@@ -1,18 +1,20 @@
 //! What the tests of this crate share: small plans, events in few words, and a run made of them.
 
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::history::NodeHistory;
-use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId, RunId};
+use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::plan::{
-    LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, Priority, Window,
+    LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, PlannedPool, Priority, Window,
 };
-use fleetlogs_model::service::{NodeError, NodeState, StartTaskResult};
+use fleetlogs_model::service::{NodeError, NodeState, RecentTask, StartTaskResult};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -26,42 +28,62 @@ pub(crate) fn at(seconds: i64) -> OffsetDateTime {
 }
 
 pub(crate) fn planned(account: &str, pool: &str, node: &str) -> PlannedNode {
+    let place = PlannedPool::bare(AccountName::new(account), PoolId::new(pool));
+    let facts = NodeFacts { state: Some(NodeState::Idle), dedicated: Some(true), ..NodeFacts::default() };
     PlannedNode {
-        account: AccountName::new(account),
-        pool: PoolId::new(pool),
-        node: NodeId::new(node),
-        priority: Priority::Ordinary,
-        state: Some(NodeState::Idle),
-        state_since: None,
-        allocation_time: Some(at(-86_400)),
-        last_boot_time: None,
-        dedicated: Some(true),
-        os: None,
-        agent_version: None,
-        image: None,
-        errors: vec![],
-        start_task: None,
-        window: None,
-        ran: None,
+        evidence: NodeEvidence {
+            allocation_time: Some(at(-86_400)),
+            facts: facts.into(),
+            ..NodeEvidence::default()
+        },
+        ..PlannedNode::bare(place.into(), NodeId::new(node))
     }
 }
 
 /// A node of which everything is known.
 pub(crate) fn richly_planned(account: &str, pool: &str, node: &str) -> PlannedNode {
-    PlannedNode {
-        priority: Priority::HasErrors,
-        state: Some(NodeState::StartTaskFailed),
-        state_since: Some(datetime!(2026-11-22 10:00:00 +1)),
-        last_boot_time: Some(at(-3_600)),
+    let place = PlannedPool {
         os: Some("batch.node.ubuntu 22.04".into()),
+        vm_size: Some("standard_d4s_v5".into()),
+        allocation_state: Some("steady".into()),
+        current_nodes: 2,
+        target_nodes: Some(3),
+        resize_errors: vec![NodeError {
+            code: "AccountCoreQuotaReached".into(),
+            message: "the quota of the account is used up".into(),
+        }],
+        ..PlannedPool::bare(AccountName::new(account), PoolId::new(pool))
+    };
+    let facts = NodeFacts {
+        state: Some(NodeState::StartTaskFailed),
+        dedicated: Some(true),
+        scheduling_enabled: Some(true),
         agent_version: Some("1.11.9".into()),
+        image: None,
         errors: vec![NodeError { code: "DiskFull".into(), message: "no space left".into() }],
         start_task: Some(StartTaskResult {
             state: Some("completed".into()),
             result: Some("failure".into()),
             exit_code: Some(1),
         }),
-        ..planned(account, pool, node)
+    };
+    let task = RecentTask {
+        job: "nightly".into(),
+        task: "frame-7".into(),
+        started: Some(at(-1_800)),
+        ended: Some(at(-1_740)),
+        exit_code: Some(137),
+    };
+    PlannedNode {
+        priority: Priority::HasErrors,
+        evidence: NodeEvidence {
+            state_since: Some(datetime!(2026-11-22 10:00:00 +1)),
+            last_boot_time: Some(at(-3_600)),
+            allocation_time: Some(at(-86_400)),
+            recent_tasks: [task].into(),
+            facts: facts.into(),
+        },
+        ..PlannedNode::bare(place.into(), NodeId::new(node))
     }
 }
 
@@ -69,17 +91,23 @@ pub(crate) fn richly_planned(account: &str, pool: &str, node: &str) -> PlannedNo
 pub(crate) fn plan_of(nodes: Vec<PlannedNode>) -> Plan {
     let mut accounts: Vec<PlannedAccount> = vec![];
     for node in &nodes {
-        match accounts.iter_mut().find(|account| account.name == node.account) {
+        match accounts.iter_mut().find(|account| account.name == *node.account()) {
             Some(account) => account.nodes += 1,
             None => accounts.push(PlannedAccount {
-                name: node.account.clone(),
-                endpoint: format!("https://{}.westeurope.batch.azure.com", node.account),
+                name: node.account().clone(),
+                endpoint: format!("https://{}.westeurope.batch.azure.com", node.account()),
                 api_version: "2024-07-01.20.0".into(),
                 pools: 2,
                 nodes: 1,
                 list_calls: 3,
                 unlisted: None,
             }),
+        }
+    }
+    let mut pools: Vec<Arc<PlannedPool>> = vec![];
+    for node in &nodes {
+        if pools.iter().all(|pool| (&pool.account, &pool.pool) != (node.account(), node.pool())) {
+            pools.push(node.place.clone());
         }
     }
     Plan {
@@ -91,6 +119,7 @@ pub(crate) fn plan_of(nodes: Vec<PlannedNode>) -> Plan {
         window: Window { start: at(-7_200), end: START },
         destination: "https://logs.blob.core.windows.net/batch".into(),
         accounts,
+        pools,
         nodes,
         left_out: vec![],
     }
@@ -115,8 +144,16 @@ pub(crate) fn small_plan() -> Plan {
         list_calls: 1,
         unlisted: Some("403 AuthenticationFailed: the role is missing".into()),
     });
+    let preempted = NodeEvidence {
+        state_since: Some(at(-60)),
+        facts: Arc::new(NodeFacts { state: Some(NodeState::Preempted), ..NodeFacts::default() }),
+        ..NodeEvidence::default()
+    };
     plan.left_out = vec![
-        left_out("contoso", "render", Some("tvm-3"), LeftOutReason::Preempted),
+        LeftOut {
+            evidence: Some(preempted.into()),
+            ..left_out("contoso", "render", Some("tvm-3"), LeftOutReason::Preempted)
+        },
         left_out("contoso", "test", None, LeftOutReason::PoolNotSelected),
     ];
     plan
@@ -159,6 +196,7 @@ pub(crate) fn small_run() -> Vec<Recorded> {
             },
         ),
         recorded(1, 60, verified(3, 1_000)),
+        recorded(0, 62, Event::NodeSeenAgain { now: NodeEvidence::default().into() }),
         recorded(2, 120, incomplete(0, 4)),
         recorded(3, 120, incomplete(0, 4)),
         Recorded {
@@ -179,6 +217,12 @@ pub(crate) fn ended(outcome: RunOutcome) -> RunFacts {
         ended_at: at(130),
         verification: true,
         list_calls: 9,
+        seen_again: HashSet::from([(AccountName::new("contoso"), PoolId::new("render"))]),
+        appeared: BTreeSet::from([NodeRef {
+            account: AccountName::new("contoso"),
+            pool: PoolId::new("render"),
+            node: NodeId::new("tvm-9"),
+        }]),
     }
 }
 

@@ -24,7 +24,6 @@ fn account(endpoint: &str, auth: BatchAuth) -> AzureBatch {
         api_version: "2024-07-01.20.0".into(),
         auth,
         read_timeout: Duration::from_secs(5),
-        recent_tasks: false,
     };
     AzureBatch::new(http_client(4).unwrap(), settings).unwrap()
 }
@@ -370,7 +369,6 @@ fn a_credential_never_goes_out_in_the_clear() {
         api_version: "v".into(),
         auth: BatchAuth::SharedKey(key()),
         read_timeout: Duration::from_secs(1),
-        recent_tasks: false,
     };
     let http = http_client(1).unwrap();
     assert!(AzureBatch::new(http.clone(), settings("http://contoso.westeurope.batch.azure.com")).is_err());

@@ -104,7 +104,11 @@ async fn look(
     preflight::tokens(&fleet, findings).await;
     let destination = findings.take(fleet.destination_of(&run_id, settings).await)?;
     let url = destination.as_ref().map(Destination::url).unwrap_or_default();
-    let plan = findings.take(fleet.plan(settings, (&run_id, &url), planning_progress(output)).await)?;
+    let planning = fleet.plan(settings, (&run_id, &url), planning_progress(output));
+    let plan = match tokio::time::timeout(settings.deadlines.run, planning).await {
+        Ok(plan) => findings.take(plan)?,
+        Err(_) => findings.take(Err(CliError::PlanningTooLong))?,
+    };
     preflight::clocks(&fleet, findings);
     if let Some(plan) = &plan {
         preflight::listings(plan, findings);

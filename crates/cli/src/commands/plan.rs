@@ -37,7 +37,11 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
     let fleet = Fleet::connect(&settings).await?;
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     let destination = fleet.destination_of(&run_id, &settings).await?;
-    let plan = fleet.plan(&settings, (&run_id, &destination.url()), planning_progress(output)).await?;
+    let url = destination.url();
+    let planning = fleet.plan(&settings, (&run_id, &url), planning_progress(output));
+    let plan = tokio::time::timeout(settings.deadlines.run, planning)
+        .await
+        .map_err(|_| CliError::PlanningTooLong)??;
     let calls_take = estimate(&plan, &settings.limits);
     let sas_expires_at = destination.access.expires_at();
     // A plan is worth seeing even where a run of it would be refused; that it would be is said.

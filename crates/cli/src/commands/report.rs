@@ -166,5 +166,7 @@ pub(crate) fn facts(journal: &JournalReader, plan: &Plan, ledger: &Ledger) -> Re
         ended_at: record.last_at.or(record.ended_at).unwrap_or(plan.created_at),
         verification: record.verification,
         list_calls: record.list_calls,
+        seen_again: record.seen_again,
+        appeared: record.appeared,
     })
 }

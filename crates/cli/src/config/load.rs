@@ -207,11 +207,16 @@ fn limits(table: Table<'_>) -> Option<Limits> {
     });
     let concurrency = table.get("concurrency").and_then(|value| value.whole(&(1..=4096)));
     let in_flight = table.get("max_uploads_in_flight").map(|value| value.whole(&(1..=1_000_000)).ok_or(()));
+    let relist = table.get("relist").and_then(|value| match value.as_str() {
+        Some("never") => Some(None),
+        _ => value.duration().map(Some),
+    });
     table.finish();
     Some(Limits {
         rate: rate?,
         concurrency: concurrency? as usize,
         max_uploads_in_flight: in_flight.transpose().ok()?.map(|limit| limit as usize),
+        relist: relist?,
     })
 }
 

@@ -42,6 +42,7 @@ fn what_is_left_out_has_the_value_of_the_commented_default_config() {
     assert_eq!(settings.window, WindowSpec::Last(Duration::from_secs(7200)));
     assert_eq!(settings.limits.rate, Some(50.0));
     assert_eq!(settings.limits.concurrency, 32);
+    assert_eq!(settings.limits.relist, Some(Duration::from_secs(60)));
     assert_eq!(settings.retry.attempts, 5);
     assert_eq!(settings.deadlines.call, Duration::from_secs(35));
     assert_eq!(settings.verify.settle, Duration::from_secs(600));

@@ -86,7 +86,7 @@ pub(crate) fn clocks(fleet: &Fleet, findings: &mut Findings) {
 
 /// Whether nodes are asked for more than they should be: they send whole files, however little of one is wanted.
 pub(crate) fn windows(plan: &Plan, findings: &mut Findings) {
-    let of_node = |node: &PlannedNode| node.window.unwrap_or(plan.window);
+    let of_node = |node: &PlannedNode| node.window.as_deref().copied().unwrap_or(plan.window);
     let longest = plan.nodes.iter().map(of_node).max_by_key(|window| window.end - window.start);
     let Some(length) = longest.map(|window| window.end - window.start) else { return };
     if length > LONG_WINDOW {
@@ -105,7 +105,7 @@ pub(crate) async fn identities(
     findings: &mut Findings,
 ) {
     let Some(wanted) = destination.access.identity() else { return };
-    let mut pools: Vec<_> = plan.nodes.iter().map(|node| (&node.account, &node.pool)).collect();
+    let mut pools: Vec<_> = plan.nodes.iter().map(|node| (node.account(), node.pool())).collect();
     pools.sort();
     pools.dedup();
     for (name, pool) in pools {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use fleetlogs_model::service::{Accepted, NodeError, UploadOrder};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use uuid::Uuid;
@@ -14,6 +16,7 @@ struct Listed {
     pools: Pages<Pool>,
     nodes: Vec<(&'static str, Pages<Node>)>,
     asked: Mutex<Vec<String>>,
+    latency: Duration,
 }
 
 impl Listed {
@@ -36,6 +39,7 @@ impl Listed {
 
 impl BatchService for Listed {
     async fn list_pools(&self, page: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
+        tokio::time::sleep(self.latency).await;
         self.page(&self.pools, page, "pools")
     }
 
@@ -108,7 +112,13 @@ async fn plan(service: &Listed, pools: &[&str], exclude: &[&str]) -> Result<Acco
     };
     let retry =
         RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(9) };
-    plan_account(account, service, &selection, NOW, &retry, &Nobody).await
+    let planned =
+        plan_account(account, service, &selection, NOW, &retry, (&Semaphore::new(1), &Nobody)).await;
+    planned.map_err(|not_listed| {
+        let (calls, NotListed { failure, list_calls }) = (service.asked.lock().unwrap().len(), not_listed);
+        assert_eq!(list_calls as usize, calls, "calls are counted, whatever came of them");
+        failure
+    })
 }
 
 fn ids(plan: &AccountPlan) -> Vec<&str> {
@@ -335,4 +345,21 @@ fn endangered_first_captures_nearly_what_an_oracle_could_and_more_than_first_com
         first_come * 100 < oracle * 80,
         "the fleets are no test: first come captures {first_come} of {oracle}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_answers_nothing_is_given_up_after_a_minute_and_one_that_answers_is_not() {
+    let busy = |status| {
+        let failure = Failure { status, ..Failure::new(FailureClass::Transient, "operation timed out") };
+        vec![Err(failure.clone()), Err(failure), page([pool("a")], None)]
+    };
+    let service = |status| Listed {
+        pools: busy(status),
+        nodes: vec![("a", vec![page([node("n1", "idle")], None)])],
+        latency: Duration::from_secs(60),
+        ..Listed::default()
+    };
+    let failure = plan(&service(None), &["*"], &[]).await.unwrap_err();
+    assert_eq!(&*failure.message, "no answer within 60 s: operation timed out");
+    assert_eq!(ids(&plan(&service(Some(503)), &["*"], &[]).await.unwrap()), ["n1"]);
 }

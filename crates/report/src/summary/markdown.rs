@@ -113,6 +113,9 @@ impl Summary<'_> {
         if let Some(duplicates) = self.duplicates() {
             writeln!(out, "- {duplicates}")?;
         }
+        for change in self.changes() {
+            writeln!(out, "- {change}")?;
+        }
         writeln!(out)
     }
 

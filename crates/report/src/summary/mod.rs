@@ -16,7 +16,7 @@ use fleetlogs_model::plan::Plan;
 use self::terminal::Paint;
 use crate::advice::advice;
 use crate::cause::{Cause, Findings};
-use crate::reports::{NODES_FILE, RunFacts};
+use crate::reports::{MANIFEST_FILE, NODES_FILE, RunFacts};
 use crate::text::{counted, number, size};
 use crate::whole_file::WholeFile;
 
@@ -116,6 +116,24 @@ impl Summary<'_> {
                 number(maybe)
             )),
         }
+    }
+
+    /// What happened in the fleet beside the run.
+    fn changes(&self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.findings.changed > 0 {
+            let nodes = counted(self.findings.changed, "node");
+            changes.push(format!(
+                "{nodes} rebooted, replaced or gone since the plan: `identity_changed` in `{MANIFEST_FILE}`"
+            ));
+        }
+        if !self.facts.appeared.is_empty() {
+            let nodes = counted(self.facts.appeared.len() as u64, "node");
+            changes.push(format!(
+                "{nodes} appeared since the plan, and not called: `appeared` in `{MANIFEST_FILE}`"
+            ));
+        }
+        changes
     }
 
     /// Every piece of advice once, with the outcomes it is for, in the order of these.

@@ -66,6 +66,9 @@ impl Summary<'_> {
         if let Some(duplicates) = self.duplicates() {
             writeln!(out, "{}{duplicates}", label(""))?;
         }
+        for change in self.changes() {
+            writeln!(out, "{}{}", label(""), change.replace('`', ""))?;
+        }
         let manifest = self.dir.join(MANIFEST_FILE);
         writeln!(out, "{}{}", label("manifest"), for_terminal(&manifest.to_string_lossy()))?;
         self.terminal_next(out, label, paint)

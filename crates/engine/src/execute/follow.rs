@@ -1,0 +1,278 @@
+//! Keeps the order of a long run true: the lists are read again now and then, and the nodes not called yet are put in
+//! the order that the plan would give them now.
+//!
+//! The plan itself stays as it is. Nodes that appeared since are reported, not called.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use fleetlogs_model::event::Event;
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{NodeId, NodeIndex, PoolId};
+use fleetlogs_model::plan::Priority;
+use fleetlogs_model::service::{BatchService, LogStore, Page, PageLink, Pool};
+use tokio::time::{Instant, sleep};
+
+use super::AccountRun;
+use crate::event_log::NotRecorded;
+use crate::plan::priority;
+use crate::roster::Roster;
+
+/// Pages are read no faster than one in so long, and no faster than a tenth of the pace of the uploads, which they do
+/// not wait for: those may hold all turns for minutes.
+const PAGE_EVERY: Duration = Duration::from_secs(1);
+
+/// Uploads for each page.
+const UPLOADS_PER_PAGE: f64 = 10.0;
+
+/// More pages than this are not read in one round: an account that lists for ever must not be asked for ever.
+const MOST_PAGES: u32 = 1_000;
+
+/// Nodes that were not there when the plan was made, as far as they were reported.
+type Reported = HashSet<(PoolId, NodeId)>;
+
+impl<B: BatchService, S: LogStore> AccountRun<B, S> {
+    /// Reads the lists every so often while nodes wait for their first call. Never fails: a list that cannot be read
+    /// leaves the order as it is.
+    pub(super) async fn follow_order(&self, every: Duration) {
+        let mut reported = Reported::default();
+        loop {
+            sleep(every).await;
+            let waiting = self.queue.waiting();
+            if waiting.is_empty() {
+                return;
+            }
+            match self.urgency_now(&waiting, &mut reported).await {
+                Ok(Ok(now)) => {
+                    if self.reorder(&now).is_err() {
+                        return;
+                    }
+                }
+                Ok(Err(failure)) => {
+                    let account = &self.run.plan.accounts[self.index.get()].name;
+                    tracing::warn!(%account, %failure, "the lists cannot be read again; the order stays as it is");
+                }
+                Err(NotRecorded) => return,
+            }
+        }
+    }
+
+    fn reorder(&self, now: &HashMap<NodeIndex, Priority>) -> Result<(), NotRecorded> {
+        let planned = |node: NodeIndex| self.run.plan.node(node).priority;
+        self.queue.sort_waiting(|node| now.get(&node).copied().unwrap_or_else(|| planned(node)));
+        let count = |is: fn(&Priority, &Priority) -> bool| {
+            let nodes = now.iter().filter(|(node, now)| is(now, &planned(**node)));
+            u32::try_from(nodes.count()).unwrap_or(u32::MAX)
+        };
+        let (raised, lowered) = (count(Priority::lt), count(Priority::gt));
+        if raised + lowered == 0 {
+            return Ok(());
+        }
+        let account = self.run.plan.accounts[self.index.get()].name.clone();
+        self.run.log.note(None, Event::OrderFollowed { account, raised, lowered })
+    }
+
+    /// How urgent the waiting nodes are now.
+    async fn urgency_now(
+        &self,
+        waiting: &[NodeIndex],
+        reported: &mut Reported,
+    ) -> Result<Result<HashMap<NodeIndex, Priority>, Failure>, NotRecorded> {
+        let mut pages = Pages { account: self, last: None, read: 0 };
+        let mut wanted: HashSet<&PoolId> =
+            waiting.iter().map(|node| self.run.plan.node(*node).pool()).collect();
+        let mut pools = Vec::new();
+        let listed = pages
+            .each(
+                |page| async move { self.service.list_pools(page.as_ref()).await },
+                |pool: Pool| {
+                    if wanted.remove(&pool.id) {
+                        pools.push(pool);
+                    }
+                },
+            )
+            .await?;
+        if let Err(failure) = listed {
+            return Ok(Err(failure));
+        }
+        let mut urgency = HashMap::new();
+        // Nothing is to be had from a pool that is gone; its calls say so soon enough.
+        for node in waiting {
+            if wanted.contains(self.run.plan.node(*node).pool()) {
+                urgency.insert(*node, Priority::OutOfReach);
+            }
+        }
+        for pool in pools {
+            let first = waiting.iter().find(|node| *self.run.plan.node(**node).pool() == pool.id);
+            let Some(first) = first else { continue };
+            let mut roster =
+                Roster::of(&self.run.plan, &self.run.plan.node(*first).place, self.nodes.clone());
+            let id = &pool.id;
+            let listed = pages
+                .each(
+                    |page| async move { self.service.list_nodes(id, page.as_ref()).await },
+                    |node| {
+                        if let Some(index) = roster.see(&node.id) {
+                            urgency.insert(index, priority(&pool, &node));
+                        }
+                    },
+                )
+                .await?;
+            match listed {
+                Ok(()) => {}
+                Err(failure) if failure.class == FailureClass::Gone => continue,
+                Err(failure) => return Ok(Err(failure)),
+            }
+            for node in roster.missing() {
+                urgency.insert(node, Priority::OutOfReach);
+            }
+            self.report(pool.id, roster.into_appeared(), reported)?;
+        }
+        let still: HashSet<_> = waiting.iter().collect();
+        urgency.retain(|node, _| still.contains(node));
+        Ok(Ok(urgency))
+    }
+
+    fn report(
+        &self,
+        pool: PoolId,
+        mut nodes: Vec<NodeId>,
+        reported: &mut Reported,
+    ) -> Result<(), NotRecorded> {
+        nodes.retain(|node| reported.insert((pool.clone(), node.clone())));
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let account = self.run.plan.accounts[self.index.get()].name.clone();
+        self.run.log.note(None, Event::NodesAppeared { account, pool, nodes })
+    }
+}
+
+/// Reads pages at a low rate.
+struct Pages<'run, B, S> {
+    account: &'run AccountRun<B, S>,
+    last: Option<Instant>,
+    read: u32,
+}
+
+impl<B: BatchService, S: LogStore> Pages<'_, B, S> {
+    async fn each<T, F>(
+        &mut self,
+        list: impl Fn(Option<PageLink>) -> F,
+        mut item: impl FnMut(T),
+    ) -> Result<Result<(), Failure>, NotRecorded>
+    where
+        F: Future<Output = Result<Page<T>, Failure>>,
+    {
+        let mut next = None;
+        loop {
+            if let Some(last) = self.last {
+                let pace = self
+                    .account
+                    .pacer
+                    .rate()
+                    .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(UPLOADS_PER_PAGE / rate));
+                tokio::time::sleep_until(last + pace.max(PAGE_EVERY)).await;
+            }
+            self.account.pacer.unpaused().await;
+            self.read += 1;
+            if self.read > MOST_PAGES {
+                return Ok(Err(Failure::new(FailureClass::Config, "the lists have too many pages")));
+            }
+            let sent_at = Instant::now();
+            self.last = Some(sent_at);
+            let page = match list(next).await {
+                Ok(page) => page,
+                Err(failure) => {
+                    if failure.class == FailureClass::Throttled {
+                        self.account.slow_down(&failure, sent_at)?;
+                    }
+                    return Ok(Err(failure));
+                }
+            };
+            page.items.into_iter().for_each(&mut item);
+            match page.next {
+                Some(link) => next = Some(link),
+                None => return Ok(Ok(())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetlogs_model::service::{Node, NodeState};
+
+    use super::*;
+    use crate::testing::{Bench, End, ScriptedAccount};
+
+    /// 300 nodes at one call a second, lists read every minute. From 30 s on the list is `later`.
+    async fn followed(later: impl FnOnce(&mut Option<Pool>, &mut Vec<Node>) + Send + 'static) -> End {
+        let account = ScriptedAccount::new("contoso");
+        let node =
+            |number| Node { state: Some(NodeState::Idle), ..Node::bare(NodeId::new(format!("n{number}"))) };
+        *account.nodes.lock().unwrap() = (0..300).map(node).collect();
+        *account.pool.lock().unwrap() = Some(Pool::bare(PoolId::new("Pool")));
+        let mut bench = Bench::over([(account, 300)]);
+        bench.limits.rate = Some(1.0);
+        bench.limits.relist = Some(Duration::from_secs(60));
+        let account = bench.account(0);
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(30)).await;
+            later(&mut account.pool.lock().unwrap(), &mut account.nodes.lock().unwrap());
+        });
+        bench.execute().await
+    }
+
+    fn events(end: &End) -> Vec<Event> {
+        let is_of_lists =
+            |event: &Event| matches!(event, Event::OrderFollowed { .. } | Event::NodesAppeared { .. });
+        end.heard.iter().map(|recorded| recorded.event.clone()).filter(is_of_lists).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_that_are_about_to_vanish_are_called_next_and_those_that_are_gone_last() {
+        let end = followed(|_, nodes| {
+            nodes[200].state = Some(NodeState::LeavingPool);
+            nodes[250].dedicated = Some(false);
+            nodes.remove(100);
+        })
+        .await;
+        let called = end.account(0).called.lock().unwrap().clone();
+        let place = |id: &str| called.iter().position(|node| node == id).unwrap();
+        assert!((75..105).contains(&place("n200")), "{}", place("n200"));
+        assert_eq!(place("n250"), place("n200") + 1);
+        assert_eq!(place("n100"), 299);
+        let account = end.plan_account(0);
+        assert_eq!(events(&end)[0], Event::OrderFollowed { account, raised: 2, lowered: 1 });
+        assert_eq!(end.ledger_counts().total(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_appears_is_reported_once_and_not_called() {
+        let end = followed(|_, nodes| nodes.push(Node::bare(NodeId::new("n999")))).await;
+        let (account, pool) = (end.plan_account(0), PoolId::new("Pool"));
+        assert_eq!(events(&end), [Event::NodesAppeared { account, pool, nodes: vec![NodeId::new("n999")] }]);
+        assert!(!end.account(0).called.lock().unwrap().contains(&"n999".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pool_that_shrinks_goes_first_as_a_whole_and_one_that_is_gone_last() {
+        let end = followed(|pool, _| pool.as_mut().unwrap().shrinking = true).await;
+        assert!(matches!(events(&end)[0], Event::OrderFollowed { raised: 220.., lowered: 0, .. }));
+        let end = followed(|pool, _| *pool = None).await;
+        assert!(matches!(events(&end)[0], Event::OrderFollowed { raised: 0, lowered: 220.., .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lists_are_read_at_a_low_rate() {
+        let end = followed(|_, _| {}).await;
+        let listed = end.account(0).listed.lock().unwrap().clone();
+        // A round is three pages, ten seconds apart at one upload a second; five minutes of calls have three rounds.
+        assert!((9..=12).contains(&listed.len()), "{}", listed.len());
+        for pair in listed.windows(2) {
+            assert!(pair[1] - pair[0] >= 10 * PAGE_EVERY, "{:?}", pair[1] - pair[0]);
+        }
+        assert_eq!(events(&end), []);
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading lists of the service to their end.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::service::{Page, PageLink};
+
+use crate::retry::{LONGEST_RETRY_AFTER, backoff};
+use crate::settings::RetryPolicy;
+use tokio::time::Instant;
+
+/// More pages than this in one list is taken for a loop that changes its links: 10 million nodes.
+const MOST_PAGES: u32 = 10_000;
+
+/// An account that answers nothing at all is given up after this, however many attempts are left: the others wait for
+/// the plan. A call that is under way may end first.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
+/// What was in a list so far, by id without regard to case.
+#[derive(Default)]
+pub(crate) struct Seen(HashMap<Box<str>, Option<Box<str>>>);
+
+/// Whether an id was in the list before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// It was not.
+    First,
+    /// The list's own repetition, as it moves while it is read.
+    Again,
+    /// Two ids that differ in case only.
+    InOtherCase,
+}
+
+impl Seen {
+    pub(crate) fn see(&mut self, id: &str) -> Sight {
+        match self.0.entry(id.to_ascii_lowercase().into()) {
+            Entry::Vacant(first) => {
+                let is_lower = **first.key() == *id;
+                first.insert((!is_lower).then(|| id.into()));
+                Sight::First
+            }
+            Entry::Occupied(first) if first.get().as_ref().unwrap_or(first.key()).as_ref() == id => {
+                Sight::Again
+            }
+            Entry::Occupied(_) => Sight::InOtherCase,
+        }
+    }
+}
+
+/// Reads lists to their end, page by page, trying again where that can help.
+pub(crate) struct Reader<'plan> {
+    account: &'plan AccountName,
+    retry: &'plan RetryPolicy,
+    random: Mutex<fastrand::Rng>,
+    calls: AtomicU32,
+    /// Whether the account answered anything yet, good or bad.
+    heard: AtomicBool,
+    started: Instant,
+}
+
+impl<'plan> Reader<'plan> {
+    pub(crate) fn new(account: &'plan AccountName, retry: &'plan RetryPolicy) -> Self {
+        Self {
+            account,
+            retry,
+            random: Mutex::new(fastrand::Rng::new()),
+            calls: AtomicU32::new(0),
+            heard: AtomicBool::new(false),
+            started: Instant::now(),
+        }
+    }
+
+    /// List calls sent so far.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn all<T, F>(&self, list: impl Fn(Option<PageLink>) -> F) -> Result<Vec<T>, Failure>
+    where
+        F: Future<Output = Result<Page<T>, Failure>>,
+    {
+        let mut items = Vec::new();
+        self.each(list, |item| items.push(item)).await?;
+        Ok(items)
+    }
+
+    /// Hands out the items of all pages, as the pages come in.
+    pub(crate) async fn each<T, F>(
+        &self,
+        list: impl Fn(Option<PageLink>) -> F,
+        mut item: impl FnMut(T),
+    ) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<Page<T>, Failure>>,
+    {
+        let mut next: Option<PageLink> = None;
+        let mut seen: HashSet<PageLink> = HashSet::new();
+        loop {
+            let page = self.page(&list, next).await?;
+            page.items.into_iter().for_each(&mut item);
+            let Some(link) = page.next else { return Ok(()) };
+            if seen.len() >= MOST_PAGES as usize || !seen.insert(link.clone()) {
+                let message = "the service's list goes in a circle: a page links to one already read";
+                return Err(Failure::new(FailureClass::Config, message));
+            }
+            next = Some(link);
+        }
+    }
+
+    async fn page<T, F>(
+        &self,
+        list: &impl Fn(Option<PageLink>) -> F,
+        page: Option<PageLink>,
+    ) -> Result<Page<T>, Failure>
+    where
+        F: Future<Output = Result<Page<T>, Failure>>,
+    {
+        let mut attempt = 0;
+        loop {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let mut failure = match list(page.clone()).await {
+                Ok(page) => {
+                    self.heard.store(true, Ordering::Relaxed);
+                    return Ok(page);
+                }
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            if failure.status.is_some() {
+                self.heard.store(true, Ordering::Relaxed);
+            }
+            let silence = self.started.elapsed();
+            if !self.heard.load(Ordering::Relaxed) && silence >= LONGEST_SILENCE {
+                let message = format!("no answer within {} s: {}", silence.as_secs(), failure.message);
+                failure.message = message.into();
+                return Err(failure);
+            }
+            let passing = matches!(
+                failure.class,
+                FailureClass::Throttled | FailureClass::Transient | FailureClass::NotSent
+            );
+            if !passing || attempt >= self.retry.attempts {
+                return Err(failure);
+            }
+            tracing::warn!(account = %self.account, %failure, attempt, "a list could not be read; trying again");
+            let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
+            let asked = failure.retry_after().unwrap_or(Duration::ZERO).min(LONGEST_RETRY_AFTER);
+            tokio::time::sleep(backoff(self.retry, attempt, random).max(asked)).await;
+        }
+    }
+}
