@@ -18,8 +18,8 @@ use tokio::time::Instant;
 const MOST_PAGES: u32 = 10_000;
 
 /// An account that answers nothing at all is given up after this, however many attempts are left: the others wait for
-/// the plan. A call that is under way may end first.
-const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+/// the plan. The service itself gives a list call up after as long.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// What was in a list so far, by id without regard to case.
 #[derive(Default)]
@@ -123,7 +123,7 @@ impl<'plan> Reader<'plan> {
         let mut attempt = 0;
         loop {
             self.calls.fetch_add(1, Ordering::Relaxed);
-            let mut failure = match list(page.clone()).await {
+            let failure = match self.heard_in_time(list(page.clone())).await {
                 Ok(page) => {
                     self.heard.store(true, Ordering::Relaxed);
                     return Ok(page);
@@ -134,10 +134,7 @@ impl<'plan> Reader<'plan> {
             if failure.status.is_some() {
                 self.heard.store(true, Ordering::Relaxed);
             }
-            let silence = self.started.elapsed();
-            if !self.heard.load(Ordering::Relaxed) && silence >= LONGEST_SILENCE {
-                let message = format!("no answer within {} s: {}", silence.as_secs(), failure.message);
-                failure.message = message.into();
+            if !self.heard.load(Ordering::Relaxed) && self.started.elapsed() >= LONGEST_SILENCE {
                 return Err(failure);
             }
             let passing = matches!(
@@ -152,5 +149,15 @@ impl<'plan> Reader<'plan> {
             let asked = failure.retry_after().unwrap_or(Duration::ZERO).min(LONGEST_RETRY_AFTER);
             tokio::time::sleep(backoff(self.retry, attempt, random).max(asked)).await;
         }
+    }
+
+    async fn heard_in_time<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        if self.heard.load(Ordering::Relaxed) {
+            return call.await;
+        }
+        tokio::time::timeout_at(self.started + LONGEST_SILENCE, call).await.unwrap_or_else(|_| {
+            let message = format!("no answer at all within {} s", LONGEST_SILENCE.as_secs());
+            Err(Failure::new(FailureClass::Transient, message))
+        })
     }
 }
