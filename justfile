@@ -26,7 +26,8 @@ doc:
 deny:
     cargo deny check licenses bans sources
 
-# How fast: calls per second against a bare loop on the same server.
+# How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls.
 bench:
     cargo bench -p fleetlogs --bench throughput
     cargo bench -p fleetlogs --bench throughput -- --journal
+    cargo bench -p fleetlogs --bench pace

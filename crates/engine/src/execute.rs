@@ -127,7 +127,7 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
             service: service.clone(),
             store: store.clone(),
             how: how.clone(),
-            pacer: Pacer::new(how.limits.rate),
+            pacer: Pacer::new(how.limits.rate, random.fork()),
             calls: Semaphore::new(calls),
             queue: WorkQueue::new(share.fresh, share.later),
             nodes: share.nodes,

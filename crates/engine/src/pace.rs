@@ -1,12 +1,14 @@
 //! One request budget per Batch account: how fast calls may go out, and how the account's answers change that.
 //!
 //! The rate starts at a quarter of the ceiling and doubles every round trip until the ceiling or the first
-//! throttled answer. After that it adds a little while answers stay good, and halves when the service says that it
-//! is too much: once per round trip, as the calls that were in flight together tell the same story. A
-//! `Retry-After` pauses the whole account. The reasons are in docs/design/pace.md.
+//! throttled answer. It halves when the service says that it is too much: once per round trip, as the calls that were
+//! in flight together tell the same story. Then it goes back to a little below the level that was too much, stays
+//! there, and tries what lies beyond in steps that grow. A `Retry-After` pauses the whole account. The reasons are in
+//! docs/design/pace.md.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::ops::Add;
+use std::ops::{Add, RangeInclusive};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +28,43 @@ const SLOWEST: f64 = 0.5;
 /// this each late wake-up would lose its share of the budget for good.
 const CATCH_UP_SECONDS: f64 = 0.02;
 
-/// Share of the ceiling that the rate gains per second of good answers.
-const CLIMB_PER_SECOND: f64 = 0.05;
+/// Where the rate goes back to after a cut, as a share of the level that was too much.
+const PLATEAU: RangeInclusive<f64> = 0.86..=0.90;
+
+/// How far from what was good to what was too much the rate goes back to, where that is less.
+const ONWARD: f64 = 0.3;
+
+/// Shortest time between two steps of the climb.
+const STEP: Duration = Duration::from_millis(500);
+
+/// How long trying what lies beyond the plateau takes to add once more what was too much. It grows with the third power
+/// of time, so half of this adds an eighth.
+const DOUBLING: RangeInclusive<f64> = 25.0..=35.0;
+
+/// After so many cuts in a row without any good answer it is an outage, not a level that is too high.
+const BLANK_CUTS: u32 = 3;
+
+/// Fewer good answers than this between two cuts make the second one news of a storm, not of a level a little too high.
+const FEW: u32 = 16;
+
+/// So many cuts within [`OFTEN`] are no level that is too much: below such a one they end. What is refused then is
+/// refused for reasons that the rate does not know.
+const MANY_CUTS: usize = 8;
+
+/// See [`MANY_CUTS`].
+const OFTEN: Duration = Duration::from_secs(60);
+
+/// Unless so many of them in a row were at levels that are so near to each other: that is a level.
+const SAME_LEVEL: (usize, f64) = (4, 0.85);
+
+/// What the rate gains per second then: a share of the ceiling, or of itself where that is less.
+const ADDED: (f64, f64) = (0.05, 0.2);
+
+/// The least of it, where the ceiling allows, in calls per second.
+const LEAST_ADDED: f64 = 5.0;
+
+/// A rate that is used less than this is not raised: the calls in flight are the limit, not the rate.
+const USED: f64 = 0.75;
 
 /// Governor's clock on tokio's time, so that paused time moves it too.
 #[derive(Clone, Debug, Default)]
@@ -101,22 +138,88 @@ struct State {
     limiter: Option<Limiter>,
     /// As fast as `limiter`, for calls that had their turn.
     gate: Option<Limiter>,
-    /// Still doubling; ends at the ceiling or the first throttled answer.
-    starting: bool,
+    climb: Climb,
+    /// Highest rate that was answered well.
+    good: f64,
+    /// The rate before the last raise, which calls that are still in flight were sent at.
+    before_raise: f64,
+    /// When the rate was changed, or a pause ended: calls sent before say nothing about the rate there is.
+    changed: Instant,
+    last_step: Instant,
+    last_cut: Option<Instant>,
+    /// When the last cuts were made, and at which level.
+    cuts: VecDeque<(Instant, f64)>,
+    /// Calls sent after the last cut and answered well.
+    well: u32,
+    /// Cuts in a row without any of those in between.
+    blank_cuts: u32,
     /// Smoothed; none before the first answer.
     round_trip: Option<Duration>,
-    last_raise: Instant,
-    last_cut: Option<Instant>,
     paused_until: Option<Instant>,
-    /// Calls since `counted_since`, to know the pace there was when no ceiling is set.
-    counted: u32,
-    counted_since: Instant,
+    meter: Meter,
+    random: fastrand::Rng,
+}
+
+/// How the rate rises while answers are good.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Climb {
+    /// Doubling: what is too much is not known yet. No quicker than once in `pause`.
+    Starting { pause: Duration },
+    /// After a cut: each step closes half of the gap to the plateau.
+    Returning(Memory),
+    /// Beyond the plateau, for so long.
+    Probing(Memory, Duration),
+    /// By a little each second: nothing is known of what would be too much.
+    Adding,
+}
+
+/// What a cut teaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Memory {
+    too_much: f64,
+    plateau: f64,
+    /// See [`DOUBLING`].
+    doubling: Duration,
+}
+
+/// Counts calls, in a window of a second and the one before.
+struct Meter {
+    since: Instant,
+    calls: u32,
+    before: u32,
+    before_length: Duration,
+}
+
+impl Meter {
+    fn starting(since: Instant) -> Self {
+        Self { since, calls: 0, before: 0, before_length: Duration::ZERO }
+    }
+
+    fn count(&mut self, now: Instant) {
+        self.turn_over(now);
+        self.calls += 1;
+    }
+
+    fn turn_over(&mut self, now: Instant) {
+        let length = now.saturating_duration_since(self.since);
+        if length >= Duration::from_secs(1) {
+            *self = Self { since: now, calls: 0, before: self.calls, before_length: length };
+        }
+    }
+
+    /// Calls, and the seconds they went out in.
+    fn read(&mut self, now: Instant) -> (f64, f64) {
+        self.turn_over(now);
+        let length = now.saturating_duration_since(self.since) + self.before_length;
+        (f64::from(self.calls + self.before), length.as_secs_f64())
+    }
 }
 
 impl Pacer {
-    /// A budget with a ceiling in calls per second, or without one.
+    /// A budget with a ceiling in calls per second, or without one. `random` spreads the times at which accounts try
+    /// more than they know to be good.
     #[must_use]
-    pub fn new(ceiling: Option<f64>) -> Self {
+    pub fn new(ceiling: Option<f64>, random: fastrand::Rng) -> Self {
         let now = Instant::now();
         let rate = ceiling.map(|ceiling| (ceiling / 4.0).max(SLOWEST.min(ceiling)));
         let state = State {
@@ -124,13 +227,19 @@ impl Pacer {
             rate,
             limiter: rate.map(limiter),
             gate: rate.map(limiter),
-            starting: true,
-            round_trip: None,
-            last_raise: now,
+            climb: Climb::Starting { pause: Duration::ZERO },
+            good: 0.0,
+            before_raise: rate.unwrap_or_default(),
+            changed: now,
+            last_step: now,
             last_cut: None,
+            cuts: VecDeque::with_capacity(MANY_CUTS),
+            well: 0,
+            blank_cuts: 0,
+            round_trip: None,
             paused_until: None,
-            counted: 0,
-            counted_since: now,
+            meter: Meter::starting(now),
+            random,
         };
         Self {
             turn: tokio::sync::Mutex::new(()),
@@ -217,16 +326,15 @@ impl State {
         {
             return Some(now + too_early.wait_time_from(TokioInstant(now)));
         }
-        if now.duration_since(self.counted_since) > Duration::from_secs(1) {
-            self.counted = 0;
-            self.counted_since = now;
-        }
-        self.counted += 1;
+        self.meter.count(now);
         None
     }
 
-    fn set_rate(&mut self, rate: f64) {
+    fn set_rate(&mut self, now: Instant, rate: f64) {
+        self.before_raise = self.rate.unwrap_or(rate);
         self.rate = Some(rate);
+        self.changed = now;
+        self.meter = Meter::starting(now);
         // They begin with nothing saved up: else every change of the rate would let calls through at once.
         let empty = || {
             let limiter = limiter(rate);
@@ -236,28 +344,87 @@ impl State {
         (self.limiter, self.gate) = (empty(), empty());
     }
 
+    /// Not below this, whatever the account answers.
+    fn slowest(&self) -> f64 {
+        self.ceiling.map_or(SLOWEST, |ceiling| SLOWEST.min(ceiling))
+    }
+
     fn answered_well(&mut self, now: Instant, round_trip: Duration) {
         let smoothed = self.round_trip.map_or(round_trip, |before| (before * 7 + round_trip) / 8);
         self.round_trip = Some(smoothed);
-        let (Some(rate), Some(ceiling)) = (self.rate, self.ceiling.or(Some(f64::INFINITY))) else { return };
-        if rate >= ceiling {
-            self.starting = false;
+        let Some(rate) = self.rate else { return };
+        // Sent at another rate: it says nothing about this one.
+        if now < self.changed + round_trip {
             return;
         }
-        let since = now.duration_since(self.last_raise);
-        if self.starting {
-            if since >= smoothed {
-                self.last_raise = now;
-                self.set_rate((rate * 2.0).min(ceiling));
+        self.well = self.well.saturating_add(1);
+        let ceiling = self.ceiling.unwrap_or(f64::INFINITY);
+        let length = now - self.changed.max(self.last_step);
+        if let Climb::Starting { pause } = self.climb {
+            // A round trip of calls, and another one until the last of them is answered.
+            if length >= (smoothed * 2).max(pause) && self.is_used(now, rate) {
+                self.good = rate;
+                self.last_step = now;
+                if rate < ceiling {
+                    self.set_rate(now, (rate * 2.0).min(ceiling));
+                }
             }
-        } else if since >= Duration::from_secs(1)
-            && self.last_cut.is_none_or(|cut| now - cut >= Duration::from_secs(1))
-        {
-            // Without a ceiling the climb is a share of the rate itself.
-            let step = if ceiling.is_finite() { ceiling } else { rate } * CLIMB_PER_SECOND;
-            self.last_raise = now;
-            self.set_rate((rate + step.max(SLOWEST)).min(ceiling));
+            return;
         }
+        let step = STEP.max(smoothed).max(Duration::from_secs_f64(4.0 / rate));
+        if length < step || !self.is_used(now, rate) {
+            return;
+        }
+        self.good = self.good.max(rate);
+        self.last_step = now;
+        let next = match &mut self.climb {
+            Climb::Starting { .. } => return,
+            Climb::Adding => {
+                if self.last_cut.is_some_and(|cut| now < cut + Duration::from_secs(1)) {
+                    return;
+                }
+                let (of_ceiling, of_rate) = ADDED;
+                let added = (rate * of_rate).max(LEAST_ADDED).min(ceiling * of_ceiling).max(SLOWEST);
+                rate + added * length.min(step * 2).as_secs_f64()
+            }
+            Climb::Returning(memory) => {
+                let memory = *memory;
+                let next = f64::midpoint(rate, memory.plateau);
+                if next < memory.plateau * 0.98 {
+                    next
+                } else {
+                    self.climb = Climb::Probing(memory, Duration::ZERO);
+                    memory.plateau
+                }
+            }
+            Climb::Probing(memory, probed) => {
+                // Time in which the rate was not used does not count: else it would rise at a bound after it.
+                *probed += length.min(step * 2);
+                let doublings = probed.div_duration_f64(memory.doubling);
+                memory.plateau + memory.too_much.max(4.0 * SLOWEST) * doublings.powi(3)
+            }
+        };
+        let next = next.min(ceiling);
+        // Each change costs half a call, so it has to be worth it.
+        if next > rate * 1.005 || (next > rate && next >= ceiling) {
+            self.set_rate(now, next);
+        }
+    }
+
+    /// Whether about as many calls go out as the rate allows.
+    fn is_used(&mut self, now: Instant, rate: f64) -> bool {
+        let (calls, seconds) = self.meter.read(now);
+        calls + 1.0 >= rate * seconds * USED
+    }
+
+    /// The rate at which a call that was throttled went out.
+    fn level(&mut self, now: Instant, sent_at: Instant) -> f64 {
+        let (calls, seconds) = self.meter.read(now);
+        let Some(rate) = self.rate else { return calls / seconds.max(0.05) };
+        let rate = if sent_at < self.changed { self.before_raise.min(rate) } else { rate };
+        // A few calls say nothing about how fast they go out.
+        let used = if rate * seconds >= 8.0 { (calls + 1.0) / (rate * seconds) } else { 1.0 };
+        if used < USED { rate * used.max(0.1) } else { rate }
     }
 
     fn throttled(
@@ -272,153 +439,66 @@ impl State {
             self.paused_until = Some(now + pause);
         }
         // A call sent before the last cut went out at the old pace: its refusal is no news.
-        if self.last_cut.is_some_and(|cut| sent_at <= cut) {
-            return None;
+        let is_news = self.last_cut.is_none_or(|cut| sent_at > cut);
+        if is_news {
+            let level = self.level(now, sent_at);
+            self.learn(now, level);
+            self.last_cut = Some(now);
+            self.well = 0;
+            self.set_rate(now, (level / 2.0).max(self.slowest()));
         }
-        self.starting = false;
-        self.last_cut = Some(now);
-        self.last_raise = now;
-        let seconds = now.duration_since(self.counted_since).as_secs_f64().max(0.05);
-        let rate = self.rate.unwrap_or_else(|| f64::from(self.counted) / seconds);
-        let slowest = self.ceiling.map_or(SLOWEST, |ceiling| SLOWEST.min(ceiling));
-        self.set_rate((rate / 2.0).max(slowest));
-        self.rate.map(|rate| Slowdown { rate, pause: longer_pause })
+        if let Some(until) = self.paused_until.filter(|until| *until > now) {
+            self.changed = self.changed.max(until);
+            self.meter = Meter::starting(self.changed);
+        }
+        self.rate.filter(|_| is_news).map(|rate| Slowdown { rate, pause: longer_pause })
+    }
+
+    /// Whether the last cuts came too often, and at levels too far apart, for any one level to be what is too much.
+    fn is_refused_at_random(&self, now: Instant) -> bool {
+        let is_often =
+            self.cuts.len() == MANY_CUTS && self.cuts.front().is_some_and(|(first, _)| now < *first + OFTEN);
+        let levels = || self.cuts.iter().rev().take(SAME_LEVEL.0).map(|(_, level)| *level);
+        let (least, most) = (levels().fold(f64::INFINITY, f64::min), levels().fold(0.0, f64::max));
+        is_often && least < most * SAME_LEVEL.1
+    }
+
+    /// `level` was too much.
+    fn learn(&mut self, now: Instant, level: f64) {
+        if self.cuts.len() == MANY_CUTS {
+            self.cuts.pop_front();
+        }
+        self.cuts.push_back((now, level));
+        let is_storm = self.last_cut.is_some() && self.well < FEW;
+        self.blank_cuts = if self.last_cut.is_some() && self.well == 0 { self.blank_cuts + 1 } else { 0 };
+        if self.blank_cuts >= BLANK_CUTS || (self.rate.is_some() && level <= self.slowest()) {
+            // An outage says nothing about what the account bears after it.
+            self.climb = Climb::Starting { pause: Duration::from_secs(1) };
+            self.good = 0.0;
+            return;
+        }
+        if self.is_refused_at_random(now) {
+            self.climb = Climb::Adding;
+            self.good = 0.0;
+            return;
+        }
+        let starting = matches!(self.climb, Climb::Starting { .. });
+        if self.good > level * 0.95 {
+            // What was good is so no more. In a storm nothing is known but where the rate goes now.
+            self.good = if is_storm { level / 2.0 } else { level * PLATEAU.start() };
+        } else if starting {
+            self.good = self.good.max(level / 2.0);
+        }
+        let share = PLATEAU.start() + (PLATEAU.end() - PLATEAU.start()) * self.random.f64();
+        let doubling = DOUBLING.start() + (DOUBLING.end() - DOUBLING.start()) * self.random.f64();
+        let round_trips = self.round_trip.unwrap_or_default() * 20;
+        self.climb = Climb::Returning(Memory {
+            too_much: level,
+            plateau: (level * share).min(self.good + (level - self.good) * ONWARD).max(self.slowest()),
+            doubling: Duration::from_secs_f64(doubling).max(round_trips),
+        });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROUND_TRIP: Duration = Duration::from_millis(50);
-
-    /// Sends as fast as the pacer lets it, each answered well, for `length`; returns the calls.
-    async fn calls_within(pacer: &Pacer, length: Duration) -> u32 {
-        let end = Instant::now() + length;
-        let mut calls = 0;
-        while tokio::time::timeout_at(end, pacer.turn()).await.is_ok() {
-            calls += 1;
-            pacer.answered_well(ROUND_TRIP);
-        }
-        calls
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_starts_at_a_quarter_and_reaches_the_ceiling_within_a_few_round_trips() {
-        let pacer = Pacer::new(Some(200.0));
-        assert_eq!(pacer.rate(), Some(50.0));
-        calls_within(&pacer, ROUND_TRIP * 5).await;
-        assert_eq!(pacer.rate(), Some(200.0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_ceiling_holds_and_is_used() {
-        let pacer = Pacer::new(Some(200.0));
-        calls_within(&pacer, Duration::from_secs(1)).await;
-        let calls = calls_within(&pacer, Duration::from_secs(10)).await;
-        assert!((1990..=2004).contains(&calls), "{calls} calls in 10 s at 200/s");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn calls_that_were_in_flight_together_cut_the_rate_once() {
-        let pacer = Pacer::new(Some(200.0));
-        calls_within(&pacer, Duration::from_secs(1)).await;
-        let sent_at = Instant::now();
-        tokio::time::advance(ROUND_TRIP).await;
-        assert_eq!(pacer.throttled(sent_at, None), Some(Slowdown { rate: 100.0, pause: None }));
-        assert_eq!(pacer.throttled(sent_at, None), None);
-        tokio::time::advance(ROUND_TRIP).await;
-        let later = Instant::now();
-        assert_eq!(pacer.throttled(later, None).map(|slowdown| slowdown.rate), Some(50.0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn retry_after_pauses_the_account_for_just_that_long() {
-        let pacer = Pacer::new(Some(200.0));
-        pacer.throttled(Instant::now(), Some(Duration::from_secs(7)));
-        let before = Instant::now();
-        pacer.turn().await;
-        assert_eq!(before.elapsed().as_secs(), 7);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_climbs_back_slowly_and_not_above_the_ceiling() {
-        let pacer = Pacer::new(Some(100.0));
-        calls_within(&pacer, Duration::from_secs(1)).await;
-        pacer.throttled(Instant::now() + Duration::from_millis(1), None);
-        assert_eq!(pacer.rate(), Some(50.0));
-        calls_within(&pacer, Duration::from_secs(5)).await;
-        let after_five = pacer.rate().unwrap();
-        assert!((65.0..=75.0).contains(&after_five), "{after_five}");
-        calls_within(&pacer, Duration::from_secs(60)).await;
-        assert_eq!(pacer.rate(), Some(100.0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_ceiling_nothing_waits_until_the_service_says_so() {
-        let pacer = Pacer::new(None);
-        let before = Instant::now();
-        for _ in 0..500 {
-            pacer.turn().await;
-        }
-        assert_eq!(before.elapsed(), Duration::ZERO);
-        tokio::time::advance(Duration::from_millis(500)).await;
-        let slowdown = pacer.throttled(Instant::now(), None).unwrap();
-        assert!((400.0..=600.0).contains(&slowdown.rate), "half of 1000/s, not {}", slowdown.rate);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn throttling_does_not_raise_a_pace_whose_ceiling_is_very_low() {
-        let pacer = Pacer::new(Some(0.2));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        pacer.throttled(Instant::now(), None);
-        assert_eq!(pacer.rate(), Some(0.2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_change_of_pace_lets_no_call_through_at_once() {
-        let pacer = Pacer::new(Some(1.0));
-        let before = Instant::now();
-        for _ in 0..3 {
-            pacer.turn().await;
-            let sent_at = Instant::now();
-            tokio::time::advance(Duration::from_millis(1)).await;
-            pacer.throttled(sent_at, None);
-        }
-        assert_eq!(before.elapsed().as_secs(), 4, "three calls at one in two seconds");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_pace_never_stops_for_good() {
-        let pacer = Pacer::new(Some(1.0));
-        for _ in 0..50 {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            pacer.throttled(Instant::now(), None);
-        }
-        assert_eq!(pacer.rate(), Some(SLOWEST));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn calls_that_a_stall_held_back_do_not_go_out_together() {
-        let pacer = Pacer::new(Some(100.0));
-        pacer.state().set_rate(100.0);
-        let began = Instant::now();
-        for _ in 0..50 {
-            pacer.turn().await;
-        }
-        // All of them were held back until now.
-        let stalled = Instant::now();
-        let mut out = Vec::new();
-        for _ in 0..50 {
-            pacer.gate().await;
-            out.push(Instant::now());
-        }
-        assert!(stalled - began >= Duration::from_millis(490));
-        for second in out.windows(12) {
-            assert!(
-                second[11] - second[0] >= Duration::from_millis(90),
-                "twelve calls within a tenth of a second"
-            );
-        }
-    }
-}
+mod tests;

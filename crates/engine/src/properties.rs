@@ -376,9 +376,10 @@ proptest! {
         replies in replies(),
         ceiling in prop_oneof![0.2..5.0_f64, 5.0..300.0_f64],
         concurrency in 1..12_usize,
+        seed in any::<u64>(),
     ) {
         let sent = on_paused_time(async {
-            let pacer = Pacer::new(Some(ceiling));
+            let pacer = Pacer::new(Some(ceiling), fastrand::Rng::with_seed(seed));
             let replies = RefCell::new(VecDeque::from(replies));
             let (sent, pause) = (RefCell::new(Vec::new()), Cell::new(None));
             let worker = async || loop {

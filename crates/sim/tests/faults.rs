@@ -178,6 +178,20 @@ async fn what_goes_beyond_the_capacity_is_throttled() {
 }
 
 #[tokio::test]
+async fn lists_and_reads_use_the_capacity_too() {
+    let simulator = simulate(&one_pool("", "capacity = 5")).await;
+    let caller = Caller::new(&simulator);
+
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(caller.get("/pools").await.status().as_u16());
+        statuses.push(caller.get("/pools/p").await.status().as_u16());
+    }
+
+    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+}
+
+#[tokio::test]
 async fn two_runs_of_one_seed_meet_the_same_faults() {
     let scenario =
         format!("{}\n[[account.fault]]\nkind = \"internal-error\"\nshare = 0.3", one_pool("nodes = 60", ""));

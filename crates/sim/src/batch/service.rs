@@ -119,7 +119,7 @@ impl Call<'_> {
         if let Err(error) = self.authenticate_and_count().and_then(|()| self.check_query()) {
             return Ok(self.error(&error));
         }
-        if matches!(route, Route::Upload { .. }) && !lock(&self.account.bucket).take(self.now) {
+        if !lock(&self.account.bucket).take(self.now) {
             let error = BatchError::too_many_requests().after(self.account.scenario.retry_after);
             return Ok(self.refuse(&error));
         }

@@ -17,7 +17,8 @@ pub(crate) struct AccountScenario {
     /// Added to every call.
     #[serde(default = "no_latency")]
     pub(crate) latency: Between<Span>,
-    /// Upload calls per second that are served; what goes beyond is answered 429. None: no limit.
+    /// Calls per second that are served, of whatever kind and from whomever; what goes beyond is answered 429. None: no
+    /// limit.
     pub(crate) capacity: Option<f64>,
     /// What a 429 of the capacity says about waiting; nothing where it is left out.
     pub(crate) retry_after: Option<RetryAfter>,

@@ -1,0 +1,374 @@
+use std::cell::{Cell, RefCell};
+
+use futures::future::join_all;
+use tokio::time::sleep;
+
+use super::*;
+
+const ROUND_TRIP: Duration = Duration::from_millis(50);
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn pacer(ceiling: Option<f64>) -> Pacer {
+    Pacer::new(ceiling, fastrand::Rng::with_seed(7))
+}
+
+/// An account that bears so many calls per second and does not say how many. A tenth of a second can be saved up.
+struct Account {
+    capacity: Cell<f64>,
+    saved: Cell<f64>,
+    filled: Cell<Instant>,
+    retry_after: Option<Duration>,
+    round_trip: Duration,
+    /// Share of the calls that it refuses for no reason of the rate.
+    refuses: f64,
+    random: RefCell<fastrand::Rng>,
+}
+
+impl Account {
+    fn bearing(capacity: f64) -> Self {
+        Self {
+            capacity: Cell::new(capacity),
+            saved: Cell::new(capacity / 10.0),
+            filled: Cell::new(Instant::now()),
+            retry_after: None,
+            round_trip: ROUND_TRIP,
+            refuses: 0.0,
+            random: RefCell::new(fastrand::Rng::with_seed(3)),
+        }
+    }
+
+    fn serves(&self) -> bool {
+        let gained = self.filled.replace(Instant::now()).elapsed().as_secs_f64() * self.capacity.get();
+        let saved = (self.saved.get() + gained).min((self.capacity.get() / 10.0).max(1.0));
+        let serves = saved >= 1.0;
+        self.saved.set(if serves { saved - 1.0 } else { saved });
+        serves
+    }
+}
+
+/// What a stretch of time saw.
+#[derive(Debug, Default)]
+struct Seen {
+    served: f64,
+    throttled: f64,
+    /// When the pace was cut.
+    cuts: Vec<Instant>,
+}
+
+impl Seen {
+    /// Calls served, as a share of what could have been.
+    fn used(&self, capacity: f64, length: Duration) -> f64 {
+        self.served / (capacity * length.as_secs_f64())
+    }
+
+    fn refused(&self) -> f64 {
+        self.throttled / (self.served + self.throttled)
+    }
+}
+
+/// Calls the account from `concurrency` workers for `length`.
+async fn drive(pacer: &Pacer, account: &Account, concurrency: usize, length: Duration) -> Seen {
+    let end = Instant::now() + length;
+    let seen = RefCell::new(Seen::default());
+    let worker = async || {
+        while Instant::now() < end && tokio::time::timeout_at(end, pacer.turn()).await.is_ok() {
+            let sent_at = Instant::now();
+            let serves = account.serves() && account.random.borrow_mut().f64() >= account.refuses;
+            let jitter = account.random.borrow_mut().f64();
+            sleep(account.round_trip.mul_f64(0.8 + 0.4 * jitter)).await;
+            if serves {
+                seen.borrow_mut().served += 1.0;
+                pacer.answered_well(sent_at.elapsed());
+            } else {
+                seen.borrow_mut().throttled += 1.0;
+                if pacer.throttled(sent_at, account.retry_after).is_some() {
+                    seen.borrow_mut().cuts.push(Instant::now());
+                }
+            }
+        }
+    };
+    join_all((0..concurrency).map(|_| worker())).await;
+    seen.into_inner()
+}
+
+/// Sends as fast as the pacer lets it, each answered well, for `length`; returns the calls.
+async fn calls_within(pacer: &Pacer, length: Duration) -> u32 {
+    let end = Instant::now() + length;
+    let mut calls = 0;
+    while tokio::time::timeout_at(end, pacer.turn()).await.is_ok() {
+        calls += 1;
+        pacer.answered_well(ROUND_TRIP);
+    }
+    calls
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_starts_at_a_quarter_and_reaches_the_ceiling_within_a_few_round_trips() {
+    let pacer = pacer(Some(200.0));
+    assert_eq!(pacer.rate(), Some(50.0));
+    calls_within(&pacer, ROUND_TRIP * 5).await;
+    assert_eq!(pacer.rate(), Some(200.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ceiling_holds_and_is_used() {
+    let pacer = pacer(Some(200.0));
+    calls_within(&pacer, Duration::from_secs(1)).await;
+    let calls = calls_within(&pacer, Duration::from_secs(10)).await;
+    assert!((1990..=2004).contains(&calls), "{calls} calls in 10 s at 200/s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_were_in_flight_together_cut_the_rate_once() {
+    let pacer = pacer(Some(200.0));
+    calls_within(&pacer, Duration::from_secs(1)).await;
+    let sent_at = Instant::now();
+    tokio::time::advance(ROUND_TRIP).await;
+    assert_eq!(pacer.throttled(sent_at, None), Some(Slowdown { rate: 100.0, pause: None }));
+    assert_eq!(pacer.throttled(sent_at, None), None);
+    tokio::time::advance(ROUND_TRIP).await;
+    let later = Instant::now();
+    assert_eq!(pacer.throttled(later, None).map(|slowdown| slowdown.rate), Some(50.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_pauses_the_account_for_just_that_long() {
+    let pacer = pacer(Some(200.0));
+    pacer.throttled(Instant::now(), Some(Duration::from_secs(7)));
+    let before = Instant::now();
+    pacer.turn().await;
+    assert_eq!(before.elapsed().as_secs(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_climbs_back_slowly_and_not_above_the_ceiling() {
+    let pacer = pacer(Some(100.0));
+    calls_within(&pacer, Duration::from_secs(1)).await;
+    pacer.throttled(Instant::now() + Duration::from_millis(1), None);
+    assert_eq!(pacer.rate(), Some(50.0));
+    calls_within(&pacer, Duration::from_secs(1)).await;
+    let after_one = pacer.rate().unwrap();
+    assert!((65.0..=85.0).contains(&after_one), "{after_one}");
+    calls_within(&pacer, Duration::from_secs(4)).await;
+    let after_five = pacer.rate().unwrap();
+    assert!((86.0..=92.0).contains(&after_five), "back to a little below what was too much: {after_five}");
+    calls_within(&pacer, Duration::from_secs(60)).await;
+    assert_eq!(pacer.rate(), Some(100.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_ceiling_nothing_waits_until_the_service_says_so() {
+    let pacer = pacer(None);
+    let before = Instant::now();
+    for _ in 0..500 {
+        pacer.turn().await;
+    }
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    tokio::time::advance(Duration::from_millis(500)).await;
+    let slowdown = pacer.throttled(Instant::now(), None).unwrap();
+    assert!((400.0..=600.0).contains(&slowdown.rate), "half of 1000/s, not {}", slowdown.rate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_does_not_raise_a_pace_whose_ceiling_is_very_low() {
+    let pacer = pacer(Some(0.2));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    pacer.throttled(Instant::now(), None);
+    assert_eq!(pacer.rate(), Some(0.2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_pace_lets_no_call_through_at_once() {
+    let pacer = pacer(Some(1.0));
+    let before = Instant::now();
+    for _ in 0..3 {
+        pacer.turn().await;
+        let sent_at = Instant::now();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        pacer.throttled(sent_at, None);
+    }
+    assert_eq!(before.elapsed().as_secs(), 4, "three calls at one in two seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pace_never_stops_for_good() {
+    let pacer = pacer(Some(1.0));
+    for _ in 0..50 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pacer.throttled(Instant::now(), None);
+    }
+    assert_eq!(pacer.rate(), Some(SLOWEST));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_a_stall_held_back_do_not_go_out_together() {
+    let pacer = pacer(Some(100.0));
+    pacer.state().set_rate(Instant::now(), 100.0);
+    let began = Instant::now();
+    for _ in 0..50 {
+        pacer.turn().await;
+    }
+    // All of them were held back until now.
+    let stalled = Instant::now();
+    let mut out = Vec::new();
+    for _ in 0..50 {
+        pacer.gate().await;
+        out.push(Instant::now());
+    }
+    assert!(stalled - began >= Duration::from_millis(490));
+    for second in out.windows(12) {
+        assert!(
+            second[11] - second[0] >= Duration::from_millis(90),
+            "twelve calls within a tenth of a second"
+        );
+    }
+}
+
+/// A ceiling far above what the account bears: nothing but its answers can hold the pace.
+const FAR_ABOVE: f64 = 1000.0;
+
+#[tokio::test(start_paused = true)]
+async fn it_finds_a_hidden_capacity_and_stays_a_little_below() {
+    for (capacity, ceiling, round_trip) in [
+        (160.0, FAR_ABOVE, 5),
+        (160.0, FAR_ABOVE, 50),
+        (160.0, FAR_ABOVE, 200),
+        (60.0, FAR_ABOVE, 50),
+        (40.0, 50.0, 50),
+        (40.0, 50.0, 1000),
+    ] {
+        let pacer = pacer(Some(ceiling));
+        let round_trip = Duration::from_millis(round_trip);
+        let account = Account { round_trip, ..Account::bearing(capacity) };
+        drive(&pacer, &account, 64, seconds(10)).await;
+        let seen = drive(&pacer, &account, 64, seconds(60)).await;
+        let used = seen.used(capacity, seconds(60));
+        assert!(used >= 0.85, "{used} of {capacity}/s at {round_trip:?}: {seen:?}");
+        assert!(seen.refused() <= 0.01, "{} of {capacity}/s at {round_trip:?}", seen.refused());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_follows_a_capacity_that_halves_and_one_that_doubles() {
+    let pacer = pacer(Some(FAR_ABOVE));
+    let account = Account::bearing(160.0);
+    drive(&pacer, &account, 64, seconds(20)).await;
+
+    account.capacity.set(80.0);
+    let fall = drive(&pacer, &account, 64, seconds(5)).await;
+    assert!(fall.refused() <= 0.06, "{fall:?}");
+    let seen = drive(&pacer, &account, 64, seconds(60)).await;
+    assert!(seen.used(80.0, seconds(60)) >= 0.85 && seen.refused() <= 0.01, "{seen:?}");
+
+    account.capacity.set(160.0);
+    drive(&pacer, &account, 64, seconds(30)).await;
+    let seen = drive(&pacer, &account, 64, seconds(60)).await;
+    assert!(seen.used(160.0, seconds(60)) >= 0.85 && seen.refused() <= 0.01, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_start_costs_few_calls_however_far_the_ceiling_is() {
+    let pacer = pacer(Some(FAR_ABOVE));
+    let account = Account::bearing(60.0);
+    let seen = drive(&pacer, &account, 64, seconds(10)).await;
+    // What goes out at the first doublings is on its way before the first answer comes.
+    assert!(seen.throttled <= 64.0 && seen.cuts.len() <= 8, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_halves_each_round_trip_and_an_outage_is_not_taken_for_a_capacity() {
+    for round_trip in [20, 1000] {
+        let pacer = pacer(Some(FAR_ABOVE));
+        let round_trip = Duration::from_millis(round_trip);
+        let account = Account { round_trip, ..Account::bearing(160.0) };
+        drive(&pacer, &account, 256, seconds(20)).await;
+
+        account.capacity.set(0.0);
+        let storm = drive(&pacer, &account, 256, round_trip * 8).await;
+        assert!(pacer.rate().unwrap() <= 10.0, "{:?} after {storm:?}", pacer.rate());
+        drive(&pacer, &account, 256, seconds(20)).await;
+        assert_eq!(pacer.rate(), Some(SLOWEST), "a call now and then finds out that it is over");
+
+        account.capacity.set(160.0);
+        drive(&pacer, &account, 256, seconds(25)).await;
+        let seen = drive(&pacer, &account, 256, seconds(30)).await;
+        assert!(seen.used(160.0, seconds(30)) >= 0.80, "{seen:?} at {round_trip:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_it_goes_on_at_half_and_is_soon_where_it_was() {
+    let pacer = pacer(Some(FAR_ABOVE));
+    let mut account = Account::bearing(160.0);
+    drive(&pacer, &account, 64, seconds(20)).await;
+    account.retry_after = Some(seconds(5));
+    let mut length = Duration::ZERO;
+    while drive(&pacer, &account, 64, seconds(1)).await.cuts.is_empty() {
+        length += seconds(1);
+        assert!(length < seconds(30), "nothing was tried beyond the plateau");
+    }
+    account.retry_after = None;
+    // The pause began within the last second.
+    let paused = drive(&pacer, &account, 64, seconds(4)).await;
+    assert!(paused.served + paused.throttled < 1.0, "called within a pause: {paused:?}");
+    let first = drive(&pacer, &account, 64, seconds(1)).await;
+    assert!(first.served <= 110.0, "a burst after the pause: {first:?}");
+    drive(&pacer, &account, 64, seconds(2)).await;
+    let seen = drive(&pacer, &account, 64, seconds(20)).await;
+    assert!(seen.used(160.0, seconds(20)) >= 0.85, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_that_began_together_do_not_try_more_together() {
+    let run = async |seed| {
+        let pacer = Pacer::new(Some(FAR_ABOVE), fastrand::Rng::with_seed(seed));
+        let account = Account::bearing(160.0);
+        let seen = drive(&pacer, &account, 64, seconds(180)).await;
+        seen.cuts
+    };
+    let (one, other) = tokio::join!(run(1), run(2));
+    let late =
+        |cuts: &[Instant]| cuts.iter().copied().filter(|at| *at > one[0] + seconds(20)).collect::<Vec<_>>();
+    let (one_late, other_late) = (late(&one), late(&other));
+    assert!(one_late.len() >= 8 && other_late.len() >= 8, "{} and {}", one_late.len(), other_late.len());
+    let near = |at: &Instant| {
+        other_late.iter().any(|other| other.duration_since(*at).max(at.duration_since(*other)) < seconds(1))
+    };
+    let together = one_late.iter().filter(|at| near(at)).count();
+    assert!(together * 2 < one_late.len(), "{together} of {} cuts within a second", one_late.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_ceiling_it_finds_a_hidden_capacity_too() {
+    let pacer = pacer(None);
+    let account = Account::bearing(160.0);
+    drive(&pacer, &account, 32, seconds(20)).await;
+    let seen = drive(&pacer, &account, 32, seconds(60)).await;
+    assert!(seen.used(160.0, seconds(60)) >= 0.85 && seen.refused() <= 0.01, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_that_the_calls_in_flight_do_not_use_is_neither_raised_nor_taken_for_a_level() {
+    let pacer = pacer(Some(FAR_ABOVE));
+    // Four calls of 50 ms make 80 a second.
+    let account = Account::bearing(500.0);
+    drive(&pacer, &account, 4, seconds(10)).await;
+    assert_eq!(pacer.rate(), Some(250.0));
+    let slowdown = pacer.throttled(Instant::now() + Duration::from_millis(1), None).unwrap();
+    assert!((30.0..=50.0).contains(&slowdown.rate), "half of 80/s, not {}", slowdown.rate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_that_have_nothing_to_do_with_the_rate_do_not_bring_it_to_nothing() {
+    for (refuses, least) in [(0.001, 50.0), (0.005, 30.0), (0.01, 18.0), (0.05, 6.0)] {
+        let pacer = pacer(Some(100.0));
+        let account = Account { refuses, ..Account::bearing(1e6) };
+        drive(&pacer, &account, 32, seconds(30)).await;
+        let seen = drive(&pacer, &account, 32, seconds(120)).await;
+        let rate = seen.served / 120.0;
+        assert!(rate >= least, "{rate} calls/s with {refuses} refused");
+    }
+}
