@@ -36,8 +36,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest time that sizes must stay the same.
 const LONGEST_STABLE: Duration = Duration::from_secs(5);
 
-/// Listings made side by side in one look.
-const LISTINGS_AT_ONCE: usize = 8;
+/// Listings made side by side in one look. Each holds a page of several megabytes.
+const LISTINGS_AT_ONCE: usize = 3;
 
 /// How long the last look may take.
 const LAST_LOOK: Duration = Duration::from_secs(30);
@@ -361,11 +361,11 @@ impl<S: LogStore> Verifier<'_, S> {
     }
 
     /// Compares what a whole listing showed with what is awaited below its prefix.
-    fn judge(&mut self, prefix: &str, shown: &HashMap<String, Contents>) -> Result<(), NotRecorded> {
+    fn judge(&mut self, prefix: &str, shown: &HashMap<NodeIndex, Contents>) -> Result<(), NotRecorded> {
         let below = self.awaited.range_mut::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         let mut arrived = Vec::new();
         for (directory, awaited) in below.take_while(|(directory, _)| directory.starts_with(prefix)) {
-            let contents = shown.get(directory).copied().unwrap_or_default();
+            let contents = shown.get(&awaited.node).copied().unwrap_or_default();
             if contents.files > 0 && awaited.seen.files == 0 {
                 let planned = self.run.plan.node(awaited.node);
                 *self
@@ -456,7 +456,8 @@ enum End {
 }
 
 struct Seen {
-    directories: HashMap<String, Contents>,
+    /// By the node whose directory it is.
+    directories: HashMap<NodeIndex, Contents>,
     pages: u64,
     end: End,
 }
@@ -481,15 +482,12 @@ async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &BTreeMap<Stri
         for blob in &page.blobs {
             let before =
                 awaited.range::<str, _>((Bound::Unbounded, Bound::Included(blob.name.as_str()))).next_back();
-            let Some((directory, _)) =
+            let Some((_, awaited)) =
                 before.filter(|(directory, _)| blob.name.starts_with(directory.as_str()))
             else {
                 continue;
             };
-            let contents = match seen.directories.get_mut(directory) {
-                Some(contents) => contents,
-                None => seen.directories.entry(directory.clone()).or_default(),
-            };
+            let contents = seen.directories.entry(awaited.node).or_default();
             contents.files += 1;
             contents.bytes += blob.size;
             let mut hasher = DefaultHasher::new();
