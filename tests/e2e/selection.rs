@@ -149,6 +149,35 @@ fn strict_refuses_what_otherwise_makes_a_run_partial() {
 }
 
 #[test]
+fn a_pool_that_cannot_be_listed_is_named_with_its_cause_wherever_somebody_looks() {
+    let sim = Sim::start(&FLEET.replacen(
+        "[[account]]\nname = \"fabrikam\"",
+        "[[account.fault]]\nkind = \"code\"\nstatus = 500\ncode = \"InternalError\"\non = \"list-nodes\"\npool = \"windows\"\n\
+         [[account]]\nname = \"fabrikam\"",
+        1,
+    ));
+    let config = sim
+        .config("[limits]\nrate = 100\n[retry]\nattempts = 2\nbase_delay = \"50ms\"\nmax_delay = \"100ms\"");
+    let run = sim.run(&config);
+    assert_eq!((run.code, run.count("verified")), (3, 23), "{}", run.stderr);
+    let manifest = run.manifest();
+    let said = "pool `windows`: 500 InternalError";
+    let account = &manifest["accounts"][0];
+    assert_eq!(account["outcome"], "partial");
+    assert!(account["reason"].as_str().unwrap().contains(said), "{account}");
+    let left = &manifest["left_out"][0];
+    assert_eq!((left["pool"].as_str(), left["reason"].as_str()), (Some("windows"), Some("pool-not-listed")));
+    assert!(left["cause"].as_str().unwrap().starts_with("500 InternalError"), "{left}");
+    assert!(run.stderr.contains(said), "{}", run.stderr);
+    let summary = run.file("summary.md");
+    assert!(summary.contains("windows") && summary.contains("500 InternalError"), "{summary}");
+    assert!(!summary.contains("every planned node is collected"), "{summary}");
+    let check = fleetlogs().arg("check").arg(&config).current_dir(sim.dir.path()).output().unwrap();
+    let check = Run::of(sim.dir.path(), check);
+    assert!((check.stdout + &check.stderr).contains(said));
+}
+
+#[test]
 fn a_job_leads_to_the_nodes_that_its_tasks_ran_on() {
     let sim = Sim::start(&FLEET.replacen(
         "[[account]]\nname = \"fabrikam\"",

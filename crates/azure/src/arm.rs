@@ -23,7 +23,7 @@ use crate::token::TokenSource;
 const API_VERSION: &str = "2024-07-01";
 
 /// For one page.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// More pages than this are no list of accounts.
 const MOST_PAGES: usize = 1000;

@@ -10,7 +10,7 @@ use fleetlogs_model::ids::{NodeId, PoolId};
 use fleetlogs_model::service::{
     Node, NodeError, NodeState, Page, PageLink, Pool, RecentTask, StartTaskResult, Task,
 };
-use serde::de::Visitor;
+use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -82,7 +82,8 @@ pub(crate) struct PoolAnswer<'a> {
     virtual_machine_configuration: Option<VirtualMachineConfiguration>,
     vm_size: Option<String>,
     metadata: Option<Vec<MetadataItem>>,
-    resize_errors: Option<Vec<NodeErrorAnswer>>,
+    #[serde(default, deserialize_with = "items")]
+    resize_errors: Vec<NodeErrorAnswer>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +123,7 @@ pub(crate) struct UserAssignedIdentity {
 pub(crate) struct NodeAnswer<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
+    #[serde(default, deserialize_with = "lenient")]
     state: Option<String>,
     #[serde(default)]
     state_transition_time: Moment,
@@ -129,13 +131,20 @@ pub(crate) struct NodeAnswer<'a> {
     allocation_time: Moment,
     #[serde(default)]
     last_boot_time: Moment,
+    #[serde(default, deserialize_with = "lenient")]
     is_dedicated: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
     scheduling_state: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
     virtual_machine_info: Option<VirtualMachineInfo>,
+    #[serde(default, deserialize_with = "lenient")]
     node_agent_info: Option<NodeAgentInfo>,
-    errors: Option<Vec<NodeErrorAnswer>>,
+    #[serde(default, deserialize_with = "items")]
+    errors: Vec<NodeErrorAnswer>,
+    #[serde(default, deserialize_with = "lenient")]
     start_task_info: Option<StartTaskInfo>,
-    recent_tasks: Option<Vec<RecentTaskAnswer>>,
+    #[serde(default, deserialize_with = "items")]
+    recent_tasks: Vec<RecentTaskAnswer>,
 }
 
 #[derive(Deserialize)]
@@ -256,12 +265,32 @@ struct NodeErrorAnswer {
     message: Option<String>,
 }
 
-fn errors(answers: Option<Vec<NodeErrorAnswer>>) -> Vec<NodeError> {
-    let error = |answer: NodeErrorAnswer| NodeError {
-        code: answer.code.unwrap_or_default(),
-        message: answer.message.unwrap_or_default(),
+/// More errors of one node or pool than this say nothing new, and neither do longer texts.
+const MOST_ERRORS: usize = 10;
+const LONGEST_ERROR: usize = 1000;
+
+fn errors(answers: Vec<NodeErrorAnswer>) -> Vec<NodeError> {
+    let text = |text: Option<String>| {
+        let mut text = text.unwrap_or_default();
+        if let Some((end, _)) = text.char_indices().nth(LONGEST_ERROR) {
+            text.truncate(end);
+        }
+        text
     };
-    answers.unwrap_or_default().into_iter().map(error).collect()
+    let error =
+        |answer: NodeErrorAnswer| NodeError { code: text(answer.code), message: text(answer.message) };
+    answers.into_iter().take(MOST_ERRORS).map(error).collect()
+}
+
+/// A member that is worth less than what it stands in: one that is not as expected is none.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_value(serde_json::Value::deserialize(deserializer)?).ok())
+}
+
+/// The same for a list, item by item.
+fn items<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let list: Option<Vec<serde_json::Value>> = lenient(deserializer)?;
+    Ok(list.into_iter().flatten().filter_map(|item| serde_json::from_value(item).ok()).collect())
 }
 
 #[derive(Deserialize)]
@@ -288,8 +317,9 @@ impl<'de> Deserialize<'de> for Moment {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Moment, E> {
+                // Close to the end of time there may be none in UTC.
                 let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
-                Ok(Moment(moment.map(|moment| moment.to_offset(time::UtcOffset::UTC))))
+                Ok(Moment(moment.and_then(|moment| moment.checked_to_offset(time::UtcOffset::UTC))))
             }
 
             fn visit_unit<E>(self) -> Result<Moment, E> {
@@ -370,7 +400,6 @@ impl From<NodeAnswer<'_>> for Node {
             }),
             recent_tasks: answer
                 .recent_tasks
-                .unwrap_or_default()
                 .into_iter()
                 .filter_map(|recent| {
                     let execution = recent.execution_info.unwrap_or_default();
@@ -429,6 +458,25 @@ mod tests {
         assert_eq!(node.allocation_time, None);
         assert_eq!(node.errors[0].code, "DiskFull");
         assert_eq!(node.start_task.unwrap().exit_code, Some(3));
+    }
+
+    #[test]
+    fn what_is_odd_about_a_node_costs_no_more_than_itself() {
+        let node = node(
+            r#"{"id":"tvm-1","state":7,"allocationTime":"9999-12-31T23:59:59-12:00","isDedicated":"yes",
+                "errors":[null,{"code":"DiskFull"},3],"startTaskInfo":[],"nodeAgentInfo":1,
+                "recentTasks":[null,{"jobId":"j","taskId":"t","executionInfo":{"startTime":"9999-12-31T23:59:59-12:00"}}]}"#,
+        );
+        assert_eq!((node.state, node.allocation_time, node.dedicated), (None, None, None));
+        assert_eq!(node.errors.iter().map(|error| error.code.as_str()).collect::<Vec<_>>(), ["DiskFull"]);
+        assert_eq!((node.recent_tasks.len(), node.recent_tasks[0].started), (1, None));
+    }
+
+    #[test]
+    fn long_lists_of_long_errors_are_cut() {
+        let errors = vec![format!(r#"{{"code":"A","message":"{}"}}"#, "é".repeat(5000)); 300].join(",");
+        let pool = pool(&format!(r#"{{"id":"p","resizeErrors":[{errors}]}}"#));
+        assert_eq!((pool.resize_errors.len(), pool.resize_errors[0].message.chars().count()), (10, 1000));
     }
 
     #[test]

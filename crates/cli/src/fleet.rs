@@ -7,9 +7,10 @@ use std::time::Duration;
 use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client, list_accounts};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::plan::{AccountPlan, NotListed, PlanListener, plan_account};
+use fleetlogs_engine::retry::{LONGEST_RETRY_AFTER, backoff};
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_engine::settings::Limits;
-use fleetlogs_model::failure::Failure;
+use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount};
 use fleetlogs_model::sas::SasUrl;
@@ -35,8 +36,11 @@ const ACCOUNTS_AT_ONCE: usize = 64;
 /// Those of them whose nodes are listed: each holds some pages of a megabyte in memory meanwhile.
 const LISTED_AT_ONCE: usize = 4;
 
+/// Subscriptions whose accounts are listed side by side.
+const SUBSCRIPTIONS_AT_ONCE: usize = 8;
+
 /// A list call may take this long: a page of a thousand nodes is large.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The accounts and the container, ready to be called.
 pub(crate) struct Fleet {
@@ -262,14 +266,43 @@ async fn discover_accounts(
     let mut found: Vec<AccountSettings> = Vec::new();
     let mut refusals = Vec::new();
     let mut unlisted = Vec::new();
-    for subscription in &discover.subscriptions {
-        let accounts = match list_accounts(http, &discover.management, subscription, &source).await {
+    let (management, source, retry) = (&discover.management, &source, &settings.retry);
+    let listings: Vec<_> = futures::stream::iter(&discover.subscriptions)
+        .map(|subscription| async move {
+            let mut attempt = 0;
+            loop {
+                let listed = list_accounts(http, management, subscription, source).await;
+                attempt += 1;
+                let passing = |failure: &Failure| {
+                    let worth_it = failure.status.is_some() || attempt < 2;
+                    let class = matches!(failure.class, FailureClass::Throttled | FailureClass::Transient);
+                    class && worth_it && attempt < retry.attempts
+                };
+                match listed {
+                    Err(failure) if passing(&failure) => {
+                        tracing::warn!(subscription, %failure, attempt, "its accounts cannot be listed; trying again");
+                        let asked = failure.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+                        tokio::time::sleep(backoff(retry, attempt, fastrand::f64()).max(asked)).await;
+                    }
+                    listed => return (subscription, listed),
+                }
+            }
+        })
+        .buffered(SUBSCRIPTIONS_AT_ONCE)
+        .collect()
+        .await;
+    for (subscription, listed) in listings {
+        let accounts = match listed {
             Ok(accounts) => accounts,
             Err(failure) => {
                 let what = format!(
                     "discover: the accounts of subscription {subscription} cannot be listed: {failure}"
                 );
-                let help = "give the identity the role Reader on the subscription, or name the accounts in the config";
+                let help = if matches!(failure.class, FailureClass::Auth | FailureClass::Gone) {
+                    "give the identity the role Reader on the subscription, or name the accounts in the config"
+                } else {
+                    "see whether Azure Resource Manager can be reached, or name the accounts in the config"
+                };
                 let name = format!("subscription-{subscription}");
                 unlisted.push(not_planned(&name, &discover.management, failure.to_string()));
                 refusals.push(Refusal::new(what, help));
@@ -327,6 +360,7 @@ fn not_planned(name: &str, endpoint: &Url, why: String) -> PlannedAccount {
         nodes: 0,
         list_calls: 0,
         unlisted: Some(why),
+        missing: None,
     }
 }
 
@@ -366,6 +400,7 @@ fn connect_account(http: &Client, account: &AccountSettings, tokens: &Tokens) ->
         nodes: 0,
         list_calls: 0,
         unlisted: None,
+        missing: None,
     };
     Ok(Account { planned, selection: account.selection.clone(), service: Arc::new(service), tokens: source })
 }

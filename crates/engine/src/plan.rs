@@ -4,10 +4,11 @@
 //! the plan with its reason; the others are planned. Lists may repeat a node across pages (the list moves while it
 //! is read), so ids are compared without regard to case and taken once.
 
-mod reader;
+pub(crate) mod reader;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fleetlogs_model::evidence::{NodeEvidence, SharedFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -25,6 +26,9 @@ use crate::settings::RetryPolicy;
 
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
 const POOLS_AT_ONCE: usize = 8;
+
+/// An account whose lists take longer is given up: the others wait for the plan. A list of 100,000 nodes takes a minute.
+const LONGEST_LISTING: Duration = Duration::from_secs(600);
 
 /// An account as planning found it.
 #[derive(Clone, Debug)]
@@ -68,7 +72,11 @@ pub async fn plan_account<B: BatchService>(
 ) -> Result<AccountPlan, NotListed> {
     let name = account.name.clone();
     let reader = Reader::new(&name, retry);
-    let planned = plan_with(account, service, selection, now, &reader, (slots, listener)).await;
+    let planning = plan_with(account, service, selection, now, &reader, (slots, listener));
+    let planned = tokio::time::timeout(LONGEST_LISTING, planning).await.unwrap_or_else(|_| {
+        let message = format!("its lists could not be read within {} s", LONGEST_LISTING.as_secs());
+        Err(Failure::new(FailureClass::Transient, message))
+    });
     planned.map_err(|failure| NotListed { failure, list_calls: reader.calls() })
 }
 
@@ -88,10 +96,14 @@ async fn plan_with<B: BatchService>(
     reader
         .each(
             |page| async move { service.list_pools(page.as_ref()).await },
-            |pool: Pool| match seen.see(pool.id.as_str()) {
-                Sight::First => pools.push(pool),
-                Sight::Again => {}
-                Sight::InOtherCase => leave_out(&pool.id, LeftOutReason::ListedTwice),
+            |pool: Pool| {
+                let sight = seen.see(pool.id.as_str());
+                match sight {
+                    Sight::First => pools.push(pool),
+                    Sight::Again => {}
+                    Sight::InOtherCase => leave_out(&pool.id, LeftOutReason::ListedTwice),
+                }
+                sight == Sight::First
             },
         )
         .await?;
@@ -133,7 +145,9 @@ async fn plan_with<B: BatchService>(
             // One bad pool must not cost the others.
             Err(failure) => {
                 tracing::warn!(account = %account.name, %pool, %failure, "the nodes of a pool cannot be listed");
-                leave_out(&pool, LeftOutReason::PoolNotListed);
+                let cause = Some(failure.to_string().into());
+                let entry = left(&name, &pool, None, LeftOutReason::PoolNotListed);
+                left_of_pools.push(LeftOut { cause, ..entry });
                 unlisted.push(pool);
                 refused.get_or_insert(failure);
                 continue;
@@ -170,8 +184,21 @@ async fn plan_with<B: BatchService>(
     account.nodes = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     account.list_calls = reader.calls();
     left_out.sort_by(|x, y| (&x.pool, &x.node).cmp(&(&y.pool, &y.node)));
+    account.missing = missing(&left_out);
     let pools = pools.into_iter().map(|(_, pool)| pool).collect();
     Ok(AccountPlan { account, pools, nodes, left_out })
+}
+
+/// Which pools could not be listed, in words.
+fn missing(left_out: &[LeftOut]) -> Option<String> {
+    let mut unlisted = left_out.iter().filter(|left| left.reason == LeftOutReason::PoolNotListed);
+    let first = unlisted.next()?;
+    let cause = first.cause.as_deref().unwrap_or_default();
+    let more = match unlisted.count() {
+        0 => String::new(),
+        more => format!(", and {more} more of its pools"),
+    };
+    Some(format!("not all of it could be listed: pool `{}`: {cause}{more}", first.pool))
 }
 
 /// Sorts nodes as their pages come in, so that no list is ever held as a whole.
@@ -197,10 +224,11 @@ impl Sorted {
 }
 
 impl Sorting<'_> {
-    fn sort(&self, node: Node, pool: &Pool, into: &mut Sorted) {
+    /// Returns whether the node is new.
+    fn sort(&self, node: Node, pool: &Pool, into: &mut Sorted) -> bool {
         let reason = match into.seen.see(node.id.as_str()) {
             Sight::First => None,
-            Sight::Again => return,
+            Sight::Again => return false,
             Sight::InOtherCase => Some(LeftOutReason::ListedTwice),
         };
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,7 +245,7 @@ impl Sorting<'_> {
             let entry = left(&into.pool.account, &pool.id, Some(&node.id), reason);
             let evidence = reason.is_inability().then(|| Box::new(NodeEvidence::of(node, facts)));
             into.left_out.push(LeftOut { evidence, ..entry });
-            return;
+            return reason != LeftOutReason::ListedTwice;
         }
         into.wanted.push(PlannedNode {
             place: into.pool.clone(),
@@ -227,6 +255,7 @@ impl Sorting<'_> {
             window: None,
             ran: ran.and_then(|Ran(ran)| ran).map(Box::new),
         });
+        true
     }
 
     /// Nodes that tasks ran on and that no list had.
@@ -296,7 +325,14 @@ fn choose_pools(
 }
 
 fn left(account: &AccountName, pool: &PoolId, node: Option<&NodeId>, reason: LeftOutReason) -> LeftOut {
-    LeftOut { account: account.clone(), pool: pool.clone(), node: node.cloned(), reason, evidence: None }
+    LeftOut {
+        account: account.clone(),
+        pool: pool.clone(),
+        node: node.cloned(),
+        reason,
+        cause: None,
+        evidence: None,
+    }
 }
 
 fn planned_pool(account: &AccountName, pool: &Pool) -> PlannedPool {

@@ -191,9 +191,16 @@ impl WorkQueue {
     }
 
     /// Puts the nodes that nothing was done about yet in another order; among equals that of the plan.
-    pub(crate) fn sort_waiting<K: Ord>(&self, key: impl Fn(NodeIndex) -> K) {
+    ///
+    /// Returns whether any moved.
+    pub(crate) fn sort_waiting<K: Ord>(&self, key: impl Fn(NodeIndex) -> K) -> bool {
         let mut state = self.state();
-        state.fresh.make_contiguous().sort_by_cached_key(|node| (key(*node), *node));
+        let waiting = state.fresh.make_contiguous();
+        let moves = !waiting.is_sorted_by_key(|node| (key(*node), *node));
+        if moves {
+            waiting.sort_by_cached_key(|node| (key(*node), *node));
+        }
+        moves
     }
 
     /// Whether nothing is handed out any more.
@@ -294,7 +301,7 @@ mod tests {
     async fn what_waits_can_be_put_in_another_order() {
         let (queue, stop) = (queue(6), StopHandle::default());
         queue.next(&stop).await.unwrap();
-        queue.sort_waiting(|node| node.0 % 2);
+        assert!(queue.sort_waiting(|node| node.0 % 2) && !queue.sort_waiting(|node| node.0 % 2));
         let mut order = Vec::new();
         for _ in 0..5 {
             order.push(queue.next(&stop).await.unwrap().node.0);

@@ -83,6 +83,7 @@ mod tests {
             pool: PoolId::new("Pool"),
             node: Some(NodeId::new("stopped")),
             reason: LeftOutReason::Deallocated,
+            cause: None,
             evidence: None,
         });
         let mut roster = Roster::of(&plan, &plan.nodes[0].place, 0..5);

@@ -20,8 +20,10 @@ use fleetlogs_model::service::{BatchService, PageLink};
 use futures::StreamExt;
 
 use crate::event_log::NotRecorded;
+use crate::plan::reader::Reader;
 use crate::roster::Roster;
 use crate::run::Run;
+use crate::settings::RetryPolicy;
 use crate::stop::Stop;
 
 /// Pools that are listed side by side.
@@ -30,12 +32,14 @@ const POOLS_AT_ONCE: usize = 8;
 /// How long all of it may take: the files are what the run is for.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// More pages than this are not read: an account that lists for ever must not keep the run from its end.
-const MOST_PAGES: usize = 2_000;
-
 /// Looks at `taken`, the nodes that accepted a call, and puts on record what is no longer as it was planned, and who is
 /// new in their pools. A pool that cannot be listed is left out: the run has its files already.
-pub async fn look_again<B: BatchService>(run: &Run, services: &[Option<Arc<B>>], mut taken: Vec<NodeIndex>) {
+pub async fn look_again<B: BatchService>(
+    run: &Run,
+    services: &[Option<Arc<B>>],
+    retry: &RetryPolicy,
+    mut taken: Vec<NodeIndex>,
+) {
     taken.sort_unstable();
     taken.dedup();
     // With the positions that hold all nodes of the pool: those of its account.
@@ -55,7 +59,8 @@ pub async fn look_again<B: BatchService>(run: &Run, services: &[Option<Arc<B>>],
         let Some(service) = service else { return };
         let place = &run.plan.node(first).place;
         let roster = Roster::of(&run.plan, place, accounts[account].clone());
-        if let Ok(Err(failure)) = compare(run, &**service, (account, pool), roster, taken).await {
+        let reader = Reader::new(account, retry);
+        if let Ok(Err(failure)) = compare(run, &**service, &reader, (account, pool), roster, taken).await {
             tracing::warn!(%account, %pool, %failure, "whether its nodes are still the same is not known: they cannot be listed again");
         }
     };
@@ -109,45 +114,32 @@ impl EventSink for Taken {
 async fn compare<B: BatchService>(
     run: &Run,
     service: &B,
+    reader: &Reader<'_>,
     (account, pool): (&AccountName, &PoolId),
     mut roster: Roster,
     taken: &[NodeIndex],
 ) -> Result<Result<(), Failure>, NotRecorded> {
     let is_taken = |index: &NodeIndex| taken.binary_search(index).is_ok();
     let mut facts = SharedFacts::default();
-    let mut page: Option<PageLink> = None;
-    let mut pages = 0;
-    loop {
-        let read = match service.list_nodes(pool, page.as_ref()).await {
-            Ok(read) => read,
-            // The pool is gone, and its nodes with it.
-            Err(failure) if failure.class == FailureClass::Gone && page.is_none() => break,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        for node in read.items {
-            let Some(index) = roster.see(&node.id).filter(is_taken) else { continue };
-            let planned = &run.plan.node(index).evidence;
-            let now = NodeEvidence::of(node, &mut facts);
-            if planned.is_of_another(&now) {
-                let now = NodeIdentity {
-                    state: now.facts.state.clone(),
-                    allocation_time: now.allocation_time,
-                    last_boot_time: now.last_boot_time,
-                };
-                run.log.note(Some(index), Event::IdentityChanged { now: Some(now) })?;
-            }
-            if *planned != now {
-                run.log.note(Some(index), Event::NodeSeenAgain { now: now.into() })?;
-            }
-        }
-        page = read.next;
-        pages += 1;
-        if page.is_none() {
-            break;
-        }
-        if pages >= MOST_PAGES {
-            return Ok(Err(Failure::new(FailureClass::Config, "the list has too many pages")));
-        }
+    let mut recorded = Ok(());
+    let read = reader
+        .each(
+            |page: Option<PageLink>| async move { service.list_nodes(pool, page.as_ref()).await },
+            |node| {
+                let is_new = roster.see(&node.id);
+                if let (Some(index), Ok(())) = (is_new.filter(is_taken), recorded) {
+                    recorded = note_changes(run, index, &NodeEvidence::of(node, &mut facts));
+                }
+                is_new.is_some()
+            },
+        )
+        .await;
+    recorded?;
+    match read {
+        Ok(()) => {}
+        // The pool is gone, and its nodes with it.
+        Err(failure) if failure.class == FailureClass::Gone => {}
+        Err(failure) => return Ok(Err(failure)),
     }
     for index in roster.missing().filter(is_taken) {
         run.log.note(Some(index), Event::IdentityChanged { now: None })?;
@@ -159,6 +151,22 @@ async fn compare<B: BatchService>(
         run.log.note(None, Event::NodesAppeared { account, pool, nodes })?;
     }
     Ok(Ok(()))
+}
+
+fn note_changes(run: &Run, index: NodeIndex, now: &NodeEvidence) -> Result<(), NotRecorded> {
+    let planned = &run.plan.node(index).evidence;
+    if planned.is_of_another(now) {
+        let now = NodeIdentity {
+            state: now.facts.state.clone(),
+            allocation_time: now.allocation_time,
+            last_boot_time: now.last_boot_time,
+        };
+        run.log.note(Some(index), Event::IdentityChanged { now: Some(now) })?;
+    }
+    if planned != now {
+        run.log.note(Some(index), Event::NodeSeenAgain { now: now.clone().into() })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -173,8 +181,9 @@ mod tests {
     use crate::stop::StopHandle;
     use crate::testing::{NOW, VolatileJournal, plan_of};
 
-    /// A pool as it is now; gives the failure where there is none, and does not answer where it is empty.
-    struct Now(Result<Vec<Node>, FailureClass>);
+    /// A pool as it is now; gives the failure where there is none, and does not answer where it is empty. The first call
+    /// is throttled.
+    struct Now(Result<Vec<Node>, FailureClass>, Mutex<bool>);
 
     impl BatchService for Now {
         async fn list_pools(&self, _: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
@@ -182,6 +191,9 @@ mod tests {
         }
 
         async fn list_nodes(&self, _: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
+            if !std::mem::replace(&mut *self.1.lock().unwrap(), true) {
+                return Err(Failure { status: Some(429), ..Failure::new(FailureClass::Throttled, "busy") });
+            }
             let all = self.0.clone().map_err(|class| Failure::new(class, "down"))?;
             if all.is_empty() {
                 std::future::pending::<()>().await;
@@ -222,7 +234,13 @@ mod tests {
         let log =
             EventLog::inline(Box::new(VolatileJournal), Ledger::new(&plan), listeners, clock, stop.clone());
         let run = Run { plan: Arc::new(plan), log, stop, clock, slots: UploadSlots::new(None) };
-        look_again(&run, &[Some(Arc::new(Now(now)))], [2, 1, 0, 3, 1].map(NodeIndex).into()).await;
+        let retry = RetryPolicy {
+            attempts: 2,
+            base_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(1),
+        };
+        let services = [Some(Arc::new(Now(now, Mutex::default())))];
+        look_again(&run, &services, &retry, [2, 1, 0, 3, 1].map(NodeIndex).into()).await;
         let event = |recorded: Recorded| (recorded.node.map(|node| node.0), recorded.event);
         heard.events().into_iter().map(event).collect()
     }
@@ -246,7 +264,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn nodes_that_booted_anew_or_are_gone_are_put_on_record_and_no_others() {
         let mut silent = node("n2", 1);
         silent.last_boot_time = None;
@@ -256,7 +274,7 @@ mod tests {
         assert_eq!(found[1].1, None);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_the_service_says_otherwise_now_is_evidence_and_who_is_new_is_named() {
         let mut unusable = node("n1", 1);
         unusable.state = Some(NodeState::Unusable);
@@ -271,7 +289,7 @@ mod tests {
         assert_eq!(*appeared, Event::NodesAppeared { account, pool, nodes: vec![NodeId::new("n9")] });
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_pool_that_is_gone_took_its_nodes_along() {
         let found = changes(Err(FailureClass::Gone)).await;
         assert_eq!(found, [(0, None), (1, None), (2, None), (3, None)]);
@@ -281,10 +299,10 @@ mod tests {
     async fn a_list_that_does_not_come_keeps_no_run_from_its_end() {
         let started = tokio::time::Instant::now();
         assert_eq!(events(Ok(vec![])).await, []);
-        assert_eq!(started.elapsed(), LONGEST);
+        assert!(started.elapsed() >= LONGEST && started.elapsed() < LONGEST + Duration::from_secs(1));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_pool_that_cannot_be_listed_says_nothing_of_its_nodes() {
         assert_eq!(events(Err(FailureClass::Transient)).await, []);
     }

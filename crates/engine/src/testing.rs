@@ -79,6 +79,7 @@ pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
                 nodes: *nodes,
                 list_calls: 0,
                 unlisted: None,
+                missing: None,
             })
             .collect(),
         nodes: accounts

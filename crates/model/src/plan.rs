@@ -74,6 +74,17 @@ pub struct PlannedAccount {
     /// Why the account could not be listed; none of its nodes are in the plan then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlisted: Option<String>,
+    /// Which of its pools could not be listed, and why; their nodes are not in the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+impl PlannedAccount {
+    /// Whether all of it that was wanted could be listed.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.unlisted.is_none() && self.missing.is_none()
+    }
 }
 
 /// A pool whose nodes were listed, as it was at plan time. Its nodes share it.
@@ -250,6 +261,9 @@ pub struct LeftOut {
     pub node: Option<NodeId>,
     /// Why.
     pub reason: LeftOutReason,
+    /// Why a pool could not be listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Box<str>>,
     /// What is known of a node that cannot upload anything: of its logs this is all that is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Box<NodeEvidence>>,
@@ -371,11 +385,15 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The pools that could not be listed, and with them their nodes are not in the plan.
+    pub fn unlisted_pools(&self) -> impl Iterator<Item = &LeftOut> {
+        self.left_out.iter().filter(|left| left.reason == LeftOutReason::PoolNotListed)
+    }
+
     /// Whether every account and pool that was wanted could be listed.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.accounts.iter().all(|account| account.unlisted.is_none())
-            && self.left_out.iter().all(|left| left.reason != LeftOutReason::PoolNotListed)
+        self.accounts.iter().all(PlannedAccount::is_whole) && self.unlisted_pools().next().is_none()
     }
 
     /// The node at a position. Positions come from this plan, so it is always there.
@@ -477,6 +495,7 @@ mod tests {
                 nodes: u32::try_from(nodes.len()).unwrap(),
                 list_calls: 2,
                 unlisted: None,
+                missing: None,
             }],
             pools: vec![place.clone()],
             nodes: nodes.iter().map(node).collect(),

@@ -10,7 +10,7 @@ use fleetlogs_model::history::Attempt;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::ledger::{AccountTally, Ledger};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
-use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount, PlannedPool, Priority, Window};
+use fleetlogs_model::plan::{LeftOut, LeftOutReason, Plan, PlannedAccount, PlannedPool, Priority, Window};
 use fleetlogs_model::service::{NodeError, NodeState, RecentTask, StartTaskResult};
 use fleetlogs_model::timestamp;
 use serde::ser::SerializeMap;
@@ -78,7 +78,7 @@ pub(crate) fn write_tail<W: Write>(
 ) -> Result<(), serde_json::Error> {
     let mut list = document.list("left_out")?;
     for entry in left_out {
-        list.item(entry)?;
+        list.item(&LeftOutRecord::from(entry))?;
     }
     list.end()?;
     let mut list = document.list("appeared")?;
@@ -103,7 +103,7 @@ pub(crate) fn account_outcome(
         RunOutcome::BudgetSpent if unfinished && (tally.stopped.is_some() || facts.reason.is_some()) => {
             RunOutcome::BudgetSpent
         }
-        _ => RunOutcome::of(&counts, account.unlisted.is_none(), facts.verification),
+        _ => RunOutcome::of(&counts, account.is_whole(), facts.verification),
     }
 }
 
@@ -117,7 +117,8 @@ pub(crate) fn account_reason<'a>(
         RunOutcome::Interrupted | RunOutcome::BudgetSpent => facts.reason.as_deref(),
         _ => None,
     };
-    account.unlisted.as_deref().or(tally.stopped.as_deref()).or_else(of_run)
+    let unlisted = account.unlisted.as_deref().or(tally.stopped.as_deref());
+    unlisted.or(account.missing.as_deref()).or_else(of_run)
 }
 
 /// A time as RFC 3339 in UTC, whatever offset it came with.
@@ -239,10 +240,10 @@ struct NodeRecord<'a> {
     start_task: Option<&'a StartTaskResult>,
     window: Option<WindowRecord>,
     ran: Option<WindowRecord>,
-    recent_tasks: &'a [RecentTask],
+    recent_tasks: Vec<TaskRecord<'a>>,
     identity_changed: Option<bool>,
     identity_now: Option<IdentityRecord<'a>>,
-    seen_again: Option<&'a NodeEvidence>,
+    seen_again: Option<EvidenceRecord<'a>>,
     attempts: Vec<AttemptRecord<'a>>,
 }
 
@@ -254,6 +255,8 @@ impl<'a> NodeRecord<'a> {
         // Of a node without files of its own nobody asked.
         let looked = history.directory.is_some() && facts.seen_again(node.account(), node.pool());
         let changed = history.identity_changed.is_some();
+        // Without either time there was nothing to compare.
+        let looked = looked && (allocation_time.is_some() || last_boot_time.is_some());
         Self {
             account: node.account(),
             pool: node.pool(),
@@ -280,7 +283,7 @@ impl<'a> NodeRecord<'a> {
             start_task: common.start_task.as_ref(),
             window: node.window.as_deref().copied().map(WindowRecord::from),
             ran: node.ran.as_deref().copied().map(WindowRecord::from),
-            recent_tasks,
+            recent_tasks: recent_tasks.iter().map(TaskRecord::from).collect(),
             identity_changed: (looked || changed).then_some(changed),
             identity_now: history.identity_changed.as_ref().and_then(|now| now.as_ref().as_ref()).map(
                 |now| IdentityRecord {
@@ -289,8 +292,103 @@ impl<'a> NodeRecord<'a> {
                     last_boot_time: now.last_boot_time.map(Utc),
                 },
             ),
-            seen_again: history.seen_again.as_deref(),
+            seen_again: history.seen_again.as_deref().map(EvidenceRecord::from),
             attempts: history.attempts.iter().map(AttemptRecord::new).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TaskRecord<'a> {
+    job: &'a str,
+    task: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+}
+
+impl<'a> From<&'a RecentTask> for TaskRecord<'a> {
+    fn from(task: &'a RecentTask) -> Self {
+        Self {
+            job: &task.job,
+            task: &task.task,
+            started: task.started.map(Utc),
+            ended: task.ended.map(Utc),
+            exit_code: task.exit_code,
+        }
+    }
+}
+
+/// What the service said of a node; what it did not is left out.
+#[derive(Serialize)]
+struct EvidenceRecord<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a NodeState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_since: Option<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocation_time: Option<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_boot_time: Option<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dedicated: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduling_enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [NodeError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_task: Option<&'a StartTaskResult>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recent_tasks: Vec<TaskRecord<'a>>,
+}
+
+impl<'a> From<&'a NodeEvidence> for EvidenceRecord<'a> {
+    fn from(evidence: &'a NodeEvidence) -> Self {
+        let NodeEvidence { state_since, allocation_time, last_boot_time, recent_tasks, facts } = evidence;
+        Self {
+            state: facts.state.as_ref(),
+            state_since: state_since.map(Utc),
+            allocation_time: allocation_time.map(Utc),
+            last_boot_time: last_boot_time.map(Utc),
+            dedicated: facts.dedicated,
+            scheduling_enabled: facts.scheduling_enabled,
+            agent_version: facts.agent_version.as_deref(),
+            image: facts.image.as_deref(),
+            errors: &facts.errors,
+            start_task: facts.start_task.as_ref(),
+            recent_tasks: recent_tasks.iter().map(TaskRecord::from).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct LeftOutRecord<'a> {
+    account: &'a AccountName,
+    pool: &'a PoolId,
+    node: Option<&'a NodeId>,
+    reason: LeftOutReason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceRecord<'a>>,
+}
+
+impl<'a> From<&'a LeftOut> for LeftOutRecord<'a> {
+    fn from(left: &'a LeftOut) -> Self {
+        Self {
+            account: &left.account,
+            pool: &left.pool,
+            node: left.node.as_ref(),
+            reason: left.reason,
+            cause: left.cause.as_deref(),
+            evidence: left.evidence.as_deref().map(EvidenceRecord::from),
         }
     }
 }

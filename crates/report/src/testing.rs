@@ -101,6 +101,7 @@ pub(crate) fn plan_of(nodes: Vec<PlannedNode>) -> Plan {
                 nodes: 1,
                 list_calls: 3,
                 unlisted: None,
+                missing: None,
             }),
         }
     }
@@ -143,6 +144,7 @@ pub(crate) fn small_plan() -> Plan {
         nodes: 0,
         list_calls: 1,
         unlisted: Some("403 AuthenticationFailed: the role is missing".into()),
+        missing: None,
     });
     let preempted = NodeEvidence {
         state_since: Some(at(-60)),
@@ -293,6 +295,7 @@ pub(crate) fn left_out(account: &str, pool: &str, node: Option<&str>, reason: Le
         pool: PoolId::new(pool),
         node: node.map(NodeId::new),
         reason,
+        cause: None,
         evidence: None,
     }
 }

@@ -65,11 +65,9 @@ pub(crate) fn for_markdown(text: &str) -> String {
 /// node's or pool's name is not ours. The apostrophe makes it text; a program that reads the file should take its
 /// names from the manifest, where they are verbatim.
 pub(crate) fn for_spreadsheet(text: &str) -> Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        Cow::Owned(format!("'{text}"))
-    } else {
-        Cow::Borrowed(text)
-    }
+    // Somebody will show it on a terminal, too.
+    let safe = for_terminal(text);
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { Cow::Owned(format!("'{safe}")) } else { safe }
 }
 
 /// Shortened in the middle to at most `width` characters: ids differ at their end as often as at their start.
@@ -198,9 +196,11 @@ mod tests {
 
     #[test]
     fn a_formula_becomes_text() {
-        for formula in ["=cmd()", "+1", "-1", "@sum", "\t=1", "\r=1"] {
+        for formula in ["=cmd()", "+1", "-1", "@sum"] {
             assert_eq!(for_spreadsheet(formula), format!("'{formula}"));
         }
+        assert_eq!([for_spreadsheet("\t=1"), for_spreadsheet("\r=1")], ["' =1", "' =1"]);
+        assert_eq!(for_spreadsheet("tvm\u{1b}[31m"), "tvm\\u{1b}[31m");
         assert_eq!(for_spreadsheet("tvm-1"), "tvm-1");
     }
 

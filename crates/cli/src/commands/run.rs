@@ -237,7 +237,7 @@ async fn collect(
         over.send_replace(false);
         if run.stop.level() == Stop::No {
             // Beside the verifier, which waits for files most of the time.
-            look_again(run, services, taken.nodes()).await;
+            look_again(run, services, &settings.retry, taken.nodes()).await;
         }
         repeated
     };

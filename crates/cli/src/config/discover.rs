@@ -39,7 +39,11 @@ pub(super) fn discover(table: Table<'_>, shared: Option<Shared>) -> Option<Disco
                 value.wrong("there is no subscription", Some("remove the table, or add one".into()));
                 return None;
             }
-            Some(ids.into_iter().map(str::to_owned).collect())
+            // One named twice is one.
+            let mut ids: Vec<String> = ids.into_iter().map(str::to_ascii_lowercase).collect();
+            let mut seen = std::collections::HashSet::new();
+            ids.retain(|id| seen.insert(id.clone()));
+            Some(ids)
         });
     let accounts = table.get("accounts").map_or_else(|| globs(&["*"], |_| {}), |value| glob_list(&value));
     let exclude = table.get("exclude").map_or_else(|| globs(&[], |_| {}), |value| glob_list(&value));

@@ -51,15 +51,20 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
 pub(crate) fn listings(plan: &Plan, findings: &mut Findings) {
     for account in &plan.accounts {
         let about = format!("account `{}`", account.name);
-        match &account.unlisted {
-            None => findings.good(
+        match (&account.unlisted, &account.missing) {
+            (None, Some(why)) => findings.warn(
+                about,
+                why.clone(),
+                "The run would go on without these pools, and end as partial",
+            ),
+            (None, None) => findings.good(
                 about,
                 format!(
                     "{} pools and {} nodes selected, by {} list calls",
                     account.pools, account.nodes, account.list_calls
                 ),
             ),
-            Some(why) => findings.warn(
+            (Some(why), _) => findings.warn(
                 about,
                 format!("it cannot be listed: {why}"),
                 "The other accounts would go on without it, and the run end as partial",

@@ -21,6 +21,12 @@ const MOST_PAGES: u32 = 10_000;
 /// the plan. The service itself gives a list call up after as long.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
+/// Pages in a row that bring nothing new: the list has no end. The service does give empty pages with a link now and then.
+const MOST_BARREN_PAGES: u32 = 100;
+
+/// A page that got no answer at all is asked for once more, and no oftener: the others wait.
+const MOST_UNANSWERED: u32 = 2;
+
 /// What was in a list so far, by id without regard to case.
 #[derive(Default)]
 pub(crate) struct Seen(HashMap<Box<str>, Option<Box<str>>>);
@@ -85,25 +91,35 @@ impl<'plan> Reader<'plan> {
         F: Future<Output = Result<Page<T>, Failure>>,
     {
         let mut items = Vec::new();
-        self.each(list, |item| items.push(item)).await?;
+        let push = |item| {
+            items.push(item);
+            true
+        };
+        self.each(list, push).await?;
         Ok(items)
     }
 
-    /// Hands out the items of all pages, as the pages come in.
+    /// Hands out the items of all pages, as the pages come in. `item` says whether it is new.
     pub(crate) async fn each<T, F>(
         &self,
         list: impl Fn(Option<PageLink>) -> F,
-        mut item: impl FnMut(T),
+        mut item: impl FnMut(T) -> bool,
     ) -> Result<(), Failure>
     where
         F: Future<Output = Result<Page<T>, Failure>>,
     {
         let mut next: Option<PageLink> = None;
         let mut seen: HashSet<PageLink> = HashSet::new();
+        let mut barren = 0;
         loop {
             let page = self.page(&list, next).await?;
-            page.items.into_iter().for_each(&mut item);
+            let new = page.items.into_iter().map(&mut item).filter(|is_new| *is_new).count();
+            barren = if new == 0 { barren + 1 } else { 0 };
             let Some(link) = page.next else { return Ok(()) };
+            if barren >= MOST_BARREN_PAGES {
+                let message = format!("the service's list has no end: {barren} pages brought nothing new");
+                return Err(Failure::new(FailureClass::Config, message));
+            }
             if seen.len() >= MOST_PAGES as usize || !seen.insert(link.clone()) {
                 let message = "the service's list goes in a circle: a page links to one already read";
                 return Err(Failure::new(FailureClass::Config, message));
@@ -120,7 +136,7 @@ impl<'plan> Reader<'plan> {
     where
         F: Future<Output = Result<Page<T>, Failure>>,
     {
-        let mut attempt = 0;
+        let (mut attempt, mut unanswered) = (0, 0);
         loop {
             self.calls.fetch_add(1, Ordering::Relaxed);
             let failure = match self.heard_in_time(list(page.clone())).await {
@@ -133,6 +149,8 @@ impl<'plan> Reader<'plan> {
             attempt += 1;
             if failure.status.is_some() {
                 self.heard.store(true, Ordering::Relaxed);
+            } else if failure.class == FailureClass::Transient {
+                unanswered += 1;
             }
             if !self.heard.load(Ordering::Relaxed) && self.started.elapsed() >= LONGEST_SILENCE {
                 return Err(failure);
@@ -141,7 +159,7 @@ impl<'plan> Reader<'plan> {
                 failure.class,
                 FailureClass::Throttled | FailureClass::Transient | FailureClass::NotSent
             );
-            if !passing || attempt >= self.retry.attempts {
+            if !passing || attempt >= self.retry.attempts || unanswered >= MOST_UNANSWERED {
                 return Err(failure);
             }
             tracing::warn!(account = %self.account, %failure, attempt, "a list could not be read; trying again");

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use fleetlogs_model::service::{Accepted, NodeError, UploadOrder};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use uuid::Uuid;
@@ -105,6 +103,7 @@ async fn plan(service: &Listed, pools: &[&str], exclude: &[&str]) -> Result<Acco
         nodes: 0,
         list_calls: 0,
         unlisted: None,
+        missing: None,
     };
     let selection = Selection {
         pools: PoolFilter::by_id(globs(pools), globs(exclude)),

@@ -126,15 +126,17 @@ impl Summary<'_> {
             let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
             writeln!(out, "- **{}**: {advice}", names.join(", "))?;
         }
-        for account in self.plan.accounts.iter().filter(|account| account.unlisted.is_some()) {
+        for account in self.plan.accounts.iter().filter(|account| !account.is_whole()) {
             let name = for_markdown(account.name.as_str());
-            writeln!(out, "- **{name}** could not be listed, so its nodes are not in the plan: {UNLISTED}")?;
+            let what = match &account.missing {
+                Some(missing) => format!("{}, so their nodes are", for_markdown(missing)),
+                None => "could not be listed, so its nodes are".into(),
+            };
+            writeln!(out, "- **{name}** {what} not in the plan: {UNLISTED}")?;
         }
         match self.resume {
             Some(resume) => writeln!(out, "- Go on with this run: `{}`", resume.replace('`', "'")),
-            None if advice.is_empty()
-                && self.plan.accounts.iter().all(|account| account.unlisted.is_none()) =>
-            {
+            None if advice.is_empty() && self.plan.is_whole() => {
                 writeln!(out, "Nothing: every planned node is collected.")
             }
             None => Ok(()),

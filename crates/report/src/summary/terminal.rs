@@ -24,13 +24,14 @@ impl Summary<'_> {
         writeln!(out, "{verdict}  {}.{reason}", self.verdict())?;
         writeln!(out, "{}{}", label("nodes"), counts_line(&self.ledger.outcomes()))?;
 
-        let own_reason = |at: usize| self.plan.accounts[at].unlisted.is_some() || self.stopped(at).is_some();
+        let own_reason = |at: usize| !self.plan.accounts[at].is_whole() || self.stopped(at).is_some();
         let troubled: Vec<usize> = (0..self.plan.accounts.len()).filter(|&at| own_reason(at)).collect();
         for &at in troubled.iter().take(MOST_ACCOUNTS) {
             let account = &self.plan.accounts[at];
-            let (what, why) = match &account.unlisted {
-                Some(why) => ("could not be listed", why.as_str()),
-                None => ("was stopped", self.stopped(at).unwrap_or_default()),
+            let (what, why) = match (&account.unlisted, self.stopped(at), &account.missing) {
+                (Some(why), ..) => ("could not be listed", why.as_str()),
+                (_, Some(why), _) => ("was stopped", why),
+                (.., missing) => ("is not whole", missing.as_deref().unwrap_or_default()),
             };
             let (name, why) = (on_terminal(account.name.as_str()), for_terminal(why));
             writeln!(out, "{}{name} {what}: {}", label("account"), cut(&why, REASON_WIDTH))?;
@@ -97,8 +98,11 @@ impl Summary<'_> {
             let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
             next(out, &format!("{}: {}", names.join(", "), advice.replace('`', "")))?;
         }
-        if self.plan.accounts.iter().any(|account| account.unlisted.is_some()) {
-            next(out, &format!("accounts that could not be listed: {}", UNLISTED.replace('`', "")))?;
+        if self.plan.accounts.iter().any(|account| !account.is_whole()) {
+            next(
+                out,
+                &format!("accounts and pools that could not be listed: {}", UNLISTED.replace('`', "")),
+            )?;
         }
         Ok(())
     }
