@@ -60,6 +60,9 @@ pub(crate) enum CliError {
     /// The run deadline came while accounts were still being listed.
     #[error("listing the accounts took longer than `deadlines.run`; no upload was sent")]
     PlanningTooLong,
+    /// What is known of the nodes is kept in a temporary file.
+    #[error("cannot write to the directory for temporary files: {0}")]
+    Spool(std::io::Error),
     /// The calls were made, and what came of them is in the journal, but not in the reports.
     #[error("the run is on record, but its reports could not be written: {0}")]
     Unreported(Box<CliError>),
@@ -174,10 +177,11 @@ impl CliError {
             | Self::SimulatorGone
             | Self::NoSuchAccount(_)
             | Self::NothingToPick
-            | Self::Report(ReportError::Write { .. })
+            | Self::Report(ReportError::Write { .. } | ReportError::Plan(_))
             | Self::File(..) => Exit::Usage,
             Self::Refused(_)
             | Self::PlanningTooLong
+            | Self::Spool(_)
             | Self::Journal(_)
             | Self::Simulator(_)
             | Self::Http(_)

@@ -13,6 +13,7 @@ use fleetlogs_engine::settings::Limits;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount};
+use fleetlogs_model::planned::PlannedNodes;
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::secret::Secret;
 use fleetlogs_model::service::BatchService;
@@ -135,7 +136,7 @@ impl Fleet {
             destination: destination.into(),
             accounts: vec![],
             pools: vec![],
-            nodes: vec![],
+            nodes: PlannedNodes::default(),
             left_out: vec![],
         };
         let mut refusals = Vec::new();
@@ -150,7 +151,14 @@ impl Fleet {
                     Ok(AccountPlan { account, pools, nodes, left_out }) => {
                         plan.accounts.push(account);
                         plan.pools.extend(pools);
-                        plan.nodes.extend(nodes);
+                        for mut node in nodes {
+                            if let WindowSpec::Since(since) = &settings.window {
+                                let window = since.of(&node, created_at);
+                                plan.window.start = plan.window.start.min(window.start);
+                                node.window = Some(window.into());
+                            }
+                            plan.nodes.push(&node).map_err(CliError::Spool)?;
+                        }
                         plan.left_out.extend(left_out);
                     }
                     Err(NotListed { failure, list_calls }) => {
@@ -164,7 +172,7 @@ impl Fleet {
         }
         drop(listing);
         listener.0.finish();
-        plan.nodes.shrink_to_fit();
+        plan.nodes.shrink();
         plan.accounts.extend(self.unlisted.iter().cloned());
         let none_is_left = refusals.len() == self.accounts.len();
         if !refusals.is_empty() && (none_is_left || settings.strict) {
@@ -188,13 +196,6 @@ impl Fleet {
                 )
             });
             return Err(CliError::Refused(pools.map(refusal).chain(accounts).collect()));
-        }
-        if let WindowSpec::Since(since) = &settings.window {
-            for node in &mut plan.nodes {
-                let window = since.of(node, created_at);
-                plan.window.start = plan.window.start.min(window.start);
-                node.window = Some(window.into());
-            }
         }
         for Refusal { what, help } in refusals {
             tracing::warn!("{what}; the other accounts go on ({help})");

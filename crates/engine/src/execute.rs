@@ -341,7 +341,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 None => Ok(Then::Done),
             };
         };
-        let order = match planned.window.as_deref().copied() {
+        let order = match planned.window {
             Some(window) => Arc::new(UploadOrder { window, access: order.access.clone() }),
             None => order,
         };
@@ -356,7 +356,8 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let sent_at = Instant::now();
         work.deadline.get_or_insert_with(|| sent_at + self.how.deadlines.node);
         let limit = self.how.deadlines.call;
-        let call = self.service.upload_logs(planned.pool(), &planned.node, &order, client_request_id, limit);
+        let node = planned.node();
+        let call = self.service.upload_logs(planned.pool(), &node, &order, client_request_id, limit);
         // The service keeps the limit itself; this bounds it should it fail to.
         let answer = tokio::time::timeout(limit + Duration::from_secs(5), call).await.unwrap_or_else(|_| {
             Err(Failure::new(FailureClass::InDoubt, format!("no answer within {limit:?}")))
@@ -468,7 +469,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let node = planned.at();
         if self.service.clock_offset().is_none() {
             // Any answer tells the service's time; what this one says of the node does not matter.
-            let _ = self.service.get_node(planned.pool(), &planned.node).await;
+            let _ = self.service.get_node(planned.pool(), &planned.node()).await;
         }
         let since = work.first_intent.unwrap_or_else(|| self.run.clock.now())
             + self.service.clock_offset().unwrap_or_default();
@@ -529,7 +530,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     /// The node's state stood in the way of the last call: is it still worth another?
     async fn look(&self, mut work: Work) -> Result<Then, NotRecorded> {
         let planned = self.run.plan.node(work.node);
-        match self.service.get_node(planned.pool(), &planned.node).await {
+        match self.service.get_node(planned.pool(), &planned.node()).await {
             Ok(node) => {
                 let state = node.state.unwrap_or(NodeState::Idle);
                 if matches!(state, NodeState::Preempted | NodeState::Deallocated | NodeState::Deallocating) {

@@ -205,12 +205,7 @@ impl SqliteJournal {
         drop(set);
         let mut node = begin.prepare("INSERT INTO node (id, account, pool, node) VALUES (?1, ?2, ?3, ?4)")?;
         for (index, planned) in plan.indexed() {
-            node.execute(params![
-                index.0,
-                planned.account().as_str(),
-                planned.pool().as_str(),
-                planned.node.as_str()
-            ])?;
+            node.execute(params![index.0, planned.account().as_str(), planned.pool().as_str(), planned.id])?;
         }
         drop(node);
         begin.commit()?;

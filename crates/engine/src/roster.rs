@@ -27,14 +27,14 @@ impl Roster {
         };
         for index in among.map(NodeIndex) {
             let node = plan.node(index);
-            if is_of_pool(&node.place) {
-                roster.known.insert(key(&node.node), Known { index: Some(index), seen: false });
+            if is_of_pool(node.place) {
+                roster.known.insert(key(node.id), Known { index: Some(index), seen: false });
             }
         }
         for left in &plan.left_out {
             if left.pool == pool.pool && left.account == pool.account {
                 let Some(node) = &left.node else { continue };
-                roster.known.entry(key(node)).or_insert(Known { index: None, seen: false });
+                roster.known.entry(key(node.as_str())).or_insert(Known { index: None, seen: false });
             }
         }
         roster
@@ -42,7 +42,7 @@ impl Roster {
 
     /// Takes in that a list has a node. Returns its position in the plan.
     pub(crate) fn see(&mut self, node: &NodeId) -> Option<NodeIndex> {
-        let key = key(node);
+        let key = key(node.as_str());
         if let Some(known) = self.known.get_mut(&key) {
             known.seen = true;
             return known.index;
@@ -63,8 +63,8 @@ impl Roster {
     }
 }
 
-fn key(node: &NodeId) -> Box<str> {
-    node.as_str().to_ascii_lowercase().into()
+fn key(node: &str) -> Box<str> {
+    node.to_ascii_lowercase().into()
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
             cause: None,
             evidence: None,
         });
-        let mut roster = Roster::of(&plan, &plan.nodes[0].place, 0..5);
+        let mut roster = Roster::of(&plan, plan.node(NodeIndex(0)).place, 0..5);
         let found: Vec<_> =
             ["N1", "new", "stopped", "NEW", "n1"].map(|id| roster.see(&NodeId::new(id))).into();
         assert_eq!(found, [Some(NodeIndex(1)), None, None, None, Some(NodeIndex(1))]);

@@ -15,6 +15,7 @@ use fleetlogs_model::evidence::{NodeEvidence, SharedFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeIndex, PoolId};
 use fleetlogs_model::ledger::{Ledger, NodeStatus};
+use fleetlogs_model::planned::Marks;
 use fleetlogs_model::service::{BatchService, PageLink};
 
 use futures::StreamExt;
@@ -154,8 +155,8 @@ async fn compare<B: BatchService>(
 }
 
 fn note_changes(run: &Run, index: NodeIndex, now: &NodeEvidence) -> Result<(), NotRecorded> {
-    let planned = &run.plan.node(index).evidence;
-    if planned.is_of_another(now) {
+    let (planned, marks) = (run.plan.node(index).marks, Marks::of(now));
+    if planned.is_of_another(marks) {
         let now = NodeIdentity {
             state: now.facts.state.clone(),
             allocation_time: now.allocation_time,
@@ -163,7 +164,7 @@ fn note_changes(run: &Run, index: NodeIndex, now: &NodeEvidence) -> Result<(), N
         };
         run.log.note(Some(index), Event::IdentityChanged { now: Some(now) })?;
     }
-    if planned != now {
+    if planned != marks {
         run.log.note(Some(index), Event::NodeSeenAgain { now: now.clone().into() })?;
     }
     Ok(())
@@ -172,6 +173,7 @@ fn note_changes(run: &Run, index: NodeIndex, now: &NodeEvidence) -> Result<(), N
 #[cfg(test)]
 mod tests {
     use fleetlogs_model::ids::NodeId;
+    use fleetlogs_model::plan::PlannedNode;
     use fleetlogs_model::service::{Accepted, Node, NodeState, Page, Pool, UploadOrder};
 
     use super::*;
@@ -223,10 +225,12 @@ mod tests {
     /// What is put on record when nodes 0 to 3 of five were taken.
     async fn events(now: Result<Vec<Node>, FailureClass>) -> Vec<(Option<u32>, Event)> {
         let mut plan = plan_of(5);
-        for node in &mut plan.nodes {
+        let born = |mut node: PlannedNode| {
             node.evidence.allocation_time = Some(NOW - time::Duration::days(1));
             node.evidence.last_boot_time = Some(NOW - time::Duration::hours(1));
-        }
+            node
+        };
+        plan.nodes = plan.nodes.details().map(|node| born(node.unwrap())).collect();
         let heard = Heard::default();
         let clock = Clock::Since(NOW, tokio::time::Instant::now());
         let stop = StopHandle::default();

@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_spread_and_the_same_for_the_same_seed() {
-        let nodes = || plan_of(100).nodes;
+        let nodes = || plan_of(100).nodes.details().map(Result::unwrap).collect::<Vec<_>>();
         let filter = NodeFilter { limit_per_pool: Some(10), seed: 7, ..NodeFilter::default() };
         let (sample, rest) = filter.sample(nodes());
         assert_eq!((sample.len(), rest.len()), (10, 90));
@@ -318,7 +318,7 @@ mod tests {
                 && wants_errors.is_none_or(|wanted| wanted == (errors > 0));
             let answers = NodeFilter::default().unwanted(&node, NOW).is_none();
             prop_assert_eq!(reason.is_none(), fits && answers);
-            let (sample, rest) = filter.sample(plan_of(15).nodes);
+            let (sample, rest) = filter.sample(plan_of(15).nodes.details().map(Result::unwrap).collect());
             prop_assert_eq!(sample.len() + rest.len(), 15);
             prop_assert!(limit.is_none_or(|limit| sample.len() == limit.min(15)));
         }

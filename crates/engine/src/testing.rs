@@ -375,7 +375,11 @@ impl Bench {
         let names: Vec<_> =
             self.accounts.iter().map(|(account, nodes)| (account.name.as_str(), *nodes)).collect();
         let mut plan = plan_over(&names);
-        plan.nodes[0].window = self.first_window.map(Box::new);
+        if let Some(window) = self.first_window {
+            let mut nodes: Vec<_> = plan.nodes.details().map(Result::unwrap).collect();
+            nodes[0].window = Some(window.into());
+            plan.nodes = nodes.into_iter().collect();
+        }
         let plan = Arc::new(plan);
         let clock = Clock::Since(NOW, tokio::time::Instant::now());
         let heard = Heard::default();

@@ -70,7 +70,7 @@ mod tests {
     }
 
     fn node() -> PlannedNode {
-        let mut node = plan_of(1).nodes.remove(0);
+        let mut node = plan_of(1).nodes.details().next().unwrap().unwrap();
         node.evidence.last_boot_time = Some(NOW - HOUR);
         node.evidence.allocation_time = Some(NOW - HOUR * 100);
         node.evidence.state_since = Some(NOW - HOUR / 2);

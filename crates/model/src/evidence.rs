@@ -12,7 +12,7 @@ use crate::service::{Node, NodeError, NodeState, RecentTask, StartTaskResult};
 const MOST_TASKS: usize = 3;
 
 /// What the service said of a node at one time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "EvidenceText", into = "EvidenceText")]
 pub struct NodeEvidence {
     /// Since when it was in its state.
@@ -138,15 +138,6 @@ impl NodeEvidence {
                 start_task: node.start_task,
             }),
         }
-    }
-
-    /// Whether a node of the same id was allocated or booted anew since. What the service does not say does not count.
-    #[must_use]
-    pub fn is_of_another(&self, now: &Self) -> bool {
-        let differs = |then: Option<OffsetDateTime>, now: Option<OffsetDateTime>| {
-            then.zip(now).is_some_and(|(then, now)| then != now)
-        };
-        differs(self.allocation_time, now.allocation_time) || differs(self.last_boot_time, now.last_boot_time)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod ledger;
 pub mod outcome;
 pub mod plan;
+pub mod planned;
 pub mod sas;
 pub mod secret;
 pub mod service;

@@ -3,14 +3,16 @@
 //! Once written it does not change. Nodes are in the order in which they will be asked; a node that was seen and
 //! left out is listed with the reason.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::evidence::{NodeEvidence, NodeFacts, SharedFacts};
+use crate::evidence::NodeEvidence;
+
 use crate::ids::{AccountIndex, AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
+use crate::planned::{NodeAt, PlannedNodes};
 use crate::service::NodeError;
 
 /// Version of the plan's JSON form. A reader refuses any other.
@@ -51,7 +53,7 @@ pub struct Plan {
     #[serde(default)]
     pub pools: Vec<Arc<PlannedPool>>,
     /// The nodes, in the order in which they will be asked.
-    pub nodes: Vec<PlannedNode>,
+    pub nodes: PlannedNodes,
     /// Nodes (and whole pools) that were seen and left out.
     pub left_out: Vec<LeftOut>,
 }
@@ -139,8 +141,7 @@ impl PlannedPool {
     }
 }
 
-/// A node that will be asked, as it was at plan time. There may be a million of them, so what they have in common is
-/// shared.
+/// A node that will be asked, as it was at plan time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "PlannedNodeText", into = "PlannedNodeText")]
 pub struct PlannedNode {
@@ -372,13 +373,13 @@ impl Plan {
             return Err(PlanError::Schema(version.schema));
         }
         let mut plan: Self = serde_json::from_slice(text)?;
-        plan.share_names();
+        plan.nodes.share(&plan.pools);
         let mut seen = HashSet::with_capacity(plan.nodes.len());
-        for node in &plan.nodes {
+        for node in plan.nodes.iter() {
             if plan.account_index(node.account()).is_none() {
                 return Err(PlanError::UnknownAccount(node.at()));
             }
-            if !seen.insert((node.account(), node.pool(), &node.node)) {
+            if !seen.insert((node.account(), node.pool(), node.id)) {
                 return Err(PlanError::Twice(node.at()));
             }
         }
@@ -398,13 +399,13 @@ impl Plan {
 
     /// The node at a position. Positions come from this plan, so it is always there.
     #[must_use]
-    pub fn node(&self, index: NodeIndex) -> &PlannedNode {
-        &self.nodes[index.get()]
+    pub fn node(&self, index: NodeIndex) -> NodeAt<'_> {
+        self.nodes.get(index)
     }
 
     /// All positions with their nodes, in order.
-    pub fn indexed(&self) -> impl Iterator<Item = (NodeIndex, &PlannedNode)> {
-        (0..).map(NodeIndex).zip(&self.nodes)
+    pub fn indexed(&self) -> impl Iterator<Item = (NodeIndex, NodeAt<'_>)> {
+        (0..).map(NodeIndex).zip(self.nodes.iter())
     }
 
     /// The position of an account.
@@ -420,7 +421,7 @@ impl Plan {
     /// For each node, the position of its account.
     #[must_use]
     pub fn accounts_of_nodes(&self) -> Vec<AccountIndex> {
-        let index = |node: &PlannedNode| {
+        let index = |node: &NodeAt<'_>| {
             self.account_index(node.account()).expect("a plan lists the accounts of its nodes")
         };
         let mut last: Option<(&AccountName, AccountIndex)> = None;
@@ -429,30 +430,12 @@ impl Plan {
             .map(|node| match last {
                 Some((name, at)) if name == node.account() => at,
                 _ => {
-                    let at = index(node);
+                    let at = index(&node);
                     last = Some((node.account(), at));
                     at
                 }
             })
             .collect()
-    }
-
-    /// Makes nodes share their pools and what else they have in common: reading JSON gives each node its own.
-    fn share_names(&mut self) {
-        let mut places: HashMap<(AccountName, PoolId), Arc<PlannedPool>> = HashMap::new();
-        for pool in &self.pools {
-            places.insert((pool.account.clone(), pool.pool.clone()), pool.clone());
-        }
-        let mut facts = SharedFacts::default();
-        for node in &mut self.nodes {
-            let own = &node.place;
-            let place = places.entry((own.account.clone(), own.pool.clone()));
-            node.place = place.or_insert_with(|| own.clone()).clone();
-            node.evidence.facts = facts.share(NodeFacts::clone(&node.evidence.facts));
-            for task in &mut node.evidence.recent_tasks {
-                task.job = facts.share_name(&task.job);
-            }
-        }
     }
 }
 
@@ -461,6 +444,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::evidence::NodeFacts;
     use crate::service::NodeState;
 
     fn plan_of(nodes: &[&str]) -> Plan {
@@ -507,11 +491,14 @@ mod tests {
     fn a_plan_survives_a_round_trip_and_shares_its_names() {
         let plan = plan_of(&["tvm-1", "tvm-2"]);
         let read = Plan::from_json(&serde_json::to_vec(&plan).unwrap()).unwrap();
-        assert_eq!(read.nodes, plan.nodes);
+        let details = |plan: &Plan| plan.nodes.details().map(Result::unwrap).collect::<Vec<_>>();
+        assert_eq!(details(&read), details(&plan));
         assert_eq!(read.accounts, plan.accounts);
         assert_eq!(read.pools, plan.pools);
-        assert!(Arc::ptr_eq(&read.nodes[0].place, &read.nodes[1].place));
-        assert!(Arc::ptr_eq(&read.nodes[0].evidence.facts, &read.nodes[1].evidence.facts));
+        let (first, second) = (read.node(NodeIndex(0)), read.node(NodeIndex(1)));
+        assert!(Arc::ptr_eq(first.place, second.place) && Arc::ptr_eq(first.place, &read.pools[0]));
+        assert_eq!((first.id, second.id), ("tvm-1", "tvm-2"));
+        assert_eq!(first.marks, plan.node(NodeIndex(0)).marks);
     }
 
     #[test]

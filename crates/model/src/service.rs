@@ -189,7 +189,7 @@ pub struct Node {
 }
 
 /// A task that ran on a node, as the node tells it. Without its command line, which may hold secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RecentTask {
     /// Id of its job.
     pub job: Arc<str>,

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fleetlogs_model::event::{Event, EventSink, Recorded};
-use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
+use fleetlogs_model::ids::{AccountName, PoolId};
 use fleetlogs_model::ledger::Ledger;
-use fleetlogs_model::plan::{Plan, PlannedNode};
+use fleetlogs_model::plan::Plan;
 use serde::Serialize;
 
 use crate::manifest::Utc;
@@ -39,7 +39,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<&'a PoolId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<&'a NodeId>,
+    node: Option<&'a str>,
     #[serde(flatten)]
     event: &'a Event,
 }
@@ -73,9 +73,9 @@ impl EventsFile {
                 schema: EVENT_SCHEMA,
                 seq: *sequence,
                 at: Utc(recorded.at),
-                account: node.map(PlannedNode::account),
-                pool: node.map(PlannedNode::pool),
-                node: node.map(|node| &node.node),
+                account: node.map(|node| node.account()),
+                pool: node.map(|node| node.pool()),
+                node: node.map(|node| node.id),
                 event: &recorded.event,
             };
             serde_json::to_writer(&mut *writer, &line)?;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 use std::time::Duration;
 
 use fleetlogs_model::ids::{AccountName, PoolId};
@@ -42,17 +43,20 @@ const GAP: usize = 2;
 const NARROWEST_NAME: usize = 12;
 
 /// The plan as text, each line ended by a newline.
-#[must_use]
-pub fn plan_table(plan: &Plan, view: &PlanView<'_>) -> String {
+///
+/// # Errors
+/// What is known of the nodes cannot be read, where they are wanted.
+pub fn plan_table(plan: &Plan, view: &PlanView<'_>) -> io::Result<String> {
+    let nodes = if view.nodes { plan.nodes.details().collect::<io::Result<Vec<_>>>()? } else { Vec::new() };
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = write_plan(&mut text, plan, view);
-    text
+    let _ = write_plan(&mut text, plan, &nodes, view);
+    Ok(text)
 }
 
 type Pools<'a> = BTreeMap<&'a PoolId, [u64; PRIORITIES.len()]>;
 
-fn write_plan(out: &mut String, plan: &Plan, view: &PlanView<'_>) -> std::fmt::Result {
+fn write_plan(out: &mut String, plan: &Plan, nodes: &[PlannedNode], view: &PlanView<'_>) -> std::fmt::Result {
     let width = view.width.unwrap_or(usize::MAX);
     let (start, end) = (plan.window.start, plan.window.end);
     let window = format!("{} to {} UTC ({})", moment(start), moment(end), duration(between(start, end)));
@@ -61,7 +65,7 @@ fn write_plan(out: &mut String, plan: &Plan, view: &PlanView<'_>) -> std::fmt::R
     line(out, width, &format!("destination  {}", for_terminal(&plan.destination)))?;
 
     let mut pools: BTreeMap<&AccountName, Pools<'_>> = BTreeMap::new();
-    for node in &plan.nodes {
+    for node in plan.nodes.iter() {
         let counts = pools.entry(node.account()).or_default().entry(node.pool()).or_default();
         counts[node.priority as usize] += 1;
     }
@@ -73,7 +77,7 @@ fn write_plan(out: &mut String, plan: &Plan, view: &PlanView<'_>) -> std::fmt::R
     }
     write_left_out(out, plan, width)?;
     if view.nodes {
-        write_nodes(out, plan, width)?;
+        write_nodes(out, nodes, width)?;
     }
 
     writeln!(out)?;
@@ -181,13 +185,13 @@ fn write_left_out(out: &mut String, plan: &Plan, width: usize) -> std::fmt::Resu
 
 /// A line per node in the order of the run, under a line for each stretch of the same pool. The id comes last: it is
 /// the longest, and nothing needs to be aligned behind it.
-fn write_nodes(out: &mut String, plan: &Plan, width: usize) -> std::fmt::Result {
+fn write_nodes(out: &mut String, nodes: &[PlannedNode], width: usize) -> std::fmt::Result {
     writeln!(out, "\nnodes, in the order of the run")?;
     let state =
         |node: &PlannedNode| node.evidence.facts.state.as_ref().map_or("", NodeState::as_str).to_owned();
-    let longest_state = plan.nodes.iter().map(|node| for_terminal(&state(node)).len()).max().unwrap_or(0);
+    let longest_state = nodes.iter().map(|node| for_terminal(&state(node)).len()).max().unwrap_or(0);
     let mut pool = None;
-    for node in &plan.nodes {
+    for node in nodes {
         if pool != Some((node.account(), node.pool())) {
             pool = Some((node.account(), node.pool()));
             let (account, pool) = (for_terminal(node.account().as_str()), for_terminal(node.pool().as_str()));
@@ -232,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_plan_shows_who_and_who_not_and_what_it_takes() {
-        insta::assert_snapshot!(plan_table(&small_plan(), &VIEW), @"
+        insta::assert_snapshot!(plan_table(&small_plan(), &VIEW).unwrap(), @"
         plan         20261122T093000Z-4f2a, frozen 2026-11-22 09:30:00 UTC
         window       2026-11-22 07:30:00 to 2026-11-22 09:30:00 UTC (2h 00m)
         destination  https://logs.blob.core.windows.net/batch
@@ -275,7 +279,7 @@ mod tests {
             planned("contoso", "a\u{1b}[2J\nb", &long_id(3)),
         ]);
         plan.left_out = vec![left_out("contoso", "x", Some("y"), LeftOutReason::NoAgentYet)];
-        let table = plan_table(&plan, &PlanView { nodes: true, ..VIEW });
+        let table = plan_table(&plan, &PlanView { nodes: true, ..VIEW }).unwrap();
 
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         assert!(!table.contains('\u{1b}'));
@@ -303,7 +307,7 @@ mod tests {
         needs        3 upload calls, about 1m 35s; 3 list calls made for this plan
         sas          ends 2026-11-22 12:00:00 UTC, 2h 30m from now; the run needs 12m
         ");
-        let whole = plan_table(&plan, &PlanView { nodes: true, width: None, ..VIEW });
+        let whole = plan_table(&plan, &PlanView { nodes: true, width: None, ..VIEW }).unwrap();
         assert!(whole.contains(&long_id(3)), "{whole}");
     }
 }

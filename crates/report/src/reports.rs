@@ -66,6 +66,9 @@ pub enum ReportError {
         /// Why.
         source: io::Error,
     },
+    /// What is known of the nodes could not be read.
+    #[error("cannot read the plan: {0}")]
+    Plan(#[source] io::Error),
     /// The journal could not be read to its end.
     #[error("cannot read the journal: {0}")]
     Journal(#[source] Box<dyn Error + Send + Sync>),
@@ -150,13 +153,16 @@ fn for_each_node<E: Into<Box<dyn Error + Send + Sync>>>(
     let mut histories = InPlanOrder::new(histories)?;
     let mut findings = Findings::default();
     let mut written = vec![OutcomeCounts::default(); plan.accounts.len()];
-    for ((index, node), account) in plan.indexed().zip(plan.accounts_of_nodes()) {
+    for ((index, node), account) in
+        (0..).map(NodeIndex).zip(plan.nodes.details()).zip(plan.accounts_of_nodes())
+    {
+        let node = node.map_err(ReportError::Plan)?;
         let history = histories.take(index)?;
         if history.status != ledger.status(index) {
             let (ledger, history) = (ledger.status(index), history.status);
             return Err(ReportError::NodeDisagrees { node: Box::new(node.at()), ledger, history });
         }
-        let end = NodeEnd::new(node, account, &history, facts, stopped[account.get()]);
+        let end = NodeEnd::new(&node, account, &history, facts, stopped[account.get()]);
         write(&end)?;
         written[end.account.get()].add(end.outcome);
         findings.add(&end, facts.verification);

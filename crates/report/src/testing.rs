@@ -121,7 +121,7 @@ pub(crate) fn plan_of(nodes: Vec<PlannedNode>) -> Plan {
         destination: "https://logs.blob.core.windows.net/batch".into(),
         accounts,
         pools,
-        nodes,
+        nodes: nodes.into_iter().collect(),
         left_out: vec![],
     }
 }

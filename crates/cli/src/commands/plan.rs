@@ -94,7 +94,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
         let width = std::io::stdout().is_terminal().then(terminal_width);
         let view =
             PlanView { width, nodes: args.all_nodes, estimate: Some(calls_take), sas: Some(&sas_line) };
-        print(&plan_table(&plan, &view))?;
+        print(&plan_table(&plan, &view)?)?;
     }
     findings.settle()?;
     if plan.nodes.is_empty() {

@@ -1,6 +1,7 @@
 //! The Batch accounts: tokens, listings, clocks, and identities of pools.
 
-use fleetlogs_model::plan::{Plan, PlannedNode};
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::planned::NodeAt;
 use fleetlogs_model::service::BatchService;
 use fleetlogs_model::timestamp;
 
@@ -91,7 +92,7 @@ pub(crate) fn clocks(fleet: &Fleet, findings: &mut Findings) {
 
 /// Whether nodes are asked for more than they should be: they send whole files, however little of one is wanted.
 pub(crate) fn windows(plan: &Plan, findings: &mut Findings) {
-    let of_node = |node: &PlannedNode| node.window.as_deref().copied().unwrap_or(plan.window);
+    let of_node = |node: NodeAt<'_>| node.window.unwrap_or(plan.window);
     let longest = plan.nodes.iter().map(of_node).max_by_key(|window| window.end - window.start);
     let Some(length) = longest.map(|window| window.end - window.start) else { return };
     if length > LONG_WINDOW {

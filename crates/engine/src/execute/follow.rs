@@ -90,8 +90,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             let waiting = self.queue.waiting();
             let first = waiting.iter().find(|node| *self.run.plan.node(**node).pool() == pool.id);
             let Some(first) = first else { continue };
-            let mut roster =
-                Roster::of(&self.run.plan, &self.run.plan.node(*first).place, self.nodes.clone());
+            let mut roster = Roster::of(&self.run.plan, self.run.plan.node(*first).place, self.nodes.clone());
             let id = &pool.id;
             let listed = pages
                 .each(

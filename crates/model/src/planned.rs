@@ -1,0 +1,325 @@
+//! The nodes of a plan. There may be a million of them, so what is needed to call them is in memory, a hundred bytes
+//! each, and all that is known of them is text, in a temporary file where it is more than a few megabytes.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::ser::{Error as _, SerializeSeq};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use tempfile::SpooledTempFile;
+use time::OffsetDateTime;
+
+use crate::evidence::NodeEvidence;
+use crate::ids::{AccountName, NodeId, NodeIndex, NodeRef, PoolId};
+use crate::plan::{PlannedNode, PlannedPool, Priority, Window};
+
+/// More text than this goes into a temporary file.
+const IN_MEMORY: usize = 2 << 20;
+
+/// Text that is read at once.
+const READ_AT_ONCE: usize = 256 << 10;
+
+/// The nodes of a plan, in the order in which they will be asked.
+#[derive(Clone)]
+pub struct PlannedNodes {
+    places: Vec<Arc<PlannedPool>>,
+    slots: Vec<Slot>,
+    /// All ids, one behind the other.
+    ids: String,
+    /// Empty where no node has a window of its own.
+    windows: Vec<Option<Box<Window>>>,
+    details: Details,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    place: u32,
+    id_ends: u32,
+    marks: Marks,
+    priority: Priority,
+}
+
+/// A planned node: what is needed to call it.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeAt<'plan> {
+    /// Where it is.
+    pub place: &'plan Arc<PlannedPool>,
+    /// Its id.
+    pub id: &'plan str,
+    /// Why it stands where it stands in the order.
+    pub priority: Priority,
+    /// The time range it is asked for, where it has one of its own.
+    pub window: Option<Window>,
+    /// What it is told by.
+    pub marks: Marks,
+}
+
+impl<'plan> NodeAt<'plan> {
+    /// Its Batch account.
+    #[must_use]
+    pub fn account(&self) -> &'plan AccountName {
+        &self.place.account
+    }
+
+    /// Its pool.
+    #[must_use]
+    pub fn pool(&self) -> &'plan PoolId {
+        &self.place.pool
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        NodeId::new(self.id)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn at(&self) -> NodeRef {
+        NodeRef { account: self.account().clone(), pool: self.pool().clone(), node: self.node() }
+    }
+}
+
+/// What a node is told by from another of the same id, and what the service said of it from what it says later: hashes,
+/// as a million are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    allocated: u32,
+    booted: u32,
+    evidence: u32,
+}
+
+impl Marks {
+    /// Of what the service says of a node.
+    #[must_use]
+    pub fn of(evidence: &NodeEvidence) -> Self {
+        let moment = |moment: Option<OffsetDateTime>| {
+            moment.map_or(0, |moment| hash(&moment.unix_timestamp_nanos()).max(1))
+        };
+        Self {
+            allocated: moment(evidence.allocation_time),
+            booted: moment(evidence.last_boot_time),
+            evidence: hash(evidence),
+        }
+    }
+
+    /// Whether a node of the same id was allocated or booted anew since. What the service does not say does not count.
+    #[must_use]
+    pub fn is_of_another(self, now: Self) -> bool {
+        let differs = |then: u32, now: u32| then != 0 && now != 0 && then != now;
+        differs(self.allocated, now.allocated) || differs(self.booted, now.booted)
+    }
+}
+
+fn hash(value: &impl Hash) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+    let hash = hasher.finish() as u32;
+    hash
+}
+
+impl Default for PlannedNodes {
+    fn default() -> Self {
+        Self { places: vec![], slots: vec![], ids: String::new(), windows: vec![], details: Details::new() }
+    }
+}
+
+impl fmt::Debug for PlannedNodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlannedNodes({})", self.len())
+    }
+}
+
+impl PlannedNodes {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Adds a node behind the others.
+    ///
+    /// # Errors
+    /// The temporary file cannot be written; or the plan has more nodes than can be counted.
+    pub fn push(&mut self, node: &PlannedNode) -> io::Result<()> {
+        let place = self.place(&node.place)?;
+        self.ids.push_str(node.node.as_str());
+        let id_ends = u32::try_from(self.ids.len()).map_err(io::Error::other)?;
+        let window = node.window.clone();
+        if window.is_some() && self.windows.is_empty() {
+            self.windows = vec![None; self.slots.len()];
+        }
+        if window.is_some() || !self.windows.is_empty() {
+            self.windows.push(window);
+        }
+        let marks = Marks::of(&node.evidence);
+        self.slots.push(Slot { place, id_ends, marks, priority: node.priority });
+        self.details.push(node)
+    }
+
+    /// The nodes of a pool mostly come together.
+    fn place(&mut self, place: &Arc<PlannedPool>) -> io::Result<u32> {
+        let is_same = |known: &Arc<PlannedPool>| {
+            Arc::ptr_eq(known, place) || (known.pool == place.pool && known.account == place.account)
+        };
+        let at = if let Some(at) = self.places.iter().rposition(is_same) {
+            at
+        } else {
+            self.places.push(place.clone());
+            self.places.len() - 1
+        };
+        u32::try_from(at).map_err(io::Error::other)
+    }
+
+    /// The node at a position of this plan.
+    #[must_use]
+    pub fn get(&self, index: NodeIndex) -> NodeAt<'_> {
+        let at = index.get();
+        let slot = &self.slots[at];
+        let id_begins = if at == 0 { 0 } else { self.slots[at - 1].id_ends as usize };
+        NodeAt {
+            place: &self.places[slot.place as usize],
+            id: &self.ids[id_begins..slot.id_ends as usize],
+            priority: slot.priority,
+            window: self.windows.get(at).and_then(|window| window.as_deref().copied()),
+            marks: slot.marks,
+        }
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = NodeAt<'_>> {
+        (0..u32::try_from(self.len()).unwrap_or(u32::MAX)).map(|at| self.get(NodeIndex(at)))
+    }
+
+    /// All that is known of each, in order.
+    pub fn details(&self) -> impl Iterator<Item = io::Result<PlannedNode>> + '_ {
+        self.details.lines().map(|line| Ok(serde_json::from_slice(&line?)?))
+    }
+
+    /// Lets the nodes share these pools, which say more than the nodes' own text does.
+    pub(crate) fn share(&mut self, pools: &[Arc<PlannedPool>]) {
+        for place in &mut self.places {
+            let same = |pool: &&Arc<PlannedPool>| pool.pool == place.pool && pool.account == place.account;
+            if let Some(pool) = pools.iter().find(same) {
+                *place = pool.clone();
+            }
+        }
+    }
+
+    /// Gives back the room that was taken for more nodes.
+    pub fn shrink(&mut self) {
+        self.slots.shrink_to_fit();
+        self.ids.shrink_to_fit();
+    }
+}
+
+/// For plans made at once; a large one is pushed node by node.
+impl FromIterator<PlannedNode> for PlannedNodes {
+    fn from_iter<I: IntoIterator<Item = PlannedNode>>(nodes: I) -> Self {
+        let mut planned = Self::default();
+        for node in nodes {
+            planned.push(&node).expect("a small plan needs no file");
+        }
+        planned
+    }
+}
+
+impl Serialize for PlannedNodes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut nodes = serializer.serialize_seq(Some(self.len()))?;
+        for line in self.details.lines() {
+            let line = String::from_utf8(line.map_err(S::Error::custom)?).map_err(S::Error::custom)?;
+            nodes.serialize_element(&RawValue::from_string(line).map_err(S::Error::custom)?)?;
+        }
+        nodes.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for PlannedNodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = PlannedNodes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of nodes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PlannedNodes, A::Error> {
+                let mut nodes = PlannedNodes::default();
+                while let Some(node) = list.next_element::<PlannedNode>()? {
+                    nodes.push(&node).map_err(A::Error::custom)?;
+                }
+                nodes.shrink();
+                Ok(nodes)
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+/// A line of JSON for each node.
+#[derive(Clone)]
+struct Details(Arc<Mutex<SpooledTempFile>>);
+
+impl Details {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(SpooledTempFile::new(IN_MEMORY))))
+    }
+
+    fn file(&self) -> MutexGuard<'_, SpooledTempFile> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, node: &PlannedNode) -> io::Result<()> {
+        let mut line = serde_json::to_vec(node)?;
+        line.push(b'\n');
+        let mut file = self.file();
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(&line)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = io::Result<Vec<u8>>> + '_ {
+        let mut reader = BufReader::with_capacity(READ_AT_ONCE, At { details: self, position: 0 });
+        std::iter::from_fn(move || {
+            let mut line = Vec::new();
+            match reader.read_until(b'\n', &mut line) {
+                Ok(0) => None,
+                Ok(_) => {
+                    line.pop();
+                    Some(Ok(line))
+                }
+                Err(error) => Some(Err(error)),
+            }
+        })
+    }
+}
+
+/// Reads on from a position, whoever else reads meanwhile.
+struct At<'details> {
+    details: &'details Details,
+    position: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut file = self.details.file();
+        file.seek(SeekFrom::Start(self.position))?;
+        let read = file.read(into)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
