@@ -25,7 +25,7 @@ use crate::select::Selection;
 use crate::settings::RetryPolicy;
 
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
-const POOLS_AT_ONCE: usize = 8;
+const POOLS_AT_ONCE: usize = 4;
 
 /// An account whose lists take longer is given up: the others wait for the plan. A list of 100,000 nodes takes a minute.
 const LONGEST_LISTING: Duration = Duration::from_secs(600);

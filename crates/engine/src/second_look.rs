@@ -28,7 +28,7 @@ use crate::settings::RetryPolicy;
 use crate::stop::Stop;
 
 /// Pools that are listed side by side.
-const POOLS_AT_ONCE: usize = 8;
+const POOLS_AT_ONCE: usize = 4;
 
 /// How long all of it may take: the files are what the run is for.
 const LONGEST: Duration = Duration::from_secs(120);
