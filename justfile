@@ -31,3 +31,4 @@ bench:
     cargo bench -p fleetlogs --bench throughput
     cargo bench -p fleetlogs --bench throughput -- --journal
     cargo bench -p fleetlogs --bench pace
+    cargo bench -p fleetlogs --bench scale
