@@ -43,15 +43,19 @@ fn command(sim: &Sim, config: &PathBuf) -> Command {
 }
 
 /// A process that was killed before its journal was whole left a directory that cannot be resumed, and sent nothing.
-fn clear_unbegun(sim: &Sim) {
+/// Returns whether a run has begun.
+fn clear_unbegun(sim: &Sim) -> bool {
+    let mut has_begun = false;
     for run in std::fs::read_dir(sim.dir.path().join("runs")).into_iter().flatten() {
         let run = run.unwrap().path();
         let begun = fleetlogs().arg("status").arg(&run).output().unwrap().status.success();
+        has_begun |= begun;
         if !begun {
             assert_eq!(sim.upload_calls(), 0, "a call was sent without a journal");
             std::fs::remove_dir_all(run).unwrap();
         }
     }
+    has_begun
 }
 
 fn finish(sim: &Sim, config: &PathBuf, kills: usize) {
@@ -76,7 +80,7 @@ fn killed_at_random_moments() {
     let (kills, mut random) = (kills(), fastrand::Rng::with_seed(7));
     let sim = Sim::start(&fleet(kills * 14));
     let config = sim.config(CONFIG);
-    let mut killed = 0;
+    let (mut killed, mut has_begun) = (0, false);
     while killed < kills {
         let mut child = command(&sim, &config).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(random.u64(60..450)));
@@ -84,9 +88,8 @@ fn killed_at_random_moments() {
         let status = child.wait().unwrap();
         assert!(!status.success(), "the run was over after {killed} kills; it needs more nodes");
         killed += 1;
-        if killed < 10 {
-            clear_unbegun(&sim);
-        }
+        // On a busy machine many of them may be killed before any has begun.
+        has_begun = has_begun || clear_unbegun(&sim);
     }
     finish(&sim, &config, killed);
 }
