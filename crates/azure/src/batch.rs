@@ -3,17 +3,19 @@
 //! Every call is one request, with one exception: a token that is refused is renewed once and the call sent again,
 //! for a refused call was not carried out. What a failure means is decided in `classify`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use azure_core::Bytes;
+use fleetlogs_model::access::WriteAccess;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{NodeId, PoolId};
+use fleetlogs_model::plan::Window;
 use fleetlogs_model::sas::is_https_or_loopback;
 use fleetlogs_model::service::{Accepted, BatchService, Node, Page, PageLink, Pool, Task, UploadOrder};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Method, RequestBuilder};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Request};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -21,6 +23,7 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, PAGE, SMALL};
 use crate::classify::{Call, no_answer, refusal};
+use crate::http_date::{self, Dates};
 use crate::shared_key::{SharedKey, Signed};
 use crate::target::{Endpoint, Target};
 use crate::token::{Token, TokenSource};
@@ -28,7 +31,7 @@ use crate::wire::{
     IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, PoolIdentity, PoolIdentityAnswer, SubtaskAnswer,
     TaskAnswer, UploadAnswer, UploadRequest, time_text,
 };
-use crate::{http_date, link, redact};
+use crate::{link, redact};
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 const RETURN_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("return-client-request-id");
@@ -76,6 +79,17 @@ struct Account {
     read_timeout: Duration,
     /// The service's clock minus ours, in milliseconds.
     clock_offset_ms: AtomicI64,
+    dates: Dates,
+    /// The last body of an upload call: most nodes are asked for the same.
+    written: Mutex<Option<WrittenOrder>>,
+}
+
+/// An order as the body of an upload call. Holds a SAS, so it has no Debug.
+struct WrittenOrder {
+    window: Window,
+    /// Held, so that no other can come to stand in its place in memory.
+    access: Arc<WriteAccess>,
+    body: Bytes,
 }
 
 /// One request, before it is authorised.
@@ -102,6 +116,8 @@ impl AzureBatch {
             auth: settings.auth,
             read_timeout: settings.read_timeout,
             clock_offset_ms: AtomicI64::new(NO_OFFSET),
+            dates: Dates::default(),
+            written: Mutex::default(),
         })))
     }
 
@@ -150,16 +166,18 @@ impl Account {
         }
     }
 
-    async fn send_once(&self, request: RequestBuilder, outgoing: &Outgoing<'_>) -> Result<Answer, Failure> {
+    async fn send_once(&self, mut request: Request, outgoing: &Outgoing<'_>) -> Result<Answer, Failure> {
         let left = outgoing.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure::new(FailureClass::NotSent, "no time was left to send the request"));
         }
         let sent_at = Instant::now();
-        let response =
-            request.timeout(left).send().await.map_err(|error| no_answer(outgoing.call, &error))?;
+        *request.timeout_mut() = Some(left);
+        let response = self.http.execute(request).await.map_err(|error| no_answer(outgoing.call, &error))?;
         let answer = Answer::read(response, outgoing.longest_answer).await;
-        if let Some(offset) = answer.date().and_then(http_date::offset_ms) {
+        if let Some(offset) =
+            answer.headers.get(DATE).and_then(|date| self.dates.read(date)).and_then(http_date::offset_ms)
+        {
             self.clock_offset_ms.store(offset, Ordering::Relaxed);
         }
         tracing::debug!(
@@ -174,17 +192,17 @@ impl Account {
     }
 
     /// The request with all its headers, and the token it carries, if it does.
-    async fn authorize(&self, outgoing: &Outgoing<'_>) -> Result<(RequestBuilder, Option<Token>), Failure> {
+    async fn authorize(&self, outgoing: &Outgoing<'_>) -> Result<(Request, Option<Token>), Failure> {
         let url = outgoing.target.url.clone();
         let method = outgoing.method();
-        let ocp_date = http_date::format(OffsetDateTime::now_utc());
+        let ocp_date = self.dates.write(OffsetDateTime::now_utc());
         let (authorization, token) = match &self.auth {
             BatchAuth::SharedKey(key) => {
                 let signed = Signed {
                     method: method.as_str(),
                     content_length: outgoing.body.as_ref().map(Bytes::len),
                     content_type: outgoing.body.as_ref().map_or("", |_| JSON),
-                    ocp_date: &ocp_date,
+                    ocp_date: ocp_date.to_str().expect("a date is ASCII"),
                     path: url.path(),
                     query: &outgoing.target.signed_query,
                 };
@@ -197,20 +215,44 @@ impl Account {
                 (token.header.clone(), Some(token))
             }
         };
-        let ocp_date = HeaderValue::try_from(ocp_date).expect("a date is ASCII");
-        let id = outgoing.client_request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned();
-        let mut request = self
-            .http
-            .request(method, url)
-            .header(ACCEPT, HeaderValue::from_static("application/json"))
-            .header(CLIENT_REQUEST_ID, HeaderValue::try_from(id).expect("a GUID is ASCII"))
-            .header(RETURN_CLIENT_REQUEST_ID, HeaderValue::from_static("true"))
-            .header(OCP_DATE, ocp_date)
-            .header(AUTHORIZATION, authorization);
+        let mut id = Uuid::encode_buffer();
+        let id = outgoing.client_request_id.hyphenated().encode_lower(&mut id);
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CLIENT_REQUEST_ID, HeaderValue::from_str(id).expect("a GUID is ASCII"));
+        headers.insert(RETURN_CLIENT_REQUEST_ID, HeaderValue::from_static("true"));
+        headers.insert(OCP_DATE, ocp_date);
+        headers.insert(AUTHORIZATION, authorization);
+        let mut request = Request::new(method, url);
         if let Some(body) = &outgoing.body {
-            request = request.header(CONTENT_TYPE, HeaderValue::from_static(JSON)).body(body.clone());
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+            *request.body_mut() = Some(body.clone().into());
         }
+        *request.headers_mut() = headers;
         Ok((request, token))
+    }
+}
+
+impl Account {
+    /// The body of an upload call.
+    fn body(&self, order: &UploadOrder) -> Bytes {
+        let mut last = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(written) = &*last
+            && written.window == order.window
+            && Arc::ptr_eq(&written.access, &order.access)
+        {
+            return written.body.clone();
+        }
+        let request = UploadRequest {
+            container_url: order.access.expose(),
+            identity_reference: order.access.identity().map(|resource_id| IdentityReference { resource_id }),
+            start_time: time_text(order.window.start),
+            end_time: time_text(order.window.end),
+        };
+        let body = Bytes::from(serde_json::to_vec(&request).expect("texts can be written as JSON"));
+        let (window, access) = (order.window, order.access.clone());
+        *last = Some(WrittenOrder { window, access, body: body.clone() });
+        body
     }
 }
 
@@ -301,17 +343,11 @@ impl BatchService for AzureBatch {
         client_request_id: Uuid,
         time_limit: Duration,
     ) -> Result<Accepted, Failure> {
-        let request = UploadRequest {
-            container_url: order.access.expose(),
-            identity_reference: order.access.identity().map(|resource_id| IdentityReference { resource_id }),
-            start_time: time_text(order.window.start),
-            end_time: time_text(order.window.end),
-        };
         let outgoing = Outgoing {
             call: Call::Upload,
             target: self.0.endpoint.upload(pool, node)?,
             client_request_id,
-            body: Some(serde_json::to_vec(&request).expect("texts can be written as JSON").into()),
+            body: Some(self.0.body(order)),
             deadline: Instant::now() + time_limit,
             longest_answer: SMALL,
         };

@@ -30,12 +30,12 @@ pub enum HttpClientError {
 ///
 /// It never follows a redirect and never sends anything twice. The proxy variables of the environment
 /// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or lower case) are obeyed except for loopback.
-pub fn http_client(max_connections_per_host: usize) -> Result<reqwest::Client, HttpClientError> {
-    build(max_connections_per_host, |name| std::env::var(name).ok())
+pub fn http_client(calls_at_once: usize) -> Result<reqwest::Client, HttpClientError> {
+    build(calls_at_once, |name| std::env::var(name).ok())
 }
 
 fn build(
-    max_connections_per_host: usize,
+    calls_at_once: usize,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<reqwest::Client, HttpClientError> {
     // An error says that a provider is installed already, which is as good.
@@ -53,7 +53,9 @@ fn build(
         .no_gzip()
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(max_connections_per_host)
+        // A call may begin while the connection of the last one is still on its way back, and then makes another. If that
+        // were not kept, it would be made again and again.
+        .pool_max_idle_per_host(calls_at_once * 2)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent(concat!("fleetlogs/", env!("CARGO_PKG_VERSION")))
         .no_proxy();

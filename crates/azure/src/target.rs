@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{NodeId, PoolId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use url::{Position, Url};
+use url::Url;
 
 use crate::shared_key::canonical_query;
 
@@ -40,7 +40,7 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Endpoint {
     /// The endpoint as configured; links must stay on it.
     url: Url,
-    /// Scheme, host, port and any path before the operations', without a slash at the end.
+    /// Any path before the operations', without a slash at the end.
     base: String,
     pools: Query,
     nodes: Query,
@@ -52,33 +52,36 @@ pub(crate) struct Endpoint {
 
 /// A query, as sent and as signed.
 struct Query {
-    sent: String,
+    /// The endpoint with this query, and without a path of its own.
+    url: Url,
     signed: Vec<u8>,
 }
 
 impl Query {
-    fn new(api_version: &str, more: &[(&str, &str)]) -> Self {
+    fn new(endpoint: &Url, api_version: &str, more: &[(&str, &str)]) -> Self {
         let mut sent = format!("api-version={}", utf8_percent_encode(api_version, ESCAPED_IN_SEGMENT));
         for (name, value) in more {
             sent.extend(["&", name, "=", value]);
         }
-        Self { signed: canonical_query(&sent), sent }
+        let mut url = endpoint.clone();
+        url.set_query(Some(&sent));
+        url.set_fragment(None);
+        Self { url, signed: canonical_query(&sent) }
     }
 }
 
 impl Endpoint {
     pub(crate) fn new(url: Url, api_version: &str) -> Self {
-        let query = |more: &[(&str, &str)]| Query::new(api_version, more);
-        let base = url[..Position::AfterPath].trim_end_matches('/').to_owned();
+        let query = |more: &[(&str, &str)]| Query::new(&url, api_version, more);
         Self {
-            base,
-            url,
+            base: url.path().trim_end_matches('/').to_owned(),
             pools: query(&[("maxresults", PAGE_SIZE), ("$select", POOL_MEMBERS)]),
             nodes: query(&[("maxresults", PAGE_SIZE), ("$select", NODE_MEMBERS)]),
             node: query(&[("$select", NODE_MEMBERS)]),
             pool: query(&[]),
             tasks: query(&[("maxresults", PAGE_SIZE), ("$select", TASK_MEMBERS)]),
             upload: query(&[("timeout", UPLOAD_TIMEOUT)]),
+            url,
         }
     }
 
@@ -116,7 +119,7 @@ impl Endpoint {
     }
 
     fn target<'a>(&self, path: &[&str], query: &'a Query) -> Result<Target<'a>, Failure> {
-        let mut text = String::with_capacity(self.base.len() + 128 + query.sent.len());
+        let mut text = String::with_capacity(self.base.len() + 160);
         text.push_str(&self.base);
         for segment in path {
             // URL parsers resolve dots, even escaped ones, so such an id would name another resource.
@@ -129,10 +132,9 @@ impl Endpoint {
             text.push('/');
             text.extend(utf8_percent_encode(segment, ESCAPED_IN_SEGMENT));
         }
-        text.push('?');
-        text.push_str(&query.sent);
-        let url = Url::parse(&text)
-            .map_err(|_| Failure::new(FailureClass::Config, "the endpoint gives no valid URL"))?;
+        // The rest of the URL is parsed already.
+        let mut url = query.url.clone();
+        url.set_path(&text);
         Ok(Target { url, signed_query: Cow::Borrowed(&query.signed) })
     }
 }

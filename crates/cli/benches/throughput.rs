@@ -1,35 +1,45 @@
-//! How fast fleetlogs sends, against a bare reqwest loop on the same server in the same run.
+//! How fast fleetlogs sends, and what it costs, against a bare reqwest loop on the same server in the same run.
 //!
-//! `just bench` runs it. The server (`fleetlogs sim`) is a process of its own. Each of seven rounds runs the loop and the
-//! program on a fresh server, in turns, so that a noisy machine disturbs both; what is reported are medians of ratios
-//! within a round, and how far the rounds were apart. The loop sends the same bodies with a token made beforehand, and
-//! neither plans, signs, records nor verifies: it is the limit, not a rival.
+//! `just bench` runs it. The server (`fleetlogs sim`) is a process of its own, and so is the loop: this program, started
+//! once more with `--bare-loop`. Each of five rounds runs the loop and the program on a fresh server, in turns, so that a
+//! noisy machine disturbs both; what is reported are medians of ratios within a round, and how far the rounds were apart.
+//! The loop sends the same bodies with a token made beforehand, and neither plans, signs, records nor verifies: it is the
+//! limit, not a rival.
+//!
+//! Processor time is that of a whole process, user and system, per node: of the loop with its token and its lists, of the
+//! run with planning, journal and reports. `calling` is that part of the run's which falls between its first call and its
+//! last. It is read from `/proc`, in hundredths of a second.
 //!
 //! With `--journal` it compares two runs instead: one with its run directory on disk, one with it in memory, where a
 //! sync costs nothing. That is the price of a durable journal.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 const NODES: usize = 50_000;
 /// Each of a thousand nodes, which is one page of a list.
 const POOLS: usize = NODES / 1000;
 const CONCURRENCY: usize = 64;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
 fn main() {
-    let has = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, ready] = &arguments[..]
+        && flag == "--bare-loop"
+    {
+        println!("{}", bare_calls_per_second(&read_json(Path::new(ready))));
+        return;
+    }
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if has("--journal") {
         println!("{NODES} nodes, concurrency {CONCURRENCY}, no ceiling: run directory on disk and in memory");
-        compare(
-            "journal",
-            "in memory",
-            || whole_run(false, Some(Path::new("/dev/shm"))).calls_per_second,
-            || whole_run(false, None),
-        );
+        let in_memory = || whole_run(false, Some(Path::new("/dev/shm")));
+        compare("journal", "in memory", in_memory, || whole_run(false, None));
     } else {
         let verify = has("--verify");
         println!("{NODES} nodes, concurrency {CONCURRENCY}, no ceiling, verification {verify}");
@@ -39,11 +49,21 @@ fn main() {
 }
 
 /// Runs both in turns, prints a table, and writes the same as JSON.
-fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> f64, measure: impl Fn() -> Measured) {
+fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> Measured, measure: impl Fn() -> Measured) {
     let mut rounds = Vec::new();
+    println!("{:>14}{limit:^32} | {:^50} |{:^13}", "", "run", "run / limit");
     println!(
-        "{:>5} {:>10} calls/s {:>12} {:>7} {:>10} {:>12}",
-        "round", limit, "run calls/s", "ratio", "run s", "peak MiB"
+        "round {:>12} {:>14} {:>12} | {:>9} {:>12} {:>11} {:>7} {:>7} | {:>6} {:>5}",
+        "calls/s",
+        "CPU us/node",
+        "peak MiB",
+        "calls/s",
+        "CPU us/node",
+        "calling us",
+        "whole s",
+        "MiB",
+        "calls/s",
+        "CPU"
     );
     for round in 1..=ROUNDS {
         // Whichever comes second finds a warmer machine, so they take turns.
@@ -54,31 +74,133 @@ fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> f64, measure: im
             let run = measure();
             (measure_limit(), run)
         };
-        let ratio = run.calls_per_second / bare;
+        let (ratio, cpu_ratio) = (run.calls_per_second / bare.calls_per_second, run.cpu / bare.cpu);
         println!(
-            "{round:>5} {bare:>18.0} {:>12.0} {ratio:>7.2} {:>10.2} {:>12.1}",
-            run.calls_per_second, run.seconds, run.peak_mib
+            "{round:>5} {:>12.0} {:>14.1} {:>12.1} | {:>9.0} {:>12.1} {:>11.1} {:>7.2} {:>7.1} | {ratio:>7.2} {cpu_ratio:>5.2}",
+            bare.calls_per_second,
+            bare.cpu,
+            bare.peak_mib,
+            run.calls_per_second,
+            run.cpu,
+            run.calling_cpu,
+            run.seconds,
+            run.peak_mib
         );
         rounds.push(json!({
-            "limit_calls_per_second": bare,
-            "run_calls_per_second": run.calls_per_second,
+            "limit": bare.to_json(),
+            "run": run.to_json(),
             "ratio": ratio,
-            "run_seconds": run.seconds,
-            "run_peak_mib": run.peak_mib,
+            "cpu_ratio": cpu_ratio,
         }));
     }
-    let mut ratios: Vec<f64> = rounds.iter().filter_map(|round| round["ratio"].as_f64()).collect();
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "median ratio {:.2} (rounds from {:.2} to {:.2})",
-        ratios[ROUNDS / 2],
-        ratios[0],
-        ratios[ROUNDS - 1]
-    );
+    for (what, member) in [("calls/s", "ratio"), ("CPU", "cpu_ratio")] {
+        let mut ratios: Vec<f64> = rounds.iter().filter_map(|round| round[member].as_f64()).collect();
+        ratios.sort_by(f64::total_cmp);
+        let (median, lowest, highest) = (ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
+        println!("median ratio of {what} {median:.2} (rounds from {lowest:.2} to {highest:.2})");
+    }
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
     let document = json!({ "nodes": NODES, "concurrency": CONCURRENCY, "limit": limit, "rounds": rounds });
     std::fs::write(&file, document.to_string()).expect("the result can be written");
     println!("written to {}", file.display());
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
+}
+
+struct Measured {
+    /// From the first call to the last.
+    calls_per_second: f64,
+    /// The whole process, with planning and reports.
+    seconds: f64,
+    /// Of the whole process, in microseconds per node.
+    cpu: f64,
+    /// The same between the first call and the last.
+    calling_cpu: f64,
+    peak_mib: f64,
+}
+
+impl Measured {
+    fn to_json(&self) -> Value {
+        json!({
+            "calls_per_second": self.calls_per_second,
+            "seconds": self.seconds,
+            "cpu_us_per_node": self.cpu,
+            "calling_cpu_us_per_node": self.calling_cpu,
+            "peak_mib": self.peak_mib,
+        })
+    }
+}
+
+/// What a process used until it ended.
+struct Used {
+    seconds: f64,
+    /// Processor time at moments, the last at its end.
+    cpu: Vec<(OffsetDateTime, Duration)>,
+    peak_mib: f64,
+}
+
+impl Used {
+    /// Awaits a child and watches what it uses.
+    fn until_the_end_of(child: &mut Child, started: Instant) -> Self {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let of_child = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id()));
+        let pid = Pid::from_raw(child.id().try_into().expect("a small number")).expect("a process");
+        // It stays to be looked at until it is awaited in earnest.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let (mut cpu, mut peak_kib) = (Vec::new(), 0);
+        loop {
+            let ended = waitid(WaitId::Pid(pid), look).expect("a child").is_some();
+            let status = of_child("status").unwrap_or_default();
+            let peak = status.lines().find_map(|line| {
+                line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok()
+            });
+            peak_kib = peak_kib.max(peak.unwrap_or(0_u32));
+            cpu.extend(
+                of_child("stat").ok().and_then(|stat| Some((OffsetDateTime::now_utc(), cpu_time(&stat)?))),
+            );
+            if ended {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let status = child.wait().expect("a child");
+        assert!(status.success(), "it ended with {status}");
+        Self { seconds, cpu, peak_mib: f64::from(peak_kib) / 1024.0 }
+    }
+
+    /// Processor time up to a moment, in microseconds per node.
+    fn cpu_at(&self, moment: OffsetDateTime) -> f64 {
+        let until = self.cpu.partition_point(|(at, _)| *at <= moment);
+        self.cpu[..until].last().map_or(0.0, |(_, used)| used.as_secs_f64() * 1e6 / nodes())
+    }
+
+    fn into_measured(
+        self,
+        calls_per_second: f64,
+        calling: Option<(OffsetDateTime, OffsetDateTime)>,
+    ) -> Measured {
+        let cpu = self.cpu.last().map_or(0.0, |(at, _)| self.cpu_at(*at));
+        let calling_cpu = calling.map_or(cpu, |(first, last)| self.cpu_at(last) - self.cpu_at(first));
+        Measured { calls_per_second, seconds: self.seconds, cpu, calling_cpu, peak_mib: self.peak_mib }
+    }
+}
+
+/// User and system time in a line of `/proc/PID/stat`. Its unit is a hundredth of a second on every Linux there is.
+fn cpu_time(stat: &str) -> Option<Duration> {
+    // The second member, the program's name, may hold spaces.
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut members = after_name.split(' ').skip(11);
+    let ticks = |member: Option<&str>| member?.parse::<u64>().ok();
+    let (user, system) = (ticks(members.next())?, ticks(members.next())?);
+    Some(Duration::from_millis((user + system) * 10))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a small number")]
+fn nodes() -> f64 {
+    NODES as f64
 }
 
 struct Server {
@@ -113,8 +235,7 @@ impl Server {
         while !ready.exists() {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let document = std::fs::read(&ready).expect("the ready document");
-        Self { child, ready: serde_json::from_slice(&document).expect("JSON"), dir }
+        Self { child, ready: read_json(&ready), dir }
     }
 }
 
@@ -125,14 +246,29 @@ impl Drop for Server {
     }
 }
 
-/// Calls per second of a loop that does nothing but call.
-fn bare_loop() -> f64 {
+/// A loop that does nothing but call, in a process of its own.
+fn bare_loop() -> Measured {
     let server = Server::start();
+    let started = Instant::now();
+    let mut child = Command::new(std::env::current_exe().expect("this program"))
+        .arg("--bare-loop")
+        .arg(server.dir.path().join("ready.json"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the loop starts");
+    let used = Used::until_the_end_of(&mut child, started);
+    let mut said = String::new();
+    child.stdout.take().expect("its output").read_to_string(&mut said).expect("its output");
+    used.into_measured(said.trim().parse().expect("a number"), None)
+}
+
+/// The loop itself. Returns its calls per second.
+fn bare_calls_per_second(ready: &Value) -> f64 {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let endpoint = text(&server.ready["accounts"][0]["endpoint"]);
-    let identity = text(&server.ready["ledger"]).replace("ledger", "identity");
+    let endpoint = text(&ready["accounts"][0]["endpoint"]);
+    let identity = text(&ready["ledger"]).replace("ledger", "identity");
     let body = json!({
-        "containerUrl": server.ready["container_url"],
+        "containerUrl": ready["container_url"],
         "startTime": "2026-01-01T00:00:00Z",
         "endTime": "2026-01-01T02:00:00Z",
     })
@@ -180,17 +316,7 @@ fn bare_loop() -> f64 {
 }
 
 fn calls_per_second(elapsed: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    let nodes = NODES as f64;
-    nodes / elapsed.as_secs_f64()
-}
-
-struct Measured {
-    /// From the first call to the last.
-    calls_per_second: f64,
-    /// The whole process, with planning and reports.
-    seconds: f64,
-    peak_mib: f64,
+    nodes() / elapsed.as_secs_f64()
 }
 
 /// A run whose directory is beside the server's, or in another place.
@@ -217,34 +343,19 @@ fn whole_run(verify: bool, place: Option<&Path>) -> Measured {
         .current_dir(dir)
         .spawn()
         .expect("the run starts");
-    let mut peak_kib = 0;
-    let status = loop {
-        if let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", child.id())) {
-            let peak = status.lines().find_map(|line| {
-                line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok()
-            });
-            peak_kib = peak_kib.max(peak.unwrap_or(0_u32));
-        }
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let seconds = started.elapsed().as_secs_f64();
-    assert!(status.success(), "the run ended with {status}");
+    let used = Used::until_the_end_of(&mut child, started);
     // Times of calls from the manifest; the last answer came a round trip after the last call was put on record.
     let run = std::fs::read_dir(dir.join("runs")).expect("runs").next().expect("a run").expect("a run");
-    let manifest = std::fs::read(run.path().join("manifest.json")).expect("a manifest");
-    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let manifest = read_json(&run.path().join("manifest.json"));
     let format = &time::format_description::well_known::Rfc3339;
     let times: Vec<_> = manifest["nodes"]
         .as_array()
         .expect("nodes")
         .iter()
         .flat_map(|node| node["attempts"].as_array().into_iter().flatten())
-        .filter_map(|attempt| time::OffsetDateTime::parse(attempt["sent_at"].as_str()?, format).ok())
+        .filter_map(|attempt| OffsetDateTime::parse(attempt["sent_at"].as_str()?, format).ok())
         .collect();
-    let (first, last) = (times.iter().min().expect("calls"), times.iter().max().expect("calls"));
-    let elapsed = Duration::try_from(*last - *first).expect("time goes on");
-    Measured { calls_per_second: calls_per_second(elapsed), seconds, peak_mib: f64::from(peak_kib) / 1024.0 }
+    let (first, last) = (*times.iter().min().expect("calls"), *times.iter().max().expect("calls"));
+    let elapsed = Duration::try_from(last - first).expect("time goes on");
+    used.into_measured(calls_per_second(elapsed), Some((first, last)))
 }

@@ -148,12 +148,19 @@ pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
             workers.spawn(async move { account.work().await });
         }
     }
-    while let Some(ended) = workers.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
+    let all_end = async {
+        while let Some(ended) = workers.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
         }
+    };
+    tokio::select! {
+        () = all_end => {}
+        // What was sent and not answered stays on record as such, and is in doubt.
+        () = run.stop.reached(Stop::Abort) => workers.shutdown().await,
     }
     std::mem::take(&mut *lock(&repeated))
 }
@@ -271,16 +278,8 @@ struct AccountRun<B, S> {
 
 impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     async fn work(&self) {
-        let aborted = self.run.stop.reached(Stop::Abort);
-        tokio::pin!(aborted);
         while let Some(work) = self.queue.next(&self.run.stop).await {
-            let then = tokio::select! {
-                biased;
-                then = self.step(work) => then,
-                // What was sent and not answered stays on record as such, and is in doubt.
-                () = &mut aborted => return,
-            };
-            match then {
+            match self.step(work).await {
                 Ok(Then::Done) => self.queue.done(),
                 Ok(Then::Again(work, due)) => self.queue.put_back(work, due),
                 // The log already told the run to drain.
