@@ -363,3 +363,18 @@ async fn an_account_that_answers_nothing_is_given_up_soon_and_one_that_answers_i
     assert_eq!(&*failure.message, "no answer at all within 30 s");
     assert_eq!(ids(&plan(&service(Some(503)), &["*"], &[]).await.unwrap()), ["n1"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_brings_nothing_new_is_not_read_for_ever() {
+    let pages = |barren: usize| {
+        let nth = |at: usize| page([pool("a")], (at < barren).then(|| (at + 1).to_string()).as_deref());
+        Listed {
+            pools: (0..=barren).map(nth).collect(),
+            nodes: vec![("a", vec![page([node("n1", "idle")], None)])],
+            ..Listed::default()
+        }
+    };
+    assert_eq!(ids(&plan(&pages(99), &["*"], &[]).await.unwrap()), ["n1"]);
+    let failure = plan(&pages(2000), &["*"], &[]).await.unwrap_err();
+    assert!(failure.message.contains("100 pages brought nothing new"), "{failure}");
+}
