@@ -9,9 +9,11 @@
 //!
 //! With `--plots` it runs two more scenes, and draws all three into docs/design.
 
+mod server;
+
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,6 +21,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::server::Server;
 
 const ROUNDS: usize = 3;
 /// Ceiling of the run, in calls per second.
@@ -163,45 +167,9 @@ fn draw(scene: &Scene, round: &Round) {
 }
 
 /// The server, and when it began to count time.
-struct Server {
-    child: Child,
-    ready: Value,
-    dir: tempfile::TempDir,
-    started: OffsetDateTime,
-}
-
-impl Server {
-    fn start(scene: &Scene) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let scenario = dir.path().join("scenario.toml");
-        std::fs::write(&scenario, scene.scenario()).expect("a scenario");
-        let ready = dir.path().join("ready.json");
-        let child = Command::new(env!("CARGO_BIN_EXE_fleetlogs"))
-            .arg("sim")
-            .arg(&scenario)
-            .arg("--ready")
-            .arg(&ready)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the simulator starts");
-        while !ready.exists() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let started = OffsetDateTime::now_utc();
-        let document = std::fs::read(&ready).expect("the ready document");
-        Self { child, ready: serde_json::from_slice(&document).expect("JSON"), dir, started }
-    }
-
-    fn text(&self, pointer: &str) -> String {
-        self.ready.pointer(pointer).and_then(Value::as_str).expect("a text").to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start_server(scene: &Scene) -> (Server, OffsetDateTime) {
+    let server = Server::start(&scene.scenario());
+    (server, OffsetDateTime::now_utc())
 }
 
 /// A request of the bystander.
@@ -220,11 +188,11 @@ struct Bystander {
 }
 
 impl Bystander {
-    fn start(server: &Server) -> Self {
+    fn start(server: &Server, serves_since: OffsetDateTime) -> Self {
         let endpoint = server.text("/accounts/0/endpoint");
         let identity = server.text("/ledger").replace("ledger", "identity");
         let started = Instant::now();
-        let offset = (OffsetDateTime::now_utc() - server.started).as_seconds_f64();
+        let offset = (OffsetDateTime::now_utc() - serves_since).as_seconds_f64();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -293,8 +261,8 @@ struct Run {
 }
 
 impl Run {
-    fn of(server: &Server) -> Self {
-        let written = std::fs::read_to_string(server.text("/config")).expect("the config");
+    fn of(server: &Server, serves_since: OffsetDateTime) -> Self {
+        let written = server.config();
         // Its own settings of speed give way to the bench's.
         let accounts = written.find("\n[[account]]").expect("an account");
         let speed = written.find("\n[deadlines]").expect("settings of speed");
@@ -317,7 +285,7 @@ impl Run {
         for line in std::fs::read_to_string(events).expect("events").lines() {
             let line: Value = serde_json::from_str(line).expect("JSON");
             let at = line["at"].as_str().expect("a time");
-            let at = (OffsetDateTime::parse(at, &Rfc3339).expect("a time") - server.started).as_seconds_f64();
+            let at = (OffsetDateTime::parse(at, &Rfc3339).expect("a time") - serves_since).as_seconds_f64();
             match line["event"].as_str() {
                 Some("upload-requested") => {
                     run.requested.push(at);
@@ -376,15 +344,15 @@ fn harmed(requests: &[Request]) -> f64 {
 impl Round {
     fn of(scene: &Scene) -> Self {
         let alone = {
-            let server = Server::start(scene);
-            let bystander = Bystander::start(&server);
+            let (server, serves_since) = start_server(scene);
+            let bystander = Bystander::start(&server, serves_since);
             std::thread::sleep(Duration::from_secs_f64(ALONE));
             bystander.end()
         };
-        let server = Server::start(scene);
-        let bystander = Bystander::start(&server);
+        let (server, serves_since) = start_server(scene);
+        let bystander = Bystander::start(&server, serves_since);
         std::thread::sleep(Duration::from_secs(1));
-        let run = Run::of(&server);
+        let run = Run::of(&server, serves_since);
         let beside = bystander.end();
         let begin = run.requested.iter().copied().fold(f64::INFINITY, f64::min);
         let end = run.last_fresh;

@@ -5,11 +5,15 @@
 //! accounts instead, which takes an hour on two cores. The server (`fleetlogs sim`) is a process of its own and shares
 //! the machine. Each measurement is made three times; the table has the median, and the least and the most.
 
+mod server;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
+
+use crate::server::Server;
 
 const ROUNDS: usize = 3;
 
@@ -95,8 +99,7 @@ struct Measured {
 impl Measured {
     fn of(scenario: &str, limits: &str) -> Self {
         let server = Server::start(scenario);
-        let written = std::fs::read_to_string(server.ready["config"].as_str().expect("a config"));
-        let written = written.expect("the config").replace("deadline = \"1m\"", "deadline = \"10m\"");
+        let written = server.config().replace("deadline = \"1m\"", "deadline = \"10m\"");
         let config = server.dir.path().join("bench.toml");
         std::fs::write(&config, format!("[limits]\n{limits}\n{written}")).expect("the config");
         let (started, clock) = (Instant::now(), SystemTime::now());
@@ -151,39 +154,4 @@ fn mib(bytes: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let bytes = bytes as f64;
     bytes / f64::from(1 << 20)
-}
-
-struct Server {
-    child: Child,
-    ready: Value,
-    dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(scenario: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("scenario.toml"), scenario).expect("a scenario");
-        let ready = dir.path().join("ready.json");
-        let child = Command::new(env!("CARGO_BIN_EXE_fleetlogs"))
-            .args(["sim", "scenario.toml", "--ready", "ready.json"])
-            .current_dir(dir.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the simulator starts");
-        while !ready.exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let ready: Value = serde_json::from_slice(&std::fs::read(&ready).expect("ready")).expect("JSON");
-        let mut ready = ready;
-        let config = dir.path().join(ready["config"].as_str().expect("a config"));
-        ready["config"] = json!(config);
-        Self { child, ready, dir }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -13,6 +13,8 @@
 //! With `--journal` it compares two runs instead: one with its run directory on disk, one with it in memory, where a
 //! sync costs nothing. That is the price of a durable journal.
 
+mod server;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+
+use crate::server::{Server, read_json};
 
 const NODES: usize = 50_000;
 /// Each of a thousand nodes, which is one page of a list.
@@ -103,10 +107,6 @@ fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> Measured, measur
     let document = json!({ "nodes": NODES, "concurrency": CONCURRENCY, "limit": limit, "rounds": rounds });
     std::fs::write(&file, document.to_string()).expect("the result can be written");
     println!("written to {}", file.display());
-}
-
-fn read_json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
 }
 
 struct Measured {
@@ -203,52 +203,18 @@ fn nodes() -> f64 {
     NODES as f64
 }
 
-struct Server {
-    child: Child,
-    ready: Value,
-    dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let scenario = dir.path().join("scenario.toml");
-        let pools: Vec<_> = (0..POOLS)
-            .map(|pool| {
-                format!(
-                    "[[account.pool]]\nid = \"pool-{pool}\"\nnodes = {}\nunknown_state = 0\n",
-                    NODES / POOLS
-                )
-            })
-            .collect();
-        std::fs::write(&scenario, format!("[[account]]\nname = \"contoso\"\n{}", pools.concat()))
-            .expect("a scenario");
-        let ready = dir.path().join("ready.json");
-        let child = Command::new(env!("CARGO_BIN_EXE_fleetlogs"))
-            .arg("sim")
-            .arg(&scenario)
-            .arg("--ready")
-            .arg(&ready)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the simulator starts");
-        while !ready.exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { child, ready: read_json(&ready), dir }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn server() -> Server {
+    let pools: Vec<_> = (0..POOLS)
+        .map(|pool| {
+            format!("[[account.pool]]\nid = \"pool-{pool}\"\nnodes = {}\nunknown_state = 0\n", NODES / POOLS)
+        })
+        .collect();
+    Server::start(&format!("[[account]]\nname = \"contoso\"\n{}", pools.concat()))
 }
 
 /// A loop that does nothing but call, in a process of its own.
 fn bare_loop() -> Measured {
-    let server = Server::start();
+    let server = server();
     let started = Instant::now();
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .arg("--bare-loop")
@@ -321,11 +287,10 @@ fn calls_per_second(elapsed: Duration) -> f64 {
 
 /// A run whose directory is beside the server's, or in another place.
 fn whole_run(verify: bool, place: Option<&Path>) -> Measured {
-    let server = Server::start();
+    let server = server();
     let elsewhere = place.map(|place| tempfile::tempdir_in(place).expect("a directory"));
     let dir = elsewhere.as_ref().unwrap_or(&server.dir).path();
-    let written =
-        std::fs::read_to_string(server.ready["config"].as_str().expect("a config")).expect("the config");
+    let written = server.config();
     // Its own settings of speed give way to the bench's.
     let accounts = written.find("\n[[account]]").expect("an account");
     let speed = written.find("\n[deadlines]").expect("settings of speed");
