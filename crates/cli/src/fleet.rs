@@ -7,7 +7,7 @@ use std::time::Duration;
 use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client, list_accounts};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::plan::{AccountPlan, NotListed, PlanListener, plan_account};
-use fleetlogs_engine::retry::{LONGEST_RETRY_AFTER, backoff};
+use fleetlogs_engine::retry::delay;
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_engine::settings::Limits;
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -282,8 +282,7 @@ async fn discover_accounts(
                 match listed {
                     Err(failure) if passing(&failure) => {
                         tracing::warn!(subscription, %failure, attempt, "its accounts cannot be listed; trying again");
-                        let asked = failure.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-                        tokio::time::sleep(backoff(retry, attempt, fastrand::f64()).max(asked)).await;
+                        tokio::time::sleep(delay(retry, &failure, attempt, fastrand::f64())).await;
                     }
                     listed => return (subscription, listed),
                 }

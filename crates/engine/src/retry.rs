@@ -56,20 +56,12 @@ impl Tries {
     pub fn next(&mut self, policy: &RetryPolicy, failure: &Failure, random: f64) -> Next {
         self.count(failure.class);
         match failure.class {
-            FailureClass::Throttled => {
-                let own = backoff(policy, self.throttled, random);
-                Next::Retry(
-                    failure.retry_after().map_or(own, |asked| own.max(asked.min(LONGEST_RETRY_AFTER))),
-                )
-            }
+            FailureClass::Throttled => Next::Retry(delay(policy, failure, self.throttled, random)),
             FailureClass::NotSent | FailureClass::Transient => {
                 if self.counted >= policy.attempts {
                     return Next::GiveUp;
                 }
-                let own = backoff(policy, self.counted, random);
-                Next::Retry(
-                    failure.retry_after().map_or(own, |asked| own.max(asked.min(LONGEST_RETRY_AFTER))),
-                )
+                Next::Retry(delay(policy, failure, self.counted, random))
             }
             FailureClass::InDoubt => {
                 if self.counted >= policy.attempts {
@@ -91,6 +83,13 @@ impl Tries {
             }
         }
     }
+}
+
+/// How long to wait after a failed attempt: by our own backoff, or as long as the service asked, if that is longer.
+#[must_use]
+pub fn delay(policy: &RetryPolicy, failure: &Failure, attempt: u32, random: f64) -> Duration {
+    let asked = failure.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+    backoff(policy, attempt, random).max(asked)
 }
 
 /// Full jitter: anything between nothing and the exponential bound.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::AccountRun;
 use crate::event_log::NotRecorded;
 use crate::plan::priority;
-use crate::retry::{LONGEST_RETRY_AFTER, backoff};
+use crate::retry::delay;
 use crate::roster::Roster;
 
 /// Pages are read no faster than one in so long, and no faster than a tenth of the pace of the uploads, which they do
@@ -204,8 +204,7 @@ impl<B: BatchService, S: LogStore> Pages<'_, B, S> {
                     if !passing || attempt >= retry.attempts {
                         return Ok(Err(failure));
                     }
-                    let asked = failure.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-                    sleep(backoff(retry, attempt, self.account.random()).max(asked)).await;
+                    sleep(delay(retry, &failure, attempt, self.account.random())).await;
                     continue;
                 }
             };

@@ -9,10 +9,10 @@ use std::time::Duration;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::service::{Page, PageLink};
-
-use crate::retry::{LONGEST_RETRY_AFTER, backoff};
-use crate::settings::RetryPolicy;
 use tokio::time::Instant;
+
+use crate::retry::delay;
+use crate::settings::RetryPolicy;
 
 /// More pages than this in one list is taken for a loop that changes its links: 10 million nodes.
 const MOST_PAGES: u32 = 10_000;
@@ -164,8 +164,7 @@ impl<'plan> Reader<'plan> {
             }
             tracing::warn!(account = %self.account, %failure, attempt, "a list could not be read; trying again");
             let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
-            let asked = failure.retry_after().unwrap_or(Duration::ZERO).min(LONGEST_RETRY_AFTER);
-            tokio::time::sleep(backoff(self.retry, attempt, random).max(asked)).await;
+            tokio::time::sleep(delay(self.retry, &failure, attempt, random)).await;
         }
     }
 
