@@ -5,9 +5,10 @@
 //! when it is committed, but nothing says that an agent commits it only once. It does not know Azure: it asks a
 //! [`LogStore`].
 
-use std::collections::{BTreeMap, HashMap};
+mod awaited;
+
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Bound;
 use std::time::Duration;
 
 use fleetlogs_model::event::{Event, EventSink, Recorded};
@@ -20,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use self::awaited::{Awaited, Contents, Directories};
 use crate::event_log::NotRecorded;
 use crate::resume::{self, Outstanding};
 use crate::run::Run;
@@ -32,9 +34,6 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Longest time between two looks.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Longest time that sizes must stay the same.
-const LONGEST_STABLE: Duration = Duration::from_secs(5);
 
 /// Listings made side by side in one look. Each holds a page of several megabytes.
 const LISTINGS_AT_ONCE: usize = 3;
@@ -83,59 +82,6 @@ impl EventSink for Announcements {
     }
 }
 
-/// What one listing showed of a directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Contents {
-    files: u32,
-    bytes: u64,
-    /// Over names and sizes, in the listing's order.
-    fingerprint: u64,
-}
-
-/// A directory whose files are awaited.
-#[derive(Debug)]
-struct Awaited {
-    node: NodeIndex,
-    /// More nodes that were given the same directory; the service never should.
-    others: Vec<NodeIndex>,
-    promised: Option<u32>,
-    seen: Contents,
-    accepted_at: Instant,
-    /// Since when it was seen as it is now.
-    unchanged_since: Instant,
-    /// Until when it holds an upload slot: a node that takes longer is not heard of, and must not hold up others.
-    slot_until: Option<Instant>,
-}
-
-impl Awaited {
-    /// Takes a look in, and says whether the files have arrived: enough of them, and unchanged since an earlier look.
-    ///
-    /// That look lies back a tenth of the time the upload took: a node that uploads slowly also rewrites slowly.
-    fn look(&mut self, now: Contents) -> bool {
-        if now != self.seen {
-            self.seen = now;
-            self.unchanged_since = Instant::now();
-            return false;
-        }
-        self.is_enough() && self.unchanged_since.elapsed() >= self.stable_for()
-    }
-
-    fn is_enough(&self) -> bool {
-        self.seen.files > 0 && self.promised.is_none_or(|promised| self.seen.files >= promised)
-    }
-
-    /// How long the files must stay as they are.
-    fn stable_for(&self) -> Duration {
-        let took = self.unchanged_since - self.accepted_at;
-        (took / 10).min(LONGEST_STABLE)
-    }
-
-    /// When the next look can be the last; none while files are missing.
-    fn confirmed_in(&self) -> Option<Duration> {
-        self.is_enough().then(|| self.stable_for().saturating_sub(self.unchanged_since.elapsed()))
-    }
-}
-
 /// What verification cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifyCost {
@@ -152,15 +98,14 @@ pub async fn verify<S: LogStore>(
     feed: Feed,
     mut sending: watch::Receiver<bool>,
 ) -> VerifyCost {
-    let now = Instant::now();
+    let awaited = Directories::new();
     let mut verifier = Verifier {
         run,
         settings,
         store,
-        awaited: BTreeMap::new(),
         outlook: Outlook::default(),
-        started: now,
-        last_accepted: now,
+        last_accepted: awaited.began(),
+        awaited,
         list_calls: 0,
         arrived_by_pool: HashMap::new(),
         last_trouble: None,
@@ -174,10 +119,8 @@ struct Verifier<'run, S> {
     run: &'run Run,
     settings: &'run VerifySettings,
     store: &'run S,
-    /// By directory with a slash at its end; ordered, so that a blob's directory is found by its name.
-    awaited: BTreeMap<String, Awaited>,
+    awaited: Directories,
     outlook: Outlook,
-    started: Instant,
     last_accepted: Instant,
     list_calls: u64,
     /// How many nodes of a pool had any file arrive: tells a blocked pool from an unlucky node.
@@ -257,47 +200,29 @@ impl<S: LogStore> Verifier<'_, S> {
     }
 
     fn expect(&mut self, resume::Awaited { node, directory, files, slot }: resume::Awaited) {
-        let now = Instant::now();
-        self.last_accepted = now;
+        self.last_accepted = Instant::now();
         self.outlook.promised(&directory, files.unwrap_or(1));
-        let slot_until = slot.then(|| now + self.settings.upload_allowance);
-        if let Some(same) = self.awaited.get_mut(&format!("{directory}/")) {
-            // The service gave one directory to two nodes: what is there is then there for both.
-            same.others.push(node);
-            if slot {
-                self.run.slots.give_back();
-            }
-            return;
+        let is_first = self.awaited.insert(&directory, node, files, slot);
+        // Where the service gave one directory to two nodes, what is there is then there for both.
+        if !is_first && slot {
+            self.run.slots.give_back();
         }
-        let awaited = Awaited {
-            node,
-            others: Vec::new(),
-            promised: files,
-            seen: Contents::default(),
-            accepted_at: now,
-            unchanged_since: now,
-            slot_until,
-        };
-        self.awaited.insert(format!("{directory}/"), awaited);
     }
 
     /// Frees the slots of uploads that took longer than they may.
     fn free_overdue_slots(&mut self) {
-        let now = Instant::now();
-        for awaited in self.awaited.values_mut() {
-            if awaited.slot_until.take_if(|until| *until <= now).is_some() {
-                self.run.slots.give_back();
-            }
+        for _ in 0..self.awaited.take_slots_after(self.settings.upload_allowance) {
+            self.run.slots.give_back();
         }
     }
 
     /// No longer waits for a directory.
-    fn settle(&self, awaited: &Awaited, event: Event) -> Result<(), NotRecorded> {
-        if awaited.slot_until.is_some() {
+    fn settle(&mut self, awaited: &Awaited, event: Event) -> Result<(), NotRecorded> {
+        if awaited.holds_slot {
             self.run.slots.give_back();
         }
-        for other in &awaited.others {
-            self.run.log.note(Some(*other), event.clone())?;
+        for other in self.awaited.take_others(awaited.node) {
+            self.run.log.note(Some(other), event.clone())?;
         }
         self.run.log.note(Some(awaited.node), event)
     }
@@ -316,10 +241,11 @@ impl<S: LogStore> Verifier<'_, S> {
     /// By the last term the calls grow with the square root of time. Once calls are over and all files are there, so
     /// that they only have to stay as they are, the next look confirms it as soon as it may.
     fn interval(&self, calls: u64, took: Duration, over: bool) -> Duration {
+        let now = self.awaited.now();
         let confirms = self
             .awaited
-            .values()
-            .map(Awaited::confirmed_in)
+            .iter()
+            .map(|awaited| awaited.confirmed_in(now))
             .try_fold(Duration::ZERO, |longest, wait| wait.map(|wait| wait.max(longest)));
         if let (true, Some(wait)) = (over, confirms) {
             return wait.max(SHORTEST_INTERVAL);
@@ -328,7 +254,7 @@ impl<S: LogStore> Verifier<'_, S> {
         let (age, took) = if over {
             (self.last_accepted.elapsed() / 20, took)
         } else {
-            (self.started.elapsed() / 100, took * 4)
+            (self.awaited.began().elapsed() / 100, took * 4)
         };
         let total = Duration::from_micros(500)
             .saturating_mul(u32::try_from(calls.saturating_mul(self.list_calls)).unwrap_or(u32::MAX));
@@ -337,8 +263,7 @@ impl<S: LogStore> Verifier<'_, S> {
 
     /// Looks at everything awaited once, and returns how many list calls it took.
     async fn look(&mut self) -> Result<u64, NotRecorded> {
-        let directories = self.awaited.keys().map(|directory| directory.trim_end_matches('/'));
-        let listings = self.outlook.choose(directories);
+        let listings = self.outlook.choose(self.awaited.names());
         let before = self.list_calls;
         // What was announced while the listing ran is judged at the next look.
         let (store, awaited) = (self.store, &self.awaited);
@@ -362,26 +287,18 @@ impl<S: LogStore> Verifier<'_, S> {
 
     /// Compares what a whole listing showed with what is awaited below its prefix.
     fn judge(&mut self, prefix: &str, shown: &HashMap<NodeIndex, Contents>) -> Result<(), NotRecorded> {
-        let below = self.awaited.range_mut::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        let mut arrived = Vec::new();
-        for (directory, awaited) in below.take_while(|(directory, _)| directory.starts_with(prefix)) {
+        let (now, plan, by_pool) = (self.awaited.now(), &self.run.plan, &mut self.arrived_by_pool);
+        let arrived = self.awaited.take_arrived(prefix, |awaited| {
             let contents = shown.get(&awaited.node).copied().unwrap_or_default();
             if contents.files > 0 && awaited.seen.files == 0 {
-                let planned = self.run.plan.node(awaited.node);
-                *self
-                    .arrived_by_pool
-                    .entry((planned.account().clone(), planned.pool().clone()))
-                    .or_default() += 1;
+                let planned = plan.node(awaited.node);
+                *by_pool.entry((planned.account().clone(), planned.pool().clone())).or_default() += 1;
             }
-            if awaited.look(contents) {
-                arrived.push(directory.clone());
-            }
-        }
-        for directory in arrived {
-            if let Some(awaited) = self.awaited.remove(&directory) {
-                let Contents { files, bytes, .. } = awaited.seen;
-                self.settle(&awaited, Event::FilesVerified { files, bytes })?;
-            }
+            awaited.look(contents, now)
+        });
+        for awaited in arrived {
+            let Contents { files, bytes, .. } = awaited.seen;
+            self.settle(&awaited, Event::FilesVerified { files, bytes })?;
         }
         Ok(())
     }
@@ -403,7 +320,7 @@ impl<S: LogStore> Verifier<'_, S> {
         if self.run.stop.level() >= Stop::Drain {
             return Ok(());
         }
-        for awaited in std::mem::take(&mut self.awaited).into_values() {
+        for awaited in self.awaited.take_all() {
             let planned = self.run.plan.node(awaited.node);
             let Contents { files, bytes, .. } = awaited.seen;
             let pool_got_any =
@@ -422,10 +339,7 @@ impl<S: LogStore> Verifier<'_, S> {
             } else {
                 "the files still changed at the verification deadline".to_owned()
             };
-            self.run.slots.give_back();
-            self.run
-                .log
-                .note(Some(awaited.node), Event::FilesIncomplete { files, bytes, reason: reason.into() })?;
+            self.settle(&awaited, Event::FilesIncomplete { files, bytes, reason: reason.into() })?;
         }
         Ok(())
     }
@@ -463,7 +377,7 @@ struct Seen {
 }
 
 /// Makes one listing, keeping only what is awaited.
-async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &BTreeMap<String, Awaited>) -> Seen {
+async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &Directories) -> Seen {
     let mut seen = Seen { directories: HashMap::new(), pages: 0, end: End::Whole };
     let mut marker: Option<String> = None;
     loop {
@@ -480,13 +394,7 @@ async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &BTreeMap<Stri
             }
         };
         for blob in &page.blobs {
-            let before =
-                awaited.range::<str, _>((Bound::Unbounded, Bound::Included(blob.name.as_str()))).next_back();
-            let Some((_, awaited)) =
-                before.filter(|(directory, _)| blob.name.starts_with(directory.as_str()))
-            else {
-                continue;
-            };
+            let Some(awaited) = awaited.of_blob(&blob.name) else { continue };
             let contents = seen.directories.entry(awaited.node).or_default();
             contents.files += 1;
             contents.bytes += blob.size;

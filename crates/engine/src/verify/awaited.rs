@@ -1,0 +1,180 @@
+//! Directories that are awaited. There may be a million of them at once, so each takes little: times are milliseconds
+//! since verification began, and what hardly any of them has is kept aside.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::time::Duration;
+
+use fleetlogs_model::ids::NodeIndex;
+use tokio::time::Instant;
+
+/// Longest time that sizes must stay the same.
+const LONGEST_STABLE: Duration = Duration::from_secs(5);
+
+/// What one listing showed of a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Contents {
+    pub(super) files: u32,
+    pub(super) bytes: u64,
+    /// Over names and sizes, in the listing's order.
+    pub(super) fingerprint: u64,
+}
+
+/// A directory whose files are awaited.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) node: NodeIndex,
+    pub(super) promised: Option<u32>,
+    pub(super) seen: Contents,
+    accepted_at: Moment,
+    /// Since when it was seen as it is now.
+    unchanged_since: Moment,
+    /// Whether it holds an upload slot: a node that takes too long is not heard of, and must not hold up others.
+    pub(super) holds_slot: bool,
+}
+
+/// Milliseconds since verification began; seven weeks at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment(u32);
+
+impl Moment {
+    fn until(self, later: Self) -> Duration {
+        Duration::from_millis(later.0.saturating_sub(self.0).into())
+    }
+}
+
+impl Awaited {
+    /// Takes a look in, and says whether the files have arrived: enough of them, and unchanged since an earlier look.
+    ///
+    /// That look lies back a tenth of the time the upload took: a node that uploads slowly also rewrites slowly.
+    pub(super) fn look(&mut self, shown: Contents, now: Moment) -> bool {
+        if shown != self.seen {
+            self.seen = shown;
+            self.unchanged_since = now;
+            return false;
+        }
+        self.is_enough() && self.unchanged_since.until(now) >= self.stable_for()
+    }
+
+    fn is_enough(&self) -> bool {
+        self.seen.files > 0 && self.promised.is_none_or(|promised| self.seen.files >= promised)
+    }
+
+    /// How long the files must stay as they are.
+    fn stable_for(&self) -> Duration {
+        (self.accepted_at.until(self.unchanged_since) / 10).min(LONGEST_STABLE)
+    }
+
+    /// When the next look can be the last; none while files are missing.
+    pub(super) fn confirmed_in(&self, now: Moment) -> Option<Duration> {
+        self.is_enough().then(|| self.stable_for().saturating_sub(self.unchanged_since.until(now)))
+    }
+}
+
+/// All that are awaited.
+#[derive(Debug)]
+pub(super) struct Directories {
+    began: Instant,
+    /// By name with a slash at its end; ordered, so that a blob's directory is found by its name.
+    by_name: BTreeMap<Box<str>, Awaited>,
+    /// More nodes that were given the same directory, by the first; the service never should.
+    others: HashMap<NodeIndex, Vec<NodeIndex>>,
+}
+
+impl Directories {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), by_name: BTreeMap::new(), others: HashMap::new() }
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment(u32::try_from(self.began.elapsed().as_millis()).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Awaits a directory. Returns whether nobody awaited it before.
+    pub(super) fn insert(
+        &mut self,
+        directory: &str,
+        node: NodeIndex,
+        promised: Option<u32>,
+        holds_slot: bool,
+    ) -> bool {
+        let name = [directory, "/"].concat();
+        if let Some(same) = self.by_name.get(name.as_str()) {
+            self.others.entry(same.node).or_default().push(node);
+            return false;
+        }
+        let now = self.now();
+        let awaited = Awaited {
+            node,
+            promised,
+            seen: Contents::default(),
+            accepted_at: now,
+            unchanged_since: now,
+            holds_slot,
+        };
+        self.by_name.insert(name.into(), awaited);
+        true
+    }
+
+    /// Their names, in order, without the slash at the end.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(|name| name.strip_suffix('/').unwrap_or(name))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Awaited> {
+        self.by_name.values()
+    }
+
+    /// The directory that holds a blob.
+    pub(super) fn of_blob(&self, blob: &str) -> Option<&Awaited> {
+        let before = self.by_name.range::<str, _>((Bound::Unbounded, Bound::Included(blob))).next_back();
+        before.filter(|(name, _)| blob.starts_with(&***name)).map(|(_, awaited)| awaited)
+    }
+
+    /// Takes out those below a prefix that have arrived.
+    pub(super) fn take_arrived(
+        &mut self,
+        prefix: &str,
+        mut has_arrived: impl FnMut(&mut Awaited) -> bool,
+    ) -> Vec<Awaited> {
+        // The first name that does not begin like the prefix ends the range; there is no text for "whatever begins so".
+        let below = self.by_name.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let end = below.map(|(name, _)| name).find(|name| !name.starts_with(prefix)).cloned();
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = (Bound::Included(Box::<str>::from(prefix)), end);
+        self.by_name
+            .extract_if(range, |_, awaited| has_arrived(awaited))
+            .map(|(_, awaited)| awaited)
+            .collect()
+    }
+
+    /// Takes them all out.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Awaited> + use<> {
+        std::mem::take(&mut self.by_name).into_values()
+    }
+
+    /// The other nodes that were given a node's directory.
+    pub(super) fn take_others(&mut self, node: NodeIndex) -> Vec<NodeIndex> {
+        self.others.remove(&node).unwrap_or_default()
+    }
+
+    /// Takes their slots from those that were accepted longer ago than this, and says how many they were.
+    pub(super) fn take_slots_after(&mut self, allowance: Duration) -> usize {
+        let now = self.now();
+        let overdue =
+            |awaited: &&mut Awaited| awaited.holds_slot && awaited.accepted_at.until(now) >= allowance;
+        self.by_name.values_mut().filter(overdue).map(|awaited| awaited.holds_slot = false).count()
+    }
+}
