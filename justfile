@@ -27,8 +27,10 @@ deny:
     cargo deny check licenses bans sources
 
 # How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls.
+# Last, against the official SDK, which tests/all.sh installs.
 bench:
     cargo bench -p fleetlogs --bench throughput
     cargo bench -p fleetlogs --bench throughput -- --journal
     cargo bench -p fleetlogs --bench pace
     cargo bench -p fleetlogs --bench scale
+    cargo bench -p fleetlogs --bench throughput -- --python-sdk

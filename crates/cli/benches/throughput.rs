@@ -12,6 +12,12 @@
 //!
 //! With `--journal` it compares two runs instead: one with its run directory on disk, one with it in memory, where a
 //! sync costs nothing. That is the price of a durable journal.
+//!
+//! With `--python-sdk` the loop gives way to what one would write without fleetlogs, `sdk_pool.py`: the official SDK and
+//! a pool of threads in one process of Python. It is slow, so both have fewer nodes to call. `tests/all.sh` installs the
+//! SDK.
+//!
+//! After every measurement the server must have seen one call per node, each accepted.
 
 mod server;
 
@@ -26,38 +32,54 @@ use time::OffsetDateTime;
 use crate::server::{Server, read_json};
 
 const NODES: usize = 50_000;
-/// Each of a thousand nodes, which is one page of a list.
-const POOLS: usize = NODES / 1000;
+/// The SDK needs ten seconds for them.
+const SDK_NODES: usize = 5_000;
+/// One page of a list.
+const NODES_PER_POOL: usize = 1000;
 const CONCURRENCY: usize = 64;
 const ROUNDS: usize = 5;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, flag, ready] = &arguments[..]
+    if let [_, flag, ready, nodes] = &arguments[..]
         && flag == "--bare-loop"
     {
-        println!("{}", bare_calls_per_second(&read_json(Path::new(ready))));
+        let nodes = nodes.parse().expect("a number of nodes");
+        println!("{}", bare_calls_per_second(&read_json(Path::new(ready)), nodes));
         return;
     }
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if has("--journal") {
         println!("{NODES} nodes, concurrency {CONCURRENCY}, no ceiling: run directory on disk and in memory");
-        let in_memory = || whole_run(false, Some(Path::new("/dev/shm")));
-        compare("journal", "in memory", in_memory, || whole_run(false, None));
+        let in_memory = || whole_run(NODES, false, Some(Path::new("/dev/shm")));
+        compare("journal", "in memory", NODES, in_memory, || whole_run(NODES, false, None));
+    } else if has("--python-sdk") {
+        let python = python();
+        println!("{SDK_NODES} nodes, concurrency {CONCURRENCY}, no ceiling, verification false");
+        let sdk_pool = || sdk_pool(&python, SDK_NODES);
+        compare("throughput-python-sdk", "Python SDK", SDK_NODES, sdk_pool, || {
+            whole_run(SDK_NODES, false, None)
+        });
     } else {
         let verify = has("--verify");
         println!("{NODES} nodes, concurrency {CONCURRENCY}, no ceiling, verification {verify}");
         let name = if verify { "throughput-verified" } else { "throughput" };
-        compare(name, "bare loop", bare_loop, || whole_run(verify, None));
+        compare(name, "bare loop", NODES, || bare_loop(NODES), || whole_run(NODES, verify, None));
     }
 }
 
 /// Runs both in turns, prints a table, and writes the same as JSON.
-fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> Measured, measure: impl Fn() -> Measured) {
+fn compare(
+    name: &str,
+    peer: &str,
+    nodes: usize,
+    measure_peer: impl Fn() -> Measured,
+    measure: impl Fn() -> Measured,
+) {
     let mut rounds = Vec::new();
-    println!("{:>14}{limit:^32} | {:^50} |{:^13}", "", "run", "run / limit");
+    println!("{:>14}{peer:^32} | {:^50} |{:^15}", "", "run", "ratio");
     println!(
-        "round {:>12} {:>14} {:>12} | {:>9} {:>12} {:>11} {:>7} {:>7} | {:>6} {:>5}",
+        "round {:>12} {:>14} {:>12} | {:>9} {:>12} {:>11} {:>7} {:>7} | {:>7} {:>6}",
         "calls/s",
         "CPU us/node",
         "peak MiB",
@@ -71,19 +93,19 @@ fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> Measured, measur
     );
     for round in 1..=ROUNDS {
         // Whichever comes second finds a warmer machine, so they take turns.
-        let (bare, run) = if round % 2 == 1 {
-            let bare = measure_limit();
-            (bare, measure())
+        let (other, run) = if round % 2 == 1 {
+            let other = measure_peer();
+            (other, measure())
         } else {
             let run = measure();
-            (measure_limit(), run)
+            (measure_peer(), run)
         };
-        let (ratio, cpu_ratio) = (run.calls_per_second / bare.calls_per_second, run.cpu / bare.cpu);
+        let (ratio, cpu_ratio) = (run.calls_per_second / other.calls_per_second, run.cpu / other.cpu);
         println!(
-            "{round:>5} {:>12.0} {:>14.1} {:>12.1} | {:>9.0} {:>12.1} {:>11.1} {:>7.2} {:>7.1} | {ratio:>7.2} {cpu_ratio:>5.2}",
-            bare.calls_per_second,
-            bare.cpu,
-            bare.peak_mib,
+            "{round:>5} {:>12.0} {:>14.1} {:>12.1} | {:>9.0} {:>12.1} {:>11.1} {:>7.2} {:>7.1} | {ratio:>7.3} {cpu_ratio:>6.3}",
+            other.calls_per_second,
+            other.cpu,
+            other.peak_mib,
             run.calls_per_second,
             run.cpu,
             run.calling_cpu,
@@ -91,7 +113,7 @@ fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> Measured, measur
             run.peak_mib
         );
         rounds.push(json!({
-            "limit": bare.to_json(),
+            "peer": other.to_json(),
             "run": run.to_json(),
             "ratio": ratio,
             "cpu_ratio": cpu_ratio,
@@ -101,10 +123,10 @@ fn compare(name: &str, limit: &str, measure_limit: impl Fn() -> Measured, measur
         let mut ratios: Vec<f64> = rounds.iter().filter_map(|round| round[member].as_f64()).collect();
         ratios.sort_by(f64::total_cmp);
         let (median, lowest, highest) = (ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
-        println!("median ratio of {what} {median:.2} (rounds from {lowest:.2} to {highest:.2})");
+        println!("median of {what}, run / {peer}: {median:.3} (rounds from {lowest:.3} to {highest:.3})");
     }
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
-    let document = json!({ "nodes": NODES, "concurrency": CONCURRENCY, "limit": limit, "rounds": rounds });
+    let document = json!({ "nodes": nodes, "concurrency": CONCURRENCY, "peer": peer, "rounds": rounds });
     std::fs::write(&file, document.to_string()).expect("the result can be written");
     println!("written to {}", file.display());
 }
@@ -135,6 +157,8 @@ impl Measured {
 
 /// What a process used until it ended.
 struct Used {
+    /// That it called.
+    nodes: usize,
     seconds: f64,
     /// Processor time at moments, the last at its end.
     cpu: Vec<(OffsetDateTime, Duration)>,
@@ -143,7 +167,7 @@ struct Used {
 
 impl Used {
     /// Awaits a child and watches what it uses.
-    fn until_the_end_of(child: &mut Child, started: Instant) -> Self {
+    fn until_the_end_of(child: &mut Child, started: Instant, nodes: usize) -> Self {
         use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
         let of_child = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id()));
         let pid = Pid::from_raw(child.id().try_into().expect("a small number")).expect("a process");
@@ -168,13 +192,13 @@ impl Used {
         let seconds = started.elapsed().as_secs_f64();
         let status = child.wait().expect("a child");
         assert!(status.success(), "it ended with {status}");
-        Self { seconds, cpu, peak_mib: f64::from(peak_kib) / 1024.0 }
+        Self { nodes, seconds, cpu, peak_mib: f64::from(peak_kib) / 1024.0 }
     }
 
     /// Processor time up to a moment, in microseconds per node.
     fn cpu_at(&self, moment: OffsetDateTime) -> f64 {
         let until = self.cpu.partition_point(|(at, _)| *at <= moment);
-        self.cpu[..until].last().map_or(0.0, |(_, used)| used.as_secs_f64() * 1e6 / nodes())
+        self.cpu[..until].last().map_or(0.0, |(_, used)| used.as_secs_f64() * 1e6 / number(self.nodes))
     }
 
     fn into_measured(
@@ -199,37 +223,89 @@ fn cpu_time(stat: &str) -> Option<Duration> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a small number")]
-fn nodes() -> f64 {
-    NODES as f64
+fn number(nodes: usize) -> f64 {
+    nodes as f64
 }
 
-fn server() -> Server {
-    let pools: Vec<_> = (0..POOLS)
+fn server(nodes: usize) -> Server {
+    let pools: Vec<_> = (0..nodes / NODES_PER_POOL)
         .map(|pool| {
-            format!("[[account.pool]]\nid = \"pool-{pool}\"\nnodes = {}\nunknown_state = 0\n", NODES / POOLS)
+            format!("[[account.pool]]\nid = \"pool-{pool}\"\nnodes = {NODES_PER_POOL}\nunknown_state = 0\n")
         })
         .collect();
     Server::start(&format!("[[account]]\nname = \"contoso\"\n{}", pools.concat()))
 }
 
+/// Fails unless every node was called once, and every call accepted.
+fn assert_all_called(server: &Server, nodes: usize) {
+    let url = server.text("/ledger");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let ledger: Value = runtime.block_on(async {
+        let client = fleetlogs_azure::http_client(1).expect("a client");
+        client.get(url).send().await.expect("the ledger").json().await.expect("JSON")
+    });
+    let account = &ledger["accounts"][0];
+    let once = ledger["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .filter(|node| node["directories"].as_array().is_some_and(|directories| directories.len() == 1));
+    let seen =
+        [account["upload_calls"].as_u64(), account["accepted"].as_u64(), u64::try_from(once.count()).ok()];
+    let expected = u64::try_from(nodes).ok();
+    assert_eq!(seen, [expected; 3], "calls, accepted calls, and nodes with one");
+}
+
 /// A loop that does nothing but call, in a process of its own.
-fn bare_loop() -> Measured {
-    let server = server();
+fn bare_loop(nodes: usize) -> Measured {
+    let server = server(nodes);
     let started = Instant::now();
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .arg("--bare-loop")
         .arg(server.dir.path().join("ready.json"))
+        .arg(nodes.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the loop starts");
-    let used = Used::until_the_end_of(&mut child, started);
+    let used = Used::until_the_end_of(&mut child, started, nodes);
+    assert_all_called(&server, nodes);
+    used.into_measured(output(&mut child).trim().parse().expect("a number"), None)
+}
+
+/// What a child printed until it ended.
+fn output(child: &mut Child) -> String {
     let mut said = String::new();
     child.stdout.take().expect("its output").read_to_string(&mut said).expect("its output");
-    used.into_measured(said.trim().parse().expect("a number"), None)
+    said
+}
+
+/// The Python that has the SDK.
+fn python() -> PathBuf {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/venv/bin/python");
+    assert!(program.exists(), "{} is missing; `bash tests/all.sh` makes it", program.display());
+    program
+}
+
+/// The SDK and a pool of threads, in a process of its own.
+fn sdk_pool(python: &Path, nodes: usize) -> Measured {
+    let server = server(nodes);
+    let started = Instant::now();
+    let mut child = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/sdk_pool.py"))
+        .arg(server.dir.path().join("ready.json"))
+        .arg(CONCURRENCY.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("Python starts");
+    let used = Used::until_the_end_of(&mut child, started, nodes);
+    assert_all_called(&server, nodes);
+    let said: Value = serde_json::from_str(&output(&mut child)).expect("JSON");
+    assert_eq!(said["calls"], nodes, "the calls that it says it made");
+    used.into_measured(said["calls_per_second"].as_f64().expect("a number"), None)
 }
 
 /// The loop itself. Returns its calls per second.
-fn bare_calls_per_second(ready: &Value) -> f64 {
+fn bare_calls_per_second(ready: &Value, nodes: usize) -> f64 {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let endpoint = text(&ready["accounts"][0]["endpoint"]);
     let identity = text(&ready["ledger"]).replace("ledger", "identity");
@@ -245,8 +321,8 @@ fn bare_calls_per_second(ready: &Value) -> f64 {
         let url = format!("{identity}?resource=https://batch.core.windows.net/&api-version=2019-08-01");
         let token: Value = client.get(url).header("X-IDENTITY-HEADER", "x").send().await.expect("a token").json().await.expect("JSON");
         let token = format!("Bearer {}", text(&token["access_token"]));
-        let mut urls = Vec::with_capacity(NODES);
-        for pool in 0..POOLS {
+        let mut urls = Vec::with_capacity(nodes);
+        for pool in 0..nodes / NODES_PER_POOL {
             let url = format!("{endpoint}/pools/pool-{pool}/nodes?api-version=2024-07-01.20.0&$select=id");
             let page: Value = client.get(url).header("Authorization", &token).send().await.expect("a page").json().await.expect("JSON");
             urls.extend(page["value"].as_array().expect("nodes").iter().map(|node| {
@@ -256,7 +332,7 @@ fn bare_calls_per_second(ready: &Value) -> f64 {
                 )
             }));
         }
-        assert_eq!(urls.len(), NODES);
+        assert_eq!(urls.len(), nodes);
         let urls = std::sync::Arc::new(urls);
         let next = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let started = Instant::now();
@@ -277,17 +353,13 @@ fn bare_calls_per_second(ready: &Value) -> f64 {
             });
         }
         workers.join_all().await;
-        calls_per_second(started.elapsed())
+        number(nodes) / started.elapsed().as_secs_f64()
     })
 }
 
-fn calls_per_second(elapsed: Duration) -> f64 {
-    nodes() / elapsed.as_secs_f64()
-}
-
 /// A run whose directory is beside the server's, or in another place.
-fn whole_run(verify: bool, place: Option<&Path>) -> Measured {
-    let server = server();
+fn whole_run(nodes: usize, verify: bool, place: Option<&Path>) -> Measured {
+    let server = server(nodes);
     let elsewhere = place.map(|place| tempfile::tempdir_in(place).expect("a directory"));
     let dir = elsewhere.as_ref().unwrap_or(&server.dir).path();
     let written = server.config();
@@ -308,7 +380,8 @@ fn whole_run(verify: bool, place: Option<&Path>) -> Measured {
         .current_dir(dir)
         .spawn()
         .expect("the run starts");
-    let used = Used::until_the_end_of(&mut child, started);
+    let used = Used::until_the_end_of(&mut child, started, nodes);
+    assert_all_called(&server, nodes);
     // Times of calls from the manifest; the last answer came a round trip after the last call was put on record.
     let run = std::fs::read_dir(dir.join("runs")).expect("runs").next().expect("a run").expect("a run");
     let manifest = read_json(&run.path().join("manifest.json"));
@@ -322,5 +395,5 @@ fn whole_run(verify: bool, place: Option<&Path>) -> Measured {
         .collect();
     let (first, last) = (*times.iter().min().expect("calls"), *times.iter().max().expect("calls"));
     let elapsed = Duration::try_from(last - first).expect("time goes on");
-    used.into_measured(calls_per_second(elapsed), Some((first, last)))
+    used.into_measured(number(nodes) / elapsed.as_secs_f64(), Some((first, last)))
 }
