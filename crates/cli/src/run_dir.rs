@@ -1,7 +1,7 @@
 //! The run directory: readable by its owner only, with the frozen plan in it before anything is sent.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use fleetlogs_model::plan::Plan;
@@ -37,9 +37,12 @@ impl RunDir {
     /// Opens the directory of an earlier run, and reads its plan.
     pub(crate) fn open(path: &Path) -> Result<(Self, Plan), CliError> {
         let file = path.join(PLAN_FILE);
-        let json = std::fs::read(&file).map_err(|error| CliError::File(file.clone(), error))?;
-        let plan = Plan::from_json(&json).map_err(|error| CliError::Plan(file, error))?;
-        Ok((Self { path: path.into(), plan_digest: hex(&Sha256::digest(&json)) }, plan))
+        let failed = |error| CliError::File(file.clone(), error);
+        let mut text = File::open(&file).map_err(failed)?;
+        let mut hashed = Hashed { file: io::sink(), digest: Sha256::new() };
+        io::copy(&mut text, &mut hashed).and_then(|_| text.rewind()).map_err(failed)?;
+        let plan = Plan::from_json(text).map_err(|error| CliError::Plan(file.clone(), error))?;
+        Ok((Self { path: path.into(), plan_digest: hex(&hashed.digest.finalize()) }, plan))
     }
 
     /// The program's own log, to be appended to.
@@ -70,12 +73,12 @@ pub(crate) fn write_plan(dir: &Path, name: &str, plan: &Plan) -> io::Result<Stri
 }
 
 /// A file, and the digest of what went into it.
-struct Hashed {
-    file: BufWriter<WholeFile>,
+struct Hashed<W> {
+    file: W,
     digest: Sha256,
 }
 
-impl io::Write for Hashed {
+impl<W: io::Write> io::Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.digest.update(&bytes[..written]);

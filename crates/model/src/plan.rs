@@ -4,6 +4,7 @@
 //! left out is listed with the reason.
 
 use std::collections::HashSet;
+use std::io::{BufReader, Read, Seek};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -362,17 +363,19 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Reads a plan and checks that it is one this version can execute.
-    pub fn from_json(text: &[u8]) -> Result<Self, PlanError> {
+    /// Reads a plan and checks that it is one this version can execute. The text is read twice, and never held: it has a
+    /// kilobyte for each node.
+    pub fn from_json(mut text: impl Read + Seek) -> Result<Self, PlanError> {
         #[derive(Deserialize)]
         struct Version {
             schema: String,
         }
-        let version: Version = serde_json::from_slice(text)?;
+        let version: Version = serde_json::from_reader(BufReader::new(&mut text))?;
         if version.schema != PLAN_SCHEMA {
             return Err(PlanError::Schema(version.schema));
         }
-        let mut plan: Self = serde_json::from_slice(text)?;
+        text.rewind().map_err(serde_json::Error::io)?;
+        let mut plan: Self = serde_json::from_reader(BufReader::new(text))?;
         plan.nodes.share(&plan.pools);
         let mut seen = HashSet::with_capacity(plan.nodes.len());
         for node in plan.nodes.iter() {
@@ -487,10 +490,14 @@ mod tests {
         }
     }
 
+    fn read(plan: &Plan) -> Result<Plan, PlanError> {
+        Plan::from_json(std::io::Cursor::new(serde_json::to_vec(plan).unwrap()))
+    }
+
     #[test]
     fn a_plan_survives_a_round_trip_and_shares_its_names() {
         let plan = plan_of(&["tvm-1", "tvm-2"]);
-        let read = Plan::from_json(&serde_json::to_vec(&plan).unwrap()).unwrap();
+        let read = read(&plan).unwrap();
         let details = |plan: &Plan| plan.nodes.details().map(Result::unwrap).collect::<Vec<_>>();
         assert_eq!(details(&read), details(&plan));
         assert_eq!(read.accounts, plan.accounts);
@@ -504,10 +511,10 @@ mod tests {
     #[test]
     fn plans_of_other_versions_and_doubled_nodes_are_refused() {
         let mut plan = plan_of(&["tvm-1", "tvm-1"]);
-        let twice = Plan::from_json(&serde_json::to_vec(&plan).unwrap()).unwrap_err();
+        let twice = read(&plan).unwrap_err();
         assert_eq!(twice.to_string(), "node `contoso/Render/tvm-1` stands twice in the plan");
         plan.schema = "fleetlogs.plan/v9".into();
-        let other = Plan::from_json(&serde_json::to_vec(&plan).unwrap()).unwrap_err();
+        let other = read(&plan).unwrap_err();
         assert!(other.to_string().contains("fleetlogs.plan/v9"), "{other}");
     }
 }

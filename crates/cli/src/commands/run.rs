@@ -196,8 +196,8 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
 
 /// A plan made earlier, for a run of its own.
 fn read_plan(path: &std::path::Path) -> Result<Plan, CliError> {
-    let json = std::fs::read(path).map_err(|error| CliError::File(path.into(), error))?;
-    Plan::from_json(&json).map_err(|error| CliError::Plan(path.into(), error))
+    let text = std::fs::File::open(path).map_err(|error| CliError::File(path.into(), error))?;
+    Plan::from_json(text).map_err(|error| CliError::Plan(path.into(), error))
 }
 
 /// Executes and verifies side by side, until both are done or the run is stopped.
