@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client, list_accounts};
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::plan::{AccountPlan, NotListed, PlanListener, plan_account};
+use fleetlogs_engine::plan::{AccountPlan, Cause, NotPlanned, PlanListener, Planning, plan_account};
 use fleetlogs_engine::retry::delay;
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_engine::settings::Limits;
@@ -116,14 +116,15 @@ impl Fleet {
         let created_at = Clock::System.now();
         let listener = Listener(progress);
         let slots = Semaphore::new(LISTED_AT_ONCE);
+        let since = match settings.window {
+            WindowSpec::Since(since) => Some(since),
+            _ => None,
+        };
+        let (retry, slots) = (&settings.retry, &slots);
+        let planning = Planning { now: created_at, since, retry, slots, listener: &listener };
         let mut listing = futures::stream::iter(self.accounts.iter().enumerate())
-            .map(|(at, Account { planned, service, selection, .. })| {
-                let (retry, slots, listener) = (&settings.retry, &slots, &listener);
-                async move {
-                    let company = (slots, listener as &dyn PlanListener);
-                    let planned = planned.clone();
-                    (at, plan_account(planned, &**service, selection, created_at, retry, company).await)
-                }
+            .map(|(at, Account { planned, service, selection, .. })| async move {
+                (at, plan_account(planned.clone(), &**service, selection, planning).await)
             })
             .buffer_unordered(ACCOUNTS_AT_ONCE);
         let mut plan = Plan {
@@ -151,17 +152,15 @@ impl Fleet {
                     Ok(AccountPlan { account, pools, nodes, left_out }) => {
                         plan.accounts.push(account);
                         plan.pools.extend(pools);
-                        for mut node in nodes {
-                            if let WindowSpec::Since(since) = &settings.window {
-                                let window = since.of(&node, created_at);
-                                plan.window.start = plan.window.start.min(window.start);
-                                node.window = Some(window.into());
-                            }
-                            plan.nodes.push(&node).map_err(CliError::Spool)?;
-                        }
+                        let starts = nodes.iter().filter_map(|node| node.window).map(|window| window.start);
+                        plan.window.start = starts.fold(plan.window.start, Ord::min);
+                        plan.nodes.append(&nodes).map_err(CliError::Spool)?;
                         plan.left_out.extend(left_out);
                     }
-                    Err(NotListed { failure, list_calls }) => {
+                    Err(NotPlanned { cause: Cause::Spool(error), .. }) => {
+                        return Err(CliError::Spool(error));
+                    }
+                    Err(NotPlanned { cause: Cause::Unlisted(failure), list_calls }) => {
                         let offset = service.clock_offset();
                         refusals.push(unlisted(planned, &failure, offset, tokens.is_some()));
                         let unlisted = Some(failure.to_string());

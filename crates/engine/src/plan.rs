@@ -7,22 +7,25 @@
 pub(crate) mod reader;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::evidence::{NodeEvidence, SharedFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PlannedAccount, PlannedNode, PlannedPool, Priority};
+use fleetlogs_model::planned::FoundNodes;
 use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool, Task};
 use futures::StreamExt;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
 use self::reader::{Reader, Seen, Sight};
-use crate::jobs::{JobFilter, Place, Places, Ran};
+use crate::jobs::{JobFilter, Places, Ran};
 use crate::select::Selection;
 use crate::settings::RetryPolicy;
+use crate::window::SinceAnchor;
 
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
 const POOLS_AT_ONCE: usize = 4;
@@ -30,26 +33,56 @@ const POOLS_AT_ONCE: usize = 4;
 /// An account whose lists take longer is given up: the others wait for the plan. A list of 100,000 nodes takes a minute.
 const LONGEST_LISTING: Duration = Duration::from_secs(600);
 
+/// Nodes of one pool that are held with all that is known of them; of those before, what must be is in memory.
+const HELD_AT_ONCE: usize = 2000;
+
 /// An account as planning found it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct AccountPlan {
     /// The account, with its counts.
     pub account: PlannedAccount,
     /// Its pools whose nodes were listed.
     pub pools: Vec<Arc<PlannedPool>>,
     /// Its nodes, in the order in which they will be asked.
-    pub nodes: Vec<PlannedNode>,
+    pub nodes: FoundNodes,
     /// What was seen and left out.
     pub left_out: Vec<LeftOut>,
 }
 
-/// An account that could not be listed.
-#[derive(Clone, Debug)]
-pub struct NotListed {
+/// An account that could not be planned.
+#[derive(Debug)]
+pub struct NotPlanned {
     /// Why.
-    pub failure: Failure,
+    pub cause: Cause,
     /// List calls that were sent all the same.
     pub list_calls: u32,
+}
+
+/// Why an account could not be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// It could not be listed.
+    #[error(transparent)]
+    Unlisted(#[from] Failure),
+    /// What is known of its nodes could not be kept.
+    #[error(transparent)]
+    Spool(#[from] io::Error),
+}
+
+/// What the planning of all accounts has in common.
+#[derive(Clone, Copy)]
+pub struct Planning<'plan> {
+    /// Ages are counted until then.
+    pub now: OffsetDateTime,
+    /// How a node's own window is made, where nodes have one.
+    pub since: Option<SinceAnchor>,
+    /// How calls are tried again.
+    pub retry: &'plan RetryPolicy,
+    /// Of all accounts that are listed side by side, so many hold pages of nodes in memory; an account that does not
+    /// answer is none of them.
+    pub slots: &'plan Semaphore,
+    /// Hears how it gets on.
+    pub listener: &'plan dyn PlanListener,
 }
 
 /// Hears how planning gets on: pools listed and nodes seen so far.
@@ -58,36 +91,30 @@ pub trait PlanListener: Sync {
     fn listed(&self, account: &AccountName, pools: u32, nodes: u32);
 }
 
-/// Lists one account. `account` has the account's names; its counts are filled in. Ages are counted until `now`.
-///
-/// Of all accounts that are listed side by side, so many hold pages of nodes in memory as `slots` allows; an account that
-/// does not answer takes none.
+/// Lists one account. `account` has the account's names; its counts are filled in.
 pub async fn plan_account<B: BatchService>(
     account: PlannedAccount,
     service: &B,
     selection: &Selection,
-    now: OffsetDateTime,
-    retry: &RetryPolicy,
-    (slots, listener): (&Semaphore, &dyn PlanListener),
-) -> Result<AccountPlan, NotListed> {
+    planning: Planning<'_>,
+) -> Result<AccountPlan, NotPlanned> {
     let name = account.name.clone();
-    let reader = Reader::new(&name, retry);
-    let planning = plan_with(account, service, selection, now, &reader, (slots, listener));
-    let planned = tokio::time::timeout(LONGEST_LISTING, planning).await.unwrap_or_else(|_| {
+    let reader = Reader::new(&name, planning.retry);
+    let planned = plan_with(account, service, selection, planning, &reader);
+    let planned = tokio::time::timeout(LONGEST_LISTING, planned).await.unwrap_or_else(|_| {
         let message = format!("its lists could not be read within {} s", LONGEST_LISTING.as_secs());
-        Err(Failure::new(FailureClass::Transient, message))
+        Err(Failure::new(FailureClass::Transient, message).into())
     });
-    planned.map_err(|failure| NotListed { failure, list_calls: reader.calls() })
+    planned.map_err(|cause| NotPlanned { cause, list_calls: reader.calls() })
 }
 
 async fn plan_with<B: BatchService>(
     mut account: PlannedAccount,
     service: &B,
     selection: &Selection,
-    now: OffsetDateTime,
+    Planning { now, since, slots, listener, .. }: Planning<'_>,
     reader: &Reader<'_>,
-    (slots, listener): (&Semaphore, &dyn PlanListener),
-) -> Result<AccountPlan, Failure> {
+) -> Result<AccountPlan, Cause> {
     let name = account.name.clone();
     let mut left_out = Vec::new();
     let mut leave_out = |pool: &PoolId, reason| left_out.push(left(&name, pool, None, reason));
@@ -120,23 +147,24 @@ async fn plan_with<B: BatchService>(
         .collect();
     listener.listed(&account.name, 0, 0);
     let _slot = slots.acquire().await;
-    let sorting = Sorting { selection, now, shared: Mutex::new((places, SharedFacts::default())) };
-    let (sorting, account_name) = (&sorting, &name);
+    let shared = Shared { places, facts: SharedFacts::default(), nodes: FoundNodes::default() };
+    let sorting = Sorting { selection, now, since, shared: Mutex::new(shared) };
+    let (sorter, account_name) = (&sorting, &name);
     let mut listed = futures::stream::iter(wanted.into_iter().enumerate())
         .map(|(order, pool)| async move {
             let mut found = Sorted::of(planned_pool(account_name, &pool));
             let id = &pool.id;
             let list = |page: Option<PageLink>| async move { service.list_nodes(id, page.as_ref()).await };
-            let read = reader.each(list, |node| sorting.sort(node, &pool, &mut found)).await;
+            let read = reader.each(list, |node| sorter.sort(node, &pool, &mut found)).await;
             (order, pool.id, read.map(|()| found))
         })
         .buffer_unordered(POOLS_AT_ONCE);
     let mut pools = Vec::new();
-    let mut nodes: Vec<PlannedNode> = Vec::new();
+    let mut count = 0;
     let mut refused = None;
     let mut left_of_pools = Vec::new();
     while let Some((order, pool, found)) = listed.next().await {
-        let found = match found {
+        let mut found = match found {
             Ok(found) => found,
             Err(failure) if failure.class == FailureClass::Gone => {
                 leave_out(&pool, LeftOutReason::PoolGone);
@@ -154,33 +182,30 @@ async fn plan_with<B: BatchService>(
             }
         };
         account.pools += 1;
+        sorting.end(&mut found)?;
         left_of_pools.extend(found.left_out);
-        let (sample, rest) = selection.nodes.sample(found.wanted);
-        for node in rest {
-            left_of_pools.push(left(&name, &pool, Some(&node.node), LeftOutReason::NotInSample));
-        }
         pools.push((order, found.pool));
-        nodes.extend(sample);
-        listener.listed(&account.name, account.pools, u32::try_from(nodes.len()).unwrap_or(u32::MAX));
+        count += found.count;
+        listener.listed(&account.name, account.pools, count);
     }
     drop(listed);
     left_out.extend(left_of_pools);
-    for place in sorting.gone() {
+    let (places, mut nodes) = sorting.into_found();
+    // Nodes that tasks ran on and that no list had.
+    for place in places.gone() {
         let listed = unlisted.iter().all(|pool| *pool != place.pool);
         if listed && selection.pools.wants_id(&place.pool) {
             left_out.push(left(&name, &place.pool, Some(&place.node), LeftOutReason::JobNodeGone));
         }
     }
     if let (0, Some(failure)) = (account.pools, refused) {
-        return Err(failure);
+        return Err(failure.into());
     }
     // Those about to vanish first; within a priority in the order of the lists, whatever arrived first.
     pools.sort_by_key(|(order, _)| *order);
     let order: HashMap<*const PlannedPool, usize> =
         pools.iter().map(|(order, pool)| (Arc::as_ptr(pool), *order)).collect();
-    let order = |node: &PlannedNode| order.get(&Arc::as_ptr(&node.place)).copied();
-    nodes.sort_by(|x, y| (x.priority, order(x), &x.node).cmp(&(y.priority, order(y), &y.node)));
-    nodes.shrink_to_fit();
+    nodes.sort(|pool| order.get(&Arc::as_ptr(pool)).copied());
     account.nodes = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     account.list_calls = reader.calls();
     left_out.sort_by(|x, y| (&x.pool, &x.node).cmp(&(&y.pool, &y.node)));
@@ -205,8 +230,15 @@ fn missing(left_out: &[LeftOut]) -> Option<String> {
 struct Sorting<'plan> {
     selection: &'plan Selection,
     now: OffsetDateTime,
+    since: Option<SinceAnchor>,
     /// Pools are listed side by side.
-    shared: Mutex<(Places, SharedFacts)>,
+    shared: Mutex<Shared>,
+}
+
+struct Shared {
+    places: Places,
+    facts: SharedFacts,
+    nodes: FoundNodes,
 }
 
 /// The nodes of one pool.
@@ -215,11 +247,15 @@ struct Sorted {
     seen: Seen,
     wanted: Vec<PlannedNode>,
     left_out: Vec<LeftOut>,
+    /// How many were wanted and are kept, if that worked.
+    count: u32,
+    kept: io::Result<()>,
 }
 
 impl Sorted {
     fn of(pool: PlannedPool) -> Self {
-        Self { pool: pool.into(), seen: Seen::default(), wanted: vec![], left_out: vec![] }
+        let (wanted, left_out) = (vec![], vec![]);
+        Self { pool: pool.into(), seen: Seen::default(), wanted, left_out, count: 0, kept: Ok(()) }
     }
 }
 
@@ -231,8 +267,8 @@ impl Sorting<'_> {
             Sight::Again => return false,
             Sight::InOtherCase => Some(LeftOutReason::ListedTwice),
         };
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let (places, facts) = &mut *shared;
+        let mut shared = self.shared();
+        let Shared { places, facts, .. } = &mut *shared;
         let jobs = &self.selection.jobs;
         let ran = if reason.is_none() {
             places.take(&pool.id, &node.id, &node.recent_tasks, jobs, self.now)
@@ -247,20 +283,54 @@ impl Sorting<'_> {
             into.left_out.push(LeftOut { evidence, ..entry });
             return reason != LeftOutReason::ListedTwice;
         }
-        into.wanted.push(PlannedNode {
+        let mut node = PlannedNode {
             place: into.pool.clone(),
             priority: priority(pool, &node),
             node: node.id.clone(),
             evidence: NodeEvidence::of(node, facts),
             window: None,
             ran: ran.and_then(|Ran(ran)| ran).map(Box::new),
-        });
+        };
+        node.window = self.since.map(|since| since.of(&node, self.now).into());
+        into.wanted.push(node);
+        drop(shared);
+        if into.wanted.len() >= HELD_AT_ONCE && self.selection.nodes.limit_per_pool.is_none() {
+            self.keep(into);
+        }
         true
     }
 
-    /// Nodes that tasks ran on and that no list had.
-    fn gone(&self) -> Vec<Place> {
-        std::mem::take(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).0).gone()
+    /// Puts the nodes that are wanted where they take little room. In order, so that they can be read back with few calls.
+    fn keep(&self, from: &mut Sorted) {
+        from.wanted.sort_by(|x, y| (x.priority, &x.node).cmp(&(y.priority, &y.node)));
+        let nodes = &mut self.shared().nodes;
+        for node in from.wanted.drain(..) {
+            if from.kept.is_ok() {
+                from.kept = nodes.push(&node);
+                from.count += 1;
+            }
+        }
+    }
+
+    /// All of a pool is listed: keeps what is wanted of it, or a sample.
+    fn end(&self, found: &mut Sorted) -> io::Result<()> {
+        let (sample, rest) = self.selection.nodes.sample(std::mem::take(&mut found.wanted));
+        found.wanted = sample;
+        self.keep(found);
+        for node in rest {
+            let (account, pool) = (node.account(), node.pool());
+            found.left_out.push(left(account, pool, Some(&node.node), LeftOutReason::NotInSample));
+        }
+        std::mem::replace(&mut found.kept, Ok(()))
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn into_found(self) -> (Places, FoundNodes) {
+        let shared = self.shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (shared.places, shared.nodes)
     }
 }
 

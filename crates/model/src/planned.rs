@@ -1,30 +1,28 @@
 //! The nodes of a plan. There may be a million of them, so what is needed to call them is in memory, a hundred bytes
 //! each, and all that is known of them is text, in a temporary file where it is more than a few megabytes.
 
+mod details;
+mod found;
+
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::Arc;
 
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use tempfile::SpooledTempFile;
 use time::OffsetDateTime;
 
+use self::details::Details;
+pub use self::found::FoundNodes;
 use crate::evidence::NodeEvidence;
 use crate::ids::{AccountName, NodeId, NodeIndex, NodeRef, PoolId};
 use crate::plan::{PlannedNode, PlannedPool, Priority, Window};
 
-/// More text than this goes into a temporary file.
-const IN_MEMORY: usize = 2 << 20;
-
-/// Text that is read at once.
-const READ_AT_ONCE: usize = 256 << 10;
-
 /// The nodes of a plan, in the order in which they will be asked.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct PlannedNodes {
     places: Vec<Arc<PlannedPool>>,
     slots: Vec<Slot>,
@@ -123,12 +121,6 @@ fn hash(value: &impl Hash) -> u32 {
     hash
 }
 
-impl Default for PlannedNodes {
-    fn default() -> Self {
-        Self { places: vec![], slots: vec![], ids: String::new(), windows: vec![], details: Details::new() }
-    }
-}
-
 impl fmt::Debug for PlannedNodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PlannedNodes({})", self.len())
@@ -156,16 +148,42 @@ impl PlannedNodes {
         let place = self.place(&node.place)?;
         self.ids.push_str(node.node.as_str());
         let id_ends = u32::try_from(self.ids.len()).map_err(io::Error::other)?;
-        let window = node.window.clone();
+        self.push_window(node.window.clone());
+        let marks = Marks::of(&node.evidence);
+        self.slots.push(Slot { place, id_ends, marks, priority: node.priority });
+        self.details.push(node)
+    }
+
+    fn push_window(&mut self, window: Option<Box<Window>>) {
         if window.is_some() && self.windows.is_empty() {
             self.windows = vec![None; self.slots.len()];
         }
         if window.is_some() || !self.windows.is_empty() {
             self.windows.push(window);
         }
-        let marks = Marks::of(&node.evidence);
-        self.slots.push(Slot { place, id_ends, marks, priority: node.priority });
-        self.details.push(node)
+    }
+
+    /// Adds the nodes of an account, in their order, behind the others.
+    ///
+    /// # Errors
+    /// A temporary file cannot be read or written; or the plan has more nodes than can be counted.
+    pub fn append(&mut self, found: &FoundNodes) -> io::Result<()> {
+        let first = u32::try_from(self.places.len()).map_err(io::Error::other)?;
+        self.places.extend_from_slice(&found.nodes.places);
+        self.slots.reserve(found.len());
+        self.ids.reserve(found.nodes.ids.len());
+        for &at in &found.order {
+            let node = found.nodes.get(NodeIndex(at));
+            self.ids.push_str(node.id);
+            let id_ends = u32::try_from(self.ids.len()).map_err(io::Error::other)?;
+            let slot = found.nodes.slots[at as usize];
+            self.push_window(node.window.map(Box::new));
+            self.slots.push(Slot { place: first + slot.place, id_ends, ..slot });
+        }
+        for stretch in found.stretches() {
+            self.details.copy(&found.nodes.details, stretch)?;
+        }
+        Ok(())
     }
 
     /// The nodes of a pool mostly come together.
@@ -204,7 +222,11 @@ impl PlannedNodes {
 
     /// All that is known of each, in order.
     pub fn details(&self) -> impl Iterator<Item = io::Result<PlannedNode>> + '_ {
-        self.details.lines().map(|line| Ok(serde_json::from_slice(&line?)?))
+        let mut lines = self.details.lines();
+        std::iter::from_fn(move || {
+            let line = lines.next().transpose()?;
+            Some(line.and_then(|line| Ok(serde_json::from_slice(line)?)))
+        })
     }
 
     /// Lets the nodes share these pools, which say more than the nodes' own text does.
@@ -238,9 +260,10 @@ impl FromIterator<PlannedNode> for PlannedNodes {
 impl Serialize for PlannedNodes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut nodes = serializer.serialize_seq(Some(self.len()))?;
-        for line in self.details.lines() {
-            let line = String::from_utf8(line.map_err(S::Error::custom)?).map_err(S::Error::custom)?;
-            nodes.serialize_element(&RawValue::from_string(line).map_err(S::Error::custom)?)?;
+        let mut lines = self.details.lines();
+        while let Some(line) = lines.next().map_err(S::Error::custom)? {
+            let line: &RawValue = serde_json::from_slice(line).map_err(S::Error::custom)?;
+            nodes.serialize_element(line)?;
         }
         nodes.end()
     }
@@ -271,55 +294,5 @@ impl<'de> Deserialize<'de> for PlannedNodes {
     }
 }
 
-/// A line of JSON for each node.
-#[derive(Clone)]
-struct Details(Arc<Mutex<SpooledTempFile>>);
-
-impl Details {
-    fn new() -> Self {
-        Self(Arc::new(Mutex::new(SpooledTempFile::new(IN_MEMORY))))
-    }
-
-    fn file(&self) -> MutexGuard<'_, SpooledTempFile> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, node: &PlannedNode) -> io::Result<()> {
-        let mut line = serde_json::to_vec(node)?;
-        line.push(b'\n');
-        let mut file = self.file();
-        file.seek(SeekFrom::End(0))?;
-        file.write_all(&line)
-    }
-
-    fn lines(&self) -> impl Iterator<Item = io::Result<Vec<u8>>> + '_ {
-        let mut reader = BufReader::with_capacity(READ_AT_ONCE, At { details: self, position: 0 });
-        std::iter::from_fn(move || {
-            let mut line = Vec::new();
-            match reader.read_until(b'\n', &mut line) {
-                Ok(0) => None,
-                Ok(_) => {
-                    line.pop();
-                    Some(Ok(line))
-                }
-                Err(error) => Some(Err(error)),
-            }
-        })
-    }
-}
-
-/// Reads on from a position, whoever else reads meanwhile.
-struct At<'details> {
-    details: &'details Details,
-    position: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let mut file = self.details.file();
-        file.seek(SeekFrom::Start(self.position))?;
-        let read = file.read(into)?;
-        self.position += read as u64;
-        Ok(read)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -112,17 +112,18 @@ async fn plan(service: &Listed, pools: &[&str], exclude: &[&str]) -> Result<Acco
     };
     let retry =
         RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(9) };
-    let planned =
-        plan_account(account, service, &selection, NOW, &retry, (&Semaphore::new(1), &Nobody)).await;
-    planned.map_err(|not_listed| {
-        let (calls, NotListed { failure, list_calls }) = (service.asked.lock().unwrap().len(), not_listed);
+    let (slots, since) = (&Semaphore::new(1), None);
+    let planning = Planning { now: NOW, since, retry: &retry, slots, listener: &Nobody };
+    plan_account(account, service, &selection, planning).await.map_err(|not_planned| {
+        let (calls, NotPlanned { cause, list_calls }) = (service.asked.lock().unwrap().len(), not_planned);
         assert_eq!(list_calls as usize, calls, "calls are counted, whatever came of them");
+        let Cause::Unlisted(failure) = cause else { panic!("{cause}") };
         failure
     })
 }
 
 fn ids(plan: &AccountPlan) -> Vec<&str> {
-    plan.nodes.iter().map(|node| node.node.as_str()).collect()
+    plan.nodes.iter().map(|node| node.id).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,6 +240,20 @@ async fn a_pool_that_cannot_be_listed_does_not_cost_the_others() {
     let found = plan(&service, &["*"], &[]).await.unwrap();
     assert_eq!(ids(&found), ["n1"]);
     assert_eq!(found.left_out[0].reason, LeftOutReason::PoolNotListed);
+    let many: Vec<_> = (0..HELD_AT_ONCE + 10).map(|number| node(&format!("n{number}"), "idle")).collect();
+    let half_way = |end| Listed {
+        pools: vec![page([pool("a"), pool("b")], None)],
+        nodes: vec![
+            ("a", vec![page(many.clone(), Some("1")), end]),
+            ("b", vec![page([node("n1", "idle")], None)]),
+        ],
+        ..Listed::default()
+    };
+    let found = plan(&half_way(refused()), &["*"], &[]).await.unwrap();
+    assert_eq!((ids(&found), found.account.nodes), (vec!["n1"], 1), "part of a pool is none of it");
+    let found = plan(&half_way(page([], None)), &["*"], &[]).await.unwrap();
+    assert!(found.nodes.iter().take(many.len()).map(|node| node.id).is_sorted(), "by id, however many");
+    assert_eq!(found.nodes.len(), many.len() + 1);
     let nothing = Listed {
         pools: vec![page([pool("a")], None)],
         nodes: vec![("a", vec![refused()])],

@@ -1,0 +1,147 @@
+//! All that is known of nodes, as text: in memory while it is little, in a temporary file otherwise.
+
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tempfile::SpooledTempFile;
+
+use crate::plan::PlannedNode;
+
+/// More text than this goes into a temporary file.
+const IN_MEMORY: usize = 2 << 20;
+
+/// Text that is written at once.
+const WRITTEN_AT_ONCE: usize = 64 << 10;
+
+/// Text that is read at once.
+pub(super) const READ_AT_ONCE: usize = 256 << 10;
+
+/// A line of JSON for each node.
+#[derive(Clone, Default)]
+pub(super) struct Details(Arc<Mutex<Text>>);
+
+struct Text {
+    file: SpooledTempFile,
+    /// How much of the file is text: behind it may be what a failed attempt to write left.
+    written: u64,
+    /// What comes behind the file's text.
+    block: Vec<u8>,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { file: SpooledTempFile::new(IN_MEMORY), written: 0, block: vec![] }
+    }
+}
+
+impl Text {
+    fn end(&self) -> u64 {
+        self.written + self.block.len() as u64
+    }
+
+    fn write_if_full(&mut self) -> io::Result<()> {
+        if self.block.len() >= WRITTEN_AT_ONCE {
+            self.file.seek(SeekFrom::Start(self.written))?;
+            self.file.write_all(&self.block)?;
+            self.written = self.end();
+            self.block.clear();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, position: u64, into: &mut [u8]) -> io::Result<usize> {
+        if position < self.written {
+            let in_file = usize::try_from(self.written - position).unwrap_or(usize::MAX);
+            let most = in_file.min(into.len());
+            self.file.seek(SeekFrom::Start(position))?;
+            return self.file.read(&mut into[..most]);
+        }
+        let from = usize::try_from(position - self.written).unwrap_or(usize::MAX);
+        self.block.get(from..).unwrap_or_default().read(into)
+    }
+
+    fn read_exact(&mut self, mut position: u64, mut into: &mut [u8]) -> io::Result<()> {
+        while !into.is_empty() {
+            match self.read(position, into) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    position += read as u64;
+                    into = &mut into[read..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Details {
+    fn text(&self) -> MutexGuard<'_, Text> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the next line begins.
+    pub(super) fn end(&self) -> u64 {
+        self.text().end()
+    }
+
+    pub(super) fn push(&self, node: &PlannedNode) -> io::Result<()> {
+        let mut text = self.text();
+        let begins = text.block.len();
+        if let Err(error) = serde_json::to_writer(&mut text.block, node) {
+            text.block.truncate(begins);
+            return Err(error.into());
+        }
+        text.block.push(b'\n');
+        text.write_if_full()
+    }
+
+    /// Adds a stretch of other lines as they are.
+    pub(super) fn copy(&self, other: &Self, stretch: Range<u64>) -> io::Result<()> {
+        let (mut text, mut other) = (self.text(), other.text());
+        let begins = text.block.len();
+        let length = usize::try_from(stretch.end - stretch.start).map_err(io::Error::other)?;
+        text.block.resize(begins + length, 0);
+        if let Err(error) = other.read_exact(stretch.start, &mut text.block[begins..]) {
+            text.block.truncate(begins);
+            return Err(error);
+        }
+        text.write_if_full()
+    }
+
+    pub(super) fn lines(&self) -> Lines<'_> {
+        let reader = BufReader::with_capacity(READ_AT_ONCE, At { details: self, position: 0 });
+        Lines { reader, line: vec![] }
+    }
+}
+
+/// The lines, one after the other.
+pub(super) struct Lines<'details> {
+    reader: BufReader<At<'details>>,
+    line: Vec<u8>,
+}
+
+impl Lines<'_> {
+    pub(super) fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        self.line.clear();
+        let read = self.reader.read_until(b'\n', &mut self.line)?;
+        self.line.pop();
+        Ok((read > 0).then_some(&self.line))
+    }
+}
+
+/// Reads on from a position, whoever else reads meanwhile.
+struct At<'details> {
+    details: &'details Details,
+    position: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.details.text().read(self.position, into)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,82 @@
+use time::macros::datetime;
+
+use super::*;
+
+fn pool(account: &str, id: &str) -> Arc<PlannedPool> {
+    Arc::new(PlannedPool::bare(AccountName::new(account), PoolId::new(id)))
+}
+
+fn node(place: &Arc<PlannedPool>, id: &str, priority: Priority) -> PlannedNode {
+    PlannedNode { priority, ..PlannedNode::bare(place.clone(), NodeId::new(id)) }
+}
+
+fn details(nodes: &PlannedNodes) -> Vec<PlannedNode> {
+    nodes.details().map(Result::unwrap).collect()
+}
+
+#[test]
+fn accounts_are_sorted_and_appended_with_all_that_is_known() {
+    let now = datetime!(2026-11-22 09:30:00 UTC);
+    let window = Some(Box::new(Window { start: now, end: now }));
+    let (first, second, broken) = (pool("one", "p1"), pool("one", "p2"), pool("one", "broken"));
+    let mut one = FoundNodes::default();
+    for found in [
+        node(&second, "b", Priority::Ordinary),
+        node(&broken, "x", Priority::Leaving),
+        PlannedNode { window: window.clone(), ..node(&second, "a", Priority::Ordinary) },
+        node(&first, "z", Priority::Ordinary),
+        node(&second, "c", Priority::Spot),
+    ] {
+        one.push(&found).unwrap();
+    }
+    one.sort(|pool| ["p1", "p2"].iter().position(|id| *id == pool.pool.as_str()));
+    assert_eq!(one.iter().map(|node| node.id).collect::<Vec<_>>(), ["c", "z", "a", "b"]);
+
+    let other = pool("two", "p1");
+    let mut two = FoundNodes::default();
+    two.push(&node(&other, "a", Priority::Leaving)).unwrap();
+    two.sort(|_| Some(0));
+
+    let mut plan = PlannedNodes::default();
+    plan.append(&one).unwrap();
+    plan.append(&two).unwrap();
+    let expected = [
+        node(&second, "c", Priority::Spot),
+        node(&first, "z", Priority::Ordinary),
+        PlannedNode { window, ..node(&second, "a", Priority::Ordinary) },
+        node(&second, "b", Priority::Ordinary),
+        node(&other, "a", Priority::Leaving),
+    ];
+    assert_eq!(details(&plan), expected);
+    assert_eq!(plan.len(), expected.len());
+    for (slot, node) in plan.iter().zip(&expected) {
+        assert_eq!((slot.at(), slot.priority), (node.at(), node.priority));
+        assert_eq!((slot.window, slot.marks), (node.window.as_deref().copied(), Marks::of(&node.evidence)));
+    }
+}
+
+/// So much text that it goes to the temporary file in blocks, of which the last stays in memory.
+#[test]
+fn many_nodes_are_the_same_from_a_file_whatever_order_they_came_in() {
+    let pools: Vec<_> = (0..4).map(|number| pool("one", &format!("p{number}"))).collect();
+    let shuffled = (0..30_000).map(|number| number * 7919 % 30_000);
+    let mut nodes: Vec<_> =
+        shuffled.map(|number| node(&pools[number % 4], &format!("n{number}"), Priority::Ordinary)).collect();
+    let mut found = FoundNodes::default();
+    for node in &nodes {
+        found.push(node).unwrap();
+    }
+    found.sort(|pool| pool.pool.as_str()[1..].parse().ok());
+    let mut plan = PlannedNodes::default();
+    plan.append(&found).unwrap();
+    nodes.sort_by(|x, y| (x.pool(), &x.node).cmp(&(y.pool(), &y.node)));
+    assert!(details(&plan) == nodes);
+    // Whoever reads does not disturb whoever writes.
+    let mut reading = plan.details();
+    assert_eq!(reading.next().unwrap().unwrap(), nodes[0]);
+    drop(reading);
+    plan.push(&nodes[0]).unwrap();
+    assert_eq!(details(&plan).last(), Some(&nodes[0]));
+    let json = serde_json::to_vec(&plan).unwrap();
+    assert_eq!(details(&serde_json::from_slice(&json).unwrap()).len(), nodes.len() + 1);
+}
