@@ -54,6 +54,15 @@ pub struct AccountSettings {
     pub read_timeout: Duration,
 }
 
+/// What an account is called with.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// From [`http_client`](crate::http_client).
+    pub uploads: reqwest::Client,
+    /// From [`list_client`](crate::list_client).
+    pub lists: reqwest::Client,
+}
+
 /// How an account knows us.
 #[derive(Clone, Debug)]
 pub enum BatchAuth {
@@ -73,7 +82,7 @@ pub struct InvalidEndpoint;
 pub struct AzureBatch(Arc<Account>);
 
 struct Account {
-    http: reqwest::Client,
+    clients: Clients,
     endpoint: Endpoint,
     auth: BatchAuth,
     read_timeout: Duration,
@@ -106,12 +115,12 @@ struct Outgoing<'a> {
 
 impl AzureBatch {
     /// An account; nothing is sent yet.
-    pub fn new(http: reqwest::Client, settings: AccountSettings) -> Result<Self, InvalidEndpoint> {
+    pub fn new(clients: Clients, settings: AccountSettings) -> Result<Self, InvalidEndpoint> {
         if !is_https_or_loopback(&settings.endpoint) {
             return Err(InvalidEndpoint);
         }
         Ok(Self(Arc::new(Account {
-            http,
+            clients,
             endpoint: Endpoint::new(settings.endpoint, &settings.api_version),
             auth: settings.auth,
             read_timeout: settings.read_timeout,
@@ -173,7 +182,11 @@ impl Account {
         }
         let sent_at = Instant::now();
         *request.timeout_mut() = Some(left);
-        let response = self.http.execute(request).await.map_err(|error| no_answer(outgoing.call, &error))?;
+        let client = match outgoing.call {
+            Call::Upload => &self.clients.uploads,
+            Call::Read => &self.clients.lists,
+        };
+        let response = client.execute(request).await.map_err(|error| no_answer(outgoing.call, &error))?;
         let answer = Answer::read(response, outgoing.longest_answer).await;
         if let Some(offset) =
             answer.headers.get(DATE).and_then(|date| self.dates.read(date)).and_then(http_date::offset_ms)

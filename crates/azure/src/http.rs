@@ -1,4 +1,4 @@
-//! The one HTTP client: Batch calls and the Azure SDK share its connections and its TLS setup.
+//! The HTTP clients: Batch calls and the Azure SDK share one, with its connections; lists of Batch accounts have theirs.
 
 use std::time::Duration;
 
@@ -10,6 +10,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The service's front end closes idle connections after two minutes. Leaving first keeps an upload call from
 /// being written into a connection that is just being closed, which would put it in doubt.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A connection keeps the buffer that its largest answer took: a list page's is a hundred times an upload call's. So lists
+/// have connections of their own, which are soon given up.
+const LISTS_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Hosts no proxy may stand in front of: this machine, and the instance metadata service, where a proxy would
 /// hand out the identity of the machine that the proxy runs on.
@@ -31,11 +35,16 @@ pub enum HttpClientError {
 /// It never follows a redirect and never sends anything twice. The proxy variables of the environment
 /// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or lower case) are obeyed except for loopback.
 pub fn http_client(calls_at_once: usize) -> Result<reqwest::Client, HttpClientError> {
-    build(calls_at_once, |name| std::env::var(name).ok())
+    build((calls_at_once, IDLE_TIMEOUT), |name| std::env::var(name).ok())
+}
+
+/// The same for lists of Batch accounts, so many side by side in each.
+pub fn list_client(lists_at_once: usize) -> Result<reqwest::Client, HttpClientError> {
+    build((lists_at_once, LISTS_IDLE_TIMEOUT), |name| std::env::var(name).ok())
 }
 
 fn build(
-    calls_at_once: usize,
+    (calls_at_once, idle_timeout): (usize, Duration),
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<reqwest::Client, HttpClientError> {
     // An error says that a provider is installed already, which is as good.
@@ -56,7 +65,7 @@ fn build(
         // A call may begin while the connection of the last one is still on its way back, and then makes another. If that
         // were not kept, it would be made again and again.
         .pool_max_idle_per_host(calls_at_once * 2)
-        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_idle_timeout(idle_timeout)
         .user_agent(concat!("fleetlogs/", env!("CARGO_PKG_VERSION")))
         .no_proxy();
     for proxy in proxies(env)? {
@@ -101,7 +110,8 @@ mod tests {
         let proxy = TestServer::start(|_| Reply::json("200 OK", "\"proxy\"")).await;
         let target = TestServer::start(|_| Reply::json("200 OK", "\"target\"")).await;
         let proxy_url = proxy.url();
-        let client = build(1, |name| (name == "http_proxy").then(|| proxy_url.clone())).unwrap();
+        let client =
+            build((1, IDLE_TIMEOUT), |name| (name == "http_proxy").then(|| proxy_url.clone())).unwrap();
 
         let near = client.get(target.url()).send().await.unwrap().text().await.unwrap();
         let far = client.get("http://batch.example/").send().await.unwrap().text().await.unwrap();
@@ -111,7 +121,9 @@ mod tests {
 
     #[test]
     fn a_bad_proxy_variable_is_named_and_not_shown() {
-        let error = build(1, |name| (name == "HTTPS_PROXY").then(|| "http://user:hunter2@[".to_owned()));
+        let error = build((1, IDLE_TIMEOUT), |name| {
+            (name == "HTTPS_PROXY").then(|| "http://user:hunter2@[".to_owned())
+        });
         assert_eq!(error.unwrap_err().to_string(), "`HTTPS_PROXY` is not the URL of a proxy");
     }
 
@@ -121,7 +133,7 @@ mod tests {
             Reply::raw("HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n")
         })
         .await;
-        let answer = build(1, |_| None).unwrap().get(server.url()).send().await.unwrap();
+        let answer = build((1, IDLE_TIMEOUT), |_| None).unwrap().get(server.url()).send().await.unwrap();
         assert_eq!(answer.status(), 302);
         assert_eq!(server.requests().len(), 1);
     }

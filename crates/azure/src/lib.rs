@@ -31,11 +31,11 @@ mod token_claims;
 mod wire;
 
 pub use arm::{FoundAccount, list_accounts};
-pub use batch::{AccountSettings, AzureBatch, BatchAuth, InvalidEndpoint};
+pub use batch::{AccountSettings, AzureBatch, BatchAuth, Clients, InvalidEndpoint};
 pub use blob::{AzureLogStore, InvalidContainer};
 pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
-pub use http::{HttpClientError, http_client};
+pub use http::{HttpClientError, http_client, list_client};
 pub use probe::probe_write;
 pub use redact::{never_show, safe};
 /// The client that [`http_client`] makes.

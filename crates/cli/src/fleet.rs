@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlogs_azure::{AzureBatch, BatchAuth, Client, SharedKey, TokenSource, http_client, list_accounts};
+use fleetlogs_azure::{
+    AzureBatch, BatchAuth, Client, Clients, SharedKey, TokenSource, http_client, list_accounts, list_client,
+};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::plan::{AccountPlan, Cause, NotPlanned, PlanListener, Planning, plan_account};
 use fleetlogs_engine::retry::delay;
@@ -86,12 +88,13 @@ impl Fleet {
             Some(discover) => discover_accounts(discover, settings, &http, &tokens).await?,
             None => Found::default(),
         };
+        let clients = Clients { uploads: http.clone(), lists: list_client(LISTED_AT_ONCE)? };
         let accounts = settings
             .accounts
             .iter()
             .chain(&simulated)
             .chain(&found.accounts)
-            .map(|account| connect_account(&http, account, &tokens))
+            .map(|account| connect_account(&clients, account, &tokens))
             .collect::<Result<_, _>>()?;
         Ok(Self { http, tokens, destination, accounts, unlisted: found.unlisted, simulator })
     }
@@ -370,7 +373,11 @@ struct Found {
     unlisted: Vec<PlannedAccount>,
 }
 
-fn connect_account(http: &Client, account: &AccountSettings, tokens: &Tokens) -> Result<Account, CliError> {
+fn connect_account(
+    clients: &Clients,
+    account: &AccountSettings,
+    tokens: &Tokens,
+) -> Result<Account, CliError> {
     let mut source = None;
     let auth = match &account.auth {
         Auth::SharedKey(key) => {
@@ -390,7 +397,7 @@ fn connect_account(http: &Client, account: &AccountSettings, tokens: &Tokens) ->
         auth,
         read_timeout: READ_TIMEOUT,
     };
-    let service = AzureBatch::new(http.clone(), settings).expect("the config checked the endpoint");
+    let service = AzureBatch::new(clients.clone(), settings).expect("the config checked the endpoint");
     let planned = PlannedAccount {
         name: account.name.clone(),
         endpoint: account.endpoint.as_str().trim_end_matches('/').to_owned(),

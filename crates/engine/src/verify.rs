@@ -38,6 +38,9 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 /// Listings made side by side in one look. Each holds a page of several megabytes.
 const LISTINGS_AT_ONCE: usize = 3;
 
+/// Listings whose results are held until they are judged.
+const JUDGED_AT_ONCE: usize = 16;
+
 /// How long the last look may take.
 const LAST_LOOK: Duration = Duration::from_secs(30);
 
@@ -265,21 +268,23 @@ impl<S: LogStore> Verifier<'_, S> {
     async fn look(&mut self) -> Result<u64, NotRecorded> {
         let listings = self.outlook.choose(self.awaited.names());
         let before = self.list_calls;
-        // What was announced while the listing ran is judged at the next look.
-        let (store, awaited) = (self.store, &self.awaited);
-        let found: Vec<_> = futures::stream::iter(listings)
-            .map(|listing| async move { (list(store, &listing, awaited).await, listing) })
-            .buffer_unordered(LISTINGS_AT_ONCE)
-            .collect()
-            .await;
-        for (seen, listing) in found {
-            self.list_calls += seen.pages;
-            self.outlook.swept(listing.prefix.trim_end_matches('/'), seen.pages);
-            match seen.end {
-                End::Whole => self.judge(&listing.prefix, &seen.directories)?,
-                // The outlook knows better now, and the next look lists otherwise.
-                End::TooDear => {}
-                End::Failed(failure) => self.trouble(failure),
+        for listings in listings.chunks(JUDGED_AT_ONCE) {
+            // What was announced while the listings ran is judged at the next look.
+            let (store, awaited) = (self.store, &self.awaited);
+            let found: Vec<_> = futures::stream::iter(listings)
+                .map(|listing| async move { (list(store, listing, awaited).await, listing) })
+                .buffer_unordered(LISTINGS_AT_ONCE)
+                .collect()
+                .await;
+            for (seen, listing) in found {
+                self.list_calls += seen.pages;
+                self.outlook.swept(listing.prefix.trim_end_matches('/'), seen.pages);
+                match seen.end {
+                    End::Whole => self.judge(&listing.prefix, &seen.directories)?,
+                    // The outlook knows better now, and the next look lists otherwise.
+                    End::TooDear => {}
+                    End::Failed(failure) => self.trouble(failure),
+                }
             }
         }
         Ok(self.list_calls - before)

@@ -11,12 +11,16 @@ use time::macros::datetime;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::http::http_client;
+use crate::http::{http_client, list_client};
 use crate::test_server::{Reply, TestServer};
 
 const ACCEPTED: &str =
     r#"{"odata.metadata":"x","virtualDirectoryName":"contoso-22EC/p/tvm_1/guid","numberOfFilesUploaded":4}"#;
 const NO_POOLS: &str = r#"{"value":[]}"#;
+
+fn clients() -> Clients {
+    Clients { uploads: http_client(4).unwrap(), lists: list_client(4).unwrap() }
+}
 
 fn account(endpoint: &str, auth: BatchAuth) -> AzureBatch {
     let settings = AccountSettings {
@@ -25,7 +29,7 @@ fn account(endpoint: &str, auth: BatchAuth) -> AzureBatch {
         auth,
         read_timeout: Duration::from_secs(5),
     };
-    AzureBatch::new(http_client(4).unwrap(), settings).unwrap()
+    AzureBatch::new(clients(), settings).unwrap()
 }
 
 /// The account `contoso` with a key that is plainly not real.
@@ -186,12 +190,12 @@ async fn an_upload_whose_connection_is_reset_is_in_doubt_and_sent_once() {
 #[tokio::test]
 async fn a_kept_connection_that_dies_under_an_upload_leaves_it_in_doubt_and_sent_once() {
     let server = TestServer::start(|number| match number {
-        1 => Reply::keep_alive(NO_POOLS),
+        1 => Reply::keep_alive(ACCEPTED),
         _ => Reply::Reset,
     })
     .await;
     let batch = with_key(&server);
-    batch.list_pools(None).await.unwrap();
+    upload(&batch).await.unwrap();
 
     let failure = upload(&batch).await.unwrap_err();
 
@@ -370,9 +374,8 @@ fn a_credential_never_goes_out_in_the_clear() {
         auth: BatchAuth::SharedKey(key()),
         read_timeout: Duration::from_secs(1),
     };
-    let http = http_client(1).unwrap();
-    assert!(AzureBatch::new(http.clone(), settings("http://contoso.westeurope.batch.azure.com")).is_err());
-    assert!(AzureBatch::new(http, settings("http://127.0.0.1:4001")).is_ok());
+    assert!(AzureBatch::new(clients(), settings("http://contoso.westeurope.batch.azure.com")).is_err());
+    assert!(AzureBatch::new(clients(), settings("http://127.0.0.1:4001")).is_ok());
     assert!(!format!("{:?}", settings("http://127.0.0.1:4001")).contains("MDEy"));
 }
 

@@ -149,15 +149,12 @@ impl Directories {
         prefix: &str,
         mut has_arrived: impl FnMut(&mut Awaited) -> bool,
     ) -> Vec<Awaited> {
-        // The first name that does not begin like the prefix ends the range; there is no text for "whatever begins so".
-        let below = self.by_name.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        let end = below.map(|(name, _)| name).find(|name| !name.starts_with(prefix)).cloned();
-        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = (Bound::Included(Box::<str>::from(prefix)), end);
-        self.by_name
-            .extract_if(range, |_, awaited| has_arrived(awaited))
-            .map(|(_, awaited)| awaited)
-            .collect()
+        let below = self.by_name.range_mut::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let arrived: Vec<_> = below
+            .take_while(|(name, _)| name.starts_with(prefix))
+            .filter_map(|(name, awaited)| has_arrived(awaited).then(|| name.clone()))
+            .collect();
+        arrived.into_iter().filter_map(|name| self.by_name.remove(&name)).collect()
     }
 
     /// Takes them all out.
