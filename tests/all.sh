@@ -11,13 +11,15 @@ missing=()
 command -v cc >/dev/null || missing+=(build-essential)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 command -v npm >/dev/null || missing+=(npm)
+# The browser that looks at report.html, and letters for it.
+command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
 if ((${#missing[@]})); then
     step "installing ${missing[*]}"
     apt-get update -q
     apt-get install -q -y --no-install-recommends "${missing[@]}"
 fi
 
-step "Azurite and the Azure Batch SDK for Python, pinned"
+step "Azurite, the driver of the browser and the Azure Batch SDK for Python, pinned"
 # Installed anew only when the pins change.
 npm_stamp=tests/tools/node_modules/.stamp
 if ! cmp -s tests/tools/package-lock.json "$npm_stamp"; then

@@ -51,13 +51,14 @@ fn report_writes_the_same_manifest_again() {
     let sim = Sim::start(TWO_POOLS);
     let run = sim.run(&sim.config(""));
     let dir = run.dir.clone().unwrap();
-    let before = run.file("manifest.json");
-    for name in ["manifest.json", "nodes.csv", "summary.md"] {
+    let (before, page) = (run.file("manifest.json"), run.file("report.html"));
+    for name in ["manifest.json", "nodes.csv", "report.html", "summary.md"] {
         std::fs::remove_file(dir.join(name)).unwrap();
     }
     let report = fleetlogs().arg("report").arg(&dir).output().unwrap();
     assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
     assert_eq!(run.file("manifest.json"), before);
+    assert_eq!(run.file("report.html"), page);
     assert!(run.file("summary.md").contains("12") || run.file("summary.md").contains("10"));
 }
 
@@ -69,7 +70,9 @@ fn a_run_directory_is_for_its_owner_only() {
     let run = sim.run(&sim.config(""));
     let dir = run.dir.unwrap();
     assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
-    for name in ["plan.json", "manifest.json", "nodes.csv", "summary.md", "log.jsonl", "run.db"] {
+    for name in
+        ["plan.json", "manifest.json", "nodes.csv", "report.html", "summary.md", "log.jsonl", "run.db"]
+    {
         assert!(dir.join(name).is_file(), "{name} is missing");
     }
 }

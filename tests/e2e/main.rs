@@ -18,6 +18,7 @@ mod generated_fleet;
 mod golden_plans;
 mod pace;
 mod refusals;
+mod report_page;
 mod resuming;
 mod sdk;
 mod selection;

@@ -48,6 +48,8 @@ pub struct NodeHistory {
     pub files_arrived: Option<u32>,
     /// Their bytes.
     pub bytes: Option<u64>,
+    /// When all of them were there, and their sizes had stayed the same.
+    pub verified_at: Option<OffsetDateTime>,
     /// Other directories of the node that this run made or may have made.
     pub duplicates: Vec<Box<str>>,
     /// A call in doubt was repeated, and nobody looked afterwards whether both left a directory.
@@ -69,6 +71,7 @@ impl Default for NodeHistory {
             files_promised: None,
             files_arrived: None,
             bytes: None,
+            verified_at: None,
             duplicates: vec![],
             may_have_duplicates: false,
             attempts: vec![],
@@ -122,10 +125,12 @@ impl NodeHistory {
             Event::FilesVerified { files, bytes } => {
                 self.files_arrived = Some(*files);
                 self.bytes = Some(*bytes);
+                self.verified_at = Some(recorded.at);
             }
             Event::FilesIncomplete { files, bytes, reason } => {
                 self.files_arrived = Some(*files);
                 self.bytes = Some(*bytes);
+                self.verified_at = None;
                 self.reason = Some(reason.to_string());
             }
             // The settle time is a guess: what was absent then may show up later.
@@ -157,6 +162,7 @@ impl NodeHistory {
         self.files_promised = files;
         self.files_arrived = None;
         self.bytes = None;
+        self.verified_at = None;
     }
 
     /// The node failed. The answer of a call that was answered before stays as it was: a node that waits for its
@@ -214,6 +220,7 @@ mod tests {
             Event::FilesVerified { files: 4, bytes: 40 },
         ]);
         assert_eq!(history.status.outcome(), Outcome::Verified);
+        assert_eq!(history.verified_at, Some(datetime!(2026-11-22 09:30:00 UTC)));
         assert_eq!(history.attempts[0].code.as_deref(), Some("TooManyRequests"));
         assert_eq!(history.attempts[1].status, Some(200));
         assert_eq!(history.attempts[1].request_id.as_deref(), Some("r2"));
@@ -250,11 +257,12 @@ mod tests {
             files: Some(4),
             request_id: None,
         };
-        let counted = Event::FilesIncomplete { files: 3, bytes: 9, reason: "late".into() };
+        let counted = Event::FilesVerified { files: 3, bytes: 9 };
         let adopted = Event::UploadAdopted { attempt: 2, directory: "b".into(), others: vec![] };
         let history = history([requested(1), accepted("a"), counted, requested(2), adopted]);
         assert_eq!(history.duplicates, ["a".into()]);
         assert_eq!((history.files_promised, history.files_arrived, history.bytes), (None, None, None));
+        assert_eq!(history.verified_at, None);
     }
 
     #[test]

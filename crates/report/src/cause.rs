@@ -96,7 +96,7 @@ impl Findings {
             account: end.node.account().clone(),
             pool: end.node.pool().clone(),
             outcome: end.outcome,
-            reason: folded(end.reason.as_deref().unwrap_or("no reason is known"), end.node.node.as_str()),
+            reason: folded_reason(end),
         };
         if self.causes.len() >= MOST_CAUSES && !self.causes.contains_key(&key) {
             *self.beyond_limit.entry((key.account, key.outcome)).or_default() += 1;
@@ -167,7 +167,12 @@ impl Findings {
     }
 }
 
-const STORAGE_BLOCKED: &str = "storage blocked: calls are accepted, but no file ever arrives";
+pub(crate) const STORAGE_BLOCKED: &str = "storage blocked: calls are accepted, but no file ever arrives";
+
+/// Why a node was not collected, without what makes it its own.
+pub(crate) fn folded_reason(end: &NodeEnd<'_>) -> String {
+    folded(end.reason.as_deref().unwrap_or("no reason is known"), end.node.node.as_str())
+}
 
 /// A reason without what makes it each node's own: the node's name, ids of requests, long numbers, times.
 ///

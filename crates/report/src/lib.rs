@@ -1,5 +1,5 @@
-//! Turns the events of a run into things people read: the manifest and its tables, the summary for a ticket and
-//! for the terminal, progress while the run goes on, and the plan as a table. Works offline, from a journal.
+//! Turns the events of a run into things people read: the manifest and its tables, the page, the summary for a ticket
+//! and for the terminal, progress while the run goes on, and the plan as a table. Works offline, from a journal.
 
 mod advice;
 mod cause;
@@ -8,6 +8,7 @@ mod json_document;
 mod manifest;
 mod node_end;
 mod nodes_csv;
+mod page;
 mod plan_table;
 mod progress;
 mod reports;
@@ -21,6 +22,7 @@ pub use cause::{Cause, Findings};
 pub use events_file::{EVENT_SCHEMA, EventsFile};
 pub use indicatif::ProgressDrawTarget;
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
+pub use page::PAGE_FILE;
 pub use plan_table::{PlanView, plan_table};
 pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode};
 pub use reports::{MANIFEST_FILE, NODES_FILE, ReportError, RunFacts, find, write_reports};

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 
+use fleetlogs_model::event::NodeIdentity;
 use fleetlogs_model::evidence::NodeEvidence;
 use fleetlogs_model::history::Attempt;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
@@ -145,17 +146,27 @@ impl Serialize for Counts {
 }
 
 #[derive(Serialize)]
-struct WindowRecord {
+pub(crate) struct WindowRecord {
     start: Utc,
     end: Utc,
 }
 
 /// What a node was when it was looked at again.
 #[derive(Serialize)]
-struct IdentityRecord<'a> {
+pub(crate) struct IdentityRecord<'a> {
     state: Option<&'a NodeState>,
     allocation_time: Option<Utc>,
     last_boot_time: Option<Utc>,
+}
+
+impl<'a> From<&'a NodeIdentity> for IdentityRecord<'a> {
+    fn from(identity: &'a NodeIdentity) -> Self {
+        Self {
+            state: identity.state.as_ref(),
+            allocation_time: identity.allocation_time.map(Utc),
+            last_boot_time: identity.last_boot_time.map(Utc),
+        }
+    }
 }
 
 impl From<Window> for WindowRecord {
@@ -224,6 +235,7 @@ struct NodeRecord<'a> {
     files_promised: Option<u32>,
     files_arrived: Option<u32>,
     bytes: Option<u64>,
+    verified_at: Option<Utc>,
     duplicates: &'a [Box<str>],
     may_have_duplicates: bool,
     priority: Priority,
@@ -267,6 +279,7 @@ impl<'a> NodeRecord<'a> {
             files_promised: history.files_promised,
             files_arrived: history.files_arrived,
             bytes: history.bytes,
+            verified_at: history.verified_at.map(Utc),
             duplicates: &history.duplicates,
             may_have_duplicates: history.may_have_duplicates,
             priority: node.priority,
@@ -285,13 +298,11 @@ impl<'a> NodeRecord<'a> {
             ran: node.ran.as_deref().copied().map(WindowRecord::from),
             recent_tasks: recent_tasks.iter().map(TaskRecord::from).collect(),
             identity_changed: (looked || changed).then_some(changed),
-            identity_now: history.identity_changed.as_ref().and_then(|now| now.as_ref().as_ref()).map(
-                |now| IdentityRecord {
-                    state: now.state.as_ref(),
-                    allocation_time: now.allocation_time.map(Utc),
-                    last_boot_time: now.last_boot_time.map(Utc),
-                },
-            ),
+            identity_now: history
+                .identity_changed
+                .as_deref()
+                .and_then(Option::as_ref)
+                .map(IdentityRecord::from),
             seen_again: history.seen_again.as_deref().map(EvidenceRecord::from),
             attempts: history.attempts.iter().map(AttemptRecord::new).collect(),
         }
@@ -324,7 +335,7 @@ impl<'a> From<&'a RecentTask> for TaskRecord<'a> {
 
 /// What the service said of a node; what it did not is left out.
 #[derive(Serialize)]
-struct EvidenceRecord<'a> {
+pub(crate) struct EvidenceRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'a NodeState>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
-//! Writes the reports that list every node, in one pass over the journal: `manifest.json` and `nodes.csv`.
+//! Writes the reports that list every node, in one pass over the journal: `manifest.json`, `nodes.csv` and `report.html`.
 //!
-//! The histories come from a cursor and can be read once, so both files grow side by side, and the little that the
+//! The histories come from a cursor and can be read once, so the files grow side by side, and the little that the
 //! summary needs is picked up on the way. Memory does not grow with the number of nodes (the plan is there anyway).
 
 use std::collections::{BTreeSet, HashSet};
@@ -20,6 +20,8 @@ use crate::json_document::JsonDocument;
 use crate::manifest;
 use crate::node_end::NodeEnd;
 use crate::nodes_csv::NodesCsv;
+use crate::page::{PAGE_FILE, Page};
+use crate::summary::Summary;
 use crate::whole_file::WholeFile;
 
 /// Name of the manifest in the run directory.
@@ -101,28 +103,34 @@ pub enum ReportError {
     },
 }
 
-/// Writes `manifest.json` and `nodes.csv` into `dir`, each whole or not at all.
+/// Writes `manifest.json`, `nodes.csv` and `report.html` into `dir`, each whole or not at all.
 ///
 /// `histories` yields the nodes that had events, in plan order. A planned node it does not yield had none, and is
-/// written as not sent. The manifest is the last to get its name: once it is there, the table is too.
+/// written as not sent. `resume` is the command that goes on with the run, where it can be. The manifest is the last to
+/// get its name: once it is there, the others are too.
 pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
     dir: &Path,
     plan: &Plan,
     facts: &RunFacts,
     ledger: &Ledger,
+    resume: Option<&str>,
     histories: impl Iterator<Item = Result<(NodeIndex, NodeHistory), E>>,
 ) -> Result<Findings, ReportError> {
     let mut document = JsonDocument::begin(create(dir, MANIFEST_FILE)?).map_err(manifest_error)?;
     let mut table = NodesCsv::begin(create(dir, NODES_FILE)?).map_err(table_error)?;
+    let mut page = Page::begin(create(dir, PAGE_FILE)?, plan, facts, ledger).map_err(page_error)?;
     manifest::write_head(&mut document, plan, facts, ledger).map_err(manifest_error)?;
     let mut nodes = document.list("nodes").map_err(manifest_error)?;
     let findings = for_each_node(plan, facts, ledger, histories, |end| {
         manifest::write_node(&mut nodes, end, facts).map_err(manifest_error)?;
-        table.node(end).map_err(table_error)
+        table.node(end).map_err(table_error)?;
+        page.node(end).map_err(page_error)
     })?;
     nodes.end().map_err(manifest_error)?;
     manifest::write_tail(&mut document, &plan.left_out, facts).map_err(manifest_error)?;
 
+    let summary = Summary { plan, facts, ledger, findings: &findings, dir, resume };
+    page.end(&summary).and_then(WholeFile::commit).map_err(page_error)?;
     let table = table.end().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
     table.commit().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
     let manifest = document.end().map_err(manifest_error)?;
@@ -237,6 +245,10 @@ fn create(dir: &Path, file: &'static str) -> Result<WholeFile, ReportError> {
 
 fn manifest_error(error: serde_json::Error) -> ReportError {
     ReportError::Write { file: MANIFEST_FILE, source: error.into() }
+}
+
+fn page_error(source: io::Error) -> ReportError {
+    ReportError::Write { file: PAGE_FILE, source }
 }
 
 fn table_error(error: csv::Error) -> ReportError {

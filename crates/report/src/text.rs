@@ -59,6 +59,23 @@ pub(crate) fn for_markdown(text: &str) -> String {
     safe
 }
 
+/// For HTML, between tags and in quoted attributes alike.
+pub(crate) fn for_html(text: &str) -> String {
+    let text = for_terminal(text);
+    let mut safe = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        match char {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            char => safe.push(char),
+        }
+    }
+    safe
+}
+
 /// For a spreadsheet: a cell that begins like a formula gets an apostrophe in front.
 ///
 /// Spreadsheets run a cell that starts with `=`, `+`, `-` or `@` (also behind a tab or carriage return), and a
@@ -192,6 +209,15 @@ mod tests {
         assert_eq!(for_markdown("<script>a|b`c`"), "&lt;script&gt;a\\|b\\`c\\`");
         assert_eq!(for_markdown("tvm-1_2-p _x_\nnext"), "tvm-1_2-p \\_x\\_ next");
         assert_eq!(for_markdown("[click](http://x)"), "\\[click\\](http://x)");
+    }
+
+    #[test]
+    fn html_shows_markup_instead_of_obeying_it() {
+        assert_eq!(
+            for_html("</script><b a='1' c=\"2\">&"),
+            "&lt;/script&gt;&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;"
+        );
+        assert_eq!(for_html("evil\u{202e}txt"), "evil\\u{202e}txt");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 use fleetlogs_model::plan::Plan;
-use fleetlogs_report::{Findings, MANIFEST_FILE, RunFacts, Summary, find, write_reports};
+use fleetlogs_report::{Findings, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, find, write_reports};
 use serde::Serialize;
 
 use super::{print, say};
@@ -42,7 +42,7 @@ pub(crate) struct Reported<'run> {
 }
 
 impl<'run> Reported<'run> {
-    /// Writes manifest, table and summary from the journal. A fleet that ended with its process cannot be resumed.
+    /// Writes manifest, table, page and summary from the journal. A fleet that ended with its process cannot be resumed.
     /// `unrecorded` is why the run stopped, where the journal could not take that any more.
     pub(crate) fn write(
         dir: &'run Path,
@@ -54,8 +54,10 @@ impl<'run> Reported<'run> {
     ) -> Result<Self, CliError> {
         let mut facts = facts(journal, plan, ledger)?;
         facts.reason = unrecorded.or(facts.reason);
-        let findings = write_reports(dir, plan, &facts, ledger, journal.histories()?.rows()?)?;
-        let reported = Self::with(dir, plan, ledger, facts, findings, can_resume);
+        let resume = resume_command(dir, &facts, can_resume);
+        let mut histories = journal.histories()?;
+        let findings = write_reports(dir, plan, &facts, ledger, resume.as_deref(), histories.rows()?)?;
+        let reported = Self { dir, plan, ledger, facts, findings, resume };
         reported.summary().write().map_err(|error| CliError::File(dir.into(), error))?;
         Ok(reported)
     }
@@ -69,20 +71,8 @@ impl<'run> Reported<'run> {
     ) -> Result<Self, CliError> {
         let facts = facts(journal, plan, ledger)?;
         let findings = find(plan, &facts, ledger, journal.histories()?.rows()?)?;
-        Ok(Self::with(dir, plan, ledger, facts, findings, true))
-    }
-
-    fn with(
-        dir: &'run Path,
-        plan: &'run Plan,
-        ledger: &'run Ledger,
-        facts: RunFacts,
-        findings: Findings,
-        can_resume: bool,
-    ) -> Self {
-        let resumable = matches!(facts.outcome, RunOutcome::Interrupted | RunOutcome::BudgetSpent);
-        let resume = (resumable && can_resume).then(|| format!("fleetlogs resume {}", dir.display()));
-        Self { dir, plan, ledger, facts, findings, resume }
+        let resume = resume_command(dir, &facts, true);
+        Ok(Self { dir, plan, ledger, facts, findings, resume })
     }
 
     fn summary(&self) -> Summary<'_> {
@@ -121,6 +111,7 @@ impl<'run> Reported<'run> {
             bytes: self.findings.bytes,
             run_dir: self.dir.display().to_string(),
             manifest: self.dir.join(MANIFEST_FILE).display().to_string(),
+            report: self.dir.join(PAGE_FILE).display().to_string(),
         }
     }
 }
@@ -139,6 +130,13 @@ struct RunDocument<'run> {
     bytes: u64,
     run_dir: String,
     manifest: String,
+    report: String,
+}
+
+/// The command that goes on with a run that ended early.
+fn resume_command(dir: &Path, facts: &RunFacts, can_resume: bool) -> Option<String> {
+    let resumable = matches!(facts.outcome, RunOutcome::Interrupted | RunOutcome::BudgetSpent);
+    (resumable && can_resume).then(|| format!("fleetlogs resume {}", dir.display()))
 }
 
 /// Whether the last process that worked on the run ended it in order.

@@ -43,7 +43,7 @@ fn write(
     ledger: &Ledger,
     histories: Histories,
 ) -> Result<Findings, ReportError> {
-    write_reports(dir.path(), plan, facts, ledger, histories.into_iter().map(Ok::<_, Infallible>))
+    write_reports(dir.path(), plan, facts, ledger, None, histories.into_iter().map(Ok::<_, Infallible>))
 }
 
 impl Reported {
@@ -98,12 +98,12 @@ fn the_manifest_of_a_small_run() {
     {"account":"fabrikam","pool":"web","deleting":false,"shrinking":false,"current_nodes":0,"seen_again":false}
     ],
     "nodes": [
-    {"account":"contoso","pool":"render","node":"tvm-1","outcome":"verified","reason":null,"virtual_directory":"batch-2f/render/tvm-1","files_promised":4,"files_arrived":4,"bytes":123456789,"duplicates":[],"may_have_duplicates":false,"priority":"has-errors","state":"starttaskfailed","state_since":"2026-11-22T09:00:00.000Z","allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":"2026-11-22T08:30:00.000Z","dedicated":true,"scheduling_enabled":true,"os":"batch.node.ubuntu 22.04","agent_version":"1.11.9","image":null,"errors":[{"code":"DiskFull","message":"no space left"}],"start_task":{"state":"completed","result":"failure","exit_code":1},"window":null,"ran":null,"recent_tasks":[{"job":"nightly","task":"frame-7","started":"2026-11-22T09:00:00.000Z","ended":"2026-11-22T09:01:00.000Z","exit_code":137}],"identity_changed":false,"identity_now":null,"seen_again":{},"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":429,"code":"TooManyRequests","message":"slow down"},{"attempt":2,"sent_at":"2026-11-22T09:30:04.000Z","client_request_id":"00000000-0000-0000-0000-000000000002","request_id":"service-2","status":200,"code":null,"message":null}]},
-    {"account":"contoso","pool":"render","node":"tvm-2","outcome":"verified","reason":"the call's answer was lost; its directory was found in the container","virtual_directory":"batch-2f/render/tvm-2-b","files_promised":null,"files_arrived":3,"bytes":1000,"duplicates":["batch-2f/render/tvm-2-a"],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":false,"identity_now":null,"seen_again":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":null,"status":null,"code":null,"message":"connection reset"}]},
-    {"account":"contoso","pool":"blocked","node":"tvm-1","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-1","files_promised":4,"files_arrived":0,"bytes":0,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":null,"identity_now":null,"seen_again":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
-    {"account":"contoso","pool":"blocked","node":"tvm-2","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-2","files_promised":4,"files_arrived":0,"bytes":0,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":null,"identity_now":null,"seen_again":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:02.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
-    {"account":"fabrikam","pool":"web","node":"tvm-7","outcome":"gone","reason":"404 NodeNotFound: no such node","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":null,"identity_now":null,"seen_again":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:05.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":404,"code":"NodeNotFound","message":"no such node"}]},
-    {"account":"fabrikam","pool":"web","node":"tvm-8","outcome":"not-sent","reason":"SIGINT","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":null,"identity_now":null,"seen_again":null,"attempts":[]}
+    {"account":"contoso","pool":"render","node":"tvm-1","outcome":"verified","reason":null,"virtual_directory":"batch-2f/render/tvm-1","files_promised":4,"files_arrived":4,"bytes":123456789,"verified_at":"2026-11-22T09:30:40.000Z","duplicates":[],"may_have_duplicates":false,"priority":"has-errors","state":"starttaskfailed","state_since":"2026-11-22T09:00:00.000Z","allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":"2026-11-22T08:30:00.000Z","dedicated":true,"scheduling_enabled":true,"os":"batch.node.ubuntu 22.04","agent_version":"1.11.9","image":null,"errors":[{"code":"DiskFull","message":"no space left"}],"start_task":{"state":"completed","result":"failure","exit_code":1},"window":null,"ran":null,"recent_tasks":[{"job":"nightly","task":"frame-7","started":"2026-11-22T09:00:00.000Z","ended":"2026-11-22T09:01:00.000Z","exit_code":137}],"identity_changed":false,"identity_now":null,"seen_again":{},"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":429,"code":"TooManyRequests","message":"slow down"},{"attempt":2,"sent_at":"2026-11-22T09:30:04.000Z","client_request_id":"00000000-0000-0000-0000-000000000002","request_id":"service-2","status":200,"code":null,"message":null}]},
+    {"account":"contoso","pool":"render","node":"tvm-2","outcome":"verified","reason":"the call's answer was lost; its directory was found in the container","virtual_directory":"batch-2f/render/tvm-2-b","files_promised":null,"files_arrived":3,"bytes":1000,"verified_at":"2026-11-22T09:31:00.000Z","duplicates":["batch-2f/render/tvm-2-a"],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":false,"identity_now":null,"seen_again":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":null,"status":null,"code":null,"message":"connection reset"}]},
+    {"account":"contoso","pool":"blocked","node":"tvm-1","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-1","files_promised":4,"files_arrived":0,"bytes":0,"verified_at":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":null,"identity_now":null,"seen_again":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:01.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
+    {"account":"contoso","pool":"blocked","node":"tvm-2","outcome":"incomplete","reason":"0 of 4 files arrived before the deadline","virtual_directory":"batch-2f/blocked/tvm-2","files_promised":4,"files_arrived":0,"bytes":0,"verified_at":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":null,"identity_now":null,"seen_again":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:02.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":200,"code":null,"message":null}]},
+    {"account":"fabrikam","pool":"web","node":"tvm-7","outcome":"gone","reason":"404 NodeNotFound: no such node","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"verified_at":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":null,"identity_now":null,"seen_again":null,"attempts":[{"attempt":1,"sent_at":"2026-11-22T09:30:05.000Z","client_request_id":"00000000-0000-0000-0000-000000000001","request_id":"service-1","status":404,"code":"NodeNotFound","message":"no such node"}]},
+    {"account":"fabrikam","pool":"web","node":"tvm-8","outcome":"not-sent","reason":"SIGINT","virtual_directory":null,"files_promised":null,"files_arrived":null,"bytes":null,"verified_at":null,"duplicates":[],"may_have_duplicates":false,"priority":"ordinary","state":"idle","state_since":null,"allocation_time":"2026-11-21T09:30:00.000Z","last_boot_time":null,"dedicated":true,"scheduling_enabled":null,"os":null,"agent_version":null,"image":null,"errors":[],"start_task":null,"window":null,"ran":null,"recent_tasks":[],"identity_changed":null,"identity_now":null,"seen_again":null,"attempts":[]}
     ],
     "left_out": [
     {"account":"contoso","pool":"render","node":"tvm-3","reason":"preempted","evidence":{"state":"preempted","state_since":"2026-11-22T09:29:00.000Z"}},
@@ -161,6 +161,7 @@ fn the_summary_for_a_ticket() {
     ## Where the files are
 
     - 7 files, 117.7 MiB, in https://logs.blob.core.windows.net/batch
+    - The whole run on one page, for a browser: `report.html`
     - The directory of each node: `virtual_directory` in `nodes.csv`
     - Every call with its request ids: `manifest.json`, config digest 9f86d081884c7d65
     - 1 node with more than one directory
@@ -189,6 +190,7 @@ fn the_last_lines_on_a_terminal() {
                1 node with more than one directory
                1 node appeared since the plan, and not called: appeared in manifest.json
       manifest runs/20261122T093000Z-4f2a/manifest.json
+      page     runs/20261122T093000Z-4f2a/report.html
       next     fleetlogs resume runs/20261122T093000Z-4f2a
                incomplete: check the storage account's firewall and private endpoint for these pools, and the SAS; then fleetlogs resume RUN --retry incomplete
                accounts and pools that could not be listed: see the reason, then run again for it
@@ -211,6 +213,7 @@ fn a_good_run_has_little_to_say() {
       files    4 files, 4.0 KiB, in https://logs.blob.core.windows.net/batch
                1 node appeared since the plan, and not called: appeared in manifest.json
       manifest runs/20261122T093000Z-4f2a/manifest.json
+      page     runs/20261122T093000Z-4f2a/report.html
     ");
     assert!(summary.to_markdown().ends_with("Nothing: every planned node is collected.\n"));
 }
@@ -268,7 +271,7 @@ fn a_node_that_disagrees_with_the_ledger_is_a_defect_and_the_earlier_report_stay
         "defect: node `contoso/render/tvm-2` is Verified in the ledger and Accepted in the journal"
     );
     assert_eq!(reported.text(MANIFEST_FILE), before);
-    assert_eq!(fs::read_dir(reported.dir.path()).unwrap().count(), 2, "no temporary file is left");
+    assert_eq!(fs::read_dir(reported.dir.path()).unwrap().count(), 3, "no temporary file is left");
 }
 
 #[test]
@@ -317,7 +320,7 @@ fn a_journal_that_breaks_off_is_an_error_and_leaves_no_manifest() {
     let (ledger, histories) = folded(&plan, &small_run());
     let dir = tempfile::tempdir().unwrap();
     let broken = histories.into_iter().take(1).map(Ok).chain([Err("disk I/O error")]);
-    let error = write_reports(dir.path(), &plan, &interrupted("x"), &ledger, broken).unwrap_err();
+    let error = write_reports(dir.path(), &plan, &interrupted("x"), &ledger, None, broken).unwrap_err();
     assert_eq!(error.to_string(), "cannot read the journal: disk I/O error");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
@@ -426,7 +429,7 @@ fn a_manifest_of_a_hundred_thousand_nodes_is_written_from_a_stream() {
         Ok::<_, Infallible>((NodeIndex(node), history))
     });
     let dir = tempfile::tempdir().unwrap();
-    write_reports(dir.path(), &plan, &interrupted("SIGINT"), &ledger, histories).unwrap();
+    write_reports(dir.path(), &plan, &interrupted("SIGINT"), &ledger, None, histories).unwrap();
 
     let text = fs::read(dir.path().join(MANIFEST_FILE)).unwrap();
     let manifest: Value = serde_json::from_slice(&text).unwrap();

@@ -10,6 +10,7 @@ use fleetlogs_model::plan::LeftOutReason;
 
 use super::{MOST_CAUSES, Summary, UNLISTED, more, pools};
 use crate::manifest::{account_outcome, account_reason};
+use crate::page::PAGE_FILE;
 use crate::reports::{MANIFEST_FILE, NODES_FILE};
 use crate::text::{between, counted, duration, for_markdown, listed, moment, number};
 
@@ -104,6 +105,7 @@ impl Summary<'_> {
     fn markdown_places(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "## Where the files are\n")?;
         writeln!(out, "- {}", self.collected(for_markdown))?;
+        writeln!(out, "- The whole run on one page, for a browser: `{PAGE_FILE}`")?;
         writeln!(out, "- The directory of each node: `virtual_directory` in `{NODES_FILE}`")?;
         writeln!(
             out,

@@ -71,7 +71,7 @@ impl Summary<'_> {
     }
 
     /// `687 of 700 nodes collected, 13 not`.
-    fn verdict(&self) -> String {
+    pub(crate) fn verdict(&self) -> String {
         let counts = self.ledger.outcomes();
         let (planned, collected) = (counts.total(), self.collected_nodes(&counts));
         let verb = if self.facts.verification { "collected" } else { "accepted, and not verified" };
@@ -82,20 +82,20 @@ impl Summary<'_> {
         }
     }
 
-    fn collected_nodes(&self, counts: &OutcomeCounts) -> u64 {
+    pub(crate) fn collected_nodes(&self, counts: &OutcomeCounts) -> u64 {
         let accepted = if self.facts.verification { 0 } else { counts.get(Outcome::Accepted) };
         counts.get(Outcome::Verified) + counts.get(Outcome::Empty) + accepted
     }
 
     /// ` The run ended early: SIGINT.`, or nothing.
-    fn reason_sentence(&self, safe: impl Fn(&str) -> String) -> String {
+    pub(crate) fn reason_sentence(&self, safe: impl Fn(&str) -> String) -> String {
         self.facts.reason.as_deref().map_or_else(String::new, |reason| {
             let reason = safe(reason);
             format!(" The run ended early: {}.", reason.trim_end_matches('.'))
         })
     }
 
-    fn collected(&self, safe: impl Fn(&str) -> String) -> String {
+    pub(crate) fn collected(&self, safe: impl Fn(&str) -> String) -> String {
         let destination = safe(&self.plan.destination);
         if self.facts.verification {
             let (files, bytes) = (counted(self.findings.files, "file"), size(self.findings.bytes));
@@ -105,7 +105,7 @@ impl Summary<'_> {
         }
     }
 
-    fn duplicates(&self) -> Option<String> {
+    pub(crate) fn duplicates(&self) -> Option<String> {
         let Findings { duplicated, may_have_duplicates, .. } = *self.findings;
         match (duplicated, may_have_duplicates) {
             (0, 0) => None,
@@ -119,7 +119,7 @@ impl Summary<'_> {
     }
 
     /// What happened in the fleet beside the run.
-    fn changes(&self) -> Vec<String> {
+    pub(crate) fn changes(&self) -> Vec<String> {
         let mut changes = Vec::new();
         if self.findings.changed > 0 {
             let nodes = counted(self.findings.changed, "node");
@@ -137,7 +137,7 @@ impl Summary<'_> {
     }
 
     /// Every piece of advice once, with the outcomes it is for, in the order of these.
-    fn advice(&self) -> Vec<(&'static str, Vec<Outcome>)> {
+    pub(crate) fn advice(&self) -> Vec<(&'static str, Vec<Outcome>)> {
         let causes = self.findings.causes();
         let mut pieces: Vec<(&'static str, Vec<Outcome>)> = vec![];
         for outcome in self.findings.troubled() {
@@ -161,7 +161,7 @@ impl Summary<'_> {
 }
 
 /// What to do about an account that could not be listed.
-const UNLISTED: &str = "see the reason, then run again for it";
+pub(crate) const UNLISTED: &str = "see the reason, then run again for it";
 
 /// `, pool a`, `, pools a, b` or `, 40 pools`; nothing where none is known.
 fn pools<'a>(pools: &'a [PoolId], safe: impl Fn(&'a str) -> Cow<'a, str>) -> String {

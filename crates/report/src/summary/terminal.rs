@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
 use super::{MOST_CAUSES, Summary, UNLISTED, counts_line, more, pools};
+use crate::page::PAGE_FILE;
 use crate::reports::MANIFEST_FILE;
 use crate::text::{counted, cut, for_terminal, number, shortened};
 
@@ -72,6 +73,8 @@ impl Summary<'_> {
         }
         let manifest = self.dir.join(MANIFEST_FILE);
         writeln!(out, "{}{}", label("manifest"), for_terminal(&manifest.to_string_lossy()))?;
+        let page = self.dir.join(PAGE_FILE);
+        writeln!(out, "{}{}", label("page"), for_terminal(&page.to_string_lossy()))?;
         self.terminal_next(out, label, paint)
     }
 

@@ -1,0 +1,10 @@
+// Everything is there: the page may be set up.
+
+document.documentElement.classList.add("js");
+document.documentElement.classList.toggle("one-account", page.accounts.length === 1);
+setUpTable();
+setUpShortcuts();
+setUpMap();
+setUpTimeline();
+setUpLeftOut();
+requestAnimationFrame(() => setTimeout(() => performance.mark("fleetlogs-shown"), 0));

@@ -1,0 +1,221 @@
+// The table of nodes: search, filters, order, pages.
+
+const PAGE_ROWS = 50;
+// More than this on paper is for a spreadsheet.
+const MOST_PRINTED = 1000;
+
+const by = (value) => (a, b) => (value(a) ?? -1) - (value(b) ?? -1);
+const columns = [
+  { name: "Outcome", compare: by((row) => urgency[row[OUTCOME]]), cell: (row) => outcomeMark(row[OUTCOME]) },
+  { name: "Account", class: "account", compare: by((row) => accountRank[poolOf(row)[POOL_ACCOUNT]]), cell: (row) => accountOf(row) },
+  { name: "Pool", class: "pool", compare: (a, b) => inOrder(poolOf(a)[POOL_ID], poolOf(b)[POOL_ID]), cell: (row) => poolOf(row)[POOL_ID] },
+  { name: "Node", class: "node", compare: (a, b) => inOrder(a[NODE], b[NODE]), cell: nodeCell },
+  { name: "Files", class: "n files", compare: by((row) => row[ARRIVED]), cell: files },
+  { name: "Size", class: "n size", compare: by((row) => row[BYTES]), cell: (row) => (row[BYTES] === null ? "–" : size(row[BYTES])) },
+  { name: "Calls", class: "n calls", compare: by((row) => row[ATTEMPTS].length), cell: (row) => number(row[ATTEMPTS].length) },
+  { name: "Verified", class: "n when", compare: by((row) => row[VERIFIED]), cell: (row) => (row[VERIFIED] === null ? "–" : el("span", { title: `${moment(row[VERIFIED])} UTC` }, timeOfDay(row[VERIFIED]))) },
+  { name: "Reason and directory", class: "reason", compare: (a, b) => inOrder(text(a[REASON]) ?? "", text(b[REASON]) ?? ""), cell: reasonCell },
+];
+
+const table = {
+  order: { column: 0, down: false },
+  filter: null,
+  found: [],
+  page: 0,
+};
+const noFilter = () => ({ words: "", outcome: "", account: "", pool: "", cause: null, node: null });
+
+function nodeCell(row) {
+  const button = el("button", { type: "button", class: "link mono", "aria-haspopup": "dialog", title: shown(row[NODE]), onclick: () => showNode(row) }, shortened(row[NODE], 22));
+  // Where there is no room for their columns, place and reason stand here.
+  return el("span", null, button, el("small", { class: "place" }, `${accountOf(row)} / ${poolOf(row)[POOL_ID]}`),
+    row[REASON] === null ? null : el("small", { class: "place" }, text(row[REASON])));
+}
+
+function reasonCell(row) {
+  const url = directoryUrl(row);
+  const directory = row[DIRECTORY] === null ? null : el("div", { class: "directory" },
+    el("code", { title: shown(row[DIRECTORY]) }, row[DIRECTORY]), copyButton(row[DIRECTORY], `the directory of ${shown(row[NODE])}`),
+    url && el("a", { href: url, target: "_blank", rel: "noopener noreferrer", "aria-label": `Open the directory of ${shown(row[NODE])}` }, "Open"));
+  return el("div", null, row[REASON] === null ? null : el("div", { class: "why" }, text(row[REASON])), directory);
+}
+
+// What a search looks into, made when it is first needed.
+const hay = [];
+function haystack(at) {
+  hay[at] ??= [rows[at][NODE], poolOf(rows[at])[POOL_ID], accountOf(rows[at]), text(rows[at][REASON]), rows[at][DIRECTORY],
+    ...rows[at][ATTEMPTS].flatMap(([, , client, request, , code]) => [client, request, text(code)])]
+    .filter(Boolean).join("\n").toLowerCase();
+  return hay[at];
+}
+
+function isOfCause(row, [outcome, pools, reason]) {
+  return row[OUTCOME] === outcome && pools.includes(row[POOL]) && (reason === null || row[CAUSE] === reason);
+}
+
+function matches(at) {
+  const row = rows[at], { words, outcome, account, pool, cause, node } = table.filter;
+  return (node === null || node === at)
+    && (cause === null || isOfCause(row, page.causes[cause]))
+    && (outcome === "" || (outcome === "missing" ? !isCollected(row) : row[OUTCOME] === Number(outcome)))
+    && (account === "" || poolOf(row)[POOL_ACCOUNT] === Number(account))
+    && (pool === "" || row[POOL] === Number(pool))
+    && (words === "" || words.toLowerCase().split(/\s+/).every((word) => haystack(at).includes(word)));
+}
+
+function refresh() {
+  const { column, down } = table.order;
+  const compare = columns[column].compare;
+  table.found = [...rows.keys()].filter(matches)
+    .sort((a, b) => (down ? -1 : 1) * compare(rows[a], rows[b]) || byPlace(rows[a], rows[b]));
+  table.page = 0;
+  showPage();
+  showChip();
+}
+
+function showPage() {
+  const { found, page: at } = table;
+  const from = at * PAGE_ROWS, to = Math.min(from + PAGE_ROWS, found.length);
+  byId("body").replaceChildren(...found.slice(from, to).map((at) => el("tr", null, ...columns.map((column) => {
+    return el("td", { class: column.class ?? "" }, column.cell(rows[at]));
+  }))));
+  byId("found").textContent = found.length === rows.length ? counted(rows.length, "node")
+    : `${number(found.length)} of ${counted(rows.length, "node")}`;
+  if (found.length === 0) {
+    byId("body").replaceChildren(el("tr", null, el("td", { colSpan: columns.length, class: "nothing" }, "No node is like this.")));
+  }
+  byId("pager").hidden = found.length <= PAGE_ROWS;
+  byId("place").textContent = `${number(from + 1)} to ${number(to)} of ${number(found.length)}`;
+  byId("previous").disabled = at === 0;
+  byId("following").disabled = to >= found.length;
+}
+
+// What the table is limited to beyond the form: a cause, or one node of the map.
+function showChip() {
+  const { cause, node } = table.filter, chip = byId("chip");
+  const what = cause !== null ? causeText(cause) : node !== null ? `Node ${shown(rows[node][NODE])}` : null;
+  chip.hidden = what === null;
+  chip.replaceChildren();
+  if (what !== null) {
+    chip.append(el("span", null, what),
+      el("button", { type: "button", "aria-label": "Show all nodes again", onclick: () => limit({}) }, "✕"));
+  }
+}
+
+function causeText(cause) {
+  const why = document.querySelector(`[data-cause="${cause}"] .why`);
+  return `Cause: ${why ? why.textContent : cause + 1}`;
+}
+
+// Limits the table to these, and to nothing else; the form follows.
+function limit(to) {
+  table.filter = { ...noFilter(), ...to };
+  byId("search").value = table.filter.words;
+  byId("by-outcome").value = table.filter.outcome;
+  byId("by-account").value = table.filter.account;
+  offerPools();
+  byId("by-pool").value = table.filter.pool;
+  refresh();
+}
+
+// The same, and goes there.
+function goTo(to) {
+  limit(to);
+  const head = byId("nodes");
+  head.scrollIntoView({ behavior: scrolling() });
+  const first = to.node === undefined ? null : document.querySelector("#body button.link");
+  (first ?? head).focus({ preventScroll: true });
+}
+
+function offerPools() {
+  const account = table.filter.account;
+  const pools = [...page.pools.keys()].filter((at) => account === "" || page.pools[at][POOL_ACCOUNT] === Number(account));
+  pools.sort((a, b) => inOrder(page.pools[a][POOL_ID], page.pools[b][POOL_ID]));
+  const isTwice = new Set(), ids = new Set();
+  for (const at of pools) (ids.has(page.pools[at][POOL_ID]) ? isTwice : ids).add(page.pools[at][POOL_ID]);
+  const name = ([owner, id]) => (isTwice.has(id) ? `${id} (${page.accounts[owner]})` : id);
+  byId("by-pool").replaceChildren(el("option", { value: "" }, "all"),
+    ...pools.map((at) => el("option", { value: String(at) }, name(page.pools[at]))));
+}
+
+function setUpTable() {
+  byId("columns").append(...columns.map((column, at) => el("th", { scope: "col", class: column.class ?? "" },
+    el("button", { type: "button", onclick: () => orderBy(at) }, column.name, el("span", { class: "arrow", "aria-hidden": "true" })))));
+  const occurring = page.outcomes.map((name, at) => [name, at]).filter(([, at]) => page.pools.some((pool) => pool[POOL_COUNTS][at] > 0));
+  byId("by-outcome").append(el("option", { value: "" }, "all"), el("option", { value: "missing" }, "not collected"),
+    ...occurring.map(([name, at]) => el("option", { value: String(at) }, name)));
+  byId("by-account").append(el("option", { value: "" }, "all"), ...page.accounts.map((name, at) => el("option", { value: String(at) }, name)));
+  const form = byId("filters");
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(() => limit({}), 0));
+  for (const [id, name] of [["search", "words"], ["by-outcome", "outcome"], ["by-account", "account"], ["by-pool", "pool"]]) {
+    byId(id).addEventListener("input", () => {
+      table.filter[name] = byId(id).value.trim();
+      if (name === "account") {
+        table.filter.pool = "";
+        offerPools();
+      }
+      refresh();
+    });
+  }
+  byId("previous").addEventListener("click", () => turn(-1));
+  byId("following").addEventListener("click", () => turn(1));
+  addEventListener("beforeprint", fillPrint);
+  matchMedia("print").addEventListener("change", (event) => event.matches && fillPrint());
+  table.filter = noFilter();
+  offerPools();
+  orderBy(0);
+}
+
+function turn(by) {
+  table.page += by;
+  showPage();
+  byId("table-scroll").scrollIntoView({ block: "start", behavior: scrolling() });
+}
+
+// The same column again turns the order around.
+function orderBy(column) {
+  const { order } = table;
+  order.down = order.column === column && document.querySelector("#columns [aria-sort]") ? !order.down : false;
+  order.column = column;
+  [...byId("columns").children].forEach((head, at) => {
+    if (at === column) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
+    else head.removeAttribute("aria-sort");
+  });
+  refresh();
+}
+
+// Buttons for what the page shows without a script.
+function setUpShortcuts() {
+  for (const line of document.querySelectorAll("[data-cause]")) {
+    const cause = Number(line.dataset.cause);
+    if (page.causes[cause]) {
+      line.lastElementChild.append(el("button", { type: "button", class: "quiet controls", "aria-label": `Show these nodes, of cause ${cause + 1}, in the table`, onclick: () => goTo({ cause }) }, "Show these nodes"));
+    }
+  }
+  for (const line of document.querySelectorAll("[data-outcome]")) {
+    const outcome = String(page.outcomes.indexOf(line.dataset.outcome));
+    const name = line.querySelector(".outcome");
+    const button = el("button", { type: "button", class: "outcome link", title: "Show these nodes in the table", onclick: () => goTo({ outcome }) });
+    button.append(...name.childNodes);
+    name.replaceWith(button);
+  }
+  for (const command of document.querySelectorAll(".command")) {
+    command.after(copyButton(command.textContent, "the command"));
+  }
+}
+
+// On paper, the nodes that were not collected, as far as they are few enough to read.
+let printed = false;
+function fillPrint() {
+  if (printed) return;
+  printed = true;
+  const missing = rows.filter((row) => !isCollected(row)).sort((a, b) => urgency[a[OUTCOME]] - urgency[b[OUTCOME]] || byPlace(a, b));
+  const all = page.pools.reduce((sum, pool) => sum + pool[POOL_COUNTS].reduce((many, count, at) => many + (collected[at] ? 0 : count), 0), 0);
+  const lines = missing.slice(0, MOST_PRINTED).map((row) => [el("span", { class: "mono" }, row[NODE]), outcomeMark(row[OUTCOME]),
+    `${accountOf(row)} / ${poolOf(row)[POOL_ID]}`, text(row[REASON]) ?? "", row[ATTEMPTS].at(-1)?.[3] ?? ""]);
+  const more = all - lines.length;
+  byId("print-nodes").replaceChildren(
+    el("p", null, all === 0 ? "Every planned node is collected." : `${counted(all, "node")} not collected${more > 0 ? `, of which ${number(lines.length)} are shown; nodes.csv has all` : ""}.`),
+    lines.length ? plainTable(["Node", "Outcome", "Account and pool", "Reason", "Last request-id"], lines) : "");
+}

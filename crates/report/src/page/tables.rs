@@ -1,0 +1,99 @@
+//! What rows have in common is written once, in tables, and rows name it by its place there; and JSON that can stand
+//! in a page's script.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+
+/// Writes a value so that nothing in it ends a `<script>`, or begins a comment or an entity.
+pub(super) fn write_json(out: &mut impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, ForScript)).map_err(io::Error::from)
+}
+
+/// The marks that mean something to an HTML parser, and the line ends that only JSON allows in texts, are escaped.
+struct ForScript;
+
+impl Formatter for ForScript {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut plain = 0;
+        for (at, mark) in fragment.match_indices(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+            out.write_all(&fragment.as_bytes()[plain..at])?;
+            for unit in mark.encode_utf16() {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            plain = at + mark.len();
+        }
+        out.write_all(&fragment.as_bytes()[plain..])
+    }
+}
+
+/// Values in the order in which they were first seen, as JSON.
+#[derive(Default)]
+pub(super) struct Table {
+    places: HashMap<Box<[u8]>, u32>,
+    /// All of them, with commas between.
+    json: Vec<u8>,
+}
+
+impl Table {
+    /// The place of a value, which is taken in if it is new.
+    pub(super) fn place(&mut self, value: &(impl Serialize + ?Sized)) -> io::Result<u32> {
+        let mut json = Vec::new();
+        write_json(&mut json, value)?;
+        if let Some(place) = self.places.get(json.as_slice()) {
+            return Ok(*place);
+        }
+        let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        if place > 0 {
+            self.json.extend(b",\n");
+        }
+        self.json.extend(&json);
+        self.places.insert(json.into(), place);
+        Ok(place)
+    }
+
+    /// The place of a value that may be missing.
+    pub(super) fn place_of(&mut self, value: Option<&(impl Serialize + ?Sized)>) -> io::Result<Option<u32>> {
+        value.map(|value| self.place(value)).transpose()
+    }
+
+    /// Writes it as a JSON list.
+    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(b"[")?;
+        out.write_all(&self.json)?;
+        out.write_all(b"]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(value: &(impl Serialize + ?Sized)) -> String {
+        let mut out = vec![];
+        write_json(&mut out, value).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn no_text_ends_the_script_it_stands_in() {
+        let evil = "</script><!-- &amp; \u{2028}\u{2029} \"quoted\" \u{202e}\n ü";
+        let text = json(evil);
+
+        assert!(!text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']), "{text}");
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), evil);
+    }
+
+    #[test]
+    fn equal_values_share_a_place() {
+        let mut table = Table::default();
+        let places = ["a", "b", "a"].map(|text| table.place(text).unwrap());
+        assert_eq!(places, [0, 1, 0]);
+        assert_eq!(table.place_of(None::<&str>).unwrap(), None);
+        let mut out = vec![];
+        table.write(&mut out).unwrap();
+        assert_eq!(out, b"[\"a\",\n\"b\"]");
+    }
+}

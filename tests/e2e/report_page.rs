@@ -1,0 +1,260 @@
+//! `report.html` in a real browser: what it shows is what the manifest says, it asks nobody for anything, and no name
+//! is ever run. The scripts that drive the browser are in tests/page.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use fleetlogs_engine::journal::{Journal, RunMeta, SqliteJournal};
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId, RunId};
+use fleetlogs_model::plan::{
+    LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, PlannedPool, Window,
+};
+use fleetlogs_model::service::{NodeError, NodeState, RecentTask};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::stage::{Sim, fleetlogs};
+
+const START: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
+
+/// Runs a script of tests/page on a page, with what it is to find there.
+fn look(script: &str, page: &Path, expected: &Value) {
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests");
+    let installed = tests.join("tools/node_modules/playwright-core");
+    assert!(installed.exists(), "{} is missing; `bash tests/all.sh` installs it", installed.display());
+    let script = tests.join("page").join(script);
+    let looked = Command::new("node").arg(script).arg(page).arg(expected.to_string()).output();
+    let looked = looked.expect("Node is installed; `bash tests/all.sh` sees to it");
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&looked.stdout), String::from_utf8_lossy(&looked.stderr));
+    assert!(looked.status.success(), "{said}");
+    println!("{said}");
+}
+
+#[test]
+#[ignore = "needs Chromium, and the packages in tests/tools; tests/all.sh installs them and runs this"]
+fn the_page_of_a_bad_day_says_what_the_manifest_says() {
+    let sim = Sim::start(
+        r#"
+seed = 3
+[[account]]
+name = "contoso"
+latency = "5ms"
+[[account.pool]]
+id = "render"
+nodes = 60
+states = { starttaskfailed = 0.1, creating = 0.05 }
+arrival = { min = "50ms", max = "900ms" }
+[[account.fault]]
+kind = "throttle"
+share = 0.1
+[[account]]
+name = "fabrikam"
+[[account.pool]]
+id = "simulate"
+nodes = 35
+arrival = "100ms"
+[[account.pool.life]]
+nodes = 3
+at = "0s"
+becomes = "rebooting"
+[[account.pool]]
+id = "blocked"
+nodes = 5
+storage_blocked = true
+"#,
+    );
+    let run = sim.run_with(&sim.config("[limits]\nrate = 100"), &["--json"]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let page = run.dir.as_ref().unwrap().join("report.html");
+    let document: Value = serde_json::from_str(&run.stdout).unwrap();
+    let named = sim.dir.path().join(document["report"].as_str().unwrap());
+    assert_eq!(named.canonicalize().unwrap(), page.canonicalize().unwrap());
+
+    let manifest = run.manifest();
+    let nodes = manifest["nodes"].as_array().unwrap();
+    let node = nodes.iter().find(|node| node["outcome"] == "verified").unwrap();
+    let attempts = || nodes.iter().flat_map(|node| node["attempts"].as_array().unwrap());
+    let throttled = attempts().filter(|attempt| [429, 503].map(Value::from).contains(&attempt["status"]));
+    let (planned, verified) = (run.count("planned"), run.count("verified"));
+    let expected = json!({
+        "verdict": format!("{verified} of {planned} nodes collected, {} not.", planned - verified),
+        "badge": "Partial",
+        "counts": manifest["counts"],
+        "missing": planned - verified,
+        "blocked": 5,
+        "calls": attempts().count(),
+        "throttled": throttled.count(),
+        "destination": manifest["destination"],
+        "node": node["node"],
+        "directory": node["virtual_directory"],
+        "request_id": node["attempts"].as_array().unwrap().last().unwrap()["request_id"],
+    });
+    look("small_run.mjs", &page, &expected);
+}
+
+#[test]
+#[ignore = "needs Chromium, and the packages in tests/tools; tests/all.sh installs them and runs this"]
+fn the_page_of_ten_thousand_nodes_is_shown_in_two_seconds() {
+    let nodes = (0..10_000).map(|at| plain_node(&format!("pool-{}", at % 23), &format!("tvm-{at}")));
+    let run = RecordedRun::of(&plan_of(nodes.collect(), vec![]), |at| story(at, "the node is busy"));
+    look("large_run.mjs", &run.page(), &json!({ "nodes": 10_000, "rows": 10_000 }));
+}
+
+#[test]
+#[ignore = "needs Chromium, and the packages in tests/tools; tests/all.sh installs them and runs this"]
+fn the_page_of_a_very_large_run_says_what_it_leaves_out() {
+    let nodes = (0..21_000).map(|at| plain_node(&format!("pool-{}", at % 7), &format!("tvm-{at}")));
+    let run = RecordedRun::of(&plan_of(nodes.collect(), vec![]), |at| story(at, "the node is busy"));
+    look("large_run.mjs", &run.page(), &json!({ "nodes": 21_000, "rows": 20_000 }));
+}
+
+#[test]
+#[ignore = "needs Chromium, and the packages in tests/tools; tests/all.sh installs them and runs this"]
+fn a_name_is_never_run() {
+    let name = "</script><script>globalThis.ran=1</script><img src=x onerror='globalThis.ran=2'>\"'&amp;\u{202e}\u{2028}{{x}}";
+    let shown = "</script><script>globalThis.ran=1</script><img src=x onerror='globalThis.ran=2'>\"'&amp;\\u{202e}\\u{2028}{{x}}";
+    let facts = NodeFacts {
+        state: Some(NodeState::Other(name.into())),
+        image: Some(name.into()),
+        errors: vec![NodeError { code: "DiskFull".into(), message: name.into() }],
+        ..NodeFacts::default()
+    };
+    let task =
+        RecentTask { job: name.into(), task: name.into(), started: None, ended: None, exit_code: None };
+    let node = PlannedNode {
+        evidence: NodeEvidence {
+            recent_tasks: [task].into(),
+            facts: facts.into(),
+            ..NodeEvidence::default()
+        },
+        // Were it the name alone, it would be folded away where a reason quotes it.
+        ..plain_node(name, &format!("{name}-7"))
+    };
+    let left_out = LeftOut {
+        account: AccountName::new("contoso"),
+        pool: PoolId::new(name),
+        node: Some(NodeId::new(name)),
+        reason: LeftOutReason::PoolNotListed,
+        cause: Some(name.into()),
+        evidence: None,
+    };
+    let mut plan = plan_of(vec![node], vec![left_out]);
+    plan.accounts[0].missing = Some(name.into());
+    let run = RecordedRun::of(&plan, |_| {
+        let accepted =
+            Event::UploadAccepted { attempt: 1, directory: name.into(), files: Some(4), request_id: None };
+        vec![requested(1), accepted, requested(2), failed(2, name)]
+    });
+    look("hostile_names.mjs", &run.page(), &json!({ "name": "globalThis.ran=1", "shown": shown }));
+}
+
+/// Most nodes are verified; of a hundred, some are not, for the given reason among others.
+fn story(at: u32, why: &str) -> Vec<Event> {
+    let accepted = Event::UploadAccepted {
+        attempt: 1,
+        directory: format!("batch-2f/pool/tvm-{at}/{}", Uuid::from_u128(at.into())).into(),
+        files: Some(4),
+        request_id: Some(Uuid::from_u128(at.into()).to_string().into()),
+    };
+    let reason = "3 of 4 files arrived before the verification deadline".into();
+    match at % 100 {
+        3 => vec![requested(1), failed(1, why)],
+        5 => vec![requested(1), accepted, Event::FilesIncomplete { files: 3, bytes: 30, reason }],
+        7 => vec![],
+        _ => vec![requested(1), accepted, Event::FilesVerified { files: 4, bytes: 4_096 }],
+    }
+}
+
+fn requested(attempt: u32) -> Event {
+    Event::UploadRequested { attempt, client_request_id: Uuid::from_u128(attempt.into()) }
+}
+
+fn failed(attempt: u32, why: &str) -> Event {
+    let status = (Some(409), Some("NodeBeingRebooted".into()));
+    let cause = Failure { status: status.0, code: status.1, ..Failure::new(FailureClass::Refused, why) };
+    Event::UploadFailed { attempt, cause }
+}
+
+fn plain_node(pool: &str, node: &str) -> PlannedNode {
+    let place = PlannedPool::bare(AccountName::new("contoso"), PoolId::new(pool));
+    PlannedNode::bare(place.into(), NodeId::new(node))
+}
+
+fn plan_of(nodes: Vec<PlannedNode>, left_out: Vec<LeftOut>) -> Plan {
+    let mut pools: Vec<Arc<PlannedPool>> = nodes.iter().map(|node| node.place.clone()).collect();
+    pools.sort_by(|a, b| a.pool.cmp(&b.pool));
+    pools.dedup_by(|a, b| a.pool == b.pool);
+    let account = PlannedAccount {
+        name: AccountName::new("contoso"),
+        endpoint: "https://contoso.westeurope.batch.azure.com".into(),
+        api_version: "2024-07-01.20.0".into(),
+        pools: u32::try_from(pools.len()).unwrap(),
+        nodes: u32::try_from(nodes.len()).unwrap(),
+        list_calls: 1,
+        unlisted: None,
+        missing: None,
+    };
+    Plan {
+        schema: PLAN_SCHEMA.into(),
+        run_id: RunId::new(START, 0x4f2a),
+        tool_version: "0.1.0".into(),
+        created_at: START,
+        config_digest: "9f86d081884c7d65".into(),
+        window: Window { start: START - Duration::HOUR, end: START },
+        destination: "https://contosologs.blob.core.windows.net/batch".into(),
+        accounts: vec![account],
+        pools,
+        nodes: nodes.into_iter().collect(),
+        left_out,
+    }
+}
+
+/// A run directory made without a run: the program reports what its journal says.
+struct RecordedRun(TempDir);
+
+impl RecordedRun {
+    fn of(plan: &Plan, story: impl Fn(u32) -> Vec<Event>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let text = serde_json::to_vec(plan).unwrap();
+        std::fs::write(dir.path().join("plan.json"), &text).unwrap();
+        let mut plan_digest = String::new();
+        for byte in Sha256::digest(&text) {
+            write!(plan_digest, "{byte:02x}").unwrap();
+        }
+        let meta = RunMeta { plan_digest, config: "fleetlogs.toml".into() };
+        let mut journal = SqliteJournal::create(dir.path(), plan, &meta).unwrap();
+        let of_run = |seconds, event| Recorded { at: START + Duration::seconds(seconds), node: None, event };
+        let started = Event::RunStarted { tool_version: "0.1.0".into(), verification: true };
+        let mut events = vec![of_run(0, started)];
+        for node in 0..u32::try_from(plan.nodes.len()).unwrap() {
+            // A hundred nodes a second, and a second from event to event.
+            let from = START + Duration::milliseconds(i64::from(node) * 10);
+            let at = (0..).map(|step| from + Duration::seconds(step));
+            events.extend(story(node).into_iter().zip(at).map(|(event, at)| Recorded {
+                at,
+                node: Some(NodeIndex(node)),
+                event,
+            }));
+        }
+        events.push(of_run(240, Event::RunEnded { list_calls: 9 }));
+        journal.append(&events).unwrap();
+        drop(journal);
+        let report = fleetlogs().args(["report", "-q"]).arg(dir.path()).output().unwrap();
+        assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+        Self(dir)
+    }
+
+    fn page(&self) -> PathBuf {
+        self.0.path().join("report.html")
+    }
+}
