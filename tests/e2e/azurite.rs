@@ -19,14 +19,14 @@ const ACCOUNT: &str = "fleetlogs";
 const KEY: &[u8] = b"plainly fake key of a local emulator";
 
 /// Azurite in memory, with an account and a container of ours.
-struct Azurite {
+pub(crate) struct Azurite {
     port: u16,
     _server: Server,
     _dir: TempDir,
 }
 
 impl Azurite {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let azurite = Self::start_with(&[]);
         azurite.create_container();
         azurite
@@ -57,7 +57,7 @@ impl Azurite {
         format!("http://127.0.0.1:{}/{ACCOUNT}/logs", self.port)
     }
 
-    fn container_sas(&self, permissions: &str) -> String {
+    pub(crate) fn container_sas(&self, permissions: &str) -> String {
         service_sas(KEY, &self.container(), &format!("/blob/{ACCOUNT}/logs"), permissions)
     }
 

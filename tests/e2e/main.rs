@@ -24,3 +24,4 @@ mod sdk;
 mod selection;
 mod stage;
 mod stopping;
+mod verify_later;

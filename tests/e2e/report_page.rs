@@ -171,7 +171,7 @@ fn story(at: u32, why: &str) -> Vec<Event> {
         3 => vec![requested(1), failed(1, why)],
         5 => vec![requested(1), accepted, Event::FilesIncomplete { files: 3, bytes: 30, reason }],
         7 => vec![],
-        _ => vec![requested(1), accepted, Event::FilesVerified { files: 4, bytes: 4_096 }],
+        _ => vec![requested(1), accepted, Event::FilesVerified { files: 4, bytes: 4_096, fingerprint: None }],
     }
 }
 

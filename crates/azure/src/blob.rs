@@ -1,9 +1,10 @@
-//! The container that the logs arrive in, over Microsoft's Blob SDK: lists, one page per call.
+//! The container that the logs arrive in, over Microsoft's Blob SDK: lists, one page per call, and reads parts of blobs.
 //!
 //! The SDK is told not to retry: how often and when to look again is for the engine to say.
 
 use std::error::Error;
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,14 +12,15 @@ use azure_core::error::ErrorKind;
 use azure_core::http::RetryOptions;
 use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::xml;
-use azure_storage_blob::models::BlobContainerClientListBlobsOptions;
+use azure_storage_blob::models::{BlobClientDownloadOptions, BlobContainerClientListBlobsOptions, HttpRange};
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::SasUrl;
-use fleetlogs_model::service::{Blob, BlobPage, LogStore};
+use fleetlogs_model::service::{Blob, BlobDetails, BlobPage, DetailsPage, LogStore};
 use futures::TryStreamExt;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 
@@ -78,7 +80,12 @@ impl AzureLogStore {
         self.0.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn page(&self, prefix: &str, marker: Option<&str>) -> azure_core::Result<BlobPage> {
+    /// A page of a listing; none where the SDK has none.
+    async fn page<P: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        marker: Option<&str>,
+    ) -> azure_core::Result<Option<Listing<P>>> {
         let options = BlobContainerClientListBlobsOptions {
             prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
             marker: marker.map(str::to_owned),
@@ -86,10 +93,23 @@ impl AzureLogStore {
             ..Default::default()
         };
         let Some(page) = self.client().list_blobs(Some(options))?.into_pages().try_next().await? else {
-            return Ok(BlobPage::default());
+            return Ok(None);
         };
         let (_, _, body) = page.deconstruct();
-        Ok(xml::from_xml::<_, Listing>(&body)?.into())
+        xml::from_xml::<_, Listing<P>>(&body).map(Some)
+    }
+
+    async fn range(&self, name: &str, offset: u64, length: u64) -> azure_core::Result<Vec<u8>> {
+        let range = Some(HttpRange::new(offset, length));
+        let options = BlobClientDownloadOptions { range, ..Default::default() };
+        let part = self.client().blob_client(name).download(Some(options)).await?;
+        let bytes = part.body.collect().await?;
+        // Whoever does not know ranges answers with all of it, and what is first would pass for what is last.
+        if bytes.len() as u64 > length {
+            let message = "the answer is not the part of the blob that was asked for";
+            return Err(azure_core::Error::with_message(ErrorKind::Other, message));
+        }
+        Ok(bytes.into())
     }
 }
 
@@ -127,37 +147,51 @@ fn client(http: reqwest::Client, url: Url) -> Result<Arc<BlobContainerClient>, I
 
 impl LogStore for AzureLogStore {
     async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
-        match timeout(TIME_LIMIT, self.page(prefix, marker)).await {
-            Ok(answer) => answer.map_err(|error| failure(&error)),
-            Err(_) => Err(Failure::new(
-                FailureClass::Transient,
-                format!("storage did not answer within {} seconds", TIME_LIMIT.as_secs()),
-            )),
-        }
+        Ok(in_time(self.page::<Properties>(prefix, marker)).await?.map(BlobPage::from).unwrap_or_default())
+    }
+
+    async fn list_details(&self, prefix: &str, marker: Option<&str>) -> Result<DetailsPage, Failure> {
+        let page = in_time(self.page::<AllProperties>(prefix, marker)).await?;
+        Ok(page.map(DetailsPage::from).unwrap_or_default())
+    }
+
+    async fn read_range(&self, name: &str, offset: u64, length: u64) -> Result<Vec<u8>, Failure> {
+        in_time(self.range(name, offset, length)).await
+    }
+}
+
+/// A call's answer, within the time that one may take.
+async fn in_time<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
+    match timeout(TIME_LIMIT, call).await {
+        Ok(answer) => answer.map_err(|error| failure(&error)),
+        Err(_) => Err(Failure::new(
+            FailureClass::Transient,
+            format!("storage did not answer within {} seconds", TIME_LIMIT.as_secs()),
+        )),
     }
 }
 
 /// A page as storage spells it. The SDK's own model lacks `ResourceType`, and fails on a page with one bad date.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Listing {
+struct Listing<P> {
     /// There is always one, if an empty one. Without it this is some other page, which must not pass for an empty
     /// container: an upload in doubt would be sent again.
-    blobs: Blobs,
+    blobs: Blobs<P>,
     next_marker: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Blobs {
-    #[serde(rename = "Blob", default)]
-    items: Vec<Item>,
+struct Blobs<P> {
+    #[serde(rename = "Blob", default = "Vec::new")]
+    items: Vec<Item<P>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Item {
+struct Item<P> {
     name: Name,
-    properties: Option<Properties>,
+    properties: Option<P>,
 }
 
 #[derive(Deserialize)]
@@ -179,20 +213,41 @@ struct Properties {
     resource_type: Option<String>,
 }
 
-impl From<Listing> for BlobPage {
-    fn from(listing: Listing) -> Self {
+/// All that is of use for a file by itself. Each takes memory for every blob of a page, so the verifier does without.
+#[derive(Default, Deserialize)]
+struct AllProperties {
+    #[serde(rename = "Content-Length")]
+    length: Option<u64>,
+    #[serde(rename = "Creation-Time")]
+    created: Option<String>,
+    #[serde(rename = "Last-Modified")]
+    modified: Option<String>,
+    #[serde(rename = "Etag")]
+    etag: Option<String>,
+    #[serde(rename = "Content-MD5")]
+    md5: Option<String>,
+    #[serde(rename = "ResourceType")]
+    resource_type: Option<String>,
+}
+
+/// In an account with a hierarchical namespace a listing shows directories as well; they are no files.
+const DIRECTORY: &str = "directory";
+
+impl Name {
+    fn decoded(self) -> String {
+        if self.encoded { percent_decode_str(&self.text).decode_utf8_lossy().into_owned() } else { self.text }
+    }
+}
+
+impl From<Listing<Properties>> for BlobPage {
+    fn from(listing: Listing<Properties>) -> Self {
         let blobs = listing.blobs.items.into_iter().filter_map(|Item { name, properties }| {
             let properties = properties.unwrap_or_default();
-            // In an account with a hierarchical namespace a listing shows directories as well; they are no files.
-            if properties.resource_type.as_deref() == Some("directory") {
+            if properties.resource_type.as_deref() == Some(DIRECTORY) {
                 return None;
             }
             Some(Blob {
-                name: if name.encoded {
-                    percent_decode_str(&name.text).decode_utf8_lossy().into_owned()
-                } else {
-                    name.text
-                },
+                name: name.decoded(),
                 size: properties.length.unwrap_or(0),
                 created_at: properties.created.as_deref().and_then(http_date::parse),
             })
@@ -201,7 +256,30 @@ impl From<Listing> for BlobPage {
     }
 }
 
-/// What the SDK's error means for a listing.
+impl From<Listing<AllProperties>> for DetailsPage {
+    fn from(listing: Listing<AllProperties>) -> Self {
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let time = |text: Option<String>| text.as_deref().and_then(http_date::parse);
+        let blobs = listing.blobs.items.into_iter().filter_map(|Item { name, properties }| {
+            let properties = properties.unwrap_or_default();
+            if properties.resource_type.as_deref() == Some(DIRECTORY) {
+                return None;
+            }
+            Some(BlobDetails {
+                name: name.decoded(),
+                size: properties.length.unwrap_or(0),
+                created_at: time(properties.created),
+                last_modified: time(properties.modified),
+                // Some write the quotes of the header, others leave them out.
+                etag: said(properties.etag).map(|etag| etag.trim_matches('"').into()),
+                content_md5: said(properties.md5).map(Into::into),
+            })
+        });
+        Self { blobs: blobs.collect(), next: listing.next_marker.filter(|marker| !marker.is_empty()) }
+    }
+}
+
+/// What the SDK's error means for a listing or a part of a blob.
 fn failure(error: &azure_core::Error) -> Failure {
     let ErrorKind::HttpResponse { status, error_code, raw_response } = error.kind() else {
         let class = match error.kind() {
@@ -296,15 +374,62 @@ mod tests {
     fn encoded_names_are_decoded_and_bad_dates_are_no_dates() {
         let listing = "<EnumerationResults><Blobs><Blob><Name Encoded=\"true\">a%EF%BF%BE/b</Name>\
             <Properties><Creation-Time>soon</Creation-Time></Properties></Blob></Blobs><NextMarker/></EnumerationResults>";
-        let page: BlobPage = xml::from_xml::<_, Listing>(listing.as_bytes()).unwrap().into();
+        let page: BlobPage = xml::from_xml::<_, Listing<Properties>>(listing.as_bytes()).unwrap().into();
         assert_eq!(page.blobs, [Blob { name: "a\u{fffe}/b".into(), size: 0, created_at: None }]);
         assert_eq!(page.next, None);
 
-        let empty: BlobPage =
-            xml::from_xml::<_, Listing>(b"<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>")
-                .unwrap()
-                .into();
+        let empty: BlobPage = xml::from_xml::<_, Listing<Properties>>(
+            b"<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>",
+        )
+        .unwrap()
+        .into();
         assert!(empty.blobs.is_empty() && empty.next.is_none());
+    }
+
+    #[tokio::test]
+    async fn details_are_what_the_page_has_of_them() {
+        let page = PAGE.replace(
+            "<BlobType>",
+            "<Last-Modified>Sun, 22 Nov 2026 09:31:00 GMT</Last-Modified><Etag>\"0x8D\"</Etag>\
+             <Content-MD5>CY9rzUYh03PK3k6DJie09g==</Content-MD5><BlobType>",
+        );
+        let server =
+            TestServer::start(move |number| Reply::json("200 OK", if number == 1 { &page } else { PAGE }));
+        let store = store(server.await.port());
+
+        let page = store.list_details("batch-22EC/pool/", None).await.unwrap();
+        let [blob] = &page.blobs[..] else { panic!("{page:?}") };
+        assert_eq!((blob.name.as_str(), blob.size), ("batch-22EC/pool/tvm_1/guid/agent & 1.log", 42));
+        assert_eq!(blob.last_modified, Some(datetime!(2026-11-22 09:31:00 UTC)));
+        assert_eq!(
+            (blob.etag.as_deref(), blob.content_md5.as_deref()),
+            (Some("0x8D"), Some("CY9rzUYh03PK3k6DJie09g=="))
+        );
+
+        let bare = store.list_details("batch-22EC/pool/", None).await.unwrap();
+        assert_eq!((&bare.blobs[0].etag, bare.blobs[0].last_modified), (&None, None));
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_blob_is_asked_for_and_nothing_else_taken_for_it() {
+        let server = TestServer::start(|number| match number {
+            1 => Reply::with_headers("206 Partial Content", "content-range: bytes 100-103/200\r\n", "abcd"),
+            _ => Reply::with_headers("200 OK", "", "all of it, from its beginning"),
+        });
+        let server = server.await;
+        let store = store(server.port());
+
+        let part = store.read_range("batch-22EC/pool/tvm_1/guid/agent & 1.log", 100, 4).await;
+        assert_eq!(part.unwrap(), b"abcd");
+        let seen = &server.requests()[0];
+        assert!(
+            seen.header("range").or(seen.header("x-ms-range")).unwrap().ends_with("bytes=100-103"),
+            "{seen:?}"
+        );
+        assert!(seen.line().contains("agent%20&%201.log?") || seen.line().contains("agent%20%26%201.log?"));
+
+        store.read_range("a.log", 100, 4).await.unwrap_err();
+        assert_eq!(server.requests().len(), 2);
     }
 
     #[tokio::test]

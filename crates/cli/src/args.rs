@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Write the reports of a run again, from its journal
     Report(Report),
+    /// Look again whether the files of a run are still there, as they were
+    Verify(crate::commands::verify::Verify),
     /// Serve a simulated fleet on loopback
     Sim(Sim),
     /// Print a config with every key, its default and a comment

@@ -38,7 +38,7 @@ pub(crate) enum CliError {
         config: String,
     },
     /// A simulated fleet ends with the process that embedded it.
-    #[error("a run on an embedded simulator cannot be resumed: its fleet ended with it")]
+    #[error("a run on an embedded simulator cannot be resumed or looked at again: its fleet ended with it")]
     SimulatorGone,
     /// The run would not work; every reason, each with what to do.
     #[error("refused before any upload was sent")]
@@ -57,6 +57,9 @@ pub(crate) enum CliError {
     /// Stopped while nothing had been sent yet.
     #[error("stopped before this process sent any upload")]
     StoppedEarly,
+    /// A look at an earlier run was stopped.
+    #[error("stopped before all was looked at; earlier results stay as they are")]
+    LookStopped,
     /// The run deadline came while accounts were still being listed.
     #[error("listing the accounts took longer than `deadlines.run`; no upload was sent")]
     PlanningTooLong,
@@ -187,7 +190,7 @@ impl CliError {
             | Self::Http(_)
             | Self::System(_) => Exit::Refused,
             Self::NoNode(_) => Exit::NoNode,
-            Self::StoppedEarly | Self::Unreported(_) => Exit::Interrupted,
+            Self::StoppedEarly | Self::LookStopped | Self::Unreported(_) => Exit::Interrupted,
             Self::Report(_) => Exit::Defect,
         }
     }

@@ -77,6 +77,7 @@ async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliEr
         Command::Plan(plan) => commands::plan::plan(plan, &args.output).await,
         Command::Check(check) => commands::check::check(check, &args.output).await,
         Command::Report(report) => commands::report::report(report, &args.output),
+        Command::Verify(verify) => Box::pin(commands::verify::verify(verify, &args.output, logs)).await,
         Command::Sim(sim) => commands::sim::sim(sim).await,
         Command::Init => commands::print(config::DEFAULTS),
         Command::Schema(schema) => commands::print(schema.which.text()),

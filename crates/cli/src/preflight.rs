@@ -7,7 +7,7 @@ mod container;
 use serde::Serialize;
 
 pub(crate) use accounts::{clocks, identities, listings, tokens, windows};
-pub(crate) use container::{early, open_store, probe, sas};
+pub(crate) use container::{early, listing, open_store, probe, sas};
 
 use crate::error::{CliError, Refusal};
 

@@ -454,6 +454,16 @@ fn file_number(_: &Path) -> io::Result<String> {
     Ok(String::new())
 }
 
+/// Keeps every other process from working on a run, for as long as it lives.
+pub struct Hold {
+    _held: Held,
+}
+
+/// Holds a run, without working on its journal. Refuses one that a process works on right now.
+pub fn hold(dir: &Path) -> Result<Hold, JournalError> {
+    lock(dir).map(|held| Hold { _held: held })
+}
+
 /// Refuses a run that a process works on right now.
 pub fn check_free(dir: &Path) -> Result<(), JournalError> {
     lock(dir).map(|_released_at_once| ())

@@ -25,6 +25,7 @@ mod properties;
 mod queue;
 pub mod resume;
 pub mod retry;
+pub mod revisit;
 mod roster;
 pub mod run;
 pub mod run_record;

@@ -215,7 +215,7 @@ fn next_events(stage: Stage, cause: FailureClass) -> Vec<Event> {
             fails(attempt),
         ],
         Stage::Accepted(_) => vec![
-            Event::FilesVerified { files: 3, bytes: 300 },
+            Event::FilesVerified { files: 3, bytes: 300, fingerprint: None },
             Event::FilesIncomplete { files: 1, bytes: 100, reason: "late".into() },
         ],
         Stage::Over => vec![],

@@ -8,7 +8,6 @@
 mod awaited;
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use fleetlogs_model::event::{Event, EventSink, Recorded};
@@ -302,8 +301,9 @@ impl<S: LogStore> Verifier<'_, S> {
             awaited.look(contents, now)
         });
         for awaited in arrived {
-            let Contents { files, bytes, .. } = awaited.seen;
-            self.settle(&awaited, Event::FilesVerified { files, bytes })?;
+            let Contents { files, bytes, fingerprint } = awaited.seen;
+            let fingerprint = Some(fingerprint);
+            self.settle(&awaited, Event::FilesVerified { files, bytes, fingerprint })?;
         }
         Ok(())
     }
@@ -403,9 +403,7 @@ async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &Directories) 
             let contents = seen.directories.entry(awaited.node).or_default();
             contents.files += 1;
             contents.bytes += blob.size;
-            let mut hasher = DefaultHasher::new();
-            (contents.fingerprint, &blob.name, blob.size).hash(&mut hasher);
-            contents.fingerprint = hasher.finish();
+            contents.fingerprint.add(&blob.name, blob.size);
         }
         if page.next.is_none() {
             return seen;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::evidence::NodeEvidence;
 use crate::failure::Failure;
+use crate::fingerprint::Fingerprint;
 use crate::ids::{AccountName, NodeId, NodeIndex, PoolId};
 use crate::ledger::Ledger;
 use crate::outcome::RunOutcome;
@@ -137,6 +138,9 @@ pub enum Event {
         files: u32,
         /// Their sizes together.
         bytes: u64,
+        /// Of their names and sizes. Journals of earlier versions have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<Fingerprint>,
     },
     /// The deadline came before the promised files did. Final.
     FilesIncomplete {
@@ -244,5 +248,17 @@ mod tests {
             r#"{"at":"2026-11-22T09:30:00.125Z","node":17,"event":"upload-will-retry","attempt":2,"cause":{"class":"throttled","status":429,"code":"TooManyRequests","message":"slow down","retry_after_ms":1000},"delay_ms":1000}"#
         );
         assert_eq!(serde_json::from_str::<Recorded>(&text).unwrap(), recorded);
+    }
+    #[test]
+    fn verified_files_of_earlier_versions_have_no_fingerprint() {
+        let read = |text| serde_json::from_str::<Event>(text).unwrap();
+        let old = r#"{"event":"files-verified","files":4,"bytes":40}"#;
+        assert_eq!(read(old), Event::FilesVerified { files: 4, bytes: 40, fingerprint: None });
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.add("d/a", 40);
+        let new = Event::FilesVerified { files: 1, bytes: 40, fingerprint: Some(fingerprint) };
+        let text = serde_json::to_string(&new).unwrap();
+        assert!(text.contains(&format!(r#""fingerprint":"{fingerprint}""#)), "{text}");
+        assert_eq!(read(&text), new);
     }
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::event::{Event, NodeIdentity, Recorded};
 use crate::evidence::NodeEvidence;
 use crate::failure::{Failure, FailureClass};
+use crate::fingerprint::Fingerprint;
 use crate::ledger::NodeStatus;
 
 /// One upload call.
@@ -50,6 +51,8 @@ pub struct NodeHistory {
     pub bytes: Option<u64>,
     /// When all of them were there, and their sizes had stayed the same.
     pub verified_at: Option<OffsetDateTime>,
+    /// Of their names and sizes, where they were verified.
+    pub fingerprint: Option<Fingerprint>,
     /// Other directories of the node that this run made or may have made.
     pub duplicates: Vec<Box<str>>,
     /// A call in doubt was repeated, and nobody looked afterwards whether both left a directory.
@@ -72,6 +75,7 @@ impl Default for NodeHistory {
             files_arrived: None,
             bytes: None,
             verified_at: None,
+            fingerprint: None,
             duplicates: vec![],
             may_have_duplicates: false,
             attempts: vec![],
@@ -122,10 +126,11 @@ impl NodeHistory {
                 self.reason =
                     Some("the call's answer was lost; its directory was found in the container".into());
             }
-            Event::FilesVerified { files, bytes } => {
+            Event::FilesVerified { files, bytes, fingerprint } => {
                 self.files_arrived = Some(*files);
                 self.bytes = Some(*bytes);
                 self.verified_at = Some(recorded.at);
+                self.fingerprint = *fingerprint;
             }
             Event::FilesIncomplete { files, bytes, reason } => {
                 self.files_arrived = Some(*files);
@@ -163,6 +168,7 @@ impl NodeHistory {
         self.files_arrived = None;
         self.bytes = None;
         self.verified_at = None;
+        self.fingerprint = None;
     }
 
     /// The node failed. The answer of a call that was answered before stays as it was: a node that waits for its
@@ -217,7 +223,7 @@ mod tests {
                 files: Some(4),
                 request_id: Some("r2".into()),
             },
-            Event::FilesVerified { files: 4, bytes: 40 },
+            Event::FilesVerified { files: 4, bytes: 40, fingerprint: None },
         ]);
         assert_eq!(history.status.outcome(), Outcome::Verified);
         assert_eq!(history.verified_at, Some(datetime!(2026-11-22 09:30:00 UTC)));

@@ -364,6 +364,32 @@ pub struct BlobPage {
     pub next: Option<String>,
 }
 
+/// A blob with all that a listing tells of it, for those who look at few of them, or once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobDetails {
+    /// Full name in the container.
+    pub name: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was created, to the second.
+    pub created_at: Option<OffsetDateTime>,
+    /// When it was last written, to the second.
+    pub last_modified: Option<OffsetDateTime>,
+    /// What its versions are told apart by, without quotes.
+    pub etag: Option<Box<str>>,
+    /// MD5 of its content in Base64. Storage has none of a blob that was put together from blocks.
+    pub content_md5: Option<Box<str>>,
+}
+
+/// One page of a listing with details: 5,000 blobs at most.
+#[derive(Clone, Debug, Default)]
+pub struct DetailsPage {
+    /// The blobs, in the service's order: those of one directory come together.
+    pub blobs: Vec<BlobDetails>,
+    /// The service's marker of the next page; absent on the last page.
+    pub next: Option<String>,
+}
+
 /// The container that the logs arrive in. Every call ends within a bound of its own.
 pub trait LogStore: Send + Sync + 'static {
     /// A page of the blobs whose names start with `prefix`, from `marker` on.
@@ -372,6 +398,27 @@ pub trait LogStore: Send + Sync + 'static {
         prefix: &str,
         marker: Option<&str>,
     ) -> impl Future<Output = Result<BlobPage, Failure>> + Send;
+
+    /// The same, with all that the service tells of each blob.
+    fn list_details(
+        &self,
+        prefix: &str,
+        marker: Option<&str>,
+    ) -> impl Future<Output = Result<DetailsPage, Failure>> + Send {
+        let _ = (prefix, marker);
+        std::future::ready(Err(Failure::new(FailureClass::Refused, "this store tells no details")))
+    }
+
+    /// A part of a blob: `length` bytes from `offset` on, fewer where it ends before.
+    fn read_range(
+        &self,
+        name: &str,
+        offset: u64,
+        length: u64,
+    ) -> impl Future<Output = Result<Vec<u8>, Failure>> + Send {
+        let _ = (name, offset, length);
+        std::future::ready(Err(Failure::new(FailureClass::Refused, "this store cannot be read")))
+    }
 }
 
 #[cfg(test)]

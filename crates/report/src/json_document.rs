@@ -36,6 +36,12 @@ impl<W: Write> JsonDocument<W> {
         Ok(JsonList { writer: &mut self.writer, empty: true })
     }
 
+    /// The same as [`list`](Self::list), for those who keep the open list for a while.
+    pub(crate) fn into_list(mut self, name: &str) -> Result<OpenList<W>, serde_json::Error> {
+        self.list(name)?;
+        Ok(OpenList { document: self, empty: true })
+    }
+
     /// Closes the object and hands the writer back.
     pub(crate) fn end(mut self) -> Result<W, serde_json::Error> {
         put(&mut self.writer, b"\n}\n")?;
@@ -69,6 +75,28 @@ impl<W: Write> JsonList<'_, W> {
     /// Closes the list.
     pub(crate) fn end(self) -> Written {
         put(self.writer, if self.empty { b"]" } else { b"\n]" })
+    }
+}
+
+/// A document in the middle of a list.
+pub(crate) struct OpenList<W: Write> {
+    document: JsonDocument<W>,
+    empty: bool,
+}
+
+impl<W: Write> OpenList<W> {
+    /// Writes an item.
+    pub(crate) fn item(&mut self, value: &impl Serialize) -> Written {
+        let mut list = JsonList { writer: &mut self.document.writer, empty: self.empty };
+        list.item(value)?;
+        self.empty = false;
+        Ok(())
+    }
+
+    /// Closes the list, and hands the document back for what comes behind it.
+    pub(crate) fn end(mut self) -> Result<JsonDocument<W>, serde_json::Error> {
+        JsonList { writer: &mut self.document.writer, empty: self.empty }.end()?;
+        Ok(self.document)
     }
 }
 

@@ -12,6 +12,7 @@ mod page;
 mod plan_table;
 mod progress;
 mod reports;
+mod revisit;
 mod summary;
 #[cfg(test)]
 mod testing;
@@ -26,5 +27,9 @@ pub use page::PAGE_FILE;
 pub use plan_table::{PlanView, plan_table};
 pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode};
 pub use reports::{MANIFEST_FILE, NODES_FILE, ReportError, RunFacts, find, write_reports};
+pub use revisit::{
+    COVERAGE_FILE, EarlierInventory, FILES_FILE, InventoryError, LookFacts, LookReported, LookReports,
+    LookedAt, VERIFY_FILE, inventory_spelling,
+};
 pub use summary::{SUMMARY_FILE, Summary};
 pub use whole_file::WholeFile;

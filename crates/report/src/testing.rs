@@ -272,7 +272,7 @@ pub(crate) fn retried(attempt: u32, cause: Failure) -> Event {
 }
 
 pub(crate) fn verified(files: u32, bytes: u64) -> Event {
-    Event::FilesVerified { files, bytes }
+    Event::FilesVerified { files, bytes, fingerprint: None }
 }
 
 pub(crate) fn incomplete(files: u32, promised: u32) -> Event {

@@ -156,6 +156,7 @@ impl AccountLedger {
 #[derive(Debug, Default)]
 pub(crate) struct StorageLedger {
     pub(crate) list_calls: AtomicU64,
+    pub(crate) blob_reads: AtomicU64,
     pub(crate) put_calls: AtomicU64,
     pub(crate) put_failures: AtomicU64,
     pub(crate) credentials_leaked: AtomicU64,
@@ -266,6 +267,8 @@ pub struct DirectoryEntry {
 pub struct StorageEntry {
     /// Pages of blobs asked for.
     pub list_calls: u64,
+    /// Calls that read a blob, or a part of one.
+    pub blob_reads: u64,
     /// Blobs that somebody tried to write, over HTTP or as a simulated node.
     pub put_calls: u64,
     /// Those that were refused or failed.

@@ -202,6 +202,7 @@ impl World {
             left,
             storage: StorageEntry {
                 list_calls: storage.list_calls.load(Relaxed),
+                blob_reads: storage.blob_reads.load(Relaxed),
                 put_calls: storage.put_calls.load(Relaxed),
                 put_failures: storage.put_failures.load(Relaxed),
                 blobs: self.store.blobs(),

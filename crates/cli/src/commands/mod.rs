@@ -7,6 +7,7 @@ pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod sim;
 pub(crate) mod status;
+pub(crate) mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::time::Instant;

@@ -54,6 +54,15 @@ pub(crate) fn sas(
     }
 }
 
+/// Whether the container can be listed now, as far as the SAS says.
+pub(crate) fn listing(destination: &Destination, now: OffsetDateTime, findings: &mut Findings) {
+    let about = format!("destination.{}", destination.names.list);
+    let problems = destination.listing.as_ref().map(|sas| list_problems(sas, now, now)).unwrap_or_default();
+    for problem in problems {
+        findings.refuse(&about, problem.to_string(), problem.help());
+    }
+}
+
 /// What can be told of the SAS before any service told its time: what this machine's clock says of them counts only where
 /// it could be a quarter of an hour off.
 pub(crate) fn early(destination: &Destination, settings: &Settings, findings: &mut Findings) {

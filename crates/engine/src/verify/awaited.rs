@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
+use fleetlogs_model::fingerprint::Fingerprint;
 use fleetlogs_model::ids::NodeIndex;
 use tokio::time::Instant;
 
@@ -16,8 +17,7 @@ const LONGEST_STABLE: Duration = Duration::from_secs(5);
 pub(super) struct Contents {
     pub(super) files: u32,
     pub(super) bytes: u64,
-    /// Over names and sizes, in the listing's order.
-    pub(super) fingerprint: u64,
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// A directory whose files are awaited.

@@ -25,6 +25,7 @@ pub(super) const LARGEST_BODY: usize = 1 << 20;
 struct Wanted {
     container_url: String,
     start: OffsetDateTime,
+    end: Option<OffsetDateTime>,
     /// Resource id of the identity that the node is to use.
     identity: Option<String>,
 }
@@ -85,7 +86,8 @@ impl Call<'_> {
         json.number("numberOfFilesUploaded", files);
         if arrives {
             let account = self.account.index;
-            let upload = Upload { account, node: key, directory, name, files, roll, target };
+            let window = (wanted.start, wanted.end);
+            let upload = Upload { account, node: key, directory, name, files, window, roll, target };
             self.world.deliveries.plan(self.world, upload, self.now);
         }
         Ok(Good::body(json.finish()))
@@ -188,7 +190,7 @@ impl Wanted {
                 ));
             }
         };
-        Ok(Self { container_url, start, identity })
+        Ok(Self { container_url, start, end, identity })
     }
 
     /// A node needs a SAS or an identity of its pool, and not both.

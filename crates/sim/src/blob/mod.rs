@@ -13,7 +13,7 @@ mod sas_text;
 mod store;
 
 pub(crate) use container::is_container_name;
-pub(crate) use content::Content;
+pub(crate) use content::{Content, Log};
 pub(crate) use routes::BlobService;
 pub(crate) use sas::{Sas, container_sas};
 pub(crate) use store::{Authority, BlobStore, Condition};

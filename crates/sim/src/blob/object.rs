@@ -35,6 +35,7 @@ impl BlobService {
         match *method {
             Method::PUT => self.put(headers, body, authority, (container, name)).await,
             Method::GET | Method::HEAD => {
+                store.ledger.blob_reads.fetch_add(1, Relaxed);
                 let blob = store.get(authority, container, name)?;
                 read(&blob, headers, *method == Method::HEAD)
             }

@@ -146,7 +146,7 @@ impl BlobStore {
         };
         let md5 = match &content {
             Content::Sent(bytes) => Some(Md5::digest(bytes).into()),
-            Content::Log { .. } => None,
+            Content::Log(_) => None,
         };
         let now = OffsetDateTime::now_utc();
         // Steps of more than one, as between any two writes of one blob there are others elsewhere.

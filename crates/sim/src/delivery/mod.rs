@@ -11,13 +11,14 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc};
 
-use crate::blob::{Authority, Condition, Content};
+use crate::blob::{Authority, Condition, Content, Log};
 use crate::fleet::node_address;
 use crate::ledger::{NodeKey, lock};
 use crate::roll::Roll;
-use crate::scenario::{ArrivalFault, ArrivalFaultKind, NodeState};
+use crate::scenario::{ArrivalFault, ArrivalFaultKind, FileContent, NodeState};
 use crate::world::World;
 
 pub(crate) use foreign::upload_to_others;
@@ -32,6 +33,8 @@ pub(crate) struct Upload {
     pub(crate) directory: usize,
     pub(crate) name: String,
     pub(crate) files: u32,
+    /// From when to when logs were asked for; the end where one was named.
+    pub(crate) window: (OffsetDateTime, Option<OffsetDateTime>),
     pub(crate) roll: Roll,
     pub(crate) target: Arc<Target>,
 }
@@ -229,8 +232,26 @@ impl Delivery {
         } else {
             format!("{}/{}", upload.name, file_name(roll, self.file))
         };
+        File { name, content: Content::Log(self.log(pool.content, roll.bits(), size, world)) }
+    }
+
+    /// No line is of a time that was not yet when the file was written.
+    fn log(&self, content: FileContent, seed: u64, size: u64, world: &World) -> Log {
         let written = world.clock.date_at(world.clock.elapsed());
-        File { name, content: Content::Log { seed: roll.bits(), size, written } }
+        let (from, to) = self.upload.window;
+        let to = to.unwrap_or(written).min(written);
+        match content {
+            FileContent::Lines => Log::lines(seed, size, from, to),
+            FileContent::Opaque => Log::opaque(seed, size),
+            FileContent::Gap => {
+                let span = to - from;
+                if self.file.is_multiple_of(2) {
+                    Log::lines(seed, size, from, from + span * 0.4)
+                } else {
+                    Log::lines(seed, size, from + span * 0.6, to)
+                }
+            }
+        }
     }
 
     fn size(&self, whole: u64) -> u64 {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 pub(crate) use account::{AccountScenario, AuthMode, CapacityChange, PoolAllocationMode};
 pub(crate) use fault::{ArrivalFault, ArrivalFaultKind, Fault, FaultKind, Operation};
 pub(crate) use job::JobScenario;
-pub(crate) use pool::{AllocationState, Life, NodeState, Os, PoolScenario, PoolState};
+pub(crate) use pool::{AllocationState, FileContent, Life, NodeState, Os, PoolScenario, PoolState};
 pub(crate) use values::{RetryAfter, Span};
 
 /// A whole simulated fleet: accounts, pools, nodes, faults, and the storage account their logs go to.

@@ -50,6 +50,8 @@ pub(crate) struct PoolScenario {
     pub(crate) files: Between<Count>,
     #[serde(default = "four_kib")]
     pub(crate) file_size: Between<Size>,
+    #[serde(default)]
+    pub(crate) content: FileContent,
     /// How long after the 200 each file arrives.
     #[serde(default = "one_second")]
     pub(crate) arrival: Between<Span>,
@@ -177,6 +179,19 @@ pub(crate) enum Os {
     #[default]
     Linux,
     Windows,
+}
+
+/// What is in log files.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FileContent {
+    /// Lines with times, over all of the time that was asked for.
+    #[default]
+    Lines,
+    /// The same, but for a fifth of it in the middle: every other file ends before, and the others begin behind it.
+    Gap,
+    /// What looks compressed.
+    Opaque,
 }
 
 /// State of a pool as a whole.

@@ -1,0 +1,16 @@
+//! A later look at what a run collected: whether the files are still there, as they were, and which time they cover.
+//!
+//! It changes nothing, neither in the container nor in the journal. It goes through the container one directory at a
+//! time, so that memory does not grow with the files.
+
+mod compare;
+mod coverage;
+mod log_times;
+mod patience;
+mod walk;
+
+pub use compare::{Seen, Spelling, Verified, compare};
+pub use coverage::{FileTimes, TOLERANCE, cover, judge};
+pub use log_times::{first_time, last_time};
+pub use patience::Patience;
+pub use walk::{Expected, Found, Walk};

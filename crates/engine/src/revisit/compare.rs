@@ -1,0 +1,302 @@
+//! What is in a node's directory now against what the run verified and an earlier look saw. Pure.
+//!
+//! The journal counts: it tells that something is other than it was, not what. The inventory of an earlier look names
+//! the files. What became of a file stays with it in later looks: one that was found missing is missing until it is back.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use fleetlogs_model::fingerprint::Fingerprint;
+use fleetlogs_model::history::NodeHistory;
+use fleetlogs_model::interval::Interval;
+use fleetlogs_model::inventory::{FileStatus, InventoryFile, NodeLook, Standing};
+use fleetlogs_model::ledger::NodeStatus;
+use fleetlogs_model::service::BlobDetails;
+
+/// How an inventory spells names that are not ours.
+pub type Spelling = fn(&str) -> Cow<'_, str>;
+
+/// What the run verified of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Files.
+    pub files: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of their names and sizes; none in journals of earlier versions.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+impl Verified {
+    /// Of a node's record; none where the run verified nothing.
+    #[must_use]
+    pub fn of(history: &NodeHistory) -> Option<Self> {
+        match history.status {
+            NodeStatus::Verified => Some(Self {
+                files: history.files_arrived.unwrap_or(0),
+                bytes: history.bytes.unwrap_or(0),
+                fingerprint: history.fingerprint,
+            }),
+            NodeStatus::Empty => Some(Self { files: 0, bytes: 0, fingerprint: Some(Fingerprint::default()) }),
+            _ => None,
+        }
+    }
+
+    fn standing(self, now: Self) -> Standing {
+        let same = self.fingerprint.is_none() || self.fingerprint == now.fingerprint;
+        match (now.files.cmp(&self.files), now.bytes.cmp(&self.bytes)) {
+            (std::cmp::Ordering::Less, _) => Standing::Missing,
+            (_, std::cmp::Ordering::Less) => Standing::Truncated,
+            (std::cmp::Ordering::Equal, std::cmp::Ordering::Equal) if same => Standing::Intact,
+            (std::cmp::Ordering::Equal, std::cmp::Ordering::Equal) => Standing::Changed,
+            _ => Standing::Grown,
+        }
+    }
+}
+
+/// A file that is there now.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// As the listing has it.
+    pub blob: BlobDetails,
+    /// From its first line's time to its last one's, where somebody looked and there are any.
+    pub lines: Option<Interval>,
+}
+
+/// Compares the files that are in a directory now with what is known of them. `earlier` are the lines that an earlier look
+/// has of it; none where there was none.
+#[must_use]
+pub fn compare(
+    directory: &str,
+    seen: Vec<Seen>,
+    verified: Option<Verified>,
+    earlier: Vec<InventoryFile>,
+    spelling: Spelling,
+) -> NodeLook {
+    let mut now = Verified { files: 0, bytes: 0, fingerprint: None };
+    let mut fingerprint = Fingerprint::default();
+    let is_first = earlier.is_empty();
+    let mut known: HashMap<Box<str>, InventoryFile> =
+        earlier.into_iter().map(|file| (file.file.clone(), file)).collect();
+    let mut files = Vec::with_capacity(seen.len() + known.len());
+    for Seen { blob, lines } in seen {
+        now.files += 1;
+        now.bytes += blob.size;
+        fingerprint.add(&blob.name, blob.size);
+        let name = blob.name.strip_prefix(directory).and_then(|name| name.strip_prefix('/'));
+        let mut file = InventoryFile {
+            file: spelling(name.unwrap_or(&blob.name)).into(),
+            bytes: blob.size,
+            last_modified: blob.last_modified,
+            etag: blob.etag,
+            content_md5: blob.content_md5,
+            lines,
+            status: FileStatus::Present,
+        };
+        match known.remove(&file.file) {
+            Some(before) => {
+                file.status = became(&before, &file);
+                if is_same(&before, &file) {
+                    file.lines = file.lines.or(before.lines);
+                }
+            }
+            None if is_first => {}
+            None => file.status = FileStatus::New,
+        }
+        files.push(file);
+    }
+    now.fingerprint = Some(fingerprint);
+    if verified.is_some_and(|verified| verified.fingerprint == now.fingerprint) {
+        // What was away at the first look and is back is not new.
+        let new = files.iter_mut().filter(|file| file.status == FileStatus::New);
+        new.for_each(|file| file.status = FileStatus::Present);
+    }
+    let mut gone: Vec<InventoryFile> = known.into_values().collect();
+    gone.sort_unstable_by(|one, other| one.file.cmp(&other.file));
+    // What came after the first look and went again was never verified.
+    gone.retain(|file| file.status != FileStatus::New);
+    let named_missing = u32::try_from(gone.len()).unwrap_or(u32::MAX);
+    files.extend(gone.into_iter().map(|file| InventoryFile { status: FileStatus::Missing, ..file }));
+
+    let by_file = files.iter().map(|file| standing_of(file.status)).max().unwrap_or(Standing::Intact);
+    let (standing, counted_missing) = match verified {
+        Some(verified) => (verified.standing(now).max(by_file), verified.files.saturating_sub(now.files)),
+        None => (Standing::NotCollected, 0),
+    };
+    NodeLook {
+        standing,
+        files_now: now.files,
+        bytes_now: now.bytes,
+        files_missing: counted_missing.max(named_missing),
+        files,
+    }
+}
+
+/// What became of a file that an earlier look saw.
+fn became(before: &InventoryFile, now: &InventoryFile) -> FileStatus {
+    match before.status {
+        // It is back; whatever was there before it went, it is not the worse for it.
+        FileStatus::Missing if is_same(before, now) => FileStatus::Present,
+        earlier if is_same(before, now) => earlier,
+        FileStatus::New => FileStatus::New,
+        _ if now.bytes < before.bytes => FileStatus::Truncated,
+        _ => FileStatus::Changed,
+    }
+}
+
+/// Whether it is the same content: by its MD5 where storage has it both times, for a copy or an undeleted blob is as good;
+/// else by its version.
+fn is_same(before: &InventoryFile, now: &InventoryFile) -> bool {
+    if before.bytes != now.bytes {
+        return false;
+    }
+    match (&before.content_md5, &now.content_md5) {
+        (Some(before), Some(now)) => before == now,
+        _ => before.etag == now.etag,
+    }
+}
+
+fn standing_of(status: FileStatus) -> Standing {
+    match status {
+        FileStatus::Present => Standing::Intact,
+        FileStatus::New => Standing::Grown,
+        FileStatus::Changed => Standing::Changed,
+        FileStatus::Truncated => Standing::Truncated,
+        FileStatus::Missing => Standing::Missing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(name: &str, size: u64, etag: &str) -> Seen {
+        let blob = BlobDetails {
+            name: format!("d/{name}"),
+            size,
+            created_at: None,
+            last_modified: None,
+            etag: Some(etag.into()),
+            content_md5: None,
+        };
+        Seen { blob, lines: None }
+    }
+
+    fn verified(files: &[Seen]) -> Verified {
+        let mut fingerprint = Fingerprint::default();
+        for file in files {
+            fingerprint.add(&file.blob.name, file.blob.size);
+        }
+        let bytes = files.iter().map(|file| file.blob.size).sum();
+        Verified { files: u32::try_from(files.len()).unwrap(), bytes, fingerprint: Some(fingerprint) }
+    }
+
+    fn look(now: &[Seen], verified: Option<Verified>, earlier: Option<&NodeLook>) -> NodeLook {
+        compare("d", now.to_vec(), verified, earlier.map_or(vec![], |look| look.files.clone()), |name| {
+            name.into()
+        })
+    }
+
+    fn first() -> Vec<Seen> {
+        vec![blob("a", 10, "1"), blob("b", 20, "1")]
+    }
+
+    fn named(look: &NodeLook) -> Vec<(&str, FileStatus)> {
+        look.files.iter().map(|file| (&*file.file, file.status)).collect()
+    }
+
+    #[test]
+    fn by_the_journal_alone_it_is_told_what_happened_but_not_to_which_file() {
+        let then = Some(verified(&first()));
+        for (now, standing, missing) in [
+            (first(), Standing::Intact, 0),
+            (vec![blob("a", 10, "1")], Standing::Missing, 1),
+            (vec![], Standing::Missing, 2),
+            (vec![blob("a", 10, "1"), blob("b", 5, "2")], Standing::Truncated, 0),
+            (vec![blob("a", 20, "2"), blob("b", 10, "2")], Standing::Changed, 0),
+            (vec![blob("a", 10, "1"), blob("b", 21, "2")], Standing::Grown, 0),
+            (vec![blob("a", 10, "1"), blob("b", 20, "1"), blob("c", 1, "1")], Standing::Grown, 0),
+            (vec![blob("a", 10, "1"), blob("c", 20, "1")], Standing::Changed, 0),
+        ] {
+            let look = look(&now, then, None);
+            assert_eq!((look.standing, look.files_missing), (standing, missing), "{now:?}");
+            assert!(look.files.iter().all(|file| file.status == FileStatus::Present));
+        }
+    }
+
+    #[test]
+    fn a_journal_without_fingerprints_counts_and_no_more() {
+        let then = Some(Verified { fingerprint: None, ..verified(&first()) });
+        assert_eq!(look(&first(), then, None).standing, Standing::Intact);
+        let swapped = [blob("a", 20, "2"), blob("b", 10, "2")];
+        assert_eq!(look(&swapped, then, None).standing, Standing::Intact, "it cannot be seen");
+        assert_eq!(look(&[blob("a", 10, "1")], then, None).standing, Standing::Missing);
+    }
+
+    #[test]
+    fn an_earlier_look_names_the_files() {
+        let then = Some(verified(&first()));
+        let earlier = look(&first(), then, None);
+        for (now, standing, status) in [
+            (vec![blob("a", 10, "1")], Standing::Missing, FileStatus::Missing),
+            (vec![blob("a", 10, "1"), blob("b", 5, "2")], Standing::Truncated, FileStatus::Truncated),
+            (vec![blob("a", 10, "1"), blob("b", 20, "2")], Standing::Changed, FileStatus::Changed),
+            (vec![blob("a", 10, "1"), blob("b", 21, "2")], Standing::Changed, FileStatus::Changed),
+        ] {
+            let look = look(&now, then, Some(&earlier));
+            assert_eq!(look.standing, standing, "{now:?}");
+            assert_eq!(named(&look), [("a", FileStatus::Present), ("b", status)]);
+        }
+        let moved = look(&[blob("a", 10, "1"), blob("c", 20, "1")], then, Some(&earlier));
+        assert_eq!((moved.standing, moved.files_missing), (Standing::Missing, 1));
+        assert_eq!(
+            named(&moved),
+            [("a", FileStatus::Present), ("c", FileStatus::New), ("b", FileStatus::Missing)]
+        );
+    }
+
+    #[test]
+    fn what_happened_is_not_forgotten_by_the_next_look() {
+        let then = Some(verified(&first()));
+        let earlier = look(&first(), then, None);
+        let overwritten = [blob("a", 10, "2")];
+        let second = look(&overwritten, then, Some(&earlier));
+        let third = look(&overwritten, then, Some(&second));
+        assert_eq!(third, second);
+        assert_eq!(named(&third), [("a", FileStatus::Changed), ("b", FileStatus::Missing)]);
+
+        let undeleted = look(&[blob("a", 10, "2"), blob("b", 20, "1")], then, Some(&third));
+        assert_eq!(named(&undeleted), [("a", FileStatus::Changed), ("b", FileStatus::Present)]);
+        assert_eq!(undeleted.standing, Standing::Changed);
+    }
+
+    #[test]
+    fn what_was_away_at_the_first_look_and_is_back_is_not_new() {
+        let then = Some(verified(&first()));
+        let away = look(&[blob("a", 10, "1")], then, None);
+        assert_eq!((away.standing, named(&away)), (Standing::Missing, vec![("a", FileStatus::Present)]));
+        let back = look(&first(), then, Some(&away));
+        assert_eq!(back.standing, Standing::Intact);
+        assert_eq!(look(&first(), then, Some(&back)), back);
+    }
+
+    #[test]
+    fn a_copy_with_the_same_md5_is_the_same_file() {
+        let then = Some(verified(&first()));
+        let with = |etag, md5: &str| {
+            let mut files = first();
+            files[0].blob.etag = Some(etag);
+            files[0].blob.content_md5 = Some(md5.into());
+            files
+        };
+        let earlier = look(&with("1".into(), "same"), then, None);
+        assert_eq!(look(&with("2".into(), "same"), then, Some(&earlier)).standing, Standing::Intact);
+        assert_eq!(look(&with("2".into(), "other"), then, Some(&earlier)).standing, Standing::Changed);
+    }
+
+    #[test]
+    fn a_node_that_was_never_verified_stays_so_whatever_is_there() {
+        let look = look(&first(), None, None);
+        assert_eq!((look.standing, look.files_now, look.files_missing), (Standing::NotCollected, 2, 0));
+    }
+}

@@ -1,0 +1,351 @@
+//! The walk through the container: which files are in each node's directory now, one directory at a time.
+//!
+//! It lists as the verifier does, one sweep over a common prefix or a listing per directory, whichever is cheaper. The
+//! files of one directory come together in a listing; in which order the directories come does not matter.
+
+use std::collections::VecDeque;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::service::{BlobDetails, LogStore};
+
+use super::patience::Patience;
+use crate::sweep::{Listing, Outlook};
+
+/// A directory that is to be looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// `virtualDirectoryName`, verbatim.
+    pub directory: Box<str>,
+    /// Whose it is.
+    pub node: NodeIndex,
+}
+
+/// What is in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whose it is.
+    pub node: NodeIndex,
+    /// Its name.
+    pub directory: Box<str>,
+    /// Its files; none if it is not there.
+    pub blobs: Vec<BlobDetails>,
+}
+
+/// Goes through the container.
+pub struct Walk<'store, S> {
+    store: &'store S,
+    patience: Patience<'store>,
+    /// By name. The service should never give one directory to two nodes; where it did, both have what is there.
+    wanted: Vec<Wanted>,
+    outlook: Outlook,
+    listings: VecDeque<Listing>,
+    current: Option<Current>,
+    ready: VecDeque<Found>,
+    calls: u64,
+}
+
+/// A directory on the way.
+struct Wanted {
+    /// With a slash at its end: so they sort as the blobs in them do.
+    name: Box<str>,
+    node: NodeIndex,
+    done: bool,
+}
+
+impl Wanted {
+    fn directory(&self) -> &str {
+        self.name.strip_suffix('/').unwrap_or(&self.name)
+    }
+}
+
+/// A listing under way.
+struct Current {
+    listing: Listing,
+    pages: u64,
+    marker: Option<String>,
+    /// The directory whose files are being shown, and those that were.
+    open: Option<(usize, Vec<BlobDetails>)>,
+}
+
+impl<'store, S: LogStore> Walk<'store, S> {
+    /// A walk to these directories, with the number of files that each is thought to hold; nothing is listed yet.
+    pub fn new(
+        store: &'store S,
+        patience: Patience<'store>,
+        expected: impl IntoIterator<Item = (Expected, u32)>,
+    ) -> Self {
+        let mut outlook = Outlook::default();
+        let want = |(Expected { directory, node }, files): (Expected, u32)| {
+            outlook.promised(&directory, files);
+            Wanted { name: [&*directory, "/"].concat().into(), node, done: false }
+        };
+        let mut wanted: Vec<Wanted> = expected.into_iter().map(want).collect();
+        wanted.sort_unstable_by(|one, other| (&one.name, one.node.0).cmp(&(&other.name, other.node.0)));
+        let mut walk = Self {
+            store,
+            patience,
+            wanted,
+            outlook,
+            listings: VecDeque::new(),
+            current: None,
+            ready: VecDeque::new(),
+            calls: 0,
+        };
+        walk.choose();
+        walk
+    }
+
+    /// List calls made so far.
+    #[must_use]
+    pub fn list_calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// The next directory; none when all were found, or found not to be there.
+    ///
+    /// # Errors
+    /// The container cannot be listed, also not when asked again.
+    pub async fn next(&mut self) -> Result<Option<Found>, Failure> {
+        loop {
+            if let Some(found) = self.ready.pop_front() {
+                return Ok(Some(found));
+            }
+            if self.current.is_none() {
+                let Some(listing) = self.listings.pop_front() else { return Ok(None) };
+                self.current = Some(Current { listing, pages: 0, marker: None, open: None });
+            }
+            self.turn_page().await?;
+        }
+    }
+
+    /// What is cheapest for the directories that are left.
+    fn choose(&mut self) {
+        let left = self.wanted.iter().filter(|wanted| !wanted.done).map(Wanted::directory);
+        self.listings = self.outlook.choose(left).into();
+    }
+
+    async fn turn_page(&mut self) -> Result<(), Failure> {
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        if current.pages >= current.listing.most_pages {
+            return self.give_up(current);
+        }
+        let (store, prefix, marker) = (self.store, &current.listing.prefix, current.marker.as_deref());
+        let calls = &mut self.calls;
+        let page = self
+            .patience
+            .with(async || {
+                *calls += 1;
+                store.list_details(prefix, marker).await
+            })
+            .await?;
+        current.pages += 1;
+        for blob in page.blobs {
+            let at = self.of_blob(&blob.name);
+            match (&mut current.open, at) {
+                (Some((open, blobs)), Some(at)) if *open == at => blobs.push(blob),
+                // Whatever comes behind a directory ends it, also what is not ours.
+                (open, at) => {
+                    let next = at.map(|at| (at, vec![blob]));
+                    if let Some((ended, blobs)) = std::mem::replace(open, next) {
+                        self.finish(ended, blobs);
+                    }
+                }
+            }
+        }
+        if page.next.is_some() && page.next == current.marker {
+            return Err(Failure::new(FailureClass::Transient, "the listing's pages go in a circle"));
+        }
+        current.marker = page.next;
+        if current.marker.is_some() {
+            self.current = Some(current);
+        } else {
+            self.end(current);
+        }
+        Ok(())
+    }
+
+    /// The listing is whole: what it did not show is not there.
+    fn end(&mut self, current: Current) {
+        let prefix = &*current.listing.prefix;
+        self.outlook.swept(prefix.trim_end_matches('/'), current.pages);
+        if let Some((at, blobs)) = current.open {
+            self.finish(at, blobs);
+        }
+        let from = self.wanted.partition_point(|wanted| *wanted.name < *prefix);
+        let below = self.wanted[from..].iter().take_while(|wanted| wanted.name.starts_with(prefix)).count();
+        for at in from..from + below {
+            self.finish(at, vec![]);
+        }
+    }
+
+    /// The listing costs more than it saves: what is left is listed otherwise.
+    fn give_up(&mut self, current: Current) -> Result<(), Failure> {
+        let prefix = &*current.listing.prefix;
+        let directory = prefix.trim_end_matches('/');
+        match current.open {
+            Some((at, blobs)) if *self.wanted[at].name == *prefix => {
+                tracing::warn!(directory, "more files than any logs have: the rest is not looked at");
+                self.finish(at, blobs);
+            }
+            _ if self.wanted.iter().any(|wanted| *wanted.name == *prefix) => {
+                let message = format!("the listing of `{directory}` has pages and no end");
+                return Err(Failure::new(FailureClass::Transient, message));
+            }
+            _ => self.outlook.swept(directory, current.pages + 1),
+        }
+        self.choose();
+        Ok(())
+    }
+
+    /// Takes down what a directory holds, for each node that was given it.
+    fn finish(&mut self, first: usize, mut blobs: Vec<BlobDetails>) {
+        let name = self.wanted[first].name.clone();
+        let same = self.wanted[first..].iter_mut().take_while(|wanted| wanted.name == name);
+        let mut owners = same.filter(|wanted| !wanted.done).peekable();
+        while let Some(wanted) = owners.next() {
+            wanted.done = true;
+            let directory = wanted.directory().into();
+            let blobs = if owners.peek().is_some() { blobs.clone() } else { std::mem::take(&mut blobs) };
+            self.ready.push_back(Found { node: wanted.node, directory, blobs });
+        }
+    }
+
+    /// The first that was given the directory that holds a blob.
+    fn of_blob(&self, blob: &str) -> Option<usize> {
+        let after = self.wanted.partition_point(|wanted| *wanted.name <= *blob);
+        let name = &*self.wanted[after.checked_sub(1)?].name;
+        blob.starts_with(name).then(|| self.wanted.partition_point(|wanted| *wanted.name < *name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use fleetlogs_model::service::{BlobPage, DetailsPage};
+
+    use super::*;
+    use crate::settings::RetryPolicy;
+
+    const RETRY: RetryPolicy = RetryPolicy {
+        attempts: 3,
+        base_delay: Duration::from_millis(200),
+        max_delay: Duration::from_secs(1),
+    };
+
+    /// Blobs in the order that they are listed in, and how many of the next calls fail.
+    struct Store {
+        names: Vec<String>,
+        page: usize,
+        failures: Mutex<u32>,
+    }
+
+    impl LogStore for Store {
+        async fn list(&self, _: &str, _: Option<&str>) -> Result<BlobPage, Failure> {
+            unreachable!("details are wanted")
+        }
+
+        async fn list_details(&self, prefix: &str, marker: Option<&str>) -> Result<DetailsPage, Failure> {
+            let mut failures = self.failures.lock().unwrap();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(Failure::new(FailureClass::Transient, "busy"));
+            }
+            let below: Vec<&String> = self.names.iter().filter(|name| name.starts_with(prefix)).collect();
+            let from = marker.map_or(0, |marker| marker.parse().unwrap());
+            let blobs = below.iter().skip(from).take(self.page).map(|name| BlobDetails {
+                name: (*name).clone(),
+                size: 1,
+                created_at: None,
+                last_modified: None,
+                etag: None,
+                content_md5: None,
+            });
+            let next = (from + self.page < below.len()).then(|| (from + self.page).to_string());
+            Ok(DetailsPage { blobs: blobs.collect(), next })
+        }
+    }
+
+    fn store(names: impl IntoIterator<Item = String>) -> Store {
+        Store { names: names.into_iter().collect(), page: 5000, failures: Mutex::default() }
+    }
+
+    /// What a walk finds: node and number of files, and the list calls.
+    async fn walk(store: &Store, directories: &[&str]) -> (Vec<(u32, usize)>, u64) {
+        let expected = directories
+            .iter()
+            .zip(0..)
+            .map(|(directory, node)| (Expected { directory: (*directory).into(), node: NodeIndex(node) }, 4));
+        let mut walk = Walk::new(store, Patience(&RETRY), expected);
+        let mut found = Vec::new();
+        while let Some(Found { node, directory, blobs }) = walk.next().await.unwrap() {
+            let prefix = format!("{directory}/");
+            assert!(blobs.iter().all(|blob| blob.name.starts_with(&prefix)), "{directory}: {blobs:?}");
+            found.push((node.0, blobs.len()));
+        }
+        found.sort_unstable();
+        (found, walk.list_calls())
+    }
+
+    fn files(directory: &str, files: usize) -> impl Iterator<Item = String> {
+        (0..files).map(move |file| format!("{directory}/{file:05}.log"))
+    }
+
+    #[tokio::test]
+    async fn one_sweep_shows_them_all_and_what_it_does_not_show_is_not_there() {
+        let shown = ["acc/a/1/x", "acc/a/2/x", "acc/b/1/x"].map(|directory| files(directory, 3));
+        let store = store(shown.into_iter().flatten().chain(files("acc/b/9/other", 2)));
+        let (found, calls) = walk(&store, &["acc/b/1/x", "acc/a/1/x", "acc/a/2/x", "acc/b/2/gone"]).await;
+        assert_eq!(found, [(0, 3), (1, 3), (2, 3), (3, 0)]);
+        assert_eq!(calls, 1);
+    }
+
+    #[tokio::test]
+    async fn names_that_begin_alike_are_told_apart_in_whichever_order_they_come() {
+        let directories = ["acc/a/1/x", "acc/a-b/1/x", "acc/a/1/x-2"];
+        let mut store = store(directories.into_iter().flat_map(|directory| files(directory, 2)));
+        store.page = 3;
+        assert_eq!(walk(&store, &directories).await.0, [(0, 2), (1, 2), (2, 2)]);
+        store.names.sort();
+        assert_eq!(walk(&store, &directories).await.0, [(0, 2), (1, 2), (2, 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_sweep_that_is_too_dear_is_given_up_and_no_directory_is_told_twice() {
+        let foreign = (0..300).map(|run| format!("acc/a/00/old-{run:03}/x"));
+        let ours = ["acc/a/1/x", "acc/a/2/x"];
+        let mut store = store(files(ours[0], 3).chain(foreign).chain(files(ours[1], 3)));
+        store.page = 4;
+        let (found, calls) = walk(&store, &ours).await;
+        assert_eq!(found, [(0, 3), (1, 3)]);
+        assert!(calls <= 6, "{calls} list calls for two directories");
+    }
+
+    #[tokio::test]
+    async fn a_directory_of_two_nodes_is_there_for_both() {
+        let store = store(files("acc/a/1/x", 2));
+        assert_eq!(walk(&store, &["acc/a/1/x", "acc/a/1/x"]).await.0, [(0, 2), (1, 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_passing_fault_is_waited_out_and_a_lasting_one_is_told() {
+        let store = store(files("acc/a/1/x", 2));
+        *store.failures.lock().unwrap() = 2;
+        assert_eq!(walk(&store, &["acc/a/1/x"]).await, (vec![(0, 2)], 3));
+        *store.failures.lock().unwrap() = 3;
+        let expected = Expected { directory: "acc/a/1/x".into(), node: NodeIndex(0) };
+        let mut walk = Walk::new(&store, Patience(&RETRY), [(expected, 2)]);
+        assert_eq!(&*walk.next().await.unwrap_err().message, "busy");
+    }
+
+    #[tokio::test]
+    async fn a_hundred_thousand_files_cost_their_pages() {
+        let directories: Vec<String> = (0..20_000).map(|node| format!("acc/a/n{node:05}/x")).collect();
+        let store = store(directories.iter().flat_map(|directory| files(directory, 4)));
+        let names: Vec<&str> = directories.iter().map(String::as_str).collect();
+        let (found, calls) = walk(&store, &names).await;
+        assert_eq!((found.len(), calls), (20_000, 16));
+    }
+}

@@ -1,0 +1,114 @@
+//! What a later look found, counted: by pool, and with a few examples.
+
+use std::collections::BTreeMap;
+
+use fleetlogs_model::ids::{AccountName, PoolId};
+use fleetlogs_model::interval::Interval;
+use fleetlogs_model::inventory::{Covers, FileStatus, Standing};
+use fleetlogs_model::outcome::RunOutcome;
+
+use super::LookedAt;
+
+/// Files that are named on the terminal.
+const MOST_NAMED: usize = 10;
+
+/// A pool of an account.
+pub(super) type Place = (AccountName, PoolId);
+
+/// The counts.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Nodes of each pool, by what became of their files, and how many files they miss.
+    pub(super) by_pool: BTreeMap<(Standing, Place), (u64, u64)>,
+    /// Nodes that were never verified and have files all the same.
+    pub(super) uncollected_with_files: u64,
+    /// Files that are there now.
+    pub(super) files: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Some of the files that are not as they were: node, file, and what became of it.
+    pub(super) named: Vec<(String, Box<str>, FileStatus)>,
+    /// How many there are of those.
+    pub(super) not_as_they_were: u64,
+    covers: BTreeMap<Covers, u64>,
+    /// The longest hole of each pool.
+    pub(super) holes: BTreeMap<Place, Holes>,
+    /// Range reads made.
+    pub(super) reads: u64,
+}
+
+/// The holes of a pool, folded.
+#[derive(Clone, Debug)]
+pub(super) struct Holes {
+    /// Nodes that have one.
+    pub(super) nodes: u64,
+    pub(super) longest: Interval,
+    /// A node that has the longest.
+    pub(super) node: Box<str>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, looked_at: LookedAt<'_>) {
+        let LookedAt { node, look, coverage, .. } = looked_at;
+        let place = (node.account().clone(), node.pool().clone());
+        let (nodes, missing) = self.by_pool.entry((look.standing, place.clone())).or_default();
+        *nodes += 1;
+        *missing += u64::from(look.files_missing);
+        self.uncollected_with_files +=
+            u64::from(look.standing == Standing::NotCollected && look.files_now > 0);
+        self.files += u64::from(look.files_now);
+        self.bytes += look.bytes_now;
+        for file in look.files.iter().filter(|file| file.status != FileStatus::Present) {
+            self.not_as_they_were += 1;
+            if self.named.len() < MOST_NAMED {
+                self.named.push((node.at().to_string(), file.file.clone(), file.status));
+            }
+        }
+        let Some(coverage) = coverage else { return };
+        *self.covers.entry(coverage.covers).or_default() += 1;
+        self.reads += coverage.reads;
+        // A node without any file is told of already.
+        let of_files = coverage.holes.iter().filter(|_| coverage.files > 0);
+        let Some(longest) = of_files.copied().max_by_key(|hole| hole.length()) else { return };
+        let fresh = || Holes { nodes: 0, longest, node: node.id.into() };
+        let holes = self.holes.entry(place).or_insert_with(fresh);
+        holes.nodes += 1;
+        if longest.length() > holes.longest.length() {
+            (holes.longest, holes.node) = (longest, node.id.into());
+        }
+    }
+
+    pub(super) fn nodes(&self, standing: Standing) -> u64 {
+        let of = |((one, _), (nodes, _)): (&(Standing, Place), &(u64, u64))| {
+            if *one == standing { *nodes } else { 0 }
+        };
+        self.by_pool.iter().map(of).sum()
+    }
+
+    pub(super) fn planned(&self) -> u64 {
+        self.by_pool.values().map(|(nodes, _)| nodes).sum()
+    }
+
+    pub(super) fn covers(&self, covers: Covers) -> u64 {
+        self.covers.get(&covers).copied().unwrap_or(0)
+    }
+
+    pub(super) fn outcome(&self) -> RunOutcome {
+        if self.nodes(Standing::Intact) == self.planned() {
+            RunOutcome::Complete
+        } else if self.files == 0 {
+            RunOutcome::NothingCollected
+        } else {
+            RunOutcome::Partial
+        }
+    }
+
+    pub(super) fn standings_by_name(&self) -> BTreeMap<&'static str, u64> {
+        let counts = Standing::ALL.map(|standing| (standing.as_str(), self.nodes(standing)));
+        counts.into_iter().chain([("planned", self.planned())]).collect()
+    }
+
+    pub(super) fn covers_by_name(&self) -> BTreeMap<&'static str, u64> {
+        Covers::ALL.map(|covers| (covers.as_str(), self.covers(covers))).into()
+    }
+}

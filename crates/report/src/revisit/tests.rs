@@ -1,0 +1,146 @@
+use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::inventory::InventoryFile;
+use serde_json::Value;
+use time::macros::datetime;
+
+use super::*;
+use crate::testing::{plan_of, planned};
+
+const AT: OffsetDateTime = datetime!(2026-11-22 12:00:00 UTC);
+
+fn file(name: &str, status: FileStatus) -> InventoryFile {
+    InventoryFile {
+        file: name.into(),
+        bytes: 10,
+        last_modified: None,
+        etag: None,
+        content_md5: None,
+        lines: None,
+        status,
+    }
+}
+
+fn look(standing: Standing, files: Vec<InventoryFile>) -> NodeLook {
+    let missing = files.iter().filter(|file| file.status == FileStatus::Missing).count();
+    let now = u32::try_from(files.len() - missing).unwrap();
+    NodeLook {
+        standing,
+        files_now: now,
+        bytes_now: u64::from(now) * 10,
+        files_missing: u32::try_from(missing).unwrap(),
+        files,
+    }
+}
+
+fn coverage(covers: Covers, hole: Option<(i64, i64)>) -> NodeCoverage {
+    let at = |minutes| AT - Duration::hours(2) + Duration::minutes(minutes);
+    let window = Interval::between(at(0), at(120));
+    let unknown = BTreeMap::from([(NoTimes::Compressed, 1)]);
+    NodeCoverage {
+        covers,
+        window,
+        covered: vec![],
+        holes: hole.into_iter().map(|(from, to)| Interval::between(at(from), at(to))).collect(),
+        written: None,
+        files: 2,
+        unknown,
+        reads: 3,
+    }
+}
+
+fn write(dir: &Path, looks: &[NodeLook], coverages: &[NodeCoverage]) -> (RunOutcome, String) {
+    let plan = plan_of((0..looks.len()).map(|at| planned("contoso", "pool", &format!("n{at}"))).collect());
+    let tolerance = (!coverages.is_empty()).then_some(Duration::minutes(5));
+    let facts = LookFacts { at: AT, has_earlier: true, tolerance };
+    let mut reports = LookReports::begin(dir, &plan, facts).unwrap();
+    for (at, look) in looks.iter().enumerate() {
+        let index = NodeIndex(u32::try_from(at).unwrap());
+        let directory = format!("acc/pool/n{at}/id");
+        let verified = (look.standing != Standing::NotCollected).then_some((2, 20));
+        let node = plan.node(index);
+        let directory = Some(&*directory);
+        reports.node(LookedAt { node, directory, verified, look, coverage: coverages.get(at) }).unwrap();
+    }
+    let outcome = reports.outcome();
+    let reported = reports.commit(7, 3).unwrap();
+    assert_eq!(reported.outcome(), outcome);
+    (outcome, reported.to_terminal(Path::new("runs/r"), false))
+}
+
+fn json(dir: &Path, file: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(dir.join(file)).unwrap()).unwrap()
+}
+
+#[test]
+fn every_node_and_every_file_that_is_not_as_it_was_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let present = || file("a.log", FileStatus::Present);
+    let looks = [
+        look(Standing::Intact, vec![present(), file("b.log", FileStatus::Present)]),
+        look(Standing::Missing, vec![present(), file("b.log", FileStatus::Missing)]),
+        look(Standing::Truncated, vec![present(), file("evil\u{1b}[2J.log", FileStatus::Truncated)]),
+        look(Standing::NotCollected, vec![]),
+    ];
+    let (outcome, text) = write(dir.path(), &looks, &[]);
+
+    assert_eq!(outcome, RunOutcome::Partial);
+    let document = json(dir.path(), VERIFY_FILE);
+    assert_eq!(document["schema"], "fleetlogs.verify/v1");
+    assert_eq!(document["counts"]["planned"], 4);
+    assert_eq!(document["counts"]["missing"], 1);
+    assert_eq!(document["nodes"][1]["standing"], "missing");
+    assert_eq!(document["nodes"][1]["files"][0]["file"], "b.log");
+    assert_eq!(document["nodes"][3]["files_verified"], Value::Null);
+    assert_eq!((&document["list_calls"], &document["exit_code"]), (&7.into(), &3.into()));
+    assert!(!dir.path().join(COVERAGE_FILE).exists());
+    for expected in [
+        "NOT ALL INTACT  the files of 1 of 4 nodes are as they were verified.\n",
+        "  nodes         1 intact, 1 not-collected, 1 truncated, 1 missing\n",
+        "  missing       1 node, contoso, pool pool: 1 file missing\n  truncated     1 node, contoso, pool pool\n",
+        "  file          missing contoso/pool/n1: b.log\n",
+        "fleetlogs resume runs/r --retry",
+        "  cost          7 list calls\n",
+    ] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn all_there_is_complete_and_none_there_is_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = || look(Standing::Intact, vec![file("a", FileStatus::Present)]);
+    let (outcome, text) = write(dir.path(), &[whole(), whole()], &[]);
+    assert_eq!(outcome, RunOutcome::Complete);
+    assert!(text.starts_with("INTACT  the files of 2 of 2 nodes") && !text.contains("next"), "{text}");
+    let gone = look(Standing::Missing, vec![file("a", FileStatus::Missing)]);
+    assert_eq!(write(dir.path(), &[gone], &[]).0, RunOutcome::NothingCollected);
+    let empty = look(Standing::Intact, vec![]);
+    assert_eq!(write(dir.path(), &[empty], &[]).0, RunOutcome::Complete, "nothing was promised");
+}
+
+#[test]
+fn holes_are_folded_by_pool_and_the_longest_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = || look(Standing::Intact, vec![file("a", FileStatus::Present)]);
+    let coverages = [
+        coverage(Covers::Full, None),
+        coverage(Covers::Partial, Some((48, 72))),
+        coverage(Covers::Partial, Some((60, 70))),
+        coverage(Covers::Unknown, None),
+    ];
+    let (_, text) = write(dir.path(), &[whole(), whole(), whole(), whole()], &coverages);
+
+    assert!(text.contains("1 full, 2 partial, 1 unknown of the window, by node"), "{text}");
+    assert!(
+        text.contains("up to 24m 00s without a line, from 2026-11-22 10:48:00 to 2026-11-22 11:12:00 UTC"),
+        "{text}"
+    );
+    assert!(text.contains("12 reads"), "{text}");
+    let document = json(dir.path(), COVERAGE_FILE);
+    assert_eq!(document["schema"], "fleetlogs.coverage/v1");
+    assert_eq!((&document["tolerance_seconds"], &document["reads"]), (&300.into(), &12.into()));
+    assert_eq!(document["counts"]["partial"], 2);
+    assert_eq!(document["nodes"][1]["holes"][0]["from"], "2026-11-22T10:48:00.000Z");
+    assert_eq!(document["nodes"][3]["unknown"]["compressed"], 1);
+}

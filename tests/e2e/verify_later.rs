@@ -1,0 +1,353 @@
+//! `fleetlogs verify` after a run: what somebody did to the files in between, and which time they cover.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::azurite::Azurite;
+use crate::stage::{Run, Sim, fleetlogs, service_sas};
+
+const FLEET: &str = "[[account]]\nname = \"contoso\"\nlatency = \"5ms\"\n\
+    [[account.pool]]\nid = \"Mixed-Case\"\nnodes = 8\nfiles = 3\narrival = { min = \"20ms\", max = \"200ms\" }\n";
+
+fn verify(sim: &Sim, run: &Run, arguments: &[&str]) -> Run {
+    let dir = run.dir.as_ref().unwrap();
+    let output =
+        fleetlogs().arg("verify").arg(dir).args(arguments).current_dir(sim.dir.path()).output().unwrap();
+    Run::of(sim.dir.path(), output)
+}
+
+/// A SAS for the simulator's container that may do everything, and nobody gives to the program.
+fn owners_sas(sim: &Sim) -> String {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let key = BASE64_STANDARD.decode(text(&sim.ready["storage"]["key"])).unwrap();
+    service_sas(&key, &text(&sim.ready["container"]), "/blob/simlogs/batch-logs", "rwdl")
+}
+
+/// Writes a blob, or deletes it where there is no content.
+fn tamper(sas: &str, blob: &str, content: Option<String>) {
+    let (container, query) = sas.split_once('?').unwrap();
+    let url = format!("{container}/{blob}?{query}");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let client = fleetlogs_azure::http_client(1).unwrap();
+        let method = if content.is_some() { Method::PUT } else { Method::DELETE };
+        let request = client.request(method, url).header("x-ms-version", "2021-12-02");
+        let request = match content {
+            Some(content) => request.header("x-ms-blob-type", "BlockBlob").body(content),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    });
+}
+
+/// A line of files.csv as its cells.
+fn inventory(run: &Run) -> Vec<Vec<String>> {
+    run.file("files.csv").lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+/// Each node's directory and the first two of its files, by the inventory.
+fn files_of_nodes(run: &Run) -> Vec<(String, Vec<String>)> {
+    let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in inventory(run) {
+        nodes.entry(line[3].clone()).or_default().push(line[4].clone());
+    }
+    nodes.into_iter().collect()
+}
+
+fn document(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", run.stdout, run.stderr))
+}
+
+/// What is said of the node with a directory.
+fn standing<'a>(document: &'a Value, directory: &str) -> &'a Value {
+    let of = |node: &&Value| node["virtual_directory"] == directory;
+    document["nodes"].as_array().unwrap().iter().find(of).unwrap()
+}
+
+#[test]
+fn what_was_done_to_the_files_is_told_apart_and_named() {
+    let sim = Sim::start(FLEET);
+    let run = sim.run(&sim.config(""));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let manifest = run.file("manifest.json");
+
+    let before = sim.ledger()["storage"]["list_calls"].as_u64().unwrap();
+    let first = verify(&sim, &run, &["--json"]);
+    assert_eq!(first.code, 0, "{}{}", first.stdout, first.stderr);
+    let told = document(&first);
+    assert_eq!(told["schema"], "fleetlogs.verify/v1");
+    assert_eq!((&told["counts"]["intact"], &told["compared_with"]), (&8.into(), &"run.db".into()));
+    assert_eq!(told["list_calls"], 1, "one page holds them all");
+    let calls = sim.ledger()["storage"]["list_calls"].as_u64().unwrap() - before;
+    assert_eq!(calls, 2, "and one to see whether it can be listed");
+    let lines = inventory(&first);
+    assert_eq!(lines.len(), 24);
+    assert!(
+        lines.iter().all(|line| line[5] == "4096" && line[11] == "present" && !line[7].is_empty()),
+        "{lines:?}"
+    );
+
+    let sas = owners_sas(&sim);
+    let nodes = files_of_nodes(&first);
+    let path = |node: usize, file: usize| format!("{}/{}", nodes[node].0, nodes[node].1[file]);
+    tamper(&sas, &path(0, 0), None);
+    tamper(&sas, &path(1, 0), Some("short".into()));
+    tamper(&sas, &path(2, 0), Some("x".repeat(4096)));
+    tamper(&sas, &format!("{}/added.log", nodes[3].0), Some("more".into()));
+    (0..3).for_each(|file| tamper(&sas, &path(4, file), None));
+    tamper(&sas, &path(5, 0), Some("x".repeat(5000)));
+    tamper(&sas, &path(6, 0), None);
+    tamper(&sas, &format!("{}/%3Dcmd.log", nodes[6].0), Some("y".repeat(4096)));
+
+    let second = verify(&sim, &run, &["--json"]);
+    assert_eq!(second.code, 3, "{}", second.stderr);
+    let told = document(&second);
+    assert_eq!(told["compared_with"], "files.csv");
+    for (node, expected, missing, named) in [
+        (0, "missing", 1, vec![(nodes[0].1[0].as_str(), "missing")]),
+        (1, "truncated", 0, vec![(nodes[1].1[0].as_str(), "truncated")]),
+        (2, "changed", 0, vec![(nodes[2].1[0].as_str(), "changed")]),
+        (3, "grown", 0, vec![("added.log", "new")]),
+        (4, "missing", 3, nodes[4].1.iter().map(|file| (file.as_str(), "missing")).collect()),
+        (5, "changed", 0, vec![(nodes[5].1[0].as_str(), "changed")]),
+        (6, "missing", 1, vec![("'=cmd.log", "new"), (nodes[6].1[0].as_str(), "missing")]),
+        (7, "intact", 0, vec![]),
+    ] {
+        let node = standing(&told, &nodes[node].0);
+        assert_eq!(
+            (&node["standing"], &node["files_missing"]),
+            (&expected.into(), &missing.into()),
+            "{node}"
+        );
+        let files = node["files"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let files: Vec<_> = files
+            .iter()
+            .map(|file| (file["file"].as_str().unwrap(), file["status"].as_str().unwrap()))
+            .collect();
+        assert_eq!(files, named, "{node}");
+    }
+    let said = verify(&sim, &run, &[]);
+    assert_eq!(said.code, 3);
+    for expected in [
+        "NOT ALL INTACT  the files of 1 of 8 nodes are as they were verified.",
+        "1 intact, 1 grown, 2 changed, 1 truncated, 3 missing",
+        "3 nodes, contoso, pool Mixed-Case: 5 files missing",
+        "restore them",
+        nodes[2].1[0].as_str(),
+    ] {
+        assert!(said.stderr.contains(expected), "{expected} in {}", said.stderr);
+    }
+    assert_eq!(said.stdout, "");
+    // What was found does not become what is expected.
+    assert_eq!(inventory(&said), inventory(&second));
+    assert_eq!(run.file("manifest.json"), manifest, "the proof of the run stays as it was");
+}
+
+#[test]
+fn the_journal_alone_tells_that_files_were_exchanged_or_lost() {
+    let sim = Sim::start(FLEET);
+    let run = sim.run(&sim.config(""));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let first = verify(&sim, &run, &[]);
+    assert!(first.stderr.starts_with("INTACT  the files of 8 of 8 nodes"), "{}", first.stderr);
+    let nodes = files_of_nodes(&first);
+    let forget = || std::fs::remove_file(run.dir.as_ref().unwrap().join("files.csv")).unwrap();
+    forget();
+
+    let sas = owners_sas(&sim);
+    let path = |node: usize, file: &str| format!("{}/{file}", nodes[node].0);
+    tamper(&sas, &path(0, &nodes[0].1[0]), None);
+    tamper(&sas, &path(0, "other.log"), Some("x".repeat(4096)));
+    tamper(&sas, &path(1, &nodes[1].1[0]), None);
+    tamper(&sas, &path(2, &nodes[2].1[0]), Some("x".repeat(4095)));
+
+    let told = verify(&sim, &run, &["--json"]);
+    assert_eq!(told.code, 3);
+    let told = document(&told);
+    let standings: Vec<_> =
+        (0..4).map(|node| standing(&told, &nodes[node].0)["standing"].as_str().unwrap()).collect();
+    assert_eq!(standings, ["changed", "missing", "truncated", "intact"]);
+
+    let told = verify(&sim, &run, &[]);
+    for line in inventory(&told).iter().filter(|line| line[11] != "missing") {
+        tamper(&sas, &format!("{}/{}", line[3], line[4]), None);
+    }
+    let gone = verify(&sim, &run, &["-q"]);
+    assert_eq!((gone.code, gone.stdout.as_str(), gone.stderr.as_str()), (4, "", ""));
+    forget();
+    assert_eq!(verify(&sim, &run, &[]).code, 4, "by the journal as well");
+}
+
+#[test]
+fn what_the_lines_cover_is_told_and_holes_are_named() {
+    let pool = |id: &str, more: &str| {
+        format!("[[account.pool]]\nid = \"{id}\"\nnodes = 3\nfiles = 2\narrival = \"50ms\"\n{more}\n")
+    };
+    let sim = Sim::start(&format!(
+        "[[account]]\nname = \"contoso\"\nlatency = \"5ms\"\n{}{}{}",
+        pool("lines", "file_size = \"300KiB\""),
+        pool("gap", "content = \"gap\""),
+        pool("opaque", "content = \"opaque\""),
+    ));
+    let run = sim.run(&sim.config(""));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+
+    let looked = verify(&sim, &run, &["--coverage"]);
+    assert_eq!(looked.code, 0, "{}", looked.stderr);
+    assert!(
+        looked.stderr.contains("3 full, 3 partial, 3 unknown of the window, by node"),
+        "{}",
+        looked.stderr
+    );
+    assert!(looked.stderr.contains("3 nodes, contoso, pool gap: up to 24m 0"), "{}", looked.stderr);
+
+    let coverage: Value = serde_json::from_str(&looked.file("coverage.json")).unwrap();
+    assert_eq!(coverage["schema"], "fleetlogs.coverage/v1");
+    assert_eq!(coverage["counts"], serde_json::json!({ "full": 3, "partial": 3, "none": 0, "unknown": 3 }));
+    let reads = sim.ledger()["storage"]["blob_reads"].as_u64().unwrap();
+    assert_eq!(coverage["reads"], reads, "every read is counted");
+    assert_eq!(reads, 3 * 2 * 2 + 3 * 2 + 3 * 2, "two of a large file, one of a small one");
+    for node in coverage["nodes"].as_array().unwrap() {
+        match node["pool"].as_str().unwrap() {
+            "lines" => {
+                assert_eq!((&node["covers"], node["holes"].as_array().unwrap().len()), (&"full".into(), 0));
+            }
+            "gap" => {
+                assert_eq!(
+                    (&node["covers"], node["holes"].as_array().unwrap().len()),
+                    (&"partial".into(), 1)
+                );
+                assert_eq!(node["covered"].as_array().unwrap().len(), 2);
+            }
+            _ => {
+                assert_eq!((&node["covers"], &node["unknown"]["compressed"]), (&"unknown".into(), &2.into()));
+            }
+        }
+    }
+    let lines = inventory(&looked);
+    assert_eq!(lines.iter().filter(|line| !line[9].is_empty() && line[9] < line[10]).count(), 12);
+
+    // Lines without a time, and a second look without coverage, which keeps the times of what did not change.
+    let of_lines = lines.iter().find(|line| line[1] == "lines").unwrap();
+    tamper(&owners_sas(&sim), &format!("{}/{}", of_lines[3], of_lines[4]), Some("no time\nhere\n".into()));
+    let again = verify(&sim, &run, &[]);
+    assert_eq!(again.code, 3);
+    assert!(!again.stderr.contains("of the window"), "{}", again.stderr);
+    assert_eq!(inventory(&again).iter().filter(|line| !line[9].is_empty()).count(), 11);
+    assert_eq!(sim.ledger()["storage"]["blob_reads"], reads);
+    let covered = verify(&sim, &run, &["--coverage", "--json"]);
+    assert_eq!(
+        document(&covered)["coverage"],
+        serde_json::json!({ "full": 3, "partial": 3, "none": 0, "unknown": 3 })
+    );
+    let coverage: Value = serde_json::from_str(&covered.file("coverage.json")).unwrap();
+    let nodes = coverage["nodes"].as_array().unwrap();
+    let told: Vec<_> = nodes.iter().filter(|node| node["unknown"]["none-recognised"] == 1).collect();
+    assert_eq!((told.len(), &told[0]["covers"]), (1, &"full".into()), "its other file covers all of it");
+}
+
+#[test]
+fn a_node_that_was_never_verified_is_not_intact_whatever_is_there() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 2\narrival = \"50ms\"\n\
+         [[account.pool]]\nid = \"b\"\nnodes = 2\nstorage_blocked = true\n",
+    );
+    let run = sim.run(&sim.config("[verify]\ndeadline = \"1s\"\nsettle = \"1s\""));
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let looked = verify(&sim, &run, &["--coverage"]);
+    assert_eq!(looked.code, 3, "{}", looked.stderr);
+    assert!(looked.stderr.contains("2 intact, 2 not-collected"), "{}", looked.stderr);
+    assert!(looked.stderr.contains("2 full, 2 none of the window"), "{}", looked.stderr);
+    assert!(looked.stderr.contains("--retry failed,incomplete"), "{}", looked.stderr);
+}
+
+#[test]
+fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 2\narrival = \"50ms\"\n",
+    );
+    let config = sim.config("");
+    let run = sim.run(&config);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let dir = run.dir.clone().unwrap();
+    assert_eq!(verify(&sim, &run, &[]).code, 0);
+    let kept = run.file("files.csv");
+
+    let with = |name: &str, url: &str| {
+        std::fs::write(sim.dir.path().join("secret.other"), url).unwrap();
+        let text = std::fs::read_to_string(&config).unwrap();
+        let path = sim.dir.path().join(name);
+        std::fs::write(&path, text.replace("\"ready.json.verify_url\"", "\"secret.other\"")).unwrap();
+        path.display().to_string()
+    };
+    let refused = |code: i32, arguments: &[&str], says: &str| {
+        let run = verify(&sim, &run, arguments);
+        assert_eq!(run.code, code, "{}", run.stderr);
+        assert!(run.stderr.contains(says) && run.stderr.contains("help:"), "{says} in {}", run.stderr);
+        assert_eq!(run.file("files.csv"), kept);
+        assert!(!dir.join(".files.csv.tmp").exists() && !dir.join("coverage.json").exists());
+    };
+    let sas = |permissions: &str| {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let key = BASE64_STANDARD.decode(text(&sim.ready["storage"]["key"])).unwrap();
+        service_sas(&key, &text(&sim.ready["container"]), "/blob/simlogs/batch-logs", permissions)
+    };
+    let list_only = with("list-only.toml", &sas("l"));
+    refused(5, &["--config", &list_only, "--coverage"], "lacks the permission `r`");
+    assert_eq!(verify(&sim, &run, &["--config", &list_only]).code, 0, "to count them it is enough");
+    let read_only = with("read-only.toml", &sas("r"));
+    refused(5, &["--config", &read_only], "lacks the permission `l`");
+
+    let lock = std::fs::File::open(&dir).unwrap();
+    lock.lock().unwrap();
+    refused(5, &[], "wait for the other process");
+    drop(lock);
+    assert_eq!(verify(&sim, &run, &[]).code, 0);
+
+    std::fs::write(dir.join("files.csv"), "edited,by,hand\n").unwrap();
+    let edited = verify(&sim, &run, &[]);
+    assert_eq!(edited.code, 2);
+    assert!(edited.stderr.contains("move it away to begin a new inventory"), "{}", edited.stderr);
+    assert_eq!(edited.file("files.csv"), "edited,by,hand\n");
+    assert!(Path::new(&dir).join("manifest.json").exists());
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn real_blob_storage_tells_the_same() {
+    let azurite = Azurite::start();
+    let sim = Sim::start(FLEET);
+    std::fs::write(sim.dir.path().join("secret.write"), azurite.container_sas("w")).unwrap();
+    std::fs::write(sim.dir.path().join("secret.list"), azurite.container_sas("rl")).unwrap();
+    let config = std::fs::read_to_string(sim.config("")).unwrap();
+    let config = config
+        .replace("\"ready.json.container_url\"", "\"secret.write\"")
+        .replace("\"ready.json.verify_url\"", "\"secret.list\"");
+    let run = sim.run(&sim.write_config(&config));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+
+    let first = verify(&sim, &run, &["--coverage"]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    assert!(first.stderr.contains("8 full of the window"), "{}", first.stderr);
+    let lines = inventory(&first);
+    assert!(lines.iter().all(|line| !line[7].is_empty() && !line[8].is_empty()), "etag and MD5: {lines:?}");
+
+    let sas = azurite.container_sas("rwdl");
+    let nodes = files_of_nodes(&first);
+    let path = |node: usize| format!("{}/{}", nodes[node].0, nodes[node].1[0]);
+    tamper(&sas, &path(0), None);
+    tamper(&sas, &path(1), Some("short".into()));
+    tamper(&sas, &path(2), Some("x".repeat(4096)));
+    tamper(&sas, &format!("{}/added.log", nodes[3].0), Some("more".into()));
+    let second = verify(&sim, &run, &["--json"]);
+    assert_eq!(second.code, 3, "{}", second.stderr);
+    let told = document(&second);
+    let standings: Vec<_> =
+        (0..5).map(|node| standing(&told, &nodes[node].0)["standing"].as_str().unwrap()).collect();
+    assert_eq!(standings, ["missing", "truncated", "changed", "grown", "intact"]);
+}
