@@ -132,6 +132,21 @@ fn a_container_that_real_storage_does_not_have_is_refused() {
     assert_eq!(sim.upload_calls(), 0);
 }
 
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn real_storage_opens_and_closes_a_share() {
+    let azurite = Azurite::start_with(&[]);
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\narrival = \"50ms\"\n",
+    );
+    let storage = crate::sharing::Storage {
+        account: ACCOUNT.to_owned(),
+        endpoint: format!("http://127.0.0.1:{}/{ACCOUNT}", azurite.port),
+        key: KEY.to_vec(),
+    };
+    crate::sharing::a_share_comes_and_goes(&sim, &storage);
+}
+
 /// A certificate for this machine and the authority that signed it, in a directory of their own.
 fn certificates() -> TempDir {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};

@@ -22,6 +22,8 @@ mod report_page;
 mod resuming;
 mod sdk;
 mod selection;
+mod sharing;
 mod stage;
 mod stopping;
+mod ticket;
 mod verify_later;

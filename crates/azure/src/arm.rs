@@ -3,27 +3,19 @@
 //!
 //! An account's endpoint is taken from the answer, never built of its name and region.
 
-use std::time::Duration;
-
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::is_https_or_loopback;
 use fleetlogs_model::service::PageLink;
 use reqwest::Method;
-use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
-use tokio::time::Instant;
 use url::Url;
 
-use crate::answer::Answer;
+use crate::arm_call::{call, refusal};
 use crate::link;
-use crate::redact::{LONGEST, one_line};
-use crate::storage::{Request, exchange};
+use crate::redact::one_line;
 use crate::token::TokenSource;
 
 const API_VERSION: &str = "2024-07-01";
-
-/// For one page.
-const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// More pages than this are no list of accounts.
 const MOST_PAGES: usize = 1000;
@@ -63,7 +55,10 @@ pub async fn list_accounts(
     url.set_query(Some(&format!("api-version={API_VERSION}")));
     let mut found = Vec::new();
     for _ in 0..MOST_PAGES {
-        let answer = get(http, &url, tokens).await?;
+        let answer = call(http, tokens, Method::GET, &url, None).await?;
+        if answer.status != 200 {
+            return Err(refusal(&answer));
+        }
         let body = answer.whole_body(FailureClass::Transient)?;
         let page: Page = serde_json::from_slice(body)
             .map_err(|_| answer.failure(FailureClass::Refused, "the answer is not a list of accounts"))?;
@@ -76,54 +71,6 @@ pub async fn list_accounts(
         }
     }
     Err(Failure::new(FailureClass::Refused, "the list of accounts has no end"))
-}
-
-/// One page. A token that is refused is renewed once.
-async fn get(http: &reqwest::Client, url: &Url, tokens: &TokenSource) -> Result<Answer, Failure> {
-    let deadline = Instant::now() + TIME_LIMIT;
-    let request = Request { method: Method::GET, url: url.clone(), headers: &[], body: String::new() };
-    let mut may_renew = true;
-    loop {
-        let token = tokens.get().await?;
-        let builder = request.builder(http).header(AUTHORIZATION, token.header.clone());
-        let answer = exchange(builder, url, deadline).await?;
-        match answer.status {
-            200 => return Ok(answer),
-            401 if may_renew => {
-                tokens.invalidate(&token);
-                may_renew = false;
-            }
-            _ => return Err(refusal(&answer)),
-        }
-    }
-}
-
-/// Errors nest as `{"error":{"code","message"}}`.
-fn refusal(answer: &Answer) -> Failure {
-    #[derive(Deserialize)]
-    struct Outer {
-        error: Inner,
-    }
-    #[derive(Deserialize)]
-    struct Inner {
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let class = match answer.status {
-        429 => FailureClass::Throttled,
-        401 | 403 => FailureClass::Auth,
-        404 => FailureClass::Gone,
-        408 | 500.. => FailureClass::Transient,
-        _ => FailureClass::Config,
-    };
-    let said = answer.body.as_ref().ok().and_then(|body| serde_json::from_slice::<Outer>(body).ok());
-    let mut failure = match &said {
-        Some(Outer { error }) => answer.failure(class, one_line(&error.message, LONGEST)),
-        None => answer.failure(class, "Azure Resource Manager gives no reason"),
-    };
-    failure.code = said.map(|outer| one_line(&outer.error.code, 200).into());
-    failure
 }
 
 #[derive(Deserialize)]
@@ -180,6 +127,8 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use azure_core::credentials::AccessToken;
     use time::OffsetDateTime;
 

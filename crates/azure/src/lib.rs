@@ -6,6 +6,7 @@
 
 mod answer;
 mod arm;
+mod arm_call;
 mod batch;
 mod blob;
 mod classify;
@@ -18,11 +19,14 @@ mod http_date;
 mod link;
 mod probe;
 mod redact;
+mod request;
 mod sas;
 mod sdk_transport;
 mod shared_key;
 mod storage;
 mod storage_error;
+mod storage_key;
+mod support;
 mod target;
 #[cfg(test)]
 mod test_server;
@@ -41,6 +45,10 @@ pub use redact::{never_show, safe};
 /// The client that [`http_client`] makes.
 pub use reqwest::Client;
 pub use shared_key::{InvalidSharedKey, SharedKey};
-pub use storage::{ContainerGrant, InvalidStorageAccount, StorageAccount, StorageAuth};
+pub use storage::{ContainerGrant, InvalidStorageAccount, PolicyGrant, Revoked, StorageAccount, StorageAuth};
+pub use support::{
+    Contact, LONGEST_FILE, NewTicket, Offered, OpenTicket, Severity, SupportClient, TechnicalDetails,
+    TicketProperties,
+};
 pub use token::TokenSource;
 pub use token_claims::TokenClaims;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use crate::storage::{Request, TIME_LIMIT, exchange};
+use crate::request::{Request, TIME_LIMIT, exchange};
 use crate::storage_error::refusal;
 
 const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");

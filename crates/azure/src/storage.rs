@@ -12,25 +12,19 @@ use std::time::Duration;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::{SasUrl, is_https_or_loopback};
 use fleetlogs_model::secret::Secret;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder};
 use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::answer::{Answer, SMALL};
-use crate::blob::API_VERSION;
-use crate::classify::{Call, no_answer};
+use crate::answer::Answer;
 use crate::delegation_key::{DelegationKey, KeptKey, START_BEFORE_NOW};
 use crate::http_date;
+use crate::request::{Request, TIME_LIMIT, exchange};
 use crate::sas::{ContainerSas, CreationSas, Protocol, SigningKey, ordered_permissions, time_text};
 use crate::storage_error::{code, refusal};
 use crate::token::TokenSource;
-
-pub(crate) const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
-
-/// For one call with all it takes: a token, a second try, the answer.
-pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Long enough for one request, whatever the clocks say.
 const CREATION_SAS_LIFE: time::Duration = time::Duration::minutes(10);
@@ -311,56 +305,6 @@ impl Account {
     }
 }
 
-/// A request, before it is authorised.
-pub(crate) struct Request<'a> {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: &'a [(HeaderName, &'static str)],
-    pub(crate) body: String,
-}
-
-impl Request<'_> {
-    /// A PUT without a body.
-    fn put(url: Url) -> Self {
-        Self { method: Method::PUT, url, headers: &[], body: String::new() }
-    }
-
-    pub(crate) fn builder(&self, http: &reqwest::Client) -> RequestBuilder {
-        let mut builder = http
-            .request(self.method.clone(), self.url.clone())
-            .header(VERSION, API_VERSION)
-            // Storage wants it even of an empty body.
-            .header(CONTENT_LENGTH, self.body.len())
-            .body(self.body.clone());
-        for (name, value) in self.headers {
-            builder = builder.header(name, *value);
-        }
-        builder
-    }
-}
-
-/// Sends a request once and reads its answer, whatever it is.
-pub(crate) async fn exchange(
-    builder: RequestBuilder,
-    url: &Url,
-    deadline: Instant,
-) -> Result<Answer, Failure> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(Failure::new(FailureClass::NotSent, "no time was left to send the request"));
-    }
-    let sent_at = Instant::now();
-    let response = builder.timeout(left).send().await.map_err(|error| no_answer(Call::Read, &error))?;
-    let answer = Answer::read(response, SMALL).await;
-    tracing::debug!(
-        path = url.path(),
-        status = answer.status,
-        elapsed_ms = sent_at.elapsed().as_millis(),
-        "storage answered"
-    );
-    Ok(answer)
-}
-
 /// Whether a newer token may help: storage did not know this one, or it has ended.
 fn token_refused(answer: &Answer) -> bool {
     answer.status == 401 || (answer.status == 403 && code(answer) == Some("AuthenticationFailed"))
@@ -410,5 +354,8 @@ impl fmt::Debug for StorageAccount {
     }
 }
 
+mod policies;
+
+pub use policies::{PolicyGrant, Revoked};
 #[cfg(test)]
 mod tests;

@@ -80,6 +80,11 @@ struct Log {
 impl TestServer {
     /// Serves until the test's runtime ends. `reply` gets the number of the request, from 1.
     pub(crate) async fn start(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_seeing(move |number, _| reply(number)).await
+    }
+
+    /// The same for a `reply` that also looks at the request.
+    pub(crate) async fn start_seeing(reply: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let log = Arc::new(Mutex::new(Log::default()));
@@ -111,14 +116,14 @@ impl TestServer {
     }
 }
 
-async fn serve(mut stream: TcpStream, reply: Arc<impl Fn(usize) -> Reply>, log: Arc<Mutex<Log>>) {
+async fn serve(mut stream: TcpStream, reply: Arc<impl Fn(usize, &Seen) -> Reply>, log: Arc<Mutex<Log>>) {
     while let Some(request) = read_request(&mut stream).await {
         let number = {
             let mut log = log.lock().unwrap();
-            log.requests.push(request);
+            log.requests.push(request.clone());
             log.requests.len()
         };
-        match reply(number) {
+        match reply(number, &request) {
             Reply::Raw(bytes) => {
                 let _ = stream.write_all(&bytes).await;
                 let _ = stream.shutdown().await;

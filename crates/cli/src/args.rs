@@ -68,6 +68,12 @@ pub(crate) enum Command {
     Report(Report),
     /// Look again whether the files of a run are still there, as they were
     Verify(crate::commands::verify::Verify),
+    /// Make a SAS that lets support read the logs of a run, and print it once
+    Share(crate::commands::share::Share),
+    /// Take back what `share` gave away, where that can be done
+    Unshare(crate::commands::share::Unshare),
+    /// Open a support ticket for a run, or add to one; shows what it sends, and asks first
+    Ticket(crate::commands::ticket::Ticket),
     /// Serve a simulated fleet on loopback
     Sim(Sim),
     /// Print a config with every key, its default and a comment

@@ -280,7 +280,7 @@ impl Destination {
 }
 
 /// The storage account of a place.
-fn storage(
+pub(crate) fn storage(
     http: &Client,
     tokens: &Tokens,
     place: &Place,

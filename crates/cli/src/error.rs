@@ -43,6 +43,12 @@ pub(crate) enum CliError {
     /// The run would not work; every reason, each with what to do.
     #[error("refused before any upload was sent")]
     Refused(Vec<Refusal>),
+    /// What is asked for cannot be had with this config or these arguments.
+    #[error("{}", .0.what)]
+    Unusable(Refusal),
+    /// A service did not do what it was asked for. Nothing is half done.
+    #[error("{}", .0.what)]
+    NotDone(Refusal),
     /// `--account` names none of the config.
     #[error("no account of the config has such a name; it has: {0}")]
     NoSuchAccount(String),
@@ -126,6 +132,9 @@ impl CliError {
                     "error: {self}\n{seen}  help: `fleetlogs plan CONFIG` shows what is there and why it is left out\n"
                 )
             }
+            Self::Unusable(Refusal { what, help }) | Self::NotDone(Refusal { what, help }) => {
+                format!("error: {what}\n  help: {help}\n")
+            }
             error => match error.help() {
                 Some(help) => format!("error: {error}\n  help: {help}\n"),
                 None => format!("error: {error}\n"),
@@ -177,12 +186,14 @@ impl CliError {
             | Self::OtherPlan(..)
             | Self::ConfigChanged(_)
             | Self::OtherContainer { .. }
+            | Self::Unusable(_)
             | Self::SimulatorGone
             | Self::NoSuchAccount(_)
             | Self::NothingToPick
             | Self::Report(ReportError::Write { .. } | ReportError::Plan(_))
             | Self::File(..) => Exit::Usage,
             Self::Refused(_)
+            | Self::NotDone(_)
             | Self::PlanningTooLong
             | Self::Spool(_)
             | Self::Journal(_)

@@ -1,6 +1,7 @@
 //! `fleetlogs`: collects the Batch service logs of a whole Azure Batch fleet, and proves what it got.
 
 mod args;
+mod attachments;
 mod commands;
 mod config;
 mod destination;
@@ -11,6 +12,7 @@ mod hygiene;
 mod logging;
 mod preflight;
 mod run_dir;
+mod share;
 mod signals;
 mod tokens;
 
@@ -78,6 +80,9 @@ async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliEr
         Command::Check(check) => commands::check::check(check, &args.output).await,
         Command::Report(report) => commands::report::report(report, &args.output),
         Command::Verify(verify) => Box::pin(commands::verify::verify(verify, &args.output, logs)).await,
+        Command::Share(share) => commands::share::share(share, &args.output).await,
+        Command::Unshare(unshare) => commands::share::unshare(unshare, &args.output).await,
+        Command::Ticket(ticket) => commands::ticket::ticket(ticket, &args.output).await,
         Command::Sim(sim) => commands::sim::sim(sim).await,
         Command::Init => commands::print(config::DEFAULTS),
         Command::Schema(schema) => commands::print(schema.which.text()),

@@ -263,7 +263,7 @@ mod tests {
             files: Some(4),
             request_id: None,
         };
-        let counted = Event::FilesVerified { files: 3, bytes: 9 };
+        let counted = Event::FilesVerified { files: 3, bytes: 9, fingerprint: None };
         let adopted = Event::UploadAdopted { attempt: 2, directory: "b".into(), others: vec![] };
         let history = history([requested(1), accepted("a"), counted, requested(2), adopted]);
         assert_eq!(history.duplicates, ["a".into()]);

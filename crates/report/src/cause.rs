@@ -8,6 +8,7 @@ use fleetlogs_model::ids::{AccountName, NodeRef, PoolId};
 use fleetlogs_model::outcome::Outcome;
 
 use crate::node_end::NodeEnd;
+use crate::noticed::Noticed;
 use crate::text;
 
 /// Different causes that are kept apart. More than this and nobody reads them; the rest is counted together.
@@ -33,6 +34,8 @@ pub struct Findings {
     pub may_have_duplicates: u64,
     /// Nodes that were others, or gone, when they were looked at again.
     pub changed: u64,
+    /// What a ticket names.
+    pub(crate) noticed: Noticed,
     causes: HashMap<CauseKey, CauseTally>,
     beyond_limit: HashMap<(AccountName, Outcome), u64>,
     /// Pools of which at least one file arrived.
@@ -76,6 +79,7 @@ pub struct Cause {
 impl Findings {
     /// Takes a node in.
     pub(crate) fn add(&mut self, end: &NodeEnd<'_>, verification: bool) {
+        self.noticed.add(end, verification);
         let files = u64::from(end.history.files_arrived.unwrap_or(0));
         self.files += files;
         self.bytes += end.history.bytes.unwrap_or(0);

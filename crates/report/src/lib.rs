@@ -8,6 +8,7 @@ mod json_document;
 mod manifest;
 mod node_end;
 mod nodes_csv;
+mod noticed;
 mod page;
 mod plan_table;
 mod progress;
@@ -17,6 +18,7 @@ mod summary;
 #[cfg(test)]
 mod testing;
 mod text;
+mod ticket;
 mod whole_file;
 
 pub use cause::{Cause, Findings};
@@ -32,4 +34,5 @@ pub use revisit::{
     LookedAt, VERIFY_FILE, inventory_spelling,
 };
 pub use summary::{SUMMARY_FILE, Summary};
+pub use ticket::{Known, TICKET_FILE, Ticket};
 pub use whole_file::WholeFile;

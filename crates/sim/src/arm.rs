@@ -1,4 +1,5 @@
-//! Azure Resource Manager, as far as one needs it to find Batch accounts: the list of those of a subscription.
+//! Azure Resource Manager, as far as one needs it to find Batch accounts: the list of those of a subscription. Tickets are
+//! elsewhere (`support.rs`).
 //!
 //! It has a port of its own, takes tokens for itself only, and answers errors in its own shape.
 
@@ -12,10 +13,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::http::{Answer, Query, ReplyBody, Service, decode};
+use crate::http::{Answer, Query, ReplyBody, Service, decode, read_body};
 use crate::identity::Audience;
 use crate::ready::ReadyAccount;
 use crate::scenario::{AccountScenario, AuthMode, PoolAllocationMode};
+use crate::support::{self, SupportAnswer, SupportRequest, is_for_support};
 use crate::world::World;
 
 /// Small, so that a client that does not follow links is found out soon.
@@ -38,27 +40,55 @@ pub(crate) struct ArmService {
 }
 
 /// Status, code and message of an error.
-struct ArmError(StatusCode, &'static str, String);
+pub(crate) struct ArmError(pub(crate) StatusCode, pub(crate) &'static str, pub(crate) String);
 
 impl Service for ArmService {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         if let Some(answer) = crate::control::answer(&self.world, &request) {
             return Ok(answer);
         }
-        let (status, body) = match self.list(&request) {
-            Ok(body) => (StatusCode::OK, body),
-            Err(ArmError(status, code, message)) => {
-                (status, json!({ "error": { "code": code, "message": message } }))
-            }
+        let segments: Vec<String> =
+            request.uri().path().trim_matches('/').split('/').map(|part| decode(part).into_owned()).collect();
+        let answered = if is_for_support(&segments) {
+            self.support(request, &segments).await
+        } else {
+            self.list(&request).map(|body| (StatusCode::OK, body, None))
         };
-        let mut response = Response::new(ReplyBody::sized(body.to_string()));
+        let (status, body, operation) = answered.unwrap_or_else(|ArmError(status, code, message)| {
+            (status, json!({ "error": { "code": code, "message": message } }), None)
+        });
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let mut response = Response::new(ReplyBody::sized(text));
         *response.status_mut() = status;
         stamp(&mut response);
+        for name in ["azure-asyncoperation", "location"] {
+            if let Some(link) = operation.as_deref().and_then(|link| HeaderValue::from_str(link).ok()) {
+                response.headers_mut().insert(name, link);
+            }
+        }
         Ok(response)
     }
 }
 
 impl ArmService {
+    async fn support(
+        &self,
+        request: Request<Incoming>,
+        segments: &[String],
+    ) -> Result<SupportAnswer, ArmError> {
+        self.authenticate(&request)?;
+        let (parts, body) = request.into_parts();
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let base = host.map_or_else(|| self.world.ready().arm.clone(), |host| format!("http://{host}"));
+        let query = Query::parse(parts.uri.query().unwrap_or(""));
+        let body = read_body(body, support::LARGEST_BODY).await.ok_or_else(|| {
+            let message = "The request content size exceeds the maximum size.".to_owned();
+            ArmError(StatusCode::PAYLOAD_TOO_LARGE, "RequestContentTooLarge", message)
+        })?;
+        let (method, query, body, base) = (&parts.method, &query, &*body, &*base);
+        self.world.support.answer(&SupportRequest { method, segments, query, body, base })
+    }
+
     fn list(&self, request: &Request<Incoming>) -> Result<Value, ArmError> {
         self.authenticate(request)?;
         let subscription = subscription_of(request.uri().path())?;

@@ -1,4 +1,4 @@
-//! What every port answers besides its service: ledger, ready document and tokens, all under `/_sim/`.
+//! What every port answers besides its service: ledger, tickets, ready document and tokens, all under `/_sim/`.
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -17,6 +17,7 @@ pub(crate) fn answer(world: &World, request: &Request<Incoming>) -> Option<Respo
     }
     Some(match what {
         "ledger" => json(StatusCode::OK, &world.ledger()),
+        "tickets" => json(StatusCode::OK, &world.support.snapshot()),
         "ready" => json(StatusCode::OK, world.ready()),
         "identity" => {
             let query = Query::parse(request.uri().query().unwrap_or(""));
@@ -28,7 +29,7 @@ pub(crate) fn answer(world: &World, request: &Request<Incoming>) -> Option<Respo
             );
             json(status, &answer)
         }
-        _ => json(StatusCode::NOT_FOUND, &"ledger, ready and identity are here"),
+        _ => json(StatusCode::NOT_FOUND, &"ledger, tickets, ready and identity are here"),
     })
 }
 

@@ -23,6 +23,7 @@ mod ready;
 mod roll;
 mod scenario;
 mod simulator;
+mod support;
 mod world;
 
 pub use ledger::{

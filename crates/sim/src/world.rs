@@ -17,6 +17,7 @@ use crate::ledger::{AccountLedger, DirectoryEntry, LedgerSnapshot, LeftEntry, No
 use crate::ready::Ready;
 use crate::roll::Roll;
 use crate::scenario::{AccountScenario, JobScenario, Scenario};
+use crate::support::Support;
 
 /// The simulated world.
 pub(crate) struct World {
@@ -25,6 +26,7 @@ pub(crate) struct World {
     pub(crate) store: BlobStore,
     pub(crate) storage_address: SocketAddr,
     pub(crate) tokens: TokenService,
+    pub(crate) support: Support,
     pub(crate) deliveries: Deliveries,
     pub(crate) targets: Targets,
     /// Content type of simulated logs, shared by all of them.
@@ -137,6 +139,7 @@ impl World {
             store: BlobStore::new(storage, storage_key, seed.text("storage")),
             storage_address,
             tokens: TokenService::new(token_key, scenario.identity.token_lifetime.0),
+            support: Support::default(),
             deliveries: Deliveries::default(),
             targets: Targets::default(),
             log_type: Arc::from("text/plain"),

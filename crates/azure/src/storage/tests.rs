@@ -3,15 +3,16 @@ use futures::future::join_all;
 use time::format_description::well_known::Rfc3339;
 
 use super::*;
+use crate::answer::SMALL;
 use crate::delegation_key::tests::answer as key_answer;
 use crate::http::http_client;
 use crate::http_date;
 use crate::test_server::{Reply, Seen, TestServer};
 
 /// Base64 of `TOPSECRET-account-key`.
-const KEY: &str = "VE9QU0VDUkVULWFjY291bnQta2V5";
+pub(super) const KEY: &str = "VE9QU0VDUkVULWFjY291bnQta2V5";
 const HOUR: time::Duration = time::Duration::HOUR;
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How much later than planned a line of a test may run.
 const SLACK: time::Duration = time::Duration::seconds(20);
 
@@ -33,7 +34,7 @@ fn tokens() -> TokenSource {
     })
 }
 
-fn key_account(server: &TestServer) -> StorageAccount {
+pub(super) fn key_account(server: &TestServer) -> StorageAccount {
     with_key(&format!("http://127.0.0.1:{}/acct", server.port())).unwrap()
 }
 

@@ -5,8 +5,10 @@ pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod run;
+pub(crate) mod share;
 pub(crate) mod sim;
 pub(crate) mod status;
+pub(crate) mod ticket;
 pub(crate) mod verify;
 
 use std::io::{IsTerminal, Write};

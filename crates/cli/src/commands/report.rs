@@ -8,7 +8,9 @@ use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 use fleetlogs_model::plan::Plan;
-use fleetlogs_report::{Findings, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, find, write_reports};
+use fleetlogs_report::{
+    Findings, Known, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, find, write_reports,
+};
 use serde::Serialize;
 
 use super::{print, say};
@@ -59,6 +61,7 @@ impl<'run> Reported<'run> {
         let findings = write_reports(dir, plan, &facts, ledger, resume.as_deref(), histories.rows()?)?;
         let reported = Self { dir, plan, ledger, facts, findings, resume };
         reported.summary().write().map_err(|error| CliError::File(dir.into(), error))?;
+        reported.ticket(Known::default()).write(dir).map_err(|error| CliError::File(dir.into(), error))?;
         Ok(reported)
     }
 
@@ -78,6 +81,12 @@ impl<'run> Reported<'run> {
     fn summary(&self) -> Summary<'_> {
         let Self { dir, plan, ledger, facts, findings, resume } = self;
         Summary { plan, facts, ledger, findings, dir, resume: resume.as_deref() }
+    }
+
+    /// What support is to be told.
+    pub(crate) fn ticket<'a>(&'a self, known: Known<'a>) -> Ticket<'a> {
+        let Self { plan, ledger, facts, findings, .. } = self;
+        Ticket { plan, facts, ledger, findings, known }
     }
 
     /// Tells a person, or a program, how the run ended.

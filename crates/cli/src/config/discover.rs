@@ -48,17 +48,7 @@ pub(super) fn discover(table: Table<'_>, shared: Option<Shared>) -> Option<Disco
     let accounts = table.get("accounts").map_or_else(|| globs(&["*"], |_| {}), |value| glob_list(&value));
     let exclude = table.get("exclude").map_or_else(|| globs(&[], |_| {}), |value| glob_list(&value));
     let cloud = table.get("cloud").map_or(Some(Cloud::Public), |value| cloud(&value));
-    let management = match table.get("management") {
-        None => cloud.and_then(|cloud| Url::parse(cloud.management()).ok()),
-        Some(value) => value.string().and_then(|text| {
-            let url = Url::parse(text).ok().filter(is_https_or_loopback);
-            if url.is_none() {
-                let help = "write it as \"https://management.azure.com\"";
-                value.wrong(format!("`{text}` is not an endpoint"), Some(help.into()));
-            }
-            url
-        }),
-    };
+    let management = management(&table, cloud);
     table.finish();
     Some(DiscoverSettings {
         subscriptions: subscriptions?,
@@ -71,8 +61,23 @@ pub(super) fn discover(table: Table<'_>, shared: Option<Shared>) -> Option<Disco
     })
 }
 
+/// The endpoint of Azure Resource Manager: the one that is written, or that of the cloud.
+pub(super) fn management(table: &Table<'_>, cloud: Option<Cloud>) -> Option<Url> {
+    let Some(value) = table.get("management") else {
+        return cloud.and_then(|cloud| Url::parse(cloud.management()).ok());
+    };
+    value.string().and_then(|text| {
+        let url = Url::parse(text).ok().filter(is_https_or_loopback);
+        if url.is_none() {
+            let help = "write it as \"https://management.azure.com\"";
+            value.wrong(format!("`{text}` is not an endpoint"), Some(help.into()));
+        }
+        url
+    })
+}
+
 /// 8-4-4-4-12 hexadecimal digits.
-fn uuid_like(text: &str) -> Option<()> {
+pub(super) fn uuid_like(text: &str) -> Option<()> {
     let parts: Vec<_> = text.split('-').collect();
     let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
     let hex = parts.iter().all(|part| part.chars().all(|c| c.is_ascii_hexdigit()));

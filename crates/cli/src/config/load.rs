@@ -12,6 +12,7 @@ use super::destination::destination;
 use super::discover::discover;
 use super::entra::entra;
 use super::reader::{Mistakes, Table, Value};
+use super::ticket::ticket;
 use super::{ConfigError, DEFAULTS, Settings, Simulator, WindowSpec};
 
 /// Reads a config file and everything it refers to.
@@ -60,6 +61,8 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
     let (accounts, shared) = accounts(root, dir);
     let discover = root.has("discover").then(|| discover(root.table("discover"), shared));
     root.get("discover");
+    let ticket = root.has("ticket").then(|| ticket(root.table("ticket")));
+    root.get("ticket");
     if simulator.is_some() && root.has("account") {
         root.wrong("[simulator] and [[account]] do not go together", "remove one of them");
     }
@@ -91,6 +94,10 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
         },
         simulator: match simulator {
             Some(simulator) => Some(simulator?),
+            None => None,
+        },
+        ticket: match ticket {
+            Some(ticket) => Some(ticket?),
             None => None,
         },
     })

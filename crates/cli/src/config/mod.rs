@@ -10,6 +10,7 @@ mod secret;
 mod selection;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub(crate) use discover::DiscoverSettings;
 pub(crate) use load::{hex, load};
 pub(crate) use reader::Mistake;
 pub(crate) use secret::{Source, end_commands};
+pub(crate) use ticket::TicketSettings;
 
 /// The defaults: every key with a comment.
 pub(crate) const DEFAULTS: &str = include_str!("../../../../config/fleetlogs.toml");
@@ -65,6 +67,7 @@ pub(crate) struct Settings {
     pub(crate) accounts: Vec<AccountSettings>,
     pub(crate) discover: Option<DiscoverSettings>,
     pub(crate) simulator: Option<Simulator>,
+    pub(crate) ticket: Option<TicketSettings>,
 }
 
 impl Settings {

@@ -82,6 +82,28 @@ fn the_example_of_the_commented_config_works_when_uncommented() {
 }
 
 #[test]
+fn the_ticket_of_the_commented_config_works_when_uncommented() {
+    let lines: Vec<_> = DEFAULTS
+        .lines()
+        .skip_while(|line| *line != "# [ticket]")
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .collect();
+    let table = lines.join("\n") + "\n";
+    let ticket = load_text(&format!("{table}{GOOD}")).unwrap().ticket.unwrap();
+    assert_eq!(ticket.subscription, "00000000-0000-0000-0000-000000000000");
+    assert_eq!((ticket.service.as_str(), ticket.severity.as_str()), ("Batch", "moderate"));
+    assert_eq!(ticket.management.as_str(), "https://management.azure.com/");
+    let least = table.lines().filter(|line| {
+        ["[ticket]", "resource_id", "problem", "contact"].iter().any(|key| line.starts_with(key))
+    });
+    let least: Vec<_> = least.collect();
+    let least = load_text(&format!("{}\n{GOOD}", least.join("\n"))).unwrap().ticket.unwrap();
+    assert_eq!(least.contact, ticket.contact);
+    assert_eq!((least.title, least.support_plan, least.advanced_diagnostic_consent), (None, None, false));
+}
+
+#[test]
 fn all_mistakes_are_found_at_once_each_with_line_key_and_help() {
     let text = r#"
 [window]

@@ -7,6 +7,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use time::OffsetDateTime;
 
+use super::acl;
 use super::container::Container;
 use super::errors::BlobError;
 use super::listing;
@@ -56,6 +57,32 @@ impl BlobService {
                 Err(BlobError::bad_verb())
             }
         }
+    }
+
+    /// Get and Set Container ACL.
+    pub(super) async fn acl(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: Incoming,
+        authority: Authority<'_>,
+        name: &str,
+    ) -> Result<Response<ReplyBody>, BlobError> {
+        let store = &self.world.store;
+        store.authorize_acl(authority, name)?;
+        let container = store.container(name)?;
+        let mut response = match *method {
+            Method::GET | Method::HEAD => xml(container.acl().to_xml()),
+            Method::PUT => {
+                let body = read_body(body, acl::LARGEST).await.ok_or(BlobError::too_large())?;
+                let now = OffsetDateTime::now_utc();
+                container.acl_mut().replace(&body, headers, store.policy_delay, now)?;
+                empty(StatusCode::OK)
+            }
+            _ => return Err(BlobError::bad_verb()),
+        };
+        stamp(response.headers_mut(), &container);
+        Ok(response)
     }
 
     /// List Blobs, Create Container, and Get Container Properties.
@@ -109,13 +136,17 @@ fn xml(text: String) -> Response<ReplyBody> {
 
 fn described(status: StatusCode, container: &Container) -> Response<ReplyBody> {
     let mut response = empty(status);
-    let headers = response.headers_mut();
-    let etag = format!("\"0x8DC{:012X}\"", container.created.unix_timestamp());
-    if let (Ok(etag), Ok(modified)) =
-        (HeaderValue::try_from(etag), HeaderValue::try_from(rfc1123(container.created)))
+    stamp(response.headers_mut(), container);
+    response
+}
+
+/// When it was last changed, its policies included.
+fn stamp(headers: &mut HeaderMap, container: &Container) {
+    let modified = container.acl().modified;
+    let etag = format!("\"0x8DC{:012X}\"", modified.unix_timestamp());
+    if let (Ok(etag), Ok(modified)) = (HeaderValue::try_from(etag), HeaderValue::try_from(rfc1123(modified)))
     {
         headers.insert(header::ETAG, etag);
         headers.insert(header::LAST_MODIFIED, modified);
     }
-    response
 }

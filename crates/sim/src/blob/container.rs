@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use time::OffsetDateTime;
 
+use super::acl::{Acl, StoredPolicy};
 use super::content::Content;
 
 /// One blob.
@@ -32,6 +33,7 @@ impl Blob {
 pub(crate) struct Container {
     pub(crate) created: OffsetDateTime,
     blobs: RwLock<BTreeMap<Arc<str>, Blob>>,
+    acl: RwLock<Acl>,
 }
 
 /// One page of a list.
@@ -61,7 +63,8 @@ pub(crate) fn is_container_name(name: &str) -> bool {
 
 impl Container {
     pub(crate) fn new(created: OffsetDateTime) -> Self {
-        Self { created, blobs: RwLock::default() }
+        let acl = RwLock::new(Acl { policies: vec![], modified: created });
+        Self { created, blobs: RwLock::default(), acl }
     }
 
     pub(super) fn blobs(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Blob>> {
@@ -70,6 +73,19 @@ impl Container {
 
     pub(super) fn blobs_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<Arc<str>, Blob>> {
         self.blobs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn acl(&self) -> RwLockReadGuard<'_, Acl> {
+        self.acl.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn acl_mut(&self) -> RwLockWriteGuard<'_, Acl> {
+        self.acl.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stored access policy with this id, if there is one that is in force.
+    pub(super) fn policy(&self, id: &str, now: OffsetDateTime) -> Option<StoredPolicy> {
+        self.acl().policy(id, now).cloned()
     }
 
     /// At most `most` entries with `prefix`, from the name `from` on. Costs the logarithm of all plus the page.

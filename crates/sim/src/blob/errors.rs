@@ -40,6 +40,12 @@ impl BlobError {
         Self::new(StatusCode::FORBIDDEN, "AuthorizationPermissionMismatch", message)
     }
 
+    /// What no permission of a SAS and no role opens.
+    pub(crate) const fn not_authorized() -> Self {
+        let message = "This request is not authorized to perform this operation.";
+        Self::new(StatusCode::FORBIDDEN, "AuthorizationFailure", message)
+    }
+
     pub(crate) const fn protocol_mismatch() -> Self {
         let message = "This request is not authorized to perform this operation using this protocol.";
         Self::new(StatusCode::FORBIDDEN, "AuthorizationProtocolMismatch", message)

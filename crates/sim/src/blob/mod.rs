@@ -1,6 +1,7 @@
 //! The simulated Blob service: one storage account with its containers, at path-style addresses.
 
 mod account;
+mod acl;
 mod container;
 mod content;
 mod delegation;
@@ -10,6 +11,7 @@ mod object;
 mod routes;
 mod sas;
 mod sas_text;
+mod shared_key;
 mod store;
 
 pub(crate) use container::is_container_name;

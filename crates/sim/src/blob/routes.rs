@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::errors::BlobError;
 use super::listing;
 use super::sas::Sas;
+use super::shared_key;
 use super::store::Authority;
 use crate::http::{Answer, Peer, Query, ReplyBody, Service, decode};
 use crate::identity::Audience;
@@ -80,11 +81,14 @@ impl BlobService {
         let from = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address);
         let authority = match &sas {
             Some(sas) => Authority::Sas(sas, from),
-            None => self.credential(&parts.headers)?,
+            None => self.credential(&parts.method, parts.uri.path(), &query, &parts.headers)?,
         };
         let (method, headers) = (&parts.method, &parts.headers);
         match target {
             Target::Service => self.service(method, headers, body, authority, &query).await,
+            Target::Container(name) if query.get("comp") == Some("acl") => {
+                self.acl(method, headers, body, authority, &name).await
+            }
             Target::Container(name) => self.container(method, headers, authority, &name, &query),
             Target::Blob(..) if query.get("comp").is_some() => Err(BlobError::bad_query()),
             Target::Blob(container, blob) => {
@@ -99,7 +103,10 @@ impl BlobService {
         let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
         let foreign = match token {
             Some(token) => !self.world.tokens.is_for(token.trim(), Audience::Storage),
-            None => value.as_bytes().starts_with(b"SharedKey "),
+            None => match value.to_str().ok().and_then(|text| text.strip_prefix("SharedKey ")) {
+                Some(rest) => !rest.starts_with(&format!("{}:", self.world.store.keys.account)),
+                None => false,
+            },
         };
         if foreign {
             self.world.store.ledger.credentials_leaked.fetch_add(1, Relaxed);
@@ -107,10 +114,19 @@ impl BlobService {
     }
 
     /// What the Authorization header is worth.
-    fn credential(&self, headers: &HeaderMap) -> Result<Authority<'static>, BlobError> {
+    fn credential(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &Query,
+        headers: &HeaderMap,
+    ) -> Result<Authority<'static>, BlobError> {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Authority::None) };
-        let Some(token) = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")) else {
-            return Err(BlobError::authentication("Only a SAS or a token is accepted here."));
+        let text = value.to_str().unwrap_or("");
+        let Some(token) = text.strip_prefix("Bearer ") else {
+            let now = OffsetDateTime::now_utc();
+            shared_key::check(text, &self.world.store.keys, (method, path, query), headers, now)?;
+            return Ok(Authority::Key);
         };
         if version(headers).is_none_or(|version| version < FIRST_WITH_TOKENS) {
             let detail = "Authentication scheme Bearer is not supported in this version.";

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use time::OffsetDateTime;
 
+use super::acl::StoredPolicy;
 use super::delegation::DelegationKeys;
 use super::errors::BlobError;
 use super::sas_text::{Kind, string_to_sign};
@@ -16,6 +17,8 @@ use crate::http::Query;
 #[derive(Clone)]
 pub(crate) struct Sas {
     query: Query,
+    /// The stored access policy that it leans on, if there is one of that id.
+    policy: Option<StoredPolicy>,
 }
 
 impl fmt::Debug for Sas {
@@ -44,7 +47,7 @@ pub(crate) struct Keys {
 /// Version that the simulator signs its own SAS with.
 const OUR_VERSION: &str = "2022-11-02";
 /// The order that the permissions for a container or blob must have.
-const LETTERS: &str = "racwdxyltmeopi";
+pub(super) const LETTERS: &str = "racwdxyltmeopi";
 
 fn refused(detail: &str) -> BlobError {
     BlobError::authentication(detail)
@@ -53,7 +56,8 @@ fn refused(detail: &str) -> BlobError {
 impl Sas {
     /// None if the query holds no SAS at all.
     pub(crate) fn find(query: &Query) -> Option<Self> {
-        (query.get("sig").is_some() || query.get("sv").is_some()).then(|| Self { query: query.clone() })
+        (query.get("sig").is_some() || query.get("sv").is_some())
+            .then(|| Self { query: query.clone(), policy: None })
     }
 
     fn field(&self, name: &str) -> &str {
@@ -70,8 +74,33 @@ impl Sas {
         }
     }
 
+    /// Id of the stored access policy that it leans on.
+    pub(super) fn policy_id(&self) -> Option<&str> {
+        Some(self.field("si")).filter(|id| !id.is_empty())
+    }
+
+    /// The same SAS, with the policy that its container has under its `si`.
+    pub(super) fn under(&self, policy: Option<StoredPolicy>) -> Self {
+        Self { query: self.query.clone(), policy }
+    }
+
+    /// What the policy says of a field.
+    fn of_policy(&self, name: &str) -> &str {
+        match (&self.policy, name) {
+            (Some(policy), "sp") => &policy.permission,
+            (Some(policy), "st") => &policy.start,
+            (Some(policy), "se") => &policy.expiry,
+            _ => "",
+        }
+    }
+
+    /// What holds: its own field, or else the policy's.
+    fn merged(&self, name: &str) -> &str {
+        Some(self.field(name)).filter(|own| !own.is_empty()).unwrap_or_else(|| self.of_policy(name))
+    }
+
     pub(crate) fn allows(&self, letter: char) -> bool {
-        self.field("sp").contains(letter)
+        self.merged("sp").contains(letter)
     }
 
     /// Only an account SAS reaches beyond the blobs of one container.
@@ -96,10 +125,8 @@ impl Sas {
         from: IpAddr,
         now: OffsetDateTime,
     ) -> Result<(), BlobError> {
-        if !self.field("si").is_empty() {
-            return Err(refused("The stored access policy does not exist."));
-        }
         self.check_signature(keys, resource)?;
+        self.check_policy()?;
         self.check_times(now)?;
         self.check_permissions()?;
         self.check_address(from)?;
@@ -132,6 +159,24 @@ impl Sas {
         if good { Ok(()) } else { Err(refused("Signature did not match.")) }
     }
 
+    /// Only a service SAS leans on a policy, and what that says must not be said again.
+    fn check_policy(&self) -> Result<(), BlobError> {
+        if self.policy_id().is_none() {
+            return Ok(());
+        }
+        if self.kind() != Kind::Service {
+            return Err(refused("si goes with a service SAS only."));
+        }
+        if self.policy.is_none() {
+            return Err(refused("The stored access policy does not exist."));
+        }
+        let twice = |name| !self.field(name).is_empty() && !self.of_policy(name).is_empty();
+        if ["sp", "st", "se"].into_iter().any(twice) {
+            return Err(refused("A field is in the stored access policy and in the SAS."));
+        }
+        Ok(())
+    }
+
     fn delegation_key(&self, keys: &Keys) -> Result<SigningKey, BlobError> {
         if !self.field("sduoid").is_empty() || !self.field("skdutid").is_empty() {
             return Err(refused("The SAS is for one delegated user, and no token of that user was sent."));
@@ -149,15 +194,15 @@ impl Sas {
         let (starts, ends) = (["st", "skt"], ["se", "ske"]);
         let count = if delegated { 2 } else { 1 };
         for name in &ends[..count] {
-            let end = parse_sas_time(self.field(name))
+            let end = parse_sas_time(self.merged(name))
                 .ok_or_else(|| refused(&format!("{name} is missing or is not a time.")))?;
             if now >= end {
                 return Err(refused("Signature not valid in the specified time frame: expired."));
             }
         }
-        for name in starts[..count].iter().filter(|name| !self.field(name).is_empty()) {
-            let start =
-                parse_sas_time(self.field(name)).ok_or_else(|| refused(&format!("{name} is not a time.")))?;
+        for name in starts[..count].iter().filter(|name| !self.merged(name).is_empty()) {
+            let start = parse_sas_time(self.merged(name))
+                .ok_or_else(|| refused(&format!("{name} is not a time.")))?;
             if now < start {
                 return Err(refused("Signature not valid in the specified time frame: too early."));
             }
@@ -217,7 +262,7 @@ pub(crate) fn container_sas(
 ) -> String {
     let expiry = iso_seconds(expires);
     let unsigned = format!("sv={OUR_VERSION}&se={expiry}&sr=c&sp={permissions}&spr=https,http");
-    let sas = Sas { query: Query::parse(&unsigned) };
+    let sas = Sas { query: Query::parse(&unsigned), policy: None };
     let text = sas.text(Kind::Service, &format!("/blob/{}/{container}", keys.account)).unwrap_or_default();
     let mut encoded = unsigned.replace(':', "%3A").replace(',', "%2C");
     encoded.push_str("&sig=");
@@ -233,7 +278,7 @@ pub(crate) fn container_sas(
 }
 
 /// Times of a SAS: a date, or a date with a time to minutes, seconds or fractions.
-fn parse_sas_time(text: &str) -> Option<OffsetDateTime> {
+pub(super) fn parse_sas_time(text: &str) -> Option<OffsetDateTime> {
     match text.len() {
         10 => parse_iso(&format!("{text}T00:00:00Z")),
         17 => parse_iso(&format!("{}:00Z", text.strip_suffix('Z')?)),
@@ -266,7 +311,7 @@ mod tests {
 
     /// A SAS with these fields and a good signature.
     fn signed(fields: &str, resource: &str) -> String {
-        let sas = Sas { query: Query::parse(fields) };
+        let sas = Sas { query: Query::parse(fields), policy: None };
         let text = sas.text(sas.kind(), resource).expect("a known version");
         format!("{fields}&sig={}", keys().key.sign(&text).replace('+', "%2B"))
     }
@@ -274,7 +319,7 @@ mod tests {
     #[test]
     fn the_worked_example_has_the_signature_of_the_reference() {
         let query = "sp=cw&se=2025-01-02T00:00:00Z&spr=https&sv=2022-11-02&sr=c";
-        let sas = Sas { query: Query::parse(query) };
+        let sas = Sas { query: Query::parse(query), policy: None };
 
         let text = sas.text(Kind::Service, "/blob/logsacct/batch-logs").expect("a known version");
 
@@ -371,6 +416,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sas_by_policy_opens_what_the_policy_says_and_nothing_without_it() {
+        let policy = |permission: &str, expiry: &str| StoredPolicy {
+            id: "p".to_owned(),
+            start: String::new(),
+            expiry: expiry.to_owned(),
+            permission: permission.to_owned(),
+            known_from: NEW_YEAR,
+        };
+        let check = |fields: &str, policy: Option<StoredPolicy>| {
+            let query = signed(&format!("{fields}&sr=c&sv=2022-11-02&si=p"), "/blob/logsacct/batch-logs");
+            let sas = Sas::find(&Query::parse(&query)).expect("a SAS").under(policy);
+            sas.check(&keys(), LOGS, HERE, NEW_YEAR).map(|()| sas.allows('l')).map_err(|error| error.code)
+        };
+        let failed = Err("AuthenticationFailed");
+        assert_eq!(check("", Some(policy("rl", "2025-01-02"))), Ok(true));
+        assert_eq!(check("", Some(policy("r", "2025-01-02"))), Ok(false));
+        assert_eq!(check("", None), failed, "taken away");
+        assert_eq!(check("", Some(policy("rl", "2024-12-31"))), failed, "ended");
+        assert_eq!(check("", Some(policy("rl", ""))), failed, "nobody says until when");
+        assert_eq!(check("se=2025-01-02", Some(policy("rl", ""))), Ok(true));
+        assert_eq!(check("se=2025-01-02", Some(policy("rl", "2025-01-02"))), failed, "said twice");
+        assert_eq!(check("skoid=x", Some(policy("rl", "2025-01-02"))), failed, "not of user delegation");
+    }
+
+    #[test]
     fn expiry_may_be_a_date_or_a_time_to_the_minute() {
         assert_eq!(parse_sas_time("2025-01-02"), Some(datetime!(2025-01-02 00:00:00 UTC)));
         assert_eq!(parse_sas_time("2025-01-02T03:04Z"), Some(datetime!(2025-01-02 03:04:00 UTC)));
@@ -379,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_sas_ends_with_its_key_at_the_latest() {
-        let ends = |query: &str| Sas { query: Query::parse(query) }.expires_at();
+        let ends = |query: &str| Sas { query: Query::parse(query), policy: None }.expires_at();
 
         assert_eq!(ends("se=2025-01-02"), Some(datetime!(2025-01-02 00:00:00 UTC)));
         assert_eq!(ends("skoid=x&se=2025-01-02&ske=2025-01-01"), Some(datetime!(2025-01-01 00:00:00 UTC)));

@@ -2,19 +2,20 @@
 //!
 //! Requests over HTTP and simulated nodes come through the same functions, so both are subject to the same checks.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use md5::{Digest as _, Md5};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::container::{Blob, Container, is_container_name};
 use super::content::Content;
 use super::delegation::DelegationKeys;
 use super::errors::BlobError;
-use super::sas::{Keys, Resource, Sas};
+use super::sas::{Keys, LETTERS, Resource, Sas};
 use crate::batch::SigningKey;
 use crate::ledger::StorageLedger;
 use crate::roll::Roll;
@@ -25,8 +26,10 @@ use crate::scenario::StorageScenario;
 pub(crate) enum Authority<'a> {
     /// A SAS, and the address that it is used from.
     Sas(&'a Sas, IpAddr),
-    /// A token for storage that was found good. Its owner may do everything with blobs and containers.
+    /// A token for storage that was found good. Its owner may do everything with blobs and containers, but for policies.
     Token,
+    /// The account's key: everything.
+    Key,
     /// A simulated node whose identity may write to blobs.
     Identity,
     None,
@@ -37,6 +40,8 @@ pub(crate) struct BlobStore {
     pub(crate) keys: Keys,
     pub(crate) ledger: StorageLedger,
     refuse_create: bool,
+    /// How long storage takes until it knows a new stored access policy.
+    pub(super) policy_delay: Duration,
     containers: RwLock<BTreeMap<String, Arc<Container>>>,
     version: AtomicU64,
 }
@@ -59,6 +64,7 @@ impl BlobStore {
             keys: Keys { account: storage.account.clone(), key, delegated },
             ledger: StorageLedger::default(),
             refuse_create: storage.refuse_create,
+            policy_delay: Duration::try_from(storage.policy_delay.0).unwrap_or(Duration::MAX),
             containers: RwLock::new(BTreeMap::from([(storage.container.clone(), container)])),
             version: AtomicU64::new(0x6_7137_22D7_F000),
         }
@@ -72,13 +78,34 @@ impl BlobStore {
         letters: &[char],
     ) -> Result<(), BlobError> {
         match authority {
-            Authority::Token | Authority::Identity => Ok(()),
+            Authority::Token | Authority::Identity | Authority::Key => Ok(()),
             Authority::None => Err(BlobError::anonymous()),
             Authority::Sas(sas, from) => {
+                let sas = self.under_policy(sas, resource);
                 sas.check(&self.keys, resource, from, OffsetDateTime::now_utc())?;
                 let allowed = letters.iter().any(|letter| sas.allows(*letter));
                 if allowed { Ok(()) } else { Err(BlobError::permission_mismatch()) }
             }
+        }
+    }
+
+    /// A SAS with the stored access policy that it leans on, if it does.
+    fn under_policy<'a>(&self, sas: &'a Sas, resource: Resource<'_>) -> Cow<'a, Sas> {
+        let (Some(id), Resource::Container(name) | Resource::Blob(name, _)) = (sas.policy_id(), resource)
+        else {
+            return Cow::Borrowed(sas);
+        };
+        let container = self.container(name).ok();
+        let policy = container.and_then(|container| container.policy(id, OffsetDateTime::now_utc()));
+        Cow::Owned(sas.under(policy))
+    }
+
+    /// Whether policies may be looked at and changed: by the account's key, and by nothing else.
+    pub(super) fn authorize_acl(&self, authority: Authority<'_>, name: &str) -> Result<(), BlobError> {
+        self.authorize(authority, Resource::Container(name), &LETTERS.chars().collect::<Vec<_>>())?;
+        match authority {
+            Authority::Key => Ok(()),
+            _ => Err(BlobError::not_authorized()),
         }
     }
 
@@ -139,9 +166,12 @@ impl BlobStore {
         condition: Condition,
     ) -> Result<Blob, BlobError> {
         self.authorize(authority, Resource::Blob(container, name), &['w', 'c'])?;
+        let name_of_container = container;
         let container = self.container(container)?;
         let may_overwrite = match authority {
-            Authority::Sas(sas, _) => sas.allows('w'),
+            Authority::Sas(sas, _) => {
+                self.under_policy(sas, Resource::Blob(name_of_container, name)).allows('w')
+            }
             _ => true,
         };
         let md5 = match &content {

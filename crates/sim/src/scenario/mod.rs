@@ -54,6 +54,8 @@ pub(crate) struct StorageScenario {
     pub(crate) refuse_create: bool,
     /// User delegation keys end this long after they are handed out, even if a longer life was asked for.
     pub(crate) delegation_key_lifetime: Option<Span>,
+    /// How long it takes until a stored access policy that was just made opens anything.
+    pub(crate) policy_delay: Span,
 }
 
 impl Default for StorageScenario {
@@ -66,6 +68,7 @@ impl Default for StorageScenario {
             refuse_delegation_key: false,
             refuse_create: false,
             delegation_key_lifetime: None,
+            policy_delay: Span(std::time::Duration::ZERO),
         }
     }
 }

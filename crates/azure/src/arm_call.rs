@@ -1,0 +1,74 @@
+//! One call of Azure Resource Manager, with a token, and what its refusals mean.
+
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::answer::Answer;
+use crate::redact::{LONGEST, one_line};
+use crate::request::{Request, exchange};
+use crate::token::TokenSource;
+
+/// For one call with all it takes.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Sends a call, with a JSON body if there is one, and returns its answer, whatever it is. A token that is refused is
+/// renewed once.
+pub(crate) async fn call(
+    http: &reqwest::Client,
+    tokens: &TokenSource,
+    method: Method,
+    url: &Url,
+    body: Option<String>,
+) -> Result<Answer, Failure> {
+    let deadline = Instant::now() + TIME_LIMIT;
+    let headers = [(CONTENT_TYPE, "application/json")];
+    let headers = if body.is_some() { &headers[..] } else { &[] };
+    let request = Request { method, url: url.clone(), headers, body: body.unwrap_or_default() };
+    let mut may_renew = true;
+    loop {
+        let token = tokens.get().await?;
+        let builder = request.builder(http).header(AUTHORIZATION, token.header.clone());
+        let answer = exchange(builder, url, deadline).await?;
+        if answer.status != 401 || !may_renew {
+            return Ok(answer);
+        }
+        tokens.invalidate(&token);
+        may_renew = false;
+    }
+}
+
+/// Errors nest as `{"error":{"code","message"}}`.
+pub(crate) fn refusal(answer: &Answer) -> Failure {
+    let class = match answer.status {
+        429 => FailureClass::Throttled,
+        401 | 403 => FailureClass::Auth,
+        404 => FailureClass::Gone,
+        408 | 500.. => FailureClass::Transient,
+        _ => FailureClass::Config,
+    };
+    let said = answer.body.as_ref().ok().and_then(|body| serde_json::from_slice::<Refusal>(body).ok());
+    let mut failure = match &said {
+        Some(Refusal { error }) => answer.failure(class, one_line(&error.message, LONGEST)),
+        None => answer.failure(class, "Azure Resource Manager gives no reason"),
+    };
+    failure.code = said.map(|said| one_line(&said.error.code, 200).into());
+    failure
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: Inner,
+}
+
+#[derive(Deserialize)]
+struct Inner {
+    code: String,
+    #[serde(default)]
+    message: String,
+}

@@ -1,0 +1,69 @@
+//! One request, sent once: what storage and Azure Resource Manager are asked by hand.
+
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use reqwest::header::{CONTENT_LENGTH, HeaderName};
+use reqwest::{Method, RequestBuilder};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::answer::{Answer, SMALL};
+use crate::blob::API_VERSION;
+use crate::classify::{Call, no_answer};
+
+pub(crate) const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
+
+/// For one call with all it takes: a token, a second try, the answer.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// A request, before it is authorised.
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    /// Beside version and length.
+    pub(crate) headers: &'a [(HeaderName, &'a str)],
+    pub(crate) body: String,
+}
+
+impl Request<'_> {
+    /// A PUT without a body.
+    pub(crate) fn put(url: Url) -> Self {
+        Self { method: Method::PUT, url, headers: &[], body: String::new() }
+    }
+
+    pub(crate) fn builder(&self, http: &reqwest::Client) -> RequestBuilder {
+        let mut builder = http
+            .request(self.method.clone(), self.url.clone())
+            .header(VERSION, API_VERSION)
+            // Storage wants it even of an empty body.
+            .header(CONTENT_LENGTH, self.body.len())
+            .body(self.body.clone());
+        for (name, value) in self.headers {
+            builder = builder.header(name, *value);
+        }
+        builder
+    }
+}
+
+/// Sends a request once and reads its answer, whatever it is.
+pub(crate) async fn exchange(
+    builder: RequestBuilder,
+    url: &Url,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Failure::new(FailureClass::NotSent, "no time was left to send the request"));
+    }
+    let sent_at = Instant::now();
+    let response = builder.timeout(left).send().await.map_err(|error| no_answer(Call::Read, &error))?;
+    let answer = Answer::read(response, SMALL).await;
+    tracing::debug!(
+        path = url.path(),
+        status = answer.status,
+        elapsed_ms = sent_at.elapsed().as_millis(),
+        "storage answered"
+    );
+    Ok(answer)
+}

@@ -1,0 +1,102 @@
+//! Files that go with a support ticket: the small ones of the run, and those that the user names. What is too large for
+//! support stays here, with a note.
+
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use fleetlogs_azure::LONGEST_FILE;
+use fleetlogs_report::{MANIFEST_FILE, NODES_FILE, SUMMARY_FILE};
+use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
+
+use crate::error::{CliError, Refusal};
+
+/// The files of a ticket, in the order they are sent.
+#[derive(Debug)]
+pub(crate) struct Attachments(Vec<Attachment>);
+
+#[derive(Debug)]
+struct Attachment {
+    name: String,
+    size: u64,
+    content: Result<Vec<u8>, &'static str>,
+}
+
+const TOO_LARGE: &str = "left out: support takes 5 MB a file";
+const ABSENT: &str = "left out: the run has none; `fleetlogs report` writes it";
+const EMPTY: &str = "left out: it is empty";
+
+impl Attachments {
+    /// Reads the files, so that what is shown is what is sent.
+    pub(crate) fn read(run: &Path, more: &[PathBuf]) -> Result<Self, CliError> {
+        let mut files: Vec<Attachment> = vec![];
+        for name in [SUMMARY_FILE, MANIFEST_FILE, NODES_FILE] {
+            files.push(match read(&run.join(name), name) {
+                Err(CliError::File(_, error)) if error.kind() == ErrorKind::NotFound => {
+                    Attachment { name: name.to_owned(), size: 0, content: Err(ABSENT) }
+                }
+                file => file?,
+            });
+        }
+        for path in more {
+            let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.len() <= 110);
+            let Some(name) = name.filter(|name| files.iter().all(|file| file.name != *name)) else {
+                let what = format!("`{}` cannot be attached under its name", path.display());
+                let help = "give it a shorter name, or one that no other attached file has";
+                return Err(CliError::Unusable(Refusal::new(what, help)));
+            };
+            files.push(read(path, name)?);
+        }
+        Ok(Self(files))
+    }
+
+    /// Whether anything is attached.
+    pub(crate) fn is_some(&self) -> bool {
+        self.contents().next().is_some()
+    }
+
+    /// Name and content of what is attached.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().filter_map(|file| Some((file.name.as_str(), file.content.as_deref().ok()?)))
+    }
+
+    /// For the description of the ticket.
+    pub(crate) fn described(&self) -> String {
+        let mut text = "## Attached\n\n".to_owned();
+        for Attachment { name, size, content } in &self.0 {
+            let note = content.as_ref().err().copied().unwrap_or("attached");
+            let _ = writeln!(text, "- {name}, {size} bytes: {note}");
+        }
+        text
+    }
+}
+
+fn read(path: &Path, name: &str) -> Result<Attachment, CliError> {
+    let failed = |error| CliError::File(path.into(), error);
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    let content = if size > LONGEST_FILE as u64 {
+        Err(TOO_LARGE)
+    } else {
+        let content = std::fs::read(path).map_err(failed)?;
+        if content.is_empty() { Err(EMPTY) } else { Ok(content) }
+    };
+    Ok(Attachment { name: name.to_owned(), size, content })
+}
+
+impl Serialize for Attachments {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            name: &'a str,
+            bytes: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            note: Option<&'static str>,
+        }
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for Attachment { name, size, content } in &self.0 {
+            list.serialize_element(&Shown { name, bytes: *size, note: content.as_ref().err().copied() })?;
+        }
+        list.end()
+    }
+}

@@ -1,0 +1,135 @@
+//! `fleetlogs share` and `fleetlogs unshare`: access for support to the logs of a run, and its end.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use fleetlogs_engine::journal::JournalReader;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::timestamp;
+use serde::Serialize;
+
+use super::{print, say};
+use crate::args::Output;
+use crate::config::{self, Settings};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::run_dir::RunDir;
+use crate::share::{self, Entry, Unshared};
+
+/// Longer than this no escalation takes.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+#[derive(Debug, Parser)]
+pub(crate) struct Share {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// How long it is to open the container
+    #[arg(long = "for", value_name = "TIME", default_value = "7d", value_parser = lifetime)]
+    pub(crate) lifetime: Duration,
+    /// The config file; left out: the one that the run was begun with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Unshare {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// The config file; left out: the one that the run was begun with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// A time such as `7d` or `12h`.
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("must be above 0".into()),
+        Ok(time) if time > LONGEST => Err("must be a year at most".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Prints the SAS, and nothing else, on stdout: nowhere else is it said, and nowhere is it kept.
+pub(crate) async fn share(args: &Share, output: &Output) -> Result<Exit, CliError> {
+    let (dir, plan, settings) = open(&args.run, args.config.as_deref())?;
+    let share = share::share(&dir, &plan, &settings, args.lifetime).await?;
+    if !output.quiet {
+        say(&share.describe(&args.run));
+    }
+    if output.json {
+        let document = Shared { schema: "fleetlogs.share/v1", url: share.url.expose(), share: &share.entry };
+        let text = serde_json::to_string_pretty(&document).map_err(std::io::Error::from)?;
+        return print(&(text + "\n"));
+    }
+    print(&format!("{}\n", share.url.expose()))
+}
+
+/// Exit code 3 if something opens the container still.
+pub(crate) async fn unshare(args: &Unshare, output: &Output) -> Result<Exit, CliError> {
+    let (dir, plan, settings) = open(&args.run, args.config.as_deref())?;
+    let unshared = share::unshare(&dir, &plan, &settings).await?;
+    if output.json {
+        let Unshared { removed, left, still_open } = &unshared;
+        let document = Ended { schema: "fleetlogs.unshare/v1", removed, left, still_open };
+        print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
+    } else if !output.quiet {
+        print(&describe(&unshared))?;
+    }
+    Ok(if unshared.still_open.is_empty() { Exit::Complete } else { Exit::Partial })
+}
+
+/// A run, and the config that reaches its container.
+pub(super) fn open(run: &Path, config: Option<&Path>) -> Result<(RunDir, Plan, Settings), CliError> {
+    let (dir, plan) = RunDir::open(run)?;
+    let journal = JournalReader::open(&dir.path)?;
+    journal.check_plan(&dir.plan_digest)?;
+    let config = match config {
+        Some(config) => config.to_owned(),
+        None => PathBuf::from(journal.meta()?.config),
+    };
+    let settings = config::load(&config)?;
+    Ok((dir, plan, settings))
+}
+
+fn describe(unshared: &Unshared) -> String {
+    let Unshared { removed, left, still_open } = unshared;
+    let mut text = match removed.as_slice() {
+        [] => "the container has no policy of this run\n".to_owned(),
+        ids => format!("removed, and seen to be gone: {}\n", ids.join(", ")),
+    };
+    if !left.is_empty() {
+        let _ = writeln!(text, "other policies of the container, left as they are: {}", left.join(", "));
+    }
+    for Entry { made_at, expires_at, .. } in still_open {
+        let (made, ends) = (timestamp::text(*made_at), timestamp::text(*expires_at));
+        let _ = writeln!(text, "STILL OPEN until {ends}: the SAS by Entra that was made at {made}");
+    }
+    if !still_open.is_empty() {
+        text.push_str(
+            "  help: a SAS by Entra cannot be taken back on its own; `az storage account revoke-delegation-keys` ends all \
+             SAS of all user delegation keys of the storage account\n",
+        );
+    }
+    text
+}
+
+/// What `share --json` prints.
+#[derive(Serialize)]
+struct Shared<'a> {
+    schema: &'static str,
+    url: &'a str,
+    #[serde(flatten)]
+    share: &'a Entry,
+}
+
+/// What `unshare --json` prints.
+#[derive(Serialize)]
+struct Ended<'a> {
+    schema: &'static str,
+    removed: &'a [String],
+    left: &'a [String],
+    still_open: &'a [Entry],
+}

@@ -1,0 +1,350 @@
+//! `fleetlogs ticket`: opens a support ticket for a run, or adds a message to one.
+//!
+//! What will be sent is shown first, and a person is asked. The ticket's name is that of the run, so that a second try
+//! finds the first one's ticket.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use clap::Parser;
+use fleetlogs_azure::{
+    NewTicket, Offered, OpenTicket, SupportClient, TechnicalDetails, TicketProperties, http_client, safe,
+};
+use fleetlogs_engine::journal::{JournalReader, check_free};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::RunId;
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_report::Known;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::report::Reported;
+use super::{print, say};
+use crate::args::Output;
+use crate::attachments::Attachments;
+use crate::config::{self, Settings, TicketSettings, hex};
+use crate::error::{CliError, Refusal};
+use crate::exit::Exit;
+use crate::run_dir::RunDir;
+use crate::tokens::Tokens;
+
+/// Services and kinds of problems that an error names.
+const MOST_NAMED: usize = 60;
+
+#[derive(Debug, Parser)]
+pub(crate) struct Ticket {
+    /// The config file, with a [ticket] in it
+    pub(crate) config: PathBuf,
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// Add a message to this ticket (its name or number) instead of opening one
+    #[arg(long, value_name = "TICKET")]
+    pub(crate) amend: Option<String>,
+    /// What you see, in your own words; it begins the description
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) problem: Option<String>,
+    /// Attach this file as well, as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) attach: Vec<PathBuf>,
+    /// Show what would be sent, and send nothing at all
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// What is shown, and what `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    /// Whether it was sent.
+    sent: bool,
+    subscription: &'a str,
+    /// Name of the ticket.
+    ticket: &'a str,
+    /// The body of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<&'a NewTicket>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a Message>,
+    files: &'a Attachments,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    support_ticket_id: Option<&'a str>,
+}
+
+/// A message to a ticket.
+#[derive(Debug, Serialize)]
+struct Message {
+    name: String,
+    subject: String,
+    body: String,
+    sender: String,
+}
+
+pub(crate) async fn ticket(args: &Ticket, output: &Output) -> Result<Exit, CliError> {
+    let settings = config::load(&args.config)?;
+    let Some(ticket) = &settings.ticket else {
+        let help = "add a [ticket] to it; `fleetlogs init` shows its keys";
+        return Err(unusable("the config has no [ticket]", help));
+    };
+    let (dir, plan) = RunDir::open(&args.run)?;
+    let journal = JournalReader::open(&dir.path)?;
+    check_free(&dir.path)?;
+    journal.check_plan(&dir.plan_digest)?;
+    let mut ledger = Ledger::new(&plan);
+    journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
+    let reported = Reported::earlier(&dir.path, &plan, &ledger, &journal)?;
+    let known = Known {
+        title: ticket.title.as_deref(),
+        problem: args.problem.as_deref(),
+        severity: Some(ticket.severity.as_str()),
+        subscription: Some(&ticket.subscription),
+        resource_id: Some(&ticket.resource_id),
+    };
+    let text = reported.ticket(known);
+    let files = Attachments::read(&dir.path, &args.attach)?;
+    let description = format!("{}\n{}", text.to_markdown(), files.described());
+    let draft = Draft { args, output, settings: &settings, ticket, title: text.title(), description, files };
+    let may_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !(args.dry_run || args.yes || may_ask) {
+        let help = "look at it with `--dry-run`; then give `--yes`";
+        return Err(unusable("nobody can be asked whether to send this, as there is no terminal", help));
+    }
+    match &args.amend {
+        Some(name) => draft.amend(name, &plan.run_id).await,
+        None => draft.open(&format!("fleetlogs-{}", plan.run_id)).await,
+    }
+}
+
+/// A ticket that is ready but for what only the service knows.
+struct Draft<'a> {
+    args: &'a Ticket,
+    output: &'a Output,
+    settings: &'a Settings,
+    ticket: &'a TicketSettings,
+    title: String,
+    description: String,
+    files: Attachments,
+}
+
+impl Draft<'_> {
+    async fn open(&self, name: &str) -> Result<Exit, CliError> {
+        let looked_up = |text: &str| format!("(looked up: {text})");
+        let mut request = self.request(
+            looked_up(&self.ticket.service),
+            looked_up(&self.ticket.problem_classification),
+            self.files.is_some().then(|| looked_up("a new one")),
+        );
+        if self.args.dry_run {
+            return self.show_only(&self.document(name, Some(&request), None));
+        }
+        let client = self.client()?;
+        if let Some(open) = client.ticket(name).await.map_err(failed)? {
+            if !self.output.quiet {
+                say(&format!("there is a ticket for this run already; `--amend {name}` adds to it\n"));
+            }
+            return self.tell(name, &open, false);
+        }
+        if let Some(why) = client.name_is_taken(name).await.map_err(failed)? {
+            let what = format!("a ticket cannot be called `{name}`: {why}");
+            return Err(CliError::NotDone(Refusal::new(what, "it may be there, and not for you to see")));
+        }
+        let services = client.services().await.map_err(failed)?;
+        let service = choose(&services, &self.ticket.service, "ticket.service")?;
+        let problems = client.problem_classifications(&service.id).await.map_err(failed)?;
+        let problem =
+            choose(&problems, &self.ticket.problem_classification, "ticket.problem_classification")?;
+        // A workspace of each try, so that half a file of an earlier one is not in it.
+        let workspace = self.files.is_some().then(|| format!("{name}-{:04x}", fastrand::u16(..)));
+        request = self.request(service.id.clone(), problem.id.clone(), workspace.clone());
+        self.confirm(&self.document(name, Some(&request), None))?;
+        if let Some(workspace) = &workspace {
+            client.create_workspace(workspace).await.map_err(failed)?;
+            self.attach(&client, workspace).await?;
+        }
+        let open = client.open(name, &request).await.map_err(failed)?;
+        self.tell(name, &open, true)
+    }
+
+    async fn amend(&self, name: &str, run: &RunId) -> Result<Exit, CliError> {
+        let (subject, body) = (self.title.clone(), self.description.clone());
+        let sender = self.ticket.contact.primary_email_address.clone();
+        // The same text once more is the same message.
+        let digest = hex(&Sha256::digest(format!("{subject}\n{body}")));
+        let message = Message { name: format!("fleetlogs-{run}-{}", &digest[..8]), subject, body, sender };
+        let document = self.document(name, None, Some(&message));
+        if self.args.dry_run {
+            return self.show_only(&document);
+        }
+        let client = self.client()?;
+        let Some(open) = client.ticket(name).await.map_err(failed)? else {
+            let what = format!("the subscription has no ticket `{}`", safe(name));
+            return Err(unusable(what, "give its name, or open one without `--amend`"));
+        };
+        self.confirm(&document)?;
+        match &open.file_workspace {
+            Some(workspace) => self.attach(&client, workspace).await?,
+            None if self.files.is_some() => say("the ticket names no place for files; none is attached\n"),
+            None => {}
+        }
+        let Message { name: own, subject, body, sender } = &message;
+        let added = client.add_message(name, own, (subject, body), sender).await.map_err(failed)?;
+        if !added && !self.output.quiet {
+            say("the ticket has this message already\n");
+        }
+        self.tell(name, &open, false)
+    }
+
+    fn request(&self, service_id: String, problem: String, workspace: Option<String>) -> NewTicket {
+        let TicketSettings { severity, contact, resource_id, support_plan, .. } = self.ticket;
+        NewTicket {
+            properties: TicketProperties {
+                service_id,
+                problem_classification_id: problem,
+                title: self.title.clone(),
+                description: self.description.clone(),
+                severity: *severity,
+                advanced_diagnostic_consent: if self.ticket.advanced_diagnostic_consent {
+                    "Yes"
+                } else {
+                    "No"
+                },
+                contact_details: contact.clone(),
+                technical_ticket_details: TechnicalDetails { resource_id: resource_id.clone() },
+                file_workspace_name: workspace,
+                support_plan_id: support_plan.clone(),
+            },
+        }
+    }
+
+    fn client(&self) -> Result<SupportClient, CliError> {
+        let http = http_client(1)?;
+        let tokens = Tokens::new(http.clone(), self.settings.entra.clone());
+        let TicketSettings { cloud, management, subscription, .. } = self.ticket;
+        let source = tokens.of(*cloud, cloud.management())?;
+        Ok(SupportClient::new(http, management.clone(), subscription, source))
+    }
+
+    async fn attach(&self, client: &SupportClient, workspace: &str) -> Result<(), CliError> {
+        for (file, content) in self.files.contents() {
+            client.attach(workspace, file, content).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn document<'a>(
+        &'a self,
+        name: &'a str,
+        request: Option<&'a NewTicket>,
+        message: Option<&'a Message>,
+    ) -> Document<'a> {
+        Document {
+            schema: "fleetlogs.ticket/v1",
+            sent: false,
+            subscription: &self.ticket.subscription,
+            ticket: name,
+            request,
+            message,
+            files: &self.files,
+            opened: None,
+            support_ticket_id: None,
+        }
+    }
+
+    fn show_only(&self, document: &Document<'_>) -> Result<Exit, CliError> {
+        if !self.output.quiet {
+            say("a dry run: nothing is sent\n");
+        }
+        print(&(to_json(document)? + "\n"))
+    }
+
+    /// Shows what will be sent, and asks a person.
+    fn confirm(&self, document: &Document<'_>) -> Result<(), CliError> {
+        if self.args.yes && self.output.quiet {
+            return Ok(());
+        }
+        say(&format!("this will be sent to {}:\n{}\n", self.ticket.management, to_json(document)?));
+        if self.args.yes {
+            return Ok(());
+        }
+        say("send it? [y/N] ");
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+            return Ok(());
+        }
+        Err(unusable("nothing was sent", "the config's [ticket] and `--problem` say what a ticket holds"))
+    }
+
+    fn tell(&self, name: &str, open: &OpenTicket, opened: bool) -> Result<Exit, CliError> {
+        let number = open.support_ticket_id.as_deref();
+        if self.output.json {
+            let document = Document {
+                sent: true,
+                opened: Some(opened),
+                support_ticket_id: number,
+                ..self.document(name, None, None)
+            };
+            return print(&(to_json(&document)? + "\n"));
+        }
+        let status = open.status.as_deref().unwrap_or("of unknown status");
+        print(&format!(
+            "ticket {name}, support request {}, {status}\n",
+            number.unwrap_or("without a number yet")
+        ))
+    }
+}
+
+/// The one that is meant: by its id, its name, or a text that only its name holds.
+fn choose<'a>(offered: &'a [Offered], wanted: &str, key: &str) -> Result<&'a Offered, CliError> {
+    let wanted_lower = wanted.to_lowercase();
+    let by_id = |item: &&Offered| {
+        let id = item.id.to_lowercase();
+        id == wanted_lower || id.rsplit('/').next() == Some(&wanted_lower)
+    };
+    let by_name = |item: &&Offered| item.name.to_lowercase() == wanted_lower;
+    if let Some(found) = offered.iter().find(by_id).or_else(|| offered.iter().find(by_name)) {
+        return Ok(found);
+    }
+    let mut fit: Vec<_> =
+        offered.iter().filter(|item| item.name.to_lowercase().contains(&wanted_lower)).collect();
+    let for_accounts = |item: &&Offered| {
+        item.resource_types.iter().any(|kind| kind.eq_ignore_ascii_case("Microsoft.Batch/batchAccounts"))
+    };
+    if fit.len() > 1 && fit.iter().any(for_accounts) {
+        fit.retain(for_accounts);
+    }
+    if let [one] = fit.as_slice() {
+        return Ok(one);
+    }
+    let many = !fit.is_empty();
+    let from = if many { fit } else { offered.iter().collect() };
+    let names: Vec<_> = from.iter().take(MOST_NAMED).map(|item| format!("`{}`", safe(&item.name))).collect();
+    let what = if many { "more than one fits" } else { "nothing fits" };
+    Err(unusable(format!("`{key}`: {what} `{wanted}`"), format!("name one of {}", names.join(", "))))
+}
+
+fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {
+    CliError::Unusable(Refusal::new(what, help))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+fn failed(failure: Failure) -> CliError {
+    let help = match failure.class {
+        FailureClass::Auth => {
+            "give the identity the role Support Request Contributor on the subscription of `ticket.subscription`"
+        }
+        FailureClass::Config => {
+            "see the message above: a support plan, or something in [ticket], is not as the service wants it"
+        }
+        _ => "nothing is lost: the same command looks first whether the ticket is there",
+    };
+    CliError::NotDone(Refusal::new(format!("Azure support: {failure}"), help))
+}
+
+fn to_json(document: &Document<'_>) -> Result<String, CliError> {
+    Ok(serde_json::to_string_pretty(document).map_err(std::io::Error::from)?)
+}

@@ -1,0 +1,465 @@
+//! Microsoft.Support, as far as one needs it to open a ticket: services, files in pieces, tickets that take their time,
+//! and messages. It answers on the port of Azure Resource Manager.
+//!
+//! What was opened is in the ledger of tickets (`GET /_sim/tickets`), files whole.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::arm::ArmError;
+use crate::http::Query;
+use crate::ledger::lock;
+
+const VERSIONS: [&str; 2] = ["2024-04-01", "2025-06-01-preview"];
+
+/// Larger than a piece of a file in Base64.
+pub(crate) const LARGEST_BODY: usize = 8 << 20;
+const LARGEST_PIECE: u64 = 2_621_440;
+const LARGEST_FILE: u64 = 5 << 20;
+const MOST_PIECES: u64 = 2;
+
+/// How often an operation is looked at before it is done.
+const LOOKS: u32 = 2;
+
+/// Name, title, resource type, and its kinds of problems: name and title.
+type ServiceOffered = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const SERVICES: [ServiceOffered; 3] = [
+    (
+        "11111111-0000-4000-8000-000000000001",
+        "Batch Service",
+        "MICROSOFT.BATCH/BATCHACCOUNTS",
+        &[
+            ("22222222-0000-4000-8000-000000000001", "Pools and nodes / Node is unusable"),
+            ("22222222-0000-4000-8000-000000000002", "Pools and nodes / Start task failed"),
+            ("22222222-0000-4000-8000-000000000003", "Jobs and tasks / Task failed"),
+        ],
+    ),
+    (
+        "11111111-0000-4000-8000-000000000002",
+        "Batch AI",
+        "MICROSOFT.BATCHAI/CLUSTERS",
+        &[("22222222-0000-4000-8000-000000000004", "Clusters")],
+    ),
+    (
+        "11111111-0000-4000-8000-000000000003",
+        "Storage",
+        "MICROSOFT.STORAGE/STORAGEACCOUNTS",
+        &[("22222222-0000-4000-8000-000000000005", "Blobs")],
+    ),
+];
+
+/// All tickets of all subscriptions.
+#[derive(Default)]
+pub(crate) struct Support(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    calls: u64,
+    /// By subscription and name.
+    workspaces: BTreeMap<(String, String), BTreeMap<String, File>>,
+    tickets: BTreeMap<(String, String), Ticket>,
+    /// Looks that are left, by number.
+    operations: BTreeMap<u64, Operation>,
+}
+
+struct File {
+    size: u64,
+    piece: u64,
+    pieces: u64,
+    content: Vec<u8>,
+    received: u64,
+}
+
+struct Ticket {
+    number: String,
+    properties: Value,
+    messages: BTreeMap<String, Value>,
+}
+
+struct Operation {
+    looks: u32,
+    then: Then,
+}
+
+/// What is there once an operation is done.
+#[derive(Clone)]
+enum Then {
+    Ticket((String, String), Value),
+    Message((String, String), String, Value),
+    Nothing,
+}
+
+/// `GET /_sim/tickets`.
+#[derive(Serialize)]
+pub(crate) struct TicketLedger {
+    schema: &'static str,
+    /// Calls of Microsoft.Support, of any kind.
+    calls: u64,
+    tickets: Vec<TicketEntry>,
+}
+
+#[derive(Serialize)]
+struct TicketEntry {
+    subscription: String,
+    name: String,
+    number: String,
+    properties: Value,
+    /// Texts by name.
+    files: BTreeMap<String, String>,
+    messages: BTreeMap<String, Value>,
+}
+
+/// A request for Microsoft.Support.
+pub(crate) struct SupportRequest<'a> {
+    pub(crate) method: &'a Method,
+    /// Decoded.
+    pub(crate) segments: &'a [String],
+    pub(crate) query: &'a Query,
+    pub(crate) body: &'a [u8],
+    /// Scheme and host that the caller used.
+    pub(crate) base: &'a str,
+}
+
+/// Status, body, and where the operation can be looked at.
+pub(crate) type SupportAnswer = (StatusCode, Value, Option<String>);
+
+type Answered = Result<SupportAnswer, ArmError>;
+
+/// Whether a path is one of Microsoft.Support.
+pub(crate) fn is_for_support(segments: &[String]) -> bool {
+    segments.iter().any(|segment| segment.eq_ignore_ascii_case("Microsoft.Support"))
+}
+
+fn refuse(status: StatusCode, code: &'static str, message: impl Into<String>) -> ArmError {
+    ArmError(status, code, message.into())
+}
+
+fn bad(message: impl Into<String>) -> ArmError {
+    refuse(StatusCode::BAD_REQUEST, "BadRequest", message)
+}
+
+fn not_found(what: &str) -> ArmError {
+    refuse(StatusCode::NOT_FOUND, "ResourceNotFound", format!("The {what} was not found."))
+}
+
+fn good(body: Value) -> SupportAnswer {
+    (StatusCode::OK, body, None)
+}
+
+impl Support {
+    pub(crate) fn answer(&self, request: &SupportRequest<'_>) -> Answered {
+        let mut state = lock(&self.0);
+        state.calls += 1;
+        match request.query.get("api-version") {
+            Some(version) if VERSIONS.contains(&version) => {}
+            Some(version) => {
+                let message = format!("No registered resource provider found for API version '{version}'.");
+                return Err(refuse(StatusCode::BAD_REQUEST, "NoRegisteredProviderFound", message));
+            }
+            None => {
+                let message = "The api-version query parameter (?api-version=) is required for all requests.";
+                return Err(refuse(StatusCode::BAD_REQUEST, "MissingApiVersionParameter", message));
+            }
+        }
+        let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
+        match (request.method, segments.as_slice()) {
+            (&Method::GET, ["providers", _, "services"]) => Ok(good(services())),
+            (&Method::GET, ["providers", _, "services", service, "problemClassifications"]) => {
+                problems(service)
+            }
+            (&Method::GET, ["subscriptions", _, "providers", _, "operationsStatus", number]) => {
+                state.operation(number)
+            }
+            (method, ["subscriptions", subscription, "providers", _, rest @ ..]) => {
+                state.own(method, subscription, rest, request)
+            }
+            _ => Err(not_found("resource")),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> TicketLedger {
+        let state = lock(&self.0);
+        let tickets = state.tickets.iter().map(|((subscription, name), ticket)| {
+            let workspace = ticket.properties["fileWorkspaceName"].as_str().unwrap_or_default();
+            let files = state.workspaces.get(&(subscription.clone(), workspace.to_owned()));
+            let text = |file: &File| String::from_utf8_lossy(&file.content).into_owned();
+            TicketEntry {
+                subscription: subscription.clone(),
+                name: name.clone(),
+                number: ticket.number.clone(),
+                properties: ticket.properties.clone(),
+                files: files.into_iter().flatten().map(|(name, file)| (name.clone(), text(file))).collect(),
+                messages: ticket.messages.clone(),
+            }
+        });
+        TicketLedger { schema: "fleetlogs.sim-tickets/v1", calls: state.calls, tickets: tickets.collect() }
+    }
+}
+
+fn services() -> Value {
+    let service = |(name, title, resource, _): &ServiceOffered| {
+        json!({
+            "id": format!("/providers/Microsoft.Support/services/{name}"),
+            "name": name,
+            "type": "Microsoft.Support/services",
+            "properties": { "displayName": title, "resourceTypes": [resource] },
+        })
+    };
+    json!({ "value": SERVICES.iter().map(service).collect::<Vec<_>>() })
+}
+
+fn problems(service: &str) -> Answered {
+    let known = SERVICES.iter().find(|(name, ..)| *name == service).ok_or_else(|| not_found("service"))?;
+    let problem = |(name, title): &(&str, &str)| {
+        json!({
+            "id": format!("/providers/Microsoft.Support/services/{service}/problemClassifications/{name}"),
+            "name": name,
+            "type": "Microsoft.Support/problemClassifications",
+            "properties": { "displayName": title },
+        })
+    };
+    Ok(good(json!({ "value": known.3.iter().map(problem).collect::<Vec<_>>() })))
+}
+
+impl State {
+    fn own(
+        &mut self,
+        method: &Method,
+        subscription: &str,
+        rest: &[&str],
+        request: &SupportRequest<'_>,
+    ) -> Answered {
+        if uuid::Uuid::try_parse(subscription).is_err() {
+            let message =
+                format!("The provided subscription identifier '{subscription}' is malformed or invalid.");
+            return Err(refuse(StatusCode::BAD_REQUEST, "InvalidSubscriptionId", message));
+        }
+        let key = |name: &str| (subscription.to_owned(), name.to_owned());
+        match (method, rest) {
+            (&Method::POST, ["checkNameAvailability"]) => {
+                let body = read(request.body)?;
+                let name = text(&body, "name")?;
+                if text(&body, "type")? != "Microsoft.Support/supportTickets" {
+                    return Err(bad("The type is not one that has names."));
+                }
+                let taken = self.tickets.contains_key(&key(name));
+                Ok(good(json!({ "nameAvailable": !taken, "reason": taken.then_some("AlreadyExists") })))
+            }
+            (&Method::PUT, ["fileWorkspaces", name]) => {
+                if self.workspaces.contains_key(&key(name)) {
+                    return Err(refuse(StatusCode::CONFLICT, "Conflict", "The workspace is there already."));
+                }
+                self.workspaces.insert(key(name), BTreeMap::new());
+                Ok((StatusCode::CREATED, json!({ "name": name }), None))
+            }
+            (&Method::PUT, ["fileWorkspaces", workspace, "files", name]) => {
+                let files = self.workspaces.get_mut(&key(workspace)).ok_or_else(|| not_found("workspace"))?;
+                files.insert((*name).to_owned(), declare(&read(request.body)?)?);
+                Ok((StatusCode::CREATED, json!({ "name": name }), None))
+            }
+            (&Method::POST, ["fileWorkspaces", workspace, "files", name, "upload"]) => {
+                let files = self.workspaces.get_mut(&key(workspace)).ok_or_else(|| not_found("workspace"))?;
+                let file = files.get_mut(*name).ok_or_else(|| not_found("file"))?;
+                file.take(&read(request.body)?)?;
+                Ok((StatusCode::NO_CONTENT, Value::Null, None))
+            }
+            (&Method::GET, ["supportTickets", name]) => match self.tickets.get(&key(name)) {
+                Some(ticket) => Ok(good(ticket.shown(name))),
+                None => Err(not_found("support ticket")),
+            },
+            (&Method::PUT, ["supportTickets", name]) => {
+                let properties = self.checked_ticket(subscription, &read(request.body)?)?;
+                if self.tickets.contains_key(&key(name)) || self.is_on_its_way(&key(name)) {
+                    return Err(refuse(
+                        StatusCode::CONFLICT,
+                        "Conflict",
+                        "The support ticket is there already.",
+                    ));
+                }
+                Ok(self.begin(subscription, request, Then::Ticket(key(name), properties)))
+            }
+            (&Method::GET, ["supportTickets", ticket, "communications", name]) => {
+                let ticket = self.tickets.get(&key(ticket)).ok_or_else(|| not_found("support ticket"))?;
+                let message = ticket.messages.get(*name).ok_or_else(|| not_found("communication"))?;
+                Ok(good(json!({ "name": name, "properties": message })))
+            }
+            (&Method::PUT, ["supportTickets", ticket, "communications", name]) => {
+                let there = self.tickets.get(&key(ticket)).ok_or_else(|| not_found("support ticket"))?;
+                if there.messages.contains_key(*name) {
+                    return Err(refuse(
+                        StatusCode::CONFLICT,
+                        "Conflict",
+                        "The communication is there already.",
+                    ));
+                }
+                let body = read(request.body)?;
+                for member in ["subject", "body"] {
+                    text(&body["properties"], member)?;
+                }
+                let then = Then::Message(key(ticket), (*name).to_owned(), body["properties"].clone());
+                Ok(self.begin(subscription, request, then))
+            }
+            _ => Err(not_found("resource")),
+        }
+    }
+
+    /// Every member that a ticket needs, each with a value that is possible.
+    fn checked_ticket(&self, subscription: &str, body: &Value) -> Result<Value, ArmError> {
+        let properties = &body["properties"];
+        for member in ["title", "description", "severity", "serviceId", "problemClassificationId"] {
+            text(properties, member)?;
+        }
+        let one_of = |value: &Value, member: &str, known: &[&str]| match text(value, member)? {
+            found if known.contains(&found) => Ok(()),
+            found => Err(bad(format!("'{found}' is not a possible value of '{member}'."))),
+        };
+        one_of(properties, "severity", &["minimal", "moderate", "critical", "highestcriticalimpact"])?;
+        one_of(properties, "advancedDiagnosticConsent", &["Yes", "No"])?;
+        let contact = &properties["contactDetails"];
+        for member in [
+            "firstName",
+            "lastName",
+            "primaryEmailAddress",
+            "preferredTimeZone",
+            "country",
+            "preferredSupportLanguage",
+        ] {
+            text(contact, member)?;
+        }
+        one_of(contact, "preferredContactMethod", &["email", "phone"])?;
+        if contact["preferredContactMethod"] == "phone" {
+            text(contact, "phoneNumber")?;
+        }
+        if !text(contact, "primaryEmailAddress")?.contains('@') || text(contact, "country")?.len() != 3 {
+            return Err(bad("The contact details are not valid."));
+        }
+        let problem = text(properties, "problemClassificationId")?;
+        let is_known = SERVICES.iter().any(|(name, _, _, problems)| {
+            let service = format!("/providers/Microsoft.Support/services/{name}");
+            properties["serviceId"] == *service
+                && problems
+                    .iter()
+                    .any(|(name, _)| problem == format!("{service}/problemClassifications/{name}"))
+        });
+        if !is_known {
+            return Err(bad("The problem classification is not one of the service."));
+        }
+        let resource = text(&properties["technicalTicketDetails"], "resourceId")?.to_ascii_lowercase();
+        if !resource.starts_with(&format!("/subscriptions/{}/", subscription.to_ascii_lowercase())) {
+            return Err(bad("The resource is not one of the subscription."));
+        }
+        if let Some(workspace) = properties["fileWorkspaceName"].as_str() {
+            let key = (subscription.to_owned(), workspace.to_owned());
+            let files = self.workspaces.get(&key).ok_or_else(|| not_found("workspace"))?;
+            if files.values().any(|file| file.received < file.pieces) {
+                return Err(bad("A file of the workspace is not whole."));
+            }
+        }
+        Ok(properties.clone())
+    }
+
+    fn is_on_its_way(&self, key: &(String, String)) -> bool {
+        self.operations
+            .values()
+            .any(|operation| matches!(&operation.then, Then::Ticket(name, _) if name == key))
+    }
+
+    fn begin(&mut self, subscription: &str, request: &SupportRequest<'_>, then: Then) -> SupportAnswer {
+        let number = self.operations.len() as u64;
+        self.operations.insert(number, Operation { looks: LOOKS, then });
+        let version = request.query.get("api-version").unwrap_or_default();
+        let link = format!(
+            "{}/subscriptions/{subscription}/providers/Microsoft.Support/operationsStatus/{number}?api-version={version}",
+            request.base
+        );
+        (StatusCode::ACCEPTED, Value::Null, Some(link))
+    }
+
+    fn operation(&mut self, number: &str) -> Answered {
+        let found = number.parse().ok().and_then(|number: u64| self.operations.get_mut(&number));
+        let operation = found.ok_or_else(|| not_found("operation"))?;
+        if operation.looks > 0 {
+            operation.looks -= 1;
+            return Ok(good(json!({ "status": "InProgress" })));
+        }
+        match std::mem::replace(&mut operation.then, Then::Nothing) {
+            Then::Ticket(key, properties) => {
+                let number = format!("{:015}", 120_000_000_000_000 + self.tickets.len());
+                self.tickets.insert(key, Ticket { number, properties, messages: BTreeMap::new() });
+            }
+            Then::Message(ticket, name, properties) => {
+                if let Some(ticket) = self.tickets.get_mut(&ticket) {
+                    ticket.messages.insert(name, properties);
+                }
+            }
+            Then::Nothing => {}
+        }
+        Ok(good(json!({ "status": "Succeeded" })))
+    }
+}
+
+impl Ticket {
+    fn shown(&self, name: &str) -> Value {
+        let mut properties = self.properties.clone();
+        properties["supportTicketId"] = self.number.clone().into();
+        properties["status"] = "open".into();
+        json!({ "name": name, "type": "Microsoft.Support/supportTickets", "properties": properties })
+    }
+}
+
+/// A file as it is announced: its size is that of its pieces, all of which but the last are full.
+fn declare(body: &Value) -> Result<File, ArmError> {
+    let number = |member: &str| {
+        let value = body["properties"][member].as_u64().filter(|value| *value > 0);
+        value.ok_or_else(|| bad(format!("'{member}' is missing or no number above 0.")))
+    };
+    let (size, piece, pieces) = (number("fileSize")?, number("chunkSize")?, number("numberOfChunks")?);
+    if size > LARGEST_FILE || piece > LARGEST_PIECE || pieces > MOST_PIECES || size.div_ceil(piece) != pieces
+    {
+        return Err(bad("Sizes of file and chunks are too large, or do not fit each other."));
+    }
+    Ok(File { size, piece, pieces, content: vec![], received: 0 })
+}
+
+impl File {
+    /// Pieces come in their order; the last one again is the last one.
+    fn take(&mut self, body: &Value) -> Result<(), ArmError> {
+        let index =
+            body["chunkIndex"].as_u64().ok_or_else(|| bad("'chunkIndex' is missing or no number."))?;
+        let content =
+            BASE64_STANDARD.decode(text(body, "content")?).map_err(|_| bad("'content' is not Base64."))?;
+        if self.received > 0 && index == self.received - 1 && self.content.ends_with(&content) {
+            return Ok(());
+        }
+        if index != self.received || index >= self.pieces {
+            return Err(bad("The chunk is not the next one."));
+        }
+        let expected = if index + 1 == self.pieces { self.size - index * self.piece } else { self.piece };
+        if content.len() as u64 != expected {
+            return Err(bad("The chunk is not of the size that was announced."));
+        }
+        self.content.extend(content);
+        self.received += 1;
+        Ok(())
+    }
+}
+
+fn read(body: &[u8]) -> Result<Value, ArmError> {
+    let message = "The request content was invalid and could not be deserialized.";
+    serde_json::from_slice(body)
+        .map_err(|_| refuse(StatusCode::BAD_REQUEST, "InvalidRequestContent", message))
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> Result<&'a str, ArmError> {
+    let found = value[member].as_str().filter(|text| !text.trim().is_empty());
+    found.ok_or_else(|| bad(format!("'{member}' is missing or empty.")))
+}
+
+#[cfg(test)]
+mod tests;

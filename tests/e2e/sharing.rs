@@ -1,0 +1,260 @@
+//! Access for support: it reads and lists and nothing else, nobody keeps it, and it can be taken back.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::stage::{Run, Sim, fleetlogs};
+
+const FLEET: &str =
+    "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\narrival = \"50ms\"\n";
+
+/// A policy of somebody else.
+const OTHERS: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers><SignedIdentifier><Id>theirs</Id>\
+    <AccessPolicy><Expiry>2036-01-01T00:00:00Z</Expiry><Permission>r</Permission></AccessPolicy></SignedIdentifier>\
+    </SignedIdentifiers>";
+
+/// A storage account, to which we have the key.
+pub(crate) struct Storage {
+    pub(crate) account: String,
+    /// Of the account; emulators have its name in the path.
+    pub(crate) endpoint: String,
+    pub(crate) key: Vec<u8>,
+}
+
+/// Status and text of an answer.
+type Answer = (u16, String);
+
+impl Storage {
+    fn of(sim: &Sim) -> Self {
+        let text = |name: &str| sim.ready["storage"][name].as_str().unwrap().to_owned();
+        let key = BASE64_STANDARD.decode(text("key")).unwrap();
+        Self { account: text("account"), endpoint: text("endpoint"), key }
+    }
+
+    /// Gets the policies of a container, or sets them if there is a body; signed here, by hand.
+    fn acl(&self, container: &str, body: Option<&str>) -> Answer {
+        let form = format_description!(
+            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+        );
+        let (date, account) = (OffsetDateTime::now_utc().format(form).unwrap(), &self.account);
+        let (method, length) = match body {
+            Some(body) => ("PUT", body.len().to_string()),
+            None => ("GET", String::new()),
+        };
+        let url = format!("{}/{container}?restype=container&comp=acl", self.endpoint);
+        let path = url::Url::parse(&url).unwrap().path().to_owned();
+        let text = format!(
+            "{method}\n\n\n{length}\n\n\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:2021-12-02\n/{account}{path}\ncomp:acl\n\
+             restype:container"
+        );
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).unwrap();
+        mac.update(text.as_bytes());
+        let signature = BASE64_STANDARD.encode(mac.finalize().into_bytes());
+        let authorization = format!("SharedKey {account}:{signature}");
+        let headers =
+            [("x-ms-date", &*date), ("x-ms-version", "2021-12-02"), ("authorization", &authorization)];
+        send(method, &url, &headers, body.unwrap_or_default())
+    }
+}
+
+fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let client = fleetlogs_azure::http_client(1).unwrap();
+        let mut request = client.request(method.parse().unwrap(), url).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    })
+}
+
+/// What a container URL with a SAS opens: listing, reading a blob, writing one, deleting one.
+fn opens(url: &str) -> [u16; 4] {
+    let (container, query) = url.split_once('?').unwrap();
+    let (listed, text) = send("GET", &format!("{container}?restype=container&comp=list&{query}"), &[], "");
+    let name = text.split_once("<Name>").map_or("absent", |(_, rest)| rest.split('<').next().unwrap());
+    let blob = format!("{container}/{name}?{query}");
+    let (read, _) = send("GET", &blob, &[], "");
+    let new = format!("{container}/new?{query}");
+    let (written, _) = send("PUT", &new, &[("x-ms-blob-type", "BlockBlob")], "x");
+    let (deleted, _) = send("DELETE", &blob, &[], "");
+    [listed, read, written, deleted]
+}
+
+/// A command on the newest run, from the simulator's directory.
+fn on_run(sim: &Sim, run: &Run, command: &str, more: &[&str]) -> Output {
+    let mut program = fleetlogs();
+    program.arg(command).arg(run.dir.as_ref().unwrap()).args(more).current_dir(sim.dir.path());
+    identified(sim, &mut program).output().unwrap()
+}
+
+/// With a managed identity that the simulator plays.
+fn identified<'a>(sim: &Sim, command: &'a mut Command) -> &'a mut Command {
+    let identity = sim.ready["ledger"].as_str().unwrap().replace("/_sim/ledger", "/_sim/identity");
+    command.env("IDENTITY_ENDPOINT", identity).env("IDENTITY_HEADER", "fake-header")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The SAS, alone on stdout, and said nowhere else.
+#[track_caller]
+fn sas_of(output: &Output, run: &Run) -> String {
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let url = stdout.strip_suffix('\n').unwrap();
+    assert!(url.starts_with("http") && !url.contains('\n'), "{stdout}");
+    let signature = url.split_once("sig=").unwrap().1;
+    assert!(!stderr.contains("sig=") && !stderr.contains(signature), "{stderr}");
+    assert!(!run.everything().contains(signature), "the signature is in the run directory");
+    url.to_owned()
+}
+
+fn shares(run: &Run) -> Value {
+    serde_json::from_str(&run.file("shares.json")).unwrap()
+}
+
+/// The account's key makes the SAS.
+fn by_key(sim: &Sim, storage: &Storage, container: &str) -> std::path::PathBuf {
+    std::fs::write(sim.dir.path().join("secret.storage"), BASE64_STANDARD.encode(&storage.key)).unwrap();
+    let destination = format!(
+        "mint = \"account-key\"\naccount = \"{}\"\naccount_key = {{ file = \"secret.storage\" }}\ncontainer = \"{container}\"",
+        storage.endpoint
+    );
+    crate::credentials::config(sim, &destination, "")
+}
+
+/// The whole story, on any storage. `refused` is what a SAS without a policy gets.
+pub(crate) fn a_share_comes_and_goes(sim: &Sim, storage: &Storage) {
+    let run = sim.run(&by_key(sim, storage, "incident-{run_id}"));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run_id = run.manifest()["run_id"].as_str().unwrap().to_owned();
+    let container = format!("incident-{}", run_id.to_lowercase());
+    assert_eq!(storage.acl(&container, Some(OTHERS)).0, 200);
+
+    let first = on_run(sim, &run, "share", &["--for", "12h"]);
+    let url = sas_of(&first, &run);
+    assert!(text(&first.stderr).contains("fleetlogs unshare"), "{}", text(&first.stderr));
+    assert!(!text(&first.stderr).contains("warning"), "{}", text(&first.stderr));
+    assert_eq!(opens(&url), [200, 200, 403, 403]);
+    let second = sas_of(&on_run(sim, &run, "share", &["--for", "1h"]), &run);
+    assert_eq!(opens(&second)[..2], [200, 200]);
+    let (_, policies) = storage.acl(&container, None);
+    let policy = format!("<Id>fleetlogs-{run_id}</Id>");
+    assert!(policies.contains(&policy) && policies.contains("<Id>theirs</Id>"), "{policies}");
+    let record = shares(&run);
+    assert_eq!(record["schema"], "fleetlogs.shares/v1");
+    assert_eq!(record["shares"][1]["policy"], format!("fleetlogs-{run_id}-2"));
+    assert_eq!(record["shares"][0]["revoked_at"], Value::Null);
+
+    let unshared = on_run(sim, &run, "unshare", &[]);
+    assert_eq!(unshared.status.code(), Some(0), "{}", text(&unshared.stderr));
+    let said = text(&unshared.stdout);
+    assert!(said.contains(&format!("fleetlogs-{run_id}, fleetlogs-{run_id}-2")), "{said}");
+    assert!(said.contains("left as they are: theirs"), "{said}");
+    for url in [&url, &second] {
+        assert_eq!(opens(url), [403; 4]);
+    }
+    let (_, policies) = storage.acl(&container, None);
+    let left: Vec<_> = policies.matches("<Id>").collect();
+    assert!(left.len() == 1 && policies.contains("<Id>theirs</Id>"), "{policies}");
+    assert!(
+        policies.contains("<Permission>r</Permission>") && policies.contains("2036-01-01T00:00:00"),
+        "{policies}"
+    );
+    assert!(shares(&run)["shares"][0]["revoked_at"].is_string());
+    assert!(!run.everything().contains("sig="));
+
+    let again = on_run(sim, &run, "unshare", &[]);
+    assert!(text(&again.stdout).contains("no policy of this run"), "{}", text(&again.stdout));
+}
+
+#[test]
+fn a_share_reads_and_lists_until_it_is_taken_back() {
+    // As slow as the real service may be, and with some time to spare.
+    let sim = Sim::start(&format!("[storage]\npolicy_delay = \"2s\"\n{FLEET}"));
+    a_share_comes_and_goes(&sim, &Storage::of(&sim));
+}
+
+#[test]
+fn a_container_of_many_runs_is_shared_with_a_warning() {
+    let sim = Sim::start(FLEET);
+    let run = sim.run(&by_key(&sim, &Storage::of(&sim), "batch-logs"));
+    let shared = on_run(&sim, &run, "share", &["--json"]);
+    assert!(text(&shared.stderr).contains("not for this run alone"), "{}", text(&shared.stderr));
+    let document: Value = serde_json::from_slice(&shared.stdout).unwrap();
+    assert_eq!(
+        (&document["schema"], &document["kind"]),
+        (&"fleetlogs.share/v1".into(), &"stored-policy".into())
+    );
+    assert_eq!(opens(document["url"].as_str().unwrap())[..2], [200, 200]);
+    assert_eq!(shares(&run)["shares"][0]["opens_other_runs"], true);
+}
+
+#[test]
+fn a_share_by_entra_ends_by_itself_and_says_so() {
+    let sim = Sim::start(FLEET);
+    let destination = format!(
+        "mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"incident-{{run_id}}\"",
+        Storage::of(&sim).endpoint
+    );
+    let config = crate::credentials::config(&sim, &destination, "");
+    let run = crate::credentials::with_identity(&sim, &["run", config.to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+
+    let long = on_run(&sim, &run, "share", &["--for", "8d"]);
+    assert_eq!(long.status.code(), Some(2), "{}", text(&long.stderr));
+    assert!(text(&long.stderr).contains("7 days at most") && long.stdout.is_empty());
+
+    let shared = on_run(&sim, &run, "share", &["--for", "7d"]);
+    let url = sas_of(&shared, &run);
+    assert!(text(&shared.stderr).contains("cannot be taken back on its own"), "{}", text(&shared.stderr));
+    assert_eq!(opens(&url), [200, 200, 403, 403]);
+    assert_eq!(shares(&run)["shares"][0]["kind"], "user-delegation");
+
+    let unshared = on_run(&sim, &run, "unshare", &[]);
+    assert_eq!(unshared.status.code(), Some(3), "something is open still");
+    let said = text(&unshared.stdout);
+    assert!(said.contains("STILL OPEN") && said.contains("revoke-delegation-keys"), "{said}");
+    assert_eq!(opens(&url)[0], 200);
+}
+
+#[test]
+fn what_cannot_be_shared_says_what_to_do() {
+    let sim = Sim::start(FLEET);
+    let run = sim.run(&sim.config(""));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let refused = on_run(&sim, &run, "share", &[]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("is a SAS that was given") && said.contains("help: give a config with `mint`"),
+        "{said}"
+    );
+    assert!(refused.stdout.is_empty());
+
+    // With the key of that account it can, and only for the run's own container.
+    let other = by_key(&sim, &Storage::of(&sim), "other-logs");
+    let elsewhere = on_run(&sim, &run, "share", &["--config", other.to_str().unwrap()]);
+    assert_eq!(elsewhere.status.code(), Some(2), "{}", text(&elsewhere.stderr));
+    let same = by_key(&sim, &Storage::of(&sim), "batch-logs");
+    let shared = on_run(&sim, &run, "share", &["--config", same.to_str().unwrap()]);
+    assert_eq!(opens(&sas_of(&shared, &run))[..2], [200, 200]);
+
+    std::fs::write(sim.dir.path().join("secret.storage"), "d3Jvbmcga2V5IG9mIHN0b3JhZ2U=").unwrap();
+    let wrong = on_run(&sim, &run, "unshare", &["--config", same.to_str().unwrap()]);
+    let said = text(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(5), "{said}");
+    assert!(said.contains("AuthenticationFailed") && said.contains("destination.account_key"), "{said}");
+    assert!(Path::new(&run.dir.unwrap()).join("shares.json").exists());
+}

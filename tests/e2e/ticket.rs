@@ -1,0 +1,191 @@
+//! Support tickets: shown first, opened once, and as the service has them what the program said it would send.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::stage::{Run, Sim, fleetlogs, get};
+
+const SUBSCRIPTION: &str = "00000000-0000-4000-8000-00000000000a";
+
+/// One pool whose storage is blocked, and some nodes that are unusable.
+const FLEET: &str = "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 6\narrival = \"50ms\"\n\
+    states = { unusable = 0.5 }\n[[account.pool]]\nid = \"blocked\"\nnodes = 2\nstorage_blocked = true\n";
+
+fn table(sim: &Sim, more: &str) -> String {
+    let arm = sim.ready["arm"].as_str().unwrap();
+    format!(
+        "[ticket]\nresource_id = \"/subscriptions/{SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.Batch/batchAccounts/contoso\"\n\
+         management = \"{arm}\"\n\
+         contact = {{ first_name = \"Ada\", last_name = \"Operator\", email = \"ada@contoso.example\", country = \"deu\" }}\n{more}\n"
+    )
+}
+
+/// A run, and the config of its tickets.
+fn collected(more: &str) -> (Sim, Run, PathBuf) {
+    let sim = Sim::start(FLEET);
+    let config = sim.config(&table(&sim, more));
+    let run = sim.run(&config);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    (sim, run, config)
+}
+
+/// `fleetlogs ticket` with a managed identity that the simulator plays.
+fn ticket(sim: &Sim, config: &Path, run: &Run, arguments: &[&str]) -> Output {
+    let identity = sim.ready["ledger"].as_str().unwrap().replace("/_sim/ledger", "/_sim/identity");
+    let mut command = fleetlogs();
+    command.arg("ticket").arg(config).arg(run.dir.as_ref().unwrap()).args(arguments);
+    command.env("IDENTITY_ENDPOINT", identity).env("IDENTITY_HEADER", "fake-header");
+    let output = command.current_dir(sim.dir.path()).output().unwrap();
+    // It searches for secrets what was said and written.
+    let (code, said) = (output.status, (output.stdout.clone(), output.stderr.clone()));
+    Run::of(sim.dir.path(), Output { status: code, stdout: said.0, stderr: said.1 });
+    output
+}
+
+fn ledger(sim: &Sim) -> Value {
+    let url = sim.ready["ledger"].as_str().unwrap().replace("/_sim/ledger", "/_sim/tickets");
+    serde_json::from_str(&get(&url)).unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_ticket_lies_beside_the_summary() {
+    let (_sim, run, _config) = collected("problem_classification = \"x\"");
+    let ticket = run.file("ticket.md");
+    for said in [
+        "Severity: moderate",
+        "## Problem",
+        "storage blocked",
+        "unusable",
+        "request-id ",
+        "## What was tried",
+    ] {
+        assert!(ticket.contains(said), "`{said}` is not in\n{ticket}");
+    }
+    let container = run.manifest()["destination"].as_str().unwrap().to_owned();
+    assert!(ticket.contains(&container), "{ticket}");
+    let manifest = run.manifest();
+    let nodes = manifest["nodes"].as_array().unwrap();
+    let blocked = nodes.iter().find(|node| node["pool"] == "blocked").unwrap();
+    assert!(ticket.contains(blocked["attempts"][0]["request_id"].as_str().unwrap()), "{ticket}");
+}
+
+#[test]
+fn a_dry_run_and_a_ticket_that_nobody_agreed_to_send_nothing() {
+    let (sim, run, config) = collected("problem_classification = \"unusable\"");
+    let dry = ticket(&sim, &config, &run, &["--dry-run"]);
+    assert_eq!(dry.status.code(), Some(0), "{}", text(&dry.stderr));
+    let document: Value = serde_json::from_slice(&dry.stdout).unwrap();
+    assert_eq!((&document["schema"], &document["sent"]), (&"fleetlogs.ticket/v1".into(), &false.into()));
+    let properties = &document["request"]["properties"];
+    assert_eq!(properties["severity"], "moderate");
+    assert_eq!(properties["contactDetails"]["country"], "DEU");
+    assert_eq!(properties["problemClassificationId"], "(looked up: unusable)");
+    let names: Vec<_> = document["files"].as_array().unwrap().iter().map(|file| &file["name"]).collect();
+    assert_eq!(names, ["summary.md", "manifest.json", "nodes.csv"]);
+
+    let unasked = ticket(&sim, &config, &run, &[]);
+    assert_eq!(unasked.status.code(), Some(2));
+    assert!(text(&unasked.stderr).contains("there is no terminal"), "{}", text(&unasked.stderr));
+    assert_eq!(ledger(&sim)["calls"], 0);
+}
+
+#[test]
+fn a_ticket_is_opened_once_as_it_was_shown_and_added_to_on_request() {
+    let (sim, run, config) =
+        collected("problem_classification = \"node is unusable\"\nseverity = \"critical\"");
+    std::fs::write(sim.dir.path().join("screen.txt"), "what the portal says").unwrap();
+    std::fs::write(sim.dir.path().join("large.bin"), vec![b'x'; 5_000_001]).unwrap();
+    let more = ["--problem", "Nodes of <a> are lost.", "--attach", "screen.txt", "--attach", "large.bin"];
+    let sent = ticket(&sim, &config, &run, &[&["--yes"], &more[..]].concat());
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
+    let shown = text(&sent.stderr);
+    let shown: Value = serde_json::from_str(&shown[shown.find('{').unwrap()..]).unwrap();
+
+    let opened = ledger(&sim);
+    let [there] = opened["tickets"].as_array().unwrap().as_slice() else { panic!("{opened:#}") };
+    let name = format!("fleetlogs-{}", run.manifest()["run_id"].as_str().unwrap());
+    assert_eq!((&there["name"], &there["subscription"]), (&name.clone().into(), &SUBSCRIPTION.into()));
+    assert_eq!(there["properties"], shown["request"]["properties"], "what was sent is what was shown");
+    assert!(text(&sent.stdout).contains(there["number"].as_str().unwrap()), "{}", text(&sent.stdout));
+    let properties = &there["properties"];
+    assert_eq!(
+        (&properties["severity"], &properties["advancedDiagnosticConsent"]),
+        (&"critical".into(), &"No".into())
+    );
+    let description = properties["description"].as_str().unwrap();
+    for said in [
+        "Nodes of &lt;a&gt; are lost.",
+        "storage blocked",
+        SUBSCRIPTION,
+        "large.bin, 5000001 bytes: left out",
+    ] {
+        assert!(description.contains(said), "`{said}` is not in\n{description}");
+    }
+    let files = there["files"].as_object().unwrap();
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["manifest.json", "nodes.csv", "screen.txt", "summary.md"]);
+    assert_eq!(files["manifest.json"].as_str().unwrap(), run.file("manifest.json"));
+    assert_eq!(files["screen.txt"], "what the portal says");
+
+    let again = ticket(&sim, &config, &run, &["--yes"]);
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("a ticket for this run already"), "{}", text(&again.stderr));
+    assert_eq!(ledger(&sim)["tickets"].as_array().unwrap().len(), 1);
+
+    for _ in 0..2 {
+        let amended =
+            ticket(&sim, &config, &run, &["--yes", "--json", "--problem", "Still so.", "--amend", &name]);
+        assert_eq!(amended.status.code(), Some(0), "{}", text(&amended.stderr));
+        let document: Value = serde_json::from_slice(&amended.stdout).unwrap();
+        assert_eq!(document["support_ticket_id"], there["number"]);
+    }
+    let messages = ledger(&sim)["tickets"][0]["messages"].as_object().unwrap().clone();
+    assert_eq!(messages.len(), 1, "the same message twice is one");
+    let message = messages.values().next().unwrap();
+    assert!(message["body"].as_str().unwrap().contains("Still so."), "{message}");
+    assert_eq!(message["sender"], "ada@contoso.example");
+
+    let absent = ticket(&sim, &config, &run, &["--yes", "--amend", "other"]);
+    assert_eq!(absent.status.code(), Some(2), "{}", text(&absent.stderr));
+}
+
+#[test]
+fn a_kind_of_problem_that_there_is_not_is_answered_with_those_there_are() {
+    let (sim, run, config) = collected("problem_classification = \"pools\"");
+    let refused = ticket(&sim, &config, &run, &["--yes"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("`ticket.problem_classification`: more than one fits `pools`"), "{said}");
+    assert!(said.contains("Node is unusable") && !said.contains("Task failed"), "{said}");
+    assert!(ledger(&sim)["tickets"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn mistakes_in_the_table_are_told_each_with_its_place() {
+    let sim = Sim::start(FLEET);
+    let config = sim.config(
+        "[ticket]\nresource_id = \"contoso\"\nseverity = \"high\"\nsubscriptions = \"x\"\n\
+         contact = { first_name = \"\", email = \"ada\", country = \"Germany\", preferred_method = \"pigeon\" }\n",
+    );
+    let refused = fleetlogs().arg("check").arg(&config).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    for mistake in [
+        "`ticket.resource_id`: `contoso` is not the ARM id of a Batch account",
+        "`ticket.severity`: no severity is called `high`",
+        "`ticket.subscriptions`: unknown key",
+        "`ticket.problem_classification`: this key is missing",
+        "`ticket.contact.first_name`: must not be empty",
+        "`ticket.contact.last_name`: this key is missing",
+        "`ticket.contact.email`: `ada` is not an e-mail address",
+        "`ticket.contact.country`: `Germany` is not a country",
+        "`ticket.contact.preferred_method`: nobody can be reached by `pigeon`",
+    ] {
+        assert!(said.contains(mistake), "`{mistake}` is not in\n{said}");
+    }
+}
