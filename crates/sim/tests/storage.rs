@@ -89,11 +89,11 @@ async fn a_sas_that_was_changed_or_is_missing_opens_nothing() {
 
 #[tokio::test]
 async fn a_sas_that_has_expired_opens_nothing() {
-    let simulator = simulate(&format!("[storage]\nsas_lifetime = \"1s\"\n{}", one_pool("", ""))).await;
+    let simulator = simulate(&format!("[storage]\nsas_lifetime = \"3s\"\n{}", one_pool("", ""))).await;
     let url = blob(&simulator.ready().container_url, "x");
 
     let before = put(&url, "x").await.status().as_u16();
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(3100)).await;
 
     assert_eq!(before, 201);
     assert_eq!(code(&put(&url, "x").await), (403, "AuthenticationFailed"));
