@@ -13,6 +13,7 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 command -v npm >/dev/null || missing+=(npm)
 # The browser that looks at report.html, and letters for it.
 command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
+command -v unzip >/dev/null || missing+=(unzip)
 if ((${#missing[@]})); then
     step "installing ${missing[*]}"
     apt-get update -q

@@ -53,7 +53,7 @@ impl Azurite {
         Self { port, _server: Server(server), _dir: dir }
     }
 
-    fn container(&self) -> String {
+    pub(crate) fn container(&self) -> String {
         format!("http://127.0.0.1:{}/{ACCOUNT}/logs", self.port)
     }
 

@@ -7,6 +7,7 @@
 
 mod azurite;
 mod bad_setups;
+mod bundle;
 mod commands;
 mod crashes;
 mod credentials;

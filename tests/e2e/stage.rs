@@ -228,7 +228,7 @@ impl Run {
 }
 
 /// The secrets that a simulator, or a test, put into a directory: keys whole, of a SAS its signature.
-fn secrets_of(dir: &Path) -> Vec<String> {
+pub(crate) fn secrets_of(dir: &Path) -> Vec<String> {
     let mut secrets = Vec::new();
     let mut add = |text: &str| {
         let secret = text.rsplit("sig=").next().unwrap_or(text).split('&').next().unwrap_or_default().trim();

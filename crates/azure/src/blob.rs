@@ -1,6 +1,9 @@
-//! The container that the logs arrive in, over Microsoft's Blob SDK: lists, one page per call, and reads parts of blobs.
+//! The container that the logs arrive in: lists over Microsoft's Blob SDK, one page per call, and parts of blobs; whole blobs
+//! by hand.
 //!
 //! The SDK is told not to retry: how often and when to look again is for the engine to say.
+
+mod download;
 
 use std::error::Error;
 use std::fmt;
@@ -24,6 +27,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 
+pub use self::download::{BlobVersion, OpenBlob, has_changed};
 use crate::http_date;
 use crate::redact::error_chain;
 use crate::sdk_transport::{client_options, transport};
@@ -48,7 +52,13 @@ struct Store {
     /// The container's URL without its SAS.
     container: Url,
     /// Carries the SAS. A call keeps the one it began with.
-    client: RwLock<Arc<BlobContainerClient>>,
+    signed: RwLock<Arc<Signed>>,
+}
+
+/// A container with the SAS that opens it.
+struct Signed {
+    url: Url,
+    client: BlobContainerClient,
 }
 
 /// The SDK does not take the container's URL, or it is another container. The URL is not quoted.
@@ -60,8 +70,8 @@ impl AzureLogStore {
     /// A container; nothing is sent yet.
     pub fn new(http: reqwest::Client, container: &SasUrl) -> Result<Self, InvalidContainer> {
         let url = container_url(container)?;
-        let client = RwLock::new(client(http.clone(), url.clone())?);
-        Ok(Self(Arc::new(Store { http, container: without_query(url), client })))
+        let signed = RwLock::new(signed(http.clone(), url.clone())?);
+        Ok(Self(Arc::new(Store { http, container: without_query(url), signed })))
     }
 
     /// Takes a new SAS for the same container, while others list. Calls under way go on with the old one.
@@ -70,14 +80,14 @@ impl AzureLogStore {
         if without_query(url.clone()) != self.0.container {
             return Err(InvalidContainer);
         }
-        let client = client(self.0.http.clone(), url)?;
-        *self.0.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        let signed = signed(self.0.http.clone(), url)?;
+        *self.0.signed.write().unwrap_or_else(PoisonError::into_inner) = signed;
         Ok(())
     }
 
-    fn client(&self) -> Arc<BlobContainerClient> {
+    fn signed(&self) -> Arc<Signed> {
         // No code panics while it holds the lock.
-        self.0.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.signed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A page of a listing; none where the SDK has none.
@@ -92,7 +102,8 @@ impl AzureLogStore {
             maxresults: Some(PAGE_SIZE),
             ..Default::default()
         };
-        let Some(page) = self.client().list_blobs(Some(options))?.into_pages().try_next().await? else {
+        let Some(page) = self.signed().client.list_blobs(Some(options))?.into_pages().try_next().await?
+        else {
             return Ok(None);
         };
         let (_, _, body) = page.deconstruct();
@@ -102,7 +113,7 @@ impl AzureLogStore {
     async fn range(&self, name: &str, offset: u64, length: u64) -> azure_core::Result<Vec<u8>> {
         let range = Some(HttpRange::new(offset, length));
         let options = BlobClientDownloadOptions { range, ..Default::default() };
-        let part = self.client().blob_client(name).download(Some(options)).await?;
+        let part = self.signed().client.blob_client(name).download(Some(options)).await?;
         let bytes = part.body.collect().await?;
         // Whoever does not know ranges answers with all of it, and what is first would pass for what is last.
         if bytes.len() as u64 > length {
@@ -136,13 +147,14 @@ fn without_query(mut url: Url) -> Url {
     url
 }
 
-fn client(http: reqwest::Client, url: Url) -> Result<Arc<BlobContainerClient>, InvalidContainer> {
+fn signed(http: reqwest::Client, url: Url) -> Result<Arc<Signed>, InvalidContainer> {
     let options = BlobContainerClientOptions {
         client_options: client_options(transport(http), RetryOptions::none()),
         version: API_VERSION.into(),
     };
     // The SDK's error quotes the URL, signature and all.
-    BlobContainerClient::new(url, None, Some(options)).map(Arc::new).map_err(|_| InvalidContainer)
+    let client = BlobContainerClient::new(url.clone(), None, Some(options)).map_err(|_| InvalidContainer)?;
+    Ok(Arc::new(Signed { url, client }))
 }
 
 impl LogStore for AzureLogStore {

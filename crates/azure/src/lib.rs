@@ -36,7 +36,7 @@ mod wire;
 
 pub use arm::{FoundAccount, list_accounts};
 pub use batch::{AccountSettings, AzureBatch, BatchAuth, Clients, InvalidEndpoint};
-pub use blob::{AzureLogStore, InvalidContainer};
+pub use blob::{AzureLogStore, BlobVersion, InvalidContainer, OpenBlob, has_changed};
 pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client};

@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Unshare(crate::commands::share::Unshare),
     /// Open a support ticket for a run, or add to one; shows what it sends, and asks first
     Ticket(crate::commands::ticket::Ticket),
+    /// Make the escalation bundle of a run, or check one
+    Bundle(crate::commands::bundle::Bundle),
     /// Serve a simulated fleet on loopback
     Sim(Sim),
     /// Print a config with every key, its default and a comment

@@ -264,18 +264,26 @@ impl Destination {
                 .await
         };
         let list = async {
-            let (Some(source), Some(first), Some(store)) = (&self.list_source, &self.listing, store) else {
-                std::future::pending().await
-            };
-            let named = format!("the SAS of `destination.{}` that lists the container", self.names.list);
-            let publish = |sas: SasUrl| {
-                if store.replace(&sas).is_err() {
-                    tracing::warn!("{named} cannot be used; the old one stays");
-                }
-            };
-            keep_fresh(&named, first, LISTING_TAKES, &now, async || source.renew().await, publish).await
+            match store {
+                Some(store) => self.keep_listing(&now, store).await,
+                None => std::future::pending().await,
+            }
         };
         tokio::join!(write, list);
+    }
+
+    /// Renews what the container is listed and read with, where that can be renewed; never ends.
+    pub(crate) async fn keep_listing(&self, now: impl Fn() -> OffsetDateTime, store: &AzureLogStore) {
+        let (Some(source), Some(first)) = (&self.list_source, &self.listing) else {
+            std::future::pending().await
+        };
+        let named = format!("the SAS of `destination.{}` that lists the container", self.names.list);
+        let publish = |sas: SasUrl| {
+            if store.replace(&sas).is_err() {
+                tracing::warn!("{named} cannot be used; the old one stays");
+            }
+        };
+        keep_fresh(&named, first, LISTING_TAKES, &now, async || source.renew().await, publish).await;
     }
 }
 

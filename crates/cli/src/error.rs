@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use fleetlogs_engine::journal::JournalError;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::plan::PlanError;
-use fleetlogs_report::ReportError;
+use fleetlogs_report::{BundleError, ReportError};
 
 use crate::config::ConfigError;
 use crate::exit::Exit;
@@ -84,6 +84,12 @@ pub(crate) enum CliError {
     /// A file cannot be read or written.
     #[error("`{0}`: {1}")]
     File(PathBuf, std::io::Error),
+    /// A bundle stands where this one is to go.
+    #[error("`{0}` is there already")]
+    BundleExists(PathBuf),
+    /// The bundle cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The simulator does not start.
     #[error("the simulator does not start: {0}")]
     Simulator(#[from] fleetlogs_sim::SimError),
@@ -159,6 +165,9 @@ impl CliError {
             Self::Plan(..) | Self::OtherPlan(..) => {
                 Some("make one with `fleetlogs plan CONFIG --output FILE`")
             }
+            Self::BundleExists(_) => {
+                Some("name another file with `--output`, or overwrite it with `--force`")
+            }
             Self::Scenario(..) => Some("docs/reference/scenario.md lists every key"),
             Self::PlanningTooLong => Some("raise `deadlines.run`, or choose fewer pools"),
             Self::Journal(JournalError::Copied(_)) => Some(
@@ -191,6 +200,8 @@ impl CliError {
             | Self::NoSuchAccount(_)
             | Self::NothingToPick
             | Self::Report(ReportError::Write { .. } | ReportError::Plan(_))
+            | Self::BundleExists(_)
+            | Self::Bundle(_)
             | Self::File(..) => Exit::Usage,
             Self::Refused(_)
             | Self::NotDone(_)

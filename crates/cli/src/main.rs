@@ -9,6 +9,7 @@ mod error;
 mod exit;
 mod fleet;
 mod hygiene;
+mod log_download;
 mod logging;
 mod preflight;
 mod run_dir;
@@ -83,6 +84,7 @@ async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliEr
         Command::Share(share) => commands::share::share(share, &args.output).await,
         Command::Unshare(unshare) => commands::share::unshare(unshare, &args.output).await,
         Command::Ticket(ticket) => commands::ticket::ticket(ticket, &args.output).await,
+        Command::Bundle(bundle) => commands::bundle::bundle(bundle, &args.output).await,
         Command::Sim(sim) => commands::sim::sim(sim).await,
         Command::Init => commands::print(config::DEFAULTS),
         Command::Schema(schema) => commands::print(schema.which.text()),

@@ -2,6 +2,7 @@
 //! and for the terminal, progress while the run goes on, and the plan as a table. Works offline, from a journal.
 
 mod advice;
+mod bundle;
 mod cause;
 mod events_file;
 mod json_document;
@@ -21,6 +22,10 @@ mod text;
 mod ticket;
 mod whole_file;
 
+pub use bundle::{
+    Bundle, BundleError, Bundled, CheckedBundle, Extra, LOGS_FILE, LogFile, LogsTaken, NodeDirectory, Notes,
+    blob_path, check_bundle, logs_dir, node_directories,
+};
 pub use cause::{Cause, Findings};
 pub use events_file::{EVENT_SCHEMA, EventsFile};
 pub use indicatif::ProgressDrawTarget;
@@ -34,5 +39,6 @@ pub use revisit::{
     LookedAt, VERIFY_FILE, inventory_spelling,
 };
 pub use summary::{SUMMARY_FILE, Summary};
+pub use text::for_terminal;
 pub use ticket::{Known, TICKET_FILE, Ticket};
 pub use whole_file::WholeFile;

@@ -380,7 +380,7 @@ impl<'a> From<&'a NodeEvidence> for EvidenceRecord<'a> {
 }
 
 #[derive(Serialize)]
-struct LeftOutRecord<'a> {
+pub(crate) struct LeftOutRecord<'a> {
     account: &'a AccountName,
     pool: &'a PoolId,
     node: Option<&'a NodeId>,

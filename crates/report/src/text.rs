@@ -12,7 +12,8 @@ use time::UtcOffset;
 use time::macros::format_description;
 
 /// For a terminal or a log: on one line, and without anything that moves the cursor or turns the text around.
-pub(crate) fn for_terminal(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn for_terminal(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unprintable) {
         return Cow::Borrowed(text);
     }

@@ -100,6 +100,16 @@ impl<'run> Reported<'run> {
         Ok(self.facts.outcome)
     }
 
+    /// How the run went.
+    pub(crate) fn facts(&self) -> &RunFacts {
+        &self.facts
+    }
+
+    /// What was found in it.
+    pub(crate) fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
     /// How the run ended.
     pub(crate) fn outcome(&self) -> RunOutcome {
         self.facts.outcome

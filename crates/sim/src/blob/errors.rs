@@ -117,6 +117,10 @@ impl BlobError {
         Self::new(StatusCode::PRECONDITION_FAILED, "ConditionNotMet", message)
     }
 
+    pub(crate) const fn busy() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServerBusy", "The server is busy.")
+    }
+
     pub(crate) const fn bad_range() -> Self {
         let message = "The range specified is invalid for the current size of the resource.";
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message)

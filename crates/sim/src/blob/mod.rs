@@ -8,6 +8,7 @@ mod delegation;
 mod errors;
 mod listing;
 mod object;
+mod read_faults;
 mod routes;
 mod sas;
 mod sas_text;

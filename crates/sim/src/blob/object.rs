@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use time::OffsetDateTime;
@@ -17,6 +17,7 @@ use super::sas::Resource;
 use super::store::{Authority, Condition};
 use crate::clock::{parse_rfc1123, rfc1123};
 use crate::http::{ReplyBody, read_body};
+use crate::scenario::ReadFaultKind;
 
 /// Larger than any log, small enough not to hurt the machine.
 const LARGEST_BLOB: usize = 256 << 20;
@@ -35,9 +36,20 @@ impl BlobService {
         match *method {
             Method::PUT => self.put(headers, body, authority, (container, name)).await,
             Method::GET | Method::HEAD => {
-                store.ledger.blob_reads.fetch_add(1, Relaxed);
                 let blob = store.get(authority, container, name)?;
-                read(&blob, headers, *method == Method::HEAD)
+                if *method == Method::HEAD {
+                    return read(&blob, headers, true);
+                }
+                store.ledger.blob_reads.fetch_add(1, Relaxed);
+                let fault = store.read_faults.strike(container, name);
+                if fault == Some(ReadFaultKind::ServerBusy) {
+                    return Err(BlobError::busy());
+                }
+                let response = read(&blob, headers, false)?;
+                if fault == Some(ReadFaultKind::Grows) {
+                    store.lengthen(container, name)?;
+                }
+                Ok(spoiled(response, fault))
             }
             Method::DELETE => {
                 store.delete(authority, container, name)?;
@@ -104,7 +116,28 @@ fn describe(headers: &mut HeaderMap, blob: &Blob, md5_name: &'static str) {
     }
 }
 
+/// What a fault makes of a good answer.
+fn spoiled(response: Response<ReplyBody>, fault: Option<ReadFaultKind>) -> Response<ReplyBody> {
+    match fault {
+        Some(ReadFaultKind::Truncated | ReadFaultKind::Grows) => {
+            let length = response.body().size_hint().exact();
+            let mut response = response.map(ReplyBody::into_broken_off);
+            // The length that was meant is known: it went out before the connection broke.
+            if let Some(length) = length {
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            response
+        }
+        Some(ReadFaultKind::Corrupt) => response.map(ReplyBody::into_corrupt),
+        Some(ReadFaultKind::ServerBusy) | None => response,
+    }
+}
+
 fn read(blob: &Blob, request: &HeaderMap, head: bool) -> Result<Response<ReplyBody>, BlobError> {
+    let wanted = request.get(header::IF_MATCH).and_then(|value| value.to_str().ok());
+    if wanted.is_some_and(|etag| etag != "*" && etag != blob.etag()) {
+        return Err(BlobError::condition_not_met());
+    }
     if unchanged_since(blob, request) {
         return Ok(empty(StatusCode::NOT_MODIFIED));
     }

@@ -15,6 +15,7 @@ use super::container::{Blob, Container, is_container_name};
 use super::content::Content;
 use super::delegation::DelegationKeys;
 use super::errors::BlobError;
+use super::read_faults::ReadFaults;
 use super::sas::{Keys, LETTERS, Resource, Sas};
 use crate::batch::SigningKey;
 use crate::ledger::StorageLedger;
@@ -39,9 +40,11 @@ pub(crate) enum Authority<'a> {
 pub(crate) struct BlobStore {
     pub(crate) keys: Keys,
     pub(crate) ledger: StorageLedger,
+    pub(super) read_faults: ReadFaults,
     refuse_create: bool,
     /// How long storage takes until it knows a new stored access policy.
     pub(super) policy_delay: Duration,
+    content_md5: bool,
     containers: RwLock<BTreeMap<String, Arc<Container>>>,
     version: AtomicU64,
 }
@@ -63,8 +66,10 @@ impl BlobStore {
         Self {
             keys: Keys { account: storage.account.clone(), key, delegated },
             ledger: StorageLedger::default(),
+            read_faults: ReadFaults::new(storage.read_faults.clone()),
             refuse_create: storage.refuse_create,
             policy_delay: Duration::try_from(storage.policy_delay.0).unwrap_or(Duration::MAX),
+            content_md5: storage.content_md5,
             containers: RwLock::new(BTreeMap::from([(storage.container.clone(), container)])),
             version: AtomicU64::new(0x6_7137_22D7_F000),
         }
@@ -176,7 +181,7 @@ impl BlobStore {
         };
         let md5 = match &content {
             Content::Sent(bytes) => Some(Md5::digest(bytes).into()),
-            Content::Log(_) => None,
+            Content::Log(_) => self.content_md5.then(|| Md5::digest(content.bytes()).into()),
         };
         let now = OffsetDateTime::now_utc();
         // Steps of more than one, as between any two writes of one blob there are others elsewhere.
@@ -208,6 +213,19 @@ impl BlobStore {
         let container = self.container(container)?;
         let blob = container.blobs().get(name).cloned();
         blob.ok_or(BlobError::no_blob())
+    }
+
+    /// Writes a blob anew, some bytes longer, as somebody does who goes on with a log.
+    pub(super) fn lengthen(&self, container: &str, name: &str) -> Result<(), BlobError> {
+        let container = self.container(container)?;
+        let mut blobs = container.blobs_mut();
+        let blob = blobs.get_mut(name).ok_or(BlobError::no_blob())?;
+        let content = [&blob.content.bytes()[..], b"and one more line\n"].concat();
+        blob.md5 = Some(Md5::digest(&content).into());
+        blob.content = Content::Sent(content.into());
+        blob.modified = OffsetDateTime::now_utc();
+        blob.version = self.version.fetch_add(0x11, Relaxed);
+        Ok(())
     }
 
     pub(crate) fn delete(

@@ -61,6 +61,17 @@ impl ReplyBody {
         broken
     }
 
+    /// The same length, and a byte in the middle is wrong.
+    pub(crate) fn into_corrupt(mut self) -> Self {
+        let mut bytes = self.pieces.pop_front().unwrap_or_default().to_vec();
+        let middle = bytes.len() / 2;
+        if let Some(byte) = bytes.get_mut(middle) {
+            *byte ^= 1;
+            self.pieces.push_front(bytes.into());
+        }
+        self
+    }
+
     /// All of the bytes, one at a time, over about `time`.
     pub(crate) fn into_trickle(mut self, time: Duration) -> Self {
         let bytes = self.pieces.pop_front().unwrap_or_default();

@@ -84,7 +84,11 @@ impl StorageScenario {
         check_key(self.key.as_deref(), "storage.key")?;
         // Storage tells the times of a key in whole seconds.
         let good = self.delegation_key_lifetime.is_none_or(|span| span.0.as_secs() >= 1);
-        unless(good, "storage.delegation_key_lifetime", "1s or more")
+        unless(good, "storage.delegation_key_lifetime", "1s or more")?;
+        for (index, fault) in self.read_faults.iter().enumerate() {
+            unless(fault.first > 0, &format!("storage.read_fault[{index}].first"), "1 or more")?;
+        }
+        Ok(())
     }
 }
 

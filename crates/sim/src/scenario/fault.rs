@@ -127,6 +127,39 @@ pub(crate) enum ArrivalFaultKind {
     Rewrite,
 }
 
+/// `[[storage.read_fault]]`: reading a blob goes wrong.
+///
+/// The first fault of the file that strikes is the one that counts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReadFault {
+    pub(crate) kind: ReadFaultKind,
+    /// Only the first so many reads of each blob.
+    #[serde(default = "once")]
+    pub(crate) first: u32,
+    /// Only blobs whose name ends so.
+    #[serde(default)]
+    pub(crate) suffix: String,
+}
+
+/// How reading a blob goes wrong.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ReadFaultKind {
+    /// Half of what was asked for, then the connection breaks.
+    Truncated,
+    /// The same, and the blob is written anew, some bytes longer.
+    Grows,
+    /// One byte is another than it should be.
+    Corrupt,
+    /// 503 `ServerBusy`.
+    ServerBusy,
+}
+
+fn once() -> u32 {
+    1
+}
+
 fn always() -> f64 {
     1.0
 }

@@ -16,7 +16,9 @@ mod values;
 use serde::Deserialize;
 
 pub(crate) use account::{AccountScenario, AuthMode, CapacityChange, PoolAllocationMode};
-pub(crate) use fault::{ArrivalFault, ArrivalFaultKind, Fault, FaultKind, Operation};
+pub(crate) use fault::{
+    ArrivalFault, ArrivalFaultKind, Fault, FaultKind, Operation, ReadFault, ReadFaultKind,
+};
 pub(crate) use job::JobScenario;
 pub(crate) use pool::{AllocationState, FileContent, Life, NodeState, Os, PoolScenario, PoolState};
 pub(crate) use values::{RetryAfter, Span};
@@ -56,6 +58,10 @@ pub(crate) struct StorageScenario {
     pub(crate) delegation_key_lifetime: Option<Span>,
     /// How long it takes until a stored access policy that was just made opens anything.
     pub(crate) policy_delay: Span,
+    /// Logs of nodes have a Content-MD5, as blobs have that are sent in one piece.
+    pub(crate) content_md5: bool,
+    #[serde(rename = "read_fault")]
+    pub(crate) read_faults: Vec<ReadFault>,
 }
 
 impl Default for StorageScenario {
@@ -69,6 +75,8 @@ impl Default for StorageScenario {
             refuse_create: false,
             delegation_key_lifetime: None,
             policy_delay: Span(std::time::Duration::ZERO),
+            content_md5: false,
+            read_faults: vec![],
         }
     }
 }

@@ -1,0 +1,352 @@
+//! `fleetlogs bundle`: the escalation bundle of a run in one file, and the check of such a file.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use fleetlogs_azure::{AzureLogStore, http_client};
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::journal::{JournalReader, check_free};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::timestamp;
+use fleetlogs_report::{
+    Bundle as Contents, Bundled, Extra, LogsTaken, MANIFEST_FILE, NODES_FILE, Notes, PAGE_FILE, SUMMARY_FILE,
+    TICKET_FILE, WholeFile, check_bundle, for_terminal,
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::report::Reported;
+use super::share::lifetime;
+use super::{print, say};
+use crate::args::Output;
+use crate::config::{self, hex};
+use crate::destination::Destination;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::log_download::fetch_logs;
+use crate::run_dir::RunDir;
+use crate::share::{self, Entry, Share};
+use crate::tokens::Tokens;
+
+#[derive(Debug, Parser)]
+pub(crate) struct Bundle {
+    /// The run directory
+    #[arg(required_unless_present = "check", conflicts_with = "check")]
+    pub(crate) run: Option<PathBuf>,
+    /// Write to this file; left out: fleetlogs-RUN_ID.zip in this directory
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Fetch the logs from the container, and put them in
+    #[arg(long)]
+    pub(crate) with_logs: bool,
+    /// Make a SAS that reads and lists the run's container for so long, and print it once
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    pub(crate) share: Option<Duration>,
+    /// Put that SAS into the bundle, too, in a file of its own
+    #[arg(long, requires = "share")]
+    pub(crate) with_sas: bool,
+    /// The config file for `--with-logs` and `--share`; left out: the one that the run was begun with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Check this bundle instead of making one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "force", "with_logs", "share", "config"])]
+    pub(crate) check: Option<PathBuf>,
+    /// SHA-256 that the bundle to check must have, in hex, as it was printed when it was made
+    #[arg(long, value_name = "HEX", requires = "check")]
+    pub(crate) sha256: Option<String>,
+}
+
+pub(crate) async fn bundle(args: &Bundle, output: &Output) -> Result<Exit, CliError> {
+    match (&args.check, &args.run) {
+        (Some(file), _) => check(file, args.sha256.as_deref(), output),
+        (None, Some(run)) => make(run, args, output).await,
+        (None, None) => Ok(Exit::Usage),
+    }
+}
+
+async fn make(run: &Path, args: &Bundle, output: &Output) -> Result<Exit, CliError> {
+    // Before the journal is opened, which may touch its files.
+    let stale = is_stale(run);
+    let (dir, plan) = RunDir::open(run)?;
+    let target = match &args.output {
+        Some(file) => file.clone(),
+        None => PathBuf::from(format!("{}.zip", Contents::name(&plan))),
+    };
+    if !args.force && target.symlink_metadata().is_ok() {
+        return Err(CliError::BundleExists(target));
+    }
+    let journal = JournalReader::open(&dir.path)?;
+    check_free(&dir.path)?;
+    journal.check_plan(&dir.plan_digest)?;
+    let mut ledger = Ledger::new(&plan);
+    journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
+    let reported = if stale {
+        Reported::write(&dir.path, &plan, &ledger, &journal, true, None)?
+    } else {
+        Reported::earlier(&dir.path, &plan, &ledger, &journal)?
+    };
+    let mut notes = Notes::default();
+    let config = match &args.config {
+        Some(config) => config.clone(),
+        None => PathBuf::from(journal.meta()?.config),
+    };
+    let logs = if args.with_logs { take_logs(&dir.path, &plan, &config, &mut notes).await } else { None };
+    let shared = match args.share {
+        Some(lifetime) => match share(&dir, &plan, &config, lifetime).await {
+            Ok(shared) => Some(shared),
+            Err(why) => {
+                notes.add(format!("no SAS was made: {why}"));
+                None
+            }
+        },
+        None => None,
+    };
+    let extras: Vec<Extra> = shared.iter().filter(|_| args.with_sas).map(access_file).collect();
+    let contents = Contents {
+        dir: &dir.path,
+        plan: &plan,
+        facts: reported.facts(),
+        ledger: &ledger,
+        findings: reported.findings(),
+        logs,
+        extras: &extras,
+        notes,
+    };
+    let made = write(contents, &target)?;
+    made.tell(shared.as_ref().map(|shared| (shared, run)), output)
+}
+
+/// Makes a SAS for whoever gets the bundle.
+async fn share(dir: &RunDir, plan: &Plan, config: &Path, lifetime: Duration) -> Result<Share, String> {
+    let settings = config::load(config).map_err(|error| without_labels(&error.into()))?;
+    share::share(dir, plan, &settings, lifetime).await.map_err(|error| without_labels(&error))
+}
+
+/// The one file of a bundle that holds a secret.
+fn access_file(Share { url, entry }: &Share) -> Extra {
+    let until = timestamp::text(entry.expires_at);
+    Extra {
+        name: "ACCESS-SAS.txt",
+        about: "**a secret**: a SAS that reads and lists the container. Whoever has this file can read the logs",
+        content: format!("{}\n\nIt ends {until}, or when it is taken back.\n", url.expose()),
+    }
+}
+
+/// Whether the reports are missing, or the journal was written after them.
+fn is_stale(dir: &Path) -> bool {
+    let changed = |name: &str| std::fs::metadata(dir.join(name)).and_then(|file| file.modified()).ok();
+    let journal = ["run.db", "run.db-wal"].into_iter().filter_map(changed).max();
+    let reports = [MANIFEST_FILE, NODES_FILE, SUMMARY_FILE, PAGE_FILE, TICKET_FILE].map(changed);
+    reports.iter().any(|report| report.is_none() || *report < journal)
+}
+
+/// Fetches the logs into the run directory. What cannot be had is noted, and the bundle is made without it.
+async fn take_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) -> Option<LogsTaken> {
+    let (destination, store) = match connect(plan, config).await {
+        Ok(connected) => connected,
+        Err(why) => {
+            notes.add(format!("no log was fetched: {why}"));
+            return None;
+        }
+    };
+    let fetched = tokio::select! {
+        fetched = fetch_logs(&store, dir, notes) => fetched,
+        () = destination.keep_listing(|| Clock::System.now(), &store) => return None,
+    };
+    match fetched {
+        Ok(taken) => Some(taken),
+        Err(error) => {
+            notes.add(format!("the logs could not be kept in the run directory: {error}"));
+            None
+        }
+    }
+}
+
+/// The container of the run, by the credential that the config has for reading.
+async fn connect(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogStore), String> {
+    let settings = config::load(config).map_err(|error| without_labels(&error.into()))?;
+    let Some(named) = &settings.destination else {
+        return Err("the run was on an embedded simulator, which ended with it".into());
+    };
+    let http = http_client(settings.limits.concurrency).map_err(|error| error.to_string())?;
+    let tokens = Tokens::new(http.clone(), settings.entra.clone());
+    let destination = Destination::of_run(named, &http, &tokens, &plan.run_id, true)
+        .await
+        .map_err(|error| without_labels(&error))?;
+    if destination.url() != plan.destination {
+        return Err(format!("the config names the container {}", destination.url()));
+    }
+    let Some(sas) = &destination.listing else {
+        return Err("the config has no credential that reads the container".into());
+    };
+    for (letter, right) in [('r', "read"), ('l', "list")] {
+        if sas.grants(letter) == Some(false) {
+            let named = destination.names.list;
+            return Err(format!(
+                "the SAS of `destination.{named}` may not {right}; give one with `rl` as `verify_url`"
+            ));
+        }
+    }
+    let store = AzureLogStore::new(http, sas).map_err(|error| error.to_string())?;
+    Ok((destination, store))
+}
+
+/// What is wrong, in one line.
+fn without_labels(error: &CliError) -> String {
+    let text = error.describe();
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("error: "));
+    lines.filter(|line| *line != "no upload was sent").collect::<Vec<_>>().join("; ")
+}
+
+fn write(contents: Contents<'_>, target: &Path) -> Result<Made, CliError> {
+    let failed = |error| CliError::File(target.into(), error);
+    let run_id = contents.plan.run_id.to_string();
+    let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+        failed(io::Error::new(io::ErrorKind::InvalidInput, "this is not the name of a file"))
+    })?;
+    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = WholeFile::create(dir, name).map_err(failed)?;
+    let Bundled { target: file, entries, notes } = contents.write(file)?;
+    file.commit().map_err(failed)?;
+    let mut digest = Sha256::new();
+    let bytes =
+        io::copy(&mut File::open(target).map_err(failed)?, &mut Digesting(&mut digest)).map_err(failed)?;
+    let sha256 = hex(&digest.finalize());
+    Ok(Made { run_id, path: target.into(), sha256, bytes, entries, notes })
+}
+
+struct Digesting<'a>(&'a mut Sha256);
+
+impl io::Write for Digesting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A bundle that is there.
+struct Made {
+    run_id: String,
+    path: PathBuf,
+    sha256: String,
+    bytes: u64,
+    entries: u64,
+    notes: Notes,
+}
+
+impl Made {
+    /// On stdout a line as sha256sum has it, and the SAS on one of its own; or a document. On stderr what is missing.
+    fn tell(&self, shared: Option<(&Share, &Path)>, output: &Output) -> Result<Exit, CliError> {
+        let exit = if self.notes.is_empty() { Exit::Complete } else { Exit::Partial };
+        let notes: Vec<String> = self.notes.lines().collect();
+        if output.json {
+            let document = MadeDocument {
+                schema: "fleetlogs.bundle/v1",
+                run_id: &self.run_id,
+                bundle: self.path.display().to_string(),
+                sha256: &self.sha256,
+                bytes: self.bytes,
+                entries: self.entries,
+                share: shared.map(|(share, _)| Shared { url: share.url.expose(), share: &share.entry }),
+                notes: &notes,
+                exit_code: exit as u8,
+            };
+            let text = serde_json::to_string_pretty(&document).map_err(io::Error::from)?;
+            print(&(text + "\n"))?;
+        } else {
+            print(&format!("{}  {}\n", self.sha256, self.path.display()))?;
+            if let Some((share, _)) = shared {
+                print(&format!("{}\n", share.url.expose()))?;
+            }
+        }
+        if let Some((share, run)) = shared
+            && !output.quiet
+        {
+            say(&share.describe(run));
+        }
+        for note in &notes {
+            say(&format!("warning: {}\n", for_terminal(note)));
+        }
+        if !notes.is_empty() && !output.quiet {
+            say(
+                "the bundle is not whole; it says so inside. Once the causes have passed, make it again with `--force`\n",
+            );
+        }
+        Ok(exit)
+    }
+}
+
+#[derive(Serialize)]
+struct MadeDocument<'a> {
+    schema: &'static str,
+    run_id: &'a str,
+    bundle: String,
+    sha256: &'a str,
+    bytes: u64,
+    entries: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<Shared<'a>>,
+    notes: &'a [String],
+    exit_code: u8,
+}
+
+#[derive(Serialize)]
+struct Shared<'a> {
+    url: &'a str,
+    #[serde(flatten)]
+    share: &'a Entry,
+}
+
+fn check(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit, CliError> {
+    let checked = check_bundle(file, sha256).map_err(|error| CliError::File(file.into(), error))?;
+    let exit = if checked.is_sound() { Exit::Complete } else { Exit::Partial };
+    if output.json {
+        let document = CheckDocument {
+            schema: "fleetlogs.bundle-check/v1",
+            sound: checked.is_sound(),
+            sha256: &checked.sha256,
+            entries: checked.entries,
+            problems: &checked.problems,
+            more_problems: checked.more,
+        };
+        let text = serde_json::to_string_pretty(&document).map_err(io::Error::from)?;
+        print(&(text + "\n"))?;
+        return Ok(exit);
+    }
+    for problem in &checked.problems {
+        print(&format!("wrong: {}\n", for_terminal(problem)))?;
+    }
+    if checked.more > 0 {
+        print(&format!("and {} more\n", checked.more))?;
+    }
+    if checked.is_sound() {
+        print(&format!("sound: {} files, SHA-256 {}\n", checked.entries, checked.sha256))?;
+        if sha256.is_none() && !output.quiet {
+            say(
+                "it agrees with itself; that it is the one that was made, only its SHA-256 from elsewhere shows (`--sha256`)\n",
+            );
+        }
+    }
+    Ok(exit)
+}
+
+#[derive(Serialize)]
+struct CheckDocument<'a> {
+    schema: &'static str,
+    sound: bool,
+    sha256: &'a str,
+    entries: u64,
+    problems: &'a [String],
+    more_problems: u64,
+}

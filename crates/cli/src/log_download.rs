@@ -1,0 +1,177 @@
+//! Fetches the logs of a run from its container into the run directory, below `logs/`.
+//!
+//! What was fetched is kept, so that a second try fetches only what is missing: beside a file that is not whole yet
+//! stands the version that it is of, and the rest is asked for on the condition that the blob is that version still.
+
+mod file;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use fleetlogs_azure::AzureLogStore;
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::service::{Blob, LogStore};
+use fleetlogs_report::{
+    LOGS_FILE, LogFile, LogsTaken, NodeDirectory, Notes, WholeFile, blob_path, logs_dir, node_directories,
+};
+use futures::StreamExt as _;
+
+use self::file::{LocalFile, Trouble};
+
+/// Nodes whose files are fetched side by side. Storage gives each connection some tens of megabytes a second.
+const NODES_AT_ONCE: usize = 8;
+
+/// How often a call is made that fails for a passing reason.
+const TRIES: u32 = 5;
+
+/// Before the second try; twice as long before each one after it.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Fetches the files of every node that has a directory, and writes the list of them. What cannot be fetched is noted.
+pub(crate) async fn fetch_logs(
+    store: &AzureLogStore,
+    run_dir: &Path,
+    notes: &mut Notes,
+) -> std::io::Result<LogsTaken> {
+    let mut taken = LogsTaken::default();
+    let mut list = WholeFile::create(run_dir, LOGS_FILE)?;
+    let mut fetching = futures::stream::iter(node_directories(run_dir)?)
+        .map(async |node| {
+            let node = node?;
+            let fetched = fetch_node(store, run_dir, &node).await;
+            std::io::Result::Ok((node, fetched))
+        })
+        // In the order of the plan, so that the same files give the same list.
+        .buffered(NODES_AT_ONCE);
+    while let Some(fetched) = fetching.next().await {
+        let (node, fetched) = fetched?;
+        let at = format!("{}/{}/{}", node.account, node.pool, node.node);
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(failure) => {
+                notes.add(format!("the logs of {at} and of all nodes after it were not fetched: {failure}"));
+                break;
+            }
+        };
+        for problem in fetched.problems {
+            notes.add(format!("logs of {at}: {problem}"));
+        }
+        for file in fetched.files {
+            taken.files += 1;
+            taken.bytes += file.bytes;
+            taken.without_md5 += u64::from(file.md5.is_none());
+            serde_json::to_writer(&mut list, &file)?;
+            list.write_all(b"\n")?;
+        }
+    }
+    list.commit()?;
+    Ok(taken)
+}
+
+/// The files of one node.
+#[derive(Default)]
+struct Fetched {
+    files: Vec<LogFile>,
+    problems: Vec<String>,
+}
+
+/// Fetches the files of one node. An error is one that every other node would have.
+async fn fetch_node(store: &AzureLogStore, run_dir: &Path, node: &NodeDirectory) -> Result<Fetched, Failure> {
+    let mut fetched = Fetched::default();
+    let prefix = format!("{}/", node.directory.trim_end_matches('/'));
+    if prefix == "/" {
+        fetched.problems.push("the name of its directory is empty".into());
+        return Ok(fetched);
+    }
+    let blobs = match list(store, &prefix).await {
+        Ok(blobs) => blobs,
+        Err(failure) if concerns_all(&failure) => return Err(failure),
+        Err(failure) => {
+            fetched.problems.push(format!("its directory could not be listed: {failure}"));
+            return Ok(fetched);
+        }
+    };
+    let (count, bytes) = (blobs.len() as u64, blobs.iter().map(|blob| blob.size).sum::<u64>());
+    if let Some((seen, seen_bytes)) = node.seen.filter(|seen| *seen != (count, bytes)) {
+        fetched.problems.push(format!(
+            "the container has {count} files of {bytes} bytes, and the run saw {seen} files of {seen_bytes} bytes"
+        ));
+    }
+    let dir = logs_dir(&node.account, &node.pool, &node.node);
+    for blob in blobs {
+        let name = blob_path(&blob.name[prefix.len()..]);
+        let local = LocalFile::new(run_dir, format!("{dir}/{name}"));
+        match fetch_blob(store, &blob.name, &local).await {
+            Ok(version) => fetched.files.push(LogFile {
+                account: node.account.clone(),
+                pool: node.pool.clone(),
+                node: node.node.clone(),
+                file: local.name,
+                bytes: version.size,
+                etag: version.etag,
+                md5: version.md5.map(|md5| crate::config::hex(&md5)),
+                blob: blob.name,
+            }),
+            Err(Trouble::Failed(failure)) if concerns_all(&failure) => return Err(failure),
+            Err(trouble) => fetched.problems.push(format!("`{}`: {trouble}", blob.name)),
+        }
+    }
+    Ok(fetched)
+}
+
+/// All blobs of a directory, in the order of their names.
+async fn list(store: &AzureLogStore, prefix: &str) -> Result<Vec<Blob>, Failure> {
+    let mut blobs = vec![];
+    let mut marker = None;
+    loop {
+        let page =
+            persistently(async || store.list(prefix, marker.as_deref()).await, |failure| Some(failure))
+                .await?;
+        blobs.extend(page.blobs.into_iter().filter(|blob| blob.name.starts_with(prefix)));
+        match page.next {
+            Some(next) if marker.as_deref() != Some(&*next) => marker = Some(next),
+            _ => return Ok(blobs),
+        }
+    }
+}
+
+async fn fetch_blob(
+    store: &AzureLogStore,
+    blob: &str,
+    local: &LocalFile,
+) -> Result<fleetlogs_azure::BlobVersion, Trouble> {
+    persistently(async || local.fetch(store, blob).await, Trouble::failure).await
+}
+
+/// Makes a call again while it fails for a passing reason.
+async fn persistently<T, E>(
+    mut call: impl AsyncFnMut() -> Result<T, E>,
+    failure: impl Fn(&E) -> Option<&Failure>,
+) -> Result<T, E> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES {
+        match call().await {
+            Err(error) if failure(&error).is_some_and(may_pass) => {
+                let asked = failure(&error).and_then(Failure::retry_after).unwrap_or_default();
+                tokio::time::sleep(pause.max(asked.min(LONGEST_PAUSE))).await;
+                pause *= 2;
+            }
+            end => return end,
+        }
+    }
+    call().await
+}
+
+/// Longest wait that storage may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+fn may_pass(failure: &Failure) -> bool {
+    use FailureClass::{NotSent, Throttled, Transient};
+    matches!(failure.class, NotSent | Throttled | Transient)
+}
+
+/// Whether every other call would fail in the same way.
+fn concerns_all(failure: &Failure) -> bool {
+    matches!(failure.class, FailureClass::Auth | FailureClass::Gone)
+}

@@ -1,0 +1,312 @@
+//! Reads a bundle again, and says what is wrong with it. Nothing in it is trusted: neither names nor sizes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
+
+use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use sha2::{Digest, Sha256};
+use zip::ZipArchive;
+
+use super::name::is_safe_path;
+use super::{MANIFEST_SUM_FILE, README_FILE, SUMS_FILE, hex};
+use crate::manifest::MANIFEST_VERSION;
+use crate::reports::MANIFEST_FILE;
+use crate::text::{counted, number};
+
+/// Problems that are kept; of more there is only the number.
+const MOST_PROBLEMS: usize = 100;
+
+/// Longest line of a list of checksums.
+const LONGEST_LINE: u64 = 8 * 1024;
+
+/// What is to be found in every bundle.
+const REQUIRED: [&str; 3] = [README_FILE, MANIFEST_FILE, MANIFEST_SUM_FILE];
+
+/// What was found in a bundle.
+#[derive(Debug, Default)]
+pub struct CheckedBundle {
+    /// SHA-256 of the file as a whole, in hex.
+    pub sha256: String,
+    /// Files in it.
+    pub entries: u64,
+    /// What is wrong, a sentence each, without secrets; names in it are foreign.
+    pub problems: Vec<String>,
+    /// Further problems.
+    pub more: u64,
+}
+
+impl CheckedBundle {
+    /// Whether it is as it was made, as far as it can tell by itself: whoever changes an entry can change its checksum.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn add(&mut self, problem: impl Into<String>) {
+        if self.problems.len() < MOST_PROBLEMS {
+            self.problems.push(problem.into());
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// Checks a bundle. `sha256` is what it is to have as a whole, in hex, if that is known from elsewhere.
+pub fn check_bundle(path: &Path, sha256: Option<&str>) -> io::Result<CheckedBundle> {
+    let mut file = File::open(path)?;
+    let mut digest = Digesting::default();
+    io::copy(&mut file, &mut digest)?;
+    let mut checked = CheckedBundle { sha256: digest.hex(), ..CheckedBundle::default() };
+    if let Some(expected) = sha256.filter(|expected| !expected.trim().eq_ignore_ascii_case(&checked.sha256)) {
+        checked.add(format!("its SHA-256 is {}, not {}", checked.sha256, expected.trim()));
+    }
+    file.rewind()?;
+    match ZipArchive::new(BufReader::new(file)) {
+        Ok(mut archive) => {
+            checked.entries = archive.len() as u64;
+            Check { checked: &mut checked }.archive(&mut archive);
+        }
+        Err(error) => checked.add(format!("it is not a zip file: {error}")),
+    }
+    Ok(checked)
+}
+
+struct Check<'a> {
+    checked: &'a mut CheckedBundle,
+}
+
+impl Check<'_> {
+    fn archive(&mut self, archive: &mut ZipArchive<impl Read + Seek>) {
+        if let Err(error) = archive.validate_header_consistency() {
+            self.checked.add(format!("its headers contradict each other: {error}"));
+            return;
+        }
+        if archive.offset() > 0 || !archive.comment().is_empty() {
+            self.checked.add("there is something before its first file, or in its comment");
+        }
+        let Some(names) = self.names(archive) else { return };
+        let Some(sums) = self.sums(archive, &names) else { return };
+        for (name, index) in &names {
+            if name == SUMS_FILE {
+                continue;
+            }
+            match (digest_of(archive, *index), sums.get(name)) {
+                (Ok(_), None) => self.checked.add(format!("`{name}` is not in {SUMS_FILE}")),
+                (Ok(have), Some(want)) if have != *want => {
+                    self.checked.add(format!("`{name}` has another checksum than {SUMS_FILE} says"));
+                }
+                (Ok(_), Some(_)) => {}
+                (Err(error), _) => self.checked.add(format!("`{name}` cannot be read: {error}")),
+            }
+        }
+        for name in sums.keys().filter(|name| !names.contains_key(*name)) {
+            self.checked.add(format!("`{name}` is in {SUMS_FILE}, and not in the bundle"));
+        }
+        for name in REQUIRED.iter().filter(|name| !names.contains_key(**name)) {
+            self.checked.add(format!("`{name}` is missing"));
+        }
+        if let Some(index) = names.get(MANIFEST_FILE) {
+            self.manifest(archive, *index, names.get(MANIFEST_SUM_FILE).copied());
+        }
+    }
+
+    /// Every entry by its name below the one directory. None if there is more than one such directory.
+    fn names(&mut self, archive: &mut ZipArchive<impl Read + Seek>) -> Option<BTreeMap<String, usize>> {
+        let mut tops = BTreeSet::new();
+        let mut names = BTreeMap::new();
+        for index in 0..archive.len() {
+            let entry = match archive.by_index_raw(index) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.checked.add(format!("entry {index} cannot be read: {error}"));
+                    continue;
+                }
+            };
+            let Ok(name) = std::str::from_utf8(entry.name_raw()).map(str::to_owned) else {
+                self.checked.add(format!("the name of entry {index} is not text"));
+                continue;
+            };
+            if !is_safe_path(&name) {
+                self.checked.add(format!("`{name}` leads out of its directory, or is no plain name"));
+            } else if !entry.is_file() || entry.is_symlink() || entry.encrypted() {
+                self.checked.add(format!("`{name}` is no plain file"));
+            } else if let Some((top, rest)) = name.split_once('/') {
+                tops.insert(top.to_owned());
+                names.insert(rest.to_owned(), index);
+            } else {
+                self.checked.add(format!("`{name}` is in no directory"));
+            }
+        }
+        if tops.len() > 1 {
+            let tops: Vec<_> = tops.into_iter().take(3).collect();
+            self.checked.add(format!("there is more than one directory in it: {}", tops.join(", ")));
+            return None;
+        }
+        Some(names)
+    }
+
+    fn sums(
+        &mut self,
+        archive: &mut ZipArchive<impl Read + Seek>,
+        names: &BTreeMap<String, usize>,
+    ) -> Option<BTreeMap<String, String>> {
+        let Some(index) = names.get(SUMS_FILE) else {
+            self.checked.add(format!("`{SUMS_FILE}` is missing"));
+            return None;
+        };
+        let mut sums = BTreeMap::new();
+        let entry = match archive.by_index(*index) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.checked.add(format!("`{SUMS_FILE}` cannot be read: {error}"));
+                return None;
+            }
+        };
+        let mut lines = BufReader::new(entry);
+        for number in 1_u64.. {
+            let mut line = String::new();
+            match lines.by_ref().take(LONGEST_LINE).read_line(&mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    self.checked.add(format!("`{SUMS_FILE}` cannot be read: {error}"));
+                    return None;
+                }
+            }
+            match line.strip_suffix('\n').and_then(sum_of_line) {
+                Some((sum, name)) => {
+                    if sums.insert(name.to_owned(), sum.to_ascii_lowercase()).is_some() {
+                        self.checked.add(format!("`{name}` is in {SUMS_FILE} twice"));
+                    }
+                }
+                None => {
+                    self.checked.add(format!("line {number} of {SUMS_FILE} is not a checksum and a name"));
+                }
+            }
+        }
+        Some(sums)
+    }
+
+    /// The manifest against its own checksum, and its counts against its nodes.
+    fn manifest(&mut self, archive: &mut ZipArchive<impl Read + Seek>, index: usize, sum: Option<usize>) {
+        let wanted = sum.map(|sum| read_small(archive, sum));
+        match (digest_of(archive, index), wanted) {
+            (Ok(have), Some(Ok(text))) if text == format!("{have}  {MANIFEST_FILE}\n") => {}
+            (_, None) | (Err(_), _) => {}
+            _ => self
+                .checked
+                .add(format!("`{MANIFEST_FILE}` has another checksum than `{MANIFEST_SUM_FILE}` says")),
+        }
+        let counted = archive.by_index(index).map_err(io::Error::from).and_then(|entry| {
+            let mut json = serde_json::Deserializer::from_reader(BufReader::new(entry));
+            let manifest = ManifestCounts::deserialize(&mut json).map_err(io::Error::from)?;
+            json.end()?;
+            Ok(manifest)
+        });
+        match counted {
+            Ok(manifest) => self.counts(&manifest),
+            Err(error) => self.checked.add(format!("`{MANIFEST_FILE}` cannot be understood: {error}")),
+        }
+    }
+
+    fn counts(&mut self, manifest: &ManifestCounts) {
+        if manifest.schema != MANIFEST_VERSION {
+            self.checked.add(format!("`{MANIFEST_FILE}` is of another kind: `{}`", manifest.schema));
+        }
+        let nodes = &manifest.nodes.0;
+        let said = |name: &str| manifest.counts.get(name).copied().unwrap_or(0);
+        let names = Outcome::ALL.iter().map(|outcome| (outcome.as_str(), nodes.get(*outcome)));
+        for (name, have) in std::iter::once(("planned", nodes.total())).chain(names) {
+            if said(name) != have {
+                self.checked.add(format!(
+                    "`{MANIFEST_FILE}` counts {} {name}, and has {}",
+                    number(said(name)),
+                    counted(have, "such node"),
+                ));
+            }
+        }
+    }
+}
+
+/// `<64 hex digits>  <name>`, as sha256sum writes it; a star before the name says binary.
+fn sum_of_line(line: &str) -> Option<(&str, &str)> {
+    let (sum, name) = line.split_at_checked(64)?;
+    let name = name.strip_prefix("  ").or_else(|| name.strip_prefix(" *"))?;
+    (sum.bytes().all(|byte| byte.is_ascii_hexdigit()) && !name.is_empty()).then_some((sum, name))
+}
+
+fn digest_of(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::Result<String> {
+    let mut digest = Digesting::default();
+    io::copy(&mut archive.by_index(index)?, &mut digest)?;
+    Ok(digest.hex())
+}
+
+fn read_small(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::Result<String> {
+    let mut text = String::new();
+    archive.by_index(index)?.take(LONGEST_LINE).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Takes bytes for their digest alone.
+#[derive(Default)]
+struct Digesting(Sha256);
+
+impl Digesting {
+    fn hex(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
+impl io::Write for Digesting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A manifest of which only the counts are kept.
+#[derive(Deserialize)]
+struct ManifestCounts {
+    schema: String,
+    counts: BTreeMap<String, u64>,
+    nodes: CountedNodes,
+}
+
+struct CountedNodes(OutcomeCounts);
+
+impl<'de> Deserialize<'de> for CountedNodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counting;
+
+        impl<'de> Visitor<'de> for Counting {
+            type Value = CountedNodes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of nodes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut nodes: A) -> Result<CountedNodes, A::Error> {
+                #[derive(Deserialize)]
+                struct Node {
+                    outcome: Outcome,
+                }
+                let mut counts = OutcomeCounts::default();
+                while let Some(Node { outcome }) = nodes.next_element()? {
+                    counts.add(outcome);
+                }
+                Ok(CountedNodes(counts))
+            }
+        }
+
+        deserializer.deserialize_seq(Counting)
+    }
+}

@@ -1,0 +1,289 @@
+//! What goes into a bundle, step by step.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::plan::Plan;
+
+use super::archive::{Added, Archive};
+use super::logs::{LOGS_FILE, LogFile, LogsTaken, log_files};
+use super::name::{evidence_path, is_safe_path};
+use super::node_lines::Place;
+use super::notes::Notes;
+use super::readme::Readme;
+use super::survey::Survey;
+use super::{BundleError, MANIFEST_SUM_FILE, NOTES_FILE, README_FILE};
+use crate::cause::Findings;
+use crate::manifest::LeftOutRecord;
+use crate::reports::{MANIFEST_FILE, NODES_FILE, RunFacts};
+use crate::summary::SUMMARY_FILE;
+use crate::text::counted;
+
+/// Files of a run directory that go in: name there, name in the bundle, and whether every run has it.
+const FILES: [(&str, &str, bool); 7] = [
+    (MANIFEST_FILE, MANIFEST_FILE, true),
+    (NODES_FILE, NODES_FILE, true),
+    ("plan.json", "plan.json", true),
+    (SUMMARY_FILE, SUMMARY_FILE, true),
+    ("report.html", "report.html", false),
+    ("ticket.md", "ticket.md", false),
+    ("log.jsonl", "tool.log.jsonl", true),
+];
+
+/// Name of the list of what is not in the plan.
+const LEFT_OUT_FILE: &str = "left-out.jsonl";
+
+/// All that a bundle is made of.
+pub struct Bundle<'a> {
+    /// The run directory, with its reports.
+    pub dir: &'a Path,
+    /// What was planned.
+    pub plan: &'a Plan,
+    /// How the run went.
+    pub facts: &'a RunFacts,
+    /// The counts.
+    pub ledger: &'a Ledger,
+    /// What [`find`](crate::find) found.
+    pub findings: &'a Findings,
+    /// The logs in the run directory, where they are wanted in the bundle.
+    pub logs: Option<LogsTaken>,
+    /// Files that are not of the run directory.
+    pub extras: &'a [Extra],
+    /// What went wrong before.
+    pub notes: Notes,
+}
+
+/// A file that goes in as it is, also where it holds a secret: whoever adds it means to hand it over.
+#[derive(Clone)]
+pub struct Extra {
+    /// Its name in the bundle's directory.
+    pub name: &'static str,
+    /// What it is, in Markdown, for the list of files.
+    pub about: &'static str,
+    /// What is in it.
+    pub content: String,
+}
+
+/// A bundle that was written.
+pub struct Bundled<W> {
+    /// What it was written to.
+    pub target: W,
+    /// Files in it.
+    pub entries: u64,
+    /// What is missing or different, and why.
+    pub notes: Notes,
+}
+
+/// A file of the bundle, for the list in the README.
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+}
+
+impl Bundle<'_> {
+    /// Name of the directory in the bundle, and of its file but for the ending.
+    #[must_use]
+    pub fn name(plan: &Plan) -> String {
+        format!("fleetlogs-{}", plan.run_id)
+    }
+
+    /// Writes the bundle. Whatever cannot be read is noted; only a target that cannot be written is an error.
+    pub fn write<W: Write + Seek>(self, target: W) -> Result<Bundled<W>, BundleError> {
+        let archive = Archive::begin(target, Self::name(self.plan), self.facts.ended_at);
+        let mut steps = Steps { archive, listed: vec![], absent: vec![], notes: self.notes.clone() };
+        let manifest = steps.files(self.dir)?;
+        if let Some(sha256) = manifest {
+            steps.add(MANIFEST_SUM_FILE, 0, format!("{sha256}  {MANIFEST_FILE}\n").as_bytes())?;
+        }
+        let path = self.dir.join(MANIFEST_FILE);
+        let survey = Survey::of(&path, self.facts.verification).unwrap_or_else(|error| {
+            steps
+                .notes
+                .add(format!("the evidence of the nodes cannot be read from `{MANIFEST_FILE}`: {error}"));
+            Survey::default()
+        });
+        steps.evidence(&path, &survey)?;
+        steps.left_out(self.plan)?;
+        if self.logs.is_some() {
+            steps.logs(self.dir)?;
+        }
+        for extra in self.extras {
+            steps.archive.add_verbatim(extra.name, extra.content.as_bytes())?;
+        }
+        let Steps { mut archive, listed, absent, notes } = steps;
+        let readme =
+            Readme { bundle: &self, survey: &survey, listed: &listed, absent: &absent, notes: &notes };
+        archive.add(README_FILE, 0, readme.to_markdown().as_bytes())?;
+        if !notes.is_empty() {
+            archive.add(NOTES_FILE, 0, notes.markdown().as_bytes())?;
+        }
+        let (target, entries) = archive.finish()?;
+        Ok(Bundled { target, entries, notes })
+    }
+}
+
+/// A bundle under way.
+struct Steps<W: Write + Seek> {
+    archive: Archive<W>,
+    /// What is in, but for logs and evidence, of which there is no end.
+    listed: Vec<Listed>,
+    /// Files that this run does not have, and need not have.
+    absent: Vec<&'static str>,
+    notes: Notes,
+}
+
+impl<W: Write + Seek> Steps<W> {
+    /// The files of the run directory. Returns the digest of the manifest that is in the bundle.
+    fn files(&mut self, dir: &Path) -> Result<Option<String>, BundleError> {
+        let mut manifest = None;
+        for (from, to, required) in FILES {
+            match open(&dir.join(from)) {
+                Ok((file, size)) => {
+                    let sha256 = self.add(to, size, file)?;
+                    if from == MANIFEST_FILE {
+                        manifest = Some(sha256);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !required => self.absent.push(to),
+                Err(error) => self.notes.add(format!("`{to}` is missing: {error}")),
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Adds a file, and notes what is wrong with it. Returns its digest.
+    fn add(&mut self, name: &str, size: u64, source: impl Read) -> Result<String, BundleError> {
+        let added = self.archive.add(name, size, source)?;
+        self.note(name, &added);
+        self.listed.push(Listed { name: name.to_owned(), bytes: added.bytes });
+        Ok(added.sha256)
+    }
+
+    fn note(&mut self, name: &str, added: &Added) {
+        if let Some(error) = &added.cut {
+            self.notes.add(format!("`{name}` breaks off, as it could not be read to its end: {error}"));
+        }
+        if added.removed > 0 {
+            let texts = counted(added.removed, "text");
+            self.notes.add(format!(
+                "`{name}`: {texts} that looked like a signature, a key or a token were left out"
+            ));
+        }
+    }
+
+    /// What is known of each node, a file for each pool.
+    fn evidence(&mut self, manifest: &Path, survey: &Survey) -> Result<(), BundleError> {
+        for ((account, pool), places) in &survey.pools {
+            let name = evidence_path(account, pool);
+            match File::open(manifest) {
+                Ok(manifest) => {
+                    let size = places.iter().map(|place| u64::from(place.length) + 1).sum();
+                    let added = self.archive.add(&name, size, lines_at(manifest, places))?;
+                    self.note(&name, &added);
+                }
+                Err(error) => self.notes.add(format!("`{name}` is missing: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What was seen and not planned, with what is known of it.
+    fn left_out(&mut self, plan: &Plan) -> Result<(), BundleError> {
+        if plan.left_out.is_empty() {
+            return Ok(());
+        }
+        let mut lines = plan.left_out.iter();
+        let source = Generated::new(|line| {
+            let Some(left) = lines.next() else { return Ok(false) };
+            serde_json::to_writer(&mut *line, &LeftOutRecord::from(left))?;
+            line.push(b'\n');
+            Ok(true)
+        });
+        self.add(LEFT_OUT_FILE, 0, source).map(|_| ())
+    }
+
+    /// The logs that are in the run directory.
+    fn logs(&mut self, dir: &Path) -> Result<(), BundleError> {
+        match open(&dir.join(LOGS_FILE)) {
+            Ok((file, size)) => self.add(LOGS_FILE, size, file)?,
+            // Why none could be fetched is noted already.
+            Err(_) => return Ok(()),
+        };
+        let files = match log_files(dir) {
+            Ok(files) => files,
+            Err(error) => {
+                self.notes.add(format!("the logs are missing: {error}"));
+                return Ok(());
+            }
+        };
+        for file in files {
+            match file.and_then(|log| Ok((open_log(dir, &log)?, log.file))) {
+                Ok(((file, size), name)) => {
+                    let added = self.archive.add(&name, size, file)?;
+                    self.note(&name, &added);
+                }
+                Err(error) => self.notes.add(format!("a log is missing: {error}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
+}
+
+fn open_log(dir: &Path, log: &LogFile) -> io::Result<(File, u64)> {
+    if log.file.starts_with("logs/") && is_safe_path(&log.file) {
+        open(&dir.join(&log.file))
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "its name leads elsewhere"))
+    }
+}
+
+/// Some lines of a file, one after another.
+fn lines_at(mut file: File, places: &[Place]) -> impl Read {
+    let mut places = places.iter();
+    Generated::new(move |line| {
+        let Some(place) = places.next() else { return Ok(false) };
+        line.resize(place.length as usize, 0);
+        file.seek(SeekFrom::Start(place.at))?;
+        file.read_exact(line)?;
+        line.push(b'\n');
+        Ok(true)
+    })
+}
+
+/// A text that is made a line at a time, while it is read.
+struct Generated<F> {
+    /// Fills an empty line; false at the end.
+    next: F,
+    line: Vec<u8>,
+    at: usize,
+}
+
+impl<F: FnMut(&mut Vec<u8>) -> io::Result<bool>> Generated<F> {
+    fn new(next: F) -> Self {
+        Self { next, line: vec![], at: 0 }
+    }
+}
+
+impl<F: FnMut(&mut Vec<u8>) -> io::Result<bool>> Read for Generated<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.line.len() {
+            self.line.clear();
+            self.at = 0;
+            if !(self.next)(&mut self.line)? {
+                return Ok(0);
+            }
+        }
+        let length = buffer.len().min(self.line.len() - self.at);
+        buffer[..length].copy_from_slice(&self.line[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}

@@ -1,0 +1,135 @@
+//! File names made from names of the service: never a way out of the directory, the same on every system.
+//!
+//! A name of plain letters stays as it is. Anything else is percent-encoded, so that different names stay different.
+
+use std::fmt::Write as _;
+
+use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
+use sha2::{Digest, Sha256};
+
+use super::hex;
+
+/// Longest part of a path, in bytes. File systems take 255, and something may be added to it.
+const LONGEST: usize = 200;
+/// What is kept of a longer one, before the digest that tells it from others.
+const KEPT: usize = 160;
+
+/// Names that stand for devices on Windows, whatever ending they have.
+const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
+
+/// Endings that downloads have beside a file while it is not whole.
+const OWN_ENDINGS: [&str; 3] = [".part", ".etag", ".tmp"];
+
+/// One part of a path.
+pub(super) fn component(name: &str) -> String {
+    // No other name becomes this: behind a `%` there are two digits otherwise.
+    if name.is_empty() {
+        return "%-".into();
+    }
+    let last = name.len() - 1;
+    let own_ending = OWN_ENDINGS.iter().find(|ending| name.ends_with(**ending));
+    let own_ending = own_ending.map(|ending| name.len() - ending.len());
+    let device = is_device(name);
+    let mut safe = String::with_capacity(name.len());
+    for (at, byte) in name.bytes().enumerate() {
+        let plain = match byte {
+            b'.' => at != 0 && at != last && own_ending != Some(at),
+            b'-' | b'_' => true,
+            letter => letter.is_ascii_alphanumeric() && !(at == 0 && device),
+        };
+        if plain {
+            safe.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(safe, "%{byte:02X}");
+        }
+    }
+    if safe.len() > LONGEST {
+        safe.truncate(KEPT);
+        let _ = write!(safe, "%-{}", &hex(&Sha256::digest(name))[..32]);
+    }
+    safe
+}
+
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let (letters, digits) =
+        stem.split_at(stem.find(|char: char| char.is_ascii_digit()).unwrap_or(stem.len()));
+    DEVICES.contains(&letters) && digits.len() <= 1
+}
+
+/// Path of a pool's evidence, below the bundle's directory.
+pub(super) fn evidence_path(account: &str, pool: &str) -> String {
+    format!("evidence/{}/{}.jsonl", component(account), component(pool))
+}
+
+/// Directory of a node's logs, below the bundle's directory and the run directory alike.
+#[must_use]
+pub fn logs_dir(account: &AccountName, pool: &PoolId, node: &NodeId) -> String {
+    let [account, pool, node] = [account.as_str(), pool.as_str(), node.as_str()].map(component);
+    format!("logs/{account}/{pool}/{node}")
+}
+
+/// Path of a blob below its node's directory; `blob` is its name below the virtual directory.
+#[must_use]
+pub fn blob_path(blob: &str) -> String {
+    blob.split('/').map(component).collect::<Vec<_>>().join("/")
+}
+
+/// Whether a path of a bundle leads to where it says, on every system.
+pub(super) fn is_safe_path(path: &str) -> bool {
+    let is_safe = |part: &str| {
+        !part.is_empty()
+            && !matches!(part, "." | "..")
+            && !part.chars().any(|char| char.is_control() || matches!(char, '\\' | ':'))
+    };
+    path.split('/').all(is_safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_names_stay_and_others_cannot_leave() {
+        for name in ["render-eu", "tvmps_0123abcd_d", "agent.1.log"] {
+            assert_eq!(component(name), name);
+        }
+        for (name, expected) in [
+            ("", "%-"),
+            (".", "%2E"),
+            ("..", "%2E%2E"),
+            ("../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd"),
+            ("a\\b:c*", "a%5Cb%3Ac%2A"),
+            ("a b\u{202e}é%", "a%20b%E2%80%AE%C3%A9%25"),
+            ("nul", "%6Eul"),
+            ("COM1.log", "%43OM1.log"),
+            ("common", "common"),
+            ("trailing.", "trailing%2E"),
+            ("agent.log.part", "agent.log%2Epart"),
+        ] {
+            assert_eq!(component(name), expected);
+            assert!(is_safe_path(&component(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_and_stay_different() {
+        let (one, two) = (component(&"x".repeat(300)), component(&"x".repeat(301)));
+        assert!(one.len() <= LONGEST && one != two, "{one}");
+    }
+
+    #[test]
+    fn a_blob_keeps_its_directories() {
+        assert_eq!(blob_path("startup/stdout.txt"), "startup/stdout.txt");
+        assert_eq!(blob_path("/../x"), "%-/%2E%2E/x");
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_seen() {
+        for path in ["/etc/passwd", "a/../b", "a//b", "a/", "C:/x", "a\\b", "a/./b", "", "a\nb"] {
+            assert!(!is_safe_path(path), "{path:?}");
+        }
+        assert!(is_safe_path("fleetlogs-1/evidence/contoso/%2E.jsonl"));
+    }
+}

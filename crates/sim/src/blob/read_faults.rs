@@ -1,0 +1,32 @@
+//! Reading blobs that goes wrong as the scenario says.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use crate::ledger::lock;
+use crate::scenario::{ReadFault, ReadFaultKind};
+
+/// The faults of a storage account, and how often each blob was read.
+pub(super) struct ReadFaults {
+    faults: Vec<ReadFault>,
+    reads: Mutex<HashMap<(String, String), u32>>,
+}
+
+impl ReadFaults {
+    pub(super) fn new(faults: Vec<ReadFault>) -> Self {
+        Self { faults, reads: Mutex::default() }
+    }
+
+    /// Counts a read, and says how it goes wrong, if it does.
+    pub(super) fn strike(&self, container: &str, name: &str) -> Option<ReadFaultKind> {
+        // Fleets are large, and most scenarios have no such fault.
+        if self.faults.is_empty() {
+            return None;
+        }
+        let mut reads = lock(&self.reads);
+        let read = reads.entry((container.to_owned(), name.to_owned())).or_default();
+        *read += 1;
+        let strikes = |fault: &&ReadFault| *read <= fault.first && name.ends_with(&fault.suffix);
+        self.faults.iter().find(strikes).map(|fault| fault.kind)
+    }
+}
