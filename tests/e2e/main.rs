@@ -26,5 +26,6 @@ mod selection;
 mod sharing;
 mod stage;
 mod stopping;
+mod terminal;
 mod ticket;
 mod verify_later;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fleetlogs_report::Progress;
+use fleetlogs_report::{Look, Progress};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -68,8 +68,7 @@ pub(crate) fn start(output: &Output) -> Logs {
 
 /// Whether stderr takes colours.
 pub(crate) fn colours() -> bool {
-    use std::io::IsTerminal;
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    Look::of_stderr().styled
 }
 
 /// stderr, around the bars.

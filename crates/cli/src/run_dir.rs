@@ -56,6 +56,19 @@ impl RunDir {
     }
 }
 
+/// A path as a person here types it: relative where it is below the working directory.
+pub(crate) fn as_typed(path: &Path) -> &Path {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).ok().filter(|below| !below.as_os_str().is_empty()).unwrap_or(path)
+}
+
+/// The same as a word of a command: in quotes where a shell would take it for something else.
+pub(crate) fn as_argument(path: &Path) -> String {
+    let text = as_typed(path).to_string_lossy();
+    let plain = |char: char| char.is_alphanumeric() || "/\\_-.:@%+=,".contains(char);
+    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// Writes a file whole or not at all.
 pub(crate) fn write_whole(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let mut file = WholeFile::create(dir, name)?;

@@ -12,9 +12,9 @@ use crate::noticed::Noticed;
 use crate::text;
 
 /// Different causes that are kept apart. More than this and nobody reads them; the rest is counted together.
-const MOST_CAUSES: usize = 1_000;
+pub(crate) const MOST_CAUSES: usize = 1_000;
 /// Nodes named with each cause.
-const MOST_EXAMPLES: usize = 3;
+pub(crate) const MOST_EXAMPLES: usize = 3;
 /// Characters of a folded reason. The service's own messages are shorter.
 const LONGEST_REASON: usize = 300;
 
@@ -171,6 +171,7 @@ impl Findings {
     }
 }
 
+/// The reason of such a pool.
 pub(crate) const STORAGE_BLOCKED: &str = "storage blocked: calls are accepted, but no file ever arrives";
 
 /// Why a node was not collected, without what makes it its own.
@@ -181,7 +182,7 @@ pub(crate) fn folded_reason(end: &NodeEnd<'_>) -> String {
 /// A reason without what makes it each node's own: the node's name, ids of requests, long numbers, times.
 ///
 /// The service ends its messages with a line each for `RequestId:` and `Time:`; those go as a whole.
-fn folded(reason: &str, node: &str) -> String {
+pub(crate) fn folded(reason: &str, node: &str) -> String {
     let end = ["RequestId:", "Time:"].iter().filter_map(|mark| reason.find(mark)).min();
     let text = &reason[..end.unwrap_or(reason.len())];
     // A very short id (the service's own are long) would be found inside of words and numbers.

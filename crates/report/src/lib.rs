@@ -6,6 +6,7 @@ mod bundle;
 mod cause;
 mod events_file;
 mod json_document;
+mod look;
 mod manifest;
 mod node_end;
 mod nodes_csv;
@@ -20,6 +21,7 @@ mod summary;
 mod testing;
 mod text;
 mod ticket;
+mod trouble;
 mod whole_file;
 
 pub use bundle::{
@@ -28,7 +30,7 @@ pub use bundle::{
 };
 pub use cause::{Cause, Findings};
 pub use events_file::{EVENT_SCHEMA, EventsFile};
-pub use indicatif::ProgressDrawTarget;
+pub use look::{Look, is_dumb};
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 pub use page::PAGE_FILE;
 pub use plan_table::{PlanView, plan_table};
@@ -38,7 +40,7 @@ pub use revisit::{
     COVERAGE_FILE, EarlierInventory, FILES_FILE, InventoryError, LookFacts, LookReported, LookReports,
     LookedAt, VERIFY_FILE, inventory_spelling,
 };
-pub use summary::{SUMMARY_FILE, Summary};
+pub use summary::{SUMMARY_FILE, Summary, verdict_lines};
 pub use text::for_terminal;
 pub use ticket::{Known, TICKET_FILE, Ticket};
 pub use whole_file::WholeFile;

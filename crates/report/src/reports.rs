@@ -129,7 +129,7 @@ pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
     nodes.end().map_err(manifest_error)?;
     manifest::write_tail(&mut document, &plan.left_out, facts).map_err(manifest_error)?;
 
-    let summary = Summary { plan, facts, ledger, findings: &findings, dir, resume };
+    let summary = Summary { plan, facts, ledger, findings: &findings, dir, resume, run: None };
     page.end(&summary).and_then(WholeFile::commit).map_err(page_error)?;
     let table = table.end().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
     table.commit().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;

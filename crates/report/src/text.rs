@@ -11,6 +11,8 @@ use time::OffsetDateTime;
 use time::UtcOffset;
 use time::macros::format_description;
 
+use crate::look::columns;
+
 /// For a terminal or a log: on one line, and without anything that moves the cursor or turns the text around.
 #[must_use]
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
@@ -88,30 +90,39 @@ pub(crate) fn for_spreadsheet(text: &str) -> Cow<'_, str> {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { Cow::Owned(format!("'{safe}")) } else { safe }
 }
 
-/// Shortened in the middle to at most `width` characters: ids differ at their end as often as at their start.
-///
-/// Counts characters, not columns: ids of the service are ASCII.
+/// Shortened in the middle to at most `width` columns: ids differ at their end as often as at their start.
 pub(crate) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
-    let length = text.chars().count();
-    if length <= width {
+    if columns(text) <= width {
         return Cow::Borrowed(text);
     }
     let kept = width.saturating_sub(1);
     let tail = kept / 2;
-    let mut short: String = text.chars().take(kept - tail).collect();
+    let mut short = head_of(text.chars(), kept - tail);
     short.push('…');
-    short.extend(text.chars().skip(length - tail));
+    let end = head_of(text.chars().rev(), tail);
+    short.extend(end.chars().rev());
     Cow::Owned(short)
 }
 
-/// Cut at its end to at most `width` characters: for sentences, which say the most at their start.
+/// Cut at its end to at most `width` columns: for sentences, which say the most at their start.
 pub(crate) fn cut(text: &str, width: usize) -> Cow<'_, str> {
-    if text.chars().count() <= width {
+    if columns(text) <= width {
         return Cow::Borrowed(text);
     }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut short = head_of(text.chars(), width.saturating_sub(1));
     short.push('…');
     Cow::Owned(short)
+}
+
+/// As many of the characters as fit into so many columns.
+fn head_of(chars: impl Iterator<Item = char>, width: usize) -> String {
+    let mut taken = 0;
+    chars
+        .take_while(|char| {
+            taken += columns(char.encode_utf8(&mut [0; 4]));
+            taken <= width
+        })
+        .collect()
 }
 
 /// `1,234,567`.
@@ -236,6 +247,11 @@ mod tests {
         assert_eq!(shortened("tvmps_0123456789_d", 9), "tvmp…89_d");
         assert_eq!(cut("the quick brown fox", 9), "the quic…");
         assert_eq!(shortened("short", 9), "short");
+        // An ideograph takes two columns.
+        assert_eq!(
+            (shortened("節点節点節点", 7), cut("節点節点節点", 7)),
+            ("節…点".into(), "節点節…".into())
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_report::{PlanningProgress, ProgressClock, ProgressMode};
+use fleetlogs_report::{PlanningProgress, ProgressClock, ProgressMode, is_dumb};
 
 use crate::args::Output;
 use crate::error::CliError;
@@ -40,7 +40,7 @@ pub(crate) fn say(text: &str) {
 fn progress_mode(output: &Output) -> ProgressMode {
     if output.quiet {
         ProgressMode::Silent
-    } else if std::io::stderr().is_terminal() {
+    } else if std::io::stderr().is_terminal() && !is_dumb() {
         ProgressMode::bars_on_stderr()
     } else {
         ProgressMode::plain_on_stderr()

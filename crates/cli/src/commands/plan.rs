@@ -1,13 +1,12 @@
 //! `fleetlogs plan`: the frozen plan only. Sends no upload.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan as FrozenPlan;
 use fleetlogs_model::timestamp;
-use fleetlogs_report::{PlanView, plan_table};
+use fleetlogs_report::{Look, PlanView, plan_table};
 use serde::Serialize;
 
 use super::{left_out_counts, planning_progress, print};
@@ -91,7 +90,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
             }
             (Ok(()), None) => "the container SAS leaves its expiry to a stored access policy".to_owned(),
         };
-        let width = std::io::stdout().is_terminal().then(terminal_width);
+        let width = Look::of_stdout().width;
         let view =
             PlanView { width, nodes: args.all_nodes, estimate: Some(calls_take), sas: Some(&sas_line) };
         print(&plan_table(&plan, &view)?)?;
@@ -101,9 +100,4 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
         return Err(CliError::NoNode(left_out_counts(&plan)));
     }
     Ok(Exit::Complete)
-}
-
-/// Columns of the terminal, as the shell says; a common width where it says nothing.
-fn terminal_width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
 }

@@ -1,6 +1,5 @@
 //! `fleetlogs report`: the reports of a run again, from its directory alone.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use fleetlogs_engine::journal::{JournalReader, check_free};
@@ -9,7 +8,7 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_report::{
-    Findings, Known, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, find, write_reports,
+    Findings, Known, Look, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, find, write_reports,
 };
 use serde::Serialize;
 
@@ -17,8 +16,7 @@ use super::{print, say};
 use crate::args::{Output, Report};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::logging::colours;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, as_argument, as_typed};
 
 pub(crate) fn report(args: &Report, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
@@ -41,6 +39,8 @@ pub(crate) struct Reported<'run> {
     findings: Findings,
     /// The command that goes on with the run, where one can.
     resume: Option<String>,
+    /// The run directory as a command takes it, where a command can go on with the run.
+    run: Option<String>,
 }
 
 impl<'run> Reported<'run> {
@@ -56,10 +56,11 @@ impl<'run> Reported<'run> {
     ) -> Result<Self, CliError> {
         let mut facts = facts(journal, plan, ledger)?;
         facts.reason = unrecorded.or(facts.reason);
-        let resume = resume_command(dir, &facts, can_resume);
+        let run = can_resume.then(|| as_argument(dir));
+        let resume = resume_command(run.as_deref(), &facts);
         let mut histories = journal.histories()?;
         let findings = write_reports(dir, plan, &facts, ledger, resume.as_deref(), histories.rows()?)?;
-        let reported = Self { dir, plan, ledger, facts, findings, resume };
+        let reported = Self { dir, plan, ledger, facts, findings, resume, run };
         reported.summary().write().map_err(|error| CliError::File(dir.into(), error))?;
         reported.ticket(Known::default()).write(dir).map_err(|error| CliError::File(dir.into(), error))?;
         Ok(reported)
@@ -74,13 +75,15 @@ impl<'run> Reported<'run> {
     ) -> Result<Self, CliError> {
         let facts = facts(journal, plan, ledger)?;
         let findings = find(plan, &facts, ledger, journal.histories()?.rows()?)?;
-        let resume = resume_command(dir, &facts, true);
-        Ok(Self { dir, plan, ledger, facts, findings, resume })
+        let run = Some(as_argument(dir));
+        let resume = resume_command(run.as_deref(), &facts);
+        Ok(Self { dir, plan, ledger, facts, findings, resume, run })
     }
 
     fn summary(&self) -> Summary<'_> {
-        let Self { dir, plan, ledger, facts, findings, resume } = self;
-        Summary { plan, facts, ledger, findings, dir, resume: resume.as_deref() }
+        let Self { dir, plan, ledger, facts, findings, resume, run } = self;
+        let dir = as_typed(dir);
+        Summary { plan, facts, ledger, findings, dir, resume: resume.as_deref(), run: run.as_deref() }
     }
 
     /// What support is to be told.
@@ -95,7 +98,7 @@ impl<'run> Reported<'run> {
             let text = serde_json::to_string_pretty(&self.document()).map_err(std::io::Error::from)?;
             print(&(text + "\n"))?;
         } else if !output.quiet {
-            say(&self.summary().to_terminal(colours() && std::io::stderr().is_terminal()));
+            say(&self.summary().to_terminal(&Look::of_stderr()));
         }
         Ok(self.facts.outcome)
     }
@@ -153,9 +156,9 @@ struct RunDocument<'run> {
 }
 
 /// The command that goes on with a run that ended early.
-fn resume_command(dir: &Path, facts: &RunFacts, can_resume: bool) -> Option<String> {
+fn resume_command(run: Option<&str>, facts: &RunFacts) -> Option<String> {
     let resumable = matches!(facts.outcome, RunOutcome::Interrupted | RunOutcome::BudgetSpent);
-    (resumable && can_resume).then(|| format!("fleetlogs resume {}", dir.display()))
+    run.filter(|_| resumable).map(|run| format!("fleetlogs resume {run}"))
 }
 
 /// Whether the last process that worked on the run ended it in order.

@@ -82,7 +82,8 @@ pub(super) async fn go(
 ) -> Result<Exit, CliError> {
     let Prepared { fleet, destination, plan, services, store } = prepared;
     let Begun { dir, journal, ledger, mut outstanding, stop } = begun;
-    let progress = Progress::new(progress_mode(output), progress_clock(), &plan, &ledger, store.is_some());
+    let progress =
+        Progress::new(progress_mode(output), progress_clock(), plan.clone(), &ledger, store.is_some());
     logs.share_screen(Some(progress.clone()));
     let (announcements, feed) = announcements(&mut outstanding);
     let taken = Taken::of(&ledger);
@@ -103,6 +104,10 @@ pub(super) async fn go(
     Box::pin(collect(&run, &destination, &services, store, settings, outstanding, feed, &taken, &progress))
         .await;
 
+    if run.stop.level() == Stop::Abort {
+        // The second Ctrl-C stands in the middle of the bars.
+        progress.leave();
+    }
     drop(run);
     let Written { ledger, journal: _held_until_all_is_reported } = thread.join();
     progress.finish();
@@ -284,7 +289,8 @@ async fn keep_company(run: &Run, deadline: Duration, progress: &Progress) {
             () = run.stop.reached(Stop::Drain), if !draining => {
                 draining = true;
                 if let Some(reason) = run.stop.reason() {
-                    tracing::warn!("{reason}; no new call is sent, and what is in flight is awaited");
+                    tracing::info!("{reason}; no new call is sent, and what is in flight is awaited");
+                    progress.drain(&reason.to_string());
                 }
             }
         }

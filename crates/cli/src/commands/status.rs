@@ -1,47 +1,140 @@
 //! `fleetlogs status`: how a run gets on, read from its journal while another process writes it.
+//!
+//! What is shown is what the run itself shows, made by the same code from the same events.
 
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_engine::journal::{JournalReader, is_held};
+use fleetlogs_engine::stop::{Stop, StopHandle};
+use fleetlogs_model::event::{EventSink, Recorded};
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
+use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, is_dumb, verdict_lines};
 use serde::Serialize;
-use std::fmt::Write as _;
 
-use super::print;
 use super::report::{KILLED, facts};
+use super::{print, progress_clock};
 use crate::args::{Output, Status};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, as_argument};
+use crate::signals;
 
 /// Between two looks of `--follow`.
 const EVERY: Duration = Duration::from_secs(1);
+/// Events that are handed on at once while a run is followed. It bounds the memory, however far a run got in a second.
+const GROUP: usize = 4096;
 
 pub(crate) async fn status(args: &Status, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
     let journal = JournalReader::open(&dir.path)?;
     journal.check_plan(&dir.plan_digest)?;
-    let mut ledger = Ledger::new(&plan);
-    let mut seen = 0;
-    loop {
+    let ledger = Ledger::new(&plan);
+    let run = Seen { dir: &dir.path, journal, plan: Arc::new(plan), ledger, last: 0 };
+    let stop = StopHandle::default();
+    if args.follow {
+        signals::listen(&stop)?;
+    }
+    if output.json {
+        return tell_programs(run, args.follow, stop).await;
+    }
+    let mode = match (args.follow && !output.quiet, std::io::stdout().is_terminal() && !is_dumb()) {
+        (false, _) => ProgressMode::Silent,
+        (true, true) => ProgressMode::bars_on_stdout(),
+        (true, false) => ProgressMode::plain_on_stdout(),
+    };
+    tell_people(run, args.follow, mode, stop).await
+}
+
+/// A run as far as its journal was read.
+struct Seen<'dir> {
+    dir: &'dir Path,
+    journal: JournalReader,
+    plan: Arc<Plan>,
+    ledger: Ledger,
+    /// Number of the last event that was read.
+    last: i64,
+}
+
+impl Seen<'_> {
+    /// Reads what is new, and says whether a process works on the run.
+    fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<bool, CliError> {
         // Before the events: what a process wrote while it still held the run is then among them.
-        let held = is_held(&dir.path)?;
-        seen = journal.for_each_event(seen, |recorded| ledger.apply(recorded))?;
-        let state = if held { State::Running } else { State::of_ended(&journal, &plan, &ledger)? };
-        let text = if output.json {
-            let document = Document::of(&plan, &ledger, state);
-            serde_json::to_string(&document).map_err(std::io::Error::from)? + "\n"
-        } else {
-            describe(&plan, &ledger, state)
-        };
-        print(&text)?;
-        if !args.follow || state != State::Running {
+        let held = is_held(self.dir)?;
+        let Self { ledger, journal, .. } = self;
+        self.last = journal.for_each_event(self.last, |recorded| {
+            ledger.apply(recorded);
+            hear(recorded, ledger);
+        })?;
+        Ok(held)
+    }
+
+    fn facts(&self) -> Result<RunFacts, CliError> {
+        facts(&self.journal, &self.plan, &self.ledger)
+    }
+}
+
+async fn tell_programs(mut run: Seen<'_>, follow: bool, stop: StopHandle) -> Result<Exit, CliError> {
+    loop {
+        let held = run.read_on(|_, _| {})?;
+        let state = if held { State::Running } else { State::of_ended(&run.facts()?) };
+        let document = Document::of(&run.plan, &run.ledger, state);
+        print(&(serde_json::to_string(&document).map_err(std::io::Error::from)? + "\n"))?;
+        if !follow || !held || is_over(&stop).await {
             return Ok(Exit::Complete);
         }
-        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn tell_people(
+    mut run: Seen<'_>,
+    follow: bool,
+    mode: ProgressMode,
+    stop: StopHandle,
+) -> Result<Exit, CliError> {
+    let mut progress = Progress::new(mode, progress_clock(), run.plan.clone(), &run.ledger, true);
+    progress.set_title(format!("run {} running", run.plan.run_id));
+    let mut held = run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger))?;
+    progress.caught_up(&run.ledger);
+    while follow && held {
+        if is_over(&stop).await {
+            progress.leave();
+            return Ok(Exit::Complete);
+        }
+        let mut group = Vec::new();
+        held = run.read_on(|recorded, ledger| {
+            group.push(recorded.clone());
+            if group.len() == GROUP {
+                progress.hear(&group, ledger);
+                group.clear();
+            }
+        })?;
+        progress.hear(&group, &run.ledger);
+    }
+    progress.finish();
+
+    let look = Look::of_stdout();
+    let mut lines = vec![];
+    if !held {
+        let facts = run.facts()?;
+        progress.ended();
+        progress.set_title(State::of_ended(&facts).title(&run));
+        lines = verdict_lines(&look, &facts, &run.ledger);
+    }
+    lines.extend(progress.picture(&look));
+    print(&(lines.join("\n") + "\n"))
+}
+
+/// Waits for the next look. Says whether Ctrl-C came instead: whoever looks on has seen enough, and the run goes on.
+async fn is_over(stop: &StopHandle) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(EVERY) => false,
+        () = stop.reached(Stop::Drain) => true,
     }
 }
 
@@ -61,13 +154,24 @@ enum State {
 
 impl State {
     /// The state of a run that no process works on.
-    fn of_ended(journal: &JournalReader, plan: &Plan, ledger: &Ledger) -> Result<Self, CliError> {
-        let facts = facts(journal, plan, ledger)?;
-        Ok(match facts.outcome {
+    fn of_ended(facts: &RunFacts) -> Self {
+        match facts.outcome {
             RunOutcome::Interrupted if facts.reason.as_deref() == Some(KILLED) => Self::Interrupted,
             RunOutcome::Interrupted | RunOutcome::BudgetSpent => Self::Stopped,
             RunOutcome::Complete | RunOutcome::Partial | RunOutcome::NothingCollected => Self::Ended,
-        })
+        }
+    }
+
+    /// `run 20261122T093000Z-1a2b ended`, and the command that goes on with it.
+    fn title(self, run: &Seen<'_>) -> String {
+        let resume = format!("`fleetlogs resume {}` goes on with it", as_argument(run.dir));
+        let state = match self {
+            Self::Running => "running".to_owned(),
+            Self::Ended => "ended".to_owned(),
+            Self::Stopped => format!("stopped before its end: {resume}"),
+            Self::Interrupted => format!("interrupted: {resume}"),
+        };
+        format!("run {} {state}", run.plan.run_id)
     }
 }
 
@@ -120,42 +224,4 @@ impl<'run> Document<'run> {
 
 fn by_outcome(counts: &OutcomeCounts) -> std::collections::BTreeMap<&'static str, u64> {
     Outcome::ALL.iter().map(|outcome| (outcome.as_str(), counts.get(*outcome))).collect()
-}
-
-fn describe(plan: &Plan, ledger: &Ledger, state: State) -> String {
-    let state = match state {
-        State::Running => "running",
-        State::Ended => "ended",
-        State::Stopped => "stopped before its end: `fleetlogs resume` goes on with it",
-        State::Interrupted => "interrupted: `fleetlogs resume` goes on with it",
-    };
-    let mut text = format!("run {} {state}\n", plan.run_id);
-    for (name, tally) in ledger.accounts() {
-        let shown = [
-            (NodeStatus::Verified, "verified"),
-            (NodeStatus::Accepted, "awaited"),
-            (NodeStatus::Requested, "in flight"),
-            (NodeStatus::Waiting, "waiting"),
-            (NodeStatus::InDoubt, "in doubt"),
-            (NodeStatus::Empty, "empty"),
-            (NodeStatus::Incomplete, "incomplete"),
-            (NodeStatus::Failed, "failed"),
-            (NodeStatus::Gone, "gone"),
-            (NodeStatus::Planned, "not called"),
-        ];
-        let _ = write!(text, "  {name}: {} planned", tally.planned());
-        for (status, label) in shown {
-            if tally.count(status) > 0 {
-                let _ = write!(text, ", {} {label}", tally.count(status));
-            }
-        }
-        if tally.throttled > 0 {
-            let _ = write!(text, "; throttled \u{d7}{}", tally.throttled);
-        }
-        if let Some(stopped) = &tally.stopped {
-            let _ = write!(text, "; stopped: {stopped}");
-        }
-        text.push('\n');
-    }
-    text
 }

@@ -14,7 +14,7 @@ use super::data::MOST_LEFT_OUT;
 use super::outcome_word;
 use crate::manifest::{account_outcome, account_reason};
 use crate::reports::{MANIFEST_FILE, NODES_FILE};
-use crate::summary::{Summary, UNLISTED};
+use crate::summary::{Summary, UNLISTED, collected};
 use crate::text::{between, counted, duration, for_html, listed, moment, number};
 
 /// Causes that are shown. The table of nodes has every node's own reason.
@@ -133,7 +133,7 @@ pub(super) fn accounts(summary: &Summary<'_>) -> String {
             result(account_outcome(account, tally, facts))
         );
         let counts = tally.outcomes();
-        let (planned, collected) = (counts.total(), summary.collected_nodes(&counts));
+        let (planned, collected) = (counts.total(), collected(&counts, summary.facts.verification));
         for count in [planned, collected, planned - collected, tally.calls, tally.throttled] {
             let _ = write!(html, "<td class=\"n\">{}</td>", number(count));
         }

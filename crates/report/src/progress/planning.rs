@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleetlogs_model::ids::AccountName;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{ProgressClock, ProgressMode};
-use crate::text::{counted, for_terminal};
+use crate::text::counted;
+use crate::trouble::name;
 
 /// Between two plain lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -37,9 +38,11 @@ impl PlanningProgress {
     #[must_use]
     pub fn new(mode: ProgressMode, clock: ProgressClock) -> Self {
         let screen = match mode {
-            ProgressMode::Bars(target) => {
-                let spinner = ProgressBar::with_draw_target(None, target);
-                spinner.set_style(indicatif::ProgressStyle::default_spinner());
+            ProgressMode::Bars(term, _) => {
+                let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(term()));
+                // What does not fit is cut off at the end of the message.
+                let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+                spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
                 spinner.enable_steady_tick(TURN_EVERY);
                 Screen::Spinner(spinner)
             }
@@ -87,7 +90,7 @@ fn text(account: &AccountName, seen: &BTreeMap<AccountName, (u32, u32)>) -> Stri
     let sum = |of: fn(&(u32, u32)) -> u32| seen.values().map(|counts| u64::from(of(counts))).sum();
     let (pools, nodes) = (counted(sum(|it| it.0), "pool"), counted(sum(|it| it.1), "node"));
     if seen.len() == 1 {
-        format!("listing {}: {pools}, {nodes}", for_terminal(account.as_str()))
+        format!("listing {}: {pools}, {nodes}", name(account.as_str()))
     } else {
         format!("listing {}: {pools}, {nodes}", counted(seen.len() as u64, "account"))
     }

@@ -1,41 +1,45 @@
 //! The numbers behind the lines: counts copied from the ledger, and rates from a few seconds of samples.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
-use fleetlogs_model::outcome::OutcomeCounts;
+use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::Plan;
 
-use crate::text::{counted, for_terminal};
+use crate::text::for_terminal;
 
-/// Accounts with a line of their own; all others share one.
-const MOST_ACCOUNTS: usize = 8;
 /// Between two samples of a line.
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 /// The rate shown is that of this long.
 const RATE_OVER: Duration = Duration::from_secs(5);
 /// The time left is told from this long: nodes are finished in bursts, as the container is looked at now and then.
-const ETA_OVER: Duration = Duration::from_secs(30);
+pub(crate) const ETA_OVER: Duration = Duration::from_secs(30);
 /// An account counts as throttled until nothing of the kind was heard for this long. There is no event for the end
 /// of it, as the pace climbs back slowly and without a word.
 const THROTTLED_FOR: Duration = Duration::from_secs(30);
+/// Between two choices of the accounts that are shown. Lines that change places all the time cannot be read.
+const CHOOSE_EVERY: Duration = Duration::from_secs(5);
 
-/// All lines, and which account belongs to which.
+/// All lines, a line for each account that has nodes.
 pub(crate) struct Board {
     pub(crate) lines: Vec<Line>,
     pub(crate) total: Line,
     pub(crate) phase: Phase,
-    names: Vec<AccountName>,
-    /// For each account, its line; none where it has no nodes to show.
+    /// When the process that works on the run began to.
+    pub(crate) started_at: Instant,
+    chosen_at: Option<Instant>,
+    chosen: Vec<usize>,
+    /// For each account of the plan, its line.
     line_of: Vec<Option<usize>>,
-    throttled_at: Vec<Option<Instant>>,
+    names: Vec<AccountName>,
     verification: bool,
 }
 
 /// What the run as a whole is doing.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Calls are sent.
     Sending,
@@ -45,32 +49,45 @@ pub(crate) enum Phase {
     Draining,
     /// Every node has its outcome.
     Done,
+    /// No process works on it.
+    Ended,
 }
 
-/// The numbers of one line: an account, several, or all.
+/// The numbers of one line: an account, or all.
 pub(crate) struct Line {
     pub(crate) label: String,
     pub(crate) now: Numbers,
     samples: VecDeque<Sample>,
     throttled_at: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 /// Counts at one moment.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub(crate) struct Numbers {
     pub(crate) planned: u64,
-    /// Nodes that were called at least once.
-    pub(crate) sent: u64,
     /// Nodes whose call the service took, whatever became of the files.
     pub(crate) accepted: u64,
     /// Nodes with their last outcome.
     pub(crate) done: u64,
     /// By outcome, and of nodes that are done only.
     pub(crate) outcomes: OutcomeCounts,
+    /// Nodes that were not called yet.
+    pub(crate) not_called: u64,
+    /// Nodes with a call on its way.
+    pub(crate) in_flight: u64,
+    /// Nodes that wait to be called again.
+    pub(crate) waiting: u64,
+    /// Nodes with a call whose answer was lost.
+    pub(crate) in_doubt: u64,
+    /// Nodes whose files are awaited.
+    pub(crate) awaited: u64,
     pub(crate) calls: u64,
     pub(crate) throttled: u64,
     /// The pace after the last throttling, in calls per second; the sum over accounts that were.
     pub(crate) pace: Option<f64>,
+    /// Accounts to which nothing more is sent.
+    pub(crate) stopped: u64,
 }
 
 struct Sample {
@@ -79,22 +96,45 @@ struct Sample {
     done: u64,
 }
 
+/// Accounts that have no line of their own, together.
+pub(crate) struct Rest {
+    pub(crate) accounts: u64,
+    pub(crate) now: Numbers,
+    pub(crate) rate: Option<f64>,
+    pub(crate) throttled: u64,
+}
+
 impl Board {
     pub(crate) fn new(plan: &Plan, ledger: &Ledger, verification: bool, now: Instant) -> Self {
-        let names: Vec<_> = plan.accounts.iter().map(|account| account.name.clone()).collect();
-        let (labels, line_of) = share_out(plan);
+        let mut lines = vec![];
+        let mut line_of = vec![];
+        for account in &plan.accounts {
+            line_of.push((account.nodes > 0).then_some(lines.len()));
+            if account.nodes > 0 {
+                lines.push(Line::new(for_terminal(account.name.as_str()).into_owned()));
+            }
+        }
         let mut board = Self {
-            lines: labels.into_iter().map(Line::new).collect(),
+            lines,
             total: Line::new("total".into()),
             phase: Phase::Sending,
-            throttled_at: vec![None; names.len()],
-            names,
+            started_at: now,
+            chosen_at: None,
+            chosen: vec![],
             line_of,
+            names: plan.accounts.iter().map(|account| account.name.clone()).collect(),
             verification,
         };
         board.take(ledger);
         board.sample(now);
         board
+    }
+
+    /// A process began to work on the run.
+    pub(crate) fn start(&mut self, verification: bool, now: Instant) {
+        self.verification = verification;
+        self.started_at = now;
+        self.phase = Phase::Sending;
     }
 
     /// Copies the ledger's counts. A few additions per account, whatever the number of nodes.
@@ -107,19 +147,8 @@ impl Board {
                 self.lines[*line].now.add(tally, self.verification);
             }
         }
-        if self.phase != Phase::Draining {
-            self.phase = self.phase_now(ledger);
-        }
-    }
-
-    fn phase_now(&self, ledger: &Ledger) -> Phase {
-        use NodeStatus::{InDoubt, Planned, Requested, Waiting};
-        if self.total.now.done == self.total.now.planned {
-            Phase::Done
-        } else if [Planned, Requested, Waiting, InDoubt].iter().all(|&status| ledger.count(status) == 0) {
-            Phase::AwaitingFiles
-        } else {
-            Phase::Sending
+        if !matches!(self.phase, Phase::Draining | Phase::Ended) {
+            self.phase = self.total.now.phase();
         }
     }
 
@@ -128,54 +157,96 @@ impl Board {
         self.phase = Phase::Draining;
     }
 
+    /// No process works on the run.
+    pub(crate) fn end(&mut self) {
+        self.phase = Phase::Ended;
+    }
+
     /// Remembers the numbers of now, so that rates can be told later.
     pub(crate) fn sample(&mut self, now: Instant) {
         self.lines.iter_mut().chain([&mut self.total]).for_each(|line| line.sample(now));
     }
 
-    /// An account was asked to slow down. Says whether that is news.
-    pub(crate) fn throttled(&mut self, account: &AccountName, now: Instant) -> bool {
-        let Some(at) = self.names.iter().position(|name| name == account) else { return false };
-        let before = self.throttled_at[at].replace(now);
-        if let Some(line) = self.line_of[at] {
-            self.lines[line].throttled_at = Some(now);
-        }
-        before.is_none_or(|before| now.saturating_duration_since(before) > THROTTLED_FOR)
+    /// Rates are told from what is sampled from now on.
+    pub(crate) fn forget_samples(&mut self) {
+        self.lines.iter_mut().chain([&mut self.total]).for_each(|line| line.samples.clear());
+    }
+
+    /// An account was asked to slow down, and maybe to pause. Says whether that is news: the first time, or, unless it is
+    /// told `once`, the first for a while.
+    pub(crate) fn throttled(
+        &mut self,
+        account: &AccountName,
+        pause: Option<Duration>,
+        once: bool,
+        now: Instant,
+    ) -> bool {
+        let Some(line) = self.line_mut(account) else { return false };
+        let before = line.throttled_at.replace(now);
+        line.paused_until = line.paused_until.max(pause.and_then(|pause| now.checked_add(pause)));
+        before.is_none_or(|before| !once && now.saturating_duration_since(before) > THROTTLED_FOR)
     }
 
     /// The line an account is shown in.
     pub(crate) fn line(&self, account: &AccountName) -> Option<&Line> {
-        let at = self.names.iter().position(|name| name == account)?;
-        self.lines.get(self.line_of[at]?)
+        self.line_at(account).map(|at| &self.lines[at])
     }
-}
 
-/// The largest accounts get lines of their own, in plan order; the rest share the last.
-fn share_out(plan: &Plan) -> (Vec<String>, Vec<Option<usize>>) {
-    let mut by_size: Vec<usize> =
-        (0..plan.accounts.len()).filter(|&at| plan.accounts[at].nodes > 0).collect();
-    by_size.sort_by_key(|&at| (std::cmp::Reverse(plan.accounts[at].nodes), at));
-    let shared = by_size.split_off(by_size.len().min(MOST_ACCOUNTS));
-    by_size.sort_unstable();
-
-    let mut line_of = vec![None; plan.accounts.len()];
-    let mut labels = vec![];
-    for at in by_size {
-        line_of[at] = Some(labels.len());
-        labels.push(for_terminal(plan.accounts[at].name.as_str()).into_owned());
+    fn line_mut(&mut self, account: &AccountName) -> Option<&mut Line> {
+        self.line_at(account).map(|at| &mut self.lines[at])
     }
-    if !shared.is_empty() {
-        for &at in &shared {
-            line_of[at] = Some(labels.len());
+
+    fn line_at(&self, account: &AccountName) -> Option<usize> {
+        self.line_of[self.names.iter().position(|name| name == account)?]
+    }
+
+    /// The lines that are shown, at most so many, in plan order: accounts in trouble first, then those with most left to
+    /// do. The rest shares one line.
+    pub(crate) fn choose(&mut self, most: usize, now: Instant) -> (Vec<usize>, Option<Rest>) {
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= CHOOSE_EVERY;
+        let fitting = self.chosen.len() == most.min(self.lines.len());
+        if !fitting || self.chosen_at.is_none_or(is_old) {
+            let mut order: Vec<usize> = (0..self.lines.len()).collect();
+            order.sort_by_key(|&at| Reverse(self.lines[at].urgency(now)));
+            order.truncate(most);
+            order.sort_unstable();
+            self.chosen = order;
+            self.chosen_at = Some(now);
         }
-        labels.push(counted(shared.len() as u64, "more account"));
+        let rest = self.lines.iter().enumerate().filter(|(at, _)| self.chosen.binary_search(at).is_err());
+        let rest = rest.fold(Rest { accounts: 0, now: Numbers::default(), rate: None, throttled: 0 }, {
+            |mut rest, (_, line)| {
+                rest.accounts += 1;
+                rest.now.add_all(&line.now);
+                rest.throttled += u64::from(line.is_throttled(now));
+                rest.rate = line.rate(now).map(|rate| rate + rest.rate.unwrap_or(0.0)).or(rest.rate);
+                rest
+            }
+        });
+        (self.chosen.clone(), Some(rest).filter(|rest| rest.accounts > 0))
     }
-    (labels, line_of)
 }
 
 impl Line {
     fn new(label: String) -> Self {
-        Self { label, now: Numbers::default(), samples: VecDeque::new(), throttled_at: None }
+        Self {
+            label,
+            now: Numbers::default(),
+            samples: VecDeque::new(),
+            throttled_at: None,
+            paused_until: None,
+        }
+    }
+
+    /// What needs to be seen: trouble first, then the number of nodes that are left.
+    fn urgency(&self, now: Instant) -> (u8, u64) {
+        let troubles = [Outcome::Incomplete, Outcome::Failed];
+        let trouble = if self.now.stopped > 0 || self.is_throttled(now) {
+            2
+        } else {
+            u8::from(troubles.iter().any(|&outcome| self.now.outcomes.get(outcome) > 0))
+        };
+        (trouble, self.now.planned - self.now.done)
     }
 
     fn sample(&mut self, now: Instant) {
@@ -208,6 +279,12 @@ impl Line {
         self.throttled_at.is_some_and(|at| now.saturating_duration_since(at) <= THROTTLED_FOR)
     }
 
+    /// How long the account still pauses, as the service asked.
+    pub(crate) fn pauses(&self, now: Instant) -> Option<Duration> {
+        let left = self.paused_until?.saturating_duration_since(now);
+        (left > Duration::ZERO).then_some(left)
+    }
+
     fn per_second(
         &self,
         now: Instant,
@@ -228,10 +305,13 @@ impl Line {
 
 impl Numbers {
     fn add(&mut self, tally: &AccountTally, verification: bool) {
-        use NodeStatus::{Accepted, Empty, Failed, Gone, Incomplete, Planned, Verified};
-        let planned = tally.planned();
-        self.planned += planned;
-        self.sent += planned - tally.count(Planned);
+        use NodeStatus::{Accepted, Empty, Failed, Gone, InDoubt, Incomplete, Planned};
+        use NodeStatus::{Requested, Verified, Waiting};
+        self.planned += tally.planned();
+        self.not_called += tally.count(Planned);
+        self.in_flight += tally.count(Requested);
+        self.waiting += tally.count(Waiting);
+        self.in_doubt += tally.count(InDoubt);
         let taken = [Accepted, Verified, Empty, Incomplete];
         self.accepted += taken.iter().map(|&status| tally.count(status)).sum::<u64>();
         let last = [Verified, Empty, Incomplete, Failed, Gone];
@@ -240,10 +320,40 @@ impl Numbers {
             self.done += tally.count(status);
             self.outcomes.add_many(status.outcome(), tally.count(status));
         }
+        self.awaited += if verification { tally.count(Accepted) } else { 0 };
         self.calls += tally.calls;
         self.throttled += tally.throttled;
+        self.stopped += u64::from(tally.stopped.is_some());
         if let Some(rate) = tally.rate {
             self.pace = Some(self.pace.unwrap_or(0.0) + rate);
+        }
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.planned += other.planned;
+        self.accepted += other.accepted;
+        self.done += other.done;
+        for outcome in Outcome::ALL {
+            self.outcomes.add_many(outcome, other.outcomes.get(outcome));
+        }
+        self.not_called += other.not_called;
+        self.in_flight += other.in_flight;
+        self.waiting += other.waiting;
+        self.in_doubt += other.in_doubt;
+        self.awaited += other.awaited;
+        self.calls += other.calls;
+        self.throttled += other.throttled;
+        self.stopped += other.stopped;
+        self.pace = other.pace.map(|pace| pace + self.pace.unwrap_or(0.0)).or(self.pace);
+    }
+
+    fn phase(&self) -> Phase {
+        if self.done == self.planned {
+            Phase::Done
+        } else if self.not_called + self.in_flight + self.waiting + self.in_doubt == 0 {
+            Phase::AwaitingFiles
+        } else {
+            Phase::Sending
         }
     }
 }

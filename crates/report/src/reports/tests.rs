@@ -11,11 +11,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::look::Look;
 use crate::manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 use crate::summary::{SUMMARY_FILE, Summary};
 use crate::testing::{
     accepted, ended, failure, folded, incomplete, interrupted, plan_of, planned, recorded, requested,
-    retried, small_plan, small_run, verified,
+    retried, small_plan, small_run,
 };
 
 type Histories = Vec<(NodeIndex, NodeHistory)>;
@@ -63,6 +64,7 @@ impl Reported {
             findings: &self.findings,
             dir: Path::new("runs/20261122T093000Z-4f2a"),
             resume: Some("fleetlogs resume runs/20261122T093000Z-4f2a"),
+            run: Some("runs/20261122T093000Z-4f2a"),
         }
     }
 }
@@ -171,64 +173,10 @@ fn the_summary_for_a_ticket() {
 
     - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then `fleetlogs resume RUN --retry incomplete`
     - **gone**: nothing can be done, as the node or its pool is deleted, and the logs with it
-    - **not-sent**: once the reason has passed, `fleetlogs resume RUN` calls them
+    - **not-sent**: once the reason has passed, call them: `fleetlogs resume RUN`
     - **tailspin** could not be listed, so its nodes are not in the plan: see the reason, then run again for it
     - Go on with this run: `fleetlogs resume runs/20261122T093000Z-4f2a`
     ");
-}
-
-#[test]
-fn the_last_lines_on_a_terminal() {
-    insta::assert_snapshot!(small().summary().to_terminal(false), @"
-    INTERRUPTED  2 of 6 nodes collected, 4 not. The run ended early: SIGINT.
-      nodes    2 verified, 2 incomplete, 1 gone, 1 not-sent
-      account  tailspin could not be listed: 403 AuthenticationFailed: the role is missing
-      missing  2 incomplete  contoso, pool blocked: storage blocked: calls are accepted, but no file ever arrives
-               1 gone        fabrikam, pool web: 404 NodeNotFound: no such node
-               1 not-sent    fabrikam, pool web: SIGINT
-      files    7 files, 117.7 MiB, in https://logs.blob.core.windows.net/batch
-               1 node with more than one directory
-               1 node appeared since the plan, and not called: appeared in manifest.json
-      manifest runs/20261122T093000Z-4f2a/manifest.json
-      page     runs/20261122T093000Z-4f2a/report.html
-      next     fleetlogs resume runs/20261122T093000Z-4f2a
-               incomplete: check the storage account's firewall and private endpoint for these pools, and the SAS; then fleetlogs resume RUN --retry incomplete
-               accounts and pools that could not be listed: see the reason, then run again for it
-    ");
-}
-
-#[test]
-fn a_good_run_has_little_to_say() {
-    let plan = plan_of(vec![planned("contoso", "render", "tvm-1")]);
-    let events = [
-        recorded(0, 1, requested(1)),
-        recorded(0, 2, accepted(1, "d", 4)),
-        recorded(0, 60, verified(4, 4_096)),
-    ];
-    let reported = report(plan, ended(RunOutcome::Complete), &events);
-    let summary = Summary { resume: None, ..reported.summary() };
-    insta::assert_snapshot!(summary.to_terminal(false), @"
-    COMPLETE  1 of 1 node collected.
-      nodes    1 verified
-      files    4 files, 4.0 KiB, in https://logs.blob.core.windows.net/batch
-               1 node appeared since the plan, and not called: appeared in manifest.json
-      manifest runs/20261122T093000Z-4f2a/manifest.json
-      page     runs/20261122T093000Z-4f2a/report.html
-    ");
-    assert!(summary.to_markdown().ends_with("Nothing: every planned node is collected.\n"));
-}
-
-#[test]
-fn colours_change_nothing_but_the_colour() {
-    let styled = small().summary().to_terminal(true);
-    assert!(styled.starts_with("\u{1b}[1;33mINTERRUPTED\u{1b}[0m"), "{styled}");
-    let mut plain = String::new();
-    for part in styled.split('\u{1b}') {
-        plain.push_str(
-            part.strip_prefix('[').and_then(|rest| rest.split_once('m')).map_or(part, |(_, text)| text),
-        );
-    }
-    assert_eq!(plain, small().summary().to_terminal(false));
 }
 
 #[test]
@@ -366,7 +314,7 @@ fn hostile_names_are_safe_everywhere() {
         assert_eq!(widths.len(), 1, "{table}");
     }
     // Terminal: nothing moves the cursor, and no name starts a line.
-    let terminal = reported.summary().to_terminal(false);
+    let terminal = reported.summary().to_terminal(&Look::default());
     assert!(!terminal.contains('\u{1b}'), "{terminal}");
     assert!(!terminal.lines().any(|line| line.starts_with("break")), "{terminal}");
 }
@@ -381,7 +329,7 @@ fn many_causes_do_not_become_a_wall() {
         })
         .collect();
     let reported = report(plan, ended(RunOutcome::NothingCollected), &events);
-    let terminal = reported.summary().to_terminal(false);
+    let terminal = reported.summary().to_terminal(&Look::default());
 
     assert_eq!(terminal.matches("trouble of the kind").count(), 8, "{terminal}");
     assert!(terminal.contains("and 12 causes more (14 nodes) in nodes.csv"), "{terminal}");

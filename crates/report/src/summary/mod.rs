@@ -13,15 +13,22 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::Plan;
 
-use self::terminal::Paint;
+pub(crate) use self::terminal::style_of;
+
 use crate::advice::advice;
 use crate::cause::{Cause, Findings};
+use crate::look::Look;
+use crate::page::PAGE_FILE;
 use crate::reports::{MANIFEST_FILE, NODES_FILE, RunFacts};
-use crate::text::{counted, number, size};
+use crate::text::{counted, for_terminal, number, size};
+use crate::ticket::TICKET_FILE;
 use crate::whole_file::WholeFile;
 
 /// Name of the summary in the run directory.
 pub const SUMMARY_FILE: &str = "summary.md";
+
+/// The reports of a run, in the order in which people want them. Those that are there are named.
+const REPORTS: [&str; 5] = [PAGE_FILE, SUMMARY_FILE, TICKET_FILE, NODES_FILE, MANIFEST_FILE];
 
 /// Causes that are shown. More is a wall, and `nodes.csv` has them all.
 const MOST_CAUSES: usize = 8;
@@ -43,6 +50,8 @@ pub struct Summary<'a> {
     pub dir: &'a Path,
     /// The command that goes on with the run, where it can be.
     pub resume: Option<&'a str>,
+    /// The run directory as a command takes it; none where no command can go on with the run.
+    pub run: Option<&'a str>,
 }
 
 impl Summary<'_> {
@@ -62,37 +71,22 @@ impl Summary<'_> {
         text
     }
 
-    /// The last lines on the terminal, each ended by a newline; with colours if `styled`.
+    /// The last lines on the terminal, each ended by a newline.
     #[must_use]
-    pub fn to_terminal(&self, styled: bool) -> String {
-        let mut text = String::new();
-        let _ = self.terminal(&mut text, Paint { styled });
-        text
+    pub fn to_terminal(&self, look: &Look) -> String {
+        let there = |file: &&str| self.dir.join(file).is_file();
+        let files: Vec<&str> = REPORTS.into_iter().filter(there).collect();
+        self.terminal(look, &files)
     }
 
     /// `687 of 700 nodes collected, 13 not`.
     pub(crate) fn verdict(&self) -> String {
-        let counts = self.ledger.outcomes();
-        let (planned, collected) = (counts.total(), self.collected_nodes(&counts));
-        let verb = if self.facts.verification { "collected" } else { "accepted, and not verified" };
-        let of_planned = format!("{} of {} {verb}", number(collected), counted(planned, "node"));
-        match planned - collected {
-            0 => of_planned,
-            missing => format!("{of_planned}, {} not", number(missing)),
-        }
-    }
-
-    pub(crate) fn collected_nodes(&self, counts: &OutcomeCounts) -> u64 {
-        let accepted = if self.facts.verification { 0 } else { counts.get(Outcome::Accepted) };
-        counts.get(Outcome::Verified) + counts.get(Outcome::Empty) + accepted
+        verdict(&self.ledger.outcomes(), self.facts.verification)
     }
 
     /// ` The run ended early: SIGINT.`, or nothing.
     pub(crate) fn reason_sentence(&self, safe: impl Fn(&str) -> String) -> String {
-        self.facts.reason.as_deref().map_or_else(String::new, |reason| {
-            let reason = safe(reason);
-            format!(" The run ended early: {}.", reason.trim_end_matches('.'))
-        })
+        reason_sentence(self.facts, safe)
     }
 
     pub(crate) fn collected(&self, safe: impl Fn(&str) -> String) -> String {
@@ -160,6 +154,33 @@ impl Summary<'_> {
     }
 }
 
+/// The first lines of the summary alone: how the run ended. For where the nodes were not looked through.
+#[must_use]
+pub fn verdict_lines(look: &Look, facts: &RunFacts, ledger: &Ledger) -> Vec<String> {
+    let early = reason_sentence(facts, |reason| for_terminal(reason).into_owned());
+    let sentence = format!("{}.{early}", verdict(&ledger.outcomes(), facts.verification));
+    terminal::verdict_lines(look, facts.outcome, &sentence)
+}
+
+/// ` The run ended early: SIGINT.`, or nothing.
+fn reason_sentence(facts: &RunFacts, safe: impl Fn(&str) -> String) -> String {
+    facts.reason.as_deref().map_or_else(String::new, |reason| {
+        let reason = safe(reason);
+        format!(" The run ended early: {}.", reason.trim_end_matches('.'))
+    })
+}
+
+/// `687 of 700 nodes collected, 13 not`.
+fn verdict(counts: &OutcomeCounts, verification: bool) -> String {
+    let (planned, collected) = (counts.total(), collected(counts, verification));
+    let verb = if verification { "collected" } else { "accepted, and not verified" };
+    let of_planned = format!("{} of {} {verb}", number(collected), counted(planned, "node"));
+    match planned - collected {
+        0 => of_planned,
+        missing => format!("{of_planned}, {} not", number(missing)),
+    }
+}
+
 /// What to do about an account that could not be listed.
 pub(crate) const UNLISTED: &str = "see the reason, then run again for it";
 
@@ -184,6 +205,12 @@ fn more(causes: &[Cause]) -> Option<String> {
     Some(format!("and {causes} more ({nodes}) in {NODES_FILE}"))
 }
 
+/// Nodes of which there is what was wanted.
+pub(crate) fn collected(counts: &OutcomeCounts, verification: bool) -> u64 {
+    let accepted = if verification { 0 } else { counts.get(Outcome::Accepted) };
+    counts.get(Outcome::Verified) + counts.get(Outcome::Empty) + accepted
+}
+
 /// `680 verified, 13 failed`: every outcome that occurs.
 pub(crate) fn counts_line(counts: &OutcomeCounts) -> String {
     let parts: Vec<String> = Outcome::ALL
@@ -193,3 +220,6 @@ pub(crate) fn counts_line(counts: &OutcomeCounts) -> String {
         .collect();
     if parts.is_empty() { "none planned".into() } else { parts.join(", ") }
 }
+
+#[cfg(test)]
+mod tests;

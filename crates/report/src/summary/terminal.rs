@@ -1,159 +1,210 @@
-//! The last lines on the terminal: the summary for whoever waited for the run.
+//! The last lines on the terminal: the summary for whoever waited for the run. The verdict comes first, then what
+//! became of the nodes with the causes folded under it, then where the logs are, what to do next, and where to read on.
 
-use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::collections::BTreeMap;
 
+use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
-use super::{MOST_CAUSES, Summary, UNLISTED, counts_line, more, pools};
-use crate::page::PAGE_FILE;
-use crate::reports::MANIFEST_FILE;
-use crate::text::{counted, cut, for_terminal, number, shortened};
+use super::{MOST_CAUSES, Summary, UNLISTED};
+use crate::advice::taken_apart;
+use crate::look::{Look, Style};
+use crate::reports::NODES_FILE;
+use crate::text::{between, counted, cut, duration, for_terminal, number};
+use crate::trouble::{Trouble, names};
 
-/// Accounts with a reason of their own on the terminal; the Markdown table has them all.
-const MOST_ACCOUNTS: usize = 8;
-/// Characters of a reason on the terminal.
-const REASON_WIDTH: usize = 120;
-/// Characters of a name on the terminal; node ids are long.
-const NAME_WIDTH: usize = 40;
+/// Characters of a reason on the terminal; `summary.md` has it whole.
+const REASON_WIDTH: usize = 160;
+/// Columns of the labels on the left.
+const LABEL: usize = 10;
 
-impl Summary<'_> {
-    pub(super) fn terminal(&self, out: &mut String, paint: Paint) -> fmt::Result {
-        let label = |label: &str| paint.dim(&format!("  {label:<9}"));
-        let verdict = paint.verdict(self.facts.outcome, &self.facts.outcome.as_str().to_uppercase());
-        let reason = self.reason_sentence(|reason| for_terminal(reason).into_owned());
-        writeln!(out, "{verdict}  {}.{reason}", self.verdict())?;
-        writeln!(out, "{}{}", label("nodes"), counts_line(&self.ledger.outcomes()))?;
+/// The summary while it is written.
+struct Page<'a> {
+    look: &'a Look,
+    lines: Vec<String>,
+}
 
-        let own_reason = |at: usize| !self.plan.accounts[at].is_whole() || self.stopped(at).is_some();
-        let troubled: Vec<usize> = (0..self.plan.accounts.len()).filter(|&at| own_reason(at)).collect();
-        for &at in troubled.iter().take(MOST_ACCOUNTS) {
-            let account = &self.plan.accounts[at];
-            let (what, why) = match (&account.unlisted, self.stopped(at), &account.missing) {
-                (Some(why), ..) => ("could not be listed", why.as_str()),
-                (_, Some(why), _) => ("was stopped", why),
-                (.., missing) => ("is not whole", missing.as_deref().unwrap_or_default()),
-            };
-            let (name, why) = (on_terminal(account.name.as_str()), for_terminal(why));
-            writeln!(out, "{}{name} {what}: {}", label("account"), cut(&why, REASON_WIDTH))?;
-        }
-        if troubled.len() > MOST_ACCOUNTS {
-            let more = (troubled.len() - MOST_ACCOUNTS) as u64;
-            writeln!(out, "{}and {} more in {MANIFEST_FILE}", label(""), counted(more, "account"))?;
-        }
-
-        let causes = self.findings.causes();
-        let width = causes.first().map_or(0, |cause| number(cause.nodes).len());
-        for (at, cause) in causes.iter().take(MOST_CAUSES).enumerate() {
-            let place = format!(
-                "{}{}",
-                on_terminal(cause.account.as_str()),
-                pools(&cause.pools, |pool| Cow::Owned(on_terminal(pool)))
-            );
-            let reason = for_terminal(&cause.reason);
-            writeln!(
-                out,
-                "{}{:>width$} {}  {place}: {}",
-                label(if at == 0 { "missing" } else { "" }),
-                number(cause.nodes),
-                paint.outcome(cause.outcome, &format!("{:<10}", cause.outcome)),
-                cut(&reason, REASON_WIDTH),
-            )?;
-        }
-        if let Some(more) = more(&causes) {
-            writeln!(out, "{}{more}", label(""))?;
-        }
-
-        writeln!(out, "{}{}", label("files"), self.collected(|text| for_terminal(text).into_owned()))?;
-        if let Some(duplicates) = self.duplicates() {
-            writeln!(out, "{}{duplicates}", label(""))?;
-        }
-        for change in self.changes() {
-            writeln!(out, "{}{}", label(""), change.replace('`', ""))?;
-        }
-        let manifest = self.dir.join(MANIFEST_FILE);
-        writeln!(out, "{}{}", label("manifest"), for_terminal(&manifest.to_string_lossy()))?;
-        let page = self.dir.join(PAGE_FILE);
-        writeln!(out, "{}{}", label("page"), for_terminal(&page.to_string_lossy()))?;
-        self.terminal_next(out, label, paint)
+impl Page<'_> {
+    fn blank(&mut self) {
+        self.lines.push(String::new());
     }
 
-    fn terminal_next(&self, out: &mut String, label: impl Fn(&str) -> String, paint: Paint) -> fmt::Result {
-        let mut first = true;
-        let mut next = |out: &mut String, text: &str| {
-            let shown = label(if first { "next" } else { "" });
-            first = false;
-            writeln!(out, "{shown}{text}")
-        };
-        if let Some(resume) = self.resume {
-            next(out, &paint.bold(&for_terminal(resume)))?;
+    /// Text under a label, wrapped; several texts under one label give it once.
+    fn labelled(&mut self, label: &str, text: &str) {
+        self.headed((Style::Dim, &format!("  {label:<width$}", width = LABEL - 2)), LABEL, text);
+    }
+
+    /// Text behind a head with a style of its own, and wrapped at `hang` columns.
+    fn headed(&mut self, (style, head): (Style, &str), hang: usize, text: &str) {
+        let mut lines = self.look.wrapped(0, hang, &format!("{head}{text}"));
+        if let Some(first) = lines.first_mut()
+            && let Some(rest) = first.strip_prefix(head)
+        {
+            *first = format!("{}{rest}", self.look.paint(style, head));
         }
+        self.lines.extend(lines);
+    }
+
+    /// A whole paragraph in one style.
+    fn paragraph(&mut self, style: Style, indent: usize, hang: usize, text: &str) {
+        let lines = self.look.wrapped(indent, hang, text);
+        self.lines.extend(lines.into_iter().map(|line| self.look.paint(style, &line)));
+    }
+
+    fn command(&mut self, command: &str) {
+        let lines = self.look.command(LABEL + 2, command);
+        self.lines.extend(lines.into_iter().map(|line| self.look.paint(Style::Bold, &line)));
+    }
+
+    fn text(self) -> String {
+        self.lines.join("\n") + "\n"
+    }
+}
+
+impl Summary<'_> {
+    /// `files` are the reports that are there.
+    pub(super) fn terminal(&self, look: &Look, files: &[&str]) -> String {
+        let mut page = Page { look, lines: vec![] };
+        page.lines.extend(self.verdict_lines(look));
+        page.blank();
+        self.outcomes(&mut page);
+        page.blank();
+        self.logs(&mut page);
+        self.next(&mut page);
+        for (at, file) in files.iter().enumerate() {
+            let path = self.dir.join(file);
+            let shown = look.link(&path, &for_terminal(&path.to_string_lossy()));
+            let label = look.paint(Style::Dim, &format!("  {:<8}", if at == 0 { "reports" } else { "" }));
+            // A path is never torn, so that it can be copied.
+            page.lines.push(format!("{label}{shown}"));
+        }
+        page.text()
+    }
+
+    /// Mark, verdict, counts, how long it took, and why it ended early.
+    fn verdict_lines(&self, look: &Look) -> Vec<String> {
+        let took = duration(between(self.facts.started_at, self.facts.ended_at));
+        let early = self.reason_sentence(|reason| for_terminal(reason).into_owned());
+        verdict_lines(look, self.facts.outcome, &format!("{}, in {took}.{early}", self.verdict()))
+    }
+
+    /// A line for each outcome, its causes under it; then accounts with a reason of their own.
+    fn outcomes(&self, page: &mut Page<'_>) {
+        let counts = self.ledger.outcomes();
+        let troubles = Trouble::fold(&self.findings.causes());
+        let one_account = self.plan.accounts.len() == 1;
+        let width = number(counts.total()).len() + 2;
+        let head = |count: u64| format!("{:>width$}", number(count));
+        let (mut shown, mut hidden) = (0, (0, 0));
+        for outcome in Outcome::ALL.into_iter().filter(|&outcome| counts.get(outcome) > 0) {
+            let count = head(counts.get(outcome));
+            let line = format!("{count} {outcome}");
+            page.headed((style_of(outcome), &line), width + 1, "");
+            for trouble in troubles.iter().filter(|trouble| trouble.outcome == outcome) {
+                if shown == MOST_CAUSES {
+                    hidden = (hidden.0 + 1, hidden.1 + trouble.nodes);
+                    continue;
+                }
+                shown += 1;
+                let headline = trouble.headline(one_account);
+                page.paragraph(Style::None, width + 1, width + 3, &headline);
+                if let Some(examples) = trouble.examples(page.look, width + 3) {
+                    page.paragraph(Style::Dim, width + 3, width + 3, &examples);
+                }
+            }
+        }
+        if counts.total() == 0 {
+            page.paragraph(Style::None, 2, 2, "none planned");
+        }
+        // So that the numbers still add up.
+        if let (causes @ 1.., nodes) = hidden {
+            let (causes, nodes) = (counted(causes, "cause"), counted(nodes, "node"));
+            let text = format!("and {causes} more ({nodes}) in {NODES_FILE}");
+            page.paragraph(Style::Dim, width + 1, width + 1, &text);
+        }
+        for ((what, why), accounts) in self.troubled_accounts() {
+            let count = head(accounts.len() as u64);
+            let noun = if accounts.len() == 1 { "account" } else { "accounts" };
+            page.headed((Style::Bad, &format!("{count} {noun}")), width + 1, &format!(" {what}"));
+            let text =
+                format!("{}: {}", cut(&for_terminal(&why), REASON_WIDTH), names(accounts.iter().copied()));
+            page.paragraph(Style::None, width + 1, width + 3, &text);
+        }
+    }
+
+    /// Accounts with trouble that is not one of their nodes, by what it is and why.
+    fn troubled_accounts(&self) -> BTreeMap<(&'static str, String), Vec<&AccountName>> {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (account, (name, tally)) in self.plan.accounts.iter().zip(self.ledger.accounts()) {
+            let (what, why) = match (&account.unlisted, &tally.stopped, &account.missing) {
+                (Some(why), ..) => ("could not be listed", why),
+                (_, Some(why), _) => ("stopped: nothing more was sent", why),
+                (.., Some(missing)) => ("not listed as a whole", missing),
+                _ => continue,
+            };
+            found.entry((what, why.clone())).or_default().push(name);
+        }
+        found
+    }
+
+    fn logs(&self, page: &mut Page<'_>) {
+        page.labelled("logs", &self.collected(|text| for_terminal(text).into_owned()));
+        for more in self.duplicates().into_iter().chain(self.changes()) {
+            page.labelled("", &more.replace('`', ""));
+        }
+    }
+
+    fn next(&self, page: &mut Page<'_>) {
+        let mut label = Some("next");
         for (advice, outcomes) in self.advice() {
-            // What needs nothing, or just the command above, is left to the ticket.
+            // What needs nothing, or just the command below, or a command where none can go on, is left to the ticket.
             let plain = |outcome: &Outcome| match outcome {
                 Outcome::Gone => true,
-                Outcome::NotSent => self.resume.is_some(),
+                Outcome::NotSent => self.resume.is_some() || self.run.is_none(),
+                Outcome::Accepted | Outcome::InDoubt => self.run.is_none(),
                 _ => false,
             };
             if outcomes.iter().all(plain) {
                 continue;
             }
-            let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
-            next(out, &format!("{}: {}", names.join(", "), advice.replace('`', "")))?;
+            let (what, command) = taken_apart(advice);
+            let command = command.zip(self.run).map(|(command, run)| command.replacen("RUN", run, 1));
+            let colon = if command.is_some() { ":" } else { "" };
+            page.labelled(label.take().unwrap_or_default(), &format!("{}{colon}", what.replace('`', "")));
+            if let Some(command) = command {
+                page.command(&for_terminal(&command));
+            }
         }
         if self.plan.accounts.iter().any(|account| !account.is_whole()) {
-            next(
-                out,
-                &format!("accounts and pools that could not be listed: {}", UNLISTED.replace('`', "")),
-            )?;
+            let text = format!("accounts and pools that could not be listed: {UNLISTED}");
+            page.labelled(label.take().unwrap_or_default(), &text.replace('`', ""));
         }
-        Ok(())
-    }
-
-    fn stopped(&self, account: usize) -> Option<&str> {
-        self.ledger.accounts().nth(account).and_then(|(_, tally)| tally.stopped.as_deref())
+        if let Some(resume) = self.resume {
+            page.labelled(label.take().unwrap_or_default(), "go on with this run:");
+            page.command(&for_terminal(resume));
+        }
     }
 }
 
-fn on_terminal(name: &str) -> String {
-    shortened(&for_terminal(name), NAME_WIDTH).into_owned()
+/// The first lines of a summary: mark and verdict in their colour, and a sentence behind them.
+pub(super) fn verdict_lines(look: &Look, outcome: RunOutcome, sentence: &str) -> Vec<String> {
+    let (mark, style) = match outcome {
+        RunOutcome::Complete => ('✓', Style::GoodVerdict),
+        RunOutcome::Partial | RunOutcome::Interrupted => ('!', Style::WarningVerdict),
+        RunOutcome::NothingCollected | RunOutcome::BudgetSpent => ('✗', Style::BadVerdict),
+    };
+    let head = format!("{mark} {}", outcome.as_str().to_uppercase());
+    let mut page = Page { look, lines: vec![] };
+    page.headed((style, &head), 2, &format!("  {sentence}"));
+    page.lines
 }
 
-/// The few colours of the terminal's summary. They repeat what the words say.
-#[derive(Clone, Copy)]
-pub(super) struct Paint {
-    pub(super) styled: bool,
-}
-
-impl Paint {
-    fn with(self, code: &str, text: &str) -> String {
-        if self.styled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    fn bold(self, text: &str) -> String {
-        self.with("1", text)
-    }
-
-    fn dim(self, text: &str) -> String {
-        self.with("2", text)
-    }
-
-    fn verdict(self, outcome: RunOutcome, text: &str) -> String {
-        let code = match outcome {
-            RunOutcome::Complete => "1;32",
-            RunOutcome::Partial | RunOutcome::Interrupted => "1;33",
-            RunOutcome::NothingCollected | RunOutcome::BudgetSpent => "1;31",
-        };
-        self.with(code, text)
-    }
-
-    fn outcome(self, outcome: Outcome, text: &str) -> String {
-        let code = match outcome {
-            Outcome::Verified | Outcome::Empty => "32",
-            Outcome::Incomplete | Outcome::Failed => "31",
-            Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => "33",
-            Outcome::Gone => "2",
-        };
-        self.with(code, text)
+/// The colour of an outcome.
+pub(crate) fn style_of(outcome: Outcome) -> Style {
+    match outcome {
+        Outcome::Verified | Outcome::Empty => Style::Good,
+        Outcome::Incomplete | Outcome::Failed => Style::Bad,
+        Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => Style::Warning,
+        Outcome::Gone => Style::Dim,
     }
 }

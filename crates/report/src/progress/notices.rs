@@ -1,0 +1,83 @@
+//! Short lines for what is worth saying at once, and once: accounts that pause or stop, pools with blocked storage.
+//!
+//! They are held back for a moment, so that a hundred accounts that pause in the same second make one line.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use fleetlogs_model::failure::Failure;
+use fleetlogs_model::ids::AccountName;
+
+use crate::look::Style;
+use crate::text::{duration, for_terminal};
+use crate::trouble::{Trouble, names};
+
+/// How long a line is held back.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// Lines that are about to be said.
+#[derive(Default)]
+pub(crate) struct Notices {
+    since: Option<Instant>,
+    throttled: Vec<(AccountName, Option<Duration>)>,
+    stopped: BTreeMap<String, Vec<AccountName>>,
+}
+
+/// A line with its colour.
+pub(crate) type Notice = (Style, String);
+
+impl Notices {
+    /// An account was asked to slow down, and maybe to pause.
+    pub(crate) fn throttled(&mut self, account: &AccountName, pause: Option<Duration>, now: Instant) {
+        self.since.get_or_insert(now);
+        self.throttled.push((account.clone(), pause));
+    }
+
+    /// Nothing more is sent to an account.
+    pub(crate) fn stopped(&mut self, account: &AccountName, cause: &Failure, now: Instant) {
+        self.since.get_or_insert(now);
+        self.stopped.entry(cause.to_string()).or_default().push(account.clone());
+    }
+
+    /// Something happened that [`take`](Self::take)'s caller knows more of.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// Whether lines were held back long enough.
+    pub(crate) fn are_due(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) >= HOLD)
+    }
+
+    /// The lines; nothing is held back any more. `pace` is what a throttled account goes on at.
+    pub(crate) fn take(&mut self, pace: impl Fn(&AccountName) -> Option<f64>) -> Vec<Notice> {
+        let Self { throttled, stopped, .. } = std::mem::take(self);
+        let mut lines = vec![];
+        let (paused, slowed): (Vec<_>, Vec<_>) =
+            throttled.into_iter().partition(|(_, pause)| pause.is_some());
+        for accounts in [paused, slowed].into_iter().filter(|accounts| !accounts.is_empty()) {
+            let mut text = format!("{}: throttled", names(accounts.iter().map(|(account, _)| account)));
+            if let [(account, _)] = &accounts[..]
+                && let Some(pace) = pace(account)
+            {
+                let _ = write!(text, ", down to {pace:.1}/s");
+            }
+            if let Some(longest) = accounts.iter().filter_map(|(_, pause)| *pause).max() {
+                let verb = if accounts.len() > 1 { "they pause for up to" } else { "pauses for" };
+                let _ = write!(text, "; {verb} {}, as the service asks", duration(longest));
+            }
+            lines.push((Style::Warning, text));
+        }
+        for (cause, accounts) in stopped {
+            let accounts = names(accounts.iter());
+            lines.push((Style::Bad, format!("{accounts}: stopped: {}", for_terminal(&cause))));
+        }
+        lines
+    }
+}
+
+/// `storage blocked from pool render: 12 nodes so far`.
+pub(crate) fn blocked(troubles: &[Trouble], one_account: bool) -> impl Iterator<Item = Notice> {
+    troubles.iter().map(move |trouble| (Style::Bad, format!("{} so far", trouble.headline(one_account))))
+}

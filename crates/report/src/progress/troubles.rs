@@ -1,0 +1,156 @@
+//! What goes wrong while a run goes on, folded by cause: what the summary's causes are at the end, told early.
+//!
+//! Small whatever the plan's size: two bytes a node, to take a trouble back when its node is called again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::failure::FailureClass;
+use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::{Plan, PlannedPool};
+
+use crate::cause::{Cause, MOST_CAUSES, MOST_EXAMPLES, STORAGE_BLOCKED, folded};
+use crate::trouble::Trouble;
+
+/// Troubles so far.
+pub(crate) struct Troubles {
+    plan: Arc<Plan>,
+    found: Vec<Found>,
+    at: HashMap<Key, u16>,
+    /// For each node, one more than the place of its trouble in `found`; 0 for none.
+    of_node: Vec<u16>,
+    pools: HashMap<usize, Arrivals>,
+}
+
+/// Pool, outcome and folded reason. The pool by its place in memory: all nodes of a pool share one.
+type Key = (usize, Outcome, String);
+
+struct Found {
+    pool: Arc<PlannedPool>,
+    outcome: Outcome,
+    reason: String,
+    nothing_came: bool,
+    nodes: u64,
+    examples: Vec<NodeIndex>,
+}
+
+/// What is known of the files of a pool.
+#[derive(Default)]
+struct Arrivals {
+    delivered: bool,
+    told: bool,
+}
+
+impl Troubles {
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+        let of_node = vec![0; plan.nodes.len()];
+        Self { plan, found: vec![], at: HashMap::new(), of_node, pools: HashMap::new() }
+    }
+
+    /// Takes an event in.
+    pub(crate) fn hear(&mut self, recorded: &Recorded) {
+        let Some(node) = recorded.node else { return };
+        match &recorded.event {
+            Event::UploadRequested { .. } => self.take_back(node),
+            Event::UploadFailed { cause, .. } => {
+                let gone = cause.class == FailureClass::Gone;
+                let outcome = if gone { Outcome::Gone } else { Outcome::Failed };
+                self.add(node, outcome, &cause.to_string(), false);
+            }
+            Event::FilesVerified { files: 1.., .. } => self.arrivals(node).delivered = true,
+            Event::FilesIncomplete { files, reason, .. } => {
+                self.arrivals(node).delivered |= *files > 0;
+                self.add(node, Outcome::Incomplete, reason, *files == 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn arrivals(&mut self, node: NodeIndex) -> &mut Arrivals {
+        self.pools.entry(address(self.plan.node(node).place)).or_default()
+    }
+
+    fn add(&mut self, node: NodeIndex, outcome: Outcome, reason: &str, nothing_came: bool) {
+        self.take_back(node);
+        let planned = self.plan.node(node);
+        let reason = if nothing_came { STORAGE_BLOCKED.into() } else { folded(reason, planned.id) };
+        let key = (address(planned.place), outcome, reason);
+        let at = match self.at.get(&key) {
+            Some(at) => *at,
+            // Nobody reads that many; the counts by outcome have them all.
+            None if self.found.len() >= MOST_CAUSES => return,
+            None => {
+                let pool = planned.place.clone();
+                let reason = key.2.clone();
+                self.found.push(Found { pool, outcome, reason, nothing_came, nodes: 0, examples: vec![] });
+                let at = u16::try_from(self.found.len()).unwrap_or(u16::MAX);
+                self.at.insert(key, at);
+                at
+            }
+        };
+        let found = &mut self.found[usize::from(at) - 1];
+        found.nodes += 1;
+        if found.examples.len() < MOST_EXAMPLES {
+            found.examples.push(node);
+        }
+        self.of_node[node.get()] = at;
+    }
+
+    /// The node is called again: what went wrong before is over.
+    fn take_back(&mut self, node: NodeIndex) {
+        let at = std::mem::take(&mut self.of_node[node.get()]);
+        if let Some(found) = usize::from(at).checked_sub(1).map(|at| &mut self.found[at]) {
+            found.nodes -= 1;
+            found.examples.retain(|example| *example != node);
+        }
+    }
+
+    /// The troubles, those with the most nodes first.
+    pub(crate) fn folded(&self) -> Vec<Trouble> {
+        self.folded_of(|_| true)
+    }
+
+    /// Pools that are called storage blocked, and were not before. Each is given once.
+    pub(crate) fn newly_blocked(&mut self) -> Vec<Trouble> {
+        let mut news = BTreeSet::new();
+        for found in self.found.iter().filter(|found| found.nothing_came && found.nodes > 0) {
+            let arrivals = self.pools.entry(address(&found.pool)).or_default();
+            if !arrivals.delivered && !std::mem::replace(&mut arrivals.told, true) {
+                news.insert(address(&found.pool));
+            }
+        }
+        if news.is_empty() {
+            return vec![];
+        }
+        self.folded_of(|found| found.nothing_came && news.contains(&address(&found.pool)))
+    }
+
+    fn folded_of(&self, wanted: impl Fn(&Found) -> bool) -> Vec<Trouble> {
+        let mut shown: Vec<&Found> =
+            self.found.iter().filter(|found| found.nodes > 0 && wanted(found)).collect();
+        shown.sort_by_key(|found| (&found.pool.account, &found.pool.pool));
+        let causes: Vec<Cause> = shown.into_iter().map(|found| self.cause(found)).collect();
+        Trouble::fold(&causes)
+    }
+
+    fn cause(&self, found: &Found) -> Cause {
+        let delivered = self.pools.get(&address(&found.pool)).is_some_and(|pool| pool.delivered);
+        // A pool of which other nodes' files arrived is not blocked.
+        let reason = if found.nothing_came && delivered { "no file arrived" } else { &found.reason };
+        Cause {
+            outcome: found.outcome,
+            reason: reason.into(),
+            code: None,
+            account: found.pool.account.clone(),
+            pools: vec![found.pool.pool.clone()],
+            nodes: found.nodes,
+            examples: found.examples.iter().map(|node| self.plan.node(*node).at()).collect(),
+        }
+    }
+}
+
+fn address(pool: &Arc<PlannedPool>) -> usize {
+    Arc::as_ptr(pool).addr()
+}
