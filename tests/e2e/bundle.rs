@@ -54,7 +54,7 @@ fn check(file: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Unpacks it with `unzip`; returns the one directory in it.
-fn unpack(file: &Path, to: &Path) -> PathBuf {
+pub(crate) fn unpack(file: &Path, to: &Path) -> PathBuf {
     let tested = Command::new("unzip").arg("-tq").arg(file).output().unwrap();
     assert!(tested.status.success(), "{tested:?}");
     let unpacked = Command::new("unzip").arg("-q").arg(file).arg("-d").arg(to).output().unwrap();
@@ -66,7 +66,7 @@ fn unpack(file: &Path, to: &Path) -> PathBuf {
 }
 
 /// Every file below a directory.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
     while let Some(next) = open.pop() {

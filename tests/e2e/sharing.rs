@@ -11,6 +11,7 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::bundle::{files, unpack};
 use crate::stage::{Run, Sim, fleetlogs};
 
 const FLEET: &str =
@@ -184,6 +185,39 @@ fn a_share_reads_and_lists_until_it_is_taken_back() {
     // As slow as the real service may be, and with some time to spare.
     let sim = Sim::start(&format!("[storage]\npolicy_delay = \"2s\"\n{FLEET}"));
     a_share_comes_and_goes(&sim, &Storage::of(&sim));
+}
+
+#[test]
+fn a_bundle_comes_with_a_share_and_holds_it_only_if_asked() {
+    let sim = Sim::start(FLEET);
+    let run = sim.run(&by_key(&sim, &Storage::of(&sim), "incident-{run_id}"));
+    let bundled = |name: &str, more: &[&str]| {
+        let zip = sim.dir.path().join(format!("{name}.zip"));
+        let made =
+            on_run(&sim, &run, "bundle", &[&["--share", "1h", "-o", zip.to_str().unwrap()], more].concat());
+        assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+        let stdout = text(&made.stdout);
+        let (digest, url) =
+            stdout.trim_end().split_once('\n').expect("a line for the file and one for the SAS");
+        assert!(digest.ends_with(zip.to_str().unwrap()), "{stdout}");
+        assert_eq!(opens(url), [200, 200, 403, 403]);
+        let signature = url.split_once("sig=").unwrap().1.to_owned();
+        assert!(!text(&made.stderr).contains(&signature) && !run.everything().contains(&signature));
+        let to = sim.dir.path().join(name);
+        std::fs::create_dir(&to).unwrap();
+        let holding = files(&unpack(&zip, &to))
+            .into_iter()
+            .filter(|(_, content)| String::from_utf8_lossy(content).contains(&signature));
+        holding.map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert!(bundled("without", &[]).is_empty());
+    assert_eq!(bundled("with", &["--with-sas"]), ["ACCESS-SAS.txt"]);
+    let check = on_check(&sim.dir.path().join("with.zip"));
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+}
+
+fn on_check(bundle: &Path) -> Output {
+    fleetlogs().args(["bundle", "--check"]).arg(bundle).output().unwrap()
 }
 
 #[test]

@@ -17,18 +17,24 @@ use super::survey::Survey;
 use super::{BundleError, MANIFEST_SUM_FILE, NOTES_FILE, README_FILE};
 use crate::cause::Findings;
 use crate::manifest::LeftOutRecord;
+use crate::page::PAGE_FILE;
 use crate::reports::{MANIFEST_FILE, NODES_FILE, RunFacts};
+use crate::revisit::{COVERAGE_FILE, FILES_FILE, VERIFY_FILE};
 use crate::summary::SUMMARY_FILE;
 use crate::text::counted;
+use crate::ticket::TICKET_FILE;
 
 /// Files of a run directory that go in: name there, name in the bundle, and whether every run has it.
-const FILES: [(&str, &str, bool); 7] = [
+const FILES: [(&str, &str, bool); 10] = [
     (MANIFEST_FILE, MANIFEST_FILE, true),
     (NODES_FILE, NODES_FILE, true),
     ("plan.json", "plan.json", true),
     (SUMMARY_FILE, SUMMARY_FILE, true),
-    ("report.html", "report.html", false),
-    ("ticket.md", "ticket.md", false),
+    (PAGE_FILE, PAGE_FILE, true),
+    (TICKET_FILE, TICKET_FILE, false),
+    (VERIFY_FILE, VERIFY_FILE, false),
+    (COVERAGE_FILE, COVERAGE_FILE, false),
+    (FILES_FILE, FILES_FILE, false),
     ("log.jsonl", "tool.log.jsonl", true),
 ];
 

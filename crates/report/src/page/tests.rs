@@ -84,7 +84,7 @@ fn what_can_be_read_without_a_script() {
     <li>Go on with this run: <code class="command">fleetlogs resume runs/20261122T093000Z-4f2a</code></li>
     <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#incomplete"/></svg>incomplete</span> Check the storage account&#39;s firewall and private endpoint for these pools, and the SAS; then <code>fleetlogs resume RUN --retry incomplete</code>.</li>
     <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#gone"/></svg>gone</span> Nothing can be done, as the node or its pool is deleted, and the logs with it.</li>
-    <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span> Once the reason has passed, <code>fleetlogs resume RUN</code> calls them.</li>
+    <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span> Once the reason has passed, call them: <code>fleetlogs resume RUN</code>.</li>
     <li><b>tailspin</b> could not be listed, so its nodes are not in the plan: see the reason, then run again for it.</li>
     </ul>
     <p class="note">Also in the container: 1 node with more than one directory. 1 node appeared since the plan, and not called: <code>appeared</code> in <code>manifest.json</code>.</p>
