@@ -39,10 +39,10 @@ impl RunDir {
         let file = path.join(PLAN_FILE);
         let failed = |error| CliError::File(file.clone(), error);
         let mut text = File::open(&file).map_err(failed)?;
-        let mut hashed = Hashed { file: io::sink(), digest: Sha256::new() };
-        io::copy(&mut text, &mut hashed).and_then(|_| text.rewind()).map_err(failed)?;
+        let (plan_digest, _) = digest(&mut text).map_err(failed)?;
+        text.rewind().map_err(failed)?;
         let plan = Plan::from_json(text).map_err(|error| CliError::Plan(file.clone(), error))?;
-        Ok((Self { path: path.into(), plan_digest: hex(&hashed.digest.finalize()) }, plan))
+        Ok((Self { path: path.into(), plan_digest }, plan))
     }
 
     /// The program's own log, to be appended to.
@@ -83,6 +83,13 @@ pub(crate) fn write_plan(dir: &Path, name: &str, plan: &Plan) -> io::Result<Stri
     let Hashed { file, digest } = text;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.commit()?;
     Ok(hex(&digest.finalize()))
+}
+
+/// SHA-256 of a text, in hex, and its length in bytes.
+pub(crate) fn digest(mut text: impl io::Read) -> io::Result<(String, u64)> {
+    let mut hashed = Hashed { file: io::sink(), digest: Sha256::new() };
+    let bytes = io::copy(&mut text, &mut hashed)?;
+    Ok((hex(&hashed.digest.finalize()), bytes))
 }
 
 /// A file, and the digest of what went into it.

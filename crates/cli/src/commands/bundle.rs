@@ -17,18 +17,17 @@ use fleetlogs_report::{
     TICKET_FILE, WholeFile, check_bundle, for_terminal,
 };
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::report::Reported;
 use super::share::lifetime;
 use super::{print, say};
 use crate::args::Output;
-use crate::config::{self, hex};
+use crate::config;
 use crate::destination::Destination;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::log_download::fetch_logs;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, digest};
 use crate::share::{self, Entry, Share};
 use crate::tokens::Tokens;
 
@@ -215,24 +214,8 @@ fn write(contents: Contents<'_>, target: &Path) -> Result<Made, CliError> {
     let file = WholeFile::create(dir, name).map_err(failed)?;
     let Bundled { target: file, entries, notes } = contents.write(file)?;
     file.commit().map_err(failed)?;
-    let mut digest = Sha256::new();
-    let bytes =
-        io::copy(&mut File::open(target).map_err(failed)?, &mut Digesting(&mut digest)).map_err(failed)?;
-    let sha256 = hex(&digest.finalize());
+    let (sha256, bytes) = File::open(target).and_then(digest).map_err(failed)?;
     Ok(Made { run_id, path: target.into(), sha256, bytes, entries, notes })
-}
-
-struct Digesting<'a>(&'a mut Sha256);
-
-impl io::Write for Digesting<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A bundle that is there.
