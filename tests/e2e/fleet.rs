@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stage::{Sim, assert_manifest_equals_ledger};
+use crate::stage::{Run, Sim, assert_manifest_equals_ledger};
 
 /// Two accounts, with most of what can go wrong.
 const BAD_DAY: &str = r#"
@@ -207,6 +207,26 @@ code = "PoolNotFound"
     let left_out = &run.manifest()["left_out"][0];
     assert_eq!((left_out["pool"].as_str(), left_out["reason"].as_str()), (Some("goes"), Some("pool-gone")));
     assert!(left_out["node"].is_null());
+}
+
+/// With 64 calls of each account in flight, these six would take more than there is.
+#[test]
+fn calls_in_flight_keep_to_the_open_files_that_the_system_allows() {
+    let accounts = (0..6).map(|account| {
+        format!("[[account]]\nname = \"acct{account}\"\nlatency = \"200ms\"\n[[account.pool]]\nid = \"p\"\nnodes = 60\n")
+    });
+    let sim = Sim::start(&accounts.collect::<String>());
+    let config = sim.config("[limits]\nrate = \"unlimited\"\nconcurrency = 64");
+    let output = std::process::Command::new("bash")
+        .args(["-c", "ulimit -n 280 && exec \"$@\"", "bash", env!("CARGO_BIN_EXE_fleetlogs"), "run"])
+        .arg(&config)
+        .current_dir(sim.dir.path())
+        .output()
+        .unwrap();
+    let run = Run::of(sim.dir.path(), output);
+    assert_eq!((run.code, run.count("verified")), (0, 360), "{}", run.stderr);
+    assert!(run.stderr.contains("fewer calls in flight per account"), "{}", run.stderr);
+    assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod fleet;
 mod hygiene;
 mod log_download;
 mod logging;
+mod open_files;
 mod preflight;
 mod run_dir;
 mod share;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _crash_points = fail::FailScenario::setup();
     hygiene::no_core_dumps();
+    open_files::raise_limit();
     if let Err(message) = hygiene::no_secret_in(std::env::args_os().skip(1)) {
         commands::say(&message);
         return Exit::Usage.into();

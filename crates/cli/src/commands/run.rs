@@ -32,6 +32,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
 use crate::logging::Logs;
+use crate::open_files::calls_of_each;
 use crate::preflight::{self, Findings};
 use crate::run_dir::RunDir;
 use crate::signals;
@@ -220,10 +221,12 @@ async fn collect(
 ) {
     let order = UploadOrder { window: run.plan.window, access: Arc::new(destination.access.clone()) };
     let (access, replace) = Access::new(order);
+    let mut limits = settings.limits.clone();
+    limits.concurrency = calls_of_each(limits.concurrency, services.iter().flatten().count());
     let how = Execution {
         access,
         upload_allowance: settings.upload_allowance,
-        limits: settings.limits.clone(),
+        limits,
         retry: settings.retry.clone(),
         deadlines: settings.deadlines.clone(),
         settle: settings.verify.settle,
