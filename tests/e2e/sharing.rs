@@ -292,3 +292,21 @@ fn what_cannot_be_shared_says_what_to_do() {
     assert!(said.contains("AuthenticationFailed") && said.contains("destination.account_key"), "{said}");
     assert!(Path::new(&run.dir.unwrap()).join("shares.json").exists());
 }
+
+#[test]
+fn a_share_that_nobody_got_is_said_to_be_there() {
+    let sim = Sim::start(FLEET);
+    let run = sim.run(&by_key(&sim, &Storage::of(&sim), "incident-{run_id}"));
+    let mut share = fleetlogs();
+    share.arg("share").arg(run.dir.as_ref().unwrap()).current_dir(sim.dir.path());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let shared = share.stdout(full).output().unwrap();
+    assert_eq!(shared.status.code(), Some(5), "{}", text(&shared.stderr));
+    assert!(
+        text(&shared.stderr).contains("take it back with `fleetlogs unshare"),
+        "{}",
+        text(&shared.stderr)
+    );
+    let unshared = on_run(&sim, &run, "unshare", &[]);
+    assert!(text(&unshared.stdout).contains("seen to be gone"), "{}", text(&unshared.stdout));
+}

@@ -175,7 +175,7 @@ fn who_follows_a_run_sees_it_to_its_end() {
     assert_eq!(Run::of(sim.dir.path(), run.wait_with_output().unwrap()).code, 3);
     let shown = Shown::of(&sim, follow);
     assert_eq!(shown.code, 0, "{}", shown.screen);
-    shown.has(&[" running", " in flight", "/s "]);
+    shown.has(&[" running", " awaited", "/s "]);
     assert!(shown.screen.starts_with("! PARTIAL  60 of 272 nodes collected, 212 not.\n"), "{}", shown.screen);
     for part in [" ended\n", "60 verified, 212 incomplete", "from pool isolated-vnet: 212 nodes"] {
         assert!(shown.screen.contains(part), "`{part}` is not in {}", shown.screen);

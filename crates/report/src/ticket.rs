@@ -118,7 +118,7 @@ impl Ticket<'_> {
         let counts = self.ledger.outcomes();
         let _ = write!(
             text,
-            "Of {} of {}, the Batch service logs of the time below were asked for: {}.",
+            "Of {} of {}, the Batch service logs of the time below were wanted: {}.",
             counted(counts.total(), "node"),
             counted(self.plan.accounts.len() as u64, "Batch account"),
             counts_line(&counts)
@@ -305,12 +305,14 @@ impl Ticket<'_> {
         writeln!(out, "## What was tried\n")?;
         writeln!(
             out,
-            "- {} for {}; passing failures were repeated with growing pauses, and `Retry-After` was obeyed",
+            "- {} for {}; passing failures are repeated with growing pauses, and `Retry-After` is obeyed",
             counted(calls, "upload call"),
             counted(nodes, "node")
         )?;
         writeln!(out, "- Answered with 429 or 503: {}", number(throttled))?;
-        if self.facts.verification {
+        if self.facts.verification && self.facts.list_calls == 0 {
+            writeln!(out, "- No call was accepted, so there were no files to look for")?;
+        } else if self.facts.verification {
             let looks = counted(self.facts.list_calls, "list call");
             writeln!(out, "- Arrival of the files was checked by {looks} of the container")?;
         } else {

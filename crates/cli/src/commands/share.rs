@@ -13,9 +13,9 @@ use serde::Serialize;
 use super::{print, say};
 use crate::args::Output;
 use crate::config::{self, Settings};
-use crate::error::CliError;
+use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, as_argument};
 use crate::share::{self, Entry, Unshared};
 
 /// Longer than this no escalation takes.
@@ -62,9 +62,18 @@ pub(crate) async fn share(args: &Share, output: &Output) -> Result<Exit, CliErro
     if output.json {
         let document = Shared { schema: "fleetlogs.share/v1", url: share.url.expose(), share: &share.entry };
         let text = serde_json::to_string_pretty(&document).map_err(std::io::Error::from)?;
-        return print(&(text + "\n"));
+        return hand_out(&(text + "\n"), &args.run);
     }
-    print(&format!("{}\n", share.url.expose()))
+    hand_out(&format!("{}\n", share.url.expose()), &args.run)
+}
+
+/// Prints what cannot be had a second time.
+fn hand_out(text: &str, run: &Path) -> Result<Exit, CliError> {
+    print(text).map_err(|error| {
+        let what = format!("a SAS was made, and could not be printed: {}", error.describe().trim());
+        let help = format!("nobody has it; take it back with `fleetlogs unshare {}`", as_argument(run));
+        CliError::NotDone(Refusal::new(what, help))
+    })
 }
 
 /// Exit code 3 if something opens the container still.

@@ -108,14 +108,20 @@ impl Readme<'_> {
         writeln!(out, "## What happened\n")?;
         writeln!(
             out,
-            "The customer asked {} in {} and {} to upload their Batch service logs, one `uploadbatchservicelogs` call for \
-             each. The service answers such a call with the name of a directory (`virtualDirectoryName`); the node then \
+            "Of {} in {} and {}, the customer wanted the Batch service logs, by one `uploadbatchservicelogs` call for each; \
+             {} sent. The service answers such a call with the name of a directory (`virtualDirectoryName`); the node then \
              uploads into the container by itself.",
             counted(counts.total(), "node"),
             counted(plan.accounts.len() as u64, "Batch account"),
             counted(plan.pools.len() as u64, "pool"),
+            match ledger.accounts().map(|(_, tally)| tally.calls).sum() {
+                1 => "1 call was".to_owned(),
+                calls => format!("{} were", counted(calls, "call")),
+            },
         )?;
-        if facts.verification {
+        if facts.verification && facts.list_calls == 0 {
+            writeln!(out, "No call was accepted, so there was nothing to look for in the container.\n")?;
+        } else if facts.verification {
             writeln!(
                 out,
                 "The container was then listed, to see what had arrived: {}, {}.\n",
@@ -192,7 +198,14 @@ impl Readme<'_> {
             self.bundle.plan.accounts.iter().filter(|account| !account.is_whole()).collect();
         writeln!(out, "## What is missing, and why\n")?;
         if causes.is_empty() && unlisted.is_empty() {
-            return writeln!(out, "Nothing: every node that was asked is collected.\n");
+            return if self.bundle.facts.verification {
+                writeln!(out, "Nothing: every node of the plan is collected.\n")
+            } else {
+                writeln!(
+                    out,
+                    "Not known: the calls were accepted, and nobody looked whether the files arrived.\n"
+                )
+            };
         }
         if !causes.is_empty() {
             writeln!(out, "| nodes | outcome | account | pools | cause | for example |")?;

@@ -14,7 +14,7 @@ use super::data::MOST_LEFT_OUT;
 use super::outcome_word;
 use crate::manifest::{account_outcome, account_reason};
 use crate::reports::{MANIFEST_FILE, NODES_FILE};
-use crate::summary::{Summary, UNLISTED, collected};
+use crate::summary::{Summary, UNLISTED, collected, nothing_missing};
 use crate::text::{between, counted, duration, for_html, listed, moment, number};
 
 /// Causes that are shown. The table of nodes has every node's own reason.
@@ -246,7 +246,7 @@ pub(super) fn next(summary: &Summary<'_>) -> String {
     let changes = summary.changes().into_iter().map(|text| sentence(&text));
     let notes: Vec<String> = duplicates.into_iter().chain(changes).collect();
     let mut html = if items.is_empty() {
-        "<p>Nothing: every planned node is collected.</p>".to_owned()
+        format!("<p>{}</p>", nothing_missing(summary.facts.verification))
     } else {
         format!("<ul class=\"steps\">\n<li>{}</li>\n</ul>", items.join("</li>\n<li>"))
     };

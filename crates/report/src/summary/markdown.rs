@@ -8,7 +8,7 @@ use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::LeftOutReason;
 
-use super::{MOST_CAUSES, Summary, UNLISTED, more, pools};
+use super::{MOST_CAUSES, Summary, UNLISTED, more, nothing_missing, pools};
 use crate::manifest::{account_outcome, account_reason};
 use crate::page::PAGE_FILE;
 use crate::reports::{MANIFEST_FILE, NODES_FILE};
@@ -139,7 +139,7 @@ impl Summary<'_> {
         match self.resume {
             Some(resume) => writeln!(out, "- Go on with this run: `{}`", resume.replace('`', "'")),
             None if advice.is_empty() && self.plan.is_whole() => {
-                writeln!(out, "Nothing: every planned node is collected.")
+                writeln!(out, "{}", nothing_missing(self.facts.verification))
             }
             None => Ok(()),
         }

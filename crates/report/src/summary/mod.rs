@@ -205,6 +205,15 @@ fn more(causes: &[Cause]) -> Option<String> {
     Some(format!("and {causes} more ({nodes}) in {NODES_FILE}"))
 }
 
+/// What there is to do where nothing is known to be missing.
+pub(crate) fn nothing_missing(verification: bool) -> &'static str {
+    if verification {
+        "Nothing: every planned node is collected."
+    } else {
+        "Look whether the files arrived, as nobody did."
+    }
+}
+
 /// Nodes of which there is what was wanted.
 pub(crate) fn collected(counts: &OutcomeCounts, verification: bool) -> u64 {
     let accepted = if verification { 0 } else { counts.get(Outcome::Accepted) };
