@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::azurite::Azurite;
-use crate::stage::{Run, Sim, fleetlogs};
+use crate::stage::{Run, Server, Sim, fleetlogs, wait_for};
 
 /// A fleet with a bad day: nodes that deliver, a pool whose storage is blocked, and nodes that vanish.
 const TROUBLED: &str = "[[account]]\nname = \"contoso\"\n\
@@ -266,8 +266,8 @@ fn a_run_that_a_process_works_on_is_left_alone() {
     );
     let config = sim.config("[limits]\nrate = 5");
     let running = fleetlogs().arg("run").arg(&config).current_dir(sim.dir.path()).spawn().unwrap();
-    let _running = crate::stage::Server(running);
-    let dir = crate::stage::wait_for("the run", || {
+    let _running = Server(running);
+    let dir = wait_for("the run", || {
         let run = std::fs::read_dir(sim.dir.path().join("runs")).ok()?.next()?.ok()?.path();
         run.join("run.db").exists().then_some(run)
     });
@@ -406,6 +406,137 @@ fn without_a_credential_that_reads_the_bundle_has_all_but_the_logs() {
     std::fs::write(sim.dir.path().join("good.toml"), text).unwrap();
     let config = sim.dir.path().join("good.toml");
     made(&run, &["--with-logs", "--force", "--config", config.to_str().unwrap()], 0);
+}
+
+#[test]
+fn nothing_but_an_earlier_bundle_is_overwritten() {
+    let sim = Sim::start(GOOD);
+    let run = sim.run(&sim.config(""));
+    let (dir, beside) = (run.dir.clone().unwrap(), run.dir.as_ref().unwrap().parent().unwrap().to_owned());
+    let lasting = || {
+        let mut files = files(&dir);
+        files.retain(|name, _| !name.starts_with("run."));
+        files
+    };
+    let before = lasting();
+    std::fs::create_dir(beside.join("directory")).unwrap();
+    std::fs::write(beside.join("precious"), "x").unwrap();
+    std::os::unix::fs::symlink(beside.join("precious"), beside.join("link")).unwrap();
+    std::os::unix::fs::symlink(&dir, beside.join("way-in")).unwrap();
+    let inside = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    for target in
+        ["directory", "link", "/dev/null", &inside("run.db"), &inside("new.zip"), "way-in/run.db", "way-in"]
+    {
+        let refused = bundle(&run, &["--force", "-o", target]);
+        assert_eq!(refused.status.code(), Some(2), "{target}: {}", stderr(&refused));
+        assert!(stderr(&refused).contains("--output"), "{target}: {}", stderr(&refused));
+    }
+    assert_eq!(std::fs::read(beside.join("precious")).unwrap(), b"x");
+    assert!(beside.join("link").is_symlink() && beside.join("directory").is_dir());
+    assert!(lasting() == before);
+    made(&run, &["-o", "good.zip"], 0);
+}
+
+/// A finished run, and the simulator that it was on, as a process to stop.
+fn with_a_server(scenario: &str) -> (Server, Run, tempfile::TempDir) {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("scenario.toml"), scenario).unwrap();
+    let mut sim = fleetlogs();
+    sim.args(["sim", "scenario.toml", "--ready", "ready.json"]).current_dir(place.path());
+    let server = Server(sim.stderr(std::process::Stdio::null()).spawn().unwrap());
+    let ready = wait_for("the simulator", || std::fs::read(place.path().join("ready.json")).ok());
+    let ready: Value = serde_json::from_slice(&ready).unwrap();
+    let ran =
+        fleetlogs().arg("run").arg(ready["config"].as_str().unwrap()).current_dir(place.path()).output();
+    let run = Run::of(place.path(), ran.unwrap());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    (server, run, place)
+}
+
+#[test]
+fn two_bundles_of_a_run_at_once_are_one_too_many() {
+    let (server, run, place) = with_a_server(GOOD);
+    let dir = run.dir.as_ref().unwrap();
+    let signal = |name: &str| {
+        let pid = server.0.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    // Storage that does not answer keeps the first one waiting.
+    signal("-STOP");
+    let first = fleetlogs()
+        .args(["bundle", "--with-logs", "-o", "first.zip"])
+        .arg(dir)
+        .current_dir(place.path())
+        .spawn()
+        .unwrap();
+    let mut first = Server(first);
+    wait_for("the first bundle", || dir.join(".logs.jsonl.tmp").exists().then_some(()));
+    let second = bundle(&run, &["--with-logs", "-o", "second.zip"]);
+    signal("-CONT");
+    assert_eq!(second.status.code(), Some(5), "{}", stderr(&second));
+    assert!(first.0.wait().unwrap().success());
+    assert!(check(&place.path().join("first.zip"), &[]).status.success());
+    made(&run, &["--with-logs", "-o", "second.zip"], 0);
+}
+
+#[test]
+fn what_is_whole_on_disk_goes_in_while_storage_is_down() {
+    let scenario = GOOD.replace("nodes = 4", "nodes = 40");
+    let (server, run, _place) = with_a_server(&scenario);
+    made(&run, &["--with-logs", "-o", "first.zip"], 0);
+    let logs = run.dir.as_ref().unwrap().join("logs/contoso/good");
+    let node = std::fs::read_dir(&logs).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_dir_all(&node).unwrap();
+    std::fs::write(logs.join("stray.part"), "x").unwrap();
+    drop(server);
+    let begun = std::time::Instant::now();
+    let (file, _) = made(&run, &["--with-logs", "-o", "second.zip"], 3);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(25), "{:?}", begun.elapsed());
+    let place = tempfile::tempdir().unwrap();
+    let files = files(&unpack(&file, place.path()));
+    let notes = String::from_utf8_lossy(&files["NOTES.md"]);
+    assert_eq!(notes.matches("no log was fetched from").count(), 1, "{notes}");
+    assert!(notes.contains("78 logs of 39 nodes were whole"), "{notes}");
+    assert!(notes.contains("the logs of 1 nodes are missing"), "{notes}");
+    assert_eq!(files.keys().filter(|name| name.starts_with("logs/")).count(), 78);
+    assert_eq!(String::from_utf8_lossy(&files["logs.jsonl"]).lines().count(), 78);
+    assert!(check(&file, &[]).status.success());
+}
+
+#[test]
+fn a_sas_that_cannot_be_printed_is_named_with_its_end() {
+    let sim = Sim::start(GOOD);
+    let storage = |name: &str| sim.ready["storage"][name].as_str().unwrap().to_owned();
+    std::fs::write(sim.dir.path().join("secret.storage"), storage("key")).unwrap();
+    let destination = format!(
+        "mint = \"account-key\"\naccount = \"{}\"\naccount_key = {{ file = \"secret.storage\" }}\n\
+         container = \"incident-{{run_id}}\"",
+        storage("endpoint")
+    );
+    let run = sim.run(&crate::credentials::config(&sim, &destination, ""));
+    let program = |arguments: &[&str]| {
+        let mut program = fleetlogs();
+        let identity = sim.ready["ledger"].as_str().unwrap().replace("/_sim/ledger", "/_sim/identity");
+        program.env("IDENTITY_ENDPOINT", identity).env("IDENTITY_HEADER", "fake-header");
+        program.args(arguments).arg(run.dir.as_ref().unwrap()).current_dir(sim.dir.path());
+        program
+    };
+    for more in [&["--json"][..], &["-q"], &[]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let arguments = [&["bundle", "--share", "1h", "--force"], more].concat();
+        let failed = program(&arguments).stdout(full).output().unwrap();
+        let said = stderr(&failed);
+        assert_eq!(failed.status.code(), Some(5), "{said}");
+        let shares: Value = serde_json::from_str(&run.file("shares.json")).unwrap();
+        let policy = shares["shares"].as_array().unwrap().last().unwrap()["policy"].as_str().unwrap();
+        assert!(said.contains(policy) && said.contains("fleetlogs unshare"), "{said}");
+        assert!(!said.contains("sig="), "{said}");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = program(&["bundle", "--share", "1h", "--force"]).stdout(writer).output().unwrap();
+    assert_eq!(closed.status.code(), Some(5), "{}", stderr(&closed));
+    assert!(program(&["unshare"]).status().unwrap().success());
 }
 
 #[test]

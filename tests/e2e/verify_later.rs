@@ -115,7 +115,7 @@ fn what_was_done_to_the_files_is_told_apart_and_named() {
         (3, "grown", 0, vec![("added.log", "new")]),
         (4, "missing", 3, nodes[4].1.iter().map(|file| (file.as_str(), "missing")).collect()),
         (5, "changed", 0, vec![(nodes[5].1[0].as_str(), "changed")]),
-        (6, "missing", 1, vec![("'=cmd.log", "new"), (nodes[6].1[0].as_str(), "missing")]),
+        (6, "missing", 1, vec![("=cmd.log", "new"), (nodes[6].1[0].as_str(), "missing")]),
         (7, "intact", 0, vec![]),
     ] {
         let node = standing(&told, &nodes[node].0);
@@ -263,7 +263,73 @@ fn a_node_that_was_never_verified_is_not_intact_whatever_is_there() {
     assert_eq!(looked.code, 3, "{}", looked.stderr);
     assert!(looked.stderr.contains("2 intact, 2 not-collected"), "{}", looked.stderr);
     assert!(looked.stderr.contains("2 full, 2 none of the window"), "{}", looked.stderr);
-    assert!(looked.stderr.contains("--retry failed,incomplete"), "{}", looked.stderr);
+    assert!(
+        looked.stderr.contains("2 incomplete: check the storage account's firewall"),
+        "{}",
+        looked.stderr
+    );
+    let dir = run.dir.as_ref().unwrap().file_name().unwrap().to_str().unwrap();
+    let command = format!("fleetlogs resume runs/{dir} --retry incomplete\n");
+    assert!(looked.stderr.contains(&command), "{command} in {}", looked.stderr);
+}
+
+#[test]
+fn names_that_look_alike_are_told_apart_over_two_looks() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 1\narrival = \"50ms\"\n",
+    );
+    let run = sim.run(&sim.config(""));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let directory = files_of_nodes(&verify(&sim, &run, &[])).remove(0).0;
+    std::fs::remove_file(run.dir.as_ref().unwrap().join("files.csv")).unwrap();
+    let sas = owners_sas(&sim);
+    let path = |name: &str| format!("{directory}/{name}");
+    for name in ["%3Df", "%27%3Df", "a%20b.log", "a%0Ab.log"] {
+        tamper(&sas, &path(name), Some("x".repeat(10)));
+    }
+    assert_eq!(verify(&sim, &run, &[]).code, 3, "more than the run verified");
+    tamper(&sas, &path("%3Df"), None);
+    tamper(&sas, &path("a%0Ab.log"), None);
+
+    let looked = verify(&sim, &run, &["--json"]);
+    assert_eq!(looked.code, 3, "{}", looked.stderr);
+    let told = document(&looked);
+    let node = standing(&told, &directory);
+    assert_eq!((&node["standing"], &node["files_missing"]), (&"missing".into(), &2.into()), "{node}");
+    let of = |name: &str| serde_json::json!({ "file": name, "status": "missing", "bytes": 10 });
+    assert_eq!(node["files"], serde_json::json!([of("=f"), of("a\nb.log")]));
+    let spelled: Vec<_> = inventory(&looked).into_iter().map(|mut line| line.swap_remove(4)).collect();
+    for name in ["\\u{3d}f", "\\u{27}=f", "a b.log", "a\\u{a}b.log"] {
+        assert!(spelled.iter().any(|cell| cell == name), "{name} in {spelled:?}");
+    }
+}
+
+#[test]
+fn nodes_whose_files_nobody_looked_for_are_looked_for_by_resume_and_not_called() {
+    let sim = Sim::start(
+        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 2\narrival = \"50ms\"\n",
+    );
+    let config = sim.config("[verify]\nenabled = false");
+    let run = sim.run(&config);
+    assert_eq!(run.count("accepted"), 2, "{}", run.stderr);
+    let looked = verify(&sim, &run, &[]);
+    assert_eq!(looked.code, 3, "{}", looked.stderr);
+    let dir = run.dir.as_ref().unwrap().file_name().unwrap().to_str().unwrap();
+    let command = format!("    fleetlogs resume runs/{dir} --accept-changes\n");
+    for expected in ["2 not-collected", "2 accepted", "with verify.enabled = true", &command] {
+        assert!(looked.stderr.contains(expected), "{expected} in {}", looked.stderr);
+    }
+    assert!(!looked.stderr.contains("--retry"), "{}", looked.stderr);
+
+    let calls = sim.upload_calls();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("enabled = false", "enabled = true")).unwrap();
+    assert!(verify(&sim, &run, &[]).stderr.contains(&command.replace(" --accept-changes", "")));
+    let resumed = fleetlogs().arg("resume").arg(run.dir.as_ref().unwrap()).arg("--accept-changes").output();
+    let resumed = resumed.unwrap();
+    assert_eq!(resumed.status.code(), Some(0), "{}", String::from_utf8_lossy(&resumed.stderr));
+    assert_eq!(sim.upload_calls(), calls);
+    assert_eq!(verify(&sim, &run, &[]).code, 0);
 }
 
 #[test]
@@ -289,6 +355,7 @@ fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
         let run = verify(&sim, &run, arguments);
         assert_eq!(run.code, code, "{}", run.stderr);
         assert!(run.stderr.contains(says) && run.stderr.contains("help:"), "{says} in {}", run.stderr);
+        assert!(!run.stderr.contains("upload") && !run.stderr.contains("enabled"), "{}", run.stderr);
         assert_eq!(run.file("files.csv"), kept);
         assert!(!dir.join(".files.csv.tmp").exists() && !dir.join("coverage.json").exists());
     };
@@ -302,6 +369,14 @@ fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
     assert_eq!(verify(&sim, &run, &["--config", &list_only]).code, 0, "to count them it is enough");
     let read_only = with("read-only.toml", &sas("r"));
     refused(5, &["--config", &read_only], "lacks the permission `l`");
+
+    let url = sas("rl");
+    let (_, path) = url.split_once("://").unwrap().1.split_once('/').unwrap();
+    // Nobody listens there.
+    let down = with("down.toml", &format!("http://127.0.0.1:9/{path}"));
+    refused(5, &["--config", &down], "see that storage is up");
+    let elsewhere = with("elsewhere.toml", &url.replacen("/batch-logs?", "/others?", 1));
+    refused(5, &["--config", &elsewhere], "another container than that of the run");
 
     let lock = std::fs::File::open(&dir).unwrap();
     lock.lock().unwrap();

@@ -4,6 +4,7 @@
 //! stands the version that it is of, and the rest is asked for on the condition that the blob is that version still.
 
 mod file;
+mod on_disk;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,6 +19,7 @@ use fleetlogs_report::{
 use futures::StreamExt as _;
 
 use self::file::{LocalFile, Trouble};
+use self::on_disk::keep;
 
 /// Nodes whose files are fetched side by side. Storage gives each connection some tens of megabytes a second.
 const NODES_AT_ONCE: usize = 8;
@@ -44,29 +46,54 @@ pub(crate) async fn fetch_logs(
         })
         // In the order of the plan, so that the same files give the same list.
         .buffered(NODES_AT_ONCE);
+    let mut done = 0;
     while let Some(fetched) = fetching.next().await {
         let (node, fetched) = fetched?;
         let at = format!("{}/{}/{}", node.account, node.pool, node.node);
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(failure) => {
-                notes.add(format!("the logs of {at} and of all nodes after it were not fetched: {failure}"));
+                // What is under way ends, so that nothing changes on disk any more.
+                drop(fetching);
+                notes.add(format!("no log was fetched from {at} on, as this failed for good: {failure}"));
+                let rest = node_directories(run_dir)?.skip(done);
+                keep(run_dir, rest, &mut list, &mut taken)?.note(notes);
                 break;
             }
         };
+        done += 1;
         for problem in fetched.problems {
             notes.add(format!("logs of {at}: {problem}"));
         }
         for file in fetched.files {
-            taken.files += 1;
-            taken.bytes += file.bytes;
             taken.without_md5 += u64::from(file.md5.is_none());
-            serde_json::to_writer(&mut list, &file)?;
-            list.write_all(b"\n")?;
+            take(&file, &mut list, &mut taken)?;
         }
     }
     list.commit()?;
     Ok(taken)
+}
+
+/// Takes the logs that are whole in the run directory, where the container cannot be asked for any; none if there are
+/// none. What is missing is noted.
+pub(crate) fn keep_logs(run_dir: &Path, notes: &mut Notes) -> std::io::Result<Option<LogsTaken>> {
+    let mut taken = LogsTaken::default();
+    let mut list = WholeFile::create(run_dir, LOGS_FILE)?;
+    let kept = keep(run_dir, node_directories(run_dir)?, &mut list, &mut taken)?;
+    if taken.files == 0 {
+        return Ok(None);
+    }
+    kept.note(notes);
+    list.commit()?;
+    Ok(Some(taken))
+}
+
+/// Puts a file on the list.
+fn take(file: &LogFile, list: &mut WholeFile, taken: &mut LogsTaken) -> std::io::Result<()> {
+    taken.files += 1;
+    taken.bytes += file.bytes;
+    serde_json::to_writer(&mut *list, file)?;
+    list.write_all(b"\n")
 }
 
 /// The files of one node.
@@ -173,5 +200,5 @@ fn may_pass(failure: &Failure) -> bool {
 
 /// Whether every other call would fail in the same way.
 fn concerns_all(failure: &Failure) -> bool {
-    matches!(failure.class, FailureClass::Auth | FailureClass::Gone)
+    matches!(failure.class, FailureClass::NotSent | FailureClass::Auth | FailureClass::Gone)
 }

@@ -9,7 +9,7 @@ mod log_times;
 mod patience;
 mod walk;
 
-pub use compare::{Seen, Spelling, Verified, compare};
+pub use compare::{Seen, Verified, compare};
 pub use coverage::{FileTimes, TOLERANCE, cover, judge};
 pub use log_times::{first_time, last_time};
 pub use patience::Patience;

@@ -40,7 +40,7 @@ impl FileStatus {
 /// A file, as a line of the inventory has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InventoryFile {
-    /// Its name below its directory, spelled as the inventory does.
+    /// Its name below its directory, verbatim.
     pub file: Box<str>,
     /// Its size.
     pub bytes: u64,

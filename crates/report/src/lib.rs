@@ -38,7 +38,7 @@ pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode};
 pub use reports::{MANIFEST_FILE, NODES_FILE, ReportError, RunFacts, find, write_reports};
 pub use revisit::{
     COVERAGE_FILE, EarlierInventory, FILES_FILE, InventoryError, LookFacts, LookReported, LookReports,
-    LookedAt, VERIFY_FILE, inventory_spelling,
+    LookedAt, VERIFY_FILE,
 };
 pub use summary::{SUMMARY_FILE, Summary, verdict_lines};
 pub use text::for_terminal;

@@ -1,14 +1,14 @@
 //! `fleetlogs bundle`: the escalation bundle of a run in one file, and the check of such a file.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
 use fleetlogs_azure::{AzureLogStore, http_client};
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::journal::{JournalReader, check_free};
+use fleetlogs_engine::journal::{JournalReader, hold};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
@@ -24,9 +24,9 @@ use super::{print, say};
 use crate::args::Output;
 use crate::config;
 use crate::destination::Destination;
-use crate::error::CliError;
+use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::log_download::fetch_logs;
+use crate::log_download::{fetch_logs, keep_logs};
 use crate::run_dir::{RunDir, digest};
 use crate::share::{self, Entry, Share};
 use crate::tokens::Tokens;
@@ -78,11 +78,10 @@ async fn make(run: &Path, args: &Bundle, output: &Output) -> Result<Exit, CliErr
         Some(file) => file.clone(),
         None => PathBuf::from(format!("{}.zip", Contents::name(&plan))),
     };
-    if !args.force && target.symlink_metadata().is_ok() {
-        return Err(CliError::BundleExists(target));
-    }
     let journal = JournalReader::open(&dir.path)?;
-    check_free(&dir.path)?;
+    // Two of these would fetch the same logs into the same files.
+    let _held = hold(&dir.path)?;
+    check_target(&target, &dir.path, args.force)?;
     journal.check_plan(&dir.plan_digest)?;
     let mut ledger = Ledger::new(&plan);
     journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
@@ -118,8 +117,51 @@ async fn make(run: &Path, args: &Bundle, output: &Output) -> Result<Exit, CliErr
         extras: &extras,
         notes,
     };
-    let made = write(contents, &target)?;
-    made.tell(shared.as_ref().map(|shared| (shared, run)), output)
+    let made = write(contents, &target);
+    if let (Err(_), Some(share)) = (&made, &shared) {
+        let Refusal { what, help } = lost(share, run);
+        say(&format!("error: {what}\n  help: {help}\n"));
+    }
+    made?.tell(shared.as_ref().map(|shared| (shared, run)), output)
+}
+
+/// Refuses a target that would take something else than an earlier bundle away, before anything is fetched.
+fn check_target(target: &Path, run: &Path, force: bool) -> Result<(), CliError> {
+    let failed = |error| CliError::File(target.into(), error);
+    let refused = |what: &str| {
+        let what = format!("`{}` {what}, and no bundle is written there", target.display());
+        Err(CliError::Unusable(Refusal::new(what, "name another file with `--output`")))
+    };
+    match target.symlink_metadata() {
+        Ok(found) if !found.is_file() => return refused("is there already, and is no regular file"),
+        Ok(_) if !force => return Err(CliError::BundleExists(target.into())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let dir = directory(target).canonicalize().map_err(failed)?;
+    if dir.starts_with(run.canonicalize().map_err(failed)?) {
+        return refused("is inside of the run directory");
+    }
+    Ok(())
+}
+
+/// Where a file is.
+fn directory(file: &Path) -> &Path {
+    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A SAS that was made, and that nobody has got: how it ends.
+fn lost(Share { entry, .. }: &Share, run: &Path) -> Refusal {
+    match &entry.policy {
+        Some(policy) => Refusal::new(
+            format!("the SAS that was made is lost, and its policy `{policy}` is in the container still"),
+            format!("remove it: `fleetlogs unshare {}`", run.display()),
+        ),
+        None => Refusal::new(
+            format!("the SAS that was made is lost; it works until {}", timestamp::text(entry.expires_at)),
+            "a SAS by Entra cannot be taken back on its own; `az storage account revoke-delegation-keys` ends all of them",
+        ),
+    }
 }
 
 /// Makes a SAS for whoever gets the bundle.
@@ -152,15 +194,19 @@ async fn take_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) ->
         Ok(connected) => connected,
         Err(why) => {
             notes.add(format!("no log was fetched: {why}"));
-            return None;
+            return kept(keep_logs(dir, notes), notes);
         }
     };
     let fetched = tokio::select! {
         fetched = fetch_logs(&store, dir, notes) => fetched,
         () = destination.keep_listing(|| Clock::System.now(), &store) => return None,
     };
-    match fetched {
-        Ok(taken) => Some(taken),
+    kept(fetched.map(Some), notes)
+}
+
+fn kept(taken: io::Result<Option<LogsTaken>>, notes: &mut Notes) -> Option<LogsTaken> {
+    match taken {
+        Ok(taken) => taken,
         Err(error) => {
             notes.add(format!("the logs could not be kept in the run directory: {error}"));
             None
@@ -210,8 +256,7 @@ fn write(contents: Contents<'_>, target: &Path) -> Result<Made, CliError> {
     let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
         failed(io::Error::new(io::ErrorKind::InvalidInput, "this is not the name of a file"))
     })?;
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = WholeFile::create(dir, name).map_err(failed)?;
+    let file = WholeFile::create(directory(target), name).map_err(failed)?;
     let Bundled { target: file, entries, notes } = contents.write(file)?;
     file.commit().map_err(failed)?;
     let (sha256, bytes) = File::open(target).and_then(digest).map_err(failed)?;
@@ -233,7 +278,7 @@ impl Made {
     fn tell(&self, shared: Option<(&Share, &Path)>, output: &Output) -> Result<Exit, CliError> {
         let exit = if self.notes.is_empty() { Exit::Complete } else { Exit::Partial };
         let notes: Vec<String> = self.notes.lines().collect();
-        if output.json {
+        let text = if output.json {
             let document = MadeDocument {
                 schema: "fleetlogs.bundle/v1",
                 run_id: &self.run_id,
@@ -245,13 +290,14 @@ impl Made {
                 notes: &notes,
                 exit_code: exit as u8,
             };
-            let text = serde_json::to_string_pretty(&document).map_err(io::Error::from)?;
-            print(&(text + "\n"))?;
+            serde_json::to_string_pretty(&document).map_err(io::Error::from)? + "\n"
         } else {
-            print(&format!("{}  {}\n", self.sha256, self.path.display()))?;
-            if let Some((share, _)) = shared {
-                print(&format!("{}\n", share.url.expose()))?;
-            }
+            let url = shared.map(|(share, _)| format!("{}\n", share.url.expose())).unwrap_or_default();
+            format!("{}  {}\n{url}", self.sha256, self.path.display())
+        };
+        match shared {
+            Some((share, run)) => hand_over(&text, share, run)?,
+            None => _ = print(&text)?,
         }
         if let Some((share, run)) = shared
             && !output.quiet
@@ -268,6 +314,15 @@ impl Made {
         }
         Ok(exit)
     }
+}
+
+/// Prints the only copy of a SAS. Unlike with other data, a reader that went away is an error.
+fn hand_over(text: &str, share: &Share, run: &Path) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
+        let Refusal { what, help } = lost(share, run);
+        CliError::NotDone(Refusal::new(format!("stdout cannot be written: {error}; {what}"), help))
+    })
 }
 
 #[derive(Serialize)]

@@ -1,9 +1,9 @@
 //! `fleetlogs verify`: looks again whether the files of a run are still there, and which time they cover.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use fleetlogs_azure::{AzureLogStore, http_client};
@@ -13,16 +13,18 @@ use fleetlogs_engine::journal::{JournalReader, hold};
 use fleetlogs_engine::revisit::{
     Expected, Found, Patience, Seen, TOLERANCE, Verified, Walk, compare, cover, judge,
 };
+use fleetlogs_engine::settings::RetryPolicy;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::NodeCoverage;
+use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
-use fleetlogs_model::service::UploadOrder;
+use fleetlogs_model::service::{LogStore, UploadOrder};
 use fleetlogs_report::{
-    EarlierInventory, FILES_FILE, InventoryError, LookFacts, LookReported, LookReports, LookedAt,
-    VERIFY_FILE, inventory_spelling,
+    EarlierInventory, FILES_FILE, InventoryError, Look, LookFacts, LookReported, LookReports, LookedAt,
+    VERIFY_FILE,
 };
 use futures::StreamExt;
 
@@ -32,9 +34,9 @@ use crate::config::{self, Settings};
 use crate::destination::Destination;
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::logging::{Logs, colours};
+use crate::logging::Logs;
 use crate::preflight::{self, Findings};
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, as_argument, as_typed};
 use crate::signals;
 use crate::tokens::Tokens;
 
@@ -78,19 +80,17 @@ pub(crate) async fn verify(args: &Verify, output: &Output, logs: &Logs) -> Resul
         let text = std::fs::read_to_string(&document).map_err(|error| CliError::File(document, error))?;
         print(&text)?;
     } else if !output.quiet {
-        say(&reported.to_terminal(&dir.path, colours() && std::io::stderr().is_terminal()));
+        say(&reported.to_terminal(&Look::of_stderr(), as_typed(&dir.path), &as_argument(&dir.path)));
     }
     Ok(outcome.into())
 }
 
 /// The config, whether or not it changed since: only what reaches the container is of use.
 fn load(path: &Path) -> Result<Settings, CliError> {
-    let mut settings = config::load(path)?;
+    let settings = config::load(path)?;
     if settings.simulator.is_some() {
         return Err(CliError::SimulatorGone);
     }
-    // The container is listed here, also for a run that did not.
-    settings.verification = true;
     Ok(settings)
 }
 
@@ -101,7 +101,7 @@ async fn look<'run>(
     journal: &JournalReader,
     settings: &Settings,
 ) -> Result<LookReported<'run>, CliError> {
-    let (destination, store) = reach(args, plan, settings).await?;
+    let (destination, store) = reach(args, plan, settings).await.map_err(not_looked)?;
     let order = UploadOrder { window: plan.window, access: Arc::new(destination.access.clone()) };
     let (_access, replace) = Access::new(order);
     let now = || Clock::System.now();
@@ -134,19 +134,59 @@ async fn reach(
     if args.coverage && destination.listing.as_ref().and_then(|listing| listing.grants('r')) == Some(false) {
         findings.refuse(&about, "its SAS lacks the permission `r`, and files are to be read", MAY_READ);
     }
+    let Some(listing) = &destination.listing else {
+        return Err(not_done(format!("{about}: the container cannot be listed"), MAY_READ));
+    };
+    let last = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
+    if last(&config) != last(&listing.without_query()) {
+        let said = format!("it is for another container than that of the run: {}", listing.without_query());
+        findings.refuse(&about, said, format!("make one for {config}"));
+    }
     findings.settle()?;
-    let store = preflight::open_store(&http, &destination, settings, &mut findings).await;
-    findings.settle()?;
-    let store = store.ok_or_else(|| {
-        CliError::Refused(vec![Refusal::new(format!("{about}: the container cannot be listed"), MAY_READ)])
-    })?;
-    Ok((destination, store))
+    let store = AzureLogStore::new(http, listing)
+        .map_err(|error| not_done(format!("{about}: {error}"), "check the URL"))?;
+    let listed = Patience(&AT_FIRST).with(|| store.list("fleetlogs-preflight/", None)).await;
+    listed.map_err(|failure| unreachable_container(&failure))?;
+    Ok((destination, Arc::new(store)))
+}
+
+/// A container that is not there at all is not waited for.
+const AT_FIRST: RetryPolicy =
+    RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(2) };
+
+fn not_done(what: String, help: &str) -> CliError {
+    CliError::NotDone(Refusal::new(what, help))
+}
+
+/// What is refused here is not an upload.
+fn not_looked(error: CliError) -> CliError {
+    match error {
+        CliError::Refused(refusals) => {
+            let (what, help): (Vec<_>, Vec<_>) =
+                refusals.into_iter().map(|Refusal { what, help }| (what, help)).unzip();
+            not_done(what.join("; "), &help.join("; "))
+        }
+        error => error,
+    }
 }
 
 const MAY_READ: &str = "give a SAS with the permissions `r` and `l` as `destination.verify_url`";
 
-/// What the journal has of the nodes that have a directory.
-type Known = HashMap<NodeIndex, Option<Verified>>;
+/// What the journal has of the nodes that something was done about.
+type Known = HashMap<NodeIndex, Past>;
+
+/// What the journal has of a node.
+#[derive(Clone, Copy)]
+struct Past {
+    outcome: Outcome,
+    verified: Option<Verified>,
+    has_directory: bool,
+}
+
+impl Past {
+    /// Of a node that the journal has nothing of.
+    const NOTHING: Self = Self { outcome: Outcome::NotSent, verified: None, has_directory: false };
+}
 
 /// A directory, and what its files tell of their times.
 struct Read {
@@ -176,16 +216,19 @@ async fn go_through<'run>(
     let facts = LookFacts {
         at: Clock::System.now(),
         has_earlier: earlier.is_some(),
+        verification: settings.verification,
         tolerance: args.coverage.then_some(TOLERANCE),
     };
     let mut reports = LookReports::begin(&dir.path, plan, facts)?;
     let (known, expected) = known(journal)?;
     let window_of = |node| Interval::from(plan.node(node).window.unwrap_or(plan.window));
-    for (index, node) in plan.indexed().filter(|(index, _)| !known.contains_key(index)) {
-        let look = compare("", vec![], None, vec![], inventory_spelling);
+    let past = |index| known.get(&index).copied().unwrap_or(Past::NOTHING);
+    for (index, node) in plan.indexed().filter(|(index, _)| !past(*index).has_directory) {
+        let look = compare("", vec![], None, vec![]);
+        let outcome = past(index).outcome;
         let coverage = args.coverage.then(|| judge(window_of(index), &[]));
         let coverage = coverage.as_ref();
-        reports.node(LookedAt { node, directory: None, verified: None, look: &look, coverage })?;
+        reports.node(LookedAt { node, directory: None, outcome, verified: None, look: &look, coverage })?;
     }
 
     let patience = Patience(&settings.retry);
@@ -210,13 +253,14 @@ async fn go_through<'run>(
                 looked.map_err(|failure: Failure| unreachable_container(&failure))?;
             let Found { node, directory, blobs } = found;
             let seen = blobs.into_iter().zip(lines).map(|(blob, lines)| Seen { blob, lines }).collect();
-            let verified = known.get(&node).copied().flatten();
+            let Past { outcome, verified, .. } = past(node);
             let before = earlier.as_mut().map(|earlier| earlier.of(&directory)).transpose();
             let before = before.map_err(|error| edited(&dir.path, &error))?.unwrap_or_default();
-            let look = compare(&directory, seen, verified, before, inventory_spelling);
+            let look = compare(&directory, seen, verified, before);
             reports.node(LookedAt {
                 node: plan.node(node),
                 directory: Some(&directory),
+                outcome,
                 verified: verified.map(|verified| (verified.files, verified.bytes)),
                 look: &look,
                 coverage: coverage.as_ref(),
@@ -229,15 +273,16 @@ async fn go_through<'run>(
     Ok(reports.commit(walk.list_calls(), exit as u8)?)
 }
 
-/// The nodes that have a directory, with what the run verified of each.
+/// What the journal has of the nodes, and the directories to look into with the number of files that each should hold.
 fn known(journal: &JournalReader) -> Result<(Known, Vec<(Expected, u32)>), CliError> {
     let mut known = Known::new();
     let mut expected = Vec::new();
     for history in journal.histories()?.rows()? {
         let (node, history) = history?;
         let verified = Verified::of(&history);
+        let outcome = history.status.outcome();
+        known.insert(node, Past { outcome, verified, has_directory: history.directory.is_some() });
         let Some(directory) = history.directory else { continue };
-        known.insert(node, verified);
         let files = verified.map(|verified| verified.files).or(history.files_promised).unwrap_or(1);
         expected.push((Expected { directory, node }, files.max(1)));
     }
@@ -251,11 +296,17 @@ fn edited(dir: &Path, error: &InventoryError) -> CliError {
 
 fn unreachable_container(failure: &Failure) -> CliError {
     let help = match failure.class {
-        FailureClass::Auth => MAY_READ,
+        FailureClass::Auth => {
+            "see that the SAS or identity still holds and may read and list (`r` and `l`), and that the storage firewall \
+             admits this machine; `--config FILE` names a config with another one"
+        }
         FailureClass::Gone => {
             "the container is gone, and its files with it: see who deleted it, and whether it can be restored"
         }
-        _ => "nothing was written; try again, or check DNS, proxy and the storage firewall",
+        _ => {
+            "see that storage is up, and check DNS, proxy and the storage firewall; then look again: earlier results stay \
+             as they are"
+        }
     };
-    CliError::Refused(vec![Refusal::new(format!("the container cannot be looked through: {failure}"), help)])
+    not_done(format!("the container cannot be looked through: {failure}"), help)
 }

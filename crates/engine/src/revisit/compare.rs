@@ -3,7 +3,6 @@
 //! The journal counts: it tells that something is other than it was, not what. The inventory of an earlier look names
 //! the files. What became of a file stays with it in later looks: one that was found missing is missing until it is back.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use fleetlogs_model::fingerprint::Fingerprint;
@@ -12,9 +11,6 @@ use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::{FileStatus, InventoryFile, NodeLook, Standing};
 use fleetlogs_model::ledger::NodeStatus;
 use fleetlogs_model::service::BlobDetails;
-
-/// How an inventory spells names that are not ours.
-pub type Spelling = fn(&str) -> Cow<'_, str>;
 
 /// What the run verified of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +67,6 @@ pub fn compare(
     seen: Vec<Seen>,
     verified: Option<Verified>,
     earlier: Vec<InventoryFile>,
-    spelling: Spelling,
 ) -> NodeLook {
     let mut now = Verified { files: 0, bytes: 0, fingerprint: None };
     let mut fingerprint = Fingerprint::default();
@@ -85,7 +80,7 @@ pub fn compare(
         fingerprint.add(&blob.name, blob.size);
         let name = blob.name.strip_prefix(directory).and_then(|name| name.strip_prefix('/'));
         let mut file = InventoryFile {
-            file: spelling(name.unwrap_or(&blob.name)).into(),
+            file: name.unwrap_or(&blob.name).into(),
             bytes: blob.size,
             last_modified: blob.last_modified,
             etag: blob.etag,
@@ -192,9 +187,7 @@ mod tests {
     }
 
     fn look(now: &[Seen], verified: Option<Verified>, earlier: Option<&NodeLook>) -> NodeLook {
-        compare("d", now.to_vec(), verified, earlier.map_or(vec![], |look| look.files.clone()), |name| {
-            name.into()
-        })
+        compare("d", now.to_vec(), verified, earlier.map_or(vec![], |look| look.files.clone()))
     }
 
     fn first() -> Vec<Seen> {
@@ -253,6 +246,18 @@ mod tests {
             named(&moved),
             [("a", FileStatus::Present), ("c", FileStatus::New), ("b", FileStatus::Missing)]
         );
+    }
+
+    #[test]
+    fn names_that_look_alike_are_different_files() {
+        let names = ["=f", "'=f", "a b.log", "a\nb.log"];
+        let all = names.map(|name| blob(name, 10, "1"));
+        let earlier = look(&all, Some(verified(&all)), None);
+        let left = [all[1].clone(), all[2].clone()];
+        let look = look(&left, Some(verified(&all)), Some(&earlier));
+        assert_eq!((look.standing, look.files_missing), (Standing::Missing, 2));
+        let status = FileStatus::Missing;
+        assert_eq!(named(&look)[2..], [("=f", status), ("a\nb.log", status)]);
     }
 
     #[test]

@@ -11,10 +11,10 @@ pub struct Patience<'policy>(pub &'policy RetryPolicy);
 
 impl Patience<'_> {
     /// Makes a call that changes nothing until it is answered, refused, or was tried often enough.
-    pub(super) async fn with<T>(
-        self,
-        mut call: impl AsyncFnMut() -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    ///
+    /// # Errors
+    /// The last call's.
+    pub async fn with<T>(self, mut call: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
         let mut tried = 0;
         loop {
             let failure = match call().await {

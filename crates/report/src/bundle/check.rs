@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
+use zip::read::ZipFile;
 
 use super::name::is_safe_path;
 use super::{MANIFEST_SUM_FILE, README_FILE, SUMS_FILE, hex};
@@ -65,15 +66,31 @@ pub fn check_bundle(path: &Path, sha256: Option<&str>) -> io::Result<CheckedBund
     if let Some(expected) = sha256.filter(|expected| !expected.trim().eq_ignore_ascii_case(&checked.sha256)) {
         checked.add(format!("its SHA-256 is {}, not {}", checked.sha256, expected.trim()));
     }
+    let ends_well = ends_with_end_record(&mut file)?;
     file.rewind()?;
     match ZipArchive::new(BufReader::new(file)) {
         Ok(mut archive) => {
             checked.entries = archive.len() as u64;
+            if !ends_well {
+                checked.add("there is something behind its end record");
+            }
             Check { checked: &mut checked }.archive(&mut archive);
         }
         Err(error) => checked.add(format!("it is not a zip file: {error}")),
     }
     Ok(checked)
+}
+
+/// Length of a zip file's end record without a comment.
+const END_RECORD: usize = 22;
+
+/// Whether nothing is behind the end record, nor in it as a comment.
+fn ends_with_end_record(file: &mut File) -> io::Result<bool> {
+    let Some(begin) = file.seek(SeekFrom::End(0))?.checked_sub(END_RECORD as u64) else { return Ok(false) };
+    file.seek(SeekFrom::Start(begin))?;
+    let mut end = [0; END_RECORD];
+    file.read_exact(&mut end)?;
+    Ok(end.starts_with(b"PK\x05\x06") && end.ends_with(&[0, 0]))
 }
 
 struct Check<'a> {
@@ -119,6 +136,7 @@ impl Check<'_> {
     fn names(&mut self, archive: &mut ZipArchive<impl Read + Seek>) -> Option<BTreeMap<String, usize>> {
         let mut tops = BTreeSet::new();
         let mut names = BTreeMap::new();
+        let mut folded = BTreeSet::new();
         for index in 0..archive.len() {
             let entry = match archive.by_index_raw(index) {
                 Ok(entry) => entry,
@@ -133,8 +151,12 @@ impl Check<'_> {
             };
             if !is_safe_path(&name) {
                 self.checked.add(format!("`{name}` leads out of its directory, or is no plain name"));
-            } else if !entry.is_file() || entry.is_symlink() || entry.encrypted() {
+            } else if !is_plain(&entry) {
                 self.checked.add(format!("`{name}` is no plain file"));
+            } else if name.split('/').any(is_device) {
+                self.checked.add(format!("`{name}` has the name of a device on Windows"));
+            } else if !folded.insert(name.to_lowercase()) {
+                self.checked.add(format!("`{name}` differs from another name only in upper and lower case"));
             } else if let Some((top, rest)) = name.split_once('/') {
                 tops.insert(top.to_owned());
                 names.insert(rest.to_owned(), index);
@@ -160,7 +182,7 @@ impl Check<'_> {
             return None;
         };
         let mut sums = BTreeMap::new();
-        let entry = match archive.by_index(*index) {
+        let entry = match content(archive, *index) {
             Ok(entry) => entry,
             Err(error) => {
                 self.checked.add(format!("`{SUMS_FILE}` cannot be read: {error}"));
@@ -202,7 +224,7 @@ impl Check<'_> {
                 .checked
                 .add(format!("`{MANIFEST_FILE}` has another checksum than `{MANIFEST_SUM_FILE}` says")),
         }
-        let counted = archive.by_index(index).map_err(io::Error::from).and_then(|entry| {
+        let counted = content(archive, index).and_then(|entry| {
             let mut json = serde_json::Deserializer::from_reader(BufReader::new(entry));
             let manifest = ManifestCounts::deserialize(&mut json).map_err(io::Error::from)?;
             json.end()?;
@@ -240,15 +262,75 @@ fn sum_of_line(line: &str) -> Option<(&str, &str)> {
     (sum.bytes().all(|byte| byte.is_ascii_hexdigit()) && !name.is_empty()).then_some((sum, name))
 }
 
+/// Whether an entry is a regular file, whatever system it says that it is from.
+fn is_plain(entry: &ZipFile<'_, impl Read>) -> bool {
+    const TYPE: u32 = 0o170_000;
+    const REGULAR: u32 = 0o100_000;
+    const SET_ID_OR_STICKY: u32 = 0o7_000;
+    const DOS_LABEL_OR_DIRECTORY: u32 = 0x18;
+    let attributes = entry.external_attributes();
+    let mode = attributes >> 16;
+    entry.is_file()
+        && !entry.encrypted()
+        && matches!(mode & TYPE, 0 | REGULAR)
+        && mode & SET_ID_OR_STICKY == 0
+        && attributes & DOS_LABEL_OR_DIRECTORY == 0
+}
+
+/// Whether a name stands for a device on Windows, whatever ending it has.
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    let is_port = ["com", "lpt"].iter().filter_map(|kind| stem.strip_prefix(kind)).any(|number| {
+        // Windows takes the raised digits of Latin-1 for digits, too.
+        matches!(number, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³")
+    });
+    is_port || matches!(&*stem, "con" | "nul" | "aux" | "prn")
+}
+
+/// What is in an entry, of the size that its header says.
+fn content<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize) -> io::Result<OfSize<ZipFile<'_, R>>> {
+    let source = archive.by_index(index)?;
+    Ok(OfSize { left: source.size(), source })
+}
+
+/// Fails where the source has more or less than it is to have. More is not inflated.
+struct OfSize<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for OfSize<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        if self.left == 0 {
+            return match self.source.read(&mut [0])? {
+                0 => Ok(0),
+                _ => wrong("it inflates to more than its header says"),
+            };
+        }
+        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        match self.source.read(&mut buffer[..most])? {
+            0 => wrong("it inflates to less than its header says"),
+            read => {
+                self.left -= read as u64;
+                Ok(read)
+            }
+        }
+    }
+}
+
 fn digest_of(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::Result<String> {
     let mut digest = Digesting::default();
-    io::copy(&mut archive.by_index(index)?, &mut digest)?;
+    io::copy(&mut content(archive, index)?, &mut digest)?;
     Ok(digest.hex())
 }
 
 fn read_small(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::Result<String> {
     let mut text = String::new();
-    archive.by_index(index)?.take(LONGEST_LINE).read_to_string(&mut text)?;
+    content(archive, index)?.take(LONGEST_LINE).read_to_string(&mut text)?;
     Ok(text)
 }
 

@@ -316,8 +316,8 @@ impl Readme<'_> {
                 writeln!(
                     out,
                     "**In this bundle**: {}, {}, below `logs/<account>/<pool>/<node>/`. `{LOGS_FILE}` has each with its name \
-                     in the container, its size and its checksum. They were compared with the container by size and MD5; of \
-                     {} storage has no MD5.\n",
+                     in the container, its size and its checksum. They were compared with the container by size and MD5, but \
+                     for those that `{NOTES_FILE}` names, if there is one; of {} storage has no MD5.\n",
                     counted(taken.files, "file"),
                     size(taken.bytes),
                     number(taken.without_md5),

@@ -313,3 +313,101 @@ fn the_digest_of_the_whole_is_held_against_the_one_that_is_known() {
     assert!(problems(b"not a zip", None)[0].contains("not a zip file"));
     assert!(check_bundle(Path::new("/nonexistent"), None).is_err());
 }
+
+/// A sound bundle with one entry more, which is on the list of checksums, too.
+fn with_entry(name: &str, options: zip::write::SimpleFileOptions) -> Vec<u8> {
+    use sha2::Digest as _;
+    use std::io::Write as _;
+    let (bundle, _) = Run::of(small_plan()).bundle(None, &[]);
+    let sum = hex(&sha2::Sha256::digest("x"));
+    let listed = repacked(&bundle, |have, text| match have {
+        "top/SHA256SUMS" => same(have, format!("{text}{sum}  {name}\n")),
+        _ => same(have, text),
+    });
+    let mut zip = zip::ZipWriter::new_append(Cursor::new(listed)).unwrap();
+    zip.start_file(format!("top/{name}"), options).unwrap();
+    zip.write_all(b"x").unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+/// Writes over each header of an entry: `central` and `local` are places in them.
+fn overwrite(bundle: &mut [u8], name: &str, value: &[u8], central: usize, local: Option<usize>) {
+    let mut archive = ZipArchive::new(Cursor::new(&*bundle)).unwrap();
+    let places: Vec<_> = (0..archive.len())
+        .filter_map(|index| {
+            let entry = archive.by_index_raw(index).unwrap();
+            let is_it = entry.name_raw().ends_with(format!("/{name}").as_bytes());
+            is_it.then(|| (entry.central_header_start(), entry.header_start()))
+        })
+        .collect();
+    assert_eq!(places.len(), 1, "{name}");
+    for (central_header, local_header) in places {
+        let at = usize::try_from(central_header).unwrap() + central;
+        bundle[at..at + value.len()].copy_from_slice(value);
+        if let Some(local) = local {
+            let at = usize::try_from(local_header).unwrap() + local;
+            bundle[at..at + value.len()].copy_from_slice(value);
+        }
+    }
+}
+
+#[test]
+fn nothing_may_be_behind_the_end_record() {
+    let (bundle, _) = Run::of(small_plan()).bundle(None, &[]);
+    for junk in [&b"x"[..], &[0; 22], b"#!/bin/sh\n"] {
+        let found = problems(&[&bundle[..], junk].concat(), None);
+        assert!(!found.is_empty(), "{junk:?}");
+    }
+    // The end record takes it in as its comment.
+    let mut commented = [&bundle[..], b"junk"].concat();
+    commented[bundle.len() - 2] = 4;
+    assert!(problems(&commented, None).iter().any(|problem| problem.contains("behind its end record")));
+}
+
+#[test]
+fn an_entry_is_a_regular_file_and_nothing_else() {
+    let plain = zip::write::SimpleFileOptions::default();
+    assert_eq!(problems(&with_entry("more.txt", plain), None), Vec::<String>::new());
+    for mode in
+        [0o010_644, 0o020_644, 0o040_755, 0o060_644, 0o120_777, 0o140_644, 0o104_755, 0o102_755, 0o101_777]
+    {
+        let mut bundle = with_entry("more.txt", plain);
+        overwrite(&mut bundle, "more.txt", &(u32::to_le_bytes(mode << 16)), 38, None);
+        let found = problems(&bundle, None);
+        assert!(found.iter().any(|problem| problem.contains("no plain file")), "{mode:o}: {found:?}");
+    }
+}
+
+#[test]
+fn names_mean_the_same_on_every_system() {
+    let plain = zip::write::SimpleFileOptions::default();
+    for name in ["readme.MD", "Manifest.json"] {
+        let found = problems(&with_entry(name, plain), None);
+        assert!(found.iter().any(|problem| problem.contains("upper and lower case")), "{name}: {found:?}");
+    }
+    for name in ["CON", "nul.txt", "logs/Aux/x", "prn .a", "com1", "LPT9.log", "com²"] {
+        let found = problems(&with_entry(name, plain), None);
+        assert!(found.iter().any(|problem| problem.contains("device on Windows")), "{name}: {found:?}");
+    }
+    for name in ["console", "com", "com10", "nully.txt", "a.con"] {
+        assert_eq!(problems(&with_entry(name, plain), None), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn no_more_is_inflated_than_a_header_says() {
+    let (bundle, _) = Run::of(small_plan()).bundle(None, &[]);
+    for name in ["README.md", "SHA256SUMS", MANIFEST_FILE] {
+        let size = u32::try_from(entries(&bundle)[name].len()).unwrap();
+        for said in [size - 1, 1, size + 1] {
+            let mut changed = bundle.clone();
+            overwrite(&mut changed, name, &said.to_le_bytes(), 24, Some(22));
+            let found = problems(&changed, None);
+            // The first is in the words of the zip library.
+            let expected =
+                ["larger than its declared", "more than its header says", "less than its header says"];
+            let is_said = |problem: &String| expected.iter().any(|words| problem.contains(words));
+            assert!(found.iter().any(is_said), "{name} {said}: {found:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! `files.csv`: a line per file, as a later look found it; and the lines of the look before.
 //!
-//! It is written for spreadsheets and read again by the next look, so names are compared as they are spelled here. The
-//! lines of one directory stand together; the order of the directories means nothing.
+//! It is written for spreadsheets and read again by the next look, so what is compared is spelled so that it can be read
+//! back as it was. The lines of one directory stand together; the order of the directories means nothing.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,6 +17,7 @@ use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::spelling::{spelled, unspelled};
 use crate::text::for_spreadsheet;
 use crate::whole_file::WholeFile;
 
@@ -51,7 +52,7 @@ impl Inventory {
         Ok(Self(csv))
     }
 
-    /// Writes the files of a node. Their names are spelled for the table already.
+    /// Writes the files of a node.
     pub(super) fn node(
         &mut self,
         node: NodeAt<'_>,
@@ -60,7 +61,7 @@ impl Inventory {
     ) -> csv::Result<()> {
         let account = for_spreadsheet(node.account().as_str());
         let (pool, id) = (for_spreadsheet(node.pool().as_str()), for_spreadsheet(node.id));
-        let directory = for_spreadsheet(directory);
+        let directory = spelled(directory);
         for file in files {
             let time = |time: Option<OffsetDateTime>| time.map(timestamp::text).unwrap_or_default();
             let cells: [&str; COLUMNS.len()] = [
@@ -68,11 +69,11 @@ impl Inventory {
                 &pool,
                 &id,
                 &directory,
-                &file.file,
+                &spelled(&file.file),
                 &file.bytes.to_string(),
                 &time(file.last_modified),
-                &for_spreadsheet(file.etag.as_deref().unwrap_or_default()),
-                &for_spreadsheet(file.content_md5.as_deref().unwrap_or_default()),
+                &spelled(file.etag.as_deref().unwrap_or_default()),
+                &spelled(file.content_md5.as_deref().unwrap_or_default()),
                 &time(file.lines.map(|lines| lines.from)),
                 &time(file.lines.map(|lines| lines.to)),
                 file.status.as_str(),
@@ -140,7 +141,7 @@ impl EarlierInventory {
 
     /// The lines of a directory; none where it has none.
     pub fn of(&mut self, directory: &str) -> Result<Vec<InventoryFile>, InventoryError> {
-        let directory = for_spreadsheet(directory);
+        let directory = spelled(directory);
         let mut files = Vec::new();
         let Some(place) = self.places.get(&self.hasher.hash_one(&*directory)) else { return Ok(files) };
         self.csv.seek(place.clone())?;
@@ -159,19 +160,16 @@ fn file(line: &StringRecord) -> Result<InventoryFile, InventoryError> {
         "" => Ok(None),
         text => OffsetDateTime::parse(text, &Rfc3339).map(Some).map_err(|_| wrong(COLUMNS[at])),
     };
-    // Neither begins with the apostrophe that a spreadsheet may need.
-    let said = |at: usize| {
-        let text = line[at].strip_prefix('\'').unwrap_or(&line[at]);
-        (!text.is_empty()).then(|| text.into())
-    };
+    let name = |at: usize| unspelled(&line[at]).ok_or_else(|| wrong(COLUMNS[at]));
+    let said = |at: usize| name(at).map(|text| Some(text).filter(|text| !text.is_empty()).map(String::into));
     let status = FileStatus::ALL.into_iter().find(|status| status.as_str() == &line[11]);
     let lines = time(9)?.zip(time(10)?).map(|(first, last)| Interval::between(first, last));
     Ok(InventoryFile {
-        file: line[4].into(),
+        file: name(4)?.into(),
         bytes: line[5].parse().map_err(|_| wrong("bytes"))?,
         last_modified: time(6)?,
-        etag: said(7),
-        content_md5: said(8),
+        etag: said(7)?,
+        content_md5: said(8)?,
         lines,
         status: status.ok_or_else(|| wrong("status"))?,
     })
@@ -187,7 +185,7 @@ mod tests {
 
     fn file(name: &str, status: FileStatus) -> InventoryFile {
         InventoryFile {
-            file: for_spreadsheet(name).into(),
+            file: name.into(),
             bytes: 42,
             last_modified: Some(datetime!(2026-11-22 09:30:00 UTC)),
             etag: Some("0x8D".into()),
@@ -211,7 +209,9 @@ mod tests {
             lines: None,
             ..file("=cmd|' /C calc'!A1\u{1b}[2J", FileStatus::Missing)
         };
-        let first = vec![file("a, \"b\".log", FileStatus::Present), bare];
+        let hostile =
+            ["=f", "'=f", "a b.log", "a\nb.log", "\\u{a}", " "].map(|name| file(name, FileStatus::Present));
+        let first = [vec![file("a, \"b\".log", FileStatus::Present), bare], hostile.into()].concat();
         let second: Vec<_> = FileStatus::ALL.map(|status| file("archive/x.log", status)).into();
         let mut inventory = Inventory::begin(dir.path()).unwrap();
         inventory.node(plan.node(NodeIndex(0)), "=acc/pool/n0/id", &first).unwrap();
@@ -239,5 +239,7 @@ mod tests {
         assert!(matches!(open(format!("{head}\na,b\n")), Err(InventoryError::Table(_))));
         let mut edited = open(format!("{head}\na,p,n,d,f,4 KB,,,,,,present\n")).unwrap();
         assert_eq!(edited.of("d").unwrap_err().to_string(), "line 2: `bytes` cannot be read");
+        let mut edited = open(format!("{head}\na,p,n,d,a\\b,4,,,,,,present\n")).unwrap();
+        assert_eq!(edited.of("d").unwrap_err().to_string(), "line 2: `file` cannot be read");
     }
 }

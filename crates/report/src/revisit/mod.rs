@@ -5,17 +5,17 @@
 //! a few examples.
 
 mod inventory;
+mod spelling;
 mod tally;
 mod terminal;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::{Covers, FileStatus, NoTimes, NodeCoverage, NodeLook, Standing};
-use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::outcome::{Outcome, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::planned::NodeAt;
 use fleetlogs_model::timestamp;
@@ -26,7 +26,6 @@ use self::inventory::Inventory;
 use self::tally::Tally;
 use crate::json_document::{JsonDocument, OpenList};
 use crate::reports::ReportError;
-use crate::text::for_spreadsheet;
 use crate::whole_file::WholeFile;
 
 pub use inventory::{EarlierInventory, FILES_FILE, InventoryError};
@@ -44,12 +43,6 @@ const COVERAGE_SCHEMA: &str = "fleetlogs.coverage/v1";
 /// Files that are named of one node; the inventory has them all.
 const MOST_FILES: usize = 100;
 
-/// How a name is spelled in the inventory.
-#[must_use]
-pub fn inventory_spelling(name: &str) -> Cow<'_, str> {
-    for_spreadsheet(name)
-}
-
 /// What is true of a later look as a whole.
 #[derive(Clone, Copy, Debug)]
 pub struct LookFacts {
@@ -57,6 +50,8 @@ pub struct LookFacts {
     pub at: OffsetDateTime,
     /// Whether an earlier look left an inventory to compare with.
     pub has_earlier: bool,
+    /// Whether a run with this config looks for its files.
+    pub verification: bool,
     /// Stretches without lines up to this long are no holes; none where coverage was not looked at.
     pub tolerance: Option<Duration>,
 }
@@ -68,6 +63,8 @@ pub struct LookedAt<'a> {
     pub node: NodeAt<'a>,
     /// Its directory; none if it never had one.
     pub directory: Option<&'a str>,
+    /// Where the run left it.
+    pub outcome: Outcome,
     /// How many files the run verified, and their bytes.
     pub verified: Option<(u32, u64)>,
     /// What there is now.
@@ -211,7 +208,7 @@ struct FileItem<'a> {
 
 impl<'a> NodeItem<'a> {
     fn of(looked_at: LookedAt<'a>) -> Self {
-        let LookedAt { node, directory, verified, look, coverage } = looked_at;
+        let LookedAt { node, directory, verified, look, coverage, .. } = looked_at;
         let other = look.files.iter().filter(|file| file.status != FileStatus::Present);
         let files = other.take(MOST_FILES).map(|file| FileItem {
             file: &file.file,

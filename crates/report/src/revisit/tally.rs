@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleetlogs_model::ids::{AccountName, PoolId};
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::{Covers, FileStatus, Standing};
-use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
 use super::LookedAt;
 
@@ -20,8 +20,8 @@ pub(super) type Place = (AccountName, PoolId);
 pub(super) struct Tally {
     /// Nodes of each pool, by what became of their files, and how many files they miss.
     pub(super) by_pool: BTreeMap<(Standing, Place), (u64, u64)>,
-    /// Nodes that were never verified and have files all the same.
-    pub(super) uncollected_with_files: u64,
+    /// Nodes that were never verified, by where the run left them; and how many of them have files all the same.
+    pub(super) uncollected: BTreeMap<Outcome, (u64, u64)>,
     /// Files that are there now.
     pub(super) files: u64,
     /// Their bytes.
@@ -49,13 +49,16 @@ pub(super) struct Holes {
 
 impl Tally {
     pub(super) fn add(&mut self, looked_at: LookedAt<'_>) {
-        let LookedAt { node, look, coverage, .. } = looked_at;
+        let LookedAt { node, outcome, look, coverage, .. } = looked_at;
         let place = (node.account().clone(), node.pool().clone());
         let (nodes, missing) = self.by_pool.entry((look.standing, place.clone())).or_default();
         *nodes += 1;
         *missing += u64::from(look.files_missing);
-        self.uncollected_with_files +=
-            u64::from(look.standing == Standing::NotCollected && look.files_now > 0);
+        if look.standing == Standing::NotCollected {
+            let (nodes, with_files) = self.uncollected.entry(outcome).or_default();
+            *nodes += 1;
+            *with_files += u64::from(look.files_now > 0);
+        }
         self.files += u64::from(look.files_now);
         self.bytes += look.bytes_now;
         for file in look.files.iter().filter(|file| file.status != FileStatus::Present) {

@@ -1,19 +1,71 @@
 //! The last lines on the terminal after a later look.
 
-use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use fleetlogs_model::inventory::{Covers, Standing};
-use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
+use super::spelling::spelled;
 use super::tally::{Holes, Place};
 use super::{COVERAGE_FILE, FILES_FILE, LookReported, VERIFY_FILE};
+use crate::advice::{advice, taken_apart};
+use crate::look::{Look, Style};
 use crate::text::{counted, duration, for_terminal, moment, number, shortened, size};
 
 /// Pools with trouble, and pools with holes, that are shown.
 const MOST_POOLS: usize = 8;
+/// Columns of the labels on the left.
+const LABEL: usize = 16;
 /// Characters of a name.
 const NAME_WIDTH: usize = 40;
+
+/// The lines while they are written.
+struct Lines<'a> {
+    look: &'a Look,
+    lines: Vec<String>,
+}
+
+impl Lines<'_> {
+    /// Text behind a head in a style of its own, and wrapped.
+    fn headed(&mut self, (style, head): (Style, &str), hang: usize, text: &str) {
+        let mut lines = self.look.wrapped(0, hang, &format!("{head}{text}"));
+        if let Some(first) = lines.first_mut()
+            && let Some(rest) = first.strip_prefix(head)
+        {
+            *first = format!("{}{rest}", self.look.paint(style, head));
+        }
+        self.lines.extend(lines);
+    }
+
+    fn labelled(&mut self, label: &str, text: &str) {
+        self.headed((Style::Dim, &head(label)), LABEL, text);
+    }
+
+    /// A path under a label; it is never torn, so that it can be copied.
+    fn path(&mut self, label: &str, path: &Path) {
+        let label = self.look.paint(Style::Dim, &head(label));
+        self.lines.push(format!("{label}{}", for_terminal(&path.to_string_lossy())));
+    }
+
+    /// A command that can be copied, on lines of its own.
+    fn command(&mut self, command: &str) {
+        // Between quotes no line may end.
+        let whole = Look { width: None, ..*self.look };
+        let look = if command.contains('\'') { &whole } else { self.look };
+        let lines = look.command(LABEL + 2, &for_terminal(command));
+        self.lines.extend(lines.into_iter().map(|line| self.look.paint(Style::Bold, &line)));
+    }
+
+    fn and_more(&mut self, all: usize, noun: &str, file: &str) {
+        if let Some(more @ 1..) = all.checked_sub(MOST_POOLS) {
+            self.labelled("", &format!("and {} more in {file}", counted(more as u64, noun)));
+        }
+    }
+}
+
+fn head(label: &str) -> String {
+    format!("  {label:<width$}", width = LABEL - 2)
+}
 
 impl LookReported<'_> {
     /// Whether all is as it was.
@@ -22,37 +74,45 @@ impl LookReported<'_> {
         self.tally.outcome()
     }
 
-    /// The last lines on the terminal, each ended by a newline; with colours if `styled`. `dir` is the run directory.
+    /// The last lines on the terminal, each ended by a newline. `dir` is the run directory, and `run` the same as a
+    /// command takes it.
     #[must_use]
-    pub fn to_terminal(&self, dir: &Path, styled: bool) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = self.write(&mut text, dir, styled);
-        text
+    pub fn to_terminal(&self, look: &Look, dir: &Path, run: &str) -> String {
+        let mut lines = Lines { look, lines: vec![] };
+        self.verdict(&mut lines);
+        self.trouble(&mut lines);
+        let tally = &self.tally;
+        let destination = for_terminal(&self.plan.destination);
+        let found = format!("{}, {}, in {destination}", counted(tally.files, "file"), size(tally.bytes));
+        lines.labelled("files", &found);
+        if self.facts.tolerance.is_some() {
+            self.coverage(&mut lines);
+        }
+        let reads = self.facts.tolerance.map(|_| format!(", {}", counted(tally.reads, "read")));
+        let cost = counted(self.list_calls, "list call");
+        lines.labelled("cost", &format!("{cost}{}", reads.unwrap_or_default()));
+        lines.path("inventory", &dir.join(FILES_FILE));
+        self.next(&mut lines, run);
+        lines.lines.join("\n") + "\n"
     }
 
-    fn write(&self, out: &mut String, dir: &Path, styled: bool) -> fmt::Result {
+    fn verdict(&self, lines: &mut Lines<'_>) {
         let tally = &self.tally;
-        let (verdict, colour) = match self.outcome() {
-            RunOutcome::Complete => ("INTACT", "1;32"),
-            RunOutcome::NothingCollected => ("NOTHING THERE", "1;31"),
-            _ => ("NOT ALL INTACT", "1;33"),
+        let (verdict, style) = match self.outcome() {
+            RunOutcome::Complete => ("INTACT", Style::GoodVerdict),
+            RunOutcome::NothingCollected => ("NOTHING THERE", Style::BadVerdict),
+            _ => ("NOT ALL INTACT", Style::WarningVerdict),
         };
-        let paint = |code: &str, text: &str| {
-            if styled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-        };
-        let label = |label: &str| paint("2", &format!("  {label:<14}"));
-        let (intact, planned) = (tally.nodes(Standing::Intact), tally.planned());
-        writeln!(
-            out,
-            "{}  the files of {} of {} are as they were verified.",
-            paint(colour, verdict),
-            number(intact),
-            counted(planned, "node")
-        )?;
+        let (intact, planned) = (number(tally.nodes(Standing::Intact)), counted(tally.planned(), "node"));
+        let text = format!("  the files of {intact} of {planned} are as they were verified.");
+        lines.headed((style, verdict), 2, &text);
         let counts = Standing::ALL.iter().rev().map(|standing| (standing.as_str(), tally.nodes(*standing)));
-        writeln!(out, "{}{}", label("nodes"), counts_of(counts))?;
-        // The worst first.
+        lines.labelled("nodes", &counts_of(counts));
+    }
+
+    /// The nodes that are not as they were, by pool and the worst first, and some of their files.
+    fn trouble(&self, lines: &mut Lines<'_>) {
+        let tally = &self.tally;
         let not_intact = Standing::ALL.into_iter().filter(|standing| *standing != Standing::Intact);
         let of = |standing| tally.by_pool.iter().filter(move |((of, _), _)| *of == standing);
         let trouble: Vec<_> = not_intact.flat_map(of).collect();
@@ -61,98 +121,89 @@ impl LookReported<'_> {
                 0 => String::new(),
                 missing => format!(": {} missing", counted(*missing, "file")),
             };
-            writeln!(
-                out,
-                "{}{}, {}{fewer}",
-                label(standing.as_str()),
-                counted(*nodes, "node"),
-                on_terminal(place)
-            )?;
+            let text = format!("{}, {}{fewer}", counted(*nodes, "node"), on_terminal(place));
+            lines.labelled(standing.as_str(), &text);
         }
-        and_more(out, &label(""), trouble.len(), "pool", VERIFY_FILE)?;
+        lines.and_more(trouble.len(), "pool", VERIFY_FILE);
         for (node, file, status) in &tally.named {
-            let (node, file) = (for_terminal(node), for_terminal(file));
-            writeln!(out, "{}{} {node}: {file}", label("file"), status.as_str())?;
+            // As the inventory has it: on one line, and not to be mistaken for another one.
+            let text = format!("{} {}: {}", status.as_str(), for_terminal(node), spelled(file));
+            lines.labelled("file", &text);
         }
         let unnamed = tally.not_as_they_were - tally.named.len() as u64;
         if unnamed > 0 {
-            writeln!(out, "{}and {} more in {FILES_FILE}", label(""), counted(unnamed, "file"))?;
+            lines.labelled("", &format!("and {} more in {FILES_FILE}", counted(unnamed, "file")));
         }
-        let destination = for_terminal(&self.plan.destination);
-        let found = format!("{}, {}, in {destination}", counted(tally.files, "file"), size(tally.bytes));
-        writeln!(out, "{}{found}", label("files"))?;
-        if self.facts.tolerance.is_some() {
-            self.coverage(out, label)?;
-        }
-        let reads = self.facts.tolerance.map(|_| format!(", {}", counted(tally.reads, "read")));
-        let cost = counted(self.list_calls, "list call");
-        writeln!(out, "{}{cost}{}", label("cost"), reads.unwrap_or_default())?;
-        let inventory = dir.join(FILES_FILE);
-        writeln!(out, "{}{}", label("inventory"), for_terminal(&inventory.to_string_lossy()))?;
-        self.next(out, dir, label)
     }
 
-    fn coverage(&self, out: &mut String, label: impl Fn(&str) -> String) -> fmt::Result {
+    fn coverage(&self, lines: &mut Lines<'_>) {
         let tally = &self.tally;
         let counts = Covers::ALL.map(|covers| (covers.as_str(), tally.covers(covers)));
-        writeln!(out, "{}{} of the window, by node", label("coverage"), counts_of(counts))?;
+        lines.labelled("coverage", &format!("{} of the window, by node", counts_of(counts)));
         let mut holes: Vec<(&Place, &Holes)> = tally.holes.iter().collect();
         holes.sort_by_key(|(_, holes)| std::cmp::Reverse(holes.longest.length()));
         for (place, Holes { nodes, longest, node }) in holes.iter().take(MOST_POOLS) {
-            writeln!(
-                out,
-                "{}{}, {}: up to {} without a line, from {} to {} UTC on {}",
-                label("hole"),
+            let text = format!(
+                "{}, {}: up to {} without a line, from {} to {} UTC on {}",
                 counted(*nodes, "node"),
                 on_terminal(place),
                 duration(longest.length().try_into().unwrap_or_default()),
                 moment(longest.from),
                 moment(longest.to),
                 shortened(&for_terminal(node), NAME_WIDTH)
-            )?;
+            );
+            lines.labelled("hole", &text);
         }
-        and_more(out, &label(""), holes.len(), "pool", COVERAGE_FILE)
+        lines.and_more(holes.len(), "pool", COVERAGE_FILE);
     }
 
-    fn next(&self, out: &mut String, dir: &Path, label: impl Fn(&str) -> String) -> fmt::Result {
+    fn next(&self, lines: &mut Lines<'_>, run: &str) {
         let tally = &self.tally;
         let lost = [Standing::Missing, Standing::Truncated, Standing::Changed];
         if lost.iter().any(|standing| tally.nodes(*standing) > 0) {
-            writeln!(
-                out,
-                "{}missing, truncated, changed: restore them (soft delete or versions of the storage account), or collect \
+            lines.labelled(
+                "next",
+                "missing, truncated, changed: restore them (soft delete or versions of the storage account), or collect \
                  these nodes anew while they have their logs: fleetlogs run CONFIG --node ID. See who may delete in the \
                  container, and whether a lifecycle rule does",
-                label("next")
-            )?;
+            );
         }
         if tally.nodes(Standing::Grown) > 0 {
-            writeln!(
-                out,
-                "{}grown: what was verified is there, and more; somebody else may write into these directories",
-                label("next")
-            )?;
+            lines.labelled(
+                "next",
+                "grown: what was verified is there, and more; somebody else may write into these directories",
+            );
         }
-        if tally.nodes(Standing::NotCollected) > 0 {
-            let dir = for_terminal(&dir.to_string_lossy()).into_owned();
-            let some = match tally.uncollected_with_files {
+        for (outcome, (nodes, with_files)) in &tally.uncollected {
+            let Some(advice) = self.advice(*outcome) else { continue };
+            let (what, command) = taken_apart(advice);
+            let some = match with_files {
                 0 => String::new(),
-                nodes => format!(" ({} with files in the container)", counted(nodes, "node")),
+                nodes => format!(" ({} with files in the container)", number(*nodes)),
             };
-            writeln!(
-                out,
-                "{}not-collected{some}: fleetlogs resume {dir} --retry failed,incomplete,gone",
-                label("next")
-            )?;
+            let colon = if command.is_some() { ":" } else { "" };
+            let what = what.replace('`', "");
+            lines.labelled("next", &format!("{} {outcome}{some}: {what}{colon}", number(*nodes)));
+            if let Some(command) = command {
+                lines.command(&command.replacen("RUN", run, 1));
+            }
         }
-        Ok(())
     }
-}
 
-fn and_more(out: &mut String, label: &str, all: usize, noun: &str, file: &str) -> fmt::Result {
-    match all.saturating_sub(MOST_POOLS) {
-        0 => Ok(()),
-        more => writeln!(out, "{label}and {} more in {file}", counted(more as u64, noun)),
+    /// What to do about nodes of which the run verified nothing.
+    fn advice(&self, outcome: Outcome) -> Option<&'static str> {
+        match outcome {
+            // They are looked for and not called again; `--retry` does not take them.
+            Outcome::Accepted if self.facts.verification => Some(
+                "nobody looked whether all their files arrived, and resume does, without a call to them: \
+                 `fleetlogs resume RUN`",
+            ),
+            Outcome::Accepted => Some(
+                "nobody looked whether all their files arrived; with `verify.enabled = true` in the config resume does, \
+                 without a call to them: `fleetlogs resume RUN --accept-changes`",
+            ),
+            outcome => advice(outcome, None),
+        }
     }
 }
 

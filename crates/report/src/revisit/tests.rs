@@ -4,6 +4,7 @@ use serde_json::Value;
 use time::macros::datetime;
 
 use super::*;
+use crate::look::Look;
 use crate::testing::{plan_of, planned};
 
 const AT: OffsetDateTime = datetime!(2026-11-22 12:00:00 UTC);
@@ -51,7 +52,7 @@ fn coverage(covers: Covers, hole: Option<(i64, i64)>) -> NodeCoverage {
 fn write(dir: &Path, looks: &[NodeLook], coverages: &[NodeCoverage]) -> (RunOutcome, String) {
     let plan = plan_of((0..looks.len()).map(|at| planned("contoso", "pool", &format!("n{at}"))).collect());
     let tolerance = (!coverages.is_empty()).then_some(Duration::minutes(5));
-    let facts = LookFacts { at: AT, has_earlier: true, tolerance };
+    let facts = LookFacts { at: AT, has_earlier: true, verification: true, tolerance };
     let mut reports = LookReports::begin(dir, &plan, facts).unwrap();
     for (at, look) in looks.iter().enumerate() {
         let index = NodeIndex(u32::try_from(at).unwrap());
@@ -59,12 +60,14 @@ fn write(dir: &Path, looks: &[NodeLook], coverages: &[NodeCoverage]) -> (RunOutc
         let verified = (look.standing != Standing::NotCollected).then_some((2, 20));
         let node = plan.node(index);
         let directory = Some(&*directory);
-        reports.node(LookedAt { node, directory, verified, look, coverage: coverages.get(at) }).unwrap();
+        let outcome = if verified.is_some() { Outcome::Verified } else { Outcome::Failed };
+        let coverage = coverages.get(at);
+        reports.node(LookedAt { node, directory, outcome, verified, look, coverage }).unwrap();
     }
     let outcome = reports.outcome();
     let reported = reports.commit(7, 3).unwrap();
     assert_eq!(reported.outcome(), outcome);
-    (outcome, reported.to_terminal(Path::new("runs/r"), false))
+    (outcome, reported.to_terminal(&Look::default(), Path::new("runs/r"), "runs/r"))
 }
 
 fn json(dir: &Path, file: &str) -> Value {
@@ -98,12 +101,73 @@ fn every_node_and_every_file_that_is_not_as_it_was_is_told() {
         "  nodes         1 intact, 1 not-collected, 1 truncated, 1 missing\n",
         "  missing       1 node, contoso, pool pool: 1 file missing\n  truncated     1 node, contoso, pool pool\n",
         "  file          missing contoso/pool/n1: b.log\n",
-        "fleetlogs resume runs/r --retry",
+        "  next          1 failed: see the reason; where it has passed:\n                  fleetlogs resume runs/r --retry failed\n",
         "  cost          7 list calls\n",
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
     }
     assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn what_goes_on_with_a_node_depends_on_where_the_run_left_it() {
+    let plan = plan_of(vec![planned("contoso", "pool", "n0")]);
+    let told = |outcome: Outcome, verification: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let facts = LookFacts { at: AT, has_earlier: false, verification, tolerance: None };
+        let mut reports = LookReports::begin(dir.path(), &plan, facts).unwrap();
+        let look = look(Standing::NotCollected, vec![file("a", FileStatus::Present)]);
+        let (node, directory) = (plan.node(NodeIndex(0)), Some("acc/pool/n0/id"));
+        reports
+            .node(LookedAt { node, directory, outcome, verified: None, look: &look, coverage: None })
+            .unwrap();
+        let reported = reports.commit(1, 3).unwrap();
+        reported.to_terminal(&Look::default(), Path::new("my runs/r"), "'my runs/r'")
+    };
+    for (outcome, verification, command) in [
+        (Outcome::Failed, true, " --retry failed\n"),
+        (Outcome::Incomplete, true, " --retry incomplete\n"),
+        (Outcome::InDoubt, true, "\n"),
+        (Outcome::NotSent, true, "\n"),
+        (Outcome::Accepted, true, "\n"),
+        (Outcome::Accepted, false, " --accept-changes\n"),
+    ] {
+        let text = told(outcome, verification);
+        let command = format!("\n                  fleetlogs resume 'my runs/r'{command}");
+        assert!(text.ends_with(&command), "{command} at the end of {text}");
+        let lead = format!("  next          1 {outcome} (1 with files in the container): ");
+        assert!(text.contains(&lead), "{lead} in {text}");
+    }
+    let text = told(Outcome::Gone, true);
+    assert!(text.contains("nothing can be done") && !text.contains("fleetlogs resume"), "{text}");
+}
+
+#[test]
+fn on_a_terminal_lines_are_wrapped_under_their_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan_of(vec![planned("contoso", "pool", "n0")]);
+    let facts = LookFacts { at: AT, has_earlier: true, verification: true, tolerance: None };
+    let mut reports = LookReports::begin(dir.path(), &plan, facts).unwrap();
+    let look = look(Standing::Missing, vec![file("a\nb.log", FileStatus::Missing)]);
+    let (node, verified) = (plan.node(NodeIndex(0)), Some((1, 10)));
+    let directory = Some("acc/pool/n0/id");
+    let outcome = Outcome::Verified;
+    reports.node(LookedAt { node, directory, outcome, verified, look: &look, coverage: None }).unwrap();
+    let reported = reports.commit(1, 3).unwrap();
+    for width in [40, 79] {
+        let look = Look { width: Some(width), ..Look::default() };
+        let text = reported.to_terminal(&look, Path::new("runs/r"), "runs/r");
+        assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+        let next = text.lines().skip_while(|line| !line.starts_with("  next ")).skip(1);
+        assert!(
+            next.clone().count() > 2 && next.clone().all(|line| line.starts_with(&" ".repeat(16))),
+            "{text}"
+        );
+    }
+    let styled = Look { width: Some(79), styled: true, ..Look::default() };
+    let text = reported.to_terminal(&styled, Path::new("runs/r"), "runs/r");
+    assert!(text.starts_with("\u{1b}[1;31mNOTHING THERE\u{1b}[0m  the files of 0 of 1 node"), "{text:?}");
+    assert!(text.contains("missing contoso/pool/n0: a\\u{a}b.log\n"), "{text:?}");
 }
 
 #[test]

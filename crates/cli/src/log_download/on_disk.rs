@@ -1,0 +1,138 @@
+//! Logs that are whole in the run directory, where storage cannot be asked for them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use fleetlogs_report::{LogFile, LogsTaken, NodeDirectory, Notes, WholeFile, blob_path, logs_dir};
+
+use super::take;
+
+/// What there is of nodes whose logs could not be fetched.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    nodes: u64,
+    files: u64,
+    /// Nodes of which there are no files.
+    missing: u64,
+    /// Nodes of which there are fewer files than the run saw.
+    in_part: u64,
+}
+
+impl Kept {
+    pub(super) fn note(&self, notes: &mut Notes) {
+        let Self { nodes, files, missing, in_part } = self;
+        if *files > 0 {
+            notes.add(format!(
+                "{files} logs of {nodes} nodes were whole in the run directory already, and are in the bundle as they are \
+                 there: they could not be compared with storage"
+            ));
+        }
+        if *missing > 0 {
+            notes.add(format!("the logs of {missing} nodes are missing"));
+        }
+        if *in_part > 0 {
+            notes.add(format!("of {in_part} nodes some of the logs that the run saw are missing"));
+        }
+    }
+}
+
+/// Puts on the list what is whole on disk of each of these nodes.
+pub(super) fn keep(
+    run_dir: &Path,
+    nodes: impl Iterator<Item = io::Result<NodeDirectory>>,
+    list: &mut WholeFile,
+    taken: &mut LogsTaken,
+) -> io::Result<Kept> {
+    let mut kept = Kept::default();
+    for node in nodes {
+        let node = node?;
+        let files = files_of(run_dir, &node)?;
+        let (have, seen) = (files.len() as u64, node.seen.map(|(files, _)| files));
+        kept.files += have;
+        kept.nodes += u64::from(have > 0);
+        kept.missing += u64::from(have == 0 && seen != Some(0));
+        kept.in_part += u64::from(have > 0 && seen.is_some_and(|seen| have < seen));
+        for file in files {
+            take(&file, list, taken)?;
+        }
+    }
+    Ok(kept)
+}
+
+/// The whole files of a node, in the order of their names.
+fn files_of(run_dir: &Path, node: &NodeDirectory) -> io::Result<Vec<LogFile>> {
+    let dir = logs_dir(&node.account, &node.pool, &node.node);
+    let mut files = vec![];
+    let mut open = vec![String::new()];
+    while let Some(below) = open.pop() {
+        let entries = match fs::read_dir(run_dir.join(&dir).join(&below)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            // What we did not write has another name, or is no file.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let (kind, path) = (entry.file_type()?, format!("{below}{name}"));
+            if kind.is_dir() {
+                open.push(path + "/");
+            } else if kind.is_file()
+                && let Some(blob) = blob_of(&path)
+            {
+                let etag = fs::read_to_string(entry.path().with_file_name(format!("{name}.etag")));
+                files.push(LogFile {
+                    account: node.account.clone(),
+                    pool: node.pool.clone(),
+                    node: node.node.clone(),
+                    blob: format!("{}/{blob}", node.directory.trim_end_matches('/')),
+                    file: format!("{dir}/{path}"),
+                    bytes: entry.metadata()?.len(),
+                    etag: etag.unwrap_or_default(),
+                    md5: None,
+                });
+            }
+        }
+    }
+    files.sort_unstable_by(|one, other| one.file.cmp(&other.file));
+    Ok(files)
+}
+
+/// Name of the blob that is kept at a path, below its node's directory. None for parts and versions, which no blob is
+/// kept as, and for names that were cut.
+fn blob_of(path: &str) -> Option<String> {
+    let parts: Option<Vec<_>> = path.split('/').map(decoded).collect();
+    parts.map(|parts| parts.join("/")).filter(|blob| blob_path(blob) == path)
+}
+
+/// Undoes the percent-encoding of a name.
+fn decoded(part: &str) -> Option<String> {
+    if part == "%-" {
+        return Some(String::new());
+    }
+    let mut bytes = vec![];
+    let mut pieces = part.split('%');
+    bytes.extend_from_slice(pieces.next().unwrap_or_default().as_bytes());
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_blob_of_a_path_is_the_one_that_was_kept_there() {
+        for blob in ["agent.log", "startup/stdout.txt", "../x", "a b%é/.part", "x.log.etag", "a//con"] {
+            assert_eq!(blob_of(&blob_path(blob)).as_deref(), Some(blob));
+        }
+        for path in ["agent.log.part", "agent.log.etag", "a%2", "a%zzb", &blob_path(&"x".repeat(300))] {
+            assert_eq!(blob_of(path), None, "{path}");
+        }
+    }
+}
