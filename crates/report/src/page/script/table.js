@@ -147,7 +147,11 @@ function setUpTable() {
   byId("by-account").append(el("option", { value: "" }, "all"), ...page.accounts.map((name, at) => el("option", { value: String(at) }, name)));
   const form = byId("filters");
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(() => limit({}), 0));
+  // `limit` puts every field back by itself.
+  form.addEventListener("reset", (event) => {
+    event.preventDefault();
+    limit({});
+  });
   for (const [id, name] of [["search", "words"], ["by-outcome", "outcome"], ["by-account", "account"], ["by-pool", "pool"]]) {
     byId(id).addEventListener("input", () => {
       table.filter[name] = byId(id).value.trim();
