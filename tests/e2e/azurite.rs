@@ -26,6 +26,19 @@ pub(crate) struct Azurite {
 }
 
 impl Azurite {
+    /// Runs a simulated fleet whose nodes upload here; everything is collected.
+    pub(crate) fn collect(&self, sim: &Sim) -> Run {
+        std::fs::write(sim.dir.path().join("secret.write"), self.container_sas("w")).unwrap();
+        std::fs::write(sim.dir.path().join("secret.list"), self.container_sas("rl")).unwrap();
+        let config = std::fs::read_to_string(sim.config("")).unwrap();
+        let config = config
+            .replace("\"ready.json.container_url\"", "\"secret.write\"")
+            .replace("\"ready.json.verify_url\"", "\"secret.list\"");
+        let run = sim.run(&sim.write_config(&config));
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run
+    }
+
     pub(crate) fn start() -> Self {
         let azurite = Self::start_with(&[]);
         azurite.create_container();

@@ -563,14 +563,7 @@ fn logs_come_out_of_real_blob_storage_and_an_interrupted_fetch_is_gone_on_with()
         "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"Mixed-Case_Pool\"\nnodes = 6\nfiles = 3\n\
          file_size = 200000\narrival = \"100ms\"\n",
     );
-    std::fs::write(sim.dir.path().join("secret.write"), azurite.container_sas("w")).unwrap();
-    std::fs::write(sim.dir.path().join("secret.list"), azurite.container_sas("rl")).unwrap();
-    let config = std::fs::read_to_string(sim.config("")).unwrap();
-    let config = config
-        .replace("\"ready.json.container_url\"", "\"secret.write\"")
-        .replace("\"ready.json.verify_url\"", "\"secret.list\"");
-    let run = sim.run(&sim.write_config(&config));
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run = azurite.collect(&sim);
 
     let (file, first) = made(&run, &["--with-logs", "-o", "first.zip"], 0);
     let place = tempfile::tempdir().unwrap();

@@ -397,14 +397,7 @@ fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
 fn real_blob_storage_tells_the_same() {
     let azurite = Azurite::start();
     let sim = Sim::start(FLEET);
-    std::fs::write(sim.dir.path().join("secret.write"), azurite.container_sas("w")).unwrap();
-    std::fs::write(sim.dir.path().join("secret.list"), azurite.container_sas("rl")).unwrap();
-    let config = std::fs::read_to_string(sim.config("")).unwrap();
-    let config = config
-        .replace("\"ready.json.container_url\"", "\"secret.write\"")
-        .replace("\"ready.json.verify_url\"", "\"secret.list\"");
-    let run = sim.run(&sim.write_config(&config));
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run = azurite.collect(&sim);
 
     let first = verify(&sim, &run, &["--coverage"]);
     assert_eq!(first.code, 0, "{}", first.stderr);

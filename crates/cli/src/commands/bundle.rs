@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::report::Reported;
 use super::share::lifetime;
-use super::{print, say};
+use super::{as_json, config_of, print, say};
 use crate::args::Output;
 use crate::config;
 use crate::destination::Destination;
@@ -91,10 +91,7 @@ async fn make(run: &Path, args: &Bundle, output: &Output) -> Result<Exit, CliErr
         Reported::earlier(&dir.path, &plan, &ledger, &journal)?
     };
     let mut notes = Notes::default();
-    let config = match &args.config {
-        Some(config) => config.clone(),
-        None => PathBuf::from(journal.meta()?.config),
-    };
+    let config = config_of(&journal, args.config.as_deref())?;
     let logs = if args.with_logs { take_logs(&dir.path, &plan, &config, &mut notes).await } else { None };
     let shared = match args.share {
         Some(lifetime) => match share(&dir, &plan, &config, lifetime).await {
@@ -290,7 +287,7 @@ impl Made {
                 notes: &notes,
                 exit_code: exit as u8,
             };
-            serde_json::to_string_pretty(&document).map_err(io::Error::from)? + "\n"
+            as_json(&document)?
         } else {
             let url = shared.map(|(share, _)| format!("{}\n", share.url.expose())).unwrap_or_default();
             format!("{}  {}\n{url}", self.sha256, self.path.display())
@@ -358,8 +355,7 @@ fn check(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit, Cli
             problems: &checked.problems,
             more_problems: checked.more,
         };
-        let text = serde_json::to_string_pretty(&document).map_err(io::Error::from)?;
-        print(&(text + "\n"))?;
+        print(&as_json(&document)?)?;
         return Ok(exit);
     }
     for problem in &checked.problems {

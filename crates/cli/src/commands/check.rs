@@ -9,7 +9,7 @@ use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::ids::RunId;
 use serde::Serialize;
 
-use super::{planning_progress, print};
+use super::{as_json, planning_progress, print};
 use crate::args::{Check, Output};
 use crate::config::{self, ConfigError, Mistake, Settings};
 use crate::destination::Destination;
@@ -83,7 +83,7 @@ fn tell(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliErr
             exit_code: exit as u8,
             findings: findings.all(),
         };
-        print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
+        print(&as_json(&document)?)?;
     } else {
         let colours = crate::logging::colours() && std::io::stdout().is_terminal();
         print(&describe(findings, exit, colours, output.quiet))?;

@@ -13,9 +13,11 @@ pub(crate) mod ticket;
 pub(crate) mod verify;
 
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::journal::JournalReader;
 use fleetlogs_report::{PlanningProgress, ProgressClock, ProgressMode, is_dumb};
 
 use crate::args::Output;
@@ -29,6 +31,19 @@ pub(crate) fn print(text: &str) -> Result<Exit, CliError> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(Exit::Complete),
     }
+}
+
+/// A JSON document as `--json` prints it.
+fn as_json(document: &impl serde::Serialize) -> Result<String, CliError> {
+    Ok(serde_json::to_string_pretty(document).map_err(std::io::Error::from)? + "\n")
+}
+
+/// The config that was named, or else the one that a run was begun with.
+fn config_of(journal: &JournalReader, named: Option<&Path>) -> Result<PathBuf, CliError> {
+    Ok(match named {
+        Some(config) => config.to_owned(),
+        None => journal.meta()?.config.into(),
+    })
 }
 
 /// Says something to the person. Nobody listening is no error, and must not change how a run ends.

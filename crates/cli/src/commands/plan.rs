@@ -9,7 +9,7 @@ use fleetlogs_model::timestamp;
 use fleetlogs_report::{Look, PlanView, plan_table};
 use serde::Serialize;
 
-use super::{left_out_counts, planning_progress, print};
+use super::{as_json, left_out_counts, planning_progress, print};
 use crate::args::{Output, Plan};
 use crate::config;
 use crate::error::CliError;
@@ -72,7 +72,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
             sas_expires_at: sas_expires_at.map(timestamp::text),
             plan: &plan,
         };
-        print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
+        print(&as_json(&document)?)?;
     } else {
         let sas_line = match (sas, sas_expires_at) {
             (Err(()), _) => "the SAS is not fit for this plan".to_owned(),

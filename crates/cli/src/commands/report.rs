@@ -12,7 +12,7 @@ use fleetlogs_report::{
 };
 use serde::Serialize;
 
-use super::{print, say};
+use super::{as_json, print, say};
 use crate::args::{Output, Report};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -95,8 +95,7 @@ impl<'run> Reported<'run> {
     /// Tells a person, or a program, how the run ended.
     pub(crate) fn tell(&self, output: &Output) -> Result<RunOutcome, CliError> {
         if output.json {
-            let text = serde_json::to_string_pretty(&self.document()).map_err(std::io::Error::from)?;
-            print(&(text + "\n"))?;
+            print(&as_json(&self.document())?)?;
         } else if !output.quiet {
             say(&self.summary().to_terminal(&Look::of_stderr()));
         }

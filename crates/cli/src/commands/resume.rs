@@ -1,6 +1,6 @@
 //! `fleetlogs resume`: goes on with exactly what is outstanding in a run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use fleetlogs_report::MANIFEST_FILE;
 
 use super::report::{Reported, ended};
 use super::run::{Begun, Prepared, go};
-use super::say;
+use super::{config_of, say};
 use crate::args::{Output, Resume};
 use crate::config::{self, Settings};
 use crate::error::CliError;
@@ -51,10 +51,7 @@ pub(crate) async fn resume(args: &Resume, output: &Output, logs: &Logs) -> Resul
         }
         return Ok(reported.outcome().into());
     }
-    let config = match &args.config {
-        Some(config) => config.clone(),
-        None => PathBuf::from(reader.meta()?.config),
-    };
+    let config = config_of(&reader, args.config.as_deref())?;
     let settings = load(&config, &plan, args.accept_changes)?;
     logs.keep_in(dir.log_file()?);
     tracing::info!(run_id = %plan.run_id, outstanding = outstanding.nodes(), "resumed");

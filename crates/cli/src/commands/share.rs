@@ -10,7 +10,7 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use serde::Serialize;
 
-use super::{print, say};
+use super::{as_json, config_of, print, say};
 use crate::args::Output;
 use crate::config::{self, Settings};
 use crate::error::{CliError, Refusal};
@@ -61,8 +61,7 @@ pub(crate) async fn share(args: &Share, output: &Output) -> Result<Exit, CliErro
     }
     if output.json {
         let document = Shared { schema: "fleetlogs.share/v1", url: share.url.expose(), share: &share.entry };
-        let text = serde_json::to_string_pretty(&document).map_err(std::io::Error::from)?;
-        return hand_out(&(text + "\n"), &args.run);
+        return hand_out(&as_json(&document)?, &args.run);
     }
     hand_out(&format!("{}\n", share.url.expose()), &args.run)
 }
@@ -83,7 +82,7 @@ pub(crate) async fn unshare(args: &Unshare, output: &Output) -> Result<Exit, Cli
     if output.json {
         let Unshared { removed, left, still_open } = &unshared;
         let document = Ended { schema: "fleetlogs.unshare/v1", removed, left, still_open };
-        print(&(serde_json::to_string_pretty(&document).map_err(std::io::Error::from)? + "\n"))?;
+        print(&as_json(&document)?)?;
     } else if !output.quiet {
         print(&describe(&unshared))?;
     }
@@ -95,10 +94,7 @@ pub(super) fn open(run: &Path, config: Option<&Path>) -> Result<(RunDir, Plan, S
     let (dir, plan) = RunDir::open(run)?;
     let journal = JournalReader::open(&dir.path)?;
     journal.check_plan(&dir.plan_digest)?;
-    let config = match config {
-        Some(config) => config.to_owned(),
-        None => PathBuf::from(journal.meta()?.config),
-    };
+    let config = config_of(&journal, config)?;
     let settings = config::load(&config)?;
     Ok((dir, plan, settings))
 }

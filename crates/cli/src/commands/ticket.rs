@@ -19,7 +19,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::report::Reported;
-use super::{print, say};
+use super::{as_json, print, say};
 use crate::args::Output;
 use crate::attachments::Attachments;
 use crate::config::{self, Settings, TicketSettings, hex};
@@ -258,7 +258,7 @@ impl Draft<'_> {
         if !self.output.quiet {
             say("a dry run: nothing is sent\n");
         }
-        print(&(to_json(document)? + "\n"))
+        print(&as_json(document)?)
     }
 
     /// Shows what will be sent, and asks a person.
@@ -266,7 +266,7 @@ impl Draft<'_> {
         if self.args.yes && self.output.quiet {
             return Ok(());
         }
-        say(&format!("this will be sent to {}:\n{}\n", self.ticket.management, to_json(document)?));
+        say(&format!("this will be sent to {}:\n{}", self.ticket.management, as_json(document)?));
         if self.args.yes {
             return Ok(());
         }
@@ -288,7 +288,7 @@ impl Draft<'_> {
                 support_ticket_id: number,
                 ..self.document(name, None, None)
             };
-            return print(&(to_json(&document)? + "\n"));
+            return print(&as_json(&document)?);
         }
         let status = open.status.as_deref().unwrap_or("of unknown status");
         print(&format!(
@@ -343,8 +343,4 @@ fn failed(failure: Failure) -> CliError {
         _ => "nothing is lost: the same command looks first whether the ticket is there",
     };
     CliError::NotDone(Refusal::new(format!("Azure support: {failure}"), help))
-}
-
-fn to_json(document: &Document<'_>) -> Result<String, CliError> {
-    Ok(serde_json::to_string_pretty(document).map_err(std::io::Error::from)?)
 }

@@ -28,7 +28,7 @@ use fleetlogs_report::{
 };
 use futures::StreamExt;
 
-use super::{print, say};
+use super::{config_of, print, say};
 use crate::args::Output;
 use crate::config::{self, Settings};
 use crate::destination::Destination;
@@ -61,10 +61,7 @@ pub(crate) async fn verify(args: &Verify, output: &Output, logs: &Logs) -> Resul
     // Two of these would write the same files.
     let _held = hold(&dir.path)?;
     journal.check_plan(&dir.plan_digest)?;
-    let config = match &args.config {
-        Some(config) => config.clone(),
-        None => PathBuf::from(journal.meta()?.config),
-    };
+    let config = config_of(&journal, args.config.as_deref())?;
     let settings = load(&config)?;
     logs.keep_in(dir.log_file()?);
     let stop = StopHandle::default();
