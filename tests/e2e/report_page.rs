@@ -210,6 +210,7 @@ fn plan_of(nodes: Vec<PlannedNode>, left_out: Vec<LeftOut>) -> Plan {
         tool_version: "0.1.0".into(),
         created_at: START,
         config_digest: "9f86d081884c7d65".into(),
+        snapshot: None,
         window: Window { start: START - Duration::HOUR, end: START },
         destination: "https://contosologs.blob.core.windows.net/batch".into(),
         accounts: vec![account],

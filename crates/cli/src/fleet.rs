@@ -136,6 +136,7 @@ impl Fleet {
             tool_version: env!("CARGO_PKG_VERSION").into(),
             created_at,
             config_digest: settings.digest.clone(),
+            snapshot: None,
             window: settings.window.freeze(created_at),
             destination: destination.into(),
             accounts: vec![],

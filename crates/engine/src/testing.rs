@@ -67,6 +67,7 @@ pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
         tool_version: "0.0.0".into(),
         created_at: NOW,
         config_digest: String::new(),
+        snapshot: None,
         window: Window { start: NOW - time::Duration::hours(2), end: NOW },
         destination: "https://logs.blob.core.windows.net/logs".into(),
         accounts: accounts

@@ -50,6 +50,11 @@ name! {
     NodeId
 }
 
+name! {
+    /// Name of a snapshot as the config gives it; unique in a config.
+    SnapshotName
+}
+
 /// Where a node is: a node id alone says nothing without its pool and account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeRef {

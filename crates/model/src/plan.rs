@@ -15,6 +15,7 @@ use crate::evidence::NodeEvidence;
 use crate::ids::{AccountIndex, AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
 use crate::planned::{NodeAt, PlannedNodes};
 use crate::service::NodeError;
+use crate::snapshot::SnapshotRef;
 
 /// Version of the plan's JSON form. A reader refuses any other.
 pub const PLAN_SCHEMA: &str = "fleetlogs.plan/v1";
@@ -44,6 +45,9 @@ pub struct Plan {
     pub created_at: OffsetDateTime,
     /// SHA-256 of the config file, in hex.
     pub config_digest: String,
+    /// The snapshot that the run is of; none of a run by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotRef>,
     /// The time range every node is asked for that has none of its own; where nodes have their own, it holds all of them.
     pub window: Window,
     /// The container, without the query that authorises.
@@ -472,6 +476,7 @@ mod tests {
             tool_version: "0.0.0".into(),
             created_at: now,
             config_digest: "00".into(),
+            snapshot: None,
             window: Window { start: now, end: now },
             destination: "https://logs.blob.core.windows.net/logs".into(),
             accounts: vec![PlannedAccount {

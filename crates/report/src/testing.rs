@@ -117,6 +117,7 @@ pub(crate) fn plan_of(nodes: Vec<PlannedNode>) -> Plan {
         tool_version: "0.1.0".into(),
         created_at: START,
         config_digest: "9f86d081884c7d65".into(),
+        snapshot: None,
         window: Window { start: at(-7_200), end: START },
         destination: "https://logs.blob.core.windows.net/batch".into(),
         accounts,

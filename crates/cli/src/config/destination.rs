@@ -172,7 +172,7 @@ fn known(table: &Table<'_>) {
     }
 }
 
-fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {
+pub(super) fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {
     let (text, source) = secret::read_from(value, dir)?;
     match SasUrl::parse(text.expose()) {
         Ok(sas) => Some(GivenSas { sas, source }),
@@ -279,7 +279,7 @@ fn plain_container(table: &Table<'_>) -> Option<Place> {
     Some(Place { endpoint, cloud, container: container_name(&value, container)? })
 }
 
-fn place(table: &Table<'_>) -> Option<Place> {
+pub(super) fn place(table: &Table<'_>) -> Option<Place> {
     let named = table.get("cloud").map_or(Some(None), |value| cloud(&value).map(Some));
     let endpoint = table.require("account", "\"contosologs\"").and_then(|value| {
         let text = value.string()?;

@@ -12,8 +12,10 @@ use super::destination::destination;
 use super::discover::discover;
 use super::entra::entra;
 use super::reader::{Mistakes, Table, Value};
+use super::schedule::{notify, schedule};
+use super::snapshot::snapshots;
 use super::ticket::ticket;
-use super::{ConfigError, DEFAULTS, Settings, Simulator, WindowSpec};
+use super::{ConfigError, DEFAULTS, Settings, Simulator, SnapshotSettings, SnapshotWindow, WindowSpec};
 
 /// Reads a config file and everything it refers to.
 pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
@@ -63,6 +65,22 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
     root.get("discover");
     let ticket = root.has("ticket").then(|| ticket(root.table("ticket")));
     root.get("ticket");
+    let schedule = schedule(root.table("schedule"), dir);
+    let snapshots = snapshots(root);
+    let notify = notify(root, dir);
+    if verification == Some(false) {
+        let since_last =
+            |snapshot: &&SnapshotSettings| matches!(snapshot.window, SnapshotWindow::SinceLast { .. });
+        for snapshot in snapshots.iter().flatten().filter(since_last) {
+            root.wrong(
+                format!(
+                    "snapshot `{}` goes on from verified windows, and `verify.enabled` is false",
+                    snapshot.name()
+                ),
+                "remove `enabled = false`, or give the snapshot a window such as \"6h\"",
+            );
+        }
+    }
     if simulator.is_some() && root.has("account") {
         root.wrong("[simulator] and [[account]] do not go together", "remove one of them");
     }
@@ -100,6 +118,9 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
             Some(ticket) => Some(ticket?),
             None => None,
         },
+        schedule: schedule?,
+        snapshots: snapshots?,
+        notify: notify?,
     })
 }
 

@@ -6,8 +6,10 @@ mod discover;
 mod entra;
 mod load;
 mod reader;
+mod schedule;
 mod secret;
 mod selection;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -34,7 +36,11 @@ pub(crate) use destination::{DestinationSettings, GivenSas, Minting, Place, Writ
 pub(crate) use discover::DiscoverSettings;
 pub(crate) use load::{hex, load};
 pub(crate) use reader::Mistake;
+pub(crate) use schedule::{
+    LeasePlace, LeaseSettings, ListenerSettings, NotifySettings, NotifyTo, ScheduleSettings,
+};
 pub(crate) use secret::{Source, end_commands};
+pub(crate) use snapshot::{Retention, SnapshotSettings, SnapshotWindow, WatchSettings};
 pub(crate) use ticket::TicketSettings;
 
 /// The defaults: every key with a comment.
@@ -68,6 +74,10 @@ pub(crate) struct Settings {
     pub(crate) discover: Option<DiscoverSettings>,
     pub(crate) simulator: Option<Simulator>,
     pub(crate) ticket: Option<TicketSettings>,
+    pub(crate) schedule: ScheduleSettings,
+    pub(crate) snapshots: Vec<SnapshotSettings>,
+    /// Who hears of the end of a run.
+    pub(crate) notify: Vec<NotifySettings>,
 }
 
 impl Settings {

@@ -167,7 +167,7 @@ pub(super) fn globs(patterns: &[&str], mut wrong: impl FnMut(&globset::Error)) -
     set.build().ok()
 }
 
-fn node_states(value: &Value<'_>) -> Option<Vec<NodeState>> {
+pub(super) fn node_states(value: &Value<'_>) -> Option<Vec<NodeState>> {
     let state = |item: &Value<'_>| {
         let text = item.string()?;
         let state = NodeState::from(text.to_owned());

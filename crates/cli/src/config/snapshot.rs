@@ -1,0 +1,287 @@
+//! The tables `[[snapshot]]`: runs that a timetable, a state of nodes or an alert begins. Only `fleetlogs schedule` and
+//! `fleetlogs history` read them.
+
+use std::time::Duration;
+
+use fleetlogs_engine::schedule::timetable::{InvalidTimetable, Timetable};
+use fleetlogs_engine::schedule::{CatchUp, Overlap, Rule};
+use fleetlogs_model::ids::SnapshotName;
+use fleetlogs_model::service::NodeState;
+use globset::Glob;
+
+use super::reader::{Table, Value};
+use super::selection::node_states;
+use crate::args::Pick;
+
+/// One snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotSettings {
+    /// When it is run, and by which rules.
+    pub(crate) rule: Rule,
+    /// The cron expression as it is written, for people; none where there is none.
+    pub(crate) cron: Option<String>,
+    /// IANA name.
+    pub(crate) time_zone: String,
+    pub(crate) window: SnapshotWindow,
+    /// What of the config's selection is wanted.
+    pub(crate) pick: Pick,
+    /// Which nodes are captured when they enter which states.
+    pub(crate) watch: Option<WatchSettings>,
+    pub(crate) retention: Retention,
+}
+
+impl SnapshotSettings {
+    pub(crate) fn name(&self) -> &SnapshotName {
+        &self.rule.name
+    }
+}
+
+/// Which time range the nodes of a snapshot are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotWindow {
+    /// What `[window]` says.
+    OfConfig,
+    /// So long until the run was due.
+    Last(Duration),
+    /// Of each node since its last verified window ended.
+    SinceLast {
+        /// So long before it.
+        margin: Duration,
+        /// No window is longer; its end is kept, and what is left out is a hole that `history` names.
+        longest: Duration,
+    },
+}
+
+/// Nodes that enter a state are captured, once for each time they do.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchSettings {
+    pub(crate) states: Vec<NodeState>,
+    /// Between two rounds of polling.
+    pub(crate) every: Duration,
+    /// How long nodes are gathered into one run, from the first that was seen.
+    pub(crate) gather: Duration,
+    /// How long after a capture of a node no other of the same state begins; zero for never.
+    pub(crate) quiet: Duration,
+    /// Nodes that have been in the state for longer when they are first seen are not captured.
+    pub(crate) max_age: Duration,
+}
+
+/// How long what a snapshot collected is kept. What is left out keeps everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// So many run directories, the newest.
+    pub(crate) runs: Option<u32>,
+    /// Run directories that are no older.
+    pub(crate) age: Option<Duration>,
+    /// Whether a container that a run made for itself goes with its run directory.
+    pub(crate) containers: bool,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// All snapshots; none where a mistake was found.
+pub(super) fn snapshots(root: &Table<'_>) -> Option<Vec<SnapshotSettings>> {
+    let mut seen: Vec<(String, usize)> = Vec::new();
+    let mut all = Some(Vec::new());
+    for table in root.tables("snapshot") {
+        match (snapshot(table, &mut seen), &mut all) {
+            (Some(snapshot), Some(all)) => all.push(snapshot),
+            _ => all = None,
+        }
+    }
+    all
+}
+
+fn snapshot(table: Table<'_>, seen: &mut Vec<(String, usize)>) -> Option<SnapshotSettings> {
+    let name = table.require("name", "\"nightly\"").and_then(|value| name(&value, seen));
+    let jitter = or(&table, "jitter", Duration::ZERO, duration_or_zero);
+    let (cron, time_zone, timetable) = timetable(&table, name.as_ref(), jitter);
+    let overlap = or(&table, "overlap", Overlap::Skip, |value| {
+        word(value, &[("skip", Overlap::Skip), ("queue", Overlap::Queue)])
+    });
+    let catch_up = or(&table, "catch_up", CatchUp::Once, |value| {
+        word(value, &[("no", CatchUp::No), ("once", CatchUp::Once), ("each", CatchUp::Each)])
+    });
+    let catch_up_within = or(&table, "catch_up_within", DAY, |value| value.duration());
+    let window = window(&table);
+    let pick = pick(&table);
+    let watch = watch(&table);
+    let retention = retention(&table);
+    table.finish();
+    let rule = Rule {
+        name: name?,
+        timetable: timetable?,
+        overlap: overlap?,
+        catch_up: catch_up?,
+        catch_up_within: catch_up_within?,
+    };
+    Some(SnapshotSettings {
+        rule,
+        cron: cron?,
+        time_zone: time_zone?,
+        window: window?,
+        pick: pick?,
+        watch: watch?,
+        retention: retention?,
+    })
+}
+
+/// Names stand in paths, commands and labels of metrics.
+fn name(value: &Value<'_>, seen: &mut Vec<(String, usize)>) -> Option<SnapshotName> {
+    let text = value.string()?;
+    let plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
+    if text.is_empty() || text.len() > 63 || !text.chars().all(plain) || text.starts_with('-') {
+        let help = "write up to 63 small letters, digits and hyphens";
+        value.wrong(format!("`{text}` cannot be the name of a snapshot"), Some(help.into()));
+        return None;
+    }
+    if let Some((_, line)) = seen.iter().find(|(known, _)| known == text) {
+        value.wrong(format!("there is a snapshot `{text}` already, on line {line}"), None);
+        return None;
+    }
+    seen.push((text.to_owned(), value.line()));
+    Some(SnapshotName::new(text))
+}
+
+type Timed = (Option<Option<String>>, Option<String>, Option<Option<Timetable>>);
+
+fn timetable(table: &Table<'_>, name: Option<&SnapshotName>, jitter: Option<Duration>) -> Timed {
+    let zone_value = table.get("time_zone");
+    let zone = zone_value.as_ref().map_or(Some("UTC".to_owned()), |value| value.string().map(str::to_owned));
+    let Some(cron_value) = table.get("cron") else {
+        for key in ["jitter", "overlap", "catch_up", "catch_up_within"] {
+            if table.has(key) {
+                table.wrong(format!("`{key}` goes with `cron`"), "remove it, or add `cron`");
+            }
+        }
+        return (Some(None), zone, Some(None));
+    };
+    let (Some(text), Some(zone), Some(jitter)) = (cron_value.string(), zone, jitter) else {
+        return (None, None, None);
+    };
+    let unnamed = SnapshotName::new("");
+    match Timetable::new(name.unwrap_or(&unnamed), text, &zone, jitter) {
+        Ok(timetable) => (Some(Some(text.to_owned())), Some(zone), Some(Some(timetable))),
+        Err(error @ InvalidTimetable::Zone) => {
+            let value = zone_value.as_ref().unwrap_or(&cron_value);
+            value.wrong(error.to_string(), None);
+            (None, None, None)
+        }
+        Err(error) => {
+            let help = "write minute, hour, day of month, month and day of week, such as \"15 2 * * *\", or \"@daily\"";
+            cron_value.wrong(format!("not a cron expression: {error}"), Some(help.into()));
+            (None, None, None)
+        }
+    }
+}
+
+fn window(table: &Table<'_>) -> Option<SnapshotWindow> {
+    let value = table.get("window");
+    let since_last = value.as_ref().and_then(Value::as_str) == Some("since-last");
+    let margin = or(table, "margin", MINUTE * 10, duration_or_zero);
+    let longest = or(table, "longest", DAY * 7, |value| value.duration());
+    if longest.is_some_and(|longest| longest < MINUTE) {
+        table.wrong("`longest` is less than a minute", "the service takes windows of a minute and more");
+        return None;
+    }
+    let Some(value) = value else { return Some(SnapshotWindow::OfConfig) };
+    if since_last {
+        return Some(SnapshotWindow::SinceLast { margin: margin?, longest: longest? });
+    }
+    for key in ["margin", "longest"] {
+        if table.has(key) {
+            table.wrong(format!("`{key}` goes with window = \"since-last\""), "remove it");
+        }
+    }
+    value.duration().map(SnapshotWindow::Last)
+}
+
+/// The same that the command line takes to narrow a selection.
+fn pick(table: &Table<'_>) -> Option<Pick> {
+    let globs = |key| match table.get(key) {
+        None => Some(vec![]),
+        Some(value) => value.strings().and_then(|texts| {
+            let glob = |text: &str| match Glob::new(text) {
+                Ok(glob) => Some(glob),
+                Err(error) => {
+                    value.wrong(format!("not a pattern: {error}"), None);
+                    None
+                }
+            };
+            texts.into_iter().map(glob).collect::<Option<Vec<_>>>()
+        }),
+    };
+    let (accounts, pools, nodes) = (globs("accounts"), globs("pools"), globs("nodes"));
+    let states = table.get("states").map_or(Some(vec![]), |value| node_states(&value));
+    let jobs = table.get("jobs").map_or(Some(vec![]), |value| {
+        value.strings().map(|jobs| jobs.into_iter().map(str::to_owned).collect())
+    });
+    Some(Pick { accounts: accounts?, pools: pools?, nodes: nodes?, states: states?, jobs: jobs? })
+}
+
+fn watch(table: &Table<'_>) -> Option<Option<WatchSettings>> {
+    let every = or(table, "every", MINUTE * 2, |value| value.duration());
+    let gather = or(table, "gather", MINUTE, duration_or_zero);
+    let quiet = or(table, "quiet", MINUTE * 15, duration_or_zero);
+    let max_age = or(table, "max_age", DAY, |value| value.duration());
+    let Some(value) = table.get("on_state") else {
+        for key in ["every", "gather", "quiet", "max_age"] {
+            if table.has(key) {
+                table.wrong(format!("`{key}` goes with `on_state`"), "remove it, or add `on_state`");
+            }
+        }
+        return Some(None);
+    };
+    if table.has("states") {
+        table
+            .wrong("`states` and `on_state` do not go together", "`on_state` says which states are captured");
+    }
+    let states = node_states(&value)?;
+    if states.is_empty() {
+        value.wrong("there is no state to watch for", Some("remove the key, or add one".into()));
+        return None;
+    }
+    let (every, gather, quiet, max_age) = (every?, gather?, quiet?, max_age?);
+    Some(Some(WatchSettings { states, every, gather, quiet, max_age }))
+}
+
+fn retention(table: &Table<'_>) -> Option<Retention> {
+    let runs = table.get("keep_runs").map(|value| value.whole(&(1..=1_000_000)).ok_or(())).transpose();
+    let age = table.get("keep_for").map(|value| value.duration().ok_or(())).transpose();
+    let containers = table.get("delete_containers").map_or(Some(false), |value| value.boolean());
+    let retention = Retention { runs: runs.ok()?, age: age.ok()?, containers: containers? };
+    if retention.containers && retention.runs.is_none() && retention.age.is_none() {
+        table.wrong("`delete_containers` goes with `keep_runs` or `keep_for`", "say how much is kept");
+        return None;
+    }
+    Some(retention)
+}
+
+/// A key's value, or what it is where it is left out.
+fn or<T>(
+    table: &Table<'_>,
+    key: &'static str,
+    otherwise: T,
+    read: impl FnOnce(&Value<'_>) -> Option<T>,
+) -> Option<T> {
+    table.get(key).map_or(Some(otherwise), |value| read(&value))
+}
+
+/// A duration that may be none: `"0s"`.
+fn duration_or_zero(value: &Value<'_>) -> Option<Duration> {
+    if value.as_str().is_some_and(|text| text.trim_end_matches(char::is_alphabetic).trim() == "0") {
+        return Some(Duration::ZERO);
+    }
+    value.duration()
+}
+
+fn word<T: Copy>(value: &Value<'_>, known: &[(&str, T)]) -> Option<T> {
+    let text = value.string()?;
+    let found = known.iter().find(|(word, _)| *word == text).map(|(_, meant)| *meant);
+    if found.is_none() {
+        let words: Vec<_> = known.iter().map(|(word, _)| format!("`{word}`")).collect();
+        value.wrong(format!("`{text}` is not known here"), Some(format!("known are {}", words.join(", "))));
+    }
+    found
+}

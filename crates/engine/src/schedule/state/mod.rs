@@ -1,0 +1,245 @@
+//! The state of a schedule: one SQLite database, which survives `kill -9` and the loss of power.
+//!
+//! Where several machines share a schedule, the database is a copy of what lives in their common home
+//! ([`StateHome`]): it is fetched when this machine becomes the owner, and every change is published before it is acted on.
+//! Times are stored as text, RFC 3339 in UTC with milliseconds, so that they sort.
+
+pub mod runs;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_model::home::{HomeError, StateHome};
+use rusqlite::{Connection, OpenFlags, Transaction};
+use tokio::sync::{Mutex, watch};
+
+pub use self::runs::JobId;
+
+/// Version of the tables.
+const FORMAT: i64 = 1;
+
+/// Marks the file as a fleetlogs schedule in its header: "flos".
+const APPLICATION_ID: i64 = 0x666c_6f73;
+
+/// How long another connection of this machine may be writing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const TABLES: &str = "
+    -- The queue and its past. Its times: due as the timetable says, begins_at with the delay.
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY, snapshot TEXT NOT NULL, cause TEXT NOT NULL, due TEXT NOT NULL, begins_at TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('queued', 'started', 'ended', 'skipped', 'missed', 'lost')),
+        machine TEXT, run_id TEXT, dir TEXT, started_at TEXT, ended_at TEXT, outcome TEXT, exit_code INTEGER, reason TEXT,
+        container TEXT, removed_at TEXT
+    ) STRICT;
+    CREATE INDEX run_by_snapshot ON run (snapshot, due);
+    CREATE INDEX run_by_status ON run (status) WHERE status IN ('queued', 'started');
+    -- Up to when the times of a snapshot have been put into the queue, skipped or missed.
+    CREATE TABLE considered (snapshot TEXT PRIMARY KEY, until TEXT NOT NULL) STRICT;
+    -- When the series of a snapshot began: the start of its first window.
+    CREATE TABLE series (snapshot TEXT PRIMARY KEY, began TEXT NOT NULL) STRICT;
+    -- Up to when the logs of a node are verified. Ids of nodes are used again; allocated tells them apart.
+    CREATE TABLE reached (
+        snapshot TEXT NOT NULL, account TEXT NOT NULL, pool TEXT NOT NULL, node TEXT NOT NULL, allocated TEXT NOT NULL,
+        until TEXT NOT NULL, PRIMARY KEY (snapshot, account, pool, node, allocated)
+    ) STRICT, WITHOUT ROWID;
+    -- What runs covered whose directories are gone, merged.
+    CREATE TABLE folded (
+        snapshot TEXT NOT NULL, account TEXT NOT NULL, pool TEXT NOT NULL, node TEXT NOT NULL, allocated TEXT NOT NULL,
+        start TEXT NOT NULL, until TEXT NOT NULL, PRIMARY KEY (snapshot, account, pool, node, allocated, start)
+    ) STRICT, WITHOUT ROWID;
+    -- Nodes that entered a state that is watched for. One row is one occurrence.
+    CREATE TABLE occurrence (
+        snapshot TEXT NOT NULL, account TEXT NOT NULL, pool TEXT NOT NULL, node TEXT NOT NULL, state TEXT NOT NULL,
+        since TEXT NOT NULL, seen_at TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('seen', 'held', 'claimed', 'damped', 'old')),
+        run INTEGER REFERENCES run (id), PRIMARY KEY (snapshot, account, pool, node, state, since)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX occurrence_by_run ON occurrence (run) WHERE run IS NOT NULL;
+    -- Alerts that were taken. The sender sends again what it thinks was lost.
+    CREATE TABLE alert (
+        id TEXT NOT NULL, fired_at TEXT NOT NULL, snapshot TEXT NOT NULL, seen_at TEXT NOT NULL,
+        run INTEGER REFERENCES run (id), PRIMARY KEY (id, fired_at, snapshot)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The state cannot be used, or a change to it cannot be made durable.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file is not the state of a schedule, or one of another version.
+    #[error("`{path}` has format {found}, and this fleetlogs reads format {FORMAT}")]
+    Format {
+        /// The database.
+        path: PathBuf,
+        /// Its format number.
+        found: i64,
+    },
+    /// SQLite failed.
+    #[error("the state of the schedule: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The home that it shares with other machines does not take it.
+    #[error("the shared state of the schedule: {0}")]
+    Home(#[from] HomeError),
+    /// Its text is not what this program writes.
+    #[error("the state of the schedule: `{0}` cannot be read")]
+    Text(String),
+    /// The file system failed.
+    #[error("`{0}`: {1}")]
+    File(PathBuf, std::io::Error),
+}
+
+/// The state, open for changes. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    database: Mutex<Connection>,
+    home: Option<Arc<dyn StateHome>>,
+    changes: watch::Sender<()>,
+}
+
+impl Store {
+    /// Opens the database, or makes it. With a home, call this only as its owner, with `fetched` what the home had: that
+    /// takes the place of what is here.
+    pub fn open(
+        path: &Path,
+        home: Option<(Arc<dyn StateHome>, Option<Vec<u8>>)>,
+    ) -> Result<Self, StateError> {
+        let (home, fetched) = home.map_or((None, None), |(home, fetched)| (Some(home), fetched));
+        if let Some(fetched) = fetched {
+            replace(path, &fetched)?;
+        }
+        let database = Connection::open(path)?;
+        prepare(&database, path)?;
+        Ok(Self(Arc::new(Inner::new(path.into(), database, home))))
+    }
+
+    /// Opens a database in memory, from what a home has: to be looked at.
+    pub fn look_at(fetched: &[u8]) -> Result<Self, StateError> {
+        let mut database = Connection::open_in_memory()?;
+        database.deserialize_read_exact("main", fetched, fetched.len(), true)?;
+        let path = PathBuf::from(":memory:");
+        check(&database, &path)?;
+        Ok(Self(Arc::new(Inner::new(path, database, None))))
+    }
+
+    /// Opens the database to be looked at, beside the process that changes it; none where there is none.
+    pub fn look_in(path: &Path) -> Result<Option<Self>, StateError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags(path, flags)?;
+        database.busy_timeout(PATIENCE)?;
+        check(&database, path)?;
+        Ok(Some(Self(Arc::new(Inner::new(path.into(), database, None)))))
+    }
+
+    /// Where the database is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Tells of every change that was made by [`Self::change`], as of something that whoever waits may want to look at.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
+    }
+
+    /// Looks something up.
+    pub async fn read<T>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        look(&*self.0.database.lock().await)
+    }
+
+    /// Changes something, whole or not at all. Once it returns the change is durable, also in the home where there is one.
+    /// [`HomeError::Lost`] tells that another machine owns the schedule: nothing may be done that rests on this change.
+    ///
+    /// Cancel safety: the change may be made here and not in the home. It counts when the next one is published.
+    pub async fn change<T>(
+        &self,
+        make: impl FnOnce(&Transaction<'_>) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        let mut database = self.0.database.lock().await;
+        let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let made = make(&transaction)?;
+        transaction.commit()?;
+        if let Some(home) = &self.0.home {
+            let text = database.serialize("main")?.to_vec();
+            // Held until it is there, so that versions arrive in their order.
+            home.publish(text).await?;
+        }
+        self.0.changes.send_replace(());
+        Ok(made)
+    }
+}
+
+impl Inner {
+    fn new(path: PathBuf, database: Connection, home: Option<Arc<dyn StateHome>>) -> Self {
+        Self { path, database: Mutex::new(database), home, changes: watch::Sender::default() }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({}, shared: {})", self.0.path.display(), self.0.home.is_some())
+    }
+}
+
+/// Puts another database in the place of this one, whole or not at all.
+fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
+    let failed = |error| StateError::File(path.into(), error);
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(&new).map_err(failed)?;
+        file.write_all(fetched).and_then(|()| file.sync_all()).map_err(failed)?;
+    }
+    // What a journal beside the old one says is not about the new one.
+    for suffix in ["-wal", "-shm"] {
+        let mut old = path.as_os_str().to_owned();
+        old.push(suffix);
+        match std::fs::remove_file(&old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    std::fs::rename(&new, path).map_err(failed)
+}
+
+fn prepare(database: &Connection, path: &Path) -> Result<(), StateError> {
+    database.busy_timeout(PATIENCE)?;
+    database.pragma_update(None, "journal_mode", "wal")?;
+    database.pragma_update(None, "synchronous", "full")?;
+    database.pragma_update(None, "foreign_keys", true)?;
+    let tables: i64 = database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        // One transaction: a process that ends in between leaves an empty file.
+        database.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        ))?;
+    }
+    check(database, path)
+}
+
+fn check(database: &Connection, path: &Path) -> Result<(), StateError> {
+    let number = |pragma| database.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (application, found) = (number("application_id")?, number("user_version")?);
+    if application != APPLICATION_ID || found != FORMAT {
+        return Err(StateError::Format { path: path.into(), found });
+    }
+    Ok(())
+}
+
+/// A time as the tables have it.
+pub(crate) fn moment(text: &str) -> Result<time::OffsetDateTime, StateError> {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .map_err(|_| StateError::Text(text.into()))
+}
