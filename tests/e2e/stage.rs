@@ -162,7 +162,7 @@ impl Run {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
             // Ids tell runs apart to the second only.
-            dir: runs.map(|entry| entry.unwrap().path()).max_by_key(|run| {
+            dir: runs.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).max_by_key(|run| {
                 std::fs::metadata(run.join("plan.json")).and_then(|plan| plan.modified()).ok()
             }),
         };
@@ -179,8 +179,13 @@ impl Run {
         written.extend(std::fs::read(&events).ok().map(|bytes| (events.display().to_string(), bytes)));
         let runs = std::fs::read_dir(dir.join("runs")).into_iter().flatten().map(|run| run.unwrap().path());
         for run in runs {
-            for file in std::fs::read_dir(run).unwrap() {
-                let file = file.unwrap().path();
+            let files = if run.is_dir() {
+                std::fs::read_dir(run).unwrap().map(|file| file.unwrap().path()).collect()
+            } else {
+                // The state of a schedule.
+                vec![run]
+            };
+            for file in files {
                 written.push((file.display().to_string(), std::fs::read(&file).unwrap()));
             }
         }

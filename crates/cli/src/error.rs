@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use fleetlogs_engine::journal::JournalError;
+use fleetlogs_engine::schedule::state::StateError;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::plan::PlanError;
 use fleetlogs_report::{BundleError, ReportError};
@@ -52,6 +53,9 @@ pub(crate) enum CliError {
     /// `--account` names none of the config.
     #[error("no account of the config has such a name; it has: {0}")]
     NoSuchAccount(String),
+    /// The config has no snapshot of this name (any more).
+    #[error("the config has no snapshot `{0}`")]
+    NoSuchSnapshot(String),
     /// The selection of an embedded simulated fleet cannot be narrowed.
     #[error(
         "`--account`, `--pool`, `--node`, `--state` and `--job` choose of the accounts of a config, and this one has a [simulator]"
@@ -78,6 +82,9 @@ pub(crate) enum CliError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The state of the schedule cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The reports cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -186,6 +193,18 @@ impl CliError {
         }
     }
 
+    /// One line for a record: what is wrong, without what to do.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Refused(refusals) => {
+                let reasons: Vec<_> = refusals.iter().map(|refusal| refusal.what.as_str()).collect();
+                reasons.join("; ")
+            }
+            Self::Config(error) => error.describe().lines().next().unwrap_or_default().to_owned(),
+            error => error.to_string(),
+        }
+    }
+
     /// How the program ends after it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -199,6 +218,7 @@ impl CliError {
             | Self::SimulatorGone
             | Self::NoSuchAccount(_)
             | Self::NothingToPick
+            | Self::NoSuchSnapshot(_)
             | Self::Report(ReportError::Write { .. } | ReportError::Plan(_))
             | Self::BundleExists(_)
             | Self::Bundle(_)
@@ -208,6 +228,7 @@ impl CliError {
             | Self::PlanningTooLong
             | Self::Spool(_)
             | Self::Journal(_)
+            | Self::State(_)
             | Self::Simulator(_)
             | Self::Http(_)
             | Self::System(_) => Exit::Refused,

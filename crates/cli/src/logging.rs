@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fleetlogs_report::{Look, Progress};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -23,15 +23,18 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// From now on, and with what was said before, the log is kept in a file.
-    pub(crate) fn keep_in(&self, file: File) {
-        let mut target = self.file.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Target::Memory(early) = &*target {
-            let mut file = file;
+    /// From now on until the result is dropped, the log is kept in a file; in the first one with what was said before. Runs
+    /// that go on side by side have each other's lines in their files.
+    pub(crate) fn keep_in(&self, mut file: File) -> Kept {
+        let mut target = self.file.target();
+        if let Some(early) = target.early.take() {
             // A log line that cannot be written is no reason to stop a run.
-            let _ = file.write_all(early);
-            *target = Target::File(file);
+            let _ = file.write_all(&early);
         }
+        target.last += 1;
+        let number = target.last;
+        target.files.push((number, file));
+        Kept { log: self.file.clone(), number }
     }
 
     /// While bars are on the screen, log lines are written around them.
@@ -40,11 +43,12 @@ impl Logs {
     }
 }
 
-/// Starts logging. Called once.
-pub(crate) fn start(output: &Output) -> Logs {
+/// Starts logging. Called once. A daemon has nothing else to tell with what it does.
+pub(crate) fn start(output: &Output, is_daemon: bool) -> Logs {
     let logs = Logs::default();
     let level = match (output.quiet, output.verbose) {
         (true, _) => LevelFilter::ERROR,
+        (false, 0) if is_daemon => LevelFilter::INFO,
         (false, 0) => LevelFilter::WARN,
         (false, 1) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
@@ -97,18 +101,40 @@ impl<'a> MakeWriter<'a> for Screen {
     }
 }
 
-/// The file, or what is to go there once there is one.
+/// A file that the log is kept in, for as long as this lives.
+#[must_use]
+pub(crate) struct Kept {
+    log: LogFile,
+    number: u64,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.log.target().files.retain(|(number, _)| *number != self.number);
+    }
+}
+
+/// The files, or what is to go there once there is one.
 #[derive(Clone, Default)]
 struct LogFile(Arc<Mutex<Target>>);
 
-enum Target {
-    Memory(Vec<u8>),
-    File(File),
+impl LogFile {
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Target {
+    /// What was said before there was a file.
+    early: Option<Vec<u8>>,
+    files: Vec<(u64, File)>,
+    /// Number of the file that was opened last.
+    last: u64,
 }
 
 impl Default for Target {
     fn default() -> Self {
-        Self::Memory(Vec::new())
+        Self { early: Some(Vec::new()), files: Vec::new(), last: 0 }
     }
 }
 
@@ -117,11 +143,15 @@ const EARLY_BYTES: usize = 1 << 20;
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Target::Memory(early) if early.len() < EARLY_BYTES => early.write(bytes),
-            Target::Memory(_) => Ok(bytes.len()),
-            Target::File(file) => file.write(bytes),
+        let mut target = self.target();
+        if let Some(early) = target.early.as_mut().filter(|early| early.len() < EARLY_BYTES) {
+            early.extend_from_slice(bytes);
         }
+        for (_, file) in &mut target.files {
+            // A disk that is full must not keep the line from the other files.
+            let _ = file.write_all(bytes);
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         return Exit::Usage.into();
     }
     let args = Args::parse();
-    let logs = logging::start(&args.output);
+    let logs = logging::start(&args.output, false);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(worker_threads(&args.command))

@@ -107,6 +107,11 @@ impl<'run> Reported<'run> {
         &self.facts
     }
 
+    /// The same, where the reports are of no more use.
+    pub(crate) fn into_facts(self) -> RunFacts {
+        self.facts
+    }
+
     /// What was found in it.
     pub(crate) fn findings(&self) -> &Findings {
         &self.findings

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::journal::{JournalReader, SqliteJournal};
-use fleetlogs_engine::resume::Replay;
+use fleetlogs_engine::resume::{Outstanding, Replay};
 use fleetlogs_engine::stop::{Stop, StopHandle};
+use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_report::MANIFEST_FILE;
 
 use super::report::{Reported, ended};
-use super::run::{Begun, Prepared, go};
+use super::run::{Begun, Finished, Prepared, go};
 use super::{config_of, say};
 use crate::args::{Output, Resume};
 use crate::config::{self, Settings};
@@ -26,42 +27,114 @@ use crate::run_dir::RunDir;
 use crate::signals;
 
 pub(crate) async fn resume(args: &Resume, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
-    let (dir, plan) = RunDir::open(&args.run)?;
-    // Opened for writing first: that keeps every other process out from here on.
-    let journal = SqliteJournal::open(&dir.path, args.accept_changes)?;
-    let reader = JournalReader::open(&dir.path)?;
-    reader.check_plan(&dir.plan_digest)?;
-    let mut replay = Replay::new(&plan);
-    reader.for_each_event(0, |recorded| replay.apply(recorded))?;
     let retry: Vec<Outcome> = args.retry.iter().map(|retry| (*retry).into()).collect();
-    let (ledger, outstanding) = replay.finish(&plan, &retry);
-    if outstanding.is_empty() && ended(&reader)? {
+    let taken_up = match TakenUp::open(&args.run, &retry, args.accept_changes)? {
+        Opened::Outstanding(taken_up) => taken_up,
+        Opened::Ended(ended) => return ended.tell(output),
+    };
+    let config = config_of(&taken_up.reader, args.config.as_deref())?;
+    let settings = load(&config, &taken_up.plan, args.accept_changes)?;
+    let stop = StopHandle::default();
+    signals::listen(&stop)?;
+    let finished = Box::pin(taken_up.go(&settings, stop, output, logs)).await?;
+    Ok(finished.facts.outcome.into())
+}
+
+/// A run that was begun by another process.
+pub(super) enum Opened {
+    /// Something is left to do.
+    Outstanding(Box<TakenUp>),
+    /// Nothing is.
+    Ended(Box<EndedRun>),
+}
+
+/// A run with something left to do; no other process can take it up meanwhile.
+pub(super) struct TakenUp {
+    dir: RunDir,
+    journal: SqliteJournal,
+    reader: JournalReader,
+    plan: Plan,
+    ledger: Ledger,
+    outstanding: Outstanding,
+}
+
+/// A run with nothing left to do, but perhaps its reports.
+pub(super) struct EndedRun {
+    dir: RunDir,
+    reader: JournalReader,
+    plan: Plan,
+    ledger: Ledger,
+    /// Keeps every other process out.
+    _journal: SqliteJournal,
+}
+
+impl TakenUp {
+    /// Opens a run directory. `retry` are outcomes that are taken up again.
+    pub(super) fn open(dir: &Path, retry: &[Outcome], accept_changes: bool) -> Result<Opened, CliError> {
+        let (dir, plan) = RunDir::open(dir)?;
+        // Opened for writing first: that keeps every other process out from here on.
+        let journal = SqliteJournal::open(&dir.path, accept_changes)?;
+        let reader = JournalReader::open(&dir.path)?;
+        reader.check_plan(&dir.plan_digest)?;
+        let mut replay = Replay::new(&plan);
+        reader.for_each_event(0, |recorded| replay.apply(recorded))?;
+        let (ledger, outstanding) = replay.finish(&plan, retry);
+        if outstanding.is_empty() && ended(&reader)? {
+            return Ok(Opened::Ended(Box::new(EndedRun { dir, reader, plan, ledger, _journal: journal })));
+        }
+        Ok(Opened::Outstanding(Box::new(Self { dir, journal, reader, plan, ledger, outstanding })))
+    }
+
+    /// Goes on with it.
+    pub(super) async fn go(
+        self: Box<Self>,
+        settings: &Settings,
+        stop: StopHandle,
+        output: &Output,
+        logs: &Logs,
+    ) -> Result<Finished, CliError> {
+        let Self { dir, journal, reader, plan, ledger, outstanding } = *self;
+        drop(reader);
+        let kept = logs.keep_in(dir.log_file()?);
+        tracing::info!(run_id = %plan.run_id, outstanding = outstanding.nodes(), "resumed");
+        let prepared = tokio::select! {
+            prepared = prepare(settings, plan, outstanding.nodes()) => prepared?,
+            () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
+        };
+        let begun = Begun { dir, journal, ledger, outstanding, stop, kept };
+        Box::pin(go(prepared, begun, settings, output, logs)).await
+    }
+}
+
+impl EndedRun {
+    /// Writes the reports, where its process ended between its last record and them, and tells of them.
+    fn tell(&self, output: &Output) -> Result<Exit, CliError> {
+        let Self { dir, reader, plan, ledger, .. } = self;
         if !dir.path.join(MANIFEST_FILE).exists() {
-            // Its process ended between its last record and the reports.
-            return Reported::write(&dir.path, &plan, &ledger, &reader, true, None)?
+            return Reported::write(&dir.path, plan, ledger, reader, true, None)?
                 .tell(output)
                 .map(Exit::from);
         }
-        let reported = Reported::earlier(&dir.path, &plan, &ledger, &reader)?;
+        let reported = Reported::earlier(&dir.path, plan, ledger, reader)?;
         if output.json {
             return reported.tell(output).map(Exit::from);
         }
         if !output.quiet {
             say(&format!("nothing is outstanding in run {}; its reports stay as they are\n", plan.run_id));
         }
-        return Ok(reported.outcome().into());
+        Ok(reported.outcome().into())
     }
-    let config = config_of(&reader, args.config.as_deref())?;
-    let settings = load(&config, &plan, args.accept_changes)?;
-    logs.keep_in(dir.log_file()?);
-    tracing::info!(run_id = %plan.run_id, outstanding = outstanding.nodes(), "resumed");
-    let stop = StopHandle::default();
-    signals::listen(&stop)?;
-    let prepared = tokio::select! {
-        prepared = prepare(&settings, plan, outstanding.nodes()) => prepared?,
-        () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
-    };
-    Box::pin(go(prepared, Begun { dir, journal, ledger, outstanding, stop }, &settings, output, logs)).await
+
+    /// The same without a word.
+    pub(super) fn finish(self) -> Result<Finished, CliError> {
+        let Self { dir, reader, plan, ledger, .. } = self;
+        let facts = if dir.path.join(MANIFEST_FILE).exists() {
+            Reported::earlier(&dir.path, &plan, &ledger, &reader)?.into_facts()
+        } else {
+            Reported::write(&dir.path, &plan, &ledger, &reader, true, None)?.into_facts()
+        };
+        Ok(Finished { dir: dir.path, plan: Arc::new(plan), ledger, facts })
+    }
 }
 
 /// The config, if it is the one that the run was begun with.

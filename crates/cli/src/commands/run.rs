@@ -1,5 +1,6 @@
 //! `fleetlogs run`: config becomes a plan; the plan is executed; the result is verified; what happened is reported.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use fleetlogs_engine::execute::{Execution, execute};
 use fleetlogs_engine::journal::{JournalError, JournalReader, RunMeta, SqliteJournal};
 use fleetlogs_engine::resume::Outstanding;
 use fleetlogs_engine::run::{Run, UploadSlots};
+use fleetlogs_engine::schedule;
 use fleetlogs_engine::second_look::{Taken, look_again};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::verify::{Feed, VerifyCost, announcements, verify};
@@ -20,7 +22,8 @@ use fleetlogs_model::ids::RunId;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::service::{BatchService, UploadOrder};
-use fleetlogs_report::{EventsFile, Progress};
+use fleetlogs_model::snapshot::SnapshotRef;
+use fleetlogs_report::{EventsFile, Progress, RunFacts};
 use tokio::sync::watch;
 
 use super::report::Reported;
@@ -31,7 +34,7 @@ use crate::destination::Destination;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
-use crate::logging::Logs;
+use crate::logging::{Kept, Logs};
 use crate::open_files::calls_of_each;
 use crate::preflight::{self, Findings};
 use crate::run_dir::RunDir;
@@ -42,25 +45,62 @@ pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Resul
     settings.narrow(&args.pick)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;
+    let order = Order { config: &args.config, plan: args.plan.as_deref(), snapshot: None };
+    let finished = Box::pin(begin(order, &settings, stop, output, logs)).await?;
+    Ok(finished.facts.outcome.into())
+}
+
+/// What is to be run.
+pub(super) struct Order<'a> {
+    /// The file that the settings came from; `resume` reads it again.
+    pub(super) config: &'a Path,
+    /// A plan made earlier.
+    pub(super) plan: Option<&'a Path>,
+    /// The snapshot that it is a run of, and where it is put on record.
+    pub(super) snapshot: Option<(&'a SnapshotRef, schedule::Begun)>,
+}
+
+/// How a run ended.
+pub(super) struct Finished {
+    pub(super) dir: PathBuf,
+    pub(super) plan: Arc<Plan>,
+    pub(super) ledger: Ledger,
+    pub(super) facts: RunFacts,
+}
+
+/// Plans a run, and goes on until it has ended and is reported.
+pub(super) async fn begin(
+    order: Order<'_>,
+    settings: &Settings,
+    stop: StopHandle,
+    output: &Output,
+    logs: &Logs,
+) -> Result<Finished, CliError> {
     let prepared = tokio::select! {
-        prepared = prepare(args, &settings, output) => prepared?,
+        prepared = prepare(&order, settings, output) => prepared?,
         () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
         () = tokio::time::sleep(settings.deadlines.run) => return Err(CliError::PlanningTooLong),
     };
     let dir = RunDir::create(&settings.output_dir, &prepared.plan)?;
-    logs.keep_in(dir.log_file()?);
+    let kept = logs.keep_in(dir.log_file()?);
     tracing::info!(run_id = %prepared.plan.run_id, nodes = prepared.plan.nodes.len(), "planned");
-    let config = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
+    let config = std::path::absolute(order.config).unwrap_or_else(|_| order.config.to_owned());
     let meta = RunMeta { plan_digest: dir.plan_digest.clone(), config: config.display().to_string() };
     let journal = SqliteJournal::create(&dir.path, &prepared.plan, &meta)?;
+    if let Some((_, begun)) = order.snapshot {
+        // From here on the run can be resumed, and nothing is sent before that is known.
+        let path = std::path::absolute(&dir.path).unwrap_or_else(|_| dir.path.clone());
+        begun.record(&prepared.plan.run_id, path).await?;
+    }
     let begun = Begun {
         ledger: Ledger::new(&prepared.plan),
         outstanding: Outstanding::all(&prepared.plan),
         journal,
         dir,
         stop,
+        kept,
     };
-    Box::pin(go(prepared, begun, &settings, output, logs)).await
+    Box::pin(go(prepared, begun, settings, output, logs)).await
 }
 
 /// A run whose journal is open.
@@ -71,6 +111,8 @@ pub(super) struct Begun {
     pub(super) ledger: Ledger,
     pub(super) outstanding: Outstanding,
     pub(super) stop: StopHandle,
+    /// Keeps the program's log in its directory.
+    pub(super) kept: Kept,
 }
 
 /// Executes, verifies and reports what is outstanding.
@@ -80,9 +122,9 @@ pub(super) async fn go(
     settings: &Settings,
     output: &Output,
     logs: &Logs,
-) -> Result<Exit, CliError> {
+) -> Result<Finished, CliError> {
     let Prepared { fleet, destination, plan, services, store } = prepared;
-    let Begun { dir, journal, ledger, mut outstanding, stop } = begun;
+    let Begun { dir, journal, ledger, mut outstanding, stop, kept: _kept } = begun;
     let progress =
         Progress::new(progress_mode(output), progress_clock(), plan.clone(), &ledger, store.is_some());
     logs.share_screen(Some(progress.clone()));
@@ -115,7 +157,9 @@ pub(super) async fn go(
     logs.share_screen(None);
     fleet.end().await;
     let can_resume = settings.simulator.is_none();
-    report(&dir, &plan, ledger, can_resume, output).map_err(|error| CliError::Unreported(Box::new(error)))
+    let (ledger, facts) = report(&dir, &plan, ledger, can_resume, output)
+        .map_err(|error| CliError::Unreported(Box::new(error)))?;
+    Ok(Finished { dir: dir.path, plan, ledger, facts })
 }
 
 /// What is on record, for people and programs.
@@ -125,7 +169,7 @@ fn report(
     ledger: Result<Ledger, JournalError>,
     can_resume: bool,
     output: &Output,
-) -> Result<Exit, CliError> {
+) -> Result<(Ledger, RunFacts), CliError> {
     let reader = JournalReader::open(&dir.path)?;
     let (ledger, unrecorded) = match ledger {
         Ok(ledger) => (ledger, None),
@@ -137,9 +181,11 @@ fn report(
             (ledger, Some(StopReason::journal(&error).to_string()))
         }
     };
-    let outcome = Reported::write(&dir.path, plan, &ledger, &reader, can_resume, unrecorded)?.tell(output)?;
+    let reported = Reported::write(&dir.path, plan, &ledger, &reader, can_resume, unrecorded)?;
+    let outcome = reported.tell(output)?;
     tracing::info!(%outcome, "reported");
-    Ok(outcome.into())
+    let facts = reported.into_facts();
+    Ok((ledger, facts))
 }
 
 /// A run that may begin: everything that can be known to be wrong beforehand is right.
@@ -152,8 +198,8 @@ pub(super) struct Prepared {
     pub(super) store: Option<Arc<AzureLogStore>>,
 }
 
-async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Result<Prepared, CliError> {
-    let given = args.plan.as_ref().map(|path| read_plan(path)).transpose()?;
+async fn prepare(order: &Order<'_>, settings: &Settings, output: &Output) -> Result<Prepared, CliError> {
+    let given = order.plan.map(read_plan).transpose()?;
     let fleet = Fleet::connect(settings).await?;
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     let destination = fleet.destination_of(&run_id, settings).await?;
@@ -176,9 +222,10 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
         },
         None => fleet.plan(settings, (&run_id, &destination.url()), planning_progress(output)).await?,
     };
+    let plan = Plan { snapshot: order.snapshot.as_ref().map(|(snapshot, _)| (*snapshot).clone()), ..plan };
     let services = fleet
         .services(&plan)
-        .map_err(|why| CliError::OtherPlan(args.plan.clone().unwrap_or_default(), why))?;
+        .map_err(|why| CliError::OtherPlan(order.plan.unwrap_or(Path::new("")).to_owned(), why))?;
     if plan.nodes.is_empty() {
         return Err(CliError::NoNode(left_out_counts(&plan)));
     }
@@ -201,7 +248,7 @@ async fn prepare(args: &args::Run, settings: &Settings, output: &Output) -> Resu
 }
 
 /// A plan made earlier, for a run of its own.
-fn read_plan(path: &std::path::Path) -> Result<Plan, CliError> {
+fn read_plan(path: &Path) -> Result<Plan, CliError> {
     let text = std::fs::File::open(path).map_err(|error| CliError::File(path.into(), error))?;
     Plan::from_json(text).map_err(|error| CliError::Plan(path.into(), error))
 }

@@ -63,7 +63,7 @@ pub(crate) async fn verify(args: &Verify, output: &Output, logs: &Logs) -> Resul
     journal.check_plan(&dir.plan_digest)?;
     let config = config_of(&journal, args.config.as_deref())?;
     let settings = load(&config)?;
-    logs.keep_in(dir.log_file()?);
+    let _kept = logs.keep_in(dir.log_file()?);
     let stop = StopHandle::default();
     signals::listen(&stop)?;
     let reported = tokio::select! {

@@ -50,7 +50,7 @@ pub(crate) const DEFAULTS: &str = include_str!("../../../../config/fleetlogs.tom
 pub(crate) const DEFAULT_API_VERSION: &str = "2024-07-01.20.0";
 
 /// What the config means.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// SHA-256 of the file, in hex.
     pub(crate) digest: String,
