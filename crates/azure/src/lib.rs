@@ -41,7 +41,7 @@ pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client};
 pub use probe::probe_write;
-pub use redact::{never_show, safe};
+pub use redact::{error_chain, never_show, safe};
 /// The client that [`http_client`] makes.
 pub use reqwest::Client;
 pub use shared_key::{InvalidSharedKey, SharedKey};

@@ -107,7 +107,8 @@ impl Known {
 /// An error and everything below it, as one line.
 ///
 /// A `reqwest::Error` shows its URL, query and all, so its own text is never used; that of its causes is.
-pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
+#[must_use]
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

@@ -9,11 +9,16 @@ mod error;
 mod exit;
 mod fleet;
 mod hygiene;
+mod listener;
 mod log_download;
 mod logging;
+mod metrics;
+mod notify;
 mod open_files;
 mod preflight;
+mod process_group;
 mod run_dir;
+mod run_end;
 mod share;
 mod signals;
 mod tokens;
@@ -56,7 +61,7 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(error.into()),
     };
-    config::end_commands();
+    process_group::end_all();
     let exit = result.unwrap_or_else(|error| {
         commands::say(&error.describe());
         error.exit()

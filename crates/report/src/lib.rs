@@ -40,7 +40,7 @@ pub use revisit::{
     COVERAGE_FILE, EarlierInventory, FILES_FILE, InventoryError, LookFacts, LookReported, LookReports,
     LookedAt, VERIFY_FILE,
 };
-pub use summary::{SUMMARY_FILE, Summary, verdict_lines};
+pub use summary::{SUMMARY_FILE, Summary, verdict_lines, verdict_sentence};
 pub use text::for_terminal;
 pub use ticket::{Known, TICKET_FILE, Ticket};
 pub use whole_file::WholeFile;

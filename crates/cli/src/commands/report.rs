@@ -8,7 +8,8 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_report::{
-    Findings, Known, Look, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, find, write_reports,
+    Findings, Known, Look, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, find, verdict_sentence,
+    write_reports,
 };
 use serde::Serialize;
 
@@ -16,7 +17,9 @@ use super::{as_json, print, say};
 use crate::args::{Output, Report};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::notify::Notified;
 use crate::run_dir::{RunDir, as_argument, as_typed};
+use crate::run_end::RunEnd;
 
 pub(crate) fn report(args: &Report, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
@@ -107,11 +110,6 @@ impl<'run> Reported<'run> {
         &self.facts
     }
 
-    /// The same, where the reports are of no more use.
-    pub(crate) fn into_facts(self) -> RunFacts {
-        self.facts
-    }
-
     /// What was found in it.
     pub(crate) fn findings(&self) -> &Findings {
         &self.findings
@@ -120,6 +118,26 @@ impl<'run> Reported<'run> {
     /// How the run ended.
     pub(crate) fn outcome(&self) -> RunOutcome {
         self.facts.outcome
+    }
+
+    /// The same for those who hear of it: who is notified, and what counts runs.
+    pub(crate) fn end(&self) -> Result<RunEnd, CliError> {
+        let Self { dir, plan, ledger, facts, .. } = self;
+        Ok(RunEnd {
+            run_id: plan.run_id.clone(),
+            // Who hears of it may be in another directory.
+            dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()),
+            snapshot: plan.snapshot.clone(),
+            outcome: facts.outcome,
+            reason: facts.reason.clone(),
+            started_at: facts.started_at,
+            ended_at: facts.ended_at,
+            counts: ledger.outcomes(),
+            throttled: ledger.accounts().map(|(name, tally)| (name.clone(), tally.throttled)).collect(),
+            summary: verdict_sentence(facts, ledger),
+            document: serde_json::to_value(self.document()).map_err(std::io::Error::from)?,
+            notified: Notified::default(),
+        })
     }
 
     fn document(&self) -> RunDocument<'_> {

@@ -37,7 +37,7 @@ pub(crate) async fn resume(args: &Resume, output: &Output, logs: &Logs) -> Resul
     let stop = StopHandle::default();
     signals::listen(&stop)?;
     let finished = Box::pin(taken_up.go(&settings, stop, output, logs)).await?;
-    Ok(finished.facts.outcome.into())
+    Ok(finished.end.outcome.into())
 }
 
 /// A run that was begun by another process.
@@ -128,12 +128,13 @@ impl EndedRun {
     /// The same without a word.
     pub(super) fn finish(self) -> Result<Finished, CliError> {
         let Self { dir, reader, plan, ledger, .. } = self;
-        let facts = if dir.path.join(MANIFEST_FILE).exists() {
-            Reported::earlier(&dir.path, &plan, &ledger, &reader)?.into_facts()
+        let reported = if dir.path.join(MANIFEST_FILE).exists() {
+            Reported::earlier(&dir.path, &plan, &ledger, &reader)?
         } else {
-            Reported::write(&dir.path, &plan, &ledger, &reader, true, None)?.into_facts()
+            Reported::write(&dir.path, &plan, &ledger, &reader, true, None)?
         };
-        Ok(Finished { dir: dir.path, plan: Arc::new(plan), ledger, facts })
+        let end = reported.end()?;
+        Ok(Finished { plan: Arc::new(plan), ledger, end })
     }
 }
 

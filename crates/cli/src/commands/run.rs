@@ -1,6 +1,6 @@
 //! `fleetlogs run`: config becomes a plan; the plan is executed; the result is verified; what happened is reported.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::service::{BatchService, UploadOrder};
 use fleetlogs_model::snapshot::SnapshotRef;
-use fleetlogs_report::{EventsFile, Progress, RunFacts};
+use fleetlogs_report::{EventsFile, Progress};
 use tokio::sync::watch;
 
 use super::report::Reported;
@@ -35,9 +35,11 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
 use crate::logging::{Kept, Logs};
+use crate::notify;
 use crate::open_files::calls_of_each;
 use crate::preflight::{self, Findings};
 use crate::run_dir::RunDir;
+use crate::run_end::RunEnd;
 use crate::signals;
 
 pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
@@ -47,7 +49,7 @@ pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Resul
     signals::listen(&stop)?;
     let order = Order { config: &args.config, plan: args.plan.as_deref(), snapshot: None };
     let finished = Box::pin(begin(order, &settings, stop, output, logs)).await?;
-    Ok(finished.facts.outcome.into())
+    Ok(finished.end.outcome.into())
 }
 
 /// What is to be run.
@@ -62,10 +64,9 @@ pub(super) struct Order<'a> {
 
 /// How a run ended.
 pub(super) struct Finished {
-    pub(super) dir: PathBuf,
     pub(super) plan: Arc<Plan>,
     pub(super) ledger: Ledger,
-    pub(super) facts: RunFacts,
+    pub(super) end: RunEnd,
 }
 
 /// Plans a run, and goes on until it has ended and is reported.
@@ -115,7 +116,7 @@ pub(super) struct Begun {
     pub(super) kept: Kept,
 }
 
-/// Executes, verifies and reports what is outstanding.
+/// Executes, verifies and reports what is outstanding, and tells those who are to hear of its end.
 pub(super) async fn go(
     prepared: Prepared,
     begun: Begun,
@@ -142,7 +143,7 @@ pub(super) async fn go(
     let clock = Clock::System;
     let (log, thread) = EventLog::start(Box::new(journal), ledger, listeners, clock, stop.clone());
     let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
-    let run = Run { plan: plan.clone(), log, stop, clock, slots };
+    let run = Run { plan: plan.clone(), log, stop: stop.clone(), clock, slots };
 
     Box::pin(collect(&run, &destination, &services, store, settings, outstanding, feed, &taken, &progress))
         .await;
@@ -152,24 +153,28 @@ pub(super) async fn go(
         progress.leave();
     }
     drop(run);
-    let Written { ledger, journal: _held_until_all_is_reported } = thread.join();
+    let Written { ledger, journal } = thread.join();
     progress.finish();
     logs.share_screen(None);
     fleet.end().await;
     let can_resume = settings.simulator.is_none();
-    let (ledger, facts) = report(&dir, &plan, ledger, can_resume, output)
-        .map_err(|error| CliError::Unreported(Box::new(error)))?;
-    Ok(Finished { dir: dir.path, plan, ledger, facts })
+    let unreported = |error| CliError::Unreported(Box::new(error));
+    let (ledger, mut end, told) = report(&dir, &plan, ledger, can_resume, output).map_err(unreported)?;
+    // It was held until all is reported. Whoever is notified may want to work with the run.
+    drop(journal);
+    end.notified = notify::tell(&settings.notify, &end, &stop).await;
+    told.map_err(unreported)?;
+    Ok(Finished { plan, ledger, end })
 }
 
-/// What is on record, for people and programs.
+/// What is on record, for people and programs. Beside it, whether that could be printed.
 fn report(
     dir: &RunDir,
     plan: &Plan,
     ledger: Result<Ledger, JournalError>,
     can_resume: bool,
     output: &Output,
-) -> Result<(Ledger, RunFacts), CliError> {
+) -> Result<(Ledger, RunEnd, Result<(), CliError>), CliError> {
     let reader = JournalReader::open(&dir.path)?;
     let (ledger, unrecorded) = match ledger {
         Ok(ledger) => (ledger, None),
@@ -182,10 +187,10 @@ fn report(
         }
     };
     let reported = Reported::write(&dir.path, plan, &ledger, &reader, can_resume, unrecorded)?;
-    let outcome = reported.tell(output)?;
-    tracing::info!(%outcome, "reported");
-    let facts = reported.into_facts();
-    Ok((ledger, facts))
+    let told = reported.tell(output).map(|_| ());
+    tracing::info!(outcome = %reported.outcome(), "reported");
+    let end = reported.end()?;
+    Ok((ledger, end, told))
 }
 
 /// A run that may begin: everything that can be known to be wrong beforehand is right.

@@ -39,7 +39,7 @@ pub(crate) use reader::Mistake;
 pub(crate) use schedule::{
     LeasePlace, LeaseSettings, ListenerSettings, NotifySettings, NotifyTo, ScheduleSettings,
 };
-pub(crate) use secret::{Source, end_commands};
+pub(crate) use secret::Source;
 pub(crate) use snapshot::{Retention, SnapshotSettings, SnapshotWindow, WatchSettings};
 pub(crate) use ticket::TicketSettings;
 

@@ -12,6 +12,7 @@ use url::Url;
 use super::destination::{GivenSas, Place, place};
 use super::reader::{Table, Value};
 use super::secret;
+use crate::notify::signing_key;
 
 /// How the snapshot daemon works.
 #[derive(Clone, Debug)]
@@ -181,7 +182,7 @@ fn one(table: Table<'_>, dir: &Path) -> Option<NotifySettings> {
             outcomes.iter().map(|item| outcome(item).ok_or(())).collect::<Result<Vec<_>, ()>>()
         })
         .transpose();
-    let key = table.get("key").map(|value| secret::read(&value, dir).ok_or(())).transpose();
+    let key = table.get("key").map(|value| webhook_key(&value, dir).ok_or(())).transpose();
     let (webhook, command) = (table.get("webhook"), table.get("command"));
     let to = match (webhook, command) {
         (Some(webhook), None) => {
@@ -219,6 +220,15 @@ fn webhook_url(value: &Value<'_>, dir: &Path) -> Option<Secret> {
         Url::parse(secret.expose()).is_ok_and(|url| is_https_or_loopback(&url) && url.host_str().is_some());
     if !fits {
         value.wrong("this is no URL of a webhook", Some("it begins with https://".into()));
+        return None;
+    }
+    Some(secret)
+}
+
+fn webhook_key(value: &Value<'_>, dir: &Path) -> Option<Secret> {
+    let secret = secret::read(value, dir)?;
+    if signing_key(&secret).is_none() {
+        value.wrong("what follows `whsec_` in this key is no Base64", None);
         return None;
     }
     Some(secret)

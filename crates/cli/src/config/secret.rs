@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleetlogs_azure::never_show;
@@ -11,6 +10,7 @@ use fleetlogs_model::secret::Secret;
 use zeroize::Zeroizing;
 
 use super::reader::Value;
+use crate::process_group::ProcessGroup;
 
 /// Longest secret, in bytes; far more than a SAS has.
 const LONGEST: u64 = 64 * 1024;
@@ -145,42 +145,20 @@ fn from_source(value: &Value<'_>, source: Source, help: Option<&str>) -> Option<
     }
 }
 
-/// Commands that run now, by their process groups.
-static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-
-/// Ends commands that still run, with all that they started: nobody waits for their answer any more.
-pub(crate) fn end_commands() {
-    for group in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        end_group(group);
-    }
-}
-
-#[cfg(unix)]
-fn end_group(group: u32) {
-    use rustix::process::{Pid, Signal, kill_process_group};
-    if let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) {
-        // It may have ended by itself.
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-}
-
-#[cfg(not(unix))]
-fn end_group(_: u32) {}
-
 /// Waits for a command, which is killed at its deadline with all that it started.
 fn output_in_time(mut child: Child) -> std::io::Result<Output> {
-    let group = child.id();
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(group);
-    let output = watch(&mut child);
-    if output.is_err() {
-        end_group(group);
+    let group = ProcessGroup::of(child.id());
+    let output = watch(&mut child, &group);
+    if output.is_ok() {
+        group.leave();
+    } else {
+        group.end();
         let _ = child.wait();
     }
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|running| *running != group);
     output
 }
 
-fn watch(child: &mut Child) -> std::io::Result<Output> {
+fn watch(child: &mut Child, group: &ProcessGroup) -> std::io::Result<Output> {
     let mut stdout = child.stdout.take();
     let (send, text) = std::sync::mpsc::channel();
     // Read beside the wait: a command that prints more than a pipe holds would never end.
@@ -202,7 +180,7 @@ fn watch(child: &mut Child) -> std::io::Result<Output> {
     };
     let stdout = text.recv_timeout(OUTPUT_GRACE).or_else(|_| {
         // What it left running in the background holds its output open.
-        end_group(child.id());
+        group.end();
         text.recv_timeout(OUTPUT_GRACE)
     });
     let stdout = stdout.map_err(|_| {

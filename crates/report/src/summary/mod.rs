@@ -157,9 +157,14 @@ impl Summary<'_> {
 /// The first lines of the summary alone: how the run ended. For where the nodes were not looked through.
 #[must_use]
 pub fn verdict_lines(look: &Look, facts: &RunFacts, ledger: &Ledger) -> Vec<String> {
+    terminal::verdict_lines(look, facts.outcome, &verdict_sentence(facts, ledger))
+}
+
+/// How many nodes were collected, and why the run ended early where it did, for a message.
+#[must_use]
+pub fn verdict_sentence(facts: &RunFacts, ledger: &Ledger) -> String {
     let early = reason_sentence(facts, |reason| for_terminal(reason).into_owned());
-    let sentence = format!("{}.{early}", verdict(&ledger.outcomes(), facts.verification));
-    terminal::verdict_lines(look, facts.outcome, &sentence)
+    format!("{}.{early}", verdict(&ledger.outcomes(), facts.verification))
 }
 
 /// ` The run ended early: SIGINT.`, or nothing.

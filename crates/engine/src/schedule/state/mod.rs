@@ -4,6 +4,8 @@
 //! ([`StateHome`]): it is fetched when this machine becomes the owner, and every change is published before it is acted on.
 //! Times are stored as text, RFC 3339 in UTC with milliseconds, so that they sort.
 
+pub mod alerts;
+pub mod numbers;
 pub mod runs;
 
 use std::path::{Path, PathBuf};
@@ -89,6 +91,9 @@ pub enum StateError {
     File(PathBuf, std::io::Error),
 }
 
+/// A home, and what was fetched from it.
+pub type Fetched = (Arc<dyn StateHome>, Option<Vec<u8>>);
+
 /// The state, open for changes. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -103,10 +108,7 @@ struct Inner {
 impl Store {
     /// Opens the database, or makes it. With a home, call this only as its owner, with `fetched` what the home had: that
     /// takes the place of what is here.
-    pub fn open(
-        path: &Path,
-        home: Option<(Arc<dyn StateHome>, Option<Vec<u8>>)>,
-    ) -> Result<Self, StateError> {
+    pub fn open(path: &Path, home: Option<Fetched>) -> Result<Self, StateError> {
         let (home, fetched) = home.map_or((None, None), |(home, fetched)| (Some(home), fetched));
         if let Some(fetched) = fetched {
             replace(path, &fetched)?;
@@ -166,16 +168,14 @@ impl Store {
         make: impl FnOnce(&Transaction<'_>) -> Result<T, StateError>,
     ) -> Result<T, StateError> {
         let mut database = self.0.database.lock().await;
-        let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let made = make(&transaction)?;
-        transaction.commit()?;
+        let done = make_whole(&mut database, make)?;
         if let Some(home) = &self.0.home {
             let text = database.serialize("main")?.to_vec();
             // Held until it is there, so that versions arrive in their order.
             home.publish(text).await?;
         }
         self.0.changes.send_replace(());
-        Ok(made)
+        Ok(done)
     }
 }
 
@@ -189,6 +189,17 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Store({}, shared: {})", self.0.path.display(), self.0.home.is_some())
     }
+}
+
+/// Makes a change, whole or not at all. Apart, as a transaction cannot be held where something is awaited.
+fn make_whole<T>(
+    database: &mut Connection,
+    make: impl FnOnce(&Transaction<'_>) -> Result<T, StateError>,
+) -> Result<T, StateError> {
+    let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let done = make(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
 }
 
 /// Puts another database in the place of this one, whole or not at all.

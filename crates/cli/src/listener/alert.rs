@@ -1,0 +1,117 @@
+//! What Azure Monitor sends: the common alert schema. Of it only what says which alert it is, and whether it fired.
+
+use serde::Deserialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// How the common alert schema calls itself.
+const SCHEMA: &str = "azureMonitorCommonAlertSchema";
+
+/// Longest id of an alert, in bytes. It is the id of a resource, some 150 long.
+const LONGEST_ID: usize = 2048;
+
+/// An alert.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Alert {
+    /// Something is wrong.
+    Fired(Fired),
+    /// It is over.
+    Resolved,
+}
+
+/// An alert that fired.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fired {
+    pub(super) id: String,
+    pub(super) at: OffsetDateTime,
+    /// Name of its rule: any text.
+    pub(super) rule: String,
+    /// `Sev0` to `Sev4`: any text.
+    pub(super) severity: String,
+}
+
+impl Alert {
+    /// Reads the body of a request. An error says what is wrong, and quotes nothing.
+    pub(super) fn read(body: &[u8]) -> Result<Self, &'static str> {
+        let mut body: Value = serde_json::from_slice(body).map_err(|_| "the body is not JSON")?;
+        if body["schemaId"] != SCHEMA {
+            return Err("the body is not of the common alert schema; enable it in the action group");
+        }
+        let essentials: Essentials = serde_json::from_value(body["data"]["essentials"].take()).map_err(
+            |_| "`data.essentials` lacks `alertId` or `monitorCondition`, or is not as the schema has it",
+        )?;
+        if essentials.monitor_condition.eq_ignore_ascii_case("resolved") {
+            return Ok(Self::Resolved);
+        }
+        if !essentials.monitor_condition.eq_ignore_ascii_case("fired") {
+            return Err("`monitorCondition` is neither `Fired` nor `Resolved`");
+        }
+        if essentials.alert_id.is_empty() || essentials.alert_id.len() > LONGEST_ID {
+            return Err("`alertId` is empty or too long");
+        }
+        let at = essentials.fired_date_time.as_deref();
+        let at = at.and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+        Ok(Self::Fired(Fired {
+            id: essentials.alert_id,
+            at: at.ok_or("`firedDateTime` is missing, or no time of RFC 3339")?,
+            rule: essentials.alert_rule.unwrap_or_default(),
+            severity: essentials.severity.unwrap_or_default(),
+        }))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Essentials {
+    alert_id: String,
+    monitor_condition: String,
+    fired_date_time: Option<String>,
+    alert_rule: Option<String>,
+    severity: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn essentials(essentials: &Value) -> Result<Alert, &'static str> {
+        let body = json!({ "schemaId": SCHEMA, "data": { "essentials": essentials, "alertContext": null } });
+        Alert::read(body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn an_alert_is_known_by_its_id_and_time() {
+        let fired = essentials(&json!({
+            "alertId": "/subscriptions/S/providers/Microsoft.AlertsManagement/alerts/A", "alertRule": "unusable nodes",
+            "severity": "Sev2", "signalType": "Metric", "monitorCondition": "Fired",
+            "firedDateTime": "2026-11-22T09:30:00.3713213Z", "description": null, "unheardOf": [1]
+        }));
+        let Ok(Alert::Fired(fired)) = fired else { panic!("{fired:?}") };
+        assert_eq!(fired.at, datetime!(2026-11-22 09:30:00.371_321_3 UTC));
+        assert_eq!((fired.rule.as_str(), fired.severity.as_str()), ("unusable nodes", "Sev2"));
+    }
+
+    #[test]
+    fn what_is_over_needs_no_time() {
+        let resolved = essentials(&json!({ "alertId": "a", "monitorCondition": "Resolved" }));
+        assert_eq!(resolved, Ok(Alert::Resolved));
+    }
+
+    #[test]
+    fn what_is_no_alert_is_told() {
+        let wrong = |body: &str| Alert::read(body.as_bytes()).unwrap_err();
+        assert!(wrong("fired!").contains("not JSON"));
+        assert!(wrong("[]").contains("common alert schema"));
+        assert!(wrong("{\"schemaId\":\"AzureMonitorMetricAlert\"}").contains("common alert schema"));
+        assert!(essentials(&Value::Null).unwrap_err().contains("essentials"));
+        let of = |condition, at| {
+            essentials(&json!({ "alertId": "a", "monitorCondition": condition, "firedDateTime": at }))
+        };
+        assert!(of("Snoozed", "2026-11-22T09:30:00Z").unwrap_err().contains("monitorCondition"));
+        assert!(of("Fired", "yesterday").unwrap_err().contains("firedDateTime"));
+    }
+}

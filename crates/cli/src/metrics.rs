@@ -1,0 +1,383 @@
+//! Metrics, as `GET /metrics` shows them: counters of this process, and what the state of the schedule says.
+//! docs/reference/metrics.md has every name. Labels are names of snapshots and accounts, and closed lists; never a node's.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fleetlogs_engine::schedule::state::numbers::Numbers;
+use fleetlogs_model::ids::SnapshotName;
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::snapshot::SnapshotRef;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
+use time::OffsetDateTime;
+
+use crate::notify::Notified;
+use crate::run_end::RunEnd;
+
+/// What the text of [`Metrics::text`] is.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the histogram of durations, in seconds: a minute for a small fleet, hours for a large one.
+const DURATIONS: [f64; 11] =
+    [10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0];
+
+type Labels<const N: usize> = [(&'static str, String); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+/// Seconds, or seconds since 1970.
+type Seconds = Family<Labels<1>, Gauge<f64, AtomicU64>>;
+
+/// What became of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AlertResult {
+    /// It put a run into the queue.
+    Queued,
+    /// It joined a run that waits.
+    Joined,
+    /// It was taken before.
+    Repeated,
+    /// It says that something is over.
+    Resolved,
+    /// Its sender does not know the secret, or there is none.
+    Refused,
+    /// It is not what Azure Monitor sends, or for no snapshot of the config.
+    Invalid,
+    /// It could not be put on record: its sender is to try again.
+    Failed,
+}
+
+impl AlertResult {
+    const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Joined,
+        Self::Repeated,
+        Self::Resolved,
+        Self::Refused,
+        Self::Invalid,
+        Self::Failed,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Joined => "joined",
+            Self::Repeated => "repeated",
+            Self::Resolved => "resolved",
+            Self::Refused => "refused",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What the watcher for states did since this process began.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WatchNumbers {
+    pub(crate) rounds: u64,
+    pub(crate) list_calls: u64,
+    /// Lists that could not be had.
+    pub(crate) failures: u64,
+    /// Occurrences by what became of them.
+    pub(crate) occurrences: Vec<(&'static str, u64)>,
+}
+
+/// All metrics of this process. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    runs: Counters<3>,
+    run_nodes: Counters<2>,
+    run_duration: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    last_run: Seconds,
+    last_good_run: Seconds,
+    last_good_run_age: Seconds,
+    next_run: Seconds,
+    throttled: Counters<1>,
+    queue_length: Gauge<u64, AtomicU64>,
+    owner: Gauge<u64, AtomicU64>,
+    notifications: Counters<1>,
+    alerts: Counters<1>,
+    watch_rounds: Counter,
+    watch_list_calls: Counter,
+    watch_failures: Counter,
+    watch_occurrences: Counters<1>,
+    /// Ends of the last complete runs; the age is computed when somebody looks.
+    good: Mutex<BTreeMap<SnapshotName, OffsetDateTime>>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("fleetlogs");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version that runs", version);
+        let all = &mut registry;
+        let of_runs: fn() -> Histogram = || Histogram::new(DURATIONS);
+        let run_duration = Family::new_with_constructor(of_runs);
+        let inner = Inner {
+            runs: add(all, "runs", "Runs of snapshots that ended, by what began them and how they ended"),
+            run_nodes: add(all, "run_nodes", "Planned nodes of runs that ended, by outcome"),
+            run_duration: added(all, "run_duration_seconds", "How long runs took", run_duration),
+            last_run: add(all, "last_run_timestamp_seconds", "When the newest run ended, however it ended"),
+            last_good_run: add(
+                all,
+                "last_good_run_timestamp_seconds",
+                "When the newest run ended that was complete",
+            ),
+            last_good_run_age: add(
+                all,
+                "last_good_run_age_seconds",
+                "How long ago the newest run ended that was complete",
+            ),
+            next_run: add(all, "next_run_timestamp_seconds", "When the timetable begins the next run"),
+            throttled: add(all, "throttled_calls", "Upload calls answered with a request to slow down"),
+            queue_length: add(all, "queue_length", "Runs that wait"),
+            owner: add(all, "schedule_owner", "1 where this machine runs the schedule, 0 on standby"),
+            notifications: add(all, "notifications", "Notifications of ends of runs, by result"),
+            alerts: add(all, "alerts", "Alerts that arrived, by what became of them"),
+            watch_rounds: add(all, "watch_rounds", "Rounds of looking for nodes in watched states"),
+            watch_list_calls: add(all, "watch_list_calls", "List calls of these rounds"),
+            watch_failures: add(all, "watch_failures", "Lists of these rounds that could not be had"),
+            watch_occurrences: add(all, "watch_occurrences", "Nodes that entered a watched state, by fate"),
+            good: Mutex::default(),
+            registry,
+        };
+        // So that rates are there from the first one on.
+        for result in AlertResult::ALL {
+            let _ = inner.alerts.get_or_create(&[("result", result.as_str().into())]);
+        }
+        for result in ["sent", "failed"] {
+            let _ = inner.notifications.get_or_create(&[("result", result.into())]);
+        }
+        Self(Arc::new(inner))
+    }
+
+    /// Counts a run that ended. One that is taken up again later must end here once only: at its very end.
+    pub(crate) fn run_ended(&self, end: &RunEnd) {
+        let Inner { runs, run_nodes, run_duration, throttled, .. } = &*self.0;
+        self.notified(end.notified);
+        for (account, calls) in &end.throttled {
+            throttled.get_or_create(&[("account", account.as_str().into())]).inc_by(*calls);
+        }
+        let Some(SnapshotRef { name, trigger, .. }) = &end.snapshot else { return };
+        let name = || ("snapshot", name.as_str().to_owned());
+        let outcome = ("outcome", end.outcome.as_str().to_owned());
+        runs.get_or_create(&[name(), ("trigger", trigger.as_str().into()), outcome]).inc();
+        for outcome in Outcome::ALL {
+            let nodes = end.counts.get(outcome);
+            run_nodes.get_or_create(&[name(), ("outcome", outcome.as_str().into())]).inc_by(nodes);
+        }
+        run_duration.get_or_create(&[name()]).observe(end.took().as_secs_f64());
+    }
+
+    /// Counts a job of which no run came: it was refused, or there was no node.
+    pub(crate) fn not_run(&self, SnapshotRef { name, trigger, .. }: &SnapshotRef) {
+        let labels = [
+            ("snapshot", name.as_str().to_owned()),
+            ("trigger", trigger.as_str().to_owned()),
+            ("outcome", "not-run".to_owned()),
+        ];
+        self.0.runs.get_or_create(&labels).inc();
+    }
+
+    fn notified(&self, Notified { sent, failed }: Notified) {
+        for (result, count) in [("sent", sent), ("failed", failed)] {
+            self.0.notifications.get_or_create(&[("result", result.into())]).inc_by(count);
+        }
+    }
+
+    /// Counts an alert.
+    pub(crate) fn alert(&self, result: AlertResult) {
+        self.0.alerts.get_or_create(&[("result", result.as_str().into())]).inc();
+    }
+
+    /// When the timetable of a snapshot begins its next run; none where it never does.
+    pub(crate) fn next_run(&self, snapshot: &SnapshotName, at: Option<OffsetDateTime>) {
+        let labels = of(snapshot);
+        match at {
+            Some(at) => {
+                self.0.next_run.get_or_create(&labels).set(seconds(at));
+            }
+            None => {
+                self.0.next_run.remove(&labels);
+            }
+        }
+    }
+
+    /// What the watcher did since this process began.
+    pub(crate) fn watched(&self, numbers: &WatchNumbers) {
+        let WatchNumbers { rounds, list_calls, failures, occurrences } = numbers;
+        let Inner { watch_rounds, watch_list_calls, watch_failures, watch_occurrences, .. } = &*self.0;
+        let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
+        set(watch_rounds, *rounds);
+        set(watch_list_calls, *list_calls);
+        set(watch_failures, *failures);
+        for (fate, count) in occurrences {
+            set(&watch_occurrences.get_or_create(&[("fate", (*fate).to_owned())]), *count);
+        }
+    }
+
+    /// What the state of the schedule says. None on standby: what is known here may be long out of date, so it is not shown.
+    pub(crate) fn state(&self, numbers: Option<&Numbers>) {
+        let Inner { last_run, last_good_run, last_good_run_age, next_run, queue_length, owner, good, .. } =
+            &*self.0;
+        owner.set(u64::from(numbers.is_some()));
+        queue_length.set(numbers.map_or(0, |numbers| numbers.queued));
+        let mut good = good.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Numbers { last, .. }) = numbers else {
+            good.clear();
+            for family in [last_run, last_good_run, last_good_run_age, next_run] {
+                family.clear();
+            }
+            return;
+        };
+        for runs in last {
+            last_run.get_or_create(&of(&runs.snapshot)).set(seconds(runs.ended_at));
+            if let Some(at) = runs.complete_at {
+                last_good_run.get_or_create(&of(&runs.snapshot)).set(seconds(at));
+                good.insert(runs.snapshot.clone(), at);
+            }
+        }
+    }
+
+    /// All of it, as text.
+    pub(crate) fn text(&self, now: OffsetDateTime) -> String {
+        for (snapshot, at) in &*self.0.good.lock().unwrap_or_else(PoisonError::into_inner) {
+            let age = (now - *at).as_seconds_f64().max(0.0);
+            self.0.last_good_run_age.get_or_create(&of(snapshot)).set(age);
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.0.registry).expect("a String takes everything");
+        text
+    }
+}
+
+fn of(snapshot: &SnapshotName) -> Labels<1> {
+    [("snapshot", snapshot.as_str().to_owned())]
+}
+
+fn seconds(at: OffsetDateTime) -> f64 {
+    (at - OffsetDateTime::UNIX_EPOCH).as_seconds_f64()
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    added(registry, name, help, M::default())
+}
+
+fn added<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetlogs_engine::schedule::state::numbers::LastRuns;
+    use fleetlogs_model::ids::{AccountName, RunId};
+    use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
+    use fleetlogs_model::snapshot::Trigger;
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOON: OffsetDateTime = datetime!(2026-11-22 12:00 UTC);
+
+    fn numbers() -> Numbers {
+        let nightly = LastRuns {
+            snapshot: SnapshotName::new("nightly"),
+            ended_at: NOON,
+            complete_at: Some(NOON - time::Duration::hours(24)),
+        };
+        let spot = LastRuns { snapshot: SnapshotName::new("spot"), ended_at: NOON, complete_at: None };
+        Numbers { queued: 2, last: vec![nightly, spot] }
+    }
+
+    fn end(snapshot: Option<SnapshotRef>) -> RunEnd {
+        let mut counts = OutcomeCounts::default();
+        counts.add_many(Outcome::Verified, 5);
+        counts.add_many(Outcome::Failed, 2);
+        RunEnd {
+            run_id: RunId::new(NOON, 7),
+            dir: "/runs/7".into(),
+            snapshot,
+            outcome: RunOutcome::Partial,
+            reason: None,
+            started_at: NOON,
+            ended_at: NOON + time::Duration::seconds(90),
+            counts,
+            throttled: vec![(AccountName::new("contoso\"\n"), 3)],
+            summary: String::new(),
+            document: serde_json::Value::Null,
+            notified: Notified { sent: 1, failed: 1 },
+        }
+    }
+
+    #[test]
+    fn a_run_is_counted_when_it_ends() {
+        let metrics = Metrics::new();
+        let nightly =
+            SnapshotRef { name: SnapshotName::new("nightly"), trigger: Trigger::CatchUp, due: NOON };
+        metrics.run_ended(&end(Some(nightly.clone())));
+        metrics.run_ended(&end(Some(nightly.clone())));
+        metrics.not_run(&nightly);
+        let text = metrics.text(NOON);
+        let of_run = "snapshot=\"nightly\",trigger=\"catch-up\",outcome=";
+        for line in [
+            format!("runs_total{{{of_run}\"partial\"}} 2"),
+            format!("runs_total{{{of_run}\"not-run\"}} 1"),
+            "run_nodes_total{snapshot=\"nightly\",outcome=\"failed\"} 4".into(),
+            "run_nodes_total{snapshot=\"nightly\",outcome=\"gone\"} 0".into(),
+            "run_duration_seconds_sum{snapshot=\"nightly\"} 180.0".into(),
+            "run_duration_seconds_bucket{le=\"120.0\",snapshot=\"nightly\"} 2".into(),
+            // What a name holds does not end its line.
+            "throttled_calls_total{account=\"contoso\\\"\\n\"} 6".into(),
+            "notifications_total{result=\"failed\"} 2".into(),
+        ] {
+            assert!(text.contains(&format!("fleetlogs_{line}\n")), "no {line} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_age_of_the_last_good_run_is_that_of_the_moment() {
+        let metrics = Metrics::new();
+        metrics.state(Some(&numbers()));
+        let text = metrics.text(NOON + time::Duration::hours(2));
+        assert!(
+            text.contains("fleetlogs_last_good_run_age_seconds{snapshot=\"nightly\"} 93600.0\n"),
+            "{text}"
+        );
+        assert!(text.contains("fleetlogs_last_run_timestamp_seconds{snapshot=\"spot\"} "), "{text}");
+        assert!(!text.contains("fleetlogs_last_good_run_timestamp_seconds{snapshot=\"spot\"}"), "{text}");
+        assert!(text.contains("fleetlogs_queue_length 2\n") && text.contains("fleetlogs_schedule_owner 1\n"));
+        assert!(text.contains("fleetlogs_build_info{version=") && text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_on_standby_shows_nothing_that_another_knows_better() {
+        let metrics = Metrics::new();
+        metrics.state(Some(&numbers()));
+        metrics.next_run(&SnapshotName::new("nightly"), Some(NOON));
+        assert!(metrics.text(NOON).contains("next_run_timestamp_seconds{"));
+        metrics.state(None);
+        let text = metrics.text(NOON);
+        assert!(text.contains("fleetlogs_schedule_owner 0\n") && !text.contains("snapshot="), "{text}");
+    }
+
+    #[test]
+    fn counters_of_the_watcher_are_what_it_says() {
+        let metrics = Metrics::new();
+        for rounds in [3, 4] {
+            let occurrences = vec![("claimed", 2), ("damped", 1)];
+            metrics.watched(&WatchNumbers { rounds, list_calls: 9, failures: 0, occurrences });
+        }
+        let text = metrics.text(NOON);
+        assert!(text.contains("fleetlogs_watch_rounds_total 4\n"), "{text}");
+        assert!(text.contains("fleetlogs_watch_occurrences_total{fate=\"claimed\"} 2\n"), "{text}");
+    }
+}

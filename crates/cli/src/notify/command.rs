@@ -1,0 +1,113 @@
+//! A program that gets the message on its standard input.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use fleetlogs_azure::safe;
+use fleetlogs_report::for_terminal;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::Message;
+use crate::process_group::ProcessGroup;
+use crate::run_end::RunEnd;
+
+/// Bytes that are kept of what it prints; of stdout and stderr each.
+const KEPT: u64 = 16 * 1024;
+
+/// How long after its end what it prints may take to end as well: it may have left something running that holds it open.
+const OUTPUT_GRACE: Duration = Duration::from_millis(500);
+
+/// Runs a program to its end, at most for so long; then it is killed, with all that it started.
+pub(super) async fn run(
+    words: &[String],
+    dir: &Path,
+    end: &RunEnd,
+    message: &Message,
+    within: Duration,
+) -> Result<(), String> {
+    let [program, arguments @ ..] = words else { return Err("there is no program".into()) };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(dir)
+        .env("FLEETLOGS_OUTCOME", end.outcome.as_str())
+        .env("FLEETLOGS_RUN_DIR", &end.dir)
+        .env("FLEETLOGS_RUN_ID", end.run_id.as_str())
+        // Never what this process was started with.
+        .env("FLEETLOGS_SNAPSHOT", end.snapshot.as_ref().map_or("", |snapshot| snapshot.name.as_str()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    // A group of its own, to be ended as a whole.
+    #[cfg(unix)]
+    command.process_group(0);
+    let mut child = command.spawn().map_err(|error| format!("cannot be run: {error}"))?;
+    // Ends it where this function is left before its end.
+    let group = child.id().map(ProcessGroup::of);
+    let mut said = Said::default();
+    let Ok(ended) = timeout(within, talk(&mut child, &message.body, &mut said)).await else {
+        said.log(program);
+        return Err(format!("it did not end within {}", humantime::format_duration(within)));
+    };
+    said.log(program);
+    let status = ended.map_err(|error| error.to_string())?;
+    if let Some(group) = group {
+        group.leave();
+    }
+    if status.success() { Ok(()) } else { Err(format!("it failed ({status})")) }
+}
+
+/// Gives a program its input, hears what it prints, and waits for its end.
+async fn talk(child: &mut Child, input: &[u8], said: &mut Said) -> std::io::Result<std::process::ExitStatus> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // It need not read it.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let over = Notify::new();
+    let end = async {
+        let status = child.wait().await;
+        over.notify_one();
+        status
+    };
+    let hear = async {
+        tokio::select! {
+            _ = async { tokio::join!(read(stdout, &mut said.stdout), read(stderr, &mut said.stderr)) } => {}
+            () = async { over.notified().await; sleep(OUTPUT_GRACE).await } => {}
+        }
+    };
+    let ((), status, ()) = tokio::join!(feed, end, hear);
+    status
+}
+
+/// What a program printed, as far as it is kept.
+#[derive(Default)]
+struct Said {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Said {
+    /// Into the log, line by line.
+    fn log(&self, program: &str) {
+        for text in [&self.stdout, &self.stderr] {
+            for line in String::from_utf8_lossy(text).lines().filter(|line| !line.trim().is_empty()) {
+                tracing::info!("{program}: {}", for_terminal(&safe(line)));
+            }
+        }
+    }
+}
+
+async fn read(pipe: Option<impl AsyncRead + Unpin>, text: &mut Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    let _ = (&mut pipe).take(KEPT).read_to_end(text).await;
+    // The rest is read as well: who writes into a full pipe never ends.
+    let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+}

@@ -1,0 +1,43 @@
+//! How a run ended, for those who hear of it: who is notified, and what counts runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fleetlogs_model::ids::{AccountName, RunId};
+use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
+use fleetlogs_model::snapshot::SnapshotRef;
+use time::OffsetDateTime;
+
+use crate::notify::Notified;
+
+/// The end of a run that is on record and reported.
+#[derive(Clone, Debug)]
+pub(crate) struct RunEnd {
+    pub(crate) run_id: RunId,
+    /// The run directory; absolute.
+    pub(crate) dir: PathBuf,
+    /// None for a run by hand.
+    pub(crate) snapshot: Option<SnapshotRef>,
+    pub(crate) outcome: RunOutcome,
+    /// Why it ended early, if it did.
+    pub(crate) reason: Option<String>,
+    pub(crate) started_at: OffsetDateTime,
+    pub(crate) ended_at: OffsetDateTime,
+    /// Nodes by outcome.
+    pub(crate) counts: OutcomeCounts,
+    /// Calls of each account that were answered with a request to slow down.
+    pub(crate) throttled: Vec<(AccountName, u64)>,
+    /// One sentence for people.
+    pub(crate) summary: String,
+    /// What `--json` prints.
+    pub(crate) document: serde_json::Value,
+    /// Who was told.
+    pub(crate) notified: Notified,
+}
+
+impl RunEnd {
+    /// How long it took, from its first process to its last.
+    pub(crate) fn took(&self) -> Duration {
+        (self.ended_at - self.started_at).try_into().unwrap_or_default()
+    }
+}
