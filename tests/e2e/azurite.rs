@@ -15,8 +15,8 @@ use crate::stage::{
     Run, Server, Sim, assert_manifest_equals_ledger, fleetlogs, service_sas, signature, wait_for,
 };
 
-const ACCOUNT: &str = "fleetlogs";
-const KEY: &[u8] = b"plainly fake key of a local emulator";
+pub(crate) const ACCOUNT: &str = "fleetlogs";
+pub(crate) const KEY: &[u8] = b"plainly fake key of a local emulator";
 
 /// Azurite in memory, with an account and a container of ours.
 pub(crate) struct Azurite {
@@ -67,7 +67,12 @@ impl Azurite {
     }
 
     pub(crate) fn container(&self) -> String {
-        format!("http://127.0.0.1:{}/{ACCOUNT}/logs", self.port)
+        format!("{}/logs", self.endpoint())
+    }
+
+    /// Of the storage account.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}/{ACCOUNT}", self.port)
     }
 
     pub(crate) fn container_sas(&self, permissions: &str) -> String {

@@ -26,6 +26,7 @@ mod sdk;
 mod selection;
 mod sharing;
 mod stage;
+mod state_home;
 mod stopping;
 mod terminal;
 mod ticket;

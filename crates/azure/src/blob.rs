@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 
+pub(crate) use self::download::blob_url;
 pub use self::download::{BlobVersion, OpenBlob, has_changed};
 use crate::http_date;
 use crate::redact::error_chain;
@@ -131,7 +132,7 @@ impl fmt::Debug for AzureLogStore {
 }
 
 /// The URL with its SAS. A slash after the container's name would be taken for a blob of no name.
-fn container_url(container: &SasUrl) -> Result<Url, InvalidContainer> {
+pub(crate) fn container_url(container: &SasUrl) -> Result<Url, InvalidContainer> {
     let mut url = Url::parse(container.expose()).map_err(|_| InvalidContainer)?;
     url.path_segments_mut().map_err(|()| InvalidContainer)?.pop_if_empty();
     Ok(url)

@@ -23,6 +23,7 @@ mod request;
 mod sas;
 mod sdk_transport;
 mod shared_key;
+mod state_home;
 mod storage;
 mod storage_error;
 mod storage_key;
@@ -45,7 +46,10 @@ pub use redact::{error_chain, never_show, safe};
 /// The client that [`http_client`] makes.
 pub use reqwest::Client;
 pub use shared_key::{InvalidSharedKey, SharedKey};
-pub use storage::{ContainerGrant, InvalidStorageAccount, PolicyGrant, Revoked, StorageAccount, StorageAuth};
+pub use state_home::{BlobStateHome, SasSource};
+pub use storage::{
+    ContainerGrant, InvalidStorageAccount, PolicyGrant, Removal, Revoked, StorageAccount, StorageAuth,
+};
 pub use support::{
     Contact, LONGEST_FILE, NewTicket, Offered, OpenTicket, Severity, SupportClient, TechnicalDetails,
     TicketProperties,

@@ -27,11 +27,6 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// A PUT without a body.
-    pub(crate) fn put(url: Url) -> Self {
-        Self { method: Method::PUT, url, headers: &[], body: String::new() }
-    }
-
     pub(crate) fn builder(&self, http: &reqwest::Client) -> RequestBuilder {
         let mut builder = http
             .request(self.method.clone(), self.url.clone())
@@ -52,13 +47,23 @@ pub(crate) async fn exchange(
     url: &Url,
     deadline: Instant,
 ) -> Result<Answer, Failure> {
+    exchange_up_to(SMALL, builder, url, deadline).await
+}
+
+/// The same for a good answer of up to so many bytes.
+pub(crate) async fn exchange_up_to(
+    limit: usize,
+    builder: RequestBuilder,
+    url: &Url,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(Failure::new(FailureClass::NotSent, "no time was left to send the request"));
     }
     let sent_at = Instant::now();
     let response = builder.timeout(left).send().await.map_err(|error| no_answer(Call::Read, &error))?;
-    let answer = Answer::read(response, SMALL).await;
+    let answer = Answer::read(response, limit).await;
     tracing::debug!(
         path = url.path(),
         status = answer.status,

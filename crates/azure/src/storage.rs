@@ -22,12 +22,9 @@ use crate::answer::Answer;
 use crate::delegation_key::{DelegationKey, KeptKey, START_BEFORE_NOW};
 use crate::http_date;
 use crate::request::{Request, TIME_LIMIT, exchange};
-use crate::sas::{ContainerSas, CreationSas, Protocol, SigningKey, ordered_permissions, time_text};
+use crate::sas::{ContainerSas, Protocol, SigningKey, ordered_permissions, time_text};
 use crate::storage_error::{code, refusal};
 use crate::token::TokenSource;
-
-/// Long enough for one request, whatever the clocks say.
-const CREATION_SAS_LIFE: time::Duration = time::Duration::minutes(10);
 
 /// A clock that was wrong by more than this made a delegation key that may not be of use yet.
 const CLOCK_TOLERANCE_MS: u64 = 60_000;
@@ -179,37 +176,6 @@ impl StorageAccount {
         SasUrl::parse(url.as_str())
             .map_err(|error| Failure::new(FailureClass::Config, format!("no SAS for the container: {error}")))
     }
-
-    /// Creates a container; true if it was not there.
-    ///
-    /// Cancel safety: may be dropped at any time; the container may be there then.
-    pub async fn create_container(&self, name: &str) -> Result<bool, Failure> {
-        let account = &self.0;
-        check_container_name(name)?;
-        let deadline = Instant::now() + TIME_LIMIT;
-        let mut url = account.url(name);
-        url.set_query(Some("restype=container"));
-        let answer = match &account.auth {
-            Auth::Key(key) => {
-                let expires_at = time_text(account.now() + CREATION_SAS_LIFE);
-                let sas = CreationSas {
-                    account: &account.name,
-                    expires_at: &expires_at,
-                    protocol: account.protocol,
-                };
-                url.set_query(Some(&format!("restype=container&{}", sas.with_account_key(key))));
-                account.send(&Request::put(url), deadline).await?
-            }
-            Auth::Entra { tokens, .. } => {
-                account.send_with_token(tokens, &Request::put(url), deadline).await?
-            }
-        };
-        match (answer.status, code(&answer)) {
-            (201, _) => Ok(true),
-            (409, Some("ContainerAlreadyExists")) => Ok(false),
-            _ => Err(refusal(&answer)),
-        }
-    }
 }
 
 impl Account {
@@ -354,8 +320,10 @@ impl fmt::Debug for StorageAccount {
     }
 }
 
+mod containers;
 mod policies;
 
+pub use containers::Removal;
 pub use policies::{PolicyGrant, Revoked};
 #[cfg(test)]
 mod tests;

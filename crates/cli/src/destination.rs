@@ -35,8 +35,8 @@ pub(crate) struct Destination {
     pub(crate) names: Names,
     write_source: Option<SasSource>,
     list_source: Option<SasSource>,
-    /// The storage account and the container to make in it.
-    to_create: Option<(StorageAccount, String)>,
+    /// The storage account, the container to make in it, and the run that it is for.
+    to_create: Option<(StorageAccount, String, RunId)>,
 }
 
 /// What the credentials are called in the config.
@@ -160,7 +160,7 @@ impl Destination {
                     names: Names { write: "identity", list: "identity" },
                     write_source: None,
                     list_source: Some(list_source),
-                    to_create: place.is_per_run().then_some((storage, container)),
+                    to_create: place.is_per_run().then(|| (storage, container, run.clone())),
                 }
             }
         };
@@ -199,7 +199,7 @@ impl Destination {
             names: Names { write: "mint", list: "mint" },
             write_source: Some(write),
             list_source: Some(list),
-            to_create: place.is_per_run().then(|| (storage.clone(), container.clone())),
+            to_create: place.is_per_run().then(|| (storage.clone(), container.clone(), run.clone())),
         })
     }
 
@@ -234,8 +234,8 @@ impl Destination {
 
     /// Makes the container, where each run has its own.
     pub(crate) async fn create(&self) -> Result<(), CliError> {
-        let Some((storage, name)) = &self.to_create else { return Ok(()) };
-        let made = storage.create_container(name).await.map_err(|failure| {
+        let Some((storage, name, run)) = &self.to_create else { return Ok(()) };
+        let made = storage.create_container(name, run).await.map_err(|failure| {
             let what = format!("destination.container: `{name}` cannot be created in `{}`: {failure}", storage.name());
             let help = "give the identity the role Storage Blob Data Contributor on the storage account, or name a \
                         container that is there";

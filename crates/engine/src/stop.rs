@@ -28,6 +28,9 @@ pub enum StopReason {
     /// A person or the system asked for it.
     #[error("stopped by a signal")]
     Signal,
+    /// This machine does not own the schedule any more, or cannot tell.
+    #[error("another machine owns the schedule, or may own it by now")]
+    OwnershipLost,
     /// `deadlines.run` is over.
     #[error("the run deadline is over")]
     RunDeadline,
@@ -76,6 +79,7 @@ impl StopReason {
         match self {
             Self::BudgetSpent { .. } => RunOutcome::BudgetSpent,
             Self::Signal
+            | Self::OwnershipLost
             | Self::RunDeadline
             | Self::SasEnds(_)
             | Self::ContainerGone(_)

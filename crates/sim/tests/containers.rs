@@ -29,6 +29,40 @@ async fn a_container_is_made_once_with_a_token() {
 }
 
 #[tokio::test]
+async fn a_container_keeps_its_metadata_and_goes_with_its_blobs() {
+    let simulator = simulate(&one_pool("", "")).await;
+    let storage = Storage::new(&simulator).await;
+    let made = storage.with_token(Method::PUT, CREATE).header("x-ms-meta-madeby", "Me").body("").send().await;
+    assert_eq!(code(&made.expect("an answer")), (201, ""));
+    by_token(&storage, Method::PUT, "/new-logs/a/x").await;
+    let seen = by_token(&storage, Method::GET, CREATE).await;
+    assert_eq!(seen.headers()["x-ms-meta-madeby"], "Me");
+    let delete = async |since: &str| {
+        let request = storage.with_token(Method::DELETE, CREATE).header("if-unmodified-since", since);
+        let answer = request.send().await.expect("an answer");
+        (answer.status().as_u16(), code(&answer).1.to_owned())
+    };
+
+    assert_eq!(
+        code(&storage.with_sas(Method::DELETE, CREATE, &storage.service_sas("new-logs", "racwdl")).await),
+        MISMATCH
+    );
+    assert_eq!(
+        code(&storage.with_sas(Method::DELETE, CREATE, &storage.account_sas("c", "rcwl")).await),
+        MISMATCH
+    );
+    assert_eq!(delete("Wed, 01 Jan 2025 12:00:00 GMT").await, (412, "ConditionNotMet".into()));
+    assert_eq!(delete("soon").await, (400, "InvalidHeaderValue".into()));
+    let modified = seen.headers()["last-modified"].to_str().expect("text");
+    assert_eq!(delete(modified).await, (202, String::new()));
+    assert_eq!(delete(modified).await, (404, "ContainerNotFound".into()));
+    assert_eq!(code(&by_token(&storage, Method::PUT, "/new-logs/x").await), (404, "ContainerNotFound"));
+    assert_eq!(code(&by_token(&storage, Method::PUT, CREATE).await), (201, ""));
+    let sas = storage.account_sas("c", "d");
+    assert_eq!(code(&storage.with_sas(Method::DELETE, CREATE, &sas).await), (202, ""));
+}
+
+#[tokio::test]
 async fn an_account_sas_makes_a_container_if_it_reaches_that_far() {
     let simulator = simulate(&one_pool("", "")).await;
     let storage = Storage::new(&simulator).await;

@@ -153,7 +153,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 /// The URL of a blob, with the container's SAS.
-fn blob_url(container: &Url, name: &str) -> Result<Url, Failure> {
+pub(crate) fn blob_url(container: &Url, name: &str) -> Result<Url, Failure> {
     // Of such a name, a URL would make another one.
     let odd = name.split('/').any(|part| matches!(part, "." | "..")) || name.contains(['\t', '\n', '\r']);
     let mut url = container.clone();

@@ -200,7 +200,7 @@ impl Account {
     }
 
     /// Signs a request with the account's key and sends it; once more if the answer shows that our clock was wrong.
-    async fn send_with_key(&self, request: &Request<'_>) -> Result<Answer, Failure> {
+    pub(super) async fn send_with_key(&self, request: &Request<'_>) -> Result<Answer, Failure> {
         let deadline = Instant::now() + TIME_LIMIT;
         let key = self.key()?;
         let mut may_repeat = true;

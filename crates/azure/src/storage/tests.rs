@@ -1,12 +1,15 @@
 use azure_core::credentials::AccessToken;
+use fleetlogs_model::ids::RunId;
 use futures::future::join_all;
 use time::format_description::well_known::Rfc3339;
 
+use super::containers::CREATION_SAS_LIFE;
 use super::*;
 use crate::answer::SMALL;
 use crate::delegation_key::tests::answer as key_answer;
 use crate::http::http_client;
 use crate::http_date;
+use crate::sas::CreationSas;
 use crate::test_server::{Reply, Seen, TestServer};
 
 /// Base64 of `TOPSECRET-account-key`.
@@ -32,6 +35,10 @@ fn tokens() -> TokenSource {
             Ok(AccessToken::new(format!("TOPSECRET-{number}"), OffsetDateTime::now_utc() + HOUR))
         })
     })
+}
+
+fn run() -> RunId {
+    "20261122T093000Z-4f2a".parse().unwrap()
 }
 
 pub(super) fn key_account(server: &TestServer) -> StorageAccount {
@@ -153,7 +160,10 @@ async fn odd_containers_and_permissions_are_refused_before_anything_is_signed() 
     for container in ["", "Logs", "logs/x", "logs\nx", "l?x"] {
         let failure = account.grant(ContainerGrant { container, ..grant(DAY) }).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::Config, "{container}");
-        assert_eq!(account.create_container(container).await.unwrap_err().class, FailureClass::Config);
+        assert_eq!(
+            account.create_container(container, &run()).await.unwrap_err().class,
+            FailureClass::Config
+        );
     }
     for permissions in ["", "wq"] {
         let failure = account.grant(ContainerGrant { permissions, ..grant(DAY) }).await.unwrap_err();
@@ -223,7 +233,7 @@ async fn a_refused_token_is_renewed_once() {
     assert_eq!(sent, ["Bearer TOPSECRET-1", "Bearer TOPSECRET-2"]);
 
     let server = server_of(&[ENDED, UNKNOWN]).await;
-    let failure = entra_account(&server).create_container("logs").await.unwrap_err();
+    let failure = entra_account(&server).create_container("logs", &run()).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Auth);
     assert_eq!(server.requests().len(), 2);
 }
@@ -272,10 +282,10 @@ async fn a_container_is_created_with_an_account_sas() {
     ])
     .await;
     let account = key_account(&server);
-    assert_eq!(account.create_container("logs").await, Ok(true));
-    assert_eq!(account.create_container("logs").await, Ok(false));
+    assert_eq!(account.create_container("logs", &run()).await, Ok(true));
+    assert_eq!(account.create_container("logs", &run()).await, Ok(false));
     for class in [FailureClass::Gone, FailureClass::Auth, FailureClass::Throttled] {
-        let failure = account.create_container("logs").await.unwrap_err();
+        let failure = account.create_container("logs", &run()).await.unwrap_err();
         assert_eq!(failure.class, class);
         assert!(!failure.to_string().contains("sig"), "{failure}");
     }
@@ -292,6 +302,7 @@ async fn a_container_is_created_with_an_account_sas() {
     let signed = CreationSas { account: "acct", expires_at: &value("se"), protocol: Protocol::HttpsOrHttp };
     let expected = signed.with_account_key(&SigningKey::from_base64(KEY).unwrap());
     assert_eq!(sas.query().unwrap(), format!("restype=container&{expected}"));
+    assert_eq!(seen.header("x-ms-meta-fleetlogsrun"), Some(run().as_str()));
     assert_eq!(seen.header("content-length"), Some("0"));
     assert_eq!(seen.header("authorization"), None);
     assert_eq!(seen.header("x-ms-version"), Some("2025-11-05"));
@@ -301,12 +312,60 @@ async fn a_container_is_created_with_an_account_sas() {
 async fn a_container_is_created_with_a_token() {
     let server = server_of(&[("201 Created", ""), ("404 Not Found", "")]).await;
     let account = entra_account(&server);
-    assert_eq!(account.create_container("logs").await, Ok(true));
-    assert_eq!(account.create_container("logs").await.unwrap_err().class, FailureClass::Refused);
+    assert_eq!(account.create_container("logs", &run()).await, Ok(true));
+    assert_eq!(account.create_container("logs", &run()).await.unwrap_err().class, FailureClass::Refused);
     let seen = &server.requests()[0];
     assert_eq!(seen.line(), "PUT /acct/logs?restype=container HTTP/1.1");
     assert_eq!(seen.header("authorization"), Some("Bearer TOPSECRET-1"));
     assert_eq!(seen.header("content-length"), Some("0"));
+}
+
+const MADE_BY_RUN: &str =
+    "x-ms-meta-fleetlogsrun: 20261122T093000Z-4f2a\r\nlast-modified: Sun, 22 Nov 2026 09:30:00 GMT\r\n";
+
+#[tokio::test]
+async fn a_container_is_deleted_by_the_run_that_made_it() {
+    for with_key in [true, false] {
+        let server = server_of(&[("200 OK", MADE_BY_RUN), ("202 Accepted", "")]).await;
+        let account = if with_key { key_account(&server) } else { entra_account(&server) };
+        assert_eq!(account.delete_container("logs", &run()).await, Ok(Removal::Removed));
+        let seen = server.requests();
+        assert_eq!(seen[0].line(), "GET /acct/logs?restype=container HTTP/1.1");
+        assert_eq!(seen[1].line(), "DELETE /acct/logs?restype=container HTTP/1.1");
+        assert_eq!(seen[1].header("if-unmodified-since"), Some("Sun, 22 Nov 2026 09:30:00 GMT"));
+        let authorization = seen[1].header("authorization").unwrap();
+        let expected = if with_key { "SharedKey acct:" } else { "Bearer TOPSECRET-1" };
+        assert!(authorization.starts_with(expected), "{authorization}");
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_the_run_did_not_make_stays() {
+    for headers in [
+        "last-modified: Sun, 22 Nov 2026 09:30:00 GMT\r\n",
+        "x-ms-meta-fleetlogsrun: 20261122T093000Z-4f2b\r\nlast-modified: Sun, 22 Nov 2026 09:30:00 GMT\r\n",
+    ] {
+        let server = TestServer::start(move |_| Reply::with_headers("200 OK", headers, "")).await;
+        assert_eq!(key_account(&server).delete_container("logs", &run()).await, Ok(Removal::NotOurs));
+        assert_eq!(server.requests().len(), 1, "{headers}");
+    }
+    let absent = ("404 Not Found", "x-ms-error-code: ContainerNotFound\r\n");
+    let changed = ("412 Precondition Failed", "x-ms-error-code: ConditionNotMet\r\n");
+    for (answers, expected) in [
+        (vec![absent], Removal::Absent),
+        (vec![("200 OK", MADE_BY_RUN), absent], Removal::Absent),
+        (vec![("200 OK", MADE_BY_RUN), changed], Removal::NotOurs),
+    ] {
+        let server = server_of(answers.leak()).await;
+        assert_eq!(key_account(&server).delete_container("logs", &run()).await, Ok(expected));
+    }
+    let refused = ("403 Forbidden", "x-ms-error-code: AuthorizationPermissionMismatch\r\n");
+    for answers in
+        [vec![refused], vec![("200 OK", MADE_BY_RUN), refused], vec![("200 OK", &MADE_BY_RUN[..47])]]
+    {
+        let server = server_of(answers.leak()).await;
+        assert!(key_account(&server).delete_container("logs", &run()).await.is_err());
+    }
 }
 
 #[tokio::test]
@@ -317,7 +376,7 @@ async fn a_wrong_clock_here_is_put_right_by_the_first_answer() {
     })
     .await;
     let account = key_account(&server);
-    account.create_container("logs").await.unwrap();
+    account.create_container("logs", &run()).await.unwrap();
     let sas = account.grant(ContainerGrant { with_start: true, ..grant(DAY) }).await.unwrap();
     assert_near(sas.expires_at.unwrap(), OffsetDateTime::now_utc() + 2 * HOUR + DAY);
     assert_near(sas.starts_at.unwrap(), OffsetDateTime::now_utc() + 2 * HOUR - START_BEFORE_NOW);
@@ -349,7 +408,7 @@ async fn silence_does_not_last_for_ever() {
     let server = TestServer::start(|_| Reply::Silence).await;
     let started = Instant::now();
     assert!(entra_account(&server).grant(grant(DAY)).await.is_err());
-    assert!(key_account(&server).create_container("logs").await.is_err());
+    assert!(key_account(&server).create_container("logs", &run()).await.is_err());
     assert!(started.elapsed() <= 2 * TIME_LIMIT + Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
@@ -360,7 +419,7 @@ async fn a_broken_connection_shows_no_url() {
         (key_account(&server), FailureClass::Transient),
         (with_key("http://127.0.0.1:1/acct").unwrap(), FailureClass::NotSent),
     ] {
-        let failure = account.create_container("logs").await.unwrap_err();
+        let failure = account.create_container("logs", &run()).await.unwrap_err();
         assert_eq!(failure.class, class);
         assert!(!failure.to_string().contains("sig") && !failure.to_string().contains("http"), "{failure}");
     }
@@ -397,8 +456,8 @@ async fn nothing_public_shows_a_secret() {
     let chosen = source(&settings).unwrap();
     let refused_authority = source(&plain_authority).unwrap_err();
     let failures = [
-        by_key.create_container("logs").await.unwrap_err(),
-        by_token.create_container("logs").await.unwrap_err(),
+        by_key.create_container("logs", &run()).await.unwrap_err(),
+        by_token.create_container("logs", &run()).await.unwrap_err(),
         by_token.grant(grant(DAY)).await.unwrap_err(),
         crate::probe_write(&http_client(1).unwrap(), &sas).await.unwrap_err(),
     ];

@@ -64,9 +64,21 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// A container as a config would name it.
+    #[cfg(test)]
+    pub(crate) fn of_test(endpoint: &str, container: &str) -> Self {
+        let endpoint = Url::parse(endpoint).expect("a URL");
+        Self { endpoint, cloud: Cloud::default(), container: container.to_owned() }
+    }
+
     /// The container of a run. Names of containers have no capitals.
     pub(crate) fn container(&self, run: &RunId) -> String {
         self.container.replace(RUN_ID, &run.as_str().to_lowercase())
+    }
+
+    /// The container's name as it is written: that of all runs, where it is one for all.
+    pub(crate) fn container_as_written(&self) -> &str {
+        &self.container
     }
 
     /// Whether every run has a container of its own.

@@ -5,6 +5,7 @@
 //! Every decision is in the state before it is acted on, so that a process that is killed leaves nothing undone and
 //! nothing to be done twice. Design and reasons: docs/design/schedule.md.
 
+pub mod ownership;
 pub mod state;
 pub mod timetable;
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use time::OffsetDateTime;
 
@@ -14,7 +14,7 @@ use super::listing;
 use super::routes::{BlobService, empty, version};
 use super::sas::Resource;
 use super::store::Authority;
-use crate::clock::rfc1123;
+use crate::clock::{parse_rfc1123, rfc1123};
 use crate::http::{Query, ReplyBody, read_body};
 
 /// Larger than any document that says from when to when a key is to be good.
@@ -85,7 +85,7 @@ impl BlobService {
         Ok(response)
     }
 
-    /// List Blobs, Create Container, and Get Container Properties.
+    /// List Blobs, and Create, Get Properties of and Delete Container.
     pub(super) fn container(
         &self,
         method: &Method,
@@ -107,7 +107,7 @@ impl BlobService {
                 if headers.contains_key("x-ms-blob-public-access") {
                     return Err(BlobError::anonymous());
                 }
-                let container = store.create(authority, name)?;
+                let container = store.create(authority, name, metadata(headers))?;
                 Ok(described(StatusCode::CREATED, &container))
             }
             (&Method::GET | &Method::HEAD, Some("container"), None) => {
@@ -118,7 +118,22 @@ impl BlobService {
                 {
                     return Err(BlobError::permission_mismatch());
                 }
-                Ok(described(StatusCode::OK, &*store.container(name)?))
+                let container = store.container(name)?;
+                let mut response = described(StatusCode::OK, &container);
+                for (name, value) in &container.metadata {
+                    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+                    {
+                        response.headers_mut().insert(name, value);
+                    }
+                }
+                Ok(response)
+            }
+            (&Method::DELETE, Some("container"), None) => {
+                let since = headers
+                    .get(header::IF_UNMODIFIED_SINCE)
+                    .map(|date| date.to_str().ok().and_then(parse_rfc1123).ok_or(BlobError::bad_header()));
+                store.remove(authority, name, since.transpose()?)?;
+                Ok(empty(StatusCode::ACCEPTED))
             }
             _ => {
                 store.authorize(authority, resource, &[])?;
@@ -126,6 +141,13 @@ impl BlobService {
             }
         }
     }
+}
+
+/// What the sender wants to be kept with a container.
+fn metadata(headers: &HeaderMap) -> Vec<(String, String)> {
+    let own = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-ms-meta-"));
+    own.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect()
 }
 
 fn xml(text: String) -> Response<ReplyBody> {

@@ -32,6 +32,8 @@ impl Blob {
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) created: OffsetDateTime,
+    /// `x-ms-meta-` headers, each with its whole name in small letters, as they came when it was made.
+    pub(super) metadata: Vec<(String, String)>,
     blobs: RwLock<BTreeMap<Arc<str>, Blob>>,
     acl: RwLock<Acl>,
 }
@@ -63,8 +65,12 @@ pub(crate) fn is_container_name(name: &str) -> bool {
 
 impl Container {
     pub(crate) fn new(created: OffsetDateTime) -> Self {
+        Self::with_metadata(created, vec![])
+    }
+
+    pub(super) fn with_metadata(created: OffsetDateTime, metadata: Vec<(String, String)>) -> Self {
         let acl = RwLock::new(Acl { policies: vec![], modified: created });
-        Self { created, blobs: RwLock::default(), acl }
+        Self { created, metadata, blobs: RwLock::default(), acl }
     }
 
     pub(super) fn blobs(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Blob>> {

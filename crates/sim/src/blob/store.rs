@@ -121,7 +121,12 @@ impl BlobStore {
     }
 
     /// Makes a container.
-    pub(crate) fn create(&self, authority: Authority<'_>, name: &str) -> Result<Arc<Container>, BlobError> {
+    pub(crate) fn create(
+        &self,
+        authority: Authority<'_>,
+        name: &str,
+        metadata: Vec<(String, String)>,
+    ) -> Result<Arc<Container>, BlobError> {
         self.authorize(authority, Resource::Container(name), &['c', 'w'])?;
         let reaches = match authority {
             Authority::Sas(sas, _) => sas.is_for_account(),
@@ -137,10 +142,31 @@ impl BlobStore {
         if containers.contains_key(name) {
             return Err(BlobError::container_exists());
         }
-        let container = Arc::new(Container::new(OffsetDateTime::now_utc()));
+        let container = Arc::new(Container::with_metadata(OffsetDateTime::now_utc(), metadata));
         containers.insert(name.to_owned(), Arc::clone(&container));
         self.ledger.containers_created.fetch_add(1, Relaxed);
         Ok(container)
+    }
+
+    /// Deletes a container, if it was not changed after a time. Real storage takes half a minute until it can be made again.
+    pub(super) fn remove(
+        &self,
+        authority: Authority<'_>,
+        name: &str,
+        unmodified_since: Option<OffsetDateTime>,
+    ) -> Result<(), BlobError> {
+        self.authorize(authority, Resource::Container(name), &['d'])?;
+        // A SAS for one container deletes what is in it, and never the container.
+        if matches!(authority, Authority::Sas(sas, _) if !sas.is_for_account()) {
+            return Err(BlobError::permission_mismatch());
+        }
+        let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        let modified = containers.get(name).ok_or(BlobError::no_container())?.acl().modified;
+        if unmodified_since.is_some_and(|since| modified.unix_timestamp() > since.unix_timestamp()) {
+            return Err(BlobError::condition_not_met());
+        }
+        containers.remove(name);
+        Ok(())
     }
 
     /// Writes a blob and counts it in the ledger, whoever asks.
@@ -275,7 +301,7 @@ mod tests {
         assert_eq!(put(Authority::None, "batch-logs"), Err("PublicAccessNotPermitted"));
         assert_eq!(put(Authority::Identity, "other"), Err("ContainerNotFound"));
         assert_eq!(store.ledger.put_failures.load(Relaxed), 2);
-        store.create(Authority::Token, "other").expect("made");
+        store.create(Authority::Token, "other", vec![]).expect("made");
         assert_eq!(put(Authority::Identity, "other"), Ok(()));
         assert!(store.get(Authority::Token, "batch-logs", "n").is_err(), "each container has its own blobs");
     }
@@ -283,7 +309,8 @@ mod tests {
     #[test]
     fn a_container_is_made_once_and_under_a_good_name() {
         let store = store();
-        let create = |name| store.create(Authority::Token, name).map(|_| ()).map_err(|error| error.code);
+        let create =
+            |name| store.create(Authority::Token, name, vec![]).map(|_| ()).map_err(|error| error.code);
 
         assert_eq!(create("new-logs"), Ok(()));
         assert_eq!(create("new-logs"), Err("ContainerAlreadyExists"));

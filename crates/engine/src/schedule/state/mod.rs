@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod numbers;
 pub mod runs;
+mod shared;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,9 +92,6 @@ pub enum StateError {
     File(PathBuf, std::io::Error),
 }
 
-/// A home, and what was fetched from it.
-pub type Fetched = (Arc<dyn StateHome>, Option<Vec<u8>>);
-
 /// The state, open for changes. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -104,6 +102,9 @@ struct Inner {
     home: Option<Arc<dyn StateHome>>,
     changes: watch::Sender<()>,
 }
+
+/// A home, and what it had when this machine became its owner: none where nothing was published yet.
+pub type Fetched = (Arc<dyn StateHome>, Option<Vec<u8>>);
 
 impl Store {
     /// Opens the database, or makes it. With a home, call this only as its owner, with `fetched` what the home had: that
@@ -121,7 +122,8 @@ impl Store {
     /// Opens a database in memory, from what a home has: to be looked at.
     pub fn look_at(fetched: &[u8]) -> Result<Self, StateError> {
         let mut database = Connection::open_in_memory()?;
-        database.deserialize_read_exact("main", fetched, fetched.len(), true)?;
+        let fetched = shared::without_log(fetched.to_vec());
+        database.deserialize_read_exact("main", &*fetched, fetched.len(), true)?;
         let path = PathBuf::from(":memory:");
         check(&database, &path)?;
         Ok(Self(Arc::new(Inner::new(path, database, None))))
@@ -170,9 +172,8 @@ impl Store {
         let mut database = self.0.database.lock().await;
         let done = make_whole(&mut database, make)?;
         if let Some(home) = &self.0.home {
-            let text = database.serialize("main")?.to_vec();
             // Held until it is there, so that versions arrive in their order.
-            home.publish(text).await?;
+            shared::publish(&**home, &mut database).await?;
         }
         self.0.changes.send_replace(());
         Ok(done)

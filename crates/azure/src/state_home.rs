@@ -1,0 +1,419 @@
+//! The home of a schedule's shared state: one block blob, which is the lock and the state in one.
+//!
+//! Whoever holds the lease of the blob owns the state: storage refuses everybody else who writes. Every write names the
+//! version that it takes the place of as well, so that one that was given up and is still on its way does not
+//! undo a later one. An empty blob is a home that nothing was published in yet.
+//!
+//! Each call is sent once. All may be repeated: a lease that was taken by a call whose answer was lost is known by the
+//! id that was proposed for it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::home::{Answer as HomeAnswer, HomeError, StateHome};
+use fleetlogs_model::sas::SasUrl;
+use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use reqwest::{Method, RequestBuilder};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use url::Url;
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::blob::{API_VERSION, blob_url, container_url};
+use crate::request::{VERSION, exchange_up_to};
+use crate::storage_error::{code, refusal};
+
+const LEASE_ACTION: HeaderName = HeaderName::from_static("x-ms-lease-action");
+const LEASE_DURATION: HeaderName = HeaderName::from_static("x-ms-lease-duration");
+const LEASE_ID: HeaderName = HeaderName::from_static("x-ms-lease-id");
+const PROPOSED_LEASE_ID: HeaderName = HeaderName::from_static("x-ms-proposed-lease-id");
+const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
+const BLOB_CONTENT_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-content-type");
+
+/// For the state to come or go: 100,000 nodes are 15 MB, which takes two minutes at 1 Mbit/s.
+const TRANSFER_LIMIT: Duration = Duration::from_secs(120);
+
+/// The largest state, far from what any fleet makes: it is in memory while it comes or goes.
+const LARGEST: usize = 256 << 20;
+
+/// A SAS that ends so soon makes room for another.
+const SPARE: Duration = Duration::from_secs(15 * 60);
+
+/// Between two requests for another SAS while the old one still holds.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Where a SAS for the container of the state comes from: it reads, creates and writes. It is asked for the first one, for
+/// another before its end, and when storage refuses it.
+pub type SasSource =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SasUrl, Failure>> + Send>> + Send + Sync>;
+
+/// The home of a schedule's state, in a blob.
+pub struct BlobStateHome {
+    http: reqwest::Client,
+    source: SasSource,
+    blob: String,
+    lease: Duration,
+    sas: tokio::sync::Mutex<Option<KeptSas>>,
+    held: Mutex<Held>,
+}
+
+struct KeptSas {
+    sas: SasUrl,
+    asked_at: Instant,
+}
+
+/// What is known of the lease and the blob.
+struct Held {
+    /// The id of our lease, or of the next that we take.
+    id: Uuid,
+    /// The blob's version. None where the answer of a write was lost.
+    etag: Option<String>,
+}
+
+impl BlobStateHome {
+    /// A home; nothing is sent yet. `lease` is 15 to 60 whole seconds.
+    #[must_use]
+    pub fn new(http: reqwest::Client, source: SasSource, blob: String, lease: Duration) -> Self {
+        let held = Mutex::new(Held { id: Uuid::new_v4(), etag: None });
+        Self { http, source, blob, lease, sas: tokio::sync::Mutex::default(), held }
+    }
+
+    async fn take_and_fetch(&self) -> Result<Option<Vec<u8>>, HomeError> {
+        let id = self.held().id;
+        if !self.take(id).await? {
+            self.make().await?;
+            if !self.take(id).await? {
+                return Err(failed("the blob of the shared state vanished when it was made"));
+            }
+        }
+        // It may take longer than the lease.
+        let fetched = tokio::select! {
+            fetched = self.get(Some(id)) => fetched,
+            error = self.keep() => Err(error),
+        };
+        if matches!(fetched, Err(HomeError::Failed(_))) {
+            // Others may have more luck, and need not wait.
+            let _ = self.give_back().await;
+        }
+        fetched
+    }
+
+    /// Takes the lease, again where it is ours; false where there is no blob.
+    async fn take(&self, id: Uuid) -> Result<bool, HomeError> {
+        let (id, seconds) = (id.to_string(), self.lease.as_secs().to_string());
+        let headers =
+            [(LEASE_ACTION, "acquire"), (LEASE_DURATION, seconds.as_str()), (PROPOSED_LEASE_ID, &id)];
+        let answer = self.ask(Method::PUT, Some("lease"), &headers, vec![], self.short()).await?;
+        match (answer.status, code(&answer)) {
+            (200..=201, _) => Ok(true),
+            (
+                _,
+                Some(
+                    "LeaseAlreadyPresent"
+                    | "LeaseIsBreakingAndCannotBeAcquired"
+                    | "LeaseIdMismatchWithLeaseOperation",
+                ),
+            )
+            | (409, None) => Err(HomeError::Held),
+            _ if is_absent(&answer) => Ok(false),
+            _ => Err(refused(&answer)),
+        }
+    }
+
+    /// Makes an empty blob, unless there is one.
+    async fn make(&self) -> Result<(), HomeError> {
+        let headers = [(IF_NONE_MATCH, "*"), (BLOB_TYPE, "BlockBlob")];
+        let answer = self.ask(Method::PUT, None, &headers, vec![], self.short()).await?;
+        match (answer.status, code(&answer)) {
+            (201, _) | (_, Some("BlobAlreadyExists" | "ConditionNotMet" | "LeaseIdMissing")) => Ok(()),
+            _ => Err(refused(&answer)),
+        }
+    }
+
+    /// Renews the lease for as long as that works.
+    async fn keep(&self) -> HomeError {
+        loop {
+            sleep(self.lease / 4).await;
+            match self.extend().await {
+                Ok(()) => {}
+                Err(HomeError::Failed(failure)) => {
+                    tracing::debug!(%failure, "the lease of the shared state cannot be renewed");
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn extend(&self) -> Result<(), HomeError> {
+        let id = self.held().id;
+        let answer = self.lease_action("renew", id).await?;
+        match answer.status {
+            200 => Ok(()),
+            _ => Err(self.lost_or_failed(&answer, id)),
+        }
+    }
+
+    async fn give_back(&self) -> Result<(), HomeError> {
+        let id = self.held().id;
+        // Whatever comes of it, the next lease is another.
+        self.forget(id);
+        let answer = self.lease_action("release", id).await?;
+        match answer.status {
+            200 => Ok(()),
+            _ if is_lost(&answer) => Ok(()),
+            _ => Err(refused(&answer)),
+        }
+    }
+
+    /// The content, read as the owner where there is an id; none where nothing was published yet.
+    async fn get(&self, id: Option<Uuid>) -> Result<Option<Vec<u8>>, HomeError> {
+        let text = id.unwrap_or_default().to_string();
+        let headers = [(LEASE_ID, text.as_str())];
+        let headers = if id.is_some() { &headers[..] } else { &[] };
+        let answer = self.ask(Method::GET, None, headers, vec![], TRANSFER_LIMIT).await?;
+        match (answer.status, id) {
+            (200, _) => {}
+            (_, Some(id)) => return Err(self.lost_or_failed(&answer, id)),
+            (_, None) if is_absent(&answer) => return Ok(None),
+            (_, None) => return Err(refused(&answer)),
+        }
+        answer.whole_body(FailureClass::Transient)?;
+        if let Some(id) = id {
+            self.learn(id, &answer)?;
+        }
+        Ok(answer.body.ok().filter(|body| !body.is_empty()))
+    }
+
+    async fn put(&self, state: Vec<u8>) -> Result<(), HomeError> {
+        if state.len() > LARGEST {
+            let message = format!("the state of the schedule is larger than {LARGEST} bytes");
+            return Err(Failure::new(FailureClass::Refused, message).into());
+        }
+        let (id, known) = {
+            let mut held = self.held();
+            (held.id, held.etag.take())
+        };
+        let text = id.to_string();
+        let etag = match known {
+            Some(etag) => etag,
+            None => self.version(id).await?,
+        };
+        let headers = [
+            (LEASE_ID, text.as_str()),
+            (IF_MATCH, &etag),
+            (BLOB_TYPE, "BlockBlob"),
+            (BLOB_CONTENT_TYPE, "application/vnd.sqlite3"),
+        ];
+        let answer = self.ask(Method::PUT, None, &headers, state, TRANSFER_LIMIT).await?;
+        match (answer.status, code(&answer)) {
+            (201, _) => self.learn(id, &answer),
+            // One of ours whose answer was lost, as nobody else can write: the next try will know its version.
+            (_, Some("ConditionNotMet")) => Err(failed("an earlier write of the shared state came in late")),
+            _ => Err(self.lost_or_failed(&answer, id)),
+        }
+    }
+
+    /// The blob's version, asked for as the owner.
+    async fn version(&self, id: Uuid) -> Result<String, HomeError> {
+        let text = id.to_string();
+        let answer = self.ask(Method::HEAD, None, &[(LEASE_ID, &text)], vec![], self.short()).await?;
+        if answer.status != 200 {
+            return Err(self.lost_or_failed(&answer, id));
+        }
+        let etag = answer.header(&ETAG);
+        etag.map(str::to_owned).ok_or_else(|| failed("storage does not say which version the blob has"))
+    }
+
+    /// Keeps the version that an answer tells, for as long as the lease is the same.
+    fn learn(&self, id: Uuid, answer: &Answer) -> Result<(), HomeError> {
+        let mut held = self.held();
+        if held.id != id {
+            return Err(HomeError::Lost);
+        }
+        held.etag = answer.header(&ETAG).map(str::to_owned);
+        Ok(())
+    }
+
+    async fn lease_action(&self, action: &str, id: Uuid) -> Result<Answer, HomeError> {
+        let id = id.to_string();
+        let headers = [(LEASE_ACTION, action), (LEASE_ID, id.as_str())];
+        Ok(self.ask(Method::PUT, Some("lease"), &headers, vec![], self.short()).await?)
+    }
+
+    /// Sends a request about the blob, with a SAS that holds. All of it within a limit.
+    async fn ask(
+        &self,
+        method: Method,
+        comp: Option<&str>,
+        headers: &[(HeaderName, &str)],
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        let deadline = Instant::now() + limit;
+        let sas = timeout_at(deadline, self.sas()).await.unwrap_or_else(|_| {
+            Err(Failure::new(FailureClass::NotSent, "no SAS came within the time of the call"))
+        })?;
+        let url = self.url(&sas, comp)?;
+        let builder = self.request(&method, &url, headers, body);
+        let answer = exchange_up_to(LARGEST, builder, &url, deadline).await?;
+        if matches!(answer.status, 401 | 403) {
+            self.sas.lock().await.take();
+        }
+        Ok(answer)
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(HeaderName, &str)],
+        body: Vec<u8>,
+    ) -> RequestBuilder {
+        let mut builder = self.http.request(method.clone(), url.clone()).header(VERSION, API_VERSION);
+        if *method == Method::PUT {
+            // Storage wants it even of an empty body.
+            builder = builder.header(CONTENT_LENGTH, body.len()).body(body);
+        }
+        for (name, value) in headers {
+            builder = builder.header(name, *value);
+        }
+        builder
+    }
+
+    fn url(&self, sas: &SasUrl, comp: Option<&str>) -> Result<Url, Failure> {
+        let container = container_url(sas)
+            .map_err(|_| Failure::new(FailureClass::Config, "the container URL cannot be used"))?;
+        let mut url = blob_url(&container, &self.blob)?;
+        if let Some(comp) = comp {
+            let query = format!("comp={comp}&{}", url.query().unwrap_or_default());
+            url.set_query(Some(&query));
+        }
+        Ok(url)
+    }
+
+    /// The SAS at hand, or a newer one where it ends soon and there is one.
+    async fn sas(&self) -> Result<SasUrl, Failure> {
+        let mut kept = self.sas.lock().await;
+        if let Some(KeptSas { sas, asked_at }) = &*kept {
+            let lasts = |ends: OffsetDateTime| ends - OffsetDateTime::now_utc() > SPARE;
+            if sas.expires_at.is_none_or(lasts) || asked_at.elapsed() < PAUSE {
+                return Ok(sas.clone());
+            }
+        }
+        let asked_at = Instant::now();
+        let sas = match &*kept {
+            None => (self.source)().await?,
+            // The call is to have time left to be sent with the old one.
+            Some(old) => match timeout(self.short() / 2, (self.source)()).await {
+                Ok(Ok(sas)) => sas,
+                asked => {
+                    let failure = asked.ok().and_then(Result::err).map(|failure| failure.to_string());
+                    tracing::debug!(failure, "no newer SAS for the shared state; the old one stays");
+                    old.sas.clone()
+                }
+            },
+        };
+        *kept = Some(KeptSas { sas: sas.clone(), asked_at });
+        Ok(sas)
+    }
+
+    /// What a refusal of storage means for the owner.
+    fn lost_or_failed(&self, answer: &Answer, id: Uuid) -> HomeError {
+        if is_lost(answer) {
+            self.forget(id);
+            return HomeError::Lost;
+        }
+        refused(answer)
+    }
+
+    /// The next lease has another id: nothing that is still on its way under this one is of force then.
+    fn forget(&self, id: Uuid) {
+        let mut held = self.held();
+        if held.id == id {
+            *held = Held { id: Uuid::new_v4(), etag: None };
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // No code panics while it holds the lock.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a call that carries no state: several fit into a lease.
+    fn short(&self) -> Duration {
+        self.lease / 3
+    }
+}
+
+impl StateHome for BlobStateHome {
+    fn acquire(&self) -> HomeAnswer<'_, Option<Vec<u8>>> {
+        Box::pin(self.take_and_fetch())
+    }
+
+    fn renew(&self) -> HomeAnswer<'_, ()> {
+        Box::pin(self.extend())
+    }
+
+    fn publish(&self, state: Vec<u8>) -> HomeAnswer<'_, ()> {
+        Box::pin(self.put(state))
+    }
+
+    fn release(&self) -> HomeAnswer<'_, ()> {
+        Box::pin(self.give_back())
+    }
+
+    fn read(&self) -> HomeAnswer<'_, Option<Vec<u8>>> {
+        Box::pin(self.get(None))
+    }
+
+    fn lease(&self) -> Duration {
+        self.lease
+    }
+}
+
+impl fmt::Debug for BlobStateHome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlobStateHome({}, <redacted>)", self.blob)
+    }
+}
+
+/// Whether storage refuses because the lease is not ours, by its code, or by the status where a proxy took the code away.
+fn is_lost(answer: &Answer) -> bool {
+    match code(answer) {
+        Some(code) => matches!(
+            code,
+            "LeaseIdMismatchWithBlobOperation"
+                | "LeaseIdMismatchWithLeaseOperation"
+                | "LeaseNotPresentWithBlobOperation"
+                | "LeaseNotPresentWithLeaseOperation"
+                | "LeaseLost"
+                | "LeaseIdMissing"
+                | "LeaseAlreadyBroken"
+                | "LeaseAlreadyPresent"
+                | "LeaseIsBrokenAndCannotBeRenewed"
+                | "LeaseIsBreakingAndCannotBeChanged"
+        ),
+        None => matches!(answer.status, 409 | 412),
+    }
+}
+
+/// Whether there is no blob. A container that is not there is another matter: it is not ours to make.
+fn is_absent(answer: &Answer) -> bool {
+    matches!((answer.status, code(answer)), (_, Some("BlobNotFound")) | (404, None))
+}
+
+fn refused(answer: &Answer) -> HomeError {
+    refusal(answer).into()
+}
+
+/// Something that another try may put right.
+fn failed(message: &str) -> HomeError {
+    Failure::new(FailureClass::Transient, message).into()
+}
+
+#[cfg(test)]
+mod tests;
