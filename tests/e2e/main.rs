@@ -17,6 +17,7 @@ mod fleet;
 mod foreign_service;
 mod generated_fleet;
 mod golden_plans;
+mod history;
 mod notify;
 mod pace;
 mod refusals;

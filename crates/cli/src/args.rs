@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Write the reports of a run again, from its journal
     Report(Report),
+    /// Prove over a series of snapshots which minutes of which node are covered, and which not
+    History(crate::commands::history::History),
     /// Look again whether the files of a run are still there, as they were
     Verify(crate::commands::verify::Verify),
     /// Make a SAS that lets support read the logs of a run, and print it once

@@ -119,8 +119,8 @@ impl Fleet {
         let created_at = Clock::System.now();
         let listener = Listener(progress);
         let slots = Semaphore::new(LISTED_AT_ONCE);
-        let since = match settings.window {
-            WindowSpec::Since(since) => Some(since),
+        let since = match &settings.window {
+            WindowSpec::Since(windows) => Some(windows),
             _ => None,
         };
         let (retry, slots) = (&settings.retry, &slots);

@@ -89,6 +89,7 @@ async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliEr
         Command::Plan(plan) => commands::plan::plan(plan, &args.output).await,
         Command::Check(check) => commands::check::check(check, &args.output).await,
         Command::Report(report) => commands::report::report(report, &args.output),
+        Command::History(history) => commands::history::history(history, &args.output).await,
         Command::Verify(verify) => Box::pin(commands::verify::verify(verify, &args.output, logs)).await,
         Command::Share(share) => commands::share::share(share, &args.output).await,
         Command::Unshare(unshare) => commands::share::unshare(unshare, &args.output).await,

@@ -25,7 +25,7 @@ use self::reader::{Reader, Seen, Sight};
 use crate::jobs::{JobFilter, Places, Ran};
 use crate::select::Selection;
 use crate::settings::RetryPolicy;
-use crate::window::SinceAnchor;
+use crate::window::NodeWindows;
 
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
 const POOLS_AT_ONCE: usize = 4;
@@ -75,7 +75,7 @@ pub struct Planning<'plan> {
     /// Ages are counted until then.
     pub now: OffsetDateTime,
     /// How a node's own window is made, where nodes have one.
-    pub since: Option<SinceAnchor>,
+    pub since: Option<&'plan NodeWindows>,
     /// How calls are tried again.
     pub retry: &'plan RetryPolicy,
     /// Of all accounts that are listed side by side, so many hold pages of nodes in memory; an account that does not
@@ -230,7 +230,7 @@ fn missing(left_out: &[LeftOut]) -> Option<String> {
 struct Sorting<'plan> {
     selection: &'plan Selection,
     now: OffsetDateTime,
-    since: Option<SinceAnchor>,
+    since: Option<&'plan NodeWindows>,
     /// Pools are listed side by side.
     shared: Mutex<Shared>,
 }

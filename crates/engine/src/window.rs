@@ -1,9 +1,43 @@
-//! Windows of their own for nodes: since a node booted, was allocated, or came into its state.
+//! Windows of their own for nodes: since a node booted, was allocated or came into its state, or since its last verified
+//! window ended.
+
+mod last;
 
 use std::time::Duration;
 
 use fleetlogs_model::plan::{PlannedNode, Window};
 use time::OffsetDateTime;
+
+pub use self::last::{Reached, SinceLast};
+
+/// How nodes get windows of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeWindows {
+    /// Since something happened to the node.
+    Anchor(SinceAnchor),
+    /// Since the node's last verified window ended.
+    Last(SinceLast),
+}
+
+impl NodeWindows {
+    /// The window of a node, with its end at `now`.
+    #[must_use]
+    pub fn of(&self, node: &PlannedNode, now: OffsetDateTime) -> Window {
+        match self {
+            Self::Anchor(since) => since.of(node, now),
+            Self::Last(since) => since.of(node, now),
+        }
+    }
+
+    /// The window of a plan, before any node widens it.
+    #[must_use]
+    pub fn least(&self, now: OffsetDateTime) -> Window {
+        match self {
+            Self::Anchor(since) => Window { start: now - since.otherwise, end: now },
+            Self::Last(since) => since.least(now),
+        }
+    }
+}
 
 /// From what on the logs of a node are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,6 +38,7 @@ pub(crate) fn write_head<W: Write>(
 ) -> Result<(), serde_json::Error> {
     document.member("schema", MANIFEST_VERSION)?;
     document.member("run_id", &plan.run_id)?;
+    document.member("snapshot", &plan.snapshot)?;
     document.member("outcome", &facts.outcome)?;
     document.member("reason", &facts.reason)?;
     document.member("tool_version", &plan.tool_version)?;

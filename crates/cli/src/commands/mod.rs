@@ -2,6 +2,7 @@
 
 pub(crate) mod bundle;
 pub(crate) mod check;
+pub(crate) mod history;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod resume;

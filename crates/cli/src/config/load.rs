@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fleetlogs_engine::settings::{Allowed, Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
-use fleetlogs_engine::window::{Anchor, SinceAnchor};
+use fleetlogs_engine::window::{Anchor, NodeWindows, SinceAnchor};
 use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
@@ -218,7 +218,8 @@ fn since(table: Table<'_>, other_form: bool) -> Option<WindowSpec> {
     }
     table.finish();
     let (anchor, margin, longest, otherwise) = (anchor?, margin?, longest?, otherwise?);
-    (!other_form).then_some(WindowSpec::Since(SinceAnchor { anchor, margin, longest, otherwise }))
+    let windows = NodeWindows::Anchor(SinceAnchor { anchor, margin, longest, otherwise });
+    (!other_form).then_some(WindowSpec::Since(windows))
 }
 
 fn limits(table: Table<'_>) -> Option<Limits> {

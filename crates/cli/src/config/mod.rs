@@ -21,7 +21,7 @@ use fleetlogs_azure::{Cloud, EntraSettings};
 use fleetlogs_engine::jobs::JobFilter;
 use fleetlogs_engine::select::Selection;
 use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
-use fleetlogs_engine::window::SinceAnchor;
+use fleetlogs_engine::window::NodeWindows;
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Window;
 use fleetlogs_model::secret::Secret;
@@ -151,23 +151,23 @@ pub(crate) struct Simulator {
 }
 
 /// A time range, before it is frozen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WindowSpec {
     /// So long until the plan is made.
     Last(Duration),
     /// From a moment to another, or until the plan is made.
     From(OffsetDateTime, Option<OffsetDateTime>),
-    /// For each node since something happened to it, until the plan is made.
-    Since(SinceAnchor),
+    /// For each node one of its own, until the plan is made.
+    Since(NodeWindows),
 }
 
 impl WindowSpec {
     /// The range, with its end fixed.
-    pub(crate) fn freeze(self, now: OffsetDateTime) -> Window {
-        match self {
+    pub(crate) fn freeze(&self, now: OffsetDateTime) -> Window {
+        match *self {
             Self::Last(length) => Window { start: now - length, end: now },
             Self::From(start, end) => Window { start, end: end.unwrap_or(now) },
-            Self::Since(since) => Window { start: now - since.otherwise, end: now },
+            Self::Since(ref windows) => windows.least(now),
         }
     }
 }

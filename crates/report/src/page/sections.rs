@@ -70,6 +70,11 @@ pub(super) fn facts(summary: &Summary<'_>) -> String {
     };
     let took = duration(between(facts.started_at, facts.ended_at));
     fact("Run", &format!("<code>{}</code>", for_html(plan.run_id.as_str())));
+    if let Some(snapshot) = &plan.snapshot {
+        let name = for_html(snapshot.name.as_str());
+        let due = time(snapshot.due);
+        fact("Snapshot", &format!("{name}<br><small>{}, due {due} UTC</small>", snapshot.trigger));
+    }
     fact("Window of the logs", &format!("{} to<br>{} UTC", time(plan.window.start), time(plan.window.end)));
     fact("Started", &format!("{} UTC", time(facts.started_at)));
     fact("Ended", &format!("{} UTC<br><small>after {took}</small>", time(facts.ended_at)));

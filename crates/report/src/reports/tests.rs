@@ -79,6 +79,7 @@ fn the_manifest_of_a_small_run() {
     {
     "schema": "fleetlogs.manifest/v1",
     "run_id": "20261122T093000Z-4f2a",
+    "snapshot": null,
     "outcome": "interrupted",
     "reason": "SIGINT",
     "tool_version": "0.1.0",

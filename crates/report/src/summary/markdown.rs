@@ -27,6 +27,10 @@ impl Summary<'_> {
         let window = format!("{} to {} UTC", moment(plan.window.start), moment(plan.window.end));
         let took = duration(between(facts.started_at, facts.ended_at));
         let ran = format!("{} to {} UTC ({took})", moment(facts.started_at), moment(facts.ended_at));
+        if let Some(snapshot) = &plan.snapshot {
+            let name = for_markdown(snapshot.name.as_str());
+            writeln!(out, "- Snapshot: {name} ({}), due {} UTC", snapshot.trigger, moment(snapshot.due))?;
+        }
         writeln!(out, "- Window of the logs: {window}")?;
         writeln!(out, "- Run: {ran}, fleetlogs {}", for_markdown(&plan.tool_version))?;
         writeln!(out, "- Verification: {verification}\n")?;

@@ -5,6 +5,7 @@
 //! Times are stored as text, RFC 3339 in UTC with milliseconds, so that they sort.
 
 pub mod alerts;
+pub mod coverage;
 pub mod numbers;
 pub mod runs;
 mod shared;
@@ -47,10 +48,11 @@ const TABLES: &str = "
         snapshot TEXT NOT NULL, account TEXT NOT NULL, pool TEXT NOT NULL, node TEXT NOT NULL, allocated TEXT NOT NULL,
         until TEXT NOT NULL, PRIMARY KEY (snapshot, account, pool, node, allocated)
     ) STRICT, WITHOUT ROWID;
-    -- What runs covered whose directories are gone, merged.
+    -- What runs covered whose directories are gone, merged: with verified files, or with the answer that there is nothing.
     CREATE TABLE folded (
         snapshot TEXT NOT NULL, account TEXT NOT NULL, pool TEXT NOT NULL, node TEXT NOT NULL, allocated TEXT NOT NULL,
-        start TEXT NOT NULL, until TEXT NOT NULL, PRIMARY KEY (snapshot, account, pool, node, allocated, start)
+        outcome TEXT NOT NULL CHECK (outcome IN ('verified', 'empty')), start TEXT NOT NULL, until TEXT NOT NULL,
+        PRIMARY KEY (snapshot, account, pool, node, allocated, outcome, start)
     ) STRICT, WITHOUT ROWID;
     -- Nodes that entered a state that is watched for. One row is one occurrence.
     CREATE TABLE occurrence (
@@ -90,6 +92,9 @@ pub enum StateError {
     /// The file system failed.
     #[error("`{0}`: {1}")]
     File(PathBuf, std::io::Error),
+    /// What is known of the nodes of a plan could not be read.
+    #[error("cannot read the plan: {0}")]
+    Plan(std::io::Error),
 }
 
 /// The state, open for changes. Cheap to clone.

@@ -1,0 +1,228 @@
+//! `fleetlogs history`: what the runs of a snapshot prove together, from their manifests. Asks no service.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use fleetlogs_engine::journal::is_held;
+use fleetlogs_engine::schedule::state::{StateError, Store, coverage};
+use fleetlogs_model::ids::{RunId, SnapshotName};
+use fleetlogs_model::interval::Interval;
+use fleetlogs_report::{HistoryError, Look, MANIFEST_FILE, RunHead, Series, read_head};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{as_json, print};
+use crate::args::Output;
+use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow};
+use crate::error::{CliError, Refusal};
+use crate::exit::Exit;
+use crate::run_dir::{PLAN_FILE, as_argument};
+
+/// What is to be proven.
+#[derive(Debug, Parser)]
+pub(crate) struct History {
+    /// The config file
+    config: PathBuf,
+    /// The snapshot; left out: each with `window = "since-last"`, or the only one
+    snapshot: Option<String>,
+    /// Look at no time before this, such as 2026-11-22T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    from: Option<OffsetDateTime>,
+    /// Look at no time after this
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    to: Option<OffsetDateTime>,
+    /// Name every hole, and every node that ended
+    #[arg(long)]
+    nodes: bool,
+}
+
+fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "write a time with its offset, such as 2026-11-22T08:00:00Z".into())
+}
+
+pub(crate) async fn history(args: &History, output: &Output) -> Result<Exit, CliError> {
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && to <= from
+    {
+        return Err(unusable("`--to` is not after `--from`", "write the earlier time behind `--from`"));
+    }
+    let settings = config::load(&args.config)?;
+    let snapshots = chosen(&settings, args.snapshot.as_deref())?;
+    let state = settings.schedule.state.clone();
+    let state = state.unwrap_or_else(|| settings.output_dir.join("schedule.db"));
+    let store = Store::look_in(&state).map_err(|error| of_state(&error))?;
+    let dirs = run_dirs(&settings.output_dir)?;
+    let mut histories = Vec::new();
+    for snapshot in snapshots {
+        histories.push(read(snapshot, store.as_ref(), &dirs).await?);
+    }
+    let series: Vec<_> = histories.iter().map(|history| history.series(args.from, args.to)).collect();
+    if output.json {
+        print(&as_json(&Document { schema: "fleetlogs.history/v1", series: &series })?)?;
+    } else if !output.quiet {
+        let look = Look::of_stdout();
+        let texts: Vec<_> = series.iter().map(|series| series.to_terminal(&look, args.nodes)).collect();
+        print(&texts.join("\n"))?;
+    }
+    Ok(if series.iter().any(Series::has_holes) {
+        Exit::Partial
+    } else if series.iter().any(Series::has_runs) {
+        Exit::Complete
+    } else {
+        Exit::NothingCollected
+    })
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    series: &'a [Series<'a>],
+}
+
+/// The snapshots that are asked for.
+fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a SnapshotSettings>, CliError> {
+    let all = &settings.snapshots;
+    let names = || all.iter().map(|snapshot| snapshot.name().to_string()).collect::<Vec<_>>().join(", ");
+    if let Some(name) = name {
+        let found = all.iter().find(|snapshot| snapshot.name().as_str() == name);
+        let what = || format!("the config has no snapshot `{name}`");
+        return Ok(vec![found.ok_or_else(|| unusable(what(), format!("it has: {}", names())))?]);
+    }
+    let since_last = |snapshot: &&SnapshotSettings| longest(snapshot).is_some();
+    let found: Vec<_> = all.iter().filter(since_last).collect();
+    match (all.as_slice(), found.is_empty()) {
+        ([], _) => {
+            Err(unusable("the config has no snapshot", "add a [[snapshot]]; `fleetlogs init` shows how"))
+        }
+        (_, false) => Ok(found),
+        ([only], true) => Ok(vec![only]),
+        (_, true) => Err(unusable(
+            "no snapshot of the config has `window = \"since-last\"`",
+            format!("name one of them: {}", names()),
+        )),
+    }
+}
+
+fn longest(snapshot: &SnapshotSettings) -> Option<std::time::Duration> {
+    match snapshot.window {
+        SnapshotWindow::SinceLast { longest, .. } => Some(longest),
+        SnapshotWindow::OfConfig | SnapshotWindow::Last(_) => None,
+    }
+}
+
+/// Reads all runs of a snapshot.
+async fn read(
+    snapshot: &SnapshotSettings,
+    store: Option<&Store>,
+    dirs: &BTreeMap<String, Found>,
+) -> Result<fleetlogs_report::History, CliError> {
+    let name = snapshot.name();
+    let start = |began| fleetlogs_report::History::new(name.clone(), began, longest(snapshot));
+    let (mut history, begun) = match store {
+        None => (start(None), vec![]),
+        Some(store) => {
+            let look = |state: &_| {
+                let mut history = start(coverage::series_began(state, name)?);
+                coverage::for_each_folded(state, name, |row| {
+                    let stretch = Interval::between(row.start, row.until);
+                    history.add_folded(
+                        (row.account, row.pool, row.node),
+                        row.allocated,
+                        row.outcome,
+                        stretch,
+                    );
+                })?;
+                Ok((history, coverage::begun_runs(state, name)?))
+            };
+            store.read(look).await.map_err(|error| of_state(&error))?
+        }
+    };
+    for (run, found) in dirs {
+        match found {
+            Found::Run(path, head) if is_of(head, name) => history.add_run(path, head),
+            Found::Unfinished(head, why) if is_of(head, name) => history.add_unread(run, why),
+            // Nobody can tell which snapshot it was of.
+            Found::Unreadable(why) => history.add_unread(run, why),
+            Found::Run(..) | Found::Unfinished(..) => {}
+        }
+    }
+    for run in begun.iter().filter(|run| !dirs.contains_key(*run)) {
+        history.add_unread(run, "its directory is not here");
+    }
+    Ok(history)
+}
+
+fn is_of(head: &RunHead, name: &SnapshotName) -> bool {
+    head.snapshot.as_ref().is_some_and(|snapshot| snapshot.name == *name)
+}
+
+/// A run directory.
+enum Found {
+    /// Its manifest, and what that says of the run.
+    Run(PathBuf, RunHead),
+    /// It has a plan, and no manifest that can be read.
+    Unfinished(RunHead, String),
+    /// Why nothing is known of it.
+    Unreadable(String),
+}
+
+/// All run directories by the ids of their runs, so by time. A copy under another name is the same run.
+fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
+    let failed = |error| CliError::File(output_dir.into(), error);
+    let entries = match std::fs::read_dir(output_dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let dir = entry.path();
+        match run_dir(&dir) {
+            Found::Unreadable(why) => {
+                // Whatever has no run's name, and is none, is somebody else's.
+                if name.parse::<RunId>().is_ok() {
+                    found.entry(name).or_insert(Found::Unreadable(why));
+                }
+            }
+            Found::Run(manifest, head) => {
+                found.insert(head.run_id.to_string(), Found::Run(manifest, head));
+            }
+            Found::Unfinished(head, why) => {
+                found.entry(head.run_id.to_string()).or_insert(Found::Unfinished(head, why));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn run_dir(dir: &Path) -> Found {
+    let manifest = dir.join(MANIFEST_FILE);
+    let why = match read_head(&manifest) {
+        Ok(head) => return Found::Run(manifest, head),
+        Err(HistoryError::File(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            if is_held(dir).unwrap_or_default() {
+                "it is still going on".to_owned()
+            } else {
+                format!("it has no manifest; `fleetlogs resume {}` goes on with it", as_argument(dir))
+            }
+        }
+        Err(error) => format!("its manifest says nothing: {error}"),
+    };
+    match read_head(&dir.join(PLAN_FILE)) {
+        Ok(head) => Found::Unfinished(head, why),
+        Err(_) => Found::Unreadable("it has neither a manifest nor a plan that can be read".into()),
+    }
+}
+
+fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {
+    CliError::Unusable(Refusal::new(what, help))
+}
+
+fn of_state(error: &StateError) -> CliError {
+    unusable(error.to_string(), "see that `schedule.state` names the database of this schedule")
+}

@@ -1,0 +1,211 @@
+//! What the runs of a series verified: up to when for each node, and what the runs covered whose directories are gone.
+//!
+//! A node is known by account, pool, id and allocation time; the time is empty text where the service does not say it.
+
+use fleetlogs_model::ids::{NodeIndex, SnapshotName};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::{Plan, PlannedNode};
+use fleetlogs_model::timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use time::OffsetDateTime;
+
+use super::{StateError, moment};
+use crate::window::Reached;
+
+/// Reads what planning needs of a series.
+pub fn read(state: &Connection, snapshot: &SnapshotName) -> Result<Reached, StateError> {
+    let mut reached = Reached::since(series_began(state, snapshot)?);
+    let mut rows = state
+        .prepare_cached("SELECT account, pool, node, allocated, until FROM reached WHERE snapshot = ?1")?;
+    let mut rows = rows.query([snapshot.as_str()])?;
+    while let Some(row) = rows.next()? {
+        let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?));
+        let at = (text(0)?, text(1)?, text(2)?);
+        reached.insert(at, allocation(text(3)?)?, moment(text(4)?)?);
+    }
+    Ok(reached)
+}
+
+/// When a series began: the start of its first window. None before its first run.
+pub fn series_began(
+    state: &Connection,
+    snapshot: &SnapshotName,
+) -> Result<Option<OffsetDateTime>, StateError> {
+    let began: Option<String> = state
+        .query_row("SELECT began FROM series WHERE snapshot = ?1", [snapshot.as_str()], |row| row.get(0))
+        .optional()?;
+    began.as_deref().map(moment).transpose()
+}
+
+/// Lets the series of a plan begin with it, if it has not begun. To be called as soon as a run's plan is frozen: should
+/// the run be lost, the next one goes back to where this one began. A run by hand is of no series.
+pub fn begin(state: &Transaction<'_>, plan: &Plan) -> Result<(), StateError> {
+    if let Some(snapshot) = &plan.snapshot {
+        state.execute(
+            "INSERT INTO series (snapshot, began) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            params![snapshot.name.as_str(), timestamp::text(plan.window.start)],
+        )?;
+    }
+    Ok(())
+}
+
+/// Puts on record up to when a run verified its nodes. May be done again, and later than for a younger run: no node goes
+/// back. A run by hand is of no series.
+pub fn record(state: &Transaction<'_>, plan: &Plan, ledger: &Ledger) -> Result<(), StateError> {
+    begin(state, plan)?;
+    let Some(snapshot) = &plan.snapshot else { return Ok(()) };
+    let mut raise = state.prepare_cached(
+        "INSERT INTO reached (snapshot, account, pool, node, allocated, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET until = excluded.until WHERE excluded.until > until",
+    )?;
+    for_each_answered(plan, ledger, |node, outcome| {
+        if outcome == Outcome::Verified {
+            let until = node.window.as_deref().unwrap_or(&plan.window).end;
+            raise.execute(params![
+                snapshot.name.as_str(),
+                node.account().as_str(),
+                node.pool().as_str(),
+                node.node.as_str(),
+                allocated(node),
+                timestamp::text(until),
+            ])?;
+        }
+        Ok(())
+    })
+}
+
+/// Keeps what a run covered whose directory is about to be removed. May be done again. A run by hand is of no series.
+pub fn fold(state: &Transaction<'_>, plan: &Plan, ledger: &Ledger) -> Result<(), StateError> {
+    let Some(snapshot) = &plan.snapshot else { return Ok(()) };
+    for_each_answered(plan, ledger, |node, outcome| {
+        let window = node.window.as_deref().unwrap_or(&plan.window);
+        let of = [
+            snapshot.name.as_str(),
+            node.account().as_str(),
+            node.pool().as_str(),
+            node.node.as_str(),
+            &allocated(node),
+            outcome.as_str(),
+        ];
+        merge(state, of, timestamp::text(window.start), timestamp::text(window.end))
+    })
+}
+
+/// Adds a stretch to those of a node, and makes one of those that it touches.
+fn merge(
+    state: &Transaction<'_>,
+    [snapshot, account, pool, node, allocated, outcome]: [&str; 6],
+    start: String,
+    until: String,
+) -> Result<(), StateError> {
+    let touched =
+        "FROM folded WHERE snapshot = ?1 AND account = ?2 AND pool = ?3 AND node = ?4 AND allocated = ?5
+         AND outcome = ?6 AND start <= ?8 AND until >= ?7";
+    let of = params![snapshot, account, pool, node, allocated, outcome, start, until];
+    let (least, most): (Option<String>, Option<String>) = state
+        .prepare_cached(&format!("SELECT min(start), max(until) {touched}"))?
+        .query_row(of, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    state.prepare_cached(&format!("DELETE {touched}"))?.execute(of)?;
+    let start = least.filter(|least| *least < start).unwrap_or(start);
+    let until = most.filter(|most| *most > until).unwrap_or(until);
+    state
+        .prepare_cached(
+            "INSERT INTO folded (snapshot, account, pool, node, allocated, outcome, start, until)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![snapshot, account, pool, node, allocated, outcome, start, until])?;
+    Ok(())
+}
+
+/// Forgets nodes of which nothing was verified since a time. One that is there all the same counts as new to its series.
+pub fn forget(state: &Transaction<'_>, before: OffsetDateTime) -> Result<(), StateError> {
+    let before = timestamp::text(before);
+    state.execute("DELETE FROM reached WHERE until < ?1", [&before])?;
+    state.execute(
+        "DELETE FROM folded WHERE NOT EXISTS (SELECT 1 FROM folded AS later WHERE later.snapshot = folded.snapshot
+         AND later.account = folded.account AND later.pool = folded.pool AND later.node = folded.node
+         AND later.allocated = folded.allocated AND later.until >= ?1)",
+        [&before],
+    )?;
+    Ok(())
+}
+
+/// The runs of a snapshot that were begun and not removed since, oldest first: their directories are to be somewhere.
+pub fn begun_runs(state: &Connection, snapshot: &SnapshotName) -> Result<Vec<String>, StateError> {
+    let mut rows = state.prepare_cached(
+        "SELECT run_id FROM run WHERE snapshot = ?1 AND run_id IS NOT NULL AND removed_at IS NULL ORDER BY run_id",
+    )?;
+    Ok(rows.query_map([snapshot.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// What a removed run covered of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Folded<'row> {
+    /// The Batch account.
+    pub account: &'row str,
+    /// The pool.
+    pub pool: &'row str,
+    /// The node.
+    pub node: &'row str,
+    /// When it was allocated, if the service said.
+    pub allocated: Option<OffsetDateTime>,
+    /// [`Outcome::Verified`] or [`Outcome::Empty`].
+    pub outcome: Outcome,
+    /// First moment.
+    pub start: OffsetDateTime,
+    /// Last moment.
+    pub until: OffsetDateTime,
+}
+
+/// Hands over what was folded of a series, row by row.
+pub fn for_each_folded(
+    state: &Connection,
+    snapshot: &SnapshotName,
+    mut each: impl FnMut(Folded<'_>),
+) -> Result<(), StateError> {
+    let mut rows = state.prepare_cached(
+        "SELECT account, pool, node, allocated, outcome, start, until FROM folded WHERE snapshot = ?1",
+    )?;
+    let mut rows = rows.query([snapshot.as_str()])?;
+    while let Some(row) = rows.next()? {
+        let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?));
+        let outcome = if text(4)? == Outcome::Empty.as_str() { Outcome::Empty } else { Outcome::Verified };
+        each(Folded {
+            account: text(0)?,
+            pool: text(1)?,
+            node: text(2)?,
+            allocated: allocation(text(3)?)?,
+            outcome,
+            start: moment(text(5)?)?,
+            until: moment(text(6)?)?,
+        });
+    }
+    Ok(())
+}
+
+/// Hands over the nodes that answered with their files, or that there are none.
+fn for_each_answered(
+    plan: &Plan,
+    ledger: &Ledger,
+    mut each: impl FnMut(&PlannedNode, Outcome) -> Result<(), StateError>,
+) -> Result<(), StateError> {
+    for (index, node) in (0..).map(NodeIndex).zip(plan.nodes.details()) {
+        let outcome = ledger.status(index).outcome();
+        if matches!(outcome, Outcome::Verified | Outcome::Empty) {
+            each(&node.map_err(StateError::Plan)?, outcome)?;
+        }
+    }
+    Ok(())
+}
+
+fn allocated(node: &PlannedNode) -> String {
+    node.evidence.allocation_time.map(timestamp::text).unwrap_or_default()
+}
+
+fn allocation(text: &str) -> Result<Option<OffsetDateTime>, StateError> {
+    if text.is_empty() { Ok(None) } else { moment(text).map(Some) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Windows without gaps: each begins where the node's last verified one ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_model::ids::{AccountName, PoolId};
+use fleetlogs_model::plan::{PlannedNode, Window};
+use time::OffsetDateTime;
+
+use super::SHORTEST;
+
+/// How a node's window is made of what earlier runs of the series verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinceLast {
+    /// So long before the end of the last verified window: clocks differ.
+    pub margin: Duration,
+    /// No window is longer; its end is kept, and what is left out is a hole.
+    pub longest: Duration,
+    /// Length of the windows of the first run of a series.
+    pub otherwise: Duration,
+    /// What earlier runs verified.
+    pub reached: Arc<Reached>,
+}
+
+impl SinceLast {
+    /// The window of a node, with its end at `now`.
+    #[must_use]
+    pub fn of(&self, node: &PlannedNode, now: OffsetDateTime) -> Window {
+        let start = self.start(node).unwrap_or(now - self.otherwise);
+        Window { start: start.clamp(now - self.longest.max(SHORTEST), now - SHORTEST), end: now }
+    }
+
+    /// None in the first run of a series.
+    fn start(&self, node: &PlannedNode) -> Option<OffsetDateTime> {
+        let began = self.reached.began?;
+        let allocated = node.evidence.allocation_time;
+        let new = allocated.map_or(began, |allocated| began.max(allocated - self.margin));
+        let reached = self.reached.until(node.account(), node.pool(), node.node.as_str(), allocated);
+        Some(reached.map_or(new, |until| until - self.margin))
+    }
+
+    /// The window of a plan, before any node widens it. In the first run of a series it says where the series begins.
+    pub(super) fn least(&self, now: OffsetDateTime) -> Window {
+        let length = match self.reached.began {
+            None => self.otherwise.clamp(SHORTEST, self.longest.max(SHORTEST)),
+            Some(_) => SHORTEST,
+        };
+        Window { start: now - length, end: now }
+    }
+}
+
+/// Up to when the logs of each node of a series are verified. A hundred thousand nodes are some ten megabytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    began: Option<OffsetDateTime>,
+    accounts: HashMap<AccountName, HashMap<PoolId, Nodes>>,
+}
+
+/// The nodes of a pool by id, each as often as it was allocated.
+type Nodes = HashMap<Box<str>, Vec<Until>>;
+
+/// In milliseconds since 1970, as the state has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Until {
+    /// None where the service does not say it.
+    allocated: Option<i64>,
+    until: i64,
+}
+
+impl Reached {
+    /// Nothing of a series yet that began at a time; none before its first run.
+    #[must_use]
+    pub fn since(began: Option<OffsetDateTime>) -> Self {
+        Self { began, ..Self::default() }
+    }
+
+    /// Adds a node, as allocated at a time. What was added of it before is forgotten.
+    pub fn insert(
+        &mut self,
+        (account, pool, node): (&str, &str, &str),
+        allocated: Option<OffsetDateTime>,
+        until: OffsetDateTime,
+    ) {
+        let (allocated, until) = (allocated.map(milliseconds), milliseconds(until));
+        let pools = self.accounts.entry(AccountName::new(account)).or_default();
+        let nodes = pools.entry(PoolId::new(pool)).or_default();
+        let known = nodes.entry(node.into()).or_default();
+        if let Some(known) = known.iter_mut().find(|known| known.allocated == allocated) {
+            known.until = until;
+        } else {
+            // Mostly there is one, and room for four would be taken.
+            known.reserve_exact(1);
+            known.push(Until { allocated, until });
+        }
+    }
+
+    /// Up to when the logs of a node are verified; none of one that is new to the series.
+    #[must_use]
+    pub fn until(
+        &self,
+        account: &AccountName,
+        pool: &PoolId,
+        node: &str,
+        allocated: Option<OffsetDateTime>,
+    ) -> Option<OffsetDateTime> {
+        let allocated = allocated.map(milliseconds);
+        let known = self.accounts.get(account)?.get(pool)?.get(node)?;
+        let Until { until, .. } = known.iter().find(|known| known.allocated == allocated)?;
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(*until) * 1_000_000).ok()
+    }
+}
+
+/// As [`fleetlogs_model::timestamp::text`] has it: cut, not rounded.
+fn milliseconds(moment: OffsetDateTime) -> i64 {
+    moment.unix_timestamp() * 1000 + i64::from(moment.millisecond())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Reads manifests as a stream: one may have a hundred thousand nodes, and a series has hundreds of manifests.
+
+use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use fleetlogs_model::ids::{AccountName, PoolId, RunId};
+use fleetlogs_model::interval::Interval;
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::{LeftOutReason, Window};
+use fleetlogs_model::snapshot::SnapshotRef;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de};
+use time::OffsetDateTime;
+
+/// A manifest, or a plan, cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The file cannot be read.
+    #[error("it cannot be read: {0}")]
+    File(#[from] std::io::Error),
+    /// It is not what fleetlogs writes.
+    #[error("it is not what fleetlogs writes: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// What a manifest, or a plan, says of its run as a whole.
+#[derive(Clone, Debug)]
+pub struct RunHead {
+    /// The run.
+    pub run_id: RunId,
+    /// The snapshot that it is of; none of a run by hand.
+    pub snapshot: Option<SnapshotRef>,
+    /// Holds the windows of all its nodes. Its end is when it was planned.
+    pub(super) window: Interval,
+}
+
+/// Reads what a `manifest.json` or a `plan.json` says of its run as a whole, and its nodes only where they come first.
+pub fn read_head(path: &Path) -> Result<RunHead, HistoryError> {
+    let mut found = Head::default();
+    let read = read(path, &mut found);
+    match (found.run_id, found.window, read) {
+        (Some(run_id), Some(window), read) if found.snapshot_told || read.is_ok() => {
+            Ok(RunHead { run_id, snapshot: found.snapshot, window: window.into() })
+        }
+        (_, _, Err(error)) => Err(error),
+        _ => Err(<serde_json::Error as de::Error>::custom("it names no run, or no window").into()),
+    }
+}
+
+/// Hears what a manifest says of accounts and nodes.
+pub(super) trait Hearer {
+    fn account(&mut self, account: AccountText);
+    fn node(&mut self, node: NodeText);
+    fn left_out(&mut self, left: LeftOutText);
+}
+
+/// Hands over what a manifest has of accounts and nodes. What was handed over before an error is true all the same.
+pub(super) fn read_nodes(path: &Path, hearer: &mut impl Hearer) -> Result<(), HistoryError> {
+    read(path, &mut Nodes(hearer))
+}
+
+fn read(path: &Path, into: &mut impl Members) -> Result<(), HistoryError> {
+    let file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut text = serde_json::Deserializer::from_reader(file);
+    text.deserialize_map(Object(into))?;
+    Ok(text.end()?)
+}
+
+/// An account of a manifest.
+#[derive(Debug, Deserialize)]
+pub(super) struct AccountText {
+    pub(super) name: AccountName,
+    reason: Option<String>,
+    pools: u64,
+    planned: u64,
+}
+
+impl AccountText {
+    /// Whether it could not be listed: there is a reason, and nothing of it.
+    pub(super) fn is_unlisted(&self) -> bool {
+        self.reason.is_some() && self.pools == 0 && self.planned == 0
+    }
+}
+
+/// A node of a manifest, as far as it matters here.
+#[derive(Debug, Deserialize)]
+pub(super) struct NodeText {
+    pub(super) account: AccountName,
+    pub(super) pool: PoolId,
+    pub(super) node: Box<str>,
+    pub(super) outcome: Outcome,
+    pub(super) reason: Option<Box<str>>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub(super) allocation_time: Option<OffsetDateTime>,
+    pub(super) window: Option<Window>,
+    identity_now: Option<IdentityText>,
+}
+
+impl NodeText {
+    /// Whether another node had its id when it was looked at again: nobody can tell whose files they are.
+    pub(super) fn is_replaced(&self) -> bool {
+        let now = self.identity_now.as_ref().and_then(|now| now.allocation_time);
+        now.zip(self.allocation_time).is_some_and(|(now, then)| now != then)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct IdentityText {
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    allocation_time: Option<OffsetDateTime>,
+}
+
+/// A node, or a pool, that was left out.
+#[derive(Debug, Deserialize)]
+pub(super) struct LeftOutText {
+    pub(super) account: AccountName,
+    pub(super) pool: PoolId,
+    pub(super) node: Option<Box<str>>,
+    pub(super) reason: LeftOutReason,
+    evidence: Option<IdentityText>,
+}
+
+impl LeftOutText {
+    pub(super) fn allocation_time(&self) -> Option<OffsetDateTime> {
+        self.evidence.as_ref().and_then(|evidence| evidence.allocation_time)
+    }
+}
+
+/// Takes the members of an object one by one.
+trait Members {
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
+}
+
+struct Object<'a, M>(&'a mut M);
+
+impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            self.0.member(&name, &mut map)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Head {
+    run_id: Option<RunId>,
+    snapshot: Option<SnapshotRef>,
+    /// Whether it was said: of a run by hand, that there is none.
+    snapshot_told: bool,
+    window: Option<Window>,
+}
+
+impl Members for Head {
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "run_id" => self.run_id = Some(map.next_value()?),
+            "snapshot" => (self.snapshot, self.snapshot_told) = (map.next_value()?, true),
+            "window" => self.window = Some(map.next_value()?),
+            // All that is asked for is known, and the nodes are long to read.
+            "nodes" if self.run_id.is_some() && self.snapshot_told && self.window.is_some() => {
+                return Err(de::Error::custom("the rest is not asked for"));
+            }
+            _ => {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Nodes<'a, H>(&'a mut H);
+
+impl<H: Hearer> Members for Nodes<'_, H> {
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "accounts" => map.next_value_seed(Each(|account| self.0.account(account), None)),
+            "nodes" => map.next_value_seed(Each(|node| self.0.node(node), None)),
+            "left_out" => map.next_value_seed(Each(|left| self.0.left_out(left), None)),
+            _ => map.next_value::<IgnoredAny>().map(|_| ()),
+        }
+    }
+}
+
+/// Hands over the items of a list, one by one.
+struct Each<F, T>(F, Option<T>);
+
+impl<'de, F: FnMut(T), T: DeserializeOwned> DeserializeSeed<'de> for Each<F, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, list: D) -> Result<(), D::Error> {
+        list.deserialize_seq(self)
+    }
+}
+
+impl<'de, F: FnMut(T), T: DeserializeOwned> Visitor<'de> for Each<F, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(item) = list.next_element()? {
+            (self.0)(item);
+        }
+        Ok(())
+    }
+}

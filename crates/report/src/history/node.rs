@@ -1,0 +1,161 @@
+//! One node of a series: what the runs say of it, and what of the time that it owes is open. Pure.
+
+use std::sync::Arc;
+
+use fleetlogs_model::interval::{Interval, holes, union};
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::LeftOutReason;
+use time::{Duration, OffsetDateTime};
+
+/// Files say when they were written to the millisecond; whatever is shorter is no hole.
+pub(super) const TOLERANCE: Duration = Duration::SECOND;
+
+/// A node of a series, as allocated at one time.
+#[derive(Debug)]
+pub(super) struct NodeRecord {
+    /// None where the service did not say it.
+    pub(super) allocated: Option<OffsetDateTime>,
+    /// What was verified, merged.
+    verified: Vec<Interval>,
+    /// What the node answered to that there was nothing, merged.
+    empty: Vec<Interval>,
+    /// What was not, and is still open.
+    misses: Vec<Miss>,
+    /// Number of the last run that had it in its plan, or saw it.
+    pub(super) seen: Option<usize>,
+    /// Up to when it owes its logs.
+    pub(super) until: Option<OffsetDateTime>,
+    /// What was last heard of it, where that was its end.
+    pub(super) ending: Option<Ending>,
+}
+
+/// What a run wanted of a node and did not get.
+#[derive(Clone, Debug)]
+pub(super) struct Miss {
+    pub(super) stretch: Interval,
+    /// The last run that did not get it.
+    pub(super) run: Option<usize>,
+    pub(super) why: Option<Why>,
+    pub(super) reason: Option<Arc<str>>,
+    /// A later window was as long as windows may be, and did not reach back so far.
+    pub(super) cut: bool,
+}
+
+/// Why a run did not get something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Ended(Outcome),
+    LeftOut(LeftOutReason),
+    NotListed,
+}
+
+/// Why nothing more is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A call to it said so.
+    Gone,
+    /// Its VM was taken away.
+    Preempted,
+    /// Another node has its id.
+    Replaced,
+    /// The config does not choose it any more.
+    NotSelected(LeftOutReason),
+    /// Later runs did not see it.
+    NotSeen,
+}
+
+/// What a node owes, has and lacks.
+#[derive(Debug)]
+pub(super) struct Balance {
+    pub(super) owed: Option<Interval>,
+    pub(super) verified: Duration,
+    /// Beyond what is verified.
+    pub(super) empty: Duration,
+    pub(super) holes: Vec<(Interval, Option<Miss>)>,
+}
+
+impl NodeRecord {
+    pub(super) fn new(allocated: Option<OffsetDateTime>) -> Self {
+        let (verified, empty, misses) = (vec![], vec![], vec![]);
+        Self { allocated, verified, empty, misses, seen: None, until: None, ending: None }
+    }
+
+    /// From when on it owes its logs.
+    pub(super) fn owes_from(&self, began: OffsetDateTime) -> OffsetDateTime {
+        self.allocated.map_or(began, |allocated| allocated.max(began))
+    }
+
+    /// It was in the plan of a run, or was seen by it.
+    pub(super) fn sighted(&mut self, run: usize, until: OffsetDateTime) {
+        self.seen = Some(run);
+        self.until = self.until.max(Some(until));
+        self.ending = None;
+    }
+
+    /// It answered for a window. Where that is as long as windows may be and leaves something open before it, that is why.
+    pub(super) fn answered(
+        &mut self,
+        outcome: Outcome,
+        window: Interval,
+        began: OffsetDateTime,
+        longest: Option<Duration>,
+    ) {
+        let so_far = self.covered_to().unwrap_or_else(|| self.owes_from(began));
+        let is_longest = longest.is_some_and(|longest| window.length() >= longest - TOLERANCE);
+        if is_longest && window.from - so_far > TOLERANCE {
+            let stretch = Interval { from: so_far, to: window.from };
+            self.missed(Miss { stretch, run: None, why: None, reason: None, cut: true });
+        }
+        let kind = if outcome == Outcome::Empty { &mut self.empty } else { &mut self.verified };
+        kind.push(window);
+        *kind = union(kind.drain(..));
+        kind.shrink_to_fit();
+        let covered = self.covered();
+        self.misses.retain(|miss| !holes(miss.stretch, &covered, Duration::ZERO).is_empty());
+    }
+
+    /// A run wanted something and did not get it. Memory does not grow with the number of runs that fail one after another.
+    pub(super) fn missed(&mut self, miss: Miss) {
+        match self.misses.last_mut() {
+            Some(last) if miss.stretch.within(last.stretch).is_some() => {
+                last.stretch.from = last.stretch.from.min(miss.stretch.from);
+                last.stretch.to = last.stretch.to.max(miss.stretch.to);
+                last.cut |= miss.cut;
+                if miss.why.is_some() {
+                    *last = Miss { stretch: last.stretch, cut: last.cut, ..miss };
+                }
+            }
+            _ => self.misses.push(miss),
+        }
+    }
+
+    fn covered(&self) -> Vec<Interval> {
+        union(self.verified.iter().chain(&self.empty).copied())
+    }
+
+    /// Up to when it answered.
+    pub(super) fn covered_to(&self) -> Option<OffsetDateTime> {
+        let ends = [self.verified.last(), self.empty.last()];
+        ends.into_iter().flatten().map(|last| last.to).max()
+    }
+
+    /// The sum, over a stretch that it owes.
+    pub(super) fn balance(&self, owed: Option<Interval>) -> Balance {
+        let Some(owed) = owed else {
+            return Balance { owed, verified: Duration::ZERO, empty: Duration::ZERO, holes: vec![] };
+        };
+        let within = |covered: &[Interval]| -> Duration {
+            covered.iter().filter_map(|part| part.within(owed)).map(Interval::length).sum()
+        };
+        let covered = self.covered();
+        let open = holes(owed, &covered, TOLERANCE).into_iter().filter(|hole| hole.length() > TOLERANCE);
+        let verified = within(&self.verified);
+        let why = |hole: Interval| {
+            let concerns =
+                |miss: &&Miss| miss.stretch.within(hole).is_some_and(|both| both.length() > Duration::ZERO);
+            self.misses.iter().rev().find(concerns).cloned()
+        };
+        let empty = within(&covered) - verified;
+        Balance { owed: Some(owed), verified, empty, holes: open.map(|hole| (hole, why(hole))).collect() }
+    }
+}

@@ -1,0 +1,303 @@
+//! What the runs of a series prove together, node by node.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use fleetlogs_model::ids::{AccountName, PoolId, RunId, SnapshotName};
+use fleetlogs_model::interval::Interval;
+use fleetlogs_model::timestamp;
+use serde::Serialize;
+use time::{Duration, OffsetDateTime};
+
+use super::node::{Balance, Ending, Miss, NodeRecord, TOLERANCE, Why};
+use super::{History, PoolRecord, RunMark, Unread};
+
+/// A run that was lost is told as the reason of a hole that ends so soon before it, at most: its windows ended when its
+/// plan was made, and a part of a window is asked for twice.
+const NEAR: Duration = Duration::HOUR;
+
+/// What the runs of a series prove together about a stretch of time.
+#[derive(Debug, Serialize)]
+pub struct Series<'a> {
+    pub(super) snapshot: &'a SnapshotName,
+    /// When the series, or the stretch that was asked for, begins; none without a run.
+    #[serde(with = "moment")]
+    pub(super) from: Option<OffsetDateTime>,
+    /// When the last run was planned, or the stretch that was asked for ends.
+    #[serde(with = "moment")]
+    pub(super) to: Option<OffsetDateTime>,
+    pub(super) runs: Runs<'a>,
+    /// Runs whose manifest says nothing.
+    pub(super) unread: &'a [Unread],
+    pub(super) totals: Totals,
+    /// By account, pool, node and time.
+    pub(super) holes: Vec<Hole<'a>>,
+    pub(super) ended: Vec<Ended<'a>>,
+}
+
+/// The runs that were read.
+#[derive(Debug, Serialize)]
+pub(super) struct Runs<'a> {
+    pub(super) read: usize,
+    pub(super) first: Option<&'a RunId>,
+    pub(super) last: Option<&'a RunId>,
+}
+
+/// Of all nodes together.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Totals {
+    /// Nodes, each as allocated at one time.
+    pub(super) nodes: u64,
+    pub(super) nodes_with_holes: u64,
+    /// Of these `nodes`, those that are there no more, or are not chosen any more.
+    pub(super) nodes_ended: u64,
+    pub(super) owed_seconds: i64,
+    pub(super) verified_seconds: i64,
+    /// What nodes answered to that there was nothing, beyond what is verified.
+    pub(super) empty_seconds: i64,
+    pub(super) open_seconds: i64,
+}
+
+/// A node as the documents name it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Place<'a> {
+    pub(super) account: &'a AccountName,
+    pub(super) pool: &'a PoolId,
+    pub(super) node: &'a str,
+    pub(super) allocation_time: Option<String>,
+}
+
+/// A stretch that a node owes and nothing covers.
+#[derive(Debug, Serialize)]
+pub(super) struct Hole<'a> {
+    #[serde(flatten)]
+    pub(super) place: Place<'a>,
+    #[serde(flatten)]
+    pub(super) stretch: Interval,
+    seconds: i64,
+    /// In words.
+    pub(super) why: String,
+    /// The last run that wanted it and did not get it.
+    run_id: Option<&'a RunId>,
+    /// The service's words.
+    reason: Option<Arc<str>>,
+    /// Whether later windows did not reach back so far.
+    cut_by_longest: bool,
+}
+
+/// A node that owes nothing more, and what is not known of its end.
+#[derive(Debug, Serialize)]
+pub(super) struct Ended<'a> {
+    #[serde(flatten)]
+    pub(super) place: Place<'a>,
+    /// From its last answer to the run that did not have it.
+    #[serde(flatten)]
+    pub(super) unknown: Interval,
+    pub(super) why: &'static str,
+}
+
+impl<'a> Series<'a> {
+    pub(super) fn of(history: &'a History, from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Self {
+        let first = history.runs.first();
+        let last = history.runs.last();
+        let end = history.runs.iter().map(|run| run.window.to).max();
+        let runs =
+            Runs { read: history.runs.len(), first: first.map(|run| &run.id), last: last.map(|run| &run.id) };
+        let mut series = Self {
+            snapshot: &history.snapshot,
+            from: from.max(history.began),
+            to: [to, end].into_iter().flatten().min(),
+            runs,
+            unread: &history.unread,
+            totals: Totals::default(),
+            holes: vec![],
+            ended: vec![],
+        };
+        let stretch = |owed: Interval| {
+            let (from, to) = (owed.from.max(from.unwrap_or(owed.from)), owed.to.min(to.unwrap_or(owed.to)));
+            (from <= to).then_some(Interval { from, to })
+        };
+        for (account, pools) in &history.accounts {
+            for (pool, of_pool) in pools {
+                for (node, records) in &of_pool.nodes {
+                    for record in records {
+                        let allocation_time = record.allocated.map(timestamp::text);
+                        let place = Place { account, pool, node, allocation_time };
+                        series.add(history, &place, of_pool, record, stretch);
+                    }
+                }
+            }
+        }
+        series
+    }
+
+    /// Whether any run of it was read.
+    #[must_use]
+    pub fn has_runs(&self) -> bool {
+        self.runs.read > 0
+    }
+
+    /// Whether anything is missing that a node owes.
+    #[must_use]
+    pub fn has_holes(&self) -> bool {
+        !self.holes.is_empty()
+    }
+
+    fn add(
+        &mut self,
+        history: &'a History,
+        place: &Place<'a>,
+        pool: &PoolRecord,
+        record: &'a NodeRecord,
+        within: impl Fn(Interval) -> Option<Interval>,
+    ) {
+        let Some(account) = judge(history, place.account, pool, record) else { return };
+        let Balance { owed, verified, empty, holes } = record.balance(account.owed.and_then(&within));
+        self.totals.nodes += 1;
+        self.totals.nodes_with_holes += u64::from(!holes.is_empty());
+        self.totals.owed_seconds += owed.map_or(0, |owed| owed.length().whole_seconds());
+        self.totals.verified_seconds += verified.whole_seconds();
+        self.totals.empty_seconds += empty.whole_seconds();
+        for (stretch, miss) in holes {
+            let miss = miss.or_else(|| account.not_listed.clone());
+            self.totals.open_seconds += stretch.length().whole_seconds();
+            self.holes.push(Hole {
+                place: place.clone(),
+                stretch,
+                seconds: stretch.length().whole_seconds(),
+                why: why(history, stretch, miss.as_ref()),
+                run_id: miss.as_ref().and_then(|miss| miss.run).map(|run| &history.runs[run].id),
+                reason: miss.as_ref().and_then(|miss| miss.reason.clone()),
+                cut_by_longest: miss.is_some_and(|miss| miss.cut),
+            });
+        }
+        if let Some((ending, unknown)) = account.ended {
+            self.totals.nodes_ended += 1;
+            if let Some(unknown) = within(unknown).filter(|unknown| unknown.length() > TOLERANCE) {
+                self.ended.push(Ended { place: place.clone(), unknown, why: ending.as_str() });
+            }
+        }
+    }
+}
+
+/// What a node owes at all.
+struct Account {
+    owed: Option<Interval>,
+    /// Why it owes nothing more, and the stretch of which nothing is known.
+    ended: Option<(Ending, Interval)>,
+    /// Why the last runs say nothing of it.
+    not_listed: Option<Miss>,
+}
+
+/// None of a node that never owed anything.
+fn judge(
+    history: &History,
+    account: &AccountName,
+    pool: &PoolRecord,
+    record: &NodeRecord,
+) -> Option<Account> {
+    let until = record.until?;
+    let from = record.owes_from(history.began.unwrap_or(until));
+    let later = record.seen.map_or(0, |seen| seen + 1);
+    let could_see = |(number, run): &(usize, &RunMark)| {
+        run.is_whole && run.accounts_listed(account) && !pool.unlisted.contains(number)
+    };
+    let after = || history.runs.iter().enumerate().skip(later);
+    let (ending, to) = match (record.ending, after().find(could_see)) {
+        // It was heard of it in the last run that had it.
+        (Some(ending @ (Ending::Gone | Ending::Preempted | Ending::Replaced)), _) => (Some(ending), until),
+        (ending, Some((_, run))) => (Some(ending.unwrap_or(Ending::NotSeen)), run.window.to),
+        // A run of some nodes says nothing of the others; one that could not list its pool says that it does not know.
+        (_, None) => {
+            let unknown = after().rfind(|(_, run)| run.is_whole);
+            let miss = unknown.map(|(number, run)| Miss {
+                stretch: Interval::between(until, run.window.to),
+                run: Some(number),
+                why: Some(Why::NotListed),
+                reason: None,
+                cut: false,
+            });
+            let to = miss.as_ref().map_or(until, |miss| miss.stretch.to);
+            let owed = (from <= to).then_some(Interval { from, to });
+            return Some(Account { owed, ended: None, not_listed: miss });
+        }
+    };
+    let last = record.covered_to().unwrap_or(from).max(from);
+    let owed = Some(Interval { from, to: last });
+    let ended = ending.map(|ending| (ending, Interval::between(last.min(to), to)));
+    Some(Account { owed, ended, not_listed: None })
+}
+
+impl RunMark {
+    /// Whether the nodes of an account could be seen by it. Where any account could not be listed, one that is not named may
+    /// be missing for that.
+    fn accounts_listed(&self, account: &AccountName) -> bool {
+        self.accounts.get(account).copied().unwrap_or_else(|| self.accounts.values().all(|listed| *listed))
+    }
+}
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Preempted => "preempted",
+            Self::Replaced => "replaced by another node of its id",
+            Self::NotSelected(reason) => reason.as_str(),
+            Self::NotSeen => "not seen again",
+        }
+    }
+}
+
+/// Why a hole is there, as far as the manifests tell.
+fn why(history: &History, hole: Interval, miss: Option<&Miss>) -> String {
+    let run = |number: Option<usize>| {
+        number.map_or(String::new(), |number| format!(" in run {}", history.runs[number].id))
+    };
+    let mut parts: Vec<Cow<'_, str>> = Vec::new();
+    if let Some(Miss { why: Some(why), run: number, reason, .. }) = miss {
+        let reason = reason.as_deref().map_or(String::new(), |reason| format!(": {reason}"));
+        parts.push(match why {
+            Why::Ended(outcome) => format!("{outcome}{}{reason}", run(*number)).into(),
+            Why::LeftOut(left_out) => format!("left out{} as {}", run(*number), left_out.as_str()).into(),
+            Why::NotListed => format!("its pool could not be listed{}", run(*number)).into(),
+        });
+    }
+    if miss.is_some_and(|miss| miss.cut) {
+        parts.push("later windows are cut to `longest`".into());
+    }
+    if parts.is_empty() {
+        let lost = history.unread.iter().find(|unread| {
+            planned_at(&unread.run_id).is_some_and(|at| hole.from <= at && at <= hole.to + NEAR)
+        });
+        parts.push(match lost {
+            Some(lost) => format!("perhaps of run {}, which cannot be read", lost.run_id).into(),
+            None => "no run asked for it".into(),
+        });
+    }
+    parts.join("; ")
+}
+
+/// When a run was planned, by its id.
+fn planned_at(run: &str) -> Option<OffsetDateTime> {
+    let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
+    let stamp = run.split('-').next()?;
+    time::PrimitiveDateTime::parse(stamp, format).ok().map(time::PrimitiveDateTime::assume_utc)
+}
+
+/// A time that may not be there, as files have it.
+mod moment {
+    use fleetlogs_model::timestamp;
+    use serde::Serializer;
+    use time::OffsetDateTime;
+
+    #[expect(clippy::ref_option, reason = "serde hands the field over so")]
+    pub(super) fn serialize<S: Serializer>(
+        moment: &Option<OffsetDateTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match moment {
+            Some(moment) => timestamp::serialize(moment, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+}
