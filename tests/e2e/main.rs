@@ -32,3 +32,4 @@ mod stopping;
 mod terminal;
 mod ticket;
 mod verify_later;
+mod watching;

@@ -13,7 +13,9 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{NodeId, PoolId};
 use fleetlogs_model::plan::Window;
 use fleetlogs_model::sas::is_https_or_loopback;
-use fleetlogs_model::service::{Accepted, BatchService, Node, Page, PageLink, Pool, Task, UploadOrder};
+use fleetlogs_model::service::{
+    Accepted, BatchService, Node, NodeState, Page, PageLink, Pool, Task, UploadOrder,
+};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
 use time::OffsetDateTime;
@@ -327,6 +329,18 @@ impl BatchService for AzureBatch {
     async fn list_nodes(&self, pool: &PoolId, link: Option<&PageLink>) -> Result<Page<Node>, Failure> {
         let endpoint = &self.0.endpoint;
         let target = link.map_or_else(|| endpoint.nodes(pool), |link| link::follow(endpoint.url(), link))?;
+        page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
+    }
+
+    async fn list_nodes_in(
+        &self,
+        pool: &PoolId,
+        states: &[NodeState],
+        link: Option<&PageLink>,
+    ) -> Result<Page<Node>, Failure> {
+        let endpoint = &self.0.endpoint;
+        let target =
+            link.map_or_else(|| endpoint.nodes_in(pool, states), |link| link::follow(endpoint.url(), link))?;
         page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
     }
 

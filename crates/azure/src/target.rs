@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{NodeId, PoolId};
+use fleetlogs_model::service::NodeState;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
@@ -17,6 +18,9 @@ const POOL_MEMBERS: &str = "id,state,allocationState,currentDedicatedNodes,targe
     resizeErrors";
 const NODE_MEMBERS: &str = "id,state,stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,\
     errors,startTaskInfo,schedulingState,virtualMachineInfo,recentTasks";
+/// What nodes are chosen by.
+const CHOICE_MEMBERS: &str =
+    "id,state,stateTransitionTime,allocationTime,isDedicated,schedulingState,errors,startTaskInfo";
 const TASK_MEMBERS: &str = "id,executionInfo,nodeInfo,multiInstanceSettings";
 
 /// The most the service puts on a page.
@@ -42,6 +46,7 @@ pub(crate) struct Endpoint {
     url: Url,
     /// Any path before the operations', without a slash at the end.
     base: String,
+    api_version: String,
     pools: Query,
     nodes: Query,
     node: Query,
@@ -75,6 +80,7 @@ impl Endpoint {
         let query = |more: &[(&str, &str)]| Query::new(&url, api_version, more);
         Self {
             base: url.path().trim_end_matches('/').to_owned(),
+            api_version: api_version.to_owned(),
             pools: query(&[("maxresults", PAGE_SIZE), ("$select", POOL_MEMBERS)]),
             nodes: query(&[("maxresults", PAGE_SIZE), ("$select", NODE_MEMBERS)]),
             node: query(&[("$select", NODE_MEMBERS)]),
@@ -107,6 +113,17 @@ impl Endpoint {
 
     pub(crate) fn nodes(&self, pool: &PoolId) -> Result<Target<'_>, Failure> {
         self.target(&["pools", pool.as_str(), "nodes"], &self.nodes)
+    }
+
+    /// The nodes of a pool that are in one of these states.
+    pub(crate) fn nodes_in(&self, pool: &PoolId, states: &[NodeState]) -> Result<Target<'static>, Failure> {
+        let test = |state: &NodeState| format!("state eq '{}'", state.as_str().replace('\'', "''"));
+        let filter = states.iter().map(test).collect::<Vec<_>>().join(" or ");
+        let filter = utf8_percent_encode(&filter, ESCAPED_IN_SEGMENT).to_string();
+        let more = [("maxresults", PAGE_SIZE), ("$filter", filter.as_str()), ("$select", CHOICE_MEMBERS)];
+        let query = Query::new(&self.url, &self.api_version, &more);
+        let Target { url, signed_query } = self.target(&["pools", pool.as_str(), "nodes"], &query)?;
+        Ok(Target { url, signed_query: Cow::Owned(signed_query.into_owned()) })
     }
 
     pub(crate) fn node(&self, pool: &PoolId, node: &NodeId) -> Result<Target<'_>, Failure> {
@@ -168,6 +185,26 @@ mod tests {
             "http://127.0.0.1:4001/account/pools/p/nodes?api-version=2024-07-01.20.0&maxresults=1000&$select=id,state,\
              stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,errors,startTaskInfo,\
              schedulingState,virtualMachineInfo,recentTasks"
+        );
+    }
+
+    #[test]
+    fn a_filter_is_escaped_as_sent_and_plain_as_signed() {
+        let endpoint = endpoint("https://contoso.westeurope.batch.azure.com");
+        let states = [NodeState::Unusable, NodeState::Other("it's".into())];
+        let target = endpoint.nodes_in(&PoolId::new("p"), &states).unwrap();
+        assert_eq!(
+            target.url.query(),
+            Some(
+                "api-version=2024-07-01.20.0&maxresults=1000&$filter=state%20eq%20%27unusable%27%20or%20state%20eq%20\
+                 %27it%27%27s%27&$select=id,state,stateTransitionTime,allocationTime,isDedicated,schedulingState,errors,\
+                 startTaskInfo"
+            )
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&target.signed_query),
+            "\n$filter:state eq 'unusable' or state eq 'it''s'\n$select:id,state,stateTransitionTime,allocationTime,\
+             isDedicated,schedulingState,errors,startTaskInfo\napi-version:2024-07-01.20.0\nmaxresults:1000"
         );
     }
 

@@ -481,6 +481,7 @@ fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<Destination
                 pools: PoolFilter::by_id(everything(), globset::GlobSet::empty()),
                 nodes: NodeFilter::default(),
                 jobs: vec![],
+                exact: None,
             },
         })
         .collect();

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 use self::reader::{Reader, Seen, Sight};
 use crate::jobs::{JobFilter, Places, Ran};
-use crate::select::Selection;
+use crate::select::{Awaited, Selection, inability};
 use crate::settings::RetryPolicy;
 use crate::window::NodeWindows;
 
@@ -135,7 +135,8 @@ async fn plan_with<B: BatchService>(
         )
         .await?;
     let places = places_of(reader, service, &name, &selection.jobs, now).await?;
-    let (wanted, not_wanted) = choose_pools(pools, selection, &places);
+    let awaited = selection.exact.as_ref().map(|exact| exact.of(&name));
+    let (wanted, not_wanted) = choose_pools(pools, selection, &places, awaited.as_ref());
     for (pool, reason) in &not_wanted {
         leave_out(pool, *reason);
     }
@@ -147,7 +148,7 @@ async fn plan_with<B: BatchService>(
         .collect();
     listener.listed(&account.name, 0, 0);
     let _slot = slots.acquire().await;
-    let shared = Shared { places, facts: SharedFacts::default(), nodes: FoundNodes::default() };
+    let shared = Shared { places, awaited, facts: SharedFacts::default(), nodes: FoundNodes::default() };
     let sorting = Sorting { selection, now, since, shared: Mutex::new(shared) };
     let (sorter, account_name) = (&sorting, &name);
     let mut listed = futures::stream::iter(wanted.into_iter().enumerate())
@@ -190,12 +191,11 @@ async fn plan_with<B: BatchService>(
     }
     drop(listed);
     left_out.extend(left_of_pools);
-    let (places, mut nodes) = sorting.into_found();
-    // Nodes that tasks ran on and that no list had.
-    for place in places.gone() {
-        let listed = unlisted.iter().all(|pool| *pool != place.pool);
-        if listed && selection.pools.wants_id(&place.pool) {
-            left_out.push(left(&name, &place.pool, Some(&place.node), LeftOutReason::JobNodeGone));
+    let Shared { places, awaited, mut nodes, .. } = sorting.into_shared();
+    for (pool, node, reason) in gone(places, awaited, selection) {
+        // Pools whose nodes were not listed say nothing.
+        if unlisted.iter().all(|other| !other.as_str().eq_ignore_ascii_case(pool.as_str())) {
+            left_out.push(left(&name, &pool, Some(&node), reason));
         }
     }
     if let (0, Some(failure)) = (account.pools, refused) {
@@ -212,6 +212,23 @@ async fn plan_with<B: BatchService>(
     account.missing = missing(&left_out);
     let pools = pools.into_iter().map(|(_, pool)| pool).collect();
     Ok(AccountPlan { account, pools, nodes, left_out })
+}
+
+/// Nodes that are wanted for themselves, or that tasks of wanted jobs ran on, and that no list had.
+fn gone(
+    places: Places,
+    awaited: Option<Awaited>,
+    selection: &Selection,
+) -> Vec<(PoolId, NodeId, LeftOutReason)> {
+    match awaited {
+        Some(awaited) => {
+            awaited.gone().map(|(pool, node)| (pool, node, LeftOutReason::WatchedNodeGone)).collect()
+        }
+        None => (places.gone().into_iter())
+            .filter(|place| selection.pools.wants_id(&place.pool))
+            .map(|place| (place.pool, place.node, LeftOutReason::JobNodeGone))
+            .collect(),
+    }
 }
 
 /// Which pools could not be listed, in words.
@@ -237,6 +254,8 @@ struct Sorting<'plan> {
 
 struct Shared {
     places: Places,
+    /// Of a plan for exact nodes, those that no list had yet.
+    awaited: Option<Awaited>,
     facts: SharedFacts,
     nodes: FoundNodes,
 }
@@ -268,7 +287,7 @@ impl Sorting<'_> {
             Sight::InOtherCase => Some(LeftOutReason::ListedTwice),
         };
         let mut shared = self.shared();
-        let Shared { places, facts, .. } = &mut *shared;
+        let Shared { places, awaited, facts, .. } = &mut *shared;
         let jobs = &self.selection.jobs;
         let ran = if reason.is_none() {
             places.take(&pool.id, &node.id, &node.recent_tasks, jobs, self.now)
@@ -276,7 +295,12 @@ impl Sorting<'_> {
             None
         };
         let of_no_job = (!jobs.is_empty() && ran.is_none()).then_some(LeftOutReason::NoTaskOfJob);
-        let reason = reason.or(of_no_job).or_else(|| self.selection.nodes.unwanted(&node, self.now));
+        let is_awaited = awaited.as_mut().map(|awaited| awaited.take(&pool.id, &node.id));
+        let reason = reason.or_else(|| match is_awaited {
+            Some(false) => Some(LeftOutReason::IdNotSelected),
+            Some(true) => of_no_job.or_else(|| inability(&node)),
+            None => of_no_job.or_else(|| self.selection.nodes.unwanted(&node, self.now)),
+        });
         if let Some(reason) = reason {
             let entry = left(&into.pool.account, &pool.id, Some(&node.id), reason);
             let evidence = reason.is_inability().then(|| Box::new(NodeEvidence::of(node, facts)));
@@ -314,7 +338,11 @@ impl Sorting<'_> {
 
     /// All of a pool is listed: keeps what is wanted of it, or a sample.
     fn end(&self, found: &mut Sorted) -> io::Result<()> {
-        let (sample, rest) = self.selection.nodes.sample(std::mem::take(&mut found.wanted));
+        let wanted = std::mem::take(&mut found.wanted);
+        let (sample, rest) = match self.selection.exact {
+            Some(_) => (wanted, vec![]),
+            None => self.selection.nodes.sample(wanted),
+        };
         found.wanted = sample;
         self.keep(found);
         for node in rest {
@@ -328,9 +356,8 @@ impl Sorting<'_> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn into_found(self) -> (Places, FoundNodes) {
-        let shared = self.shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (shared.places, shared.nodes)
+    fn into_shared(self) -> Shared {
+        self.shared.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -380,10 +407,15 @@ fn choose_pools(
     pools: Vec<Pool>,
     selection: &Selection,
     places: &Places,
+    awaited: Option<&Awaited>,
 ) -> (Vec<Pool>, Vec<(PoolId, LeftOutReason)>) {
     let (mut wanted, mut not_wanted) = (Vec::new(), Vec::new());
     for pool in pools {
-        if !selection.pools.wants(&pool) {
+        let selected = match awaited {
+            Some(awaited) => awaited.in_pool(&pool.id),
+            None => selection.pools.wants(&pool),
+        };
+        if !selected {
             not_wanted.push((pool.id, LeftOutReason::PoolNotSelected));
         } else if !selection.jobs.is_empty() && !places.in_pool(&pool.id) {
             not_wanted.push((pool.id, LeftOutReason::NoTaskOfJob));

@@ -1,8 +1,10 @@
 //! Which pools and nodes of an account are wanted, and why the others are not.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlogs_model::ids::PoolId;
+use fleetlogs_model::ids::{AccountName, NodeId, NodeRef, PoolId};
 use fleetlogs_model::plan::{LeftOutReason, PlannedNode};
 use fleetlogs_model::service::{Node, NodeState, Pool, StartTaskResult};
 use globset::{GlobMatcher, GlobSet};
@@ -19,6 +21,56 @@ pub struct Selection {
     pub nodes: NodeFilter,
     /// Only nodes that tasks of these jobs ran on; empty for all.
     pub jobs: Vec<JobFilter>,
+    /// Exactly these nodes, whatever is wanted of pools and nodes; none for all that are wanted.
+    pub exact: Option<ExactNodes>,
+}
+
+/// Nodes that are wanted one by one. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ExactNodes(Arc<HashMap<AccountName, Awaited>>);
+
+/// Nodes of one account that are wanted and were not seen yet: by pool and by id, without regard to case.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Awaited(HashMap<String, HashMap<String, (PoolId, NodeId)>>);
+
+impl FromIterator<NodeRef> for ExactNodes {
+    fn from_iter<I: IntoIterator<Item = NodeRef>>(nodes: I) -> Self {
+        let mut accounts: HashMap<AccountName, Awaited> = HashMap::new();
+        for NodeRef { account, pool, node } in nodes {
+            let pools = &mut accounts.entry(account).or_default().0;
+            let of_pool = pools.entry(pool.as_str().to_ascii_lowercase()).or_default();
+            of_pool.insert(node.as_str().to_ascii_lowercase(), (pool, node));
+        }
+        Self(Arc::new(accounts))
+    }
+}
+
+impl ExactNodes {
+    /// The accounts that have any of them.
+    pub fn accounts(&self) -> impl Iterator<Item = &AccountName> {
+        self.0.keys()
+    }
+
+    pub(crate) fn of(&self, account: &AccountName) -> Awaited {
+        self.0.get(account).cloned().unwrap_or_default()
+    }
+}
+
+impl Awaited {
+    pub(crate) fn in_pool(&self, pool: &PoolId) -> bool {
+        self.0.contains_key(&pool.as_str().to_ascii_lowercase())
+    }
+
+    /// Whether a node is one of them, and was not seen before.
+    pub(crate) fn take(&mut self, pool: &PoolId, node: &NodeId) -> bool {
+        let of_pool = self.0.get_mut(&pool.as_str().to_ascii_lowercase());
+        of_pool.is_some_and(|nodes| nodes.remove(&node.as_str().to_ascii_lowercase()).is_some())
+    }
+
+    /// Those that were not seen.
+    pub(crate) fn gone(self) -> impl Iterator<Item = (PoolId, NodeId)> {
+        self.0.into_values().flat_map(HashMap::into_values)
+    }
 }
 
 /// What a pool must be to be wanted.
@@ -146,17 +198,12 @@ impl NodeFilter {
     }
 
     fn unwanted_state(&self, node: &Node) -> Option<LeftOutReason> {
-        let Some(state) = &node.state else {
-            return self.states.is_some().then_some(LeftOutReason::StateNotSelected);
-        };
-        if let Some(states) = &self.states {
-            return (!states.contains(state)).then_some(LeftOutReason::StateNotSelected);
-        }
-        match state {
-            NodeState::Creating => Some(LeftOutReason::NoAgentYet),
-            NodeState::Preempted => Some(LeftOutReason::Preempted),
-            NodeState::Deallocating | NodeState::Deallocated => Some(LeftOutReason::Deallocated),
-            _ => None,
+        match &self.states {
+            Some(states) => {
+                let wanted = node.state.as_ref().is_some_and(|state| states.contains(state));
+                (!wanted).then_some(LeftOutReason::StateNotSelected)
+            }
+            None => inability(node),
         }
     }
 
@@ -182,6 +229,16 @@ impl NodeFilter {
             if taken.binary_search(&at).is_ok() { sample.push(node) } else { rest.push(node) }
         }
         (sample, rest)
+    }
+}
+
+/// Why a node cannot answer, by its state; none if it may.
+pub(crate) fn inability(node: &Node) -> Option<LeftOutReason> {
+    match node.state.as_ref()? {
+        NodeState::Creating => Some(LeftOutReason::NoAgentYet),
+        NodeState::Preempted => Some(LeftOutReason::Preempted),
+        NodeState::Deallocating | NodeState::Deallocated => Some(LeftOutReason::Deallocated),
+        _ => None,
     }
 }
 

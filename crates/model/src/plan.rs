@@ -315,6 +315,8 @@ pub enum LeftOutReason {
     NoTaskOfJob,
     /// Tasks of the wanted jobs ran on this node, and it is no longer there.
     JobNodeGone,
+    /// The run is for exactly this node, which entered a state that is watched for, and it is no longer there.
+    WatchedNodeGone,
     /// The node is being created: no agent runs on it yet.
     NoAgentYet,
     /// A Spot node that was taken away: there is no VM.
@@ -342,6 +344,7 @@ impl LeftOutReason {
             Self::NotInSample => "not-in-sample",
             Self::NoTaskOfJob => "no-task-of-job",
             Self::JobNodeGone => "job-node-gone",
+            Self::WatchedNodeGone => "watched-node-gone",
             Self::NoAgentYet => "no-agent-yet",
             Self::Preempted => "preempted",
             Self::Deallocated => "deallocated",

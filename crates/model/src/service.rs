@@ -303,6 +303,19 @@ pub trait BatchService: Send + Sync + 'static {
         page: Option<&PageLink>,
     ) -> impl Future<Output = Result<Page<Node>, Failure>> + Send;
 
+    /// A page of those nodes of a pool that are in one of these states; the first where `page` is none. Pages may be
+    /// empty, and may hold other nodes: whoever asks looks at the state of each. Of a node no more need be told than what it
+    /// can be chosen by.
+    fn list_nodes_in(
+        &self,
+        pool: &PoolId,
+        states: &[NodeState],
+        page: Option<&PageLink>,
+    ) -> impl Future<Output = Result<Page<Node>, Failure>> + Send {
+        let _ = states;
+        self.list_nodes(pool, page)
+    }
+
     /// One node as it is now.
     fn get_node(&self, pool: &PoolId, node: &NodeId) -> impl Future<Output = Result<Node, Failure>> + Send;
 

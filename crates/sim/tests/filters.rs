@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use common::{Caller, one_pool, refusal, simulate};
 use serde_json::Value;
 
@@ -106,4 +109,29 @@ async fn pages_of_a_filtered_list_have_it_all() {
     let caller = Caller::new(&simulator);
 
     assert_eq!(ids(&caller, "/pools/p/nodes", "state eq 'running' or state eq 'offline'").await.len(), 20);
+}
+
+#[tokio::test]
+async fn a_node_that_flaps_is_found_by_its_state_each_time_with_a_new_time() {
+    let pool = "nodes = 5\n[[account.pool.life]]\nnodes = 1\nat = \"100ms\"\nbecomes = \"starttaskfailed\"\n\
+                recovers_after = \"500ms\"\nevery = \"1s\"";
+    let simulator = simulate(&one_pool(pool, "")).await;
+    let caller = Caller::new(&simulator);
+    let bad = "/pools/p/nodes?$filter=state%20eq%20%27unusable%27%20or%20state%20eq%20%27starttaskfailed%27\
+               &$select=id,state,stateTransitionTime,allocationTime";
+
+    let (mut times, mut empty) = (BTreeSet::new(), 0);
+    while times.len() < 3 {
+        let (nodes, _) = caller.walk(bad).await;
+        assert!(nodes.len() <= 1, "{nodes:?}");
+        empty += usize::from(nodes.is_empty());
+        for node in &nodes {
+            assert_eq!(node["state"], "starttaskfailed");
+            assert!(node.get("schedulingState").is_none());
+            times.insert(node["stateTransitionTime"].as_str().expect("a time").to_owned());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    assert!(empty > 0, "it recovers in between");
 }

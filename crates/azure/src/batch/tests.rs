@@ -165,6 +165,26 @@ async fn a_page_of_nodes_is_read_with_its_link() {
 }
 
 #[tokio::test]
+async fn nodes_in_states_are_filtered_by_the_service_and_its_link_carries_on() {
+    let server =
+        TestServer::start(|_| Reply::json("200 OK", r#"{"value":[{"id":"tvm_1","state":"Unusable"}]}"#))
+            .await;
+    let batch = with_key(&server);
+    let (pool, states) = (PoolId::new("p"), [NodeState::Unusable, NodeState::StartTaskFailed]);
+    let link = PageLink(format!("http://127.0.0.1:{}/pools/p/nodes?$skiptoken=^", server.port()));
+
+    let page = batch.list_nodes_in(&pool, &states, None).await.unwrap();
+    batch.list_nodes_in(&pool, &states, Some(&link)).await.unwrap();
+
+    assert_eq!(page.items[0].state, Some(NodeState::Unusable));
+    let filter =
+        "&$filter=state%20eq%20%27unusable%27%20or%20state%20eq%20%27starttaskfailed%27&$select=id,state,";
+    let lines: Vec<_> = server.requests().iter().map(|request| request.line().to_owned()).collect();
+    assert!(lines[0].contains(filter), "{}", lines[0]);
+    assert_eq!(lines[1], "GET /pools/p/nodes?$skiptoken=^ HTTP/1.1");
+}
+
+#[tokio::test]
 async fn a_200_that_is_no_list_is_not_an_empty_one() {
     for body in
         ["", "{}", "[]", "<html>", r#"{"value":null}"#, r#"{"value":[{"state":"active"}]}"#, r#"{"value":["#]

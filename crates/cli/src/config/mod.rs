@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use fleetlogs_azure::{Cloud, EntraSettings};
 use fleetlogs_engine::jobs::JobFilter;
-use fleetlogs_engine::select::Selection;
+use fleetlogs_engine::select::{ExactNodes, Selection};
 use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
 use fleetlogs_engine::window::NodeWindows;
-use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::ids::{AccountName, NodeRef};
 use fleetlogs_model::plan::Window;
 use fleetlogs_model::secret::Secret;
 use globset::{Glob, GlobSetBuilder};
@@ -118,6 +118,23 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// Leaves of the selection exactly these nodes, in whatever state they are; of `jobs`, what was chosen before holds.
+    pub(crate) fn only_nodes(&mut self, nodes: &[NodeRef]) {
+        let exact: ExactNodes = nodes.iter().cloned().collect();
+        let mut names = GlobSetBuilder::new();
+        for name in exact.accounts() {
+            names.add(Glob::new(&globset::escape(name.as_str())).expect("an escaped text is a pattern"));
+        }
+        self.accounts.retain(|account| exact.accounts().any(|name| *name == account.name));
+        if let Some(discover) = &mut self.discover {
+            discover.only = Some(names.build().expect("each is a pattern"));
+            discover.shared.selection.exact = Some(exact.clone());
+        }
+        for account in &mut self.accounts {
+            account.selection.exact = Some(exact.clone());
+        }
     }
 }
 

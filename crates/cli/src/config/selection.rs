@@ -35,6 +35,7 @@ pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
     let jobs = table.get("jobs").map_or(Some(vec![]), |value| jobs(&value));
     Some(Selection {
         jobs: jobs?,
+        exact: None,
         pools: PoolFilter {
             ids: ids?,
             exclude: exclude?,

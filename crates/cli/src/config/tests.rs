@@ -229,3 +229,24 @@ fn settings_can_be_printed_without_showing_a_secret() {
     let shown = format!("{:?}", load_text(GOOD).unwrap());
     assert!(!shown.contains("FAKE") && !shown.contains("c29tZWtleQ"), "{shown}");
 }
+
+#[test]
+fn exact_nodes_leave_their_accounts_only() {
+    let text = format!(
+        "{GOOD}[[account]]\nname = \"fabrikam\"\nendpoint = \"https://fabrikam.westeurope.batch.azure.com\"\n\
+         auth = {{ shared_key = {{ file = \"key\" }} }}\n"
+    );
+    let mut settings = load_text(&text).unwrap();
+    let node = NodeRef {
+        account: AccountName::new("fabrikam"),
+        pool: fleetlogs_model::ids::PoolId::new("p"),
+        node: fleetlogs_model::ids::NodeId::new("n"),
+    };
+
+    settings.only_nodes(&[node]);
+
+    let names: Vec<_> = settings.accounts.iter().map(|account| account.name.as_str()).collect();
+    assert_eq!(names, ["fabrikam"]);
+    let exact = settings.accounts[0].selection.exact.as_ref().unwrap();
+    assert_eq!(exact.accounts().map(AccountName::as_str).collect::<Vec<_>>(), ["fabrikam"]);
+}

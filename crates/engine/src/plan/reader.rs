@@ -15,7 +15,7 @@ use crate::retry::delay;
 use crate::settings::RetryPolicy;
 
 /// More pages than this in one list is taken for a loop that changes its links: 10 million nodes.
-const MOST_PAGES: u32 = 10_000;
+pub(crate) const MOST_PAGES: u32 = 10_000;
 
 /// An account that answers nothing at all is given up after this, however many attempts are left: the others wait for
 /// the plan. The service itself gives a list call up after as long.

@@ -1,3 +1,4 @@
+use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::service::{Accepted, NodeError, UploadOrder};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use uuid::Uuid;
@@ -95,6 +96,16 @@ fn globs(patterns: &[&str]) -> GlobSet {
 }
 
 async fn plan(service: &Listed, pools: &[&str], exclude: &[&str]) -> Result<AccountPlan, Failure> {
+    let selection = Selection {
+        pools: PoolFilter::by_id(globs(pools), globs(exclude)),
+        nodes: NodeFilter::default(),
+        jobs: vec![],
+        exact: None,
+    };
+    plan_of(service, &selection).await
+}
+
+async fn plan_of(service: &Listed, selection: &Selection) -> Result<AccountPlan, Failure> {
     let account = PlannedAccount {
         name: AccountName::new("contoso"),
         endpoint: String::new(),
@@ -105,16 +116,11 @@ async fn plan(service: &Listed, pools: &[&str], exclude: &[&str]) -> Result<Acco
         unlisted: None,
         missing: None,
     };
-    let selection = Selection {
-        pools: PoolFilter::by_id(globs(pools), globs(exclude)),
-        nodes: NodeFilter::default(),
-        jobs: vec![],
-    };
     let retry =
         RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(9) };
     let (slots, since) = (&Semaphore::new(1), None);
     let planning = Planning { now: NOW, since, retry: &retry, slots, listener: &Nobody };
-    plan_account(account, service, &selection, planning).await.map_err(|not_planned| {
+    plan_account(account, service, selection, planning).await.map_err(|not_planned| {
         let (calls, NotPlanned { cause, list_calls }) = (service.asked.lock().unwrap().len(), not_planned);
         assert_eq!(list_calls as usize, calls, "calls are counted, whatever came of them");
         let Cause::Unlisted(failure) = cause else { panic!("{cause}") };
@@ -392,4 +398,51 @@ async fn a_list_that_brings_nothing_new_is_not_read_for_ever() {
     assert_eq!(ids(&plan(&pages(99), &["*"], &[]).await.unwrap()), ["n1"]);
     let failure = plan(&pages(2000), &["*"], &[]).await.unwrap_err();
     assert!(failure.message.contains("100 pages brought nothing new"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn exact_nodes_are_planned_whatever_the_filters_say_and_those_gone_are_named() {
+    let service = Listed {
+        pools: vec![page([pool("Render"), pool("other"), pool("third")], None)],
+        nodes: vec![(
+            "Render",
+            vec![page([node("N1", "idle"), node("n2", "unusable"), node("n3", "preempted")], None)],
+        )],
+        ..Listed::default()
+    };
+    let wanted = [("render", "n1"), ("render", "n3"), ("render", "n4"), ("gone", "n5")];
+    let exact = wanted.map(|(pool, node)| NodeRef {
+        account: AccountName::new("contoso"),
+        pool: PoolId::new(pool),
+        node: NodeId::new(node),
+    });
+    let selection = Selection {
+        pools: PoolFilter::by_id(globs(&["third"]), globs(&[])),
+        nodes: NodeFilter {
+            states: Some(vec![NodeState::Unusable]),
+            limit_per_pool: Some(0),
+            ..NodeFilter::default()
+        },
+        jobs: vec![],
+        exact: Some(exact.into_iter().collect()),
+    };
+
+    let plan = plan_of(&service, &selection).await.unwrap();
+
+    assert_eq!(ids(&plan), ["N1"]);
+    let left: Vec<_> = plan
+        .left_out
+        .iter()
+        .map(|left| (left.pool.as_str(), left.node.as_ref().map(NodeId::as_str), left.reason.as_str()))
+        .collect();
+    let expected = [
+        ("Render", Some("n2"), "id-not-selected"),
+        ("Render", Some("n3"), "preempted"),
+        ("gone", Some("n5"), "watched-node-gone"),
+        ("other", None, "pool-not-selected"),
+        ("render", Some("n4"), "watched-node-gone"),
+        ("third", None, "pool-not-selected"),
+    ];
+    assert_eq!(left, expected);
+    assert_eq!(*service.asked.lock().unwrap(), ["pools 0", "Render 0"], "other pools are not listed");
 }

@@ -8,6 +8,7 @@
 pub mod ownership;
 pub mod state;
 pub mod timetable;
+pub mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;

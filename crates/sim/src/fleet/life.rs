@@ -43,8 +43,19 @@ struct Scripted {
     places: Vec<u32>,
     at: Duration,
     becomes: NodeState,
-    back: Option<Duration>,
-    gone: Option<Duration>,
+    /// What comes of it, so long after it happened.
+    end: Option<(End, Duration)>,
+    /// It happens again every so often, so often in all.
+    again: Option<(Duration, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Booted, and unless it only rebooted a new machine.
+    Back,
+    /// The same machine as before.
+    Recovered,
+    Gone,
 }
 
 impl Lives {
@@ -67,7 +78,8 @@ impl Lives {
 
     /// Whether any of its nodes ever leaves.
     pub(crate) fn may_lose_nodes(&self) -> bool {
-        let gone = |life: &Scripted| life.becomes == NodeState::Gone || life.gone.is_some();
+        let gone =
+            |life: &Scripted| life.becomes == NodeState::Gone || matches!(life.end, Some((End::Gone, _)));
         !self.leaving.places.is_empty() || self.scripted.iter().any(gone)
     }
 
@@ -93,19 +105,8 @@ impl Lives {
             if now < life.at || life.places.binary_search(&place).is_err() {
                 continue;
             }
-            match (life.back.filter(|back| now >= *back), life.gone.filter(|gone| now >= *gone)) {
-                (Some(back), _) => {
-                    let state = if beginning.is_before_boot() { NodeState::Idle } else { beginning };
-                    // A machine that only rebooted is still the same machine.
-                    let same = matches!(life.becomes, NodeState::Rebooting | NodeState::Starting);
-                    let allocated = if same { moment.allocated } else { Some(back) };
-                    moment = Moment { state, since: Some(back), booted: Some(back), allocated };
-                }
-                (None, Some(gone)) => moment = Moment { state: NodeState::Gone, since: Some(gone), ..moment },
-                (None, None) => {
-                    let booted = if beginning.is_before_boot() { Some(life.at) } else { moment.booted };
-                    moment = Moment { state: life.becomes, since: Some(life.at), booted, ..moment };
-                }
+            for turn in life.turns(now) {
+                moment = life.lead(moment, beginning, turn, now);
             }
         }
         moment
@@ -145,13 +146,45 @@ impl Scripted {
             .map(|(place, _)| place)
             .take(wanted)
             .collect();
-        let at = life.at.0;
+        let ends = [
+            (End::Back, life.back_after),
+            (End::Recovered, life.recovers_after),
+            (End::Gone, life.gone_after),
+        ];
         Self {
             places,
-            at,
+            at: life.at.0,
             becomes: life.becomes,
-            back: life.back_after.map(|after| at + after.0),
-            gone: life.gone_after.map(|after| at + after.0),
+            end: ends.into_iter().find_map(|(end, after)| Some((end, after?.0))),
+            again: life.every.map(|every| (every.0, life.times.unwrap_or(u32::MAX))),
+        }
+    }
+
+    /// When it happened last, and before that the time before, whose traces there are.
+    fn turns(&self, now: Duration) -> impl Iterator<Item = Duration> {
+        let (every, times) = self.again.unwrap_or((Duration::MAX, 1));
+        let before = now.saturating_sub(self.at).as_nanos() / every.as_nanos();
+        let last = u32::try_from(before).unwrap_or(u32::MAX).min(times - 1);
+        (last.saturating_sub(1)..=last).map(move |turn| self.at + every.saturating_mul(turn))
+    }
+
+    /// What a node becomes that was in `moment` when it happened, at `at`.
+    fn lead(&self, moment: Moment, beginning: NodeState, at: Duration, now: Duration) -> Moment {
+        let end = self.end.map(|(end, after)| (end, at + after)).filter(|(_, at)| now >= *at);
+        let back = if beginning.is_before_boot() { NodeState::Idle } else { beginning };
+        match end {
+            Some((End::Back, at)) => {
+                // A machine that only rebooted is still the same machine.
+                let same = matches!(self.becomes, NodeState::Rebooting | NodeState::Starting);
+                let allocated = if same { moment.allocated } else { Some(at) };
+                Moment { state: back, since: Some(at), booted: Some(at), allocated }
+            }
+            Some((End::Recovered, at)) => Moment { state: back, since: Some(at), ..moment },
+            Some((End::Gone, at)) => Moment { state: NodeState::Gone, since: Some(at), ..moment },
+            None => {
+                let booted = if beginning.is_before_boot() { Some(self.at) } else { moment.booted };
+                Moment { state: self.becomes, since: Some(at), booted, ..moment }
+            }
         }
     }
 }
@@ -256,6 +289,33 @@ mod tests {
         assert_eq!(lives.moment(0, back).allocated, Some(back));
         assert_eq!(lives.moment(1, back).allocated, None);
         assert_eq!(lives.moment(1, back).booted, Some(back));
+    }
+
+    #[test]
+    fn a_node_can_flap_and_is_the_same_machine_all_along() {
+        let lives = lives(
+            "nodes = 2\n[[account.pool.life]]\nnodes = 1\nat = \"10s\"\nbecomes = \"unusable\"\n\
+             recovers_after = \"4s\"\nevery = \"10s\"\ntimes = 3\n\
+             [[account.pool.life]]\nnodes = 1\nat = \"10s\"\nbecomes = \"preempted\"\nback_after = \"4s\"\nevery = \"10s\"",
+        );
+        let seconds = Duration::from_secs;
+        let at = |place, second| lives.moment(place, seconds(second));
+
+        for (second, state, since) in [
+            (9, NodeState::Idle, None),
+            (10, NodeState::Unusable, Some(10)),
+            (15, NodeState::Idle, Some(14)),
+            (20, NodeState::Unusable, Some(20)),
+            (33, NodeState::Unusable, Some(30)),
+            (34, NodeState::Idle, Some(34)),
+            (41, NodeState::Idle, Some(34)),
+        ] {
+            let expected = Moment { state, since: since.map(seconds), booted: None, allocated: None };
+            assert_eq!(at(0, second), expected, "after {second} s");
+        }
+        let again = at(1, 1_000_001);
+        assert_eq!((again.state, again.since), (NodeState::Preempted, Some(seconds(1_000_000))));
+        assert_eq!(again.allocated, Some(seconds(999_994)), "it was allocated when it last came back");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::blob::is_container_name;
 
-use super::pool::{NodeState, PoolScenario};
+use super::pool::{Life, NodeState, PoolScenario};
 use super::{
     AccountScenario, AuthMode, Fault, FaultKind, JobScenario, Scenario, ScenarioError, StorageScenario,
 };
@@ -222,9 +222,27 @@ impl PoolScenario {
                 "either `nodes` or `share`, not both",
             )?;
             unless(life.share.is_none_or(is_share), &format!("{path}.share"), "from 0 to 1")?;
-            let both = life.back_after.is_some() && life.gone_after.is_some();
-            unless(!both, &path, "either `back_after` or `gone_after`, not both")?;
+            life.check_end(&path)?;
         }
         Ok(())
+    }
+}
+
+impl Life {
+    fn check_end(&self, path: &str) -> Checked {
+        let ends = [self.back_after, self.recovers_after, self.gone_after];
+        unless(
+            ends.into_iter().flatten().count() <= 1,
+            path,
+            "only one of `back_after`, `recovers_after` and `gone_after`",
+        )?;
+        let Some(every) = self.every else {
+            return unless(self.times.is_none(), &format!("{path}.times"), "goes with `every`");
+        };
+        let lasts = self.back_after.or(self.recovers_after);
+        let good = every.0 > Duration::ZERO && lasts.is_some_and(|lasts| lasts < every);
+        let what = "longer than `back_after` or `recovers_after`, one of which it needs";
+        unless(good, &format!("{path}.every"), what)?;
+        unless(self.times != Some(0), &format!("{path}.times"), "1 or more")
     }
 }

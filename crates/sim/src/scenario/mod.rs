@@ -202,6 +202,20 @@ mod tests {
                 pool("[[account.pool.life]]\nat = \"1s\"\nbecomes = \"gone\"\nshare = 0.1\nnodes = 1"),
                 "life[0]",
             ),
+            (pool("[[account.pool.life]]\nat = \"1s\"\nbecomes = \"gone\"\nevery = \"9s\""), "life[0].every"),
+            (
+                pool(
+                    "[[account.pool.life]]\nat = \"1s\"\nbecomes = \"unusable\"\nrecovers_after = \"9s\"\nevery = \"9s\"",
+                ),
+                "life[0].every",
+            ),
+            (
+                pool(
+                    "[[account.pool.life]]\nat = \"1s\"\nbecomes = \"unusable\"\nback_after = \"9s\"\ngone_after = \"9s\"",
+                ),
+                "life[0]: only one",
+            ),
+            (pool("[[account.pool.life]]\nat = \"1s\"\nbecomes = \"unusable\"\ntimes = 3"), "life[0].times"),
             (pool("[[account.fault]]\nkind = \"code\""), "account[0].fault[0].code"),
             (pool("[[account.fault]]\nkind = \"throttle\"\nshare = 3.0"), "account[0].fault[0].share"),
             (pool("[[account.fault]]\nkind = \"throttle\"\npool = \"q\""), "account[0].fault[0].pool"),

@@ -110,8 +110,14 @@ pub(crate) struct Life {
     /// Back to the state it began in (idle if that was passing), under the same id with a new `allocationTime`,
     /// this long after `at`.
     pub(crate) back_after: Option<Span>,
+    /// The same, but as the machine that it was: only its state changes.
+    pub(crate) recovers_after: Option<Span>,
     /// Gone for good this long after `at`.
     pub(crate) gone_after: Option<Span>,
+    /// It happens again so long after it happened, and so on.
+    pub(crate) every: Option<Span>,
+    /// So often in all; without it, for ever.
+    pub(crate) times: Option<u32>,
 }
 
 /// The states a node can be in; the spelling of a scenario is the one of the service.

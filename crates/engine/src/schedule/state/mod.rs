@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod coverage;
 pub mod numbers;
+pub mod occurrences;
 pub mod runs;
 mod shared;
 
@@ -56,11 +57,13 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
     -- Nodes that entered a state that is watched for. One row is one occurrence.
     CREATE TABLE occurrence (
-        snapshot TEXT NOT NULL, account TEXT NOT NULL, pool TEXT NOT NULL, node TEXT NOT NULL, state TEXT NOT NULL,
+        snapshot TEXT NOT NULL, account TEXT NOT NULL, pool TEXT NOT NULL COLLATE NOCASE,
+        node TEXT NOT NULL COLLATE NOCASE, state TEXT NOT NULL,
         since TEXT NOT NULL, seen_at TEXT NOT NULL,
         status TEXT NOT NULL CHECK (status IN ('seen', 'held', 'claimed', 'damped', 'old')),
         run INTEGER REFERENCES run (id), PRIMARY KEY (snapshot, account, pool, node, state, since)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX occurrence_open ON occurrence (snapshot, status) WHERE status = 'seen' OR status = 'held';
     CREATE INDEX occurrence_by_run ON occurrence (run) WHERE run IS NOT NULL;
     -- Alerts that were taken. The sender sends again what it thinks was lost.
     CREATE TABLE alert (

@@ -1,0 +1,419 @@
+//! Nodes that entered a state that is watched for: what was seen, and what became of it.
+//!
+//! An occurrence is a node, a state and since when it is in it. Each has one fate: it is claimed by one run, damped, or too
+//! old. Until then it is `seen` and waits for others to be gathered with, or it is `held`, as the node was captured a short
+//! time ago. Of a node and a state one occurrence at most is held: the one that the node is in.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use fleetlogs_model::ids::{AccountName, NodeId, NodeRef, PoolId, SnapshotName};
+use fleetlogs_model::service::{Node, NodeState};
+use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
+use fleetlogs_model::timestamp;
+use rusqlite::{Connection, OptionalExtension as _, ToSql, Transaction, params};
+use time::OffsetDateTime;
+
+use super::runs::{self, JobId};
+use super::{StateError, moment};
+
+/// Rows of nodes that are no longer in the state are forgotten after this.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Stands for a time that the service did not tell.
+const UNKNOWN: &str = "unknown";
+
+/// A node in a state that is watched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its id.
+    pub node: NodeId,
+    /// The state.
+    pub state: NodeState,
+    /// What tells this time in the state from others.
+    since: String,
+    /// Since when it is in the state, if the service says.
+    state_since: Option<OffsetDateTime>,
+}
+
+impl Sighting {
+    /// A node as a list has it; none if the list does not say its state.
+    #[must_use]
+    pub fn of(pool: &PoolId, node: Node) -> Option<Self> {
+        let since = node.state_since.or(node.allocation_time).map_or(UNKNOWN.to_owned(), timestamp::text);
+        let (pool, state_since) = (pool.clone(), node.state_since);
+        Some(Self { pool, node: node.id, state: node.state?, since, state_since })
+    }
+}
+
+/// What one look at the nodes of an account brought.
+#[derive(Debug)]
+pub struct Round<'a> {
+    /// For which snapshot.
+    pub snapshot: &'a SnapshotName,
+    /// The account.
+    pub account: &'a AccountName,
+    /// Nodes that are in one of the states.
+    pub sightings: &'a [Sighting],
+    /// Pools that could not be listed: nothing is known of their nodes.
+    pub unread: &'a [PoolId],
+    /// When it was made.
+    pub now: OffsetDateTime,
+    /// How long after a capture of a node no other of the same state begins.
+    pub quiet: Duration,
+    /// Nodes that were in the state for longer when they are first seen are left alone.
+    pub max_age: Duration,
+}
+
+/// What a look changed, in numbers of occurrences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// New, and waiting to be claimed.
+    pub seen: u64,
+    /// New, and held as the node was captured a short time ago.
+    pub held: u64,
+    /// New, and too old.
+    pub old: u64,
+    /// Held until now, and damped for good.
+    pub damped: u64,
+    /// Held until now, and waiting to be claimed.
+    pub released: u64,
+}
+
+/// A change that a look asks for. A key is pool, node, state and since.
+enum Step<'a> {
+    Insert(&'a Sighting, &'static str),
+    /// From held to another status.
+    Turn([String; 4], &'static str),
+    Forget([String; 4]),
+}
+
+/// Whether a look would change anything: a change is published, and most looks bring nothing.
+pub fn has_news(state: &Connection, round: &Round<'_>) -> Result<bool, StateError> {
+    Ok(!steps(state, round)?.is_empty())
+}
+
+/// Takes a look in.
+pub fn take_in(state: &Transaction<'_>, round: &Round<'_>) -> Result<Taken, StateError> {
+    let mut taken = Taken::default();
+    let (snapshot, account) = (round.snapshot.as_str(), round.account.as_str());
+    for step in steps(state, round)? {
+        match step {
+            Step::Insert(sighting, status) => {
+                let Sighting { pool, node, state: is, since, .. } = sighting;
+                state
+                    .prepare_cached(
+                        "INSERT INTO occurrence (snapshot, account, pool, node, state, since, seen_at, status)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    )?
+                    .execute(params![
+                        snapshot,
+                        account,
+                        pool.as_str(),
+                        node.as_str(),
+                        is.as_str(),
+                        since,
+                        timestamp::text(round.now),
+                        status
+                    ])?;
+                match status {
+                    "seen" => taken.seen += 1,
+                    "held" => taken.held += 1,
+                    _ => taken.old += 1,
+                }
+            }
+            Step::Turn([pool, node, is, since], status) => {
+                state
+                    .prepare_cached(
+                        "UPDATE occurrence SET status = ?7 WHERE snapshot = ?1 AND account = ?2 AND pool = ?3
+                         AND node = ?4 AND state = ?5 AND since = ?6",
+                    )?
+                    .execute(params![snapshot, account, pool, node, is, since, status])?;
+                if status == "damped" { taken.damped += 1 } else { taken.released += 1 }
+            }
+            Step::Forget([pool, node, is, since]) => {
+                state
+                    .prepare_cached(
+                        "DELETE FROM occurrence WHERE snapshot = ?1 AND account = ?2 AND pool = ?3
+                         AND node = ?4 AND state = ?5 AND since = ?6",
+                    )?
+                    .execute(params![snapshot, account, pool, node, is, since])?;
+            }
+        }
+    }
+    Ok(taken)
+}
+
+fn steps<'a>(state: &Connection, round: &Round<'a>) -> Result<Vec<Step<'a>>, StateError> {
+    let mut steps = Vec::new();
+    let mut current = HashSet::with_capacity(round.sightings.len());
+    for sighting in round.sightings {
+        // A list that moves while it is read may have a node twice.
+        if !current.insert(key(&sighting.pool, &sighting.node, &sighting.state, &sighting.since)) {
+            continue;
+        }
+        match status_of(state, round, sighting)?.as_deref() {
+            None => steps.push(Step::Insert(sighting, first_status(state, round, sighting)?)),
+            Some("held") if !is_quiet(state, round, sighting)? => {
+                steps.push(Step::Turn(sighting.key(), "seen"));
+            }
+            Some(_) => {}
+        }
+    }
+    let is_over = |[pool, node, is, since]: &[String; 4]| {
+        let (pool, is) = (PoolId::new(pool.as_str()), NodeState::from(is.clone()));
+        let unread = round.unread.iter().any(|other| other.as_str().eq_ignore_ascii_case(pool.as_str()));
+        !unread && !current.contains(&key(&pool, &NodeId::new(node.as_str()), &is, since))
+    };
+    let (snapshot, account) = (round.snapshot.as_str(), round.account.as_str());
+    let held = "SELECT pool, node, state, since FROM occurrence WHERE snapshot = ?1 AND account = ?2 AND status = 'held'";
+    for held in keys(state, held, params![snapshot, account])? {
+        if is_over(&held) {
+            steps.push(Step::Turn(held, "damped"));
+        }
+    }
+    let past = "SELECT pool, node, state, since FROM occurrence WHERE snapshot = ?1 AND account = ?2 AND seen_at < ?3
+                AND status NOT IN ('seen', 'held')";
+    for past in keys(state, past, params![snapshot, account, timestamp::text(round.now - KEPT)])? {
+        if is_over(&past) {
+            steps.push(Step::Forget(past));
+        }
+    }
+    Ok(steps)
+}
+
+impl Sighting {
+    fn key(&self) -> [String; 4] {
+        [self.pool.as_str(), self.node.as_str(), self.state.as_str(), &self.since].map(str::to_owned)
+    }
+}
+
+/// The same for every spelling of an id.
+fn key(pool: &PoolId, node: &NodeId, state: &NodeState, since: &str) -> [String; 4] {
+    let lower = |id: &str| id.to_ascii_lowercase();
+    [lower(pool.as_str()), lower(node.as_str()), lower(state.as_str()), since.to_owned()]
+}
+
+fn keys(state: &Connection, query: &str, params: &[&dyn ToSql]) -> Result<Vec<[String; 4]>, StateError> {
+    let mut select = state.prepare_cached(query)?;
+    let keys = select.query_map(params, |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
+fn status_of(
+    state: &Connection,
+    round: &Round<'_>,
+    sighting: &Sighting,
+) -> Result<Option<String>, StateError> {
+    let Sighting { pool, node, state: is, since, .. } = sighting;
+    let mut select = state.prepare_cached(
+        "SELECT status FROM occurrence WHERE snapshot = ?1 AND account = ?2 AND pool = ?3 AND node = ?4
+         AND state = ?5 AND since = ?6",
+    )?;
+    let (snapshot, account) = (round.snapshot.as_str(), round.account.as_str());
+    let key = params![snapshot, account, pool.as_str(), node.as_str(), is.as_str(), since];
+    Ok(select.query_row(key, |row| row.get(0)).optional()?)
+}
+
+fn first_status(
+    state: &Connection,
+    round: &Round<'_>,
+    sighting: &Sighting,
+) -> Result<&'static str, StateError> {
+    let is_old = sighting.state_since.is_some_and(|since| round.now - since > round.max_age);
+    Ok(match is_old {
+        true => "old",
+        false if is_quiet(state, round, sighting)? => "held",
+        false => "seen",
+    })
+}
+
+/// Whether the node was captured in the same state a short time ago: counted from when that run began.
+fn is_quiet(state: &Connection, round: &Round<'_>, sighting: &Sighting) -> Result<bool, StateError> {
+    if round.quiet.is_zero() {
+        return Ok(false);
+    }
+    let Sighting { pool, node, state: is, .. } = sighting;
+    let mut select = state.prepare_cached(
+        "SELECT max(coalesce(run.started_at, run.due)) FROM occurrence JOIN run ON run.id = occurrence.run
+         WHERE occurrence.snapshot = ?1 AND account = ?2 AND pool = ?3 AND node = ?4 AND state = ?5",
+    )?;
+    let key =
+        params![round.snapshot.as_str(), round.account.as_str(), pool.as_str(), node.as_str(), is.as_str()];
+    let captured: Option<String> = select.query_row(key, |row| row.get(0))?;
+    Ok(match captured {
+        Some(captured) => round.now < moment(&captured)? + round.quiet,
+        None => false,
+    })
+}
+
+/// When the first of those was seen that wait to be claimed.
+pub fn waiting_since(
+    state: &Connection,
+    snapshot: &SnapshotName,
+) -> Result<Option<OffsetDateTime>, StateError> {
+    let mut select = state
+        .prepare_cached("SELECT min(seen_at) FROM occurrence WHERE snapshot = ?1 AND status = 'seen'")?;
+    let first: Option<String> = select.query_row([snapshot.as_str()], |row| row.get(0))?;
+    first.map(|first| moment(&first)).transpose()
+}
+
+/// A run that is for occurrences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its row in the queue.
+    pub job: JobId,
+    /// Whether it was put into the queue for them; else it waited there already.
+    pub is_new: bool,
+    /// How many it is for from now on, besides those it was for before.
+    pub occurrences: u64,
+}
+
+/// Claims all that wait, for a run that is put into the queue with them, or for one that waits there: its plan is not
+/// made yet. None where nothing waits.
+pub fn claim(
+    state: &Transaction<'_>,
+    snapshot: &SnapshotName,
+    now: OffsetDateTime,
+) -> Result<Option<Claim>, StateError> {
+    if waiting_since(state, snapshot)?.is_none() {
+        return Ok(None);
+    }
+    let queued: Option<i64> = state
+        .query_row(
+            "SELECT id FROM run WHERE snapshot = ?1 AND cause = ?2 AND status = 'queued' ORDER BY id LIMIT 1",
+            [snapshot.as_str(), Trigger::State.as_str()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let job = if let Some(id) = queued {
+        JobId(id)
+    } else {
+        runs::enqueue(state, &SnapshotRef { name: snapshot.clone(), trigger: Trigger::State, due: now }, now)?
+    };
+    let occurrences = state.execute(
+        "UPDATE occurrence SET status = 'claimed', run = ?2 WHERE snapshot = ?1 AND status = 'seen'",
+        params![snapshot.as_str(), job.0],
+    )?;
+    Ok(Some(Claim { job, is_new: queued.is_none(), occurrences: occurrences as u64 }))
+}
+
+/// An occurrence that a run is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occurrence {
+    /// The node.
+    pub node: NodeRef,
+    /// The state it entered.
+    pub state: NodeState,
+    /// When, or when it was allocated where the service did not say; none where it said neither.
+    pub since: Option<OffsetDateTime>,
+}
+
+/// The occurrences that a run is for. A node may have entered several states, or one of them several times.
+pub fn of_run(state: &Connection, JobId(job): JobId) -> Result<Vec<Occurrence>, StateError> {
+    let mut select = state.prepare_cached(
+        "SELECT account, pool, node, state, since FROM occurrence WHERE run = ?1
+         ORDER BY account, pool, node, since, state",
+    )?;
+    let texts = select.query_map([job], |row| {
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get::<_, String>(4)?])
+    })?;
+    texts
+        .map(|texts| {
+            let [account, pool, node, is, since] = texts?;
+            Ok(Occurrence {
+                node: NodeRef {
+                    account: AccountName::new(account),
+                    pool: PoolId::new(pool),
+                    node: NodeId::new(node),
+                },
+                state: NodeState::from(is),
+                since: if since == UNKNOWN { None } else { Some(moment(&since)?) },
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::state::Store;
+    use crate::testing::NOW;
+
+    fn sighting(pool: &str, node: &str, since: Option<OffsetDateTime>) -> Sighting {
+        let node =
+            Node { state: Some(NodeState::Unusable), state_since: since, ..Node::bare(NodeId::new(node)) };
+        Sighting::of(&PoolId::new(pool), node).unwrap()
+    }
+
+    struct Bench {
+        store: Store,
+        snapshot: SnapshotName,
+        account: AccountName,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&dir.path().join("schedule.db"), None).unwrap();
+            let (snapshot, account) = (SnapshotName::new("bad"), AccountName::new("contoso"));
+            Self { store, snapshot, account, _dir: dir }
+        }
+
+        async fn look(&self, minute: i64, sightings: &[Sighting]) -> Taken {
+            let round = Round {
+                snapshot: &self.snapshot,
+                account: &self.account,
+                sightings,
+                unread: &[],
+                now: NOW + time::Duration::minutes(minute),
+                quiet: Duration::from_secs(15 * 60),
+                max_age: Duration::from_secs(24 * 3600),
+            };
+            let has_news = self.store.read(|state| has_news(state, &round)).await.unwrap();
+            let taken = self.store.change(|state| take_in(state, &round)).await.unwrap();
+            assert_eq!(has_news, taken != Taken::default());
+            taken
+        }
+
+        async fn claim(&self) -> Option<Claim> {
+            self.store.change(|state| claim(state, &self.snapshot, NOW)).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_is_the_same_in_every_spelling_of_its_ids() {
+        let bench = Bench::new();
+        let seen = Taken { seen: 1, ..Taken::default() };
+        let later = Some(NOW + time::Duration::minutes(2));
+        let held = Taken { held: 1, ..Taken::default() };
+
+        assert_eq!(bench.look(0, &[sighting("Pool", "N1", Some(NOW))]).await, seen);
+        let again = [sighting("pool", "n1", Some(NOW)), sighting("POOL", "N1", Some(NOW))];
+        assert_eq!(bench.look(1, &again).await, Taken::default());
+        assert_eq!(bench.claim().await.unwrap().occurrences, 1);
+        assert_eq!(bench.look(2, &[sighting("Pool", "N1", later)]).await, held);
+        assert_eq!(bench.look(3, &[sighting("pool", "n1", later)]).await, Taken::default());
+        let released = Taken { released: 1, ..Taken::default() };
+        assert_eq!(bench.look(15, &[sighting("pool", "n1", later)]).await, released);
+    }
+
+    #[tokio::test]
+    async fn a_node_of_which_no_time_is_told_is_captured_once() {
+        let bench = Bench::new();
+        let node = [sighting("pool", "n1", None)];
+
+        assert_eq!(bench.look(0, &node).await.seen, 1);
+        let claim = bench.claim().await.unwrap();
+        assert_eq!(bench.look(100, &node).await, Taken::default());
+        assert_eq!(bench.claim().await, None);
+
+        let occurrences = bench.store.read(|state| of_run(state, claim.job)).await.unwrap();
+        assert_eq!(occurrences.len(), 1);
+        assert_eq!(occurrences[0].node.to_string(), "contoso/pool/n1");
+        assert_eq!(occurrences[0].since, None);
+    }
+}
