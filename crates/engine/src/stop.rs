@@ -56,6 +56,9 @@ pub enum StopReason {
         /// What a person can do about it.
         remedy: &'static str,
     },
+    /// The schedule that began the run cannot go on: its state cannot be changed, or another machine owns it.
+    #[error("the schedule cannot go on: {0}")]
+    Schedule(String),
     /// The disk is about to be full. What is in flight can still be put on record, and the reports be written.
     #[error(
         "only {} KiB are free on the disk of the run directory, and {} KiB are kept for what is in flight and for the reports; make room, then resume",
@@ -84,6 +87,7 @@ impl StopReason {
             | Self::SasEnds(_)
             | Self::ContainerGone(_)
             | Self::LittleRoom(_)
+            | Self::Schedule(_)
             | Self::Journal { .. } => RunOutcome::Interrupted,
         }
     }

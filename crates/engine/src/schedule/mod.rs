@@ -5,7 +5,11 @@
 //! Every decision is in the state before it is acted on, so that a process that is killed leaves nothing undone and
 //! nothing to be done twice. Design and reasons: docs/design/schedule.md.
 
+pub mod decide;
+pub mod overview;
 pub mod ownership;
+mod recovery;
+pub mod scheduler;
 pub mod state;
 pub mod timetable;
 pub mod watch;
@@ -17,6 +21,7 @@ use fleetlogs_model::ids::{RunId, SnapshotName};
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
 
+pub use self::scheduler::Scheduler;
 pub use self::timetable::Timetable;
 
 /// How a snapshot is to be run, as the config means it.
@@ -94,6 +99,8 @@ pub struct Ended {
     pub exit_code: u8,
     /// Why no run came of it, or why the run ended early: for people, one line, no secret.
     pub reason: Option<String>,
+    /// The container that the run made for itself, where it did: retention may delete it.
+    pub container: Option<String>,
     /// Whether the run is to be taken up again by the next process: this one was told to end.
     pub interrupted: bool,
 }

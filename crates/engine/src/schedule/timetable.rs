@@ -18,7 +18,8 @@ use time::OffsetDateTime;
 pub struct Timetable {
     cron: Cron,
     zone: TimeZone,
-    /// Each time is late by less than this, always by the same for the same snapshot and time.
+    /// Each time is late by less than this, and by less than until the next; always by the same for the same snapshot and
+    /// time.
     jitter: Duration,
     /// What tells the delays of this snapshot from those of others.
     seed: u64,
@@ -90,11 +91,18 @@ impl Timetable {
     fn tick(&self, at: &Zoned) -> Tick {
         let seconds = at.timestamp().as_second();
         let due = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        Tick { due, begins_at: due + self.delay(seconds) }
+        Tick { due, begins_at: due + self.delay(at, seconds) }
     }
 
-    fn delay(&self, seconds: i64) -> Duration {
-        let spread = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
+    /// It ends before the next time comes, so that times begin in their order, however long the jitter is.
+    fn delay(&self, at: &Zoned, seconds: i64) -> Duration {
+        if self.jitter.is_zero() {
+            return Duration::ZERO;
+        }
+        let next = self.cron.find_next_occurrence(at, false).ok();
+        let gap = next.and_then(|next| u64::try_from(next.timestamp().as_second() - seconds).ok());
+        let spread = self.jitter.min(gap.map_or(Duration::MAX, Duration::from_secs));
+        let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
         if spread == 0 {
             return Duration::ZERO;
         }

@@ -1,18 +1,95 @@
 //! The queue of runs, and its past.
+//!
+//! A row begins as `queued`, becomes `started` when its lane is free, and `ended` when its run has; or it is `skipped`,
+//! `missed` or `lost`, with the reason. Only the scheduler moves rows on; everybody may put some into the queue.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use fleetlogs_model::ids::RunId;
-use fleetlogs_model::snapshot::SnapshotRef;
+use fleetlogs_model::ids::{RunId, SnapshotName};
+use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
 use fleetlogs_model::timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, Transaction, params};
 use time::OffsetDateTime;
 
-use super::StateError;
+use super::{StateError, moment};
+use crate::schedule::{Ended, Lane};
 
 /// A row of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub i64);
+
+/// How far a row of the queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It waits for its time, or for its lane.
+    Queued,
+    /// Its run is going on, or was when the process ended.
+    Started,
+    /// Its run has ended, however.
+    Ended,
+    /// It was not begun: an earlier run went on or waited, or the config does not name its snapshot any more.
+    Skipped,
+    /// Its time passed while nothing was there to begin it, and no run of its own makes up for it.
+    Missed,
+    /// Another machine began it, and what came of it is not known here.
+    Lost,
+}
+
+impl Status {
+    const ALL: [Self; 6] =
+        [Self::Queued, Self::Started, Self::Ended, Self::Skipped, Self::Missed, Self::Lost];
+
+    /// The name used in every table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Started => "started",
+            Self::Ended => "ended",
+            Self::Skipped => "skipped",
+            Self::Missed => "missed",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A row of the queue, as far as it is.
+#[derive(Clone, Debug)]
+pub struct PastRun {
+    /// The row.
+    pub id: JobId,
+    /// Which snapshot, why and when.
+    pub snapshot: SnapshotRef,
+    /// When it was to begin: `due`, with the delay of its timetable.
+    pub begins_at: OffsetDateTime,
+    /// How far it is.
+    pub status: Status,
+    /// The machine that began it.
+    pub machine: Option<String>,
+    /// Its run, from the time when the plan is frozen.
+    pub run_id: Option<RunId>,
+    /// The directory of its run, on that machine.
+    pub dir: Option<PathBuf>,
+    /// When it was begun.
+    pub started_at: Option<OffsetDateTime>,
+    /// When it ended, or was skipped, missed or lost.
+    pub ended_at: Option<OffsetDateTime>,
+    /// How its run ended; none where no run came of it.
+    pub outcome: Option<RunOutcome>,
+    /// The exit code that `fleetlogs run` would have ended with.
+    pub exit_code: Option<u8>,
+    /// Why no run came of it, or why the run ended early: for people.
+    pub reason: Option<String>,
+    /// The container that the run made for itself.
+    pub container: Option<String>,
+    /// When retention removed its directory.
+    pub removed_at: Option<OffsetDateTime>,
+}
+
+const COLUMNS: &str =
+    "id, snapshot, cause, due, begins_at, status, machine, run_id, dir, started_at, ended_at, outcome,
+    exit_code, reason, container, removed_at";
 
 /// Puts a run into the queue, to be begun at a time or as soon as its lane is free after it.
 pub fn enqueue(
@@ -27,9 +104,239 @@ pub fn enqueue(
     Ok(JobId(state.last_insert_rowid()))
 }
 
+/// Takes the next run of a lane out of the queue: of those whose time has come, and of whose snapshot no other goes on,
+/// the one that has waited longest.
+pub fn take(
+    state: &Transaction<'_>,
+    lane: Lane,
+    machine: &str,
+    now: OffsetDateTime,
+) -> Result<Option<PastRun>, StateError> {
+    let Some(next) = next_to_start(state, lane, now)? else { return Ok(None) };
+    start(state, next.id, machine, now)?;
+    get(state, next.id)
+}
+
+/// What [`take`] would take.
+pub fn next_to_start(
+    state: &Connection,
+    lane: Lane,
+    now: OffsetDateTime,
+) -> Result<Option<PastRun>, StateError> {
+    let tail = format!(
+        "WHERE status = 'queued' AND begins_at <= ?1 AND {} AND NOT EXISTS (
+            SELECT 1 FROM run AS other WHERE other.status = 'started' AND other.snapshot = run.snapshot
+        ) ORDER BY begins_at, id LIMIT 1",
+        of_lane(lane),
+    );
+    first(state, &tail, [timestamp::text(now)])
+}
+
+/// A row is begun by a machine.
+pub fn start(
+    state: &Transaction<'_>,
+    JobId(job): JobId,
+    machine: &str,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    state.execute(
+        "UPDATE run SET status = 'started', machine = ?2, started_at = ?3 WHERE id = ?1",
+        params![job, machine, timestamp::text(now)],
+    )?;
+    Ok(())
+}
+
 /// The run of a job has its plan and its directory, and is about to send its first upload.
 pub fn begun(state: &Transaction<'_>, JobId(job): JobId, run: &RunId, dir: &Path) -> Result<(), StateError> {
     let dir = dir.to_string_lossy();
     state.execute("UPDATE run SET run_id = ?2, dir = ?3 WHERE id = ?1", params![job, run.as_str(), dir])?;
     Ok(())
+}
+
+/// A job has ended, or nothing came of it.
+pub fn end(
+    state: &Transaction<'_>,
+    JobId(job): JobId,
+    ended: &Ended,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    state.execute(
+        "UPDATE run SET status = 'ended', outcome = ?2, exit_code = ?3, reason = ?4, container = ?5, ended_at = ?6
+         WHERE id = ?1",
+        params![
+            job,
+            ended.outcome.map(RunOutcome::as_str),
+            ended.exit_code,
+            ended.reason,
+            ended.container,
+            timestamp::text(now)
+        ],
+    )?;
+    Ok(())
+}
+
+/// No run comes of a row any more, or it is not known what came of it.
+pub fn close(
+    state: &Transaction<'_>,
+    JobId(job): JobId,
+    status: Status,
+    reason: &str,
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
+    state.execute(
+        "UPDATE run SET status = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1",
+        params![job, status.as_str(), reason, timestamp::text(now)],
+    )?;
+    Ok(())
+}
+
+/// Puts a row that was started back into the queue: nothing was sent for it yet.
+pub fn put_back(state: &Transaction<'_>, JobId(job): JobId) -> Result<(), StateError> {
+    state.execute(
+        "UPDATE run SET status = 'queued', machine = NULL, started_at = NULL WHERE id = ?1",
+        params![job],
+    )?;
+    Ok(())
+}
+
+/// One row.
+pub fn get(state: &Connection, JobId(job): JobId) -> Result<Option<PastRun>, StateError> {
+    first(state, "WHERE id = ?1", params![job])
+}
+
+/// All that are started, the earliest first.
+pub fn started(state: &Connection) -> Result<Vec<PastRun>, StateError> {
+    select(state, "WHERE status = 'started' ORDER BY started_at, id", [])
+}
+
+/// All that wait, in the order in which they are to begin.
+pub fn queued(state: &Connection) -> Result<Vec<PastRun>, StateError> {
+    select(state, "WHERE status = 'queued' ORDER BY begins_at, id", [])
+}
+
+/// The first time after a moment that something in the queue waits for.
+pub fn next_time(state: &Connection, after: OffsetDateTime) -> Result<Option<OffsetDateTime>, StateError> {
+    let next: Option<String> = state.query_row(
+        "SELECT min(begins_at) FROM run WHERE status = 'queued' AND begins_at > ?1",
+        [timestamp::text(after)],
+        |row| row.get(0),
+    )?;
+    next.as_deref().map(moment).transpose()
+}
+
+/// The last run of a snapshot that ended, or was lost.
+pub fn last(state: &Connection, snapshot: &SnapshotName) -> Result<Option<PastRun>, StateError> {
+    let tail = "WHERE snapshot = ?1 AND status IN ('ended', 'lost') ORDER BY ended_at DESC, id DESC LIMIT 1";
+    first(state, tail, [snapshot.as_str()])
+}
+
+/// The last run of a snapshot that collected everything.
+pub fn last_good(state: &Connection, snapshot: &SnapshotName) -> Result<Option<PastRun>, StateError> {
+    let tail = "WHERE snapshot = ?1 AND outcome = 'complete' ORDER BY ended_at DESC, id DESC LIMIT 1";
+    first(state, tail, [snapshot.as_str()])
+}
+
+/// Every row of a snapshot, the latest due first; so many at most, where a number is given.
+pub fn past(
+    state: &Connection,
+    snapshot: &SnapshotName,
+    most: Option<u32>,
+) -> Result<Vec<PastRun>, StateError> {
+    // SQLite takes a negative limit as none.
+    let most = most.map_or(-1, i64::from);
+    select(state, "WHERE snapshot = ?1 ORDER BY due DESC, id DESC LIMIT ?2", params![snapshot.as_str(), most])
+}
+
+/// Up to when the times of a snapshot have been queued, skipped or missed; none before its first start.
+pub fn considered(state: &Connection, snapshot: &SnapshotName) -> Result<Option<OffsetDateTime>, StateError> {
+    let until: Option<String> = state
+        .prepare_cached("SELECT until FROM considered WHERE snapshot = ?1")?
+        .query_row([snapshot.as_str()], |row| row.get(0))
+        .optional()?;
+    until.as_deref().map(moment).transpose()
+}
+
+/// The times of a snapshot up to a moment have been queued, skipped or missed.
+pub fn set_considered(
+    state: &Transaction<'_>,
+    snapshot: &SnapshotName,
+    until: OffsetDateTime,
+) -> Result<(), StateError> {
+    state.execute(
+        "INSERT INTO considered (snapshot, until) VALUES (?1, ?2)
+         ON CONFLICT (snapshot) DO UPDATE SET until = excluded.until",
+        params![snapshot.as_str(), timestamp::text(until)],
+    )?;
+    Ok(())
+}
+
+/// Whatever of a snapshot waits for a time after a moment does not wait any longer than until then.
+pub fn bring_forward(
+    state: &Transaction<'_>,
+    snapshot: &SnapshotName,
+    to: OffsetDateTime,
+) -> Result<(), StateError> {
+    state.execute(
+        "UPDATE run SET begins_at = ?2 WHERE snapshot = ?1 AND status = 'queued' AND begins_at > ?2",
+        params![snapshot.as_str(), timestamp::text(to)],
+    )?;
+    Ok(())
+}
+
+/// The condition that a row is of a lane; see [`Lane::of`].
+fn of_lane(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Regular => "cause NOT IN ('state', 'alert')",
+        Lane::Capture => "cause IN ('state', 'alert')",
+    }
+}
+
+fn first(state: &Connection, tail: &str, params: impl Params) -> Result<Option<PastRun>, StateError> {
+    Ok(select(state, tail, params)?.into_iter().next())
+}
+
+fn select(state: &Connection, tail: &str, params: impl Params) -> Result<Vec<PastRun>, StateError> {
+    let mut statement = state.prepare_cached(&format!("SELECT {COLUMNS} FROM run {tail}"))?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(past_run(row)?);
+    }
+    Ok(found)
+}
+
+fn past_run(row: &Row<'_>) -> Result<PastRun, StateError> {
+    let time = |column| -> Result<_, StateError> {
+        row.get::<_, Option<String>>(column)?.as_deref().map(moment).transpose()
+    };
+    let (cause, status): (String, String) = (row.get("cause")?, row.get("status")?);
+    let (run_id, outcome): (Option<String>, Option<String>) = (row.get("run_id")?, row.get("outcome")?);
+    Ok(PastRun {
+        id: JobId(row.get("id")?),
+        snapshot: SnapshotRef {
+            name: SnapshotName::new(row.get::<_, String>("snapshot")?),
+            trigger: Trigger::of(&cause).ok_or(StateError::Text(cause))?,
+            due: moment(&row.get::<_, String>("due")?)?,
+        },
+        begins_at: moment(&row.get::<_, String>("begins_at")?)?,
+        status: status_of(status)?,
+        machine: row.get("machine")?,
+        run_id: run_id.map(|id| id.parse().map_err(|_| StateError::Text(id))).transpose()?,
+        dir: row.get::<_, Option<String>>("dir")?.map(PathBuf::from),
+        started_at: time("started_at")?,
+        ended_at: time("ended_at")?,
+        outcome: outcome.map(outcome_of).transpose()?,
+        exit_code: row.get("exit_code")?,
+        reason: row.get("reason")?,
+        container: row.get("container")?,
+        removed_at: time("removed_at")?,
+    })
+}
+
+fn status_of(name: String) -> Result<Status, StateError> {
+    Status::ALL.into_iter().find(|status| status.as_str() == name).ok_or(StateError::Text(name))
+}
+
+fn outcome_of(name: String) -> Result<RunOutcome, StateError> {
+    serde_json::from_value(name.as_str().into()).map_err(|_| StateError::Text(name))
 }

@@ -1,0 +1,79 @@
+//! What an earlier process left behind: rows that it put into the queue or began, and did not end.
+
+use fleetlogs_model::ids::SnapshotName;
+use fleetlogs_model::snapshot::Trigger;
+use rusqlite::Transaction;
+use time::OffsetDateTime;
+use tracing::info;
+
+use super::Rule;
+use super::scheduler::named;
+use super::state::StateError;
+use super::state::runs::{self, PastRun, Status};
+
+/// Looks after what is left of all snapshots. Returns the runs that this machine has to take up again.
+///
+/// - A run that this machine began is taken up again.
+/// - A run that another machine began is lost: its directory is there.
+/// - A row that was started and has no directory goes back into the queue: nothing was sent.
+/// - A row of the queue whose snapshot the config does not name any more is skipped.
+pub(super) fn all(
+    state: &Transaction<'_>,
+    rules: &[Rule],
+    machine: &str,
+    now: OffsetDateTime,
+) -> Result<Vec<PastRun>, StateError> {
+    let mut begun = Vec::new();
+    for row in runs::started(state)? {
+        begun.extend(one(state, row, machine, now)?);
+    }
+    for row in runs::queued(state)? {
+        if !rules.iter().any(|rule| rule.name == row.snapshot.name) {
+            let reason = "the config does not name this snapshot any more";
+            info!("{} is skipped: {reason}", named(&row));
+            runs::close(state, row.id, Status::Skipped, reason, now)?;
+        }
+    }
+    Ok(begun)
+}
+
+/// The same of one snapshot, before a person or another scheduler has it run once more. What such an earlier request left
+/// that was not begun is skipped: the new one takes its place.
+pub(super) fn of(
+    state: &Transaction<'_>,
+    snapshot: &SnapshotName,
+    machine: &str,
+    now: OffsetDateTime,
+) -> Result<Vec<PastRun>, StateError> {
+    let mut begun = Vec::new();
+    for row in runs::started(state)?.into_iter().filter(|row| row.snapshot.name == *snapshot) {
+        begun.extend(one(state, row, machine, now)?);
+    }
+    for row in runs::queued(state)? {
+        if row.snapshot.name == *snapshot && row.snapshot.trigger == Trigger::Once {
+            runs::close(state, row.id, Status::Skipped, "it was asked for again before it began", now)?;
+        }
+    }
+    Ok(begun)
+}
+
+fn one(
+    state: &Transaction<'_>,
+    row: PastRun,
+    machine: &str,
+    now: OffsetDateTime,
+) -> Result<Option<PastRun>, StateError> {
+    if row.dir.is_none() {
+        info!("{} was not begun by the process before: it waits again", named(&row));
+        runs::put_back(state, row.id)?;
+        return Ok(None);
+    }
+    if row.machine.as_deref() == Some(machine) {
+        return Ok(Some(row));
+    }
+    let other = row.machine.as_deref().unwrap_or("another machine");
+    let reason = format!("{other} began it, and its run directory is there");
+    info!("{} is lost: {reason}", named(&row));
+    runs::close(state, row.id, Status::Lost, &reason, now)?;
+    Ok(None)
+}
