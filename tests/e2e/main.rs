@@ -23,6 +23,7 @@ mod pace;
 mod refusals;
 mod report_page;
 mod resuming;
+mod schedule;
 mod sdk;
 mod selection;
 mod sharing;

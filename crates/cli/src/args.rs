@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Ticket(crate::commands::ticket::Ticket),
     /// Make the escalation bundle of a run, or check one
     Bundle(crate::commands::bundle::Bundle),
+    /// Run snapshots by themselves: by timetable, when nodes go bad, on alerts
+    Schedule(crate::commands::schedule::Schedule),
     /// Serve a simulated fleet on loopback
     Sim(Sim),
     /// Print a config with every key, its default and a comment

@@ -27,6 +27,23 @@ pub(crate) enum Exit {
     NoNode = 8,
 }
 
+impl Exit {
+    /// The same from its number; a number that is none of ours is a defect.
+    pub(crate) fn of_code(code: u8) -> Self {
+        let all = [
+            Self::Complete,
+            Self::Usage,
+            Self::Partial,
+            Self::NothingCollected,
+            Self::Refused,
+            Self::Interrupted,
+            Self::BudgetSpent,
+            Self::NoNode,
+        ];
+        all.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Self::Defect)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

@@ -60,7 +60,7 @@ pub(crate) struct Fleet {
 /// One account, ready to be called.
 pub(crate) struct Account {
     pub(crate) planned: PlannedAccount,
-    selection: Selection,
+    pub(crate) selection: Selection,
     pub(crate) service: Arc<AzureBatch>,
     /// The tokens it is called with, and what they must be made out for; none with its key.
     pub(crate) tokens: Option<(TokenSource, String)>,
@@ -462,7 +462,7 @@ pub(crate) fn read_scenario(path: &std::path::Path) -> Result<Scenario, CliError
 }
 
 /// The accounts and the container of a simulated fleet, as a config would name them.
-fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<DestinationSettings>) {
+pub(crate) fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<DestinationSettings>) {
     let ready = simulator.ready();
     let everything = || {
         let mut set = globset::GlobSetBuilder::new();

@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         return Exit::Usage.into();
     }
     let args = Args::parse();
-    let logs = logging::start(&args.output, false);
+    let is_daemon = matches!(&args.command, Command::Schedule(schedule) if schedule.is_daemon());
+    let logs = logging::start(&args.output, is_daemon);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(worker_threads(&args.command))
@@ -95,6 +96,9 @@ async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliEr
         Command::Unshare(unshare) => commands::share::unshare(unshare, &args.output).await,
         Command::Ticket(ticket) => commands::ticket::ticket(ticket, &args.output).await,
         Command::Bundle(bundle) => commands::bundle::bundle(bundle, &args.output).await,
+        Command::Schedule(schedule) => {
+            Box::pin(commands::schedule::schedule(schedule, &args.output, logs)).await
+        }
         Command::Sim(sim) => commands::sim::sim(sim).await,
         Command::Init => commands::print(config::DEFAULTS),
         Command::Schema(schema) => commands::print(schema.which.text()),

@@ -50,6 +50,11 @@ pub(crate) fn plan_of(nodes: u32) -> Plan {
     plan_over(&[("contoso", nodes)])
 }
 
+/// A plan of a run that begins at a time.
+pub(crate) fn plan_at(now: OffsetDateTime) -> Plan {
+    Plan { run_id: RunId::new(now, 0), ..plan_of(1) }
+}
+
 /// A plan over several accounts, each with a pool `Pool` of so many nodes.
 pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
     let pools: Vec<_> = accounts

@@ -7,6 +7,7 @@ pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod run;
+pub(crate) mod schedule;
 pub(crate) mod share;
 pub(crate) mod sim;
 pub(crate) mod status;

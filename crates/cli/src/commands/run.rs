@@ -91,7 +91,7 @@ pub(super) async fn begin(
     if let Some((_, begun)) = order.snapshot {
         // From here on the run can be resumed, and nothing is sent before that is known.
         let path = std::path::absolute(&dir.path).unwrap_or_else(|_| dir.path.clone());
-        begun.record(&prepared.plan.run_id, path).await?;
+        begun.record(&prepared.plan, &path).await?;
     }
     let begun = Begun {
         ledger: Ledger::new(&prepared.plan),

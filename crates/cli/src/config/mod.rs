@@ -40,7 +40,7 @@ pub(crate) use schedule::{
     LeasePlace, LeaseSettings, ListenerSettings, NotifySettings, NotifyTo, ScheduleSettings,
 };
 pub(crate) use secret::Source;
-pub(crate) use snapshot::{Retention, SnapshotSettings, SnapshotWindow, WatchSettings};
+pub(crate) use snapshot::{Retention, SnapshotSettings, SnapshotWindow};
 pub(crate) use ticket::TicketSettings;
 
 /// The defaults: every key with a comment.

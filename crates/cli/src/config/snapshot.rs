@@ -103,7 +103,7 @@ fn snapshot(table: Table<'_>, seen: &mut Vec<(String, usize)>) -> Option<Snapsho
     let catch_up = or(&table, "catch_up", CatchUp::Once, |value| {
         word(value, &[("no", CatchUp::No), ("once", CatchUp::Once), ("each", CatchUp::Each)])
     });
-    let catch_up_within = or(&table, "catch_up_within", DAY, |value| value.duration());
+    let catch_up_within = or(&table, "catch_up_within", DAY, duration);
     let window = window(&table);
     let pick = pick(&table);
     let watch = watch(&table);
@@ -122,7 +122,7 @@ fn snapshot(table: Table<'_>, seen: &mut Vec<(String, usize)>) -> Option<Snapsho
         time_zone: time_zone?,
         window: window?,
         pick: pick?,
-        watch: watch?,
+        watch: watch.ok()?,
         retention: retention?,
     })
 }
@@ -180,7 +180,7 @@ fn window(table: &Table<'_>) -> Option<SnapshotWindow> {
     let value = table.get("window");
     let since_last = value.as_ref().and_then(Value::as_str) == Some("since-last");
     let margin = or(table, "margin", MINUTE * 10, duration_or_zero);
-    let longest = or(table, "longest", DAY * 7, |value| value.duration());
+    let longest = or(table, "longest", DAY * 7, duration);
     if longest.is_some_and(|longest| longest < MINUTE) {
         table.wrong("`longest` is less than a minute", "the service takes windows of a minute and more");
         return None;
@@ -220,30 +220,34 @@ fn pick(table: &Table<'_>) -> Option<Pick> {
     Some(Pick { accounts: accounts?, pools: pools?, nodes: nodes?, states: states?, jobs: jobs? })
 }
 
-fn watch(table: &Table<'_>) -> Option<Option<WatchSettings>> {
-    let every = or(table, "every", MINUTE * 2, |value| value.duration());
+/// A mistake was found, and is on the list.
+struct Mistaken;
+
+fn watch(table: &Table<'_>) -> Result<Option<WatchSettings>, Mistaken> {
+    let every = or(table, "every", MINUTE * 2, duration);
     let gather = or(table, "gather", MINUTE, duration_or_zero);
     let quiet = or(table, "quiet", MINUTE * 15, duration_or_zero);
-    let max_age = or(table, "max_age", DAY, |value| value.duration());
+    let max_age = or(table, "max_age", DAY, duration);
     let Some(value) = table.get("on_state") else {
         for key in ["every", "gather", "quiet", "max_age"] {
             if table.has(key) {
                 table.wrong(format!("`{key}` goes with `on_state`"), "remove it, or add `on_state`");
             }
         }
-        return Some(None);
+        return Ok(None);
     };
     if table.has("states") {
         table
             .wrong("`states` and `on_state` do not go together", "`on_state` says which states are captured");
     }
-    let states = node_states(&value)?;
+    let states = node_states(&value).ok_or(Mistaken)?;
     if states.is_empty() {
         value.wrong("there is no state to watch for", Some("remove the key, or add one".into()));
-        return None;
+        return Err(Mistaken);
     }
-    let (every, gather, quiet, max_age) = (every?, gather?, quiet?, max_age?);
-    Some(Some(WatchSettings { states, every, gather, quiet, max_age }))
+    let times = every.zip(gather).zip(quiet.zip(max_age));
+    let ((every, gather), (quiet, max_age)) = times.ok_or(Mistaken)?;
+    Ok(Some(WatchSettings { states, every, gather, quiet, max_age }))
 }
 
 fn retention(table: &Table<'_>) -> Option<Retention> {
@@ -266,6 +270,10 @@ fn or<T>(
     read: impl FnOnce(&Value<'_>) -> Option<T>,
 ) -> Option<T> {
     table.get(key).map_or(Some(otherwise), |value| read(&value))
+}
+
+fn duration(value: &Value<'_>) -> Option<Duration> {
+    value.duration()
 }
 
 /// A duration that may be none: `"0s"`.

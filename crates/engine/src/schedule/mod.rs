@@ -14,11 +14,12 @@ pub mod state;
 pub mod timetable;
 pub mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fleetlogs_model::ids::{RunId, SnapshotName};
+use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::plan::Plan;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
 
 pub use self::scheduler::Scheduler;
@@ -99,8 +100,6 @@ pub struct Ended {
     pub exit_code: u8,
     /// Why no run came of it, or why the run ended early: for people, one line, no secret.
     pub reason: Option<String>,
-    /// The container that the run made for itself, where it did: retention may delete it.
-    pub container: Option<String>,
     /// Whether the run is to be taken up again by the next process: this one was told to end.
     pub interrupted: bool,
 }
@@ -126,9 +125,13 @@ impl Begun {
         Self { store, job }
     }
 
-    /// Puts the run and its directory on record, durably.
-    pub async fn record(&self, run: &RunId, dir: PathBuf) -> Result<(), state::StateError> {
-        let (job, run) = (self.job, run.clone());
-        self.store.change(move |state| state::runs::begun(state, job, &run, &dir)).await
+    /// Puts the run of a plan and its directory on record, durably. Its series begins with it, if it has not begun.
+    pub async fn record(&self, plan: &Plan, dir: &Path) -> Result<(), state::StateError> {
+        self.store
+            .change(|state| {
+                state::coverage::begin(state, plan)?;
+                state::runs::begun(state, self.job, &plan.run_id, dir)
+            })
+            .await
     }
 }

@@ -9,6 +9,7 @@ use tracing::info;
 use super::Rule;
 use super::scheduler::named;
 use super::state::StateError;
+use super::state::occurrences;
 use super::state::runs::{self, PastRun, Status};
 
 /// Looks after what is left of all snapshots. Returns the runs that this machine has to take up again.
@@ -75,5 +76,6 @@ fn one(
     let reason = format!("{other} began it, and its run directory is there");
     info!("{} is lost: {reason}", named(&row));
     runs::close(state, row.id, Status::Lost, &reason, now)?;
+    occurrences::release(state, row.id)?;
     Ok(None)
 }

@@ -15,6 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use super::decide::{Decision, Fate, Others, decide, due_at};
+use super::state::occurrences;
 use super::state::runs::{self, PastRun, Status};
 use super::state::{StateError, Store};
 use super::{Begun, Ended, Job, Lane, Rule, Runner, recovery};
@@ -212,7 +213,13 @@ impl<R: Runner> Work<R> {
             return Ok(ended);
         }
         let now = self.clock.now();
-        self.store.change(|state| runs::end(state, id, &ended, now)).await?;
+        self.store
+            .change(|state| {
+                runs::end(state, id, &ended, now)?;
+                // A run without an outcome sent nothing.
+                if ended.outcome.is_none() { occurrences::release(state, id) } else { Ok(()) }
+            })
+            .await?;
         match (&ended.outcome, &ended.reason) {
             (Some(outcome), None) => info!("{what} ended: {outcome}"),
             (Some(outcome), Some(reason)) => info!("{what} ended: {outcome}: {reason}"),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fleetlogs_model::home::{Answer, StateHome};
-use fleetlogs_model::ids::{RunId, SnapshotName};
+use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::schedule::state::JobId;
 use crate::schedule::{CatchUp, Overlap, Timetable};
+use crate::testing::plan_at;
 
 mod check;
 
@@ -184,8 +185,7 @@ impl Runner for Simulated {
     async fn run(&self, job: Job, begun: Begun) -> Ended {
         let world = &self.world;
         let _going = Going::enter(world, &job.snapshot);
-        let mut ended =
-            Ended { outcome: None, exit_code: 0, reason: None, container: None, interrupted: false };
+        let mut ended = Ended { outcome: None, exit_code: 0, reason: None, interrupted: false };
         let on_record = world.seen().begun.get(&job.id).cloned();
         // A process may be killed after the directory is on record, and before the runner is told so.
         if on_record.is_some() && job.begun != on_record {
@@ -243,7 +243,7 @@ impl Simulated {
             dir
         };
         world.pass(Point::BeforeBegun).await;
-        begun.record(&RunId::new(now, 0), dir.clone()).await?;
+        begun.record(&plan_at(now), &dir).await?;
         world.seen().begun.insert(job.id, dir.clone());
         world.pass(Point::AfterBegun).await;
         Ok(dir)

@@ -11,6 +11,7 @@ use crate::schedule::overview::overview;
 use crate::schedule::state::JobId;
 use crate::schedule::{CatchUp, Overlap, Timetable};
 use crate::testing::NOW;
+use crate::testing::plan_at;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -35,14 +36,13 @@ impl Noted {
 
 impl Runner for Noted {
     async fn run(&self, Job { id, begun: dir, .. }: Job, begun: Begun) -> Ended {
-        let mut ended =
-            Ended { outcome: None, exit_code: 5, reason: None, container: None, interrupted: false };
+        let mut ended = Ended { outcome: None, exit_code: 5, reason: None, interrupted: false };
         if let Some(dir) = dir {
             self.note(&format!("goes on in {}", dir.display()), id);
         } else {
             self.note("begins", id);
             let dir = PathBuf::from(format!("runs/{}", id.0));
-            if let Err(error) = begun.record(&RunId::new(self.clock.now(), 0), dir).await {
+            if let Err(error) = begun.record(&plan_at(self.clock.now()), &dir).await {
                 ended.reason = Some(error.to_string());
                 return ended;
             }

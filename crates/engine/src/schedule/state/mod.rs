@@ -36,7 +36,7 @@ const TABLES: &str = "
         id INTEGER PRIMARY KEY, snapshot TEXT NOT NULL, cause TEXT NOT NULL, due TEXT NOT NULL, begins_at TEXT NOT NULL,
         status TEXT NOT NULL CHECK (status IN ('queued', 'started', 'ended', 'skipped', 'missed', 'lost')),
         machine TEXT, run_id TEXT, dir TEXT, started_at TEXT, ended_at TEXT, outcome TEXT, exit_code INTEGER, reason TEXT,
-        container TEXT, removed_at TEXT
+        removed_at TEXT
     ) STRICT;
     CREATE INDEX run_by_snapshot ON run (snapshot, due);
     CREATE INDEX run_by_status ON run (status) WHERE status IN ('queued', 'started');
@@ -134,6 +134,14 @@ impl Store {
         database.deserialize_read_exact("main", &*fetched, fetched.len(), true)?;
         let path = PathBuf::from(":memory:");
         check(&database, &path)?;
+        Ok(Self(Arc::new(Inner::new(path, database, None))))
+    }
+
+    /// A state in which nothing has happened yet, in memory.
+    pub fn nothing() -> Result<Self, StateError> {
+        let database = Connection::open_in_memory()?;
+        let path = PathBuf::from(":memory:");
+        prepare(&database, &path)?;
         Ok(Self(Arc::new(Inner::new(path, database, None))))
     }
 

@@ -300,6 +300,13 @@ pub fn claim(
     Ok(Some(Claim { job, is_new: queued.is_none(), occurrences: occurrences as u64 }))
 }
 
+/// Nothing came of the run that claimed them, as far as this machine knows. They are held: those whose node is still so when
+/// its quiet time is over are claimed by another run.
+pub fn release(state: &Transaction<'_>, JobId(job): JobId) -> Result<(), StateError> {
+    state.execute("UPDATE occurrence SET status = 'held' WHERE run = ?1 AND status = 'claimed'", [job])?;
+    Ok(())
+}
+
 /// An occurrence that a run is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrence {

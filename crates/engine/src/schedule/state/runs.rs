@@ -81,15 +81,13 @@ pub struct PastRun {
     pub exit_code: Option<u8>,
     /// Why no run came of it, or why the run ended early: for people.
     pub reason: Option<String>,
-    /// The container that the run made for itself.
-    pub container: Option<String>,
     /// When retention removed its directory.
     pub removed_at: Option<OffsetDateTime>,
 }
 
 const COLUMNS: &str =
     "id, snapshot, cause, due, begins_at, status, machine, run_id, dir, started_at, ended_at, outcome,
-    exit_code, reason, container, removed_at";
+    exit_code, reason, removed_at";
 
 /// Puts a run into the queue, to be begun at a time or as soon as its lane is free after it.
 pub fn enqueue(
@@ -161,14 +159,13 @@ pub fn end(
     now: OffsetDateTime,
 ) -> Result<(), StateError> {
     state.execute(
-        "UPDATE run SET status = 'ended', outcome = ?2, exit_code = ?3, reason = ?4, container = ?5, ended_at = ?6
+        "UPDATE run SET status = 'ended', outcome = ?2, exit_code = ?3, reason = ?4, ended_at = ?5
          WHERE id = ?1",
         params![
             job,
             ended.outcome.map(RunOutcome::as_str),
             ended.exit_code,
             ended.reason,
-            ended.container,
             timestamp::text(now)
         ],
     )?;
@@ -187,6 +184,17 @@ pub fn close(
         "UPDATE run SET status = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1",
         params![job, status.as_str(), reason, timestamp::text(now)],
     )?;
+    Ok(())
+}
+
+/// The directories of runs were removed, as they are not to be kept any more.
+pub fn removed(state: &Transaction<'_>, runs: &[RunId], now: OffsetDateTime) -> Result<(), StateError> {
+    for run in runs {
+        state.execute(
+            "UPDATE run SET removed_at = ?2 WHERE run_id = ?1",
+            params![run.as_str(), timestamp::text(now)],
+        )?;
+    }
     Ok(())
 }
 
@@ -328,7 +336,6 @@ fn past_run(row: &Row<'_>) -> Result<PastRun, StateError> {
         outcome: outcome.map(outcome_of).transpose()?,
         exit_code: row.get("exit_code")?,
         reason: row.get("reason")?,
-        container: row.get("container")?,
         removed_at: time("removed_at")?,
     })
 }

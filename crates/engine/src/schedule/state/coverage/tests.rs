@@ -26,9 +26,9 @@ fn state() -> Connection {
 
 fn change<T>(state: &mut Connection, make: impl FnOnce(&Transaction<'_>) -> T) -> T {
     let transaction = state.transaction().unwrap();
-    let made = make(&transaction);
+    let done = make(&transaction);
     transaction.commit().unwrap();
-    made
+    done
 }
 
 fn nightly() -> SnapshotName {

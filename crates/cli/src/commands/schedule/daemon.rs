@@ -1,0 +1,270 @@
+//! The daemon: owns the schedule, watches, listens, and has the runs of snapshots begun.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::schedule::Rule;
+use fleetlogs_engine::schedule::overview::overview;
+use fleetlogs_engine::schedule::ownership::Ownership;
+use fleetlogs_engine::schedule::scheduler::Scheduler;
+use fleetlogs_engine::schedule::state::{StateError, Store, runs};
+use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
+use fleetlogs_model::home::StateHome;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::lock::{Holder, Lock, Locked};
+use super::runner::{Runs, With};
+use super::watching::Watching;
+use super::{home_of, make_room_for, state_path};
+use crate::args::Output;
+use crate::config::Settings;
+use crate::error::{CliError, Refusal};
+use crate::exit::Exit;
+use crate::lease;
+use crate::listener::{Health, Listener};
+use crate::logging::Logs;
+use crate::metrics::Metrics;
+use crate::signals;
+
+/// Between two signs of life.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// Before the schedule is taken up again after its state could not be changed.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A schedule at work on this machine: all that the daemon and `--once` have in common.
+pub(super) struct Schedule<'a> {
+    pub(super) config: &'a Path,
+    pub(super) settings: Settings,
+    pub(super) output: &'a Output,
+    pub(super) logs: &'a Logs,
+    pub(super) stop: StopHandle,
+    /// The database.
+    pub(super) state: PathBuf,
+    /// Where it lives, if machines share it.
+    pub(super) home: Option<Arc<dyn StateHome>>,
+    pub(super) metrics: Metrics,
+}
+
+/// The time for which this machine owns the schedule.
+pub(super) struct Term {
+    pub(super) store: Store,
+    /// None where no other machine shares it.
+    ownership: Option<Ownership>,
+    /// Ends its runs.
+    pub(super) end: StopHandle,
+}
+
+pub(super) async fn daemon(
+    config: &Path,
+    settings: Settings,
+    output: &Output,
+    logs: &Logs,
+) -> Result<Exit, CliError> {
+    let schedule = Schedule::new(config, settings, output, logs)?;
+    let _lock = match Lock::take(&schedule.state, Holder::Daemon)? {
+        Locked::Ours(lock) => lock,
+        Locked::Theirs(_, process) => return Err(busy(process)),
+    };
+    let (state, states) = watch::channel(None);
+    let health = Health::default();
+    let listener = match &schedule.settings.schedule.listener {
+        Some(settings) => {
+            let names = schedule.settings.snapshots.iter().map(|snapshot| snapshot.name().clone());
+            let (metrics, health) = (schedule.metrics.clone(), health.clone());
+            let listener = Listener::bind(settings, names, states, metrics, health).await?;
+            listener.announce(output);
+            Some(listener)
+        }
+        None => None,
+    };
+    let listening = async {
+        match listener {
+            Some(listener) => listener.serve(schedule.stop.reached(Stop::Drain)).await,
+            None => schedule.stop.reached(Stop::Drain).await,
+        }
+    };
+    let working = async {
+        let result = schedule.work(&state, &health).await;
+        // Whatever it was that ended it ends the listener as well.
+        schedule.stop.stop(Stop::Drain, StopReason::Signal);
+        result
+    };
+    let (interrupted, ()) = tokio::join!(working, listening);
+    Ok(if interrupted? { Exit::Interrupted } else { Exit::Complete })
+}
+
+impl<'a> Schedule<'a> {
+    pub(super) fn new(
+        config: &'a Path,
+        settings: Settings,
+        output: &'a Output,
+        logs: &'a Logs,
+    ) -> Result<Self, CliError> {
+        let stop = StopHandle::default();
+        signals::listen(&stop)?;
+        let state = state_path(&settings);
+        make_room_for(&state)?;
+        let home = home_of(&settings)?;
+        Ok(Self { config, settings, output, logs, stop, state, home, metrics: Metrics::new() })
+    }
+
+    /// Works until it is told to end. Returns whether a run was interrupted, which the next process takes up.
+    async fn work(&self, state: &watch::Sender<Option<Store>>, health: &Health) -> Result<bool, CliError> {
+        loop {
+            let Some(term) = self.begin_term(health).await? else { return Ok(false) };
+            state.send_replace(Some(term.store.clone()));
+            let result = self.serve_term(&term, health).await;
+            state.send_replace(None);
+            let interrupted = term.store.read(|state| Ok(!runs::started(state)?.is_empty())).await;
+            term.end().await;
+            match result {
+                Ok(()) => return Ok(interrupted?),
+                // Another machine goes on, or storage is away: as a machine that stands by.
+                Err(StateError::Home(error)) if self.stop.level() == Stop::No => {
+                    tracing::warn!("{error}; nothing is begun until this machine owns the schedule again");
+                }
+                Err(error) => return Err(error.into()),
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = self.stop.reached(Stop::Drain) => return Ok(false),
+            }
+        }
+    }
+
+    /// Waits until this machine owns the schedule; none where it is told to end before.
+    pub(super) async fn begin_term(&self, health: &Health) -> Result<Option<Term>, CliError> {
+        let Some(home) = &self.home else {
+            let store = Store::open(&self.state, None)?;
+            return Ok(Some(Term { store, ownership: None, end: StopHandle::default() }));
+        };
+        let owned = tokio::select! {
+            owned = Ownership::acquire(home.clone(), Clock::System, &self.stop) => owned,
+            never = beat(health) => never,
+        };
+        let owned = owned.map_err(|failure| match &self.settings.schedule.lease {
+            Some(settings) => lease::refused(settings, &failure),
+            None => StateError::Home(failure.into()).into(),
+        })?;
+        let Some((ownership, fetched)) = owned else { return Ok(None) };
+        let store = Store::open(&self.state, Some((ownership.home(), fetched)))?;
+        Ok(Some(Term { store, ownership: Some(ownership), end: StopHandle::default() }))
+    }
+
+    async fn serve_term(&self, term: &Term, health: &Health) -> Result<(), StateError> {
+        let runs = self.runs(term);
+        let machine = machine(&self.state)?;
+        let scheduler =
+            Scheduler::new(term.store.clone(), self.rules(), Clock::System, machine, Arc::new(runs));
+        let watching = Watching::new(&self.settings, &term.store, &self.metrics);
+        tokio::select! {
+            result = scheduler.run(term.end.clone()) => result,
+            never = self.end_runs(term) => never,
+            never = beat(health) => never,
+            never = self.tell_next(&term.store) => never,
+            never = watching.watch(&term.end) => never,
+        }
+    }
+
+    /// The runs of a term.
+    pub(super) fn runs(&self, term: &Term) -> Runs {
+        let with = With {
+            config: self.config.to_owned(),
+            settings: self.settings.clone(),
+            output: self.output.clone(),
+            logs: self.logs.clone(),
+            state: self.state.clone(),
+            metrics: self.metrics.clone(),
+        };
+        Runs::new(with, term.store.clone(), term.end.clone())
+    }
+
+    pub(super) fn rules(&self) -> Vec<Rule> {
+        self.settings.snapshots.iter().map(|snapshot| snapshot.rule.clone()).collect()
+    }
+
+    /// Ends the runs of a term when the process is told to end, or the schedule is another machine's. Never ends.
+    pub(super) async fn end_runs<T>(&self, term: &Term) -> T {
+        let lost = async {
+            match &term.ownership {
+                Some(ownership) => ownership.lost().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.stop.reached(Stop::Drain) => {
+                term.end.stop(Stop::Drain, self.stop.reason().unwrap_or(StopReason::Signal));
+            }
+            () = lost => {
+                term.end.stop(Stop::Drain, StopReason::OwnershipLost);
+            }
+        }
+        self.stop.reached(Stop::Abort).await;
+        term.end.stop(Stop::Abort, StopReason::Signal);
+        std::future::pending().await
+    }
+
+    /// Keeps the metric of the next times up to date. Never ends.
+    async fn tell_next<T>(&self, store: &Store) -> T {
+        let rules = self.rules();
+        let mut changes = store.changes();
+        loop {
+            let now = Clock::System.now();
+            if let Ok(views) = store.read(|state| overview(state, &rules, now)).await {
+                for view in views {
+                    self.metrics.next_run(&view.name, view.next.map(|tick| tick.begins_at));
+                }
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = sleep(Duration::from_secs(60)) => {}
+            }
+        }
+    }
+}
+
+impl Term {
+    /// Another machine need not wait.
+    pub(super) async fn end(self) {
+        if let Some(ownership) = self.ownership {
+            ownership.release().await;
+        }
+    }
+}
+
+/// Says that the daemon is alive, for as long as it is polled.
+async fn beat<T>(health: &Health) -> T {
+    loop {
+        health.beat();
+        sleep(BEAT).await;
+    }
+}
+
+pub(super) fn busy(process: Option<u32>) -> CliError {
+    let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
+    CliError::NotDone(Refusal::new(
+        format!("another process{process} works on this schedule"),
+        "end it first; `fleetlogs schedule CONFIG --list` shows what it does",
+    ))
+}
+
+/// What tells this machine's disk from those of others: run directories are there, and can be taken up again there only.
+pub(super) fn machine(state: &Path) -> Result<String, StateError> {
+    let mut path = state.as_os_str().to_owned();
+    path.push(".disk");
+    let path = PathBuf::from(path);
+    let failed = |error| StateError::File(path.clone(), error);
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+        _ => {
+            let name = uuid::Uuid::new_v4().to_string();
+            std::fs::write(&path, &name).map_err(failed)?;
+            Ok(name)
+        }
+    }
+}

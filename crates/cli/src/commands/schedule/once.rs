@@ -1,0 +1,148 @@
+//! `fleetlogs schedule CONFIG --once NAME`: one run of a snapshot, for a person or another scheduler.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::schedule::Overlap;
+use fleetlogs_engine::schedule::scheduler::Scheduler;
+use fleetlogs_engine::schedule::state::Store;
+use fleetlogs_engine::schedule::state::runs::{self, Status};
+use fleetlogs_engine::stop::Stop;
+use fleetlogs_model::home::HomeError;
+use fleetlogs_model::ids::SnapshotName;
+use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::daemon::{Schedule, busy, machine};
+use super::lock::{Holder, Lock, Locked};
+use super::{of, state_of};
+use crate::args::Output;
+use crate::commands::say;
+use crate::config::Settings;
+use crate::error::{CliError, Refusal};
+use crate::exit::Exit;
+use crate::listener::Health;
+use crate::logging::Logs;
+
+/// Between two looks whether it is our turn.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) async fn once(
+    config: &Path,
+    settings: Settings,
+    name: &SnapshotName,
+    output: &Output,
+    logs: &Logs,
+) -> Result<Exit, CliError> {
+    let schedule = Schedule::new(config, settings, output, logs)?;
+    tokio::select! {
+        ended = run(&schedule, name) => ended,
+        () = end_early(&schedule) => Err(CliError::StoppedEarly),
+    }
+}
+
+/// Ends a process that waits for its turn. One that runs hears it by itself.
+async fn end_early(schedule: &Schedule<'_>) {
+    schedule.stop.reached(Stop::Abort).await;
+    // The journal is good at any moment; whoever presses twice does not want to wait for the reports.
+    sleep(Duration::from_secs(60)).await;
+}
+
+async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliError> {
+    let deadline = Instant::now() + schedule.settings.deadlines.run;
+    let _lock = loop {
+        match Lock::take(&schedule.state, Holder::Once)? {
+            Locked::Ours(lock) => break lock,
+            Locked::Theirs(Holder::Daemon, process) => return ask(schedule, name, process).await,
+            Locked::Theirs(Holder::Once, process) => {
+                if is_to_skip(schedule, name).await? {
+                    return Ok(skipped(schedule, name));
+                }
+                if Instant::now() >= deadline {
+                    return Err(busy(process));
+                }
+            }
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = schedule.stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
+        }
+    };
+    if let Some(home) = &schedule.home
+        && let Err(HomeError::Held) = home.acquire().await
+        && is_to_skip(schedule, name).await?
+    {
+        return Ok(skipped(schedule, name));
+    }
+    let health = Health::default();
+    let term = tokio::select! {
+        term = schedule.begin_term(&health) => term?,
+        () = sleep_until(deadline) => return Err(busy(None)),
+    };
+    let Some(term) = term else { return Err(CliError::StoppedEarly) };
+    let runs = Arc::new(schedule.runs(&term));
+    let machine = machine(&schedule.state)?;
+    let scheduler =
+        Scheduler::new(term.store.clone(), schedule.rules(), Clock::System, machine, runs.clone());
+    let ended = tokio::select! {
+        ended = scheduler.once(name) => ended,
+        never = schedule.end_runs(&term) => never,
+    };
+    term.end().await;
+    let ended = ended?;
+    if let Some(error) = runs.take_error() {
+        return Err(error);
+    }
+    Ok(Exit::of_code(ended.exit_code))
+}
+
+/// Whether a run of the same snapshot goes on elsewhere, and this one is not to wait for it.
+async fn is_to_skip(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<bool, CliError> {
+    let skips = of(&schedule.settings, name).is_some_and(|snapshot| snapshot.rule.overlap == Overlap::Skip);
+    let Some(state) = state_of(&schedule.settings).await?.filter(|_| skips) else { return Ok(false) };
+    let started = state.read(runs::started).await?;
+    Ok(started.iter().any(|run| run.snapshot.name == *name))
+}
+
+fn skipped(schedule: &Schedule<'_>, name: &SnapshotName) -> Exit {
+    if !schedule.output.quiet {
+        say(&format!("{name} is skipped: a run of it goes on (`overlap`)\n"));
+    }
+    Exit::Complete
+}
+
+/// Has the daemon of this machine run it, and waits for its end.
+async fn ask(schedule: &Schedule<'_>, name: &SnapshotName, process: Option<u32>) -> Result<Exit, CliError> {
+    let store = Store::open(&schedule.state, None)?;
+    let now = Clock::System.now();
+    let row = SnapshotRef { name: name.clone(), trigger: Trigger::Once, due: now };
+    if is_to_skip(schedule, name).await? {
+        return Ok(skipped(schedule, name));
+    }
+    let job = store.change(|state| runs::enqueue(state, &row, now)).await?;
+    if !schedule.output.quiet {
+        let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
+        say(&format!("the daemon{process} was asked to run {name}; waiting for its end\n"));
+    }
+    loop {
+        let run = store.read(|state| runs::get(state, job)).await?;
+        if let Some(run) = run.filter(|run| !matches!(run.status, Status::Queued | Status::Started)) {
+            if let (Some(reason), false) = (&run.reason, schedule.output.quiet) {
+                say(&format!("{name}: {reason}\n"));
+            }
+            if let (Some(dir), false) = (&run.dir, schedule.output.quiet) {
+                say(&format!("{}\n", crate::run_dir::as_typed(dir).display()));
+            }
+            return Ok(run.exit_code.map_or(Exit::Complete, Exit::of_code));
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = schedule.stop.reached(Stop::Drain) => {
+                let help = "it stays in the queue; `fleetlogs schedule CONFIG --list` shows how it gets on";
+                return Err(CliError::NotDone(Refusal::new("stopped waiting for the daemon", help)));
+            }
+        }
+    }
+}
