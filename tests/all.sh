@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests and checks of fleetlogs, from a clean checkout. Needs the Rust toolchain, git, Node with npm, Python 3 and,
+# All tests and checks of fleetlogs, from a clean checkout. Needs the Rust toolchain, git, Node with npm, Python 3.11 and,
 # where something is missing that Debian has, apt. What it installs goes into tests/tools and, for cargo-deny, into a
 # cache outside the checkout, which only saves time.
 set -euo pipefail
@@ -43,6 +43,9 @@ cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 step "tests"
 # With the places where tests end the process; a normal build has none.
 cargo test --locked --workspace --all-features --no-fail-fast -- --include-ignored
+
+step "recipes of docs/deploy"
+bash tests/deploy.sh
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items

@@ -1,0 +1,227 @@
+// A snapshot as a scheduled job of Azure Container Apps, with an identity of its own. docs/deploy/container-apps/README.md
+//
+//     az deployment group create --resource-group GROUP --template-file main.bicep --parameters @main.parameters.json
+
+targetScope = 'resourceGroup'
+
+@description('Where the job runs.')
+param location string = resourceGroup().location
+
+@description('Name of the job, and the beginning of the names of what it needs.')
+@minLength(2)
+@maxLength(20)
+param name string = 'fleetlogs'
+
+@description('The image, with its registry.')
+param image string
+
+@description('Name of the Azure container registry that the image is in; empty for a public image.')
+param registry string = ''
+
+@description('Resource group of the registry.')
+param registryResourceGroup string = resourceGroup().name
+
+@description('The snapshot of the config that is run.')
+param snapshot string = 'nightly'
+
+@description('When: five fields, in UTC.')
+param cron string = '15 2 * * *'
+
+@description('The config. It holds no secret.')
+param config string = loadTextContent('fleetlogs.toml')
+
+@description('The Batch accounts of the config: name and resource group of each.')
+param batchAccounts array
+
+@description('What the job may do in the Batch accounts. The first is the least that lists pools and nodes; see the README.')
+@allowed([
+  'Azure Batch Data Contributor'
+  'Azure Batch Account Contributor'
+])
+param batchRole string = 'Azure Batch Data Contributor'
+
+@description('The storage account of the config, in the same subscription.')
+param storageAccount string
+
+@description('Resource group of the storage account.')
+param storageResourceGroup string = resourceGroup().name
+
+@description('Container of the logs, as in the config.')
+param logContainer string = 'batch-logs'
+
+@description('Container of the memory of the schedule, as in the config.')
+param stateContainer string = 'batch-state'
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: '${name}-identity'
+  location: location
+}
+
+module batch 'modules/batch-account.bicep' = [for account in batchAccounts: {
+  name: '${name}-batch-${account.name}'
+  scope: resourceGroup(account.resourceGroup)
+  params: {
+    accountName: account.name
+    principalId: identity.properties.principalId
+    role: batchRole
+  }
+}]
+
+module storage 'modules/storage-account.bicep' = {
+  name: '${name}-storage'
+  scope: resourceGroup(storageResourceGroup)
+  params: {
+    accountName: storageAccount
+    containers: [
+      logContainer
+      stateContainer
+    ]
+    principalId: identity.properties.principalId
+  }
+}
+
+module pull 'modules/registry.bicep' = if (!empty(registry)) {
+  name: '${name}-registry'
+  scope: resourceGroup(registryResourceGroup)
+  params: {
+    registryName: registry
+    principalId: identity.properties.principalId
+  }
+}
+
+resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
+  name: '${name}-logs'
+  location: location
+  properties: {
+    sku: {
+      name: 'PerGB2018'
+    }
+    retentionInDays: 90
+  }
+}
+
+resource environment 'Microsoft.App/managedEnvironments@2026-07-01' = {
+  name: '${name}-environment'
+  location: location
+  properties: {
+    appLogsConfiguration: {
+      destination: 'azure-monitor'
+    }
+    workloadProfiles: [
+      {
+        name: 'Consumption'
+        workloadProfileType: 'Consumption'
+      }
+    ]
+  }
+}
+
+// By a diagnostic setting, which needs no key of the workspace.
+resource consoleLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-workspace'
+  scope: environment
+  properties: {
+    workspaceId: logs.id
+    logs: [
+      {
+        category: 'ContainerAppConsoleLogs'
+        enabled: true
+      }
+      {
+        category: 'ContainerAppSystemLogs'
+        enabled: true
+      }
+    ]
+  }
+}
+
+resource job 'Microsoft.App/jobs@2026-07-01' = {
+  name: name
+  location: location
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identity.id}': {}
+    }
+  }
+  properties: {
+    environmentId: environment.id
+    workloadProfileName: 'Consumption'
+    configuration: {
+      triggerType: 'Schedule'
+      scheduleTriggerConfig: {
+        cronExpression: cron
+        parallelism: 1
+        replicaCompletionCount: 1
+      }
+      // Longer than `deadlines.run`, the listing before it and the waiting for files after it.
+      replicaTimeout: 10800
+      // Not tried again: 3 (partial) would call all nodes again, and make a second set of logs. The next time goes on where
+      // the logs that were verified end.
+      replicaRetryLimit: 0
+      registries: empty(registry) ? [] : [
+        {
+          server: '${registry}.azurecr.io'
+          identity: identity.id
+        }
+      ]
+      // A volume of secrets is how a job gets a file. There is no secret in it.
+      secrets: [
+        {
+          name: 'config'
+          value: config
+        }
+      ]
+    }
+    template: {
+      containers: [
+        {
+          name: 'fleetlogs'
+          image: image
+          args: [
+            'schedule'
+            '/etc/fleetlogs/fleetlogs.toml'
+            '--once'
+            snapshot
+          ]
+          env: [
+            {
+              name: 'AZURE_CLIENT_ID'
+              value: identity.properties.clientId
+            }
+          ]
+          resources: {
+            cpu: json('0.5')
+            memory: '1Gi'
+          }
+          volumeMounts: [
+            {
+              volumeName: 'config'
+              mountPath: '/etc/fleetlogs'
+            }
+          ]
+        }
+      ]
+      volumes: [
+        {
+          name: 'config'
+          storageType: 'Secret'
+          secrets: [
+            {
+              secretRef: 'config'
+              path: 'fleetlogs.toml'
+            }
+          ]
+        }
+      ]
+    }
+  }
+  dependsOn: [
+    batch
+    storage
+    pull
+  ]
+}
+
+@description('The identity, for roles that are given elsewhere.')
+output principalId string = identity.properties.principalId

@@ -1,0 +1,151 @@
+"""The manifests: by the OpenAPI schemas of Kubernetes, strictly, and what these do not say: that the parts fit together."""
+
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+
+from recipe import longest_run, snapshots, wrong_command
+
+VERSION = "1.37"
+
+
+def check(recipes: Path) -> list[str]:
+    objects = []
+    wrong = []
+    for path in sorted((recipes / "kubernetes").glob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            objects.append(document)
+            try:
+                kubernetes_validate.validate(document, VERSION, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                where = ".".join(str(part) for part in error.path)
+                wrong.append(f"{path.name}: {document.get('kind')}: {where}: {error.message}")
+            except kubernetes_validate.SchemaNotFoundError:
+                wrong.append(f"{path.name}: there is no schema of {document['kind']} {document['apiVersion']}")
+    if wrong:
+        return wrong
+    by_kind = {kind: [each for each in objects if each["kind"] == kind] for kind in {each["kind"] for each in objects}}
+    names = {(each["kind"], each["metadata"]["name"]) for each in objects}
+    config = by_kind["ConfigMap"][0]["data"]["fleetlogs.toml"]
+    wrong += namespaces(objects)
+    for reader in by_kind.get("Pod", []):
+        wrong += rights(reader["spec"]) + claims_exist(reader["spec"], names)
+    for cron in by_kind.get("CronJob", []):
+        wrong += cron_job(cron, config)
+        wrong += pod(cron["spec"]["jobTemplate"]["spec"]["template"], [], names, config)
+    for daemon in by_kind.get("StatefulSet", []):
+        wrong += stateful_set(daemon)
+        claims = [claim["metadata"]["name"] for claim in daemon["spec"]["volumeClaimTemplates"]]
+        wrong += pod(daemon["spec"]["template"], claims, names, config)
+    if not by_kind.get("CronJob") or not by_kind.get("StatefulSet"):
+        wrong.append("the CronJob or the daemon is missing")
+    return wrong
+
+
+def namespaces(objects: list[dict]) -> list[str]:
+    wrong = []
+    for each in objects:
+        home = each["metadata"].get("namespace")
+        if each["kind"] != "Namespace" and home != "fleetlogs":
+            wrong.append(f"{each['kind']} {each['metadata']['name']} is in the namespace {home}")
+    return wrong
+
+
+def cron_job(cron: dict, config: str) -> list[str]:
+    spec, job = cron["spec"], cron["spec"]["jobTemplate"]["spec"]
+    wrong = []
+    if spec.get("concurrencyPolicy") != "Forbid":
+        wrong.append("CronJob: two runs may go on at once")
+    if "timeZone" not in spec or "startingDeadlineSeconds" not in spec:
+        wrong.append("CronJob: says no time zone, or not how late it may begin")
+    if job.get("activeDeadlineSeconds", 0) <= longest_run(config):
+        wrong.append("CronJob: ends a run before its own deadlines do (activeDeadlineSeconds)")
+    words = job["template"]["spec"]["containers"][0]["args"]
+    snapshot = snapshots(config).get(words[-1], {})
+    if snapshot.get("cron") != spec["schedule"]:
+        wrong.append(f"CronJob: its schedule is {spec['schedule']!r}, the config's {snapshot.get('cron')!r}")
+    return wrong + failure_policy(job)
+
+
+def failure_policy(job: dict) -> list[str]:
+    """The schemas do not know which words there are, and which go together."""
+    wrong = []
+    containers = {container["name"] for container in job["template"]["spec"]["containers"]}
+    refused: set[int] = set()
+    for rule in job.get("podFailurePolicy", {}).get("rules", []):
+        if rule["action"] not in {"FailJob", "FailIndex", "Ignore", "Count"}:
+            wrong.append(f"CronJob: there is no action {rule['action']}")
+        codes = rule.get("onExitCodes")
+        if ("onPodConditions" in rule) == (codes is not None):
+            wrong.append("CronJob: a rule has exactly one of onExitCodes and onPodConditions")
+        if codes:
+            if codes["operator"] != "In" or codes.get("containerName") not in containers:
+                wrong.append("CronJob: a rule is for no container, or not for the codes that it lists")
+            if rule["action"] == "FailJob":
+                refused |= set(codes["values"])
+    # 6 is the only one that another try helps.
+    if refused != {1, 2, 3, 4, 5, 7, 8}:
+        wrong.append(f"CronJob: not tried again after {sorted(refused)}")
+    if job["template"]["spec"].get("restartPolicy") != "Never":
+        wrong.append("CronJob: a podFailurePolicy takes restartPolicy: Never")
+    return wrong
+
+
+def stateful_set(daemon: dict) -> list[str]:
+    spec = daemon["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    wrong = []
+    if not spec["selector"]["matchLabels"].items() <= labels.items():
+        wrong.append("StatefulSet: its selector does not fit its pods")
+    ports = {port["name"] for port in spec["template"]["spec"]["containers"][0]["ports"]}
+    for probe in ("startupProbe", "livenessProbe"):
+        target = spec["template"]["spec"]["containers"][0][probe]["httpGet"]
+        if target["path"] != "/healthz" or target["port"] not in ports:
+            wrong.append(f"StatefulSet: the {probe} asks {target}")
+    return wrong
+
+
+def pod(template: dict, claims: list[str], names: set[tuple[str, str]], config: str) -> list[str]:
+    spec = template["spec"]
+    wrong = rights(spec) + claims_exist(spec, names)
+    if template["metadata"]["labels"].get("azure.workload.identity/use") != "true":
+        wrong.append("pod: has no token of a workload identity")
+    if ("ServiceAccount", spec.get("serviceAccountName")) not in names:
+        wrong.append("pod: there is no such service account")
+    volumes = set(claims) | {volume["name"] for volume in spec["volumes"]}
+    for volume in spec["volumes"]:
+        if "configMap" in volume and ("ConfigMap", volume["configMap"]["name"]) not in names:
+            wrong.append("pod: there is no such ConfigMap")
+    for container in spec["containers"]:
+        wrong += [f"pod: {line}" for line in wrong_command(container["args"], config)]
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        if set(mounts) != {"/etc/fleetlogs", "/var/lib/fleetlogs", "/tmp"} or not set(mounts.values()) <= volumes:
+            wrong.append(f"pod: mounts {mounts} of {sorted(volumes)}")
+    return wrong
+
+
+def claims_exist(spec: dict, names: set[tuple[str, str]]) -> list[str]:
+    claims = [volume.get("persistentVolumeClaim", {}).get("claimName") for volume in spec["volumes"]]
+    return [f"pod: there is no claim {claim}" for claim in claims if claim and ("PersistentVolumeClaim", claim) not in names]
+
+
+def rights(spec: dict) -> list[str]:
+    """What the namespace enforces (the restricted Pod Security Standard), and a limit of memory."""
+    wrong = []
+    security = spec.get("securityContext", {})
+    if not security.get("runAsNonRoot") or security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        wrong.append("pod: may run as root, or without seccomp")
+    if spec.get("automountServiceAccountToken") is not False:
+        wrong.append("pod: has a token of the cluster, which it does not use")
+    for container in spec["containers"]:
+        own = container.get("securityContext", {})
+        if (
+            own.get("allowPrivilegeEscalation") is not False
+            or not own.get("readOnlyRootFilesystem")
+            or own.get("capabilities", {}).get("drop") != ["ALL"]
+        ):
+            wrong.append("pod: the container has more rights than it needs")
+        if "memory" not in container["resources"].get("limits", {}):
+            wrong.append("pod: the container has no limit of memory")
+    return wrong

@@ -1,0 +1,101 @@
+"""The recipes of docs/deploy are right, and what is broken in them is found."""
+
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+import bicep
+import config
+import docker
+import kubernetes
+import systemd
+from recipe import RECIPES
+
+# A check, a file, what is taken out of it, what is put there instead, and a word of what the check must say.
+BROKEN = [
+    (systemd, "systemd/fleetlogs-schedule.service", "PrivateMounts=", "PrivateMount=", "Unknown key"),
+    (systemd, "systemd/fleetlogs-schedule.service", "Restart=always", "Restart=sometimes", "restart specifier"),
+    (systemd, "systemd/fleetlogs-schedule.service", "ProtectHome=yes\n", "ProtectHome=no\n", "more exposed"),
+    (systemd, "systemd/fleetlogs-schedule.service", "SystemCallFilter=", "#", "more exposed"),
+    (systemd, "systemd/fleetlogs-snapshot@.service", "User=fleetlogs\nDynamicUser=yes\n", "", "more exposed"),
+    (systemd, "systemd/fleetlogs-snapshot@.service", "--once %i", "--once weekly", "`weekly`"),
+    (systemd, "systemd/fleetlogs-snapshot@.service", "ExitStatus=1 2 3 4", "ExitStatus=1 2 4", "not started again"),
+    (systemd, "systemd/fleetlogs-snapshot@.service", "--once %i", "--onze %i", "more than"),
+    (systemd, "systemd/fleetlogs-snapshot@.service", "TimeoutStartSec=3h", "TimeoutStartSec=2h", "TimeoutStartSec"),
+    (systemd, "systemd/fleetlogs-snapshot@.timer", "*-*-* 02:15:00 UTC", "daily at two", "calendar specification"),
+    (docker, "docker/Dockerfile", "USER 65532:65532", "USER fleetlogs", "runAsNonRoot"),
+    (docker, "docker/Dockerfile", "USER 65532:65532", "USER root", "DL3002"),
+    (docker, "docker/Dockerfile", "1.95.0-bookworm", "latest", "DL3007"),
+    (docker, "docker/Dockerfile", " --no-install-recommends", "", "DL3015"),
+    (docker, "docker/Dockerfile", "COPY crates crates", "COPY crate crate", "no crate"),
+    (docker, "docker/Dockerfile", "COPY docs/schema docs/schema\n", "", "does not copy docs/schema"),
+    (docker, "docker/Dockerfile", 'ENTRYPOINT ["/usr/bin/fleetlogs"]', "ENTRYPOINT /usr/bin/fleetlogs", "DL3025"),
+    (docker, "docker/Dockerfile", "SSL_CERT_FILE=", "SSL_CERT=", "SSL_CERT_FILE"),
+    (docker, "docker/Dockerfile.dockerignore", "!crates\n", "", "keeps crates"),
+    (kubernetes, "kubernetes/daemon.yaml", "replicas: 1", "replica: 1", "replica"),
+    (kubernetes, "kubernetes/daemon.yaml", "periodSeconds: 5", "periodSecond: 5", "periodSecond"),
+    (kubernetes, "kubernetes/daemon.yaml", "replicas: 1", "replicas: one", "replicas"),
+    (kubernetes, "kubernetes/daemon.yaml", "app.kubernetes.io/component: daemon\n        azure", "azure", "selector"),
+    (kubernetes, "kubernetes/daemon.yaml", "path: /healthz", "path: /health", "/health"),
+    (kubernetes, "kubernetes/daemon.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "more rights"),
+    (kubernetes, "kubernetes/daemon.yaml", "runAsNonRoot: true", "runAsNonRoot: false", "as root"),
+    (kubernetes, "kubernetes/cronjob.yaml", "concurrencyPolicy: Forbid", "concurrencyPolicy: Allow", "at once"),
+    (kubernetes, "kubernetes/cronjob.yaml", "timeZone:", "timezone:", "timezone"),
+    (kubernetes, "kubernetes/cronjob.yaml", "action: FailJob", "action: Fail", "no action"),
+    (kubernetes, "kubernetes/cronjob.yaml", "[1, 2, 3, 4, 5, 7, 8]", "[1, 2, 4, 5, 7, 8]", "not tried again"),
+    (kubernetes, "kubernetes/cronjob.yaml", "restartPolicy: Never", "restartPolicy: OnFailure", "restartPolicy"),
+    (kubernetes, "kubernetes/cronjob.yaml", "--once, nightly", "--once, weekly", "`weekly`"),
+    (kubernetes, "kubernetes/cronjob.yaml", "schedule: 15 2", "schedule: 15 3", "schedule"),
+    (kubernetes, "kubernetes/cronjob.yaml", "claimName: fleetlogs-nightly", "claimName: fleetlogs", "no claim"),
+    (kubernetes, "kubernetes/cronjob.yaml", 'azure.workload.identity/use: "true"', "a: b", "workload identity"),
+    (kubernetes, "kubernetes/reader.yaml", "drop: [ALL]", "drop: []", "more rights"),
+    (kubernetes, "kubernetes/base.yaml", "kind: ServiceAccount", "kind: ServiceAcount", "there is no schema of ServiceAcount"),
+    (bicep, "container-apps/main.bicep", "param image string", "param image string string", "no Bicep"),
+    (bicep, "container-apps/main.bicep", "replicaRetryLimit: 0", "retryLimit: 0", "no `retryLimit`"),
+    (bicep, "container-apps/main.bicep", "replicaRetryLimit: 0", "replicaRetryLimit: 3", "run again"),
+    (bicep, "container-apps/main.bicep", "replicaTimeout: 10800", "replicaTimeout: 1800", "replicaTimeout"),
+    (bicep, "container-apps/main.bicep", "replicaTimeout: 10800", "replicaTimeout: '10800'", "no string"),
+    (bicep, "container-apps/main.bicep", "      replicaTimeout: 10800\n", "", "takes a `replicaTimeout`"),
+    (bicep, "container-apps/main.bicep", "triggerType: 'Schedule'", "triggerType: 'Cron'", "one of"),
+    (bicep, "container-apps/main.bicep", "storageType: 'Secret'", "storageType: 'ConfigMap'", "one of"),
+    (bicep, "container-apps/main.bicep", "cpu: json('0.5')", "cpu: '0.5'", "no string"),
+    (bicep, "container-apps/main.bicep", "jobs@2026-07-01", "job@2026-07-01", "list of resources"),
+    (bicep, "container-apps/main.bicep", "jobs@2026-07-01", "jobs@2022-01-01", "list of resources"),
+    (bicep, "container-apps/main.bicep", "workspaceId: logs.id", "workspaceId: workspace.id", "not declared"),
+    (bicep, "container-apps/main.bicep", "    role: batchRole\n", "", "`role` is missing"),
+    (bicep, "container-apps/main.bicep", "    role: batchRole\n", "    roles: batchRole\n", "no parameter `roles`"),
+    (bicep, "container-apps/main.bicep", "modules/storage-account.bicep", "modules/storage.bicep", "no module"),
+    (bicep, "container-apps/main.bicep", "param logContainer string = 'batch-logs'", "param logContainer string = 'logs'", "container"),
+    (bicep, "container-apps/modules/storage-account.bicep", "db58b8e5", "db58b8e6", "is not the role"),
+    (bicep, "container-apps/modules/registry.bicep", "7f951dda-4ed3-4680-a7ca-43fe172d538d", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "is not the role"),
+    (bicep, "container-apps/modules/registry.bicep", "principalType: 'ServicePrincipal'", "principalType: 'Servant'", "one of"),
+    (bicep, "container-apps/main.parameters.json", '"snapshot":', '"snapshots":', "no parameter"),
+    (bicep, "container-apps/main.parameters.json", '{ "value": "contosologs" }', '{ "value": 1 }', "no int"),
+    (config, "systemd/fleetlogs.toml", "keep_runs", "keep_run", "keep_run"),
+    (config, "systemd/fleetlogs.toml", "# webhook =", "# web_hook =", "web_hook"),
+    (config, "kubernetes/base.yaml", "# [schedule.lease]", "# [schedule.leese]", "leese"),
+    (config, "container-apps/fleetlogs.toml", '"since-last"', '"since-lost"', "since-lost"),
+    (config, "systemd/README.md", "fleetlogs check", "fleetlogs chek", "chek"),
+]
+
+
+class Recipes(unittest.TestCase):
+    def test_every_recipe_is_right(self) -> None:
+        for check in (systemd, docker, kubernetes, bicep, config):
+            with self.subTest(check.__name__):
+                self.assertEqual(check.check(RECIPES), [])
+
+    def test_what_is_broken_is_found(self) -> None:
+        for check, file, old, new, says in BROKEN:
+            with self.subTest(file=file, broken=new), tempfile.TemporaryDirectory() as directory:
+                copy = Path(directory) / "deploy"
+                shutil.copytree(RECIPES, copy)
+                text = (copy / file).read_text()
+                self.assertIn(old, text)
+                (copy / file).write_text(text.replace(old, new))
+                self.assertIn(says, "\n".join(check.check(copy)))
+
+
+if __name__ == "__main__":
+    unittest.main()
