@@ -203,6 +203,146 @@ fn runs_that_are_no_longer_kept_are_removed_and_not_forgotten() {
     assert_eq!(history.status.code(), Some(0), "{}", String::from_utf8_lossy(&history.stderr));
 }
 
+/// Half of a pool goes bad at once, and a node of another goes in and out every ten seconds, so many times.
+fn failing(times: u32) -> String {
+    format!(
+        "[[account]]\nname = \"contoso\"\npage_size = 5\n\
+         [[account.pool]]\nid = \"Render\"\nnodes = 40\nunknown_state = 0\narrival = {{ min = \"50ms\", max = \"300ms\" }}\n\
+         [[account.pool.life]]\nshare = 0.5\nat = \"6s\"\nbecomes = \"starttaskfailed\"\n\
+         [[account.pool]]\nid = \"encode\"\nnodes = 7\nunknown_state = 0\narrival = {{ min = \"50ms\", max = \"300ms\" }}\n\
+         [[account.pool.life]]\nnodes = 1\nat = \"18s\"\nbecomes = \"starttaskfailed\"\nrecovers_after = \"6s\"\n\
+         every = \"10s\"\ntimes = {times}\n"
+    )
+}
+
+/// Upload calls of each node, as the service counted them.
+fn calls(sim: &Sim, pool: &str) -> Vec<u64> {
+    let ledger = sim.ledger();
+    let nodes = ledger["nodes"].as_array().unwrap().iter().filter(|node| node["pool"] == pool);
+    nodes.map(|node| node["received"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn nodes_that_go_bad_are_captured_once_each_time_also_when_the_daemon_is_killed() {
+    let sim = Sim::start(&failing(3));
+    let snapshot = "[schedule]\npoll_rate = 20\n[[snapshot]]\nname = \"went-bad\"\nwindow = \"1h\"\n\
+                    on_state = [\"starttaskfailed\"]\nevery = \"1s\"\ngather = \"1s\"\nquiet = \"0s\"";
+    let config = config(&sim, "", snapshot);
+    let daemon = Daemon::start(sim.dir.path(), &config);
+    wait_for("the capture of the pool", || (calls(&sim, "Render").len() == 20).then_some(()));
+    daemon.kill();
+    let daemon = Daemon::start(sim.dir.path(), &config);
+    // It goes bad at 18, 28 and 38 seconds.
+    wait_for("the captures of the node", || (calls(&sim, "encode") == [3]).then_some(()));
+    std::thread::sleep(Duration::from_secs(4));
+    let (code, said) = daemon.end();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(calls(&sim, "Render"), vec![1; 20], "each node of the pool once");
+    assert_eq!(calls(&sim, "encode"), [3], "the node once each time");
+    let manifests: Vec<_> = run_dirs(&sim).iter().map(|dir| manifest(dir).unwrap()).collect();
+    let planned: Vec<_> = manifests.iter().map(|manifest| manifest["counts"]["planned"].clone()).collect();
+    assert_eq!(planned, [20, 1, 1, 1], "the pool is one run");
+    assert!(manifests.iter().all(|manifest| manifest["snapshot"]["trigger"] == "state"));
+}
+
+#[test]
+fn an_alert_begins_a_snapshot_once_and_the_metrics_tell_of_it() {
+    let sim = Sim::start(FLEET);
+    std::fs::write(sim.dir.path().join("secret.alert"), "plainly-fake-alert-secret").unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let snapshot = format!(
+        "[schedule.listener]\naddress = \"127.0.0.1:{port}\"\nsecret = {{ file = \"secret.alert\" }}\n\
+         [[snapshot]]\nname = \"incident\"\nwindow = \"1h\""
+    );
+    let config = config(&sim, "", &snapshot);
+    let daemon = Daemon::start(sim.dir.path(), &config);
+    let client = fleetlogs_azure::http_client(1).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    wait_for("the listener", || {
+        runtime.block_on(client.get(url("/healthz/active")).send()).ok()?.error_for_status().ok()
+    });
+    let alert = serde_json::json!({
+        "schemaId": "azureMonitorCommonAlertSchema",
+        "data": { "essentials": {
+            "alertId": "/subscriptions/0/providers/Microsoft.AlertsManagement/alerts/1", "alertRule": "nodes",
+            "severity": "Sev1", "signalType": "Metric", "monitorCondition": "Fired",
+            "firedDateTime": "2026-11-22T09:00:00.000Z",
+        }, "alertContext": {} },
+    });
+    let send = |secret: &str| {
+        let request = client.post(url("/alerts/incident")).bearer_auth(secret).body(alert.to_string());
+        runtime.block_on(request.send()).unwrap().status().as_u16()
+    };
+    assert_eq!(send("some-other-secret"), 401);
+    assert_eq!((send("plainly-fake-alert-secret"), send("plainly-fake-alert-secret")), (202, 202));
+    let dir =
+        wait_for("the run", || run_dirs(&sim).into_iter().find(|dir| dir.join("manifest.json").exists()));
+    let metrics = wait_for("the metric of the run", || {
+        let text = crate::stage::get(&url("/metrics"));
+        text.contains("fleetlogs_runs_total{snapshot=\"incident\",trigger=\"alert\",outcome=\"complete\"} 1")
+            .then_some(text)
+    });
+    assert!(
+        metrics.contains("fleetlogs_run_nodes_total{snapshot=\"incident\",outcome=\"verified\"} 40"),
+        "{metrics}"
+    );
+    let (code, said) = daemon.end();
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains("plainly-fake"), "{said}");
+    assert_eq!(run_dirs(&sim).len(), 1, "the alert was sent twice");
+    assert_eq!(manifest(&dir).unwrap()["snapshot"]["trigger"], "alert");
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn of_two_daemons_one_works_and_the_other_takes_over_when_it_is_killed() {
+    let azurite = crate::azurite::Azurite::start();
+    let sim = Sim::start(&failing(9));
+    std::fs::write(sim.dir.path().join("secret.state"), azurite.container_sas("rcw")).unwrap();
+    let snapshot = "[schedule]\npoll_rate = 20\n[schedule.lease]\ncontainer_url = { file = \"secret.state\" }\n\
+                    duration = \"15s\"\n[[snapshot]]\nname = \"went-bad\"\nwindow = \"1h\"\n\
+                    on_state = [\"starttaskfailed\"]\nevery = \"1s\"\ngather = \"1s\"\nquiet = \"0s\"\n\
+                    [[snapshot]]\nname = \"nightly\"\nwindow = \"since-last\"";
+    let config = config(&sim, "", snapshot);
+    let machines = [sim.dir.path().join("one"), sim.dir.path().join("two")];
+    for machine in &machines {
+        std::fs::create_dir(machine).unwrap();
+    }
+    let runs_of = |machine: &Path| {
+        let entries = std::fs::read_dir(machine.join("runs")).into_iter().flatten();
+        let dirs =
+            entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("manifest.json").exists());
+        dirs.count()
+    };
+    let first = Daemon::start(&machines[0], &config);
+    wait_for("the capture of the pool", || (runs_of(&machines[0]) == 1).then_some(()));
+    let second = Daemon::start(&machines[1], &config);
+    std::thread::sleep(Duration::from_secs(1));
+    first.kill();
+    let killed = Instant::now();
+    wait_for("the captures of the node", || (calls(&sim, "encode").iter().sum::<u64>() >= 1).then_some(()));
+    assert!(killed.elapsed() < Duration::from_secs(40), "the lease lasts 15 s");
+    wait_for("a run of the second", || (runs_of(&machines[1]) >= 1).then_some(()));
+    let (code, said) = second.end();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("another machine owns the schedule"), "{said}");
+    assert_eq!(calls(&sim, "Render"), vec![1; 20], "what the first captured the second does not");
+    assert_eq!(runs_of(&machines[0]), 1);
+
+    // The second gave the lease back, so that the first need not wait for it.
+    let again = Instant::now();
+    let output = fleetlogs()
+        .arg("schedule")
+        .arg(&config)
+        .args(["--once", "nightly"])
+        .current_dir(&machines[0])
+        .output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(again.elapsed() < Duration::from_secs(14), "{:?}", again.elapsed());
+}
+
 #[test]
 fn what_cannot_be_scheduled_is_told_beforehand() {
     let sim = Sim::start(FLEET);

@@ -58,6 +58,10 @@ pub(crate) fn start(output: &Output, is_daemon: bool) -> Logs {
     let own = |level: LevelFilter| Targets::new().with_target("fleetlogs", level);
     let screen = tracing_subscriber::fmt::layer().with_writer(logs.screen.clone()).with_target(false);
     let screen: Box<dyn Layer<Registry> + Send + Sync> = match output.log_format {
+        // The journal of systemd has times of its own.
+        LogFormat::Text if is_daemon && std::env::var_os("JOURNAL_STREAM").is_none() => {
+            screen.with_ansi(colours()).with_filter(own(level)).boxed()
+        }
         LogFormat::Text => screen.without_time().with_ansi(colours()).with_filter(own(level)).boxed(),
         LogFormat::Json => screen.json().flatten_event(true).with_filter(own(level)).boxed(),
     };

@@ -41,6 +41,8 @@ pub(super) struct Schedule<'a> {
     pub(super) settings: Settings,
     pub(super) output: &'a Output,
     pub(super) logs: &'a Logs,
+    /// Whether it works until it is told to end. Its runs say nothing on the screen but in the log.
+    is_daemon: bool,
     pub(super) stop: StopHandle,
     /// The database.
     pub(super) state: PathBuf,
@@ -64,7 +66,7 @@ pub(super) async fn daemon(
     output: &Output,
     logs: &Logs,
 ) -> Result<Exit, CliError> {
-    let schedule = Schedule::new(config, settings, output, logs)?;
+    let schedule = Schedule::new(config, settings, output, logs, true)?;
     let _lock = match Lock::take(&schedule.state, Holder::Daemon)? {
         Locked::Ours(lock) => lock,
         Locked::Theirs(_, process) => return Err(busy(process)),
@@ -103,13 +105,15 @@ impl<'a> Schedule<'a> {
         settings: Settings,
         output: &'a Output,
         logs: &'a Logs,
+        is_daemon: bool,
     ) -> Result<Self, CliError> {
         let stop = StopHandle::default();
         signals::listen(&stop)?;
         let state = state_path(&settings);
         make_room_for(&state)?;
         let home = home_of(&settings)?;
-        Ok(Self { config, settings, output, logs, stop, state, home, metrics: Metrics::new() })
+        let metrics = Metrics::new();
+        Ok(Self { config, settings, output, logs, is_daemon, stop, state, home, metrics })
     }
 
     /// Works until it is told to end. Returns whether a run was interrupted, which the next process takes up.
@@ -172,10 +176,14 @@ impl<'a> Schedule<'a> {
 
     /// The runs of a term.
     pub(super) fn runs(&self, term: &Term) -> Runs {
+        let mut output = self.output.clone();
+        if self.is_daemon {
+            (output.quiet, output.json) = (true, false);
+        }
         let with = With {
             config: self.config.to_owned(),
             settings: self.settings.clone(),
-            output: self.output.clone(),
+            output,
             logs: self.logs.clone(),
             state: self.state.clone(),
             metrics: self.metrics.clone(),

@@ -36,7 +36,7 @@ pub(super) async fn once(
     output: &Output,
     logs: &Logs,
 ) -> Result<Exit, CliError> {
-    let schedule = Schedule::new(config, settings, output, logs)?;
+    let schedule = Schedule::new(config, settings, output, logs, false)?;
     tokio::select! {
         ended = run(&schedule, name) => ended,
         () = end_early(&schedule) => Err(CliError::StoppedEarly),

@@ -28,7 +28,7 @@ use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::metrics::Metrics;
 use crate::retention::{self, Containers};
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, as_typed};
 use crate::run_end::RunEnd;
 use crate::tokens::Tokens;
 
@@ -148,6 +148,7 @@ impl Runs {
     /// Puts on record what came of a run, and removes what is not kept any more.
     async fn ended(&self, snapshot: &SnapshotRef, finished: Finished) -> Ended {
         let Finished { plan, ledger, end } = finished;
+        tracing::info!("{} {}", end.summary, as_typed(&end.dir).display());
         self.0.with.metrics.run_ended(&end);
         let recorded = self
             .0
