@@ -35,6 +35,9 @@ use crate::tokens::Tokens;
 /// What is known of nodes that were not verified for so long is forgotten: they are gone.
 const FORGOTTEN: time::Duration = time::Duration::days(400);
 
+/// So many runs of a snapshot are remembered, besides those whose directory is there.
+const ROWS: u32 = 5000;
+
 /// Runs jobs in this process. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Runs(Arc<Inner>);
@@ -106,13 +109,13 @@ impl Runs {
     }
 
     async fn work(&self, job: &Job, begun: Begun, stop: StopHandle) -> Result<Finished, CliError> {
-        let Some(snapshot) = of(&self.0.with.settings, &job.snapshot.name) else {
-            return Err(CliError::NoSuchSnapshot(job.snapshot.name.to_string()));
-        };
         let lane = Lane::of(job.snapshot.trigger);
         if let Some(dir) = &job.begun {
             return self.go_on(dir, lane, stop).await;
         }
+        let Some(snapshot) = of(&self.0.with.settings, &job.snapshot.name) else {
+            return Err(CliError::NoSuchSnapshot(job.snapshot.name.to_string()));
+        };
         let mut settings = for_lane(&self.0.with.settings, lane);
         narrow(&mut settings, snapshot, &job.snapshot)?;
         if let SnapshotWindow::SinceLast { margin, longest } = snapshot.window {
@@ -155,6 +158,7 @@ impl Runs {
             .store
             .change(|state| {
                 coverage::forget(state, Clock::System.now() - FORGOTTEN)?;
+                runs::forget(state, &snapshot.name, ROWS)?;
                 coverage::record(state, &plan, &ledger)
             })
             .await;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::schedule::overview::overview;
-use crate::schedule::state::JobId;
+use crate::schedule::state::{JobId, alerts};
 use crate::schedule::{CatchUp, Overlap, Timetable};
 use crate::testing::NOW;
 use crate::testing::plan_at;
@@ -246,4 +246,38 @@ async fn another_owner_stops_the_runs_and_the_scheduler() {
     assert!(matches!(result, Err(StateError::Home(HomeError::Lost))), "{result:?}");
     assert_eq!(scene.runner.notes(), ["30: 1 begins", "90: 1 is interrupted"]);
     assert!(matches!(scene.stop.reason(), Some(StopReason::Schedule(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_rows_are_forgotten_but_for_those_that_something_rests_on() {
+    let scene = Scene::new(HOUR);
+    let nightly = SnapshotName::new("nightly");
+    let good = scene.started_by("here", "nightly", Some("/runs/good")).await;
+    let with_dir = scene.started_by("here", "nightly", Some("/runs/kept")).await;
+    let ended = |outcome| Ended { outcome: Some(outcome), exit_code: 0, reason: None, interrupted: false };
+    let mut skipped = Vec::new();
+    for _ in 0..10 {
+        skipped.push(scene.enqueue("nightly", Trigger::Cron).await);
+    }
+    let waiting = scene.enqueue("nightly", Trigger::Cron).await;
+    let change = |state: &Transaction<'_>| {
+        runs::end(state, good, &ended(RunOutcome::Complete), NOW)?;
+        state.execute("UPDATE run SET removed_at = ended_at WHERE id = ?1", [good.0])?;
+        runs::end(state, with_dir, &ended(RunOutcome::Partial), NOW)?;
+        for row in &skipped {
+            runs::close(state, *row, Status::Skipped, "one goes on", NOW)?;
+        }
+        // An alert may have asked for a row that goes.
+        alerts::take(state, "alert", NOW, &nightly, NOW)?;
+        state.execute("UPDATE alert SET run = ?1", [skipped[0].0])?;
+        runs::forget(state, &nightly, 4)
+    };
+    scene.store.change(change).await.unwrap();
+    let left = scene.store.read(|state| runs::past(state, &nightly, None)).await.unwrap();
+    let left: Vec<_> = left.iter().map(|row| row.id).collect();
+    assert!([good, with_dir].iter().all(|row| left.contains(row)), "{left:?}");
+    let queued = scene.store.read(runs::queued).await.unwrap();
+    assert!(queued.iter().any(|row| row.id == waiting));
+    let of_skipped: Vec<_> = skipped.iter().filter(|row| left.contains(row)).collect();
+    assert_eq!(of_skipped, skipped[8..].iter().collect::<Vec<_>>(), "the newest four, of which two wait");
 }

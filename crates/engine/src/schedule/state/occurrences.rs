@@ -409,6 +409,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_came_to_nothing_is_captured_again_when_the_quiet_time_is_over_and_the_node_is_still_so() {
+        let bench = Bench::new();
+        let both = [sighting("pool", "n1", Some(NOW)), sighting("pool", "n2", Some(NOW))];
+        bench.look(0, &both).await;
+        let first = bench.claim().await.unwrap();
+        bench
+            .store
+            .change(|state| {
+                runs::start(state, first.job, "machine", NOW)?;
+                runs::close(state, first.job, runs::Status::Lost, "its machine is gone", NOW)?;
+                release(state, first.job)
+            })
+            .await
+            .unwrap();
+        assert_eq!(bench.look(1, &both).await, Taken::default(), "it is held");
+        assert_eq!(bench.claim().await, None);
+        // One of them has recovered.
+        let one = Taken { released: 1, damped: 1, ..Taken::default() };
+        assert_eq!(bench.look(15, &both[..1]).await, one);
+        let second = bench.claim().await.unwrap();
+        assert!(second.is_new && second.occurrences == 1 && second.job != first.job);
+    }
+
+    #[tokio::test]
     async fn a_node_of_which_no_time_is_told_is_captured_once() {
         let bench = Bench::new();
         let node = [sighting("pool", "n1", None)];

@@ -198,6 +198,21 @@ pub fn removed(state: &Transaction<'_>, runs: &[RunId], now: OffsetDateTime) -> 
     Ok(())
 }
 
+/// Forgets the oldest rows of a snapshot: a shared state is sent whole with each change. Rows whose run directory is to be
+/// somewhere stay, and so does the last run that collected everything.
+pub fn forget(state: &Transaction<'_>, snapshot: &SnapshotName, kept: u32) -> Result<(), StateError> {
+    let old = "SELECT id FROM run WHERE snapshot = ?1 AND status NOT IN ('queued', 'started')
+        AND (run_id IS NULL OR removed_at IS NOT NULL)
+        AND id <= (SELECT id FROM run WHERE snapshot = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)
+        AND id IS NOT (SELECT max(id) FROM run WHERE snapshot = ?1 AND outcome = 'complete')";
+    for of in ["occurrence", "alert"] {
+        let unlink = format!("UPDATE {of} SET run = NULL WHERE run IN ({old})");
+        state.execute(&unlink, params![snapshot.as_str(), kept])?;
+    }
+    state.execute(&format!("DELETE FROM run WHERE id IN ({old})"), params![snapshot.as_str(), kept])?;
+    Ok(())
+}
+
 /// Puts a row that was started back into the queue: nothing was sent for it yet.
 pub fn put_back(state: &Transaction<'_>, JobId(job): JobId) -> Result<(), StateError> {
     state.execute(
