@@ -27,7 +27,7 @@ use crate::tokens::Tokens;
 
 #[derive(Debug, Parser)]
 pub(crate) struct Schedule {
-    /// The config file, with a [[snapshot]] or more
+    /// The config file, with one snapshot or more
     pub(crate) config: PathBuf,
     /// Run this snapshot now and end: for cron, systemd timers and other schedulers
     #[arg(long, value_name = "NAME")]
