@@ -102,6 +102,7 @@ struct Inner {
     next_run: Seconds,
     throttled: Counters<1>,
     queue_length: Gauge<u64, AtomicU64>,
+    lost_runs: Gauge<u64, AtomicU64>,
     owner: Gauge<u64, AtomicU64>,
     notifications: Counters<1>,
     alerts: Counters<1>,
@@ -139,6 +140,7 @@ impl Metrics {
             next_run: add(all, "next_run_timestamp_seconds", "When the timetable begins the next run"),
             throttled: add(all, "throttled_calls", "Upload calls answered with a request to slow down"),
             queue_length: add(all, "queue_length", "Runs that wait"),
+            lost_runs: add(all, "lost_runs", "Runs that were lost with their machine"),
             owner: add(all, "schedule_owner", "1 where this machine runs the schedule, 0 on standby"),
             notifications: add(all, "notifications", "Notifications of ends of runs, by result"),
             alerts: add(all, "alerts", "Alerts that arrived, by what became of them"),
@@ -226,10 +228,11 @@ impl Metrics {
 
     /// What the state of the schedule says. None on standby: what is known here may be long out of date, so it is not shown.
     pub(crate) fn state(&self, numbers: Option<&Numbers>) {
-        let Inner { last_run, last_good_run, last_good_run_age, next_run, queue_length, owner, good, .. } =
-            &*self.0;
+        let Inner { last_run, last_good_run, last_good_run_age, next_run, queue_length, .. } = &*self.0;
+        let Inner { lost_runs, owner, good, .. } = &*self.0;
         owner.set(u64::from(numbers.is_some()));
         queue_length.set(numbers.map_or(0, |numbers| numbers.queued));
+        lost_runs.set(numbers.map_or(0, |numbers| numbers.lost));
         let mut good = good.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Numbers { last, .. }) = numbers else {
             good.clear();

@@ -38,7 +38,8 @@ impl Alert {
         if body["schemaId"] != SCHEMA {
             return Err("the body is not of the common alert schema; enable it in the action group");
         }
-        let essentials: Essentials = serde_json::from_value(body["data"]["essentials"].take()).map_err(
+        let essentials = body.pointer_mut("/data/essentials").map(Value::take);
+        let essentials: Essentials = serde_json::from_value(essentials.unwrap_or_default()).map_err(
             |_| "`data.essentials` lacks `alertId` or `monitorCondition`, or is not as the schema has it",
         )?;
         if essentials.monitor_condition.eq_ignore_ascii_case("resolved") {
@@ -107,6 +108,10 @@ mod tests {
         assert!(wrong("fired!").contains("not JSON"));
         assert!(wrong("[]").contains("common alert schema"));
         assert!(wrong("{\"schemaId\":\"AzureMonitorMetricAlert\"}").contains("common alert schema"));
+        for data in ["[]", "[1]", "\"x\"", "null", "1", "{\"essentials\":[]}"] {
+            let body = format!("{{\"schemaId\":\"{SCHEMA}\",\"data\":{data}}}");
+            assert!(wrong(&body).contains("essentials"), "{body}");
+        }
         assert!(essentials(&Value::Null).unwrap_err().contains("essentials"));
         let of = |condition, at| {
             essentials(&json!({ "alertId": "a", "monitorCondition": condition, "firedDateTime": at }))

@@ -174,7 +174,7 @@ impl Service {
         };
         let (rule, severity) = (shown(&alert.rule), shown(&alert.severity));
         let run = run.map(|JobId(run)| run);
-        tracing::info!(snapshot = snapshot.as_str(), %rule, %severity, ?run, ?result, "alert");
+        tracing::info!(snapshot = snapshot.as_str(), ?rule, ?severity, run, ?result, "alert");
         let joined = result != AlertResult::Queued;
         (result, json(StatusCode::ACCEPTED, &json!({ "run": run, "joined": joined })))
     }

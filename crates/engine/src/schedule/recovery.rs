@@ -1,21 +1,22 @@
 //! What an earlier process left behind: rows that it put into the queue or began, and did not end.
 
 use fleetlogs_model::ids::SnapshotName;
-use fleetlogs_model::snapshot::Trigger;
+use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
 use rusqlite::Transaction;
 use time::OffsetDateTime;
 use tracing::info;
 
-use super::Rule;
 use super::scheduler::named;
 use super::state::StateError;
-use super::state::occurrences;
 use super::state::runs::{self, PastRun, Status};
+use super::state::{alerts, occurrences};
+use super::{CatchUp, Rule};
 
 /// Looks after what is left of all snapshots. Returns the runs that this machine has to take up again.
 ///
 /// - A run that this machine began is taken up again.
-/// - A run that another machine began is lost: its directory is there.
+/// - A run that another machine began is lost: its directory is there. One by an alert, or by a timetable that is caught up
+///   with, is put into the queue anew.
 /// - A row that was started and has no directory goes back into the queue: nothing was sent.
 /// - A row of the queue whose snapshot the config does not name any more is skipped.
 pub(super) fn all(
@@ -26,7 +27,7 @@ pub(super) fn all(
 ) -> Result<Vec<PastRun>, StateError> {
     let mut begun = Vec::new();
     for row in runs::started(state)? {
-        begun.extend(one(state, row, machine, now)?);
+        begun.extend(one(state, row, rules, machine, now)?);
     }
     for row in runs::queued(state)? {
         if !rules.iter().any(|rule| rule.name == row.snapshot.name) {
@@ -48,7 +49,8 @@ pub(super) fn of(
 ) -> Result<Vec<PastRun>, StateError> {
     let mut begun = Vec::new();
     for row in runs::started(state)?.into_iter().filter(|row| row.snapshot.name == *snapshot) {
-        begun.extend(one(state, row, machine, now)?);
+        // The run that is asked for now stands for those by timetable.
+        begun.extend(one(state, row, &[], machine, now)?);
     }
     for row in runs::queued(state)? {
         if row.snapshot.name == *snapshot && row.snapshot.trigger == Trigger::Once {
@@ -61,6 +63,7 @@ pub(super) fn of(
 fn one(
     state: &Transaction<'_>,
     row: PastRun,
+    rules: &[Rule],
     machine: &str,
     now: OffsetDateTime,
 ) -> Result<Option<PastRun>, StateError> {
@@ -77,5 +80,21 @@ fn one(
     info!("{} is lost: {reason}", named(&row));
     runs::close(state, row.id, Status::Lost, &reason, now)?;
     occurrences::release(state, row.id)?;
+    let again = match row.snapshot.trigger {
+        // Who sent it was told that a run will begin, and does not send it again.
+        Trigger::Alert => Some(Trigger::Alert),
+        Trigger::Cron | Trigger::CatchUp => rules
+            .iter()
+            .find(|rule| rule.name == row.snapshot.name)
+            .filter(|rule| rule.catch_up != CatchUp::No && now - row.snapshot.due <= rule.catch_up_within)
+            .map(|_| Trigger::CatchUp),
+        // The watcher has seen to its nodes; who asked for it is gone with that machine.
+        Trigger::State | Trigger::Once => None,
+    };
+    if let Some(trigger) = again {
+        let anew = SnapshotRef { trigger, ..row.snapshot };
+        let id = runs::enqueue(state, &anew, now)?;
+        alerts::hand_on(state, row.id, id)?;
+    }
     Ok(None)
 }

@@ -209,7 +209,9 @@ impl<R: Runner> Work<R> {
         }
         let ended = self.runner.run(self.job, Begun::new(self.store.clone(), id)).await;
         if ended.interrupted {
-            info!("{what} is interrupted; the next process takes it up again");
+            info!(
+                "{what} is interrupted; this machine takes it up again, unless another owns the schedule by then"
+            );
             return Ok(ended);
         }
         let now = self.clock.now();

@@ -72,6 +72,12 @@ fn waiting(state: &Transaction<'_>, snapshot: &SnapshotName) -> Result<Option<Jo
     Ok(run.map(JobId))
 }
 
+/// Another run stands for the alerts of a run that is lost.
+pub fn hand_on(state: &Transaction<'_>, JobId(from): JobId, JobId(to): JobId) -> Result<(), StateError> {
+    state.execute("UPDATE alert SET run = ?2 WHERE run = ?1", [from, to])?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;

@@ -12,6 +12,8 @@ use super::{StateError, moment};
 pub struct Numbers {
     /// Runs that wait in the queue.
     pub queued: u64,
+    /// Runs that were lost with their machine, as far as they are remembered.
+    pub lost: u64,
     /// Every snapshot of which a run has ended.
     pub last: Vec<LastRuns>,
 }
@@ -29,7 +31,10 @@ pub struct LastRuns {
 
 /// Looks them up.
 pub fn numbers(state: &Connection) -> Result<Numbers, StateError> {
-    let queued = state.query_row("SELECT count(*) FROM run WHERE status = 'queued'", [], |row| row.get(0))?;
+    let count = |status: &str| {
+        state.query_row("SELECT count(*) FROM run WHERE status = ?1", [status], |row| row.get(0))
+    };
+    let (queued, lost) = (count("queued")?, count("lost")?);
     let mut rows = state.prepare_cached(
         "SELECT snapshot, max(ended_at), max(CASE WHEN outcome = ?1 THEN ended_at END) FROM run
          WHERE status = 'ended' AND outcome IS NOT NULL AND ended_at IS NOT NULL GROUP BY snapshot ORDER BY snapshot",
@@ -45,7 +50,7 @@ pub fn numbers(state: &Connection) -> Result<Numbers, StateError> {
             complete_at: complete_at.as_deref().map(moment).transpose()?,
         });
     }
-    Ok(Numbers { queued, last })
+    Ok(Numbers { queued, lost, last })
 }
 
 #[cfg(test)]
@@ -66,6 +71,7 @@ mod tests {
             // No run came of it.
             ("nightly", "ended", None, Some("2026-11-23T02:20:00.000Z")),
             ("nightly", "queued", None, None),
+            ("nightly", "lost", None, Some("2026-11-23T02:30:00.000Z")),
             ("spot", "ended", Some("nothing-collected"), Some("2026-11-22T02:30:00.000Z")),
         ];
         store
@@ -91,6 +97,6 @@ mod tests {
         };
         let nightly = of("nightly", datetime!(2026-11-22 02:20 UTC), Some(datetime!(2026-11-21 02:20 UTC)));
         let spot = of("spot", datetime!(2026-11-22 02:30 UTC), None);
-        assert_eq!(found, Numbers { queued: 1, last: vec![nightly, spot] });
+        assert_eq!(found, Numbers { queued: 1, lost: 1, last: vec![nightly, spot] });
     }
 }
