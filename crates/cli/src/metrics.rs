@@ -189,7 +189,7 @@ impl Metrics {
         self.0.runs.get_or_create(&labels).inc();
     }
 
-    fn notified(&self, Notified { sent, failed }: Notified) {
+    pub(crate) fn notified(&self, Notified { sent, failed }: Notified) {
         for (result, count) in [("sent", sent), ("failed", failed)] {
             self.0.notifications.get_or_create(&[("result", result.into())]).inc_by(count);
         }
@@ -298,7 +298,7 @@ mod tests {
             complete_at: Some(NOON - time::Duration::hours(24)),
         };
         let spot = LastRuns { snapshot: SnapshotName::new("spot"), ended_at: NOON, complete_at: None };
-        Numbers { queued: 2, last: vec![nightly, spot] }
+        Numbers { queued: 2, lost: 1, last: vec![nightly, spot] }
     }
 
     fn end(snapshot: Option<SnapshotRef>) -> RunEnd {
@@ -357,6 +357,7 @@ mod tests {
         );
         assert!(text.contains("fleetlogs_last_run_timestamp_seconds{snapshot=\"spot\"} "), "{text}");
         assert!(!text.contains("fleetlogs_last_good_run_timestamp_seconds{snapshot=\"spot\"}"), "{text}");
+        assert!(text.contains("fleetlogs_lost_runs 1\n"));
         assert!(text.contains("fleetlogs_queue_length 2\n") && text.contains("fleetlogs_schedule_owner 1\n"));
         assert!(text.contains("fleetlogs_build_info{version=") && text.ends_with("# EOF\n"), "{text}");
     }

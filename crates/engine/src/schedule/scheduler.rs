@@ -17,14 +17,14 @@ use tracing::{info, warn};
 use super::decide::{Decision, Fate, Others, decide, due_at};
 use super::state::occurrences;
 use super::state::runs::{self, PastRun, Status};
-use super::state::{StateError, Store};
+use super::state::{StateError, Store, data_version};
 use super::{Begun, Ended, Job, Lane, Rule, Runner, recovery};
 use crate::clock::Clock;
 use crate::stop::{Stop, StopHandle, StopReason};
 
 /// So long it sleeps at most. Sleep follows a clock that stands still while the machine is suspended, and does not see
-/// that the time of day was set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// that the time of day was set, nor that another process put something into the queue.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
 /// Begins the runs of a schedule. There may be one of them for a state at a time.
 #[derive(Debug)]
@@ -107,6 +107,7 @@ impl<R: Runner> Scheduler<R> {
         let mut busy = Vec::new();
         while stop.level() == Stop::No {
             changes.mark_unchanged();
+            let version = self.store.read(data_version).await?;
             self.consider().await?;
             for lane in [Lane::Regular, Lane::Capture] {
                 if !busy.contains(&lane)
@@ -127,7 +128,7 @@ impl<R: Runner> Scheduler<R> {
                     result?;
                 }
                 _ = changes.changed() => {}
-                () = self.time_comes(now, next) => {}
+                looked = self.time_comes(now, next, version) => looked?,
             }
         }
         Ok(())
@@ -168,13 +169,18 @@ impl<R: Runner> Scheduler<R> {
         self.store.change(|state| runs::take(state, lane, &self.machine, now)).await
     }
 
-    /// Waits for a time, or until the clock is found to have been set back.
-    async fn time_comes(&self, looked_at: OffsetDateTime, next: Option<OffsetDateTime>) {
+    /// Waits for a time, or until the clock is found to have been set back, or another process to have changed the state.
+    async fn time_comes(
+        &self,
+        looked_at: OffsetDateTime,
+        next: Option<OffsetDateTime>,
+        version: i64,
+    ) -> Result<(), StateError> {
         loop {
             let now = self.clock.now();
             let left = next.map_or(LONGEST_SLEEP, |next| Duration::try_from(next - now).unwrap_or_default());
-            if left.is_zero() || now < looked_at {
-                return;
+            if left.is_zero() || now < looked_at || self.store.read(data_version).await? != version {
+                return Ok(());
             }
             tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
         }

@@ -121,12 +121,18 @@ impl<'a> Schedule<'a> {
         loop {
             let Some(term) = self.begin_term(health).await? else { return Ok(false) };
             state.send_replace(Some(term.store.clone()));
-            let result = self.serve_term(&term, health).await;
+            let runs = self.runs(&term);
+            let result = self.serve_term(&term, runs.clone(), health).await;
             state.send_replace(None);
+            runs.told().await;
             let interrupted = term.store.read(|state| Ok(!runs::started(state)?.is_empty())).await;
             term.end().await;
             match result {
-                Ok(()) => return Ok(interrupted?),
+                Ok(()) if self.stop.level() > Stop::No => return Ok(interrupted?),
+                // It drained, as another may own the schedule by now.
+                Ok(()) => {
+                    tracing::warn!("nothing is begun until this machine owns the schedule again");
+                }
                 // Another machine goes on, or storage is away: as a machine that stands by.
                 Err(StateError::Home(error)) if self.stop.level() == Stop::No => {
                     tracing::warn!("{error}; nothing is begun until this machine owns the schedule again");
@@ -155,12 +161,18 @@ impl<'a> Schedule<'a> {
             None => StateError::Home(failure.into()).into(),
         })?;
         let Some((ownership, fetched)) = owned else { return Ok(None) };
-        let store = Store::open(&self.state, Some((ownership.home(), fetched)))?;
+        let store = match Store::open(&self.state, Some((ownership.home(), fetched))) {
+            Ok(store) => store,
+            Err(error) => {
+                // Another, perhaps of another version, may be able to use it.
+                ownership.release().await;
+                return Err(error.into());
+            }
+        };
         Ok(Some(Term { store, ownership: Some(ownership), end: StopHandle::default() }))
     }
 
-    async fn serve_term(&self, term: &Term, health: &Health) -> Result<(), StateError> {
-        let runs = self.runs(term);
+    async fn serve_term(&self, term: &Term, runs: Runs, health: &Health) -> Result<(), StateError> {
         let machine = machine(&self.state)?;
         let scheduler =
             Scheduler::new(term.store.clone(), self.rules(), Clock::System, machine, Arc::new(runs));
@@ -271,8 +283,17 @@ pub(super) fn machine(state: &Path) -> Result<String, StateError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
         _ => {
             let name = uuid::Uuid::new_v4().to_string();
-            std::fs::write(&path, &name).map_err(failed)?;
+            write_private(&path, &name).map_err(failed)?;
             Ok(name)
         }
     }
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }

@@ -72,9 +72,14 @@ async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliEr
     };
     if let Some(home) = &schedule.home
         && let Err(HomeError::Held) = home.acquire().await
-        && is_to_skip(schedule, name).await?
     {
-        return Ok(skipped(schedule, name));
+        if is_to_skip(schedule, name).await? {
+            return Ok(skipped(schedule, name));
+        }
+        if !schedule.output.quiet {
+            let most = humantime::format_duration(schedule.settings.deadlines.run);
+            say(&format!("another machine owns the schedule; waiting for it, {most} at most\n"));
+        }
     }
     let health = Health::default();
     let term = tokio::select! {
@@ -90,6 +95,7 @@ async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliEr
         ended = scheduler.once(name) => ended,
         never = schedule.end_runs(&term) => never,
     };
+    runs.told().await;
     term.end().await;
     let ended = ended?;
     if let Some(error) = runs.take_error() {
@@ -103,7 +109,8 @@ async fn is_to_skip(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<bool
     let skips = of(&schedule.settings, name).is_some_and(|snapshot| snapshot.rule.overlap == Overlap::Skip);
     let Some(state) = state_of(&schedule.settings).await?.filter(|_| skips) else { return Ok(false) };
     let started = state.read(runs::started).await?;
-    Ok(started.iter().any(|run| run.snapshot.name == *name))
+    let waiting = state.read(runs::queued).await?;
+    Ok(started.iter().chain(&waiting).any(|run| run.snapshot.name == *name))
 }
 
 fn skipped(schedule: &Schedule<'_>, name: &SnapshotName) -> Exit {

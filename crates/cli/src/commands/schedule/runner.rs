@@ -15,7 +15,7 @@ use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::snapshot::SnapshotRef;
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::daemon::machine;
 use super::of;
@@ -27,6 +27,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::metrics::Metrics;
+use crate::notify;
 use crate::retention::{self, Containers};
 use crate::run_dir::{RunDir, as_typed};
 use crate::run_end::RunEnd;
@@ -62,6 +63,8 @@ struct Inner {
     stop: StopHandle,
     /// Why the last job did not run, for whoever asked for it.
     error: Mutex<Option<CliError>>,
+    /// Those who are being told of the end of a run. The next run does not wait for them.
+    telling: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Runner for Runs {
@@ -80,7 +83,28 @@ impl Runner for Runs {
 
 impl Runs {
     pub(super) fn new(with: With, store: Store, stop: StopHandle) -> Self {
-        Self(Arc::new(Inner { with, store, stop, error: Mutex::default() }))
+        Self(Arc::new(Inner { with, store, stop, error: Mutex::default(), telling: Mutex::default() }))
+    }
+
+    /// Waits until all are told, or given up.
+    pub(super) async fn told(&self) {
+        let telling = std::mem::take(&mut *self.0.telling.lock().unwrap_or_else(PoisonError::into_inner));
+        for one in telling {
+            // Nobody who is told can make a run fail.
+            let _ = one.await;
+        }
+    }
+
+    /// Tells those who are to hear of the end of a run.
+    fn tell(&self, end: RunEnd) {
+        let this = self.clone();
+        let telling = tokio::spawn(async move {
+            let notified = notify::tell(&this.0.with.settings.notify, &end, &this.0.stop).await;
+            this.0.with.metrics.notified(notified);
+        });
+        let mut all = self.0.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| !one.is_finished());
+        all.push(telling);
     }
 
     /// Why the last job did not run, if it did not.
@@ -152,7 +176,6 @@ impl Runs {
     async fn ended(&self, snapshot: &SnapshotRef, finished: Finished) -> Ended {
         let Finished { plan, ledger, end } = finished;
         tracing::info!("{} {}", end.summary, as_typed(&end.dir).display());
-        self.0.with.metrics.run_ended(&end);
         let recorded = self
             .0
             .store
@@ -169,11 +192,18 @@ impl Runs {
         if let Some(snapshot) = of(&self.0.with.settings, &snapshot.name) {
             self.retain(snapshot, &end).await;
         }
+        let (outcome, reason) = (end.outcome, end.reason.clone());
+        let interrupted = outcome == RunOutcome::Interrupted && self.0.stop.level() > Stop::No;
+        if !interrupted {
+            self.0.with.metrics.run_ended(&end);
+            self.tell(end);
+        }
         Ended {
-            outcome: Some(end.outcome),
-            exit_code: Exit::from(end.outcome) as u8,
-            reason: end.reason,
-            interrupted: end.outcome == RunOutcome::Interrupted && self.0.stop.level() > Stop::No,
+            outcome: Some(outcome),
+            exit_code: Exit::from(outcome) as u8,
+            // A run that was told to end and had everything all the same has nothing to explain.
+            reason: reason.filter(|_| outcome != RunOutcome::Complete),
+            interrupted,
         }
     }
 
@@ -249,6 +279,8 @@ fn replay(dir: &Path) -> Result<(Plan, Ledger), CliError> {
 /// Leaves of the limits what is for a lane.
 fn for_lane(settings: &Settings, lane: Lane) -> Settings {
     let mut settings = settings.clone();
+    // They are told beside the next run.
+    settings.notify.clear();
     let captures = settings.snapshots.iter().any(|snapshot| snapshot.watch.is_some());
     let alerts = settings.schedule.listener.as_ref().is_some_and(|listener| listener.secret.is_some());
     if !captures && !alerts {

@@ -137,8 +137,10 @@ async fn what_a_process_left_is_taken_up_again_or_put_back_or_given_up() {
     let bare = scene.started_by("there", "hourly", None).await;
     let unknown = scene.enqueue("weekly", Trigger::Cron).await;
     scene.killed_after(HOUR / 3 + HOUR / 20).await;
-    let expected = ["0: 1 goes on in runs/ours", "10: 1 ends", "10: 3 begins", "20: 3 ends"];
+    let expected = ["0: 1 goes on in runs/ours", "10: 1 ends", "10: 3 begins", "20: 3 ends", "20: 5 begins"];
     assert_eq!(scene.runner.notes(), expected);
+    let anew = scene.row(JobId(5)).await.snapshot;
+    assert_eq!((anew.trigger, &anew.name), (Trigger::CatchUp, &scene.row(theirs).await.snapshot.name));
     assert_eq!(scene.row(ours).await.status, Status::Ended);
     assert_eq!(scene.row(bare).await.status, Status::Ended);
     let theirs = scene.row(theirs).await;
@@ -280,4 +282,25 @@ async fn old_rows_are_forgotten_but_for_those_that_something_rests_on() {
     assert!(queued.iter().any(|row| row.id == waiting));
     let of_skipped: Vec<_> = skipped.iter().filter(|row| left.contains(row)).collect();
     assert_eq!(of_skipped, skipped[8..].iter().collect::<Vec<_>>(), "the newest four, of which two wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_puts_into_the_queue_begins_within_a_minute() {
+    let mut scene = Scene::new(HOUR);
+    let name = SnapshotName::new("yearly");
+    let timetable = Timetable::new(&name, "0 0 1 1 *", "UTC", Duration::ZERO).unwrap();
+    scene.rules = vec![Rule { name, timetable: Some(timetable), ..scene.rules[0].clone() }];
+    let scheduler = scene.scheduler();
+    let stop = scene.stop.clone();
+    let daemon = tokio::spawn(async move { scheduler.run(stop).await });
+    sleep(Duration::from_secs(5)).await;
+    // As another process has it: the change is made by a connection of its own.
+    let other = Store::open(&scene.dir.path().join("schedule.db"), None).unwrap();
+    let now = scene.runner.clock.now();
+    let row = SnapshotRef { name: SnapshotName::new("yearly"), trigger: Trigger::Once, due: now };
+    let job = other.change(|state| runs::enqueue(state, &row, now)).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    let status = other.read(|state| runs::get(state, job)).await.unwrap().unwrap().status;
+    assert_eq!(status, Status::Started);
+    daemon.abort();
 }

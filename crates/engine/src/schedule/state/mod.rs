@@ -86,6 +86,9 @@ pub enum StateError {
     /// SQLite failed.
     #[error("the state of the schedule: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// What the home has is not the state of a schedule, or one of another version.
+    #[error("the shared state of the schedule cannot be used: {0}")]
+    Shared(Box<StateError>),
     /// The home that it shares with other machines does not take it.
     #[error("the shared state of the schedule: {0}")]
     Home(#[from] HomeError),
@@ -120,8 +123,11 @@ impl Store {
     pub fn open(path: &Path, home: Option<Fetched>) -> Result<Self, StateError> {
         let (home, fetched) = home.map_or((None, None), |(home, fetched)| (Some(home), fetched));
         if let Some(fetched) = fetched {
+            // What is here must not be lost to something that is of no use.
+            Self::look_at(&fetched).map_err(|error| StateError::Shared(error.into()))?;
             replace(path, &fetched)?;
         }
+        private(path)?;
         let database = Connection::open(path)?;
         prepare(&database, path)?;
         Ok(Self(Arc::new(Inner::new(path.into(), database, home))))
@@ -227,7 +233,11 @@ fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
     let new = PathBuf::from(new);
     {
         use std::io::Write as _;
-        let mut file = std::fs::File::create(&new).map_err(failed)?;
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&new).map_err(failed)?;
         file.write_all(fetched).and_then(|()| file.sync_all()).map_err(failed)?;
     }
     // What a journal beside the old one says is not about the new one.
@@ -240,6 +250,15 @@ fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
         }
     }
     std::fs::rename(&new, path).map_err(failed)
+}
+
+/// Makes the file, for its owner only, if it is not there. What SQLite puts beside it has the same mode.
+fn private(path: &Path) -> Result<(), StateError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop).map_err(|error| StateError::File(path.into(), error))
 }
 
 fn prepare(database: &Connection, path: &Path) -> Result<(), StateError> {
@@ -264,6 +283,11 @@ fn check(database: &Connection, path: &Path) -> Result<(), StateError> {
         return Err(StateError::Format { path: path.into(), found });
     }
     Ok(())
+}
+
+/// Another number whenever a connection other than this one has changed the database.
+pub(crate) fn data_version(database: &Connection) -> Result<i64, StateError> {
+    Ok(database.pragma_query_value(None, "data_version", |row| row.get(0))?)
 }
 
 /// A time as the tables have it.

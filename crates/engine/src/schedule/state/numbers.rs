@@ -40,17 +40,17 @@ pub fn numbers(state: &Connection) -> Result<Numbers, StateError> {
          WHERE status = 'ended' AND outcome IS NOT NULL AND ended_at IS NOT NULL GROUP BY snapshot ORDER BY snapshot",
     )?;
     let mut rows = rows.query([RunOutcome::Complete.as_str()])?;
-    let mut last = Vec::new();
+    let mut ended = Vec::new();
     while let Some(row) = rows.next()? {
         let (snapshot, ended_at): (String, String) = (row.get(0)?, row.get(1)?);
         let complete_at: Option<String> = row.get(2)?;
-        last.push(LastRuns {
+        ended.push(LastRuns {
             snapshot: SnapshotName::new(snapshot),
             ended_at: moment(&ended_at)?,
             complete_at: complete_at.as_deref().map(moment).transpose()?,
         });
     }
-    Ok(Numbers { queued, lost, last })
+    Ok(Numbers { queued, lost, last: ended })
 }
 
 #[cfg(test)]
