@@ -184,6 +184,35 @@ fn a_daemon_that_is_told_to_end_leaves_its_run_to_the_next() {
 }
 
 #[test]
+fn a_daemon_is_asked_to_run_a_snapshot_now_and_those_who_are_to_hear_of_it_do() {
+    let sim = Sim::start(FLEET);
+    let snapshot = "[[snapshot]]\nname = \"yearly\"\ncron = \"0 0 1 1 *\"\nwindow = \"1h\"\n\
+                    [[notify]]\ncommand = [\"sh\", \"-c\", \"cat > told.$FLEETLOGS_RUN_ID\"]";
+    let config = config(&sim, "", snapshot);
+    let told = || {
+        let files = std::fs::read_dir(sim.dir.path()).unwrap().map(|file| file.unwrap().file_name());
+        files.filter(|name| name.to_string_lossy().starts_with("told.")).count()
+    };
+    let alone = once(&sim, &config, "yearly");
+    assert_eq!((alone.code, told()), (0, 1), "{}", alone.stderr);
+    assert!(alone.stderr.contains("40 of 40 nodes"), "{}", alone.stderr);
+
+    let daemon = Daemon::start(sim.dir.path(), &config);
+    wait_for("the daemon", || {
+        std::fs::read_to_string(sim.dir.path().join("runs/schedule.db.lock"))
+            .ok()
+            .filter(|lock| lock.starts_with("daemon"))
+    });
+    let asked = once(&sim, &config, "yearly");
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
+    assert!(asked.stderr.contains("was asked to run yearly"), "{}", asked.stderr);
+    let (code, said) = daemon.end();
+    assert_eq!((code, told()), (0, 2), "{said}");
+    assert!(said.contains("40 of 40 nodes"), "{said}");
+    assert_eq!(run_dirs(&sim).len(), 2);
+}
+
+#[test]
 fn runs_that_are_no_longer_kept_are_removed_and_not_forgotten() {
     let sim = Sim::start(FLEET);
     let snapshot = "[[snapshot]]\nname = \"nightly\"\nwindow = \"since-last\"\nkeep_runs = 1";
@@ -341,6 +370,41 @@ fn of_two_daemons_one_works_and_the_other_takes_over_when_it_is_killed() {
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(again.elapsed() < Duration::from_secs(14), "{:?}", again.elapsed());
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn an_owner_that_slept_longer_than_its_lease_stands_by_and_takes_over_again() {
+    let azurite = crate::azurite::Azurite::start();
+    let sim = Sim::start(FLEET);
+    std::fs::write(sim.dir.path().join("secret.state"), azurite.container_sas("rcw")).unwrap();
+    let snapshot = "[schedule.lease]\ncontainer_url = { file = \"secret.state\" }\nduration = \"15s\"\n\
+                    [[snapshot]]\nname = \"nightly\"";
+    let config = config(&sim, "", snapshot);
+    let machines = [sim.dir.path().join("one"), sim.dir.path().join("two")];
+    for machine in &machines {
+        std::fs::create_dir(machine).unwrap();
+    }
+    let owns = |machine: &Path| machine.join("runs/schedule.db").exists().then_some(());
+    let signal = |daemon: &Daemon, name: &str| {
+        Command::new("kill").arg(name).arg(daemon.0.id().to_string()).status().unwrap();
+    };
+    let mut first = Daemon::start(&machines[0], &config);
+    wait_for("the first to own it", || owns(&machines[0]));
+    let second = Daemon::start(&machines[1], &config);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(owns(&machines[1]).is_none());
+    signal(&first, "-STOP");
+    wait_for("the second to own it", || owns(&machines[1]));
+    signal(&first, "-CONT");
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(first.0.try_wait().unwrap().is_none(), "it stands by");
+    assert_eq!(second.end().0, 0);
+    std::thread::sleep(Duration::from_secs(6));
+    let (code, said) = first.end();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("until this machine owns the schedule again"), "{said}");
+    assert_eq!(said.matches("this machine owns the schedule\n").count(), 2, "{said}");
 }
 
 #[test]
