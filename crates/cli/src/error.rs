@@ -186,6 +186,14 @@ impl CliError {
             Self::Journal(JournalError::Busy { .. }) => {
                 Some("wait for the other process, or end it; `fleetlogs status` shows how it gets on")
             }
+            Self::State(StateError::Sqlite(_) | StateError::Format { .. } | StateError::Text(_)) => Some(
+                "it is `schedule.state`, or `schedule.db` in `output.dir`; moved away, the schedule begins anew: windows start \
+                 over, and nodes that are in a bad state now are captured once more",
+            ),
+            Self::State(StateError::Shared(_)) => Some(
+                "it is the blob of [schedule.lease]: use the fleetlogs that wrote it, or delete the blob, and an owner publishes \
+                 what it has on its disk",
+            ),
             Self::Unreported(_) => Some(
                 "make room, then go on with `fleetlogs resume`; if nothing is outstanding, it writes the reports",
             ),

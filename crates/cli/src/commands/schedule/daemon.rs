@@ -67,10 +67,7 @@ pub(super) async fn daemon(
     logs: &Logs,
 ) -> Result<Exit, CliError> {
     let schedule = Schedule::new(config, settings, output, logs, true)?;
-    let _lock = match Lock::take(&schedule.state, Holder::Daemon)? {
-        Locked::Ours(lock) => lock,
-        Locked::Theirs(_, process) => return Err(busy(process)),
-    };
+    let _lock = take_lock(&schedule.state).await?;
     let (state, states) = watch::channel(None);
     let health = Health::default();
     let listener = match &schedule.settings.schedule.listener {
@@ -261,6 +258,19 @@ async fn beat<T>(health: &Health) -> T {
     loop {
         health.beat();
         sleep(BEAT).await;
+    }
+}
+
+/// `--list` holds the lock for a moment.
+async fn take_lock(state: &Path) -> Result<Lock, CliError> {
+    let mut tries = 0;
+    loop {
+        match Lock::take(state, Holder::Daemon)? {
+            Locked::Ours(lock) => return Ok(lock),
+            Locked::Theirs(_, process) if tries == 10 => return Err(busy(process)),
+            Locked::Theirs(..) => tries += 1,
+        }
+        sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -14,7 +14,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{known, state_of};
+use super::lock::{Holder, Lock, Locked};
+use super::{known, state_of, state_path};
 use crate::args::Output;
 use crate::commands::{as_json, print};
 use crate::config::{Settings, SnapshotSettings};
@@ -37,12 +38,16 @@ pub(super) async fn list(settings: &Settings, output: &Output) -> Result<Exit, C
             snapshots,
         })?);
     }
+    // The lock is of this machine's processes.
+    let is_worked_on = settings.schedule.lease.is_some()
+        || views.iter().all(|view| view.running.is_none())
+        || matches!(Lock::take(&state_path(settings), Holder::Once), Ok(Locked::Theirs(..)));
     let mut text = String::new();
     for (at, view) in views.iter().enumerate() {
         if at > 0 {
             text.push('\n');
         }
-        tell(&mut text, view, known(settings, view.name.as_str())?, now);
+        tell(&mut text, view, known(settings, view.name.as_str())?, now, is_worked_on);
     }
     print(&text)
 }
@@ -88,7 +93,13 @@ fn of_run(run: &PastRun) -> Value {
 }
 
 /// Some lines for people.
-fn tell(text: &mut String, view: &SnapshotView, snapshot: &SnapshotSettings, now: OffsetDateTime) {
+fn tell(
+    text: &mut String,
+    view: &SnapshotView,
+    snapshot: &SnapshotSettings,
+    now: OffsetDateTime,
+    is_worked_on: bool,
+) {
     let _ = writeln!(text, "{}", view.name);
     let mut line = |what: &str, said: &str| {
         let _ = writeln!(text, "  {what:<11}{said}");
@@ -116,8 +127,10 @@ fn tell(text: &mut String, view: &SnapshotView, snapshot: &SnapshotSettings, now
         let why = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         format!("{how}, {} ago{id}, by {}{why}", rough(now - at), run.snapshot.trigger)
     };
-    if let Some(run) = &view.running {
-        line("running", &of(run));
+    match &view.running {
+        Some(run) if is_worked_on => line("running", &of(run)),
+        Some(run) => line("stopped", &format!("{}; the next start goes on with it", of(run))),
+        None => {}
     }
     if let Some(run) = &view.waiting {
         let at = timestamp::text(run.snapshot.due);
@@ -135,11 +148,27 @@ fn tell(text: &mut String, view: &SnapshotView, snapshot: &SnapshotSettings, now
 
 /// A length of time for people: its two largest units.
 fn rough(length: time::Duration) -> String {
-    let seconds = length.whole_seconds().max(0).unsigned_abs();
-    let rounded = match seconds {
-        0..3600 => seconds,
-        3600..86_400 => seconds / 60 * 60,
-        _ => seconds / 3600 * 3600,
-    };
-    humantime::format_duration(std::time::Duration::from_secs(rounded)).to_string()
+    let seconds = length.whole_seconds().max(0);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::rough;
+
+    #[test]
+    fn a_length_of_time_has_two_units_at_most() {
+        let lengths = [-5, 0, 59, 60, 3_599, 3_600, 86_399, 86_400, 38 * 86_400 + 3_600];
+        let shown = lengths.map(|seconds| rough(Duration::seconds(seconds)));
+        let expected = ["0s", "0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 0h", "38d 1h"];
+        assert_eq!(shown, expected);
+    }
 }

@@ -103,7 +103,7 @@ pub fn enqueue(
 }
 
 /// Takes the next run of a lane out of the queue: of those whose time has come, and of whose snapshot no other goes on,
-/// the one that has waited longest.
+/// the one that has waited longest; what is caught up with gives way to what is on time.
 pub fn take(
     state: &Transaction<'_>,
     lane: Lane,
@@ -124,7 +124,7 @@ pub fn next_to_start(
     let tail = format!(
         "WHERE status = 'queued' AND begins_at <= ?1 AND {} AND NOT EXISTS (
             SELECT 1 FROM run AS other WHERE other.status = 'started' AND other.snapshot = run.snapshot
-        ) ORDER BY begins_at, id LIMIT 1",
+        ) ORDER BY cause = 'catch-up', begins_at, id LIMIT 1",
         of_lane(lane),
     );
     first(state, &tail, [timestamp::text(now)])
