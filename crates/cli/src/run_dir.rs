@@ -48,12 +48,16 @@ impl RunDir {
     /// The program's own log, to be appended to.
     pub(crate) fn log_file(&self) -> Result<File, CliError> {
         let path = self.path.join("log.jsonl");
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path).map_err(|error| CliError::File(path, error))
+        owner_only().create(true).append(true).open(&path).map_err(|error| CliError::File(path, error))
     }
+}
+
+/// Opens files that, where they are made, are readable by their owner only.
+pub(crate) fn owner_only() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 /// A path as a person here types it: relative where it is below the working directory.

@@ -27,6 +27,7 @@ use crate::lease;
 use crate::listener::{Health, Listener};
 use crate::logging::Logs;
 use crate::metrics::Metrics;
+use crate::run_dir::write_whole;
 use crate::signals;
 
 /// Between two signs of life.
@@ -293,17 +294,10 @@ pub(super) fn machine(state: &Path) -> Result<String, StateError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
         _ => {
             let name = uuid::Uuid::new_v4().to_string();
-            write_private(&path, &name).map_err(failed)?;
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            write_whole(dir, &file, name.as_bytes()).map_err(failed)?;
             Ok(name)
         }
     }
-}
-
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
 }

@@ -1,10 +1,11 @@
 //! One process works on a schedule of this machine at a time. The kernel lets go of the lock when its holder dies.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::CliError;
+use crate::run_dir::owner_only;
 
 /// The lock, held for as long as this lives.
 pub(super) struct Lock {
@@ -34,10 +35,8 @@ impl Lock {
         path.push(".lock");
         let path = PathBuf::from(path);
         let failed = |error| CliError::File(path.clone(), error);
-        let mut options = OpenOptions::new();
+        let mut options = owner_only();
         options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
