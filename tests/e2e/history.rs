@@ -5,9 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleetlogs_engine::schedule::Ended;
+use fleetlogs_engine::schedule::state::{Store, runs};
 use fleetlogs_engine::window::{NodeWindows, Reached, SinceLast};
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId, RunId, SnapshotName};
+use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::plan::{PlannedNode, PlannedPool, Window};
+use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
 use fleetlogs_model::timestamp;
 use fleetlogs_report::{History, read_head};
 use proptest::prelude::*;
@@ -96,8 +100,128 @@ fn a_node_whose_files_never_came_is_a_hole_with_its_reason() {
     let shown = history(&sim, &config, &[]);
     assert!(shown.stdout.contains("hole      contoso, pool blocked, "), "{}", shown.stdout);
     assert!(shown.stdout.lines().last().unwrap().starts_with("HOLES  1 node with 1 hole, "));
-    let before = history(&sim, &config, &["--to", "2001-01-01T00:00:00Z"]);
-    assert_eq!(before.code, 0, "nothing is owed then: {}", before.stdout);
+}
+
+#[test]
+fn a_time_that_no_run_speaks_of_is_not_proven() {
+    let sim = Sim::start(FLEET);
+    let config = sim.config(NIGHTLY);
+    assert_eq!(run_of_nightly(&sim, &config).code, 0);
+    assert_eq!(history(&sim, &config, &[]).code, 0);
+    for outside in [
+        &["--to", "2001-01-01T00:00:00Z"][..],
+        &["--from", "2099-01-01T00:00:00Z"],
+        &["--from", "2098-01-01T00:00:00Z", "--to", "2099-01-01T00:00:00Z"],
+    ] {
+        let run = history(&sim, &config, outside);
+        assert_eq!(run.code, 4, "{outside:?}: {}", run.stdout);
+        assert!(run.stdout.contains("NO PROOF  nothing of the series lies in that time"), "{}", run.stdout);
+    }
+    std::thread::sleep(Duration::from_millis(1_500));
+    let later = history(&sim, &config, &["--to", "2099-01-01T00:00:00Z"]);
+    assert_eq!(later.code, 3, "{}", later.stdout);
+    assert!(
+        later.stderr.contains("`--to` is in the future: the time up to now is looked at"),
+        "{}",
+        later.stderr
+    );
+    assert_eq!(later.stdout.matches("no run has asked for it yet").count(), 5, "{}", later.stdout);
+    assert!(
+        later.stdout.lines().last().unwrap().starts_with("HOLES  4 nodes with 4 holes, "),
+        "{}",
+        later.stdout
+    );
+}
+
+/// Puts runs on the record of the schedule, each with whether it has ended.
+fn put_on_record(sim: &Sim, runs: &[(&Path, bool)]) -> (Store, tokio::runtime::Runtime) {
+    let store = Store::open(&sim.dir.path().join("runs").join("schedule.db"), None).unwrap();
+    let ended = Ended { outcome: Some(RunOutcome::Complete), exit_code: 0, reason: None, interrupted: false };
+    let record = store.change(|state| {
+        for (dir, has_ended) in runs {
+            let of = SnapshotRef { name: SnapshotName::new("nightly"), trigger: Trigger::Cron, due: START };
+            let job = runs::enqueue(state, &of, START)?;
+            runs::start(state, job, "here", START)?;
+            runs::begun(state, job, &id(dir), dir)?;
+            if *has_ended {
+                runs::end(state, job, &ended, START)?;
+            }
+        }
+        Ok(())
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(record).unwrap();
+    (store, runtime)
+}
+
+fn id(dir: &Path) -> RunId {
+    dir.file_name().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_newest_run_that_ended_and_cannot_be_read_leaves_its_time_open() {
+    let sim = Sim::start(FLEET);
+    let config = sim.config(NIGHTLY);
+    let first = run_of_nightly(&sim, &config).dir.unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    let last = run_of_nightly(&sim, &config).dir.unwrap();
+    let manifest = last.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let judge = |code, said: &str| {
+        let run = history(&sim, &config, &[]);
+        assert_eq!(run.code, code, "{said}: {}", run.stdout);
+        assert!(run.stdout.contains(&format!("not read  {}: {said}", id(&last))), "{said}: {}", run.stdout);
+        assert_eq!(run.stdout.contains("\nHOLES"), code == 3, "{}", run.stdout);
+        assert!(code == 0 || !run.stdout.contains("fleetlogs resume"), "{}", run.stdout);
+    };
+    let with = |text: &str, code, said| {
+        std::fs::write(&manifest, text).unwrap();
+        judge(code, said);
+    };
+    let broken = || {
+        with("", 3, "its manifest is not what fleetlogs writes: EOF");
+        with(&text[..text.len() / 2], 3, "its manifest is not what fleetlogs writes: EOF");
+        with(
+            &text.replace("manifest/v1", "manifest/v2"),
+            3,
+            "its manifest has the schema `fleetlogs.manifest/v2`",
+        );
+        with(&text.replace("\"planned\":4", "\"planned\":5"), 3, "its manifest contradicts itself");
+    };
+    broken();
+    std::fs::remove_file(&manifest).unwrap();
+    judge(0, "it has no manifest; `fleetlogs resume ");
+
+    let (store, runtime) = put_on_record(&sim, &[(&first, true), (&last, true)]);
+    broken();
+    with(&text.replace("\"nightly\"", "\"weekly\""), 3, "its manifest names weekly");
+    let of = text.find("\"snapshot\": ").unwrap();
+    let end = of + text[of..].find('}').unwrap() + 1;
+    with(&format!("{}\"snapshot\": null{}", &text[..of], &text[end..]), 3, "its manifest names no snapshot");
+    std::fs::remove_file(&manifest).unwrap();
+    judge(3, "it is on record as ended, and its manifest is not there");
+    std::fs::remove_dir_all(&last).unwrap();
+    judge(3, "its directory is not here");
+
+    runtime.block_on(store.change(|state| runs::removed(state, &[id(&last)], START))).unwrap();
+    let removed = history(&sim, &config, &[]);
+    assert_eq!((removed.code, removed.stdout.contains("not read")), (0, false), "{}", removed.stdout);
+}
+
+#[test]
+fn a_newest_run_that_has_not_ended_leaves_nothing_open() {
+    let sim = Sim::start(FLEET);
+    let config = sim.config(NIGHTLY);
+    assert_eq!(run_of_nightly(&sim, &config).code, 0);
+    let other = sim.dir.path().join("20990101T000000Z-0000");
+    drop(put_on_record(&sim, &[(&other, false)]));
+    let run = history(&sim, &config, &[]);
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    assert!(
+        run.stdout.contains("not read  20990101T000000Z-0000: its directory is not here"),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]
@@ -106,6 +230,7 @@ fn what_cannot_be_asked_is_refused_with_what_can_be() {
     let two = "[[snapshot]]\nname = \"a\"\nwindow = \"6h\"\n[[snapshot]]\nname = \"b\"\nwindow = \"6h\"\n";
     for (more, arguments, said) in [
         ("", &[][..], "the config has no snapshot"),
+        ("", &["weekly"], "add a [[snapshot]]"),
         (NIGHTLY, &["weekly"], "no snapshot `weekly`"),
         (NIGHTLY, &["--from", "yesterday"], "write a time with its offset"),
         (NIGHTLY, &["--from", "2026-11-22T00:00:00Z", "--to", "2026-11-21T00:00:00Z"], "is not after"),
@@ -132,7 +257,7 @@ const NODES: usize = 3;
 const MINUTE: Duration = Duration::from_secs(60);
 const START: OffsetDateTime = datetime!(2026-11-01 00:00 UTC);
 
-fn runs() -> impl Strategy<Value = Vec<(u32, [Part; NODES])>> {
+fn series() -> impl Strategy<Value = Vec<(u32, [Part; NODES])>> {
     use Part::{Absent, Empty, Failed, Replaced, Verified};
     let part = prop_oneof![
         3 => Just(Verified), 3 => Just(Failed), 1 => Just(Empty), 1 => Just(Absent), 1 => Just(Replaced)
@@ -162,7 +287,7 @@ fn simulate(runs: Vec<(u32, [Part; NODES])>, longest: Duration, margin: Duration
         let since = SinceLast { margin, longest, otherwise: MINUTE * 90, reached: known.into() };
         let windows = NodeWindows::Last(since);
         let mut whole = windows.least(now);
-        let mut nodes = Vec::new();
+        let (mut nodes, mut counts) = (Vec::new(), json!({}));
         for (id, part) in parts.into_iter().enumerate() {
             match part {
                 Part::Absent => continue,
@@ -178,8 +303,10 @@ fn simulate(runs: Vec<(u32, [Part; NODES])>, longest: Duration, margin: Duration
                 Part::Empty => "empty",
                 _ => "failed",
             };
+            counts[outcome] = (counts[outcome].as_u64().unwrap_or_default() + 1).into();
             nodes.push((id, outcome, start, end));
         }
+        counts["planned"] = nodes.len().into();
         let began = *began.get_or_insert(whole.start);
         let time = |moment| timestamp::text(moment);
         for (id, ..) in nodes.iter().filter(|(_, outcome, ..)| *outcome == "verified") {
@@ -205,7 +332,7 @@ fn simulate(runs: Vec<(u32, [Part; NODES])>, longest: Duration, margin: Duration
             "run_id": RunId::new(now, 0), "window": { "start": time(whole.start), "end": time(now) },
             "snapshot": { "name": "nightly", "trigger": "cron", "due": time(now) },
             "accounts": [{ "name": "contoso", "reason": null, "pools": 1, "planned": nodes.len() }],
-            "nodes": nodes, "left_out": [],
+            "nodes": nodes, "left_out": [], "schema": "fleetlogs.manifest/v1", "counts": counts, "ended_at": time(now),
         });
         std::fs::write(&path, manifest.to_string()).unwrap();
         history.add_run(&path, &read_head(&path).unwrap());
@@ -227,14 +354,14 @@ proptest! {
 
     /// Whatever fails, comes and goes: once every node that is there verified, nothing of its time is missing.
     #[test]
-    fn windows_since_the_last_leave_no_hole(runs in runs(), margin in 0_u32..20) {
+    fn windows_since_the_last_leave_no_hole(runs in series(), margin in 0_u32..20) {
         let (holes, cut) = simulate(runs, MINUTE * 10_000, MINUTE * margin);
         prop_assert_eq!((holes, cut), (json!([]), json!([])));
     }
 
     /// With a limit, exactly what it cut is named, but for what the node had answered before with nothing to send.
     #[test]
-    fn what_longest_cut_is_what_is_named(mut runs in runs(), margin in 0_u32..20) {
+    fn what_longest_cut_is_what_is_named(mut runs in series(), margin in 0_u32..20) {
         for part in runs.iter_mut().flat_map(|(_, parts)| parts).filter(|part| **part == Part::Empty) {
             *part = Part::Failed;
         }

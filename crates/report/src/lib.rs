@@ -31,7 +31,7 @@ pub use bundle::{
 };
 pub use cause::{Cause, Findings};
 pub use events_file::{EVENT_SCHEMA, EventsFile};
-pub use history::{History, HistoryError, RunHead, Series, read_head};
+pub use history::{History, HistoryError, RunHead, Series, Verdict, read_head};
 pub use look::{Look, is_dumb};
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 pub use page::PAGE_FILE;

@@ -1,19 +1,21 @@
 //! `fleetlogs history`: what the runs of a snapshot prove together, from their manifests. Asks no service.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::journal::is_held;
 use fleetlogs_engine::schedule::state::{StateError, Store, coverage};
 use fleetlogs_model::ids::{RunId, SnapshotName};
 use fleetlogs_model::interval::Interval;
-use fleetlogs_report::{HistoryError, Look, MANIFEST_FILE, RunHead, Series, read_head};
+use fleetlogs_report::{HistoryError, Look, MANIFEST_FILE, RunHead, Series, Verdict, read_head};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{as_json, print};
+use super::{as_json, print, say};
 use crate::args::Output;
 use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow};
 use crate::error::{CliError, Refusal};
@@ -49,6 +51,11 @@ pub(crate) async fn history(args: &History, output: &Output) -> Result<Exit, Cli
     {
         return Err(unusable("`--to` is not after `--from`", "write the earlier time behind `--from`"));
     }
+    let now = Clock::System.now();
+    if args.to.is_some_and(|to| to > now) && !output.quiet {
+        say("`--to` is in the future: the time up to now is looked at\n");
+    }
+    let to = args.to.map(|to| to.min(now));
     let settings = config::load(&args.config)?;
     let snapshots = chosen(&settings, args.snapshot.as_deref())?;
     let state = settings.schedule.state.clone();
@@ -59,7 +66,7 @@ pub(crate) async fn history(args: &History, output: &Output) -> Result<Exit, Cli
     for snapshot in snapshots {
         histories.push(read(snapshot, store.as_ref(), &dirs).await?);
     }
-    let series: Vec<_> = histories.iter().map(|history| history.series(args.from, args.to)).collect();
+    let series: Vec<_> = histories.iter().map(|history| history.series(args.from, to)).collect();
     if output.json {
         print(&as_json(&Document { schema: "fleetlogs.history/v1", series: &series })?)?;
     } else if !output.quiet {
@@ -67,12 +74,13 @@ pub(crate) async fn history(args: &History, output: &Output) -> Result<Exit, Cli
         let texts: Vec<_> = series.iter().map(|series| series.to_terminal(&look, args.nodes)).collect();
         print(&texts.join("\n"))?;
     }
-    Ok(if series.iter().any(Series::has_holes) {
-        Exit::Partial
-    } else if series.iter().any(Series::has_runs) {
+    let is = |verdict| series.iter().filter(|series| series.verdict() == verdict).count();
+    Ok(if is(Verdict::Whole) == series.len() {
         Exit::Complete
-    } else {
+    } else if is(Verdict::Nothing) == series.len() {
         Exit::NothingCollected
+    } else {
+        Exit::Partial
     })
 }
 
@@ -87,6 +95,9 @@ struct Document<'a> {
 fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a SnapshotSettings>, CliError> {
     let all = &settings.snapshots;
     let names = || all.iter().map(|snapshot| snapshot.name().to_string()).collect::<Vec<_>>().join(", ");
+    if all.is_empty() {
+        return Err(unusable("the config has no snapshot", "add a [[snapshot]]; `fleetlogs init` shows how"));
+    }
     if let Some(name) = name {
         let found = all.iter().find(|snapshot| snapshot.name().as_str() == name);
         let what = || format!("the config has no snapshot `{name}`");
@@ -95,9 +106,6 @@ fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a Snap
     let since_last = |snapshot: &&SnapshotSettings| longest(snapshot).is_some();
     let found: Vec<_> = all.iter().filter(since_last).collect();
     match (all.as_slice(), found.is_empty()) {
-        ([], _) => {
-            Err(unusable("the config has no snapshot", "add a [[snapshot]]; `fleetlogs init` shows how"))
-        }
         (_, false) => Ok(found),
         ([only], true) => Ok(vec![only]),
         (_, true) => Err(unusable(
@@ -123,7 +131,7 @@ async fn read(
     let name = snapshot.name();
     let start = |began| fleetlogs_report::History::new(name.clone(), began, longest(snapshot));
     let (mut history, begun) = match store {
-        None => (start(None), vec![]),
+        None => (start(None), BTreeMap::new()),
         Some(store) => {
             let look = |state: &_| {
                 let mut history = start(coverage::series_began(state, name)?);
@@ -142,16 +150,25 @@ async fn read(
         }
     };
     for (run, found) in dirs {
+        let on_record = begun.get(run);
         match found {
             Found::Run(path, head) if is_of(head, name) => history.add_run(path, head),
-            Found::Unfinished(head, why) if is_of(head, name) => history.add_unread(run, why),
-            // Nobody can tell which snapshot it was of.
-            Found::Unreadable(why) => history.add_unread(run, why),
-            Found::Run(..) | Found::Unfinished(..) => {}
+            Found::Run(_, head) if on_record.is_some() => {
+                let of = head.snapshot.as_ref().map_or("no snapshot", |snapshot| snapshot.name.as_str());
+                let why = format!("its manifest names {of}, and the schedule began it for {name}");
+                history.add_unread(run, why, true);
+            }
+            Found::Unread { head: Some(head), .. } if !is_of(head, name) && on_record.is_none() => {}
+            Found::Unread { is_broken: false, .. } if on_record == Some(&true) => {
+                history.add_unread(run, "it is on record as ended, and its manifest is not there", true);
+            }
+            // Where it has no plan, nobody can tell which snapshot it was of.
+            Found::Unread { why, is_broken, .. } => history.add_unread(run, why, *is_broken),
+            Found::Run(..) => {}
         }
     }
-    for run in begun.iter().filter(|run| !dirs.contains_key(*run)) {
-        history.add_unread(run, "its directory is not here");
+    for (run, is_over) in begun.iter().filter(|(run, _)| !dirs.contains_key(*run)) {
+        history.add_unread(run, "its directory is not here", *is_over);
     }
     Ok(history)
 }
@@ -164,17 +181,21 @@ fn is_of(head: &RunHead, name: &SnapshotName) -> bool {
 enum Found {
     /// Its manifest, and what that says of the run.
     Run(PathBuf, RunHead),
-    /// It has a plan, and no manifest that can be read.
-    Unfinished(RunHead, String),
-    /// Why nothing is known of it.
-    Unreadable(String),
+    /// It has no manifest that can be read.
+    Unread {
+        /// What its plan says of the run, if that can be read.
+        head: Option<RunHead>,
+        why: String,
+        /// Whether the manifest is there: the run has ended.
+        is_broken: bool,
+    },
 }
 
 /// All run directories by the ids of their runs, so by time. A copy under another name is the same run.
 fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
     let failed = |error| CliError::File(output_dir.into(), error);
     let entries = match std::fs::read_dir(output_dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
         entries => entries.map_err(failed)?,
     };
     let mut found = BTreeMap::new();
@@ -183,17 +204,18 @@ fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let dir = entry.path();
         match run_dir(&dir) {
-            Found::Unreadable(why) => {
-                // Whatever has no run's name, and is none, is somebody else's.
-                if name.parse::<RunId>().is_ok() {
-                    found.entry(name).or_insert(Found::Unreadable(why));
-                }
-            }
             Found::Run(manifest, head) => {
                 found.insert(head.run_id.to_string(), Found::Run(manifest, head));
             }
-            Found::Unfinished(head, why) => {
-                found.entry(head.run_id.to_string()).or_insert(Found::Unfinished(head, why));
+            unread @ Found::Unread { .. } => {
+                let planned = match &unread {
+                    Found::Unread { head: Some(head), .. } => head.run_id.to_string(),
+                    _ => name,
+                };
+                // Whatever has no run's name, and is none, is somebody else's.
+                if planned.parse::<RunId>().is_ok() {
+                    found.entry(planned).or_insert(unread);
+                }
             }
         }
     }
@@ -202,21 +224,22 @@ fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
 
 fn run_dir(dir: &Path) -> Found {
     let manifest = dir.join(MANIFEST_FILE);
-    let why = match read_head(&manifest) {
+    let error = match read_head(&manifest) {
         Ok(head) => return Found::Run(manifest, head),
-        Err(HistoryError::File(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            if is_held(dir).unwrap_or_default() {
-                "it is still going on".to_owned()
-            } else {
-                format!("it has no manifest; `fleetlogs resume {}` goes on with it", as_argument(dir))
-            }
-        }
-        Err(error) => format!("its manifest says nothing: {error}"),
+        Err(error) => error,
     };
-    match read_head(&dir.join(PLAN_FILE)) {
-        Ok(head) => Found::Unfinished(head, why),
-        Err(_) => Found::Unreadable("it has neither a manifest nor a plan that can be read".into()),
-    }
+    let head = read_head(&dir.join(PLAN_FILE)).ok();
+    let is_broken = !matches!(&error, HistoryError::File(error) if error.kind() == ErrorKind::NotFound);
+    let why = if is_broken {
+        error.to_string()
+    } else if head.is_none() {
+        "it has neither a manifest nor a plan that can be read".into()
+    } else if is_held(dir).unwrap_or_default() {
+        "it is still going on".into()
+    } else {
+        format!("it has no manifest; `fleetlogs resume {}` goes on with it", as_argument(dir))
+    };
+    Found::Unread { head, why, is_broken }
 }
 
 fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {

@@ -1,5 +1,7 @@
 //! Reads manifests as a stream: one may have a hundred thousand nodes, and a series has hundreds of manifests.
 
+mod check;
+
 use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
@@ -8,21 +10,30 @@ use std::path::Path;
 use fleetlogs_model::ids::{AccountName, PoolId, RunId};
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::outcome::Outcome;
-use fleetlogs_model::plan::{LeftOutReason, Window};
+use fleetlogs_model::plan::{LeftOutReason, PLAN_SCHEMA, Window};
 use fleetlogs_model::snapshot::SnapshotRef;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use time::OffsetDateTime;
 
+pub(super) use self::check::check;
+use crate::manifest::MANIFEST_VERSION;
+
 /// A manifest, or a plan, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The file cannot be read.
-    #[error("it cannot be read: {0}")]
+    #[error("its manifest cannot be read: {0}")]
     File(#[from] std::io::Error),
     /// It is not what fleetlogs writes.
-    #[error("it is not what fleetlogs writes: {0}")]
+    #[error("its manifest is not what fleetlogs writes: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// It is of a form that this fleetlogs does not read.
+    #[error("its manifest has the schema `{0}`, and this fleetlogs reads `{MANIFEST_VERSION}`")]
+    Schema(String),
+    /// What it says cannot all be true.
+    #[error("its manifest contradicts itself: {0}")]
+    Contradiction(String),
 }
 
 /// What a manifest, or a plan, says of its run as a whole.
@@ -40,6 +51,10 @@ pub struct RunHead {
 pub fn read_head(path: &Path) -> Result<RunHead, HistoryError> {
     let mut found = Head::default();
     let read = read(path, &mut found);
+    if let Some(schema) = found.schema.filter(|schema| ![MANIFEST_VERSION, PLAN_SCHEMA].contains(&&**schema))
+    {
+        return Err(HistoryError::Schema(schema));
+    }
     match (found.run_id, found.window, read) {
         (Some(run_id), Some(window), read) if found.snapshot_told || read.is_ok() => {
             Ok(RunHead { run_id, snapshot: found.snapshot, window: window.into() })
@@ -56,7 +71,7 @@ pub(super) trait Hearer {
     fn left_out(&mut self, left: LeftOutText);
 }
 
-/// Hands over what a manifest has of accounts and nodes. What was handed over before an error is true all the same.
+/// Hands over what a manifest has of accounts and nodes. Look with [`check`] first whether it is to be believed.
 pub(super) fn read_nodes(path: &Path, hearer: &mut impl Hearer) -> Result<(), HistoryError> {
     read(path, &mut Nodes(hearer))
 }
@@ -95,6 +110,7 @@ pub(super) struct NodeText {
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub(super) allocation_time: Option<OffsetDateTime>,
     pub(super) window: Option<Window>,
+    identity_changed: Option<bool>,
     identity_now: Option<IdentityText>,
 }
 
@@ -103,6 +119,17 @@ impl NodeText {
     pub(super) fn is_replaced(&self) -> bool {
         let now = self.identity_now.as_ref().and_then(|now| now.allocation_time);
         now.zip(self.allocation_time).is_some_and(|(now, then)| now != then)
+    }
+
+    /// Whether its files may be those of another life: it was replaced or booted anew, or was gone, when it was looked at
+    /// again.
+    pub(super) fn is_another(&self) -> bool {
+        self.identity_changed == Some(true) || self.is_replaced()
+    }
+
+    /// Whether it was gone then.
+    pub(super) fn has_left(&self) -> bool {
+        self.identity_changed == Some(true) && self.identity_now.is_none()
     }
 }
 
@@ -152,6 +179,7 @@ impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
 
 #[derive(Default)]
 struct Head {
+    schema: Option<String>,
     run_id: Option<RunId>,
     snapshot: Option<SnapshotRef>,
     /// Whether it was said: of a run by hand, that there is none.
@@ -162,6 +190,7 @@ struct Head {
 impl Members for Head {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
+            "schema" => self.schema = Some(map.next_value()?),
             "run_id" => self.run_id = Some(map.next_value()?),
             "snapshot" => (self.snapshot, self.snapshot_told) = (map.next_value()?, true),
             "window" => self.window = Some(map.next_value()?),

@@ -25,7 +25,7 @@ use time::{Duration, OffsetDateTime};
 use self::manifest::{AccountText, Hearer, LeftOutText, NodeText};
 pub use self::manifest::{HistoryError, RunHead, read_head};
 use self::node::{Ending, Miss, NodeRecord, Why};
-pub use self::series::Series;
+pub use self::series::{Series, Verdict};
 
 /// The runs of a series, taken in one after another.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct History {
     began: Option<OffsetDateTime>,
     /// No window was meant to be longer, if there was such a limit.
     longest: Option<Duration>,
+    /// Up to when the record of removed runs goes.
+    kept_until: Option<OffsetDateTime>,
     runs: Vec<RunMark>,
     unread: Vec<Unread>,
     accounts: BTreeMap<AccountName, BTreeMap<PoolId, PoolRecord>>,
@@ -46,7 +48,7 @@ pub struct History {
 struct RunMark {
     id: RunId,
     window: Interval,
-    /// Whether a node that is not in it was not there: it was of the whole selection, and its manifest could be read.
+    /// Whether a node that is not in it was not there: it was of the whole selection.
     is_whole: bool,
     /// The accounts of its plan, and whether each could be listed.
     accounts: BTreeMap<AccountName, bool>,
@@ -57,6 +59,18 @@ struct RunMark {
 struct Unread {
     run_id: String,
     why: String,
+    /// Whether it ended, so that it may have covered something.
+    #[serde(skip)]
+    is_over: bool,
+}
+
+impl Unread {
+    /// When it was planned, by its id.
+    fn planned_at(&self) -> Option<OffsetDateTime> {
+        let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
+        let stamp = self.run_id.split('-').next()?;
+        time::PrimitiveDateTime::parse(stamp, format).ok().map(time::PrimitiveDateTime::assume_utc)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +107,7 @@ impl History {
             snapshot,
             began,
             longest: longest.and_then(|longest| longest.try_into().ok()),
+            kept_until: None,
             runs: vec![],
             unread: vec![],
             accounts: BTreeMap::new(),
@@ -110,19 +125,25 @@ impl History {
         stretch: Interval,
     ) {
         let began = self.began.unwrap_or(stretch.from);
+        self.kept_until = self.kept_until.max(Some(stretch.to));
         let record = self.record(&AccountName::new(account), &PoolId::new(pool), node.into(), allocated);
         record.answered(outcome, stretch, began, None);
         record.until = record.until.max(Some(stretch.to));
     }
 
-    /// Names a run that cannot be read, or is not there.
-    pub fn add_unread(&mut self, run: &str, why: impl Into<String>) {
-        self.unread.push(Unread { run_id: run.into(), why: why.into() });
+    /// Names a run that cannot be read, or is not there. Where none that can be read is later, nothing proves the time up to
+    /// it; but one that is not over (`is_over`) was only interrupted, and asks for that time yet.
+    pub fn add_unread(&mut self, run: &str, why: impl Into<String>, is_over: bool) {
+        self.unread.push(Unread { run_id: run.into(), why: why.into(), is_over });
     }
 
-    /// Takes in a manifest. Runs come in the order of their ids. One that cannot be read to its end is named, and what it
-    /// says before counts.
+    /// Takes in a manifest. Runs come in the order of their ids. One that cannot be read to its end, or cannot be true, is
+    /// named, and counts for nothing.
     pub fn add_run(&mut self, manifest: &Path, head: &RunHead) {
+        if let Err(error) = manifest::check(manifest) {
+            self.add_unread(head.run_id.as_str(), error.to_string(), true);
+            return;
+        }
         if self.runs.is_empty() {
             // The state may be younger than the runs: whoever lost it began anew.
             let first = head.window.from;
@@ -134,14 +155,15 @@ impl History {
         let accounts = BTreeMap::new();
         self.runs.push(RunMark { id: head.run_id.clone(), window: head.window, is_whole, accounts });
         if let Err(error) = manifest::read_nodes(manifest, self) {
-            self.add_unread(head.run_id.as_str(), error.to_string());
+            // It changed since it was looked at.
+            self.add_unread(head.run_id.as_str(), error.to_string(), true);
             if let Some(run) = self.runs.last_mut() {
                 run.is_whole = false;
             }
         }
     }
 
-    /// All that can be said about a stretch of time, by default the whole series.
+    /// All that can be said about a stretch of time, by default the whole series. `to` is not to lie in the future.
     #[must_use]
     pub fn series(&self, from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Series<'_> {
         Series::of(self, from, to)
@@ -188,9 +210,11 @@ impl Hearer for History {
         let (run, of_run, began) = self.reading();
         let window = node.window.map_or(of_run, Interval::from);
         let longest = self.longest;
-        let is_replaced = node.is_replaced();
-        let answered = matches!(node.outcome, Outcome::Verified | Outcome::Empty) && !is_replaced;
-        let reason = node.reason.filter(|_| !answered).map(|reason| self.reasons.share(reason));
+        let (is_replaced, is_another, has_left) = (node.is_replaced(), node.is_another(), node.has_left());
+        let answered = matches!(node.outcome, Outcome::Verified | Outcome::Empty) && !is_another;
+        let changed = || "it was booted anew meanwhile: its files may be those of another life".into();
+        let reason = node.reason.filter(|_| !answered).or_else(|| is_another.then(changed));
+        let reason = reason.map(|reason| self.reasons.share(reason));
         let record = self.record(&node.account, &node.pool, node.node, node.allocation_time);
         record.sighted(run, of_run.to);
         if answered {
@@ -207,6 +231,7 @@ impl Hearer for History {
         record.ending = match node.outcome {
             _ if is_replaced => Some(Ending::Replaced),
             Outcome::Gone => Some(Ending::Gone),
+            _ if has_left => Some(Ending::Gone),
             _ => None,
         };
     }

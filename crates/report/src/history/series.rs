@@ -26,6 +26,18 @@ pub struct Series<'a> {
     /// When the last run was planned, or the stretch that was asked for ends.
     #[serde(with = "moment")]
     pub(super) to: Option<OffsetDateTime>,
+    /// Where the stretch goes on after the last run that was read: when that was planned.
+    #[serde(with = "moment")]
+    pub(super) no_run_after: Option<OffsetDateTime>,
+    /// Why nothing is known of the time after it.
+    #[serde(skip)]
+    pub(super) no_run_why: Cow<'static, str>,
+    /// Up to when the record of removed runs goes.
+    #[serde(skip)]
+    pub(super) kept_until: Option<OffsetDateTime>,
+    /// The whole series, where nothing of it lies in the stretch.
+    #[serde(skip)]
+    pub(super) elsewhere: Option<Interval>,
     pub(super) runs: Runs<'a>,
     /// Runs whose manifest says nothing.
     pub(super) unread: &'a [Unread],
@@ -33,6 +45,17 @@ pub struct Series<'a> {
     /// By account, pool, node and time.
     pub(super) holes: Vec<Hole<'a>>,
     pub(super) ended: Vec<Ended<'a>>,
+}
+
+/// What the runs of a series prove together about a stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No run of it was read, or nothing of it lies in the stretch.
+    Nothing,
+    /// Something is missing that a node owes, or no run that was read says anything about the end of the stretch.
+    Holes,
+    /// Nothing is missing.
+    Whole,
 }
 
 /// The runs that were read.
@@ -100,13 +123,27 @@ impl<'a> Series<'a> {
     pub(super) fn of(history: &'a History, from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Self {
         let first = history.runs.first();
         let last = history.runs.last();
-        let end = history.runs.iter().map(|run| run.window.to).max();
+        let read_to = history.read_to();
+        let lost_at = history.lost_after().and_then(Unread::planned_at);
+        // Runs that cannot be read make the series no shorter.
+        let end = read_to.map(|read_to| lost_at.map_or(read_to, |lost_at| lost_at.max(read_to)));
+        let (start, until) = (from.max(history.began), end.map(|end| to.unwrap_or(end)));
+        let is_within = start.zip(end.min(until)).is_some_and(|(start, end)| start < end);
+        let goes_on = |read_to: &OffsetDateTime| {
+            is_within
+                && (until.is_some_and(|until| until - *read_to > TOLERANCE)
+                    || lost_at.is_some() && until >= lost_at)
+        };
         let runs =
             Runs { read: history.runs.len(), first: first.map(|run| &run.id), last: last.map(|run| &run.id) };
         let mut series = Self {
             snapshot: &history.snapshot,
-            from: from.max(history.began),
-            to: [to, end].into_iter().flatten().min(),
+            from: start,
+            to: until,
+            no_run_after: read_to.filter(goes_on),
+            no_run_why: history.no_run_yet(),
+            kept_until: history.kept_until,
+            elsewhere: history.began.zip(end).filter(|_| !is_within).map(|(from, to)| Interval { from, to }),
             runs,
             unread: &history.unread,
             totals: Totals::default(),
@@ -131,16 +168,16 @@ impl<'a> Series<'a> {
         series
     }
 
-    /// Whether any run of it was read.
+    /// What the runs prove together.
     #[must_use]
-    pub fn has_runs(&self) -> bool {
-        self.runs.read > 0
-    }
-
-    /// Whether anything is missing that a node owes.
-    #[must_use]
-    pub fn has_holes(&self) -> bool {
-        !self.holes.is_empty()
+    pub fn verdict(&self) -> Verdict {
+        if self.runs.read == 0 || self.elsewhere.is_some() {
+            Verdict::Nothing
+        } else if self.holes.is_empty() && self.no_run_after.is_none() {
+            Verdict::Whole
+        } else {
+            Verdict::Holes
+        }
     }
 
     fn add(
@@ -151,7 +188,13 @@ impl<'a> Series<'a> {
         record: &'a NodeRecord,
         within: impl Fn(Interval) -> Option<Interval>,
     ) {
-        let Some(account) = judge(history, place.account, pool, record) else { return };
+        let Some(mut account) = judge(history, place.account, pool, record) else { return };
+        if let (None, Some(owed), Some(_), Some(to)) =
+            (&account.ended, &mut account.owed, self.no_run_after, self.to)
+        {
+            // It was there last, and for all that is known is there still.
+            owed.to = owed.to.max(to);
+        }
         let Balance { owed, verified, empty, holes } = record.balance(account.owed.and_then(&within));
         self.totals.nodes += 1;
         self.totals.nodes_with_holes += u64::from(!holes.is_empty());
@@ -160,12 +203,14 @@ impl<'a> Series<'a> {
         self.totals.empty_seconds += empty.whole_seconds();
         for (stretch, miss) in holes {
             let miss = miss.or_else(|| account.not_listed.clone());
+            let no_run = self.no_run_after.filter(|after| stretch.to - *after > TOLERANCE);
+            let no_run = no_run.map(|_| self.no_run_why.clone());
             self.totals.open_seconds += stretch.length().whole_seconds();
             self.holes.push(Hole {
                 place: place.clone(),
                 stretch,
                 seconds: stretch.length().whole_seconds(),
-                why: why(history, stretch, miss.as_ref()),
+                why: why(history, stretch, miss.as_ref(), no_run),
                 run_id: miss.as_ref().and_then(|miss| miss.run).map(|run| &history.runs[run].id),
                 reason: miss.as_ref().and_then(|miss| miss.reason.clone()),
                 cut_by_longest: miss.is_some_and(|miss| miss.cut),
@@ -248,8 +293,8 @@ impl Ending {
     }
 }
 
-/// Why a hole is there, as far as the manifests tell.
-fn why(history: &History, hole: Interval, miss: Option<&Miss>) -> String {
+/// Why a hole is there, as far as the manifests tell. `no_run` is why no run says anything of its end.
+fn why(history: &History, hole: Interval, miss: Option<&Miss>, no_run: Option<Cow<'static, str>>) -> String {
     let run = |number: Option<usize>| {
         number.map_or(String::new(), |number| format!(" in run {}", history.runs[number].id))
     };
@@ -265,10 +310,13 @@ fn why(history: &History, hole: Interval, miss: Option<&Miss>) -> String {
     if miss.is_some_and(|miss| miss.cut) {
         parts.push("later windows are cut to `longest`".into());
     }
-    if parts.is_empty() {
-        let lost = history.unread.iter().find(|unread| {
-            planned_at(&unread.run_id).is_some_and(|at| hole.from <= at && at <= hole.to + NEAR)
-        });
+    if let Some(no_run) = no_run {
+        parts.push(no_run);
+    } else if parts.is_empty() {
+        let lost = history
+            .unread
+            .iter()
+            .find(|unread| unread.planned_at().is_some_and(|at| hole.from <= at && at <= hole.to + NEAR));
         parts.push(match lost {
             Some(lost) => format!("perhaps of run {}, which cannot be read", lost.run_id).into(),
             None => "no run asked for it".into(),
@@ -277,11 +325,26 @@ fn why(history: &History, hole: Interval, miss: Option<&Miss>) -> String {
     parts.join("; ")
 }
 
-/// When a run was planned, by its id.
-fn planned_at(run: &str) -> Option<OffsetDateTime> {
-    let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
-    let stamp = run.split('-').next()?;
-    time::PrimitiveDateTime::parse(stamp, format).ok().map(time::PrimitiveDateTime::assume_utc)
+impl History {
+    /// When the last run that was read was planned.
+    fn read_to(&self) -> Option<OffsetDateTime> {
+        self.runs.iter().map(|run| run.window.to).max()
+    }
+
+    /// The last run that ended and cannot be read, where it is later than all that can.
+    fn lost_after(&self) -> Option<&Unread> {
+        let last = self.runs.iter().map(|run| run.id.as_str()).max().unwrap_or_default();
+        let later = |unread: &&Unread| unread.is_over && *unread.run_id > *last;
+        self.unread.iter().filter(later).max_by_key(|unread| &unread.run_id)
+    }
+
+    /// Why nothing is known of the time after the last run that was read.
+    pub(super) fn no_run_yet(&self) -> Cow<'static, str> {
+        match self.lost_after() {
+            Some(Unread { run_id, .. }) => format!("run {run_id} cannot be read").into(),
+            None => "no run has asked for it yet".into(),
+        }
+    }
 }
 
 /// A time that may not be there, as files have it.

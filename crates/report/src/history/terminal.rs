@@ -2,7 +2,7 @@
 
 use time::Duration;
 
-use super::series::{Place, Series};
+use super::series::{Place, Series, Verdict};
 use crate::look::{Look, Style};
 use crate::text::{counted, cut, duration, for_terminal, moment, number, shortened};
 
@@ -32,8 +32,11 @@ impl Series<'_> {
             line("not read", &format!("{}: {}", for_terminal(&unread.run_id), for_terminal(&unread.why)));
         }
         and_more(&mut line, self.unread.len(), most, "run");
-        if let (Some(from), Some(to)) = (self.from, self.to) {
+        if let (Some(from), Some(to), None) = (self.from, self.to, self.elsewhere) {
             line("time", &format!("{} to {} UTC", moment(from), moment(to)));
+        }
+        if let Some(after) = self.no_run_after {
+            line("no run", &format!("after {} UTC: {}", moment(after), for_terminal(&self.no_run_why)));
         }
         let totals = &self.totals;
         let ended = match totals.nodes_ended {
@@ -45,11 +48,13 @@ impl Series<'_> {
             0 => String::new(),
             empty => format!(", and {} answered with nothing to send", number(empty)),
         };
-        let (verified, owed) = (minutes(totals.verified_seconds), minutes(totals.owed_seconds));
+        // Where a second is missing, not all minutes are verified.
+        let begun = if totals.open_seconds > 0 { 59 } else { 0 };
+        let (verified, owed) = (minutes(totals.verified_seconds), minutes(totals.owed_seconds + begun));
         line("minutes", &format!("{} of {} verified{empty}", number(verified), number(owed)));
         self.holes(&mut line, most);
         self.ended(&mut line, most);
-        lines.extend(self.verdict(look));
+        lines.extend(self.last_line(look));
         lines.join("\n") + "\n"
     }
 
@@ -77,24 +82,51 @@ impl Series<'_> {
         and_more(line, self.ended.len(), most, "node");
     }
 
-    fn verdict(&self, look: &Look) -> Vec<String> {
-        let (verdict, style, text) = if !self.has_runs() {
-            ("NO RUN", Style::BadVerdict, "  no run of it was found.".to_owned())
-        } else if self.has_holes() {
-            let nodes = counted(self.totals.nodes_with_holes, "node");
-            let minutes = number(minutes(self.totals.open_seconds));
-            let holes = counted(self.holes.len() as u64, "hole");
-            ("HOLES", Style::WarningVerdict, format!("  {nodes} with {holes}, {minutes} minutes in all."))
-        } else {
-            ("WHOLE", Style::GoodVerdict, "  no minute is missing.".to_owned())
+    fn last_line(&self, look: &Look) -> Vec<String> {
+        let (verdict, style, text) = match self.verdict() {
+            Verdict::Nothing if self.runs.read > 0 => ("NO PROOF", Style::BadVerdict, self.elsewhere()),
+            Verdict::Nothing => ("NO RUN", Style::BadVerdict, self.without_run()),
+            Verdict::Holes => ("HOLES", Style::WarningVerdict, self.missing()),
+            Verdict::Whole => ("WHOLE", Style::GoodVerdict, "no minute is missing.".to_owned()),
         };
-        let mut lines = look.wrapped(0, 2, &format!("{verdict}{text}"));
+        let mut lines = look.wrapped(0, 2, &format!("{verdict}  {text}"));
         if let Some(first) = lines.first_mut()
             && let Some(rest) = first.strip_prefix(verdict)
         {
             *first = format!("{}{rest}", look.paint(style, verdict));
         }
         lines
+    }
+
+    fn elsewhere(&self) -> String {
+        let series = self.elsewhere.map(|series| (moment(series.from), moment(series.to)));
+        let (from, to) = series.unwrap_or_default();
+        format!("nothing of the series lies in that time: its runs cover {from} to {to} UTC.")
+    }
+
+    fn without_run(&self) -> String {
+        match self.kept_until {
+            Some(until) => format!(
+                "none of its runs can be read. What removed runs covered is on record up to {} UTC, but not what they missed.",
+                moment(until)
+            ),
+            None if self.unread.is_empty() => "no run of it was found.".into(),
+            None => "no run of it can be read.".into(),
+        }
+    }
+
+    fn missing(&self) -> String {
+        let open = match self.totals.open_seconds {
+            short @ 0..600 => spoken(Duration::seconds(short)),
+            long => format!("{} minutes", number(minutes(long))),
+        };
+        match (self.holes.len() as u64, self.no_run_after) {
+            (0, Some(after)) => format!("no run that can be read is later than {} UTC.", moment(after)),
+            (holes, _) => {
+                let nodes = counted(self.totals.nodes_with_holes, "node");
+                format!("{nodes} with {}, {open} in all.", counted(holes, "hole"))
+            }
+        }
     }
 }
 

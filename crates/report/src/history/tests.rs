@@ -1,3 +1,5 @@
+mod verdict;
+
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
@@ -5,12 +7,14 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::plan::{LeftOut, PlannedNode, Window};
 use fleetlogs_model::snapshot::SnapshotRef;
+use fleetlogs_model::timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::macros::datetime;
 
 use super::*;
 use crate::look::Look;
+use crate::manifest::MANIFEST_VERSION;
 use crate::reports::{MANIFEST_FILE, RunFacts, write_reports};
 use crate::testing::{left_out, plan_of, planned};
 
@@ -21,7 +25,7 @@ fn at(minutes: i64) -> OffsetDateTime {
 }
 
 fn text(minutes: i64) -> String {
-    fleetlogs_model::timestamp::text(at(minutes))
+    timestamp::text(at(minutes))
 }
 
 /// A node's part in a run: id, when it was allocated, its window and how it ended.
@@ -54,11 +58,16 @@ impl Runs {
     }
 
     fn manifest(window: (i64, i64), nodes: &[Part<'_>]) -> Value {
+        let mut counts = json!({ "planned": nodes.len() });
+        for (.., outcome) in nodes {
+            counts[*outcome] = (counts[*outcome].as_u64().unwrap_or_default() + 1).into();
+        }
         json!({
             "run_id": RunId::new(at(window.1), 0), "window": { "start": text(window.0), "end": text(window.1) },
+            "counts": counts, "ended_at": text(window.1),
             "snapshot": { "name": "nightly", "trigger": "cron", "due": text(window.1) },
             "accounts": [{ "name": "contoso", "reason": null, "pools": 1, "planned": nodes.len() }],
-            "nodes": nodes.iter().copied().map(part).collect::<Vec<_>>(), "left_out": [], "schema": "any",
+            "nodes": nodes.iter().copied().map(part).collect::<Vec<_>>(), "left_out": [], "schema": MANIFEST_VERSION,
         })
     }
 
@@ -91,7 +100,7 @@ impl Runs {
     fn holes(&self) -> Vec<(String, i64, i64, String)> {
         let minute = |moment: OffsetDateTime| (moment - START).whole_minutes();
         let series = self.history.series(None, None);
-        assert_eq!(series.has_holes(), series.totals.nodes_with_holes > 0);
+        assert_eq!(series.verdict() == Verdict::Holes, series.totals.nodes_with_holes > 0);
         let hole = |hole: &series::Hole<'_>| {
             let (from, to) = (minute(hole.stretch.from), minute(hole.stretch.to));
             (hole.place.node.to_owned(), from, to, hole.why.clone())
@@ -169,7 +178,7 @@ fn a_gap_that_no_run_asked_for_is_told_as_such() {
 fn a_run_that_cannot_be_read_may_be_the_reason() {
     let mut runs = Runs::new().ran((0, 60), &[("a", -99, (0, 60), "verified")]);
     let lost = RunId::new(at(100), 7);
-    runs.history.add_unread(lost.as_str(), "its directory is not here");
+    runs.history.add_unread(lost.as_str(), "its directory is not here", true);
     let runs = runs.ran((100, 160), &[("a", -99, (100, 160), "verified")]);
     let why = format!("perhaps of run {lost}, which cannot be read");
     assert_eq!(runs.holes(), [hole("a", 60, 100, &why)]);
@@ -283,26 +292,28 @@ fn only_the_stretch_that_is_asked_for_counts() {
         let series = runs.history.series(Some(at(from)), Some(at(to)));
         series.totals.open_seconds / 60
     };
-    assert_eq!((open(0, 60), open(30, 100), open(70, 500)), (0, 40, 50));
+    assert_eq!((open(0, 60), open(30, 100), open(70, 500)), (0, 40, 430));
 }
 
 #[test]
-fn a_manifest_that_breaks_off_is_named_and_what_it_says_before_counts() {
+fn a_manifest_that_breaks_off_is_named_and_counts_for_nothing() {
     let mut runs =
         Runs::new().ran((0, 60), &[("a", -99, (0, 60), "verified"), ("b", -99, (0, 60), "verified")]);
-    let head = RunHead {
-        run_id: RunId::new(at(120), 0),
-        snapshot: None,
-        window: Interval { from: at(0), to: at(120) },
-    };
+    let window = Interval { from: at(0), to: at(120) };
+    let head = RunHead { run_id: RunId::new(at(120), 0), snapshot: None, window };
     let node = part(("a", -99, (50, 120), "verified"));
     std::fs::write(runs.path(), format!("{{\"nodes\": [{node}, {{\"acc")).unwrap();
     assert!(matches!(read_head(&runs.path()), Err(HistoryError::Malformed(_))));
     runs.history.add_run(&runs.path(), &head);
-    assert_eq!((runs.holes(), runs.ended()), (vec![], vec![]), "it says nothing of `b`");
+    let why = "run 20261122T020000Z-0000 cannot be read";
+    assert_eq!(
+        (runs.holes(), runs.ended()),
+        (vec![hole("a", 60, 120, why), hole("b", 60, 120, why)], vec![])
+    );
     let series = serde_json::to_value(runs.history.series(None, None)).unwrap();
     assert_eq!(series["unread"][0]["run_id"], "20261122T020000Z-0000");
-    assert_eq!(series["totals"]["verified_seconds"], 180 * 60);
+    assert_eq!(series["no_run_after"], text(60));
+    assert_eq!(series["totals"]["verified_seconds"], 120 * 60);
 }
 
 #[test]
@@ -367,7 +378,7 @@ fn people_see_the_worst_first_and_the_verdict_last() {
     let mut runs = Runs::new()
         .ran((0, 60), &[("a\u{1b}[31m", -99, (0, 60), "verified"), ("b", -99, (0, 60), "verified")])
         .ran((0, 120), &[("a\u{1b}[31m", -99, (60, 120), "failed"), ("c", 90, (80, 120), "failed")]);
-    runs.history.add_unread("20261122T013000Z-0000", "its directory is not here");
+    runs.history.add_unread("20261122T013000Z-0000", "its directory is not here", true);
     let shown = runs.history.series(None, None).to_terminal(&Look::default(), false);
     insta::assert_snapshot!(shown, @r"
     nightly

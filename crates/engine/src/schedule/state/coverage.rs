@@ -2,6 +2,8 @@
 //!
 //! A node is known by account, pool, id and allocation time; the time is empty text where the service does not say it.
 
+use std::collections::BTreeMap;
+
 use fleetlogs_model::ids::{NodeIndex, SnapshotName};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::Outcome;
@@ -131,12 +133,15 @@ pub fn forget(state: &Transaction<'_>, before: OffsetDateTime) -> Result<(), Sta
     Ok(())
 }
 
-/// The runs of a snapshot that were begun and not removed since, oldest first: their directories are to be somewhere.
-pub fn begun_runs(state: &Connection, snapshot: &SnapshotName) -> Result<Vec<String>, StateError> {
+/// The runs of a snapshot that were begun and not removed since: their directories are to be somewhere. Each with whether
+/// it is over: it ended, or was lost with its machine.
+pub fn begun_runs(state: &Connection, snapshot: &SnapshotName) -> Result<BTreeMap<String, bool>, StateError> {
     let mut rows = state.prepare_cached(
-        "SELECT run_id FROM run WHERE snapshot = ?1 AND run_id IS NOT NULL AND removed_at IS NULL ORDER BY run_id",
+        "SELECT run_id, status IN ('ended', 'lost') FROM run
+         WHERE snapshot = ?1 AND run_id IS NOT NULL AND removed_at IS NULL",
     )?;
-    Ok(rows.query_map([snapshot.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    let runs = rows.query_map([snapshot.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(runs.collect::<Result<_, _>>()?)
 }
 
 /// What a removed run covered of a node.

@@ -1,0 +1,101 @@
+//! Whether a manifest can be true: one that was cut, changed or put together by hand proves nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::Window;
+use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny, MapAccess};
+use time::{Duration, OffsetDateTime};
+
+use super::{Each, HistoryError, Members, NodeText, read};
+use crate::manifest::MANIFEST_VERSION;
+
+/// The clock of a machine may be set back by so much while a run goes on.
+const CLOCK_TOLERANCE: Duration = Duration::MINUTE;
+
+/// Reads a manifest to its end, and looks whether its nodes, counts and times can all be true.
+pub(in super::super) fn check(path: &Path) -> Result<(), HistoryError> {
+    let mut seen = Seen::default();
+    read(path, &mut seen)?;
+    let Seen { schema: Some(schema), counts: Some(counts), ended: Some(Moment(ended)), .. } = &seen else {
+        return Err(serde_json::Error::custom("it has no schema, no counts or no end of its run").into());
+    };
+    if schema != MANIFEST_VERSION {
+        return Err(HistoryError::Schema(schema.clone()));
+    }
+    let disagreeing =
+        || Outcome::ALL.into_iter().find(|outcome| counts.of(outcome.as_str()) != seen.of(*outcome));
+    let planned = seen.nodes.values().sum::<u64>();
+    Err(HistoryError::Contradiction(if counts.of("planned") != planned {
+        format!("it counts {} nodes, and has {planned}", counts.of("planned"))
+    } else if let Some(outcome) = disagreeing() {
+        format!("it counts {} nodes as {outcome}, and has {}", counts.of(outcome.as_str()), seen.of(outcome))
+    } else if seen.is_reversed {
+        "a window ends before it begins".into()
+    } else if seen.latest.is_some_and(|latest| latest > *ended + CLOCK_TOLERANCE) {
+        "a window ends after the run".into()
+    } else {
+        return Ok(());
+    }))
+}
+
+/// What matters of a manifest; does not grow with its nodes.
+#[derive(Default)]
+struct Seen {
+    schema: Option<String>,
+    counts: Option<Counts>,
+    ended: Option<Moment>,
+    nodes: BTreeMap<Outcome, u64>,
+    /// The latest end of a window.
+    latest: Option<OffsetDateTime>,
+    is_reversed: bool,
+}
+
+#[derive(Deserialize)]
+struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    fn of(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+}
+
+#[derive(Deserialize)]
+struct Moment(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
+
+impl Seen {
+    fn of(&self, outcome: Outcome) -> u64 {
+        self.nodes.get(&outcome).copied().unwrap_or_default()
+    }
+
+    fn window(&mut self, window: Window) {
+        self.is_reversed |= window.end < window.start;
+        self.latest = self.latest.max(Some(window.end));
+    }
+}
+
+impl Members for Seen {
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "schema" => self.schema = Some(map.next_value()?),
+            "counts" => self.counts = Some(map.next_value()?),
+            "ended_at" => self.ended = Some(map.next_value()?),
+            "window" => self.window(map.next_value()?),
+            "nodes" => map.next_value_seed(Each(
+                |node: NodeText| {
+                    *self.nodes.entry(node.outcome).or_default() += 1;
+                    if let Some(window) = node.window {
+                        self.window(window);
+                    }
+                },
+                None,
+            ))?,
+            _ => {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
