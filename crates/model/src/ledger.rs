@@ -1,5 +1,7 @@
 //! The ledger: events folded into one status per node, and counts per account. Pure, and small: one byte a node.
 
+use std::collections::HashSet;
+
 use crate::event::{Event, Recorded};
 use crate::failure::FailureClass;
 use crate::ids::{AccountIndex, AccountName, NodeIndex};
@@ -136,6 +138,8 @@ pub struct Ledger {
     account_of: Vec<AccountIndex>,
     names: Vec<AccountName>,
     accounts: Vec<AccountTally>,
+    /// Nodes that were others when they were looked at again. They are few.
+    others: HashSet<NodeIndex>,
 }
 
 impl Ledger {
@@ -148,7 +152,8 @@ impl Ledger {
             accounts[account.get()].counts[NodeStatus::Planned as usize] += 1;
         }
         let names = plan.accounts.iter().map(|account| account.name.clone()).collect();
-        Self { status: vec![NodeStatus::Planned; account_of.len()], account_of, names, accounts }
+        let status = vec![NodeStatus::Planned; account_of.len()];
+        Self { status, account_of, names, accounts, others: HashSet::new() }
     }
 
     /// Takes an event in.
@@ -191,12 +196,21 @@ impl Ledger {
             {
                 tally.throttled += 1;
             }
+            Event::IdentityChanged { .. } => {
+                self.others.insert(node);
+            }
             _ => {}
         }
         let status = &mut self.status[node.get()];
         tally.counts[*status as usize] -= 1;
         *status = status.after(event);
         tally.counts[*status as usize] += 1;
+    }
+
+    /// Whether the node was no longer the planned one when it was looked at again: its files may be those of another life.
+    #[must_use]
+    pub fn is_another(&self, node: NodeIndex) -> bool {
+        self.others.contains(&node)
     }
 
     fn tally_mut(&mut self, name: &AccountName) -> Option<&mut AccountTally> {
