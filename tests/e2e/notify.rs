@@ -259,6 +259,58 @@ fn a_command_gets_the_message_and_may_work_with_the_run() {
 }
 
 #[test]
+fn a_command_gets_no_secret_of_the_config() {
+    let sim = Sim::start(SMALL);
+    let config = sim.config(
+        "[[notify]]\ncommand = [\"sh\", \"-c\", \"env > environment\"]\n\
+         [schedule.listener]\nsecret = { env = \"LISTENER_SECRET\" }\n",
+    );
+    let text = std::fs::read_to_string(&config).unwrap();
+    let of_env = text.replace("{ file = \"ready.json.container_url\" }", "{ env = \"CONTAINER_SECRET\" }");
+    assert_ne!(text, of_env);
+    let config = sim.write_config(&of_env);
+    let output = fleetlogs()
+        .arg("run")
+        .arg(&config)
+        .current_dir(sim.dir.path())
+        .env("CONTAINER_SECRET", sim.ready["container_url"].as_str().unwrap())
+        .env("LISTENER_SECRET", "not needed by a run")
+        .env("AZURE_CLIENT_SECRET", "not a secret at all")
+        .env("ANYTHING_ELSE", "is handed on")
+        .output()
+        .unwrap();
+    let run = Run::of(sim.dir.path(), output);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let environment = std::fs::read_to_string(sim.dir.path().join("environment")).unwrap();
+    assert!(environment.contains("ANYTHING_ELSE=is handed on\n"), "{environment}");
+    assert!(!environment.contains("_SECRET=") && !environment.contains("sig="), "{environment}");
+}
+
+#[test]
+fn only_commands_that_need_a_secret_ask_for_it() {
+    let sim = Sim::start(SMALL);
+    let config = sim.config("[[notify]]\nwebhook = { env = \"NOBODY_SET_HOOK\" }\n");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let schedule =
+        "[[snapshot]]\nname = \"a\"\n[schedule.listener]\nsecret = { env = \"NOBODY_SET_LISTENER\" }\n";
+    std::fs::write(&config, format!("{text}\n{schedule}")).unwrap();
+    let said = |arguments: &[&str]| {
+        let output = fleetlogs().args(arguments).arg(&config).current_dir(sim.dir.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for arguments in [&["plan"][..], &["check"], &["schedule", "--list"]] {
+        let (code, stderr) = said(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+    }
+    let (code, stderr) = said(&["run"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("NOBODY_SET_HOOK") && !stderr.contains("NOBODY_SET_LISTENER"), "{stderr}");
+    let (code, stderr) = said(&["schedule", "--once", "a"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("NOBODY_SET_HOOK") && stderr.contains("NOBODY_SET_LISTENER"), "{stderr}");
+}
+
+#[test]
 fn a_command_that_hangs_is_ended_with_all_that_it_started() {
     let sim = Sim::start(SMALL);
     let script = "echo $$ > leader; sh -c 'echo $$ > child; sleep 300' & wait";

@@ -420,21 +420,26 @@ fn what_cannot_be_scheduled_is_told_beforehand() {
         "",
         "[[snapshot]]\nname = \"Nightly!\"\n[[snapshot]]\nname = \"a\"\ncron = \"61 * * * *\"\ntime_zone = \"UTC\"\n\
          [[snapshot]]\nname = \"b\"\ncron = \"@daily\"\ntime_zone = \"Mars/Olympus\"\non_stat = []\n\
-         [[snapshot]]\nname = \"b\"\noverlap = \"skip\"\n",
+         [[snapshot]]\nname = \"b\"\njitter = \"1m\"\noverlap = \"skip\"\n\
+         [[snapshot]]\nname = \"c\"\ncron = \"* * * *\"\ntime_zone = \"Nowhere\"\n",
     );
     let output = schedule(&sim, &bad, &["--list"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     for part in [
         "Nightly!",
-        "not a cron expression",
-        "IANA name",
+        "not a cron expression: `61` is no minute (0 to 59)",
+        "snapshot[2].time_zone`: there is no such time zone; write its IANA name",
+        // Both are told.
+        "snapshot[4].cron`: not a cron expression: it has not five fields, but 4",
+        "snapshot[4].time_zone`: there is no such",
         "did you mean `on_state`?",
         "already, on line",
-        "goes with `cron`",
+        "`jitter` goes with `cron`",
     ] {
         assert!(said.contains(part), "no `{part}` in {said}");
     }
+    assert!(!said.contains("`overlap` goes with"), "`--once` obeys it as well: {said}");
     let good = config(&sim, "", "[[snapshot]]\nname = \"a\"\ncron = \"@daily\"");
     let output = schedule(&sim, &good, &["--once", "b"]);
     assert_eq!(output.status.code(), Some(2));

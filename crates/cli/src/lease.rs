@@ -14,14 +14,24 @@ use crate::tokens::Tokens;
 /// Life of a SAS that is made for the state; another is made in time.
 const SAS_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// What is done with the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is read.
+    Look,
+    /// It is read and changed, under the lease.
+    Own,
+}
+
 /// The home of the state. Nothing is sent yet.
 pub(crate) fn home(
     settings: &LeaseSettings,
+    access: Access,
     http: &Client,
     tokens: &Tokens,
 ) -> Result<Arc<dyn StateHome>, CliError> {
     let source = match &settings.place {
-        LeasePlace::Given(given) => given_sas(given)?,
+        LeasePlace::Given(given) => given_sas(given, access)?,
         LeasePlace::Minted { place, key } => {
             let auth = match key {
                 Some(key) => StorageAuth::Key(key.clone()),
@@ -57,9 +67,10 @@ pub(crate) fn refused(settings: &LeaseSettings, failure: &Failure) -> CliError {
 }
 
 /// A SAS that somebody made: what is there now, each time that one is asked for.
-fn given_sas(given: &GivenSas) -> Result<SasSource, CliError> {
+fn given_sas(given: &GivenSas, access: Access) -> Result<SasSource, CliError> {
     let missing: Vec<_> = [('r', "read"), ('w', "write")]
         .into_iter()
+        .filter(|(letter, _)| *letter == 'r' || access == Access::Own)
         .filter(|(letter, _)| given.sas.grants(*letter) == Some(false))
         .map(|(_, name)| name)
         .collect();
@@ -120,13 +131,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_sas_must_let_us_read_and_write() {
-        let Err(error) = given_sas(&given("cl")) else { panic!("taken") };
+        let Err(error) = given_sas(&given("cl"), Access::Own) else { panic!("taken") };
         assert_eq!(
             error.describe().lines().next(),
             Some("error: schedule.lease.container_url: its SAS does not grant read and write")
         );
-        let source = given_sas(&given("rcw")).unwrap();
+        let source = given_sas(&given("rcw"), Access::Own).unwrap();
         assert!(source().await.unwrap().grants('w') == Some(true));
+    }
+
+    #[test]
+    fn whoever_only_looks_need_not_write() {
+        assert!(given_sas(&given("r"), Access::Look).is_ok());
+        assert!(given_sas(&given("r"), Access::Own).is_err());
+        let Err(error) = given_sas(&given("cw"), Access::Look) else { panic!("taken") };
+        assert!(error.describe().contains("does not grant read\n"), "{}", error.describe());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::report::{Reported, ended};
 use super::run::{Begun, Finished, Prepared, go};
 use super::{config_of, say};
 use crate::args::{Output, Resume};
-use crate::config::{self, Settings};
+use crate::config::{self, Needs, Settings};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate_calls};
@@ -140,7 +140,7 @@ impl EndedRun {
 
 /// The config, if it is the one that the run was begun with.
 fn load(path: &Path, plan: &Plan, accept_changes: bool) -> Result<Settings, CliError> {
-    let settings = config::load(path)?;
+    let settings = config::load_for(path, Needs::RUN)?;
     if settings.simulator.is_some() {
         return Err(CliError::SimulatorGone);
     }

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use super::report::Reported;
 use super::{left_out_counts, planning_progress, progress_clock, progress_mode};
 use crate::args::{self, Output};
-use crate::config::{self, Settings};
+use crate::config::{self, Needs, Settings};
 use crate::destination::Destination;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -43,7 +43,7 @@ use crate::run_end::RunEnd;
 use crate::signals;
 
 pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
-    let mut settings = config::load(&args.config)?;
+    let mut settings = config::load_for(&args.config, Needs::RUN)?;
     settings.narrow(&args.pick)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;

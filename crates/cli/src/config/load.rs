@@ -15,22 +15,29 @@ use super::reader::{Mistakes, Table, Value};
 use super::schedule::{notify, schedule};
 use super::snapshot::snapshots;
 use super::ticket::ticket;
-use super::{ConfigError, DEFAULTS, Settings, Simulator, SnapshotSettings, SnapshotWindow, WindowSpec};
+use super::{
+    ConfigError, DEFAULTS, Needs, Settings, Simulator, SnapshotSettings, SnapshotWindow, WindowSpec,
+};
 
-/// Reads a config file and everything it refers to.
+/// Reads a config file for a command that neither ends a run nor looks at the schedule of several machines.
 pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
+    load_for(path, Needs::default())
+}
+
+/// Reads a config file and everything it refers to, but for secrets that are not needed.
+pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.into(), error))?;
     // The directory of a bare file name is the empty path, which no program can be started in.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mistakes = Mistakes::of(&text);
-    let settings = read(&text, dir, &mistakes);
+    let settings = read(&text, dir, needs, &mistakes);
     match (settings, mistakes.into_sorted()) {
         (Some(settings), mistakes) if mistakes.is_empty() => Ok(settings),
         (_, mistakes) => Err(ConfigError::Mistakes(path.into(), mistakes)),
     }
 }
 
-fn read(text: &str, dir: &Path, mistakes: &Mistakes<'_>) -> Option<Settings> {
+fn read(text: &str, dir: &Path, needs: Needs, mistakes: &Mistakes<'_>) -> Option<Settings> {
     let defaults = DeTable::parse(DEFAULTS).expect("the built-in config is TOML");
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -42,13 +49,13 @@ fn read(text: &str, dir: &Path, mistakes: &Mistakes<'_>) -> Option<Settings> {
         return None;
     }
     let root = Table::root(document.get_ref(), defaults.get_ref(), mistakes);
-    let settings = read_root(&root, text, dir);
+    let settings = read_root(&root, text, dir, needs);
     root.finish();
     settings
 }
 
 /// Reads every table before it gives up on any, so that all mistakes are found.
-fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
+fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<Settings> {
     let window = window(root.table("window"));
     let strict = root.get("strict").and_then(|value| value.boolean());
     let limits = limits(root.table("limits"));
@@ -65,9 +72,9 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path) -> Option<Settings> {
     root.get("discover");
     let ticket = root.has("ticket").then(|| ticket(root.table("ticket")));
     root.get("ticket");
-    let schedule = schedule(root.table("schedule"), dir);
+    let schedule = schedule(root.table("schedule"), dir, needs);
     let snapshots = snapshots(root);
-    let notify = notify(root, dir);
+    let notify = notify(root, dir, needs);
     if verification == Some(false) {
         let since_last =
             |snapshot: &&SnapshotSettings| matches!(snapshot.window, SnapshotWindow::SinceLast { .. });

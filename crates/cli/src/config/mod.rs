@@ -34,12 +34,12 @@ use crate::error::CliError;
 
 pub(crate) use destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
 pub(crate) use discover::DiscoverSettings;
-pub(crate) use load::{hex, load};
+pub(crate) use load::{hex, load, load_for};
 pub(crate) use reader::Mistake;
 pub(crate) use schedule::{
     LeasePlace, LeaseSettings, ListenerSettings, NotifySettings, NotifyTo, ScheduleSettings,
 };
-pub(crate) use secret::Source;
+pub(crate) use secret::{Source, secret_variables};
 pub(crate) use snapshot::{Retention, SnapshotSettings, SnapshotWindow};
 pub(crate) use ticket::TicketSettings;
 
@@ -48,6 +48,27 @@ pub(crate) const DEFAULTS: &str = include_str!("../../../../config/fleetlogs.tom
 
 /// The api-version spoken unless an account says otherwise.
 pub(crate) const DEFAULT_API_VERSION: &str = "2024-07-01.20.0";
+
+/// Which secrets a command needs besides those of accounts and storage. Others are not read: where they are is looked at
+/// for mistakes, and they may be missing there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    /// Of `[schedule.lease]`.
+    pub(crate) lease: bool,
+    /// Of `[schedule.listener]`.
+    pub(crate) listener: bool,
+    /// Of `[[notify]]`.
+    pub(crate) notify: bool,
+}
+
+impl Needs {
+    /// A command that ends a run.
+    pub(crate) const RUN: Self = Self { lease: false, listener: false, notify: true };
+    /// One that looks at the schedule.
+    pub(crate) const LIST: Self = Self { lease: true, listener: false, notify: false };
+    /// One that works on it.
+    pub(crate) const SCHEDULE: Self = Self { lease: true, listener: true, notify: true };
+}
 
 /// What the config means.
 #[derive(Clone, Debug)]
@@ -76,7 +97,7 @@ pub(crate) struct Settings {
     pub(crate) ticket: Option<TicketSettings>,
     pub(crate) schedule: ScheduleSettings,
     pub(crate) snapshots: Vec<SnapshotSettings>,
-    /// Who hears of the end of a run.
+    /// Who hears of the end of a run; nobody where the command ends none.
     pub(crate) notify: Vec<NotifySettings>,
 }
 

@@ -25,6 +25,10 @@ pub(crate) struct Mistake {
     pub(crate) help: Option<String>,
 }
 
+/// A mistake was found, and is on the list.
+#[derive(Debug)]
+pub(crate) struct Mistaken;
+
 /// All mistakes of a file.
 pub(crate) struct Mistakes<'text> {
     text: &'text str,

@@ -9,9 +9,9 @@ use fleetlogs_model::sas::is_https_or_loopback;
 use fleetlogs_model::secret::Secret;
 use url::Url;
 
-use super::destination::{GivenSas, Place, place};
-use super::reader::{Table, Value};
-use super::secret;
+use super::destination::{GivenSas, Place, given, place};
+use super::reader::{Mistaken, Table, Value};
+use super::{Needs, secret};
 use crate::notify::signing_key;
 
 /// How the snapshot daemon works.
@@ -23,6 +23,7 @@ pub(crate) struct ScheduleSettings {
     pub(crate) capture_share: u32,
     /// List calls per second and account, at most, to watch for states.
     pub(crate) poll_rate: f64,
+    /// Only for commands that need it.
     pub(crate) lease: Option<LeaseSettings>,
     pub(crate) listener: Option<ListenerSettings>,
 }
@@ -50,7 +51,7 @@ pub(crate) enum LeasePlace {
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerSettings {
     pub(crate) address: SocketAddr,
-    /// What a sender of alerts must know; none where no alert is taken.
+    /// What a sender of alerts must know; none where no alert is taken, and for commands that do not need it.
     pub(crate) secret: Option<Secret>,
 }
 
@@ -78,13 +79,13 @@ pub(crate) enum NotifyTo {
     Command(Vec<String>, PathBuf),
 }
 
-pub(super) fn schedule(table: Table<'_>, dir: &Path) -> Option<ScheduleSettings> {
+pub(super) fn schedule(table: Table<'_>, dir: &Path, needs: Needs) -> Option<ScheduleSettings> {
     let state = table.get("state").map(|value| value.string().map(PathBuf::from).ok_or(())).transpose();
     let capture_share = table.get("capture_share").and_then(|value| value.whole(&(1..=99)));
     let poll_rate = table.get("poll_rate").and_then(|value| value.number(&(0.01..=100.0)));
-    let lease = table.has("lease").then(|| lease(table.table("lease"), dir));
+    let lease = table.has("lease").then(|| lease(table.table("lease"), dir, needs.lease));
     table.get("lease");
-    let listener = table.has("listener").then(|| listener(table.table("listener"), dir));
+    let listener = table.has("listener").then(|| listener(table.table("listener"), dir, needs.listener));
     table.get("listener");
     table.finish();
     Some(ScheduleSettings {
@@ -92,7 +93,7 @@ pub(super) fn schedule(table: Table<'_>, dir: &Path) -> Option<ScheduleSettings>
         capture_share: capture_share?,
         poll_rate: poll_rate?,
         lease: match lease {
-            Some(lease) => Some(lease?),
+            Some(lease) => lease.ok()?,
             None => None,
         },
         listener: match listener {
@@ -102,7 +103,8 @@ pub(super) fn schedule(table: Table<'_>, dir: &Path) -> Option<ScheduleSettings>
     })
 }
 
-fn lease(table: Table<'_>, dir: &Path) -> Option<LeaseSettings> {
+/// None where it is not needed.
+fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSettings>, Mistaken> {
     let blob = table.get("blob").map_or(Some("fleetlogs/schedule.db".to_owned()), |value| {
         let text = value.string()?;
         if text.is_empty() || text.len() > 1024 || text.starts_with('/') || text.ends_with('/') {
@@ -126,22 +128,28 @@ fn lease(table: Table<'_>, dir: &Path) -> Option<LeaseSettings> {
             }
             table.get(key);
         }
-        super::destination::given(&value, dir).map(LeasePlace::Given)
+        if needed {
+            given(&value, dir).map(|given| Some(LeasePlace::Given(given))).ok_or(Mistaken)
+        } else {
+            secret::check(&value).map(|()| None)
+        }
     } else {
-        let key = table.get("account_key").map(|value| secret::read(&value, dir).ok_or(())).transpose();
-        place(&table).zip(key.ok()).map(|(place, key)| LeasePlace::Minted { place, key })
+        let key = table.get("account_key").map_or(Ok(None), |value| secret::read_if(needed, &value, dir));
+        let place = place(&table).ok_or(Mistaken);
+        place.and_then(|place| Ok(Some(LeasePlace::Minted { place, key: key? })))
     };
-    if let Some(LeasePlace::Minted { place, .. }) = &place
+    if let Ok(Some(LeasePlace::Minted { place, .. })) = &place
         && place.is_per_run()
     {
         table.wrong("the shared state is in one container for all runs", "name it without `{run_id}`");
-        return None;
+        return Err(Mistaken);
     }
     table.finish();
-    Some(LeaseSettings { place: place?, blob: blob?, duration: duration? })
+    let (place, blob, duration) = (place?, blob.ok_or(Mistaken)?, duration.ok_or(Mistaken)?);
+    Ok(place.filter(|_| needed).map(|place| LeaseSettings { place, blob, duration }))
 }
 
-fn listener(table: Table<'_>, dir: &Path) -> Option<ListenerSettings> {
+fn listener(table: Table<'_>, dir: &Path, needed: bool) -> Option<ListenerSettings> {
     let address = table.get("address").map_or(Some(SocketAddr::from(([127, 0, 0, 1], 9464))), |value| {
         let address = value.string()?.parse().ok();
         if address.is_none() {
@@ -150,7 +158,7 @@ fn listener(table: Table<'_>, dir: &Path) -> Option<ListenerSettings> {
         }
         address
     });
-    let secret = table.get("secret").map(|value| secret::read(&value, dir).ok_or(())).transpose();
+    let secret = table.get("secret").map_or(Ok(None), |value| secret::read_if(needed, &value, dir));
     if let Ok(Some(secret)) = &secret
         && secret.expose().len() < 16
     {
@@ -161,44 +169,46 @@ fn listener(table: Table<'_>, dir: &Path) -> Option<ListenerSettings> {
     Some(ListenerSettings { address: address?, secret: secret.ok()? })
 }
 
-/// Everybody who hears of the end of a run; none where a mistake was found.
-pub(super) fn notify(root: &Table<'_>, dir: &Path) -> Option<Vec<NotifySettings>> {
+/// Everybody who hears of the end of a run, or nobody where the command ends none; none where a mistake was found.
+pub(super) fn notify(root: &Table<'_>, dir: &Path, needs: Needs) -> Option<Vec<NotifySettings>> {
     let mut all = Some(Vec::new());
     for table in root.tables("notify") {
-        match (one(table, dir), &mut all) {
-            (Some(notify), Some(all)) => all.push(notify),
+        match (one(table, dir, needs.notify), &mut all) {
+            (Ok(notify), Some(all)) => all.extend(notify),
             _ => all = None,
         }
     }
     all
 }
 
-fn one(table: Table<'_>, dir: &Path) -> Option<NotifySettings> {
+/// None where it is not needed.
+fn one(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<NotifySettings>, Mistaken> {
     let timeout = table.get("timeout").map_or(Some(Duration::from_secs(30)), |value| value.duration());
     let on = table
         .get("on")
         .map(|value| {
-            let outcomes = value.items("an array of outcomes").ok_or(())?;
-            outcomes.iter().map(|item| outcome(item).ok_or(())).collect::<Result<Vec<_>, ()>>()
+            let outcomes = value.items("an array of outcomes").ok_or(Mistaken)?;
+            outcomes.iter().map(|item| outcome(item).ok_or(Mistaken)).collect::<Result<Vec<_>, _>>()
         })
         .transpose();
-    let key = table.get("key").map(|value| webhook_key(&value, dir).ok_or(())).transpose();
+    let key = table.get("key").map_or(Ok(None), |value| webhook_key(&value, dir, needed));
     let (webhook, command) = (table.get("webhook"), table.get("command"));
     let to = match (webhook, command) {
         (Some(webhook), None) => {
-            webhook_url(&webhook, dir).zip(key.ok()).map(|(url, key)| NotifyTo::Webhook { url, key })
+            let url = webhook_url(&webhook, dir, needed);
+            url.and_then(|url| key.map(|key| url.map(|url| NotifyTo::Webhook { url, key })))
         }
         (None, Some(command)) => {
             if table.has("key") {
                 table.wrong("`key` goes with `webhook`", "remove it");
             }
-            command.strings().and_then(|words| {
+            command.strings().ok_or(Mistaken).and_then(|words| {
                 if words.is_empty() {
                     command.wrong("the command is empty", None);
-                    return None;
+                    return Err(Mistaken);
                 }
                 let words = words.into_iter().map(str::to_owned).collect();
-                Some(NotifyTo::Command(words, dir.into()))
+                Ok(Some(NotifyTo::Command(words, dir.into())))
             })
         }
         _ => {
@@ -206,32 +216,33 @@ fn one(table: Table<'_>, dir: &Path) -> Option<NotifySettings> {
                 "whom to notify is said by exactly one of `webhook` and `command`",
                 "write webhook = { env = \"NAME\" }, or command = [\"program\", \"argument\"]",
             );
-            None
+            Err(Mistaken)
         }
     };
     table.finish();
-    Some(NotifySettings { to: to?, on: on.ok()?, timeout: timeout? })
+    let (to, on, timeout) = (to?, on?, timeout.ok_or(Mistaken)?);
+    Ok(to.filter(|_| needed).map(|to| NotifySettings { to, on, timeout }))
 }
 
 /// The URL of a webhook is a secret: who knows it can post there.
-fn webhook_url(value: &Value<'_>, dir: &Path) -> Option<Secret> {
-    let secret = secret::read(value, dir)?;
+fn webhook_url(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, Mistaken> {
+    let Some(secret) = secret::read_if(needed, value, dir)? else { return Ok(None) };
     let fits =
         Url::parse(secret.expose()).is_ok_and(|url| is_https_or_loopback(&url) && url.host_str().is_some());
     if !fits {
         value.wrong("this is no URL of a webhook", Some("it begins with https://".into()));
-        return None;
+        return Err(Mistaken);
     }
-    Some(secret)
+    Ok(Some(secret))
 }
 
-fn webhook_key(value: &Value<'_>, dir: &Path) -> Option<Secret> {
-    let secret = secret::read(value, dir)?;
+fn webhook_key(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, Mistaken> {
+    let Some(secret) = secret::read_if(needed, value, dir)? else { return Ok(None) };
     if signing_key(&secret).is_none() {
         value.wrong("what follows `whsec_` in this key is no Base64", None);
-        return None;
+        return Err(Mistaken);
     }
-    Some(secret)
+    Ok(Some(secret))
 }
 
 fn outcome(value: &Value<'_>) -> Option<RunOutcome> {

@@ -1,15 +1,17 @@
 //! Secrets come from the environment, a file or a command; never from the config itself.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleetlogs_azure::never_show;
 use fleetlogs_model::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::reader::Value;
+use super::reader::{Mistaken, Value};
 use crate::process_group::ProcessGroup;
 
 /// Longest secret, in bytes; far more than a SAS has.
@@ -24,6 +26,16 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 /// How to write a secret, for messages.
 const HOW: &str =
     "write { env = \"NAME\" }, { file = \"path\" } or { command = [\"program\", \"argument\"] }";
+
+/// Variables of the environment that a config names as secrets.
+static VARIABLES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Every variable of the environment that is known to hold a secret: nobody's business but ours.
+pub(crate) fn secret_variables() -> BTreeSet<String> {
+    let mut names = VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    names.insert("AZURE_CLIENT_SECRET".into());
+    names
+}
 
 /// Where a secret is, so that it can be read again when it was changed there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,31 +92,26 @@ pub(super) fn read(value: &Value<'_>, dir: &Path) -> Option<Secret> {
     read_from(value, dir).map(|(secret, _)| secret)
 }
 
-/// The same, with the source to read it from again; a variable of the environment does not change.
+/// Reads a secret if it is needed; otherwise looks only whether it is written as one, and gives none.
+pub(super) fn read_if(needed: bool, value: &Value<'_>, dir: &Path) -> Result<Option<Secret>, Mistaken> {
+    if needed { read(value, dir).map(Some).ok_or(Mistaken) } else { check(value).map(|()| None) }
+}
+
+/// Looks whether a secret is written as one, and reads nothing.
+pub(super) fn check(value: &Value<'_>) -> Result<(), Mistaken> {
+    written(value).map(|_| ()).ok_or(Mistaken)
+}
+
+/// Reads a secret with the source to read it from again; a variable of the environment does not change.
 pub(super) fn read_from(value: &Value<'_>, dir: &Path) -> Option<(Secret, Option<Source>)> {
-    if !value.is_table() {
-        value.wrong("a secret must not be written in the config itself", Some(HOW.into()));
-        return None;
-    }
-    let table = value.table()?;
-    let sources = (table.get("env"), table.get("file"), table.get("command"));
-    let found = match sources {
-        (Some(name), None, None) => from_env(&name).map(|secret| (secret, None)),
-        (None, Some(path), None) => {
-            path.string().and_then(|file| from_source(&path, Source::File(dir.join(file)), None))
-        }
-        (None, None, Some(command)) => command.strings().and_then(|words| {
-            let words = words.into_iter().map(str::to_owned).collect();
+    let (secret, source) = match written(value)? {
+        Written::Env(name, variable) => (from_env(&name, variable)?, None),
+        Written::File(path, file) => from_source(&path, Source::File(dir.join(file)), None)?,
+        Written::Command(command, words) => {
             let by_hand = "run it by hand, as this user and in the config's directory";
-            from_source(&command, Source::Command(words, dir.into()), Some(by_hand))
-        }),
-        _ => {
-            table.wrong("a secret has exactly one source", HOW);
-            None
+            from_source(&command, Source::Command(words, dir.into()), Some(by_hand))?
         }
     };
-    table.finish();
-    let (secret, source) = found?;
     if !secret.expose().contains("://") {
         // A key or the like; a SAS is known by its signature, and its URL is shown without it.
         never_show(secret.expose());
@@ -116,7 +123,38 @@ pub(super) fn read_from(value: &Value<'_>, dir: &Path) -> Option<(Secret, Option
     Some((secret, source))
 }
 
-fn from_env(name: &Value<'_>) -> Option<Secret> {
+/// Where the config says that a secret is, with the value that says so.
+enum Written<'doc> {
+    Env(Value<'doc>, &'doc str),
+    File(Value<'doc>, &'doc str),
+    Command(Value<'doc>, Vec<String>),
+}
+
+fn written<'doc>(value: &Value<'doc>) -> Option<Written<'doc>> {
+    if !value.is_table() {
+        value.wrong("a secret must not be written in the config itself", Some(HOW.into()));
+        return None;
+    }
+    let table = value.table()?;
+    let sources = (table.get("env"), table.get("file"), table.get("command"));
+    let written = match sources {
+        (Some(name), None, None) => variable(&name).map(|variable| Written::Env(name, variable)),
+        (None, Some(path), None) => path.string().map(|file| Written::File(path, file)),
+        (None, None, Some(command)) => command.strings().map(|words| {
+            let words = words.into_iter().map(str::to_owned).collect();
+            Written::Command(command, words)
+        }),
+        _ => {
+            table.wrong("a secret has exactly one source", HOW);
+            None
+        }
+    };
+    table.finish();
+    written
+}
+
+/// The name of a variable, which is a secret's from here on.
+fn variable<'doc>(name: &Value<'doc>) -> Option<&'doc str> {
     let variable = name.string()?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if variable.is_empty() || variable.len() > 64 || !variable.chars().all(is_name) {
@@ -125,6 +163,11 @@ fn from_env(name: &Value<'_>) -> Option<Secret> {
         name.wrong("this is not the name of a variable of the environment", Some(help.into()));
         return None;
     }
+    VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).insert(variable.to_owned());
+    Some(variable)
+}
+
+fn from_env(name: &Value<'_>, variable: &str) -> Option<Secret> {
     let text = std::env::var(variable);
     if text.is_err() {
         name.wrong(

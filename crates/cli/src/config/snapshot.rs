@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use fleetlogs_engine::schedule::timetable::{InvalidTimetable, Timetable};
+use fleetlogs_engine::schedule::timetable::{InvalidTimetable, Timetable, zone_is_known};
 use fleetlogs_engine::schedule::{CatchUp, Overlap, Rule};
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::service::NodeState;
 use globset::Glob;
 
-use super::reader::{Table, Value};
+use super::reader::{Mistaken, Table, Value};
 use super::selection::node_states;
 use crate::args::Pick;
 
@@ -148,32 +148,37 @@ type Timed = (Option<Option<String>>, Option<String>, Option<Option<Timetable>>)
 
 fn timetable(table: &Table<'_>, name: Option<&SnapshotName>, jitter: Option<Duration>) -> Timed {
     let zone_value = table.get("time_zone");
-    let zone = zone_value.as_ref().map_or(Some("UTC".to_owned()), |value| value.string().map(str::to_owned));
+    let zone = zone_value.as_ref().map_or(Some("UTC".to_owned()), time_zone);
     let Some(cron_value) = table.get("cron") else {
-        for key in ["jitter", "overlap", "catch_up", "catch_up_within"] {
+        // `overlap` is for `--once`, too.
+        for key in ["jitter", "catch_up", "catch_up_within"] {
             if table.has(key) {
                 table.wrong(format!("`{key}` goes with `cron`"), "remove it, or add `cron`");
             }
         }
         return (Some(None), zone, Some(None));
     };
-    let (Some(text), Some(zone), Some(jitter)) = (cron_value.string(), zone, jitter) else {
-        return (None, None, None);
-    };
-    let unnamed = SnapshotName::new("");
-    match Timetable::new(name.unwrap_or(&unnamed), text, &zone, jitter) {
-        Ok(timetable) => (Some(Some(text.to_owned())), Some(zone), Some(Some(timetable))),
-        Err(error @ InvalidTimetable::Zone) => {
-            let value = zone_value.as_ref().unwrap_or(&cron_value);
-            value.wrong(error.to_string(), None);
-            (None, None, None)
-        }
+    let Some((text, jitter)) = cron_value.string().zip(jitter) else { return (None, None, None) };
+    let (unnamed, utc) = (SnapshotName::new(""), "UTC".to_owned());
+    // An expression is looked at also where the zone is wrong.
+    let in_zone = zone.as_ref().unwrap_or(&utc);
+    match Timetable::new(name.unwrap_or(&unnamed), text, in_zone, jitter) {
+        Ok(timetable) => (Some(Some(text.to_owned())), zone, Some(Some(timetable))),
         Err(error) => {
             let help = "write minute, hour, day of month, month and day of week, such as \"15 2 * * *\", or \"@daily\"";
-            cron_value.wrong(format!("not a cron expression: {error}"), Some(help.into()));
+            cron_value.wrong(error.to_string(), Some(help.into()));
             (None, None, None)
         }
     }
+}
+
+fn time_zone(value: &Value<'_>) -> Option<String> {
+    let zone = value.string()?;
+    if !zone_is_known(zone) {
+        value.wrong(InvalidTimetable::Zone.to_string(), None);
+        return None;
+    }
+    Some(zone.to_owned())
 }
 
 fn window(table: &Table<'_>) -> Option<SnapshotWindow> {
@@ -219,9 +224,6 @@ fn pick(table: &Table<'_>) -> Option<Pick> {
     });
     Some(Pick { accounts: accounts?, pools: pools?, nodes: nodes?, states: states?, jobs: jobs? })
 }
-
-/// A mistake was found, and is on the list.
-struct Mistaken;
 
 fn watch(table: &Table<'_>) -> Result<Option<WatchSettings>, Mistaken> {
     let every = or(table, "every", MINUTE * 2, duration);

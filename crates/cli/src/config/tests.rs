@@ -2,6 +2,10 @@ use super::*;
 
 /// Loads a config text, with a key file beside it.
 fn load_text(text: &str) -> Result<Settings, ConfigError> {
+    load_text_for(text, Needs::default())
+}
+
+fn load_text_for(text: &str, needs: Needs) -> Result<Settings, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fleetlogs.toml");
     let url = "https://logs.blob.core.windows.net/logs?sr=c&sp=w&se=2036-01-01&sig=FAKE";
@@ -9,21 +13,23 @@ fn load_text(text: &str) -> Result<Settings, ConfigError> {
     std::fs::write(dir.path().join("key"), "c29tZWtleQ==\n").unwrap();
     std::fs::write(dir.path().join("not-base64"), "%%%").unwrap();
     std::fs::write(&path, text).unwrap();
-    load(&path)
+    load_for(&path, needs)
+}
+
+fn mistakes_for(text: &str, needs: Needs) -> Vec<Mistake> {
+    match load_text_for(text, needs) {
+        Err(ConfigError::Mistakes(_, mistakes)) => mistakes,
+        other => panic!("expected mistakes, got {other:?}"),
+    }
 }
 
 /// `line key: message` of every mistake.
 fn mistakes(text: &str) -> Vec<String> {
-    match load_text(text) {
-        Err(ConfigError::Mistakes(_, mistakes)) => mistakes
-            .iter()
-            .map(|mistake| {
-                let help = mistake.help.as_ref().map(|help| format!(" -> {help}")).unwrap_or_default();
-                format!("{} {}: {}{help}", mistake.line, mistake.key, mistake.message)
-            })
-            .collect(),
-        other => panic!("expected mistakes, got {other:?}"),
-    }
+    let line = |mistake: &Mistake| {
+        let help = mistake.help.as_ref().map(|help| format!(" -> {help}")).unwrap_or_default();
+        format!("{} {}: {}{help}", mistake.line, mistake.key, mistake.message)
+    };
+    mistakes_for(text, Needs::default()).iter().map(line).collect()
 }
 
 const GOOD: &str = r#"
@@ -249,4 +255,59 @@ fn exact_nodes_leave_their_accounts_only() {
     assert_eq!(names, ["fabrikam"]);
     let exact = settings.accounts[0].selection.exact.as_ref().unwrap();
     assert_eq!(exact.accounts().map(AccountName::as_str).collect::<Vec<_>>(), ["fabrikam"]);
+}
+
+/// A schedule of several machines that listens and tells, with secrets that nobody has set.
+const SECRETS_ELSEWHERE: &str = r#"
+[schedule.listener]
+secret = { env = "FLEETLOGS_TEST_UNSET_LISTENER" }
+
+[schedule.lease]
+container_url = { env = "FLEETLOGS_TEST_UNSET_LEASE" }
+
+[[notify]]
+webhook = { env = "FLEETLOGS_TEST_UNSET_WEBHOOK" }
+key = { file = "no-such-file" }
+"#;
+
+#[test]
+fn secrets_are_read_only_for_commands_that_need_them() {
+    let text = format!("{SECRETS_ELSEWHERE}{GOOD}");
+    let settings = load_text(&text).unwrap();
+    assert!(settings.schedule.lease.is_none() && settings.notify.is_empty());
+    let missing =
+        |needs| mistakes_for(&text, needs).into_iter().map(|mistake| mistake.key).collect::<Vec<_>>();
+    let (listener, lease) = ("schedule.listener.secret.env", "schedule.lease.container_url.env");
+    let notify = ["notify[0].webhook.env", "notify[0].key.file"];
+    assert_eq!(missing(Needs::RUN), notify);
+    assert_eq!(missing(Needs::LIST), [lease]);
+    assert_eq!(missing(Needs::SCHEDULE), [listener, lease, notify[0], notify[1]]);
+}
+
+#[test]
+fn secrets_that_are_not_needed_must_still_be_written_as_such() {
+    let text = SECRETS_ELSEWHERE
+        .replace("{ env = \"FLEETLOGS_TEST_UNSET_LISTENER\" }", "\"in the clear\"")
+        .replace("{ env = \"FLEETLOGS_TEST_UNSET_LEASE\" }", "{ evn = \"NAME\" }")
+        .replace("{ env = \"FLEETLOGS_TEST_UNSET_WEBHOOK\" }", "{ env = \"https://a.example/hook\" }")
+        .replace("{ file = \"no-such-file\" }", "{ file = \"a\", env = \"B\" }");
+    let found = mistakes(&format!("{text}{GOOD}")).join("\n");
+    for part in [
+        "schedule.listener.secret: a secret must not be written in the config itself",
+        "schedule.lease.container_url.evn: unknown key",
+        "notify[0].webhook.env: this is not the name of a variable",
+        "notify[0].key: a secret has exactly one source",
+    ] {
+        assert!(found.contains(part), "no `{part}` in\n{found}");
+    }
+    assert!(!found.contains("in the clear") && !found.contains("a.example"), "{found}");
+}
+
+#[test]
+fn variables_that_hold_secrets_are_known_also_where_they_are_not_needed() {
+    load_text(&format!("{SECRETS_ELSEWHERE}{GOOD}")).unwrap();
+    let known = secret_variables();
+    for name in ["FLEETLOGS_TEST_UNSET_LISTENER", "FLEETLOGS_TEST_UNSET_WEBHOOK", "AZURE_CLIENT_SECRET"] {
+        assert!(known.contains(name), "{name}");
+    }
 }

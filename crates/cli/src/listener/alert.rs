@@ -34,6 +34,8 @@ pub(super) struct Fired {
 impl Alert {
     /// Reads the body of a request. An error says what is wrong, and quotes nothing.
     pub(super) fn read(body: &[u8]) -> Result<Self, &'static str> {
+        // Some senders begin with a byte order mark.
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
         let mut body: Value = serde_json::from_slice(body).map_err(|_| "the body is not JSON")?;
         if body["schemaId"] != SCHEMA {
             return Err("the body is not of the common alert schema; enable it in the action group");
@@ -100,6 +102,12 @@ mod tests {
     fn what_is_over_needs_no_time() {
         let resolved = essentials(&json!({ "alertId": "a", "monitorCondition": "Resolved" }));
         assert_eq!(resolved, Ok(Alert::Resolved));
+    }
+
+    #[test]
+    fn a_byte_order_mark_does_no_harm() {
+        let body = json!({ "schemaId": SCHEMA, "data": { "essentials": { "alertId": "a", "monitorCondition": "Resolved" } } });
+        assert_eq!(Alert::read(format!("\u{feff}{body}").as_bytes()), Ok(Alert::Resolved));
     }
 
     #[test]

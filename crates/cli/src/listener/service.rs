@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::alert::{Alert, Fired};
+use super::connections::Trust;
 use super::health::Health;
 use super::key::Key;
 use crate::metrics::{self, AlertResult, Metrics};
@@ -72,7 +73,7 @@ impl Service {
         Self { key, snapshots, state, metrics, health, warned: Mutex::default() }
     }
 
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>, trust: &Trust) -> Answer {
         let is_look = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/healthz" if is_look => self.health(false),
@@ -81,7 +82,7 @@ impl Service {
             "/healthz" | "/healthz/active" | "/metrics" => not_allowed("GET, HEAD"),
             path => match path.strip_prefix("/alerts/").map(SnapshotName::new) {
                 Some(_) if request.method() != Method::POST => not_allowed("POST"),
-                Some(snapshot) => self.alert(&snapshot, request).await,
+                Some(snapshot) => self.alert(&snapshot, request, trust).await,
                 None => error(StatusCode::NOT_FOUND, "there is nothing here"),
             },
         }
@@ -114,8 +115,8 @@ impl Service {
         with(StatusCode::OK, metrics::CONTENT_TYPE, text)
     }
 
-    async fn alert(&self, snapshot: &SnapshotName, request: Request<Incoming>) -> Answer {
-        let (result, answer) = self.alert_answered(snapshot, request).await;
+    async fn alert(&self, snapshot: &SnapshotName, request: Request<Incoming>, trust: &Trust) -> Answer {
+        let (result, answer) = self.alert_answered(snapshot, request, trust).await;
         self.metrics.alert(result);
         answer
     }
@@ -125,6 +126,7 @@ impl Service {
         &self,
         snapshot: &SnapshotName,
         request: Request<Incoming>,
+        trust: &Trust,
     ) -> (AlertResult, Answer) {
         let Some(key) = &self.key else {
             self.warn_seldom("an alert was refused: [schedule.listener] has no `secret`");
@@ -137,6 +139,7 @@ impl Service {
             let answer = error(StatusCode::UNAUTHORIZED, "the secret is missing or wrong");
             return (AlertResult::Refused, and(answer, WWW_AUTHENTICATE, "Bearer"));
         }
+        trust.gain();
         if !self.snapshots.contains(snapshot) {
             tracing::warn!("an alert was refused: the config has no snapshot of the name in its URL");
             let answer = error(StatusCode::NOT_FOUND, "the config has no snapshot of this name");

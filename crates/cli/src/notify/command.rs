@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::Message;
+use crate::config::secret_variables;
 use crate::process_group::ProcessGroup;
 use crate::run_end::RunEnd;
 
@@ -31,6 +32,9 @@ pub(super) async fn run(
 ) -> Result<(), String> {
     let [program, arguments @ ..] = words else { return Err("there is no program".into()) };
     let mut command = Command::new(program);
+    for name in secret_variables() {
+        command.env_remove(name);
+    }
     command
         .args(arguments)
         .current_dir(dir)

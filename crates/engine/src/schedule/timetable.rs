@@ -28,8 +28,8 @@ pub struct Timetable {
 /// Why a timetable cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTimetable {
-    /// The expression is not one.
-    #[error("{0}")]
+    /// The expression is not one: what is wrong with it.
+    #[error("not a cron expression: {0}")]
     Cron(String),
     /// It is one, and its time never comes.
     #[error("its time never comes")]
@@ -57,7 +57,9 @@ impl Timetable {
         jitter: Duration,
     ) -> Result<Self, InvalidTimetable> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(expression).map_err(|error| InvalidTimetable::Cron(error.to_string()))?;
+        let cron = parser.parse(expression).map_err(|error| {
+            InvalidTimetable::Cron(complaint(parser, expression).unwrap_or_else(|| error.to_string()))
+        })?;
         let zone = TimeZone::get(zone).map_err(|_| InvalidTimetable::Zone)?;
         // FNV-1a: the same on every machine and in every version.
         let seed = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -109,6 +111,38 @@ impl Timetable {
         let draw = fastrand::Rng::with_seed(self.seed ^ seconds.cast_unsigned()).u64(..spread);
         Duration::from_millis(draw)
     }
+}
+
+/// Whether there is a time zone of this name.
+#[must_use]
+pub fn zone_is_known(zone: &str) -> bool {
+    TimeZone::get(zone).is_ok()
+}
+
+/// What is wrong with an expression, in plain words; none where no single field is to blame.
+fn complaint(parser: CronParser, expression: &str) -> Option<String> {
+    const FIELDS: [(&str, &str); 5] = [
+        ("minute", "0 to 59"),
+        ("hour", "0 to 23"),
+        ("day of month", "1 to 31"),
+        ("month", "1 to 12, or JAN to DEC"),
+        ("day of week", "0 to 7, or SUN to SAT"),
+    ];
+    let fields: Vec<_> = expression.split_whitespace().collect();
+    if expression.contains('@') {
+        return Some(format!("no timetable is called `{expression}`"));
+    }
+    if fields.len() != FIELDS.len() {
+        return Some(format!("it has not five fields, but {}", fields.len()));
+    }
+    let is_wrong = |at: &usize| {
+        let mut alone = ["*"; FIELDS.len()];
+        alone[*at] = fields[*at];
+        parser.parse(&alone.join(" ")).is_err()
+    };
+    let at = (0..FIELDS.len()).find(is_wrong)?;
+    let (field, range) = FIELDS[at];
+    Some(format!("`{}` is no {field} ({range})", fields[at]))
 }
 
 /// A moment as the clocks of a zone show it, with the zone's abbreviation: for people.
@@ -222,9 +256,18 @@ mod tests {
         let new = |expression, zone| {
             Timetable::new(&SnapshotName::new("nightly"), expression, zone, Duration::ZERO).unwrap_err()
         };
-        assert!(matches!(new("61 * * * *", "UTC"), InvalidTimetable::Cron(_)));
-        assert!(matches!(new("* * * *", "UTC"), InvalidTimetable::Cron(_)));
-        assert!(matches!(new("* * * * * *", "UTC"), InvalidTimetable::Cron(_)));
+        for (expression, wrong) in [
+            ("61 * * * *", "`61` is no minute (0 to 59)"),
+            ("0 2-30 * * *", "`2-30` is no hour (0 to 23)"),
+            ("0 0 * * FUNDAY", "`FUNDAY` is no day of week (0 to 7, or SUN to SAT)"),
+            ("* * * *", "it has not five fields, but 4"),
+            ("* * * * * *", "it has not five fields, but 6"),
+            ("", "it has not five fields, but 0"),
+            ("@fortnightly", "no timetable is called `@fortnightly`"),
+        ] {
+            assert_eq!(new(expression, "UTC"), InvalidTimetable::Cron(wrong.into()));
+        }
+        assert!(zone_is_known("Europe/Berlin") && !zone_is_known("Mars/Olympus"));
         assert_eq!(new("0 0 30 2 *", "UTC"), InvalidTimetable::Never);
         assert_eq!(new("0 0 * * *", "Europe/Bärlin"), InvalidTimetable::Zone);
     }

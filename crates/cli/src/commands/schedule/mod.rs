@@ -18,10 +18,11 @@ use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_sim::Simulator;
 
 use crate::args::Output;
-use crate::config::{self, Settings, SnapshotSettings};
+use crate::config::{self, Needs, Settings, SnapshotSettings};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::fleet;
+use crate::lease::{self, Access};
 use crate::logging::Logs;
 use crate::tokens::Tokens;
 
@@ -45,7 +46,7 @@ impl Schedule {
 }
 
 pub(crate) async fn schedule(args: &Schedule, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
-    let mut settings = config::load(&args.config)?;
+    let mut settings = config::load_for(&args.config, if args.list { Needs::LIST } else { Needs::SCHEDULE })?;
     if settings.snapshots.is_empty() {
         let what = format!("`{}` has no snapshot", args.config.display());
         let help = "add a [[snapshot]] with `name` and `cron`; docs/guide/snapshots.md shows some";
@@ -85,15 +86,21 @@ pub(crate) fn state_path(settings: &Settings) -> PathBuf {
 
 /// Where the state lives that several machines share; none where it lives on this machine alone.
 pub(crate) fn home_of(settings: &Settings) -> Result<Option<Arc<dyn StateHome>>, CliError> {
+    home_for(settings, Access::Own)
+}
+
+fn home_for(settings: &Settings, access: Access) -> Result<Option<Arc<dyn StateHome>>, CliError> {
     let Some(lease) = &settings.schedule.lease else { return Ok(None) };
     let http = http_client(2)?;
     let tokens = Tokens::new(http.clone(), settings.entra.clone());
-    crate::lease::home(lease, &http, &tokens).map(Some)
+    lease::home(lease, access, &http, &tokens).map(Some)
 }
 
 /// The state as it is, to be looked at; none where no schedule has been at work yet.
 pub(crate) async fn state_of(settings: &Settings) -> Result<Option<Store>, CliError> {
-    let Some(home) = home_of(settings)? else { return Ok(Store::look_in(&state_path(settings))?) };
+    let Some(home) = home_for(settings, Access::Look)? else {
+        return Ok(Store::look_in(&state_path(settings))?);
+    };
     match home.read().await {
         Ok(Some(fetched)) => Ok(Some(Store::look_at(&fetched)?)),
         Ok(None) => Ok(None),

@@ -119,6 +119,22 @@ fn only_verified_nodes_get_further_and_none_ever_goes_back() {
 }
 
 #[test]
+fn a_node_that_was_another_when_it_was_looked_at_again_gets_no_further() {
+    let mut state = state();
+    let window = ago(HOUR * 2, HOUR);
+    let (plan, mut ledger) =
+        run(window, &[(0, None, window, End::Verified), (1, None, window, End::Verified)]);
+    let event = Event::IdentityChanged { now: None };
+    ledger.apply(&Recorded { at: NOW, node: Some(NodeIndex(1)), event });
+    change(&mut state, |state| {
+        record(state, &plan, &ledger).unwrap();
+        fold(state, &plan, &ledger).unwrap();
+    });
+    assert_eq!((until(&state, "n0", None), until(&state, "n1", None)), (Some(window.end), None));
+    assert_eq!(folded(&state).len(), 1);
+}
+
+#[test]
 fn a_series_begins_with_its_first_run_whatever_came_of_it() {
     let mut state = state();
     let window = ago(HOUR * 3, HOUR * 2);
