@@ -71,7 +71,7 @@ pub(super) trait Hearer {
     fn left_out(&mut self, left: LeftOutText);
 }
 
-/// Hands over what a manifest has of accounts and nodes. Look with [`check`] first whether it is to be believed.
+/// Hands over what a manifest has of accounts and nodes. Look with [`check()`] first whether it is to be believed.
 pub(super) fn read_nodes(path: &Path, hearer: &mut impl Hearer) -> Result<(), HistoryError> {
     read(path, &mut Nodes(hearer))
 }
