@@ -8,8 +8,6 @@ use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
 use fleetlogs_model::snapshot::SnapshotRef;
 use time::OffsetDateTime;
 
-use crate::notify::Notified;
-
 /// The end of a run that is on record and reported.
 #[derive(Clone, Debug)]
 pub(crate) struct RunEnd {
@@ -31,8 +29,6 @@ pub(crate) struct RunEnd {
     pub(crate) summary: String,
     /// What `--json` prints.
     pub(crate) document: serde_json::Value,
-    /// Who was told.
-    pub(crate) notified: Notified,
 }
 
 impl RunEnd {

@@ -106,6 +106,10 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Complete, Self::Partial, Self::NothingCollected, Self::Interrupted, Self::BudgetSpent];
+
     /// The verdict over the nodes' outcomes. `whole` says that every account could be listed,
     /// `verification` whether arrival was looked at.
     #[must_use]

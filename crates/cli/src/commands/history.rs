@@ -15,6 +15,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::schedule::{known, state_path};
 use super::{as_json, print, say};
 use crate::args::Output;
 use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow};
@@ -58,9 +59,7 @@ pub(crate) async fn history(args: &History, output: &Output) -> Result<Exit, Cli
     let to = args.to.map(|to| to.min(now));
     let settings = config::load(&args.config)?;
     let snapshots = chosen(&settings, args.snapshot.as_deref())?;
-    let state = settings.schedule.state.clone();
-    let state = state.unwrap_or_else(|| settings.output_dir.join("schedule.db"));
-    let store = Store::look_in(&state).map_err(|error| of_state(&error))?;
+    let store = Store::look_in(&state_path(&settings)).map_err(|error| of_state(&error))?;
     let dirs = run_dirs(&settings.output_dir)?;
     let mut histories = Vec::new();
     for snapshot in snapshots {
@@ -99,9 +98,7 @@ fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a Snap
         return Err(unusable("the config has no snapshot", "add a [[snapshot]]; `fleetlogs init` shows how"));
     }
     if let Some(name) = name {
-        let found = all.iter().find(|snapshot| snapshot.name().as_str() == name);
-        let what = || format!("the config has no snapshot `{name}`");
-        return Ok(vec![found.ok_or_else(|| unusable(what(), format!("it has: {}", names())))?]);
+        return Ok(vec![known(settings, name)?]);
     }
     let since_last = |snapshot: &&SnapshotSettings| longest(snapshot).is_some();
     let found: Vec<_> = all.iter().filter(since_last).collect();

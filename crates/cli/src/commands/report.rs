@@ -17,7 +17,6 @@ use super::{as_json, print, say};
 use crate::args::{Output, Report};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::notify::Notified;
 use crate::run_dir::{RunDir, as_argument, as_typed};
 use crate::run_end::RunEnd;
 
@@ -136,7 +135,6 @@ impl<'run> Reported<'run> {
             throttled: ledger.accounts().map(|(name, tally)| (name.clone(), tally.throttled)).collect(),
             summary: verdict_sentence(facts, ledger),
             document: serde_json::to_value(self.document()).map_err(std::io::Error::from)?,
-            notified: Notified::default(),
         })
     }
 

@@ -159,10 +159,10 @@ pub(super) async fn go(
     fleet.end().await;
     let can_resume = settings.simulator.is_none();
     let unreported = |error| CliError::Unreported(Box::new(error));
-    let (ledger, mut end, told) = report(&dir, &plan, ledger, can_resume, output).map_err(unreported)?;
+    let (ledger, end, told) = report(&dir, &plan, ledger, can_resume, output).map_err(unreported)?;
     // It was held until all is reported. Whoever is notified may want to work with the run.
     drop(journal);
-    end.notified = notify::tell(&settings.notify, &end, &stop).await;
+    notify::tell(&settings.notify, &end, &stop).await;
     told.map_err(unreported)?;
     Ok(Finished { plan, ledger, end })
 }

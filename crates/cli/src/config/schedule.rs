@@ -247,17 +247,10 @@ fn webhook_key(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Sec
 
 fn outcome(value: &Value<'_>) -> Option<RunOutcome> {
     let text = value.string()?;
-    let all = [
-        RunOutcome::Complete,
-        RunOutcome::Partial,
-        RunOutcome::NothingCollected,
-        RunOutcome::Interrupted,
-        RunOutcome::BudgetSpent,
-    ];
-    let found = all.into_iter().find(|outcome| outcome.as_str() == text);
+    let found = RunOutcome::ALL.into_iter().find(|outcome| outcome.as_str() == text);
     if found.is_none() {
-        let known: Vec<_> = all.iter().map(|outcome| outcome.as_str()).collect();
-        value.wrong(format!("no run ends as `{text}`"), Some(format!("known are {}", known.join(", "))));
+        let known = RunOutcome::ALL.map(RunOutcome::as_str).join(", ");
+        value.wrong(format!("no run ends as `{text}`"), Some(format!("known are {known}")));
     }
     found
 }

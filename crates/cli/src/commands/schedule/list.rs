@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::lock::{Holder, Lock, Locked};
-use super::{known, state_of, state_path};
+use super::{state_of, state_path};
 use crate::args::Output;
 use crate::commands::{as_json, print};
 use crate::config::{Settings, SnapshotSettings};
@@ -30,8 +30,8 @@ pub(super) async fn list(settings: &Settings, output: &Output) -> Result<Exit, C
         None => Store::nothing()?.read(|state| overview(state, &rules, now)).await?,
     };
     if output.json {
-        let snapshots = views.iter().map(|view| Ok(document(view, known(settings, view.name.as_str())?)));
-        let snapshots = snapshots.collect::<Result<Vec<_>, CliError>>()?;
+        let snapshots = views.iter().zip(&settings.snapshots);
+        let snapshots = snapshots.map(|(view, snapshot)| document(view, snapshot)).collect();
         return print(&as_json(&Listing {
             schema: "fleetlogs.schedule/v1",
             at: timestamp::text(now),
@@ -43,11 +43,11 @@ pub(super) async fn list(settings: &Settings, output: &Output) -> Result<Exit, C
         || views.iter().all(|view| view.running.is_none())
         || matches!(Lock::take(&state_path(settings), Holder::Once), Ok(Locked::Theirs(..)));
     let mut text = String::new();
-    for (at, view) in views.iter().enumerate() {
+    for (at, (view, snapshot)) in views.iter().zip(&settings.snapshots).enumerate() {
         if at > 0 {
             text.push('\n');
         }
-        tell(&mut text, view, known(settings, view.name.as_str())?, now, is_worked_on);
+        tell(&mut text, view, snapshot, now, is_worked_on);
     }
     print(&text)
 }

@@ -71,8 +71,7 @@ pub(crate) async fn schedule(args: &Schedule, output: &Output, logs: &Logs) -> R
 
 /// The snapshot of a name.
 pub(crate) fn known<'a>(settings: &'a Settings, name: &str) -> Result<&'a SnapshotSettings, CliError> {
-    let mut snapshots = settings.snapshots.iter();
-    snapshots.find(|snapshot| snapshot.name().as_str() == name).ok_or_else(|| {
+    of(settings, &SnapshotName::new(name)).ok_or_else(|| {
         let names: Vec<_> = settings.snapshots.iter().map(|snapshot| snapshot.name().as_str()).collect();
         let what = format!("the config has no snapshot `{name}`");
         CliError::Unusable(Refusal::new(what, format!("it has: {}", names.join(", "))))
