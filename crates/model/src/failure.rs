@@ -34,6 +34,24 @@ pub enum FailureClass {
     Refused,
 }
 
+impl FailureClass {
+    /// Whether the same call may succeed later, with nothing changed on our side: a read may be repeated after a delay.
+    /// (An upload call is repeated by the rules of the executor, which also knows the node's state.)
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        match self {
+            Self::NotSent | Self::Throttled | Self::Transient => true,
+            Self::Wait
+            | Self::WaitBriefly
+            | Self::Gone
+            | Self::Auth
+            | Self::Config
+            | Self::InDoubt
+            | Self::Refused => false,
+        }
+    }
+}
+
 /// Why a call did not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// How a planned node ended. Every planned node has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,6 +38,37 @@ impl Outcome {
         Self::Gone,
         Self::NotSent,
     ];
+
+    /// Whether the node counts as collected: `accepted` does only in a run without verification.
+    #[must_use]
+    pub fn is_collected(self, verification: bool) -> bool {
+        match self {
+            Self::Verified | Self::Empty => true,
+            Self::Accepted => !verification,
+            Self::Incomplete | Self::InDoubt | Self::Failed | Self::Gone | Self::NotSent => false,
+        }
+    }
+
+    /// What it means, for a reader who does not know fleetlogs.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Verified => {
+                "the promised files are in the container, and their sizes stayed the same over two listings"
+            }
+            Self::Accepted => "the service accepted the call; whether the files arrived was not checked",
+            Self::Incomplete => {
+                "the service accepted the call, but some files were missing or still changing at the deadline"
+            }
+            Self::Empty => "the node promised no files: nothing was logged in the time window",
+            Self::InDoubt => {
+                "the answer to a call was lost, and the container does not show whether the call was accepted"
+            }
+            Self::Failed => "no call succeeded",
+            Self::Gone => "the node, its VM or its pool no longer exists",
+            Self::NotSent => "the run ended before the node could be called",
+        }
+    }
 
     /// The name used in every file and table.
     #[must_use]
@@ -82,10 +113,27 @@ impl OutcomeCounts {
         self.0[outcome as usize]
     }
 
+    /// How many nodes count as collected; see [`Outcome::is_collected`].
+    #[must_use]
+    pub fn collected(&self, verification: bool) -> u64 {
+        Outcome::ALL
+            .iter()
+            .filter(|outcome| outcome.is_collected(verification))
+            .map(|outcome| self.get(*outcome))
+            .sum()
+    }
+
     /// All counted nodes: the plan's size, once every node is counted.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+}
+
+impl Serialize for OutcomeCounts {
+    /// A map with every outcome, in the order of [`Outcome::ALL`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Outcome::ALL.iter().map(|outcome| (outcome.as_str(), self.get(*outcome))))
     }
 }
 
@@ -114,14 +162,22 @@ impl RunOutcome {
     /// `verification` whether arrival was looked at.
     #[must_use]
     pub fn of(counts: &OutcomeCounts, whole: bool, verification: bool) -> Self {
-        let accepted = if verification { 0 } else { counts.get(Outcome::Accepted) };
-        let collected = counts.get(Outcome::Verified) + counts.get(Outcome::Empty) + accepted;
+        let collected = counts.collected(verification);
         if collected == counts.total() && whole {
             Self::Complete
         } else if collected == 0 && counts.get(Outcome::Accepted) == 0 {
             Self::NothingCollected
         } else {
             Self::Partial
+        }
+    }
+
+    /// Whether the run stopped before its end, so that `resume` has something to do.
+    #[must_use]
+    pub fn is_resumable(self) -> bool {
+        match self {
+            Self::Interrupted | Self::BudgetSpent => true,
+            Self::Complete | Self::Partial | Self::NothingCollected => false,
         }
     }
 
@@ -166,6 +222,15 @@ mod tests {
     #[test]
     fn an_account_that_was_not_listed_makes_the_run_partial() {
         assert_eq!(RunOutcome::of(&counts(&[Outcome::Verified]), false, true), RunOutcome::Partial);
+    }
+
+    #[test]
+    fn counts_are_written_by_outcome() {
+        let text = serde_json::to_string(&counts(&[Outcome::Verified, Outcome::Gone])).unwrap();
+        assert_eq!(
+            text,
+            r#"{"verified":1,"accepted":0,"incomplete":0,"empty":0,"in-doubt":0,"failed":0,"gone":1,"not-sent":0}"#
+        );
     }
 
     #[test]
