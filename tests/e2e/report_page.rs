@@ -11,10 +11,10 @@ use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId, RunId};
-use fleetlogs_model::plan::{
-    LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, PlannedPool, Window,
-};
+use fleetlogs_model::plan::{LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount};
+use fleetlogs_model::planned::{PlannedNode, PlannedPool};
 use fleetlogs_model::service::{NodeError, NodeState, RecentTask};
+use fleetlogs_model::window::Window;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

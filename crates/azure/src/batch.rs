@@ -11,11 +11,11 @@ use azure_core::Bytes;
 use fleetlogs_model::access::WriteAccess;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{NodeId, PoolId};
-use fleetlogs_model::plan::Window;
 use fleetlogs_model::sas::is_https_or_loopback;
 use fleetlogs_model::service::{
     Accepted, BatchService, Node, NodeState, Page, PageLink, Pool, Task, UploadOrder,
 };
+use fleetlogs_model::window::Window;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
 use time::OffsetDateTime;

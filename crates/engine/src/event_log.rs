@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fleetlogs_model::event::{Event, EventSink, Recorded};
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::Ledger;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use fleetlogs_model::ids::{NodeId, PoolId};
-use fleetlogs_model::plan::Window;
 use fleetlogs_model::service::{RecentTask, Task};
+use fleetlogs_model::window::Window;
 use globset::GlobSet;
 use time::OffsetDateTime;
 

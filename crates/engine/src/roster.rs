@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use fleetlogs_model::ids::{NodeId, NodeIndex};
-use fleetlogs_model::plan::{Plan, PlannedPool};
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::planned::PlannedPool;
 
 /// The nodes of one pool, by id without regard to case.
 pub(crate) struct Roster {

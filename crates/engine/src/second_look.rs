@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fleetlogs_model::event::{Event, EventSink, NodeIdentity, Recorded};
+use fleetlogs_model::event::{Event, NodeIdentity, Recorded};
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::evidence::{NodeEvidence, SharedFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeIndex, PoolId};
@@ -174,7 +175,7 @@ fn note_changes(run: &Run, index: NodeIndex, now: &NodeEvidence) -> Result<(), N
 #[cfg(test)]
 mod tests {
     use fleetlogs_model::ids::NodeId;
-    use fleetlogs_model::plan::PlannedNode;
+    use fleetlogs_model::planned::PlannedNode;
     use fleetlogs_model::service::{Accepted, Node, NodeState, Page, Pool, UploadOrder};
 
     use super::*;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_model::ids::{AccountName, NodeId, NodeRef, PoolId};
-use fleetlogs_model::plan::{LeftOutReason, PlannedNode};
+use fleetlogs_model::plan::LeftOutReason;
+use fleetlogs_model::planned::PlannedNode;
 use fleetlogs_model::service::{Node, NodeState, Pool, StartTaskResult};
 use globset::{GlobMatcher, GlobSet};
 use time::OffsetDateTime;

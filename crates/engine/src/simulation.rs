@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
-use fleetlogs_model::event::{Event, EventSink, Recorded};
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::{NodeId, PoolId};

@@ -6,18 +6,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleetlogs_model::access::WriteAccess;
-use fleetlogs_model::event::{EventSink, Recorded};
+use fleetlogs_model::event::Recorded;
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId, RunId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
-use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, PlannedPool, Window};
+use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
+use fleetlogs_model::planned::{PlannedNode, PlannedPool};
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
 };
+use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;

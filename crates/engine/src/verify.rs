@@ -10,7 +10,8 @@ mod awaited;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fleetlogs_model::event::{Event, EventSink, Recorded};
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeIndex, PoolId};
 use fleetlogs_model::ledger::Ledger;

@@ -5,7 +5,8 @@ mod last;
 
 use std::time::Duration;
 
-use fleetlogs_model::plan::{PlannedNode, Window};
+use fleetlogs_model::planned::PlannedNode;
+use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
 pub use self::last::{Reached, SinceLast};

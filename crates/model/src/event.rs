@@ -1,4 +1,4 @@
-//! Everything that can happen in a run, and whoever listens.
+//! Everything that can happen in a run.
 //!
 //! Events own their data, so they can be stored and read again: the journal, the live view and the manifest all
 //! fold the same events. A stored event is never changed in meaning; a new fact is a new event or an optional
@@ -12,7 +12,6 @@ use crate::evidence::NodeEvidence;
 use crate::failure::Failure;
 use crate::fingerprint::Fingerprint;
 use crate::ids::{AccountName, NodeId, NodeIndex, PoolId};
-use crate::ledger::Ledger;
 use crate::outcome::RunOutcome;
 use crate::service::NodeState;
 
@@ -209,14 +208,6 @@ pub struct Recorded {
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
-}
-
-/// Whoever listens to a run. It hears events after they are durable, in order.
-pub trait EventSink: Send {
-    /// Hears a group of events; `ledger` already counts them.
-    ///
-    /// It must be quick, as it runs on the journal's thread, and it has no way to fail the run.
-    fn hear(&mut self, events: &[Recorded], ledger: &Ledger);
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
-use crate::plan::Window;
+use crate::window::Window;
 
 /// A stretch of time with both its ends; one that ends where it begins is a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

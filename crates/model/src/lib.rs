@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod event;
+pub mod event_sink;
 pub mod evidence;
 pub mod failure;
 pub mod fingerprint;
@@ -20,3 +21,4 @@ pub mod secret;
 pub mod service;
 pub mod snapshot;
 pub mod timestamp;
+pub mod window;

@@ -11,25 +11,13 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::evidence::NodeEvidence;
-
 use crate::ids::{AccountIndex, AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
-use crate::planned::{NodeAt, PlannedNodes};
-use crate::service::NodeError;
+use crate::planned::{NodeAt, PlannedNodes, PlannedPool};
 use crate::snapshot::SnapshotRef;
+use crate::window::Window;
 
 /// Version of the plan's JSON form. A reader refuses any other.
 pub const PLAN_SCHEMA: &str = "fleetlogs.plan/v1";
-
-/// A range of time, frozen when planning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    /// First moment of interest.
-    #[serde(with = "time::serde::rfc3339")]
-    pub start: OffsetDateTime,
-    /// Last moment of interest.
-    #[serde(with = "time::serde::rfc3339")]
-    pub end: OffsetDateTime,
-}
 
 /// Who will be asked, who will not and why; frozen before the first upload call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,168 +80,6 @@ impl PlannedAccount {
     pub fn is_whole(&self) -> bool {
         self.unlisted.is_none() && self.missing.is_none()
     }
-}
-
-/// A pool whose nodes were listed, as it was at plan time. Its nodes share it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PlannedPool {
-    /// The Batch account.
-    pub account: AccountName,
-    /// The pool.
-    pub pool: PoolId,
-    /// Node agent SKU, which names the operating system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub os: Option<Arc<str>>,
-    /// Size of its VMs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vm_size: Option<Arc<str>>,
-    /// `steady`, `resizing` or `stopping`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allocation_state: Option<Arc<str>>,
-    /// Whether it was being deleted.
-    #[serde(default)]
-    pub deleting: bool,
-    /// Whether a resize was under way that takes nodes away.
-    #[serde(default)]
-    pub shrinking: bool,
-    /// Nodes it had, dedicated and Spot together.
-    #[serde(default)]
-    pub current_nodes: u32,
-    /// Nodes it was meant to have, dedicated and Spot together, if the service said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_nodes: Option<u32>,
-    /// What kept the last resize from its target.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub resize_errors: Vec<NodeError>,
-}
-
-impl PlannedPool {
-    /// A pool of which nothing is known but where it is.
-    #[must_use]
-    pub fn bare(account: AccountName, pool: PoolId) -> Self {
-        Self {
-            account,
-            pool,
-            os: None,
-            vm_size: None,
-            allocation_state: None,
-            deleting: false,
-            shrinking: false,
-            current_nodes: 0,
-            target_nodes: None,
-            resize_errors: vec![],
-        }
-    }
-}
-
-/// A node that will be asked, as it was at plan time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "PlannedNodeText", into = "PlannedNodeText")]
-pub struct PlannedNode {
-    /// Where it is.
-    pub place: Arc<PlannedPool>,
-    /// The node.
-    pub node: NodeId,
-    /// Why it stands where it stands in the order.
-    pub priority: Priority,
-    /// What the service said of it.
-    pub evidence: NodeEvidence,
-    /// The time range it is asked for, where it has one of its own.
-    pub window: Option<Box<Window>>,
-    /// When the tasks ran that it was chosen for.
-    pub ran: Option<Box<Window>>,
-}
-
-/// A planned node as plan.json has it.
-#[derive(Serialize, Deserialize)]
-struct PlannedNodeText {
-    account: AccountName,
-    pool: PoolId,
-    node: NodeId,
-    priority: Priority,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    os: Option<Arc<str>>,
-    #[serde(flatten)]
-    evidence: NodeEvidence,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    window: Option<Box<Window>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ran: Option<Box<Window>>,
-}
-
-impl From<PlannedNodeText> for PlannedNode {
-    fn from(text: PlannedNodeText) -> Self {
-        let place = PlannedPool { os: text.os, ..PlannedPool::bare(text.account, text.pool) };
-        Self {
-            place: place.into(),
-            node: text.node,
-            priority: text.priority,
-            evidence: text.evidence,
-            window: text.window,
-            ran: text.ran,
-        }
-    }
-}
-
-impl From<PlannedNode> for PlannedNodeText {
-    fn from(node: PlannedNode) -> Self {
-        Self {
-            account: node.place.account.clone(),
-            pool: node.place.pool.clone(),
-            node: node.node,
-            priority: node.priority,
-            os: node.place.os.clone(),
-            evidence: node.evidence,
-            window: node.window,
-            ran: node.ran,
-        }
-    }
-}
-
-impl PlannedNode {
-    /// A node of which nothing is known.
-    #[must_use]
-    pub fn bare(place: Arc<PlannedPool>, node: NodeId) -> Self {
-        let evidence = NodeEvidence::default();
-        Self { place, node, priority: Priority::Ordinary, evidence, window: None, ran: None }
-    }
-
-    /// Its Batch account.
-    #[must_use]
-    pub fn account(&self) -> &AccountName {
-        &self.place.account
-    }
-
-    /// Its pool.
-    #[must_use]
-    pub fn pool(&self) -> &PoolId {
-        &self.place.pool
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn at(&self) -> NodeRef {
-        let (account, pool) = (self.account().clone(), self.pool().clone());
-        NodeRef { account, pool, node: self.node.clone() }
-    }
-}
-
-/// Why a node is asked early or late. The first listed are asked first: they are about to vanish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Priority {
-    /// It is leaving its pool.
-    Leaving,
-    /// Its pool is being deleted or loses nodes.
-    PoolShrinking,
-    /// A Spot node, which can be taken away at any moment.
-    Spot,
-    /// The service reports errors on it, or it is unusable.
-    HasErrors,
-    /// Nothing special.
-    Ordinary,
-    /// It is booting, or the service lost contact with it: little hope now, so it is asked last.
-    OutOfReach,
 }
 
 /// A node, or a whole pool, that was seen and not planned.
@@ -455,6 +281,7 @@ mod tests {
 
     use super::*;
     use crate::evidence::NodeFacts;
+    use crate::planned::PlannedNode;
     use crate::service::NodeState;
 
     fn plan_of(nodes: &[&str]) -> Plan {

@@ -3,6 +3,8 @@
 
 mod details;
 mod found;
+mod node;
+mod pool;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,9 +19,11 @@ use time::OffsetDateTime;
 
 use self::details::Details;
 pub use self::found::FoundNodes;
+pub use self::node::{PlannedNode, Priority};
+pub use self::pool::PlannedPool;
 use crate::evidence::NodeEvidence;
 use crate::ids::{AccountName, NodeId, NodeIndex, NodeRef, PoolId};
-use crate::plan::{PlannedNode, PlannedPool, Priority, Window};
+use crate::window::Window;
 
 /// The nodes of a plan, in the order in which they will be asked.
 #[derive(Clone, Default)]

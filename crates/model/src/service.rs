@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::access::WriteAccess;
 use crate::failure::{Failure, FailureClass};
 use crate::ids::{NodeId, PoolId};
-use crate::plan::Window;
+use crate::window::Window;
 
 /// One page of a list.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use fleetlogs_model::event::{Event, EventSink, Recorded};
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ids::{AccountName, PoolId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;

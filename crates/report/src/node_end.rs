@@ -7,7 +7,7 @@ use fleetlogs_model::history::{Attempt, NodeHistory};
 use fleetlogs_model::ids::AccountIndex;
 use fleetlogs_model::ledger::NodeStatus;
 use fleetlogs_model::outcome::Outcome;
-use fleetlogs_model::plan::PlannedNode;
+use fleetlogs_model::planned::PlannedNode;
 
 use crate::reports::RunFacts;
 

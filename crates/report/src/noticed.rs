@@ -7,7 +7,7 @@ use fleetlogs_model::evidence::NodeFacts;
 use fleetlogs_model::history::Attempt;
 use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::outcome::Outcome;
-use fleetlogs_model::plan::PlannedPool;
+use fleetlogs_model::planned::PlannedPool;
 use fleetlogs_model::service::{NodeState, StartTaskResult};
 use time::OffsetDateTime;
 

@@ -9,7 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use fleetlogs_model::ids::{AccountName, PoolId};
-use fleetlogs_model::plan::{LeftOutReason, Plan, PlannedAccount, PlannedNode, Priority};
+use fleetlogs_model::plan::{LeftOutReason, Plan, PlannedAccount};
+use fleetlogs_model::planned::{PlannedNode, Priority};
 use fleetlogs_model::service::NodeState;
 
 use crate::text::{between, counted, cut, duration, for_terminal, moment, number, shortened};

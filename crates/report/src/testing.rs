@@ -11,10 +11,10 @@ use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::RunOutcome;
-use fleetlogs_model::plan::{
-    LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount, PlannedNode, PlannedPool, Priority, Window,
-};
+use fleetlogs_model::plan::{LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount};
+use fleetlogs_model::planned::{PlannedNode, PlannedPool, Priority};
 use fleetlogs_model::service::{NodeError, NodeState, RecentTask, StartTaskResult};
+use fleetlogs_model::window::Window;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;

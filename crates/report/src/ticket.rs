@@ -8,7 +8,8 @@ use std::path::Path;
 
 use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::ledger::Ledger;
-use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount, PlannedPool};
+use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount};
+use fleetlogs_model::planned::PlannedPool;
 
 use crate::cause::Findings;
 use crate::noticed::{Call, TroubledNode, is_troubled};

@@ -4,9 +4,9 @@ use std::sync::atomic::AtomicUsize;
 
 use azure_core::credentials::AccessToken;
 use fleetlogs_model::access::WriteAccess;
-use fleetlogs_model::plan::Window;
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::secret::Secret;
+use fleetlogs_model::window::Window;
 use time::macros::datetime;
 use tokio::io::AsyncWriteExt;
 

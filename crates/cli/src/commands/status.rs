@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use fleetlogs_engine::journal::{JournalReader, is_held};
 use fleetlogs_engine::stop::{Stop, StopHandle};
-use fleetlogs_model::event::{EventSink, Recorded};
+use fleetlogs_model::event::Recorded;
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fleetlogs_model::event::Event;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{NodeId, NodeIndex, PoolId};
-use fleetlogs_model::plan::Priority;
+use fleetlogs_model::planned::Priority;
 use fleetlogs_model::service::{BatchService, LogStore, Page, PageLink, Pool};
 use tokio::time::{Instant, sleep};
 

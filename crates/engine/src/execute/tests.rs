@@ -1,7 +1,7 @@
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::outcome::Outcome::{self, Accepted, Empty, Failed, Gone};
-use fleetlogs_model::plan::Window;
+use fleetlogs_model::window::Window;
 
 use super::*;
 use crate::testing::{Answer, Bench, NOW, ScriptedAccount, fails, throttled};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_model::ids::{AccountName, PoolId};
-use fleetlogs_model::plan::{PlannedNode, Window};
+use fleetlogs_model::planned::PlannedNode;
+use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
 use super::SHORTEST;

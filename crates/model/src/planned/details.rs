@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempfile::SpooledTempFile;
 
-use crate::plan::PlannedNode;
+use super::node::PlannedNode;
 
 /// More text than this goes into a temporary file.
 const IN_MEMORY: usize = 2 << 20;

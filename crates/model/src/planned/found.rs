@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::details::READ_AT_ONCE;
+use super::node::PlannedNode;
+use super::pool::PlannedPool;
 use super::{NodeAt, PlannedNodes};
 use crate::ids::NodeIndex;
-use crate::plan::{PlannedNode, PlannedPool};
 
 /// The nodes of an account, pushed as they are found and sorted when all are.
 #[derive(Debug, Default)]

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::RunOutcome;
-use fleetlogs_model::plan::{LeftOut, PlannedNode, Window};
+use fleetlogs_model::plan::LeftOut;
+use fleetlogs_model::planned::PlannedNode;
 use fleetlogs_model::snapshot::SnapshotRef;
 use fleetlogs_model::timestamp;
+use fleetlogs_model::window::Window;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::macros::datetime;

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
-use fleetlogs_model::event::{Event, EventSink, Recorded};
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use indicatif::TermLike;

@@ -9,7 +9,8 @@ use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::FailureClass;
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::outcome::Outcome;
-use fleetlogs_model::plan::{Plan, PlannedPool};
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::planned::PlannedPool;
 
 use crate::cause::{Cause, MOST_CAUSES, MOST_EXAMPLES, STORAGE_BLOCKED, folded};
 use crate::trouble::Trouble;

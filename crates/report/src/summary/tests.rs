@@ -6,7 +6,7 @@ use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::FailureClass;
 use fleetlogs_model::ids::{AccountName, NodeIndex};
 use fleetlogs_model::outcome::RunOutcome;
-use fleetlogs_model::plan::PlannedNode;
+use fleetlogs_model::planned::PlannedNode;
 use proptest::prelude::*;
 
 use super::*;

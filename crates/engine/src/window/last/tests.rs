@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use fleetlogs_model::plan::{PlannedNode, Window};
+use fleetlogs_model::planned::PlannedNode;
+use fleetlogs_model::window::Window;
 
 use super::*;
 use crate::testing::{NOW, plan_of};

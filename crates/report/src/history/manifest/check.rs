@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fleetlogs_model::outcome::Outcome;
-use fleetlogs_model::plan::Window;
+use fleetlogs_model::window::Window;
 use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny, MapAccess};
 use time::{Duration, OffsetDateTime};

@@ -6,8 +6,8 @@ use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::NodeId;
 use fleetlogs_model::interval::{Interval, holes, union};
-use fleetlogs_model::plan::Window;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
+use fleetlogs_model::window::Window;
 use proptest::prelude::*;
 
 use super::super::TABLES;
