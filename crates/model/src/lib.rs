@@ -1,12 +1,17 @@
 //! What crosses a boundary in fleetlogs: ids, the frozen plan, events, failures, the ledger folded from the
-//! events, and the two traits through which the engine sees the outside. No files, no network, no runtime.
+//! events, and the two traits through which the engine sees the outside. No network and no runtime; the only files are
+//! what several crates share: owner-only options ([`files`]), and the temporary file that the details of a large plan
+//! are kept in ([`planned`]).
 
 pub mod access;
+pub mod duration;
 pub mod event;
 pub mod event_sink;
 pub mod evidence;
 pub mod failure;
+pub mod files;
 pub mod fingerprint;
+pub mod hex;
 pub mod history;
 pub mod home;
 pub mod ids;
