@@ -13,8 +13,9 @@ use std::time::Duration;
 use fleetlogs_azure::AzureLogStore;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::service::{Blob, LogStore};
+use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{
-    LOGS_FILE, LogFile, LogsTaken, NodeDirectory, Notes, WholeFile, blob_path, logs_dir, node_directories,
+    LOGS_FILE, LogFile, LogsTaken, NodeDirectory, Notes, blob_path, logs_dir, node_directories,
 };
 use futures::StreamExt as _;
 

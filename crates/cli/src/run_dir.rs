@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use fleetlogs_model::plan::Plan;
-use fleetlogs_report::WholeFile;
+use fleetlogs_model::whole_file::WholeFile;
 use sha2::{Digest, Sha256};
 
 use crate::config::hex;

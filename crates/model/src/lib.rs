@@ -26,4 +26,5 @@ pub mod secret;
 pub mod service;
 pub mod snapshot;
 pub mod timestamp;
+pub mod whole_file;
 pub mod window;

@@ -23,7 +23,6 @@ mod testing;
 mod text;
 mod ticket;
 mod trouble;
-mod whole_file;
 
 pub use bundle::{
     Bundle, BundleError, Bundled, CheckedBundle, Extra, LOGS_FILE, LogFile, LogsTaken, NodeDirectory, Notes,
@@ -45,4 +44,3 @@ pub use revisit::{
 pub use summary::{SUMMARY_FILE, Summary, verdict_lines, verdict_sentence};
 pub use text::for_terminal;
 pub use ticket::{Known, TICKET_FILE, Ticket};
-pub use whole_file::WholeFile;

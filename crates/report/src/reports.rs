@@ -22,7 +22,7 @@ use crate::node_end::NodeEnd;
 use crate::nodes_csv::NodesCsv;
 use crate::page::{PAGE_FILE, Page};
 use crate::summary::Summary;
-use crate::whole_file::WholeFile;
+use fleetlogs_model::whole_file::WholeFile;
 
 /// Name of the manifest in the run directory.
 pub const MANIFEST_FILE: &str = "manifest.json";

@@ -16,7 +16,7 @@ use crate::noticed::{Call, TroubledNode, is_troubled};
 use crate::reports::{MANIFEST_FILE, NODES_FILE, RunFacts};
 use crate::summary::counts_line;
 use crate::text::{counted, cut, for_markdown, listed, moment, number, size};
-use crate::whole_file::WholeFile;
+use fleetlogs_model::whole_file::WholeFile;
 
 /// Name of the ticket in the run directory.
 pub const TICKET_FILE: &str = "ticket.md";

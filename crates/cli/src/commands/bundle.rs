@@ -12,9 +12,10 @@ use fleetlogs_engine::journal::{JournalReader, hold};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
+use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{
     Bundle as Contents, Bundled, Extra, LogsTaken, MANIFEST_FILE, NODES_FILE, Notes, PAGE_FILE, SUMMARY_FILE,
-    TICKET_FILE, WholeFile, check_bundle, for_terminal,
+    TICKET_FILE, check_bundle, for_terminal,
 };
 use serde::Serialize;
 

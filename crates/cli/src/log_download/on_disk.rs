@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use fleetlogs_report::{LogFile, LogsTaken, NodeDirectory, Notes, WholeFile, blob_path, logs_dir};
+use fleetlogs_model::whole_file::WholeFile;
+use fleetlogs_report::{LogFile, LogsTaken, NodeDirectory, Notes, blob_path, logs_dir};
 
 use super::take;
 

@@ -19,7 +19,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::spelling::{spelled, unspelled};
 use crate::text::for_spreadsheet;
-use crate::whole_file::WholeFile;
+use fleetlogs_model::whole_file::WholeFile;
 
 /// Name of the inventory in the run directory.
 pub const FILES_FILE: &str = "files.csv";

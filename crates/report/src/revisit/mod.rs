@@ -26,7 +26,7 @@ use self::inventory::Inventory;
 use self::tally::Tally;
 use crate::json_document::{JsonDocument, OpenList};
 use crate::reports::ReportError;
-use crate::whole_file::WholeFile;
+use fleetlogs_model::whole_file::WholeFile;
 
 pub use inventory::{EarlierInventory, FILES_FILE, InventoryError};
 

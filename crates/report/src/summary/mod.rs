@@ -22,7 +22,7 @@ use crate::page::PAGE_FILE;
 use crate::reports::{MANIFEST_FILE, NODES_FILE, RunFacts};
 use crate::text::{counted, for_terminal, number, size};
 use crate::ticket::TICKET_FILE;
-use crate::whole_file::WholeFile;
+use fleetlogs_model::whole_file::WholeFile;
 
 /// Name of the summary in the run directory.
 pub const SUMMARY_FILE: &str = "summary.md";

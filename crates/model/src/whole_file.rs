@@ -3,9 +3,11 @@
 //! What is written goes to a temporary file beside the target; `commit` makes it durable and gives it its name. Until
 //! then, and if the process dies, an earlier file of that name stays as it was.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+use crate::files::owner_only;
 
 /// The file to be.
 pub struct WholeFile {
@@ -20,22 +22,24 @@ impl WholeFile {
     ///
     /// The temporary name is fixed, so that what a killed process left behind is replaced and does not pile up; the
     /// run's lock keeps a second process away.
+    ///
+    /// # Errors
+    /// The temporary file cannot be replaced or created.
     pub fn create(dir: &Path, name: &str) -> io::Result<Self> {
         let temporary = dir.join(format!(".{name}.tmp"));
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&temporary)?;
+        let file = owner_only().write(true).create_new(true).open(&temporary)?;
         let writer = Some(BufWriter::with_capacity(64 * 1024, file));
         Ok(Self { writer, temporary, target: dir.join(name) })
     }
 
     /// Makes the content durable and gives the file its name. Without this, nothing is left of it.
+    ///
+    /// # Errors
+    /// The content cannot be written or synced, or the file cannot be renamed; an earlier file of that name is unchanged.
     pub fn commit(mut self) -> io::Result<()> {
         if let Some(writer) = self.writer.take() {
             let file = match writer.into_inner() {
@@ -55,10 +59,23 @@ impl WholeFile {
     }
 }
 
-/// Makes a rename in a directory durable.
-fn sync_directory(dir: &Path) -> io::Result<()> {
+/// Makes a rename in a directory, or a new entry of it, durable.
+///
+/// # Errors
+/// The directory cannot be opened or synced.
+pub fn sync_directory(dir: &Path) -> io::Result<()> {
     // Elsewhere a directory cannot be opened as a file, and the rename is as durable as it gets.
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
+/// Writes a file whole or not at all; see [`WholeFile`].
+///
+/// # Errors
+/// As for [`WholeFile::create`] and [`WholeFile::commit`].
+pub fn write_whole(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let mut file = WholeFile::create(dir, name)?;
+    file.write_all(content)?;
+    file.commit()
 }
 
 impl Write for WholeFile {
