@@ -1,12 +1,13 @@
 //! Errors at the edge: what is wrong, for a person, then what to do about it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use fleetlogs_engine::journal::JournalError;
 use fleetlogs_engine::schedule::state::StateError;
 use fleetlogs_model::failure::Failure;
-use fleetlogs_model::plan::PlanError;
+use fleetlogs_model::plan::{Plan, PlanError};
 use fleetlogs_report::{BundleError, ReportError};
 
 use crate::config::ConfigError;
@@ -263,4 +264,22 @@ pub(crate) fn account_help(failure: &Failure) -> &'static str {
         Gone => "check `endpoint`: what answers there does not know this path",
         _ => "see the message above",
     }
+}
+
+/// The selection matches no node of a plan; with what was left out and why.
+pub(crate) fn no_node(plan: &Plan) -> CliError {
+    CliError::NoNode(left_out_counts(plan))
+}
+
+/// What was seen and left out, counted by reason, for people.
+fn left_out_counts(plan: &Plan) -> String {
+    let mut counts = BTreeMap::new();
+    for left in &plan.left_out {
+        *counts.entry(left.reason).or_insert(0_u64) += 1;
+    }
+    let mut text = String::new();
+    for (reason, count) in counts {
+        let _ = writeln!(text, "  left out as {}: {count}", reason.as_str());
+    }
+    text
 }

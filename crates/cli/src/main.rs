@@ -2,6 +2,7 @@
 
 mod args;
 mod attachments;
+mod command_line;
 mod commands;
 mod config;
 mod destination;
@@ -16,6 +17,7 @@ mod logging;
 mod metrics;
 mod notify;
 mod open_files;
+mod output;
 mod preflight;
 mod process_group;
 mod retention;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::command_line::{Args, Command};
 use crate::exit::Exit;
 
 /// More add nothing: one makes some 30,000 calls a second, and all are recorded by one journal.
@@ -43,12 +45,11 @@ fn main() -> ExitCode {
     hygiene::no_core_dumps();
     open_files::raise_limit();
     if let Err(message) = hygiene::no_secret_in(std::env::args_os().skip(1)) {
-        commands::say(&message);
+        output::say(&message);
         return Exit::Usage.into();
     }
     let args = Args::parse();
-    let is_daemon = matches!(&args.command, Command::Schedule(schedule) if schedule.is_daemon());
-    let logs = logging::start(&args.output, is_daemon);
+    let logs = logging::start(&args.output, args.command.is_daemon());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(worker_threads(&args.command))
@@ -56,8 +57,10 @@ fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => {
             // A panic is a defect, and has an exit code of its own; its message is printed already.
-            let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(command(&args, &logs))))
-                .unwrap_or(Ok(Exit::Defect));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(args.command.execute(&args.output, &logs))
+            }))
+            .unwrap_or(Ok(Exit::Defect));
             // A thread that still looks up a name must not keep the program from ending.
             runtime.shutdown_background();
             result
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
     };
     process_group::end_all();
     let exit = result.unwrap_or_else(|error| {
-        commands::say(&error.describe());
+        output::say(&error.describe());
         error.exit()
     });
     exit.into()
@@ -79,28 +82,5 @@ fn worker_threads(command: &Command) -> usize {
     match command {
         Command::Sim(_) => cores,
         _ => (cores / 2).clamp(1, MOST_WORKER_THREADS),
-    }
-}
-
-async fn command(args: &Args, logs: &logging::Logs) -> Result<Exit, error::CliError> {
-    match &args.command {
-        Command::Run(run) => commands::run::run(run, &args.output, logs).await,
-        Command::Resume(resume) => commands::resume::resume(resume, &args.output, logs).await,
-        Command::Status(status) => commands::status::status(status, &args.output).await,
-        Command::Plan(plan) => commands::plan::plan(plan, &args.output).await,
-        Command::Check(check) => commands::check::check(check, &args.output).await,
-        Command::Report(report) => commands::report::report(report, &args.output),
-        Command::History(history) => commands::history::history(history, &args.output).await,
-        Command::Verify(verify) => Box::pin(commands::verify::verify(verify, &args.output, logs)).await,
-        Command::Share(share) => commands::share::share(share, &args.output).await,
-        Command::Unshare(unshare) => commands::share::unshare(unshare, &args.output).await,
-        Command::Ticket(ticket) => commands::ticket::ticket(ticket, &args.output).await,
-        Command::Bundle(bundle) => commands::bundle::bundle(bundle, &args.output).await,
-        Command::Schedule(schedule) => {
-            Box::pin(commands::schedule::schedule(schedule, &args.output, logs)).await
-        }
-        Command::Sim(sim) => commands::sim::sim(sim).await,
-        Command::Init => commands::print(config::DEFAULTS),
-        Command::Schema(schema) => commands::print(schema.which.text()),
     }
 }

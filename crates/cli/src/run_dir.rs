@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use fleetlogs_engine::journal::JournalReader;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::whole_file::WholeFile;
 use sha2::{Digest, Sha256};
@@ -58,6 +59,14 @@ pub(crate) fn owner_only() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+/// The config that was named, or else the one that a run was begun with.
+pub(crate) fn config_of(journal: &JournalReader, named: Option<&Path>) -> Result<PathBuf, CliError> {
+    Ok(match named {
+        Some(config) => config.to_owned(),
+        None => journal.meta()?.config.into(),
+    })
 }
 
 /// A path as a person here types it: relative where it is below the working directory.

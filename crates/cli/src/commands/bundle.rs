@@ -14,26 +14,26 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{
-    Bundle as Contents, Bundled, Extra, LogsTaken, MANIFEST_FILE, NODES_FILE, Notes, PAGE_FILE, SUMMARY_FILE,
+    Bundle, Bundled, Extra, LogsTaken, MANIFEST_FILE, NODES_FILE, Notes, PAGE_FILE, SUMMARY_FILE,
     TICKET_FILE, check_bundle, for_terminal,
 };
 use serde::Serialize;
 
 use super::report::Reported;
 use super::share::lifetime;
-use super::{as_json, config_of, print, say};
 use crate::args::Output;
 use crate::config;
 use crate::destination::Destination;
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::log_download::{fetch_logs, keep_logs};
-use crate::run_dir::{RunDir, digest};
+use crate::output::{as_json, print, say};
+use crate::run_dir::{RunDir, config_of, digest};
 use crate::share::{self, Entry, Share};
 use crate::tokens::Tokens;
 
 #[derive(Debug, Parser)]
-pub(crate) struct Bundle {
+pub(crate) struct BundleArgs {
     /// The run directory
     #[arg(required_unless_present = "check", conflicts_with = "check")]
     pub(crate) run: Option<PathBuf>,
@@ -63,7 +63,7 @@ pub(crate) struct Bundle {
     pub(crate) sha256: Option<String>,
 }
 
-pub(crate) async fn bundle(args: &Bundle, output: &Output) -> Result<Exit, CliError> {
+pub(crate) async fn bundle(args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
     match (&args.check, &args.run) {
         (Some(file), _) => check(file, args.sha256.as_deref(), output),
         (None, Some(run)) => make(run, args, output).await,
@@ -71,13 +71,13 @@ pub(crate) async fn bundle(args: &Bundle, output: &Output) -> Result<Exit, CliEr
     }
 }
 
-async fn make(run: &Path, args: &Bundle, output: &Output) -> Result<Exit, CliError> {
+async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
     // Before the journal is opened, which may touch its files.
     let stale = is_stale(run);
     let (dir, plan) = RunDir::open(run)?;
     let target = match &args.output {
         Some(file) => file.clone(),
-        None => PathBuf::from(format!("{}.zip", Contents::name(&plan))),
+        None => PathBuf::from(format!("{}.zip", Bundle::name(&plan))),
     };
     let journal = JournalReader::open(&dir.path)?;
     // Two of these would fetch the same logs into the same files.
@@ -105,7 +105,7 @@ async fn make(run: &Path, args: &Bundle, output: &Output) -> Result<Exit, CliErr
         None => None,
     };
     let extras: Vec<Extra> = shared.iter().filter(|_| args.with_sas).map(access_file).collect();
-    let contents = Contents {
+    let contents = Bundle {
         dir: &dir.path,
         plan: &plan,
         facts: reported.facts(),
@@ -248,7 +248,7 @@ fn without_labels(error: &CliError) -> String {
     lines.filter(|line| *line != "no upload was sent").collect::<Vec<_>>().join("; ")
 }
 
-fn write(contents: Contents<'_>, target: &Path) -> Result<Made, CliError> {
+fn write(contents: Bundle<'_>, target: &Path) -> Result<Made, CliError> {
     let failed = |error| CliError::File(target.into(), error);
     let run_id = contents.plan.run_id.to_string();
     let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {

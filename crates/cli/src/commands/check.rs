@@ -3,20 +3,32 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::ids::RunId;
 use serde::Serialize;
 
-use super::{as_json, planning_progress, print};
-use crate::args::{Check, Output};
+use crate::args::{Output, Pick};
 use crate::config::{self, ConfigError, Mistake, Settings};
 use crate::destination::Destination;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
+use crate::output::{as_json, planning_progress, print};
 use crate::preflight::{self, Finding, Findings, Level};
+
+#[derive(Debug, Parser)]
+pub(crate) struct CheckArgs {
+    /// The config file
+    pub(crate) config: PathBuf,
+    /// Write a blob as a node would, and remove it again
+    #[arg(long)]
+    pub(crate) probe_write: bool,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+}
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -28,7 +40,7 @@ struct Document<'a> {
     findings: &'a [Finding],
 }
 
-pub(crate) async fn check(args: &Check, output: &Output) -> Result<Exit, CliError> {
+pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, CliError> {
     let mut findings = Findings::default();
     let config = args.config.display();
     let mut settings = match config::load(&args.config) {
@@ -93,7 +105,7 @@ fn tell(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliErr
 
 /// Looks at everything; the number of nodes that a run would ask, where that could be found out.
 async fn look(
-    args: &Check,
+    args: &CheckArgs,
     settings: &Settings,
     output: &Output,
     findings: &mut Findings,

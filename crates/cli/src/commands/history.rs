@@ -16,16 +16,16 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::schedule::{known, state_path};
-use super::{as_json, print, say};
 use crate::args::Output;
 use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
+use crate::output::{as_json, print, say};
 use crate::run_dir::{PLAN_FILE, as_argument};
 
 /// What is to be proven.
 #[derive(Debug, Parser)]
-pub(crate) struct History {
+pub(crate) struct HistoryArgs {
     /// The config file
     config: PathBuf,
     /// The snapshot; left out: each with `window = "since-last"`, or the only one
@@ -46,7 +46,7 @@ fn moment(text: &str) -> Result<OffsetDateTime, String> {
         .map_err(|_| "write a time with its offset, such as 2026-11-22T08:00:00Z".into())
 }
 
-pub(crate) async fn history(args: &History, output: &Output) -> Result<Exit, CliError> {
+pub(crate) async fn history(args: &HistoryArgs, output: &Output) -> Result<Exit, CliError> {
     if let (Some(from), Some(to)) = (args.from, args.to)
         && to <= from
     {

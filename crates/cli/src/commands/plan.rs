@@ -1,28 +1,43 @@
 //! `fleetlogs plan`: the frozen plan only. Sends no upload.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::ids::RunId;
-use fleetlogs_model::plan::Plan as FrozenPlan;
+use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use fleetlogs_report::{Look, PlanView, plan_table};
 use serde::Serialize;
 
-use super::{as_json, left_out_counts, planning_progress, print};
-use crate::args::{Output, Plan};
+use crate::args::{Output, Pick};
 use crate::config;
-use crate::error::CliError;
+use crate::error::{CliError, no_node};
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
+use crate::output::{as_json, planning_progress, print};
 use crate::preflight::{self, Findings, Level};
 use crate::run_dir::write_plan;
+
+#[derive(Debug, Parser)]
+pub(crate) struct PlanArgs {
+    /// The config file
+    pub(crate) config: PathBuf,
+    /// List every node
+    #[arg(long = "nodes")]
+    pub(crate) all_nodes: bool,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    /// Write the plan to this file, for `run --plan`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
 
 /// The plan, with what a run of it would take.
 #[derive(Serialize)]
 struct PlanDocument<'plan> {
     #[serde(flatten)]
-    plan: &'plan FrozenPlan,
+    plan: &'plan Plan,
     upload_calls: usize,
     list_calls: u32,
     /// For the calls alone, at the ceiling of the rate.
@@ -30,7 +45,7 @@ struct PlanDocument<'plan> {
     sas_expires_at: Option<String>,
 }
 
-pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError> {
+pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliError> {
     let mut settings = config::load(&args.config)?;
     settings.narrow(&args.pick)?;
     let fleet = Fleet::connect(&settings).await?;
@@ -97,7 +112,7 @@ pub(crate) async fn plan(args: &Plan, output: &Output) -> Result<Exit, CliError>
     }
     findings.settle()?;
     if plan.nodes.is_empty() {
-        return Err(CliError::NoNode(left_out_counts(&plan)));
+        return Err(no_node(&plan));
     }
     Ok(Exit::Complete)
 }

@@ -1,7 +1,8 @@
 //! `fleetlogs report`: the reports of a run again, from its directory alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use fleetlogs_engine::journal::{JournalReader, check_free};
 use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_model::ledger::Ledger;
@@ -13,14 +14,20 @@ use fleetlogs_report::{
 };
 use serde::Serialize;
 
-use super::{as_json, print, say};
-use crate::args::{Output, Report};
+use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::output::{as_json, print, say};
 use crate::run_dir::{RunDir, as_argument, as_typed};
 use crate::run_end::RunEnd;
 
-pub(crate) fn report(args: &Report, output: &Output) -> Result<Exit, CliError> {
+#[derive(Debug, Parser)]
+pub(crate) struct ReportArgs {
+    /// The run directory
+    pub(crate) run: PathBuf,
+}
+
+pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
     let journal = JournalReader::open(&dir.path)?;
     check_free(&dir.path)?;

@@ -1,9 +1,10 @@
 //! `fleetlogs resume`: goes on with exactly what is outstanding in a run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::{Parser, ValueEnum};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::journal::{JournalReader, SqliteJournal};
 use fleetlogs_engine::resume::{Outstanding, Replay};
@@ -15,18 +16,57 @@ use fleetlogs_report::MANIFEST_FILE;
 
 use super::report::{Reported, ended};
 use super::run::{Begun, Finished, Prepared, go};
-use super::{config_of, say};
-use crate::args::{Output, Resume};
+use crate::args::Output;
 use crate::config::{self, Needs, Settings};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate_calls};
 use crate::logging::Logs;
+use crate::output::say;
 use crate::preflight::{self, Findings};
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, config_of};
 use crate::signals;
 
-pub(crate) async fn resume(args: &Resume, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+#[derive(Debug, Parser)]
+pub(crate) struct ResumeArgs {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// The config file; left out: the one that the run was begun with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Take nodes up again that ended so
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "OUTCOMES")]
+    pub(crate) retry: Vec<Retry>,
+    /// Go on although the config has changed since the run was begun, or the run directory is a copy
+    #[arg(long)]
+    pub(crate) accept_changes: bool,
+}
+
+/// An outcome that can be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Retry {
+    /// No call succeeded.
+    Failed,
+    /// Files were missing at the deadline.
+    Incomplete,
+    /// The node was not there.
+    Gone,
+    /// The node promised no file.
+    Empty,
+}
+
+impl From<Retry> for Outcome {
+    fn from(retry: Retry) -> Self {
+        match retry {
+            Retry::Failed => Self::Failed,
+            Retry::Incomplete => Self::Incomplete,
+            Retry::Gone => Self::Gone,
+            Retry::Empty => Self::Empty,
+        }
+    }
+}
+
+pub(crate) async fn resume(args: &ResumeArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     let retry: Vec<Outcome> = args.retry.iter().map(|retry| (*retry).into()).collect();
     let taken_up = match TakenUp::open(&args.run, &retry, args.accept_changes)? {
         Opened::Outstanding(taken_up) => taken_up,

@@ -1,9 +1,10 @@
 //! `fleetlogs run`: config becomes a plan; the plan is executed; the result is verified; what happened is reported.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
 use fleetlogs_azure::{AzureBatch, AzureLogStore};
 use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
@@ -28,22 +29,33 @@ use fleetlogs_report::{EventsFile, Progress};
 use tokio::sync::watch;
 
 use super::report::Reported;
-use super::{left_out_counts, planning_progress, progress_clock, progress_mode};
-use crate::args::{self, Output};
+use crate::args::{Output, Pick};
 use crate::config::{self, Needs, Settings};
 use crate::destination::Destination;
-use crate::error::CliError;
+use crate::error::{CliError, no_node};
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
 use crate::logging::{Kept, Logs};
 use crate::notify;
 use crate::open_files::calls_of_each;
+use crate::output::{planning_progress, progress_clock, progress_mode};
 use crate::preflight::{self, Findings};
 use crate::run_dir::RunDir;
 use crate::run_end::RunEnd;
 use crate::signals;
 
-pub(crate) async fn run(args: &args::Run, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+#[derive(Debug, Parser)]
+pub(crate) struct RunArgs {
+    /// The config file
+    pub(crate) config: PathBuf,
+    /// Execute exactly this plan (a plan.json) instead of making one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["accounts", "pools", "nodes", "states", "jobs"])]
+    pub(crate) plan: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+}
+
+pub(crate) async fn run(args: &RunArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     let mut settings = config::load_for(&args.config, Needs::RUN)?;
     settings.narrow(&args.pick)?;
     let stop = StopHandle::default();
@@ -233,7 +245,7 @@ async fn prepare(order: &Order<'_>, settings: &Settings, output: &Output) -> Res
         .services(&plan)
         .map_err(|why| CliError::OtherPlan(order.plan.unwrap_or(Path::new("")).to_owned(), why))?;
     if plan.nodes.is_empty() {
-        return Err(CliError::NoNode(left_out_counts(&plan)));
+        return Err(no_node(&plan));
     }
     preflight::clocks(&fleet, &mut findings);
     preflight::windows(&plan, &mut findings);

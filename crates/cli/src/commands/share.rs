@@ -10,19 +10,19 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use serde::Serialize;
 
-use super::{as_json, config_of, print, say};
 use crate::args::Output;
 use crate::config::{self, Settings};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::run_dir::{RunDir, as_argument};
+use crate::output::{as_json, print, say};
+use crate::run_dir::{RunDir, as_argument, config_of};
 use crate::share::{self, Entry, Unshared};
 
 /// Longer than this no escalation takes.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[derive(Debug, Parser)]
-pub(crate) struct Share {
+pub(crate) struct ShareArgs {
     /// The run directory
     pub(crate) run: PathBuf,
     /// How long it is to open the container
@@ -34,7 +34,7 @@ pub(crate) struct Share {
 }
 
 #[derive(Debug, Parser)]
-pub(crate) struct Unshare {
+pub(crate) struct UnshareArgs {
     /// The run directory
     pub(crate) run: PathBuf,
     /// The config file; left out: the one that the run was begun with
@@ -53,7 +53,7 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
 }
 
 /// Prints the SAS, and nothing else, on stdout: nowhere else is it said, and nowhere is it kept.
-pub(crate) async fn share(args: &Share, output: &Output) -> Result<Exit, CliError> {
+pub(crate) async fn share(args: &ShareArgs, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan, settings) = open(&args.run, args.config.as_deref())?;
     let share = share::share(&dir, &plan, &settings, args.lifetime).await?;
     if !output.quiet {
@@ -76,7 +76,7 @@ fn hand_out(text: &str, run: &Path) -> Result<Exit, CliError> {
 }
 
 /// Exit code 3 if something opens the container still.
-pub(crate) async fn unshare(args: &Unshare, output: &Output) -> Result<Exit, CliError> {
+pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan, settings) = open(&args.run, args.config.as_deref())?;
     let unshared = share::unshare(&dir, &plan, &settings).await?;
     if output.json {

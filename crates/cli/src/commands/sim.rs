@@ -1,20 +1,33 @@
 //! `fleetlogs sim`: a simulated fleet as a server, with a config beside it that `fleetlogs run` takes.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_sim::{Ready, Simulator};
 
-use super::say;
-use crate::args::Sim;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::read_scenario;
+use crate::output::say;
 use crate::run_dir::write_whole;
 use crate::signals;
 
-pub(crate) async fn sim(args: &Sim) -> Result<Exit, CliError> {
+#[derive(Debug, Parser)]
+pub(crate) struct SimArgs {
+    /// The scenario file
+    pub(crate) scenario: PathBuf,
+    /// Where to listen; each further account, and the blob service, take a port of their own
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Write endpoints, keys and the path of a config to this file once it serves
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready: Option<PathBuf>,
+}
+
+pub(crate) async fn sim(args: &SimArgs) -> Result<Exit, CliError> {
     let scenario = read_scenario(&args.scenario)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;

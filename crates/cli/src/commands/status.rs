@@ -3,10 +3,11 @@
 //! What is shown is what the run itself shows, made by the same code from the same events.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
 use fleetlogs_engine::journal::{JournalReader, is_held};
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::event::Recorded;
@@ -19,10 +20,10 @@ use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, is_dumb, verdict_
 use serde::Serialize;
 
 use super::report::{KILLED, facts};
-use super::{print, progress_clock};
-use crate::args::{Output, Status};
+use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::output::{print, progress_clock};
 use crate::run_dir::{RunDir, as_argument};
 use crate::signals;
 
@@ -31,7 +32,16 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Events that are handed on at once while a run is followed. It bounds the memory, however far a run got in a second.
 const GROUP: usize = 4096;
 
-pub(crate) async fn status(args: &Status, output: &Output) -> Result<Exit, CliError> {
+#[derive(Debug, Parser)]
+pub(crate) struct StatusArgs {
+    /// The run directory
+    pub(crate) run: PathBuf,
+    /// Go on showing until the run ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
     let journal = JournalReader::open(&dir.path)?;
     journal.check_plan(&dir.plan_digest)?;

@@ -19,12 +19,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::report::Reported;
-use super::{as_json, print, say};
 use crate::args::Output;
 use crate::attachments::Attachments;
 use crate::config::{self, Settings, TicketSettings, hex};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
+use crate::output::{as_json, print, say};
 use crate::run_dir::RunDir;
 use crate::tokens::Tokens;
 
@@ -32,7 +32,7 @@ use crate::tokens::Tokens;
 const MOST_NAMED: usize = 60;
 
 #[derive(Debug, Parser)]
-pub(crate) struct Ticket {
+pub(crate) struct TicketArgs {
     /// The config file, with a [ticket] in it
     pub(crate) config: PathBuf,
     /// The run directory
@@ -84,7 +84,7 @@ struct Message {
     sender: String,
 }
 
-pub(crate) async fn ticket(args: &Ticket, output: &Output) -> Result<Exit, CliError> {
+pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, CliError> {
     let settings = config::load(&args.config)?;
     let Some(ticket) = &settings.ticket else {
         let help = "add a [ticket] to it; `fleetlogs init` shows its keys";
@@ -121,7 +121,7 @@ pub(crate) async fn ticket(args: &Ticket, output: &Output) -> Result<Exit, CliEr
 
 /// A ticket that is ready but for what only the service knows.
 struct Draft<'a> {
-    args: &'a Ticket,
+    args: &'a TicketArgs,
     output: &'a Output,
     settings: &'a Settings,
     ticket: &'a TicketSettings,

@@ -28,15 +28,15 @@ use fleetlogs_report::{
 };
 use futures::StreamExt;
 
-use super::{config_of, print, say};
 use crate::args::Output;
 use crate::config::{self, Settings};
 use crate::destination::Destination;
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::logging::Logs;
+use crate::output::{print, say};
 use crate::preflight::{self, Findings};
-use crate::run_dir::{RunDir, as_argument, as_typed};
+use crate::run_dir::{RunDir, as_argument, as_typed, config_of};
 use crate::signals;
 use crate::tokens::Tokens;
 
@@ -44,7 +44,7 @@ use crate::tokens::Tokens;
 const READS_AT_ONCE: usize = 8;
 
 #[derive(Debug, Parser)]
-pub(crate) struct Verify {
+pub(crate) struct VerifyArgs {
     /// The run directory
     pub(crate) run: PathBuf,
     /// The config file; left out: the one that the run was begun with
@@ -55,7 +55,7 @@ pub(crate) struct Verify {
     pub(crate) coverage: bool,
 }
 
-pub(crate) async fn verify(args: &Verify, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     let (dir, plan) = RunDir::open(&args.run)?;
     let journal = JournalReader::open(&dir.path)?;
     // Two of these would write the same files.
@@ -92,7 +92,7 @@ fn load(path: &Path) -> Result<Settings, CliError> {
 }
 
 async fn look<'run>(
-    args: &Verify,
+    args: &VerifyArgs,
     dir: &RunDir,
     plan: &'run Plan,
     journal: &JournalReader,
@@ -113,7 +113,7 @@ async fn look<'run>(
 
 /// The container of the run, proven by a listing.
 async fn reach(
-    args: &Verify,
+    args: &VerifyArgs,
     plan: &Plan,
     settings: &Settings,
 ) -> Result<(Destination, Arc<AzureLogStore>), CliError> {
@@ -202,7 +202,7 @@ impl Read {
 
 /// Looks into every directory, one after the other, and writes down what is there.
 async fn go_through<'run>(
-    args: &Verify,
+    args: &VerifyArgs,
     dir: &RunDir,
     plan: &'run Plan,
     journal: &JournalReader,

@@ -26,10 +26,10 @@ use self::connections::Connections;
 pub(crate) use self::health::Health;
 use self::service::Service;
 use crate::args::Output;
-use crate::commands::say;
 use crate::config::ListenerSettings;
 use crate::error::{CliError, Refusal};
 use crate::metrics::Metrics;
+use crate::output::say;
 
 /// How long requests may still take when the daemon ends.
 const AT_THE_END: Duration = Duration::from_secs(5);

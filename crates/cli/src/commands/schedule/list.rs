@@ -17,10 +17,10 @@ use time::OffsetDateTime;
 use super::lock::{Holder, Lock, Locked};
 use super::{state_of, state_path};
 use crate::args::Output;
-use crate::commands::{as_json, print};
 use crate::config::{Settings, SnapshotSettings};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::output::{as_json, print};
 
 pub(super) async fn list(settings: &Settings, output: &Output) -> Result<Exit, CliError> {
     let now = Clock::System.now();

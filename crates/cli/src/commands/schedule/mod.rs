@@ -27,7 +27,7 @@ use crate::logging::Logs;
 use crate::tokens::Tokens;
 
 #[derive(Debug, Parser)]
-pub(crate) struct Schedule {
+pub(crate) struct ScheduleArgs {
     /// The config file, with one snapshot or more
     pub(crate) config: PathBuf,
     /// Run this snapshot now and end: for cron, systemd timers and other schedulers
@@ -38,14 +38,14 @@ pub(crate) struct Schedule {
     pub(crate) list: bool,
 }
 
-impl Schedule {
+impl ScheduleArgs {
     /// Whether it goes on until it is told to end.
     pub(crate) fn is_daemon(&self) -> bool {
         self.once.is_none() && !self.list
     }
 }
 
-pub(crate) async fn schedule(args: &Schedule, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+pub(crate) async fn schedule(args: &ScheduleArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     let mut settings = config::load_for(&args.config, if args.list { Needs::LIST } else { Needs::SCHEDULE })?;
     if settings.snapshots.is_empty() {
         let what = format!("`{}` has no snapshot", args.config.display());

@@ -19,12 +19,12 @@ use super::daemon::{Schedule, busy, machine};
 use super::lock::{Holder, Lock, Locked};
 use super::{of, state_of};
 use crate::args::Output;
-use crate::commands::say;
 use crate::config::Settings;
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::listener::Health;
 use crate::logging::Logs;
+use crate::output::say;
 
 /// Between two looks whether it is our turn.
 const LOOK: Duration = Duration::from_secs(1);

@@ -1,0 +1,103 @@
+//! The command line: the commands, and which code does the work of each.
+
+use clap::{Parser, Subcommand};
+
+use crate::args::Output;
+use crate::commands::bundle::{self, BundleArgs};
+use crate::commands::check::{self, CheckArgs};
+use crate::commands::history::{self, HistoryArgs};
+use crate::commands::init;
+use crate::commands::plan::{self, PlanArgs};
+use crate::commands::report::{self, ReportArgs};
+use crate::commands::resume::{self, ResumeArgs};
+use crate::commands::run::{self, RunArgs};
+use crate::commands::schedule::{self, ScheduleArgs};
+use crate::commands::schema::{self, SchemaArgs};
+use crate::commands::share::{self, ShareArgs, UnshareArgs};
+use crate::commands::sim::{self, SimArgs};
+use crate::commands::status::{self, StatusArgs};
+use crate::commands::ticket::{self, TicketArgs};
+use crate::commands::verify::{self, VerifyArgs};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::logging::Logs;
+
+/// Collects the Batch service logs of a whole Azure Batch fleet, and proves what it got.
+#[derive(Debug, Parser)]
+#[command(name = "fleetlogs", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, \
+    5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and \
+    resumable, 8 no node selected."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Plan, execute, verify, report
+    Run(RunArgs),
+    /// Go on with an interrupted run
+    Resume(ResumeArgs),
+    /// Show how a run gets on, also from a second terminal
+    Status(StatusArgs),
+    /// Show who would be asked, who not and why; sends no upload
+    Plan(PlanArgs),
+    /// Check config, credentials, permissions, clocks and storage; sends no upload
+    Check(CheckArgs),
+    /// Write the reports of a run again, from its journal
+    Report(ReportArgs),
+    /// Prove over a series of snapshots which minutes of which node are covered, and which not
+    History(HistoryArgs),
+    /// Look again whether the files of a run are still there, as they were
+    Verify(VerifyArgs),
+    /// Make a SAS that lets support read the logs of a run, and print it once
+    Share(ShareArgs),
+    /// Take back what `share` gave away, where that can be done
+    Unshare(UnshareArgs),
+    /// Open a support ticket for a run, or add to one; shows what it sends, and asks first
+    Ticket(TicketArgs),
+    /// Make the escalation bundle of a run, or check one
+    Bundle(BundleArgs),
+    /// Run snapshots by themselves: by timetable, when nodes go bad, on alerts
+    Schedule(ScheduleArgs),
+    /// Serve a simulated fleet on loopback
+    Sim(SimArgs),
+    /// Print a config with every key, its default and a comment
+    Init,
+    /// Print a JSON Schema
+    Schema(SchemaArgs),
+}
+
+impl Command {
+    /// Whether it goes on until it is told to end.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(self, Self::Schedule(args) if args.is_daemon())
+    }
+
+    /// Does its work.
+    pub(crate) async fn execute(&self, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+        match self {
+            Self::Run(args) => run::run(args, output, logs).await,
+            Self::Resume(args) => resume::resume(args, output, logs).await,
+            Self::Status(args) => status::status(args, output).await,
+            Self::Plan(args) => plan::plan(args, output).await,
+            Self::Check(args) => check::check(args, output).await,
+            Self::Report(args) => report::report(args, output),
+            Self::History(args) => history::history(args, output).await,
+            Self::Verify(args) => Box::pin(verify::verify(args, output, logs)).await,
+            Self::Share(args) => share::share(args, output).await,
+            Self::Unshare(args) => share::unshare(args, output).await,
+            Self::Ticket(args) => ticket::ticket(args, output).await,
+            Self::Bundle(args) => bundle::bundle(args, output).await,
+            Self::Schedule(args) => Box::pin(schedule::schedule(args, output, logs)).await,
+            Self::Sim(args) => sim::sim(args).await,
+            Self::Init => init::init(),
+            Self::Schema(args) => schema::schema(args),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `fleetlogs schema`: the JSON Schema of a document.
+
+use clap::{Parser, ValueEnum};
+
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::print;
+
+#[derive(Debug, Parser)]
+pub(crate) struct SchemaArgs {
+    /// Which document
+    #[arg(value_enum)]
+    pub(crate) which: Document,
+}
+
+/// A document that has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Document {
+    /// manifest.json of a run.
+    Manifest,
+}
+
+impl Document {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Manifest => fleetlogs_report::MANIFEST_SCHEMA,
+        }
+    }
+}
+
+pub(crate) fn schema(args: &SchemaArgs) -> Result<Exit, CliError> {
+    print(args.which.text())
+}
