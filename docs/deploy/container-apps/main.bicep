@@ -1,39 +1,39 @@
-// A snapshot as a scheduled job of Azure Container Apps, with an identity of its own. docs/deploy/container-apps/README.md
+// A snapshot as a scheduled job of Container Apps, with its own identity. See docs/deploy/container-apps/README.md
 //
 //     az deployment group create --resource-group GROUP --template-file main.bicep --parameters @main.parameters.json
 
 targetScope = 'resourceGroup'
 
-@description('Where the job runs.')
+@description('The region of the job.')
 param location string = resourceGroup().location
 
-@description('Name of the job, and the beginning of the names of what it needs.')
+@description('Name of the job, and the prefix of the names of all resources that it needs.')
 @minLength(2)
 @maxLength(20)
 param name string = 'fleetlogs'
 
-@description('The image, with its registry.')
+@description('The image, including its registry.')
 param image string
 
-@description('Name of the Azure container registry that the image is in; empty for a public image.')
+@description('Name of the Azure container registry with the image; empty for a public image.')
 param registry string = ''
 
 @description('Resource group of the registry.')
 param registryResourceGroup string = resourceGroup().name
 
-@description('The snapshot of the config that is run.')
+@description('The snapshot to run, by its name in the config.')
 param snapshot string = 'nightly'
 
-@description('When: five fields, in UTC.')
+@description('When to run: a cron expression of five fields, in UTC.')
 param cron string = '15 2 * * *'
 
-@description('The config. It holds no secret.')
+@description('The config. It must not contain a secret.')
 param config string = loadTextContent('fleetlogs.toml')
 
 @description('The Batch accounts of the config: name and resource group of each.')
 param batchAccounts array
 
-@description('What the job may do in the Batch accounts. The first is the least that lists pools and nodes; see the README.')
+@description('Role of the job in the Batch accounts. The first one is the smaller one; see the README.')
 @allowed([
   'Azure Batch Data Contributor'
   'Azure Batch Account Contributor'
@@ -46,10 +46,10 @@ param storageAccount string
 @description('Resource group of the storage account.')
 param storageResourceGroup string = resourceGroup().name
 
-@description('Container of the logs, as in the config.')
+@description('Container for the logs, as in the config.')
 param logContainer string = 'batch-logs'
 
-@description('Container of the memory of the schedule, as in the config.')
+@description('Container for the state of the schedule, as in the config.')
 param stateContainer string = 'batch-state'
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
@@ -116,7 +116,7 @@ resource environment 'Microsoft.App/managedEnvironments@2026-07-01' = {
   }
 }
 
-// By a diagnostic setting, which needs no key of the workspace.
+// A diagnostic setting needs no key of the workspace.
 resource consoleLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-workspace'
   scope: environment
@@ -154,10 +154,10 @@ resource job 'Microsoft.App/jobs@2026-07-01' = {
         parallelism: 1
         replicaCompletionCount: 1
       }
-      // Longer than `deadlines.run`, the listing before it and the waiting for files after it.
+      // Longer than `deadlines.run` plus the listing before the run and the wait for files after it.
       replicaTimeout: 10800
-      // Not tried again: 3 (partial) would call all nodes again, and make a second set of logs. The next time goes on where
-      // the logs that were verified end.
+      // No retry: after 3 (partial), a retry would call all nodes again and make a second set of logs. The next run
+      // starts where the verified logs end.
       replicaRetryLimit: 0
       registries: empty(registry) ? [] : [
         {
@@ -165,7 +165,7 @@ resource job 'Microsoft.App/jobs@2026-07-01' = {
           identity: identity.id
         }
       ]
-      // A volume of secrets is how a job gets a file. There is no secret in it.
+      // A job can only get a file from a volume of secrets. The config itself contains no secret.
       secrets: [
         {
           name: 'config'
@@ -223,5 +223,5 @@ resource job 'Microsoft.App/jobs@2026-07-01' = {
   ]
 }
 
-@description('The identity, for roles that are given elsewhere.')
+@description('The identity, for role assignments elsewhere.')
 output principalId string = identity.properties.principalId

@@ -1,4 +1,4 @@
-// Lets an identity list the pools and nodes of one Batch account, and ask nodes for their logs.
+// Lets an identity list the pools and nodes of one Batch account, and ask nodes to upload their logs.
 
 param accountName string
 param principalId string

@@ -1,5 +1,5 @@
-// Makes the containers, and lets an identity make SAS for them by Entra: the user delegation key is of the account, the right
-// to the blobs of each container alone.
+// Creates the containers, and lets an identity create SAS for them with Entra. The right to get a user delegation key
+// is for the whole account; the right to the blobs is for each container alone.
 
 param accountName string
 param containers array
