@@ -9,7 +9,7 @@ use fleetlogs_model::outcome::Outcome;
 
 use crate::node_end::NodeEnd;
 use crate::noticed::Noticed;
-use crate::text;
+use crate::width::cut;
 
 /// Different causes that are kept apart. More than this and nobody reads them; the rest is counted together.
 pub(crate) const MOST_CAUSES: usize = 1_000;
@@ -189,7 +189,7 @@ pub(crate) fn folded(reason: &str, node: &str) -> String {
     let text = if node.len() >= SHORTEST_ID { text.replace(node, "<node>") } else { text.to_owned() };
     let words: Vec<&str> =
         text.split_whitespace().map(|word| if is_an_id(word) { "…" } else { word }).collect();
-    text::cut(&words.join(" "), LONGEST_REASON).into_owned()
+    cut(&words.join(" "), LONGEST_REASON).into_owned()
 }
 
 /// A GUID, a long number, a hash, a time: at least eight characters, digits among them, and little else.

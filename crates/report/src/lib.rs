@@ -5,6 +5,7 @@ mod advice;
 mod bundle;
 mod cause;
 mod events_file;
+mod files;
 mod history;
 mod json_document;
 mod look;
@@ -17,30 +18,33 @@ mod plan_table;
 mod progress;
 mod reports;
 mod revisit;
+mod run_facts;
 mod summary;
 #[cfg(test)]
 mod testing;
 mod text;
 mod ticket;
 mod trouble;
+mod width;
 
 pub use bundle::{
-    Bundle, BundleError, Bundled, CheckedBundle, Extra, LOGS_FILE, LogFile, LogsTaken, NodeDirectory, Notes,
-    blob_path, check_bundle, logs_dir, node_directories,
+    Bundle, BundleError, Bundled, CheckedBundle, Extra, LogFile, LogsTaken, NodeDirectory, Notes, blob_path,
+    check_bundle, logs_dir, node_directories,
 };
 pub use cause::{Cause, Findings};
 pub use events_file::{EVENT_SCHEMA, EventsFile};
+pub use files::{
+    COVERAGE_FILE, FILES_FILE, LOGS_FILE, MANIFEST_FILE, NODES_FILE, PAGE_FILE, SUMMARY_FILE, TICKET_FILE,
+    VERIFY_FILE,
+};
 pub use history::{History, HistoryError, RunHead, Series, Verdict, read_head};
 pub use look::{Look, is_dumb};
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
-pub use page::PAGE_FILE;
 pub use plan_table::{PlanView, plan_table};
 pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode};
-pub use reports::{MANIFEST_FILE, NODES_FILE, ReportError, RunFacts, find, write_reports};
-pub use revisit::{
-    COVERAGE_FILE, EarlierInventory, FILES_FILE, InventoryError, LookFacts, LookReported, LookReports,
-    LookedAt, VERIFY_FILE,
-};
-pub use summary::{SUMMARY_FILE, Summary, verdict_lines, verdict_sentence};
+pub use reports::{ReportError, find, write_reports};
+pub use revisit::{EarlierInventory, InventoryError, LookFacts, LookReported, LookReports, LookedAt};
+pub use run_facts::RunFacts;
+pub use summary::{Summary, verdict_lines, verdict_sentence};
 pub use text::for_terminal;
-pub use ticket::{Known, TICKET_FILE, Ticket};
+pub use ticket::{Known, Ticket};

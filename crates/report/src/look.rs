@@ -10,7 +10,7 @@ use console::Term;
 use textwrap::{WordSplitter, wrap};
 use url::Url;
 
-use crate::text::cut;
+use crate::width::{columns, cut};
 
 /// Narrower terminals are written to as if they had this width; nothing can be read there anyway.
 const NARROWEST: usize = 30;
@@ -168,11 +168,6 @@ impl Style {
             Self::BadVerdict => "1;31",
         }
     }
-}
-
-/// Columns that a text takes on a terminal: an ideograph takes two.
-pub(crate) fn columns(text: &str) -> usize {
-    textwrap::core::display_width(text)
 }
 
 /// A part of a line, with its style.

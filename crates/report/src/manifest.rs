@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::json_document::{JsonDocument, JsonList};
 use crate::node_end::NodeEnd;
-use crate::reports::RunFacts;
+use crate::run_facts::RunFacts;
 
 /// Version of the manifest's form. Members may be added to it; a change that an older reader cannot ignore is v2.
 pub const MANIFEST_VERSION: &str = "fleetlogs.manifest/v1";

@@ -13,7 +13,8 @@ use fleetlogs_model::plan::{LeftOutReason, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, Priority};
 use fleetlogs_model::service::NodeState;
 
-use crate::text::{between, counted, cut, duration, for_terminal, moment, number, shortened};
+use crate::text::{between, counted, duration, for_terminal, moment, number};
+use crate::width::{cut, shortened};
 
 /// How the plan is to be shown, and what it does not know itself.
 #[derive(Clone, Copy, Debug)]

@@ -3,59 +3,26 @@
 //! The histories come from a cursor and can be read once, so the files grow side by side, and the little that the
 //! summary needs is picked up on the way. Memory does not grow with the number of nodes (the plan is there anyway).
 
-use std::collections::{BTreeSet, HashSet};
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
 use fleetlogs_model::history::NodeHistory;
-use fleetlogs_model::ids::{AccountName, NodeIndex, NodeRef, PoolId};
+use fleetlogs_model::ids::{AccountName, NodeIndex, NodeRef};
 use fleetlogs_model::ledger::{Ledger, NodeStatus};
-use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
+use fleetlogs_model::outcome::OutcomeCounts;
 use fleetlogs_model::plan::Plan;
-use time::OffsetDateTime;
+use fleetlogs_model::whole_file::WholeFile;
 
 use crate::cause::Findings;
+use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE};
 use crate::json_document::JsonDocument;
 use crate::manifest;
 use crate::node_end::NodeEnd;
 use crate::nodes_csv::NodesCsv;
-use crate::page::{PAGE_FILE, Page};
+use crate::page::Page;
+use crate::run_facts::RunFacts;
 use crate::summary::Summary;
-use fleetlogs_model::whole_file::WholeFile;
-
-/// Name of the manifest in the run directory.
-pub const MANIFEST_FILE: &str = "manifest.json";
-/// Name of the table in the run directory.
-pub const NODES_FILE: &str = "nodes.csv";
-
-/// What is true of the run as a whole, beyond plan and ledger.
-#[derive(Clone, Debug)]
-pub struct RunFacts {
-    /// How it ended.
-    pub outcome: RunOutcome,
-    /// Why it ended early, if it did. Becomes the reason of every node that was not called.
-    pub reason: Option<String>,
-    /// When its first process began to work.
-    pub started_at: OffsetDateTime,
-    /// When its last one ended.
-    pub ended_at: OffsetDateTime,
-    /// Whether arrival of the files was looked at.
-    pub verification: bool,
-    /// List calls that this took.
-    pub list_calls: u64,
-    /// Pools whose nodes were looked at again when every call was answered.
-    pub seen_again: HashSet<(AccountName, PoolId)>,
-    /// Nodes that were not there when the plan was made.
-    pub appeared: BTreeSet<NodeRef>,
-}
-
-impl RunFacts {
-    /// Whether the nodes of a pool were looked at again.
-    pub(crate) fn seen_again(&self, account: &AccountName, pool: &PoolId) -> bool {
-        self.seen_again.contains(&(account.clone(), pool.clone()))
-    }
-}
 
 /// The reports could not be written. Earlier ones are still there.
 #[derive(Debug, thiserror::Error)]

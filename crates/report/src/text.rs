@@ -11,8 +11,6 @@ use time::OffsetDateTime;
 use time::UtcOffset;
 use time::macros::format_description;
 
-use crate::look::columns;
-
 /// For a terminal or a log: on one line, and without anything that moves the cursor or turns the text around.
 #[must_use]
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
@@ -88,41 +86,6 @@ pub(crate) fn for_spreadsheet(text: &str) -> Cow<'_, str> {
     // Somebody will show it on a terminal, too.
     let safe = for_terminal(text);
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { Cow::Owned(format!("'{safe}")) } else { safe }
-}
-
-/// Shortened in the middle to at most `width` columns: ids differ at their end as often as at their start.
-pub(crate) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
-    if columns(text) <= width {
-        return Cow::Borrowed(text);
-    }
-    let kept = width.saturating_sub(1);
-    let tail = kept / 2;
-    let mut short = head_of(text.chars(), kept - tail);
-    short.push('…');
-    let end = head_of(text.chars().rev(), tail);
-    short.extend(end.chars().rev());
-    Cow::Owned(short)
-}
-
-/// Cut at its end to at most `width` columns: for sentences, which say the most at their start.
-pub(crate) fn cut(text: &str, width: usize) -> Cow<'_, str> {
-    if columns(text) <= width {
-        return Cow::Borrowed(text);
-    }
-    let mut short = head_of(text.chars(), width.saturating_sub(1));
-    short.push('…');
-    Cow::Owned(short)
-}
-
-/// As many of the characters as fit into so many columns.
-fn head_of(chars: impl Iterator<Item = char>, width: usize) -> String {
-    let mut taken = 0;
-    chars
-        .take_while(|char| {
-            taken += columns(char.encode_utf8(&mut [0; 4]));
-            taken <= width
-        })
-        .collect()
 }
 
 /// `1,234,567`.
@@ -240,18 +203,6 @@ mod tests {
         assert_eq!([for_spreadsheet("\t=1"), for_spreadsheet("\r=1")], ["' =1", "' =1"]);
         assert_eq!(for_spreadsheet("tvm\u{1b}[31m"), "tvm\\u{1b}[31m");
         assert_eq!(for_spreadsheet("tvm-1"), "tvm-1");
-    }
-
-    #[test]
-    fn long_texts_keep_their_width() {
-        assert_eq!(shortened("tvmps_0123456789_d", 9), "tvmp…89_d");
-        assert_eq!(cut("the quick brown fox", 9), "the quic…");
-        assert_eq!(shortened("short", 9), "short");
-        // An ideograph takes two columns.
-        assert_eq!(
-            (shortened("節点節点節点", 7), cut("節点節点節点", 7)),
-            ("節…点".into(), "節点節…".into())
-        );
     }
 
     #[test]

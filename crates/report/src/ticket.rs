@@ -10,16 +10,15 @@ use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount};
 use fleetlogs_model::planned::PlannedPool;
-
-use crate::cause::Findings;
-use crate::noticed::{Call, TroubledNode, is_troubled};
-use crate::reports::{MANIFEST_FILE, NODES_FILE, RunFacts};
-use crate::summary::counts_line;
-use crate::text::{counted, cut, for_markdown, listed, moment, number, size};
 use fleetlogs_model::whole_file::WholeFile;
 
-/// Name of the ticket in the run directory.
-pub const TICKET_FILE: &str = "ticket.md";
+use crate::cause::Findings;
+use crate::files::{MANIFEST_FILE, NODES_FILE, TICKET_FILE};
+use crate::noticed::{Call, TroubledNode, is_troubled};
+use crate::run_facts::RunFacts;
+use crate::summary::counts_line;
+use crate::text::{counted, for_markdown, listed, moment, number, size};
+use crate::width::cut;
 
 /// Causes, accounts and pools that are named. A ticket is read by people.
 const MOST_CAUSES: usize = 8;

@@ -9,7 +9,8 @@ use fleetlogs_model::outcome::Outcome;
 
 use crate::cause::{Cause, MOST_EXAMPLES, STORAGE_BLOCKED};
 use crate::look::Look;
-use crate::text::{counted, for_terminal, number, shortened};
+use crate::text::{counted, for_terminal, number};
+use crate::width::{cut, shortened};
 
 /// Accounts or pools that are named with a trouble; more are counted.
 const MOST_NAMES: usize = 3;
@@ -102,7 +103,7 @@ impl Trouble {
         let ids =
             self.examples.iter().map(|at| shortened(&for_terminal(at.node.as_str()), each).into_owned());
         let names: Vec<String> = ids.collect();
-        (shown > 0).then(|| crate::text::cut(&(names.join(", ") + &more), room + more.len()).into_owned())
+        (shown > 0).then(|| cut(&(names.join(", ") + &more), room + more.len()).into_owned())
     }
 }
 

@@ -5,20 +5,29 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
+use fleetlogs_model::hex::hex;
 use sha2::{Digest, Sha256};
 use tempfile::SpooledTempFile;
 use time::{OffsetDateTime, UtcOffset};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
+use super::own_files::SUMS_FILE;
 use super::scrub::{self, CopyError};
-use super::{BundleError, SUMS_FILE, hex};
 
 /// Checksums are kept in memory up to this size; a bundle with logs can have many.
 const SUMS_IN_MEMORY: usize = 1 << 20;
 
 /// From this size on, an entry is written so that it may grow beyond 4 GiB.
 const LARGE: u64 = 3 << 30;
+
+/// The bundle itself could not be written. Nothing is left of it.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The disk is full, say.
+    #[error("cannot write the bundle: {0}")]
+    Write(#[source] io::Error),
+}
 
 /// The zip file.
 pub(super) struct Archive<W: Write + Seek> {

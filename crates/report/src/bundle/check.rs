@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use fleetlogs_model::hex::hex;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -14,9 +15,9 @@ use zip::ZipArchive;
 use zip::read::ZipFile;
 
 use super::name::is_safe_path;
-use super::{MANIFEST_SUM_FILE, README_FILE, SUMS_FILE, hex};
+use super::own_files::{MANIFEST_SUM_FILE, README_FILE, SUMS_FILE};
+use crate::files::MANIFEST_FILE;
 use crate::manifest::MANIFEST_VERSION;
-use crate::reports::MANIFEST_FILE;
 use crate::text::{counted, number};
 
 /// Problems that are kept; of more there is only the number.

@@ -8,8 +8,7 @@ use std::path::Path;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use serde::{Deserialize, Serialize};
 
-/// Name of the list of fetched logs.
-pub const LOGS_FILE: &str = "logs.jsonl";
+use crate::files::LOGS_FILE;
 
 /// A blob that was fetched whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

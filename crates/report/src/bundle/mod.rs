@@ -11,44 +11,19 @@ mod logs;
 mod name;
 mod node_lines;
 mod notes;
+mod own_files;
 mod readme;
 mod scrub;
+mod steps;
 mod survey;
 
-use std::io;
-
-pub use check::{CheckedBundle, check_bundle};
-pub use contents::{Bundle, Bundled, Extra};
-pub use logs::{LOGS_FILE, LogFile, LogsTaken};
-pub use name::{blob_path, logs_dir};
-pub use node_lines::{NodeDirectory, node_directories};
-pub use notes::Notes;
-
-/// Name of the list of checksums in a bundle.
-const SUMS_FILE: &str = "SHA256SUMS";
-/// Name of the page to read first.
-const README_FILE: &str = "README.md";
-/// Name of the list of what is missing.
-const NOTES_FILE: &str = "NOTES.md";
-/// Name of the manifest's own checksum.
-const MANIFEST_SUM_FILE: &str = "manifest.json.sha256";
-
-/// The bundle itself could not be written. Nothing is left of it.
-#[derive(Debug, thiserror::Error)]
-pub enum BundleError {
-    /// The disk is full, say.
-    #[error("cannot write the bundle: {0}")]
-    Write(#[source] io::Error),
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
+pub use self::archive::BundleError;
+pub use self::check::{CheckedBundle, check_bundle};
+pub use self::contents::{Bundle, Bundled, Extra};
+pub use self::logs::{LogFile, LogsTaken};
+pub use self::name::{blob_path, logs_dir};
+pub use self::node_lines::{NodeDirectory, node_directories};
+pub use self::notes::Notes;
 
 #[cfg(test)]
 mod tests;

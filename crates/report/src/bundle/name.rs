@@ -4,10 +4,9 @@
 
 use std::fmt::Write as _;
 
+use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use sha2::{Digest, Sha256};
-
-use super::hex;
 
 /// Longest part of a path, in bytes. File systems take 255, and something may be added to it.
 const LONGEST: usize = 200;

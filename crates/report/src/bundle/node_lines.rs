@@ -10,6 +10,8 @@ use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::outcome::Outcome;
 use serde::Deserialize;
 
+use crate::files::MANIFEST_FILE;
+
 /// A node as the manifest has it, as far as a bundle needs it.
 #[derive(Deserialize)]
 pub(super) struct NodeRow<'a> {
@@ -141,7 +143,7 @@ pub struct NodeDirectory {
 
 /// Every node of a run directory's manifest that has a directory in the container, in plan order.
 pub fn node_directories(run_dir: &Path) -> io::Result<impl Iterator<Item = io::Result<NodeDirectory>>> {
-    let mut lines = NodeLines::open(&run_dir.join(crate::reports::MANIFEST_FILE))?;
+    let mut lines = NodeLines::open(&run_dir.join(MANIFEST_FILE))?;
     Ok(std::iter::from_fn(move || {
         loop {
             match lines.next_row() {

@@ -10,8 +10,9 @@ use fleetlogs_model::plan::LeftOutReason;
 
 use super::contents::{Bundle, Listed};
 use super::notes::Notes;
+use super::own_files::{NOTES_FILE, SUMS_FILE};
 use super::survey::{CallRow, Survey};
-use super::{LOGS_FILE, NOTES_FILE, SUMS_FILE};
+use crate::files::LOGS_FILE;
 use crate::manifest::{account_outcome, account_reason};
 use crate::text::{counted, for_markdown, listed, moment, number, size};
 

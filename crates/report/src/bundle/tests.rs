@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
+use fleetlogs_model::hex::hex;
 use fleetlogs_model::outcome::RunOutcome;
 use tempfile::TempDir;
 use zip::ZipArchive;
 
+use super::own_files::MANIFEST_SUM_FILE;
 use super::*;
-use crate::reports::{MANIFEST_FILE, write_reports};
+use crate::files::{LOGS_FILE, MANIFEST_FILE};
+use crate::reports::write_reports;
 use crate::testing::{ended, folded, left_out, plan_of, planned, small_plan, small_run};
 
 /// A run directory with its reports, and what they were made of.

@@ -1,7 +1,5 @@
 //! Reads manifests as a stream: one may have a hundred thousand nodes, and a series has hundreds of manifests.
 
-mod check;
-
 use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
@@ -17,7 +15,6 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Map
 use serde::{Deserialize, de};
 use time::OffsetDateTime;
 
-pub(super) use self::check::check;
 use crate::manifest::MANIFEST_VERSION;
 
 /// A manifest, or a plan, cannot be read.
@@ -77,7 +74,7 @@ pub(super) fn read_nodes(path: &Path, hearer: &mut impl Hearer) -> Result<(), Hi
     read(path, &mut Nodes(hearer))
 }
 
-fn read(path: &Path, into: &mut impl Members) -> Result<(), HistoryError> {
+pub(super) fn read(path: &Path, into: &mut impl Members) -> Result<(), HistoryError> {
     let file = BufReader::with_capacity(1 << 16, File::open(path)?);
     let mut text = serde_json::Deserializer::from_reader(file);
     text.deserialize_map(Object(into))?;
@@ -157,7 +154,7 @@ impl LeftOutText {
 }
 
 /// Takes the members of an object one by one.
-trait Members {
+pub(super) trait Members {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
@@ -221,7 +218,7 @@ impl<H: Hearer> Members for Nodes<'_, H> {
 }
 
 /// Hands over the items of a list, one by one.
-struct Each<F, T>(F, Option<T>);
+pub(super) struct Each<F, T>(pub(super) F, pub(super) Option<T>);
 
 impl<'de, F: FnMut(T), T: DeserializeOwned> DeserializeSeed<'de> for Each<F, T> {
     type Value = ();

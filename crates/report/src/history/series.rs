@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
 use super::node::{Balance, Ending, Miss, NodeRecord, TOLERANCE, Why};
-use super::{History, PoolRecord, RunMark, Unread};
+use super::runs::{History, PoolRecord, RunMark, Unread};
 
 /// A run that was lost is told as the reason of a hole that ends so soon before it, at most: its windows ended when its
 /// plan was made, and a part of a window is asked for twice.
@@ -326,6 +326,12 @@ fn why(history: &History, hole: Interval, miss: Option<&Miss>, no_run: Option<Co
 }
 
 impl History {
+    /// All that can be said about a stretch of time, by default the whole series. `to` is not to lie in the future.
+    #[must_use]
+    pub fn series(&self, from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Series<'_> {
+        Series::of(self, from, to)
+    }
+
     /// When the last run that was read was planned.
     fn read_to(&self) -> Option<OffsetDateTime> {
         self.runs.iter().map(|run| run.window.to).max()

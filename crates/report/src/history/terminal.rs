@@ -4,7 +4,8 @@ use time::Duration;
 
 use super::series::{Place, Series, Verdict};
 use crate::look::{Look, Style};
-use crate::text::{counted, cut, duration, for_terminal, moment, number, shortened};
+use crate::text::{counted, duration, for_terminal, moment, number};
+use crate::width::{cut, shortened};
 
 /// Holes, ended nodes and unread runs that are shown unless all are asked for.
 const MOST: usize = 20;

@@ -23,7 +23,7 @@ use super::timeline::{Timeline, milliseconds};
 use crate::cause::{Cause, STORAGE_BLOCKED, folded_reason};
 use crate::manifest::{EvidenceRecord, IdentityRecord, WindowRecord};
 use crate::node_end::NodeEnd;
-use crate::reports::RunFacts;
+use crate::run_facts::RunFacts;
 use crate::summary::Summary;
 
 /// Entries of the list of what was left out. It may be longer than the plan; the manifest has all of it.

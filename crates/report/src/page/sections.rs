@@ -11,9 +11,8 @@ use fleetlogs_model::plan::{LeftOutReason, PlannedAccount};
 use time::OffsetDateTime;
 
 use super::data::MOST_LEFT_OUT;
-use super::outcome_word;
+use crate::files::{MANIFEST_FILE, NODES_FILE};
 use crate::manifest::{account_outcome, account_reason};
-use crate::reports::{MANIFEST_FILE, NODES_FILE};
 use crate::summary::{Summary, UNLISTED, collected, nothing_missing};
 use crate::text::{between, counted, duration, for_html, listed, moment, number};
 
@@ -226,6 +225,17 @@ fn percent(part: u64, of: u64) -> String {
         share if share < 0.1 => "&lt;0.1%".into(),
         share if share > 99.9 => "&gt;99.9%".into(),
         share => format!("{share:.1}%"),
+    }
+}
+
+/// How the run ended, as a word that can stand alone.
+pub(super) fn outcome_word(outcome: RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Complete => "Complete",
+        RunOutcome::Partial => "Partial",
+        RunOutcome::NothingCollected => "Nothing collected",
+        RunOutcome::Interrupted => "Interrupted",
+        RunOutcome::BudgetSpent => "Budget spent",
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use fleetlogs_model::outcome::Outcome;
 
 use super::tally::{Board, Line, Numbers, Phase, Rest};
-use crate::look::{Look, Part, Style, columns, columns_of};
+use crate::look::{Look, Part, Style, columns_of};
 use crate::summary::style_of;
-use crate::text::{counted, duration, number, shortened};
+use crate::text::{counted, duration, number};
 use crate::trouble::Trouble;
+use crate::width::{columns, shortened};
 
 /// Accounts with a line of their own, at most.
 const MOST_ACCOUNTS: usize = 8;

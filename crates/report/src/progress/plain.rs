@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fleetlogs_model::outcome::Outcome;
 
-use super::ProgressClock;
+use super::mode::ProgressClock;
 use super::notices::Notice;
 use super::picture::{throttling, troubles};
 use super::tally::{Board, Line, Numbers, Phase};

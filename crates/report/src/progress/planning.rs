@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fleetlogs_model::ids::AccountName;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{ProgressClock, ProgressMode};
+use super::mode::{ProgressClock, ProgressMode};
 use crate::text::counted;
 use crate::trouble::name;
 

@@ -7,13 +7,15 @@ use std::fs;
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::outcome::RunOutcome;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::files::SUMMARY_FILE;
 use crate::look::Look;
 use crate::manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
-use crate::summary::{SUMMARY_FILE, Summary};
+use crate::summary::Summary;
 use crate::testing::{
     accepted, ended, failure, folded, incomplete, interrupted, plan_of, planned, recorded, requested,
     retried, small_plan, small_run,

@@ -14,15 +14,13 @@ use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::{FileStatus, InventoryFile};
 use fleetlogs_model::planned::NodeAt;
 use fleetlogs_model::timestamp;
+use fleetlogs_model::whole_file::WholeFile;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::spelling::{spelled, unspelled};
+use crate::files::FILES_FILE;
 use crate::text::for_spreadsheet;
-use fleetlogs_model::whole_file::WholeFile;
-
-/// Name of the inventory in the run directory.
-pub const FILES_FILE: &str = "files.csv";
 
 const COLUMNS: [&str; 12] = [
     "account",

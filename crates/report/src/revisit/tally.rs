@@ -7,7 +7,7 @@ use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::{Covers, FileStatus, Standing};
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
-use super::LookedAt;
+use super::finding::LookedAt;
 
 /// Files that are named on the terminal.
 const MOST_NAMED: usize = 10;

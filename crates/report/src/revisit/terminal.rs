@@ -5,12 +5,14 @@ use std::path::Path;
 use fleetlogs_model::inventory::{Covers, Standing};
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
+use super::report::LookReported;
 use super::spelling::spelled;
 use super::tally::{Holes, Place};
-use super::{COVERAGE_FILE, FILES_FILE, LookReported, VERIFY_FILE};
 use crate::advice::{advice, taken_apart};
+use crate::files::{COVERAGE_FILE, FILES_FILE, VERIFY_FILE};
 use crate::look::{Look, Style};
-use crate::text::{counted, duration, for_terminal, moment, number, shortened, size};
+use crate::text::{counted, duration, for_terminal, moment, number, size};
+use crate::width::shortened;
 
 /// Pools with trouble, and pools with holes, that are shown.
 const MOST_POOLS: usize = 8;

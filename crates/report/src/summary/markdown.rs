@@ -8,10 +8,9 @@ use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::LeftOutReason;
 
-use super::{MOST_CAUSES, Summary, UNLISTED, more, nothing_missing, pools};
+use super::content::{MOST_CAUSES, Summary, UNLISTED, more, nothing_missing, pools};
+use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE};
 use crate::manifest::{account_outcome, account_reason};
-use crate::page::PAGE_FILE;
-use crate::reports::{MANIFEST_FILE, NODES_FILE};
 use crate::text::{between, counted, duration, for_markdown, listed, moment, number};
 
 impl Summary<'_> {

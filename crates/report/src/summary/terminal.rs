@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 
 use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
-use super::{MOST_CAUSES, Summary, UNLISTED};
+use super::content::{MOST_CAUSES, Summary, UNLISTED, verdict_sentence};
 use crate::advice::taken_apart;
+use crate::files::NODES_FILE;
 use crate::look::{Look, Style};
-use crate::reports::NODES_FILE;
-use crate::text::{between, counted, cut, duration, for_terminal, number};
+use crate::run_facts::RunFacts;
+use crate::text::{between, counted, duration, for_terminal, number};
 use crate::trouble::{Trouble, names};
+use crate::width::cut;
 
 /// Characters of a reason on the terminal; `summary.md` has it whole.
 const REASON_WIDTH: usize = 160;
@@ -85,7 +88,7 @@ impl Summary<'_> {
     fn verdict_lines(&self, look: &Look) -> Vec<String> {
         let took = duration(between(self.facts.started_at, self.facts.ended_at));
         let early = self.reason_sentence(|reason| for_terminal(reason).into_owned());
-        verdict_lines(look, self.facts.outcome, &format!("{}, in {took}.{early}", self.verdict()))
+        lines_of_verdict(look, self.facts.outcome, &format!("{}, in {took}.{early}", self.verdict()))
     }
 
     /// A line for each outcome, its causes under it; then accounts with a reason of their own.
@@ -186,8 +189,14 @@ impl Summary<'_> {
     }
 }
 
+/// The first lines of the summary alone: how the run ended. For where the nodes were not looked through.
+#[must_use]
+pub fn verdict_lines(look: &Look, facts: &RunFacts, ledger: &Ledger) -> Vec<String> {
+    lines_of_verdict(look, facts.outcome, &verdict_sentence(facts, ledger))
+}
+
 /// The first lines of a summary: mark and verdict in their colour, and a sentence behind them.
-pub(super) fn verdict_lines(look: &Look, outcome: RunOutcome, sentence: &str) -> Vec<String> {
+fn lines_of_verdict(look: &Look, outcome: RunOutcome, sentence: &str) -> Vec<String> {
     let (mark, style) = match outcome {
         RunOutcome::Complete => ('✓', Style::GoodVerdict),
         RunOutcome::Partial | RunOutcome::Interrupted => ('!', Style::WarningVerdict),

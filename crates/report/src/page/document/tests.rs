@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::fs;
 
 use fleetlogs_model::event::Recorded;
+use fleetlogs_model::outcome::RunOutcome;
 use serde_json::Value;
 
 use super::*;
+use crate::files::PAGE_FILE;
 use crate::reports::write_reports;
 use crate::testing::{
     accepted, ended, folded, incomplete, interrupted, plan_of, planned, recorded, requested, small_plan,

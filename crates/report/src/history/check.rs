@@ -9,14 +9,14 @@ use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny, MapAccess};
 use time::{Duration, OffsetDateTime};
 
-use super::{Each, HistoryError, Members, NodeText, read};
+use super::manifest::{Each, HistoryError, Members, NodeText, read};
 use crate::manifest::MANIFEST_VERSION;
 
 /// The clock of a machine may be set back by so much while a run goes on.
 const CLOCK_TOLERANCE: Duration = Duration::MINUTE;
 
 /// Reads a manifest to its end, and looks whether its nodes, counts and times can all be true.
-pub(in super::super) fn check(path: &Path) -> Result<(), HistoryError> {
+pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
     let mut seen = Seen::default();
     read(path, &mut seen)?;
     let Seen { schema: Some(schema), counts: Some(counts), ended: Some(Moment(ended)), .. } = &seen else {

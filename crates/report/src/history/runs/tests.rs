@@ -14,10 +14,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::macros::datetime;
 
+use super::super::manifest::{HistoryError, read_head};
+use super::super::series::{self, Verdict};
 use super::*;
+use crate::files::MANIFEST_FILE;
 use crate::look::Look;
 use crate::manifest::MANIFEST_VERSION;
-use crate::reports::{MANIFEST_FILE, RunFacts, write_reports};
+use crate::reports::write_reports;
+use crate::run_facts::RunFacts;
 use crate::testing::{left_out, plan_of, planned};
 
 const START: OffsetDateTime = datetime!(2026-11-22 00:00 UTC);

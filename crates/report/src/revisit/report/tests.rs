@@ -1,6 +1,8 @@
 use fleetlogs_model::ids::NodeIndex;
-use fleetlogs_model::inventory::InventoryFile;
+use fleetlogs_model::inventory::{InventoryFile, NodeLook};
+use fleetlogs_model::outcome::Outcome;
 use serde_json::Value;
+use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::*;

@@ -10,12 +10,12 @@ use fleetlogs_model::planned::PlannedNode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::look::columns;
 use crate::reports::find;
 use crate::testing::{
     accepted, ended, failure, folded, incomplete, interrupted, plan_of, planned, recorded, requested,
     small_plan, small_run, verified,
 };
+use crate::width::columns;
 
 const DIR: &str = "runs/20261122T093000Z-4f2a";
 const FILES: [&str; 4] = ["report.html", "manifest.json", "nodes.csv", "summary.md"];

@@ -1,0 +1,109 @@
+//! The page under construction: the template, filled in with the data and the sections.
+
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::plan::Plan;
+use sha2::{Digest as _, Sha256};
+
+use super::data::PageData;
+use super::sections::{self, outcome_word};
+use crate::node_end::NodeEnd;
+use crate::run_facts::RunFacts;
+use crate::summary::Summary;
+use crate::text::for_html;
+
+/// Nodes with a row of their own, those that were not collected first. More makes a file that browsers open slowly.
+const MOST_ROWS: u64 = 20_000;
+
+/// The page, with `{{names}}` where something is filled in.
+const TEMPLATE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+/// The page's script, part by part: one script when they are joined.
+const SCRIPT: [&str; 7] = [
+    include_str!("script/base.js"),
+    include_str!("script/node.js"),
+    include_str!("script/table.js"),
+    include_str!("script/map.js"),
+    include_str!("script/timeline.js"),
+    include_str!("script/left_out.js"),
+    include_str!("script/start.js"),
+];
+
+/// The page under construction.
+pub(crate) struct Page<W: Write> {
+    out: W,
+    data: PageData,
+}
+
+impl<W: Write> Page<W> {
+    /// Writes all that comes before the nodes.
+    pub(crate) fn begin(mut out: W, plan: &Plan, facts: &RunFacts, ledger: &Ledger) -> io::Result<Self> {
+        let (before, _) = around_data();
+        fill(&mut out, before, |name| match name {
+            "title" => for_html(&format!("{} – fleetlogs run {}", outcome_word(facts.outcome), plan.run_id)),
+            "policy" => policy(),
+            "style" => STYLE.into(),
+            _ => String::new(),
+        })?;
+        let data = PageData::begin(&mut out, facts, ledger, MOST_ROWS)?;
+        Ok(Self { out, data })
+    }
+
+    /// Takes a node in.
+    pub(crate) fn node(&mut self, end: &NodeEnd<'_>) -> io::Result<()> {
+        self.data.node(&mut self.out, end)
+    }
+
+    /// Writes all that could not be known before the last node was seen, and hands the writer back.
+    pub(crate) fn end(mut self, summary: &Summary<'_>) -> io::Result<W> {
+        let (rows, nodes) = (self.data.rows(), summary.ledger.outcomes().total());
+        self.data.end(&mut self.out, summary)?;
+        let (_, after) = around_data();
+        fill(&mut self.out, after, |name| match name {
+            "verdict" => sections::verdict(summary),
+            "facts" => sections::facts(summary),
+            "accounts" => sections::accounts(summary),
+            "counts" => sections::counts(summary),
+            "next" => sections::next(summary),
+            "causes" => sections::causes(summary),
+            "bound" => sections::bound(rows, nodes),
+            "left_out" => sections::left_out(summary),
+            "script" => SCRIPT.concat(),
+            _ => String::new(),
+        })?;
+        Ok(self.out)
+    }
+}
+
+/// The template before and after the data.
+fn around_data() -> (&'static str, &'static str) {
+    TEMPLATE.split_once("{{data}}").unwrap_or((TEMPLATE, ""))
+}
+
+/// Writes a part of the template, with every `{{name}}` replaced.
+fn fill(out: &mut impl Write, template: &str, value: impl Fn(&str) -> String) -> io::Result<()> {
+    let mut rest = template;
+    while let Some((before, found)) = rest.split_once("{{") {
+        out.write_all(before.as_bytes())?;
+        let (name, after) = found.split_once("}}").unwrap_or((found, ""));
+        out.write_all(value(name).as_bytes())?;
+        rest = after;
+    }
+    out.write_all(rest.as_bytes())
+}
+
+/// What the browser may do with the page: use its own style and script, by their hashes, and nothing else.
+fn policy() -> String {
+    let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
+    format!(
+        "default-src 'none'; script-src {}; style-src {}; img-src data:; base-uri 'none'; form-action 'none'",
+        hash(&SCRIPT.concat()),
+        hash(STYLE)
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! What a summary says, in whichever form.
+
+use std::borrow::Cow;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use fleetlogs_model::ids::PoolId;
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::whole_file::WholeFile;
+
+use crate::advice::advice;
+use crate::cause::{Cause, Findings};
+use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE, SUMMARY_FILE, TICKET_FILE};
+use crate::look::Look;
+use crate::run_facts::RunFacts;
+use crate::text::{counted, for_terminal, number, size};
+
+/// The reports of a run, in the order in which people want them. Those that are there are named.
+const REPORTS: [&str; 5] = [PAGE_FILE, SUMMARY_FILE, TICKET_FILE, NODES_FILE, MANIFEST_FILE];
+
+/// Causes that are shown. More is a wall, and `nodes.csv` has them all.
+pub(super) const MOST_CAUSES: usize = 8;
+/// Pools named with a cause.
+const MOST_POOLS: usize = 3;
+
+/// All that a summary is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a> {
+    /// What was planned.
+    pub plan: &'a Plan,
+    /// How the run went.
+    pub facts: &'a RunFacts,
+    /// The counts.
+    pub ledger: &'a Ledger,
+    /// What [`write_reports`](crate::write_reports) found.
+    pub findings: &'a Findings,
+    /// The run directory.
+    pub dir: &'a Path,
+    /// The command that goes on with the run, where it can be.
+    pub resume: Option<&'a str>,
+    /// The run directory as a command takes it; none where no command can go on with the run.
+    pub run: Option<&'a str>,
+}
+
+impl Summary<'_> {
+    /// Writes `summary.md` into the run directory, whole or not at all.
+    pub fn write(&self) -> io::Result<()> {
+        let mut file = WholeFile::create(self.dir, SUMMARY_FILE)?;
+        file.write_all(self.to_markdown().as_bytes())?;
+        file.commit()
+    }
+
+    /// The text of `summary.md`.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.markdown(&mut text);
+        text
+    }
+
+    /// The last lines on the terminal, each ended by a newline.
+    #[must_use]
+    pub fn to_terminal(&self, look: &Look) -> String {
+        let there = |file: &&str| self.dir.join(file).is_file();
+        let files: Vec<&str> = REPORTS.into_iter().filter(there).collect();
+        self.terminal(look, &files)
+    }
+
+    /// `687 of 700 nodes collected, 13 not`.
+    pub(crate) fn verdict(&self) -> String {
+        verdict(&self.ledger.outcomes(), self.facts.verification)
+    }
+
+    /// ` The run ended early: SIGINT.`, or nothing.
+    pub(crate) fn reason_sentence(&self, safe: impl Fn(&str) -> String) -> String {
+        reason_sentence(self.facts, safe)
+    }
+
+    pub(crate) fn collected(&self, safe: impl Fn(&str) -> String) -> String {
+        let destination = safe(&self.plan.destination);
+        if self.facts.verification {
+            let (files, bytes) = (counted(self.findings.files, "file"), size(self.findings.bytes));
+            format!("{files}, {bytes}, in {destination}")
+        } else {
+            format!("not counted, as verification is off; they go to {destination}")
+        }
+    }
+
+    pub(crate) fn duplicates(&self) -> Option<String> {
+        let Findings { duplicated, may_have_duplicates, .. } = *self.findings;
+        match (duplicated, may_have_duplicates) {
+            (0, 0) => None,
+            (seen, 0) => Some(format!("{} with more than one directory", counted(seen, "node"))),
+            (seen, maybe) => Some(format!(
+                "{} with more than one directory, {} that may have one more",
+                counted(seen, "node"),
+                number(maybe)
+            )),
+        }
+    }
+
+    /// What happened in the fleet beside the run.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.findings.changed > 0 {
+            let nodes = counted(self.findings.changed, "node");
+            changes.push(format!(
+                "{nodes} rebooted, replaced or gone since the plan: `identity_changed` in `{MANIFEST_FILE}`"
+            ));
+        }
+        if !self.facts.appeared.is_empty() {
+            let nodes = counted(self.facts.appeared.len() as u64, "node");
+            changes.push(format!(
+                "{nodes} appeared since the plan, and not called: `appeared` in `{MANIFEST_FILE}`"
+            ));
+        }
+        changes
+    }
+
+    /// Every piece of advice once, with the outcomes it is for, in the order of these.
+    pub(crate) fn advice(&self) -> Vec<(&'static str, Vec<Outcome>)> {
+        let causes = self.findings.causes();
+        let mut pieces: Vec<(&'static str, Vec<Outcome>)> = vec![];
+        for outcome in self.findings.troubled() {
+            // The most frequent causes speak for their outcome; the codes behind them may need different things.
+            let codes = causes.iter().take(MOST_CAUSES).filter(|cause| cause.outcome == outcome);
+            let mut found: Vec<_> =
+                codes.filter_map(|cause| advice(outcome, cause.code.as_deref())).collect();
+            if found.is_empty() {
+                found.extend(advice(outcome, None));
+            }
+            for piece in found {
+                match pieces.iter_mut().find(|(known, _)| *known == piece) {
+                    Some((_, outcomes)) if outcomes.contains(&outcome) => {}
+                    Some((_, outcomes)) => outcomes.push(outcome),
+                    None => pieces.push((piece, vec![outcome])),
+                }
+            }
+        }
+        pieces
+    }
+}
+
+/// How many nodes were collected, and why the run ended early where it did, for a message.
+#[must_use]
+pub fn verdict_sentence(facts: &RunFacts, ledger: &Ledger) -> String {
+    let early = reason_sentence(facts, |reason| for_terminal(reason).into_owned());
+    format!("{}.{early}", verdict(&ledger.outcomes(), facts.verification))
+}
+
+/// ` The run ended early: SIGINT.`, or nothing.
+fn reason_sentence(facts: &RunFacts, safe: impl Fn(&str) -> String) -> String {
+    facts.reason.as_deref().map_or_else(String::new, |reason| {
+        let reason = safe(reason);
+        format!(" The run ended early: {}.", reason.trim_end_matches('.'))
+    })
+}
+
+/// `687 of 700 nodes collected, 13 not`.
+fn verdict(counts: &OutcomeCounts, verification: bool) -> String {
+    let (planned, collected) = (counts.total(), collected(counts, verification));
+    let verb = if verification { "collected" } else { "accepted, and not verified" };
+    let of_planned = format!("{} of {} {verb}", number(collected), counted(planned, "node"));
+    match planned - collected {
+        0 => of_planned,
+        missing => format!("{of_planned}, {} not", number(missing)),
+    }
+}
+
+/// What to do about an account that could not be listed.
+pub(crate) const UNLISTED: &str = "see the reason, then run again for it";
+
+/// `, pool a`, `, pools a, b` or `, 40 pools`; nothing where none is known.
+pub(super) fn pools<'a>(pools: &'a [PoolId], safe: impl Fn(&'a str) -> Cow<'a, str>) -> String {
+    match pools {
+        [] => String::new(),
+        [pool] => format!(", pool {}", safe(pool.as_str())),
+        few if few.len() <= MOST_POOLS => {
+            let names: Vec<_> = few.iter().map(|pool| safe(pool.as_str())).collect();
+            format!(", pools {}", names.join(", "))
+        }
+        many => format!(", {}", counted(many.len() as u64, "pool")),
+    }
+}
+
+/// What is not shown, so that the numbers still add up.
+pub(super) fn more(causes: &[Cause]) -> Option<String> {
+    let hidden = causes.get(MOST_CAUSES..).filter(|hidden| !hidden.is_empty())?;
+    let nodes = hidden.iter().map(|cause| cause.nodes).sum();
+    let (causes, nodes) = (counted(hidden.len() as u64, "cause"), counted(nodes, "node"));
+    Some(format!("and {causes} more ({nodes}) in {NODES_FILE}"))
+}
+
+/// What there is to do where nothing is known to be missing.
+pub(crate) fn nothing_missing(verification: bool) -> &'static str {
+    if verification {
+        "Nothing: every planned node is collected."
+    } else {
+        "Look whether the files arrived, as nobody did."
+    }
+}
+
+/// Nodes of which there is what was wanted.
+pub(crate) fn collected(counts: &OutcomeCounts, verification: bool) -> u64 {
+    let accepted = if verification { 0 } else { counts.get(Outcome::Accepted) };
+    counts.get(Outcome::Verified) + counts.get(Outcome::Empty) + accepted
+}
+
+/// `680 verified, 13 failed`: every outcome that occurs.
+pub(crate) fn counts_line(counts: &OutcomeCounts) -> String {
+    let parts: Vec<String> = Outcome::ALL
+        .into_iter()
+        .filter(|&outcome| counts.get(outcome) > 0)
+        .map(|outcome| format!("{} {outcome}", number(counts.get(outcome))))
+        .collect();
+    if parts.is_empty() { "none planned".into() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests;
