@@ -3,8 +3,8 @@
 //! Every call is one request, with one exception: a token that is refused is renewed once and the call sent again,
 //! for a refused call was not carried out. What a failure means is decided in `classify`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use azure_core::Bytes;
@@ -16,6 +16,7 @@ use fleetlogs_model::service::{
     Accepted, BatchService, Node, NodeState, Page, PageLink, Pool, Task, UploadOrder,
 };
 use fleetlogs_model::window::Window;
+use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
 use time::OffsetDateTime;
@@ -251,7 +252,7 @@ impl Account {
 impl Account {
     /// The body of an upload call.
     fn body(&self, order: &UploadOrder) -> Bytes {
-        let mut last = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.written.lock();
         if let Some(written) = &*last
             && written.window == order.window
             && Arc::ptr_eq(&written.access, &order.access)

@@ -8,7 +8,7 @@ mod download;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
@@ -21,6 +21,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::{Blob, BlobDetails, BlobPage, DetailsPage, LogStore};
 use futures::TryStreamExt;
+use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -82,13 +83,12 @@ impl AzureLogStore {
             return Err(InvalidContainer);
         }
         let signed = signed(self.0.http.clone(), url)?;
-        *self.0.signed.write().unwrap_or_else(PoisonError::into_inner) = signed;
+        *self.0.signed.write() = signed;
         Ok(())
     }
 
     fn signed(&self) -> Arc<Signed> {
-        // No code panics while it holds the lock.
-        self.0.signed.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.signed.read().clone()
     }
 
     /// A page of a listing; none where the SDK has none.
@@ -512,10 +512,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_new_sas_serves_the_next_call_and_the_one_under_way_keeps_the_old() {
         let (answer, held) = std::sync::mpsc::channel::<()>();
-        let held = std::sync::Mutex::new(held);
+        let held = parking_lot::Mutex::new(held);
         let server = TestServer::start(move |number| {
             if number == 1 {
-                tokio::task::block_in_place(|| held.lock().unwrap().recv().unwrap());
+                tokio::task::block_in_place(|| held.lock().recv().unwrap());
             }
             Reply::json("200 OK", PAGE)
         });

@@ -342,11 +342,11 @@ fn failure(error: &azure_core::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::sync::Mutex;
 
     use azure_core::http::headers::Headers;
     use azure_core::http::request::Body;
     use azure_core::http::{AsyncRawResponse, HttpClient, Request, StatusCode};
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::http::http_client;
@@ -552,7 +552,7 @@ mod tests {
         {
             let Body::Bytes(body) = request.body() else { panic!("a body in one piece") };
             let body = String::from_utf8(body.to_vec()).unwrap();
-            self.0.lock().unwrap().push((request.url().to_string(), body));
+            self.0.lock().push((request.url().to_string(), body));
             let answer =
                 r#"{"token_type":"Bearer","expires_in":3600,"ext_expires_in":3600,"access_token":"TOKEN"}"#;
             Box::pin(async move { Ok(AsyncRawResponse::from_bytes(StatusCode::Ok, Headers::new(), answer)) })
@@ -565,7 +565,7 @@ mod tests {
         let request =
             TokenRequest::new(transport, Cloud::UsGovernment, "https://r/", settings, env(vars)).unwrap();
         assert_eq!(request.send().await.unwrap().token.secret(), "TOKEN");
-        recorder.0.lock().unwrap().pop().unwrap()
+        recorder.0.lock().pop().unwrap()
     }
 
     #[tokio::test]

@@ -2,11 +2,12 @@
 //!
 //! Storage throttles requests for keys, and a key is good for days, so one serves many SAS.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::xml;
 use fleetlogs_model::failure::Failure;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -109,7 +110,7 @@ impl KeptKey {
         fetch: impl Future<Output = Result<DelegationKey, Failure>>,
     ) -> Result<Arc<DelegationKey>, Failure> {
         let failures_seen = {
-            let state = self.state();
+            let state = self.state.lock();
             if let Some(key) = state.good_key(now(), lifetime) {
                 return Ok(key);
             }
@@ -117,7 +118,7 @@ impl KeptKey {
         };
         let _turn = self.turn.lock().await;
         {
-            let state = self.state();
+            let state = self.state.lock();
             if let Some(key) = state.good_key(now(), lifetime) {
                 return Ok(key);
             }
@@ -128,7 +129,7 @@ impl KeptKey {
             }
         }
         let fetched = fetch.await;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match fetched {
             Ok(key) => {
                 let key = Arc::new(key);
@@ -147,11 +148,6 @@ impl KeptKey {
                 old.ok_or(failure)
             }
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, and the state is sound between any two statements.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

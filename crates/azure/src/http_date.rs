@@ -1,7 +1,6 @@
 //! Dates as HTTP headers spell them: `Wed, 01 Jan 2025 12:00:00 GMT`.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -24,7 +23,7 @@ impl Dates {
     /// Writes a moment as a header value.
     pub(crate) fn write(&self, moment: OffsetDateTime) -> HeaderValue {
         let second = moment.unix_timestamp();
-        let mut last = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.written.lock();
         match &*last {
             Some((of, value)) if *of == second => value.clone(),
             _ => {
@@ -37,7 +36,7 @@ impl Dates {
 
     /// Reads a header value; none if it is not such a date.
     pub(crate) fn read(&self, value: &HeaderValue) -> Option<OffsetDateTime> {
-        let mut last = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.read.lock();
         match &*last {
             Some((text, date)) if **text == *value.as_bytes() => Some(*date),
             _ => {

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 /// Longest message kept of a foreign text, in characters. A Shared Key mismatch quotes the whole string-to-sign,
@@ -83,7 +83,7 @@ impl Known {
         if secret.len() < 8 {
             return;
         }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         if known.iter().any(|text| text.as_str() == secret) {
             return;
         }
@@ -95,7 +95,7 @@ impl Known {
 
     fn hide_in<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut shown = Cow::Borrowed(text);
-        for secret in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for secret in self.0.lock().iter() {
             if shown.contains(secret.as_str()) {
                 shown = Cow::Owned(shown.replace(secret.as_str(), HIDDEN));
             }

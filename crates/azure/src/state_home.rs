@@ -9,12 +9,12 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::home::{Answer as HomeAnswer, HomeError, StateHome};
 use fleetlogs_model::sas::SasUrl;
+use parking_lot::Mutex;
 use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder};
 use time::OffsetDateTime;
@@ -83,7 +83,7 @@ impl BlobStateHome {
     }
 
     async fn take_and_fetch(&self) -> Result<Option<Vec<u8>>, HomeError> {
-        let id = self.held().id;
+        let id = self.held.lock().id;
         if !self.take(id).await? {
             self.make().await?;
             if !self.take(id).await? {
@@ -149,7 +149,7 @@ impl BlobStateHome {
     }
 
     async fn extend(&self) -> Result<(), HomeError> {
-        let id = self.held().id;
+        let id = self.held.lock().id;
         let answer = self.lease_action("renew", id).await?;
         match answer.status {
             200 => Ok(()),
@@ -158,7 +158,7 @@ impl BlobStateHome {
     }
 
     async fn give_back(&self) -> Result<(), HomeError> {
-        let id = self.held().id;
+        let id = self.held.lock().id;
         // Whatever comes of it, the next lease is another.
         self.forget(id);
         let answer = self.lease_action("release", id).await?;
@@ -194,7 +194,7 @@ impl BlobStateHome {
             return Err(Failure::new(FailureClass::Refused, message).into());
         }
         let (id, known) = {
-            let mut held = self.held();
+            let mut held = self.held.lock();
             (held.id, held.etag.take())
         };
         let text = id.to_string();
@@ -230,7 +230,7 @@ impl BlobStateHome {
 
     /// Keeps the version that an answer tells, for as long as the lease is the same.
     fn learn(&self, id: Uuid, answer: &Answer) -> Result<(), HomeError> {
-        let mut held = self.held();
+        let mut held = self.held.lock();
         if held.id != id {
             return Err(HomeError::Lost);
         }
@@ -332,15 +332,10 @@ impl BlobStateHome {
 
     /// The next lease has another id: nothing that is still on its way under this one is of force then.
     fn forget(&self, id: Uuid) {
-        let mut held = self.held();
+        let mut held = self.held.lock();
         if held.id == id {
             *held = Held { id: Uuid::new_v4(), etag: None };
         }
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        // No code panics while it holds the lock.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For a call that carries no state: several fit into a lease.

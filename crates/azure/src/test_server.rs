@@ -1,7 +1,8 @@
 //! A server for tests that shows every byte of a request as it came: no HTTP library that might tidy up what it sees.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -92,7 +93,7 @@ impl TestServer {
         let shared = log.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                shared.lock().unwrap().connections += 1;
+                shared.lock().connections += 1;
                 tokio::spawn(serve(stream, reply.clone(), shared.clone()));
             }
         });
@@ -108,18 +109,18 @@ impl TestServer {
     }
 
     pub(crate) fn requests(&self) -> Vec<Seen> {
-        self.log.lock().unwrap().requests.clone()
+        self.log.lock().requests.clone()
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.log.lock().unwrap().connections
+        self.log.lock().connections
     }
 }
 
 async fn serve(mut stream: TcpStream, reply: Arc<impl Fn(usize, &Seen) -> Reply>, log: Arc<Mutex<Log>>) {
     while let Some(request) = read_request(&mut stream).await {
         let number = {
-            let mut log = log.lock().unwrap();
+            let mut log = log.lock();
             log.requests.push(request.clone());
             log.requests.len()
         };

@@ -4,12 +4,13 @@
 //! good. Here the old token serves until it ends, and a renewal runs beside the calls that use it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::credentials::AccessToken;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
@@ -122,7 +123,7 @@ impl TokenSource {
     /// Cancel safety: may be dropped at any time; the next caller asks anew.
     pub(crate) async fn get(&self) -> Result<Token, Failure> {
         let failures_seen = {
-            let mut state = self.state();
+            let mut state = self.0.state.lock();
             if let Some(token) = state.valid_token() {
                 if Instant::now() >= token.renew_at {
                     self.renew_beside(&mut state);
@@ -133,7 +134,7 @@ impl TokenSource {
         };
         let _turn = self.0.turn.lock().await;
         {
-            let state = self.state();
+            let state = self.0.state.lock();
             if let Some(token) = state.valid_token() {
                 return Ok(token);
             }
@@ -148,7 +149,7 @@ impl TokenSource {
 
     /// Forgets a token that the service refused, unless a newer one took its place already.
     pub(crate) fn invalidate(&self, refused: &Token) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         if state.token.as_ref().is_some_and(|token| token.generation == refused.generation) {
             state.token = None;
         }
@@ -174,7 +175,7 @@ impl TokenSource {
         let answer = timeout(FETCH_LIMIT, (self.0.fetch)())
             .await
             .unwrap_or_else(|_| Err(Failure::new(FailureClass::NotSent, "no token came in time")));
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         let token = answer.and_then(|access| state.token_from(&access));
         match &token {
             Ok(token) => state.token = Some(token.clone()),
@@ -184,11 +185,6 @@ impl TokenSource {
             }
         }
         token
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, and the state is sound between any two statements.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

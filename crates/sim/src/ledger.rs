@@ -4,18 +4,14 @@
 //! small locks.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
-
-/// Locks, and goes on if somebody panicked while holding it: a counter is still a counter.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 const SHARDS: usize = 64;
 
@@ -112,7 +108,7 @@ impl AccountLedger {
         self.upload_calls.fetch_add(1, Relaxed);
         let in_flight = self.in_flight.fetch_add(1, Relaxed) + 1;
         self.highest_concurrency.fetch_max(in_flight, Relaxed);
-        let mut rate = lock(&self.rate);
+        let mut rate = self.rate.lock();
         rate.calls.push_back(now);
         while rate.calls.front().is_some_and(|first| *first + Duration::from_secs(1) <= now) {
             rate.calls.pop_front();
@@ -124,7 +120,7 @@ impl AccountLedger {
     /// Looks at the record of a node, making it if this is its first call.
     pub(crate) fn node<T>(&self, key: NodeKey, act: impl FnOnce(&mut NodeRecord) -> T) -> T {
         let shard = (key.place as usize ^ usize::from(key.pool)) % SHARDS;
-        act(lock(&self.nodes[shard]).entry(key).or_default())
+        act(self.nodes[shard].lock().entry(key).or_default())
     }
 
     pub(crate) fn snapshot(&self, name: &str) -> AccountEntry {
@@ -135,7 +131,7 @@ impl AccountLedger {
             upload_calls: self.upload_calls.load(Relaxed),
             accepted: self.accepted.load(Relaxed),
             throttled: self.throttled.load(Relaxed),
-            highest_rate: lock(&self.rate).highest as u64,
+            highest_rate: self.rate.lock().highest as u64,
             highest_concurrency: self.highest_concurrency.load(Relaxed),
             unauthorized: self.unauthorized.load(Relaxed),
         }
@@ -144,7 +140,7 @@ impl AccountLedger {
     /// Calls `entry` for every node that was called, in the order of pools and places.
     pub(crate) fn each_node(&self, mut entry: impl FnMut(NodeKey, &NodeRecord)) {
         let mut keys: Vec<NodeKey> =
-            self.nodes.iter().flat_map(|shard| lock(shard).keys().copied().collect::<Vec<_>>()).collect();
+            self.nodes.iter().flat_map(|shard| shard.lock().keys().copied().collect::<Vec<_>>()).collect();
         keys.sort_unstable();
         for key in keys {
             self.node(key, |record| entry(key, record));

@@ -4,16 +4,15 @@
 //! What was opened is in the ledger of tickets (`GET /_sim/tickets`), files whole.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hyper::{Method, StatusCode};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::arm::ArmError;
 use crate::http::Query;
-use crate::ledger::lock;
 
 const VERSIONS: [&str; 2] = ["2024-04-01", "2025-06-01-preview"];
 
@@ -154,7 +153,7 @@ fn good(body: Value) -> SupportAnswer {
 
 impl Support {
     pub(crate) fn answer(&self, request: &SupportRequest<'_>) -> Answered {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.calls += 1;
         match request.query.get("api-version") {
             Some(version) if VERSIONS.contains(&version) => {}
@@ -184,7 +183,7 @@ impl Support {
     }
 
     pub(crate) fn snapshot(&self) -> TicketLedger {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let tickets = state.tickets.iter().map(|((subscription, name), ticket)| {
             let workspace = ticket.properties["fileWorkspaceName"].as_str().unwrap_or_default();
             let files = state.workspaces.get(&(subscription.clone(), workspace.to_owned()));

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use parking_lot::Mutex;
 
 use crate::batch::{Bucket, Ordinals, SigningKey};
 use crate::blob::BlobStore;

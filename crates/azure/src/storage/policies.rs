@@ -302,7 +302,9 @@ fn no_room(policies: &[Policy]) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::super::tests::{DAY, KEY, key_account};
     use super::*;
@@ -319,10 +321,10 @@ mod tests {
         TestServer::start_seeing(move |_, seen: &Seen| {
             let headers = "last-modified: Wed, 01 Jan 2025 12:00:00 GMT\r\nx-ms-blob-public-access: blob\r\n";
             if seen.line().starts_with("PUT") {
-                held.lock().unwrap().clone_from(&seen.body);
+                held.lock().clone_from(&seen.body);
                 return Reply::with_headers("200 OK", headers, "");
             }
-            Reply::with_headers("200 OK", headers, &held.lock().unwrap())
+            Reply::with_headers("200 OK", headers, &held.lock())
         })
         .await
     }

@@ -1,14 +1,13 @@
 //! Which fault, if any, strikes a call.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use parking_lot::Mutex;
 
 use super::errors::BatchError;
 use super::routes::Route;
-use crate::ledger::lock;
 use crate::roll::Roll;
 use crate::scenario::{Fault, FaultKind, Operation};
 use crate::world::Account;
@@ -31,7 +30,7 @@ impl Ordinals {
     fn next(&self, subject: Roll) -> u32 {
         let key = subject.bits();
         let shard = usize::try_from(key % 64).unwrap_or(0);
-        let mut counts = lock(&self.0[shard]);
+        let mut counts = self.0[shard].lock();
         let count = counts.entry(key).or_insert(0);
         *count += 1;
         *count - 1

@@ -18,7 +18,7 @@ use super::routes::Route;
 use super::upload::LARGEST_BODY;
 use crate::delivery::micros;
 use crate::http::{Answer, HangUp, Query, ReplyBody, Service, read_body};
-use crate::ledger::{InFlight, NodeKey, lock};
+use crate::ledger::{InFlight, NodeKey};
 use crate::scenario::{Fault, FaultKind};
 use crate::world::{Account, World};
 
@@ -119,7 +119,7 @@ impl Call<'_> {
         if let Err(error) = self.authenticate_and_count().and_then(|()| self.check_query()) {
             return Ok(self.error(&error));
         }
-        if !lock(&self.account.bucket).take(self.now) {
+        if !self.account.bucket.lock().take(self.now) {
             let error = BatchError::too_many_requests().after(self.account.scenario.retry_after);
             return Ok(self.refuse(&error));
         }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use time::OffsetDateTime;
 
 use super::acl::{Acl, StoredPolicy};
@@ -74,19 +75,19 @@ impl Container {
     }
 
     pub(super) fn blobs(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Blob>> {
-        self.blobs.read().unwrap_or_else(PoisonError::into_inner)
+        self.blobs.read()
     }
 
     pub(super) fn blobs_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<Arc<str>, Blob>> {
-        self.blobs.write().unwrap_or_else(PoisonError::into_inner)
+        self.blobs.write()
     }
 
     pub(super) fn acl(&self) -> RwLockReadGuard<'_, Acl> {
-        self.acl.read().unwrap_or_else(PoisonError::into_inner)
+        self.acl.read()
     }
 
     pub(super) fn acl_mut(&self) -> RwLockWriteGuard<'_, Acl> {
-        self.acl.write().unwrap_or_else(PoisonError::into_inner)
+        self.acl.write()
     }
 
     /// The stored access policy with this id, if there is one that is in force.

@@ -3,16 +3,15 @@
 //! A key is derived from what it is for and from the account key, so only what was handed out has to be remembered.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use parking_lot::Mutex;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::errors::BlobError;
 use crate::batch::SigningKey;
 use crate::clock::{iso_seconds, parse_iso};
-use crate::ledger::lock;
 use crate::roll::Roll;
 use crate::scenario::StorageScenario;
 
@@ -68,7 +67,7 @@ impl DelegationKeys {
         let (start, expiry) = (iso_seconds(start), iso_seconds(expiry));
         let id = [&owner, &tenant, start.as_str(), &expiry, "b", version].join("\n");
         let value = self.derive.sign(&id);
-        lock(&self.known).insert(id);
+        self.known.lock().insert(id);
         Ok(format!(
             "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><UserDelegationKey><SignedOid>{owner}</SignedOid>\
              <SignedTid>{tenant}</SignedTid><SignedStart>{start}</SignedStart><SignedExpiry>{expiry}</SignedExpiry>\
@@ -80,7 +79,7 @@ impl DelegationKeys {
     /// The key with this owner, tenant, start, expiry, service and version, if it was handed out.
     pub(super) fn find(&self, of: [&str; 6]) -> Option<SigningKey> {
         let id = of.join("\n");
-        if !lock(&self.known).contains(&id) {
+        if !self.known.lock().contains(&id) {
             return None;
         }
         SigningKey::new(&BASE64_STANDARD.decode(self.derive.sign(&id)).ok()?)

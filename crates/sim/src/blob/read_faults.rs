@@ -1,9 +1,9 @@
 //! Reading blobs that goes wrong as the scenario says.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
-use crate::ledger::lock;
+use parking_lot::Mutex;
+
 use crate::scenario::{ReadFault, ReadFaultKind};
 
 /// The faults of a storage account, and how often each blob was read.
@@ -23,7 +23,7 @@ impl ReadFaults {
         if self.faults.is_empty() {
             return None;
         }
-        let mut reads = lock(&self.reads);
+        let mut reads = self.reads.lock();
         let read = reads.entry((container.to_owned(), name.to_owned())).or_default();
         *read += 1;
         let strikes = |fault: &&ReadFault| *read <= fault.first && name.ends_with(&fault.suffix);

@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use md5::{Digest as _, Md5};
+use parking_lot::RwLock;
 use time::{Duration, OffsetDateTime};
 
 use super::container::{Blob, Container, is_container_name};
@@ -116,7 +117,7 @@ impl BlobStore {
 
     /// The container called `name`; to be asked for after [`BlobStore::authorize`], as strangers learn nothing.
     pub(crate) fn container(&self, name: &str) -> Result<Arc<Container>, BlobError> {
-        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        let containers = self.containers.read();
         containers.get(name).cloned().ok_or(BlobError::no_container())
     }
 
@@ -138,7 +139,7 @@ impl BlobStore {
         if !is_container_name(name) {
             return Err(BlobError::bad_name());
         }
-        let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut containers = self.containers.write();
         if containers.contains_key(name) {
             return Err(BlobError::container_exists());
         }
@@ -160,7 +161,7 @@ impl BlobStore {
         if matches!(authority, Authority::Sas(sas, _) if !sas.is_for_account()) {
             return Err(BlobError::permission_mismatch());
         }
-        let mut containers = self.containers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut containers = self.containers.write();
         let modified = containers.get(name).ok_or(BlobError::no_container())?.acl().modified;
         if unmodified_since.is_some_and(|since| modified.unix_timestamp() > since.unix_timestamp()) {
             return Err(BlobError::condition_not_met());
@@ -267,7 +268,7 @@ impl BlobStore {
 
     /// All containers, by name.
     pub(crate) fn containers(&self) -> Vec<(String, Arc<Container>)> {
-        let containers = self.containers.read().unwrap_or_else(PoisonError::into_inner);
+        let containers = self.containers.read();
         containers.iter().map(|(name, container)| (name.clone(), Arc::clone(container))).collect()
     }
 

@@ -8,15 +8,16 @@ mod target;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc};
 
 use crate::blob::{Authority, Condition, Content, Log};
 use crate::fleet::node_address;
-use crate::ledger::{NodeKey, lock};
+use crate::ledger::NodeKey;
 use crate::roll::Roll;
 use crate::scenario::{ArrivalFault, ArrivalFaultKind, FileContent, NodeState};
 use crate::world::World;
@@ -133,7 +134,7 @@ impl Deliveries {
                 _ => plan(due, Step::Whole),
             }
         }
-        let mut heap = lock(&self.heap);
+        let mut heap = self.heap.lock();
         let earliest = heap.peek().map(|Reverse(delivery)| delivery.due);
         let news = planned.iter().any(|delivery| earliest.is_none_or(|due| delivery.due < due));
         heap.extend(planned.into_iter().map(Reverse));
@@ -144,7 +145,7 @@ impl Deliveries {
     }
 
     fn pop_due(&self, now: Duration) -> Result<Delivery, Option<Duration>> {
-        let mut heap = lock(&self.heap);
+        let mut heap = self.heap.lock();
         match heap.peek() {
             Some(Reverse(next)) if next.due <= now => match heap.pop() {
                 Some(Reverse(delivery)) => Ok(delivery),

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use url::Url;
 
 use crate::blob::{Authority, Sas};
 use crate::http::{Query, decode};
-use crate::ledger::{AccessKind, lock};
+use crate::ledger::AccessKind;
 
 /// A container, and the right to write to it.
 pub(crate) struct Target {
@@ -116,7 +117,7 @@ impl Targets {
         here: SocketAddr,
         account: &str,
     ) -> Option<Arc<Target>> {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         let key = (text.to_owned(), by_identity);
         if let Some(target) = known.get(&key) {
             return Some(Arc::clone(target));
