@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::arm_error::ArmError;
 use crate::http::{Answer, Query, ReplyBody, Service, decode, read_body};
 use crate::identity::Audience;
 use crate::ready::ReadyAccount;
@@ -39,9 +40,6 @@ pub(crate) struct ArmService {
     pub(crate) world: Arc<World>,
 }
 
-/// Status, code and message of an error.
-pub(crate) struct ArmError(pub(crate) StatusCode, pub(crate) &'static str, pub(crate) String);
-
 impl Service for ArmService {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         if let Some(answer) = crate::control::answer(&self.world, &request) {
@@ -54,9 +52,8 @@ impl Service for ArmService {
         } else {
             self.list(&request).map(|body| (StatusCode::OK, body, None))
         };
-        let (status, body, operation) = answered.unwrap_or_else(|ArmError(status, code, message)| {
-            (status, json!({ "error": { "code": code, "message": message } }), None)
-        });
+        let (status, body, operation) =
+            answered.unwrap_or_else(|error| (error.status, error.to_json(), None));
         let text = if body.is_null() { String::new() } else { body.to_string() };
         let mut response = Response::new(ReplyBody::sized(text));
         *response.status_mut() = status;
@@ -83,7 +80,7 @@ impl ArmService {
         let query = Query::parse(parts.uri.query().unwrap_or(""));
         let body = read_body(body, support::LARGEST_BODY).await.ok_or_else(|| {
             let message = "The request content size exceeds the maximum size.".to_owned();
-            ArmError(StatusCode::PAYLOAD_TOO_LARGE, "RequestContentTooLarge", message)
+            ArmError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestContentTooLarge", message)
         })?;
         let (method, query, body, base) = (&parts.method, &query, &*body, &*base);
         self.world.support.answer(&SupportRequest { method, segments, query, body, base })
@@ -94,7 +91,7 @@ impl ArmService {
         let subscription = subscription_of(request.uri().path())?;
         if request.method() != Method::GET {
             let message = "The requested resource does not support this http method.".to_owned();
-            return Err(ArmError(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message));
+            return Err(ArmError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message));
         }
         let query = Query::parse(request.uri().query().unwrap_or(""));
         check_version(query.get("api-version"))?;
@@ -109,13 +106,13 @@ impl ArmService {
             .collect();
         if accounts.is_empty() {
             let message = format!("The subscription '{subscription}' could not be found.");
-            return Err(ArmError(StatusCode::NOT_FOUND, "SubscriptionNotFound", message));
+            return Err(ArmError::new(StatusCode::NOT_FOUND, "SubscriptionNotFound", message));
         }
         let from = match query.get("$skiptoken") {
             None => 0,
             Some(token) => read_token(token).filter(|from| *from < accounts.len()).ok_or_else(|| {
                 let message = "The skip token is not one of this list.".to_owned();
-                ArmError(StatusCode::BAD_REQUEST, "InvalidSkipToken", message)
+                ArmError::new(StatusCode::BAD_REQUEST, "InvalidSkipToken", message)
             })?,
         };
         let until = (from + PAGE).min(accounts.len());
@@ -132,7 +129,7 @@ impl ArmService {
     }
 
     fn authenticate(&self, request: &Request<Incoming>) -> Result<(), ArmError> {
-        let refuse = |code, message: &str| Err(ArmError(StatusCode::UNAUTHORIZED, code, message.to_owned()));
+        let refuse = |code, message: &str| Err(ArmError::new(StatusCode::UNAUTHORIZED, code, message));
         let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(header) = header else {
             let message = "Authentication failed. The 'Authorization' header is missing.";
@@ -170,13 +167,13 @@ fn subscription_of(path: &str) -> Result<String, ArmError> {
         && is(4, "batchAccounts");
     if !known {
         let message = "The resource could not be found.".to_owned();
-        return Err(ArmError(StatusCode::NOT_FOUND, "ResourceNotFound", message));
+        return Err(ArmError::new(StatusCode::NOT_FOUND, "ResourceNotFound", message));
     }
     let subscription = segments[1].clone().into_owned();
     if Uuid::try_parse(&subscription).is_err() {
         let message =
             format!("The provided subscription identifier '{subscription}' is malformed or invalid.");
-        return Err(ArmError(StatusCode::BAD_REQUEST, "InvalidSubscriptionId", message));
+        return Err(ArmError::new(StatusCode::BAD_REQUEST, "InvalidSubscriptionId", message));
     }
     Ok(subscription)
 }
@@ -185,7 +182,7 @@ fn check_version(version: Option<&str>) -> Result<(), ArmError> {
     let Some(version) = version else {
         let message =
             "The api-version query parameter (?api-version=) is required for all requests.".to_owned();
-        return Err(ArmError(StatusCode::BAD_REQUEST, "MissingApiVersionParameter", message));
+        return Err(ArmError::new(StatusCode::BAD_REQUEST, "MissingApiVersionParameter", message));
     };
     if VERSIONS.contains(&version) {
         return Ok(());
@@ -195,7 +192,7 @@ fn check_version(version: Option<&str>) -> Result<(), ArmError> {
          api-versions are '{}'.",
         VERSIONS.join(", ")
     );
-    Err(ArmError(StatusCode::BAD_REQUEST, "NoRegisteredProviderFound", message))
+    Err(ArmError::new(StatusCode::BAD_REQUEST, "NoRegisteredProviderFound", message))
 }
 
 fn account_of(account: &AccountScenario, ready: &ReadyAccount) -> Value {

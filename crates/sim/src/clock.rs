@@ -38,6 +38,16 @@ pub(crate) fn unix_millis(date: OffsetDateTime) -> i64 {
     i64::try_from(date.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
+/// Whole microseconds, as the dice take them.
+pub(crate) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A span of so many microseconds, for sums with dates.
+pub(crate) fn microseconds(count: u64) -> time::Duration {
+    time::Duration::microseconds(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

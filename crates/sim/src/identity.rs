@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use hyper::StatusCode;
 use time::OffsetDateTime;
 
-use crate::batch::SigningKey;
+use crate::signing_key::SigningKey;
 
 /// A service that takes tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 //! used would be seen by neither.
 
 mod arm;
+mod arm_error;
 mod batch;
 mod blob;
 mod clock;
@@ -22,6 +23,7 @@ mod ledger;
 mod ready;
 mod roll;
 mod scenario;
+mod signing_key;
 mod simulator;
 mod support;
 mod world;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::arm::ArmError;
+use crate::arm_error::ArmError;
 use crate::http::Query;
 
 const VERSIONS: [&str; 2] = ["2024-04-01", "2025-06-01-preview"];
@@ -135,18 +135,6 @@ pub(crate) fn is_for_support(segments: &[String]) -> bool {
     segments.iter().any(|segment| segment.eq_ignore_ascii_case("Microsoft.Support"))
 }
 
-fn refuse(status: StatusCode, code: &'static str, message: impl Into<String>) -> ArmError {
-    ArmError(status, code, message.into())
-}
-
-fn bad(message: impl Into<String>) -> ArmError {
-    refuse(StatusCode::BAD_REQUEST, "BadRequest", message)
-}
-
-fn not_found(what: &str) -> ArmError {
-    refuse(StatusCode::NOT_FOUND, "ResourceNotFound", format!("The {what} was not found."))
-}
-
 fn good(body: Value) -> SupportAnswer {
     (StatusCode::OK, body, None)
 }
@@ -159,11 +147,11 @@ impl Support {
             Some(version) if VERSIONS.contains(&version) => {}
             Some(version) => {
                 let message = format!("No registered resource provider found for API version '{version}'.");
-                return Err(refuse(StatusCode::BAD_REQUEST, "NoRegisteredProviderFound", message));
+                return Err(ArmError::new(StatusCode::BAD_REQUEST, "NoRegisteredProviderFound", message));
             }
             None => {
                 let message = "The api-version query parameter (?api-version=) is required for all requests.";
-                return Err(refuse(StatusCode::BAD_REQUEST, "MissingApiVersionParameter", message));
+                return Err(ArmError::new(StatusCode::BAD_REQUEST, "MissingApiVersionParameter", message));
             }
         }
         let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
@@ -178,7 +166,7 @@ impl Support {
             (method, ["subscriptions", subscription, "providers", _, rest @ ..]) => {
                 state.own(method, subscription, rest, request)
             }
-            _ => Err(not_found("resource")),
+            _ => Err(ArmError::not_found("resource")),
         }
     }
 
@@ -214,7 +202,8 @@ fn services() -> Value {
 }
 
 fn problems(service: &str) -> Answered {
-    let known = SERVICES.iter().find(|(name, ..)| *name == service).ok_or_else(|| not_found("service"))?;
+    let known =
+        SERVICES.iter().find(|(name, ..)| *name == service).ok_or_else(|| ArmError::not_found("service"))?;
     let problem = |(name, title): &(&str, &str)| {
         json!({
             "id": format!("/providers/Microsoft.Support/services/{service}/problemClassifications/{name}"),
@@ -237,7 +226,7 @@ impl State {
         if uuid::Uuid::try_parse(subscription).is_err() {
             let message =
                 format!("The provided subscription identifier '{subscription}' is malformed or invalid.");
-            return Err(refuse(StatusCode::BAD_REQUEST, "InvalidSubscriptionId", message));
+            return Err(ArmError::new(StatusCode::BAD_REQUEST, "InvalidSubscriptionId", message));
         }
         let key = |name: &str| (subscription.to_owned(), name.to_owned());
         match (method, rest) {
@@ -245,57 +234,58 @@ impl State {
                 let body = read(request.body)?;
                 let name = text(&body, "name")?;
                 if text(&body, "type")? != "Microsoft.Support/supportTickets" {
-                    return Err(bad("The type is not one that has names."));
+                    return Err(ArmError::bad_request("The type is not one that has names."));
                 }
                 let taken = self.tickets.contains_key(&key(name));
                 Ok(good(json!({ "nameAvailable": !taken, "reason": taken.then_some("AlreadyExists") })))
             }
             (&Method::PUT, ["fileWorkspaces", name]) => {
                 if self.workspaces.contains_key(&key(name)) {
-                    return Err(refuse(StatusCode::CONFLICT, "Conflict", "The workspace is there already."));
+                    return Err(ArmError::conflict("The workspace is there already."));
                 }
                 self.workspaces.insert(key(name), BTreeMap::new());
                 Ok((StatusCode::CREATED, json!({ "name": name }), None))
             }
             (&Method::PUT, ["fileWorkspaces", workspace, "files", name]) => {
-                let files = self.workspaces.get_mut(&key(workspace)).ok_or_else(|| not_found("workspace"))?;
+                let files = self
+                    .workspaces
+                    .get_mut(&key(workspace))
+                    .ok_or_else(|| ArmError::not_found("workspace"))?;
                 files.insert((*name).to_owned(), declare(&read(request.body)?)?);
                 Ok((StatusCode::CREATED, json!({ "name": name }), None))
             }
             (&Method::POST, ["fileWorkspaces", workspace, "files", name, "upload"]) => {
-                let files = self.workspaces.get_mut(&key(workspace)).ok_or_else(|| not_found("workspace"))?;
-                let file = files.get_mut(*name).ok_or_else(|| not_found("file"))?;
+                let files = self
+                    .workspaces
+                    .get_mut(&key(workspace))
+                    .ok_or_else(|| ArmError::not_found("workspace"))?;
+                let file = files.get_mut(*name).ok_or_else(|| ArmError::not_found("file"))?;
                 file.take(&read(request.body)?)?;
                 Ok((StatusCode::NO_CONTENT, Value::Null, None))
             }
             (&Method::GET, ["supportTickets", name]) => match self.tickets.get(&key(name)) {
                 Some(ticket) => Ok(good(ticket.shown(name))),
-                None => Err(not_found("support ticket")),
+                None => Err(ArmError::not_found("support ticket")),
             },
             (&Method::PUT, ["supportTickets", name]) => {
                 let properties = self.checked_ticket(subscription, &read(request.body)?)?;
                 if self.tickets.contains_key(&key(name)) || self.is_on_its_way(&key(name)) {
-                    return Err(refuse(
-                        StatusCode::CONFLICT,
-                        "Conflict",
-                        "The support ticket is there already.",
-                    ));
+                    return Err(ArmError::conflict("The support ticket is there already."));
                 }
                 Ok(self.begin(subscription, request, Then::Ticket(key(name), properties)))
             }
             (&Method::GET, ["supportTickets", ticket, "communications", name]) => {
-                let ticket = self.tickets.get(&key(ticket)).ok_or_else(|| not_found("support ticket"))?;
-                let message = ticket.messages.get(*name).ok_or_else(|| not_found("communication"))?;
+                let ticket =
+                    self.tickets.get(&key(ticket)).ok_or_else(|| ArmError::not_found("support ticket"))?;
+                let message =
+                    ticket.messages.get(*name).ok_or_else(|| ArmError::not_found("communication"))?;
                 Ok(good(json!({ "name": name, "properties": message })))
             }
             (&Method::PUT, ["supportTickets", ticket, "communications", name]) => {
-                let there = self.tickets.get(&key(ticket)).ok_or_else(|| not_found("support ticket"))?;
+                let there =
+                    self.tickets.get(&key(ticket)).ok_or_else(|| ArmError::not_found("support ticket"))?;
                 if there.messages.contains_key(*name) {
-                    return Err(refuse(
-                        StatusCode::CONFLICT,
-                        "Conflict",
-                        "The communication is there already.",
-                    ));
+                    return Err(ArmError::conflict("The communication is there already."));
                 }
                 let body = read(request.body)?;
                 for member in ["subject", "body"] {
@@ -304,7 +294,7 @@ impl State {
                 let then = Then::Message(key(ticket), (*name).to_owned(), body["properties"].clone());
                 Ok(self.begin(subscription, request, then))
             }
-            _ => Err(not_found("resource")),
+            _ => Err(ArmError::not_found("resource")),
         }
     }
 
@@ -316,7 +306,7 @@ impl State {
         }
         let one_of = |value: &Value, member: &str, known: &[&str]| match text(value, member)? {
             found if known.contains(&found) => Ok(()),
-            found => Err(bad(format!("'{found}' is not a possible value of '{member}'."))),
+            found => Err(ArmError::bad_request(format!("'{found}' is not a possible value of '{member}'."))),
         };
         one_of(properties, "severity", &["minimal", "moderate", "critical", "highestcriticalimpact"])?;
         one_of(properties, "advancedDiagnosticConsent", &["Yes", "No"])?;
@@ -336,7 +326,7 @@ impl State {
             text(contact, "phoneNumber")?;
         }
         if !text(contact, "primaryEmailAddress")?.contains('@') || text(contact, "country")?.len() != 3 {
-            return Err(bad("The contact details are not valid."));
+            return Err(ArmError::bad_request("The contact details are not valid."));
         }
         let problem = text(properties, "problemClassificationId")?;
         let is_known = SERVICES.iter().any(|(name, _, _, problems)| {
@@ -347,17 +337,17 @@ impl State {
                     .any(|(name, _)| problem == format!("{service}/problemClassifications/{name}"))
         });
         if !is_known {
-            return Err(bad("The problem classification is not one of the service."));
+            return Err(ArmError::bad_request("The problem classification is not one of the service."));
         }
         let resource = text(&properties["technicalTicketDetails"], "resourceId")?.to_ascii_lowercase();
         if !resource.starts_with(&format!("/subscriptions/{}/", subscription.to_ascii_lowercase())) {
-            return Err(bad("The resource is not one of the subscription."));
+            return Err(ArmError::bad_request("The resource is not one of the subscription."));
         }
         if let Some(workspace) = properties["fileWorkspaceName"].as_str() {
             let key = (subscription.to_owned(), workspace.to_owned());
-            let files = self.workspaces.get(&key).ok_or_else(|| not_found("workspace"))?;
+            let files = self.workspaces.get(&key).ok_or_else(|| ArmError::not_found("workspace"))?;
             if files.values().any(|file| file.received < file.pieces) {
-                return Err(bad("A file of the workspace is not whole."));
+                return Err(ArmError::bad_request("A file of the workspace is not whole."));
             }
         }
         Ok(properties.clone())
@@ -382,7 +372,7 @@ impl State {
 
     fn operation(&mut self, number: &str) -> Answered {
         let found = number.parse().ok().and_then(|number: u64| self.operations.get_mut(&number));
-        let operation = found.ok_or_else(|| not_found("operation"))?;
+        let operation = found.ok_or_else(|| ArmError::not_found("operation"))?;
         if operation.looks > 0 {
             operation.looks -= 1;
             return Ok(good(json!({ "status": "InProgress" })));
@@ -416,12 +406,14 @@ impl Ticket {
 fn declare(body: &Value) -> Result<File, ArmError> {
     let number = |member: &str| {
         let value = body["properties"][member].as_u64().filter(|value| *value > 0);
-        value.ok_or_else(|| bad(format!("'{member}' is missing or no number above 0.")))
+        value.ok_or_else(|| ArmError::bad_request(format!("'{member}' is missing or no number above 0.")))
     };
     let (size, piece, pieces) = (number("fileSize")?, number("chunkSize")?, number("numberOfChunks")?);
     if size > LARGEST_FILE || piece > LARGEST_PIECE || pieces > MOST_PIECES || size.div_ceil(piece) != pieces
     {
-        return Err(bad("Sizes of file and chunks are too large, or do not fit each other."));
+        return Err(ArmError::bad_request(
+            "Sizes of file and chunks are too large, or do not fit each other.",
+        ));
     }
     Ok(File { size, piece, pieces, content: vec![], received: 0 })
 }
@@ -429,19 +421,21 @@ fn declare(body: &Value) -> Result<File, ArmError> {
 impl File {
     /// Pieces come in their order; the last one again is the last one.
     fn take(&mut self, body: &Value) -> Result<(), ArmError> {
-        let index =
-            body["chunkIndex"].as_u64().ok_or_else(|| bad("'chunkIndex' is missing or no number."))?;
-        let content =
-            BASE64_STANDARD.decode(text(body, "content")?).map_err(|_| bad("'content' is not Base64."))?;
+        let index = body["chunkIndex"]
+            .as_u64()
+            .ok_or_else(|| ArmError::bad_request("'chunkIndex' is missing or no number."))?;
+        let content = BASE64_STANDARD
+            .decode(text(body, "content")?)
+            .map_err(|_| ArmError::bad_request("'content' is not Base64."))?;
         if self.received > 0 && index == self.received - 1 && self.content.ends_with(&content) {
             return Ok(());
         }
         if index != self.received || index >= self.pieces {
-            return Err(bad("The chunk is not the next one."));
+            return Err(ArmError::bad_request("The chunk is not the next one."));
         }
         let expected = if index + 1 == self.pieces { self.size - index * self.piece } else { self.piece };
         if content.len() as u64 != expected {
-            return Err(bad("The chunk is not of the size that was announced."));
+            return Err(ArmError::bad_request("The chunk is not of the size that was announced."));
         }
         self.content.extend(content);
         self.received += 1;
@@ -452,12 +446,12 @@ impl File {
 fn read(body: &[u8]) -> Result<Value, ArmError> {
     let message = "The request content was invalid and could not be deserialized.";
     serde_json::from_slice(body)
-        .map_err(|_| refuse(StatusCode::BAD_REQUEST, "InvalidRequestContent", message))
+        .map_err(|_| ArmError::new(StatusCode::BAD_REQUEST, "InvalidRequestContent", message))
 }
 
 fn text<'a>(value: &'a Value, member: &str) -> Result<&'a str, ArmError> {
     let found = value[member].as_str().filter(|text| !text.trim().is_empty());
-    found.ok_or_else(|| bad(format!("'{member}' is missing or empty.")))
+    found.ok_or_else(|| ArmError::bad_request(format!("'{member}' is missing or empty.")))
 }
 
 #[cfg(test)]

@@ -8,16 +8,17 @@ use std::sync::{Arc, OnceLock};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use parking_lot::Mutex;
 
-use crate::batch::{Bucket, Ordinals, SigningKey};
+use crate::batch::{AccountFaults, Bucket};
 use crate::blob::BlobStore;
 use crate::clock::{Clock, iso_millis, iso_seconds};
-use crate::delivery::{Deliveries, Targets};
+use crate::delivery::{Deliveries, UploadTargets};
 use crate::fleet::{Job, Pool};
 use crate::identity::TokenService;
 use crate::ledger::{AccountLedger, DirectoryEntry, LedgerSnapshot, LeftEntry, NodeEntry, StorageEntry};
 use crate::ready::Ready;
 use crate::roll::Roll;
 use crate::scenario::{AccountScenario, JobScenario, Scenario};
+use crate::signing_key::SigningKey;
 use crate::support::Support;
 
 /// The simulated world.
@@ -29,7 +30,7 @@ pub(crate) struct World {
     pub(crate) tokens: TokenService,
     pub(crate) support: Support,
     pub(crate) deliveries: Deliveries,
-    pub(crate) targets: Targets,
+    pub(crate) targets: UploadTargets,
     /// Content type of simulated logs, shared by all of them.
     pub(crate) log_type: Arc<str>,
     pub(crate) ready: OnceLock<Ready>,
@@ -51,7 +52,7 @@ pub(crate) struct Account {
     pub(crate) jobs: Vec<Job>,
     pub(crate) ledger: Arc<AccountLedger>,
     pub(crate) bucket: Mutex<Bucket>,
-    pub(crate) ordinals: Ordinals,
+    pub(crate) faults: AccountFaults,
 }
 
 /// A key from the scenario, or else one that follows from the seed. 64 bytes, as the real ones have.
@@ -99,7 +100,7 @@ impl Account {
             pools,
             ledger: Arc::new(AccountLedger::new()),
             bucket: Mutex::new(Bucket::new(scenario)),
-            ordinals: Ordinals::default(),
+            faults: AccountFaults::new(scenario, roll),
             scenario: scenario.clone(),
         })
     }
@@ -142,7 +143,7 @@ impl World {
             tokens: TokenService::new(token_key, scenario.identity.token_lifetime.0),
             support: Support::default(),
             deliveries: Deliveries::default(),
-            targets: Targets::default(),
+            targets: UploadTargets::default(),
             log_type: Arc::from("text/plain"),
             ready: OnceLock::new(),
         })

@@ -9,15 +9,49 @@ use parking_lot::Mutex;
 use super::errors::BatchError;
 use super::routes::Route;
 use crate::roll::Roll;
-use crate::scenario::{Fault, FaultKind, Operation};
-use crate::world::Account;
+use crate::scenario::{AccountScenario, Fault, FaultKind, Operation};
+
+/// The faults of one account, and how far each of its calls has come in their order.
+#[derive(Debug)]
+pub(crate) struct AccountFaults {
+    faults: Vec<Fault>,
+    /// Of the account.
+    roll: Roll,
+    ordinals: Ordinals,
+}
+
+impl AccountFaults {
+    pub(crate) fn new(account: &AccountScenario, roll: Roll) -> Self {
+        Self { faults: account.faults.clone(), roll, ordinals: Ordinals::default() }
+    }
+
+    /// The first fault of the scenario that strikes this call.
+    pub(super) fn strike(&self, route: &Route, path: &str, now: Duration) -> Option<&Fault> {
+        if self.faults.is_empty() {
+            return None;
+        }
+        let operation = route.operation();
+        let subject = self.roll.number(operation as u64).text(path);
+        let ordinal = self.ordinals.next(subject);
+        let call = subject.number(u64::from(ordinal));
+        self.faults
+            .iter()
+            .enumerate()
+            .find(|(index, fault)| {
+                is_about(fault, operation, route.pool(), now)
+                    && fault.first.is_none_or(|first| ordinal < first)
+                    && call.number(*index as u64).happens(fault.share)
+            })
+            .map(|(_, fault)| fault)
+    }
+}
 
 /// How often each operation on each path has been called: the one thing a roll depends on besides the scenario.
 ///
 /// It depends on the calls for one path only, and those follow each other; so how the calls of different nodes
 /// interleave changes nothing.
 #[derive(Debug)]
-pub(crate) struct Ordinals(Vec<Mutex<HashMap<u64, u32>>>);
+struct Ordinals(Vec<Mutex<HashMap<u64, u32>>>);
 
 impl Default for Ordinals {
     fn default() -> Self {
@@ -35,32 +69,6 @@ impl Ordinals {
         *count += 1;
         *count - 1
     }
-}
-
-/// The first fault of the scenario that strikes this call.
-pub(super) fn strike<'a>(
-    account: &'a Account,
-    route: &Route,
-    path: &str,
-    now: Duration,
-) -> Option<&'a Fault> {
-    let faults = &account.scenario.faults;
-    if faults.is_empty() {
-        return None;
-    }
-    let operation = route.operation();
-    let subject = account.roll.number(operation as u64).text(path);
-    let ordinal = account.ordinals.next(subject);
-    let call = subject.number(u64::from(ordinal));
-    faults
-        .iter()
-        .enumerate()
-        .find(|(index, fault)| {
-            is_about(fault, operation, route.pool(), now)
-                && fault.first.is_none_or(|first| ordinal < first)
-                && call.number(*index as u64).happens(fault.share)
-        })
-        .map(|(_, fault)| fault)
 }
 
 fn is_about(fault: &Fault, operation: Operation, pool: Option<&str>, now: Duration) -> bool {
@@ -143,9 +151,9 @@ mod tests {
         [[account.fault]]\non = \"any\"\nkind = \"slow\"\nshare = 0.1\nfirst = 1\n\
         [[account.fault]]\non = \"list-nodes\"\nkind = \"server-busy\"\nfrom = \"5s\"\nuntil = \"6s\"";
 
-    fn account() -> Account {
+    fn faults() -> AccountFaults {
         let scenario = Scenario::from_toml(FAULTS).expect("valid");
-        Account::new(0, &scenario.accounts[0], Roll::new(scenario.seed)).expect("a good key")
+        AccountFaults::new(&scenario.accounts[0], Roll::new(scenario.seed))
     }
 
     fn upload(node: usize) -> (Route, String) {
@@ -154,14 +162,14 @@ mod tests {
         (Route::Upload { pool: "p".into(), node }, path)
     }
 
-    fn kind(account: &Account, node: usize) -> Option<FaultKind> {
+    fn kind(faults: &AccountFaults, node: usize) -> Option<FaultKind> {
         let (route, path) = upload(node);
-        strike(account, &route, &path, Duration::ZERO).map(|fault| fault.kind)
+        faults.strike(&route, &path, Duration::ZERO).map(|fault| fault.kind)
     }
 
     #[test]
     fn the_order_of_calls_changes_nothing() {
-        let (forward, backward) = (account(), account());
+        let (forward, backward) = (faults(), faults());
 
         let one: Vec<_> = (0..500).map(|node| (kind(&forward, node), kind(&forward, node))).collect();
         let firsts: Vec<_> = (0..500).rev().map(|node| kind(&backward, node)).collect();
@@ -175,10 +183,10 @@ mod tests {
 
     #[test]
     fn a_fault_of_the_first_call_spares_the_second() {
-        let account = account();
+        let faults = faults();
 
         let slow =
-            |nodes: usize| (0..nodes).filter(|node| kind(&account, *node) == Some(FaultKind::Slow)).count();
+            |nodes: usize| (0..nodes).filter(|node| kind(&faults, *node) == Some(FaultKind::Slow)).count();
 
         assert!(slow(500) > 0);
         assert_eq!(slow(500), 0);
@@ -186,10 +194,11 @@ mod tests {
 
     #[test]
     fn a_fault_strikes_only_in_its_window() {
-        let account = account();
+        let faults = faults();
         let route = Route::ListNodes { pool: "P".into() };
         let busy = |seconds| {
-            strike(&account, &route, "/pools/P/nodes", Duration::from_secs(seconds))
+            faults
+                .strike(&route, "/pools/P/nodes", Duration::from_secs(seconds))
                 .is_some_and(|fault| fault.kind == FaultKind::ServerBusy)
         };
 

@@ -3,7 +3,7 @@
 use super::command;
 use super::envelope::Good;
 use super::errors::BatchError;
-use super::filter::{Filtered, Value};
+use super::filter::{FilterValue, FilteredList};
 use super::json::{Json, Selected};
 use super::paging::{LinkFault, Position};
 use super::request::Call;
@@ -15,7 +15,7 @@ impl Call<'_> {
     /// `GET /jobs`.
     pub(super) fn list_jobs(&self, fault: LinkFault) -> Result<Good, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
-        let filter = self.filter(Filtered::Jobs)?;
+        let filter = self.filter(FilteredList::Jobs)?;
         let select = Select::parse(self.query.get("$select"));
         let base = self.base();
         let mut json = Json::document(&base, "jobs", 1024);
@@ -60,16 +60,16 @@ impl Call<'_> {
         (started - time::Duration::minutes(1), started + job.scenario.lasted.0)
     }
 
-    fn job_value<'a>(&self, job: &'a Job, name: &str) -> Option<Value<'a>> {
+    fn job_value<'a>(&self, job: &'a Job, name: &str) -> Option<FilterValue<'a>> {
         let (made, ends) = self.job_times(job);
         let over = job.is_over(self.now);
         match name {
-            "id" => Some(Value::text(job.scenario.id.as_str())),
-            "state" => Some(Value::text(job_state(over))),
-            "stateTransitionTime" => Some(Value::Time(if over { ends } else { made })),
-            "creationTime" | "lastModified" | "executionInfo/startTime" => Some(Value::Time(made)),
-            "executionInfo/endTime" => over.then_some(Value::Time(ends)),
-            "executionInfo/poolId" => Some(Value::text(job.scenario.pool.as_str())),
+            "id" => Some(FilterValue::text(job.scenario.id.as_str())),
+            "state" => Some(FilterValue::text(job_state(over))),
+            "stateTransitionTime" => Some(FilterValue::Time(if over { ends } else { made })),
+            "creationTime" | "lastModified" | "executionInfo/startTime" => Some(FilterValue::Time(made)),
+            "executionInfo/endTime" => over.then_some(FilterValue::Time(ends)),
+            "executionInfo/poolId" => Some(FilterValue::text(job.scenario.pool.as_str())),
             _ => None,
         }
     }

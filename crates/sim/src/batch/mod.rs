@@ -7,7 +7,6 @@ mod envelope;
 mod errors;
 mod faults;
 mod filter;
-mod filter_text;
 mod image;
 mod jobs;
 mod json;
@@ -26,6 +25,5 @@ mod upload;
 mod versions;
 
 pub(crate) use capacity::Bucket;
-pub(crate) use faults::Ordinals;
+pub(crate) use faults::AccountFaults;
 pub(crate) use service::BatchService;
-pub(crate) use shared_key::SigningKey;

@@ -2,7 +2,7 @@
 
 use super::json::{Json, Selected};
 use super::request::Call;
-use crate::fleet::{Job, Moment, Pool, Run, TaskState};
+use crate::fleet::{Job, NodeMoment, Pool, TaskRun, TaskState};
 use crate::scenario::NodeState;
 
 /// As many as a node remembers.
@@ -14,7 +14,7 @@ struct Recent {
     task: u32,
     /// 0 for the primary one, which has no `subtaskId`.
     instance: u32,
-    run: Run,
+    run: TaskRun,
 }
 
 impl Call<'_> {
@@ -24,7 +24,7 @@ impl Call<'_> {
         base: &str,
         pool: &Pool,
         place: u32,
-        node: Moment,
+        node: NodeMoment,
     ) {
         let running = u32::from(node.state == NodeState::Running);
         // What a machine did before it was given to the pool anew is not told.
@@ -79,9 +79,9 @@ impl Call<'_> {
     fn older_task(&self, pool: &Pool, place: u32, older: u64) -> Option<Recent> {
         let task = u32::try_from(older.checked_sub(1)?).ok()?;
         let clock = &self.world.clock;
-        let begins = Moment { since: None, booted: None, allocated: None, state: NodeState::Idle };
+        let begins = NodeMoment { since: None, booted: None, allocated: None, state: NodeState::Idle };
         let start = pool.dates(place, begins, clock).booted + time::Duration::minutes(5) - clock.started_at();
-        let run = Run { start, end: start + time::Duration::minutes(7), failed: false };
+        let run = TaskRun { start, end: start + time::Duration::minutes(7), failed: false };
         Some(Recent { job: "deleted-since".to_owned(), task, instance: 0, run })
     }
 

@@ -5,14 +5,14 @@ use time::OffsetDateTime;
 use super::command;
 use super::envelope::Good;
 use super::errors::BatchError;
-use super::filter::{Filtered, Value};
+use super::filter::{FilterValue, FilteredList};
 use super::image::image;
 use super::json::{Json, Selected};
 use super::paging::{LinkFault, Position};
 use super::request::Call;
 use super::select::Select;
 use super::start_task::StartTaskInfo;
-use crate::fleet::{Moment, NodeDates, Pool, node_address};
+use crate::fleet::{NodeDates, NodeMoment, Pool, node_address};
 use crate::scenario::{AllocationState, NodeState, Os};
 
 /// Rough size of a node in a list, to have the buffer right at once.
@@ -23,7 +23,7 @@ impl Call<'_> {
     pub(super) fn list_nodes(&self, id: &str, fault: LinkFault) -> Result<Good, BatchError> {
         let (_, pool) = self.find_pool(id)?;
         let (size, position) = (self.page_size()?, self.position()?);
-        let filter = self.filter(Filtered::Nodes)?;
+        let filter = self.filter(FilteredList::Nodes)?;
         let select = Select::parse(self.query.get("$select"));
         let base = self.base();
         let left = pool.places().saturating_sub(position.place).min(size) as usize;
@@ -72,22 +72,28 @@ impl Call<'_> {
         Ok(Good::body(json.finish()))
     }
 
-    pub(super) fn find_node(&self, pool: &Pool, id: &str) -> Result<(u32, Moment), BatchError> {
+    pub(super) fn find_node(&self, pool: &Pool, id: &str) -> Result<(u32, NodeMoment), BatchError> {
         let place = pool.names.place(id);
         let found = place.and_then(|place| Some((place, pool.node(place, self.now)?)));
         found.ok_or_else(BatchError::node_not_found)
     }
 
     /// What a filter wants to know of a node.
-    fn node_value(&self, pool: &Pool, place: u32, node: Moment, name: &str) -> Option<Value<'static>> {
+    fn node_value(
+        &self,
+        pool: &Pool,
+        place: u32,
+        node: NodeMoment,
+        name: &str,
+    ) -> Option<FilterValue<'static>> {
         if name == "state" {
-            return Some(Value::text(node.state.wire()));
+            return Some(FilterValue::text(node.state.wire()));
         }
         let dates = pool.dates(place, node, &self.world.clock);
         match name {
-            "stateTransitionTime" => Some(Value::Time(dates.changed)),
-            "allocationTime" => Some(Value::Time(dates.allocated)),
-            "lastBootTime" => last_boot(pool, place, node, dates).map(Value::Time),
+            "stateTransitionTime" => Some(FilterValue::Time(dates.changed)),
+            "allocationTime" => Some(FilterValue::Time(dates.allocated)),
+            "lastBootTime" => last_boot(pool, place, node, dates).map(FilterValue::Time),
             _ => {
                 let name = name.strip_prefix("startTaskInfo/")?;
                 StartTaskInfo::of(pool, place, node, dates)?.value(name)
@@ -95,7 +101,7 @@ impl Call<'_> {
         }
     }
 
-    fn node_members(&self, out: &mut Selected<'_>, base: &str, pool: &Pool, place: u32, node: Moment) {
+    fn node_members(&self, out: &mut Selected<'_>, base: &str, pool: &Pool, place: u32, node: NodeMoment) {
         let roll = pool.node_roll(place);
         let dates = pool.dates(place, node, &self.world.clock);
         let up = !node.state.is_before_boot();
@@ -159,7 +165,7 @@ impl Call<'_> {
 }
 
 /// Known only once the machine has come up; unusable machines may never have.
-fn last_boot(pool: &Pool, place: u32, node: Moment, dates: NodeDates) -> Option<OffsetDateTime> {
+fn last_boot(pool: &Pool, place: u32, node: NodeMoment, dates: NodeDates) -> Option<OffsetDateTime> {
     let never = node.state.is_before_boot()
         || (node.state == NodeState::Unusable && pool.node_roll(place).text("never booted").happens(0.3));
     (!never).then_some(dates.booted)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::command;
 use super::envelope::Good;
 use super::errors::BatchError;
-use super::filter::{Filter, Filtered, Value};
+use super::filter::{Filter, FilterValue, FilteredList};
 use super::image::{agent, image};
 use super::json::{Json, Selected};
 use super::paging::{LinkFault, Position};
@@ -19,7 +19,7 @@ impl Call<'_> {
     /// `GET /pools`.
     pub(super) fn list_pools(&self, fault: LinkFault) -> Result<Good, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
-        let filter = self.filter(Filtered::Pools)?;
+        let filter = self.filter(FilteredList::Pools)?;
         let select = Select::parse(self.query.get("$select"));
         let matches =
             |pool: &Pool| pool.is_there(self.now) && filter.holds(|name| self.pool_value(pool, name));
@@ -61,7 +61,7 @@ impl Call<'_> {
         }
     }
 
-    pub(super) fn filter(&self, list: Filtered) -> Result<Filter, BatchError> {
+    pub(super) fn filter(&self, list: FilteredList) -> Result<Filter, BatchError> {
         let text = self.query.get("$filter");
         Filter::parse(text, list)
             .map_err(|reason| BatchError::query_value("$filter", text.unwrap_or(""), &reason))
@@ -86,16 +86,16 @@ impl Call<'_> {
     }
 
     /// What a filter wants to know of a pool.
-    fn pool_value<'a>(&self, pool: &'a Pool, name: &str) -> Option<Value<'a>> {
+    fn pool_value<'a>(&self, pool: &'a Pool, name: &str) -> Option<FilterValue<'a>> {
         Some(match name {
-            "id" => Value::text(pool.scenario.id.as_str()),
-            "state" => Value::text(pool_state(pool, self.now)),
-            "allocationState" => Value::text(allocation_state(pool)),
-            "vmSize" => Value::text(pool.scenario.vm_size.as_str()),
-            "enableAutoScale" => Value::Flag(pool.scenario.auto_scale),
-            "enableInterNodeCommunication" => Value::Flag(false),
+            "id" => FilterValue::text(pool.scenario.id.as_str()),
+            "state" => FilterValue::text(pool_state(pool, self.now)),
+            "allocationState" => FilterValue::text(allocation_state(pool)),
+            "vmSize" => FilterValue::text(pool.scenario.vm_size.as_str()),
+            "enableAutoScale" => FilterValue::Flag(pool.scenario.auto_scale),
+            "enableInterNodeCommunication" => FilterValue::Flag(false),
             "stateTransitionTime" | "allocationStateTransitionTime" | "creationTime" | "lastModified" => {
-                Value::Time(self.pool_changed(pool))
+                FilterValue::Time(self.pool_changed(pool))
             }
             _ => return None,
         })
@@ -184,7 +184,7 @@ impl Call<'_> {
     /// `GET /nodecounts`.
     pub(super) fn node_counts(&self, fault: LinkFault) -> Result<Good, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
-        let filter = self.filter(Filtered::Counts)?;
+        let filter = self.filter(FilteredList::Counts)?;
         let mut json = Json::document(&self.base(), "poolnodecounts", 1024);
         let (mut given, mut next) = (0, None);
         json.list("value", |json| {

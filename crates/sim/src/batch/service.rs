@@ -16,7 +16,7 @@ use super::paging::LinkFault;
 use super::request::Call;
 use super::routes::Route;
 use super::upload::LARGEST_BODY;
-use crate::delivery::micros;
+use crate::clock::micros;
 use crate::http::{Answer, HangUp, Query, ReplyBody, Service, read_body};
 use crate::ledger::{InFlight, NodeKey};
 use crate::scenario::{Fault, FaultKind};
@@ -123,7 +123,7 @@ impl Call<'_> {
             let error = BatchError::too_many_requests().after(self.account.scenario.retry_after);
             return Ok(self.refuse(&error));
         }
-        match faults::strike(self.account, route, self.uri.path(), self.now) {
+        match self.account.faults.strike(route, self.uri.path(), self.now) {
             None => Ok(self.response(self.carry_out(route, body, LinkFault::None))),
             Some(fault) => self.go_wrong(fault, route, body).await,
         }

@@ -2,9 +2,9 @@
 
 use time::OffsetDateTime;
 
-use super::filter::Value;
+use super::filter::FilterValue;
 use super::json::Json;
-use crate::fleet::{Moment, NodeDates, Pool};
+use crate::fleet::{NodeDates, NodeMoment, Pool};
 use crate::scenario::NodeState;
 
 /// `startTaskInfo`.
@@ -18,7 +18,7 @@ pub(super) struct StartTaskInfo {
 
 impl StartTaskInfo {
     /// Only some nodes have one: those that came up after the pool was given a start task.
-    pub(super) fn of(pool: &Pool, place: u32, node: Moment, dates: NodeDates) -> Option<Self> {
+    pub(super) fn of(pool: &Pool, place: u32, node: NodeMoment, dates: NodeDates) -> Option<Self> {
         let failed = node.state == NodeState::StartTaskFailed;
         let running = node.state == NodeState::WaitingForStartTask;
         let up = !node.state.is_before_boot();
@@ -49,13 +49,13 @@ impl StartTaskInfo {
     }
 
     /// What a filter wants to know.
-    pub(super) fn value(self, name: &str) -> Option<Value<'static>> {
+    pub(super) fn value(self, name: &str) -> Option<FilterValue<'static>> {
         match name {
-            "state" => Some(Value::text(self.state())),
-            "startTime" => Some(Value::Time(self.start)),
-            "endTime" => self.end.map(Value::Time),
-            "exitCode" => self.end.map(|_| Value::Number(i64::from(self.failed))),
-            "result" => self.end.map(|_| Value::text(self.result())),
+            "state" => Some(FilterValue::text(self.state())),
+            "startTime" => Some(FilterValue::Time(self.start)),
+            "endTime" => self.end.map(FilterValue::Time),
+            "exitCode" => self.end.map(|_| FilterValue::Number(i64::from(self.failed))),
+            "result" => self.end.map(|_| FilterValue::text(self.result())),
             _ => None,
         }
     }

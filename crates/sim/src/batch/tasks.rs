@@ -5,13 +5,13 @@ use time::OffsetDateTime;
 use super::command;
 use super::envelope::Good;
 use super::errors::BatchError;
-use super::filter::{Filtered, Value};
+use super::filter::{FilterValue, FilteredList};
 use super::json::{Json, Selected};
 use super::paging::{LinkFault, Position};
 use super::request::Call;
 use super::select::Select;
 use crate::clock::rfc1123;
-use crate::fleet::{Job, Run, TaskState};
+use crate::fleet::{Job, TaskRun, TaskState};
 
 /// Rough size of a task in a list, to have the buffer right at once.
 const TASK_BYTES: usize = 2560;
@@ -21,7 +21,7 @@ impl Call<'_> {
     pub(super) fn list_tasks(&self, job: &str, fault: LinkFault) -> Result<Good, BatchError> {
         let job = self.find_job(job)?;
         let (size, position) = (self.page_size()?, self.position()?);
-        let filter = self.filter(Filtered::Tasks)?;
+        let filter = self.filter(FilteredList::Tasks)?;
         let select = Select::parse(self.query.get("$select"));
         let base = self.base();
         let left = job.tasks().saturating_sub(position.place).min(size) as usize;
@@ -85,21 +85,21 @@ impl Call<'_> {
         Ok(Good::body(json.finish()))
     }
 
-    fn task_value(&self, job: &Job, task: u32, name: &str) -> Option<Value<'static>> {
+    fn task_value(&self, job: &Job, task: u32, name: &str) -> Option<FilterValue<'static>> {
         if name == "id" {
-            return Some(Value::text(Job::task_id(task)));
+            return Some(FilterValue::text(Job::task_id(task)));
         }
         let run = job.run(task);
         let state = run.state(self.now);
         let (started, ended) = (state != TaskState::Active, state == TaskState::Completed);
         match name {
-            "state" => Some(Value::text(state.wire())),
-            "stateTransitionTime" => Some(Value::Time(self.changed(job, run))),
-            "creationTime" | "lastModified" => Some(Value::Time(self.job_times(job).0)),
-            "executionInfo/startTime" => started.then(|| Value::Time(self.at(run.start))),
-            "executionInfo/endTime" => ended.then(|| Value::Time(self.at(run.end))),
-            "executionInfo/exitCode" => ended.then(|| Value::Number(i64::from(run.failed))),
-            "executionInfo/result" => ended.then(|| Value::text(result(run))),
+            "state" => Some(FilterValue::text(state.wire())),
+            "stateTransitionTime" => Some(FilterValue::Time(self.changed(job, run))),
+            "creationTime" | "lastModified" => Some(FilterValue::Time(self.job_times(job).0)),
+            "executionInfo/startTime" => started.then(|| FilterValue::Time(self.at(run.start))),
+            "executionInfo/endTime" => ended.then(|| FilterValue::Time(self.at(run.end))),
+            "executionInfo/exitCode" => ended.then(|| FilterValue::Number(i64::from(run.failed))),
+            "executionInfo/result" => ended.then(|| FilterValue::text(result(run))),
             _ => None,
         }
     }
@@ -144,7 +144,7 @@ impl Call<'_> {
     }
 
     /// `executionInfo` of a task, here and in the `recentTasks` of a node.
-    pub(super) fn execution_info(&self, json: &mut Json, name: &str, run: Run) {
+    pub(super) fn execution_info(&self, json: &mut Json, name: &str, run: TaskRun) {
         json.object(name, |json| {
             self.push_run(&mut Selected { json, select: &Select::default() }, run);
             json.number("retryCount", 0_u32);
@@ -153,7 +153,7 @@ impl Call<'_> {
     }
 
     /// What is known of a run so far: `startTime`, `endTime`, `exitCode`, `result` and `failureInfo`.
-    fn push_run(&self, out: &mut Selected<'_>, run: Run) {
+    fn push_run(&self, out: &mut Selected<'_>, run: TaskRun) {
         let state = run.state(self.now);
         if state != TaskState::Active {
             out.member("startTime", |json, name| json.time(name, self.at(run.start)));
@@ -185,7 +185,7 @@ impl Call<'_> {
     }
 
     /// When the task came into its state.
-    fn changed(&self, job: &Job, run: Run) -> OffsetDateTime {
+    fn changed(&self, job: &Job, run: TaskRun) -> OffsetDateTime {
         match run.state(self.now) {
             TaskState::Active => self.job_times(job).0,
             TaskState::Running => self.at(run.start),
@@ -198,7 +198,7 @@ impl Call<'_> {
     }
 }
 
-fn result(run: Run) -> &'static str {
+fn result(run: TaskRun) -> &'static str {
     if run.failed { "failure" } else { "success" }
 }
 

@@ -13,8 +13,8 @@ use super::errors::BatchError;
 use super::json::Json;
 use super::request::Call;
 use crate::clock::{parse_iso, unix_millis};
-use crate::delivery::{Access, Place, Target, Upload};
-use crate::fleet::{Moment, Pool};
+use crate::delivery::{Place, Upload, UploadTarget, WriteAccess};
+use crate::fleet::{NodeMoment, Pool};
 use crate::ledger::{DirectoryRecord, NodeKey};
 use crate::scenario::NodeState;
 
@@ -22,7 +22,7 @@ use crate::scenario::NodeState;
 pub(super) const LARGEST_BODY: usize = 1 << 20;
 
 /// The body of a request, understood.
-struct Wanted {
+struct UploadBody {
     container_url: String,
     start: OffsetDateTime,
     end: Option<OffsetDateTime>,
@@ -38,24 +38,24 @@ impl Call<'_> {
             let message = "The size of the request body exceeds the maximum permissible limit.";
             return Err(BatchError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", message));
         };
-        let wanted = Wanted::read(body)?;
+        let asked = UploadBody::read(body)?;
         let storage = &self.world.store.keys.account;
         let here = self.world.storage_address;
-        let found = self.world.targets.find(&wanted.container_url, wanted.identity.is_some(), here, storage);
+        let found = self.world.targets.find(&asked.container_url, asked.identity.is_some(), here, storage);
         let target = found.ok_or_else(|| {
             BatchError::property_value(
                 "containerUrl",
-                &wanted.container_url,
+                &asked.container_url,
                 "The value is not a container URL",
             )
         })?;
         let (pool_place, pool) = self.find_pool(pool)?;
-        wanted.check_access(&target, pool)?;
+        asked.check_access(&target, pool)?;
         let (place, moment) = self.find_node(pool, node)?;
         let arrives = Self::agent_answers(pool, place, moment)? && !pool.scenario.storage_blocked;
 
         let key = NodeKey { pool: pool_place, place };
-        let future = wanted.start > self.date();
+        let future = asked.start > self.date();
         let accepted_at = unix_millis(OffsetDateTime::now_utc());
         let (directory, roll, files) = self.account.ledger.node(key, |record| {
             let directory = record.directories.len();
@@ -86,9 +86,10 @@ impl Call<'_> {
         json.number("numberOfFilesUploaded", files);
         if arrives {
             let account = self.account.index;
-            let window = (wanted.start, wanted.end);
+            let window = (asked.start, asked.end);
             let upload = Upload { account, node: key, directory, name, files, window, roll, target };
-            self.world.deliveries.plan(self.world, upload, self.now);
+            let faults = &self.account.scenario.arrival_faults;
+            self.world.deliveries.plan(faults, &pool.scenario, upload, self.now);
         }
         Ok(Good::body(json.finish()))
     }
@@ -115,7 +116,7 @@ impl Call<'_> {
     }
 
     /// Whether the agent of the node does what the service has accepted, or the reason why it is not accepted.
-    fn agent_answers(pool: &Pool, place: u32, moment: Moment) -> Result<bool, BatchError> {
+    fn agent_answers(pool: &Pool, place: u32, moment: NodeMoment) -> Result<bool, BatchError> {
         let refuse = |code: &str, message: &str| Err(BatchError::conflict(code, message));
         match moment.state {
             NodeState::Idle
@@ -153,7 +154,7 @@ impl Call<'_> {
     }
 }
 
-impl Wanted {
+impl UploadBody {
     fn read(body: &[u8]) -> Result<Self, BatchError> {
         let invalid = |reason: &str| {
             let message = "The request body is invalid: it could not be parsed.";
@@ -197,10 +198,10 @@ impl Wanted {
     ///
     /// Of other servers, a URL with neither is accepted: the real service did so for `http://contoso.com` in a
     /// recording.
-    fn check_access(&self, target: &Target, pool: &Pool) -> Result<(), BatchError> {
+    fn check_access(&self, target: &UploadTarget, pool: &Pool) -> Result<(), BatchError> {
         let Some(identity) = &self.identity else {
             let is_here = matches!(target.place, Place::Here { .. });
-            if is_here && matches!(target.access, Access::None) {
+            if is_here && matches!(target.access, WriteAccess::None) {
                 let reason = "The container URL has no SAS, and there is no identityReference";
                 return Err(BatchError::property_value("containerUrl", &self.container_url, reason));
             }
@@ -241,7 +242,7 @@ mod tests {
     use super::*;
 
     fn code(body: &str) -> String {
-        Wanted::read(body.as_bytes()).err().expect("refused").code
+        UploadBody::read(body.as_bytes()).err().expect("refused").code
     }
 
     #[test]
@@ -271,8 +272,8 @@ mod tests {
             "identityReference":{"resourceId":"/subscriptions/s/x"}}"#;
 
         assert!(
-            Wanted::read(body.as_bytes())
-                .is_ok_and(|wanted| wanted.identity.as_deref() == Some("/subscriptions/s/x"))
+            UploadBody::read(body.as_bytes())
+                .is_ok_and(|asked| asked.identity.as_deref() == Some("/subscriptions/s/x"))
         );
     }
 }

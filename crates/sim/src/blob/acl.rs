@@ -9,8 +9,8 @@ use hyper::header::{self, HeaderMap};
 use time::{Duration, OffsetDateTime};
 
 use super::errors::BlobError;
-use super::listing::escape;
-use super::sas::{LETTERS, parse_sas_time};
+use super::sas_text::{PERMISSION_LETTERS, parse_sas_time};
+use super::xml::escape;
 use crate::clock::parse_rfc1123;
 
 /// Larger than five policies can be.
@@ -147,7 +147,7 @@ fn read_policy(text: &str) -> Result<StoredPolicy, BlobError> {
         }
     }
     let is_time = |text: &str| text.is_empty() || parse_sas_time(text).is_some();
-    let mut known = LETTERS.chars();
+    let mut known = PERMISSION_LETTERS.chars();
     let ordered = policy.permission.chars().all(|letter| known.any(|other| other == letter));
     let named = (1..=LONGEST_ID).contains(&policy.id.chars().count());
     if named && ordered && is_time(&policy.start) && is_time(&policy.expiry) {

@@ -10,10 +10,10 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::errors::BlobError;
-use crate::batch::SigningKey;
 use crate::clock::{iso_seconds, parse_iso};
 use crate::roll::Roll;
 use crate::scenario::StorageScenario;
+use crate::signing_key::SigningKey;
 
 /// No key lives longer than this.
 const LONGEST_LIFE: Duration = Duration::days(7);

@@ -14,6 +14,7 @@ mod sas;
 mod sas_text;
 mod shared_key;
 mod store;
+mod xml;
 
 pub(crate) use container::is_container_name;
 pub(crate) use content::{Content, Log};

@@ -11,10 +11,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::errors::BlobError;
-use super::listing;
 use super::sas::Sas;
 use super::shared_key;
 use super::store::Authority;
+use super::xml::escape;
 use crate::http::{Answer, Peer, Query, ReplyBody, Service, decode};
 use crate::identity::Audience;
 use crate::world::World;
@@ -28,13 +28,13 @@ pub(crate) struct BlobService {
 }
 
 /// Where a request is aimed at: `/{account}[/{container}[/{blob}]]`.
-enum Target {
+enum RequestPath {
     Service,
     Container(String),
     Blob(String, String),
 }
 
-impl Target {
+impl RequestPath {
     fn parse(path: &str, account: &str) -> Option<Self> {
         let rest = path.strip_prefix('/')?.strip_prefix(account)?;
         if matches!(rest, "" | "/") {
@@ -76,7 +76,8 @@ impl BlobService {
         let (parts, body) = request.into_parts();
         self.notice_credentials(&parts.headers);
         let query = Query::parse(parts.uri.query().unwrap_or(""));
-        let target = Target::parse(parts.uri.path(), &store.keys.account).ok_or(BlobError::no_resource())?;
+        let target =
+            RequestPath::parse(parts.uri.path(), &store.keys.account).ok_or(BlobError::no_resource())?;
         let sas = Sas::find(&query);
         let from = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address);
         let authority = match &sas {
@@ -85,13 +86,13 @@ impl BlobService {
         };
         let (method, headers) = (&parts.method, &parts.headers);
         match target {
-            Target::Service => self.service(method, headers, body, authority, &query).await,
-            Target::Container(name) if query.get("comp") == Some("acl") => {
+            RequestPath::Service => self.service(method, headers, body, authority, &query).await,
+            RequestPath::Container(name) if query.get("comp") == Some("acl") => {
                 self.acl(method, headers, body, authority, &name).await
             }
-            Target::Container(name) => self.container(method, headers, authority, &name, &query),
-            Target::Blob(..) if query.get("comp").is_some() => Err(BlobError::bad_query()),
-            Target::Blob(container, blob) => {
+            RequestPath::Container(name) => self.container(method, headers, authority, &name, &query),
+            RequestPath::Blob(..) if query.get("comp").is_some() => Err(BlobError::bad_query()),
+            RequestPath::Blob(container, blob) => {
                 self.blob(method, headers, body, authority, (&container, &blob)).await
             }
         }
@@ -170,7 +171,7 @@ fn error_response(error: &BlobError, request_id: &str) -> Response<ReplyBody> {
     let mut xml = String::from("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>");
     xml.push_str(error.code);
     xml.push_str("</Code><Message>");
-    listing::escape(&mut xml, error.message);
+    escape(&mut xml, error.message);
     xml.push_str("\nRequestId:");
     xml.push_str(request_id);
     xml.push_str("\nTime:");
@@ -178,7 +179,7 @@ fn error_response(error: &BlobError, request_id: &str) -> Response<ReplyBody> {
     xml.push_str("</Message>");
     if let Some(detail) = &error.detail {
         xml.push_str("<AuthenticationErrorDetail>");
-        listing::escape(&mut xml, detail);
+        escape(&mut xml, detail);
         xml.push_str("</AuthenticationErrorDetail>");
     }
     xml.push_str("</Error>");

@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 use super::acl::StoredPolicy;
 use super::delegation::DelegationKeys;
 use super::errors::BlobError;
-use super::sas_text::{Kind, string_to_sign};
-use crate::batch::SigningKey;
-use crate::clock::{iso_seconds, parse_iso};
+use super::sas_text::{PERMISSION_LETTERS, SasKind, parse_sas_time, string_to_sign};
+use crate::clock::iso_seconds;
 use crate::http::Query;
+use crate::signing_key::SigningKey;
 
 /// The fields of a SAS, decoded.
 #[derive(Clone)]
@@ -46,9 +46,6 @@ pub(crate) struct Keys {
 
 /// Version that the simulator signs its own SAS with.
 const OUR_VERSION: &str = "2022-11-02";
-/// The order that the permissions for a container or blob must have.
-pub(super) const LETTERS: &str = "racwdxyltmeopi";
-
 fn refused(detail: &str) -> BlobError {
     BlobError::authentication(detail)
 }
@@ -64,13 +61,13 @@ impl Sas {
         self.query.get(name).unwrap_or("")
     }
 
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> SasKind {
         if self.query.get("skoid").is_some() {
-            Kind::UserDelegation
+            SasKind::UserDelegation
         } else if self.query.get("ss").is_some() || self.query.get("srt").is_some() {
-            Kind::Account
+            SasKind::Account
         } else {
-            Kind::Service
+            SasKind::Service
         }
     }
 
@@ -105,14 +102,14 @@ impl Sas {
 
     /// Only an account SAS reaches beyond the blobs of one container.
     pub(crate) fn is_for_account(&self) -> bool {
-        self.kind() == Kind::Account
+        self.kind() == SasKind::Account
     }
 
     /// When it ends: with itself or with its key, whichever is first. None if it does not say.
     pub(crate) fn expires_at(&self) -> Option<OffsetDateTime> {
         let expiry = parse_sas_time(self.field("se"))?;
         match self.kind() {
-            Kind::UserDelegation => Some(expiry.min(parse_sas_time(self.field("ske"))?)),
+            SasKind::UserDelegation => Some(expiry.min(parse_sas_time(self.field("ske"))?)),
             _ => Some(expiry),
         }
     }
@@ -143,8 +140,8 @@ impl Sas {
         let kind = self.kind();
         let account = &keys.account;
         let name = match (kind, self.field("sr"), resource) {
-            (Kind::Account, "", _) => account.clone(),
-            (Kind::Account, ..) => return Err(refused("sr does not belong into an account SAS.")),
+            (SasKind::Account, "", _) => account.clone(),
+            (SasKind::Account, ..) => return Err(refused("sr does not belong into an account SAS.")),
             (_, "c", Resource::Container(container) | Resource::Blob(container, _)) => {
                 format!("/blob/{account}/{container}")
             }
@@ -153,8 +150,8 @@ impl Sas {
         };
         let text = self.text(kind, &name).ok_or_else(|| refused("sv is missing or not a known version."))?;
         let good = match kind {
-            Kind::UserDelegation => self.delegation_key(keys)?.verify(&text, self.field("sig")),
-            Kind::Service | Kind::Account => keys.key.verify(&text, self.field("sig")),
+            SasKind::UserDelegation => self.delegation_key(keys)?.verify(&text, self.field("sig")),
+            SasKind::Service | SasKind::Account => keys.key.verify(&text, self.field("sig")),
         };
         if good { Ok(()) } else { Err(refused("Signature did not match.")) }
     }
@@ -164,7 +161,7 @@ impl Sas {
         if self.policy_id().is_none() {
             return Ok(());
         }
-        if self.kind() != Kind::Service {
+        if self.kind() != SasKind::Service {
             return Err(refused("si goes with a service SAS only."));
         }
         if self.policy.is_none() {
@@ -190,7 +187,7 @@ impl Sas {
 
     /// A user delegation SAS works while both it and its key do.
     fn check_times(&self, now: OffsetDateTime) -> Result<(), BlobError> {
-        let delegated = self.kind() == Kind::UserDelegation;
+        let delegated = self.kind() == SasKind::UserDelegation;
         let (starts, ends) = (["st", "skt"], ["se", "ske"]);
         let count = if delegated { 2 } else { 1 };
         for name in &ends[..count] {
@@ -214,7 +211,7 @@ impl Sas {
         if self.is_for_account() {
             return Ok(());
         }
-        let mut known = LETTERS.chars();
+        let mut known = PERMISSION_LETTERS.chars();
         if self.field("sp").chars().all(|letter| known.any(|other| other == letter)) {
             return Ok(());
         }
@@ -248,7 +245,7 @@ impl Sas {
         if self.field("srt").contains(kind) { Ok(()) } else { Err(BlobError::resource_type_mismatch()) }
     }
 
-    fn text(&self, kind: Kind, resource: &str) -> Option<String> {
+    fn text(&self, kind: SasKind, resource: &str) -> Option<String> {
         string_to_sign(kind, self.field("sv"), resource, |name| self.field(name))
     }
 }
@@ -263,7 +260,7 @@ pub(crate) fn container_sas(
     let expiry = iso_seconds(expires);
     let unsigned = format!("sv={OUR_VERSION}&se={expiry}&sr=c&sp={permissions}&spr=https,http");
     let sas = Sas { query: Query::parse(&unsigned), policy: None };
-    let text = sas.text(Kind::Service, &format!("/blob/{}/{container}", keys.account)).unwrap_or_default();
+    let text = sas.text(SasKind::Service, &format!("/blob/{}/{container}", keys.account)).unwrap_or_default();
     let mut encoded = unsigned.replace(':', "%3A").replace(',', "%2C");
     encoded.push_str("&sig=");
     for byte in keys.key.sign(&text).bytes() {
@@ -275,15 +272,6 @@ pub(crate) fn container_sas(
         }
     }
     encoded
-}
-
-/// Times of a SAS: a date, or a date with a time to minutes, seconds or fractions.
-pub(super) fn parse_sas_time(text: &str) -> Option<OffsetDateTime> {
-    match text.len() {
-        10 => parse_iso(&format!("{text}T00:00:00Z")),
-        17 => parse_iso(&format!("{}:00Z", text.strip_suffix('Z')?)),
-        _ => parse_iso(text),
-    }
 }
 
 #[cfg(test)]
@@ -321,7 +309,7 @@ mod tests {
         let query = "sp=cw&se=2025-01-02T00:00:00Z&spr=https&sv=2022-11-02&sr=c";
         let sas = Sas { query: Query::parse(query), policy: None };
 
-        let text = sas.text(Kind::Service, "/blob/logsacct/batch-logs").expect("a known version");
+        let text = sas.text(SasKind::Service, "/blob/logsacct/batch-logs").expect("a known version");
 
         assert_eq!(
             text,

@@ -1,8 +1,15 @@
 //! The text that the signature of a SAS signs. Its layout depends on the kind of SAS and on its version, `sv`.
 
+use time::OffsetDateTime;
+
+use crate::clock::parse_iso;
+
+/// The order that the permissions for a container or blob must have.
+pub(super) const PERMISSION_LETTERS: &str = "racwdxyltmeopi";
+
 /// What kind of SAS it is: each signs other fields, or signs them with another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SasKind {
     /// For one container or blob, signed with the account key.
     Service,
     /// For one container or blob, signed with a user delegation key.
@@ -18,7 +25,7 @@ const WITH_SCOPE: &str = "2020-12-06";
 ///
 /// None if `version` is no version, or one that knows no SAS of this kind.
 pub(super) fn string_to_sign<'a>(
-    kind: Kind,
+    kind: SasKind,
     version: &str,
     resource: &'a str,
     field: impl Fn(&str) -> &'a str,
@@ -28,19 +35,19 @@ pub(super) fn string_to_sign<'a>(
             4 | 7 => byte == b'-',
             _ => byte.is_ascii_digit(),
         });
-    let oldest = if kind == Kind::UserDelegation { "2018-11-09" } else { "2015-04-05" };
+    let oldest = if kind == SasKind::UserDelegation { "2018-11-09" } else { "2015-04-05" };
     if !is_date || version < oldest {
         return None;
     }
     let names = match kind {
-        Kind::Service => service(version),
-        Kind::UserDelegation => user_delegation(version),
-        Kind::Account => account(version),
+        SasKind::Service => service(version),
+        SasKind::UserDelegation => user_delegation(version),
+        SasKind::Account => account(version),
     };
     let lines: Vec<&str> =
         names.into_iter().map(|name| if name == RESOURCE { resource } else { field(name) }).collect();
     let mut text = lines.join("\n");
-    if kind == Kind::Account {
+    if kind == SasKind::Account {
         // The only one of the three that ends with a newline.
         text.push('\n');
     }
@@ -91,32 +98,41 @@ fn account(version: &str) -> Vec<&'static str> {
     names
 }
 
+/// Times of a SAS: a date, or a date with a time to minutes, seconds or fractions.
+pub(super) fn parse_sas_time(text: &str) -> Option<OffsetDateTime> {
+    match text.len() {
+        10 => parse_iso(&format!("{text}T00:00:00Z")),
+        17 => parse_iso(&format!("{}:00Z", text.strip_suffix('Z')?)),
+        _ => parse_iso(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lines(kind: Kind, version: &str) -> Option<usize> {
+    fn lines(kind: SasKind, version: &str) -> Option<usize> {
         string_to_sign(kind, version, "/blob/a/c", |_| "").map(|text| text.split('\n').count())
     }
 
     #[test]
     fn every_version_has_as_many_lines_as_the_reference_says() {
         for (kind, version, expected) in [
-            (Kind::Service, "2012-02-12", None),
-            (Kind::Service, "2016-05-31", Some(13)),
-            (Kind::Service, "2018-11-09", Some(15)),
-            (Kind::Service, "2020-10-02", Some(15)),
-            (Kind::Service, "2020-12-06", Some(16)),
-            (Kind::Service, "tomorrow!!", None),
-            (Kind::UserDelegation, "2016-05-31", None),
-            (Kind::UserDelegation, "2020-10-02", Some(23)),
-            (Kind::UserDelegation, "2020-12-06", Some(24)),
-            (Kind::UserDelegation, "2025-05-05", Some(24)),
-            (Kind::UserDelegation, "2025-07-05", Some(26)),
-            (Kind::UserDelegation, "2026-04-06", Some(28)),
+            (SasKind::Service, "2012-02-12", None),
+            (SasKind::Service, "2016-05-31", Some(13)),
+            (SasKind::Service, "2018-11-09", Some(15)),
+            (SasKind::Service, "2020-10-02", Some(15)),
+            (SasKind::Service, "2020-12-06", Some(16)),
+            (SasKind::Service, "tomorrow!!", None),
+            (SasKind::UserDelegation, "2016-05-31", None),
+            (SasKind::UserDelegation, "2020-10-02", Some(23)),
+            (SasKind::UserDelegation, "2020-12-06", Some(24)),
+            (SasKind::UserDelegation, "2025-05-05", Some(24)),
+            (SasKind::UserDelegation, "2025-07-05", Some(26)),
+            (SasKind::UserDelegation, "2026-04-06", Some(28)),
             // One more than there are fields, as the last one too ends with a newline.
-            (Kind::Account, "2020-10-02", Some(10)),
-            (Kind::Account, "2020-12-06", Some(11)),
+            (SasKind::Account, "2020-10-02", Some(10)),
+            (SasKind::Account, "2020-12-06", Some(11)),
         ] {
             assert_eq!(lines(kind, version), expected, "{kind:?} {version}");
         }
@@ -129,14 +145,14 @@ mod tests {
         };
 
         assert_eq!(
-            text(Kind::Service).expect("known"),
+            text(SasKind::Service).expect("known"),
             "sp\nst\nse\nR\nsi\nsip\nspr\nsv\nsr\nsnapshot\nses\nrscc\nrscd\nrsce\nrscl\nrsct"
         );
         assert_eq!(
-            text(Kind::UserDelegation).expect("known"),
+            text(SasKind::UserDelegation).expect("known"),
             "sp\nst\nse\nR\nskoid\nsktid\nskt\nske\nsks\nskv\nsaoid\nsuoid\nscid\nskdutid\nsduoid\nsip\nspr\nsv\nsr\n\
              snapshot\nses\nrscc\nrscd\nrsce\nrscl\nrsct"
         );
-        assert_eq!(text(Kind::Account).expect("known"), "R\nsp\nss\nsrt\nst\nse\nsip\nspr\nsv\nses\n");
+        assert_eq!(text(SasKind::Account).expect("known"), "R\nsp\nss\nsrt\nst\nse\nsip\nspr\nsv\nses\n");
     }
 }

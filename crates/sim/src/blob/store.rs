@@ -17,11 +17,12 @@ use super::content::Content;
 use super::delegation::DelegationKeys;
 use super::errors::BlobError;
 use super::read_faults::ReadFaults;
-use super::sas::{Keys, LETTERS, Resource, Sas};
-use crate::batch::SigningKey;
+use super::sas::{Keys, Resource, Sas};
+use super::sas_text::PERMISSION_LETTERS;
 use crate::ledger::StorageLedger;
 use crate::roll::Roll;
 use crate::scenario::StorageScenario;
+use crate::signing_key::SigningKey;
 
 /// By what right somebody acts.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +109,11 @@ impl BlobStore {
 
     /// Whether policies may be looked at and changed: by the account's key, and by nothing else.
     pub(super) fn authorize_acl(&self, authority: Authority<'_>, name: &str) -> Result<(), BlobError> {
-        self.authorize(authority, Resource::Container(name), &LETTERS.chars().collect::<Vec<_>>())?;
+        self.authorize(
+            authority,
+            Resource::Container(name),
+            &PERMISSION_LETTERS.chars().collect::<Vec<_>>(),
+        )?;
         match authority {
             Authority::Key => Ok(()),
             _ => Err(BlobError::not_authorized()),

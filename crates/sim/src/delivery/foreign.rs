@@ -10,7 +10,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::{Delivery, File, Place};
+use super::log_file::LogFile;
+use super::queue::Delivery;
+use super::target::Place;
 use crate::world::World;
 
 /// As many as a home connection and a storage emulator bear; the nodes of a real fleet have a network card each.
@@ -22,7 +24,7 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_')
 /// Puts what comes out of `files`, until the other end is dropped.
 pub(crate) async fn upload_to_others(
     world: Arc<World>,
-    mut files: mpsc::UnboundedReceiver<(Delivery, File)>,
+    mut files: mpsc::UnboundedReceiver<(Delivery, LogFile)>,
 ) {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut puts = JoinSet::new();
@@ -42,12 +44,12 @@ pub(crate) async fn upload_to_others(
     }
 }
 
-async fn put_with_one_retry(delivery: &Delivery, file: &File) -> bool {
+async fn put_with_one_retry(delivery: &Delivery, file: &LogFile) -> bool {
     let Place::Elsewhere { url } = &delivery.upload.target.place else { return false };
     put(url, file).await || put(url, file).await
 }
 
-async fn put(container: &Url, file: &File) -> bool {
+async fn put(container: &Url, file: &LogFile) -> bool {
     let Some(client) = client(container) else { return false };
     let mut url = container.clone();
     let path =

@@ -14,9 +14,9 @@ use crate::http::{Query, decode};
 use crate::ledger::AccessKind;
 
 /// A container, and the right to write to it.
-pub(crate) struct Target {
+pub(crate) struct UploadTarget {
     pub(crate) place: Place,
-    pub(crate) access: Access,
+    pub(crate) access: WriteAccess,
     /// The URL has a query, be it a SAS or not.
     pub(crate) has_query: bool,
 }
@@ -31,14 +31,14 @@ pub(crate) enum Place {
 
 /// By what right a node writes to it.
 #[derive(Debug)]
-pub(crate) enum Access {
+pub(crate) enum WriteAccess {
     Sas(Sas),
     /// The identity of the node.
     Identity,
     None,
 }
 
-impl Access {
+impl WriteAccess {
     /// For the ledger.
     pub(crate) fn kind(&self) -> AccessKind {
         match self {
@@ -67,7 +67,7 @@ impl Access {
 }
 
 /// Without the URL: it may hold a SAS of real storage.
-impl fmt::Debug for Target {
+impl fmt::Debug for UploadTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match self.place {
             Place::Here { .. } => "Here",
@@ -77,7 +77,7 @@ impl fmt::Debug for Target {
     }
 }
 
-impl Target {
+impl UploadTarget {
     fn new(url: Url, by_identity: bool, here: SocketAddr, account: &str) -> Self {
         let is_here = url.scheme() == "http"
             && url.port_or_known_default() == Some(here.port())
@@ -87,9 +87,9 @@ impl Target {
             path.and_then(|path| path.strip_prefix('/')).map(|c| decode(c).trim_end_matches('/').to_owned());
         let has_query = url.query().is_some_and(|query| !query.is_empty());
         let access = match Sas::find(&Query::parse(url.query().unwrap_or(""))) {
-            _ if by_identity => Access::Identity,
-            Some(sas) => Access::Sas(sas),
-            None => Access::None,
+            _ if by_identity => WriteAccess::Identity,
+            Some(sas) => WriteAccess::Sas(sas),
+            None => WriteAccess::None,
         };
         let place = match container {
             Some(container) if is_here => Place::Here { container },
@@ -99,13 +99,13 @@ impl Target {
     }
 }
 
-/// Targets already understood: a whole fleet is usually given one and the same URL.
+/// UploadTargets already understood: a whole fleet is usually given one and the same URL.
 #[derive(Default)]
-pub(crate) struct Targets {
-    known: Mutex<HashMap<(String, bool), Arc<Target>>>,
+pub(crate) struct UploadTargets {
+    known: Mutex<HashMap<(String, bool), Arc<UploadTarget>>>,
 }
 
-impl Targets {
+impl UploadTargets {
     /// Enough for many runs with a SAS of their own; beyond, everything is forgotten and learnt again.
     const MOST: usize = 1000;
 
@@ -116,7 +116,7 @@ impl Targets {
         by_identity: bool,
         here: SocketAddr,
         account: &str,
-    ) -> Option<Arc<Target>> {
+    ) -> Option<Arc<UploadTarget>> {
         let mut known = self.known.lock();
         let key = (text.to_owned(), by_identity);
         if let Some(target) = known.get(&key) {
@@ -126,7 +126,7 @@ impl Targets {
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return None;
         }
-        let target = Arc::new(Target::new(url, by_identity, here, account));
+        let target = Arc::new(UploadTarget::new(url, by_identity, here, account));
         if known.len() >= Self::MOST {
             known.clear();
         }
@@ -141,9 +141,11 @@ mod tests {
 
     fn target(url: &str) -> Option<String> {
         let here = SocketAddr::from(([127, 0, 0, 1], 4010));
-        let target = Targets::default().find(url, false, here, "simlogs")?;
+        let target = UploadTargets::default().find(url, false, here, "simlogs")?;
         Some(match &target.place {
-            Place::Here { container } => format!("{container} {}", matches!(target.access, Access::Sas(_))),
+            Place::Here { container } => {
+                format!("{container} {}", matches!(target.access, WriteAccess::Sas(_)))
+            }
             Place::Elsewhere { .. } => "elsewhere".to_owned(),
         })
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::clock::{micros, microseconds};
 use crate::roll::Roll;
 use crate::scenario::JobScenario;
 
@@ -40,13 +41,13 @@ impl TaskState {
 
 /// When a task starts and ends. Times are relative to the start of the simulator, and most of them lie before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Run {
+pub(crate) struct TaskRun {
     pub(crate) start: time::Duration,
     pub(crate) end: time::Duration,
     pub(crate) failed: bool,
 }
 
-impl Run {
+impl TaskRun {
     pub(crate) fn state(&self, now: Duration) -> TaskState {
         if now < self.start {
             TaskState::Active
@@ -97,7 +98,7 @@ impl Job {
     }
 
     /// Start, end and outcome of a task. The first one starts with the job, and the last one ends with it.
-    pub(crate) fn run(&self, task: u32) -> Run {
+    pub(crate) fn run(&self, task: u32) -> TaskRun {
         let before = time::Duration::try_from(self.scenario.started.0).unwrap_or_default();
         let lasted = micros(self.scenario.lasted.0);
         let last = self.tasks().saturating_sub(1);
@@ -105,7 +106,7 @@ impl Job {
         let start = if task == 0 { 0 } else { roll.text("start").between(0, lasted) };
         let end = if task == last { lasted } else { roll.text("end").between(start, lasted) };
         let failed = task >= self.tasks().saturating_sub(self.scenario.failed);
-        Run { start: at(start) - before, end: at(end) - before, failed }
+        TaskRun { start: microseconds(start) - before, end: microseconds(end) - before, failed }
     }
 
     /// Whether all of it is over.
@@ -129,14 +130,6 @@ impl Job {
             .filter(|(task, instance)| self.place(*task, *instance) == place)
             .collect()
     }
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn at(micros: u64) -> time::Duration {
-    time::Duration::microseconds(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -177,7 +170,7 @@ mod tests {
     #[test]
     fn a_job_begins_and_ends_when_the_scenario_says() {
         let job = job("tasks = 30\nstarted = \"1h\"\nlasted = \"2h\"\nfailed = 3");
-        let runs: Vec<Run> = (0..30).map(|task| job.run(task)).collect();
+        let runs: Vec<TaskRun> = (0..30).map(|task| job.run(task)).collect();
 
         assert_eq!(runs.iter().map(|run| run.start).min(), Some(time::Duration::hours(-1)));
         assert_eq!(runs.iter().map(|run| run.end).max(), Some(time::Duration::hours(1)));

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::clock::micros;
 use crate::roll::Roll;
 use crate::scenario::{Life, NodeState, PoolScenario};
 
 /// What a node is at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Moment {
+pub(crate) struct NodeMoment {
     pub(crate) state: NodeState,
     /// When it came into this state; none if it began in it.
     pub(crate) since: Option<Duration>,
@@ -20,15 +21,15 @@ pub(crate) struct Moment {
 
 /// The states that all nodes of a pool begin in, and the lives that await them.
 #[derive(Debug)]
-pub(crate) struct Lives {
+pub(crate) struct PoolLives {
     beginning: Vec<NodeState>,
-    scripted: Vec<Scripted>,
-    leaving: Leaving,
+    scripted: Vec<ScriptedLife>,
+    departure: Departure,
 }
 
 /// When the nodes of a pool leave it for good.
 #[derive(Debug)]
-struct Leaving {
+struct Departure {
     places: Range<u32>,
     /// In microseconds after the start; each node has its own time in between.
     earliest: u64,
@@ -38,19 +39,19 @@ struct Leaving {
 }
 
 #[derive(Debug)]
-struct Scripted {
+struct ScriptedLife {
     /// Places of the nodes this life is for, ascending.
     places: Vec<u32>,
     at: Duration,
     becomes: NodeState,
     /// What comes of it, so long after it happened.
-    end: Option<(End, Duration)>,
+    end: Option<(LifeEnd, Duration)>,
     /// It happens again every so often, so often in all.
     again: Option<(Duration, u32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum LifeEnd {
     /// Booted, and unless it only rebooted a new machine.
     Back,
     /// The same machine as before.
@@ -58,7 +59,7 @@ enum End {
     Gone,
 }
 
-impl Lives {
+impl PoolLives {
     pub(crate) fn new(pool: &PoolScenario, roll: Roll) -> Self {
         let beginning = beginning(pool, roll);
         let mut next = 0;
@@ -66,41 +67,42 @@ impl Lives {
             .lives
             .iter()
             .map(|life| {
-                let scripted = Scripted::new(life, &beginning, life.from.unwrap_or(next));
+                let scripted = ScriptedLife::new(life, &beginning, life.from.unwrap_or(next));
                 if life.from.is_none() && life.of.is_none() {
                     next = scripted.places.last().map_or(next, |last| last + 1);
                 }
                 scripted
             })
             .collect();
-        Self { beginning, scripted, leaving: Leaving::new(pool, roll) }
+        Self { beginning, scripted, departure: Departure::new(pool, roll) }
     }
 
     /// Whether any of its nodes ever leaves.
     pub(crate) fn may_lose_nodes(&self) -> bool {
-        let gone =
-            |life: &Scripted| life.becomes == NodeState::Gone || matches!(life.end, Some((End::Gone, _)));
-        !self.leaving.places.is_empty() || self.scripted.iter().any(gone)
+        let gone = |life: &ScriptedLife| {
+            life.becomes == NodeState::Gone || matches!(life.end, Some((LifeEnd::Gone, _)))
+        };
+        !self.departure.places.is_empty() || self.scripted.iter().any(gone)
     }
 
     /// What the node at `place` is at `now`.
-    pub(crate) fn moment(&self, place: u32, now: Duration) -> Moment {
+    pub(crate) fn moment(&self, place: u32, now: Duration) -> NodeMoment {
         let moment = self.scripted_moment(place, now);
-        match self.leaving.at(place) {
+        match self.departure.at(place) {
             // Who is gone already does not leave a second time.
             Some(_) if moment.state == NodeState::Gone => moment,
-            Some(at) if now >= at => Moment { state: NodeState::Gone, since: Some(at), ..moment },
-            Some(at) if now >= at.saturating_sub(self.leaving.notice) => {
-                let since = Some(at.saturating_sub(self.leaving.notice));
-                Moment { state: NodeState::LeavingPool, since, ..moment }
+            Some(at) if now >= at => NodeMoment { state: NodeState::Gone, since: Some(at), ..moment },
+            Some(at) if now >= at.saturating_sub(self.departure.notice) => {
+                let since = Some(at.saturating_sub(self.departure.notice));
+                NodeMoment { state: NodeState::LeavingPool, since, ..moment }
             }
             _ => moment,
         }
     }
 
-    fn scripted_moment(&self, place: u32, now: Duration) -> Moment {
+    fn scripted_moment(&self, place: u32, now: Duration) -> NodeMoment {
         let beginning = self.beginning[place as usize];
-        let mut moment = Moment { state: beginning, since: None, booted: None, allocated: None };
+        let mut moment = NodeMoment { state: beginning, since: None, booted: None, allocated: None };
         for life in &self.scripted {
             if now < life.at || life.places.binary_search(&place).is_err() {
                 continue;
@@ -117,9 +119,8 @@ impl Lives {
     }
 }
 
-impl Leaving {
+impl Departure {
     fn new(pool: &PoolScenario, roll: Roll) -> Self {
-        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let (earliest, latest) =
             pool.leaves_after.map_or((0, 0), |after| (micros(after.min.0), micros(after.max.0)));
         let places = pool.leaving();
@@ -133,7 +134,7 @@ impl Leaving {
     }
 }
 
-impl Scripted {
+impl ScriptedLife {
     fn new(life: &Life, beginning: &[NodeState], from: u32) -> Self {
         let wanted = match (life.nodes, life.share) {
             (Some(nodes), _) => nodes as usize,
@@ -147,9 +148,9 @@ impl Scripted {
             .take(wanted)
             .collect();
         let ends = [
-            (End::Back, life.back_after),
-            (End::Recovered, life.recovers_after),
-            (End::Gone, life.gone_after),
+            (LifeEnd::Back, life.back_after),
+            (LifeEnd::Recovered, life.recovers_after),
+            (LifeEnd::Gone, life.gone_after),
         ];
         Self {
             places,
@@ -169,21 +170,21 @@ impl Scripted {
     }
 
     /// What a node becomes that was in `moment` when it happened, at `at`.
-    fn lead(&self, moment: Moment, beginning: NodeState, at: Duration, now: Duration) -> Moment {
+    fn lead(&self, moment: NodeMoment, beginning: NodeState, at: Duration, now: Duration) -> NodeMoment {
         let end = self.end.map(|(end, after)| (end, at + after)).filter(|(_, at)| now >= *at);
         let back = if beginning.is_before_boot() { NodeState::Idle } else { beginning };
         match end {
-            Some((End::Back, at)) => {
+            Some((LifeEnd::Back, at)) => {
                 // A machine that only rebooted is still the same machine.
                 let same = matches!(self.becomes, NodeState::Rebooting | NodeState::Starting);
                 let allocated = if same { moment.allocated } else { Some(at) };
-                Moment { state: back, since: Some(at), booted: Some(at), allocated }
+                NodeMoment { state: back, since: Some(at), booted: Some(at), allocated }
             }
-            Some((End::Recovered, at)) => Moment { state: back, since: Some(at), ..moment },
-            Some((End::Gone, at)) => Moment { state: NodeState::Gone, since: Some(at), ..moment },
+            Some((LifeEnd::Recovered, at)) => NodeMoment { state: back, since: Some(at), ..moment },
+            Some((LifeEnd::Gone, at)) => NodeMoment { state: NodeState::Gone, since: Some(at), ..moment },
             None => {
                 let booted = if beginning.is_before_boot() { Some(self.at) } else { moment.booted };
-                Moment { state: self.becomes, since: Some(at), booted, ..moment }
+                NodeMoment { state: self.becomes, since: Some(at), booted, ..moment }
             }
         }
     }
@@ -243,13 +244,13 @@ mod tests {
     use super::*;
     use crate::scenario::Scenario;
 
-    fn lives(lines: &str) -> Lives {
+    fn lives(lines: &str) -> PoolLives {
         let text = format!("[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"p\"\n{lines}");
         let scenario = Scenario::from_toml(&text).expect("valid");
-        Lives::new(&scenario.accounts[0].pools[0], Roll::new(1))
+        PoolLives::new(&scenario.accounts[0].pools[0], Roll::new(1))
     }
 
-    fn count(lives: &Lives, state: NodeState, at: u64) -> usize {
+    fn count(lives: &PoolLives, state: NodeState, at: u64) -> usize {
         (0..lives.len()).filter(|place| lives.moment(*place, Duration::from_secs(at)).state == state).count()
     }
 
@@ -310,7 +311,7 @@ mod tests {
             (34, NodeState::Idle, Some(34)),
             (41, NodeState::Idle, Some(34)),
         ] {
-            let expected = Moment { state, since: since.map(seconds), booted: None, allocated: None };
+            let expected = NodeMoment { state, since: since.map(seconds), booted: None, allocated: None };
             assert_eq!(at(0, second), expected, "after {second} s");
         }
         let again = at(1, 1_000_001);
@@ -336,7 +337,9 @@ mod tests {
         assert_eq!(
             count(&lives, NodeState::LeavingPool, 10),
             (0..100)
-                .filter(|place| { lives.leaving.at(*place).is_some_and(|at| at <= Duration::from_secs(14)) })
+                .filter(|place| {
+                    lives.departure.at(*place).is_some_and(|at| at <= Duration::from_secs(14))
+                })
                 .count()
         );
         assert!((20..80).contains(&count(&lives, NodeState::Gone, 15)));

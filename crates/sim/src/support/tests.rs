@@ -16,7 +16,7 @@ fn call(support: &Support, method: &Method, path: &str, body: &Value) -> (u16, V
     match support.answer(&request) {
         Ok((status, _, Some(link))) => (status.as_u16(), link.into()),
         Ok((status, body, None)) => (status.as_u16(), body),
-        Err(ArmError(status, code, message)) => (status.as_u16(), format!("{code}: {message}").into()),
+        Err(error) => (error.status.as_u16(), format!("{}: {}", error.code, error.message).into()),
     }
 }
 

@@ -1,22 +1,23 @@
 //! The text of a `$filter`: tests joined by `and` and `or`, with parentheses.
 
-use super::filter::{Expression, Filtered, Operator, Value};
+use super::expression::{Expression, FilterValue, Operator};
+use super::properties::FilteredList;
 use crate::clock::parse_iso;
 
 /// Parentheses within parentheses. A limit of the simulator: a filter is read by recursion.
 const DEEPEST: u32 = 32;
 
 /// Reads a filter from left to right.
-pub(super) struct Parser<'a> {
+pub(super) struct FilterParser<'a> {
     rest: &'a str,
-    list: Filtered,
+    list: FilteredList,
     depth: u32,
 }
 
-type Parsed<T> = Result<T, String>;
+type FilterResult<T> = Result<T, String>;
 
-impl<'a> Parser<'a> {
-    pub(super) fn parse(text: &'a str, list: Filtered) -> Parsed<Expression> {
+impl<'a> FilterParser<'a> {
+    pub(super) fn parse(text: &'a str, list: FilteredList) -> FilterResult<Expression> {
         let mut parser = Self { rest: text.trim(), list, depth: 0 };
         let expression = parser.any()?;
         if parser.rest.is_empty() {
@@ -25,7 +26,7 @@ impl<'a> Parser<'a> {
         Err(format!("The filter can't be understood from here on: {}", parser.rest))
     }
 
-    fn any(&mut self) -> Parsed<Expression> {
+    fn any(&mut self) -> FilterResult<Expression> {
         let mut parts = vec![self.all()?];
         while self.take_word("or") {
             parts.push(self.all()?);
@@ -33,7 +34,7 @@ impl<'a> Parser<'a> {
         Ok(joined(parts, Expression::Any))
     }
 
-    fn all(&mut self) -> Parsed<Expression> {
+    fn all(&mut self) -> FilterResult<Expression> {
         let mut parts = vec![self.test()?];
         while self.take_word("and") {
             parts.push(self.test()?);
@@ -41,7 +42,7 @@ impl<'a> Parser<'a> {
         Ok(joined(parts, Expression::All))
     }
 
-    fn test(&mut self) -> Parsed<Expression> {
+    fn test(&mut self) -> FilterResult<Expression> {
         if self.take('(') {
             self.depth += 1;
             if self.depth > DEEPEST {
@@ -75,7 +76,12 @@ impl<'a> Parser<'a> {
         self.checked(name, operator, value)
     }
 
-    fn checked(&self, name: &str, operator: Operator, value: Value<'static>) -> Parsed<Expression> {
+    fn checked(
+        &self,
+        name: &str,
+        operator: Operator,
+        value: FilterValue<'static>,
+    ) -> FilterResult<Expression> {
         let Some(property) = self.list.property(name) else {
             return Err(format!("This list can't be filtered by '{name}'"));
         };
@@ -88,24 +94,24 @@ impl<'a> Parser<'a> {
         Ok(Expression::Test { property: property.name, operator, value })
     }
 
-    fn value(&mut self) -> Parsed<Value<'static>> {
+    fn value(&mut self) -> FilterResult<FilterValue<'static>> {
         if self.rest.starts_with('\'') {
-            return self.quoted().map(Value::text);
+            return self.quoted().map(FilterValue::text);
         }
         let word = self.word();
         if word.eq_ignore_ascii_case("datetime") && self.rest.starts_with('\'') {
             let text = self.quoted()?;
-            return parse_iso(&text).map(Value::Time).ok_or_else(|| format!("'{text}' is not a time"));
+            return parse_iso(&text).map(FilterValue::Time).ok_or_else(|| format!("'{text}' is not a time"));
         }
         match word {
-            "true" => Ok(Value::Flag(true)),
-            "false" => Ok(Value::Flag(false)),
-            _ => word.parse().map(Value::Number).map_err(|_| format!("'{word}' is not a value")),
+            "true" => Ok(FilterValue::Flag(true)),
+            "false" => Ok(FilterValue::Flag(false)),
+            _ => word.parse().map(FilterValue::Number).map_err(|_| format!("'{word}' is not a value")),
         }
     }
 
     /// `'it''s'` is `it's`.
-    fn quoted(&mut self) -> Parsed<String> {
+    fn quoted(&mut self) -> FilterResult<String> {
         let mut text = String::new();
         let mut characters = self.rest.char_indices().skip(1).peekable();
         while let Some((at, c)) = characters.next() {
@@ -147,7 +153,7 @@ impl<'a> Parser<'a> {
         true
     }
 
-    fn expect(&mut self, c: char) -> Parsed<()> {
+    fn expect(&mut self, c: char) -> FilterResult<()> {
         if self.take(c) { Ok(()) } else { Err(format!("'{c}' is expected before: {}", self.rest)) }
     }
 }
