@@ -283,3 +283,59 @@ fn left_out_counts(plan: &Plan) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use fleetlogs_azure::HttpClientError;
+    use fleetlogs_sim::SimError;
+
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_exit_code() {
+        let refusal = || Refusal::new("what", "help");
+        let io = || io::Error::other("no");
+        let path = || PathBuf::from("file");
+        let plan_error = || Plan::from_json(io::Cursor::new("{")).unwrap_err();
+        let table: Vec<(CliError, u8)> = vec![
+            (ConfigError::Unreadable(path(), io()).into(), 2),
+            (ConfigError::Mistakes(path(), vec![]).into(), 2),
+            (CliError::Scenario(path(), "no".into()), 2),
+            (CliError::Plan(path(), plan_error()), 2),
+            (CliError::OtherPlan(path(), "no".into()), 2),
+            (CliError::ConfigChanged(path()), 2),
+            (CliError::OtherContainer { run: "a".into(), config: "b".into() }, 2),
+            (CliError::SimulatorGone, 2),
+            (CliError::Unusable(refusal()), 2),
+            (CliError::NoSuchAccount("a".into()), 2),
+            (CliError::NoSuchSnapshot("a".into()), 2),
+            (CliError::NothingToPick, 2),
+            (CliError::File(path(), io()), 2),
+            (CliError::BundleExists(path()), 2),
+            (BundleError::Write(io()).into(), 2),
+            (ReportError::Write { file: "manifest.json", source: io() }.into(), 2),
+            (ReportError::Plan(io()).into(), 2),
+            (ReportError::Journal("no".into()).into(), 1),
+            (ReportError::OtherPlan { ledger: 1, plan: 2 }.into(), 1),
+            (CliError::Refused(vec![refusal()]), 5),
+            (CliError::NotDone(refusal()), 5),
+            (CliError::PlanningTooLong, 5),
+            (CliError::Spool(io()), 5),
+            (JournalError::OtherPlan.into(), 5),
+            (JournalError::File(path(), io()).into(), 5),
+            (StateError::Text("no".into()).into(), 5),
+            (SimError::NotLoopback(([1, 1, 1, 1], 1).into()).into(), 5),
+            (HttpClientError::Proxy("HTTPS_PROXY").into(), 5),
+            (io().into(), 5),
+            (CliError::NoNode(String::new()), 8),
+            (CliError::StoppedEarly, 6),
+            (CliError::LookStopped, 6),
+            (CliError::Unreported(Box::new(io().into())), 6),
+        ];
+        for (error, code) in table {
+            assert_eq!(error.exit() as u8, code, "{error:?}");
+        }
+    }
+}
