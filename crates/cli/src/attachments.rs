@@ -2,7 +2,7 @@
 //! support stays here, with a note.
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fleetlogs_azure::LONGEST_FILE;
@@ -33,10 +33,10 @@ impl Attachments {
         let mut files: Vec<Attachment> = vec![];
         for name in [SUMMARY_FILE, MANIFEST_FILE, NODES_FILE] {
             files.push(match read(&run.join(name), name) {
-                Err(CliError::File(_, error)) if error.kind() == ErrorKind::NotFound => {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
                     Attachment { name: name.to_owned(), size: 0, content: Err(ABSENT) }
                 }
-                file => file?,
+                file => file.map_err(|error| CliError::file(run.join(name), &error))?,
             });
         }
         for path in more {
@@ -44,9 +44,9 @@ impl Attachments {
             let Some(name) = name.filter(|name| files.iter().all(|file| file.name != *name)) else {
                 let what = format!("`{}` cannot be attached under its name", path.display());
                 let help = "give it a shorter name, or one that no other attached file has";
-                return Err(CliError::Unusable(Refusal::new(what, help)));
+                return Err(CliError::usage(Refusal::new(what, help)));
             };
-            files.push(read(path, name)?);
+            files.push(read(path, name).map_err(|error| CliError::file(path, &error))?);
         }
         Ok(Self(files))
     }
@@ -72,13 +72,12 @@ impl Attachments {
     }
 }
 
-fn read(path: &Path, name: &str) -> Result<Attachment, CliError> {
-    let failed = |error| CliError::File(path.into(), error);
-    let size = std::fs::metadata(path).map_err(failed)?.len();
+fn read(path: &Path, name: &str) -> io::Result<Attachment> {
+    let size = std::fs::metadata(path)?.len();
     let content = if size > LONGEST_FILE as u64 {
         Err(TOO_LARGE)
     } else {
-        let content = std::fs::read(path).map_err(failed)?;
+        let content = std::fs::read(path)?;
         if content.is_empty() { Err(EMPTY) } else { Ok(content) }
     };
     Ok(Attachment { name: name.to_owned(), size, content })

@@ -68,6 +68,27 @@ enum SasSource {
     },
 }
 
+/// How a SAS is renewed during a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// It cannot be.
+    Never,
+    /// Somebody puts a newer one where it was read.
+    Given,
+    /// fleetlogs makes the next one.
+    Minted,
+}
+
+impl From<Option<&SasSource>> for Renewal {
+    fn from(source: Option<&SasSource>) -> Self {
+        match source {
+            None => Self::Never,
+            Some(SasSource::Given { .. }) => Self::Given,
+            Some(SasSource::Minted { .. }) => Self::Minted,
+        }
+    }
+}
+
 impl SasSource {
     async fn renew(&self) -> Result<SasUrl, Failure> {
         match self {
@@ -213,14 +234,14 @@ impl Destination {
         self.to_create.is_some()
     }
 
-    /// Whether a newer SAS for the nodes may be had during the run.
-    pub(crate) fn is_renewed(&self) -> bool {
-        self.write_source.is_some()
+    /// How the nodes get a newer SAS during the run.
+    pub(crate) fn write_renewal(&self) -> Renewal {
+        Renewal::from(self.write_source.as_ref())
     }
 
-    /// Whether a newer SAS to list with may be had during the run.
-    pub(crate) fn lists_renewed(&self) -> bool {
-        self.list_source.is_some()
+    /// How the SAS to list with is renewed during the run.
+    pub(crate) fn list_renewal(&self) -> Renewal {
+        Renewal::from(self.list_source.as_ref())
     }
 
     /// A SAS to try writing with, that can remove what it wrote where it is ours to make. None with an identity.
@@ -236,10 +257,10 @@ impl Destination {
     pub(crate) async fn create(&self) -> Result<(), CliError> {
         let Some((storage, name, run)) = &self.to_create else { return Ok(()) };
         let made = storage.create_container(name, run).await.map_err(|failure| {
-            let what = format!("destination.container: `{name}` cannot be created in `{}`: {failure}", storage.name());
+            let what = format!("`{name}` cannot be created in `{}`: {failure}", storage.name());
             let help = "give the identity the role Storage Blob Data Contributor on the storage account, or name a \
                         container that is there";
-            CliError::Refused(vec![Refusal::new(what, help)])
+            CliError::refused([Refusal::new(what, help).about("destination.container")])
         })?;
         if made {
             tracing::info!(container = name, "created");
@@ -301,12 +322,12 @@ pub(crate) fn storage(
     StorageAccount::new(http.clone(), place.endpoint.clone(), auth).map_err(|error| {
         let help =
             "write the storage account's name, such as \"contosologs\", or the URL of its blob endpoint";
-        CliError::Refused(vec![Refusal::new(format!("destination.account: {error}"), help)])
+        CliError::refused([Refusal::new(error.to_string(), help).about("destination.account")])
     })
 }
 
 fn not_minted(failure: &Failure, place: &Place) -> CliError {
-    let what = format!("destination.mint: no SAS can be made for `{}`: {failure}", place.endpoint);
+    let what = format!("no SAS can be made for `{}`: {failure}", place.endpoint);
     let help = match failure.class {
         FailureClass::NotSent | FailureClass::Transient | FailureClass::Throttled => {
             "check `destination.account`, DNS, proxy and the storage firewall, and whether Entra can be reached"
@@ -316,5 +337,5 @@ fn not_minted(failure: &Failure, place: &Place) -> CliError {
              container; `fleetlogs check` shows which credential is used"
         }
     };
-    CliError::Refused(vec![Refusal::new(what, help)])
+    CliError::refused([Refusal::new(what, help).about("destination.mint")])
 }

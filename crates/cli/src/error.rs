@@ -1,250 +1,299 @@
-//! Errors at the edge: what is wrong, for a person, then what to do about it.
+//! Errors at the edge: how the program ends, and what is wrong, for a person, each with what to do about it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::io;
+use std::path::Path;
 
 use fleetlogs_engine::journal::JournalError;
 use fleetlogs_engine::schedule::state::StateError;
 use fleetlogs_model::failure::Failure;
-use fleetlogs_model::plan::{Plan, PlanError};
+use fleetlogs_model::plan::{LeftOut, PlanError};
 use fleetlogs_report::{BundleError, ReportError};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Mistake, PickError};
 use crate::exit::Exit;
 
-/// Why a command could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CliError {
-    /// The config cannot be used; all mistakes.
-    #[error("the config cannot be used")]
-    Config(ConfigError),
-    /// The scenario of the simulator cannot be used.
-    #[error("cannot use the scenario `{0}`: {1}")]
-    Scenario(PathBuf, String),
-    /// The plan given cannot be used.
-    #[error("cannot use the plan `{0}`: {1}")]
-    Plan(PathBuf, PlanError),
-    /// The plan given does not go with the config.
-    #[error("the plan `{0}` does not go with this config: {1}")]
-    OtherPlan(PathBuf, String),
-    /// The config is not the one that the run was begun with.
-    #[error("the config `{0}` has changed since this run was begun")]
-    ConfigChanged(PathBuf),
-    /// The run's container is not the config's.
-    #[error("this run collects into `{run}`, and the config names `{config}`")]
-    OtherContainer {
-        /// As the plan has it.
-        run: String,
-        /// As the config has it.
-        config: String,
-    },
-    /// A simulated fleet ends with the process that embedded it.
-    #[error("a run on an embedded simulator cannot be resumed or looked at again: its fleet ended with it")]
-    SimulatorGone,
-    /// The run would not work; every reason, each with what to do.
-    #[error("refused before any upload was sent")]
-    Refused(Vec<Refusal>),
-    /// What is asked for cannot be had with this config or these arguments.
-    #[error("{}", .0.what)]
-    Unusable(Refusal),
-    /// A service did not do what it was asked for. Nothing is half done.
-    #[error("{}", .0.what)]
-    NotDone(Refusal),
-    /// `--account` names none of the config.
-    #[error("no account of the config has such a name; it has: {0}")]
-    NoSuchAccount(String),
-    /// The config has no snapshot of this name (any more).
-    #[error("the config has no snapshot `{0}`")]
-    NoSuchSnapshot(String),
-    /// The selection of an embedded simulated fleet cannot be narrowed.
-    #[error(
-        "`--account`, `--pool`, `--node`, `--state` and `--job` choose of the accounts of a config, and this one has a [simulator]"
-    )]
-    NothingToPick,
-    /// No node is left to ask.
-    #[error("the selection matches no node")]
-    NoNode(String),
-    /// Stopped while nothing had been sent yet.
-    #[error("stopped before this process sent any upload")]
-    StoppedEarly,
-    /// A look at an earlier run was stopped.
-    #[error("stopped before all was looked at; earlier results stay as they are")]
-    LookStopped,
-    /// The run deadline came while accounts were still being listed.
-    #[error("listing the accounts took longer than `deadlines.run`; no upload was sent")]
-    PlanningTooLong,
-    /// What is known of the nodes is kept in a temporary file.
-    #[error("cannot write to the directory for temporary files: {0}")]
-    Spool(std::io::Error),
-    /// The calls were made, and what came of them is in the journal, but not in the reports.
-    #[error("the run is on record, but its reports could not be written: {0}")]
-    Unreported(Box<CliError>),
-    /// The journal cannot be used.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The state of the schedule cannot be used.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The reports cannot be written.
-    #[error(transparent)]
-    Report(#[from] ReportError),
-    /// A file cannot be read or written.
-    #[error("`{0}`: {1}")]
-    File(PathBuf, std::io::Error),
-    /// A bundle stands where this one is to go.
-    #[error("`{0}` is there already")]
-    BundleExists(PathBuf),
-    /// The bundle cannot be written.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The simulator does not start.
-    #[error("the simulator does not start: {0}")]
-    Simulator(#[from] fleetlogs_sim::SimError),
-    /// The HTTP client does not start.
-    #[error("cannot set up HTTPS: {0}")]
-    Http(#[from] fleetlogs_azure::HttpClientError),
-    /// Something of the system failed.
-    #[error("{0}")]
-    System(#[from] std::io::Error),
+/// Why a command could not do its work: how the program ends, and every reason.
+#[derive(Clone, Debug)]
+pub(crate) struct CliError {
+    pub(crate) exit: Exit,
+    pub(crate) refusals: Vec<Refusal>,
+    /// Whether a run was refused: a person is told that nothing was sent, and `check` takes each refusal for a finding.
+    refuses_run: bool,
 }
 
-/// One reason not to run.
+/// One thing that is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
+    /// A key of the config, an account, or a place in a file.
+    pub(crate) about: Option<String>,
     pub(crate) what: String,
-    pub(crate) help: String,
+    /// What was seen, a line each.
+    pub(crate) seen: Vec<String>,
+    /// What to do about it.
+    pub(crate) help: Option<String>,
 }
 
 impl Refusal {
     pub(crate) fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { what: what.into(), help: help.into() }
+        Self { help: Some(help.into()), ..Self::without_help(what) }
+    }
+
+    pub(crate) fn without_help(what: impl Into<String>) -> Self {
+        Self { about: None, what: what.into(), seen: vec![], help: None }
+    }
+
+    /// The same, with what it is about.
+    pub(crate) fn about(self, about: impl Into<String>) -> Self {
+        Self { about: Some(about.into()), ..self }
+    }
+
+    /// What a person reads on the terminal.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = format!("error: {self}\n");
+        for line in &self.seen {
+            let _ = writeln!(text, "  {line}");
+        }
+        if let Some(help) = &self.help {
+            let _ = writeln!(text, "  help: {help}");
+        }
+        text
     }
 }
 
-impl From<ConfigError> for CliError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
+/// In one line, without what to do.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.about {
+            Some(about) => write!(f, "{about}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
     }
 }
 
 impl CliError {
-    /// The message for stderr, each error with its help line.
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::Config(error) => error.describe(),
-            Self::Refused(refusals) => {
-                let mut text = String::new();
-                for Refusal { what, help } in refusals {
-                    let _ = write!(text, "error: {what}\n  help: {help}\n");
-                }
-                let _ = writeln!(text, "no upload was sent");
-                text
-            }
-            Self::NoNode(seen) => {
-                format!(
-                    "error: {self}\n{seen}  help: `fleetlogs plan CONFIG` shows what is there and why it is left out\n"
-                )
-            }
-            Self::Unusable(Refusal { what, help }) | Self::NotDone(Refusal { what, help }) => {
-                format!("error: {what}\n  help: {help}\n")
-            }
-            error => match error.help() {
-                Some(help) => format!("error: {error}\n  help: {help}\n"),
-                None => format!("error: {error}\n"),
-            },
-        }
+    fn new(exit: Exit, refusal: Refusal) -> Self {
+        Self { exit, refusals: vec![refusal], refuses_run: false }
     }
 
-    fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::ConfigChanged(_) => Some(
-                "give the config it was begun with as `--config`, or `--accept-changes` to go on with this one",
-            ),
-            Self::OtherContainer { .. } => {
-                Some("its files are looked for in the container it began with: name that one")
-            }
-            Self::SimulatorGone => {
-                Some("serve the scenario with `fleetlogs sim --ready FILE`, and run its config")
-            }
-            Self::Journal(JournalError::Damaged { .. }) => Some(
-                "nothing was sent; `sqlite3 run.db .recover` saves what can be read, and the container has the files",
-            ),
-            Self::Plan(..) | Self::OtherPlan(..) => {
-                Some("make one with `fleetlogs plan CONFIG --output FILE`")
-            }
-            Self::BundleExists(_) => {
-                Some("name another file with `--output`, or overwrite it with `--force`")
-            }
-            Self::Scenario(..) => Some("docs/reference/scenario.md lists every key"),
-            Self::PlanningTooLong => Some("raise `deadlines.run`, or choose fewer pools"),
-            Self::Journal(JournalError::Copied(_)) => Some(
-                "resume the original; if it is lost, or its process has ended for good, go on here with `--accept-changes`",
-            ),
-            Self::Journal(JournalError::File(..)) => {
-                Some("the run directory must be writable for this user, also to look at it")
-            }
-            Self::Journal(JournalError::Busy { .. }) => {
-                Some("wait for the other process, or end it; `fleetlogs status` shows how it gets on")
-            }
-            Self::State(StateError::Sqlite(_) | StateError::Format { .. } | StateError::Text(_)) => Some(
-                "it is `schedule.state`, or `schedule.db` in `output.dir`; moved away, the schedule begins anew: windows start \
-                 over, and nodes that are in a bad state now are captured once more",
-            ),
-            Self::State(StateError::Shared(_)) => Some(
-                "it is the blob of [schedule.lease]: use the fleetlogs that wrote it, or delete the blob, and an owner publishes \
-                 what it has on its disk",
-            ),
-            Self::Unreported(_) => Some(
-                "make room, then go on with `fleetlogs resume`; if nothing is outstanding, it writes the reports",
-            ),
-            _ => None,
+    /// What is asked for cannot be had with this config, these arguments or these files.
+    pub(crate) fn usage(refusal: Refusal) -> Self {
+        Self::new(Exit::Usage, refusal)
+    }
+
+    /// A run would not work, for these reasons. Nothing was sent.
+    pub(crate) fn refused(refusals: impl IntoIterator<Item = Refusal>) -> Self {
+        Self { exit: Exit::Refused, refusals: refusals.into_iter().collect(), refuses_run: true }
+    }
+
+    /// A service or the system did not do what it was asked for. Nothing is half done.
+    pub(crate) fn not_done(refusal: Refusal) -> Self {
+        Self::new(Exit::Refused, refusal)
+    }
+
+    /// Stopped before the end.
+    pub(crate) fn interrupted(what: &str) -> Self {
+        Self::new(Exit::Interrupted, Refusal::without_help(what))
+    }
+
+    /// A file cannot be read or written.
+    pub(crate) fn file(path: impl AsRef<Path>, error: &io::Error) -> Self {
+        Self::usage(Refusal::without_help(error.to_string()).about(format!("`{}`", path.as_ref().display())))
+    }
+
+    /// The text of a plan cannot be used.
+    pub(crate) fn plan(path: &Path, error: &PlanError) -> Self {
+        Self::usage(Refusal::new(format!("cannot use the plan `{}`: {error}", path.display()), MAKE_A_PLAN))
+    }
+
+    /// A plan does not go with the config.
+    pub(crate) fn other_plan(path: &Path, why: &str) -> Self {
+        let what = format!("the plan `{}` does not go with this config: {why}", path.display());
+        Self::usage(Refusal::new(what, MAKE_A_PLAN))
+    }
+
+    /// The run's container is not the config's.
+    pub(crate) fn other_container(run: &str, config: &str) -> Self {
+        let what = format!("this run collects into `{run}`, and the config names `{config}`");
+        let help = "its files are looked for in the container it began with: name that one";
+        Self::usage(Refusal::new(what, help))
+    }
+
+    /// A simulated fleet ends with the process that embedded it.
+    pub(crate) fn simulator_gone() -> Self {
+        let what =
+            "a run on an embedded simulator cannot be resumed or looked at again: its fleet ended with it";
+        let help = "serve the scenario with `fleetlogs sim --ready FILE`, and run its config";
+        Self::usage(Refusal::new(what, help))
+    }
+
+    /// The selection matches no node.
+    pub(crate) fn no_node(left_out: &[LeftOut]) -> Self {
+        let help = "`fleetlogs plan CONFIG` shows what is there and why it is left out";
+        let seen = left_out_counts(left_out);
+        Self::new(Exit::NoNode, Refusal { seen, ..Refusal::new("the selection matches no node", help) })
+    }
+
+    /// Stopped while nothing had been sent yet.
+    pub(crate) fn stopped_early() -> Self {
+        Self::interrupted("stopped before this process sent any upload")
+    }
+
+    /// The run deadline came while accounts were still being listed.
+    pub(crate) fn planning_too_long() -> Self {
+        let what = "listing the accounts took longer than `deadlines.run`; no upload was sent";
+        Self::not_done(Refusal::new(what, "raise `deadlines.run`, or choose fewer pools"))
+    }
+
+    /// What is known of the nodes is kept in a temporary file, and that cannot be written.
+    pub(crate) fn spool(error: &io::Error) -> Self {
+        let what = format!("cannot write to the directory for temporary files: {error}");
+        Self::not_done(Refusal::without_help(what))
+    }
+
+    /// The calls were made, and what came of them is in the journal, but not in the reports.
+    pub(crate) fn unreported(error: &Self) -> Self {
+        let what = format!("the run is on record, but its reports could not be written: {}", error.reason());
+        let help =
+            "make room, then go on with `fleetlogs resume`; if nothing is outstanding, it writes the reports";
+        Self::new(Exit::Interrupted, Refusal::new(what, help))
+    }
+
+    /// Whether a run was refused, and not something else.
+    pub(crate) fn refuses_run(&self) -> bool {
+        self.refuses_run
+    }
+
+    /// The same from a command that sends no upload anyway.
+    pub(crate) fn without_run(self) -> Self {
+        Self { refuses_run: false, ..self }
+    }
+
+    /// The message for stderr, each reason with its help line.
+    pub(crate) fn describe(&self) -> String {
+        let mut text: String = self.refusals.iter().map(Refusal::describe).collect();
+        if self.refuses_run {
+            text.push_str("no upload was sent\n");
         }
+        text
     }
 
     /// One line for a record: what is wrong, without what to do.
     pub(crate) fn reason(&self) -> String {
-        match self {
-            Self::Refused(refusals) => {
-                let reasons: Vec<_> = refusals.iter().map(|refusal| refusal.what.as_str()).collect();
-                reasons.join("; ")
-            }
-            Self::Config(error) => error.describe().lines().next().unwrap_or_default().to_owned(),
-            error => error.to_string(),
-        }
+        let reasons: Vec<_> = self.refusals.iter().map(Refusal::to_string).collect();
+        reasons.join("; ")
     }
+}
 
-    /// How the program ends after it.
-    pub(crate) fn exit(&self) -> Exit {
-        match self {
-            Self::Config(_)
-            | Self::Scenario(..)
-            | Self::Plan(..)
-            | Self::OtherPlan(..)
-            | Self::ConfigChanged(_)
-            | Self::OtherContainer { .. }
-            | Self::Unusable(_)
-            | Self::SimulatorGone
-            | Self::NoSuchAccount(_)
-            | Self::NothingToPick
-            | Self::NoSuchSnapshot(_)
-            | Self::Report(ReportError::Write { .. } | ReportError::Plan(_))
-            | Self::BundleExists(_)
-            | Self::Bundle(_)
-            | Self::File(..) => Exit::Usage,
-            Self::Refused(_)
-            | Self::NotDone(_)
-            | Self::PlanningTooLong
-            | Self::Spool(_)
-            | Self::Journal(_)
-            | Self::State(_)
-            | Self::Simulator(_)
-            | Self::Http(_)
-            | Self::System(_) => Exit::Refused,
-            Self::NoNode(_) => Exit::NoNode,
-            Self::StoppedEarly | Self::LookStopped | Self::Unreported(_) => Exit::Interrupted,
-            Self::Report(_) => Exit::Defect,
-        }
+/// For a log line, which has no room for what to do.
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason())
+    }
+}
+
+const MAKE_A_PLAN: &str = "make one with `fleetlogs plan CONFIG --output FILE`";
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        let refusals = match error {
+            ConfigError::Unreadable(path, error) => {
+                let what = format!("cannot read `{}`: {error}", path.display());
+                vec![Refusal::new(what, "`fleetlogs init > fleetlogs.toml` writes a commented config")]
+            }
+            ConfigError::Mistakes(path, mistakes) => {
+                let refusal = |Mistake { line, key, message, help }: Mistake| {
+                    let key = if key.is_empty() { String::new() } else { format!(": `{key}`") };
+                    let about = Some(format!("{}:{line}{key}", path.display()));
+                    Refusal { about, help, ..Refusal::without_help(message) }
+                };
+                mistakes.into_iter().map(refusal).collect()
+            }
+        };
+        Self { exit: Exit::Usage, refusals, refuses_run: false }
+    }
+}
+
+impl From<PickError> for CliError {
+    fn from(error: PickError) -> Self {
+        Self::usage(Refusal::without_help(error.to_string()))
+    }
+}
+
+impl From<JournalError> for CliError {
+    fn from(error: JournalError) -> Self {
+        let help = match &error {
+            JournalError::Damaged { .. } => Some(
+                "nothing was sent; `sqlite3 run.db .recover` saves what can be read, and the container has the files",
+            ),
+            JournalError::Copied(_) => Some(
+                "resume the original; if it is lost, or its process has ended for good, go on here with \
+                 `--accept-changes`",
+            ),
+            JournalError::File(..) => {
+                Some("the run directory must be writable for this user, also to look at it")
+            }
+            JournalError::Busy { .. } => {
+                Some("wait for the other process, or end it; `fleetlogs status` shows how it gets on")
+            }
+            _ => None,
+        };
+        Self::not_done(Refusal { help: help.map(Into::into), ..Refusal::without_help(error.to_string()) })
+    }
+}
+
+impl From<StateError> for CliError {
+    fn from(error: StateError) -> Self {
+        let help = match &error {
+            StateError::Sqlite(_) | StateError::Format { .. } | StateError::Text(_) => Some(
+                "it is `schedule.state`, or `schedule.db` in `output.dir`; moved away, the schedule begins anew: windows \
+                 start over, and nodes that are in a bad state now are captured once more",
+            ),
+            StateError::Shared(_) => Some(
+                "it is the blob of [schedule.lease]: use the fleetlogs that wrote it, or delete the blob, and an owner \
+                 publishes what it has on its disk",
+            ),
+            StateError::Home(_) | StateError::File(..) | StateError::Plan(_) => None,
+        };
+        Self::not_done(Refusal { help: help.map(Into::into), ..Refusal::without_help(error.to_string()) })
+    }
+}
+
+impl From<ReportError> for CliError {
+    fn from(error: ReportError) -> Self {
+        let exit = match error {
+            ReportError::Write { .. } | ReportError::Plan(_) => Exit::Usage,
+            // Whatever else it says is a defect.
+            _ => Exit::Defect,
+        };
+        Self::new(exit, Refusal::without_help(error.to_string()))
+    }
+}
+
+impl From<BundleError> for CliError {
+    fn from(error: BundleError) -> Self {
+        Self::usage(Refusal::without_help(error.to_string()))
+    }
+}
+
+impl From<fleetlogs_sim::SimError> for CliError {
+    fn from(error: fleetlogs_sim::SimError) -> Self {
+        Self::not_done(Refusal::without_help(format!("the simulator does not start: {error}")))
+    }
+}
+
+impl From<fleetlogs_azure::HttpClientError> for CliError {
+    fn from(error: fleetlogs_azure::HttpClientError) -> Self {
+        Self::not_done(Refusal::without_help(format!("cannot set up HTTPS: {error}")))
+    }
+}
+
+/// Something of the system failed.
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        Self::not_done(Refusal::without_help(error.to_string()))
     }
 }
 
@@ -266,22 +315,13 @@ pub(crate) fn account_help(failure: &Failure) -> &'static str {
     }
 }
 
-/// The selection matches no node of a plan; with what was left out and why.
-pub(crate) fn no_node(plan: &Plan) -> CliError {
-    CliError::NoNode(left_out_counts(plan))
-}
-
 /// What was seen and left out, counted by reason, for people.
-fn left_out_counts(plan: &Plan) -> String {
+fn left_out_counts(left_out: &[LeftOut]) -> Vec<String> {
     let mut counts = BTreeMap::new();
-    for left in &plan.left_out {
+    for left in left_out {
         *counts.entry(left.reason).or_insert(0_u64) += 1;
     }
-    let mut text = String::new();
-    for (reason, count) in counts {
-        let _ = writeln!(text, "  left out as {}: {count}", reason.as_str());
-    }
-    text
+    counts.into_iter().map(|(reason, count)| format!("left out as {}: {count}", reason.as_str())).collect()
 }
 
 #[cfg(test)]
@@ -289,6 +329,7 @@ mod tests {
     use std::io;
 
     use fleetlogs_azure::HttpClientError;
+    use fleetlogs_model::plan::Plan;
     use fleetlogs_sim::SimError;
 
     use super::*;
@@ -297,45 +338,41 @@ mod tests {
     fn every_error_has_its_exit_code() {
         let refusal = || Refusal::new("what", "help");
         let io = || io::Error::other("no");
-        let path = || PathBuf::from("file");
+        let path = || std::path::PathBuf::from("file");
         let plan_error = || Plan::from_json(io::Cursor::new("{")).unwrap_err();
         let table: Vec<(CliError, u8)> = vec![
             (ConfigError::Unreadable(path(), io()).into(), 2),
             (ConfigError::Mistakes(path(), vec![]).into(), 2),
-            (CliError::Scenario(path(), "no".into()), 2),
-            (CliError::Plan(path(), plan_error()), 2),
-            (CliError::OtherPlan(path(), "no".into()), 2),
-            (CliError::ConfigChanged(path()), 2),
-            (CliError::OtherContainer { run: "a".into(), config: "b".into() }, 2),
-            (CliError::SimulatorGone, 2),
-            (CliError::Unusable(refusal()), 2),
-            (CliError::NoSuchAccount("a".into()), 2),
-            (CliError::NoSuchSnapshot("a".into()), 2),
-            (CliError::NothingToPick, 2),
-            (CliError::File(path(), io()), 2),
-            (CliError::BundleExists(path()), 2),
+            (CliError::usage(refusal()), 2),
+            (CliError::plan(&path(), &plan_error()), 2),
+            (CliError::other_plan(&path(), "no"), 2),
+            (CliError::other_container("a", "b"), 2),
+            (CliError::simulator_gone(), 2),
+            (PickError::NoSuchAccount("a".into()).into(), 2),
+            (PickError::Simulated.into(), 2),
+            (CliError::file(path(), &io()), 2),
             (BundleError::Write(io()).into(), 2),
             (ReportError::Write { file: "manifest.json", source: io() }.into(), 2),
             (ReportError::Plan(io()).into(), 2),
             (ReportError::Journal("no".into()).into(), 1),
             (ReportError::OtherPlan { ledger: 1, plan: 2 }.into(), 1),
-            (CliError::Refused(vec![refusal()]), 5),
-            (CliError::NotDone(refusal()), 5),
-            (CliError::PlanningTooLong, 5),
-            (CliError::Spool(io()), 5),
+            (CliError::refused([refusal()]), 5),
+            (CliError::not_done(refusal()), 5),
+            (CliError::planning_too_long(), 5),
+            (CliError::spool(&io()), 5),
             (JournalError::OtherPlan.into(), 5),
             (JournalError::File(path(), io()).into(), 5),
             (StateError::Text("no".into()).into(), 5),
             (SimError::NotLoopback(([1, 1, 1, 1], 1).into()).into(), 5),
             (HttpClientError::Proxy("HTTPS_PROXY").into(), 5),
             (io().into(), 5),
-            (CliError::NoNode(String::new()), 8),
-            (CliError::StoppedEarly, 6),
-            (CliError::LookStopped, 6),
-            (CliError::Unreported(Box::new(io().into())), 6),
+            (CliError::no_node(&[]), 8),
+            (CliError::stopped_early(), 6),
+            (CliError::interrupted("stopped"), 6),
+            (CliError::unreported(&io().into()), 6),
         ];
         for (error, code) in table {
-            assert_eq!(error.exit() as u8, code, "{error:?}");
+            assert_eq!(error.exit as u8, code, "{error:?}");
         }
     }
 }

@@ -20,7 +20,7 @@ use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::secret::Secret;
 use fleetlogs_model::service::BatchService;
 use fleetlogs_report::PlanningProgress;
-use fleetlogs_sim::{Scenario, Simulator};
+use fleetlogs_sim::{Scenario, ScenarioError, Simulator};
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -158,11 +158,11 @@ impl Fleet {
                         plan.pools.extend(pools);
                         let starts = nodes.iter().filter_map(|node| node.window).map(|window| window.start);
                         plan.window.start = starts.fold(plan.window.start, Ord::min);
-                        plan.nodes.append(&nodes).map_err(CliError::Spool)?;
+                        plan.nodes.append(&nodes).map_err(|error| CliError::spool(&error))?;
                         plan.left_out.extend(left_out);
                     }
                     Err(NotPlanned { cause: Cause::Spool(error), .. }) => {
-                        return Err(CliError::Spool(error));
+                        return Err(CliError::spool(&error));
                     }
                     Err(NotPlanned { cause: Cause::Unlisted(failure), list_calls }) => {
                         let offset = service.clock_offset();
@@ -179,29 +179,25 @@ impl Fleet {
         plan.accounts.extend(self.unlisted.iter().cloned());
         let none_is_left = refusals.len() == self.accounts.len();
         if !refusals.is_empty() && (none_is_left || settings.strict) {
-            return Err(CliError::Refused(refusals));
+            return Err(CliError::refused(refusals));
         }
         if settings.strict && !plan.is_whole() {
             let pools = plan.left_out.iter().filter(|left| left.reason == LeftOutReason::PoolNotListed);
             let refusal = |left: &LeftOut| {
-                let what =
-                    format!("account `{}`, pool `{}`: its nodes cannot be listed", left.account, left.pool);
-                Refusal::new(
-                    what,
-                    "see the warnings above, leave it out (`exclude_pools`), or set `strict = false`",
-                )
+                let help = "see the warnings above, leave it out (`exclude_pools`), or set `strict = false`";
+                Refusal::new("its nodes cannot be listed", help)
+                    .about(format!("account `{}`, pool `{}`", left.account, left.pool))
             };
             let accounts = self.unlisted.iter().map(|account| {
                 let why = account.unlisted.as_deref().unwrap_or_default();
-                Refusal::new(
-                    format!("account `{}`: {why}", account.name),
-                    "exclude it, or set `strict = false`",
-                )
+                Refusal::new(why, "exclude it, or set `strict = false`")
+                    .about(format!("account `{}`", account.name))
             });
-            return Err(CliError::Refused(pools.map(refusal).chain(accounts).collect()));
+            return Err(CliError::refused(pools.map(refusal).chain(accounts)));
         }
-        for Refusal { what, help } in refusals {
-            tracing::warn!("{what}; the other accounts go on ({help})");
+        for refusal in refusals {
+            let help = refusal.help.as_deref().unwrap_or_default();
+            tracing::warn!("{refusal}; the other accounts go on ({help})");
         }
         Ok(plan)
     }
@@ -298,9 +294,7 @@ async fn discover_accounts(
         let accounts = match listed {
             Ok(accounts) => accounts,
             Err(failure) => {
-                let what = format!(
-                    "discover: the accounts of subscription {subscription} cannot be listed: {failure}"
-                );
+                let what = format!("the accounts of subscription {subscription} cannot be listed: {failure}");
                 let help = if matches!(failure.class, FailureClass::Auth | FailureClass::Gone) {
                     "give the identity the role Reader on the subscription, or name the accounts in the config"
                 } else {
@@ -308,7 +302,7 @@ async fn discover_accounts(
                 };
                 let name = format!("subscription-{subscription}");
                 unlisted.push(not_planned(&name, &discover.management, failure.to_string()));
-                refusals.push(Refusal::new(what, help));
+                refusals.push(Refusal::new(what, help).about("discover"));
                 continue;
             }
         };
@@ -344,10 +338,13 @@ async fn discover_accounts(
         }
     }
     if !refusals.is_empty() && (settings.strict || settings.accounts.is_empty() && found.is_empty()) {
-        return Err(CliError::Refused(refusals));
+        return Err(CliError::refused(refusals));
     }
-    for Refusal { what, help } in refusals {
-        tracing::warn!("{what}; the other accounts go on ({help})");
+    for refusal in refusals {
+        tracing::warn!(
+            "{refusal}; the other accounts go on ({})",
+            refusal.help.as_deref().unwrap_or_default()
+        );
     }
     tracing::info!(accounts = found.len(), "found");
     Ok(Found { accounts: found, unlisted })
@@ -419,8 +416,8 @@ fn unlisted(
     clock_offset: Option<time::Duration>,
     by_token: bool,
 ) -> Refusal {
-    let what = format!("account `{}` ({}) cannot be listed: {failure}", account.name, account.endpoint);
-    match clock_offset.filter(|offset| !by_token && offset.abs() >= SHARED_KEY_SKEW) {
+    let what = format!("cannot be listed: {failure}");
+    let refusal = match clock_offset.filter(|offset| !by_token && offset.abs() >= SHARED_KEY_SKEW) {
         Some(offset) => {
             let help = format!(
                 "set this machine's clock: it is {}; with Shared Key 15 minutes are the limit",
@@ -429,7 +426,8 @@ fn unlisted(
             Refusal::new(what, help)
         }
         None => Refusal::new(what, account_help(failure)),
-    }
+    };
+    refusal.about(format!("account `{}` ({})", account.name, account.endpoint))
 }
 
 /// How far a clock may be off with Shared Key (learn.microsoft.com, "Authentication via Shared Key").
@@ -456,9 +454,14 @@ pub(crate) async fn start_simulator(path: &std::path::Path) -> Result<Simulator,
     Ok(Simulator::start(read_scenario(path)?, listen).await?)
 }
 
+fn unusable_scenario(path: &std::path::Path, error: &ScenarioError) -> CliError {
+    let what = format!("cannot use the scenario `{}`: {error}", path.display());
+    CliError::usage(Refusal::new(what, "docs/reference/scenario.md lists every key"))
+}
+
 pub(crate) fn read_scenario(path: &std::path::Path) -> Result<Scenario, CliError> {
-    let text = std::fs::read_to_string(path).map_err(|error| CliError::File(path.into(), error))?;
-    Scenario::from_toml(&text).map_err(|error| CliError::Scenario(path.into(), error.to_string()))
+    let text = std::fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
+    Scenario::from_toml(&text).map_err(|error| unusable_scenario(path, &error))
 }
 
 /// The accounts and the container of a simulated fleet, as a config would name them.

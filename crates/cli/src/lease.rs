@@ -46,7 +46,7 @@ pub(crate) fn home(
 
 /// Why the home cannot be used, and what to do about it.
 pub(crate) fn refused(settings: &LeaseSettings, failure: &Failure) -> CliError {
-    let what = format!("schedule.lease: the shared state `{}` cannot be used: {failure}", settings.blob);
+    let what = format!("the shared state `{}` cannot be used: {failure}", settings.blob);
     let help = match (failure.class, &settings.place) {
         (FailureClass::NotSent | FailureClass::Transient | FailureClass::Throttled, _) => {
             "check the storage account's name, DNS, proxy and the storage firewall"
@@ -63,7 +63,7 @@ pub(crate) fn refused(settings: &LeaseSettings, failure: &Failure) -> CliError {
              container"
         }
     };
-    CliError::Refused(vec![Refusal::new(what, help)])
+    CliError::refused([Refusal::new(what, help).about("schedule.lease")])
 }
 
 /// A SAS that somebody made: what is there now, each time that one is asked for.
@@ -75,9 +75,9 @@ fn given_sas(given: &GivenSas, access: Access) -> Result<SasSource, CliError> {
         .map(|(_, name)| name)
         .collect();
     if !missing.is_empty() {
-        let what = format!("schedule.lease.container_url: its SAS does not grant {}", missing.join(" and "));
+        let what = format!("its SAS does not grant {}", missing.join(" and "));
         let help = "make one for the container that grants read, create and write: sp=rcw";
-        return Err(CliError::Refused(vec![Refusal::new(what, help)]));
+        return Err(CliError::refused([Refusal::new(what, help).about("schedule.lease.container_url")]));
     }
     let GivenSas { sas, source } = given.clone();
     let container = sas.without_query();
@@ -99,7 +99,7 @@ fn minted_sas(place: &Place, http: &Client, auth: StorageAuth) -> Result<SasSour
     let storage = StorageAccount::new(http.clone(), place.endpoint.clone(), auth).map_err(|error| {
         let help =
             "write the storage account's name, such as \"contosologs\", or the URL of its blob endpoint";
-        CliError::Refused(vec![Refusal::new(format!("schedule.lease.account: {error}"), help)])
+        CliError::refused([Refusal::new(error.to_string(), help).about("schedule.lease.account")])
     })?;
     let container = place.container_as_written().to_owned();
     Ok(Box::new(move || {

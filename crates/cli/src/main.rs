@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     process_group::end_all();
     let exit = result.unwrap_or_else(|error| {
         output::say(&error.describe());
-        error.exit()
+        error.exit
     });
     exit.into()
 }

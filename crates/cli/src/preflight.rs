@@ -67,11 +67,14 @@ impl Findings {
     pub(crate) fn take<T>(&mut self, step: Result<T, CliError>) -> Result<Option<T>, CliError> {
         match step {
             Ok(done) => Ok(Some(done)),
-            Err(CliError::Refused(refusals)) => {
-                for Refusal { what, help } in refusals {
-                    let (about, message) = what.split_once(": ").unwrap_or(("run", &what));
-                    self.refuse(about, message, help);
-                }
+            Err(error) if error.refuses_run() => {
+                let finding = |Refusal { about, what, help, .. }| Finding {
+                    level: Level::Refusal,
+                    about: about.unwrap_or_else(|| "run".into()),
+                    message: what,
+                    fix: help,
+                };
+                self.0.extend(error.refusals.into_iter().map(finding));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -90,14 +93,15 @@ impl Findings {
     pub(crate) fn settle(&mut self) -> Result<(), CliError> {
         let mut refusals = Vec::new();
         for Finding { level, about, message, fix } in self.0.drain(..) {
-            let what = format!("{about}: {message}");
-            let fix = fix.unwrap_or_default();
             match level {
                 Level::Good => {}
-                Level::Warning => tracing::warn!("{what}. {fix}"),
-                Level::Refusal => refusals.push(Refusal::new(what, fix)),
+                Level::Warning => tracing::warn!("{about}: {message}. {}", fix.unwrap_or_default()),
+                Level::Refusal => {
+                    let about = Some(about);
+                    refusals.push(Refusal { about, help: fix, ..Refusal::without_help(message) });
+                }
             }
         }
-        if refusals.is_empty() { Ok(()) } else { Err(CliError::Refused(refusals)) }
+        if refusals.is_empty() { Ok(()) } else { Err(CliError::refused(refusals)) }
     }
 }

@@ -26,7 +26,7 @@ impl RunDir {
     /// Makes the directory of a new run and puts the plan there, durably.
     pub(crate) fn create(output_dir: &Path, plan: &Plan) -> Result<Self, CliError> {
         let path = output_dir.join(plan.run_id.as_str());
-        let failed = |error| CliError::File(path.clone(), error);
+        let failed = |error| CliError::file(&path, &error);
         std::fs::create_dir_all(output_dir).map_err(failed)?;
         create_private_dir(&path).map_err(failed)?;
         let plan_digest = write_plan(&path, PLAN_FILE, plan).map_err(failed)?;
@@ -38,18 +38,18 @@ impl RunDir {
     /// Opens the directory of an earlier run, and reads its plan.
     pub(crate) fn open(path: &Path) -> Result<(Self, Plan), CliError> {
         let file = path.join(PLAN_FILE);
-        let failed = |error| CliError::File(file.clone(), error);
+        let failed = |error| CliError::file(&file, &error);
         let mut text = File::open(&file).map_err(failed)?;
         let (plan_digest, _) = digest(&mut text).map_err(failed)?;
         text.rewind().map_err(failed)?;
-        let plan = Plan::from_json(text).map_err(|error| CliError::Plan(file.clone(), error))?;
+        let plan = Plan::from_json(text).map_err(|error| CliError::plan(&file, &error))?;
         Ok((Self { path: path.into(), plan_digest }, plan))
     }
 
     /// The program's own log, to be appended to.
     pub(crate) fn log_file(&self) -> Result<File, CliError> {
         let path = self.path.join("log.jsonl");
-        owner_only().create(true).append(true).open(&path).map_err(|error| CliError::File(path, error))
+        owner_only().create(true).append(true).open(&path).map_err(|error| CliError::file(path, &error))
     }
 }
 

@@ -177,7 +177,7 @@ pub(crate) async fn unshare(dir: &RunDir, plan: &Plan, settings: &Settings) -> R
         let what =
             "the run was shared by a stored access policy, which only the storage account's key can remove";
         let help = "give a config with `mint = \"account-key\"` as `--config`";
-        return Err(CliError::Unusable(Refusal::new(what, help)));
+        return Err(CliError::usage(Refusal::new(what, help)));
     }
     let open = record.shares.iter().filter(|entry| entry.kind == Kind::UserDelegation).filter(is_open);
     unshared.still_open = open.cloned().collect();
@@ -203,7 +203,7 @@ impl Container {
         let name = place.container(&plan.run_id);
         let config = storage.container_url(&name);
         if config != plan.destination {
-            return Err(CliError::OtherContainer { run: plan.destination.clone(), config });
+            return Err(CliError::other_container(&plan.destination, &config));
         }
         let (policy, is_per_run) = (format!("fleetlogs-{}", plan.run_id), place.is_per_run());
         Ok(Self { storage, http, name, policy, is_per_run })
@@ -224,7 +224,7 @@ impl Container {
         if lifetime > LONGEST_DELEGATION {
             let what = "a SAS by Entra lives 7 days at most, as long as a user delegation key";
             let help = "ask for `--for 7d` or less, and share again when it has ended; or use `mint = \"account-key\"`";
-            return Err(CliError::Unusable(Refusal::new(what, help)));
+            return Err(CliError::usage(Refusal::new(what, help)));
         }
         let grant =
             ContainerGrant { container: &self.name, permissions: PERMISSIONS, lifetime, with_start: false };
@@ -265,7 +265,7 @@ impl Container {
             (FailureClass::Refused, _) => "see the message above",
             _ => "check `destination.account`, DNS, proxy and the storage firewall, and try again",
         };
-        CliError::NotDone(Refusal::new(format!("{what} in `{}`: {failure}", self.storage.name()), help))
+        CliError::not_done(Refusal::new(format!("{what} in `{}`: {failure}", self.storage.name()), help))
     }
 }
 
@@ -279,11 +279,11 @@ fn place(settings: &Settings) -> Result<(&Place, Option<&crate::config::Minting>
             let what = "`destination.container_url` is a SAS that was given, and no other can be made of it";
             let help = "give a config with `mint` for the same container as `--config`, or have whoever made that SAS make \
                         one with `r` and `l` for support (`az storage container generate-sas --permissions rl`)";
-            Err(CliError::Unusable(Refusal::new(what, help)))
+            Err(CliError::usage(Refusal::new(what, help)))
         }
         None => {
             let what = "the container of this run was simulated, and ended with it";
-            Err(CliError::Unusable(Refusal::new(what, "there is nothing to share")))
+            Err(CliError::usage(Refusal::new(what, "there is nothing to share")))
         }
     }
 }
@@ -297,7 +297,7 @@ impl Record {
                 let run_id = plan.run_id.to_string();
                 return Ok(Self { schema: SCHEMA.to_owned(), run_id, shares: vec![] });
             }
-            Err(error) => return Err(CliError::File(file, error)),
+            Err(error) => return Err(CliError::file(&file, &error)),
         };
         let read = serde_json::from_slice::<Self>(&text).map_err(std::io::Error::from);
         let known = read.and_then(|record| {
@@ -307,12 +307,12 @@ impl Record {
             let message = format!("its schema is not `{SCHEMA}`: a newer fleetlogs wrote it");
             Err(std::io::Error::new(ErrorKind::InvalidData, message))
         });
-        known.map_err(|error| CliError::File(file, error))
+        known.map_err(|error| CliError::file(&file, &error))
     }
 
     fn write(&self, dir: &Path) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::from)? + "\n";
         write_whole(dir, SHARES_FILE, text.as_bytes())
-            .map_err(|error| CliError::File(dir.join(SHARES_FILE), error))
+            .map_err(|error| CliError::file(dir.join(SHARES_FILE), &error))
     }
 }

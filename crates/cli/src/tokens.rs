@@ -36,7 +36,7 @@ impl Tokens {
             TokenSource::entra(self.http.clone(), cloud, resource, &self.entra, env).map_err(|failure| {
                 let help =
                     "set what is missing, in `[entra]` or the environment, or choose another `credential`";
-                CliError::Refused(vec![Refusal::new(format!("entra: {failure}"), help)])
+                CliError::refused([Refusal::new(failure.to_string(), help).about("entra")])
             })?;
         known.push((cloud, resource.to_owned(), source.clone()));
         Ok(source)

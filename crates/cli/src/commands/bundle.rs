@@ -117,22 +117,25 @@ async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, Cl
     };
     let made = write(contents, &target);
     if let (Err(_), Some(share)) = (&made, &shared) {
-        let Refusal { what, help } = lost(share, run);
-        say(&format!("error: {what}\n  help: {help}\n"));
+        say(&lost(share, run).describe());
     }
     made?.tell(shared.as_ref().map(|shared| (shared, run)), output)
 }
 
 /// Refuses a target that would take something else than an earlier bundle away, before anything is fetched.
 fn check_target(target: &Path, run: &Path, force: bool) -> Result<(), CliError> {
-    let failed = |error| CliError::File(target.into(), error);
+    let failed = |error| CliError::file(target, &error);
     let refused = |what: &str| {
         let what = format!("`{}` {what}, and no bundle is written there", target.display());
-        Err(CliError::Unusable(Refusal::new(what, "name another file with `--output`")))
+        Err(CliError::usage(Refusal::new(what, "name another file with `--output`")))
     };
     match target.symlink_metadata() {
         Ok(found) if !found.is_file() => return refused("is there already, and is no regular file"),
-        Ok(_) if !force => return Err(CliError::BundleExists(target.into())),
+        Ok(_) if !force => {
+            let what = format!("`{}` is there already", target.display());
+            let help = "name another file with `--output`, or overwrite it with `--force`";
+            return Err(CliError::usage(Refusal::new(what, help)));
+        }
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
@@ -164,8 +167,8 @@ fn lost(Share { entry, .. }: &Share, run: &Path) -> Refusal {
 
 /// Makes a SAS for whoever gets the bundle.
 async fn share(dir: &RunDir, plan: &Plan, config: &Path, lifetime: Duration) -> Result<Share, String> {
-    let settings = config::load(config).map_err(|error| without_labels(&error.into()))?;
-    share::share(dir, plan, &settings, lifetime).await.map_err(|error| without_labels(&error))
+    let settings = config::load(config).map_err(|error| in_one_line(&error.into()))?;
+    share::share(dir, plan, &settings, lifetime).await.map_err(|error| in_one_line(&error))
 }
 
 /// The one file of a bundle that holds a secret.
@@ -214,7 +217,7 @@ fn kept(taken: io::Result<Option<LogsTaken>>, notes: &mut Notes) -> Option<LogsT
 
 /// The container of the run, by the credential that the config has for reading.
 async fn connect(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogStore), String> {
-    let settings = config::load(config).map_err(|error| without_labels(&error.into()))?;
+    let settings = config::load(config).map_err(|error| in_one_line(&error.into()))?;
     let Some(named) = &settings.destination else {
         return Err("the run was on an embedded simulator, which ended with it".into());
     };
@@ -222,7 +225,7 @@ async fn connect(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogSto
     let tokens = Tokens::new(http.clone(), settings.entra.clone());
     let destination = Destination::of_run(named, &http, &tokens, &plan.run_id, true)
         .await
-        .map_err(|error| without_labels(&error))?;
+        .map_err(|error| in_one_line(&error))?;
     if destination.url() != plan.destination {
         return Err(format!("the config names the container {}", destination.url()));
     }
@@ -241,15 +244,17 @@ async fn connect(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogSto
     Ok((destination, store))
 }
 
-/// What is wrong, in one line.
-fn without_labels(error: &CliError) -> String {
-    let text = error.describe();
-    let lines = text.lines().map(|line| line.trim().trim_start_matches("error: "));
-    lines.filter(|line| *line != "no upload was sent").collect::<Vec<_>>().join("; ")
+/// What is wrong and what to do about it, in one line.
+fn in_one_line(error: &CliError) -> String {
+    let line = |refusal: &Refusal| match &refusal.help {
+        Some(help) => format!("{refusal}; help: {help}"),
+        None => refusal.to_string(),
+    };
+    error.refusals.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
 fn write(contents: Bundle<'_>, target: &Path) -> Result<Made, CliError> {
-    let failed = |error| CliError::File(target.into(), error);
+    let failed = |error| CliError::file(target, &error);
     let run_id = contents.plan.run_id.to_string();
     let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
         failed(io::Error::new(io::ErrorKind::InvalidInput, "this is not the name of a file"))
@@ -318,8 +323,9 @@ impl Made {
 fn hand_over(text: &str, share: &Share, run: &Path) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
-        let Refusal { what, help } = lost(share, run);
-        CliError::NotDone(Refusal::new(format!("stdout cannot be written: {error}; {what}"), help))
+        let lost = lost(share, run);
+        let what = format!("stdout cannot be written: {error}; {}", lost.what);
+        CliError::not_done(Refusal { what, ..lost })
     })
 }
 
@@ -345,7 +351,7 @@ struct Shared<'a> {
 }
 
 fn check(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit, CliError> {
-    let checked = check_bundle(file, sha256).map_err(|error| CliError::File(file.into(), error))?;
+    let checked = check_bundle(file, sha256).map_err(|error| CliError::file(file, &error))?;
     let exit = if checked.is_sound() { Exit::Complete } else { Exit::Partial };
     if output.json {
         let document = CheckDocument {

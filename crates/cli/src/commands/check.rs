@@ -119,7 +119,7 @@ async fn look(
     let planning = fleet.plan(settings, (&run_id, &url), planning_progress(output));
     let plan = match tokio::time::timeout(settings.deadlines.run, planning).await {
         Ok(plan) => findings.take(plan)?,
-        Err(_) => findings.take(Err(CliError::PlanningTooLong))?,
+        Err(_) => findings.take(Err(CliError::planning_too_long()))?,
     };
     preflight::clocks(&fleet, findings);
     if let Some(plan) = &plan {

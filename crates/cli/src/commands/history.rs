@@ -190,7 +190,7 @@ enum Found {
 
 /// All run directories by the ids of their runs, so by time. A copy under another name is the same run.
 fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
-    let failed = |error| CliError::File(output_dir.into(), error);
+    let failed = |error| CliError::file(output_dir, &error);
     let entries = match std::fs::read_dir(output_dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
         entries => entries.map_err(failed)?,
@@ -240,7 +240,7 @@ fn run_dir(dir: &Path) -> Found {
 }
 
 fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {
-    CliError::Unusable(Refusal::new(what, help))
+    CliError::usage(Refusal::new(what, help))
 }
 
 fn of_state(error: &StateError) -> CliError {

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use crate::args::{Output, Pick};
 use crate::config;
-use crate::error::{CliError, no_node};
+use crate::destination::Renewal;
+use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
 use crate::output::{as_json, planning_progress, print};
@@ -55,7 +56,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     let planning = fleet.plan(&settings, (&run_id, &url), planning_progress(output));
     let plan = tokio::time::timeout(settings.deadlines.run, planning)
         .await
-        .map_err(|_| CliError::PlanningTooLong)??;
+        .map_err(|_| CliError::planning_too_long())??;
     let calls_take = estimate(&plan, &settings.limits);
     let sas_expires_at = destination.access.expires_at();
     // A plan is worth seeing even where a run of it would be refused; that it would be is said.
@@ -77,7 +78,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     if let Some(path) = &args.output {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        write_plan(dir, &name, &plan).map_err(|error| CliError::File(path.clone(), error))?;
+        write_plan(dir, &name, &plan).map_err(|error| CliError::file(path, &error))?;
     }
     if output.json {
         let document = PlanDocument {
@@ -94,7 +95,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
             (Ok(()), _) if destination.access.identity().is_some() => {
                 "nodes write by their own identity; there is no SAS".to_owned()
             }
-            (Ok(()), Some(at)) if destination.is_renewed() => {
+            (Ok(()), Some(at)) if destination.write_renewal() != Renewal::Never => {
                 format!(
                     "the container SAS lives until {}, and is renewed during the run",
                     timestamp::text(at)
@@ -112,7 +113,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     }
     findings.settle()?;
     if plan.nodes.is_empty() {
-        return Err(no_node(&plan));
+        return Err(CliError::no_node(&plan.left_out));
     }
     Ok(Exit::Complete)
 }

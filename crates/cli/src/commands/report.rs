@@ -70,8 +70,8 @@ impl<'run> Reported<'run> {
         let mut histories = journal.histories()?;
         let findings = write_reports(dir, plan, &facts, ledger, resume.as_deref(), histories.rows()?)?;
         let reported = Self { dir, plan, ledger, facts, findings, resume, run };
-        reported.summary().write().map_err(|error| CliError::File(dir.into(), error))?;
-        reported.ticket(Known::default()).write(dir).map_err(|error| CliError::File(dir.into(), error))?;
+        reported.summary().write().map_err(|error| CliError::file(dir, &error))?;
+        reported.ticket(Known::default()).write(dir).map_err(|error| CliError::file(dir, &error))?;
         Ok(reported)
     }
 

@@ -18,7 +18,7 @@ use super::report::{Reported, ended};
 use super::run::{Begun, Finished, Prepared, go};
 use crate::args::Output;
 use crate::config::{self, Needs, Settings};
-use crate::error::CliError;
+use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate_calls};
 use crate::logging::Logs;
@@ -139,7 +139,7 @@ impl TakenUp {
         tracing::info!(run_id = %plan.run_id, outstanding = outstanding.nodes(), "resumed");
         let prepared = tokio::select! {
             prepared = prepare(settings, plan, outstanding.nodes()) => prepared?,
-            () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
+            () = stop.reached(Stop::Drain) => return Err(CliError::stopped_early()),
         };
         let begun = Begun { dir, journal, ledger, outstanding, stop, kept };
         Box::pin(go(prepared, begun, settings, output, logs)).await
@@ -182,10 +182,13 @@ impl EndedRun {
 fn load(path: &Path, plan: &Plan, accept_changes: bool) -> Result<Settings, CliError> {
     let settings = config::load_for(path, Needs::RUN)?;
     if settings.simulator.is_some() {
-        return Err(CliError::SimulatorGone);
+        return Err(CliError::simulator_gone());
     }
     if settings.digest != plan.config_digest && !accept_changes {
-        return Err(CliError::ConfigChanged(path.into()));
+        let what = format!("the config `{}` has changed since this run was begun", path.display());
+        let help =
+            "give the config it was begun with as `--config`, or `--accept-changes` to go on with this one";
+        return Err(CliError::usage(Refusal::new(what, help)));
     }
     Ok(settings)
 }
@@ -196,13 +199,13 @@ async fn prepare(settings: &Settings, plan: Plan, outstanding: usize) -> Result<
     let destination = fleet.destination_of(&plan.run_id, settings).await?;
     let config = destination.url();
     if config != plan.destination {
-        return Err(CliError::OtherContainer { run: plan.destination, config });
+        return Err(CliError::other_container(&plan.destination, &config));
     }
     let mut findings = Findings::default();
     let calls_take = estimate_calls(outstanding, &settings.limits).min(Duration::from_secs(24 * 3600));
     preflight::sas(&destination, settings, Clock::System.now(), calls_take, &mut findings);
     let store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
     findings.settle()?;
-    let services = fleet.services(&plan).map_err(|why| CliError::OtherPlan("plan.json".into(), why))?;
+    let services = fleet.services(&plan).map_err(|why| CliError::other_plan(Path::new("plan.json"), &why))?;
     Ok(Prepared { fleet, destination, plan: Arc::new(plan), services, store })
 }

@@ -32,7 +32,7 @@ use super::report::Reported;
 use crate::args::{Output, Pick};
 use crate::config::{self, Needs, Settings};
 use crate::destination::Destination;
-use crate::error::{CliError, no_node};
+use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
 use crate::logging::{Kept, Logs};
@@ -92,8 +92,8 @@ pub(super) async fn begin(
 ) -> Result<Finished, CliError> {
     let prepared = tokio::select! {
         prepared = prepare(&order, settings, output) => prepared?,
-        () = stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
-        () = tokio::time::sleep(settings.deadlines.run) => return Err(CliError::PlanningTooLong),
+        () = stop.reached(Stop::Drain) => return Err(CliError::stopped_early()),
+        () = tokio::time::sleep(settings.deadlines.run) => return Err(CliError::planning_too_long()),
     };
     let dir = RunDir::create(&settings.output_dir, &prepared.plan)?;
     let kept = logs.keep_in(dir.log_file()?);
@@ -149,8 +149,7 @@ pub(super) async fn go(
         listeners.push(Box::new(announcements));
     }
     if let Some(path) = &output.events {
-        let events =
-            EventsFile::open(path, plan.clone()).map_err(|error| CliError::File(path.clone(), error))?;
+        let events = EventsFile::open(path, plan.clone()).map_err(|error| CliError::file(path, &error))?;
         listeners.push(Box::new(events));
     }
     let clock = Clock::System;
@@ -171,7 +170,7 @@ pub(super) async fn go(
     logs.share_screen(None);
     fleet.end().await;
     let can_resume = settings.simulator.is_none();
-    let unreported = |error| CliError::Unreported(Box::new(error));
+    let unreported = |error: CliError| CliError::unreported(&error);
     let (ledger, end, told) = report(&dir, &plan, ledger, can_resume, output).map_err(unreported)?;
     // It was held until all is reported. Whoever is notified may want to work with the run.
     drop(journal);
@@ -243,9 +242,9 @@ async fn prepare(order: &Order<'_>, settings: &Settings, output: &Output) -> Res
     let plan = Plan { snapshot: order.snapshot.as_ref().map(|(snapshot, _)| (*snapshot).clone()), ..plan };
     let services = fleet
         .services(&plan)
-        .map_err(|why| CliError::OtherPlan(order.plan.unwrap_or(Path::new("")).to_owned(), why))?;
+        .map_err(|why| CliError::other_plan(order.plan.unwrap_or(Path::new("")), &why))?;
     if plan.nodes.is_empty() {
-        return Err(no_node(&plan));
+        return Err(CliError::no_node(&plan.left_out));
     }
     preflight::clocks(&fleet, &mut findings);
     preflight::windows(&plan, &mut findings);
@@ -257,7 +256,7 @@ async fn prepare(order: &Order<'_>, settings: &Settings, output: &Output) -> Res
     if destination.is_created() {
         // Nothing may stand in the way of the run once the container is made.
         std::fs::create_dir_all(&settings.output_dir)
-            .map_err(|error| CliError::File(settings.output_dir.clone(), error))?;
+            .map_err(|error| CliError::file(&settings.output_dir, &error))?;
         destination.create().await?;
         store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
         findings.settle()?;
@@ -267,8 +266,8 @@ async fn prepare(order: &Order<'_>, settings: &Settings, output: &Output) -> Res
 
 /// A plan made earlier, for a run of its own.
 fn read_plan(path: &Path) -> Result<Plan, CliError> {
-    let text = std::fs::File::open(path).map_err(|error| CliError::File(path.into(), error))?;
-    Plan::from_json(text).map_err(|error| CliError::Plan(path.into(), error))
+    let text = std::fs::File::open(path).map_err(|error| CliError::file(path, &error))?;
+    Plan::from_json(text).map_err(|error| CliError::plan(path, &error))
 }
 
 /// Executes and verifies side by side, until both are done or the run is stopped.

@@ -69,9 +69,9 @@ pub(crate) async fn share(args: &ShareArgs, output: &Output) -> Result<Exit, Cli
 /// Prints what cannot be had a second time.
 fn hand_out(text: &str, run: &Path) -> Result<Exit, CliError> {
     print(text).map_err(|error| {
-        let what = format!("a SAS was made, and could not be printed: {}", error.describe().trim());
+        let what = format!("a SAS was made, and could not be printed: {}", error.reason());
         let help = format!("nobody has it; take it back with `fleetlogs unshare {}`", as_argument(run));
-        CliError::NotDone(Refusal::new(what, help))
+        CliError::not_done(Refusal::new(what, help))
     })
 }
 

@@ -38,8 +38,8 @@ pub(crate) async fn sim(args: &SimArgs) -> Result<Exit, CliError> {
     say(&format!("container {}\n", simulator.ready().container));
     say(&format!("ledger {}\n", simulator.ready().ledger));
     if let Some(path) = &args.ready {
-        let config = write_ready(path, simulator.ready().clone())
-            .map_err(|error| CliError::File(path.clone(), error))?;
+        let config =
+            write_ready(path, simulator.ready().clone()).map_err(|error| CliError::file(path, &error))?;
         say(&format!("collect its logs with: fleetlogs run {config}\n"));
     }
     stop.reached(Stop::Drain).await;

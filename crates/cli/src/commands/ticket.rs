@@ -150,7 +150,7 @@ impl Draft<'_> {
         }
         if let Some(why) = client.name_is_taken(name).await.map_err(failed)? {
             let what = format!("a ticket cannot be called `{name}`: {why}");
-            return Err(CliError::NotDone(Refusal::new(what, "it may be there, and not for you to see")));
+            return Err(CliError::not_done(Refusal::new(what, "it may be there, and not for you to see")));
         }
         let services = client.services().await.map_err(failed)?;
         let service = choose(&services, &self.ticket.service, "ticket.service")?;
@@ -328,7 +328,7 @@ fn choose<'a>(offered: &'a [Offered], wanted: &str, key: &str) -> Result<&'a Off
 }
 
 fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {
-    CliError::Unusable(Refusal::new(what, help))
+    CliError::usage(Refusal::new(what, help))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
@@ -342,5 +342,5 @@ fn failed(failure: Failure) -> CliError {
         }
         _ => "nothing is lost: the same command looks first whether the ticket is there",
     };
-    CliError::NotDone(Refusal::new(format!("Azure support: {failure}"), help))
+    CliError::not_done(Refusal::new(format!("Azure support: {failure}"), help))
 }

@@ -68,13 +68,13 @@ pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> R
     signals::listen(&stop)?;
     let reported = tokio::select! {
         reported = look(args, &dir, &plan, &journal, &settings) => reported?,
-        () = stop.reached(Stop::Drain) => return Err(CliError::LookStopped),
+        () = stop.reached(Stop::Drain) => return Err(CliError::interrupted("stopped before all was looked at; earlier results stay as they are")),
     };
     let outcome = reported.outcome();
     tracing::info!(run_id = %plan.run_id, %outcome, "looked at again");
     if output.json {
         let document = dir.path.join(VERIFY_FILE);
-        let text = std::fs::read_to_string(&document).map_err(|error| CliError::File(document, error))?;
+        let text = std::fs::read_to_string(&document).map_err(|error| CliError::file(&document, &error))?;
         print(&text)?;
     } else if !output.quiet {
         say(&reported.to_terminal(&Look::of_stderr(), as_typed(&dir.path), &as_argument(&dir.path)));
@@ -86,7 +86,7 @@ pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> R
 fn load(path: &Path) -> Result<Settings, CliError> {
     let settings = config::load(path)?;
     if settings.simulator.is_some() {
-        return Err(CliError::SimulatorGone);
+        return Err(CliError::simulator_gone());
     }
     Ok(settings)
 }
@@ -98,7 +98,7 @@ async fn look<'run>(
     journal: &JournalReader,
     settings: &Settings,
 ) -> Result<LookReported<'run>, CliError> {
-    let (destination, store) = reach(args, plan, settings).await.map_err(not_looked)?;
+    let (destination, store) = reach(args, plan, settings).await.map_err(CliError::without_run)?;
     let order = UploadOrder { window: plan.window, access: Arc::new(destination.access.clone()) };
     let (_access, replace) = Access::new(order);
     let now = || Clock::System.now();
@@ -123,7 +123,7 @@ async fn reach(
     let destination = Destination::of_run(named, &http, &tokens, &plan.run_id, true).await?;
     let config = destination.url();
     if config != plan.destination {
-        return Err(CliError::OtherContainer { run: plan.destination.clone(), config });
+        return Err(CliError::other_container(&plan.destination, &config));
     }
     let about = format!("destination.{}", destination.names.list);
     let mut findings = Findings::default();
@@ -132,7 +132,8 @@ async fn reach(
         findings.refuse(&about, "its SAS lacks the permission `r`, and files are to be read", MAY_READ);
     }
     let Some(listing) = &destination.listing else {
-        return Err(not_done(format!("{about}: the container cannot be listed"), MAY_READ));
+        let refusal = Refusal::new("the container cannot be listed", MAY_READ);
+        return Err(CliError::not_done(refusal.about(about)));
     };
     let last = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
     if last(&config) != last(&listing.without_query()) {
@@ -141,7 +142,7 @@ async fn reach(
     }
     findings.settle()?;
     let store = AzureLogStore::new(http, listing)
-        .map_err(|error| not_done(format!("{about}: {error}"), "check the URL"))?;
+        .map_err(|error| CliError::not_done(Refusal::new(error.to_string(), "check the URL").about(about)))?;
     let listed = Patience(&AT_FIRST).with(|| store.list("fleetlogs-preflight/", None)).await;
     listed.map_err(|failure| unreachable_container(&failure))?;
     Ok((destination, Arc::new(store)))
@@ -150,22 +151,6 @@ async fn reach(
 /// A container that is not there at all is not waited for.
 const AT_FIRST: RetryPolicy =
     RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(2) };
-
-fn not_done(what: String, help: &str) -> CliError {
-    CliError::NotDone(Refusal::new(what, help))
-}
-
-/// What is refused here is not an upload.
-fn not_looked(error: CliError) -> CliError {
-    match error {
-        CliError::Refused(refusals) => {
-            let (what, help): (Vec<_>, Vec<_>) =
-                refusals.into_iter().map(|Refusal { what, help }| (what, help)).unzip();
-            not_done(what.join("; "), &help.join("; "))
-        }
-        error => error,
-    }
-}
 
 const MAY_READ: &str = "give a SAS with the permissions `r` and `l` as `destination.verify_url`";
 
@@ -287,8 +272,8 @@ fn known(journal: &JournalReader) -> Result<(Known, Vec<(Expected, u32)>), CliEr
 }
 
 fn edited(dir: &Path, error: &InventoryError) -> CliError {
-    let path = dir.join(FILES_FILE);
-    CliError::File(path, std::io::Error::other(format!("{error}; move it away to begin a new inventory")))
+    let error = std::io::Error::other(format!("{error}; move it away to begin a new inventory"));
+    CliError::file(dir.join(FILES_FILE), &error)
 }
 
 fn unreachable_container(failure: &Failure) -> CliError {
@@ -305,5 +290,5 @@ fn unreachable_container(failure: &Failure) -> CliError {
              as they are"
         }
     };
-    not_done(format!("the container cannot be looked through: {failure}"), help)
+    CliError::not_done(Refusal::new(format!("the container cannot be looked through: {failure}"), help))
 }

@@ -14,7 +14,7 @@ mod snapshot;
 mod tests;
 mod ticket;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fleetlogs_azure::{Cloud, EntraSettings};
@@ -30,7 +30,6 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::args::Pick;
-use crate::error::CliError;
 
 pub(crate) use destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
 pub(crate) use discover::DiscoverSettings;
@@ -103,7 +102,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Leaves of the selection what the command line wants of it.
-    pub(crate) fn narrow(&mut self, pick: &Pick) -> Result<(), CliError> {
+    pub(crate) fn narrow(&mut self, pick: &Pick) -> Result<(), PickError> {
         let set = |globs: &[Glob]| {
             let mut set = GlobSetBuilder::new();
             for glob in globs {
@@ -112,7 +111,7 @@ impl Settings {
             (!globs.is_empty()).then(|| set.build().expect("each is a pattern"))
         };
         if self.simulator.is_some() && *pick != Pick::default() {
-            return Err(CliError::NothingToPick);
+            return Err(PickError::Simulated);
         }
         if let Some(wanted) = set(&pick.accounts) {
             let names: Vec<_> = self.accounts.iter().map(|account| account.name.to_string()).collect();
@@ -120,7 +119,7 @@ impl Settings {
             match &mut self.discover {
                 Some(discover) => discover.only = Some(wanted),
                 None if self.accounts.is_empty() => {
-                    return Err(CliError::NoSuchAccount(names.join(", ")));
+                    return Err(PickError::NoSuchAccount(names.join(", ")));
                 }
                 None => {}
             }
@@ -157,6 +156,20 @@ impl Settings {
             account.selection.exact = Some(exact.clone());
         }
     }
+}
+
+/// The selection cannot be narrowed as the command line wants it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PickError {
+    /// `--account` names none of the config.
+    #[error("no account of the config has such a name; it has: {0}")]
+    NoSuchAccount(String),
+    /// An embedded simulated fleet has no accounts to choose of.
+    #[error(
+        "`--account`, `--pool`, `--node`, `--state` and `--job` choose of the accounts of a config, and this one has a \
+         [simulator]"
+    )]
+    Simulated,
 }
 
 /// One Batch account.
@@ -217,27 +230,4 @@ pub(crate) enum ConfigError {
     Unreadable(PathBuf, std::io::Error),
     /// There is something wrong in it.
     Mistakes(PathBuf, Vec<Mistake>),
-}
-
-impl ConfigError {
-    /// Every mistake, each with its place and what to do.
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::Unreadable(path, error) => {
-                format!(
-                    "error: cannot read `{}`: {error}\nhelp: `fleetlogs init > fleetlogs.toml` writes a commented config\n",
-                    path.display()
-                )
-            }
-            Self::Mistakes(path, mistakes) => {
-                mistakes.iter().map(|mistake| describe(path, mistake)).collect()
-            }
-        }
-    }
-}
-
-fn describe(path: &Path, Mistake { line, key, message, help }: &Mistake) -> String {
-    let key = if key.is_empty() { String::new() } else { format!("`{key}`: ") };
-    let help = help.as_ref().map(|help| format!("  help: {help}\n")).unwrap_or_default();
-    format!("error: {}:{line}: {key}{message}\n{help}", path.display())
 }

@@ -51,7 +51,7 @@ impl Listener {
         health: Health,
     ) -> Result<Self, CliError> {
         let failed = |error: std::io::Error| {
-            CliError::NotDone(Refusal::new(
+            CliError::not_done(Refusal::new(
                 format!("cannot listen on {}: {error}", settings.address),
                 "name another `address` in [schedule.listener], or end what uses this one",
             ))

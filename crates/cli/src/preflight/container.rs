@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::Findings;
 use crate::config::Settings;
-use crate::destination::Destination;
+use crate::destination::{Destination, Renewal};
 use crate::fleet::SHARED_KEY_SKEW;
 
 /// How often a container that does not answer is asked again.
@@ -37,7 +37,7 @@ pub(crate) fn sas(
             judge(
                 write_problems(sas, now, needed),
                 &about,
-                destination.is_renewed(),
+                destination.write_renewal(),
                 now + allowance,
                 findings,
             );
@@ -49,7 +49,7 @@ pub(crate) fn sas(
         destination.listing.as_ref().filter(|_| settings.verification && destination.lists_apart)
     {
         let needed = now + calls_take + settings.verify.deadline;
-        judge(list_problems(sas, now, needed), &about, destination.lists_renewed(), now, findings);
+        judge(list_problems(sas, now, needed), &about, destination.list_renewal(), now, findings);
         describe(sas, &about, findings);
     }
 }
@@ -90,15 +90,15 @@ pub(crate) fn early(destination: &Destination, settings: &Settings, findings: &m
 fn judge(
     problems: Vec<SasProblem>,
     about: &str,
-    is_renewed: bool,
+    renewal: Renewal,
     at_least_until: OffsetDateTime,
     findings: &mut Findings,
 ) {
     for problem in problems {
         match problem {
-            SasProblem::EndsTooSoon { ends, .. } if is_renewed && ends > at_least_until => {
+            SasProblem::EndsTooSoon { ends, .. } if renewal != Renewal::Never && ends > at_least_until => {
                 // A SAS that we make is short on purpose.
-                if about != "destination.mint" {
+                if renewal == Renewal::Given {
                     let fix =
                         "See that a newer one is put there in time; it is read again when this one runs low";
                     findings.warn(about, problem.to_string(), fix);

@@ -277,7 +277,7 @@ async fn take_lock(state: &Path) -> Result<Lock, CliError> {
 
 pub(super) fn busy(process: Option<u32>) -> CliError {
     let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
-    CliError::NotDone(Refusal::new(
+    CliError::not_done(Refusal::new(
         format!("another process{process} works on this schedule"),
         "end it first; `fleetlogs schedule CONFIG --list` shows what it does",
     ))

@@ -34,7 +34,7 @@ impl Lock {
         let mut path = state.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
-        let failed = |error| CliError::File(path.clone(), error);
+        let failed = |error| CliError::file(&path, &error);
         let mut options = owner_only();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(failed)?;

@@ -50,7 +50,7 @@ pub(crate) async fn schedule(args: &ScheduleArgs, output: &Output, logs: &Logs) 
     if settings.snapshots.is_empty() {
         let what = format!("`{}` has no snapshot", args.config.display());
         let help = "add a [[snapshot]] with `name` and `cron`; docs/guide/snapshots.md shows some";
-        return Err(CliError::Unusable(Refusal::new(what, help)));
+        return Err(CliError::usage(Refusal::new(what, help)));
     }
     if args.list {
         return list::list(&settings, output).await;
@@ -74,7 +74,7 @@ pub(crate) fn known<'a>(settings: &'a Settings, name: &str) -> Result<&'a Snapsh
     of(settings, &SnapshotName::new(name)).ok_or_else(|| {
         let names: Vec<_> = settings.snapshots.iter().map(|snapshot| snapshot.name().as_str()).collect();
         let what = format!("the config has no snapshot `{name}`");
-        CliError::Unusable(Refusal::new(what, format!("it has: {}", names.join(", "))))
+        CliError::usage(Refusal::new(what, format!("it has: {}", names.join(", "))))
     })
 }
 
@@ -125,7 +125,7 @@ fn of<'a>(settings: &'a Settings, name: &SnapshotName) -> Option<&'a SnapshotSet
 /// Makes the directory that a file is to be in.
 fn make_room_for(path: &Path) -> Result<(), CliError> {
     match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        Some(dir) => std::fs::create_dir_all(dir).map_err(|error| CliError::File(dir.into(), error)),
+        Some(dir) => std::fs::create_dir_all(dir).map_err(|error| CliError::file(dir, &error)),
         None => Ok(()),
     }
 }

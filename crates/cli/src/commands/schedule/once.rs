@@ -39,7 +39,7 @@ pub(super) async fn once(
     let schedule = Schedule::new(config, settings, output, logs, false)?;
     tokio::select! {
         ended = run(&schedule, name) => ended,
-        () = end_early(&schedule) => Err(CliError::StoppedEarly),
+        () = end_early(&schedule) => Err(CliError::stopped_early()),
     }
 }
 
@@ -67,7 +67,7 @@ async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliEr
         }
         tokio::select! {
             () = sleep(LOOK) => {}
-            () = schedule.stop.reached(Stop::Drain) => return Err(CliError::StoppedEarly),
+            () = schedule.stop.reached(Stop::Drain) => return Err(CliError::stopped_early()),
         }
     };
     if let Some(home) = &schedule.home
@@ -86,7 +86,7 @@ async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliEr
         term = schedule.begin_term(&health) => term?,
         () = sleep_until(deadline) => return Err(busy(None)),
     };
-    let Some(term) = term else { return Err(CliError::StoppedEarly) };
+    let Some(term) = term else { return Err(CliError::stopped_early()) };
     let runs = Arc::new(schedule.runs(&term));
     let machine = machine(&schedule.state)?;
     let scheduler =
@@ -148,7 +148,7 @@ async fn ask(schedule: &Schedule<'_>, name: &SnapshotName, process: Option<u32>)
             () = sleep(LOOK) => {}
             () = schedule.stop.reached(Stop::Drain) => {
                 let help = "it stays in the queue; `fleetlogs schedule CONFIG --list` shows how it gets on";
-                return Err(CliError::NotDone(Refusal::new("stopped waiting for the daemon", help)));
+                return Err(CliError::not_done(Refusal::new("stopped waiting for the daemon", help)));
             }
         }
     }

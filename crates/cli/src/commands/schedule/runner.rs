@@ -23,7 +23,7 @@ use crate::args::Output;
 use crate::commands::resume::{Opened, TakenUp};
 use crate::commands::run::{Finished, Order, begin};
 use crate::config::{Settings, SnapshotSettings, SnapshotWindow, WindowSpec};
-use crate::error::CliError;
+use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::metrics::Metrics;
@@ -138,7 +138,8 @@ impl Runs {
             return self.go_on(dir, lane, stop).await;
         }
         let Some(snapshot) = of(&self.0.with.settings, &job.snapshot.name) else {
-            return Err(CliError::NoSuchSnapshot(job.snapshot.name.to_string()));
+            let what = format!("the config has no snapshot `{}`", job.snapshot.name);
+            return Err(CliError::usage(Refusal::without_help(what)));
         };
         let mut settings = for_lane(&self.0.with.settings, lane);
         narrow(&mut settings, snapshot, &job.snapshot)?;
@@ -247,11 +248,11 @@ impl Runs {
     }
 
     fn failed(&self, snapshot: &SnapshotRef, error: CliError) -> Ended {
-        let interrupted = self.0.stop.level() > Stop::No && error.exit() == Exit::Interrupted;
+        let interrupted = self.0.stop.level() > Stop::No && error.exit == Exit::Interrupted;
         if !interrupted {
             self.0.with.metrics.not_run(snapshot);
         }
-        let (exit_code, reason) = (error.exit() as u8, Some(error.reason()));
+        let (exit_code, reason) = (error.exit as u8, Some(error.reason()));
         *self.0.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         Ended { outcome: None, exit_code, reason, interrupted }
     }
