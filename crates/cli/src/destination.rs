@@ -275,7 +275,7 @@ impl Destination {
         now: impl Fn() -> OffsetDateTime,
         replace: Replace,
         store: Option<&AzureLogStore>,
-    ) {
+    ) -> ! {
         let write = async {
             let (Some(source), WriteAccess::Sas(first)) = (&self.write_source, &self.access) else {
                 std::future::pending().await
@@ -290,11 +290,14 @@ impl Destination {
                 None => std::future::pending().await,
             }
         };
-        tokio::join!(write, list);
+        tokio::select! {
+            never = write => never,
+            never = list => never,
+        }
     }
 
     /// Renews what the container is listed and read with, where that can be renewed; never ends.
-    pub(crate) async fn keep_listing(&self, now: impl Fn() -> OffsetDateTime, store: &AzureLogStore) {
+    pub(crate) async fn keep_listing(&self, now: impl Fn() -> OffsetDateTime, store: &AzureLogStore) -> ! {
         let (Some(source), Some(first)) = (&self.list_source, &self.listing) else {
             std::future::pending().await
         };

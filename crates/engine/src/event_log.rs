@@ -4,8 +4,8 @@
 //! one thread, which groups what has queued up into one commit. When the journal fails, the run is told to drain:
 //! nothing new is sent, and every later event is refused.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::Ledger;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -59,55 +60,50 @@ pub struct EventLog {
 enum Way {
     // The queue needs no bound: every worker has at most one result and one awaited intent in it.
     Thread(Sender<Message>),
-    Inline(Arc<Mutex<Writer>>),
+    Inline(Arc<Mutex<Option<Writer>>>),
 }
 
-/// The log's thread; joined at the end of the run.
-pub struct LogThread {
-    thread: JoinHandle<Written>,
+/// How events reach the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogMode {
+    /// A thread of the log's own groups what has queued up into one commit. Needs a tokio runtime.
+    Thread,
+    /// Each event is written by whoever records it. For tests on paused time, which would run ahead while another thread
+    /// works.
+    Inline,
+}
+
+/// The end of a log.
+pub struct LogEnd(LogEndWay);
+
+enum LogEndWay {
+    Thread(JoinHandle<Written>),
+    Inline(Arc<Mutex<Option<Writer>>>),
 }
 
 impl EventLog {
-    /// Starts the thread, within a tokio runtime. `ledger` is where the run stands now; `listeners` hear every event after it is durable.
+    /// Opens a log. `ledger` is where the run stands now; `listeners` hear every event after it is durable.
     #[must_use]
-    pub fn start(
+    pub fn open(
+        mode: LogMode,
         journal: Box<dyn Journal>,
         ledger: Ledger,
         listeners: Vec<Box<dyn EventSink>>,
         clock: Clock,
         stop: StopHandle,
-    ) -> (Self, LogThread) {
-        let (queue, messages) = channel();
-        let (durable, mut groups) = unbounded_channel::<Vec<oneshot::Sender<()>>>();
-        // Those who wait are woken by a task: one wake-up across threads for a group instead of one for each.
-        tokio::spawn(async move {
-            while let Some(group) = groups.recv().await {
-                for done in group {
-                    // Whoever waited may have been dropped.
-                    let _ = done.send(());
-                }
+    ) -> (Self, LogEnd) {
+        let writer = Writer { journal, ledger, listeners, stop, failure: None, unrecorded: 0 };
+        match mode {
+            LogMode::Thread => {
+                let (queue, thread) = start_thread(writer);
+                (Self { way: Way::Thread(queue), clock }, LogEnd(LogEndWay::Thread(thread)))
             }
-        });
-        let writer = Writer { journal, ledger, listeners, stop, failure: None, unrecorded: 0 };
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || writer.run(&messages, &durable))
-            .expect("a thread can be started");
-        (Self { way: Way::Thread(queue), clock }, LogThread { thread })
-    }
-
-    /// A log without a thread: each event is taken in by whoever records it. For tests on paused time, which would
-    /// run ahead while another thread works.
-    #[must_use]
-    pub fn inline(
-        journal: Box<dyn Journal>,
-        ledger: Ledger,
-        listeners: Vec<Box<dyn EventSink>>,
-        clock: Clock,
-        stop: StopHandle,
-    ) -> Self {
-        let writer = Writer { journal, ledger, listeners, stop, failure: None, unrecorded: 0 };
-        Self { way: Way::Inline(Arc::new(Mutex::new(writer))), clock }
+            LogMode::Inline => {
+                let writer = Arc::new(Mutex::new(Some(writer)));
+                let end = LogEnd(LogEndWay::Inline(writer.clone()));
+                (Self { way: Way::Inline(writer), clock }, end)
+            }
+        }
     }
 
     /// Puts an event on record and returns when it is durable.
@@ -143,7 +139,8 @@ impl EventLog {
         match &self.way {
             Way::Thread(queue) => queue.send(message).map_err(|_| NotRecorded),
             Way::Inline(writer) => {
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut writer = writer.lock();
+                let writer = writer.as_mut().ok_or(NotRecorded)?;
                 let done = match message {
                     Message::Record(recorded, done) => {
                         writer.take(&[recorded]).then_some(done).ok_or(NotRecorded)?
@@ -159,12 +156,39 @@ impl EventLog {
     }
 }
 
-impl LogThread {
-    /// Waits for the thread, which ends when the last [`EventLog`] is dropped.
+impl LogEnd {
+    /// Waits for the thread, which ends when the last [`EventLog`] is dropped. An inline log ends now.
+    ///
+    /// # Panics
+    /// If the journal's thread panicked.
     #[must_use]
-    pub fn join(self) -> Written {
-        self.thread.join().expect("the journal thread does not panic")
+    pub fn wait(self) -> Written {
+        match self.0 {
+            LogEndWay::Thread(thread) => thread.join().expect("the journal thread does not panic"),
+            LogEndWay::Inline(writer) => {
+                writer.lock().take().expect("only its end takes the writer away").into_written()
+            }
+        }
     }
+}
+
+fn start_thread(writer: Writer) -> (Sender<Message>, JoinHandle<Written>) {
+    let (queue, messages) = channel();
+    let (durable, mut groups) = unbounded_channel::<Vec<oneshot::Sender<()>>>();
+    // Those who wait are woken by a task: one wake-up across threads for a group instead of one for each.
+    tokio::spawn(async move {
+        while let Some(group) = groups.recv().await {
+            for done in group {
+                // Whoever waited may have been dropped.
+                let _ = done.send(());
+            }
+        }
+    });
+    let thread = std::thread::Builder::new()
+        .name("journal".into())
+        .spawn(move || writer.run(&messages, &durable))
+        .expect("a thread can be started");
+    (queue, thread)
 }
 
 struct Writer {
@@ -214,6 +238,10 @@ impl Writer {
                 "calls in flight were accepted and could not be put on record; resume finds them in the container"
             );
         }
+        self.into_written()
+    }
+
+    fn into_written(self) -> Written {
         let ledger = self.failure.map_or(Ok(self.ledger), Err);
         Written { ledger, journal: self.journal }
     }
@@ -257,14 +285,14 @@ pub(crate) struct Heard(Arc<Mutex<Vec<Recorded>>>);
 #[cfg(test)]
 impl Heard {
     pub(crate) fn events(&self) -> Vec<Recorded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 
 #[cfg(test)]
 impl EventSink for Heard {
     fn hear(&mut self, events: &[Recorded], _ledger: &Ledger) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(events);
+        self.0.lock().extend_from_slice(events);
     }
 }
 
@@ -293,7 +321,8 @@ mod tests {
         let heard = Heard::default();
         let clock = Clock::Since(NOW, tokio::time::Instant::now());
         let ledger = Ledger::new(&plan_of(2));
-        let (log, thread) = EventLog::start(
+        let (log, end) = EventLog::open(
+            LogMode::Thread,
             Box::new(VolatileJournal),
             ledger,
             vec![Box::new(heard.clone())],
@@ -303,7 +332,7 @@ mod tests {
         log.note(Some(NodeIndex(1)), requested()).unwrap();
         log.record(Some(NodeIndex(0)), requested()).await.unwrap();
         drop(log);
-        let ledger = thread.join().ledger.unwrap();
+        let ledger = end.wait().ledger.unwrap();
         let nodes: Vec<_> = heard.events().iter().map(|recorded| recorded.node).collect();
         assert_eq!(nodes, [Some(NodeIndex(1)), Some(NodeIndex(0))]);
         assert_eq!(ledger.count(fleetlogs_model::ledger::NodeStatus::Requested), 2);
@@ -314,7 +343,8 @@ mod tests {
         let stop = StopHandle::default();
         let heard = Heard::default();
         let ledger = Ledger::new(&plan_of(1));
-        let (log, thread) = EventLog::start(
+        let (log, end) = EventLog::open(
+            LogMode::Thread,
             Box::new(FullDisk),
             ledger,
             vec![Box::new(heard.clone())],
@@ -325,7 +355,7 @@ mod tests {
         assert!(log.settled().await.is_err());
         assert_eq!(stop.level(), Stop::Drain);
         drop(log);
-        assert!(thread.join().ledger.is_err());
+        assert!(end.wait().ledger.is_err());
         assert!(heard.events().is_empty());
     }
 
@@ -345,12 +375,13 @@ mod tests {
     async fn a_disk_that_is_nearly_full_drains_the_run_and_what_is_in_flight_is_still_recorded() {
         let stop = StopHandle::default();
         let ledger = Ledger::new(&plan_of(2));
-        let (log, thread) = EventLog::start(Box::new(SmallDisk), ledger, vec![], Clock::System, stop.clone());
+        let (log, end) =
+            EventLog::open(LogMode::Thread, Box::new(SmallDisk), ledger, vec![], Clock::System, stop.clone());
         log.record(Some(NodeIndex(0)), requested()).await.unwrap();
         assert_eq!(stop.level(), Stop::Drain);
         log.record(Some(NodeIndex(1)), requested()).await.unwrap();
         drop(log);
-        assert_eq!(thread.join().ledger.unwrap().count(fleetlogs_model::ledger::NodeStatus::Requested), 2);
+        assert_eq!(end.wait().ledger.unwrap().count(fleetlogs_model::ledger::NodeStatus::Requested), 2);
         let reason = stop.reason().unwrap().to_string();
         assert!(
             reason.starts_with("only 2 KiB are free") && reason.contains("1024 KiB are kept"),

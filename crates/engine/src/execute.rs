@@ -80,19 +80,9 @@ pub struct Execution {
 /// repeated and marked as such.
 ///
 /// Ends when every node has its answer, or when the run drains and what was in flight is answered. Returns the nodes
-/// whose call was repeated, for [`look_for_duplicates`](crate::doubt::look_for_duplicates).
+/// whose call was repeated, for [`look_for_duplicates`](crate::doubt::look_for_duplicates). `random` is for the jitter of
+/// backoff and pace.
 pub async fn execute<B: BatchService, S: LogStore>(
-    run: &Run,
-    services: &[Option<Arc<B>>],
-    store: Option<Arc<S>>,
-    how: Execution,
-    outstanding: Outstanding,
-) -> Vec<Repeated> {
-    execute_with(run, services, store, how, outstanding, fastrand::Rng::new()).await
-}
-
-/// [`execute`], with the random source of the backoff as an argument.
-pub(crate) async fn execute_with<B: BatchService, S: LogStore>(
     run: &Run,
     services: &[Option<Arc<B>>],
     store: Option<Arc<S>>,

@@ -12,6 +12,7 @@ macro_rules! crash_point {
 
 pub mod access;
 pub mod clock;
+pub mod collect;
 mod disk;
 pub mod doubt;
 pub mod event_log;

@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::event_log::{EventLog, Heard};
+    use crate::event_log::{EventLog, Heard, LogMode};
     use crate::run::UploadSlots;
     use crate::stop::StopHandle;
     use crate::testing::{NOW, VolatileJournal, plan_of};
@@ -237,8 +237,8 @@ mod tests {
         let clock = Clock::Since(NOW, tokio::time::Instant::now());
         let stop = StopHandle::default();
         let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone())];
-        let log =
-            EventLog::inline(Box::new(VolatileJournal), Ledger::new(&plan), listeners, clock, stop.clone());
+        let (journal, ledger) = (Box::new(VolatileJournal), Ledger::new(&plan));
+        let (log, _) = EventLog::open(LogMode::Inline, journal, ledger, listeners, clock, stop.clone());
         let run = Run { plan: Arc::new(plan), log, stop, clock, slots: UploadSlots::new(None) };
         let retry = RetryPolicy {
             attempts: 2,

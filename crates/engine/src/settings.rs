@@ -76,3 +76,18 @@ pub struct VerifySettings {
     /// How long a node may take to upload after its call.
     pub upload_allowance: Duration,
 }
+
+/// All numbers that steer a run.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// Per account.
+    pub limits: Limits,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// When to give up.
+    pub deadlines: Deadlines,
+    /// How many nodes may fail.
+    pub budget: Budget,
+    /// How arrival is proved.
+    pub verify: VerifySettings,
+}

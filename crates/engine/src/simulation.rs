@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use fleetlogs_model::event::{Event, Recorded};
-use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::{NodeId, PoolId};
@@ -26,22 +25,20 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::access::Access;
 use crate::clock::Clock;
-use crate::doubt::look_for_duplicates;
-use crate::event_log::EventLog;
-use crate::execute::{Execution, execute_with};
+use crate::collect::{Collection, collect};
+use crate::event_log::LogMode;
 use crate::journal::{Journal, JournalError};
 use crate::resume::Replay;
-use crate::run::{Run, UploadSlots};
-use crate::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
+use crate::run_record::RunRecord;
+use crate::settings::{Budget, Deadlines, Limits, RetryPolicy, RunSettings, VerifySettings};
 use crate::stop::{Stop, StopHandle};
 use crate::testing::{NOW, order_until, plan_over};
-use crate::verify::{announcements, verify};
 
 const SEEDS: u64 = 1000;
 
@@ -55,6 +52,9 @@ const SLOWEST_UPLOAD: Duration = Duration::from_secs(60);
 
 /// What a listing takes. Slow, as the verifier makes the fewer of them then: they are most of what a seed costs.
 const LISTING: Duration = Duration::from_secs(3);
+
+/// What a list of the nodes of a pool takes.
+const NODE_LIST: Duration = Duration::from_millis(200);
 
 const CALL: Duration = Duration::from_secs(35);
 
@@ -194,8 +194,9 @@ impl LogStore for World {
 pub(crate) struct Account {
     world: Arc<World>,
     name: String,
-    /// Where its nodes begin in the plan.
+    /// Where its nodes begin in the plan, and how many there are.
     first: usize,
+    nodes: u32,
 }
 
 impl BatchService for Account {
@@ -203,8 +204,12 @@ impl BatchService for Account {
         unreachable!("the plan is made")
     }
 
+    /// For the second look: every node is as it was planned.
     async fn list_nodes(&self, _: &PoolId, _: Option<&PageLink>) -> Result<Page<Node>, Failure> {
-        unreachable!("the plan is made")
+        sleep(NODE_LIST).await;
+        let listed = |id| Node { state: Some(NodeState::Idle), ..Node::bare(id) };
+        let items = (0..self.nodes).map(|number| listed(NodeId::new(format!("n{number}")))).collect();
+        Ok(Page { items, next: None })
     }
 
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
@@ -319,58 +324,48 @@ impl Scene {
     pub(crate) async fn process(&self, journal: &Kept, crash: impl Future<Output = ()>) -> bool {
         let mut replay = Replay::new(&self.plan);
         journal.events.lock().unwrap().iter().for_each(|recorded| replay.apply(recorded));
-        let (ledger, mut outstanding) = replay.finish(&self.plan, &[]);
-        let (announcements, feed) = announcements(&mut outstanding);
-        let clock = Clock::Since(NOW, self.world.started);
-        let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(announcements)];
-        let log = EventLog::inline(Box::new(journal.clone()), ledger, listeners, clock, self.stop.clone());
-        // Without verification nobody would give the slots back.
-        let slots = UploadSlots::new(self.limits.max_uploads_in_flight.filter(|_| self.can_list));
-        let run = Run { plan: self.plan.clone(), log, stop: self.stop.clone(), clock, slots };
+        let (ledger, outstanding) = replay.finish(&self.plan, &[]);
         let mut first = 0;
         let services = self.plan.accounts.iter().map(|account| {
-            let service = Account { world: self.world.clone(), name: account.name.to_string(), first };
-            first += account.nodes as usize;
+            let (world, name, nodes) = (self.world.clone(), account.name.to_string(), account.nodes);
+            let service = Account { world, name, first, nodes };
+            first += nodes as usize;
             Some(Arc::new(service))
         });
-        let services: Vec<_> = services.collect();
         let seconds = Duration::from_secs;
-        let how = Execution {
-            access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
-            upload_allowance: seconds(600),
+        let settings = RunSettings {
             limits: self.limits.clone(),
             retry: RetryPolicy { attempts: self.attempts, base_delay: seconds(1), max_delay: seconds(30) },
             deadlines: Deadlines { call: CALL, node: seconds(900), run: LONGEST_PROCESS },
-            settle: self.settle,
             budget: Budget::default(),
+            verify: VerifySettings {
+                deadline: seconds(120),
+                settle: self.settle,
+                upload_allowance: seconds(600),
+            },
         };
-        let settings =
-            VerifySettings { deadline: seconds(120), settle: self.settle, upload_allowance: seconds(600) };
-        let store = self.can_list.then(|| self.world.clone());
-        let (over, sending) = watch::channel(true);
-        let random = Rng::with_seed(self.seed ^ journal.events.lock().unwrap().len() as u64);
-        let executing = async {
-            let repeated = execute_with(&run, &services, store.clone(), how, outstanding, random).await;
-            over.send_replace(false);
-            repeated
-        };
-        let verifying = async {
-            if let Some(store) = &store {
-                verify(&run, &**store, &settings, feed, sending).await;
-            }
-        };
-        let working = async {
-            let (repeated, ()) = tokio::join!(executing, verifying);
-            if let Some(store) = &store {
-                look_for_duplicates(&run, &**store, repeated).await;
-            }
-        };
+        let working = collect(Collection {
+            plan: self.plan.clone(),
+            ledger,
+            outstanding,
+            journal: Box::new(journal.clone()),
+            listeners: vec![],
+            log_mode: LogMode::Inline,
+            services: services.collect(),
+            store: self.can_list.then(|| self.world.clone()),
+            access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
+            settings,
+            tool_version: "0.0.0".into(),
+            clock: Clock::Since(NOW, self.world.started),
+            stop: self.stop.clone(),
+            random: Rng::with_seed(self.seed ^ journal.events.lock().unwrap().len() as u64),
+        });
         tokio::select! {
             biased;
             () = crash => false,
             ended = tokio::time::timeout(LONGEST_PROCESS, working) => {
-                ended.expect("a run ends");
-                true
+                // A journal that failed is a process that was killed.
+                ended.expect("a run ends").ledger.is_ok()
             }
         }
     }
@@ -544,6 +539,10 @@ fn judge(plan: &Plan, world: &World, events: &[Recorded], given: Circumstances, 
     }
     assert_eq!(counts, ledger.outcomes());
     assert_eq!(counts.total(), plan.nodes.len() as u64);
+    let of_run: Vec<_> = events.iter().filter(|recorded| recorded.node.is_none()).cloned().collect();
+    let record = RunRecord::of(&of_run);
+    assert!(record.ended_at.is_some() && record.cut_short.is_none(), "the run ended in order");
+    assert_eq!(record.seen_again.len(), plan.pools.len(), "every pool was looked at again");
 }
 
 /// Runs seeds on two threads, and says which one failed.

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fastrand::Rng;
 use fleetlogs_model::access::WriteAccess;
-use fleetlogs_model::event::Recorded;
+use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -27,15 +28,14 @@ use uuid::Uuid;
 
 use crate::access::Access;
 use crate::clock::Clock;
-use crate::doubt::look_for_duplicates;
-use crate::event_log::{EventLog, Heard};
+use crate::collect::{Collection, collect};
+use crate::event_log::{EventLog, Heard, LogMode};
 use crate::execute::{Execution, execute};
 use crate::journal::{Journal, JournalError};
 use crate::resume::Outstanding;
 use crate::run::{Run, UploadSlots};
-use crate::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
+use crate::settings::{Budget, Deadlines, Limits, RetryPolicy, RunSettings, VerifySettings};
 use crate::stop::StopHandle;
-use crate::verify::{announcements, verify};
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
 
@@ -157,6 +157,16 @@ impl ScriptedAccount {
         answers.reverse();
         self.script.lock().unwrap().insert(node.into(), answers);
         self
+    }
+
+    /// Lets its lists show the nodes of a plan, unless a test has put others there.
+    fn list_planned_nodes(&self, plan: &Plan) {
+        let mut nodes = self.nodes.lock().unwrap();
+        if nodes.is_empty() {
+            let own = plan.nodes.iter().filter(|node| node.account().as_str() == self.name);
+            let listed = |id| Node { state: Some(NodeState::Idle), ..Node::bare(id) };
+            nodes.extend(own.map(|node| listed(node.node())));
+        }
     }
 
     pub(crate) fn calls(&self) -> u32 {
@@ -372,15 +382,64 @@ impl Bench {
 
     /// The executor alone.
     pub(crate) async fn execute(self) -> End {
-        self.go(false).await
+        let plan = Arc::new(self.plan());
+        let clock = Clock::Since(NOW, tokio::time::Instant::now());
+        let heard = Heard::default();
+        let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone())];
+        let (journal, ledger) = (Box::new(VolatileJournal), Ledger::new(&plan));
+        let (log, _) = EventLog::open(LogMode::Inline, journal, ledger, listeners, clock, self.stop.clone());
+        let slots = UploadSlots::new(self.limits.max_uploads_in_flight);
+        let run = Run { plan: plan.clone(), log, stop: self.stop.clone(), clock, slots };
+        let how = Execution {
+            access: Access::fixed(order_until(self.sas_ends)),
+            upload_allowance: self.verify.upload_allowance,
+            limits: self.limits.clone(),
+            retry: self.retry.clone(),
+            deadlines: self.deadlines.clone(),
+            settle: self.verify.settle,
+            budget: self.budget,
+        };
+        let store = self.can_list.then(|| self.store.clone());
+        execute(&run, &self.services(), store, how, Outstanding::all(&plan), Rng::with_seed(0)).await;
+        self.end(plan, &heard)
     }
 
-    /// Executor and verifier side by side.
+    /// The whole pipeline, as the binary has it.
     pub(crate) async fn collect(self) -> End {
-        self.go(true).await
+        let plan = Arc::new(self.plan());
+        for (account, _) in &self.accounts {
+            account.list_planned_nodes(&plan);
+        }
+        let heard = Heard::default();
+        let collection = Collection {
+            plan: plan.clone(),
+            ledger: Ledger::new(&plan),
+            outstanding: Outstanding::all(&plan),
+            journal: Box::new(VolatileJournal),
+            listeners: vec![Box::new(heard.clone())],
+            log_mode: LogMode::Inline,
+            services: self.services(),
+            store: self.can_list.then(|| self.store.clone()),
+            access: Access::fixed(order_until(self.sas_ends)),
+            settings: RunSettings {
+                limits: self.limits.clone(),
+                retry: self.retry.clone(),
+                deadlines: self.deadlines.clone(),
+                budget: self.budget,
+                verify: self.verify.clone(),
+            },
+            tool_version: "0.0.0".into(),
+            clock: Clock::Since(NOW, tokio::time::Instant::now()),
+            stop: self.stop.clone(),
+            random: Rng::with_seed(0),
+        };
+        let written = collect(collection).await;
+        let end = self.end(plan, &heard);
+        assert_eq!(written.ledger.unwrap().outcomes(), end.ledger_counts());
+        end
     }
 
-    async fn go(self, verification: bool) -> End {
+    fn plan(&self) -> Plan {
         let names: Vec<_> =
             self.accounts.iter().map(|(account, nodes)| (account.name.as_str(), *nodes)).collect();
         let mut plan = plan_over(&names);
@@ -389,47 +448,14 @@ impl Bench {
             nodes[0].window = Some(window.into());
             plan.nodes = nodes.into_iter().collect();
         }
-        let plan = Arc::new(plan);
-        let clock = Clock::Since(NOW, tokio::time::Instant::now());
-        let heard = Heard::default();
-        let mut outstanding = Outstanding::all(&plan);
-        let (announcements, feed) = announcements(&mut outstanding);
-        let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone()), Box::new(announcements)];
-        let log = EventLog::inline(
-            Box::new(VolatileJournal),
-            Ledger::new(&plan),
-            listeners,
-            clock,
-            self.stop.clone(),
-        );
-        let slots = UploadSlots::new(self.limits.max_uploads_in_flight);
-        let run = Run { plan: plan.clone(), log, stop: self.stop.clone(), clock, slots };
-        let services: Vec<_> = self.accounts.iter().map(|(account, _)| Some(account.clone())).collect();
-        let how = Execution {
-            access: Access::fixed(order_until(self.sas_ends)),
-            upload_allowance: self.verify.upload_allowance,
-            limits: self.limits,
-            retry: self.retry,
-            deadlines: self.deadlines,
-            settle: self.verify.settle,
-            budget: self.budget,
-        };
-        let store = self.can_list.then(|| self.store.clone());
-        let (over, sending) = tokio::sync::watch::channel(true);
-        let executing = async {
-            let repeated = execute(&run, &services, store, how, outstanding).await;
-            over.send_replace(false);
-            repeated
-        };
-        let list_calls = if verification {
-            let (repeated, cost) =
-                tokio::join!(executing, verify(&run, &*self.store, &self.verify, feed, sending));
-            look_for_duplicates(&run, &*self.store, repeated).await;
-            cost.list_calls
-        } else {
-            executing.await;
-            0
-        };
+        plan
+    }
+
+    fn services(&self) -> Vec<Option<Arc<ScriptedAccount>>> {
+        self.accounts.iter().map(|(account, _)| Some(account.clone())).collect()
+    }
+
+    fn end(self, plan: Arc<Plan>, heard: &Heard) -> End {
         let heard = heard.events();
         let mut histories = vec![NodeHistory::default(); plan.nodes.len()];
         for recorded in &heard {
@@ -438,6 +464,11 @@ impl Bench {
             }
         }
         let accounts = self.accounts.into_iter().map(|(account, _)| account).collect();
+        let list_calls = heard.iter().map(|recorded| match &recorded.event {
+            Event::RunEnded { list_calls } => *list_calls,
+            _ => 0,
+        });
+        let list_calls = list_calls.sum();
         End { heard, histories, stop: self.stop, list_calls, plan, accounts }
     }
 }

@@ -200,7 +200,7 @@ async fn take_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) ->
     };
     let fetched = tokio::select! {
         fetched = fetch_logs(&store, dir, notes) => fetched,
-        () = destination.keep_listing(|| Clock::System.now(), &store) => return None,
+        never = destination.keep_listing(|| Clock::System.now(), &store) => never,
     };
     kept(fetched.map(Some), notes)
 }

@@ -8,17 +8,12 @@ use clap::Parser;
 use fleetlogs_azure::{AzureBatch, AzureLogStore};
 use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::doubt::look_for_duplicates;
-use fleetlogs_engine::event_log::{EventLog, Written};
-use fleetlogs_engine::execute::{Execution, execute};
+use fleetlogs_engine::collect::{Collection, collect};
+use fleetlogs_engine::event_log::{LogMode, Written};
 use fleetlogs_engine::journal::{JournalError, JournalReader, RunMeta, SqliteJournal};
 use fleetlogs_engine::resume::Outstanding;
-use fleetlogs_engine::run::{Run, UploadSlots};
 use fleetlogs_engine::schedule;
-use fleetlogs_engine::second_look::{Taken, look_again};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
-use fleetlogs_engine::verify::{Feed, VerifyCost, announcements, verify};
-use fleetlogs_model::event::Event;
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::ledger::Ledger;
@@ -26,7 +21,6 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::service::{BatchService, UploadOrder};
 use fleetlogs_model::snapshot::SnapshotRef;
 use fleetlogs_report::{EventsFile, Progress};
-use tokio::sync::watch;
 
 use super::report::Reported;
 use crate::args::{Output, Pick};
@@ -138,34 +132,50 @@ pub(super) async fn go(
     logs: &Logs,
 ) -> Result<Finished, CliError> {
     let Prepared { fleet, destination, plan, services, store } = prepared;
-    let Begun { dir, journal, ledger, mut outstanding, stop, kept: _kept } = begun;
+    let Begun { dir, journal, ledger, outstanding, stop, kept: _kept } = begun;
     let progress =
         Progress::new(progress_mode(output), progress_clock(), plan.clone(), &ledger, store.is_some());
     logs.share_screen(Some(progress.clone()));
-    let (announcements, feed) = announcements(&mut outstanding);
-    let taken = Taken::of(&ledger);
-    let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(progress.clone()), Box::new(taken.clone())];
-    if store.is_some() {
-        listeners.push(Box::new(announcements));
-    }
+    let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(progress.clone())];
     if let Some(path) = &output.events {
         let events = EventsFile::open(path, plan.clone()).map_err(|error| CliError::file(path, &error))?;
         listeners.push(Box::new(events));
     }
-    let clock = Clock::System;
-    let (log, thread) = EventLog::start(Box::new(journal), ledger, listeners, clock, stop.clone());
-    let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
-    let run = Run { plan: plan.clone(), log, stop: stop.clone(), clock, slots };
-
-    Box::pin(collect(&run, &destination, &services, store, settings, outstanding, feed, &taken, &progress))
-        .await;
-
-    if run.stop.level() == Stop::Abort {
+    let order = UploadOrder { window: plan.window, access: Arc::new(destination.access.clone()) };
+    let (access, replace) = Access::new(order);
+    let mut run_settings = settings.for_run();
+    let called = services.iter().flatten().count();
+    run_settings.limits.concurrency = calls_of_each(run_settings.limits.concurrency, called);
+    let collection = Collection {
+        plan: plan.clone(),
+        ledger,
+        outstanding,
+        journal: Box::new(journal),
+        listeners,
+        log_mode: LogMode::Thread,
+        services: services.clone(),
+        store: store.clone(),
+        access,
+        settings: run_settings,
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        clock: Clock::System,
+        stop: stop.clone(),
+        random: fastrand::Rng::new(),
+    };
+    // A SAS is held against the service's clock.
+    let now = || {
+        let ahead = services.iter().flatten().filter_map(|service| service.clock_offset()).max();
+        Clock::System.now() + ahead.unwrap_or_default()
+    };
+    let Written { ledger, journal } = tokio::select! {
+        written = collect(collection) => written,
+        never = destination.keep_fresh(settings.upload_allowance, now, replace, store.as_deref()) => never,
+        never = show_progress(&progress, &stop) => never,
+    };
+    if stop.level() == Stop::Abort {
         // The second Ctrl-C stands in the middle of the bars.
         progress.leave();
     }
-    drop(run);
-    let Written { ledger, journal } = thread.join();
     progress.finish();
     logs.share_screen(None);
     fleet.end().await;
@@ -270,92 +280,16 @@ fn read_plan(path: &Path) -> Result<Plan, CliError> {
     Plan::from_json(text).map_err(|error| CliError::plan(path, &error))
 }
 
-/// Executes and verifies side by side, until both are done or the run is stopped.
-#[expect(clippy::too_many_arguments, reason = "everything a run has comes together here, once")]
-async fn collect(
-    run: &Run,
-    destination: &Destination,
-    services: &[Option<Arc<AzureBatch>>],
-    store: Option<Arc<AzureLogStore>>,
-    settings: &Settings,
-    outstanding: Outstanding,
-    feed: Feed,
-    taken: &Taken,
-    progress: &Progress,
-) {
-    let order = UploadOrder { window: run.plan.window, access: Arc::new(destination.access.clone()) };
-    let (access, replace) = Access::new(order);
-    let mut limits = settings.limits.clone();
-    limits.concurrency = calls_of_each(limits.concurrency, services.iter().flatten().count());
-    let how = Execution {
-        access,
-        upload_allowance: settings.upload_allowance,
-        limits,
-        retry: settings.retry.clone(),
-        deadlines: settings.deadlines.clone(),
-        settle: settings.verify.settle,
-        budget: settings.budget,
-    };
-    let started =
-        Event::RunStarted { tool_version: env!("CARGO_PKG_VERSION").into(), verification: store.is_some() };
-    if run.log.record(None, started).await.is_err() {
-        return;
-    }
-    let (over, sending) = watch::channel(true);
-    let executing = async {
-        let repeated = execute(run, services, store.clone(), how, outstanding).await;
-        // Whatever was accepted is announced before the verifier hears that nothing more will be.
-        let _ = run.log.settled().await;
-        over.send_replace(false);
-        if run.stop.level() == Stop::No {
-            // Beside the verifier, which waits for files most of the time.
-            look_again(run, services, &settings.retry, taken.nodes()).await;
-        }
-        repeated
-    };
-    let verifying = async {
-        match &store {
-            Some(store) => verify(run, &**store, &settings.verify, feed, sending).await,
-            None => VerifyCost::default(),
-        }
-    };
-    let both = async {
-        let (repeated, cost) = tokio::join!(executing, verifying);
-        if let Some(store) = &store {
-            look_for_duplicates(run, &**store, repeated).await;
-        }
-        cost
-    };
-    // A SAS is held against the service's clock.
-    let now = || {
-        let ahead = services.iter().flatten().filter_map(|service| service.clock_offset()).max();
-        run.clock.now() + ahead.unwrap_or_default()
-    };
-    let cost = tokio::select! {
-        cost = both => cost,
-        () = keep_company(run, settings.deadlines.run, progress) => VerifyCost::default(),
-        () = destination.keep_fresh(settings.upload_allowance, now, replace, store.as_deref()) => VerifyCost::default(),
-    };
-    if let Some(reason) = run.stop.reason() {
-        let outcome = Some(reason.outcome());
-        let _ = run.log.note(None, Event::RunDraining { reason: reason.to_string().into(), outcome });
-    }
-    let _ = run.log.record(None, Event::RunEnded { list_calls: cost.list_calls }).await;
-}
-
-/// What goes on beside a run: its deadline, and the passing of time on the screen. Never ends.
-async fn keep_company(run: &Run, deadline: Duration, progress: &Progress) {
-    let deadline = tokio::time::sleep(deadline);
-    tokio::pin!(deadline);
+/// Shows the passing of time, and once why the run drains. Never ends.
+async fn show_progress<T>(progress: &Progress, stop: &StopHandle) -> T {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut draining = false;
     loop {
         tokio::select! {
-            () = &mut deadline, if !draining => run.stop.stop(Stop::Drain, StopReason::RunDeadline),
             _ = tick.tick() => progress.tick(),
-            () = run.stop.reached(Stop::Drain), if !draining => {
+            () = stop.reached(Stop::Drain), if !draining => {
                 draining = true;
-                if let Some(reason) = run.stop.reason() {
+                if let Some(reason) = stop.reason() {
                     tracing::info!("{reason}; no new call is sent, and what is in flight is awaited");
                     progress.drain(&reason.to_string());
                 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use fleetlogs_azure::{Cloud, EntraSettings};
 use fleetlogs_engine::jobs::JobFilter;
 use fleetlogs_engine::select::{ExactNodes, Selection};
-use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
+use fleetlogs_engine::settings::{Budget, Deadlines, Limits, RetryPolicy, RunSettings, VerifySettings};
 use fleetlogs_engine::window::NodeWindows;
 use fleetlogs_model::ids::{AccountName, NodeRef};
 use fleetlogs_model::secret::Secret;
@@ -101,6 +101,17 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// The numbers that steer a run.
+    pub(crate) fn for_run(&self) -> RunSettings {
+        RunSettings {
+            limits: self.limits.clone(),
+            retry: self.retry.clone(),
+            deadlines: self.deadlines.clone(),
+            budget: self.budget,
+            verify: self.verify.clone(),
+        }
+    }
+
     /// Leaves of the selection what the command line wants of it.
     pub(crate) fn narrow(&mut self, pick: &Pick) -> Result<(), PickError> {
         let set = |globs: &[Glob]| {

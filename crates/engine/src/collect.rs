@@ -1,0 +1,173 @@
+//! The pipeline of a run: execute beside verify, look at the nodes again, search for duplicates, end.
+//!
+//! Whoever begins or resumes a run brings its parts together in a [`Collection`] and calls [`collect`]: the binary, the
+//! daemon, the scripted tests and the simulation of crashes. It prints nothing, notifies nobody and reads no config;
+//! listeners hear what happens.
+//!
+//! The order at the end matters. Every accepted call must reach the verifier before it hears that no more will come, so
+//! the event log settles in between. Duplicates are searched for when executor and verifier are done, as a call may be
+//! repeated until then. `RunEnded` is the last event; a journal without it is that of a process that was killed.
+
+use std::sync::Arc;
+
+use fleetlogs_model::event::Event;
+use fleetlogs_model::event_sink::EventSink;
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::service::{BatchService, LogStore};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::access::Access;
+use crate::clock::Clock;
+use crate::doubt::look_for_duplicates;
+use crate::event_log::{EventLog, LogMode, Written};
+use crate::execute::{Execution, execute};
+use crate::journal::Journal;
+use crate::resume::Outstanding;
+use crate::run::{Run, UploadSlots};
+use crate::second_look::{Taken, look_again};
+use crate::settings::RunSettings;
+use crate::stop::{Stop, StopHandle, StopReason};
+use crate::verify::{Feed, VerifyCost, announcements, verify};
+
+/// Everything that one process needs to work on a run.
+pub struct Collection<B, L> {
+    /// The frozen plan.
+    pub plan: Arc<Plan>,
+    /// Where the run stands; [`Ledger::new`] for a new run.
+    pub ledger: Ledger,
+    /// What is left to do; [`Outstanding::all`] for a new run.
+    pub outstanding: Outstanding,
+    /// Where events are made durable.
+    pub journal: Box<dyn Journal>,
+    /// Hear every event after it is durable.
+    pub listeners: Vec<Box<dyn EventSink>>,
+    /// How events reach the journal.
+    pub log_mode: LogMode,
+    /// Each account's service, by the account's position in the plan; none for an account without nodes in the plan.
+    pub services: Vec<Option<Arc<B>>>,
+    /// The container; none where arrival is not verified.
+    pub store: Option<Arc<L>>,
+    /// What nodes write with. Whoever holds the other end may renew it while the run goes on.
+    pub access: Access,
+    /// The numbers that steer the run.
+    pub settings: RunSettings,
+    /// Version of this fleetlogs, for the record.
+    pub tool_version: String,
+    /// Where the time of day comes from.
+    pub clock: Clock,
+    /// Ends the run early.
+    pub stop: StopHandle,
+    /// For the jitter of backoff and pace.
+    pub random: fastrand::Rng,
+}
+
+/// Does what is outstanding in a run, until all of it is done or the run is stopped. Returns where the run stands then,
+/// and the journal, still open: no other process can take the run up before the caller drops it.
+///
+/// # Cancel safety
+/// When dropped, calls in flight stay on record as intents, and `resume` finds out what became of them.
+pub async fn collect<B: BatchService, L: LogStore>(collection: Collection<B, L>) -> Written {
+    let Collection { plan, ledger, mut outstanding, journal, mut listeners, log_mode, .. } = collection;
+    let Collection { services, store, access, settings, tool_version, clock, stop, random, .. } = collection;
+    let (announcements, feed) = announcements(&mut outstanding);
+    let taken = Taken::of(&ledger);
+    listeners.push(Box::new(taken.clone()));
+    if store.is_some() {
+        listeners.push(Box::new(announcements));
+    }
+    let (log, log_end) = EventLog::open(log_mode, journal, ledger, listeners, clock, stop.clone());
+    // Without verification nobody would give the slots back.
+    let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
+    let run = Run { plan, log, stop, clock, slots };
+    let pipeline = Pipeline { run: &run, services: &services, store, settings, taken };
+    pipeline.carry_out(access, tool_version, outstanding, feed, random).await;
+    drop(run);
+    log_end.wait()
+}
+
+/// The parts that the stages share.
+struct Pipeline<'run, B, L> {
+    run: &'run Run,
+    services: &'run [Option<Arc<B>>],
+    store: Option<Arc<L>>,
+    settings: RunSettings,
+    /// The nodes that accepted a call.
+    taken: Taken,
+}
+
+impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
+    async fn carry_out(
+        self,
+        access: Access,
+        tool_version: String,
+        outstanding: Outstanding,
+        feed: Feed,
+        random: fastrand::Rng,
+    ) {
+        let run = self.run;
+        let started = Event::RunStarted { tool_version, verification: self.store.is_some() };
+        if run.log.record(None, started).await.is_err() {
+            return;
+        }
+        let cost = tokio::select! {
+            cost = self.execute_beside_verify(access, outstanding, feed, random) => cost,
+            () = self.keep_deadline() => VerifyCost::default(),
+        };
+        if let Some(reason) = run.stop.reason() {
+            let outcome = Some(reason.outcome());
+            let _ = run.log.note(None, Event::RunDraining { reason: reason.to_string().into(), outcome });
+        }
+        let _ = run.log.record(None, Event::RunEnded { list_calls: cost.list_calls }).await;
+    }
+
+    async fn execute_beside_verify(
+        &self,
+        access: Access,
+        outstanding: Outstanding,
+        feed: Feed,
+        random: fastrand::Rng,
+    ) -> VerifyCost {
+        let (run, services, settings) = (self.run, self.services, &self.settings);
+        let how = Execution {
+            access,
+            upload_allowance: settings.verify.upload_allowance,
+            limits: settings.limits.clone(),
+            retry: settings.retry.clone(),
+            deadlines: settings.deadlines.clone(),
+            settle: settings.verify.settle,
+            budget: settings.budget,
+        };
+        let (over, sending) = watch::channel(true);
+        let executing = async {
+            let repeated = execute(run, services, self.store.clone(), how, outstanding, random).await;
+            // Whatever was accepted is announced before the verifier hears that nothing more will be.
+            let _ = run.log.settled().await;
+            over.send_replace(false);
+            if run.stop.level() == Stop::No {
+                // Beside the verifier, which waits for files most of the time.
+                look_again(run, services, &settings.retry, self.taken.nodes()).await;
+            }
+            repeated
+        };
+        let verifying = async {
+            match &self.store {
+                Some(store) => verify(run, &**store, &settings.verify, feed, sending).await,
+                None => VerifyCost::default(),
+            }
+        };
+        let (repeated, cost) = tokio::join!(executing, verifying);
+        if let Some(store) = &self.store {
+            look_for_duplicates(run, &**store, repeated).await;
+        }
+        cost
+    }
+
+    /// Drains the run when its deadline is over. Never ends.
+    async fn keep_deadline(&self) {
+        sleep(self.settings.deadlines.run).await;
+        self.run.stop.stop(Stop::Drain, StopReason::RunDeadline);
+        std::future::pending().await
+    }
+}
