@@ -1,8 +1,9 @@
 //! The only code of fleetlogs that knows Azure and HTTP: Azure Batch over REST, Blob storage over Microsoft's SDK,
 //! both behind the traits of `fleetlogs-model`; and what they need: tokens of Entra, and SAS for containers.
 //!
-//! Nothing here decides whether to try again. Each call is sent once, and its end is either the answer or a
-//! [`Failure`](fleetlogs_model::failure::Failure) whose class says what may be done next.
+//! An upload call, and a call of `LogStore`, is sent once and ends with the answer or a
+//! [`Failure`](fleetlogs_model::failure::Failure) whose class says what may be done next: the engine decides. Only calls of
+//! [`SupportClient`] are repeated here, as every caller would repeat them alike; a refused token is renewed once.
 
 mod answer;
 mod arm;

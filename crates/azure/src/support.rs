@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::retry::persistently;
 use fleetlogs_model::service::PageLink;
 use reqwest::Method;
 use reqwest::header::{HeaderName, LOCATION};
@@ -32,9 +33,9 @@ pub const LONGEST_FILE: usize = 2 * LONGEST_PIECE;
 /// Bytes of a piece of a file, at most (2.5 MB).
 const LONGEST_PIECE: usize = 2_500_000;
 
-/// How often a call is sent while it fails for a passing reason.
-const TRIES: u32 = 4;
-/// Between two of them, at least and at most, whatever the service asks for.
+/// How often a call is sent while its failure may pass.
+const ATTEMPTS: u32 = 4;
+/// Shortest and longest pause between two attempts, whatever the service asks for.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How long a ticket or a message may take to be taken in.
@@ -332,25 +333,18 @@ impl SupportClient {
         body: Option<String>,
         good: &[u16],
     ) -> Result<Answer, Failure> {
-        let mut tries = TRIES;
-        loop {
-            tries -= 1;
-            let answer = call(&self.http, &self.tokens, method.clone(), url, body.clone()).await;
-            let (failure, pause) = match answer {
-                Ok(answer) if good.contains(&answer.status) => return Ok(answer),
-                Ok(answer) => (refusal(&answer), pause_after(&answer)),
-                Err(failure) => (failure, PAUSES.0),
-            };
-            let passing = matches!(
-                failure.class,
-                FailureClass::Throttled | FailureClass::Transient | FailureClass::NotSent
-            );
-            if !passing || tries == 0 {
-                return Err(failure);
-            }
-            tracing::debug!(%failure, "support is asked again");
-            sleep(pause).await;
-        }
+        let call = || async {
+            let answer = call(&self.http, &self.tokens, method.clone(), url, body.clone()).await?;
+            if good.contains(&answer.status) { Ok(answer) } else { Err(refusal(&answer)) }
+        };
+        let pause = |attempt, failure: &Failure| {
+            let asked = failure.retry_after().unwrap_or_default();
+            (attempt < ATTEMPTS).then(|| {
+                tracing::debug!(%failure, attempt, "retrying a call to support");
+                asked.clamp(PAUSES.0, PAUSES.1)
+            })
+        };
+        persistently(call, pause, sleep).await
     }
 
     fn own(&self, path: &[&str]) -> Url {

@@ -331,14 +331,11 @@ pub(crate) fn storage(
 
 fn not_minted(failure: &Failure, place: &Place) -> CliError {
     let what = format!("no SAS can be made for `{}`: {failure}", place.endpoint);
-    let help = match failure.class {
-        FailureClass::NotSent | FailureClass::Transient | FailureClass::Throttled => {
-            "check `destination.account`, DNS, proxy and the storage firewall, and whether Entra can be reached"
-        }
-        _ => {
-            "give the identity the role Storage Blob Delegator on the account and Storage Blob Data Contributor on the \
-             container; `fleetlogs check` shows which credential is used"
-        }
+    let help = if failure.class.is_passing() {
+        "check `destination.account`, DNS, proxy and the storage firewall, and whether Entra can be reached"
+    } else {
+        "give the identity the role Storage Blob Delegator on the account and Storage Blob Data Contributor on the \
+         container; `fleetlogs check` shows which credential is used"
     };
     CliError::refused([Refusal::new(what, help).about("destination.mint")])
 }

@@ -299,7 +299,7 @@ impl From<io::Error> for CliError {
 
 /// What to do about a refused or failed read of an account.
 pub(crate) fn account_help(failure: &Failure) -> &'static str {
-    use fleetlogs_model::failure::FailureClass::{Auth, Config, Gone, NotSent, Throttled, Transient};
+    use fleetlogs_model::failure::FailureClass::{Auth, Config, Gone, NotSent};
     match failure.class {
         Auth => {
             "check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, \
@@ -308,7 +308,7 @@ pub(crate) fn account_help(failure: &Failure) -> &'static str {
         NotSent => {
             "check `endpoint`, DNS, proxy and firewall; a private endpoint needs a machine in its network"
         }
-        Throttled | Transient => "the service is busy or unreachable; try again in a few minutes",
+        class if class.is_passing() => "the service is busy or unreachable; try again in a few minutes",
         Config => "the service refuses the request as it is: check `endpoint` and `api_version`",
         Gone => "check `endpoint`: what answers there does not know this path",
         _ => "see the message above",

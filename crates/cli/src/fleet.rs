@@ -9,13 +9,13 @@ use fleetlogs_azure::{
 };
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::plan::{AccountPlan, Cause, NotPlanned, PlanListener, Planning, plan_account};
-use fleetlogs_engine::retry::delay;
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_engine::settings::Limits;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount};
 use fleetlogs_model::planned::PlannedNodes;
+use fleetlogs_model::retry::persistently;
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::secret::Secret;
 use fleetlogs_model::service::BatchService;
@@ -23,6 +23,7 @@ use fleetlogs_report::PlanningProgress;
 use fleetlogs_sim::{Scenario, ScenarioError, Simulator};
 use futures::StreamExt;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use url::Url;
 
 use crate::config::{
@@ -269,23 +270,17 @@ async fn discover_accounts(
     let (management, source, retry) = (&discover.management, &source, &settings.retry);
     let listings: Vec<_> = futures::stream::iter(&discover.subscriptions)
         .map(|subscription| async move {
-            let mut attempt = 0;
-            loop {
-                let listed = list_accounts(http, management, subscription, source).await;
-                attempt += 1;
-                let passing = |failure: &Failure| {
-                    let worth_it = failure.status.is_some() || attempt < 2;
-                    let class = matches!(failure.class, FailureClass::Throttled | FailureClass::Transient);
-                    class && worth_it && attempt < retry.attempts
-                };
-                match listed {
-                    Err(failure) if passing(&failure) => {
-                        tracing::warn!(subscription, %failure, attempt, "its accounts cannot be listed; trying again");
-                        tokio::time::sleep(delay(retry, &failure, attempt, fastrand::f64())).await;
-                    }
-                    listed => return (subscription, listed),
-                }
-            }
+            let pause = |attempt, failure: &Failure| {
+                // Without a connection to Azure Resource Manager, the address or the network is wrong: no wait cures it.
+                // A call without an answer took its whole time limit: one more is enough.
+                let is_reached = failure.class != FailureClass::NotSent;
+                let is_worth_it = is_reached && (failure.status.is_some() || attempt < 2);
+                let pause = retry.pause(attempt, failure, fastrand::f64()).filter(|_| is_worth_it)?;
+                tracing::warn!(subscription, %failure, attempt, "its accounts cannot be listed; retrying");
+                Some(pause)
+            };
+            let list = || list_accounts(http, management, subscription, source);
+            (subscription, persistently(list, pause, sleep).await)
         })
         .buffered(SUBSCRIPTIONS_AT_ONCE)
         .collect()

@@ -48,7 +48,7 @@ pub(crate) fn home(
 pub(crate) fn refused(settings: &LeaseSettings, failure: &Failure) -> CliError {
     let what = format!("the shared state `{}` cannot be used: {failure}", settings.blob);
     let help = match (failure.class, &settings.place) {
-        (FailureClass::NotSent | FailureClass::Transient | FailureClass::Throttled, _) => {
+        (class, _) if class.is_passing() => {
             "check the storage account's name, DNS, proxy and the storage firewall"
         }
         (FailureClass::Gone, _) => "make the container first; fleetlogs makes only the blob in it",

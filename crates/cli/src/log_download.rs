@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use fleetlogs_azure::AzureLogStore;
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::retry::{CallError, RetryPolicy, persistently};
 use fleetlogs_model::service::{Blob, LogStore};
 use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{
     LOGS_FILE, LogFile, LogsTaken, NodeDirectory, Notes, blob_path, logs_dir, node_directories,
 };
 use futures::StreamExt as _;
+use tokio::time::sleep;
 
 use self::file::{LocalFile, Trouble};
 use self::on_disk::keep;
@@ -25,11 +27,12 @@ use self::on_disk::keep;
 /// Nodes whose files are fetched side by side. Storage gives each connection some tens of megabytes a second.
 const NODES_AT_ONCE: usize = 8;
 
-/// How often a call is made that fails for a passing reason.
-const TRIES: u32 = 5;
+/// How calls to storage are retried.
+const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 5, base_delay: Duration::from_millis(500), max_delay: LONGEST_PAUSE };
 
-/// Before the second try; twice as long before each one after it.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause, also if storage asks for more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Fetches the files of every node that has a directory, and writes the list of them. What cannot be fetched is noted.
 pub(crate) async fn fetch_logs(
@@ -153,9 +156,7 @@ async fn list(store: &AzureLogStore, prefix: &str) -> Result<Vec<Blob>, Failure>
     let mut blobs = vec![];
     let mut marker = None;
     loop {
-        let page =
-            persistently(async || store.list(prefix, marker.as_deref()).await, |failure| Some(failure))
-                .await?;
+        let page = retried(|| store.list(prefix, marker.as_deref())).await?;
         blobs.extend(page.blobs.into_iter().filter(|blob| blob.name.starts_with(prefix)));
         match page.next {
             Some(next) if marker.as_deref() != Some(&*next) => marker = Some(next),
@@ -169,34 +170,13 @@ async fn fetch_blob(
     blob: &str,
     local: &LocalFile,
 ) -> Result<fleetlogs_azure::BlobVersion, Trouble> {
-    persistently(async || local.fetch(store, blob).await, Trouble::failure).await
+    retried(|| local.fetch(store, blob)).await
 }
 
-/// Makes a call again while it fails for a passing reason.
-async fn persistently<T, E>(
-    mut call: impl AsyncFnMut() -> Result<T, E>,
-    failure: impl Fn(&E) -> Option<&Failure>,
-) -> Result<T, E> {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
-        match call().await {
-            Err(error) if failure(&error).is_some_and(may_pass) => {
-                let asked = failure(&error).and_then(Failure::retry_after).unwrap_or_default();
-                tokio::time::sleep(pause.max(asked.min(LONGEST_PAUSE))).await;
-                pause *= 2;
-            }
-            end => return end,
-        }
-    }
-    call().await
-}
-
-/// Longest wait that storage may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-fn may_pass(failure: &Failure) -> bool {
-    use FailureClass::{NotSent, Throttled, Transient};
-    matches!(failure.class, NotSent | Throttled | Transient)
+/// Makes a call to storage, and again while its failure may pass.
+async fn retried<T, E: CallError, C: Future<Output = Result<T, E>>>(call: impl FnMut() -> C) -> Result<T, E> {
+    let pause = |attempt, failure: &Failure| Some(RETRY.pause(attempt, failure, 1.0)?.min(LONGEST_PAUSE));
+    persistently(call, pause, sleep).await
 }
 
 /// Whether every other call would fail in the same way.

@@ -23,6 +23,7 @@ use std::time::Duration;
 use fleetlogs_model::event::Event;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountIndex, NodeIndex, PoolId};
+use fleetlogs_model::retry::{RetryPolicy, backoff};
 use fleetlogs_model::service::{BatchService, LogStore, NodeState, UploadOrder};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
@@ -36,10 +37,10 @@ use crate::event_log::NotRecorded;
 use crate::pace::Pacer;
 use crate::queue::{Step, Work, WorkQueue};
 use crate::resume::{Outstanding, lost_with_its_process};
-use crate::retry::{Next, backoff};
+use crate::retry::Next;
 use crate::run::Run;
 use crate::sas_guard::outlives_upload;
-use crate::settings::{Allowed, Budget, Deadlines, Limits, RetryPolicy};
+use crate::settings::{Allowed, Budget, Deadlines, Limits};
 use crate::stop::{Stop, StopReason};
 
 /// From this rate on, in calls per second, waiting for the journal would cost speed.

@@ -19,7 +19,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::time::{Instant, sleep_until};
 
-use crate::retry::LONGEST_RETRY_AFTER;
+use fleetlogs_model::retry::LONGEST_RETRY_AFTER;
 
 /// The pace never falls below this, in calls per second: a call now and then finds out that the service recovered.
 const SLOWEST: f64 = 0.5;

@@ -17,6 +17,7 @@ use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PlannedAccount};
 use fleetlogs_model::planned::FoundNodes;
 use fleetlogs_model::planned::{PlannedNode, PlannedPool, Priority};
+use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool, Task};
 use futures::StreamExt;
 use time::OffsetDateTime;
@@ -25,7 +26,6 @@ use tokio::sync::Semaphore;
 use self::reader::{Reader, Seen, Sight};
 use crate::jobs::{JobFilter, Places, Ran};
 use crate::select::{Awaited, Selection, inability};
-use crate::settings::RetryPolicy;
 use crate::window::NodeWindows;
 
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
@@ -100,7 +100,7 @@ pub async fn plan_account<B: BatchService>(
     planning: Planning<'_>,
 ) -> Result<AccountPlan, NotPlanned> {
     let name = account.name.clone();
-    let reader = Reader::new(&name, planning.retry);
+    let reader = Reader::new(&name, planning.retry, fastrand::Rng::new());
     let planned = plan_with(account, service, selection, planning, &reader);
     let planned = tokio::time::timeout(LONGEST_LISTING, planned).await.unwrap_or_else(|_| {
         let message = format!("its lists could not be read within {} s", LONGEST_LISTING.as_secs());

@@ -10,6 +10,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
+use fleetlogs_model::retry::{LONGEST_RETRY_AFTER, RetryPolicy, backoff};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::time::{Instant, sleep};
@@ -17,8 +18,7 @@ use uuid::Uuid;
 
 use crate::pace::Pacer;
 use crate::resume::Replay;
-use crate::retry::{LONGEST_RETRY_AFTER, Next, Tries, backoff};
-use crate::settings::RetryPolicy;
+use crate::retry::{Next, Tries};
 use crate::simulation::{Deed, Kept, Scene, World, histories, no_crash, on_paused_time};
 use crate::stop::{Stop, StopHandle, StopReason};
 use crate::testing::{NOW, plan_over};

@@ -1,15 +1,12 @@
-//! When to try again: attempts, exponential backoff with full jitter, and the service's `Retry-After`.
+//! Whether an upload call that failed is sent again, and after how long.
 //!
-//! Pure but for the random source, which enters as an argument.
+//! Pure: the random number enters as an argument. Delays are those of [`fleetlogs_model::retry`], as for every other call;
+//! unlike the others, an upload call changes something, so more is asked than whether its failure may pass.
 
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
-
-use crate::settings::RetryPolicy;
-
-/// A `Retry-After` longer than this is taken for a mistake of the service and cut.
-pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+use fleetlogs_model::retry::{RetryPolicy, delay};
 
 /// Looks at a booting node come this far apart: a boot takes minutes.
 const WAIT_BASE: Duration = Duration::from_secs(10);
@@ -85,23 +82,10 @@ impl Tries {
     }
 }
 
-/// How long to wait after a failed attempt: by our own backoff, or as long as the service asked, if that is longer.
-#[must_use]
-pub fn delay(policy: &RetryPolicy, failure: &Failure, attempt: u32, random: f64) -> Duration {
-    let asked = failure.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-    backoff(policy, attempt, random).max(asked)
-}
-
-/// Full jitter: anything between nothing and the exponential bound.
-#[must_use]
-pub fn backoff(policy: &RetryPolicy, attempt: u32, random: f64) -> Duration {
-    let bound =
-        policy.base_delay.saturating_mul(1 << attempt.saturating_sub(1).min(20)).min(policy.max_delay);
-    bound.mul_f64(random)
-}
-
 #[cfg(test)]
 mod tests {
+    use fleetlogs_model::retry::LONGEST_RETRY_AFTER;
+
     use super::*;
 
     const POLICY: RetryPolicy =
@@ -109,13 +93,6 @@ mod tests {
 
     fn failure(class: FailureClass) -> Failure {
         Failure::new(class, "test")
-    }
-
-    #[test]
-    fn backoff_doubles_up_to_its_bound() {
-        let longest: Vec<u64> = (1..=7).map(|attempt| backoff(&POLICY, attempt, 1.0).as_secs()).collect();
-        assert_eq!(longest, [2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(backoff(&POLICY, 3, 0.0), Duration::ZERO);
     }
 
     #[test]

@@ -6,11 +6,11 @@
 mod compare;
 mod coverage;
 mod log_times;
-mod patience;
+mod storage_retry;
 mod walk;
 
 pub use compare::{Seen, Verified, compare};
 pub use coverage::{FileTimes, TOLERANCE, cover, judge};
 pub use log_times::{first_time, last_time};
-pub use patience::Patience;
+pub use storage_retry::StorageRetry;
 pub use walk::{Expected, Found, Walk};

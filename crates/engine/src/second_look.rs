@@ -17,6 +17,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeIndex, PoolId};
 use fleetlogs_model::ledger::{Ledger, NodeStatus};
 use fleetlogs_model::planned::Marks;
+use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{BatchService, PageLink};
 
 use futures::StreamExt;
@@ -25,7 +26,6 @@ use crate::event_log::NotRecorded;
 use crate::plan::reader::Reader;
 use crate::roster::Roster;
 use crate::run::Run;
-use crate::settings::RetryPolicy;
 use crate::stop::Stop;
 
 /// Pools that are listed side by side.
@@ -61,7 +61,7 @@ pub async fn look_again<B: BatchService>(
         let Some(service) = service else { return };
         let place = &run.plan.node(first).place;
         let roster = Roster::of(&run.plan, place, accounts[account].clone());
-        let reader = Reader::new(account, retry);
+        let reader = Reader::new(account, retry, fastrand::Rng::new());
         if let Ok(Err(failure)) = compare(run, &**service, &reader, (account, pool), roster, taken).await {
             tracing::warn!(%account, %pool, %failure, "whether its nodes are still the same is not known: they cannot be listed again");
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fleetlogs_model::retry::RetryPolicy;
+
 /// Limits that hold for each Batch account on its own.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -13,17 +15,6 @@ pub struct Limits {
     pub max_uploads_in_flight: Option<usize>,
     /// How long until the lists of an account are read again, so that the order of its calls follows them; none for never.
     pub relist: Option<Duration>,
-}
-
-/// When to try again.
-#[derive(Clone, Debug)]
-pub struct RetryPolicy {
-    /// Calls for one node, at most. Calls that were throttled do not count: they say nothing about the node.
-    pub attempts: u32,
-    /// Longest first delay; it doubles with each attempt.
-    pub base_delay: Duration,
-    /// Longest delay.
-    pub max_delay: Duration,
 }
 
 /// When to give up.

@@ -22,6 +22,7 @@ use fleetlogs_model::ids::{NodeId, PoolId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::Plan;
+use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
 };
@@ -36,7 +37,7 @@ use crate::event_log::LogMode;
 use crate::journal::{Journal, JournalError};
 use crate::resume::Replay;
 use crate::run_record::RunRecord;
-use crate::settings::{Budget, Deadlines, Limits, RetryPolicy, RunSettings, VerifySettings};
+use crate::settings::{Budget, Deadlines, Limits, RunSettings, VerifySettings};
 use crate::stop::{Stop, StopHandle};
 use crate::testing::{NOW, order_until, plan_over};
 

@@ -17,6 +17,7 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, PlannedPool};
+use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
@@ -34,7 +35,7 @@ use crate::execute::{Execution, execute};
 use crate::journal::{Journal, JournalError};
 use crate::resume::Outstanding;
 use crate::run::{Run, UploadSlots};
-use crate::settings::{Budget, Deadlines, Limits, RetryPolicy, RunSettings, VerifySettings};
+use crate::settings::{Budget, Deadlines, Limits, RunSettings, VerifySettings};
 use crate::stop::StopHandle;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);

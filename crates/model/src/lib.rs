@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod outcome;
 pub mod plan;
 pub mod planned;
+pub mod retry;
 pub mod sas;
 pub mod secret;
 pub mod service;

@@ -11,9 +11,8 @@ use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::journal::{JournalReader, hold};
 use fleetlogs_engine::revisit::{
-    Expected, Found, Patience, Seen, TOLERANCE, Verified, Walk, compare, cover, judge,
+    Expected, Found, Seen, StorageRetry, TOLERANCE, Verified, Walk, compare, cover, judge,
 };
-use fleetlogs_engine::settings::RetryPolicy;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::NodeIndex;
@@ -21,6 +20,7 @@ use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::NodeCoverage;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
+use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{LogStore, UploadOrder};
 use fleetlogs_report::{
     EarlierInventory, FILES_FILE, InventoryError, Look, LookFacts, LookReported, LookReports, LookedAt,
@@ -141,7 +141,8 @@ async fn reach(
     findings.settle()?;
     let store = AzureLogStore::new(http, listing)
         .map_err(|error| CliError::not_done(Refusal::new(error.to_string(), "check the URL").about(about)))?;
-    let listed = Patience(&AT_FIRST).with(|| store.list("fleetlogs-preflight/", None)).await;
+    let retry = StorageRetry::new(&AT_FIRST, fastrand::Rng::new());
+    let listed = retry.call(|| store.list("fleetlogs-preflight/", None)).await;
     listed.map_err(|failure| unreachable_container(&failure))?;
     Ok((destination, Arc::new(store)))
 }
@@ -211,8 +212,8 @@ async fn go_through<'run>(
         reports.node(LookedAt { node, directory: None, outcome, verified: None, look: &look, coverage })?;
     }
 
-    let patience = Patience(&settings.retry);
-    let mut walk = Walk::new(store, patience, expected);
+    let retry = StorageRetry::new(&settings.retry, fastrand::Rng::new());
+    let mut walk = Walk::new(store, &retry, expected);
     {
         let found = futures::stream::unfold(&mut walk, async |walk| {
             let next = walk.next().await.transpose()?;
@@ -223,7 +224,7 @@ async fn go_through<'run>(
             if !args.coverage {
                 return Ok(Read::unread(found));
             }
-            let (coverage, times) = cover(store, patience, window_of(found.node), &found.blobs).await?;
+            let (coverage, times) = cover(store, &retry, window_of(found.node), &found.blobs).await?;
             let lines = times.into_iter().map(Result::ok).collect();
             Ok(Read { found, coverage: Some(coverage), lines })
         };

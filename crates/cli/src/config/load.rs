@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use fleetlogs_engine::settings::{Allowed, Budget, Deadlines, Limits, RetryPolicy, VerifySettings};
+use fleetlogs_engine::settings::{Allowed, Budget, Deadlines, Limits, VerifySettings};
 use fleetlogs_engine::window::{Anchor, NodeWindows, SinceAnchor};
+use fleetlogs_model::retry::RetryPolicy;
 use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use fleetlogs_azure::{AzureLogStore, BlobVersion, OpenBlob, has_changed};
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::retry::CallError;
 use md5::{Digest as _, Md5};
 
 use crate::config::hex;
@@ -27,8 +28,8 @@ pub(super) enum Trouble {
     File(#[from] io::Error),
 }
 
-impl Trouble {
-    pub(super) fn failure(&self) -> Option<&Failure> {
+impl CallError for Trouble {
+    fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Failed(failure) => Some(failure),
             Self::Changed | Self::File(_) => None,

@@ -7,18 +7,20 @@ use fleetlogs_azure::{AzureLogStore, Client, probe_write};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::sas_guard::{SasProblem, list_problems, write_problems};
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::retry::persistently;
 use fleetlogs_model::sas::{SasKind, SasUrl};
 use fleetlogs_model::service::LogStore;
 use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
+use tokio::time::sleep;
 
 use super::Findings;
 use crate::config::Settings;
 use crate::destination::{Destination, Renewal};
 use crate::fleet::SHARED_KEY_SKEW;
 
-/// How often a container that does not answer is asked again.
-const TRIES: u32 = 3;
+/// How often the container is listed while the failure may pass; the first pause lasts one second, the second two.
+const ATTEMPTS: u32 = 3;
 
 /// Whether the SAS are fit for a run whose calls take `calls_take`. A SAS that is renewed need only last for one upload.
 pub(crate) fn sas(
@@ -168,42 +170,34 @@ pub(crate) async fn open_store(
             return None;
         }
     };
-    let mut tried = 0;
-    loop {
-        tried += 1;
-        let Err(failure) = store.list("fleetlogs-preflight/", None).await else {
-            let last = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
-            if last(&destination.url()) != last(&listing.without_query()) {
-                // What is not found there would pass for absent, and be called again.
-                let said = format!(
-                    "it is for another container than the nodes write into: {}",
-                    listing.without_query()
-                );
-                findings.refuse(&about, said, format!("make one for {}", destination.url()));
-                return None;
-            }
+    let pause = |attempt: u32, _: &Failure| (attempt < ATTEMPTS).then(|| Duration::from_secs(attempt.into()));
+    let listed = persistently(|| store.list("fleetlogs-preflight/", None), pause, sleep).await;
+    let last = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
+    match listed {
+        Ok(_) if last(&destination.url()) != last(&listing.without_query()) => {
+            // What is not found there would pass for absent, and be called again.
+            let said =
+                format!("it is for another container than the nodes write into: {}", listing.without_query());
+            findings.refuse(&about, said, format!("make one for {}", destination.url()));
+            None
+        }
+        Ok(_) => {
             findings.good(&about, format!("the container {} is there and can be listed", destination.url()));
-            return Some(store);
-        };
-        match failure.class {
-            // The SAS is good, only not for this. Any other refusal means that nodes cannot use it either.
-            FailureClass::Auth
-                if !apart && failure.code.as_deref() == Some("AuthorizationPermissionMismatch") =>
-            {
-                cannot_verify(&format!("the container cannot be listed with it: {failure}"), findings);
-                return None;
-            }
-            FailureClass::Transient | FailureClass::Throttled | FailureClass::NotSent if tried < TRIES => {
-                tokio::time::sleep(Duration::from_secs(u64::from(tried))).await;
-            }
-            _ => {
-                findings.refuse(
-                    &about,
-                    format!("the container cannot be listed: {failure}"),
-                    list_help(&failure),
-                );
-                return None;
-            }
+            Some(store)
+        }
+        // The SAS is good, only not for this. Any other refusal means that nodes cannot use it either.
+        Err(failure)
+            if !apart
+                && failure.class == FailureClass::Auth
+                && failure.code.as_deref() == Some("AuthorizationPermissionMismatch") =>
+        {
+            cannot_verify(&format!("the container cannot be listed with it: {failure}"), findings);
+            None
+        }
+        Err(failure) => {
+            let said = format!("the container cannot be listed: {failure}");
+            findings.refuse(&about, said, list_help(&failure));
+            None
         }
     }
 }

@@ -4,19 +4,21 @@
 //! The plan itself stays as it is. Nodes that appeared since are reported, not called.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fleetlogs_model::event::Event;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{NodeId, NodeIndex, PoolId};
 use fleetlogs_model::planned::Priority;
+use fleetlogs_model::retry::{CallError, persistently};
 use fleetlogs_model::service::{BatchService, LogStore, Page, PageLink, Pool};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::AccountRun;
 use crate::event_log::NotRecorded;
 use crate::plan::priority;
-use crate::retry::delay;
 use crate::roster::Roster;
 
 /// Pages are read no faster than one in so long, and no faster than a tenth of the pace of the uploads, which they do
@@ -53,7 +55,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         urgency: &mut HashMap<NodeIndex, Priority>,
         reported: &mut Reported,
     ) -> Result<(), NotRecorded> {
-        let mut pages = Pages { account: self, last: None, read: 0 };
+        let pages = Pages { account: self, last: Mutex::default(), read: AtomicU32::new(0) };
         let mut wanted: HashSet<&PoolId> =
             self.queue.waiting().iter().map(|node| self.run.plan.node(*node).pool()).collect();
         let mut pools = Vec::new();
@@ -161,13 +163,13 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
 /// Reads pages at a low rate.
 struct Pages<'run, B, S> {
     account: &'run AccountRun<B, S>,
-    last: Option<Instant>,
-    read: u32,
+    last: Mutex<Option<Instant>>,
+    read: AtomicU32,
 }
 
 impl<B: BatchService, S: LogStore> Pages<'_, B, S> {
     async fn each<T, F>(
-        &mut self,
+        &self,
         list: impl Fn(Option<PageLink>) -> F,
         mut item: impl FnMut(T),
     ) -> Result<Result<(), Failure>, NotRecorded>
@@ -175,45 +177,85 @@ impl<B: BatchService, S: LogStore> Pages<'_, B, S> {
         F: Future<Output = Result<Page<T>, Failure>>,
     {
         let mut next: Option<PageLink> = None;
-        let mut attempt = 0;
         loop {
-            if let Some(last) = self.last {
-                let pace = self
-                    .account
-                    .pacer
-                    .rate()
-                    .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(UPLOADS_PER_PAGE / rate));
-                tokio::time::sleep_until(last + pace.max(PAGE_EVERY)).await;
-            }
-            self.account.pacer.unpaused().await;
-            self.read += 1;
-            if self.read > MOST_PAGES {
-                return Ok(Err(Failure::new(FailureClass::Config, "the lists have too many pages")));
-            }
-            let sent_at = Instant::now();
-            self.last = Some(sent_at);
-            let page = match list(next.clone()).await {
+            let page = match self.page(&list, next).await {
                 Ok(page) => page,
-                Err(failure) => {
-                    if failure.class == FailureClass::Throttled {
-                        self.account.slow_down(&failure, sent_at)?;
-                    }
-                    attempt += 1;
-                    let retry = &self.account.how.retry;
-                    let passing = matches!(failure.class, FailureClass::Throttled | FailureClass::Transient);
-                    if !passing || attempt >= retry.attempts {
-                        return Ok(Err(failure));
-                    }
-                    sleep(delay(retry, &failure, attempt, self.account.random())).await;
-                    continue;
-                }
+                Err(PageError::Failed(failure)) => return Ok(Err(failure)),
+                Err(PageError::NotRecorded) => return Err(NotRecorded),
             };
-            attempt = 0;
             page.items.into_iter().for_each(&mut item);
             match page.next {
                 Some(link) => next = Some(link),
                 None => return Ok(Ok(())),
             }
+        }
+    }
+
+    async fn page<T, F>(
+        &self,
+        list: &impl Fn(Option<PageLink>) -> F,
+        link: Option<PageLink>,
+    ) -> Result<Page<T>, PageError>
+    where
+        F: Future<Output = Result<Page<T>, Failure>>,
+    {
+        let account = self.account;
+        let call = || async {
+            self.turn().await?;
+            let sent_at = Instant::now();
+            *self.last.lock() = Some(sent_at);
+            let answer = list(link.clone()).await;
+            if let Err(failure) = &answer
+                && failure.class == FailureClass::Throttled
+            {
+                account.slow_down(failure, sent_at)?;
+            }
+            answer.map_err(PageError::Failed)
+        };
+        let pause = |attempt, failure: &Failure| {
+            // An account that cannot be reached has worse troubles than its order; the next round reads the lists again.
+            let is_reached = failure.class != FailureClass::NotSent;
+            is_reached.then(|| account.how.retry.pause(attempt, failure, account.random())).flatten()
+        };
+        persistently(call, pause, sleep).await
+    }
+
+    /// Waits until another page may be read.
+    async fn turn(&self) -> Result<(), PageError> {
+        let pacer = &self.account.pacer;
+        let last = *self.last.lock();
+        if let Some(last) = last {
+            let pace =
+                pacer.rate().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(UPLOADS_PER_PAGE / rate));
+            tokio::time::sleep_until(last + pace.max(PAGE_EVERY)).await;
+        }
+        pacer.unpaused().await;
+        if self.read.fetch_add(1, Ordering::Relaxed) >= MOST_PAGES {
+            let message = "the lists have too many pages";
+            return Err(PageError::Failed(Failure::new(FailureClass::Config, message)));
+        }
+        Ok(())
+    }
+}
+
+/// Why a page was not read.
+enum PageError {
+    Failed(Failure),
+    /// That the account throttles could not be put on record.
+    NotRecorded,
+}
+
+impl From<NotRecorded> for PageError {
+    fn from(_: NotRecorded) -> Self {
+        Self::NotRecorded
+    }
+}
+
+impl CallError for PageError {
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::NotRecorded => None,
         }
     }
 }

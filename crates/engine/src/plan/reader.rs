@@ -3,16 +3,14 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::retry::{RetryPolicy, persistently};
 use fleetlogs_model::service::{Page, PageLink};
-use tokio::time::Instant;
-
-use crate::retry::delay;
-use crate::settings::RetryPolicy;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
 
 /// More pages than this in one list is taken for a loop that changes its links: 10 million nodes.
 pub(crate) const MOST_PAGES: u32 = 10_000;
@@ -70,11 +68,11 @@ pub(crate) struct Reader<'plan> {
 }
 
 impl<'plan> Reader<'plan> {
-    pub(crate) fn new(account: &'plan AccountName, retry: &'plan RetryPolicy) -> Self {
+    pub(crate) fn new(account: &'plan AccountName, retry: &'plan RetryPolicy, random: fastrand::Rng) -> Self {
         Self {
             account,
             retry,
-            random: Mutex::new(fastrand::Rng::new()),
+            random: Mutex::new(random),
             calls: AtomicU32::new(0),
             heard: AtomicBool::new(false),
             started: Instant::now(),
@@ -136,36 +134,28 @@ impl<'plan> Reader<'plan> {
     where
         F: Future<Output = Result<Page<T>, Failure>>,
     {
-        let (mut attempt, mut unanswered) = (0, 0);
-        loop {
+        let mut unanswered = 0;
+        let call = || async {
             self.calls.fetch_add(1, Ordering::Relaxed);
-            let failure = match self.heard_in_time(list(page.clone())).await {
-                Ok(page) => {
-                    self.heard.store(true, Ordering::Relaxed);
-                    return Ok(page);
-                }
-                Err(failure) => failure,
-            };
-            attempt += 1;
-            if failure.status.is_some() {
+            let answer = self.heard_in_time(list(page.clone())).await;
+            if !matches!(&answer, Err(failure) if failure.status.is_none()) {
                 self.heard.store(true, Ordering::Relaxed);
-            } else if failure.class == FailureClass::Transient {
+            }
+            answer
+        };
+        let pause = |attempt, failure: &Failure| {
+            if failure.status.is_none() && failure.class == FailureClass::Transient {
                 unanswered += 1;
             }
-            if !self.heard.load(Ordering::Relaxed) && self.started.elapsed() >= LONGEST_SILENCE {
-                return Err(failure);
+            let is_silent = !self.heard.load(Ordering::Relaxed) && self.started.elapsed() >= LONGEST_SILENCE;
+            if is_silent || unanswered >= MOST_UNANSWERED {
+                return None;
             }
-            let passing = matches!(
-                failure.class,
-                FailureClass::Throttled | FailureClass::Transient | FailureClass::NotSent
-            );
-            if !passing || attempt >= self.retry.attempts || unanswered >= MOST_UNANSWERED {
-                return Err(failure);
-            }
-            tracing::warn!(account = %self.account, %failure, attempt, "a list could not be read; trying again");
-            let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
-            tokio::time::sleep(delay(self.retry, &failure, attempt, random)).await;
-        }
+            let pause = self.retry.pause(attempt, failure, self.random.lock().f64())?;
+            tracing::warn!(account = %self.account, %failure, attempt, "a list cannot be read; retrying");
+            Some(pause)
+        };
+        persistently(call, pause, sleep).await
     }
 
     async fn heard_in_time<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

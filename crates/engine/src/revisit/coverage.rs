@@ -13,7 +13,7 @@ use fleetlogs_model::service::{BlobDetails, LogStore};
 use time::Duration;
 
 use super::log_times::{first_time, last_time};
-use super::patience::Patience;
+use super::storage_retry::StorageRetry;
 
 /// A stretch without lines that is no longer than this is no hole: an agent that has nothing to do writes now and then.
 pub const TOLERANCE: Duration = Duration::minutes(5);
@@ -36,7 +36,7 @@ pub type FileTimes = Result<Interval, NoTimes>;
 /// Storage refuses to have blobs read. One that is not there any more, or cannot be read, is only unknown.
 pub async fn cover<S: LogStore>(
     store: &S,
-    patience: Patience<'_>,
+    retry: &StorageRetry<'_>,
     window: Interval,
     blobs: &[BlobDetails],
 ) -> Result<(NodeCoverage, Vec<FileTimes>), Failure> {
@@ -46,7 +46,7 @@ pub async fn cover<S: LogStore>(
         times.push(match blob.size {
             0 => Err(NoTimes::Empty),
             _ if at >= MOST_FILES => Err(NoTimes::NotRead),
-            _ => of_file(store, patience, blob, &mut reads).await?,
+            _ => of_file(store, retry, blob, &mut reads).await?,
         });
     }
     let written = blobs.iter().filter_map(|blob| {
@@ -60,15 +60,15 @@ pub async fn cover<S: LogStore>(
 
 async fn of_file<S: LogStore>(
     store: &S,
-    patience: Patience<'_>,
+    retry: &StorageRetry<'_>,
     blob: &BlobDetails,
     reads: &mut u64,
 ) -> Result<FileTimes, Failure> {
     let mut part = async |offset, length| {
-        let read = patience
-            .with(async || {
+        let read = retry
+            .call(|| {
                 *reads += 1;
-                store.read_range(&blob.name, offset, length).await
+                store.read_range(&blob.name, offset, length)
             })
             .await;
         match read {
@@ -150,13 +150,13 @@ pub fn judge(window: Interval, files: &[FileTimes]) -> NodeCoverage {
 mod tests {
     use std::sync::Mutex;
 
+    use fleetlogs_model::retry::RetryPolicy;
     use fleetlogs_model::service::BlobPage;
     use proptest::prelude::*;
     use time::OffsetDateTime;
     use time::macros::datetime;
 
     use super::*;
-    use crate::settings::RetryPolicy;
 
     const START: OffsetDateTime = datetime!(2026-11-22 08:00 UTC);
 
@@ -244,7 +244,9 @@ mod tests {
             etag: None,
             content_md5: None,
         };
-        let covered = cover(&store, Patience(&RETRY), interval(0, 120), &[blob]).await;
+        let covered =
+            cover(&store, &StorageRetry::new(&RETRY, fastrand::Rng::with_seed(1)), interval(0, 120), &[blob])
+                .await;
         let reads = store.1.into_inner().unwrap();
         let times = covered.map(|(coverage, times)| {
             assert_eq!(coverage.reads, reads.len() as u64);

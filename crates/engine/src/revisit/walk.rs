@@ -9,7 +9,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::service::{BlobDetails, LogStore};
 
-use super::patience::Patience;
+use super::storage_retry::StorageRetry;
 use crate::sweep::{Listing, Outlook};
 
 /// A directory that is to be looked into.
@@ -35,7 +35,7 @@ pub struct Found {
 /// Goes through the container.
 pub struct Walk<'store, S> {
     store: &'store S,
-    patience: Patience<'store>,
+    retry: &'store StorageRetry<'store>,
     /// By name. The service should never give one directory to two nodes; where it did, both have what is there.
     wanted: Vec<Wanted>,
     outlook: Outlook,
@@ -72,7 +72,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
     /// A walk to these directories, with the number of files that each is thought to hold; nothing is listed yet.
     pub fn new(
         store: &'store S,
-        patience: Patience<'store>,
+        retry: &'store StorageRetry<'store>,
         expected: impl IntoIterator<Item = (Expected, u32)>,
     ) -> Self {
         let mut outlook = Outlook::default();
@@ -84,7 +84,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
         wanted.sort_unstable_by(|one, other| (&one.name, one.node.0).cmp(&(&other.name, other.node.0)));
         let mut walk = Self {
             store,
-            patience,
+            retry,
             wanted,
             outlook,
             listings: VecDeque::new(),
@@ -133,10 +133,10 @@ impl<'store, S: LogStore> Walk<'store, S> {
         let (store, prefix, marker) = (self.store, &current.listing.prefix, current.marker.as_deref());
         let calls = &mut self.calls;
         let page = self
-            .patience
-            .with(async || {
+            .retry
+            .call(|| {
                 *calls += 1;
-                store.list_details(prefix, marker).await
+                store.list_details(prefix, marker)
             })
             .await?;
         current.pages += 1;
@@ -224,10 +224,10 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
+    use fleetlogs_model::retry::RetryPolicy;
     use fleetlogs_model::service::{BlobPage, DetailsPage};
 
     use super::*;
-    use crate::settings::RetryPolicy;
 
     const RETRY: RetryPolicy = RetryPolicy {
         attempts: 3,
@@ -278,7 +278,8 @@ mod tests {
             .iter()
             .zip(0..)
             .map(|(directory, node)| (Expected { directory: (*directory).into(), node: NodeIndex(node) }, 4));
-        let mut walk = Walk::new(store, Patience(&RETRY), expected);
+        let retry = StorageRetry::new(&RETRY, fastrand::Rng::with_seed(1));
+        let mut walk = Walk::new(store, &retry, expected);
         let mut found = Vec::new();
         while let Some(Found { node, directory, blobs }) = walk.next().await.unwrap() {
             let prefix = format!("{directory}/");
@@ -336,7 +337,8 @@ mod tests {
         assert_eq!(walk(&store, &["acc/a/1/x"]).await, (vec![(0, 2)], 3));
         *store.failures.lock().unwrap() = 3;
         let expected = Expected { directory: "acc/a/1/x".into(), node: NodeIndex(0) };
-        let mut walk = Walk::new(&store, Patience(&RETRY), [(expected, 2)]);
+        let retry = StorageRetry::new(&RETRY, fastrand::Rng::with_seed(1));
+        let mut walk = Walk::new(&store, &retry, [(expected, 2)]);
         assert_eq!(&*walk.next().await.unwrap_err().message, "busy");
     }
 

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::failure::Failure;
 use fleetlogs_model::home::{Answer, HomeError, StateHome};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -141,7 +141,7 @@ impl Lease {
                 Err(error) => error,
             };
             match error {
-                HomeError::Failed(failure) if told.is_none() && !is_passing(failure.class) => {
+                HomeError::Failed(failure) if told.is_none() && !failure.class.is_passing() => {
                     return Err(failure);
                 }
                 HomeError::Failed(failure) if told != Some(false) => {
@@ -264,11 +264,6 @@ impl Moment {
     fn of(now: &dyn Fn() -> OffsetDateTime) -> Self {
         Self { instant: Instant::now(), time: now() }
     }
-}
-
-/// Whether waiting may cure it.
-pub(super) fn is_passing(class: FailureClass) -> bool {
-    matches!(class, FailureClass::NotSent | FailureClass::Throttled | FailureClass::Transient)
 }
 
 /// A home as its owner sees it.

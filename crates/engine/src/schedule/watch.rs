@@ -12,10 +12,12 @@ use std::time::Duration;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::home::HomeError;
 use fleetlogs_model::ids::{AccountName, PoolId, SnapshotName};
+use fleetlogs_model::retry::{RetryPolicy, persistently};
 use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool};
 use futures::StreamExt as _;
 use futures::future::Either;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -24,9 +26,7 @@ use super::state::{StateError, Store};
 use crate::clock::Clock;
 use crate::pace::Pacer;
 use crate::plan::reader::MOST_PAGES;
-use crate::retry::delay;
 use crate::select::{NodeFilter, Selection};
-use crate::settings::RetryPolicy;
 
 /// List calls that wait for an answer at the same time, over all accounts.
 const CALLS_AT_ONCE: usize = 32;
@@ -234,7 +234,7 @@ struct Found {
     /// Whether the account is left alone for longer than usual: it does not answer, or refuses everything.
     back_off: bool,
     /// How long calls waited for their turn.
-    waited: Duration,
+    waited: Mutex<Duration>,
 }
 
 impl<B: BatchService> Lookout<'_, B> {
@@ -258,7 +258,7 @@ impl<B: BatchService> Lookout<'_, B> {
                 taken => self.tell(&mut trouble, found.failure.as_ref(), taken.err()),
             }
             let took = started.elapsed();
-            if took > every && took.saturating_sub(found.waited) <= every && !is_slow {
+            if took > every && took.saturating_sub(*found.waited.lock()) <= every && !is_slow {
                 is_slow = true;
                 let (account, snapshot) = (self.name, &self.shared.rule.snapshot);
                 tracing::warn!(
@@ -329,7 +329,7 @@ impl<B: BatchService> Lookout<'_, B> {
                 pools.push(pool.id);
             }
         };
-        self.each(&mut found.waited, list, wanted).await?;
+        self.each(&found.waited, list, wanted).await?;
         let mut rest = pools.into_iter();
         while let Some(pool) = rest.next() {
             let mut sightings = Vec::new();
@@ -342,7 +342,7 @@ impl<B: BatchService> Lookout<'_, B> {
                     sightings.extend(Sighting::of(id, node));
                 }
             };
-            match self.each(&mut found.waited, list, sight).await {
+            match self.each(&found.waited, list, sight).await {
                 Ok(()) => found.sightings.append(&mut sightings),
                 Err(failure) if failure.class == FailureClass::Gone => {}
                 Err(failure) => {
@@ -362,7 +362,7 @@ impl<B: BatchService> Lookout<'_, B> {
     /// Reads a list to its end. Of a list that is filtered, many pages in a row may be empty.
     async fn each<T, F>(
         &self,
-        waited: &mut Duration,
+        waited: &Mutex<Duration>,
         list: impl Fn(Option<PageLink>) -> F,
         mut item: impl FnMut(T),
     ) -> Result<(), Failure>
@@ -383,42 +383,33 @@ impl<B: BatchService> Lookout<'_, B> {
         }
     }
 
-    async fn page<T, F>(&self, waited: &mut Duration, list: impl Fn() -> F) -> Result<Page<T>, Failure>
+    async fn page<T, F>(&self, waited: &Mutex<Duration>, list: impl Fn() -> F) -> Result<Page<T>, Failure>
     where
         F: Future<Output = Result<Page<T>, Failure>>,
     {
         let counters = self.shared.counters;
-        let mut attempt = 0;
-        loop {
+        let call = || async {
             let from = Instant::now();
             self.pacer.turn().await;
-            *waited += from.elapsed();
+            *waited.lock() += from.elapsed();
             let permit = self.permits.acquire().await;
             add(&counters.list_calls, 1);
             let sent_at = Instant::now();
-            let failure = match list().await {
-                Ok(page) => {
-                    self.pacer.answered_well(sent_at.elapsed());
-                    return Ok(page);
-                }
-                Err(failure) => failure,
-            };
+            let answer = list().await;
             drop(permit);
-            add(&counters.failures, 1);
-            attempt += 1;
-            if failure.class == FailureClass::Throttled {
-                self.pacer.throttled(sent_at, failure.retry_after());
+            match &answer {
+                Ok(_) => self.pacer.answered_well(sent_at.elapsed()),
+                Err(failure) => {
+                    add(&counters.failures, 1);
+                    if failure.class == FailureClass::Throttled {
+                        self.pacer.throttled(sent_at, failure.retry_after());
+                    }
+                }
             }
-            let is_passing = matches!(
-                failure.class,
-                FailureClass::Throttled | FailureClass::Transient | FailureClass::NotSent
-            );
-            if !is_passing || attempt >= RETRY.attempts {
-                return Err(failure);
-            }
-            // Nobody else calls the account at this pace, so there is nobody to come out of step with.
-            sleep(delay(&RETRY, &failure, attempt, 1.0)).await;
-        }
+            answer
+        };
+        // Nothing else calls the account at this pace, so there is nothing to get out of step with: no jitter.
+        persistently(call, |attempt, failure| RETRY.pause(attempt, failure, 1.0), sleep).await
     }
 }
 

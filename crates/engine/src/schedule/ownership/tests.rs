@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use fleetlogs_model::failure::FailureClass;
 use tokio::time::timeout;
 
 use super::*;

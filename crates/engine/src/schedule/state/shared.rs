@@ -2,23 +2,22 @@
 
 use std::time::Duration;
 
+use fleetlogs_model::failure::Failure;
 use fleetlogs_model::home::{HomeError, StateHome};
+use fleetlogs_model::retry::{CallError, RetryPolicy, persistently};
 use rusqlite::Connection;
 use tokio::time::{Instant, sleep};
 
 use super::StateError;
-use crate::schedule::ownership::is_passing;
 
-/// How often a state is sent before the change fails. Nobody else may write meanwhile, so to send it again does no harm.
-const TRIES: u32 = 4;
+/// How a state is sent until the change fails. Nobody else may write meanwhile, so sending it again does no harm.
+const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 4, base_delay: Duration::from_millis(500), max_delay: LONGEST_PAUSE };
 
-/// Before the second try; the others wait twice as long each, or as long as the home asks for.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// Longest wait between two tries, whatever the home asks for.
+/// Longest wait between two calls, whatever the home asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// No further try begins after this: it is locked all the time.
+/// No call is repeated after this: the state stays locked all the time.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// Where the header of a database says how it is written and read: by a journal to roll back, or by a log (WAL).
@@ -26,23 +25,31 @@ const VERSIONS: std::ops::Range<usize> = 18..20;
 
 /// Puts a database into its home, again where that may help.
 pub(super) async fn publish(home: &dyn StateHome, database: &mut Connection) -> Result<(), StateError> {
-    let mut pause = FIRST_PAUSE;
-    let mut tries = TRIES;
     let began = Instant::now();
-    loop {
-        tries -= 1;
-        // Made anew for each try, as a copy to keep would be twice the memory.
-        let state = without_log(database.serialize("main")?.to_vec());
-        match home.publish(state).await {
-            Err(HomeError::Failed(failure))
-                if tries > 0 && is_passing(failure.class) && began.elapsed() < LONGEST =>
-            {
-                tracing::debug!(%failure, "the state of the schedule was not published; trying again");
-                let asked = failure.retry_after().unwrap_or_default();
-                sleep(pause.max(asked).min(LONGEST_PAUSE)).await;
-                pause *= 2;
-            }
-            published => return Ok(published?),
+    // Made anew for each call, as a copy to keep would be twice the memory.
+    let call = || {
+        let state = database.serialize("main").map(|database| without_log(database.to_vec()));
+        async { Ok(home.publish(state?).await?) }
+    };
+    let pause = |attempt, failure: &Failure| {
+        let pause = RETRY.pause(attempt, failure, 1.0).filter(|_| began.elapsed() < LONGEST)?;
+        tracing::debug!(%failure, "the state of the schedule is not published; retrying");
+        Some(pause.min(LONGEST_PAUSE))
+    };
+    persistently(call, pause, sleep).await
+}
+
+impl CallError for StateError {
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Home(HomeError::Failed(failure)) => Some(failure),
+            Self::Home(HomeError::Held | HomeError::Lost)
+            | Self::Format { .. }
+            | Self::Sqlite(_)
+            | Self::Shared(_)
+            | Self::Text(_)
+            | Self::File(..)
+            | Self::Plan(_) => None,
         }
     }
 }

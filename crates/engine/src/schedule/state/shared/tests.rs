@@ -144,7 +144,7 @@ async fn a_home_that_fails_for_a_moment_is_asked_again() {
 async fn what_was_not_published_goes_with_the_next_change() {
     let (home, dir) = (Arc::<Home>::default(), tempfile::tempdir().unwrap());
     let store = open(dir.path(), &home);
-    home.answers(std::iter::repeat_with(|| failure(FailureClass::NotSent)).take(TRIES as usize));
+    home.answers(std::iter::repeat_with(|| failure(FailureClass::NotSent)).take(RETRY.attempts as usize));
     let failed = enqueue(&store, "nightly").await.unwrap_err();
     assert!(matches!(failed, StateError::Home(HomeError::Failed(_))), "{failed}");
     assert_eq!(home.state(), None);
