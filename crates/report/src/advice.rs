@@ -1,56 +1,97 @@
-//! What to do about nodes that were not collected: one instruction per outcome, and per error code where that helps.
-//!
-//! It says what to do first, and the command that then follows is the last thing in it, between backticks; `RUN` in it
-//! stands for the run directory. Advice that changes the config says `--accept-changes`, without which `resume`
-//! refuses it.
+//! What to do about nodes that were not collected: one step per outcome, and per error code where that helps.
 
 use fleetlogs_model::outcome::Outcome;
 
-/// What a person can do now about nodes that ended so. None where nothing is wrong.
-pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<&'static str> {
-    match outcome {
-        Outcome::Verified | Outcome::Empty => None,
-        Outcome::Accepted => Some(
-            "the files may well be there: give a SAS that can list, and look for them with `fleetlogs resume RUN`",
-        ),
-        Outcome::Incomplete => Some(
-            "check the storage account's firewall and private endpoint for these pools, and the SAS; then \
-             `fleetlogs resume RUN --retry incomplete`",
-        ),
-        Outcome::InDoubt => Some(
-            "give a SAS that can list, so that the container is searched before they are called again: \
-             `fleetlogs resume RUN`",
-        ),
-        Outcome::Gone => {
-            Some("nothing can be done, as the node or its pool is deleted, and the logs with it")
-        }
-        Outcome::NotSent => Some("once the reason has passed, call them: `fleetlogs resume RUN`"),
-        Outcome::Failed => Some(failed(code.unwrap_or_default())),
+use crate::phrase::Phrase;
+
+/// What to do, and the command to run then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) text: Phrase,
+    pub(crate) command: Option<ResumeCommand>,
+}
+
+/// A `fleetlogs resume` command, without the run that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ResumeCommand {
+    /// Nodes with this outcome are called again, too.
+    pub(crate) retry: Option<Outcome>,
+    /// Resume although the config has changed. Without it, `resume` refuses a changed config.
+    pub(crate) accept_changes: bool,
+}
+
+impl ResumeCommand {
+    /// Resumes a run as it is.
+    pub(crate) const PLAIN: Self = Self { retry: None, accept_changes: false };
+
+    pub(crate) const fn retrying(outcome: Outcome) -> Self {
+        Self { retry: Some(outcome), accept_changes: false }
+    }
+
+    /// The command line. `run` is the run directory as a shell takes it.
+    pub(crate) fn line(self, run: &str) -> String {
+        let retry = self.retry.map(|outcome| format!(" --retry {outcome}")).unwrap_or_default();
+        let accept = if self.accept_changes { " --accept-changes" } else { "" };
+        format!("fleetlogs resume {run}{retry}{accept}")
     }
 }
 
-/// An instruction taken apart: what to do, and the command that follows, if one does.
-pub(crate) fn taken_apart(advice: &str) -> (&str, Option<&str>) {
-    match advice.split_once("`fleetlogs ") {
-        Some((what, _)) => {
-            let command = advice[what.len()..].trim_matches('`');
-            let what = what.trim_end().trim_end_matches(" then").trim_end_matches(" with");
-            (what.trim_end_matches([',', ';', ':']), Some(command))
-        }
-        None => (advice, None),
+/// What stands in a command for the run directory, where that is not known.
+pub(crate) const RUN: &str = "RUN";
+
+impl Step {
+    pub(crate) fn new(text: Phrase, command: ResumeCommand) -> Self {
+        Self { text, command: Some(command) }
     }
+}
+
+/// What a person can do about nodes with this outcome; none where nothing is wrong.
+pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<Step> {
+    Some(match outcome {
+        Outcome::Verified | Outcome::Empty => return None,
+        Outcome::Accepted => Step::new(
+            Phrase::new("the files may have arrived: use a SAS with list permission, and check for them"),
+            ResumeCommand::PLAIN,
+        ),
+        Outcome::Incomplete => Step::new(
+            Phrase::new(
+                "check the storage account's firewall and private endpoint for these pools, and the SAS; then retry",
+            ),
+            ResumeCommand::retrying(outcome),
+        ),
+        Outcome::InDoubt => Step::new(
+            Phrase::new(
+                "use a SAS with list permission, so that the container is searched before the nodes are called again",
+            ),
+            ResumeCommand::PLAIN,
+        ),
+        Outcome::Gone => {
+            let text = Phrase::new(
+                "nothing can be done, because the node or its pool was deleted and its logs with it",
+            );
+            Step { text, command: None }
+        }
+        Outcome::NotSent => {
+            Step::new(Phrase::new("once the reason no longer applies, resume the run"), ResumeCommand::PLAIN)
+        }
+        Outcome::Failed => after_failure(code.unwrap_or_default()),
+    })
 }
 
 /// By the service's error codes; the order is that of the wire reference.
-fn failed(code: &str) -> &'static str {
+fn after_failure(code: &str) -> Step {
+    let retry = ResumeCommand::retrying(Outcome::Failed);
     match code {
-        "TooManyRequests" | "ServerBusy" => {
-            "the Batch account was busy to the end: lower `limits.rate`, then \
-             `fleetlogs resume RUN --retry failed --accept-changes`"
-        }
-        "InternalError" | "OperationTimedOut" => {
-            "the service failed; tell support the request ids if it does so again: `fleetlogs resume RUN --retry failed`"
-        }
+        "TooManyRequests" | "ServerBusy" => Step::new(
+            Phrase::new("the Batch account was busy until the end: lower ")
+                .code("limits.rate")
+                .text(", then retry"),
+            ResumeCommand { accept_changes: true, ..retry },
+        ),
+        "InternalError" | "OperationTimedOut" => Step::new(
+            Phrase::new("the service failed: if it fails again, give support the request ids; retry"),
+            retry,
+        ),
         "NodeBeingCreated"
         | "NodeBeingStarted"
         | "NodeBeingRebooted"
@@ -58,31 +99,39 @@ fn failed(code: &str) -> &'static str {
         | "OperationInvalidForCurrentState"
         | "PoolBeingResized"
         | "PoolBeingCreated" => {
-            "the nodes were not ready in time: once they are, `fleetlogs resume RUN --retry failed`"
+            Step::new(Phrase::new("the nodes were not ready in time: once they are, retry"), retry)
         }
-        "NodeStateUnusable" => {
-            "unusable nodes often cannot upload: look at their errors in the manifest, reboot them if they can be \
-             spared, then `fleetlogs resume RUN --retry failed`"
-        }
+        "NodeStateUnusable" => Step::new(
+            Phrase::new(
+                "unusable nodes often cannot upload: check their errors in the manifest, reboot them if possible, \
+                 then retry",
+            ),
+            retry,
+        ),
         "AuthenticationFailed"
         | "InvalidAuthenticationInfo"
         | "InsufficientAccountPermissions"
         | "AccountIsDisabled"
-        | "AuthorizationFailure" => {
-            "the Batch account refuses the credential: check role, key and this machine's clock, then \
-             `fleetlogs resume RUN --retry failed`"
-        }
+        | "AuthorizationFailure" => Step::new(
+            Phrase::new(
+                "the Batch account rejects the credential: check the role, the key and this machine's clock, then retry",
+            ),
+            retry,
+        ),
         "InvalidPropertyValue"
         | "MissingRequiredProperty"
         | "InvalidRequestBody"
         | "InvalidInput"
         | "OutOfRangeInput"
         | "UnsupportedProperty"
-        | "UnsupportedRequestVersion" => {
-            "the service refuses the request as it is: check the container URL (another window needs a new run), then \
-             `fleetlogs resume RUN --retry failed`"
-        }
-        _ => "see the reason; where it has passed, `fleetlogs resume RUN --retry failed`",
+        | "UnsupportedRequestVersion" => Step::new(
+            Phrase::new(
+                "the service rejects the request: check the container URL (another time window needs a new run), then \
+                 retry",
+            ),
+            retry,
+        ),
+        _ => Step::new(Phrase::new("see the reason; once it no longer applies, retry"), retry),
     }
 }
 
@@ -91,19 +140,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_the_last_thing_in_an_instruction() {
+    fn every_step_can_stand_before_a_colon_and_its_command() {
         let codes = ["", "ServerBusy", "InternalError", "PoolBeingResized", "NodeStateUnusable"];
         let more = ["AuthenticationFailed", "InvalidInput"];
         for outcome in Outcome::ALL {
             for code in codes.into_iter().chain(more) {
-                let Some(advice) = advice(outcome, Some(code)) else { continue };
-                let (what, command) = taken_apart(advice);
-                assert!(what.ends_with(|char: char| char.is_alphanumeric() || ")`".contains(char)), "{what}");
-                match command {
-                    Some(command) => assert!(command.starts_with("fleetlogs resume RUN"), "{command}"),
+                let Some(Step { text, command }) = advice(outcome, Some(code)) else { continue };
+                let text = text.plain();
+                assert!(text.ends_with(|char: char| char.is_alphanumeric() || char == ')'), "{text}");
+                match command.map(|command| command.line(RUN)) {
+                    Some(line) => assert!(line.starts_with("fleetlogs resume RUN"), "{line}"),
                     None => assert_eq!(outcome, Outcome::Gone),
                 }
-                assert!(command.is_none_or(|command| !command.contains('`')), "{advice}");
             }
         }
     }

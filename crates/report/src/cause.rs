@@ -90,7 +90,7 @@ impl Findings {
             let pool = (end.node.account().clone(), end.node.pool().clone());
             self.delivering.insert(pool);
         }
-        if !end.is_collected(verification) {
+        if !end.outcome.is_collected(verification) {
             self.add_cause(end);
         }
     }

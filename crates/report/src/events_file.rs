@@ -3,13 +3,13 @@
 //! Unlike the journal, a line needs nothing else to be understood: positions in the plan are resolved to names. It is
 //! a courtesy: when it cannot be written any more, the run goes on without it.
 
-use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
+use fleetlogs_model::files::owner_only;
 use fleetlogs_model::ids::{AccountName, PoolId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
@@ -48,11 +48,8 @@ struct Line<'a> {
 impl EventsFile {
     /// Appends to a file, which may also be a pipe: a resumed run goes on in the file of the interrupted one.
     pub fn open(path: &Path, plan: Arc<Plan>) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Self::to(Box::new(options.open(path)?), plan))
+        let file = owner_only().append(true).create(true).open(path)?;
+        Ok(Self::to(Box::new(file), plan))
     }
 
     /// Writes to anything.

@@ -107,7 +107,11 @@ pub(crate) fn account_outcome(
         RunOutcome::BudgetSpent if unfinished && (tally.stopped.is_some() || facts.reason.is_some()) => {
             RunOutcome::BudgetSpent
         }
-        _ => RunOutcome::of(&counts, account.is_whole(), facts.verification),
+        RunOutcome::Complete
+        | RunOutcome::Partial
+        | RunOutcome::NothingCollected
+        | RunOutcome::Interrupted
+        | RunOutcome::BudgetSpent => RunOutcome::of(&counts, account.is_whole(), facts.verification),
     }
 }
 
@@ -117,10 +121,7 @@ pub(crate) fn account_reason<'a>(
     tally: &'a AccountTally,
     facts: &'a RunFacts,
 ) -> Option<&'a str> {
-    let of_run = || match account_outcome(account, tally, facts) {
-        RunOutcome::Interrupted | RunOutcome::BudgetSpent => facts.reason.as_deref(),
-        _ => None,
-    };
+    let of_run = || facts.reason.as_deref().filter(|_| account_outcome(account, tally, facts).is_resumable());
     let unlisted = account.unlisted.as_deref().or(tally.stopped.as_deref());
     unlisted.or(account.missing.as_deref()).or_else(of_run)
 }

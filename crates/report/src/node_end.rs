@@ -36,15 +36,6 @@ impl<'a> NodeEnd<'a> {
     pub(crate) fn last_attempt(&self) -> Option<&'a Attempt> {
         self.history.attempts.last()
     }
-
-    /// Whether the node's logs are what the run was asked for.
-    pub(crate) fn is_collected(&self, verification: bool) -> bool {
-        match self.outcome {
-            Outcome::Verified | Outcome::Empty => true,
-            Outcome::Accepted => !verification,
-            _ => false,
-        }
-    }
 }
 
 fn reason(history: &NodeHistory, facts: &RunFacts, stopped: Option<&str>) -> Option<String> {
@@ -62,7 +53,12 @@ fn reason(history: &NodeHistory, facts: &RunFacts, stopped: Option<&str>) -> Opt
         NodeStatus::Accepted if facts.verification => {
             Some("the run ended before its files were verified".into())
         }
-        _ => history.reason.clone(),
+        NodeStatus::Accepted
+        | NodeStatus::Verified
+        | NodeStatus::Empty
+        | NodeStatus::Incomplete
+        | NodeStatus::Failed
+        | NodeStatus::Gone => history.reason.clone(),
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) struct TroubledNode {
 impl Noticed {
     /// Takes a node in.
     pub(crate) fn add(&mut self, end: &NodeEnd<'_>, verification: bool) {
-        let lost = !end.is_collected(verification);
+        let lost = !end.outcome.is_collected(verification);
         for attempt in &end.history.attempts {
             // A call that was taken is worth a look where its files did not come.
             if attempt.status != Some(200) || lost {

@@ -8,12 +8,13 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
+use fleetlogs_model::duration;
 use fleetlogs_model::ids::{AccountName, PoolId};
 use fleetlogs_model::plan::{LeftOutReason, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, Priority};
 use fleetlogs_model::service::NodeState;
 
-use crate::text::{between, counted, duration, for_terminal, moment, number};
+use crate::text::{between, counted, for_terminal, moment, number};
 use crate::width::{cut, shortened};
 
 /// How the plan is to be shown, and what it does not know itself.
@@ -61,7 +62,8 @@ type Pools<'a> = BTreeMap<&'a PoolId, [u64; PRIORITIES.len()]>;
 fn write_plan(out: &mut String, plan: &Plan, nodes: &[PlannedNode], view: &PlanView<'_>) -> std::fmt::Result {
     let width = view.width.unwrap_or(usize::MAX);
     let (start, end) = (plan.window.start, plan.window.end);
-    let window = format!("{} to {} UTC ({})", moment(start), moment(end), duration(between(start, end)));
+    let window =
+        format!("{} to {} UTC ({})", moment(start), moment(end), duration::text(between(start, end)));
     line(out, width, &format!("plan         {}, frozen {} UTC", plan.run_id, moment(plan.created_at)))?;
     line(out, width, &format!("window       {window}"))?;
     line(out, width, &format!("destination  {}", for_terminal(&plan.destination)))?;
@@ -86,7 +88,7 @@ fn write_plan(out: &mut String, plan: &Plan, nodes: &[PlannedNode], view: &PlanV
     let calls = counted(plan.nodes.len() as u64, "upload call");
     let listed: u64 = plan.accounts.iter().map(|account| u64::from(account.list_calls)).sum();
     let estimate =
-        view.estimate.map(|estimate| format!(", about {}", duration(estimate))).unwrap_or_default();
+        view.estimate.map(|estimate| format!(", about {}", duration::text(estimate))).unwrap_or_default();
     let listed = counted(listed, "list call");
     line(out, width, &format!("needs        {calls}{estimate}; {listed} made for this plan"))?;
     if let Some(sas) = view.sas {

@@ -123,17 +123,6 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// `45s`, `12m 05s`, `3h 20m`, `2d 01h`: two units are enough to plan one's coffee.
-pub(crate) fn duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3_600 % 24),
-    }
-}
-
 /// `2026-11-22 09:30:00`, in UTC. The caller writes `UTC` once, behind the last of its times.
 pub(crate) fn moment(at: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
@@ -211,7 +200,5 @@ mod tests {
         assert_eq!([counted(1, "node"), counted(2_000, "node")], ["1 node", "2,000 nodes"]);
         assert_eq!([size(812), size(1_024), size(1_503_238_553)], ["812 B", "1.0 KiB", "1.3 GiB"]);
         assert_eq!(size(u64::MAX), "16383.9 PiB");
-        let durations = [45, 725, 12_000, 176_400].map(|seconds| duration(Duration::from_secs(seconds)));
-        assert_eq!(durations, ["45s", "12m 05s", "3h 20m", "2d 01h"]);
     }
 }

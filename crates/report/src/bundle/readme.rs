@@ -14,6 +14,7 @@ use super::own_files::{NOTES_FILE, SUMS_FILE};
 use super::survey::{CallRow, Survey};
 use crate::files::LOGS_FILE;
 use crate::manifest::{account_outcome, account_reason};
+use crate::summary::verdict;
 use crate::text::{counted, for_markdown, listed, moment, number, size};
 
 /// Causes, and pools, that are shown.
@@ -92,15 +93,7 @@ impl Readme<'_> {
     }
 
     fn verdict(&self) -> String {
-        let counts = self.bundle.ledger.outcomes();
-        let accepted = if self.bundle.facts.verification { 0 } else { counts.get(Outcome::Accepted) };
-        let collected = counts.get(Outcome::Verified) + counts.get(Outcome::Empty) + accepted;
-        let verb = if self.bundle.facts.verification { "collected" } else { "accepted, not verified" };
-        let text = format!("{} of {} {verb}", number(collected), counted(counts.total(), "node"));
-        match counts.total() - collected {
-            0 => text,
-            missing => format!("{text}, {} not", number(missing)),
-        }
+        verdict(&self.bundle.ledger.outcomes(), self.bundle.facts.verification)
     }
 
     fn what_happened(&self, out: &mut String) -> fmt::Result {
@@ -134,7 +127,7 @@ impl Readme<'_> {
         }
         writeln!(out, "| nodes | outcome | means |\n| ---: | --- | --- |")?;
         for outcome in Outcome::ALL.into_iter().filter(|outcome| counts.get(*outcome) > 0) {
-            writeln!(out, "| {} | {outcome} | {} |", number(counts.get(outcome)), meaning(outcome))?;
+            writeln!(out, "| {} | {outcome} | {} |", number(counts.get(outcome)), outcome.meaning())?;
         }
         writeln!(out)?;
         if let Some(left_out) = self.left_out() {
@@ -170,9 +163,7 @@ impl Readme<'_> {
         writeln!(out, "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- |")?;
         for (account, (_, tally)) in plan.accounts.iter().zip(ledger.accounts()) {
             let counts = tally.outcomes();
-            let accepted = if facts.verification { 0 } else { counts.get(Outcome::Accepted) };
-            let missing =
-                tally.planned() - counts.get(Outcome::Verified) - counts.get(Outcome::Empty) - accepted;
+            let missing = tally.planned() - counts.collected(facts.verification);
             writeln!(
                 out,
                 "| {} | {} | {} | unknown | {} | {} | {} | {} | {} | {} |",
@@ -449,24 +440,6 @@ impl Readme<'_> {
             "\nNames of accounts, pools, nodes and blobs that no file system takes are percent-encoded in file names; inside of \
              the files they are verbatim. `fleetlogs bundle --check FILE` checks a bundle as a whole.\n"
         )
-    }
-}
-
-/// What an outcome means to somebody who does not know fleetlogs.
-fn meaning(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Verified => "the promised files are in the container, and stayed the same over two listings",
-        Outcome::Accepted => "the service took the call; nobody saw the files",
-        Outcome::Incomplete => {
-            "the service took the call, and the files did not all arrive in time, or still changed"
-        }
-        Outcome::Empty => "the node said that it has no file to upload for this time range",
-        Outcome::InDoubt => {
-            "the answer of a call was lost, and the container did not tell whether it was taken"
-        }
-        Outcome::Failed => "no call succeeded",
-        Outcome::Gone => "the node, its VM or its pool was no longer there",
-        Outcome::NotSent => "the run ended before a call was sent that the node could have taken",
     }
 }
 

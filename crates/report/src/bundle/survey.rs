@@ -127,11 +127,7 @@ impl Survey {
     fn add(&mut self, place: Place, row: &NodeRow<'_>, verification: bool) {
         let pool = (row.account.to_string(), row.pool.to_string());
         self.pools.entry(pool).or_default().push(place);
-        let collected = match row.outcome {
-            Outcome::Verified | Outcome::Empty => true,
-            Outcome::Accepted => !verification,
-            _ => false,
-        };
+        let collected = row.outcome.is_collected(verification);
         if let Some(directory) = &row.virtual_directory {
             self.add_beginning(&row.account, directory);
             let directory = DirectoryRow {

@@ -193,7 +193,7 @@ impl Hearer for History {
         let window = node.window.map_or(of_run, Interval::from);
         let longest = self.longest;
         let (is_replaced, is_another, has_left) = (node.is_replaced(), node.is_another(), node.has_left());
-        let answered = matches!(node.outcome, Outcome::Verified | Outcome::Empty) && !is_another;
+        let answered = node.outcome.is_collected(true) && !is_another;
         let changed = || "it was booted anew meanwhile: its files may be those of another life".into();
         let reason = node.reason.filter(|_| !answered).or_else(|| is_another.then(changed));
         let reason = reason.map(|reason| self.reasons.share(reason));
@@ -210,12 +210,8 @@ impl Hearer for History {
             reason,
             cut: false,
         });
-        record.ending = match node.outcome {
-            _ if is_replaced => Some(Ending::Replaced),
-            Outcome::Gone => Some(Ending::Gone),
-            _ if has_left => Some(Ending::Gone),
-            _ => None,
-        };
+        let is_gone = has_left || node.outcome == Outcome::Gone;
+        record.ending = if is_replaced { Some(Ending::Replaced) } else { is_gone.then_some(Ending::Gone) };
     }
 
     fn left_out(&mut self, left: LeftOutText) {

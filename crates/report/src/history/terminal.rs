@@ -1,10 +1,11 @@
 //! The history of a series for people: a few lines, the worst holes, and the verdict last.
 
+use fleetlogs_model::duration;
 use time::Duration;
 
 use super::series::{Place, Series, Verdict};
 use crate::look::{Look, Style};
-use crate::text::{counted, duration, for_terminal, moment, number};
+use crate::text::{counted, for_terminal, moment, number};
 use crate::width::{cut, shortened};
 
 /// Holes, ended nodes and unread runs that are shown unless all are asked for.
@@ -143,7 +144,7 @@ fn place(place: &Place<'_>) -> String {
 }
 
 fn spoken(length: Duration) -> String {
-    duration(length.try_into().unwrap_or_default())
+    duration::text(length.try_into().unwrap_or_default())
 }
 
 fn minutes(seconds: i64) -> u64 {

@@ -23,6 +23,7 @@ use super::timeline::{Timeline, milliseconds};
 use crate::cause::{Cause, STORAGE_BLOCKED, folded_reason};
 use crate::manifest::{EvidenceRecord, IdentityRecord, WindowRecord};
 use crate::node_end::NodeEnd;
+use crate::outcome_look::urgency_of;
 use crate::run_facts::RunFacts;
 use crate::summary::Summary;
 
@@ -179,9 +180,7 @@ impl PageData {
         most_rows: u64,
     ) -> io::Result<Self> {
         let counts = ledger.outcomes();
-        let of = |outcome| counts.get(outcome);
-        let accepted = if facts.verification { 0 } else { of(Outcome::Accepted) };
-        let missing = counts.total() - of(Outcome::Verified) - of(Outcome::Empty) - accepted;
+        let missing = counts.total() - counts.collected(facts.verification);
         let room = (most_rows.saturating_sub(missing), most_rows);
         out.write_all(b"<script type=\"application/json\" id=\"node-data\">[")?;
         Ok(Self {
@@ -202,7 +201,7 @@ impl PageData {
         let pool = self.pool(end);
         self.pools[pool as usize].counts.add(end.outcome);
         self.timeline.add(end.history);
-        let collected = end.is_collected(self.verification);
+        let collected = end.outcome.is_collected(self.verification);
         let room = if collected { &mut self.room.0 } else { &mut self.room.1 };
         if *room == 0 {
             return Ok(());
@@ -291,6 +290,8 @@ impl PageData {
         member(out, "verification", &self.verification)?;
         member(out, "nodes", &summary.ledger.outcomes().total())?;
         member(out, "outcomes", &Outcome::ALL)?;
+        member(out, "urgency", &Outcome::ALL.map(urgency_of))?;
+        member(out, "collected", &Outcome::ALL.map(|outcome| outcome.is_collected(self.verification)))?;
         member(out, "accounts", &accounts)?;
         member(out, "pools", &self.pools)?;
         member(out, "timeline", &self.timeline)?;

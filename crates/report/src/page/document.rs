@@ -9,8 +9,9 @@ use fleetlogs_model::plan::Plan;
 use sha2::{Digest as _, Sha256};
 
 use super::data::PageData;
-use super::sections::{self, outcome_word};
+use super::sections;
 use crate::node_end::NodeEnd;
+use crate::outcome_look::{css_rules, svg_symbols, word_of_run};
 use crate::run_facts::RunFacts;
 use crate::summary::Summary;
 use crate::text::for_html;
@@ -43,9 +44,9 @@ impl<W: Write> Page<W> {
     pub(crate) fn begin(mut out: W, plan: &Plan, facts: &RunFacts, ledger: &Ledger) -> io::Result<Self> {
         let (before, _) = around_data();
         fill(&mut out, before, |name| match name {
-            "title" => for_html(&format!("{} – fleetlogs run {}", outcome_word(facts.outcome), plan.run_id)),
+            "title" => for_html(&format!("{} – fleetlogs run {}", word_of_run(facts.outcome), plan.run_id)),
             "policy" => policy(),
-            "style" => STYLE.into(),
+            "style" => style(),
             _ => String::new(),
         })?;
         let data = PageData::begin(&mut out, facts, ledger, MOST_ROWS)?;
@@ -63,6 +64,7 @@ impl<W: Write> Page<W> {
         self.data.end(&mut self.out, summary)?;
         let (_, after) = around_data();
         fill(&mut self.out, after, |name| match name {
+            "symbols" => svg_symbols(),
             "verdict" => sections::verdict(summary),
             "facts" => sections::facts(summary),
             "accounts" => sections::accounts(summary),
@@ -95,13 +97,18 @@ fn fill(out: &mut impl Write, template: &str, value: impl Fn(&str) -> String) ->
     out.write_all(rest.as_bytes())
 }
 
+/// The style sheet, with the colours of outcomes filled in.
+fn style() -> String {
+    STYLE.replacen("/* {{outcomes}} */", &css_rules(), 1)
+}
+
 /// What the browser may do with the page: use its own style and script, by their hashes, and nothing else.
 fn policy() -> String {
     let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     format!(
         "default-src 'none'; script-src {}; style-src {}; img-src data:; base-uri 'none'; form-action 'none'",
         hash(&SCRIPT.concat()),
-        hash(STYLE)
+        hash(&style())
     )
 }
 

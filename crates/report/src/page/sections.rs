@@ -5,16 +5,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use fleetlogs_model::duration;
 use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::{LeftOutReason, PlannedAccount};
 use time::OffsetDateTime;
 
 use super::data::MOST_LEFT_OUT;
+use crate::advice::{RUN, Step};
 use crate::files::{MANIFEST_FILE, NODES_FILE};
 use crate::manifest::{account_outcome, account_reason};
-use crate::summary::{Summary, UNLISTED, collected, nothing_missing};
-use crate::text::{between, counted, duration, for_html, listed, moment, number};
+use crate::outcome_look::word_of_run;
+use crate::summary::{Summary, UNLISTED, nothing_missing};
+use crate::text::{between, counted, for_html, listed, moment, number};
 
 /// Causes that are shown. The table of nodes has every node's own reason.
 const MOST_CAUSES: usize = 50;
@@ -31,7 +34,7 @@ pub(super) fn verdict(summary: &Summary<'_>) -> String {
     let mut html = format!(
         "<p class=\"badge {outcome}\"><svg class=\"sign\" aria-hidden=\"true\"><use href=\"#run-{outcome}\"/></svg>{}</p>\n\
          <h1>{}.</h1>\n",
-        outcome_word(outcome),
+        word_of_run(outcome),
         for_html(&summary.verdict()),
     );
     let early = summary.reason_sentence(for_html);
@@ -67,7 +70,7 @@ pub(super) fn facts(summary: &Summary<'_>) -> String {
     let mut fact = |term: &str, value: &str| {
         let _ = writeln!(html, "<div><dt>{term}</dt><dd>{value}</dd></div>");
     };
-    let took = duration(between(facts.started_at, facts.ended_at));
+    let took = duration::text(between(facts.started_at, facts.ended_at));
     fact("Run", &format!("<code>{}</code>", for_html(plan.run_id.as_str())));
     if let Some(snapshot) = &plan.snapshot {
         let name = for_html(snapshot.name.as_str());
@@ -137,7 +140,7 @@ pub(super) fn accounts(summary: &Summary<'_>) -> String {
             result(account_outcome(account, tally, facts))
         );
         let counts = tally.outcomes();
-        let (planned, collected) = (counts.total(), collected(&counts, summary.facts.verification));
+        let (planned, collected) = (counts.total(), counts.collected(summary.facts.verification));
         for count in [planned, collected, planned - collected, tally.calls, tally.throttled] {
             let _ = write!(html, "<td class=\"n\">{}</td>", number(count));
         }
@@ -158,7 +161,7 @@ pub(super) fn accounts(summary: &Summary<'_>) -> String {
 fn result(outcome: RunOutcome) -> String {
     format!(
         "<span class=\"result\"><svg class=\"sign {outcome}\" aria-hidden=\"true\"><use href=\"#run-{outcome}\"/></svg>{}</span>",
-        outcome_word(outcome)
+        word_of_run(outcome)
     )
 }
 
@@ -180,7 +183,7 @@ pub(super) fn counts(summary: &Summary<'_>) -> String {
             number(nodes),
             percent(nodes, counts.total()),
             if nodes == 0 { 0.0 } else { share(nodes, counts.total()).max(LEAST_SHARE) },
-            meaning(outcome),
+            outcome.meaning(),
         );
     }
     let _ = writeln!(
@@ -199,19 +202,6 @@ fn named(outcome: Outcome) -> String {
     )
 }
 
-fn meaning(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Verified => "the promised files are in the container, unchanged over two listings",
-        Outcome::Accepted => "the service took the call; nobody saw the files",
-        Outcome::Incomplete => "the files did not all arrive, or still changed, at the deadline",
-        Outcome::Empty => "the node promised no file: nothing was logged in the window",
-        Outcome::InDoubt => "a call’s answer was lost, and the container did not settle the question",
-        Outcome::Failed => "no call succeeded",
-        Outcome::Gone => "the node or its pool is no longer there, or its VM is not",
-        Outcome::NotSent => "the run ended before a call was sent that the node could have taken",
-    }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
 fn share(part: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { part as f64 * 100.0 / of as f64 }
@@ -228,26 +218,16 @@ fn percent(part: u64, of: u64) -> String {
     }
 }
 
-/// How the run ended, as a word that can stand alone.
-pub(super) fn outcome_word(outcome: RunOutcome) -> &'static str {
-    match outcome {
-        RunOutcome::Complete => "Complete",
-        RunOutcome::Partial => "Partial",
-        RunOutcome::NothingCollected => "Nothing collected",
-        RunOutcome::Interrupted => "Interrupted",
-        RunOutcome::BudgetSpent => "Budget spent",
-    }
-}
-
 /// What to do now, the same as in the summary for the ticket.
 pub(super) fn next(summary: &Summary<'_>) -> String {
     let mut items = Vec::new();
     if let Some(resume) = summary.resume {
         items.push(format!("Go on with this run: <code class=\"command\">{}</code>", for_html(resume)));
     }
-    for (advice, outcomes) in summary.advice() {
+    for (Step { text, command }, outcomes) in summary.advice() {
         let names: Vec<String> = outcomes.iter().map(|outcome| named(*outcome)).collect();
-        items.push(format!("{} {}", names.join(" "), sentence(advice)));
+        let command = command.map(|command| format!(": <code>{}</code>", for_html(&command.line(RUN))));
+        items.push(format!("{} {}{}.", names.join(" "), text.html(), command.unwrap_or_default()));
     }
     for account in summary.plan.accounts.iter().filter(|account| !account.is_whole()).take(MOST_ACCOUNTS) {
         let name = for_html(account.name.as_str());
@@ -258,7 +238,7 @@ pub(super) fn next(summary: &Summary<'_>) -> String {
         items.push(format!("<b>{name}</b> {what} not in the plan: {UNLISTED}."));
     }
     let duplicates = summary.duplicates().map(|text| format!("Also in the container: {}.", for_html(&text)));
-    let changes = summary.changes().into_iter().map(|text| sentence(&text));
+    let changes = summary.changes().into_iter().map(|text| format!("{}.", text.html()));
     let notes: Vec<String> = duplicates.into_iter().chain(changes).collect();
     let mut html = if items.is_empty() {
         format!("<p>{}</p>", nothing_missing(summary.facts.verification))
@@ -269,19 +249,6 @@ pub(super) fn next(summary: &Summary<'_>) -> String {
         let _ = write!(html, "\n<p class=\"note\">{}</p>", notes.join(" "));
     }
     html
-}
-
-/// A piece of our own text as a sentence, with what stands in backticks as code.
-fn sentence(text: &str) -> String {
-    let mut html = String::new();
-    for (at, part) in for_html(text).split('`').enumerate() {
-        let _ = if at % 2 == 1 { write!(html, "<code>{part}</code>") } else { write!(html, "{part}") };
-    }
-    if let Some(first) = html.get(..1) {
-        let first = first.to_uppercase();
-        html.replace_range(..1, &first);
-    }
-    html + "."
 }
 
 /// The causes, those with the most nodes first. The script adds a button to each that shows its nodes.

@@ -1,13 +1,14 @@
 //! Progress of a run: takes events in, and shows them in the form that fits.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::bars::Bars;
 use super::mode::{ProgressClock, ProgressMode};
@@ -190,8 +191,7 @@ impl Progress {
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
-        // A panic while drawing leaves nothing behind that could be wrong later.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -222,6 +222,7 @@ impl EventSink for Progress {
 impl Live {
     /// What an event means beyond the counts, which are the ledger's.
     fn fold(&mut self, recorded: &Recorded, now: Instant) {
+        self.troubles.hear(recorded);
         match &recorded.event {
             Event::RunStarted { verification, .. } => {
                 self.board.start(*verification, self.clock.instant(recorded.at));
@@ -236,11 +237,24 @@ impl Live {
             }
             Event::AccountStopped { account, cause } => self.notices.stopped(account, cause, now),
             Event::RunDraining { .. } => self.board.drain(),
-            Event::FilesIncomplete { files: 0, .. } => {
-                self.troubles.hear(recorded);
-                self.notices.wake(now);
-            }
-            _ => self.troubles.hear(recorded),
+            Event::FilesIncomplete { files: 0, .. } => self.notices.wake(now),
+            Event::UploadRequested { .. }
+            | Event::UploadCancelled { .. }
+            | Event::UploadAccepted { .. }
+            | Event::UploadWillRetry { .. }
+            | Event::UploadInDoubt { .. }
+            | Event::UploadAbsent { .. }
+            | Event::UploadAdopted { .. }
+            | Event::DirectoriesFound { .. }
+            | Event::IdentityChanged { .. }
+            | Event::NodeSeenAgain { .. }
+            | Event::PoolSeenAgain { .. }
+            | Event::NodesAppeared { .. }
+            | Event::OrderFollowed { .. }
+            | Event::UploadFailed { .. }
+            | Event::FilesVerified { .. }
+            | Event::FilesIncomplete { .. }
+            | Event::RunEnded { .. } => {}
         }
     }
 

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use fleetlogs_model::duration;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::AccountName;
 
 use crate::look::Style;
-use crate::text::{duration, for_terminal};
+use crate::text::for_terminal;
 use crate::trouble::{Trouble, names};
 
 /// How long a line is held back.
@@ -65,7 +66,7 @@ impl Notices {
             }
             if let Some(longest) = accounts.iter().filter_map(|(_, pause)| *pause).max() {
                 let verb = if accounts.len() > 1 { "they pause for up to" } else { "pauses for" };
-                let _ = write!(text, "; {verb} {}, as the service asks", duration(longest));
+                let _ = write!(text, "; {verb} {}, as the service asks", duration::text(longest));
             }
             lines.push((Style::Warning, text));
         }

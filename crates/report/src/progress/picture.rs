@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use fleetlogs_model::duration;
 use fleetlogs_model::outcome::Outcome;
 
 use super::tally::{Board, Line, Numbers, Phase, Rest};
 use crate::look::{Look, Part, Style, columns_of};
-use crate::summary::style_of;
-use crate::text::{counted, duration, number};
+use crate::outcome_look::{is_shown_in_progress, style_of};
+use crate::text::{counted, number};
 use crate::trouble::Trouble;
 use crate::width::{columns, shortened};
 
@@ -161,7 +162,7 @@ impl Row<'_> {
         let label = shortened(self.label, grid.label);
         let pad = grid.label - columns(&label);
         let rate = self.rate.map_or_else(String::new, |rate| format!("{}/s", one_decimal(rate)));
-        let left = self.left.map_or_else(String::new, |left| format!("ETA {}", duration(left)));
+        let left = self.left.map_or_else(String::new, |left| format!("ETA {}", duration::text(left)));
         let bar = bar(self.now, grid.bar, self.style, look);
         let mut line = format!(
             "{label}{:pad$} {bar}  {:>done$} {rate:>RATE$}  {left:<LEFT$}",
@@ -202,7 +203,7 @@ fn one_decimal(rate: f64) -> String {
 
 /// `41s calling nodes`: how long the run goes on by now, and what it does.
 fn phase(board: &Board, now: Instant) -> String {
-    let took = duration(now.saturating_duration_since(board.started_at));
+    let took = duration::text(now.saturating_duration_since(board.started_at));
     let doing = match board.phase {
         Phase::Sending => "calling nodes",
         Phase::AwaitingFiles => "awaiting files",
@@ -224,7 +225,7 @@ pub(crate) fn throttling(line: &Line, now: Instant) -> Vec<Part> {
         (times, _) => parts.push(Part::new(style, format!("throttled ×{}", number(times)))),
     }
     if let Some(left) = line.pauses(now) {
-        parts.push(Part::new(style, format!("pauses {}", duration(left + Duration::from_millis(999)))));
+        parts.push(Part::new(style, format!("pauses {}", duration::text(left + Duration::from_millis(999)))));
     } else if let Some(pace) = line.now.pace.filter(|_| lasts) {
         parts.push(Part::new(style, format!("{pace:.0}/s at most")));
     }
@@ -233,9 +234,9 @@ pub(crate) fn throttling(line: &Line, now: Instant) -> Vec<Part> {
 
 /// `3 failed`, `1 gone`: the outcomes of finished nodes that a watcher should see, as far as they occur.
 pub(crate) fn troubles(numbers: &Numbers) -> impl Iterator<Item = Part> {
-    [Outcome::Empty, Outcome::Incomplete, Outcome::Failed, Outcome::Gone]
+    Outcome::ALL
         .into_iter()
-        .filter(|&outcome| numbers.outcomes.get(outcome) > 0)
+        .filter(|&outcome| is_shown_in_progress(outcome) && numbers.outcomes.get(outcome) > 0)
         .map(|outcome| {
             Part::new(style_of(outcome), format!("{} {outcome}", number(numbers.outcomes.get(outcome))))
         })

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleetlogs_model::ids::AccountName;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 
 use super::mode::{ProgressClock, ProgressMode};
 use crate::text::counted;
@@ -54,7 +54,7 @@ impl PlanningProgress {
 
     /// So many pools and nodes of an account were seen so far.
     pub fn update(&self, account: &AccountName, pools: u32, nodes: u32) {
-        let mut listing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listing = self.0.lock();
         let Listing { seen, screen, clock } = &mut *listing;
         seen.insert(account.clone(), (pools, nodes));
         match screen {
@@ -72,7 +72,7 @@ impl PlanningProgress {
 
     /// Takes the spinner away.
     pub fn finish(&self) {
-        let mut listing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listing = self.0.lock();
         if let Screen::Spinner(spinner) = std::mem::replace(&mut listing.screen, Screen::Silent) {
             spinner.finish_and_clear();
         }
@@ -109,12 +109,12 @@ mod tests {
         let now = Arc::new(Mutex::new(Instant::now()));
         let clock = ProgressClock::new(START, {
             let now = now.clone();
-            move || *now.lock().unwrap()
+            move || *now.lock()
         });
         let planning = PlanningProgress::new(ProgressMode::Plain(Box::new(buffer.clone())), clock);
         let contoso = AccountName::new("contoso");
         for pools in 1..=25 {
-            *now.lock().unwrap() += Duration::from_secs(1);
+            *now.lock() += Duration::from_secs(1);
             planning.update(&contoso, pools, pools * 400);
             if pools == 15 {
                 planning.update(&AccountName::new("fabrikam"), 1, 5);

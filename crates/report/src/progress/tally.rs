@@ -9,6 +9,7 @@ use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::Plan;
 
+use crate::outcome_look::is_alarming;
 use crate::text::for_terminal;
 
 /// Between two samples of a line.
@@ -240,11 +241,14 @@ impl Line {
 
     /// What needs to be seen: trouble first, then the number of nodes that are left.
     fn urgency(&self, now: Instant) -> (u8, u64) {
-        let troubles = [Outcome::Incomplete, Outcome::Failed];
         let trouble = if self.now.stopped > 0 || self.is_throttled(now) {
             2
         } else {
-            u8::from(troubles.iter().any(|&outcome| self.now.outcomes.get(outcome) > 0))
+            u8::from(
+                Outcome::ALL
+                    .iter()
+                    .any(|&outcome| is_alarming(outcome) && self.now.outcomes.get(outcome) > 0),
+            )
         };
         (trouble, self.now.planned - self.now.done)
     }
@@ -305,22 +309,42 @@ impl Line {
 
 impl Numbers {
     fn add(&mut self, tally: &AccountTally, verification: bool) {
-        use NodeStatus::{Accepted, Empty, Failed, Gone, InDoubt, Incomplete, Planned};
-        use NodeStatus::{Requested, Verified, Waiting};
         self.planned += tally.planned();
-        self.not_called += tally.count(Planned);
-        self.in_flight += tally.count(Requested);
-        self.waiting += tally.count(Waiting);
-        self.in_doubt += tally.count(InDoubt);
-        let taken = [Accepted, Verified, Empty, Incomplete];
-        self.accepted += taken.iter().map(|&status| tally.count(status)).sum::<u64>();
-        let last = [Verified, Empty, Incomplete, Failed, Gone];
-        let accepted = (!verification).then_some(Accepted);
-        for status in last.into_iter().chain(accepted) {
-            self.done += tally.count(status);
-            self.outcomes.add_many(status.outcome(), tally.count(status));
+        for status in NodeStatus::ALL {
+            let nodes = tally.count(status);
+            let is_done = match status {
+                NodeStatus::Planned => {
+                    self.not_called += nodes;
+                    false
+                }
+                NodeStatus::Requested => {
+                    self.in_flight += nodes;
+                    false
+                }
+                NodeStatus::Waiting => {
+                    self.waiting += nodes;
+                    false
+                }
+                NodeStatus::InDoubt => {
+                    self.in_doubt += nodes;
+                    false
+                }
+                NodeStatus::Accepted => {
+                    self.accepted += nodes;
+                    self.awaited += if verification { nodes } else { 0 };
+                    !verification
+                }
+                NodeStatus::Verified | NodeStatus::Empty | NodeStatus::Incomplete => {
+                    self.accepted += nodes;
+                    true
+                }
+                NodeStatus::Failed | NodeStatus::Gone => true,
+            };
+            if is_done {
+                self.done += nodes;
+                self.outcomes.add_many(status.outcome(), nodes);
+            }
         }
-        self.awaited += if verification { tally.count(Accepted) } else { 0 };
         self.calls += tally.calls;
         self.throttled += tally.throttled;
         self.stopped += u64::from(tally.stopped.is_some());

@@ -65,7 +65,24 @@ impl Troubles {
                 self.arrivals(node).delivered |= *files > 0;
                 self.add(node, Outcome::Incomplete, reason, *files == 0);
             }
-            _ => {}
+            Event::RunStarted { .. }
+            | Event::UploadCancelled { .. }
+            | Event::UploadAccepted { .. }
+            | Event::UploadWillRetry { .. }
+            | Event::UploadInDoubt { .. }
+            | Event::UploadAbsent { .. }
+            | Event::UploadAdopted { .. }
+            | Event::DirectoriesFound { .. }
+            | Event::IdentityChanged { .. }
+            | Event::NodeSeenAgain { .. }
+            | Event::PoolSeenAgain { .. }
+            | Event::NodesAppeared { .. }
+            | Event::OrderFollowed { .. }
+            | Event::FilesVerified { .. }
+            | Event::AccountThrottled { .. }
+            | Event::AccountStopped { .. }
+            | Event::RunDraining { .. }
+            | Event::RunEnded { .. } => {}
         }
     }
 

@@ -174,9 +174,9 @@ fn the_summary_for_a_ticket() {
 
     ## What to do next
 
-    - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then `fleetlogs resume RUN --retry incomplete`
-    - **gone**: nothing can be done, as the node or its pool is deleted, and the logs with it
-    - **not-sent**: once the reason has passed, call them: `fleetlogs resume RUN`
+    - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then retry: `fleetlogs resume RUN --retry incomplete`
+    - **gone**: nothing can be done, because the node or its pool was deleted and its logs with it
+    - **not-sent**: once the reason no longer applies, resume the run: `fleetlogs resume RUN`
     - **tailspin** could not be listed, so its nodes are not in the plan: see the reason, then run again for it
     - Go on with this run: `fleetlogs resume runs/20261122T093000Z-4f2a`
     ");
@@ -463,7 +463,7 @@ fn check(value: &Value, schema: &Value, root: &Value, place: &str, seen: &mut BT
                 .collect();
             let there = members.keys().map(String::as_str).collect();
             let some_are_left_out =
-                schema["description"].as_str().is_some_and(|text| text.contains("are left out"));
+                schema["description"].as_str().is_some_and(|text| text.contains("are omitted"));
             if some_are_left_out {
                 assert!(required.is_subset(&there), "{place}: required members");
             } else {

@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
+use fleetlogs_model::duration;
 use fleetlogs_model::inventory::{Covers, Standing};
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
 use super::report::LookReported;
 use super::spelling::spelled;
 use super::tally::{Holes, Place};
-use crate::advice::{advice, taken_apart};
+use crate::advice::{ResumeCommand, Step, advice};
 use crate::files::{COVERAGE_FILE, FILES_FILE, VERIFY_FILE};
 use crate::look::{Look, Style};
-use crate::text::{counted, duration, for_terminal, moment, number, size};
+use crate::phrase::Phrase;
+use crate::text::{counted, for_terminal, moment, number, size};
 use crate::width::shortened;
 
 /// Pools with trouble, and pools with holes, that are shown.
@@ -103,7 +105,9 @@ impl LookReported<'_> {
         let (verdict, style) = match self.outcome() {
             RunOutcome::Complete => ("INTACT", Style::GoodVerdict),
             RunOutcome::NothingCollected => ("NOTHING THERE", Style::BadVerdict),
-            _ => ("NOT ALL INTACT", Style::WarningVerdict),
+            RunOutcome::Partial | RunOutcome::Interrupted | RunOutcome::BudgetSpent => {
+                ("NOT ALL INTACT", Style::WarningVerdict)
+            }
         };
         let (intact, planned) = (number(tally.nodes(Standing::Intact)), counted(tally.planned(), "node"));
         let text = format!("  the files of {intact} of {planned} are as they were verified.");
@@ -149,7 +153,7 @@ impl LookReported<'_> {
                 "{}, {}: up to {} without a line, from {} to {} UTC on {}",
                 counted(*nodes, "node"),
                 on_terminal(place),
-                duration(longest.length().try_into().unwrap_or_default()),
+                duration::text(longest.length().try_into().unwrap_or_default()),
                 moment(longest.from),
                 moment(longest.to),
                 shortened(&for_terminal(node), NAME_WIDTH)
@@ -177,34 +181,42 @@ impl LookReported<'_> {
             );
         }
         for (outcome, (nodes, with_files)) in &tally.uncollected {
-            let Some(advice) = self.advice(*outcome) else { continue };
-            let (what, command) = taken_apart(advice);
+            let Some(Step { text, command }) = self.advice(*outcome) else { continue };
             let some = match with_files {
                 0 => String::new(),
                 nodes => format!(" ({} with files in the container)", number(*nodes)),
             };
             let colon = if command.is_some() { ":" } else { "" };
-            let what = what.replace('`', "");
-            lines.labelled("next", &format!("{} {outcome}{some}: {what}{colon}", number(*nodes)));
+            lines.labelled("next", &format!("{} {outcome}{some}: {}{colon}", number(*nodes), text.plain()));
             if let Some(command) = command {
-                lines.command(&command.replacen("RUN", run, 1));
+                lines.command(&command.line(run));
             }
         }
     }
 
     /// What to do about nodes of which the run verified nothing.
-    fn advice(&self, outcome: Outcome) -> Option<&'static str> {
+    fn advice(&self, outcome: Outcome) -> Option<Step> {
         match outcome {
-            // They are looked for and not called again; `--retry` does not take them.
-            Outcome::Accepted if self.facts.verification => Some(
-                "nobody looked whether all their files arrived, and resume does, without a call to them: \
-                 `fleetlogs resume RUN`",
-            ),
-            Outcome::Accepted => Some(
-                "nobody looked whether all their files arrived; with `verify.enabled = true` in the config resume does, \
-                 without a call to them: `fleetlogs resume RUN --accept-changes`",
-            ),
-            outcome => advice(outcome, None),
+            // Resuming checks for their files and does not call them again; `--retry` does not take them.
+            Outcome::Accepted if self.facts.verification => Some(Step::new(
+                Phrase::new(
+                    "whether all their files arrived was not checked; resuming checks it without calling the nodes again",
+                ),
+                ResumeCommand::PLAIN,
+            )),
+            Outcome::Accepted => Some(Step::new(
+                Phrase::new("whether all their files arrived was not checked; with ")
+                    .code("verify.enabled = true")
+                    .text(" in the config, resuming checks it without calling the nodes again"),
+                ResumeCommand { accept_changes: true, ..ResumeCommand::PLAIN },
+            )),
+            Outcome::Verified
+            | Outcome::Incomplete
+            | Outcome::Empty
+            | Outcome::InDoubt
+            | Outcome::Failed
+            | Outcome::Gone
+            | Outcome::NotSent => advice(outcome, None),
         }
     }
 }

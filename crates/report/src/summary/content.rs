@@ -10,10 +10,11 @@ use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::whole_file::WholeFile;
 
-use crate::advice::advice;
+use crate::advice::{Step, advice};
 use crate::cause::{Cause, Findings};
 use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE, SUMMARY_FILE, TICKET_FILE};
 use crate::look::Look;
+use crate::phrase::Phrase;
 use crate::run_facts::RunFacts;
 use crate::text::{counted, for_terminal, number, size};
 
@@ -103,27 +104,25 @@ impl Summary<'_> {
     }
 
     /// What happened in the fleet beside the run.
-    pub(crate) fn changes(&self) -> Vec<String> {
+    pub(crate) fn changes(&self) -> Vec<Phrase> {
         let mut changes = Vec::new();
         if self.findings.changed > 0 {
             let nodes = counted(self.findings.changed, "node");
-            changes.push(format!(
-                "{nodes} rebooted, replaced or gone since the plan: `identity_changed` in `{MANIFEST_FILE}`"
-            ));
+            let text = Phrase::new(format!("{nodes} rebooted, replaced or gone since the plan: "));
+            changes.push(text.code("identity_changed").text(" in ").code(MANIFEST_FILE));
         }
         if !self.facts.appeared.is_empty() {
             let nodes = counted(self.facts.appeared.len() as u64, "node");
-            changes.push(format!(
-                "{nodes} appeared since the plan, and not called: `appeared` in `{MANIFEST_FILE}`"
-            ));
+            let text = Phrase::new(format!("{nodes} appeared since the plan, and not called: "));
+            changes.push(text.code("appeared").text(" in ").code(MANIFEST_FILE));
         }
         changes
     }
 
-    /// Every piece of advice once, with the outcomes it is for, in the order of these.
-    pub(crate) fn advice(&self) -> Vec<(&'static str, Vec<Outcome>)> {
+    /// Every step once, with the outcomes it is for, in the order of these.
+    pub(crate) fn advice(&self) -> Vec<(Step, Vec<Outcome>)> {
         let causes = self.findings.causes();
-        let mut pieces: Vec<(&'static str, Vec<Outcome>)> = vec![];
+        let mut steps: Vec<(Step, Vec<Outcome>)> = vec![];
         for outcome in self.findings.troubled() {
             // The most frequent causes speak for their outcome; the codes behind them may need different things.
             let codes = causes.iter().take(MOST_CAUSES).filter(|cause| cause.outcome == outcome);
@@ -132,15 +131,15 @@ impl Summary<'_> {
             if found.is_empty() {
                 found.extend(advice(outcome, None));
             }
-            for piece in found {
-                match pieces.iter_mut().find(|(known, _)| *known == piece) {
+            for step in found {
+                match steps.iter_mut().find(|(known, _)| *known == step) {
                     Some((_, outcomes)) if outcomes.contains(&outcome) => {}
                     Some((_, outcomes)) => outcomes.push(outcome),
-                    None => pieces.push((piece, vec![outcome])),
+                    None => steps.push((step, vec![outcome])),
                 }
             }
         }
-        pieces
+        steps
     }
 }
 
@@ -160,9 +159,9 @@ fn reason_sentence(facts: &RunFacts, safe: impl Fn(&str) -> String) -> String {
 }
 
 /// `687 of 700 nodes collected, 13 not`.
-fn verdict(counts: &OutcomeCounts, verification: bool) -> String {
-    let (planned, collected) = (counts.total(), collected(counts, verification));
-    let verb = if verification { "collected" } else { "accepted, and not verified" };
+pub(crate) fn verdict(counts: &OutcomeCounts, verification: bool) -> String {
+    let (planned, collected) = (counts.total(), counts.collected(verification));
+    let verb = if verification { "collected" } else { "accepted, not verified" };
     let of_planned = format!("{} of {} {verb}", number(collected), counted(planned, "node"));
     match planned - collected {
         0 => of_planned,
@@ -201,12 +200,6 @@ pub(crate) fn nothing_missing(verification: bool) -> &'static str {
     } else {
         "Look whether the files arrived, as nobody did."
     }
-}
-
-/// Nodes of which there is what was wanted.
-pub(crate) fn collected(counts: &OutcomeCounts, verification: bool) -> u64 {
-    let accepted = if verification { 0 } else { counts.get(Outcome::Accepted) };
-    counts.get(Outcome::Verified) + counts.get(Outcome::Empty) + accepted
 }
 
 /// `680 verified, 13 failed`: every outcome that occurs.

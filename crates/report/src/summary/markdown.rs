@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use fleetlogs_model::duration;
 use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::LeftOutReason;
 
 use super::content::{MOST_CAUSES, Summary, UNLISTED, more, nothing_missing, pools};
+use crate::advice::{RUN, Step};
 use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE};
 use crate::manifest::{account_outcome, account_reason};
-use crate::text::{between, counted, duration, for_markdown, listed, moment, number};
+use crate::text::{between, counted, for_markdown, listed, moment, number};
 
 impl Summary<'_> {
     pub(super) fn markdown(&self, out: &mut String) -> fmt::Result {
@@ -24,7 +26,7 @@ impl Summary<'_> {
             "off: nobody looked whether the files arrived".into()
         };
         let window = format!("{} to {} UTC", moment(plan.window.start), moment(plan.window.end));
-        let took = duration(between(facts.started_at, facts.ended_at));
+        let took = duration::text(between(facts.started_at, facts.ended_at));
         let ran = format!("{} to {} UTC ({took})", moment(facts.started_at), moment(facts.ended_at));
         if let Some(snapshot) = &plan.snapshot {
             let name = for_markdown(snapshot.name.as_str());
@@ -119,7 +121,7 @@ impl Summary<'_> {
             writeln!(out, "- {duplicates}")?;
         }
         for change in self.changes() {
-            writeln!(out, "- {change}")?;
+            writeln!(out, "- {}", change.markdown())?;
         }
         writeln!(out)
     }
@@ -127,9 +129,13 @@ impl Summary<'_> {
     fn markdown_next(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "## What to do next\n")?;
         let advice = self.advice();
-        for (advice, outcomes) in &advice {
+        for (Step { text, command }, outcomes) in &advice {
             let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
-            writeln!(out, "- **{}**: {advice}", names.join(", "))?;
+            write!(out, "- **{}**: {}", names.join(", "), text.markdown())?;
+            match command {
+                Some(command) => writeln!(out, ": `{}`", command.line(RUN))?,
+                None => writeln!(out)?,
+            }
         }
         for account in self.plan.accounts.iter().filter(|account| !account.is_whole()) {
             let name = for_markdown(account.name.as_str());

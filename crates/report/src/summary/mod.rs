@@ -6,6 +6,5 @@ mod markdown;
 mod terminal;
 
 pub use self::content::{Summary, verdict_sentence};
-pub(crate) use self::content::{UNLISTED, collected, counts_line, nothing_missing};
-pub(crate) use self::terminal::style_of;
+pub(crate) use self::content::{UNLISTED, counts_line, nothing_missing, verdict};
 pub use self::terminal::verdict_lines;

@@ -3,16 +3,19 @@
 
 use std::collections::BTreeMap;
 
+use fleetlogs_model::duration;
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
 use super::content::{MOST_CAUSES, Summary, UNLISTED, verdict_sentence};
-use crate::advice::taken_apart;
+use crate::advice::Step;
 use crate::files::NODES_FILE;
 use crate::look::{Look, Style};
+use crate::outcome_look::style_of;
+use crate::phrase::Phrase;
 use crate::run_facts::RunFacts;
-use crate::text::{between, counted, duration, for_terminal, number};
+use crate::text::{between, counted, for_terminal, number};
 use crate::trouble::{Trouble, names};
 use crate::width::cut;
 
@@ -86,7 +89,7 @@ impl Summary<'_> {
 
     /// Mark, verdict, counts, how long it took, and why it ended early.
     fn verdict_lines(&self, look: &Look) -> Vec<String> {
-        let took = duration(between(self.facts.started_at, self.facts.ended_at));
+        let took = duration::text(between(self.facts.started_at, self.facts.ended_at));
         let early = self.reason_sentence(|reason| for_terminal(reason).into_owned());
         lines_of_verdict(look, self.facts.outcome, &format!("{}, in {took}.{early}", self.verdict()))
     }
@@ -152,35 +155,38 @@ impl Summary<'_> {
 
     fn logs(&self, page: &mut Page<'_>) {
         page.labelled("logs", &self.collected(|text| for_terminal(text).into_owned()));
-        for more in self.duplicates().into_iter().chain(self.changes()) {
-            page.labelled("", &more.replace('`', ""));
+        for more in self.duplicates().into_iter().chain(self.changes().iter().map(Phrase::plain)) {
+            page.labelled("", &more);
+        }
+    }
+
+    /// Whether advice for an outcome is left to the ticket: nothing can be done, the command below does it, or no command
+    /// can resume the run.
+    fn is_plain(&self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Gone => true,
+            Outcome::NotSent => self.resume.is_some() || self.run.is_none(),
+            Outcome::Accepted | Outcome::InDoubt => self.run.is_none(),
+            Outcome::Verified | Outcome::Empty | Outcome::Incomplete | Outcome::Failed => false,
         }
     }
 
     fn next(&self, page: &mut Page<'_>) {
         let mut label = Some("next");
-        for (advice, outcomes) in self.advice() {
-            // What needs nothing, or just the command below, or a command where none can go on, is left to the ticket.
-            let plain = |outcome: &Outcome| match outcome {
-                Outcome::Gone => true,
-                Outcome::NotSent => self.resume.is_some() || self.run.is_none(),
-                Outcome::Accepted | Outcome::InDoubt => self.run.is_none(),
-                _ => false,
-            };
-            if outcomes.iter().all(plain) {
+        for (Step { text, command }, outcomes) in self.advice() {
+            if outcomes.iter().all(|outcome| self.is_plain(*outcome)) {
                 continue;
             }
-            let (what, command) = taken_apart(advice);
-            let command = command.zip(self.run).map(|(command, run)| command.replacen("RUN", run, 1));
+            let command = command.zip(self.run).map(|(command, run)| command.line(run));
             let colon = if command.is_some() { ":" } else { "" };
-            page.labelled(label.take().unwrap_or_default(), &format!("{}{colon}", what.replace('`', "")));
+            page.labelled(label.take().unwrap_or_default(), &format!("{}{colon}", text.plain()));
             if let Some(command) = command {
                 page.command(&for_terminal(&command));
             }
         }
         if self.plan.accounts.iter().any(|account| !account.is_whole()) {
             let text = format!("accounts and pools that could not be listed: {UNLISTED}");
-            page.labelled(label.take().unwrap_or_default(), &text.replace('`', ""));
+            page.labelled(label.take().unwrap_or_default(), &text);
         }
         if let Some(resume) = self.resume {
             page.labelled(label.take().unwrap_or_default(), "go on with this run:");
@@ -206,14 +212,4 @@ fn lines_of_verdict(look: &Look, outcome: RunOutcome, sentence: &str) -> Vec<Str
     let mut page = Page { look, lines: vec![] };
     page.headed((style, &head), 2, &format!("  {sentence}"));
     page.lines
-}
-
-/// The colour of an outcome.
-pub(crate) fn style_of(outcome: Outcome) -> Style {
-    match outcome {
-        Outcome::Verified | Outcome::Empty => Style::Good,
-        Outcome::Incomplete | Outcome::Failed => Style::Bad,
-        Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => Style::Warning,
-        Outcome::Gone => Style::Dim,
-    }
 }

@@ -42,7 +42,6 @@ fn data(page: &str, id: &str) -> Value {
 fn what_can_be_read_without_a_script() {
     let page = small_page();
     insta::assert_snapshot!(between(&page, "<header class=\"top\">", "<section class=\"needs-script\" aria-labelledby=\"map-title\">"), @r##"
-
     <p class="eyebrow">fleetlogs report</p>
     <p class="badge interrupted"><svg class="sign" aria-hidden="true"><use href="#run-interrupted"/></svg>Interrupted</p>
     <h1>2 of 6 nodes collected, 4 not.</h1>
@@ -73,10 +72,10 @@ fn what_can_be_read_without_a_script() {
     <h2 id="counts-title">Outcomes</h2>
     <table class="counts"><thead><tr><th scope="col">Outcome</th><th scope="col" class="n">Nodes</th><th scope="col" class="n">Share</th><th scope="col" class="bar"><span class="unseen">Share as a bar</span></th><th scope="col" class="means">Meaning</th></tr></thead>
     <tbody>
-    <tr data-outcome="verified"><th scope="row"><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#verified"/></svg>verified</span></th><td class="n">2</td><td class="n">33.3%</td><td class="bar"><svg aria-hidden="true" focusable="false"><rect class="rail" width="100%" height="100%"/><rect class="fill-verified" width="33.33%" height="100%"/></svg></td><td class="means">the promised files are in the container, unchanged over two listings</td></tr>
-    <tr data-outcome="incomplete"><th scope="row"><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#incomplete"/></svg>incomplete</span></th><td class="n">2</td><td class="n">33.3%</td><td class="bar"><svg aria-hidden="true" focusable="false"><rect class="rail" width="100%" height="100%"/><rect class="fill-incomplete" width="33.33%" height="100%"/></svg></td><td class="means">the files did not all arrive, or still changed, at the deadline</td></tr>
-    <tr data-outcome="gone"><th scope="row"><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#gone"/></svg>gone</span></th><td class="n">1</td><td class="n">16.7%</td><td class="bar"><svg aria-hidden="true" focusable="false"><rect class="rail" width="100%" height="100%"/><rect class="fill-gone" width="16.67%" height="100%"/></svg></td><td class="means">the node or its pool is no longer there, or its VM is not</td></tr>
-    <tr data-outcome="not-sent"><th scope="row"><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span></th><td class="n">1</td><td class="n">16.7%</td><td class="bar"><svg aria-hidden="true" focusable="false"><rect class="rail" width="100%" height="100%"/><rect class="fill-not-sent" width="16.67%" height="100%"/></svg></td><td class="means">the run ended before a call was sent that the node could have taken</td></tr>
+    <tr data-outcome="verified"><th scope="row"><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#verified"/></svg>verified</span></th><td class="n">2</td><td class="n">33.3%</td><td class="bar"><svg aria-hidden="true" focusable="false"><rect class="rail" width="100%" height="100%"/><rect class="fill-verified" width="33.33%" height="100%"/></svg></td><td class="means">the promised files are in the container, and their sizes stayed the same over two listings</td></tr>
+    <tr data-outcome="incomplete"><th scope="row"><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#incomplete"/></svg>incomplete</span></th><td class="n">2</td><td class="n">33.3%</td><td class="bar"><svg aria-hidden="true" focusable="false"><rect class="rail" width="100%" height="100%"/><rect class="fill-incomplete" width="33.33%" height="100%"/></svg></td><td class="means">the service accepted the call, but some files were missing or still changing at the deadline</td></tr>
+    <tr data-outcome="gone"><th scope="row"><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#gone"/></svg>gone</span></th><td class="n">1</td><td class="n">16.7%</td><td class="bar"><svg aria-hidden="true" focusable="false"><rect class="rail" width="100%" height="100%"/><rect class="fill-gone" width="16.67%" height="100%"/></svg></td><td class="means">the node, its VM or its pool no longer exists</td></tr>
+    <tr data-outcome="not-sent"><th scope="row"><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span></th><td class="n">1</td><td class="n">16.7%</td><td class="bar"><svg aria-hidden="true" focusable="false"><rect class="rail" width="100%" height="100%"/><rect class="fill-not-sent" width="16.67%" height="100%"/></svg></td><td class="means">the run ended before the node could be called</td></tr>
     <tr class="sum"><th scope="row">planned</th><td class="n">6</td><td class="n"></td><td class="bar"></td><td class="means">every planned node has exactly one outcome</td></tr>
     </tbody></table>
     </section>
@@ -84,9 +83,9 @@ fn what_can_be_read_without_a_script() {
     <h2 id="next-title">What to do next</h2>
     <ul class="steps">
     <li>Go on with this run: <code class="command">fleetlogs resume runs/20261122T093000Z-4f2a</code></li>
-    <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#incomplete"/></svg>incomplete</span> Check the storage account&#39;s firewall and private endpoint for these pools, and the SAS; then <code>fleetlogs resume RUN --retry incomplete</code>.</li>
-    <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#gone"/></svg>gone</span> Nothing can be done, as the node or its pool is deleted, and the logs with it.</li>
-    <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span> Once the reason has passed, call them: <code>fleetlogs resume RUN</code>.</li>
+    <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#incomplete"/></svg>incomplete</span> Check the storage account&#39;s firewall and private endpoint for these pools, and the SAS; then retry: <code>fleetlogs resume RUN --retry incomplete</code>.</li>
+    <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#gone"/></svg>gone</span> Nothing can be done, because the node or its pool was deleted and its logs with it.</li>
+    <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span> Once the reason no longer applies, resume the run: <code>fleetlogs resume RUN</code>.</li>
     <li><b>tailspin</b> could not be listed, so its nodes are not in the plan: see the reason, then run again for it.</li>
     </ul>
     <p class="note">Also in the container: 1 node with more than one directory. 1 node appeared since the plan, and not called: <code>appeared</code> in <code>manifest.json</code>.</p>
@@ -141,6 +140,8 @@ fn the_data_of_a_small_run() {
     "verification":true,
     "nodes":6,
     "outcomes":["verified","accepted","incomplete","empty","in-doubt","failed","gone","not-sent"],
+    "urgency":[7,5,1,6,2,0,3,4],
+    "collected":[true,false,false,true,false,false,false,false],
     "accounts":["contoso","fabrikam","tailspin"],
     "pools":[[0,"render",[2,0,0,0,0,0,0,0]],[0,"blocked",[0,0,2,0,0,0,0,0]],[1,"web",[0,0,0,0,0,0,1,1]]],
     "timeline":{"step":2000,"calls":[3,1,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"throttled":[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"verified":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]},

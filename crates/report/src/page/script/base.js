@@ -16,11 +16,8 @@ const text = (place) => (place === null ? null : page.texts[place]);
 const poolOf = (row) => page.pools[row[POOL]];
 const accountOf = (row) => page.accounts[poolOf(row)[POOL_ACCOUNT]];
 
-// What is not collected comes first, the worst first.
-const BY_URGENCY = ["failed", "incomplete", "in-doubt", "gone", "not-sent", "accepted", "empty", "verified"];
-const urgency = page.outcomes.map((outcome) => BY_URGENCY.indexOf(outcome));
-const collected = page.outcomes.map(
-  (outcome) => outcome === "verified" || outcome === "empty" || (outcome === "accepted" && !page.verification));
+// Of each outcome: its rank, the worst first, and whether its nodes count as collected.
+const { urgency, collected } = page;
 const isCollected = (row) => collected[row[OUTCOME]];
 
 const inOrder = new Intl.Collator("en", { numeric: true }).compare;

@@ -28,14 +28,14 @@ impl Stage {
         let now = Arc::new(Mutex::new(Instant::now()));
         let clock = ProgressClock::new(START, {
             let now = now.clone();
-            move || *now.lock().unwrap()
+            move || *now.lock()
         });
         let progress = Progress::new(mode, clock, plan.clone(), &ledger, true);
         Self { plan, ledger, progress, now, seconds: 0 }
     }
 
     fn second(&mut self, seconds: u64) -> &mut Self {
-        *self.now.lock().unwrap() += Duration::from_secs(seconds - self.seconds);
+        *self.now.lock() += Duration::from_secs(seconds - self.seconds);
         self.seconds = seconds;
         self.progress.tick();
         self
@@ -282,11 +282,11 @@ fn a_resumed_run_does_not_count_old_calls_as_speed() {
     let seconds = Arc::new(Mutex::new(0));
     let clock = ProgressClock::new(START, {
         let seconds = seconds.clone();
-        move || start + Duration::from_secs(*seconds.lock().unwrap())
+        move || start + Duration::from_secs(*seconds.lock())
     });
     let mode = ProgressMode::Plain(Box::new(buffer.clone()));
     let mut progress = Progress::new(mode, clock, plan.clone(), &ledger, true);
-    *seconds.lock().unwrap() = 10;
+    *seconds.lock() = 10;
     let tenth = Recorded { at: START, node: Some(NodeIndex(9)), event: requested(1) };
     ledger.apply(&tenth);
     progress.hear(&[tenth], &ledger);

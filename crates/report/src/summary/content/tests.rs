@@ -109,7 +109,7 @@ fn an_interrupted_run_ends_with_the_command_that_goes_on_with_it() {
               1 node appeared since the plan, and not called: appeared in
               manifest.json
       next    check the storage account's firewall and private endpoint for these
-              pools, and the SAS:
+              pools, and the SAS; then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
               accounts and pools that could not be listed: see the reason, then run
               again for it
@@ -145,7 +145,7 @@ fn a_blocked_pool_at_eighty_columns() {
               1 node appeared since the plan, and not called: appeared in
               manifest.json
       next    check the storage account's firewall and private endpoint for these
-              pools, and the SAS:
+              pools, and the SAS; then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
               accounts and pools that could not be listed: see the reason, then run
               again for it
@@ -175,7 +175,8 @@ fn a_blocked_pool_at_a_hundred_columns() {
 
       logs    1,551 files, 1.5 MiB, in https://logs.blob.core.windows.net/batch
               1 node appeared since the plan, and not called: appeared in manifest.json
-      next    check the storage account's firewall and private endpoint for these pools, and the SAS:
+      next    check the storage account's firewall and private endpoint for these pools, and the SAS;
+              then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
               accounts and pools that could not be listed: see the reason, then run again for it
       reports runs/20261122T093000Z-4f2a/report.html
@@ -204,7 +205,7 @@ fn a_blocked_pool_at_two_hundred_columns() {
 
       logs    1,551 files, 1.5 MiB, in https://logs.blob.core.windows.net/batch
               1 node appeared since the plan, and not called: appeared in manifest.json
-      next    check the storage account's firewall and private endpoint for these pools, and the SAS:
+      next    check the storage account's firewall and private endpoint for these pools, and the SAS; then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
               accounts and pools that could not be listed: see the reason, then run again for it
       reports runs/20261122T093000Z-4f2a/report.html
@@ -221,7 +222,7 @@ fn in_a_pipe_every_fact_is_on_one_line_and_every_name_whole() {
         seen.contains(&format!("{}, {}, {} and 209 more\n", long_id(0), long_id(1), long_id(2))),
         "{seen}"
     );
-    assert!(seen.contains("for these pools, and the SAS:\n"), "{seen}");
+    assert!(seen.contains("for these pools, and the SAS; then retry:\n"), "{seen}");
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn where_nothing_can_go_on_no_command_is_advised() {
     let run = Ended::small();
     let summary = Summary { resume: None, run: None, ..run.summary() };
     let seen = summary.terminal(&Look::default(), &FILES);
-    assert!(!seen.contains("fleetlogs resume") && !seen.contains("call them"), "{seen}");
+    assert!(!seen.contains("fleetlogs resume") && !seen.contains("resume the run"), "{seen}");
     assert!(seen.contains("check the storage account's firewall"), "{seen}");
 }
 
@@ -290,8 +291,8 @@ fn nothing_collected_says_what_was_in_the_way_for_all_accounts_at_once() {
       logs    0 files, 0 B, in https://logs.blob.core.windows.net/batch
               1 node appeared since the plan, and not called: appeared in
               manifest.json
-      next    the Batch account refuses the credential: check role, key and this
-              machine's clock:
+      next    the Batch account rejects the credential: check the role, the key and
+              this machine's clock, then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry failed
       reports runs/20261122T093000Z-4f2a/report.html
               runs/20261122T093000Z-4f2a/manifest.json

@@ -1,0 +1,146 @@
+//! How each outcome looks: its colour on the terminal, its shape, colour and rank on the page. A new outcome gets its looks
+//! here, and the compiler asks for each of them.
+
+use std::fmt::Write as _;
+
+use fleetlogs_model::outcome::{Outcome, RunOutcome};
+
+use crate::look::Style;
+
+/// Its colour on a terminal.
+pub(crate) fn style_of(outcome: Outcome) -> Style {
+    match outcome {
+        Outcome::Verified | Outcome::Empty => Style::Good,
+        Outcome::Incomplete | Outcome::Failed => Style::Bad,
+        Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => Style::Warning,
+        Outcome::Gone => Style::Dim,
+    }
+}
+
+/// Whether an account with such nodes is shown before others while the run makes progress.
+pub(crate) fn is_alarming(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Incomplete | Outcome::Failed => true,
+        Outcome::Verified
+        | Outcome::Accepted
+        | Outcome::Empty
+        | Outcome::InDoubt
+        | Outcome::Gone
+        | Outcome::NotSent => false,
+    }
+}
+
+/// Whether a line of progress counts such nodes beside those that were accepted and verified. Nodes in doubt and nodes not
+/// called yet have no outcome before the end of the run.
+pub(crate) fn is_shown_in_progress(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Empty | Outcome::Incomplete | Outcome::Failed | Outcome::Gone => true,
+        Outcome::Verified | Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => false,
+    }
+}
+
+/// Its rank where nodes are listed with the worst first; the lowest is the worst.
+pub(crate) fn urgency_of(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Failed => 0,
+        Outcome::Incomplete => 1,
+        Outcome::InDoubt => 2,
+        Outcome::Gone => 3,
+        Outcome::NotSent => 4,
+        Outcome::Accepted => 5,
+        Outcome::Empty => 6,
+        Outcome::Verified => 7,
+    }
+}
+
+/// A shape in a square of 10, as an SVG path, and its colour, which stands against light and dark alike.
+struct Shape {
+    path: &'static str,
+    colour: &'static str,
+}
+
+fn shape_of(outcome: Outcome) -> Shape {
+    let (path, colour) = match outcome {
+        Outcome::Verified => ("M1 1h8v8h-8z", "#3a9d73"),
+        Outcome::Accepted => ("M5 .5a4.5 4.5 0 0 1 0 9a4.5 4.5 0 0 1 0 -9z", "#3d85c6"),
+        Outcome::Incomplete => ("M5 .6l4.7 8.6h-9.4z", "#cc7a00"),
+        Outcome::Empty => ("M1 1h8v8h-8zM2.7 2.7v4.6h4.6v-4.6z", "#6b9080"),
+        Outcome::InDoubt => ("M5 .2l4.8 4.8l-4.8 4.8l-4.8 -4.8z", "#9868c9"),
+        Outcome::Failed => (
+            "M2.6 .6l2.4 2.4l2.4 -2.4l2 2l-2.4 2.4l2.4 2.4l-2 2l-2.4 -2.4l-2.4 2.4l-2 -2l2.4 -2.4l-2.4 -2.4z",
+            "#d9483b",
+        ),
+        Outcome::Gone => ("M.8 3.6h8.4v2.8h-8.4z", "#7d8790"),
+        Outcome::NotSent => (
+            "M5 .5a4.5 4.5 0 0 1 0 9a4.5 4.5 0 0 1 0 -9zM5 2.4a2.6 2.6 0 0 0 0 5.2a2.6 2.6 0 0 0 0 -5.2z",
+            "#8a8168",
+        ),
+    };
+    Shape { path, colour }
+}
+
+/// How the run ended, as a word that can stand alone.
+pub(crate) fn word_of_run(outcome: RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Complete => "Complete",
+        RunOutcome::Partial => "Partial",
+        RunOutcome::NothingCollected => "Nothing collected",
+        RunOutcome::Interrupted => "Interrupted",
+        RunOutcome::BudgetSpent => "Budget spent",
+    }
+}
+
+/// A sign in a square of 20, as an SVG path.
+fn sign_of_run(outcome: RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Complete => {
+            "M10 1a9 9 0 1 0 0 18a9 9 0 1 0 0 -18zM8.7 14.4l-4 -4l1.5 -1.5l2.5 2.5l5.2 -5.2l1.5 1.5z"
+        }
+        RunOutcome::Partial => "M10 1a9 9 0 1 0 0 18a9 9 0 1 0 0 -18zM10 3v14a7 7 0 0 1 0 -14z",
+        RunOutcome::NothingCollected => {
+            "M10 1a9 9 0 1 0 0 18a9 9 0 1 0 0 -18zM6.8 5.3l3.2 3.2l3.2 -3.2l1.5 1.5l-3.2 3.2l3.2 3.2l-1.5 1.5l-3.2 \
+             -3.2l-3.2 3.2l-1.5 -1.5l3.2 -3.2l-3.2 -3.2z"
+        }
+        RunOutcome::Interrupted => "M10 1a9 9 0 1 0 0 18a9 9 0 1 0 0 -18zM6.5 6v8h2.4v-8zM11.1 6v8h2.4v-8z",
+        RunOutcome::BudgetSpent => "M10 1l9.6 17.5h-19.2zM9 7v6h2v-6zM9 14.4v2h2v-2z",
+    }
+}
+
+/// The colour of how the run ended; one of the page's own.
+fn tone_of_run(outcome: RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Complete => "good",
+        RunOutcome::Partial | RunOutcome::Interrupted => "mild",
+        RunOutcome::NothingCollected | RunOutcome::BudgetSpent => "bad",
+    }
+}
+
+/// The shapes and signs that the page refers to by name.
+pub(crate) fn svg_symbols() -> String {
+    let mut svg = String::new();
+    for outcome in Outcome::ALL {
+        let Shape { path, .. } = shape_of(outcome);
+        let _ = writeln!(
+            svg,
+            "<symbol id=\"{outcome}\" viewBox=\"0 0 10 10\"><path class=\"fill-{outcome}\" d=\"{path}\"/></symbol>"
+        );
+    }
+    for outcome in RunOutcome::ALL {
+        let path = sign_of_run(outcome);
+        let _ =
+            writeln!(svg, "<symbol id=\"run-{outcome}\" viewBox=\"0 0 20 20\"><path d=\"{path}\"/></symbol>");
+    }
+    svg
+}
+
+/// The colours of outcomes, for the page's style sheet.
+pub(crate) fn css_rules() -> String {
+    let mut css = String::new();
+    for outcome in Outcome::ALL {
+        let _ = writeln!(css, ".fill-{outcome} {{ fill: {}; }}", shape_of(outcome).colour);
+    }
+    for outcome in RunOutcome::ALL {
+        let _ = writeln!(css, ".{outcome} {{ color: var(--{}); }}", tone_of_run(outcome));
+    }
+    css
+}

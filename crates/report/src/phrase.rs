@@ -1,0 +1,82 @@
+//! Text of our own in which some words are code (names of files, keys, members), shown as each medium shows code.
+
+use std::borrow::Cow;
+
+use crate::text::for_html;
+
+/// A phrase without a full stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Phrase(Vec<Span>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Span {
+    Text(Cow<'static, str>),
+    Code(Cow<'static, str>),
+}
+
+impl Phrase {
+    pub(crate) fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::default().text(text)
+    }
+
+    pub(crate) fn text(mut self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.0.push(Span::Text(text.into()));
+        self
+    }
+
+    pub(crate) fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.0.push(Span::Code(code.into()));
+        self
+    }
+
+    /// For a terminal, where code looks like any other text.
+    pub(crate) fn plain(&self) -> String {
+        self.0
+            .iter()
+            .map(|span| match span {
+                Span::Text(text) | Span::Code(text) => &**text,
+            })
+            .collect()
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        self.0
+            .iter()
+            .map(|span| match span {
+                Span::Text(text) => Cow::Borrowed(&**text),
+                Span::Code(code) => Cow::Owned(format!("`{code}`")),
+            })
+            .collect()
+    }
+
+    /// For the page: with a capital letter at its start.
+    pub(crate) fn html(&self) -> String {
+        let mut html = String::new();
+        for span in &self.0 {
+            match span {
+                Span::Text(text) if html.is_empty() => html.push_str(&for_html(&capitalized(text))),
+                Span::Text(text) => html.push_str(&for_html(text)),
+                Span::Code(code) => html.push_str(&format!("<code>{}</code>", for_html(code))),
+            }
+        }
+        html
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_looks_as_it_does_in_each_medium() {
+        let phrase = Phrase::new("lower ").code("limits.rate").text(" & retry");
+        assert_eq!(phrase.plain(), "lower limits.rate & retry");
+        assert_eq!(phrase.markdown(), "lower `limits.rate` & retry");
+        assert_eq!(phrase.html(), "Lower <code>limits.rate</code> &amp; retry");
+    }
+}
