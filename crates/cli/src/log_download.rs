@@ -6,12 +6,12 @@
 mod file;
 mod on_disk;
 
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use fleetlogs_azure::AzureLogStore;
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::hex::hex;
 use fleetlogs_model::retry::{CallError, RetryPolicy, persistently};
 use fleetlogs_model::service::{Blob, LogStore};
 use fleetlogs_model::whole_file::WholeFile;
@@ -22,7 +22,7 @@ use futures::StreamExt as _;
 use tokio::time::sleep;
 
 use self::file::{LocalFile, Trouble};
-use self::on_disk::keep;
+use self::on_disk::{keep, list_file};
 
 /// Nodes whose files are fetched side by side. Storage gives each connection some tens of megabytes a second.
 const NODES_AT_ONCE: usize = 8;
@@ -71,7 +71,7 @@ pub(crate) async fn fetch_logs(
         }
         for file in fetched.files {
             taken.without_md5 += u64::from(file.md5.is_none());
-            take(&file, &mut list, &mut taken)?;
+            list_file(&file, &mut list, &mut taken)?;
         }
     }
     list.commit()?;
@@ -90,14 +90,6 @@ pub(crate) fn keep_logs(run_dir: &Path, notes: &mut Notes) -> std::io::Result<Op
     kept.note(notes);
     list.commit()?;
     Ok(Some(taken))
-}
-
-/// Puts a file on the list.
-fn take(file: &LogFile, list: &mut WholeFile, taken: &mut LogsTaken) -> std::io::Result<()> {
-    taken.files += 1;
-    taken.bytes += file.bytes;
-    serde_json::to_writer(&mut *list, file)?;
-    list.write_all(b"\n")
 }
 
 /// The files of one node.
@@ -141,7 +133,7 @@ async fn fetch_node(store: &AzureLogStore, run_dir: &Path, node: &NodeDirectory)
                 file: local.name,
                 bytes: version.size,
                 etag: version.etag,
-                md5: version.md5.map(|md5| crate::config::hex(&md5)),
+                md5: version.md5.map(|md5| hex(&md5)),
                 blob: blob.name,
             }),
             Err(Trouble::Failed(failure)) if concerns_all(&failure) => return Err(failure),

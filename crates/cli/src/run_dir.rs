@@ -9,8 +9,8 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::whole_file::WholeFile;
 use sha2::{Digest, Sha256};
 
-use crate::config::hex;
 use crate::error::CliError;
+use fleetlogs_model::hex::hex;
 
 /// Name of the frozen plan.
 pub(crate) const PLAN_FILE: &str = "plan.json";

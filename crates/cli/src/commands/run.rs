@@ -184,7 +184,7 @@ pub(super) async fn go(
     let (ledger, end, told) = report(&dir, &plan, ledger, can_resume, output).map_err(unreported)?;
     // It was held until all is reported. Whoever is notified may want to work with the run.
     drop(journal);
-    notify::tell(&settings.notify, &end, &stop).await;
+    notify::notify_all(&settings.notify, &end, &stop).await;
     told.map_err(unreported)?;
     Ok(Finished { plan, ledger, end })
 }

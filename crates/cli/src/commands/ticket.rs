@@ -12,6 +12,7 @@ use fleetlogs_azure::{
 };
 use fleetlogs_engine::journal::{JournalReader, check_free};
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_report::Known;
@@ -21,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::report::Reported;
 use crate::args::Output;
 use crate::attachments::Attachments;
-use crate::config::{self, Settings, TicketSettings, hex};
+use crate::config::{self, Settings, TicketSettings};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::output::{as_json, print, say};

@@ -6,11 +6,36 @@ use fleetlogs_azure::{Cloud, SharedKey};
 use fleetlogs_engine::select::Selection;
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::sas::is_https_or_loopback;
+use fleetlogs_model::secret::Secret;
 use url::Url;
 
+use super::defaults::DEFAULT_API_VERSION;
 use super::reader::{Table, Value};
+use super::secret;
 use super::selection::selection;
-use super::{AccountSettings, Auth, DEFAULT_API_VERSION, secret};
+
+/// One Batch account.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountSettings {
+    pub(crate) name: AccountName,
+    pub(crate) endpoint: Url,
+    pub(crate) auth: Auth,
+    pub(crate) api_version: String,
+    pub(crate) selection: Selection,
+}
+
+/// How a Batch account is spoken to.
+#[derive(Clone, Debug)]
+pub(crate) enum Auth {
+    /// A token of Microsoft Entra ID.
+    Entra {
+        cloud: Cloud,
+        /// What it is made out for, where that is not what is usual in the cloud.
+        audience: Option<String>,
+    },
+    /// The account's key.
+    SharedKey(Secret),
+}
 
 /// What accounts that are found in a subscription have in common. They are called with tokens: keys are one account's.
 #[derive(Clone, Debug)]
@@ -32,9 +57,7 @@ pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> (Option<Vec<AccountSetti
             None => all_good = false,
         }
     }
-    for key in SHARED {
-        shared.get(key);
-    }
+    shared.allow(&SHARED);
     let of_found = if root.has("discover") { shared_by_found(&shared) } else { None };
     shared.finish();
     (all_good.then_some(accounts), of_found)
@@ -46,7 +69,7 @@ fn shared_by_found(shared: &Table<'_>) -> Option<Shared> {
         auth.wrong("accounts found in a subscription are called with tokens", Some(help.into()));
         return None;
     }
-    let audience = shared.get("audience").map(|value| audience(&value).ok_or(())).transpose();
+    let audience = shared.optional("audience", audience);
     let version = shared.get("api_version");
     let api_version = version.map_or(Some(DEFAULT_API_VERSION.to_owned()), |value| api_version(&value));
     let selection = selection(shared);
@@ -99,7 +122,7 @@ fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Opt
         // A token of another cloud would be refused.
         None => Some(endpoint.as_ref().and_then(Cloud::of_endpoint).unwrap_or_default()),
     };
-    let audience = table.get("audience").map(|value| audience(&value).ok_or(())).transpose();
+    let audience = table.optional("audience", audience);
     let auth = table
         .require("auth", "\"entra\"")
         .and_then(|value| auth(&value, dir, name.as_ref(), cloud?, audience.ok()?));

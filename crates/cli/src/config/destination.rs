@@ -107,6 +107,19 @@ const SOME_RUN_ID: &str = "20261122t103000z-a1b2";
 /// Keys that mean nothing beside a given SAS.
 const GO_WITH_MINT: [&str; 6] = ["account", "container", "account_key", "lifetime", "start_time", "cloud"];
 
+const KEYS: [&str; 10] = [
+    "container_url",
+    "verify_url",
+    "mint",
+    "identity",
+    "account",
+    "container",
+    "account_key",
+    "lifetime",
+    "start_time",
+    "cloud",
+];
+
 type Read = (Option<Option<DestinationSettings>>, Option<Duration>);
 
 /// Destination, none where a simulator brings its own; and the upload allowance.
@@ -119,7 +132,7 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read
                 table.wrong(format!("`{key}` goes with `mint` or `identity`"), "remove it, or add `mint`");
             }
         }
-        known(&table);
+        table.allow(&KEYS);
         table.finish();
         return (Some(None), allowance);
     }
@@ -145,43 +158,26 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read
             None
         }
     };
-    let verify = table.get("verify_url").map(|value| given(&value, dir).ok_or(()));
+    let verify = table.optional("verify_url", |value| given(value, dir));
     let per_run = match &write {
         Some(WriteSettings::Minted(place, _) | WriteSettings::Identity { place, .. }) => place.is_per_run(),
         _ => false,
     };
-    if per_run && verify.is_some() {
+    if per_run && !matches!(verify, Ok(None)) {
         table.wrong(
             "`verify_url` names one container, and with `{run_id}` every run has its own",
             "remove `verify_url`: a SAS to list with is made",
         );
         return (None, allowance);
     }
-    known(&table);
+    // None is called unknown for a mistake elsewhere.
+    table.allow(&KEYS);
     table.finish();
-    let settings = match (write, verify.transpose()) {
+    let settings = match (write, verify) {
         (Some(write), Ok(verify)) => Some(Some(DestinationSettings { write, verify })),
         _ => None,
     };
     (settings, allowance)
-}
-
-/// Asks for every key, so that none is called unknown for a mistake elsewhere.
-fn known(table: &Table<'_>) {
-    for key in [
-        "container_url",
-        "verify_url",
-        "mint",
-        "identity",
-        "account",
-        "container",
-        "account_key",
-        "lifetime",
-        "start_time",
-        "cloud",
-    ] {
-        table.get(key);
-    }
 }
 
 pub(super) fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {

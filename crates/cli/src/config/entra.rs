@@ -24,32 +24,24 @@ pub(super) fn entra(table: Table<'_>, dir: &Path) -> Option<EntraSettings> {
             }
         })
     });
-    let text = |key| match table.get(key) {
-        None => Some(None),
-        Some(value) => value.string().map(|text| Some(text.to_owned())),
-    };
+    let text = |key| table.optional(key, |value| value.string().map(str::to_owned));
     let (tenant_id, client_id) = (text("tenant_id"), text("client_id"));
-    let client_secret = match table.get("client_secret") {
-        None => Some(None),
-        Some(value) => secret::read(&value, dir).map(Some),
-    };
-    let authority = match table.get("authority") {
-        None => Some(None),
-        Some(value) => value.string().and_then(|text| {
-            let url = Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.query().is_none());
-            if url.is_none() {
-                let help = "write it as \"https://login.microsoftonline.com\"";
-                value.wrong(format!("`{text}` is not the URL of an authority"), Some(help.into()));
-            }
-            url.map(Some)
-        }),
-    };
+    let client_secret = table.optional("client_secret", |value| secret::read(value, dir));
+    let authority = table.optional("authority", |value| {
+        let text = value.string()?;
+        let url = Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.query().is_none());
+        if url.is_none() {
+            let help = "write it as \"https://login.microsoftonline.com\"";
+            value.wrong(format!("`{text}` is not the URL of an authority"), Some(help.into()));
+        }
+        url
+    });
     table.finish();
     Some(EntraSettings {
         credential: credential?,
-        tenant_id: tenant_id?,
-        client_id: client_id?,
-        client_secret: client_secret?,
-        authority: authority?,
+        tenant_id: tenant_id.ok()?,
+        client_id: client_id.ok()?,
+        client_secret: client_secret.ok()?,
+        authority: authority.ok()?,
     })
 }

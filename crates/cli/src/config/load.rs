@@ -3,22 +3,26 @@
 use std::path::{Path, PathBuf};
 
 use fleetlogs_engine::settings::{Allowed, Budget, Deadlines, Limits, VerifySettings};
-use fleetlogs_engine::window::{Anchor, NodeWindows, SinceAnchor};
+use fleetlogs_model::files::dir_of;
+use fleetlogs_model::hex::hex;
 use fleetlogs_model::retry::RetryPolicy;
 use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::account::accounts;
+use super::defaults::DEFAULTS;
 use super::destination::destination;
 use super::discover::discover;
 use super::entra::entra;
+use super::error::ConfigError;
+use super::needs::Needs;
+use super::notify::notify;
 use super::reader::{Mistakes, Table, Value};
-use super::schedule::{notify, schedule};
-use super::snapshot::snapshots;
+use super::schedule::schedule;
+use super::settings::{Settings, Simulator};
+use super::snapshot::{SnapshotSettings, SnapshotWindow, snapshots};
 use super::ticket::ticket;
-use super::{
-    ConfigError, DEFAULTS, Needs, Settings, Simulator, SnapshotSettings, SnapshotWindow, WindowSpec,
-};
+use super::window::window;
 
 /// Reads a config file for a command that neither ends a run nor looks at the schedule of several machines.
 pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
@@ -29,7 +33,7 @@ pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
 pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.into(), error))?;
     // The directory of a bare file name is the empty path, which no program can be started in.
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = dir_of(path);
     let mistakes = Mistakes::of(&text);
     let settings = read(&text, dir, needs, &mistakes);
     match (settings, mistakes.into_sorted()) {
@@ -63,16 +67,14 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<S
     let retry = retry(root.table("retry"));
     let deadlines = deadlines(root.table("deadlines"));
     let budget = budget(root.table("budget"));
-    let simulator = root.has("simulator").then(|| simulator(root.table("simulator"), dir));
+    let simulator = root.optional_table("simulator", |table| simulator(table, dir));
     let entra = entra(root.table("entra"), dir);
-    let (destination, upload_allowance) = destination(root.table("destination"), dir, simulator.is_some());
+    let (destination, upload_allowance) = destination(root.table("destination"), dir, root.has("simulator"));
     let (verification, verify) = verify(root.table("verify"), upload_allowance.unwrap_or_default());
     let output_dir = output(root.table("output"));
     let (accounts, shared) = accounts(root, dir);
-    let discover = root.has("discover").then(|| discover(root.table("discover"), shared));
-    root.get("discover");
-    let ticket = root.has("ticket").then(|| ticket(root.table("ticket")));
-    root.get("ticket");
+    let discover = root.optional_table("discover", |table| discover(table, shared));
+    let ticket = root.optional_table("ticket", ticket);
     let schedule = schedule(root.table("schedule"), dir, needs);
     let snapshots = snapshots(root);
     let notify = notify(root, dir, needs);
@@ -89,16 +91,15 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<S
             );
         }
     }
-    if simulator.is_some() && root.has("account") {
+    if root.has("simulator") && root.has("account") {
         root.wrong("[simulator] and [[account]] do not go together", "remove one of them");
     }
-    if simulator.is_some() && root.has("discover") {
+    if root.has("simulator") && root.has("discover") {
         root.wrong("[simulator] and [discover] do not go together", "remove one of them");
     }
-    if simulator.is_none() && !root.has("account") && !root.has("discover") {
+    if !root.has("simulator") && !root.has("account") && !root.has("discover") {
         root.wrong("there is no Batch account", "add an [[account]] with `name`, `endpoint` and `auth`");
     }
-    root.get("simulator");
     Some(Settings {
         digest: hex(&Sha256::digest(text)),
         window: window?,
@@ -114,120 +115,13 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<S
         verify: verify?,
         output_dir: output_dir?,
         accounts: accounts?,
-        discover: match discover {
-            Some(discover) => Some(discover?),
-            None => None,
-        },
-        simulator: match simulator {
-            Some(simulator) => Some(simulator?),
-            None => None,
-        },
-        ticket: match ticket {
-            Some(ticket) => Some(ticket?),
-            None => None,
-        },
+        discover: discover.ok()?,
+        simulator: simulator.ok()?,
+        ticket: ticket.ok()?,
         schedule: schedule?,
         snapshots: snapshots?,
         notify: notify?,
     })
-}
-
-/// Bytes as lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn window(table: Table<'_>) -> Option<WindowSpec> {
-    // The default is a form of its own, and must not mix with what is written.
-    let form = |keys: &[&str]| keys.iter().any(|key| table.has(key));
-    let (last, range, around) =
-        (form(&["last"]), form(&["start", "end"]), form(&["around", "before", "after"]));
-    if form(&["since", "margin", "longest"]) {
-        return since(table, range || around);
-    }
-    let spec = match (last, range, around) {
-        (_, false, false) => table.get("last").and_then(|value| value.duration()).map(WindowSpec::Last),
-        (false, true, false) => {
-            let start = table.require("start", "2026-11-22T08:00:00Z").and_then(|value| value.moment());
-            let end = table.get("end").map(|value| value.moment().ok_or(()));
-            match (start, end) {
-                (Some(start), Some(Ok(end))) if end <= start => {
-                    table.wrong("`end` is not after `start`", "swap them");
-                    None
-                }
-                (Some(start), Some(Ok(end))) => Some(WindowSpec::From(start, Some(end))),
-                (Some(start), None) => Some(WindowSpec::From(start, None)),
-                _ => None,
-            }
-        }
-        (false, false, true) => {
-            let side = |key| match table.get(key) {
-                Some(value) => value.duration(),
-                None => Some(std::time::Duration::from_secs(30 * 60)),
-            };
-            let moment = table.require("around", "2026-11-22T09:00:00Z").and_then(|value| value.moment());
-            match (moment, side("before"), side("after")) {
-                (Some(moment), Some(before), Some(after)) => {
-                    Some(WindowSpec::From(moment - before, Some(moment + after)))
-                }
-                _ => None,
-            }
-        }
-        _ => {
-            table.wrong(
-                "the window has more than one form",
-                "keep `last`, or `start`/`end`, or `around` with `before`/`after`",
-            );
-            None
-        }
-    };
-    for key in ["last", "start", "end", "around", "before", "after", "since", "margin", "longest"] {
-        table.get(key);
-    }
-    table.finish();
-    spec
-}
-
-/// A window of its own for each node.
-fn since(table: Table<'_>, other_form: bool) -> Option<WindowSpec> {
-    let anchor = table.require("since", "\"boot\"").and_then(|value| match value.string()? {
-        "boot" => Some(Anchor::Boot),
-        "allocation" => Some(Anchor::Allocation),
-        "state" => Some(Anchor::State),
-        "task" => Some(Anchor::Task),
-        other => {
-            let help = "known are `boot`, `allocation`, `state` and `task`";
-            value.wrong(format!("windows cannot begin with `{other}`"), Some(help.into()));
-            None
-        }
-    });
-    let length = |key, otherwise| match table.get(key) {
-        Some(value) => value.duration(),
-        None => Some(std::time::Duration::from_secs(otherwise)),
-    };
-    let (margin, longest) = (length("margin", 10 * 60), length("longest", 24 * 3600));
-    if longest.is_some_and(|longest| longest < std::time::Duration::from_secs(60)) {
-        table.wrong("`longest` is less than a minute", "the service takes windows of a minute and more");
-        return None;
-    }
-    let otherwise = table.get("last").and_then(|value| value.duration());
-    if other_form {
-        table.wrong(
-            "the window has more than one form",
-            "keep `start`/`end`, or `around` with `before`/`after`, or `since` with `margin`, `longest` and `last`",
-        );
-    }
-    for key in ["start", "end", "around", "before", "after"] {
-        table.get(key);
-    }
-    table.finish();
-    let (anchor, margin, longest, otherwise) = (anchor?, margin?, longest?, otherwise?);
-    let windows = NodeWindows::Anchor(SinceAnchor { anchor, margin, longest, otherwise });
-    (!other_form).then_some(WindowSpec::Since(windows))
 }
 
 fn limits(table: Table<'_>) -> Option<Limits> {
@@ -243,7 +137,7 @@ fn limits(table: Table<'_>) -> Option<Limits> {
         None => value.number(&(0.01..=1_000_000.0)).map(Some),
     });
     let concurrency = table.get("concurrency").and_then(|value| value.whole(&(1..=4096)));
-    let in_flight = table.get("max_uploads_in_flight").map(|value| value.whole(&(1..=1_000_000)).ok_or(()));
+    let in_flight = table.optional("max_uploads_in_flight", |value| value.whole(&(1..=1_000_000)));
     let relist = table.get("relist").and_then(|value| match value.as_str() {
         Some("never") => Some(None),
         _ => value.duration().map(Some),
@@ -252,7 +146,7 @@ fn limits(table: Table<'_>) -> Option<Limits> {
     Some(Limits {
         rate: rate?,
         concurrency: concurrency? as usize,
-        max_uploads_in_flight: in_flight.transpose().ok()?.map(|limit| limit as usize),
+        max_uploads_in_flight: in_flight.ok()?.map(|limit| limit as usize),
         relist: relist?,
     })
 }
@@ -278,9 +172,9 @@ fn deadlines(table: Table<'_>) -> Option<Deadlines> {
 }
 
 fn budget(table: Table<'_>) -> Option<Budget> {
-    let [run, account] = ["run", "account"].map(|key| table.get(key).map(|value| allowed(&value).ok_or(())));
+    let [run, account] = ["run", "account"].map(|key| table.optional(key, allowed));
     table.finish();
-    Some(Budget { run: run.transpose().ok()?, account: account.transpose().ok()? })
+    Some(Budget { run: run.ok()?, account: account.ok()? })
 }
 
 fn allowed(value: &Value<'_>) -> Option<Allowed> {

@@ -144,6 +144,32 @@ impl<'doc> Table<'doc> {
         Table { path: self.path_of(key), offset, entries, defaults, known, mistakes: self.mistakes }
     }
 
+    /// The value of a key that may be left out.
+    pub(crate) fn optional<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Value<'doc>) -> Option<T>,
+    ) -> Result<Option<T>, Mistaken> {
+        self.get(key).map(|value| read(&value).ok_or(Mistaken)).transpose()
+    }
+
+    /// A table in this table that the file may leave out. Its defaults count only where it is there.
+    pub(crate) fn optional_table<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(Table<'doc>) -> Option<T>,
+    ) -> Result<Option<T>, Mistaken> {
+        self.allow(&[key]);
+        self.has(key).then(|| read(self.table(key)).ok_or(Mistaken)).transpose()
+    }
+
+    /// Keys that may stand here and mean nothing, or whose mistakes are told elsewhere.
+    pub(crate) fn allow(&self, keys: &[&'static str]) {
+        for key in keys {
+            self.knows(key);
+        }
+    }
+
     /// An array of tables.
     pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'doc>> {
         let Some(value) = self.get(key) else { return vec![] };

@@ -1,18 +1,15 @@
-//! The tables `[schedule]` and `[[notify]]`: how the snapshot daemon works, and who hears of the end of a run.
+//! The table `[schedule]`: how the snapshot daemon works.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fleetlogs_model::outcome::RunOutcome;
-use fleetlogs_model::sas::is_https_or_loopback;
 use fleetlogs_model::secret::Secret;
-use url::Url;
 
 use super::destination::{GivenSas, Place, given, place};
-use super::reader::{Mistaken, Table, Value};
-use super::{Needs, secret};
-use crate::notify::signing_key;
+use super::needs::Needs;
+use super::reader::{Mistaken, Table};
+use super::secret;
 
 /// How the snapshot daemon works.
 #[derive(Clone, Debug)]
@@ -55,51 +52,19 @@ pub(crate) struct ListenerSettings {
     pub(crate) secret: Option<Secret>,
 }
 
-/// Who hears of the end of a run.
-#[derive(Clone, Debug)]
-pub(crate) struct NotifySettings {
-    pub(crate) to: NotifyTo,
-    /// Outcomes that are told; none for every one.
-    pub(crate) on: Option<Vec<RunOutcome>>,
-    /// How long all attempts may take together.
-    pub(crate) timeout: Duration,
-}
-
-/// How somebody is told.
-#[derive(Clone, Debug)]
-pub(crate) enum NotifyTo {
-    /// By a POST. Its body is signed where there is a key.
-    Webhook {
-        /// Part of it may be a secret.
-        url: Secret,
-        /// `whsec_` and Base64, or any text.
-        key: Option<Secret>,
-    },
-    /// By a program: its words, and the directory it is started in.
-    Command(Vec<String>, PathBuf),
-}
-
 pub(super) fn schedule(table: Table<'_>, dir: &Path, needs: Needs) -> Option<ScheduleSettings> {
-    let state = table.get("state").map(|value| value.string().map(PathBuf::from).ok_or(())).transpose();
+    let state = table.optional("state", |value| value.string().map(PathBuf::from));
     let capture_share = table.get("capture_share").and_then(|value| value.whole(&(1..=99)));
     let poll_rate = table.get("poll_rate").and_then(|value| value.number(&(0.01..=100.0)));
-    let lease = table.has("lease").then(|| lease(table.table("lease"), dir, needs.lease));
-    table.get("lease");
-    let listener = table.has("listener").then(|| listener(table.table("listener"), dir, needs.listener));
-    table.get("listener");
+    let lease = table.optional_table("lease", |table| lease(table, dir, needs.lease).ok());
+    let listener = table.optional_table("listener", |table| listener(table, dir, needs.listener));
     table.finish();
     Some(ScheduleSettings {
         state: state.ok()?,
         capture_share: capture_share?,
         poll_rate: poll_rate?,
-        lease: match lease {
-            Some(lease) => lease.ok()?,
-            None => None,
-        },
-        listener: match listener {
-            Some(listener) => Some(listener?),
-            None => None,
-        },
+        lease: lease.ok()?.flatten(),
+        listener: listener.ok()?,
     })
 }
 
@@ -167,90 +132,4 @@ fn listener(table: Table<'_>, dir: &Path, needed: bool) -> Option<ListenerSettin
     }
     table.finish();
     Some(ListenerSettings { address: address?, secret: secret.ok()? })
-}
-
-/// Everybody who hears of the end of a run, or nobody where the command ends none; none where a mistake was found.
-pub(super) fn notify(root: &Table<'_>, dir: &Path, needs: Needs) -> Option<Vec<NotifySettings>> {
-    let mut all = Some(Vec::new());
-    for table in root.tables("notify") {
-        match (one(table, dir, needs.notify), &mut all) {
-            (Ok(notify), Some(all)) => all.extend(notify),
-            _ => all = None,
-        }
-    }
-    all
-}
-
-/// None where it is not needed.
-fn one(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<NotifySettings>, Mistaken> {
-    let timeout = table.get("timeout").map_or(Some(Duration::from_secs(30)), |value| value.duration());
-    let on = table
-        .get("on")
-        .map(|value| {
-            let outcomes = value.items("an array of outcomes").ok_or(Mistaken)?;
-            outcomes.iter().map(|item| outcome(item).ok_or(Mistaken)).collect::<Result<Vec<_>, _>>()
-        })
-        .transpose();
-    let key = table.get("key").map_or(Ok(None), |value| webhook_key(&value, dir, needed));
-    let (webhook, command) = (table.get("webhook"), table.get("command"));
-    let to = match (webhook, command) {
-        (Some(webhook), None) => {
-            let url = webhook_url(&webhook, dir, needed);
-            url.and_then(|url| key.map(|key| url.map(|url| NotifyTo::Webhook { url, key })))
-        }
-        (None, Some(command)) => {
-            if table.has("key") {
-                table.wrong("`key` goes with `webhook`", "remove it");
-            }
-            command.strings().ok_or(Mistaken).and_then(|words| {
-                if words.is_empty() {
-                    command.wrong("the command is empty", None);
-                    return Err(Mistaken);
-                }
-                let words = words.into_iter().map(str::to_owned).collect();
-                Ok(Some(NotifyTo::Command(words, dir.into())))
-            })
-        }
-        _ => {
-            table.wrong(
-                "whom to notify is said by exactly one of `webhook` and `command`",
-                "write webhook = { env = \"NAME\" }, or command = [\"program\", \"argument\"]",
-            );
-            Err(Mistaken)
-        }
-    };
-    table.finish();
-    let (to, on, timeout) = (to?, on?, timeout.ok_or(Mistaken)?);
-    Ok(to.filter(|_| needed).map(|to| NotifySettings { to, on, timeout }))
-}
-
-/// The URL of a webhook is a secret: who knows it can post there.
-fn webhook_url(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, Mistaken> {
-    let Some(secret) = secret::read_if(needed, value, dir)? else { return Ok(None) };
-    let fits =
-        Url::parse(secret.expose()).is_ok_and(|url| is_https_or_loopback(&url) && url.host_str().is_some());
-    if !fits {
-        value.wrong("this is no URL of a webhook", Some("it begins with https://".into()));
-        return Err(Mistaken);
-    }
-    Ok(Some(secret))
-}
-
-fn webhook_key(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, Mistaken> {
-    let Some(secret) = secret::read_if(needed, value, dir)? else { return Ok(None) };
-    if signing_key(&secret).is_none() {
-        value.wrong("what follows `whsec_` in this key is no Base64", None);
-        return Err(Mistaken);
-    }
-    Ok(Some(secret))
-}
-
-fn outcome(value: &Value<'_>) -> Option<RunOutcome> {
-    let text = value.string()?;
-    let found = RunOutcome::ALL.into_iter().find(|outcome| outcome.as_str() == text);
-    if found.is_none() {
-        let known = RunOutcome::ALL.map(RunOutcome::as_str).join(", ");
-        value.wrong(format!("no run ends as `{text}`"), Some(format!("known are {known}")));
-    }
-    found
 }

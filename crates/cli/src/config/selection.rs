@@ -17,7 +17,7 @@ pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
             texts.into_iter().map(|(name, value)| Some((name, pattern(&value)?))).collect()
         }),
     };
-    let allocation_states = optional(table, "allocation_states", |value| {
+    let allocation_states = table.optional("allocation_states", |value| {
         let known = ["steady", "resizing", "stopping"];
         let states = value.strings()?;
         for state in &states {
@@ -29,8 +29,8 @@ pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
         }
         Some(states.into_iter().map(str::to_lowercase).collect())
     });
-    let vm_sizes = optional(table, "vm_sizes", lower_globs);
-    let os = optional(table, "os", lower_globs);
+    let vm_sizes = table.optional("vm_sizes", lower_globs);
+    let os = table.optional("os", lower_globs);
     let nodes = table.get("nodes").map_or(Some(NodeFilter::default()), |value| nodes(&value));
     let jobs = table.get("jobs").map_or(Some(vec![]), |value| jobs(&value));
     Some(Selection {
@@ -49,18 +49,6 @@ pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
     })
 }
 
-/// A mistake was found, and is on the list.
-struct Mistaken;
-
-/// A key that may be left out.
-fn optional<T>(
-    table: &Table<'_>,
-    key: &'static str,
-    read: impl FnOnce(&Value<'_>) -> Option<T>,
-) -> Result<Option<T>, Mistaken> {
-    table.get(key).map(|value| read(&value).ok_or(Mistaken)).transpose()
-}
-
 /// Jobs by their ids, or by tables that choose of their tasks.
 fn jobs(value: &Value<'_>) -> Option<Vec<JobFilter>> {
     let job = |item: &Value<'_>| {
@@ -69,9 +57,9 @@ fn jobs(value: &Value<'_>) -> Option<Vec<JobFilter>> {
         }
         let table = item.table()?;
         let id = table.require("id", "\"nightly\"").and_then(|value| value.string().map(str::to_owned));
-        let tasks = optional(&table, "tasks", glob_list);
+        let tasks = table.optional("tasks", glob_list);
         let [since, until] =
-            ["since", "until"].map(|key| optional(&table, key, |value: &Value<'_>| value.moment()));
+            ["since", "until"].map(|key| table.optional(key, |value: &Value<'_>| value.moment()));
         if let (Ok(Some(since)), Ok(Some(until))) = (&since, &until)
             && since > until
         {
@@ -86,17 +74,17 @@ fn jobs(value: &Value<'_>) -> Option<Vec<JobFilter>> {
 
 fn nodes(value: &Value<'_>) -> Option<NodeFilter> {
     let table = value.table()?;
-    let states = optional(&table, "states", node_states);
-    let ids = optional(&table, "ids", glob_list);
-    let exclude = optional(&table, "exclude", glob_list);
-    let dedicated = optional(&table, "kind", |value| either(value, "dedicated", "spot"));
-    let scheduling = optional(&table, "scheduling", |value| either(value, "enabled", "disabled"));
+    let states = table.optional("states", node_states);
+    let ids = table.optional("ids", glob_list);
+    let exclude = table.optional("exclude", glob_list);
+    let dedicated = table.optional("kind", |value| either(value, "dedicated", "spot"));
+    let scheduling = table.optional("scheduling", |value| either(value, "enabled", "disabled"));
     let [errors, start_task_failed] =
-        ["errors", "start_task_failed"].map(|key| optional(&table, key, |value: &Value<'_>| value.boolean()));
+        ["errors", "start_task_failed"].map(|key| table.optional(key, |value: &Value<'_>| value.boolean()));
     let [older_than, newer_than] =
-        ["older_than", "newer_than"].map(|key| optional(&table, key, |value: &Value<'_>| value.duration()));
-    let limit = optional(&table, "limit_per_pool", |value| value.whole(&(1..=1_000_000)));
-    let seed = optional(&table, "seed", |value| value.whole(&(0..=u32::MAX)));
+        ["older_than", "newer_than"].map(|key| table.optional(key, |value: &Value<'_>| value.duration()));
+    let limit = table.optional("limit_per_pool", |value| value.whole(&(1..=1_000_000)));
+    let seed = table.optional("seed", |value| value.whole(&(0..=u32::MAX)));
     if let (Ok(Some(least)), Ok(Some(most))) = (&older_than, &newer_than)
         && least >= most
     {

@@ -253,8 +253,8 @@ fn watch(table: &Table<'_>) -> Result<Option<WatchSettings>, Mistaken> {
 }
 
 fn retention(table: &Table<'_>) -> Option<Retention> {
-    let runs = table.get("keep_runs").map(|value| value.whole(&(1..=1_000_000)).ok_or(())).transpose();
-    let age = table.get("keep_for").map(|value| value.duration().ok_or(())).transpose();
+    let runs = table.optional("keep_runs", |value| value.whole(&(1..=1_000_000)));
+    let age = table.optional("keep_for", Value::duration);
     let containers = table.get("delete_containers").map_or(Some(false), |value| value.boolean());
     let retention = Retention { runs: runs.ok()?, age: age.ok()?, containers: containers? };
     if retention.containers && retention.runs.is_none() && retention.age.is_none() {

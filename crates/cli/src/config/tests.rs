@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use fleetlogs_model::ids::{AccountName, NodeRef};
+
 use super::*;
 
 /// Loads a config text, with a key file beside it.

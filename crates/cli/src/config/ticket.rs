@@ -46,8 +46,8 @@ pub(super) fn ticket(table: Table<'_>) -> Option<TicketSettings> {
     let service = filled(&table, "service", "Batch");
     let problem_classification =
         table.require("problem_classification", "\"Node is unusable\"").and_then(|value| not_empty(&value));
-    let title = optional(&table, "title");
-    let support_plan = optional(&table, "support_plan");
+    let title = table.optional("title", not_empty);
+    let support_plan = table.optional("support_plan", not_empty);
     let consent = table.get("advanced_diagnostic_consent").map_or(Some(false), |value| value.boolean());
     let contact = table.require("contact", CONTACT).and_then(|value| contact(&value));
     let cloud = table.get("cloud").map_or(Some(Cloud::Public), |value| cloud(&value));
@@ -98,7 +98,7 @@ fn contact(value: &Value<'_>) -> Option<Contact> {
     });
     let language = filled(&table, "language", "en-us");
     let time_zone = filled(&table, "time_zone", "UTC");
-    let phone = optional(&table, "phone");
+    let phone = table.optional("phone", not_empty);
     let method = match table.get("preferred_method") {
         None => Some("email".to_owned()),
         Some(value) => value.string().and_then(|text| match text {
@@ -155,11 +155,6 @@ fn severity(value: &Value<'_>) -> Option<Severity> {
         value.wrong(format!("no severity is called `{text}`"), Some(help.into()));
     }
     found
-}
-
-/// A key that may be left out; an error if what is there is not good.
-fn optional(table: &Table<'_>, key: &'static str) -> Result<Option<String>, ()> {
-    table.get(key).map(|value| not_empty(&value).ok_or(())).transpose()
 }
 
 /// A key that has a value of its own where it is left out.

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -13,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::service::Service;
+use super::trust::Trust;
 
 /// Connections at once.
 pub(super) const CONNECTIONS: usize = 128;
@@ -37,21 +37,6 @@ pub(super) struct Connections {
 struct Connection {
     task: AbortHandle,
     trust: Trust,
-}
-
-/// Whether the sender of a request is known to have the secret. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Trust(Arc<AtomicBool>);
-
-impl Trust {
-    /// Its sender knows the secret: what it sends is waited for.
-    pub(super) fn gain(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_gained(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Connections {

@@ -23,9 +23,9 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::alert::{Alert, Fired};
-use super::connections::Trust;
 use super::health::Health;
 use super::key::Key;
+use super::trust::Trust;
 use crate::metrics::{self, AlertResult, Metrics};
 
 /// Bytes of an alert, at most. Azure Monitor sends some 5 KB.

@@ -1,17 +1,26 @@
 //! Requests over a real socket, written by hand: what comes in is exactly what stands here.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_engine::schedule::state::Store;
 use fleetlogs_model::home::{Answer, HomeError, StateHome};
+use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::secret::Secret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connections::{CONNECTIONS, HEAD};
-use super::*;
+use super::health::Health;
+use super::server::Listener;
+use crate::config::ListenerSettings;
+use crate::metrics::Metrics;
 
 const SECRET: &str = "not-a-secret-at-all";
 

@@ -12,7 +12,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::retry::CallError;
 use md5::{Digest as _, Md5};
 
-use crate::config::hex;
+use fleetlogs_model::hex::hex;
 
 /// Why a log is not there whole.
 #[derive(Debug, thiserror::Error)]

@@ -1,13 +1,11 @@
 //! Logs that are whole in the run directory, where storage cannot be asked for them.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{LogFile, LogsTaken, NodeDirectory, Notes, blob_path, logs_dir};
-
-use super::take;
 
 /// What there is of nodes whose logs could not be fetched.
 #[derive(Debug, Default)]
@@ -55,10 +53,18 @@ pub(super) fn keep(
         kept.missing += u64::from(have == 0 && seen != Some(0));
         kept.in_part += u64::from(have > 0 && seen.is_some_and(|seen| have < seen));
         for file in files {
-            take(&file, list, taken)?;
+            list_file(&file, list, taken)?;
         }
     }
     Ok(kept)
+}
+
+/// Puts a file on the list, and counts it.
+pub(super) fn list_file(file: &LogFile, list: &mut WholeFile, taken: &mut LogsTaken) -> io::Result<()> {
+    taken.files += 1;
+    taken.bytes += file.bytes;
+    serde_json::to_writer(&mut *list, file)?;
+    list.write_all(b"\n")
 }
 
 /// The whole files of a node, in the order of their names.

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::Message;
+use super::message::Message;
 use crate::config::secret_variables;
 use crate::process_group::ProcessGroup;
 use crate::run_end::RunEnd;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+use base64::prelude::BASE64_STANDARD;
 use fleetlogs_azure::error_chain;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::secret::Secret;
@@ -15,9 +15,9 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use sha2::Sha256;
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
-use zeroize::Zeroizing;
 
-use super::Message;
+use super::message::Message;
+use crate::config::signing_key;
 
 /// Attempts, at most.
 const ATTEMPTS: u32 = 3;
@@ -100,19 +100,6 @@ async fn send(
     })
 }
 
-/// The key that a text stands for: what is behind `whsec_` in Base64, or the text itself. None for bad Base64.
-pub(crate) fn signing_key(text: &Secret) -> Option<Zeroizing<Vec<u8>>> {
-    let key = match text.expose().strip_prefix("whsec_") {
-        // Some write the `=` at its end, and some do not.
-        Some(encoded) => {
-            let key = BASE64_STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).ok();
-            key.filter(|key| !key.is_empty())?
-        }
-        None => text.expose().as_bytes().to_vec(),
-    };
-    Some(Zeroizing::new(key))
-}
-
 fn signature(key: &[u8], Message { id, body }: &Message, timestamp: i64) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(format!("{id}.{timestamp}.").as_bytes());
@@ -133,16 +120,6 @@ mod tests {
             signature(&key, &message, 1_614_265_330),
             "v1,JwI/hqUV2jNgIs6AXpY6cx97Q2zPEAqmhCNjvG+78E8="
         );
-    }
-
-    #[test]
-    fn a_key_is_base64_behind_its_prefix_and_text_without() {
-        let key = |text: &str| signing_key(&Secret::new(text.into())).map(|key| key.to_vec());
-        assert_eq!(key("whsec_aGV5"), Some(b"hey".to_vec()));
-        assert_eq!((key("whsec_aGU="), key("whsec_aGU")), (Some(b"he".to_vec()), Some(b"he".to_vec())));
-        assert_eq!(key("aGV5"), Some(b"aGV5".to_vec()));
-        assert_eq!(key("whsec_%%%"), None);
-        assert_eq!(key("whsec_"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use fleetlogs_model::planned::NodeAt;
 use fleetlogs_model::service::BatchService;
 use fleetlogs_model::timestamp;
 
-use super::Findings;
+use super::finding::Findings;
 use crate::destination::Destination;
 use crate::fleet::{Fleet, SHARED_KEY_SKEW, off_by};
 

@@ -14,7 +14,7 @@ use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use super::Findings;
+use super::finding::Findings;
 use crate::config::Settings;
 use crate::destination::{Destination, Renewal};
 use crate::fleet::SHARED_KEY_SKEW;

@@ -99,7 +99,7 @@ impl Runs {
     fn tell(&self, end: RunEnd) {
         let this = self.clone();
         let telling = tokio::spawn(async move {
-            let notified = notify::tell(&this.0.with.settings.notify, &end, &this.0.stop).await;
+            let notified = notify::notify_all(&this.0.with.settings.notify, &end, &this.0.stop).await;
             this.0.with.metrics.notified(notified);
         });
         let mut all = self.0.telling.lock().unwrap_or_else(PoisonError::into_inner);

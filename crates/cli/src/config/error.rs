@@ -1,0 +1,14 @@
+//! Why a config cannot be used.
+
+use std::path::PathBuf;
+
+use super::reader::Mistake;
+
+/// The config cannot be used.
+#[derive(Debug)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    Unreadable(PathBuf, std::io::Error),
+    /// There is something wrong in it.
+    Mistakes(PathBuf, Vec<Mistake>),
+}

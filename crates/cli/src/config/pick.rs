@@ -1,0 +1,81 @@
+//! Narrows the selection to what the command line, a snapshot or an occurrence wants of it.
+
+use fleetlogs_engine::jobs::JobFilter;
+use fleetlogs_engine::select::ExactNodes;
+use fleetlogs_model::ids::NodeRef;
+use globset::{Glob, GlobSetBuilder};
+
+use super::settings::Settings;
+use crate::args::Pick;
+
+/// The selection cannot be narrowed as the command line wants it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PickError {
+    /// `--account` names none of the config.
+    #[error("no account of the config has such a name; it has: {0}")]
+    NoSuchAccount(String),
+    /// An embedded simulated fleet has no accounts to choose of.
+    #[error(
+        "`--account`, `--pool`, `--node`, `--state` and `--job` choose of the accounts of a config, and this one has a \
+         [simulator]"
+    )]
+    Simulated,
+}
+
+impl Settings {
+    /// Leaves of the selection what the command line wants of it.
+    pub(crate) fn narrow(&mut self, pick: &Pick) -> Result<(), PickError> {
+        let set = |globs: &[Glob]| {
+            let mut set = GlobSetBuilder::new();
+            for glob in globs {
+                set.add(glob.clone());
+            }
+            (!globs.is_empty()).then(|| set.build().expect("each is a pattern"))
+        };
+        if self.simulator.is_some() && *pick != Pick::default() {
+            return Err(PickError::Simulated);
+        }
+        if let Some(wanted) = set(&pick.accounts) {
+            let names: Vec<_> = self.accounts.iter().map(|account| account.name.to_string()).collect();
+            self.accounts.retain(|account| wanted.is_match(account.name.as_str()));
+            match &mut self.discover {
+                Some(discover) => discover.only = Some(wanted),
+                None if self.accounts.is_empty() => {
+                    return Err(PickError::NoSuchAccount(names.join(", ")));
+                }
+                None => {}
+            }
+        }
+        let of_accounts = self.accounts.iter_mut().map(|account| &mut account.selection);
+        let of_found = self.discover.iter_mut().map(|discover| &mut discover.shared.selection);
+        for selection in of_accounts.chain(of_found) {
+            selection.pools.only = set(&pick.pools);
+            selection.nodes.only = set(&pick.nodes);
+            if !pick.jobs.is_empty() {
+                let job = |id: &String| JobFilter { id: id.clone(), tasks: None, since: None, until: None };
+                selection.jobs = pick.jobs.iter().map(job).collect();
+            }
+            if !pick.states.is_empty() {
+                selection.nodes.states = Some(pick.states.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves of the selection exactly these nodes, in whatever state they are; of `jobs`, what was chosen before holds.
+    pub(crate) fn only_nodes(&mut self, nodes: &[NodeRef]) {
+        let exact: ExactNodes = nodes.iter().cloned().collect();
+        let mut names = GlobSetBuilder::new();
+        for name in exact.accounts() {
+            names.add(Glob::new(&globset::escape(name.as_str())).expect("an escaped text is a pattern"));
+        }
+        self.accounts.retain(|account| exact.accounts().any(|name| *name == account.name));
+        if let Some(discover) = &mut self.discover {
+            discover.only = Some(names.build().expect("each is a pattern"));
+            discover.shared.selection.exact = Some(exact.clone());
+        }
+        for account in &mut self.accounts {
+            account.selection.exact = Some(exact.clone());
+        }
+    }
+}

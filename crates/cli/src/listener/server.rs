@@ -1,0 +1,80 @@
+//! The port, and the loop that takes connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_engine::schedule::state::Store;
+use fleetlogs_model::ids::SnapshotName;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::connections::Connections;
+use super::health::Health;
+use super::service::Service;
+use crate::args::Output;
+use crate::config::ListenerSettings;
+use crate::error::{CliError, Refusal};
+use crate::metrics::Metrics;
+use crate::output::say;
+
+/// How long requests may still take when the daemon ends.
+const AT_THE_END: Duration = Duration::from_secs(5);
+
+/// A port that is open, and who answers there.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    pub(super) address: SocketAddr,
+    service: Arc<Service>,
+}
+
+impl Listener {
+    /// Opens the port. `state` is there while this machine is the owner of the schedule.
+    pub(crate) async fn bind(
+        settings: &ListenerSettings,
+        snapshots: impl IntoIterator<Item = SnapshotName>,
+        state: watch::Receiver<Option<Store>>,
+        metrics: Metrics,
+        health: Health,
+    ) -> Result<Self, CliError> {
+        let failed = |error: std::io::Error| {
+            CliError::not_done(Refusal::new(
+                format!("cannot listen on {}: {error}", settings.address),
+                "name another `address` in [schedule.listener], or end what uses this one",
+            ))
+        };
+        let socket = TcpListener::bind(settings.address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let service = Service::new(settings.secret.as_ref(), snapshots, state, metrics, health);
+        Ok(Self { socket, address, service: Arc::new(service) })
+    }
+
+    /// Says where it listens: the port may be any.
+    pub(crate) fn announce(&self, output: &Output) {
+        tracing::info!("listening on http://{}", self.address);
+        if !output.quiet {
+            say(&format!("listening on http://{}\n", self.address));
+        }
+    }
+
+    /// Answers until it is told to stop. Requests that are there by then are still answered.
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
+        // Dropped with this function, and every connection with it.
+        let mut connections = Connections::default();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, _)) => connections.add(stream, Arc::clone(&self.service)).await,
+                    // Out of file descriptors, most likely: wait for some to come back rather than spin.
+                    Err(_) => sleep(Duration::from_millis(100)).await,
+                },
+                Some(()) = connections.ended() => {}
+            }
+        }
+        drop(self.socket);
+        let _ = timeout(AT_THE_END, async { while connections.ended().await.is_some() {} }).await;
+    }
+}

@@ -1,0 +1,55 @@
+//! The message of the end of a run: the same to all who hear of it.
+
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_model::snapshot::SnapshotRef;
+use fleetlogs_model::timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::run_end::RunEnd;
+
+/// What is sent is one version of this form; docs/reference/notifications.md.
+const SCHEMA: &str = "fleetlogs.notification/v1";
+
+/// What is sent.
+pub(super) struct Message {
+    /// The same in every attempt, so that the receiver can tell a repetition.
+    pub(super) id: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Message {
+    pub(super) fn new(end: &RunEnd) -> Self {
+        let id = format!("msg_{}", Uuid::new_v4().simple());
+        let body = Body {
+            schema: SCHEMA,
+            kind: "run.ended",
+            id: &id,
+            sent_at: timestamp::text(Clock::System.now()),
+            summary: &summary(end),
+            snapshot: end.snapshot.as_ref(),
+            run: &end.document,
+        };
+        let body = serde_json::to_vec(&body).expect("texts and numbers become JSON");
+        Self { id, body }
+    }
+}
+
+/// `run ID of snapshot nightly is partial: 5 of 7 nodes collected, 2 not.`
+fn summary(end: &RunEnd) -> String {
+    let of = end.snapshot.as_ref().map(|snapshot| format!(" of snapshot {}", snapshot.name.as_str()));
+    format!("run {}{} is {}: {}", end.run_id.as_str(), of.unwrap_or_default(), end.outcome, end.summary)
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    schema: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    sent_at: String,
+    summary: &'a str,
+    snapshot: Option<&'a SnapshotRef>,
+    /// What `--json` prints.
+    run: &'a serde_json::Value,
+}

@@ -1,0 +1,100 @@
+//! What was found before the first upload call.
+
+use serde::Serialize;
+
+use crate::error::{CliError, Refusal};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Level {
+    /// As it should be.
+    Good,
+    /// A run would go on, with less than it could have.
+    Warning,
+    /// A run would be refused.
+    Refusal,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) level: Level,
+    /// Key of the config, or account.
+    pub(crate) about: String,
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) fix: Option<String>,
+}
+
+/// All that was looked at, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Findings(Vec<Finding>);
+
+impl Findings {
+    pub(crate) fn good(&mut self, about: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Finding { level: Level::Good, about: about.into(), message: message.into(), fix: None });
+    }
+
+    pub(crate) fn warn(
+        &mut self,
+        about: impl Into<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let (about, message, fix) = (about.into(), message.into(), Some(fix.into()));
+        self.0.push(Finding { level: Level::Warning, about, message, fix });
+    }
+
+    pub(crate) fn refuse(
+        &mut self,
+        about: impl Into<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let (about, message, fix) = (about.into(), message.into(), Some(fix.into()));
+        self.0.push(Finding { level: Level::Refusal, about, message, fix });
+    }
+
+    /// Takes a step's refusal for a finding. Any other error ends the checks.
+    pub(crate) fn take<T>(&mut self, step: Result<T, CliError>) -> Result<Option<T>, CliError> {
+        match step {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if error.refuses_run() => {
+                let finding = |Refusal { about, what, help, .. }| Finding {
+                    level: Level::Refusal,
+                    about: about.unwrap_or_else(|| "run".into()),
+                    message: what,
+                    fix: help,
+                };
+                self.0.extend(error.refusals.into_iter().map(finding));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn all(&self) -> &[Finding] {
+        &self.0
+    }
+
+    pub(crate) fn count(&self, level: Level) -> usize {
+        self.0.iter().filter(|finding| finding.level == level).count()
+    }
+
+    /// Says what a run goes on without, and refuses one that would not work.
+    pub(crate) fn settle(&mut self) -> Result<(), CliError> {
+        let mut refusals = Vec::new();
+        for Finding { level, about, message, fix } in self.0.drain(..) {
+            match level {
+                Level::Good => {}
+                Level::Warning => tracing::warn!("{about}: {message}. {}", fix.unwrap_or_default()),
+                Level::Refusal => {
+                    let about = Some(about);
+                    refusals.push(Refusal { about, help: fix, ..Refusal::without_help(message) });
+                }
+            }
+        }
+        if refusals.is_empty() { Ok(()) } else { Err(CliError::refused(refusals)) }
+    }
+}
