@@ -4,9 +4,10 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use fleetlogs_report::{Look, Progress};
+use parking_lot::{Mutex, MutexGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -25,7 +26,7 @@ pub(crate) struct Logs {
 impl Logs {
     /// From now on until the result is dropped, the log is kept in a file; in the first one with what was said before. Runs
     /// that go on side by side have each other's lines in their files.
-    pub(crate) fn keep_in(&self, mut file: File) -> Kept {
+    pub(crate) fn keep_in(&self, mut file: File) -> LogGuard {
         let mut target = self.file.target();
         if let Some(early) = target.early.take() {
             // A log line that cannot be written is no reason to stop a run.
@@ -34,12 +35,12 @@ impl Logs {
         target.last += 1;
         let number = target.last;
         target.files.push((number, file));
-        Kept { log: self.file.clone(), number }
+        LogGuard { log: self.file.clone(), number }
     }
 
     /// While bars are on the screen, log lines are written around them.
     pub(crate) fn share_screen(&self, progress: Option<Progress>) {
-        *self.screen.0.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        *self.screen.0.lock() = progress;
     }
 }
 
@@ -85,7 +86,7 @@ struct Screen(Arc<Mutex<Option<Progress>>>);
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let progress = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let progress = self.0.lock().clone();
         match progress {
             Some(progress) => progress.suspend(|| io::stderr().write(bytes)),
             None => io::stderr().write(bytes),
@@ -107,12 +108,12 @@ impl<'a> MakeWriter<'a> for Screen {
 
 /// A file that the log is kept in, for as long as this lives.
 #[must_use]
-pub(crate) struct Kept {
+pub(crate) struct LogGuard {
     log: LogFile,
     number: u64,
 }
 
-impl Drop for Kept {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         self.log.target().files.retain(|(number, _)| *number != self.number);
     }
@@ -124,7 +125,7 @@ struct LogFile(Arc<Mutex<Target>>);
 
 impl LogFile {
     fn target(&self) -> MutexGuard<'_, Target> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,13 +2,14 @@
 //! docs/reference/metrics.md has every name. Labels are names of snapshots and accounts, and closed lists; never a node's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use fleetlogs_engine::schedule::state::numbers::Numbers;
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::snapshot::SnapshotRef;
+use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -232,7 +233,7 @@ impl Metrics {
         owner.set(u64::from(numbers.is_some()));
         queue_length.set(numbers.map_or(0, |numbers| numbers.queued));
         lost_runs.set(numbers.map_or(0, |numbers| numbers.lost));
-        let mut good = good.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut good = good.lock();
         let Some(Numbers { last, .. }) = numbers else {
             good.clear();
             for family in [last_run, last_good_run, last_good_run_age, next_run] {
@@ -251,7 +252,7 @@ impl Metrics {
 
     /// All of it, as text.
     pub(crate) fn text(&self, now: OffsetDateTime) -> String {
-        for (snapshot, at) in &*self.0.good.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (snapshot, at) in &*self.0.good.lock() {
             let age = (now - *at).as_seconds_f64().max(0.0);
             self.0.last_good_run_age.get_or_create(&of(snapshot)).set(age);
         }

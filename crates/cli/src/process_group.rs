@@ -1,13 +1,13 @@
 //! Programs that this one starts, each with all that it starts in turn, so that nothing is left behind.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 /// Groups that run now, by the ids of their leaders.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// Ends every program that still runs, with all that it started: nobody waits for it any more.
 pub(crate) fn end_all() {
-    for group in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+    for group in RUNNING.lock().drain(..) {
         end(group);
     }
 }
@@ -19,7 +19,7 @@ pub(crate) struct ProcessGroup(u32);
 impl ProcessGroup {
     /// Of the program with this process id.
     pub(crate) fn of(leader: u32) -> Self {
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(leader);
+        RUNNING.lock().push(leader);
         Self(leader)
     }
 
@@ -35,7 +35,7 @@ impl ProcessGroup {
     }
 
     fn forget(&self) {
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|running| *running != self.0);
+        RUNNING.lock().retain(|running| *running != self.0);
     }
 }
 

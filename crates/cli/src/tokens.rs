@@ -1,8 +1,7 @@
 //! Sources of tokens, one for each resource, shared by all that need tokens for it.
 
-use std::sync::{Mutex, PoisonError};
-
 use fleetlogs_azure::{Client, Cloud, EntraSettings, TokenSource, never_show};
+use parking_lot::Mutex;
 
 use crate::error::{CliError, Refusal};
 
@@ -26,7 +25,7 @@ impl Tokens {
 
     /// The source of tokens made out for a resource. Asks for none yet.
     pub(crate) fn of(&self, cloud: Cloud, resource: &str) -> Result<TokenSource, CliError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let same = |(of, name, _): &&(Cloud, String, TokenSource)| *of == cloud && name == resource;
         if let Some((.., source)) = known.iter().find(same) {
             return Ok(source.clone());

@@ -24,6 +24,17 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Creates a directory that only its owner may use, and every directory above it that is missing.
+///
+/// # Errors
+/// The file system refuses.
+pub fn create_private_dirs(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
+}
+
 /// The directory that a path is in; `.` where the path is a bare name.
 #[must_use]
 pub fn dir_of(path: &Path) -> &Path {

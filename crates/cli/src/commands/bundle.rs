@@ -9,6 +9,7 @@ use clap::Parser;
 use fleetlogs_azure::{AzureLogStore, http_client};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::journal::{JournalReader, hold};
+use fleetlogs_model::files::dir_of;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
@@ -139,16 +140,11 @@ fn check_target(target: &Path, run: &Path, force: bool) -> Result<(), CliError> 
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let dir = directory(target).canonicalize().map_err(failed)?;
+    let dir = dir_of(target).canonicalize().map_err(failed)?;
     if dir.starts_with(run.canonicalize().map_err(failed)?) {
         return refused("is inside of the run directory");
     }
     Ok(())
-}
-
-/// Where a file is.
-fn directory(file: &Path) -> &Path {
-    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A SAS that was made, and that nobody has got: how it ends.
@@ -259,7 +255,7 @@ fn write(contents: Bundle<'_>, target: &Path) -> Result<Made, CliError> {
     let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
         failed(io::Error::new(io::ErrorKind::InvalidInput, "this is not the name of a file"))
     })?;
-    let file = WholeFile::create(directory(target), name).map_err(failed)?;
+    let file = WholeFile::create(dir_of(target), name).map_err(failed)?;
     let Bundled { target: file, entries, notes } = contents.write(file)?;
     file.commit().map_err(failed)?;
     let (sha256, bytes) = File::open(target).and_then(digest).map_err(failed)?;

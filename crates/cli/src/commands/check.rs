@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use fleetlogs_engine::clock::Clock;
+use fleetlogs_model::files::absolute;
 use fleetlogs_model::ids::RunId;
 use serde::Serialize;
 
@@ -68,7 +69,7 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
 
 /// Whether runs can be written where the config wants them. Makes nothing.
 fn output_dir(dir: &Path, findings: &mut Findings) {
-    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
+    let absolute = absolute(dir);
     let there = absolute.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     let shown = absolute.display();
     if !there.is_dir() {

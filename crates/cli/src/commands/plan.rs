@@ -1,9 +1,10 @@
 //! `fleetlogs plan`: the frozen plan only. Sends no upload.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
 use fleetlogs_engine::clock::Clock;
+use fleetlogs_model::files::dir_of;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
@@ -76,9 +77,8 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     fleet.end().await;
 
     if let Some(path) = &args.output {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        write_plan(dir, &name, &plan).map_err(|error| CliError::file(path, &error))?;
+        write_plan(dir_of(path), &name, &plan).map_err(|error| CliError::file(path, &error))?;
     }
     if output.json {
         let document = PlanDocument {

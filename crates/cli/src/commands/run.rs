@@ -29,7 +29,7 @@ use crate::destination::Destination;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::fleet::{Fleet, estimate};
-use crate::logging::{Kept, Logs};
+use crate::logging::{LogGuard, Logs};
 use crate::notify;
 use crate::open_files::calls_of_each;
 use crate::output::{planning_progress, progress_clock, progress_mode};
@@ -120,7 +120,7 @@ pub(super) struct Begun {
     pub(super) outstanding: Outstanding,
     pub(super) stop: StopHandle,
     /// Keeps the program's log in its directory.
-    pub(super) kept: Kept,
+    pub(super) kept: LogGuard,
 }
 
 /// Executes, verifies and reports what is outstanding, and tells those who are to hear of its end.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use fleetlogs_engine::stop::{Stop, StopHandle};
+use fleetlogs_model::files::dir_of;
 use fleetlogs_sim::{Ready, Simulator};
 
 use crate::error::CliError;
@@ -52,8 +53,7 @@ const QUICK: &str = "\n[deadlines]\ncall = \"5s\"\n\n[verify]\ndeadline = \"1m\"
 
 /// Writes the config, the secrets it refers to, and last the document that says that the simulator serves.
 fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
-    let dir =
-        path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).canonicalize()?;
+    let dir = dir_of(path).canonicalize()?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut config = String::from("# A config for the simulator that wrote it.\n\n[destination]\n");
     for (key, url) in [("container_url", &ready.container_url), ("verify_url", &ready.verify_url)] {

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleetlogs_azure::never_show;
 use fleetlogs_model::secret::Secret;
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::reader::{Mistaken, Value};
@@ -32,7 +32,7 @@ static VARIABLES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Every variable of the environment that is known to hold a secret: nobody's business but ours.
 pub(crate) fn secret_variables() -> BTreeSet<String> {
-    let mut names = VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut names = VARIABLES.lock().clone();
     names.insert("AZURE_CLIENT_SECRET".into());
     names
 }
@@ -163,7 +163,7 @@ fn variable<'doc>(name: &Value<'doc>) -> Option<&'doc str> {
         name.wrong("this is not the name of a variable of the environment", Some(help.into()));
         return None;
     }
-    VARIABLES.lock().unwrap_or_else(PoisonError::into_inner).insert(variable.to_owned());
+    VARIABLES.lock().insert(variable.to_owned());
     Some(variable)
 }
 

@@ -6,7 +6,7 @@ use fleetlogs_engine::window::{Anchor, NodeWindows, SinceAnchor};
 use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
-use super::reader::Table;
+use super::reader::{Table, Value};
 
 /// A time range, before it is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn window(table: Table<'_>) -> Option<WindowSpec> {
         (_, false, false) => table.get("last").and_then(|value| value.duration()).map(WindowSpec::Last),
         (false, true, false) => {
             let start = table.require("start", "2026-11-22T08:00:00Z").and_then(|value| value.moment());
-            let end = table.optional("end", |value| value.moment());
+            let end = table.optional("end", Value::moment);
             match (start, end) {
                 (Some(start), Ok(Some(end))) if end <= start => {
                     table.wrong("`end` is not after `start`", "swap them");

@@ -1,7 +1,9 @@
 //! Whether the daemon is alive: its loop says so, again and again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The loop beats at least every minute; so long without is too long, also on a busy machine.
 const LATE: Duration = Duration::from_secs(150);
@@ -27,12 +29,12 @@ impl Health {
 
     /// The daemon's loop is alive. To be called at least once a minute.
     pub(crate) fn beat(&self) {
-        *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.beat.lock() = Instant::now();
     }
 
     /// For how long there was none, where that is too long.
     pub(super) fn silent_for(&self) -> Option<Duration> {
-        let silence = self.beat.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let silence = self.beat.lock().elapsed();
         (silence > self.late).then_some(silence)
     }
 }

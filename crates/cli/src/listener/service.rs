@@ -1,7 +1,6 @@
 //! Who answers what. A request's query can hold the secret, so nothing of a request's target is ever shown or logged.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleetlogs_azure::safe;
@@ -18,6 +17,7 @@ use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -183,7 +183,7 @@ impl Service {
     }
 
     fn warn_seldom(&self, text: &str) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.warned.lock();
         if warned.is_none_or(|at| at.elapsed() > SELDOM) {
             *warned = Some(Instant::now());
             tracing::warn!("{text}");

@@ -3,12 +3,13 @@
 //! `NAME.part` is what there is so far, and `NAME.etag` the version that it is of. The part is given its name once size
 //! and MD5 agree; the version stays, so that a blob without MD5 can be told from a later one of the same size.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use fleetlogs_azure::{AzureLogStore, BlobVersion, OpenBlob, has_changed};
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::files::{create_private_dirs, owner_only};
 use fleetlogs_model::retry::CallError;
 use md5::{Digest as _, Md5};
 
@@ -160,18 +161,15 @@ struct Begun {
 impl Begun {
     fn anew(part: &Path) -> io::Result<Self> {
         if let Some(dir) = part.parent() {
-            let mut builder = fs::DirBuilder::new();
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.recursive(true).create(dir)?;
+            create_private_dirs(dir)?;
         }
-        let file = private(OpenOptions::new().create(true).truncate(true), part)?;
+        let file = owner_only().create(true).write(true).truncate(true).open(part)?;
         Ok(Self { file, digest: Md5::new(), length: 0, etag: None })
     }
 
     async fn again(part: &Path, etag: String) -> io::Result<Self> {
         let (digest, length) = digest_of(part).await?;
-        let file = private(OpenOptions::new().append(true), part)?;
+        let file = owner_only().append(true).open(part)?;
         Ok(Self { file, digest, length, etag: Some(etag) })
     }
 
@@ -189,14 +187,8 @@ impl Begun {
     }
 }
 
-fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options.write(true).open(path)
-}
-
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    private(OpenOptions::new().create(true).truncate(true), path)?.write_all(content)
+    owner_only().create(true).write(true).truncate(true).open(path)?.write_all(content)
 }
 
 /// MD5 so far, and length, of a file.

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fleetlogs_azure::safe;
+use fleetlogs_model::duration;
 use fleetlogs_report::for_terminal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -56,7 +57,7 @@ pub(super) async fn run(
     let mut said = Said::default();
     let Ok(ended) = timeout(within, talk(&mut child, &message.body, &mut said)).await else {
         said.log(program);
-        return Err(format!("it did not end within {}", humantime::format_duration(within)));
+        return Err(format!("it did not end within {}", duration::text(within)));
     };
     said.log(program);
     let status = ended.map_err(|error| error.to_string())?;

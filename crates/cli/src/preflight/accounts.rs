@@ -1,5 +1,6 @@
 //! The Batch accounts: tokens, listings, clocks, and identities of pools.
 
+use fleetlogs_model::duration;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::planned::NodeAt;
 use fleetlogs_model::service::BatchService;
@@ -97,7 +98,7 @@ pub(crate) fn windows(plan: &Plan, findings: &mut Findings) {
     let Some(length) = longest.map(|window| window.end - window.start) else { return };
     if length > LONG_WINDOW {
         let length = std::time::Duration::try_from(length).unwrap_or_default();
-        let said = format!("nodes are asked for up to {} of logs", humantime::format_duration(length));
+        let said = format!("nodes are asked for up to {} of logs", duration::text(length));
         let fix = "Every file with a line in the range is sent whole: a shorter range is uploaded sooner";
         findings.warn("window", said, fix);
     }
