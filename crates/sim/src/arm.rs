@@ -57,7 +57,7 @@ impl Service for ArmService {
         let text = if body.is_null() { String::new() } else { body.to_string() };
         let mut response = Response::new(ReplyBody::sized(text));
         *response.status_mut() = status;
-        stamp(&mut response);
+        add_headers(&mut response);
         for name in ["azure-asyncoperation", "location"] {
             if let Some(link) = operation.as_deref().and_then(|link| HeaderValue::from_str(link).ok()) {
                 response.headers_mut().insert(name, link);
@@ -236,7 +236,7 @@ fn read_token(token: &str) -> Option<usize> {
     text.strip_prefix("from ")?.parse().ok()
 }
 
-fn stamp(response: &mut Response<ReplyBody>) {
+fn add_headers(response: &mut Response<ReplyBody>) {
     let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/json; charset=utf-8");

@@ -55,19 +55,19 @@ const SERVICES: [ServiceOffered; 3] = [
 
 /// All tickets of all subscriptions.
 #[derive(Default)]
-pub(crate) struct Support(Mutex<State>);
+pub(crate) struct Support(Mutex<TicketRecords>);
 
 #[derive(Default)]
-struct State {
+struct TicketRecords {
     calls: u64,
     /// By subscription and name.
-    workspaces: BTreeMap<(String, String), BTreeMap<String, File>>,
+    workspaces: BTreeMap<(String, String), BTreeMap<String, WorkspaceFile>>,
     tickets: BTreeMap<(String, String), Ticket>,
     /// Looks that are left, by number.
-    operations: BTreeMap<u64, Operation>,
+    operations: BTreeMap<u64, PendingOperation>,
 }
 
-struct File {
+struct WorkspaceFile {
     size: u64,
     piece: u64,
     pieces: u64,
@@ -81,14 +81,14 @@ struct Ticket {
     messages: BTreeMap<String, Value>,
 }
 
-struct Operation {
+struct PendingOperation {
     looks: u32,
-    then: Then,
+    then: OperationResult,
 }
 
 /// What is there once an operation is done.
 #[derive(Clone)]
-enum Then {
+enum OperationResult {
     Ticket((String, String), Value),
     Message((String, String), String, Value),
     Nothing,
@@ -128,19 +128,19 @@ pub(crate) struct SupportRequest<'a> {
 /// Status, body, and where the operation can be looked at.
 pub(crate) type SupportAnswer = (StatusCode, Value, Option<String>);
 
-type Answered = Result<SupportAnswer, ArmError>;
+type SupportResult = Result<SupportAnswer, ArmError>;
 
 /// Whether a path is one of Microsoft.Support.
 pub(crate) fn is_for_support(segments: &[String]) -> bool {
     segments.iter().any(|segment| segment.eq_ignore_ascii_case("Microsoft.Support"))
 }
 
-fn good(body: Value) -> SupportAnswer {
+fn ok_answer(body: Value) -> SupportAnswer {
     (StatusCode::OK, body, None)
 }
 
 impl Support {
-    pub(crate) fn answer(&self, request: &SupportRequest<'_>) -> Answered {
+    pub(crate) fn answer(&self, request: &SupportRequest<'_>) -> SupportResult {
         let mut state = self.0.lock();
         state.calls += 1;
         match request.query.get("api-version") {
@@ -156,7 +156,7 @@ impl Support {
         }
         let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
         match (request.method, segments.as_slice()) {
-            (&Method::GET, ["providers", _, "services"]) => Ok(good(services())),
+            (&Method::GET, ["providers", _, "services"]) => Ok(ok_answer(services())),
             (&Method::GET, ["providers", _, "services", service, "problemClassifications"]) => {
                 problems(service)
             }
@@ -175,7 +175,7 @@ impl Support {
         let tickets = state.tickets.iter().map(|((subscription, name), ticket)| {
             let workspace = ticket.properties["fileWorkspaceName"].as_str().unwrap_or_default();
             let files = state.workspaces.get(&(subscription.clone(), workspace.to_owned()));
-            let text = |file: &File| String::from_utf8_lossy(&file.content).into_owned();
+            let text = |file: &WorkspaceFile| String::from_utf8_lossy(&file.content).into_owned();
             TicketEntry {
                 subscription: subscription.clone(),
                 name: name.clone(),
@@ -201,7 +201,7 @@ fn services() -> Value {
     json!({ "value": SERVICES.iter().map(service).collect::<Vec<_>>() })
 }
 
-fn problems(service: &str) -> Answered {
+fn problems(service: &str) -> SupportResult {
     let known =
         SERVICES.iter().find(|(name, ..)| *name == service).ok_or_else(|| ArmError::not_found("service"))?;
     let problem = |(name, title): &(&str, &str)| {
@@ -212,17 +212,17 @@ fn problems(service: &str) -> Answered {
             "properties": { "displayName": title },
         })
     };
-    Ok(good(json!({ "value": known.3.iter().map(problem).collect::<Vec<_>>() })))
+    Ok(ok_answer(json!({ "value": known.3.iter().map(problem).collect::<Vec<_>>() })))
 }
 
-impl State {
+impl TicketRecords {
     fn own(
         &mut self,
         method: &Method,
         subscription: &str,
         rest: &[&str],
         request: &SupportRequest<'_>,
-    ) -> Answered {
+    ) -> SupportResult {
         if uuid::Uuid::try_parse(subscription).is_err() {
             let message =
                 format!("The provided subscription identifier '{subscription}' is malformed or invalid.");
@@ -231,13 +231,13 @@ impl State {
         let key = |name: &str| (subscription.to_owned(), name.to_owned());
         match (method, rest) {
             (&Method::POST, ["checkNameAvailability"]) => {
-                let body = read(request.body)?;
-                let name = text(&body, "name")?;
-                if text(&body, "type")? != "Microsoft.Support/supportTickets" {
+                let body = parse_body(request.body)?;
+                let name = required_text(&body, "name")?;
+                if required_text(&body, "type")? != "Microsoft.Support/supportTickets" {
                     return Err(ArmError::bad_request("The type is not one that has names."));
                 }
                 let taken = self.tickets.contains_key(&key(name));
-                Ok(good(json!({ "nameAvailable": !taken, "reason": taken.then_some("AlreadyExists") })))
+                Ok(ok_answer(json!({ "nameAvailable": !taken, "reason": taken.then_some("AlreadyExists") })))
             }
             (&Method::PUT, ["fileWorkspaces", name]) => {
                 if self.workspaces.contains_key(&key(name)) {
@@ -251,7 +251,7 @@ impl State {
                     .workspaces
                     .get_mut(&key(workspace))
                     .ok_or_else(|| ArmError::not_found("workspace"))?;
-                files.insert((*name).to_owned(), declare(&read(request.body)?)?);
+                files.insert((*name).to_owned(), declare_file(&parse_body(request.body)?)?);
                 Ok((StatusCode::CREATED, json!({ "name": name }), None))
             }
             (&Method::POST, ["fileWorkspaces", workspace, "files", name, "upload"]) => {
@@ -260,26 +260,26 @@ impl State {
                     .get_mut(&key(workspace))
                     .ok_or_else(|| ArmError::not_found("workspace"))?;
                 let file = files.get_mut(*name).ok_or_else(|| ArmError::not_found("file"))?;
-                file.take(&read(request.body)?)?;
+                file.take(&parse_body(request.body)?)?;
                 Ok((StatusCode::NO_CONTENT, Value::Null, None))
             }
             (&Method::GET, ["supportTickets", name]) => match self.tickets.get(&key(name)) {
-                Some(ticket) => Ok(good(ticket.shown(name))),
+                Some(ticket) => Ok(ok_answer(ticket.shown(name))),
                 None => Err(ArmError::not_found("support ticket")),
             },
             (&Method::PUT, ["supportTickets", name]) => {
-                let properties = self.checked_ticket(subscription, &read(request.body)?)?;
+                let properties = self.checked_ticket(subscription, &parse_body(request.body)?)?;
                 if self.tickets.contains_key(&key(name)) || self.is_on_its_way(&key(name)) {
                     return Err(ArmError::conflict("The support ticket is there already."));
                 }
-                Ok(self.begin(subscription, request, Then::Ticket(key(name), properties)))
+                Ok(self.begin(subscription, request, OperationResult::Ticket(key(name), properties)))
             }
             (&Method::GET, ["supportTickets", ticket, "communications", name]) => {
                 let ticket =
                     self.tickets.get(&key(ticket)).ok_or_else(|| ArmError::not_found("support ticket"))?;
                 let message =
                     ticket.messages.get(*name).ok_or_else(|| ArmError::not_found("communication"))?;
-                Ok(good(json!({ "name": name, "properties": message })))
+                Ok(ok_answer(json!({ "name": name, "properties": message })))
             }
             (&Method::PUT, ["supportTickets", ticket, "communications", name]) => {
                 let there =
@@ -287,11 +287,12 @@ impl State {
                 if there.messages.contains_key(*name) {
                     return Err(ArmError::conflict("The communication is there already."));
                 }
-                let body = read(request.body)?;
+                let body = parse_body(request.body)?;
                 for member in ["subject", "body"] {
-                    text(&body["properties"], member)?;
+                    required_text(&body["properties"], member)?;
                 }
-                let then = Then::Message(key(ticket), (*name).to_owned(), body["properties"].clone());
+                let then =
+                    OperationResult::Message(key(ticket), (*name).to_owned(), body["properties"].clone());
                 Ok(self.begin(subscription, request, then))
             }
             _ => Err(ArmError::not_found("resource")),
@@ -302,9 +303,9 @@ impl State {
     fn checked_ticket(&self, subscription: &str, body: &Value) -> Result<Value, ArmError> {
         let properties = &body["properties"];
         for member in ["title", "description", "severity", "serviceId", "problemClassificationId"] {
-            text(properties, member)?;
+            required_text(properties, member)?;
         }
-        let one_of = |value: &Value, member: &str, known: &[&str]| match text(value, member)? {
+        let one_of = |value: &Value, member: &str, known: &[&str]| match required_text(value, member)? {
             found if known.contains(&found) => Ok(()),
             found => Err(ArmError::bad_request(format!("'{found}' is not a possible value of '{member}'."))),
         };
@@ -319,16 +320,18 @@ impl State {
             "country",
             "preferredSupportLanguage",
         ] {
-            text(contact, member)?;
+            required_text(contact, member)?;
         }
         one_of(contact, "preferredContactMethod", &["email", "phone"])?;
         if contact["preferredContactMethod"] == "phone" {
-            text(contact, "phoneNumber")?;
+            required_text(contact, "phoneNumber")?;
         }
-        if !text(contact, "primaryEmailAddress")?.contains('@') || text(contact, "country")?.len() != 3 {
+        if !required_text(contact, "primaryEmailAddress")?.contains('@')
+            || required_text(contact, "country")?.len() != 3
+        {
             return Err(ArmError::bad_request("The contact details are not valid."));
         }
-        let problem = text(properties, "problemClassificationId")?;
+        let problem = required_text(properties, "problemClassificationId")?;
         let is_known = SERVICES.iter().any(|(name, _, _, problems)| {
             let service = format!("/providers/Microsoft.Support/services/{name}");
             properties["serviceId"] == *service
@@ -339,7 +342,8 @@ impl State {
         if !is_known {
             return Err(ArmError::bad_request("The problem classification is not one of the service."));
         }
-        let resource = text(&properties["technicalTicketDetails"], "resourceId")?.to_ascii_lowercase();
+        let resource =
+            required_text(&properties["technicalTicketDetails"], "resourceId")?.to_ascii_lowercase();
         if !resource.starts_with(&format!("/subscriptions/{}/", subscription.to_ascii_lowercase())) {
             return Err(ArmError::bad_request("The resource is not one of the subscription."));
         }
@@ -356,12 +360,17 @@ impl State {
     fn is_on_its_way(&self, key: &(String, String)) -> bool {
         self.operations
             .values()
-            .any(|operation| matches!(&operation.then, Then::Ticket(name, _) if name == key))
+            .any(|operation| matches!(&operation.then, OperationResult::Ticket(name, _) if name == key))
     }
 
-    fn begin(&mut self, subscription: &str, request: &SupportRequest<'_>, then: Then) -> SupportAnswer {
+    fn begin(
+        &mut self,
+        subscription: &str,
+        request: &SupportRequest<'_>,
+        then: OperationResult,
+    ) -> SupportAnswer {
         let number = self.operations.len() as u64;
-        self.operations.insert(number, Operation { looks: LOOKS, then });
+        self.operations.insert(number, PendingOperation { looks: LOOKS, then });
         let version = request.query.get("api-version").unwrap_or_default();
         let link = format!(
             "{}/subscriptions/{subscription}/providers/Microsoft.Support/operationsStatus/{number}?api-version={version}",
@@ -370,26 +379,26 @@ impl State {
         (StatusCode::ACCEPTED, Value::Null, Some(link))
     }
 
-    fn operation(&mut self, number: &str) -> Answered {
+    fn operation(&mut self, number: &str) -> SupportResult {
         let found = number.parse().ok().and_then(|number: u64| self.operations.get_mut(&number));
         let operation = found.ok_or_else(|| ArmError::not_found("operation"))?;
         if operation.looks > 0 {
             operation.looks -= 1;
-            return Ok(good(json!({ "status": "InProgress" })));
+            return Ok(ok_answer(json!({ "status": "InProgress" })));
         }
-        match std::mem::replace(&mut operation.then, Then::Nothing) {
-            Then::Ticket(key, properties) => {
+        match std::mem::replace(&mut operation.then, OperationResult::Nothing) {
+            OperationResult::Ticket(key, properties) => {
                 let number = format!("{:015}", 120_000_000_000_000 + self.tickets.len());
                 self.tickets.insert(key, Ticket { number, properties, messages: BTreeMap::new() });
             }
-            Then::Message(ticket, name, properties) => {
+            OperationResult::Message(ticket, name, properties) => {
                 if let Some(ticket) = self.tickets.get_mut(&ticket) {
                     ticket.messages.insert(name, properties);
                 }
             }
-            Then::Nothing => {}
+            OperationResult::Nothing => {}
         }
-        Ok(good(json!({ "status": "Succeeded" })))
+        Ok(ok_answer(json!({ "status": "Succeeded" })))
     }
 }
 
@@ -403,7 +412,7 @@ impl Ticket {
 }
 
 /// A file as it is announced: its size is that of its pieces, all of which but the last are full.
-fn declare(body: &Value) -> Result<File, ArmError> {
+fn declare_file(body: &Value) -> Result<WorkspaceFile, ArmError> {
     let number = |member: &str| {
         let value = body["properties"][member].as_u64().filter(|value| *value > 0);
         value.ok_or_else(|| ArmError::bad_request(format!("'{member}' is missing or no number above 0.")))
@@ -415,17 +424,17 @@ fn declare(body: &Value) -> Result<File, ArmError> {
             "Sizes of file and chunks are too large, or do not fit each other.",
         ));
     }
-    Ok(File { size, piece, pieces, content: vec![], received: 0 })
+    Ok(WorkspaceFile { size, piece, pieces, content: vec![], received: 0 })
 }
 
-impl File {
+impl WorkspaceFile {
     /// Pieces come in their order; the last one again is the last one.
     fn take(&mut self, body: &Value) -> Result<(), ArmError> {
         let index = body["chunkIndex"]
             .as_u64()
             .ok_or_else(|| ArmError::bad_request("'chunkIndex' is missing or no number."))?;
         let content = BASE64_STANDARD
-            .decode(text(body, "content")?)
+            .decode(required_text(body, "content")?)
             .map_err(|_| ArmError::bad_request("'content' is not Base64."))?;
         if self.received > 0 && index == self.received - 1 && self.content.ends_with(&content) {
             return Ok(());
@@ -443,13 +452,13 @@ impl File {
     }
 }
 
-fn read(body: &[u8]) -> Result<Value, ArmError> {
+fn parse_body(body: &[u8]) -> Result<Value, ArmError> {
     let message = "The request content was invalid and could not be deserialized.";
     serde_json::from_slice(body)
         .map_err(|_| ArmError::new(StatusCode::BAD_REQUEST, "InvalidRequestContent", message))
 }
 
-fn text<'a>(value: &'a Value, member: &str) -> Result<&'a str, ArmError> {
+fn required_text<'a>(value: &'a Value, member: &str) -> Result<&'a str, ArmError> {
     let found = value[member].as_str().filter(|text| !text.trim().is_empty());
     found.ok_or_else(|| ArmError::bad_request(format!("'{member}' is missing or empty.")))
 }

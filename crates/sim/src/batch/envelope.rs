@@ -11,13 +11,13 @@ use crate::http::ReplyBody;
 use crate::scenario::RetryAfter;
 
 /// Body of a good answer.
-pub(super) struct Good {
+pub(super) struct SuccessReply {
     pub(super) body: String,
     /// Only of single pools; without quotes, unlike everywhere else.
     pub(super) etag: Option<(String, String)>,
 }
 
-impl Good {
+impl SuccessReply {
     pub(super) fn body(body: String) -> Self {
         Self { body, etag: None }
     }
@@ -26,12 +26,12 @@ impl Good {
 const HTML: &str = "text/html";
 
 impl Call<'_> {
-    pub(super) fn good(&self, good: Good) -> Response<ReplyBody> {
+    pub(super) fn good(&self, good: SuccessReply) -> Response<ReplyBody> {
         let mut response = Response::new(ReplyBody::chunked(good.body));
         self.stamp(response.headers_mut());
         if let Some((etag, modified)) = good.etag {
-            put(response.headers_mut(), header::ETAG, &etag);
-            put(response.headers_mut(), header::LAST_MODIFIED, &modified);
+            set_header(response.headers_mut(), header::ETAG, &etag);
+            set_header(response.headers_mut(), header::LAST_MODIFIED, &modified);
         }
         response
     }
@@ -75,7 +75,7 @@ impl Call<'_> {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             Some(RetryAfter::Date) => {
-                put(headers, header::RETRY_AFTER, &rfc1123(self.date() + time::Duration::seconds(2)));
+                set_header(headers, header::RETRY_AFTER, &rfc1123(self.date() + time::Duration::seconds(2)));
             }
         }
         if error.status == StatusCode::UNAUTHORIZED {
@@ -93,7 +93,7 @@ impl Call<'_> {
         );
         let mut response = Response::new(ReplyBody::sized(page));
         *response.status_mut() = status;
-        put(response.headers_mut(), header::CONTENT_TYPE, HTML);
+        set_header(response.headers_mut(), header::CONTENT_TYPE, HTML);
         response
     }
 
@@ -109,7 +109,7 @@ impl Call<'_> {
         let spellings = ["application/json;odata=minimalmetadata", "application/json; odata=minimalmetadata"];
         let spelling = spellings[usize::from(self.request_id.as_bytes()[15] & 1)];
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(spelling));
-        put(headers, header::DATE, &rfc1123(self.date()));
+        set_header(headers, header::DATE, &rfc1123(self.date()));
         let mut id = uuid::Uuid::encode_buffer();
         if let Ok(id) = HeaderValue::from_str(self.request_id.hyphenated().encode_lower(&mut id)) {
             headers.insert("request-id", id);
@@ -125,7 +125,7 @@ impl Call<'_> {
     }
 }
 
-fn put(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+fn set_header(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

@@ -1,7 +1,7 @@
 //! Jobs: the list and a single one.
 
 use super::command;
-use super::envelope::Good;
+use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::filter::{FilterValue, FilteredList};
 use super::json::{Json, Selected};
@@ -13,7 +13,7 @@ use crate::fleet::Job;
 
 impl Call<'_> {
     /// `GET /jobs`.
-    pub(super) fn list_jobs(&self, fault: LinkFault) -> Result<Good, BatchError> {
+    pub(super) fn list_jobs(&self, fault: LinkFault) -> Result<SuccessReply, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Jobs)?;
         let select = Select::parse(self.query.get("$select"));
@@ -34,18 +34,18 @@ impl Call<'_> {
             }
         });
         self.push_link(&mut json, position, next, fault);
-        Ok(Good::body(json.finish()))
+        Ok(SuccessReply::body(json.finish()))
     }
 
     /// `GET /jobs/{job}`.
-    pub(super) fn get_job(&self, id: &str) -> Result<Good, BatchError> {
+    pub(super) fn get_job(&self, id: &str) -> Result<SuccessReply, BatchError> {
         let job = self.find_job(id)?;
         let select = Select::parse(self.query.get("$select"));
         let base = self.base();
         let mut json = Json::document(&base, "jobs/@Element", 1024);
         self.job_members(&mut Selected { json: &mut json, select: &select }, &base, job);
         let etag = Some((etag(job), rfc1123(self.job_times(job).0)));
-        Ok(Good { body: json.finish(), etag })
+        Ok(SuccessReply { body: json.finish(), etag })
     }
 
     pub(super) fn find_job(&self, id: &str) -> Result<&Job, BatchError> {

@@ -9,7 +9,7 @@ use crate::scenario::NodeState;
 const RECENT: usize = 10;
 
 /// A task that ran on a node, or runs there.
-struct Recent {
+struct RecentTask {
     job: String,
     task: u32,
     /// 0 for the primary one, which has no `subtaskId`.
@@ -40,7 +40,7 @@ impl Call<'_> {
                     if run.state(self.now) != TaskState::Active {
                         total += 1;
                         failed += u64::from(run.failed);
-                        recent.push(Recent { job: job.scenario.id.clone(), task, instance, run });
+                        recent.push(RecentTask { job: job.scenario.id.clone(), task, instance, run });
                     }
                 }
             }
@@ -62,8 +62,8 @@ impl Call<'_> {
         }
     }
 
-    fn recent_task(&self, json: &mut Json, base: &str, recent: &Recent) {
-        let Recent { job, task, instance, run } = recent;
+    fn recent_task(&self, json: &mut Json, base: &str, recent: &RecentTask) {
+        let RecentTask { job, task, instance, run } = recent;
         let task = Job::task_id(*task);
         json.text("taskUrl", &format!("{base}/jobs/{job}/tasks/{task}"));
         json.text("jobId", job);
@@ -76,13 +76,13 @@ impl Call<'_> {
     }
 
     /// The last task of a job that has been deleted since.
-    fn older_task(&self, pool: &Pool, place: u32, older: u64) -> Option<Recent> {
+    fn older_task(&self, pool: &Pool, place: u32, older: u64) -> Option<RecentTask> {
         let task = u32::try_from(older.checked_sub(1)?).ok()?;
         let clock = &self.world.clock;
         let begins = NodeMoment { since: None, booted: None, allocated: None, state: NodeState::Idle };
         let start = pool.dates(place, begins, clock).booted + time::Duration::minutes(5) - clock.started_at();
         let run = TaskRun { start, end: start + time::Duration::minutes(7), failed: false };
-        Some(Recent { job: "deleted-since".to_owned(), task, instance: 0, run })
+        Some(RecentTask { job: "deleted-since".to_owned(), task, instance: 0, run })
     }
 
     fn jobs_on<'a>(&'a self, pool: &'a Pool) -> impl Iterator<Item = &'a Job> {

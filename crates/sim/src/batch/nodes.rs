@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::command;
-use super::envelope::Good;
+use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::filter::{FilterValue, FilteredList};
 use super::image::image;
@@ -20,7 +20,7 @@ const NODE_BYTES: usize = 3072;
 
 impl Call<'_> {
     /// `GET /pools/{pool}/nodes`.
-    pub(super) fn list_nodes(&self, id: &str, fault: LinkFault) -> Result<Good, BatchError> {
+    pub(super) fn list_nodes(&self, id: &str, fault: LinkFault) -> Result<SuccessReply, BatchError> {
         let (_, pool) = self.find_pool(id)?;
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Nodes)?;
@@ -31,7 +31,7 @@ impl Call<'_> {
         if Self::is_empty_page(pool, position) {
             json.list("value", |_| {});
             self.push_link(&mut json, position, Some(Position { after_empty: true, ..position }), fault);
-            return Ok(Good::body(json.finish()));
+            return Ok(SuccessReply::body(json.finish()));
         }
         let (mut given, mut next) = (0, None);
         json.list("value", |json| {
@@ -51,7 +51,7 @@ impl Call<'_> {
             }
         });
         self.push_link(&mut json, position, next, fault);
-        Ok(Good::body(json.finish()))
+        Ok(SuccessReply::body(json.finish()))
     }
 
     /// A pool that is resizing gives an empty page with a link now and then, which is legal.
@@ -62,14 +62,14 @@ impl Call<'_> {
     }
 
     /// `GET /pools/{pool}/nodes/{node}`.
-    pub(super) fn get_node(&self, pool: &str, node: &str) -> Result<Good, BatchError> {
+    pub(super) fn get_node(&self, pool: &str, node: &str) -> Result<SuccessReply, BatchError> {
         let (_, pool) = self.find_pool(pool)?;
         let (place, moment) = self.find_node(pool, node)?;
         let select = Select::parse(self.query.get("$select"));
         let base = self.base();
         let mut json = Json::document(&base, "nodes/@Element", NODE_BYTES);
         self.node_members(&mut Selected { json: &mut json, select: &select }, &base, pool, place, moment);
-        Ok(Good::body(json.finish()))
+        Ok(SuccessReply::body(json.finish()))
     }
 
     pub(super) fn find_node(&self, pool: &Pool, id: &str) -> Result<(u32, NodeMoment), BatchError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::command;
-use super::envelope::Good;
+use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::filter::{Filter, FilterValue, FilteredList};
 use super::image::{agent, image};
@@ -17,7 +17,7 @@ use crate::scenario::{AllocationState, NodeState};
 
 impl Call<'_> {
     /// `GET /pools`.
-    pub(super) fn list_pools(&self, fault: LinkFault) -> Result<Good, BatchError> {
+    pub(super) fn list_pools(&self, fault: LinkFault) -> Result<SuccessReply, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Pools)?;
         let select = Select::parse(self.query.get("$select"));
@@ -40,7 +40,7 @@ impl Call<'_> {
             }
         });
         self.push_link(&mut json, position, next, fault);
-        Ok(Good::body(json.finish()))
+        Ok(SuccessReply::body(json.finish()))
     }
 
     /// Adds `odata.nextLink` where there is something to link to.
@@ -68,14 +68,14 @@ impl Call<'_> {
     }
 
     /// `GET /pools/{pool}`.
-    pub(super) fn get_pool(&self, id: &str) -> Result<Good, BatchError> {
+    pub(super) fn get_pool(&self, id: &str) -> Result<SuccessReply, BatchError> {
         let (_, pool) = self.find_pool(id)?;
         let select = Select::parse(self.query.get("$select"));
         let base = self.base();
         let mut json = Json::document(&base, "pools/@Element", 2048);
         self.pool_members(&mut Selected { json: &mut json, select: &select }, &base, pool);
         let etag = Some((etag(pool), rfc1123(self.pool_changed(pool))));
-        Ok(Good { body: json.finish(), etag })
+        Ok(SuccessReply { body: json.finish(), etag })
     }
 
     pub(super) fn find_pool(&self, id: &str) -> Result<(u16, &Pool), BatchError> {
@@ -182,7 +182,7 @@ impl Call<'_> {
     }
 
     /// `GET /nodecounts`.
-    pub(super) fn node_counts(&self, fault: LinkFault) -> Result<Good, BatchError> {
+    pub(super) fn node_counts(&self, fault: LinkFault) -> Result<SuccessReply, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Counts)?;
         let mut json = Json::document(&self.base(), "poolnodecounts", 1024);
@@ -203,7 +203,7 @@ impl Call<'_> {
             }
         });
         self.push_link(&mut json, position, next, fault);
-        Ok(Good::body(json.finish()))
+        Ok(SuccessReply::body(json.finish()))
     }
 
     fn counts(&self, json: &mut Json, pool: &Pool) {

@@ -9,7 +9,7 @@ use hyper::{Request, Response, StatusCode};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::envelope::Good;
+use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::faults;
 use super::paging::LinkFault;
@@ -48,7 +48,7 @@ impl Service for BatchService {
             now: self.world.clock.elapsed(),
         };
         let route = Route::find(call.method, call.uri.path());
-        let in_flight = route.as_ref().ok().and_then(|route| count(account, route, call.now));
+        let in_flight = route.as_ref().ok().and_then(|route| count_call(account, route, call.now));
         let body = match &route {
             // Read even if it is going to be refused: the connection could not be used again otherwise.
             Ok(Route::Upload { .. }) => read_body(body, LARGEST_BODY).await,
@@ -71,7 +71,7 @@ impl Service for BatchService {
 }
 
 /// Writes the call into the ledger as it comes in.
-fn count(account: &Account, route: &Route, now: Duration) -> Option<InFlight> {
+fn count_call(account: &Account, route: &Route, now: Duration) -> Option<InFlight> {
     match route {
         Route::ListPools
         | Route::ListNodes { .. }
@@ -129,7 +129,12 @@ impl Call<'_> {
         }
     }
 
-    fn carry_out(&self, route: &Route, body: Option<&Bytes>, link: LinkFault) -> Result<Good, BatchError> {
+    fn carry_out(
+        &self,
+        route: &Route,
+        body: Option<&Bytes>,
+        link: LinkFault,
+    ) -> Result<SuccessReply, BatchError> {
         match route {
             Route::ListPools => self.list_pools(link),
             Route::GetPool { pool } => self.get_pool(pool),
@@ -145,7 +150,7 @@ impl Call<'_> {
         }
     }
 
-    fn response(&self, result: Result<Good, BatchError>) -> Response<ReplyBody> {
+    fn response(&self, result: Result<SuccessReply, BatchError>) -> Response<ReplyBody> {
         match result {
             Ok(good) => self.good(good),
             Err(error) => self.refuse(&error),

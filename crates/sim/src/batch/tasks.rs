@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::command;
-use super::envelope::Good;
+use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::filter::{FilterValue, FilteredList};
 use super::json::{Json, Selected};
@@ -18,7 +18,7 @@ const TASK_BYTES: usize = 2560;
 
 impl Call<'_> {
     /// `GET /jobs/{job}/tasks`.
-    pub(super) fn list_tasks(&self, job: &str, fault: LinkFault) -> Result<Good, BatchError> {
+    pub(super) fn list_tasks(&self, job: &str, fault: LinkFault) -> Result<SuccessReply, BatchError> {
         let job = self.find_job(job)?;
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Tasks)?;
@@ -43,11 +43,11 @@ impl Call<'_> {
             }
         });
         self.push_link(&mut json, position, next, fault);
-        Ok(Good::body(json.finish()))
+        Ok(SuccessReply::body(json.finish()))
     }
 
     /// `GET /jobs/{job}/tasks/{task}`.
-    pub(super) fn get_task(&self, job: &str, task: &str) -> Result<Good, BatchError> {
+    pub(super) fn get_task(&self, job: &str, task: &str) -> Result<SuccessReply, BatchError> {
         let job = self.find_job(job)?;
         let task = job.task(task).ok_or_else(BatchError::task_not_found)?;
         let select = Select::parse(self.query.get("$select"));
@@ -55,11 +55,11 @@ impl Call<'_> {
         let mut json = Json::document(&base, "tasks/@Element", TASK_BYTES);
         self.task_members(&mut Selected { json: &mut json, select: &select }, &base, job, task);
         let etag = Some((etag(job, task), rfc1123(self.job_times(job).0)));
-        Ok(Good { body: json.finish(), etag })
+        Ok(SuccessReply { body: json.finish(), etag })
     }
 
     /// `GET /jobs/{job}/tasks/{task}/subtasksinfo`: all of them at once. The primary task is none of them.
-    pub(super) fn list_subtasks(&self, job: &str, task: &str) -> Result<Good, BatchError> {
+    pub(super) fn list_subtasks(&self, job: &str, task: &str) -> Result<SuccessReply, BatchError> {
         let job = self.find_job(job)?;
         let task = job.task(task).ok_or_else(BatchError::task_not_found)?;
         let select = Select::parse(self.query.get("$select"));
@@ -82,7 +82,7 @@ impl Call<'_> {
                 });
             }
         });
-        Ok(Good::body(json.finish()))
+        Ok(SuccessReply::body(json.finish()))
     }
 
     fn task_value(&self, job: &Job, task: u32, name: &str) -> Option<FilterValue<'static>> {

@@ -8,7 +8,7 @@ use hyper::header;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::envelope::Good;
+use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::json::Json;
 use super::request::Call;
@@ -32,7 +32,12 @@ struct UploadBody {
 
 impl Call<'_> {
     /// Carries the call out. `body` is none if it was too large or broke off.
-    pub(super) fn upload(&self, pool: &str, node: &str, body: Option<&Bytes>) -> Result<Good, BatchError> {
+    pub(super) fn upload(
+        &self,
+        pool: &str,
+        node: &str,
+        body: Option<&Bytes>,
+    ) -> Result<SuccessReply, BatchError> {
         self.check_headers()?;
         let Some(body) = body else {
             let message = "The size of the request body exceeds the maximum permissible limit.";
@@ -91,7 +96,7 @@ impl Call<'_> {
             let faults = &self.account.scenario.arrival_faults;
             self.world.deliveries.plan(faults, &pool.scenario, upload, self.now);
         }
-        Ok(Good::body(json.finish()))
+        Ok(SuccessReply::body(json.finish()))
     }
 
     fn check_headers(&self) -> Result<(), BatchError> {

@@ -81,7 +81,7 @@ impl BlobService {
             }
             _ => return Err(BlobError::bad_verb()),
         };
-        stamp(response.headers_mut(), &container);
+        add_dates(response.headers_mut(), &container);
         Ok(response)
     }
 
@@ -108,7 +108,7 @@ impl BlobService {
                     return Err(BlobError::anonymous());
                 }
                 let container = store.create(authority, name, metadata(headers))?;
-                Ok(described(StatusCode::CREATED, &container))
+                Ok(describe_container(StatusCode::CREATED, &container))
             }
             (&Method::GET | &Method::HEAD, Some("container"), None) => {
                 store.authorize(authority, resource, &['r'])?;
@@ -119,7 +119,7 @@ impl BlobService {
                     return Err(BlobError::permission_mismatch());
                 }
                 let container = store.container(name)?;
-                let mut response = described(StatusCode::OK, &container);
+                let mut response = describe_container(StatusCode::OK, &container);
                 for (name, value) in &container.metadata {
                     if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
                     {
@@ -156,14 +156,14 @@ fn xml(text: String) -> Response<ReplyBody> {
     response
 }
 
-fn described(status: StatusCode, container: &Container) -> Response<ReplyBody> {
+fn describe_container(status: StatusCode, container: &Container) -> Response<ReplyBody> {
     let mut response = empty(status);
-    stamp(response.headers_mut(), container);
+    add_dates(response.headers_mut(), container);
     response
 }
 
 /// When it was last changed, its policies included.
-fn stamp(headers: &mut HeaderMap, container: &Container) {
+fn add_dates(headers: &mut HeaderMap, container: &Container) {
     let modified = container.acl().modified;
     let etag = format!("\"0x8DC{:012X}\"", modified.unix_timestamp());
     if let (Ok(etag), Ok(modified)) = (HeaderValue::try_from(etag), HeaderValue::try_from(rfc1123(modified)))

@@ -55,7 +55,7 @@ impl Acl {
                 return Err(BlobError::condition_not_met());
             }
         }
-        let mut policies = read(body)?;
+        let mut policies = read_policies(body)?;
         for policy in &mut policies {
             policy.known_from = now + delay;
             let same = |old: &&StoredPolicy| {
@@ -97,7 +97,7 @@ impl Acl {
 }
 
 /// Reads `<SignedIdentifiers>`. Its policies are not known yet.
-fn read(body: &[u8]) -> Result<Vec<StoredPolicy>, BlobError> {
+fn read_policies(body: &[u8]) -> Result<Vec<StoredPolicy>, BlobError> {
     let text = std::str::from_utf8(body).map_err(|_| BlobError::bad_xml())?;
     let text = text.trim_start_matches('\u{feff}').trim();
     let text = match text.strip_prefix("<?xml") {
@@ -105,7 +105,7 @@ fn read(body: &[u8]) -> Result<Vec<StoredPolicy>, BlobError> {
         None => text,
     };
     let mut policies: Vec<StoredPolicy> = vec![];
-    for (name, inside) in elements(only(text, "SignedIdentifiers")?)? {
+    for (name, inside) in elements(only_element(text, "SignedIdentifiers")?)? {
         if name != "SignedIdentifier" {
             return Err(BlobError::bad_xml());
         }
@@ -157,7 +157,7 @@ fn read_policy(text: &str) -> Result<StoredPolicy, BlobError> {
 }
 
 /// What is inside the one element `name`.
-fn only<'a>(text: &'a str, name: &str) -> Result<&'a str, BlobError> {
+fn only_element<'a>(text: &'a str, name: &str) -> Result<&'a str, BlobError> {
     match elements(text)?.as_slice() {
         [(found, inside)] if *found == name => Ok(inside),
         _ => Err(BlobError::bad_xml()),

@@ -38,18 +38,18 @@ impl BlobService {
             Method::GET | Method::HEAD => {
                 let blob = store.get(authority, container, name)?;
                 if *method == Method::HEAD {
-                    return read(&blob, headers, true);
+                    return read_blob(&blob, headers, true);
                 }
                 store.ledger.blob_reads.fetch_add(1, Relaxed);
                 let fault = store.read_faults.strike(container, name);
                 if fault == Some(ReadFaultKind::ServerBusy) {
                     return Err(BlobError::busy());
                 }
-                let response = read(&blob, headers, false)?;
+                let response = read_blob(&blob, headers, false)?;
                 if fault == Some(ReadFaultKind::Grows) {
                     store.lengthen(container, name)?;
                 }
-                Ok(spoiled(response, fault))
+                Ok(apply_read_fault(response, fault))
             }
             Method::DELETE => {
                 store.delete(authority, container, name)?;
@@ -117,7 +117,7 @@ fn describe(headers: &mut HeaderMap, blob: &Blob, md5_name: &'static str) {
 }
 
 /// What a fault makes of a good answer.
-fn spoiled(response: Response<ReplyBody>, fault: Option<ReadFaultKind>) -> Response<ReplyBody> {
+fn apply_read_fault(response: Response<ReplyBody>, fault: Option<ReadFaultKind>) -> Response<ReplyBody> {
     match fault {
         Some(ReadFaultKind::Truncated | ReadFaultKind::Grows) => {
             let length = response.body().size_hint().exact();
@@ -133,7 +133,7 @@ fn spoiled(response: Response<ReplyBody>, fault: Option<ReadFaultKind>) -> Respo
     }
 }
 
-fn read(blob: &Blob, request: &HeaderMap, head: bool) -> Result<Response<ReplyBody>, BlobError> {
+fn read_blob(blob: &Blob, request: &HeaderMap, head: bool) -> Result<Response<ReplyBody>, BlobError> {
     let wanted = request.get(header::IF_MATCH).and_then(|value| value.to_str().ok());
     if wanted.is_some_and(|etag| etag != "*" && etag != blob.etag()) {
         return Err(BlobError::condition_not_met());

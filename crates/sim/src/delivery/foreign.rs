@@ -46,10 +46,10 @@ pub(crate) async fn upload_to_others(
 
 async fn put_with_one_retry(delivery: &Delivery, file: &LogFile) -> bool {
     let Place::Elsewhere { url } = &delivery.upload.target.place else { return false };
-    put(url, file).await || put(url, file).await
+    put_file(url, file).await || put_file(url, file).await
 }
 
-async fn put(container: &Url, file: &LogFile) -> bool {
+async fn put_file(container: &Url, file: &LogFile) -> bool {
     let Some(client) = client(container) else { return false };
     let mut url = container.clone();
     let path =

@@ -5,7 +5,7 @@ use crate::roll::Roll;
 use crate::scenario::FileContent;
 use crate::world::World;
 
-use super::queue::{Delivery, Step};
+use super::queue::{Delivery, DeliveryStep};
 
 /// A file ready to be written: its name, and what is in it.
 pub(crate) struct LogFile {
@@ -20,7 +20,7 @@ impl Delivery {
         let pool = &account.pools[usize::from(upload.node.pool)].scenario;
         let roll = upload.roll.text("file").number(u64::from(self.file));
         let size = self.size(roll.text("size").between(pool.file_size.min.0, pool.file_size.max.0));
-        let name = if self.step == Step::Stranger {
+        let name = if self.step == DeliveryStep::Stranger {
             // Some of them lie where a list of all uploads of the account meets them.
             let folder =
                 if self.file.is_multiple_of(2) { "somebody-else" } else { account.directory.as_str() };
@@ -51,18 +51,18 @@ impl Delivery {
     }
 
     fn size(&self, whole: u64) -> u64 {
-        if self.step == Step::Half { whole / 2 } else { whole }
+        if self.step == DeliveryStep::Half { whole / 2 } else { whole }
     }
 
     /// Writes the delivery into the ledger. A stranger's file is no business of the node.
     pub(super) fn finish(&self, world: &World, file: &LogFile, put: bool) {
-        if !put || self.step == Step::Stranger {
+        if !put || self.step == DeliveryStep::Stranger {
             return;
         }
         let size = file.content.len();
         world.accounts[usize::from(self.upload.account)].ledger.node(self.upload.node, |record| {
             let Some(directory) = record.directories.get_mut(self.upload.directory) else { return };
-            if self.step == Step::Rest {
+            if self.step == DeliveryStep::Rest {
                 directory.bytes += size - size / 2;
             } else {
                 directory.files_written += 1;

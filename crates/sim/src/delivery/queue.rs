@@ -36,12 +36,12 @@ pub(crate) struct Delivery {
     due: Duration,
     pub(super) upload: Arc<Upload>,
     pub(super) file: u32,
-    pub(super) step: Step,
+    pub(super) step: DeliveryStep,
 }
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DeliveryStep {
     Whole,
     /// The first half, which the other half follows.
     Half,
@@ -104,16 +104,16 @@ impl Deliveries {
             let mut plan =
                 |due, step| planned.push(Delivery { due, upload: Arc::clone(&upload), file, step });
             match kind {
-                Some(ArrivalFaultKind::Late) => plan(due + delay, Step::Whole),
+                Some(ArrivalFaultKind::Late) => plan(due + delay, DeliveryStep::Whole),
                 Some(ArrivalFaultKind::Rewrite) => {
-                    plan(due, Step::Half);
-                    plan(due + delay, Step::Rest);
+                    plan(due, DeliveryStep::Half);
+                    plan(due + delay, DeliveryStep::Rest);
                 }
                 Some(ArrivalFaultKind::Foreign) => {
-                    plan(due, Step::Whole);
-                    plan(due, Step::Stranger);
+                    plan(due, DeliveryStep::Whole);
+                    plan(due, DeliveryStep::Stranger);
                 }
-                _ => plan(due, Step::Whole),
+                _ => plan(due, DeliveryStep::Whole),
             }
         }
         let mut heap = self.heap.lock();

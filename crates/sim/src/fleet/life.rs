@@ -61,7 +61,7 @@ enum LifeEnd {
 
 impl PoolLives {
     pub(crate) fn new(pool: &PoolScenario, roll: Roll) -> Self {
-        let beginning = beginning(pool, roll);
+        let beginning = beginning_states(pool, roll);
         let mut next = 0;
         let scripted = pool
             .lives
@@ -191,7 +191,7 @@ impl ScriptedLife {
 }
 
 /// The states that nodes begin in: exact numbers, in an order that follows from the seed.
-fn beginning(pool: &PoolScenario, roll: Roll) -> Vec<NodeState> {
+fn beginning_states(pool: &PoolScenario, roll: Roll) -> Vec<NodeState> {
     let nodes = pool.nodes as usize;
     let mut states = Vec::with_capacity(nodes);
     let mut share_so_far = 0.0;

@@ -16,8 +16,8 @@ use tokio::time::{Instant, Sleep};
 /// What follows the headers of an answer.
 pub(crate) struct ReplyBody {
     pieces: VecDeque<Bytes>,
-    pace: Pace,
-    ending: Ending,
+    pace: BodyPace,
+    ending: BodyEnding,
     /// Before a body breaks off.
     pause: Option<Pin<Box<Sleep>>>,
     /// Whether the length goes into a header; the real service does that for errors and not for good answers.
@@ -26,37 +26,37 @@ pub(crate) struct ReplyBody {
     held: Option<Box<dyn Send + Sync>>,
 }
 
-enum Pace {
+enum BodyPace {
     AtOnce,
     Trickle { gap: Duration, sleep: Pin<Box<Sleep>> },
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Ending {
+enum BodyEnding {
     Good,
     BrokenOff,
 }
 
 impl ReplyBody {
-    fn new(bytes: Bytes, sized: bool, ending: Ending) -> Self {
+    fn new(bytes: Bytes, sized: bool, ending: BodyEnding) -> Self {
         let pieces = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) };
-        Self { pieces, pace: Pace::AtOnce, ending, pause: None, sized, held: None }
+        Self { pieces, pace: BodyPace::AtOnce, ending, pause: None, sized, held: None }
     }
 
     /// With Content-Length.
     pub(crate) fn sized(bytes: impl Into<Bytes>) -> Self {
-        Self::new(bytes.into(), true, Ending::Good)
+        Self::new(bytes.into(), true, BodyEnding::Good)
     }
 
     /// In chunks.
     pub(crate) fn chunked(bytes: impl Into<Bytes>) -> Self {
-        Self::new(bytes.into(), false, Ending::Good)
+        Self::new(bytes.into(), false, BodyEnding::Good)
     }
 
     /// Half of the bytes, then the connection breaks.
     pub(crate) fn into_broken_off(mut self) -> Self {
         let bytes = self.pieces.pop_front().unwrap_or_default();
-        let mut broken = Self::new(bytes.slice(..bytes.len() / 2), false, Ending::BrokenOff);
+        let mut broken = Self::new(bytes.slice(..bytes.len() / 2), false, BodyEnding::BrokenOff);
         broken.held = self.held.take();
         broken
     }
@@ -83,7 +83,7 @@ impl ReplyBody {
             .map(|start| bytes.slice(start..(start + step).min(bytes.len())))
             .collect();
         let gap = time / u32::try_from(self.pieces.len().max(1)).unwrap_or(u32::MAX);
-        self.pace = Pace::Trickle { gap, sleep: Box::pin(tokio::time::sleep(gap)) };
+        self.pace = BodyPace::Trickle { gap, sleep: Box::pin(tokio::time::sleep(gap)) };
         self.sized = false;
         self
     }
@@ -102,7 +102,7 @@ impl Body for ReplyBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = self.get_mut();
-        if let Pace::Trickle { gap, sleep } = &mut this.pace
+        if let BodyPace::Trickle { gap, sleep } = &mut this.pace
             && !this.pieces.is_empty()
         {
             match sleep.as_mut().poll(context) {
@@ -113,13 +113,13 @@ impl Body for ReplyBody {
         if let Some(piece) = this.pieces.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        if this.ending == Ending::BrokenOff {
+        if this.ending == BodyEnding::BrokenOff {
             // hyper keeps small answers back until there is nothing more to add. Without a pause, the error would
             // overtake headers and bytes, and the client would see a dropped connection instead of half an answer.
             let pause =
                 this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(20))));
             return pause.as_mut().poll(context).map(|()| {
-                this.ending = Ending::Good;
+                this.ending = BodyEnding::Good;
                 Some(Err(io::Error::other("broken off as the scenario says")))
             });
         }

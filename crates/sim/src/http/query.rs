@@ -7,11 +7,11 @@ use percent_encoding::percent_decode_str;
 /// The parameters of one request, in the order they came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
-    pairs: Vec<Pair>,
+    pairs: Vec<QueryPair>,
 }
 
 #[derive(Clone, Debug)]
-struct Pair {
+struct QueryPair {
     /// In lower case.
     name: String,
     /// With the case it came in.
@@ -29,7 +29,7 @@ impl Query {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 let spaced = |text: &str| decode(&text.replace('+', " ")).into_owned();
                 let spelled = spaced(name);
-                Pair { name: spelled.to_ascii_lowercase(), spelled, value: spaced(value) }
+                QueryPair { name: spelled.to_ascii_lowercase(), spelled, value: spaced(value) }
             })
             .collect();
         Self { pairs }

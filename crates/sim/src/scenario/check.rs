@@ -11,9 +11,9 @@ use super::{
     AccountScenario, AuthMode, Fault, FaultKind, JobScenario, Scenario, ScenarioError, StorageScenario,
 };
 
-type Checked = Result<(), ScenarioError>;
+type CheckResult = Result<(), ScenarioError>;
 
-fn unless(good: bool, key: &str, problem: &str) -> Checked {
+fn ensure(good: bool, key: &str, problem: &str) -> CheckResult {
     if good {
         return Ok(());
     }
@@ -52,20 +52,20 @@ fn is_identity(id: &str) -> bool {
             .is_some_and(|(_, name)| !name.is_empty() && !name.contains('/'))
 }
 
-fn check_key(key: Option<&str>, path: &str) -> Checked {
+fn check_key(key: Option<&str>, path: &str) -> CheckResult {
     let Some(text) = key else { return Ok(()) };
     let good = BASE64_STANDARD.decode(text).is_ok_and(|bytes| !bytes.is_empty());
-    unless(good, path, "a key is Base64 and not empty")
+    ensure(good, path, "a key is Base64 and not empty")
 }
 
 impl Scenario {
-    pub(super) fn check(&self) -> Checked {
+    pub(super) fn check(&self) -> CheckResult {
         self.storage.check()?;
-        unless(!self.accounts.is_empty(), "account", "a scenario has at least one `[[account]]`")?;
+        ensure(!self.accounts.is_empty(), "account", "a scenario has at least one `[[account]]`")?;
         for (index, account) in self.accounts.iter().enumerate() {
             let path = format!("account[{index}]");
             let first = self.accounts.iter().position(|other| other.name == account.name);
-            unless(first == Some(index), &format!("{path}.name"), "two accounts have this name")?;
+            ensure(first == Some(index), &format!("{path}.name"), "two accounts have this name")?;
             account.check(&path)?;
         }
         Ok(())
@@ -73,10 +73,10 @@ impl Scenario {
 }
 
 impl StorageScenario {
-    fn check(&self) -> Checked {
-        unless(is_account_name(&self.account), "storage.account", "3 to 24 lower-case letters and digits")?;
+    fn check(&self) -> CheckResult {
+        ensure(is_account_name(&self.account), "storage.account", "3 to 24 lower-case letters and digits")?;
         let good = is_container_name(&self.container);
-        unless(
+        ensure(
             good,
             "storage.container",
             "3 to 63 lower-case letters, digits and single hyphens between them",
@@ -84,44 +84,44 @@ impl StorageScenario {
         check_key(self.key.as_deref(), "storage.key")?;
         // Storage tells the times of a key in whole seconds.
         let good = self.delegation_key_lifetime.is_none_or(|span| span.0.as_secs() >= 1);
-        unless(good, "storage.delegation_key_lifetime", "1s or more")?;
+        ensure(good, "storage.delegation_key_lifetime", "1s or more")?;
         for (index, fault) in self.read_faults.iter().enumerate() {
-            unless(fault.first > 0, &format!("storage.read_fault[{index}].first"), "1 or more")?;
+            ensure(fault.first > 0, &format!("storage.read_fault[{index}].first"), "1 or more")?;
         }
         Ok(())
     }
 }
 
 impl AccountScenario {
-    fn check(&self, path: &str) -> Checked {
-        unless(
+    fn check(&self, path: &str) -> CheckResult {
+        ensure(
             is_account_name(&self.name),
             &format!("{path}.name"),
             "3 to 24 lower-case letters and digits",
         )?;
         check_key(self.key.as_deref(), &format!("{path}.key"))?;
-        unless(
+        ensure(
             self.capacity.is_none_or(|c| c.is_finite() && c > 0.0),
             &format!("{path}.capacity"),
             "calls per second, more than 0",
         )?;
         for (index, change) in self.capacity_change.iter().enumerate() {
             let good = change.capacity.is_finite() && change.capacity > 0.0;
-            unless(
+            ensure(
                 good,
                 &format!("{path}.capacity_change[{index}].capacity"),
                 "calls per second, more than 0",
             )?;
         }
         let good = [AuthMode::SharedKey, AuthMode::Entra].iter().any(|mode| self.accepts(*mode));
-        unless(good, &format!("{path}.auth"), "at least one way in is needed")?;
+        ensure(good, &format!("{path}.auth"), "at least one way in is needed")?;
         let good = is_guid(&self.subscription);
-        unless(good, &format!("{path}.subscription"), "the id of a subscription, a GUID")?;
-        unless((1..=1000).contains(&self.page_size), &format!("{path}.page_size"), "from 1 to 1000")?;
+        ensure(good, &format!("{path}.subscription"), "the id of a subscription, a GUID")?;
+        ensure((1..=1000).contains(&self.page_size), &format!("{path}.page_size"), "from 1 to 1000")?;
         for (index, pool) in self.pools.iter().enumerate() {
             let path = format!("{path}.pool[{index}]");
             let first = self.pools.iter().position(|other| other.id.eq_ignore_ascii_case(&pool.id));
-            unless(
+            ensure(
                 first == Some(index),
                 &format!("{path}.id"),
                 "two pools have this id (case does not count)",
@@ -131,7 +131,7 @@ impl AccountScenario {
         for (index, job) in self.jobs.iter().enumerate() {
             let path = format!("{path}.job[{index}]");
             let first = self.jobs.iter().position(|other| other.id.eq_ignore_ascii_case(&job.id));
-            unless(
+            ensure(
                 first == Some(index),
                 &format!("{path}.id"),
                 "two jobs have this id (case does not count)",
@@ -143,85 +143,85 @@ impl AccountScenario {
         }
         for (index, fault) in self.arrival_faults.iter().enumerate() {
             let path = format!("{path}.arrival_fault[{index}]");
-            unless(is_share(fault.share), &format!("{path}.share"), "from 0 to 1")?;
+            ensure(is_share(fault.share), &format!("{path}.share"), "from 0 to 1")?;
             self.check_pool_name(fault.pool.as_deref(), &path)?;
         }
         Ok(())
     }
 
-    fn check_fault(&self, fault: &Fault, path: &str) -> Checked {
-        unless(is_share(fault.share), &format!("{path}.share"), "from 0 to 1")?;
+    fn check_fault(&self, fault: &Fault, path: &str) -> CheckResult {
+        ensure(is_share(fault.share), &format!("{path}.share"), "from 0 to 1")?;
         self.check_pool_name(fault.pool.as_deref(), path)?;
         let of_code = fault.kind == FaultKind::Code;
-        unless(!of_code || fault.code.is_some(), &format!("{path}.code"), "kind `code` needs a `code`")?;
-        unless(
+        ensure(!of_code || fault.code.is_some(), &format!("{path}.code"), "kind `code` needs a `code`")?;
+        ensure(
             !of_code || fault.status.is_some(),
             &format!("{path}.status"),
             "kind `code` needs a `status`",
         )?;
         let good = fault.status.is_none_or(|status| (400..=599).contains(&status));
-        unless(good, &format!("{path}.status"), "from 400 to 599")
+        ensure(good, &format!("{path}.status"), "from 400 to 599")
     }
 
-    fn check_job(&self, job: &JobScenario, path: &str) -> Checked {
-        unless(is_batch_id(&job.id), &format!("{path}.id"), BATCH_ID)?;
+    fn check_job(&self, job: &JobScenario, path: &str) -> CheckResult {
+        ensure(is_batch_id(&job.id), &format!("{path}.id"), BATCH_ID)?;
         self.check_pool_name(Some(&job.pool), path)?;
         let there = self.pools.iter().find(|pool| pool.id == job.pool).map_or(0, |pool| pool.nodes);
         let nodes = job.nodes.unwrap_or(there);
         let good = (1..=there).contains(&nodes);
-        unless(good, &format!("{path}.nodes"), "from 1 to as many as the pool has")?;
+        ensure(good, &format!("{path}.nodes"), "from 1 to as many as the pool has")?;
         let good = (1..=nodes).contains(&job.instances);
-        unless(good, &format!("{path}.instances"), "from 1 to as many as the job has nodes")?;
+        ensure(good, &format!("{path}.instances"), "from 1 to as many as the job has nodes")?;
         for (key, span) in [("started", job.started), ("lasted", job.lasted)] {
-            unless(span.0 <= LONGEST_JOB, &format!("{path}.{key}"), "ten years at most")?;
+            ensure(span.0 <= LONGEST_JOB, &format!("{path}.{key}"), "ten years at most")?;
         }
-        unless(job.gone <= job.tasks, &format!("{path}.gone"), "more than there are tasks")?;
-        unless(job.failed <= job.tasks, &format!("{path}.failed"), "more than there are tasks")
+        ensure(job.gone <= job.tasks, &format!("{path}.gone"), "more than there are tasks")?;
+        ensure(job.failed <= job.tasks, &format!("{path}.failed"), "more than there are tasks")
     }
 
-    fn check_pool_name(&self, name: Option<&str>, path: &str) -> Checked {
+    fn check_pool_name(&self, name: Option<&str>, path: &str) -> CheckResult {
         let good = name.is_none_or(|name| self.pools.iter().any(|pool| pool.id == name));
-        unless(good, &format!("{path}.pool"), "this account has no such pool")
+        ensure(good, &format!("{path}.pool"), "this account has no such pool")
     }
 }
 
 impl PoolScenario {
-    fn check(&self, path: &str) -> Checked {
-        unless(is_batch_id(&self.id), &format!("{path}.id"), BATCH_ID)?;
+    fn check(&self, path: &str) -> CheckResult {
+        ensure(is_batch_id(&self.id), &format!("{path}.id"), BATCH_ID)?;
         for (key, nodes) in [
             ("spot", self.spot),
             ("scheduling_disabled", self.scheduling_disabled),
             ("shrinking", self.shrinking.unwrap_or(0)),
         ] {
-            unless(nodes <= self.nodes, &format!("{path}.{key}"), "more than there are nodes")?;
+            ensure(nodes <= self.nodes, &format!("{path}.{key}"), "more than there are nodes")?;
         }
         let good = self.resize_error.as_ref().is_none_or(|code| !code.is_empty());
-        unless(good, &format!("{path}.resize_error"), "an error code such as \"AllocationFailed\"")?;
+        ensure(good, &format!("{path}.resize_error"), "an error code such as \"AllocationFailed\"")?;
         for (index, id) in self.identities.iter().enumerate() {
             let path = format!("{path}.identities[{index}]");
             let what = "the id of a resource: /subscriptions/…/userAssignedIdentities/{name}";
-            unless(is_identity(id), &path, what)?;
+            ensure(is_identity(id), &path, what)?;
             let first = self.identities.iter().position(|other| other.eq_ignore_ascii_case(id));
-            unless(first == Some(index), &path, "attached twice (case does not count)")?;
+            ensure(first == Some(index), &path, "attached twice (case does not count)")?;
         }
-        unless(is_share(self.unknown_state), &format!("{path}.unknown_state"), "from 0 to 1")?;
+        ensure(is_share(self.unknown_state), &format!("{path}.unknown_state"), "from 0 to 1")?;
         let sum: f64 = self.states.values().sum();
         // Shares such as 0.7 + 0.2 + 0.1 do not add up to 1 exactly in binary.
         let good = self.states.values().all(|share| is_share(*share)) && sum <= 1.000_001;
-        unless(good, &format!("{path}.states"), "shares are from 0 to 1 and add up to 1 at most")?;
-        unless(
+        ensure(good, &format!("{path}.states"), "shares are from 0 to 1 and add up to 1 at most")?;
+        ensure(
             !self.states.contains_key(&NodeState::Gone),
             &format!("{path}.states"),
             "no node begins as `gone`",
         )?;
         for (index, life) in self.lives.iter().enumerate() {
             let path = format!("{path}.life[{index}]");
-            unless(
+            ensure(
                 life.nodes.is_none() || life.share.is_none(),
                 &path,
                 "either `nodes` or `share`, not both",
             )?;
-            unless(life.share.is_none_or(is_share), &format!("{path}.share"), "from 0 to 1")?;
+            ensure(life.share.is_none_or(is_share), &format!("{path}.share"), "from 0 to 1")?;
             life.check_end(&path)?;
         }
         Ok(())
@@ -229,20 +229,20 @@ impl PoolScenario {
 }
 
 impl Life {
-    fn check_end(&self, path: &str) -> Checked {
+    fn check_end(&self, path: &str) -> CheckResult {
         let ends = [self.back_after, self.recovers_after, self.gone_after];
-        unless(
+        ensure(
             ends.into_iter().flatten().count() <= 1,
             path,
             "only one of `back_after`, `recovers_after` and `gone_after`",
         )?;
         let Some(every) = self.every else {
-            return unless(self.times.is_none(), &format!("{path}.times"), "goes with `every`");
+            return ensure(self.times.is_none(), &format!("{path}.times"), "goes with `every`");
         };
         let lasts = self.back_after.or(self.recovers_after);
         let good = every.0 > Duration::ZERO && lasts.is_some_and(|lasts| lasts < every);
         let what = "longer than `back_after` or `recovers_after`, one of which it needs";
-        unless(good, &format!("{path}.every"), what)?;
-        unless(self.times != Some(0), &format!("{path}.times"), "1 or more")
+        ensure(good, &format!("{path}.every"), what)?;
+        ensure(self.times != Some(0), &format!("{path}.times"), "1 or more")
     }
 }

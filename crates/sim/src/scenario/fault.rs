@@ -15,7 +15,7 @@ pub(crate) struct Fault {
     #[serde(default)]
     pub(crate) on: Operation,
     pub(crate) kind: FaultKind,
-    #[serde(default = "always")]
+    #[serde(default = "every_call")]
     pub(crate) share: f64,
     /// For `throttle` and `server-busy` (and any other kind that answers an error).
     pub(crate) retry_after: Option<RetryAfter>,
@@ -102,7 +102,7 @@ pub(crate) enum FaultKind {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ArrivalFault {
     pub(crate) kind: ArrivalFaultKind,
-    #[serde(default = "always")]
+    #[serde(default = "every_call")]
     pub(crate) share: f64,
     /// For `late` (how much later) and `rewrite` (how long until the blob is written again).
     #[serde(default = "twenty_seconds")]
@@ -135,7 +135,7 @@ pub(crate) enum ArrivalFaultKind {
 pub(crate) struct ReadFault {
     pub(crate) kind: ReadFaultKind,
     /// Only the first so many reads of each blob.
-    #[serde(default = "once")]
+    #[serde(default = "one_time")]
     pub(crate) first: u32,
     /// Only blobs whose name ends so.
     #[serde(default)]
@@ -156,11 +156,11 @@ pub(crate) enum ReadFaultKind {
     ServerBusy,
 }
 
-fn once() -> u32 {
+fn one_time() -> u32 {
     1
 }
 
-fn always() -> f64 {
+fn every_call() -> f64 {
     1.0
 }
 

@@ -13,7 +13,7 @@ use super::values::{Between, Count, Image, Size, Span};
 #[serde(deny_unknown_fields)]
 pub(crate) struct PoolScenario {
     pub(crate) id: String,
-    #[serde(default = "one")]
+    #[serde(default = "one_node")]
     pub(crate) nodes: u32,
     #[serde(default = "some_vm_size")]
     pub(crate) vm_size: String,
@@ -219,7 +219,7 @@ pub(crate) enum AllocationState {
     Stopping,
 }
 
-fn one() -> u32 {
+fn one_node() -> u32 {
     1
 }
 
