@@ -23,12 +23,12 @@ const TRUSTED_LENGTH: usize = 1 << 20;
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Result<Vec<u8>, Unreadable>,
+    pub(crate) body: Result<Vec<u8>, UnreadBody>,
 }
 
 /// Why there is a status but no whole body.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub(crate) enum UnreadBody {
     #[error("the answer is longer than {0} bytes")]
     TooLong(usize),
     #[error("the answer broke off: {0}")]
@@ -88,7 +88,7 @@ impl Answer {
             Err(why) => {
                 // Reading too long an answer once more would not make it shorter.
                 let class = match (why, class_if_broken) {
-                    (Unreadable::TooLong(_), FailureClass::Transient) => FailureClass::Refused,
+                    (UnreadBody::TooLong(_), FailureClass::Transient) => FailureClass::Refused,
                     (_, class) => class,
                 };
                 Err(self.failure(class, why.to_string()))
@@ -107,19 +107,19 @@ impl Answer {
     }
 }
 
-async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Unreadable> {
+async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, UnreadBody> {
     let announced =
         response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
     if announced > limit {
-        return Err(Unreadable::TooLong(limit));
+        return Err(UnreadBody::TooLong(limit));
     }
     let mut body = Vec::with_capacity(announced.min(TRUSTED_LENGTH));
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(Unreadable::TooLong(limit)),
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(UnreadBody::TooLong(limit)),
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
-            Err(error) => return Err(Unreadable::BrokeOff(redact::error_chain(&error))),
+            Err(error) => return Err(UnreadBody::BrokeOff(redact::error_chain(&error))),
         }
     }
 }

@@ -60,7 +60,7 @@ pub async fn list_accounts(
             return Err(refusal(&answer));
         }
         let body = answer.whole_body(FailureClass::Transient)?;
-        let page: Page = serde_json::from_slice(body)
+        let page: AccountsPage = serde_json::from_slice(body)
             .map_err(|_| answer.failure(FailureClass::Refused, "the answer is not a list of accounts"))?;
         for account in page.value {
             found.push(account.into_found(management)?);
@@ -75,30 +75,30 @@ pub async fn list_accounts(
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
-    value: Vec<Account>,
+struct AccountsPage {
+    value: Vec<AccountAnswer>,
     next_link: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Account {
+struct AccountAnswer {
     name: String,
     #[serde(default)]
     location: String,
-    properties: Properties,
+    properties: AccountProperties,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Properties {
+struct AccountProperties {
     account_endpoint: String,
     allowed_authentication_modes: Option<Vec<String>>,
     public_network_access: Option<String>,
 }
 
-impl Account {
+impl AccountAnswer {
     fn into_found(self, management: &Url) -> Result<FoundAccount, Failure> {
-        let Properties { account_endpoint, allowed_authentication_modes, public_network_access } =
+        let AccountProperties { account_endpoint, allowed_authentication_modes, public_network_access } =
             self.properties;
         // A host and no scheme. A simulated account is on this machine, as the list that names it.
         let scheme = if management.scheme() == "http" { "http" } else { "https" };

@@ -52,9 +52,9 @@ pub(crate) fn refusal(answer: &Answer) -> Failure {
         408 | 500.. => FailureClass::Transient,
         _ => FailureClass::Config,
     };
-    let said = answer.body.as_ref().ok().and_then(|body| serde_json::from_slice::<Refusal>(body).ok());
+    let said = answer.body.as_ref().ok().and_then(|body| serde_json::from_slice::<ArmRefusal>(body).ok());
     let mut failure = match &said {
-        Some(Refusal { error }) => answer.failure(class, one_line(&error.message, LONGEST)),
+        Some(ArmRefusal { error }) => answer.failure(class, one_line(&error.message, LONGEST)),
         None => answer.failure(class, "Azure Resource Manager gives no reason"),
     };
     failure.code = said.map(|said| one_line(&said.error.code, 200).into());
@@ -62,12 +62,12 @@ pub(crate) fn refusal(answer: &Answer) -> Failure {
 }
 
 #[derive(Deserialize)]
-struct Refusal {
-    error: Inner,
+struct ArmRefusal {
+    error: ArmErrorText,
 }
 
 #[derive(Deserialize)]
-struct Inner {
+struct ArmErrorText {
     code: String,
     #[serde(default)]
     message: String,

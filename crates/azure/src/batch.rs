@@ -27,8 +27,8 @@ use uuid::Uuid;
 use crate::answer::{Answer, PAGE, SMALL};
 use crate::classify::{Call, no_answer, refusal};
 use crate::http_date::{self, Dates};
-use crate::shared_key::{SharedKey, Signed};
-use crate::target::{Endpoint, Target};
+use crate::shared_key::{SharedKey, SignedParts};
+use crate::target::{AccountEndpoint, Target};
 use crate::token::{Token, TokenSource};
 use crate::wire::{
     IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, PoolIdentity, PoolIdentityAnswer, SubtaskAnswer,
@@ -82,11 +82,11 @@ pub struct InvalidEndpoint;
 
 /// One Batch account. Cheap to clone.
 #[derive(Clone)]
-pub struct AzureBatch(Arc<Account>);
+pub struct AzureBatch(Arc<BatchAccount>);
 
-struct Account {
+struct BatchAccount {
     clients: Clients,
-    endpoint: Endpoint,
+    endpoint: AccountEndpoint,
     auth: BatchAuth,
     read_timeout: Duration,
     /// The service's clock minus ours, in milliseconds.
@@ -105,7 +105,7 @@ struct WrittenOrder {
 }
 
 /// One request, before it is authorised.
-struct Outgoing<'a> {
+struct OutgoingRequest<'a> {
     call: Call,
     target: Target<'a>,
     client_request_id: Uuid,
@@ -122,9 +122,9 @@ impl AzureBatch {
         if !is_https_or_loopback(&settings.endpoint) {
             return Err(InvalidEndpoint);
         }
-        Ok(Self(Arc::new(Account {
+        Ok(Self(Arc::new(BatchAccount {
             clients,
-            endpoint: Endpoint::new(settings.endpoint, &settings.api_version),
+            endpoint: AccountEndpoint::new(settings.endpoint, &settings.api_version),
             auth: settings.auth,
             read_timeout: settings.read_timeout,
             clock_offset_ms: AtomicI64::new(NO_OFFSET),
@@ -145,9 +145,9 @@ impl AzureBatch {
     }
 }
 
-impl Account {
+impl BatchAccount {
     async fn read(&self, target: Target<'_>) -> Result<Answer, Failure> {
-        self.send(Outgoing {
+        self.send(OutgoingRequest {
             call: Call::Read,
             target,
             client_request_id: Uuid::new_v4(),
@@ -159,7 +159,7 @@ impl Account {
     }
 
     /// Sends a request and returns its 200.
-    async fn send(&self, outgoing: Outgoing<'_>) -> Result<Answer, Failure> {
+    async fn send(&self, outgoing: OutgoingRequest<'_>) -> Result<Answer, Failure> {
         let mut may_renew = true;
         loop {
             let (authorized, token) = self.authorize(&outgoing).await?;
@@ -178,7 +178,11 @@ impl Account {
         }
     }
 
-    async fn send_once(&self, mut request: Request, outgoing: &Outgoing<'_>) -> Result<Answer, Failure> {
+    async fn send_once(
+        &self,
+        mut request: Request,
+        outgoing: &OutgoingRequest<'_>,
+    ) -> Result<Answer, Failure> {
         let left = outgoing.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure::new(FailureClass::NotSent, "no time was left to send the request"));
@@ -208,13 +212,13 @@ impl Account {
     }
 
     /// The request with all its headers, and the token it carries, if it does.
-    async fn authorize(&self, outgoing: &Outgoing<'_>) -> Result<(Request, Option<Token>), Failure> {
+    async fn authorize(&self, outgoing: &OutgoingRequest<'_>) -> Result<(Request, Option<Token>), Failure> {
         let url = outgoing.target.url.clone();
         let method = outgoing.method();
         let ocp_date = self.dates.write(OffsetDateTime::now_utc());
         let (authorization, token) = match &self.auth {
             BatchAuth::SharedKey(key) => {
-                let signed = Signed {
+                let signed = SignedParts {
                     method: method.as_str(),
                     content_length: outgoing.body.as_ref().map(Bytes::len),
                     content_type: outgoing.body.as_ref().map_or("", |_| JSON),
@@ -249,7 +253,7 @@ impl Account {
     }
 }
 
-impl Account {
+impl BatchAccount {
     /// The body of an upload call.
     fn body(&self, order: &UploadOrder) -> Bytes {
         let mut last = self.written.lock();
@@ -272,7 +276,7 @@ impl Account {
     }
 }
 
-impl Outgoing<'_> {
+impl OutgoingRequest<'_> {
     fn method(&self) -> Method {
         if self.body.is_some() { Method::POST } else { Method::GET }
     }
@@ -371,7 +375,7 @@ impl BatchService for AzureBatch {
         client_request_id: Uuid,
         time_limit: Duration,
     ) -> Result<Accepted, Failure> {
-        let outgoing = Outgoing {
+        let outgoing = OutgoingRequest {
             call: Call::Upload,
             target: self.0.endpoint.upload(pool, node)?,
             client_request_id,

@@ -153,7 +153,7 @@ mod tests {
     use reqwest::header::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::answer::Unreadable;
+    use crate::answer::UnreadBody;
     use FailureClass::{Auth, Config, Gone, InDoubt, Refused, Throttled, Transient, Wait, WaitBriefly};
 
     fn answer(status: u16, body: &str, headers: &[(&'static str, &'static str)]) -> Answer {
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn an_error_that_could_not_be_read_keeps_its_status() {
-        let lost = Answer { body: Err(Unreadable::TooLong(1)), ..answer(429, "", &[("retry-after", "7")]) };
+        let lost = Answer { body: Err(UnreadBody::TooLong(1)), ..answer(429, "", &[("retry-after", "7")]) };
         let failure = refusal(Call::Upload, &lost);
         assert_eq!((failure.class, failure.retry_after_ms), (Throttled, Some(7000)));
     }

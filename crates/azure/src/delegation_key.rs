@@ -80,14 +80,14 @@ struct KeyAnswer {
 
 /// The key of a storage account: asked for when it is needed, by one caller at a time.
 #[derive(Default)]
-pub(crate) struct KeptKey {
-    state: Mutex<State>,
+pub(crate) struct DelegationKeyCache {
+    state: Mutex<KeyState>,
     /// Held by whoever asks for a key, so that many waiters make one request.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct State {
+struct KeyState {
     key: Option<Arc<DelegationKey>>,
     /// Counts failures, so that those who waited for a request that failed do not each repeat it.
     failures: u64,
@@ -95,7 +95,7 @@ struct State {
     rest_until: Option<Instant>,
 }
 
-impl KeptKey {
+impl DelegationKeyCache {
     /// A key that is good now, and for `lifetime` if there is such a key. `now` is the service's clock, and `fetch`
     /// asks for a new key.
     ///
@@ -151,7 +151,7 @@ impl KeptKey {
     }
 }
 
-impl State {
+impl KeyState {
     fn good_key(&self, now: OffsetDateTime, lifetime: time::Duration) -> Option<Arc<DelegationKey>> {
         let key = self.key.as_ref().filter(|key| now < key.expires_at)?;
         let rests = self.rest_until.is_some_and(|end| Instant::now() < end);
@@ -221,15 +221,15 @@ pub(crate) mod tests {
     }
 
     /// Answers the nth request, from 1, after a second.
-    struct Server<F> {
-        kept: KeptKey,
+    struct KeyServer<F> {
+        kept: DelegationKeyCache,
         asked: AtomicUsize,
         answer: F,
     }
 
-    impl<F: Fn(usize) -> Result<DelegationKey, Failure>> Server<F> {
+    impl<F: Fn(usize) -> Result<DelegationKey, Failure>> KeyServer<F> {
         fn new(answer: F) -> Self {
-            Self { kept: KeptKey::default(), asked: AtomicUsize::new(0), answer }
+            Self { kept: DelegationKeyCache::default(), asked: AtomicUsize::new(0), answer }
         }
 
         async fn get(
@@ -252,7 +252,7 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_callers_make_one_request() {
-        let server = Server::new(|_| Ok(key(8 * HOUR)));
+        let server = KeyServer::new(|_| Ok(key(8 * HOUR)));
         let keys = join_all((0..100).map(|_| server.get(NOON, HOUR))).await;
         assert!(keys.iter().all(|key| key == &Ok(NOON + 8 * HOUR)));
         assert_eq!(server.asked(), 1);
@@ -260,7 +260,8 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_callers_share_one_failure_and_the_next_asks_anew() {
-        let server = Server::new(|number| if number == 1 { Err(unreachable()) } else { Ok(key(8 * HOUR)) });
+        let server =
+            KeyServer::new(|number| if number == 1 { Err(unreachable()) } else { Ok(key(8 * HOUR)) });
         let keys = join_all((0..100).map(|_| server.get(NOON, HOUR))).await;
         assert!(keys.iter().all(|key| key == &Err(unreachable())));
         assert_eq!(server.asked(), 1);
@@ -269,7 +270,7 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_lasts_is_kept_and_one_that_does_not_is_replaced() {
-        let server = Server::new(|_| Ok(key(8 * HOUR)));
+        let server = KeyServer::new(|_| Ok(key(8 * HOUR)));
         server.get(NOON, HOUR).await.unwrap();
         server.get(NOON + 7 * HOUR, HOUR).await.unwrap();
         assert_eq!(server.asked(), 1);
@@ -279,7 +280,7 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_of_short_keys_is_not_asked_in_a_loop() {
-        let server = Server::new(|_| Ok(key(HOUR)));
+        let server = KeyServer::new(|_| Ok(key(HOUR)));
         for minutes in [0, 10, 29] {
             let now = NOON + time::Duration::minutes(minutes);
             assert_eq!(server.get(now, 24 * HOUR).await, Ok(NOON + HOUR));
@@ -291,7 +292,7 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_old_key_serves_to_its_end_while_no_other_can_be_had() {
-        let server = Server::new(|number| if number == 1 { Ok(key(HOUR)) } else { Err(unreachable()) });
+        let server = KeyServer::new(|number| if number == 1 { Ok(key(HOUR)) } else { Err(unreachable()) });
         server.get(NOON, HOUR).await.unwrap();
         let late = NOON + time::Duration::minutes(40);
         for _ in 0..3 {

@@ -19,21 +19,21 @@ pub(crate) struct ServiceError {
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct ErrorBody {
     code: String,
-    message: Option<Message>,
-    values: Option<Vec<Detail>>,
+    message: Option<ErrorMessage>,
+    values: Option<Vec<ErrorDetail>>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Message {
+enum ErrorMessage {
     Plain(String),
     WithLanguage { value: Option<String> },
 }
 
 #[derive(Deserialize)]
-struct Detail {
+struct ErrorDetail {
     key: Option<String>,
     value: Option<String>,
 }
@@ -42,15 +42,15 @@ impl ServiceError {
     /// Reads a body, whatever it is.
     pub(crate) fn read(body: &[u8]) -> Self {
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii();
-        match serde_json::from_slice::<Body>(body) {
+        match serde_json::from_slice::<ErrorBody>(body) {
             Ok(body) if !body.code.is_empty() => Self::of_batch(&body),
             _ => Self::foreign(body),
         }
     }
 
-    fn of_batch(body: &Body) -> Self {
+    fn of_batch(body: &ErrorBody) -> Self {
         let text = match &body.message {
-            Some(Message::Plain(text) | Message::WithLanguage { value: Some(text) }) => text,
+            Some(ErrorMessage::Plain(text) | ErrorMessage::WithLanguage { value: Some(text) }) => text,
             _ => "",
         };
         let mut message = without_trailer(text).to_owned();

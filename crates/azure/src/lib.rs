@@ -49,7 +49,7 @@ pub use reqwest::Client;
 pub use shared_key::{InvalidSharedKey, SharedKey};
 pub use state_home::{BlobStateHome, SasSource};
 pub use storage::{
-    ContainerGrant, InvalidStorageAccount, PolicyGrant, Removal, Revoked, StorageAccount, StorageAuth,
+    ContainerGrant, InvalidStorageAccount, PolicyGrant, Removal, Revocation, StorageAccount, StorageAuth,
 };
 pub use support::{
     Contact, LONGEST_FILE, NewTicket, Offered, OpenTicket, Severity, SupportClient, TechnicalDetails,

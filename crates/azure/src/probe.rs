@@ -71,7 +71,7 @@ mod tests {
     async fn probe(
         permissions: &str,
         answers: &'static [(&'static str, &'static str)],
-    ) -> (Result<(), Failure>, Vec<crate::test_server::Seen>) {
+    ) -> (Result<(), Failure>, Vec<crate::test_server::SeenRequest>) {
         let server = TestServer::start(move |number| {
             let (status, headers) = answers[number - 1];
             Reply::with_headers(status, headers, "")

@@ -70,14 +70,14 @@ pub(crate) fn verbatim_if_harmless(text: String) -> String {
 }
 
 /// Secrets of this process that have no shape to know them by.
-struct Known(Mutex<Vec<Zeroizing<String>>>);
+struct KnownSecrets(Mutex<Vec<Zeroizing<String>>>);
 
-static KNOWN: Known = Known(Mutex::new(Vec::new()));
+static KNOWN: KnownSecrets = KnownSecrets(Mutex::new(Vec::new()));
 
 /// Most secrets that are kept: tokens come and go, and the latest are those that can be echoed.
 const MOST_KNOWN: usize = 64;
 
-impl Known {
+impl KnownSecrets {
     fn add(&self, secret: &str) {
         // What is that short stands in ordinary texts, too.
         if secret.len() < 8 {

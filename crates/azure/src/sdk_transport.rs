@@ -13,7 +13,7 @@ const LONGEST_ANSWER: usize = 64 << 20;
 
 /// Our HTTP client, as the SDK takes it.
 pub(crate) fn transport(http: reqwest::Client) -> Transport {
-    Transport::new(Arc::new(Bounded(http)))
+    Transport::new(Arc::new(BoundedClient(http)))
 }
 
 /// Options for a client of the SDK.
@@ -22,9 +22,9 @@ pub(crate) fn client_options(transport: Transport, retry: RetryOptions) -> Clien
 }
 
 #[derive(Debug)]
-struct Bounded(reqwest::Client);
+struct BoundedClient(reqwest::Client);
 
-impl HttpClient for Bounded {
+impl HttpClient for BoundedClient {
     // Written out because the trait is one of `async_trait`, which would be a dependency for this alone.
     fn execute_request<'a, 'b, 'c>(
         &'a self,

@@ -49,7 +49,7 @@ pub enum InvalidSharedKey {
 }
 
 /// What of a request goes into its signature.
-pub(crate) struct Signed<'a> {
+pub(crate) struct SignedParts<'a> {
     /// In upper case.
     pub(crate) method: &'a str,
     /// Of the body; none for a request without one.
@@ -79,7 +79,7 @@ impl SharedKey {
     }
 
     /// The value of the `authorization` header; it does not show in debug output.
-    pub(crate) fn authorization(&self, request: &Signed<'_>) -> HeaderValue {
+    pub(crate) fn authorization(&self, request: &SignedParts<'_>) -> HeaderValue {
         const HEAD: &str = "SharedKey ";
         let mut value = String::with_capacity(HEAD.len() + self.account.len() + 1 + SIGNATURE_LENGTH);
         value.push_str(HEAD);
@@ -92,7 +92,7 @@ impl SharedKey {
     }
 
     /// Feeds the hash piece by piece, so the string-to-sign is never put together.
-    fn signature(&self, request: &Signed<'_>) -> [u8; 32] {
+    fn signature(&self, request: &SignedParts<'_>) -> [u8; 32] {
         let mut mac = self.keyed.clone();
         mac.update(request.method.as_bytes());
         // Content-Encoding, Content-Language: never sent.
@@ -165,7 +165,7 @@ mod tests {
     /// The key bytes are `0123456789abcdef` twice: plainly not a real key.
     const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-    fn sign(key: &SharedKey, request: &Signed<'_>) -> String {
+    fn sign(key: &SharedKey, request: &SignedParts<'_>) -> String {
         key.authorization(request).to_str().unwrap().to_owned()
     }
 
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_list_is_signed_like_the_worked_example() {
-        let request = Signed {
+        let request = SignedParts {
             method: "GET",
             content_length: None,
             content_type: "",
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_upload_is_signed_like_the_worked_example() {
-        let request = Signed {
+        let request = SignedParts {
             method: "POST",
             content_length: Some(169),
             content_type: "application/json; odata=minimalmetadata",
@@ -216,7 +216,7 @@ mod tests {
             ("post", 13, "", "/pools", "", "GgI/PPSZVqHRx3U4A+QbkXY0FdMv/2bUzxfBI5c2x+s="),
         ];
         for (method, length, content_type, path, query, expected) in vectors {
-            let request = Signed {
+            let request = SignedParts {
                 method,
                 content_length: Some(length),
                 content_type,
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn neither_key_nor_signature_shows_in_debug_output() {
-        let request = Signed {
+        let request = SignedParts {
             method: "GET",
             content_length: None,
             content_type: "",

@@ -23,8 +23,8 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::answer::Answer;
-use crate::blob::{API_VERSION, blob_url, container_url};
-use crate::request::{VERSION, exchange_up_to};
+use crate::blob::{blob_url, container_url};
+use crate::request::{API_VERSION, VERSION, exchange_up_to};
 use crate::storage_error::{code, refusal};
 
 const LEASE_ACTION: HeaderName = HeaderName::from_static("x-ms-lease-action");
@@ -57,17 +57,17 @@ pub struct BlobStateHome {
     source: SasSource,
     blob: String,
     lease: Duration,
-    sas: tokio::sync::Mutex<Option<KeptSas>>,
-    held: Mutex<Held>,
+    sas: tokio::sync::Mutex<Option<CurrentSas>>,
+    held: Mutex<LeaseState>,
 }
 
-struct KeptSas {
+struct CurrentSas {
     sas: SasUrl,
     asked_at: Instant,
 }
 
 /// What is known of the lease and the blob.
-struct Held {
+struct LeaseState {
     /// The id of our lease, or of the next that we take.
     id: Uuid,
     /// The blob's version. None where the answer of a write was lost.
@@ -78,7 +78,7 @@ impl BlobStateHome {
     /// A home; nothing is sent yet. `lease` is 15 to 60 whole seconds.
     #[must_use]
     pub fn new(http: reqwest::Client, source: SasSource, blob: String, lease: Duration) -> Self {
-        let held = Mutex::new(Held { id: Uuid::new_v4(), etag: None });
+        let held = Mutex::new(LeaseState { id: Uuid::new_v4(), etag: None });
         Self { http, source, blob, lease, sas: tokio::sync::Mutex::default(), held }
     }
 
@@ -298,7 +298,7 @@ impl BlobStateHome {
     /// The SAS at hand, or a newer one where it ends soon and there is one.
     async fn sas(&self) -> Result<SasUrl, Failure> {
         let mut kept = self.sas.lock().await;
-        if let Some(KeptSas { sas, asked_at }) = &*kept {
+        if let Some(CurrentSas { sas, asked_at }) = &*kept {
             let lasts = |ends: OffsetDateTime| ends - OffsetDateTime::now_utc() > SPARE;
             if sas.expires_at.is_none_or(lasts) || asked_at.elapsed() < PAUSE {
                 return Ok(sas.clone());
@@ -317,7 +317,7 @@ impl BlobStateHome {
                 }
             },
         };
-        *kept = Some(KeptSas { sas: sas.clone(), asked_at });
+        *kept = Some(CurrentSas { sas: sas.clone(), asked_at });
         Ok(sas)
     }
 
@@ -334,7 +334,7 @@ impl BlobStateHome {
     fn forget(&self, id: Uuid) {
         let mut held = self.held.lock();
         if held.id == id {
-            *held = Held { id: Uuid::new_v4(), etag: None };
+            *held = LeaseState { id: Uuid::new_v4(), etag: None };
         }
     }
 

@@ -15,7 +15,7 @@ const LONGEST_ID: usize = 200;
 
 /// The parts of an answer that tell why storage refuses.
 #[derive(Default)]
-pub(crate) struct Refusal<'a> {
+pub(crate) struct StorageRefusal<'a> {
     pub(crate) status: u16,
     pub(crate) code: Option<&'a str>,
     pub(crate) request_id: Option<&'a str>,
@@ -24,7 +24,7 @@ pub(crate) struct Refusal<'a> {
     pub(crate) body: Option<&'a [u8]>,
 }
 
-impl Refusal<'_> {
+impl StorageRefusal<'_> {
     /// What it means for a call that can be sent again.
     pub(crate) fn failure(&self) -> Failure {
         // The SDK fills in the status where the service gave no code.
@@ -42,7 +42,7 @@ impl Refusal<'_> {
 
 /// An answer that is not the one hoped for.
 pub(crate) fn refusal(answer: &Answer) -> Failure {
-    let refusal = Refusal {
+    let refusal = StorageRefusal {
         status: answer.status,
         code: code(answer),
         request_id: answer.header(&REQUEST_ID),
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_what_it_says_and_no_signature() {
-        let refusal = Refusal {
+        let refusal = StorageRefusal {
             status: 403,
             code: Some("AuthenticationFailed"),
             request_id: Some("r-9"),
@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_status_in_place_of_a_code_is_no_code() {
-        let failure = Refusal { status: 503, code: Some("503"), ..Refusal::default() }.failure();
+        let failure =
+            StorageRefusal { status: 503, code: Some("503"), ..StorageRefusal::default() }.failure();
         assert_eq!(failure.to_string(), "503: storage gives no reason");
         assert_eq!(failure.class, FailureClass::Throttled);
     }

@@ -7,8 +7,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, IF_U
 use time::OffsetDateTime;
 use url::Url;
 
-use crate::blob::API_VERSION;
 use crate::http_date;
+use crate::request::API_VERSION;
 use crate::request::{Request, VERSION};
 use crate::sas::SigningKey;
 

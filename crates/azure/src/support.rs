@@ -194,7 +194,7 @@ impl SupportClient {
         let mut found = Vec::new();
         for _ in 0..MOST_PAGES {
             let answer = self.send(Method::GET, &url, None, &[200]).await?;
-            let page: Page = read(&answer)?;
+            let page: CatalogPage = read(&answer)?;
             found.extend(page.value.into_iter().map(|item| Offered {
                 id: item.id,
                 name: one_line(&item.properties.display_name, 200),
@@ -220,7 +220,7 @@ impl SupportClient {
         let url = self.own(&["checkNameAvailability"]);
         let body = json!({ "name": name, "type": "Microsoft.Support/supportTickets" });
         let answer = self.send(Method::POST, &url, Some(body.to_string()), &[200]).await?;
-        let said: Availability = read(&answer)?;
+        let said: NameAvailability = read(&answer)?;
         let why = || one_line(&said.message.or(said.reason).unwrap_or_default(), 300);
         Ok((!said.name_available).then(why))
     }
@@ -316,7 +316,7 @@ impl SupportClient {
             if !by_status {
                 return Ok(());
             }
-            let operation: Operation = read(&answer)?;
+            let operation: OperationAnswer = read(&answer)?;
             match operation.status.to_ascii_lowercase().as_str() {
                 "succeeded" => return Ok(()),
                 "failed" | "canceled" => return Err(operation.failure(&answer)),
@@ -387,20 +387,20 @@ fn read_ticket(answer: &Answer) -> Result<OpenTicket, Failure> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
-    value: Vec<Item>,
+struct CatalogPage {
+    value: Vec<CatalogItem>,
     next_link: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Item {
+struct CatalogItem {
     id: String,
-    properties: ItemProperties,
+    properties: CatalogProperties,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ItemProperties {
+struct CatalogProperties {
     display_name: String,
     #[serde(default)]
     resource_types: Vec<String>,
@@ -408,7 +408,7 @@ struct ItemProperties {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Availability {
+struct NameAvailability {
     name_available: bool,
     reason: Option<String>,
     message: Option<String>,
@@ -428,7 +428,7 @@ struct TicketState {
 }
 
 #[derive(Deserialize)]
-struct Operation {
+struct OperationAnswer {
     status: String,
     error: Option<OperationError>,
 }
@@ -440,7 +440,7 @@ struct OperationError {
     message: String,
 }
 
-impl Operation {
+impl OperationAnswer {
     fn failure(self, answer: &Answer) -> Failure {
         let error = self.error.map_or_else(
             || "no reason is given".into(),

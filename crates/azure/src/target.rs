@@ -41,28 +41,28 @@ pub(crate) struct Target<'a> {
 }
 
 /// The URLs of one account.
-pub(crate) struct Endpoint {
+pub(crate) struct AccountEndpoint {
     /// The endpoint as configured; links must stay on it.
     url: Url,
     /// Any path before the operations', without a slash at the end.
     base: String,
     api_version: String,
-    pools: Query,
-    nodes: Query,
-    node: Query,
-    pool: Query,
-    tasks: Query,
-    upload: Query,
+    pools: AccountQuery,
+    nodes: AccountQuery,
+    node: AccountQuery,
+    pool: AccountQuery,
+    tasks: AccountQuery,
+    upload: AccountQuery,
 }
 
 /// A query, as sent and as signed.
-struct Query {
+struct AccountQuery {
     /// The endpoint with this query, and without a path of its own.
     url: Url,
     signed: Vec<u8>,
 }
 
-impl Query {
+impl AccountQuery {
     fn new(endpoint: &Url, api_version: &str, more: &[(&str, &str)]) -> Self {
         let mut sent = format!("api-version={}", utf8_percent_encode(api_version, ESCAPED_IN_SEGMENT));
         for (name, value) in more {
@@ -75,9 +75,9 @@ impl Query {
     }
 }
 
-impl Endpoint {
+impl AccountEndpoint {
     pub(crate) fn new(url: Url, api_version: &str) -> Self {
-        let query = |more: &[(&str, &str)]| Query::new(&url, api_version, more);
+        let query = |more: &[(&str, &str)]| AccountQuery::new(&url, api_version, more);
         Self {
             base: url.path().trim_end_matches('/').to_owned(),
             api_version: api_version.to_owned(),
@@ -121,7 +121,7 @@ impl Endpoint {
         let filter = states.iter().map(test).collect::<Vec<_>>().join(" or ");
         let filter = utf8_percent_encode(&filter, ESCAPED_IN_SEGMENT).to_string();
         let more = [("maxresults", PAGE_SIZE), ("$filter", filter.as_str()), ("$select", CHOICE_MEMBERS)];
-        let query = Query::new(&self.url, &self.api_version, &more);
+        let query = AccountQuery::new(&self.url, &self.api_version, &more);
         let Target { url, signed_query } = self.target(&["pools", pool.as_str(), "nodes"], &query)?;
         Ok(Target { url, signed_query: Cow::Owned(signed_query.into_owned()) })
     }
@@ -135,7 +135,7 @@ impl Endpoint {
         self.target(&path, &self.upload)
     }
 
-    fn target<'a>(&self, path: &[&str], query: &'a Query) -> Result<Target<'a>, Failure> {
+    fn target<'a>(&self, path: &[&str], query: &'a AccountQuery) -> Result<Target<'a>, Failure> {
         let mut text = String::with_capacity(self.base.len() + 160);
         text.push_str(&self.base);
         for segment in path {
@@ -160,8 +160,8 @@ impl Endpoint {
 mod tests {
     use super::*;
 
-    fn endpoint(url: &str) -> Endpoint {
-        Endpoint::new(Url::parse(url).unwrap(), "2024-07-01.20.0")
+    fn endpoint(url: &str) -> AccountEndpoint {
+        AccountEndpoint::new(Url::parse(url).unwrap(), "2024-07-01.20.0")
     }
 
     #[test]

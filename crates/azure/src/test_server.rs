@@ -50,12 +50,12 @@ impl Reply {
 
 /// A request as it came over the wire.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct SeenRequest {
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-impl Seen {
+impl SeenRequest {
     /// For example `GET /pools?api-version=1 HTTP/1.1`.
     pub(crate) fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
@@ -69,13 +69,13 @@ impl Seen {
 
 pub(crate) struct TestServer {
     port: u16,
-    log: Arc<Mutex<Log>>,
+    log: Arc<Mutex<ServerLog>>,
 }
 
 #[derive(Default)]
-struct Log {
+struct ServerLog {
     connections: usize,
-    requests: Vec<Seen>,
+    requests: Vec<SeenRequest>,
 }
 
 impl TestServer {
@@ -85,10 +85,12 @@ impl TestServer {
     }
 
     /// The same for a `reply` that also looks at the request.
-    pub(crate) async fn start_seeing(reply: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start_seeing(
+        reply: impl Fn(usize, &SeenRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let log = Arc::new(Mutex::new(Log::default()));
+        let log = Arc::new(Mutex::new(ServerLog::default()));
         let reply = Arc::new(reply);
         let shared = log.clone();
         tokio::spawn(async move {
@@ -108,7 +110,7 @@ impl TestServer {
         self.port
     }
 
-    pub(crate) fn requests(&self) -> Vec<Seen> {
+    pub(crate) fn requests(&self) -> Vec<SeenRequest> {
         self.log.lock().requests.clone()
     }
 
@@ -117,7 +119,11 @@ impl TestServer {
     }
 }
 
-async fn serve(mut stream: TcpStream, reply: Arc<impl Fn(usize, &Seen) -> Reply>, log: Arc<Mutex<Log>>) {
+async fn serve(
+    mut stream: TcpStream,
+    reply: Arc<impl Fn(usize, &SeenRequest) -> Reply>,
+    log: Arc<Mutex<ServerLog>>,
+) {
     while let Some(request) = read_request(&mut stream).await {
         let number = {
             let mut log = log.lock();
@@ -137,7 +143,7 @@ async fn serve(mut stream: TcpStream, reply: Arc<impl Fn(usize, &Seen) -> Reply>
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
+async fn read_request(stream: &mut TcpStream) -> Option<SeenRequest> {
     let mut bytes = Vec::new();
     let head_length = loop {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
@@ -148,7 +154,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
         }
     };
     let head = String::from_utf8(bytes[..head_length].to_vec()).unwrap();
-    let mut seen = Seen { head, body: String::new() };
+    let mut seen = SeenRequest { head, body: String::new() };
     let length: usize = seen.header("content-length").map_or(0, |length| length.parse().unwrap());
     while bytes.len() < head_length + length {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {

@@ -30,23 +30,23 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// How long one request for a token may take, with the retries of the SDK.
 const FETCH_LIMIT: Duration = Duration::from_secs(30);
 
-type Fetch = Box<dyn Fn() -> BoxFuture<'static, Result<AccessToken, Failure>> + Send + Sync>;
+type TokenFetch = Box<dyn Fn() -> BoxFuture<'static, Result<AccessToken, Failure>> + Send + Sync>;
 
 /// Tokens for one resource, shared by all accounts of a cloud. Cheap to clone.
 #[derive(Clone)]
-pub struct TokenSource(Arc<Shared>);
+pub struct TokenSource(Arc<SharedTokens>);
 
-struct Shared {
+struct SharedTokens {
     /// Which credential it is and why, for people.
     description: String,
-    fetch: Fetch,
-    state: Mutex<State>,
+    fetch: TokenFetch,
+    state: Mutex<TokenState>,
     /// Held by whoever asks for a token, so that many waiters make one request.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     token: Option<Token>,
     /// Counts tokens, so that a refused one is told from its successor.
     generation: u64,
@@ -100,7 +100,7 @@ impl TokenSource {
         fetch: impl Fn() -> BoxFuture<'static, Result<AccessToken, Failure>> + Send + Sync + 'static,
     ) -> Self {
         let (state, turn) = (Mutex::default(), Arc::default());
-        Self(Arc::new(Shared { description, fetch: Box::new(fetch), state, turn }))
+        Self(Arc::new(SharedTokens { description, fetch: Box::new(fetch), state, turn }))
     }
 
     /// Which credential is used and why, for people.
@@ -156,7 +156,7 @@ impl TokenSource {
     }
 
     /// Starts a renewal, unless one is under way. The old token serves meanwhile.
-    fn renew_beside(&self, state: &mut State) {
+    fn renew_beside(&self, state: &mut TokenState) {
         let Ok(turn) = self.0.turn.clone().try_lock_owned() else { return };
         if let Some(token) = &mut state.token {
             token.renew_at = Instant::now() + RENEWAL_PAUSE;
@@ -188,7 +188,7 @@ impl TokenSource {
     }
 }
 
-impl State {
+impl TokenState {
     fn valid_token(&self) -> Option<Token> {
         self.token.clone().filter(|token| Instant::now() < token.valid_until)
     }

@@ -113,7 +113,7 @@ async fn what_is_signed_is_what_is_sent() {
     upload(&with_key(&server)).await.unwrap();
 
     let seen = &server.requests()[0];
-    let signed = Signed {
+    let signed = SignedParts {
         method: "POST",
         content_length: Some(seen.header("content-length").unwrap().parse().unwrap()),
         content_type: seen.header("content-type").unwrap(),

@@ -9,19 +9,19 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MATCH, RANGE};
 use reqwest::{Method, Response};
 use tokio::time::timeout;
-use url::Url;
 
-use super::{API_VERSION, AzureLogStore, TIME_LIMIT};
+use super::store::{AzureLogStore, TIME_LIMIT};
+use super::urls::blob_url;
 use crate::answer::{Answer, SMALL};
 use crate::redact::error_chain;
-use crate::request::VERSION;
+use crate::request::{API_VERSION, VERSION};
 use crate::storage_error::refusal;
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 /// Of the whole blob, in the answer to a request for a part of it.
 const WHOLE_MD5: HeaderName = HeaderName::from_static("x-ms-blob-content-md5");
 
-/// Longest silence in the middle of a blob.
+/// Longest timed_out in the middle of a blob.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Status of an answer that says: the blob is another now than the `ETag` that was asked for.
@@ -69,7 +69,7 @@ impl AzureLogStore {
         headers.extend(etag.map(|etag| (IF_MATCH, etag.to_owned())));
         let response = self.ask(Method::GET, name, &headers).await?;
         let known = response.headers();
-        let size = match header(known, &CONTENT_RANGE).map(total_behind) {
+        let size = match header(known, &CONTENT_RANGE).map(parse_content_range) {
             Some(range) => range.filter(|(first, _)| *first == from).map(|(_, total)| total),
             None if from == 0 => header(known, &CONTENT_LENGTH).and_then(|text| text.parse().ok()),
             None => None,
@@ -85,7 +85,7 @@ impl AzureLogStore {
         headers: &[(HeaderName, String)],
     ) -> Result<Response, Failure> {
         let url = blob_url(&self.signed().url, name)?;
-        let mut request = self.0.http.request(method, url).header(VERSION, API_VERSION);
+        let mut request = self.http().request(method, url).header(VERSION, API_VERSION);
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -95,14 +95,14 @@ impl AzureLogStore {
                 let class = if error.is_connect() { FailureClass::NotSent } else { FailureClass::Transient };
                 return Err(Failure::new(class, error_chain(&error)));
             }
-            Err(_) => return Err(silence(TIME_LIMIT)),
+            Err(_) => return Err(timed_out(TIME_LIMIT)),
         };
         if matches!(response.status().as_u16(), 200 | 206) {
             return Ok(response);
         }
         match timeout(TIME_LIMIT, Answer::read(response, SMALL)).await {
             Ok(answer) => Err(refusal(&answer)),
-            Err(_) => Err(silence(TIME_LIMIT)),
+            Err(_) => Err(timed_out(TIME_LIMIT)),
         }
     }
 }
@@ -114,7 +114,7 @@ impl OpenBlob {
     pub async fn chunk(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, Failure> {
         match timeout(STALL_LIMIT, self.response.chunk()).await {
             Ok(chunk) => chunk.map_err(|error| Failure::new(FailureClass::Transient, error_chain(&error))),
-            Err(_) => Err(silence(STALL_LIMIT)),
+            Err(_) => Err(timed_out(STALL_LIMIT)),
         }
     }
 }
@@ -125,7 +125,7 @@ pub fn has_changed(failure: &Failure) -> bool {
     failure.status == Some(CHANGED)
 }
 
-fn silence(limit: Duration) -> Failure {
+fn timed_out(limit: Duration) -> Failure {
     Failure::new(FailureClass::Transient, format!("storage said nothing for {} seconds", limit.as_secs()))
 }
 
@@ -143,27 +143,13 @@ fn version(headers: &HeaderMap, size: Option<u64>) -> Result<BlobVersion, Failur
 }
 
 /// First byte and size of the whole: `bytes 4-9/10`.
-fn total_behind(text: &str) -> Option<(u64, u64)> {
+fn parse_content_range(text: &str) -> Option<(u64, u64)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// The URL of a blob, with the container's SAS.
-pub(crate) fn blob_url(container: &Url, name: &str) -> Result<Url, Failure> {
-    // Of such a name, a URL would make another one.
-    let odd = name.split('/').any(|part| matches!(part, "." | "..")) || name.contains(['\t', '\n', '\r']);
-    let mut url = container.clone();
-    match url.path_segments_mut() {
-        Ok(mut segments) if !odd && !name.is_empty() => {
-            segments.extend(name.split('/'));
-        }
-        _ => return Err(Failure::new(FailureClass::Refused, "a blob of this name cannot be asked for")),
-    }
-    Ok(url)
 }
 
 #[cfg(test)]

@@ -1,11 +1,5 @@
-//! The container that the logs arrive in: lists over Microsoft's Blob SDK, one page per call, and parts of blobs; whole blobs
-//! by hand.
-//!
-//! The SDK is told not to retry: how often and when to look again is for the engine to say.
+//! Lists of blobs and parts of them, over Microsoft's Blob SDK.
 
-mod download;
-
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,67 +7,54 @@ use std::time::Duration;
 
 use azure_core::error::ErrorKind;
 use azure_core::http::RetryOptions;
-use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::xml;
 use azure_storage_blob::models::{BlobClientDownloadOptions, BlobContainerClientListBlobsOptions, HttpRange};
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::SasUrl;
-use fleetlogs_model::service::{Blob, BlobDetails, BlobPage, DetailsPage, LogStore};
+use fleetlogs_model::service::{BlobPage, DetailsPage, LogStore};
 use futures::TryStreamExt;
 use parking_lot::RwLock;
-use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 
-pub(crate) use self::download::blob_url;
-pub use self::download::{BlobVersion, OpenBlob, has_changed};
-use crate::http_date;
-use crate::redact::error_chain;
+use super::listing::{DetailProperties, ListingAnswer, SweepProperties};
+use super::sdk_failure::sdk_failure;
+use super::urls::{InvalidContainer, container_url, without_query};
+use crate::request::API_VERSION;
 use crate::sdk_transport::{client_options, transport};
-use crate::storage_error::Refusal;
-
-/// The newest version that Azurite 3.35 knows. The SDK's own default is newer, and an emulator answers it with a 400;
-/// nothing here needs more.
-pub(crate) const API_VERSION: &str = "2025-11-05";
 
 /// The most the service puts on a page.
 const PAGE_SIZE: i32 = 5000;
 
 /// For one page of a few megabytes, from connecting to its last byte.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// A container, reached by a SAS with list permission. Cheap to clone; clones share their SAS.
 #[derive(Clone)]
-pub struct AzureLogStore(Arc<Store>);
+pub struct AzureLogStore(Arc<ContainerStore>);
 
-struct Store {
+struct ContainerStore {
     http: reqwest::Client,
     /// The container's URL without its SAS.
     container: Url,
     /// Carries the SAS. A call keeps the one it began with.
-    signed: RwLock<Arc<Signed>>,
+    signed: RwLock<Arc<SignedContainer>>,
 }
 
 /// A container with the SAS that opens it.
-struct Signed {
-    url: Url,
+pub(super) struct SignedContainer {
+    pub(super) url: Url,
     client: BlobContainerClient,
 }
-
-/// The SDK does not take the container's URL, or it is another container. The URL is not quoted.
-#[derive(Debug, thiserror::Error)]
-#[error("the container URL cannot be used")]
-pub struct InvalidContainer;
 
 impl AzureLogStore {
     /// A container; nothing is sent yet.
     pub fn new(http: reqwest::Client, container: &SasUrl) -> Result<Self, InvalidContainer> {
         let url = container_url(container)?;
         let signed = RwLock::new(signed(http.clone(), url.clone())?);
-        Ok(Self(Arc::new(Store { http, container: without_query(url), signed })))
+        Ok(Self(Arc::new(ContainerStore { http, container: without_query(url), signed })))
     }
 
     /// Takes a new SAS for the same container, while others list. Calls under way go on with the old one.
@@ -87,7 +68,11 @@ impl AzureLogStore {
         Ok(())
     }
 
-    fn signed(&self) -> Arc<Signed> {
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.0.http
+    }
+
+    pub(super) fn signed(&self) -> Arc<SignedContainer> {
         self.0.signed.read().clone()
     }
 
@@ -96,7 +81,7 @@ impl AzureLogStore {
         &self,
         prefix: &str,
         marker: Option<&str>,
-    ) -> azure_core::Result<Option<Listing<P>>> {
+    ) -> azure_core::Result<Option<ListingAnswer<P>>> {
         let options = BlobContainerClientListBlobsOptions {
             prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
             marker: marker.map(str::to_owned),
@@ -108,7 +93,7 @@ impl AzureLogStore {
             return Ok(None);
         };
         let (_, _, body) = page.deconstruct();
-        xml::from_xml::<_, Listing<P>>(&body).map(Some)
+        xml::from_xml::<_, ListingAnswer<P>>(&body).map(Some)
     }
 
     async fn range(&self, name: &str, offset: u64, length: u64) -> azure_core::Result<Vec<u8>> {
@@ -131,52 +116,38 @@ impl fmt::Debug for AzureLogStore {
     }
 }
 
-/// The URL with its SAS. A slash after the container's name would be taken for a blob of no name.
-pub(crate) fn container_url(container: &SasUrl) -> Result<Url, InvalidContainer> {
-    let mut url = Url::parse(container.expose()).map_err(|_| InvalidContainer)?;
-    url.path_segments_mut().map_err(|()| InvalidContainer)?.pop_if_empty();
-    Ok(url)
-}
-
-/// The URL without anything that gives authority: safe to show.
-fn without_query(mut url: Url) -> Url {
-    url.set_query(None);
-    url.set_fragment(None);
-    // Only a URL without a host refuses these two.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url
-}
-
-fn signed(http: reqwest::Client, url: Url) -> Result<Arc<Signed>, InvalidContainer> {
+fn signed(http: reqwest::Client, url: Url) -> Result<Arc<SignedContainer>, InvalidContainer> {
     let options = BlobContainerClientOptions {
         client_options: client_options(transport(http), RetryOptions::none()),
         version: API_VERSION.into(),
     };
     // The SDK's error quotes the URL, signature and all.
     let client = BlobContainerClient::new(url.clone(), None, Some(options)).map_err(|_| InvalidContainer)?;
-    Ok(Arc::new(Signed { url, client }))
+    Ok(Arc::new(SignedContainer { url, client }))
 }
 
 impl LogStore for AzureLogStore {
     async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
-        Ok(in_time(self.page::<Properties>(prefix, marker)).await?.map(BlobPage::from).unwrap_or_default())
+        Ok(within_time_limit(self.page::<SweepProperties>(prefix, marker))
+            .await?
+            .map(BlobPage::from)
+            .unwrap_or_default())
     }
 
     async fn list_details(&self, prefix: &str, marker: Option<&str>) -> Result<DetailsPage, Failure> {
-        let page = in_time(self.page::<AllProperties>(prefix, marker)).await?;
+        let page = within_time_limit(self.page::<DetailProperties>(prefix, marker)).await?;
         Ok(page.map(DetailsPage::from).unwrap_or_default())
     }
 
     async fn read_range(&self, name: &str, offset: u64, length: u64) -> Result<Vec<u8>, Failure> {
-        in_time(self.range(name, offset, length)).await
+        within_time_limit(self.range(name, offset, length)).await
     }
 }
 
 /// A call's answer, within the time that one may take.
-async fn in_time<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
+async fn within_time_limit<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
     match timeout(TIME_LIMIT, call).await {
-        Ok(answer) => answer.map_err(|error| failure(&error)),
+        Ok(answer) => answer.map_err(|error| sdk_failure(&error)),
         Err(_) => Err(Failure::new(
             FailureClass::Transient,
             format!("storage did not answer within {} seconds", TIME_LIMIT.as_secs()),
@@ -184,144 +155,9 @@ async fn in_time<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result
     }
 }
 
-/// A page as storage spells it. The SDK's own model lacks `ResourceType`, and fails on a page with one bad date.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Listing<P> {
-    /// There is always one, if an empty one. Without it this is some other page, which must not pass for an empty
-    /// container: an upload in doubt would be sent again.
-    blobs: Blobs<P>,
-    next_marker: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Blobs<P> {
-    #[serde(rename = "Blob", default = "Vec::new")]
-    items: Vec<Item<P>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Item<P> {
-    name: Name,
-    properties: Option<P>,
-}
-
-#[derive(Deserialize)]
-struct Name {
-    /// Whether the name is percent-encoded, for it holds what XML cannot.
-    #[serde(rename = "@Encoded", default)]
-    encoded: bool,
-    #[serde(rename = "$text", default)]
-    text: String,
-}
-
-#[derive(Default, Deserialize)]
-struct Properties {
-    #[serde(rename = "Content-Length")]
-    length: Option<u64>,
-    #[serde(rename = "Creation-Time")]
-    created: Option<String>,
-    #[serde(rename = "ResourceType")]
-    resource_type: Option<String>,
-}
-
-/// All that is of use for a file by itself. Each takes memory for every blob of a page, so the verifier does without.
-#[derive(Default, Deserialize)]
-struct AllProperties {
-    #[serde(rename = "Content-Length")]
-    length: Option<u64>,
-    #[serde(rename = "Creation-Time")]
-    created: Option<String>,
-    #[serde(rename = "Last-Modified")]
-    modified: Option<String>,
-    #[serde(rename = "Etag")]
-    etag: Option<String>,
-    #[serde(rename = "Content-MD5")]
-    md5: Option<String>,
-    #[serde(rename = "ResourceType")]
-    resource_type: Option<String>,
-}
-
-/// In an account with a hierarchical namespace a listing shows directories as well; they are no files.
-const DIRECTORY: &str = "directory";
-
-impl Name {
-    fn decoded(self) -> String {
-        if self.encoded { percent_decode_str(&self.text).decode_utf8_lossy().into_owned() } else { self.text }
-    }
-}
-
-impl From<Listing<Properties>> for BlobPage {
-    fn from(listing: Listing<Properties>) -> Self {
-        let blobs = listing.blobs.items.into_iter().filter_map(|Item { name, properties }| {
-            let properties = properties.unwrap_or_default();
-            if properties.resource_type.as_deref() == Some(DIRECTORY) {
-                return None;
-            }
-            Some(Blob {
-                name: name.decoded(),
-                size: properties.length.unwrap_or(0),
-                created_at: properties.created.as_deref().and_then(http_date::parse),
-            })
-        });
-        Self { blobs: blobs.collect(), next: listing.next_marker.filter(|marker| !marker.is_empty()) }
-    }
-}
-
-impl From<Listing<AllProperties>> for DetailsPage {
-    fn from(listing: Listing<AllProperties>) -> Self {
-        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let time = |text: Option<String>| text.as_deref().and_then(http_date::parse);
-        let blobs = listing.blobs.items.into_iter().filter_map(|Item { name, properties }| {
-            let properties = properties.unwrap_or_default();
-            if properties.resource_type.as_deref() == Some(DIRECTORY) {
-                return None;
-            }
-            Some(BlobDetails {
-                name: name.decoded(),
-                size: properties.length.unwrap_or(0),
-                created_at: time(properties.created),
-                last_modified: time(properties.modified),
-                // Some write the quotes of the header, others leave them out.
-                etag: said(properties.etag).map(|etag| etag.trim_matches('"').into()),
-                content_md5: said(properties.md5).map(Into::into),
-            })
-        });
-        Self { blobs: blobs.collect(), next: listing.next_marker.filter(|marker| !marker.is_empty()) }
-    }
-}
-
-/// What the SDK's error means for a listing or a part of a blob.
-fn failure(error: &azure_core::Error) -> Failure {
-    let ErrorKind::HttpResponse { status, error_code, raw_response } = error.kind() else {
-        let class = match error.kind() {
-            ErrorKind::Connection => FailureClass::NotSent,
-            // Broken off in the middle, of the connection or of its XML.
-            ErrorKind::Io | ErrorKind::DataConversion => FailureClass::Transient,
-            _ => FailureClass::Refused,
-        };
-        return Failure::new(class, error_chain(error as &(dyn Error + 'static)));
-    };
-    let headers = raw_response.as_ref().map(|response| response.headers());
-    let refusal = Refusal {
-        status: u16::from(*status),
-        code: headers.and_then(|headers| header(headers, "x-ms-error-code")).or(error_code.as_deref()),
-        request_id: headers.and_then(|headers| header(headers, "x-ms-request-id")),
-        retry_after_ms: headers
-            .and_then(|headers| header(headers, "retry-after")?.trim().parse::<u64>().ok())
-            .map(|seconds| seconds.saturating_mul(1000)),
-        body: raw_response.as_ref().map(|response| response.body().as_ref()),
-    };
-    refusal.failure()
-}
-
-fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a str> {
-    headers.get_optional_str(&HeaderName::from_static(name))
-}
-
 #[cfg(test)]
 mod tests {
+    use fleetlogs_model::service::Blob;
     use time::macros::datetime;
 
     use super::*;
@@ -381,22 +217,6 @@ mod tests {
         assert_eq!(url.path(), "/devstoreaccount1/logs");
         assert_eq!(seen.header("x-ms-version"), Some(API_VERSION));
         assert_eq!(seen.header("authorization"), None);
-    }
-
-    #[test]
-    fn encoded_names_are_decoded_and_bad_dates_are_no_dates() {
-        let listing = "<EnumerationResults><Blobs><Blob><Name Encoded=\"true\">a%EF%BF%BE/b</Name>\
-            <Properties><Creation-Time>soon</Creation-Time></Properties></Blob></Blobs><NextMarker/></EnumerationResults>";
-        let page: BlobPage = xml::from_xml::<_, Listing<Properties>>(listing.as_bytes()).unwrap().into();
-        assert_eq!(page.blobs, [Blob { name: "a\u{fffe}/b".into(), size: 0, created_at: None }]);
-        assert_eq!(page.next, None);
-
-        let empty: BlobPage = xml::from_xml::<_, Listing<Properties>>(
-            b"<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>",
-        )
-        .unwrap()
-        .into();
-        assert!(empty.blobs.is_empty() && empty.next.is_none());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::http::http_client;
-use crate::test_server::{Reply, Seen, TestServer};
+use crate::test_server::{Reply, SeenRequest, TestServer};
 
 const LEASE: Duration = Duration::from_secs(15);
 
@@ -51,7 +51,7 @@ async fn storage() -> TestServer {
     .await
 }
 
-fn action(seen: &Seen) -> Option<&str> {
+fn action(seen: &SeenRequest) -> Option<&str> {
     seen.header("x-ms-lease-action")
 }
 

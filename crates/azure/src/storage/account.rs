@@ -1,8 +1,4 @@
-//! A storage account: makes containers, and the SAS that let nodes and people into them.
-//!
-//! With the account's key a SAS is signed here and nothing is sent. With a token of Entra, storage gives a user
-//! delegation key, which signs every SAS until it ends. Calls are made by hand: the SDK sends no token over plain
-//! http, where emulators listen, and it signs no SAS with an account's key.
+//! The account: its endpoint, how it knows us, and SAS for its containers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::answer::Answer;
-use crate::delegation_key::{DelegationKey, KeptKey, START_BEFORE_NOW};
+use crate::delegation_key::{DelegationKey, DelegationKeyCache, START_BEFORE_NOW};
 use crate::http_date;
 use crate::request::{Request, TIME_LIMIT, exchange};
 use crate::sas::{ContainerSas, Protocol, SigningKey, ordered_permissions, time_text};
@@ -27,26 +23,27 @@ use crate::storage_error::{code, refusal};
 use crate::token::TokenSource;
 
 /// A clock that was wrong by more than this made a delegation key that may not be of use yet.
-const CLOCK_TOLERANCE_MS: u64 = 60_000;
+pub(super) const CLOCK_TOLERANCE_MS: u64 = 60_000;
 
 /// A storage account whose containers we may make SAS for. Cheap to clone.
 #[derive(Clone)]
-pub struct StorageAccount(Arc<Account>);
+pub struct StorageAccount(pub(super) Arc<AccountClient>);
 
-struct Account {
-    http: reqwest::Client,
+pub(super) struct AccountClient {
+    pub(super) http: reqwest::Client,
     /// Without a slash at its end.
-    endpoint: Url,
-    name: String,
-    protocol: Protocol,
-    auth: Auth,
+    pub(super) endpoint: Url,
+    pub(super) name: String,
+    pub(super) protocol: Protocol,
+    pub(super) auth: AccountCredential,
     /// The service's clock minus ours, in milliseconds; zero before the first answer.
-    clock_offset_ms: AtomicI64,
+    pub(super) clock_offset_ms: AtomicI64,
 }
 
-enum Auth {
+/// What the account is reached with.
+pub(super) enum AccountCredential {
     Key(SigningKey),
-    Entra { tokens: TokenSource, kept: KeptKey },
+    Entra { tokens: TokenSource, kept: DelegationKeyCache },
 }
 
 /// What signs a SAS.
@@ -110,13 +107,15 @@ impl StorageAccount {
         let protocol = if endpoint.scheme() == "https" { Protocol::Https } else { Protocol::HttpsOrHttp };
         let (endpoint, name) = account_of(endpoint).ok_or(InvalidStorageAccount::Endpoint)?;
         let auth = match auth {
-            StorageAuth::Key(key) => {
-                Auth::Key(SigningKey::from_base64(key.expose()).ok_or(InvalidStorageAccount::Key)?)
+            StorageAuth::Key(key) => AccountCredential::Key(
+                SigningKey::from_base64(key.expose()).ok_or(InvalidStorageAccount::Key)?,
+            ),
+            StorageAuth::Entra(tokens) => {
+                AccountCredential::Entra { tokens, kept: DelegationKeyCache::default() }
             }
-            StorageAuth::Entra(tokens) => Auth::Entra { tokens, kept: KeptKey::default() },
         };
         let clock_offset_ms = AtomicI64::new(0);
-        Ok(Self(Arc::new(Account { http, endpoint, name, protocol, auth, clock_offset_ms })))
+        Ok(Self(Arc::new(AccountClient { http, endpoint, name, protocol, auth, clock_offset_ms })))
     }
 
     /// The account's name.
@@ -143,8 +142,8 @@ impl StorageAccount {
         })?;
         let lifetime = time::Duration::try_from(grant.lifetime).unwrap_or(time::Duration::MAX);
         let signer = match &account.auth {
-            Auth::Key(key) => Signer::Account(key),
-            Auth::Entra { tokens, kept } => {
+            AccountCredential::Key(key) => Signer::Account(key),
+            AccountCredential::Entra { tokens, kept } => {
                 let fetch = account.fetch_delegation_key(tokens);
                 Signer::Delegation(kept.get(|| account.now(), lifetime, fetch).await?)
             }
@@ -178,15 +177,15 @@ impl StorageAccount {
     }
 }
 
-impl Account {
+impl AccountClient {
     /// The service's clock, as far as it is known.
-    fn now(&self) -> OffsetDateTime {
+    pub(super) fn now(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
         let offset = time::Duration::milliseconds(self.clock_offset_ms.load(Ordering::Relaxed));
         now.checked_add(offset).unwrap_or(now)
     }
 
-    fn url(&self, container: &str) -> Url {
+    pub(super) fn url(&self, container: &str) -> Url {
         let mut url = self.endpoint.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push(container);
@@ -232,7 +231,7 @@ impl Account {
     }
 
     /// Sends a request with a token. One that is refused is renewed once, for a refused call was not carried out.
-    async fn send_with_token(
+    pub(super) async fn send_with_token(
         &self,
         tokens: &TokenSource,
         request: &Request<'_>,
@@ -253,11 +252,11 @@ impl Account {
         }
     }
 
-    async fn send(&self, request: &Request<'_>, deadline: Instant) -> Result<Answer, Failure> {
+    pub(super) async fn send(&self, request: &Request<'_>, deadline: Instant) -> Result<Answer, Failure> {
         self.answer(request.builder(&self.http), request, deadline).await
     }
 
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         builder: RequestBuilder,
         request: &Request<'_>,
@@ -299,7 +298,7 @@ fn account_of(mut endpoint: Url) -> Option<(Url, String)> {
 
 /// Lower-case letters, digits, hyphens; `$` for the few that storage made itself. Anything else could change what
 /// is signed.
-fn check_container_name(name: &str) -> Result<(), Failure> {
+pub(super) fn check_container_name(name: &str) -> Result<(), Failure> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-$".contains(&byte);
     if (1..=63).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(());
@@ -313,17 +312,12 @@ fn check_container_name(name: &str) -> Result<(), Failure> {
 impl fmt::Debug for StorageAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by = match self.0.auth {
-            Auth::Key(_) => "key",
-            Auth::Entra { .. } => "token",
+            AccountCredential::Key(_) => "key",
+            AccountCredential::Entra { .. } => "token",
         };
         write!(f, "StorageAccount({}, by {by}, <redacted>)", self.0.endpoint)
     }
 }
 
-mod containers;
-mod policies;
-
-pub use containers::Removal;
-pub use policies::{PolicyGrant, Revoked};
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

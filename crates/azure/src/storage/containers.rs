@@ -9,7 +9,7 @@ use reqwest::header::{HeaderName, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Account, Auth, StorageAccount, check_container_name};
+use super::account::{AccountClient, AccountCredential, StorageAccount, check_container_name};
 use crate::answer::Answer;
 use crate::request::{Request, TIME_LIMIT};
 use crate::sas::{CreationSas, time_text};
@@ -43,7 +43,7 @@ impl StorageAccount {
         let headers = [(MADE_BY, run.as_str())];
         let request = |url| Request { method: Method::PUT, url, headers: &headers, body: String::new() };
         let answer = match &account.auth {
-            Auth::Key(key) => {
+            AccountCredential::Key(key) => {
                 let expires_at = time_text(account.now() + CREATION_SAS_LIFE);
                 let sas = CreationSas {
                     account: &account.name,
@@ -53,7 +53,9 @@ impl StorageAccount {
                 url.set_query(Some(&format!("restype=container&{}", sas.with_account_key(key))));
                 account.send(&request(url), deadline).await?
             }
-            Auth::Entra { tokens, .. } => account.send_with_token(tokens, &request(url), deadline).await?,
+            AccountCredential::Entra { tokens, .. } => {
+                account.send_with_token(tokens, &request(url), deadline).await?
+            }
         };
         match (answer.status, code(&answer)) {
             (201, _) => Ok(true),
@@ -93,7 +95,7 @@ impl StorageAccount {
     }
 }
 
-impl Account {
+impl AccountClient {
     /// Sends a request about a container as such, which no SAS for it opens.
     async fn about_container(
         &self,
@@ -104,8 +106,8 @@ impl Account {
         let url = self.container_itself(name)?;
         let request = Request { method, url, headers, body: String::new() };
         match &self.auth {
-            Auth::Key(_) => self.send_with_key(&request).await,
-            Auth::Entra { tokens, .. } => {
+            AccountCredential::Key(_) => self.send_with_key(&request).await,
+            AccountCredential::Entra { tokens, .. } => {
                 self.send_with_token(tokens, &request, Instant::now() + TIME_LIMIT).await
             }
         }

@@ -18,7 +18,9 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Account, Auth, CLOCK_TOLERANCE_MS, StorageAccount, check_container_name};
+use super::account::{
+    AccountClient, AccountCredential, CLOCK_TOLERANCE_MS, StorageAccount, check_container_name,
+};
 use crate::answer::Answer;
 use crate::redact::one_line;
 use crate::request::{Request, TIME_LIMIT};
@@ -48,7 +50,7 @@ pub struct PolicyGrant {
 
 /// What was taken away, as the container's policies read afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revoked {
+pub struct Revocation {
     /// Ids of the policies that were there and are not any more.
     pub removed: Vec<String>,
     /// Ids of those that are there still, and are somebody else's.
@@ -59,7 +61,7 @@ impl StorageAccount {
     /// Whether it is known by its key, without which there are no stored access policies.
     #[must_use]
     pub fn has_key(&self) -> bool {
-        matches!(self.0.auth, Auth::Key(_))
+        matches!(self.0.auth, AccountCredential::Key(_))
     }
 
     /// Adds a stored access policy called `name`, or `name-2` and so on where there is one, and makes a SAS that leans on
@@ -93,7 +95,7 @@ impl StorageAccount {
                     expiry: Some(time_text(expires_at)),
                     permission: Some(permissions.clone()),
                 };
-                policies.push(Policy { id: id.clone(), access: Some(access) });
+                policies.push(StoredPolicy { id: id.clone(), access: Some(access) });
                 Ok((id, expires_at))
             })
             .await?;
@@ -111,7 +113,7 @@ impl StorageAccount {
     /// container's policies again to see that they are gone.
     ///
     /// Cancel safety: may be dropped at any time, and called again.
-    pub async fn revoke_policies(&self, container: &str, name: &str) -> Result<Revoked, Failure> {
+    pub async fn revoke_policies(&self, container: &str, name: &str) -> Result<Revocation, Failure> {
         let account = &self.0;
         let removed = account
             .change_policies(container, |policies| {
@@ -126,15 +128,15 @@ impl StorageAccount {
             let message = "the container has the policy still, although storage said it was removed";
             return Err(Failure::new(FailureClass::Refused, message));
         }
-        Ok(Revoked { removed, left: ids(&acl.policies) })
+        Ok(Revocation { removed, left: ids(&acl.policies) })
     }
 }
 
-impl Account {
+impl AccountClient {
     fn key(&self) -> Result<&SigningKey, Failure> {
         match &self.auth {
-            Auth::Key(key) => Ok(key),
-            Auth::Entra { .. } => Err(Failure::new(
+            AccountCredential::Key(key) => Ok(key),
+            AccountCredential::Entra { .. } => Err(Failure::new(
                 FailureClass::Config,
                 "stored access policies can be changed with the account's key only",
             )),
@@ -146,7 +148,7 @@ impl Account {
     async fn change_policies<T>(
         &self,
         container: &str,
-        mut change: impl FnMut(&mut Vec<Policy>) -> Result<T, Failure>,
+        mut change: impl FnMut(&mut Vec<StoredPolicy>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut tries = TRIES;
         loop {
@@ -167,7 +169,7 @@ impl Account {
     }
 
     /// The policies, whether everybody may read, and when that was last changed.
-    async fn read_acl(&self, container: &str) -> Result<(Acl, Option<String>), Failure> {
+    async fn read_acl(&self, container: &str) -> Result<(ContainerAcl, Option<String>), Failure> {
         let url = self.acl_url(container)?;
         let request = Request { method: Method::GET, url, headers: &[], body: String::new() };
         let answer = self.send_with_key(&request).await?;
@@ -175,7 +177,7 @@ impl Account {
             return Err(refusal(&answer));
         }
         let body = answer.whole_body(FailureClass::Transient)?;
-        let mut acl: Acl = xml::from_xml(body).map_err(|_| {
+        let mut acl: ContainerAcl = xml::from_xml(body).map_err(|_| {
             answer.failure(FailureClass::Refused, "the answer is not a list of stored access policies")
         })?;
         acl.public_access = answer.header(&PUBLIC_ACCESS).map(str::to_owned);
@@ -183,7 +185,12 @@ impl Account {
     }
 
     /// `modified` keeps a change of somebody else from being lost, to the second.
-    async fn write_acl(&self, container: &str, acl: &Acl, modified: Option<&str>) -> Result<Answer, Failure> {
+    async fn write_acl(
+        &self,
+        container: &str,
+        acl: &ContainerAcl,
+        modified: Option<&str>,
+    ) -> Result<Answer, Failure> {
         let mut headers = vec![(CONTENT_TYPE, "application/xml")];
         headers.extend(acl.public_access.as_deref().map(|level| (PUBLIC_ACCESS, level)));
         headers.extend(modified.map(|date| (IF_UNMODIFIED_SINCE, date)));
@@ -220,16 +227,16 @@ impl Account {
 
 /// `SignedIdentifiers`, as storage spells them; the texts are sent back verbatim.
 #[derive(Debug, Default, Deserialize)]
-struct Acl {
+struct ContainerAcl {
     #[serde(rename = "SignedIdentifier", default)]
-    policies: Vec<Policy>,
+    policies: Vec<StoredPolicy>,
     /// Of a header.
     #[serde(skip)]
     public_access: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct Policy {
+struct StoredPolicy {
     #[serde(rename = "Id")]
     id: String,
     #[serde(rename = "AccessPolicy")]
@@ -244,17 +251,17 @@ struct AccessPolicy {
     permission: Option<String>,
 }
 
-impl Policy {
+impl StoredPolicy {
     fn has_ended(&self, now: OffsetDateTime) -> bool {
         let expiry = self.access.as_ref().and_then(|access| access.expiry.as_deref());
         expiry.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()).is_some_and(|end| end <= now)
     }
 }
 
-impl Acl {
+impl ContainerAcl {
     fn to_xml(&self) -> String {
         let mut text = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers>");
-        for Policy { id, access } in &self.policies {
+        for StoredPolicy { id, access } in &self.policies {
             let _ = write!(text, "<SignedIdentifier><Id>{}</Id><AccessPolicy>", escaped(id));
             let parts = access.as_ref().map_or([None; 3], |access| {
                 [&access.start, &access.expiry, &access.permission].map(Option::as_deref)
@@ -281,17 +288,17 @@ fn is_named(id: &str, name: &str) -> bool {
     id == name || id.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')).is_some_and(numbered)
 }
 
-fn free_id(policies: &[Policy], name: &str) -> String {
+fn free_id(policies: &[StoredPolicy], name: &str) -> String {
     let numbered = (2_u32..).map(|number| format!("{name}-{number}"));
     let mut ids = std::iter::once(name.to_owned()).chain(numbered);
     ids.find(|id| policies.iter().all(|policy| policy.id != *id)).unwrap_or_default()
 }
 
-fn ids(policies: &[Policy]) -> Vec<String> {
+fn ids(policies: &[StoredPolicy]) -> Vec<String> {
     policies.iter().map(|policy| one_line(&policy.id, 64)).collect()
 }
 
-fn no_room(policies: &[Policy]) -> Failure {
+fn no_room(policies: &[StoredPolicy]) -> Failure {
     let message = format!(
         "the container has {} stored access policies, and storage takes no more: {}",
         policies.len(),
@@ -306,9 +313,9 @@ mod tests {
 
     use parking_lot::Mutex;
 
-    use super::super::tests::{DAY, KEY, key_account};
+    use super::super::account::tests::{DAY, KEY, key_account};
     use super::*;
-    use crate::test_server::{Reply, Seen, TestServer};
+    use crate::test_server::{Reply, SeenRequest, TestServer};
 
     const RUN: &str = "fleetlogs-20261122T093000Z-4f2a";
     const OTHERS: &str = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers><SignedIdentifier><Id>a&amp;b</Id>\
@@ -318,7 +325,7 @@ mod tests {
     /// A container with these policies that everybody may read; what is written is there from then on.
     async fn container(policies: &str) -> TestServer {
         let held = Arc::new(Mutex::new(policies.to_owned()));
-        TestServer::start_seeing(move |_, seen: &Seen| {
+        TestServer::start_seeing(move |_, seen: &SeenRequest| {
             let headers = "last-modified: Wed, 01 Jan 2025 12:00:00 GMT\r\nx-ms-blob-public-access: blob\r\n";
             if seen.line().starts_with("PUT") {
                 held.lock().clone_from(&seen.body);

@@ -5,13 +5,13 @@ use time::OffsetDateTime;
 
 use super::*;
 use crate::http::http_client;
-use crate::test_server::{Reply, Seen, TestServer};
+use crate::test_server::{Reply, SeenRequest, TestServer};
 
 const TICKET: &str = r#"{"properties":{"supportTicketId":"123","status":"open","fileWorkspaceName":""}}"#;
 
 /// A server whose answers may name it as `{server}`.
 async fn server(
-    answer: impl Fn(usize, &Seen) -> (&'static str, &'static str, &'static str) + Send + Sync + 'static,
+    answer: impl Fn(usize, &SeenRequest) -> (&'static str, &'static str, &'static str) + Send + Sync + 'static,
 ) -> (SupportClient, TestServer) {
     let own = Arc::new(OnceLock::<String>::new());
     let url = own.clone();
@@ -70,7 +70,7 @@ async fn a_ticket_is_waited_for_until_it_is_there() {
     let open = client.open("name", &ticket()).await.unwrap();
     assert_eq!(open.support_ticket_id.as_deref(), Some("123"));
     let requests = server.requests();
-    let lines: Vec<_> = requests.iter().map(Seen::line).collect();
+    let lines: Vec<_> = requests.iter().map(SeenRequest::line).collect();
     let path =
         "/subscriptions/sub/providers/Microsoft.Support/supportTickets/name?api-version=2024-04-01 HTTP/1.1";
     assert_eq!(

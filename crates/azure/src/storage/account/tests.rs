@@ -3,19 +3,19 @@ use fleetlogs_model::ids::RunId;
 use futures::future::join_all;
 use time::format_description::well_known::Rfc3339;
 
-use super::containers::CREATION_SAS_LIFE;
 use super::*;
 use crate::answer::SMALL;
 use crate::delegation_key::tests::answer as key_answer;
 use crate::http::http_client;
 use crate::http_date;
 use crate::sas::CreationSas;
-use crate::test_server::{Reply, Seen, TestServer};
+use crate::storage::containers::{CREATION_SAS_LIFE, Removal};
+use crate::test_server::{Reply, SeenRequest, TestServer};
 
 /// Base64 of `TOPSECRET-account-key`.
-pub(super) const KEY: &str = "VE9QU0VDUkVULWFjY291bnQta2V5";
+pub(in crate::storage) const KEY: &str = "VE9QU0VDUkVULWFjY291bnQta2V5";
 const HOUR: time::Duration = time::Duration::HOUR;
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(in crate::storage) const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How much later than planned a line of a test may run.
 const SLACK: time::Duration = time::Duration::seconds(20);
 
@@ -41,7 +41,7 @@ fn run() -> RunId {
     "20261122T093000Z-4f2a".parse().unwrap()
 }
 
-pub(super) fn key_account(server: &TestServer) -> StorageAccount {
+pub(in crate::storage) fn key_account(server: &TestServer) -> StorageAccount {
     with_key(&format!("http://127.0.0.1:{}/acct", server.port())).unwrap()
 }
 
@@ -76,7 +76,7 @@ async fn server_of(answers: &'static [(&'static str, &'static str)]) -> TestServ
 }
 
 /// The time within an element of the body that asks for a key.
-fn asked(seen: &Seen, element: &str) -> OffsetDateTime {
+fn asked(seen: &SeenRequest, element: &str) -> OffsetDateTime {
     let (_, rest) = seen.body.split_once(&format!("<{element}>")).unwrap();
     OffsetDateTime::parse(rest.split_once('<').unwrap().0, &Rfc3339).unwrap()
 }

@@ -1,0 +1,15 @@
+//! When a task ran, and how it ended.
+
+use serde::Deserialize;
+
+use super::values::WireTime;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ExecutionInfo {
+    #[serde(default)]
+    pub(super) start_time: WireTime,
+    #[serde(default)]
+    pub(super) end_time: WireTime,
+    pub(super) exit_code: Option<i64>,
+}

@@ -1,0 +1,19 @@
+//! JSON as the Batch REST reference spells it.
+//!
+//! Every member of a pool or node but `id` may be missing or null, and unknown ones are passed over: the service
+//! adds members over time, and nodes that are still booting lack many. Ids and times are read in place.
+
+mod execution;
+mod list;
+mod node;
+mod node_error;
+mod pool;
+mod task;
+mod upload;
+mod values;
+
+pub(crate) use list::ListAnswer;
+pub(crate) use node::NodeAnswer;
+pub(crate) use pool::{PoolAnswer, PoolIdentity, PoolIdentityAnswer};
+pub(crate) use task::{SubtaskAnswer, TaskAnswer};
+pub(crate) use upload::{IdentityReference, UploadAnswer, UploadRequest, time_text};

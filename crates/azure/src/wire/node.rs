@@ -1,0 +1,171 @@
+//! Nodes.
+
+use std::borrow::Cow;
+
+use fleetlogs_model::ids::NodeId;
+use fleetlogs_model::service::{Node, NodeState, RecentTask, StartTaskResult};
+use serde::Deserialize;
+
+use super::execution::ExecutionInfo;
+use super::node_error::{NodeErrorAnswer, node_errors};
+use super::values::{WireTime, lenient_items, lenient_value};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeAnswer<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(default, deserialize_with = "lenient_value")]
+    state: Option<String>,
+    #[serde(default)]
+    state_transition_time: WireTime,
+    #[serde(default)]
+    allocation_time: WireTime,
+    #[serde(default)]
+    last_boot_time: WireTime,
+    #[serde(default, deserialize_with = "lenient_value")]
+    is_dedicated: Option<bool>,
+    #[serde(default, deserialize_with = "lenient_value")]
+    scheduling_state: Option<String>,
+    #[serde(default, deserialize_with = "lenient_value")]
+    virtual_machine_info: Option<VirtualMachineInfo>,
+    #[serde(default, deserialize_with = "lenient_value")]
+    node_agent_info: Option<NodeAgentInfo>,
+    #[serde(default, deserialize_with = "lenient_items")]
+    errors: Vec<NodeErrorAnswer>,
+    #[serde(default, deserialize_with = "lenient_value")]
+    start_task_info: Option<StartTaskInfo>,
+    #[serde(default, deserialize_with = "lenient_items")]
+    recent_tasks: Vec<RecentTaskAnswer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecentTaskAnswer {
+    job_id: Option<String>,
+    task_id: Option<String>,
+    execution_info: Option<ExecutionInfo>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VirtualMachineInfo {
+    image_reference: Option<ImageReference>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageReference {
+    publisher: Option<String>,
+    offer: Option<String>,
+    sku: Option<String>,
+    version: Option<String>,
+    exact_version: Option<String>,
+    virtual_machine_image_id: Option<String>,
+}
+
+impl ImageReference {
+    /// One text: the ARM id of an image of one's own, or the parts of one of the marketplace's.
+    fn into_text(self) -> Option<String> {
+        let version = self.exact_version.or(self.version);
+        let parts: Vec<_> = [self.publisher, self.offer, self.sku, version].into_iter().flatten().collect();
+        self.virtual_machine_image_id.or_else(|| (!parts.is_empty()).then(|| parts.join(":")))
+    }
+}
+
+#[derive(Deserialize)]
+struct NodeAgentInfo {
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StartTaskInfo {
+    state: Option<String>,
+    result: Option<String>,
+    exit_code: Option<i64>,
+}
+
+impl From<NodeAnswer<'_>> for Node {
+    fn from(answer: NodeAnswer<'_>) -> Self {
+        Self {
+            id: NodeId::new(&*answer.id),
+            state: answer.state.map(NodeState::from),
+            state_since: answer.state_transition_time.0,
+            allocation_time: answer.allocation_time.0,
+            last_boot_time: answer.last_boot_time.0,
+            dedicated: answer.is_dedicated,
+            scheduling_enabled: answer.scheduling_state.map(|state| state.eq_ignore_ascii_case("enabled")),
+            image: answer.virtual_machine_info.and_then(|info| info.image_reference?.into_text()),
+            agent_version: answer.node_agent_info.and_then(|agent| agent.version),
+            errors: node_errors(answer.errors),
+            start_task: answer.start_task_info.map(|task| StartTaskResult {
+                state: task.state,
+                result: task.result,
+                exit_code: task.exit_code.and_then(|code| i32::try_from(code).ok()),
+            }),
+            recent_tasks: answer
+                .recent_tasks
+                .into_iter()
+                .filter_map(|recent| {
+                    let execution = recent.execution_info.unwrap_or_default();
+                    Some(RecentTask {
+                        job: recent.job_id?.into(),
+                        task: recent.task_id?.into(),
+                        started: execution.start_time.0,
+                        ended: execution.end_time.0,
+                        exit_code: execution.exit_code.and_then(|code| i32::try_from(code).ok()),
+                    })
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn node(json: &str) -> Node {
+        serde_json::from_str::<NodeAnswer<'_>>(json).unwrap().into()
+    }
+
+    #[test]
+    fn a_node_that_is_still_booting_has_little_but_its_id() {
+        let node = node(
+            r#"{"id":"tvm-1","state":"creating","errors":null,"lastBootTime":null,"allocationTime":0,"novelty":{"a":[1]}}"#,
+        );
+        assert_eq!(node.id.as_str(), "tvm-1");
+        assert_eq!(node.state, Some(NodeState::Creating));
+        assert_eq!((node.last_boot_time, node.agent_version, node.start_task), (None, None, None));
+    }
+
+    #[test]
+    fn a_full_node_is_read_and_a_bad_time_is_no_time() {
+        let node = node(
+            r#"{"id":"tvm\u002d1","state":"startTaskFailed","stateTransitionTime":"2026-11-22T09:30:00.1234567Z",
+                "allocationTime":"yesterday","isDedicated":false,"nodeAgentInfo":{"version":"1.12.15"},
+                "errors":[{"code":"DiskFull","message":"no space","errorDetails":[{"name":"a","value":"b"}]}],
+                "startTaskInfo":{"state":"completed","result":"failure","exitCode":3,"retryCount":0}}"#,
+        );
+        assert_eq!(node.id.as_str(), "tvm-1");
+        assert_eq!(node.state_since, Some(datetime!(2026-11-22 09:30:00.1234567 UTC)));
+        assert_eq!(node.allocation_time, None);
+        assert_eq!(node.errors[0].code, "DiskFull");
+        assert_eq!(node.start_task.unwrap().exit_code, Some(3));
+    }
+
+    #[test]
+    fn what_is_odd_about_a_node_costs_no_more_than_itself() {
+        let node = node(
+            r#"{"id":"tvm-1","state":7,"allocationTime":"9999-12-31T23:59:59-12:00","isDedicated":"yes",
+                "errors":[null,{"code":"DiskFull"},3],"startTaskInfo":[],"nodeAgentInfo":1,
+                "recentTasks":[null,{"jobId":"j","taskId":"t","executionInfo":{"startTime":"9999-12-31T23:59:59-12:00"}}]}"#,
+        );
+        assert_eq!((node.state, node.allocation_time, node.dedicated), (None, None, None));
+        assert_eq!(node.errors.iter().map(|error| error.code.as_str()).collect::<Vec<_>>(), ["DiskFull"]);
+        assert_eq!((node.recent_tasks.len(), node.recent_tasks[0].started), (1, None));
+    }
+}

@@ -1,0 +1,123 @@
+//! Pools.
+
+use std::borrow::Cow;
+
+use fleetlogs_model::ids::PoolId;
+use fleetlogs_model::service::Pool;
+use serde::Deserialize;
+
+use super::node_error::{NodeErrorAnswer, node_errors};
+use super::values::lenient_items;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PoolAnswer<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    state: Option<String>,
+    allocation_state: Option<String>,
+    current_dedicated_nodes: Option<i64>,
+    target_dedicated_nodes: Option<i64>,
+    current_low_priority_nodes: Option<i64>,
+    target_low_priority_nodes: Option<i64>,
+    virtual_machine_configuration: Option<VirtualMachineConfiguration>,
+    vm_size: Option<String>,
+    metadata: Option<Vec<MetadataItem>>,
+    #[serde(default, deserialize_with = "lenient_items")]
+    resize_errors: Vec<NodeErrorAnswer>,
+}
+
+#[derive(Deserialize)]
+struct MetadataItem {
+    name: String,
+    #[serde(default)]
+    value: String,
+}
+
+#[derive(Deserialize)]
+struct VirtualMachineConfiguration {
+    #[serde(rename = "nodeAgentSKUId")]
+    node_agent_sku: Option<String>,
+}
+
+/// A pool, for what is attached to it.
+#[derive(Deserialize)]
+pub(crate) struct PoolIdentityAnswer {
+    pub(crate) identity: Option<PoolIdentity>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PoolIdentity {
+    #[serde(default)]
+    pub(crate) user_assigned_identities: Vec<UserAssignedIdentity>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserAssignedIdentity {
+    pub(crate) resource_id: String,
+}
+
+impl From<PoolAnswer<'_>> for Pool {
+    fn from(answer: PoolAnswer<'_>) -> Self {
+        let total = |dedicated: Option<i64>, spot: Option<i64>| dedicated.unwrap_or(0) + spot.unwrap_or(0);
+        let current = total(answer.current_dedicated_nodes, answer.current_low_priority_nodes);
+        let target = total(answer.target_dedicated_nodes, answer.target_low_priority_nodes);
+        // A target that is not told is not a target of zero.
+        let target_known =
+            answer.target_dedicated_nodes.is_some() || answer.target_low_priority_nodes.is_some();
+        let is = |text: &Option<String>, state: &str| {
+            text.as_ref().is_some_and(|text| text.eq_ignore_ascii_case(state))
+        };
+        Self {
+            id: PoolId::new(&*answer.id),
+            deleting: is(&answer.state, "deleting"),
+            shrinking: is(&answer.allocation_state, "resizing") && target_known && target < current,
+            current_nodes: u32::try_from(current.max(0)).unwrap_or(u32::MAX),
+            os: answer.virtual_machine_configuration.and_then(|machine| machine.node_agent_sku),
+            vm_size: answer.vm_size,
+            allocation_state: answer.allocation_state,
+            metadata: answer
+                .metadata
+                .unwrap_or_default()
+                .into_iter()
+                .map(|item| (item.name, item.value))
+                .collect(),
+            target_nodes: target_known.then(|| u32::try_from(target.max(0)).unwrap_or(u32::MAX)),
+            resize_errors: node_errors(answer.resize_errors),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(json: &str) -> Pool {
+        serde_json::from_str::<PoolAnswer<'_>>(json).unwrap().into()
+    }
+
+    #[test]
+    fn long_lists_of_long_errors_are_cut() {
+        let errors = vec![format!(r#"{{"code":"A","message":"{}"}}"#, "é".repeat(5000)); 300].join(",");
+        let pool = pool(&format!(r#"{{"id":"p","resizeErrors":[{errors}]}}"#));
+        assert_eq!((pool.resize_errors.len(), pool.resize_errors[0].message.chars().count()), (10, 1000));
+    }
+
+    #[test]
+    fn a_pool_shrinks_while_it_is_resizing_to_fewer_nodes() {
+        let shrinking = |rest: &str| pool(&format!(r#"{{"id":"p",{rest}}}"#)).shrinking;
+        assert!(shrinking(
+            r#""allocationState":"resizing","currentDedicatedNodes":3,"targetDedicatedNodes":3,
+               "currentLowPriorityNodes":2,"targetLowPriorityNodes":0"#
+        ));
+        assert!(!shrinking(
+            r#""allocationState":"steady","currentDedicatedNodes":3,"targetDedicatedNodes":0"#
+        ));
+        assert!(!shrinking(
+            r#""allocationState":"resizing","currentDedicatedNodes":3,"targetDedicatedNodes":4"#
+        ));
+        assert!(!shrinking(r#""allocationState":"resizing","currentDedicatedNodes":3"#));
+    }
+}

@@ -1,0 +1,71 @@
+//! Tasks, and where they ran.
+
+use fleetlogs_model::ids::{NodeId, PoolId};
+use fleetlogs_model::service::Task;
+use serde::Deserialize;
+
+use super::execution::ExecutionInfo;
+use super::values::WireTime;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TaskAnswer {
+    id: String,
+    execution_info: Option<ExecutionInfo>,
+    node_info: Option<NodeInfo>,
+    multi_instance_settings: Option<MultiInstanceSettings>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeInfo {
+    pool_id: Option<String>,
+    node_id: Option<String>,
+}
+
+impl NodeInfo {
+    fn into_pair(self) -> Option<(PoolId, NodeId)> {
+        Some((PoolId::new(self.pool_id?), NodeId::new(self.node_id?)))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MultiInstanceSettings {
+    number_of_instances: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SubtaskAnswer {
+    node_info: Option<NodeInfo>,
+    #[serde(default)]
+    start_time: WireTime,
+    #[serde(default)]
+    end_time: WireTime,
+}
+
+impl From<TaskAnswer> for Task {
+    fn from(answer: TaskAnswer) -> Self {
+        let times = answer.execution_info.unwrap_or_default();
+        Self {
+            id: answer.id,
+            ran_on: answer.node_info.and_then(NodeInfo::into_pair),
+            started: times.start_time.0,
+            ended: times.end_time.0,
+            instances: answer.multi_instance_settings.and_then(|many| many.number_of_instances).unwrap_or(1),
+        }
+    }
+}
+
+impl SubtaskAnswer {
+    pub(crate) fn into_task(self, task: &str) -> Task {
+        Task {
+            id: task.to_owned(),
+            ran_on: self.node_info.and_then(NodeInfo::into_pair),
+            started: self.start_time.0,
+            ended: self.end_time.0,
+            instances: 1,
+        }
+    }
+}
