@@ -9,6 +9,9 @@ use crate::answer::Answer;
 use crate::error_body::ServiceError;
 use crate::redact;
 
+/// The only code that says that the whole pool is gone.
+const POOL_NOT_FOUND: &str = "PoolNotFound";
+
 /// What a call does, and so what it means that its answer was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -50,7 +53,8 @@ pub(crate) fn refusal(call: Call, answer: &Answer) -> Failure {
         }
         None => class_of_status(call, answer.status),
     };
-    Failure { code: said.code, ..answer.failure(class, said.message) }
+    let pool_is_gone = said.code.as_deref() == Some(POOL_NOT_FOUND);
+    Failure { code: said.code, pool_is_gone, ..answer.failure(class, said.message) }
 }
 
 /// A call that ended without an answer.
@@ -72,7 +76,7 @@ fn class_of_code(call: Call, code: &str) -> Option<FailureClass> {
 
         "InternalError" | "OperationTimedOut" => call.lost(),
 
-        "NodeNotFound" | "PoolNotFound" | "ResourceNotFound" => FailureClass::Gone,
+        "NodeNotFound" | POOL_NOT_FOUND | "ResourceNotFound" => FailureClass::Gone,
 
         "NodeBeingCreated"
         | "NodeBeingStarted"
@@ -224,6 +228,13 @@ mod tests {
                 assert_eq!(failure.request_id.as_deref(), Some("r-1"));
             }
         }
+    }
+
+    #[test]
+    fn only_a_missing_pool_is_a_pool_that_is_gone() {
+        let pool_is_gone = |code| refusal(Call::Upload, &coded(404, code)).pool_is_gone;
+        assert!(pool_is_gone("PoolNotFound"));
+        assert!(!pool_is_gone("NodeNotFound") && !pool_is_gone("ResourceNotFound"));
     }
 
     #[test]

@@ -401,7 +401,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             FailureClass::Config if !self.has_accepted.load(Ordering::Relaxed) => {
                 self.stop_account(&cause)?;
             }
-            FailureClass::Gone if cause.code.as_deref() == Some("PoolNotFound") => {
+            FailureClass::Gone if cause.pool_is_gone => {
                 let pool = self.run.plan.node(work.node).pool().clone();
                 lock(&self.gone_pools).insert(pool);
             }

@@ -71,6 +71,10 @@ pub struct Failure {
     /// How long the service asked to wait, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Whether the whole pool is gone, and not only the node. It counts for the pool's other nodes in the same run, so
+    /// it is not stored: no journal and no `--events` line has it.
+    #[serde(skip)]
+    pub pool_is_gone: bool,
 }
 
 impl Failure {
@@ -83,6 +87,7 @@ impl Failure {
             message: message.into(),
             request_id: None,
             retry_after_ms: None,
+            pool_is_gone: false,
         }
     }
 
@@ -105,3 +110,21 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_pool_is_gone_is_not_stored_and_older_failures_are_read() {
+        let failure = Failure {
+            code: Some("PoolNotFound".into()),
+            pool_is_gone: true,
+            ..Failure::new(FailureClass::Gone, "no such pool")
+        };
+        let stored = serde_json::to_string(&failure).expect("a failure can be written");
+        assert_eq!(stored, r#"{"class":"gone","code":"PoolNotFound","message":"no such pool"}"#);
+        let read: Failure = serde_json::from_str(&stored).expect("a failure can be read");
+        assert_eq!(read, Failure { pool_is_gone: false, ..failure });
+    }
+}

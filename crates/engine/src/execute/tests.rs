@@ -206,7 +206,7 @@ async fn no_call_outlives_its_sas() {
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_is_gone_costs_no_more_calls() {
     let mut gone = Failure::new(FailureClass::Gone, "no such pool");
-    gone.code = Some("PoolNotFound".into());
+    gone.pool_is_gone = true;
     let account = ScriptedAccount::new("contoso").answers("n0", [Answer::Fails(gone)]);
     let mut bench = Bench::over([(account, 30)]);
     bench.limits.concurrency = 1;
