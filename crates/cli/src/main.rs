@@ -2,11 +2,14 @@
 
 mod args;
 mod attachments;
+mod clock_skew;
 mod command_line;
 mod commands;
 mod config;
 mod destination;
+mod discover;
 mod error;
+mod estimate;
 mod exit;
 mod fleet;
 mod hygiene;
@@ -25,6 +28,7 @@ mod run_dir;
 mod run_end;
 mod share;
 mod signals;
+mod simulated_fleet;
 mod tokens;
 
 use std::num::NonZeroUsize;

@@ -15,8 +15,9 @@ use crate::args::{Output, Pick};
 use crate::config::{self, ConfigError, Mistake, Settings};
 use crate::destination::Destination;
 use crate::error::CliError;
+use crate::estimate::estimate;
 use crate::exit::Exit;
-use crate::fleet::{Fleet, estimate};
+use crate::fleet::Fleet;
 use crate::output::{as_json, planning_progress, print};
 use crate::preflight::{self, Finding, Findings, Level};
 

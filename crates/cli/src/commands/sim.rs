@@ -11,10 +11,10 @@ use fleetlogs_sim::{Ready, Simulator};
 
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::fleet::read_scenario;
 use crate::output::say;
 use crate::run_dir::write_whole;
 use crate::signals;
+use crate::simulated_fleet::read_scenario;
 
 #[derive(Debug, Parser)]
 pub(crate) struct SimArgs {

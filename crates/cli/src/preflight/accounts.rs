@@ -7,8 +7,9 @@ use fleetlogs_model::service::BatchService;
 use fleetlogs_model::timestamp;
 
 use super::finding::Findings;
+use crate::clock_skew::{SHARED_KEY_SKEW, off_by};
 use crate::destination::Destination;
-use crate::fleet::{Fleet, SHARED_KEY_SKEW, off_by};
+use crate::fleet::Fleet;
 
 /// A range that is longer than this is worth a word.
 const LONG_WINDOW: time::Duration = time::Duration::days(1);

@@ -15,9 +15,9 @@ use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use super::finding::Findings;
+use crate::clock_skew::SHARED_KEY_SKEW;
 use crate::config::Settings;
 use crate::destination::{Destination, Renewal};
-use crate::fleet::SHARED_KEY_SKEW;
 
 /// How often the container is listed while the failure may pass; the first pause lasts one second, the second two.
 const ATTEMPTS: u32 = 3;

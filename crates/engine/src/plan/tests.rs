@@ -1,10 +1,21 @@
-use fleetlogs_model::ids::NodeRef;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::{AccountName, NodeId, NodeRef, PoolId};
+use fleetlogs_model::plan::{LeftOutReason, PlannedAccount};
+use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{Accepted, NodeError, UploadOrder};
+use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool};
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::*;
-use crate::select::{NodeFilter, PoolFilter};
+use super::account::{AccountPlan, NotPlanned, PlanFailure, PlanListener, Planning, plan_account};
+use super::merge::{AccountToPlan, PlanRequest, PlannedFleet, PlanningError, plan_fleet};
+use super::priority::priority;
+use super::sorting::HELD_AT_ONCE;
+use crate::select::{NodeFilter, PoolFilter, Selection};
 use crate::testing::NOW;
 
 type Pages<T> = Vec<Result<Page<T>, Failure>>;
@@ -105,9 +116,12 @@ async fn plan(service: &Listed, pools: &[&str], exclude: &[&str]) -> Result<Acco
     plan_of(service, &selection).await
 }
 
-async fn plan_of(service: &Listed, selection: &Selection) -> Result<AccountPlan, Failure> {
-    let account = PlannedAccount {
-        name: AccountName::new("contoso"),
+const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(9) };
+
+fn account(name: &str) -> PlannedAccount {
+    PlannedAccount {
+        name: AccountName::new(name),
         endpoint: String::new(),
         api_version: String::new(),
         pools: 0,
@@ -115,17 +129,21 @@ async fn plan_of(service: &Listed, selection: &Selection) -> Result<AccountPlan,
         list_calls: 0,
         unlisted: None,
         missing: None,
-    };
-    let retry =
-        RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(9) };
+    }
+}
+
+async fn plan_of(service: &Listed, selection: &Selection) -> Result<AccountPlan, Failure> {
     let (slots, since) = (&Semaphore::new(1), None);
-    let planning = Planning { now: NOW, since, retry: &retry, slots, listener: &Nobody };
-    plan_account(account, service, selection, planning).await.map_err(|not_planned| {
-        let (calls, NotPlanned { cause, list_calls }) = (service.asked.lock().unwrap().len(), not_planned);
-        assert_eq!(list_calls as usize, calls, "calls are counted, whatever came of them");
-        let Cause::Unlisted(failure) = cause else { panic!("{cause}") };
-        failure
-    })
+    let planning = Planning { now: NOW, since, retry: &RETRY, slots, listener: &Nobody };
+    plan_account(account("contoso"), service, selection, planning, fastrand::Rng::with_seed(1)).await.map_err(
+        |not_planned| {
+            let (calls, NotPlanned { cause, list_calls }) =
+                (service.asked.lock().unwrap().len(), not_planned);
+            assert_eq!(list_calls as usize, calls, "calls are counted, whatever came of them");
+            let PlanFailure::Unlisted(failure) = cause else { panic!("{cause}") };
+            failure
+        },
+    )
 }
 
 fn ids(plan: &AccountPlan) -> Vec<&str> {
@@ -445,4 +463,82 @@ async fn exact_nodes_are_planned_whatever_the_filters_say_and_those_gone_are_nam
     ];
     assert_eq!(left, expected);
     assert_eq!(*service.asked.lock().unwrap(), ["pools 0", "Render 0"], "other pools are not listed");
+}
+
+/// Plans accounts that all want everything, with one more that is known only by name.
+async fn merged(
+    accounts: &[(&str, &Listed)],
+    strict: bool,
+    not_planned: &[PlannedAccount],
+) -> Result<PlannedFleet, PlanningError> {
+    let selection = Selection {
+        pools: PoolFilter::by_id(globs(&["*"]), globs(&[])),
+        nodes: NodeFilter::default(),
+        jobs: vec![],
+        exact: None,
+    };
+    let accounts: Vec<_> = accounts
+        .iter()
+        .map(|(name, service)| AccountToPlan {
+            account: account(name),
+            selection: &selection,
+            service: *service,
+        })
+        .collect();
+    let request = PlanRequest {
+        since: None,
+        retry: &RETRY,
+        strict,
+        not_planned,
+        listener: &Nobody,
+        random: fastrand::Rng::with_seed(1),
+    };
+    plan_fleet(crate::testing::plan_over(&[]), &accounts, request).await
+}
+
+fn listed(node_id: &str, latency: u64) -> Listed {
+    Listed {
+        pools: vec![page([pool("a")], None)],
+        nodes: vec![("a", vec![page([node(node_id, "idle")], None)])],
+        latency: Duration::from_secs(latency),
+        ..Listed::default()
+    }
+}
+
+fn refused() -> Listed {
+    Listed { pools: vec![Err(Failure::new(FailureClass::Auth, "no role"))], ..Listed::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_stand_in_the_plan_in_the_order_of_the_config_and_one_not_listed_says_why() {
+    let (slow, bad, fast) = (listed("n1", 9), refused(), listed("n2", 1));
+    let unknown = PlannedAccount { unlisted: Some("no right".into()), ..account("subscription") };
+    let accounts = [("slow", &slow), ("bad", &bad), ("fast", &fast)];
+    let PlannedFleet { plan, unlisted } = merged(&accounts, false, &[unknown]).await.unwrap();
+    let names: Vec<_> =
+        plan.accounts.iter().map(|account| (account.name.as_str(), account.unlisted.as_deref())).collect();
+    let expected =
+        [("slow", None), ("bad", Some("no role")), ("fast", None), ("subscription", Some("no right"))];
+    assert_eq!(names, expected);
+    assert_eq!(plan.nodes.iter().map(|node| node.id.to_owned()).collect::<Vec<_>>(), ["n1", "n2"]);
+    assert_eq!(unlisted.iter().map(|account| account.position).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_lacks_something_is_refused_if_it_must_not_or_if_nothing_is_left() {
+    let (good, bad) = (listed("n1", 0), refused());
+    let error = merged(&[("good", &good), ("bad", &bad)], true, &[]).await.unwrap_err();
+    assert!(matches!(&error, PlanningError::Unlisted(accounts) if accounts.len() == 1), "{error:?}");
+    let error = merged(&[("bad", &refused())], false, &[]).await.unwrap_err();
+    assert!(matches!(error, PlanningError::Unlisted(_)), "{error:?}");
+    let pools = vec![page([pool("a"), pool("b")], None)];
+    let broken = vec![Err(Failure::new(FailureClass::Refused, "no"))];
+    let half = Listed {
+        pools,
+        nodes: vec![("a", vec![page([node("n1", "idle")], None)]), ("b", broken)],
+        ..Listed::default()
+    };
+    let error = merged(&[("half", &half)], true, &[]).await.unwrap_err();
+    let PlanningError::Incomplete(pools) = error else { panic!("{error:?}") };
+    assert_eq!(pools, [(AccountName::new("half"), PoolId::new("b"))]);
 }

@@ -21,9 +21,9 @@ use crate::args::Output;
 use crate::config::{self, Needs, Settings, SnapshotSettings};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::fleet;
 use crate::lease::{self, Access};
 use crate::logging::Logs;
+use crate::simulated_fleet;
 use crate::tokens::Tokens;
 
 #[derive(Debug, Parser)]
@@ -110,8 +110,8 @@ pub(crate) async fn state_of(settings: &Settings) -> Result<Option<Store>, CliEr
 /// A simulated fleet lives as long as the schedule, and not as long as a run.
 async fn hold_simulator(settings: &mut Settings) -> Result<Option<Simulator>, CliError> {
     let Some(simulator) = settings.simulator.take() else { return Ok(None) };
-    let simulator = fleet::start_simulator(&simulator.scenario).await?;
-    let (accounts, container) = fleet::simulated(&simulator);
+    let simulator = simulated_fleet::start_simulator(&simulator.scenario).await?;
+    let (accounts, container) = simulated_fleet::simulated(&simulator);
     settings.accounts = accounts;
     settings.destination = settings.destination.take().or(container);
     Ok(Some(simulator))

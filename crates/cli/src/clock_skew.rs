@@ -1,0 +1,13 @@
+//! How far this machine's clock may be off, and how that is said.
+
+use std::time::Duration;
+
+/// How far a clock may be off with Shared Key (learn.microsoft.com, "Authentication via Shared Key").
+pub(crate) const SHARED_KEY_SKEW: time::Duration = time::Duration::minutes(15);
+
+/// How far this machine's clock is off, in words, by how far the service's is ahead.
+pub(crate) fn off_by(service_ahead: time::Duration) -> String {
+    let side = if service_ahead.is_positive() { "behind" } else { "ahead of" };
+    let by = Duration::from_secs(service_ahead.whole_seconds().unsigned_abs());
+    format!("{} {side} the service's", humantime::format_duration(by))
+}

@@ -1,0 +1,62 @@
+//! A fleet that is simulated in this process, as a config would name it.
+
+use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
+use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::sas::SasUrl;
+use fleetlogs_model::secret::Secret;
+use fleetlogs_sim::{Scenario, ScenarioError, Simulator};
+use url::Url;
+
+use crate::config::{
+    AccountSettings, Auth, DEFAULT_API_VERSION, DestinationSettings, GivenSas, WriteSettings,
+};
+use crate::error::{CliError, Refusal};
+
+/// Reads a scenario and serves it.
+pub(crate) async fn start_simulator(path: &std::path::Path) -> Result<Simulator, CliError> {
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    Ok(Simulator::start(read_scenario(path)?, listen).await?)
+}
+
+fn unusable_scenario(path: &std::path::Path, error: &ScenarioError) -> CliError {
+    let what = format!("cannot use the scenario `{}`: {error}", path.display());
+    CliError::usage(Refusal::new(what, "docs/reference/scenario.md lists every key"))
+}
+
+pub(crate) fn read_scenario(path: &std::path::Path) -> Result<Scenario, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
+    Scenario::from_toml(&text).map_err(|error| unusable_scenario(path, &error))
+}
+
+/// The accounts and the container of a simulated fleet, as a config would name them.
+pub(crate) fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<DestinationSettings>) {
+    let ready = simulator.ready();
+    let everything = || {
+        let mut set = globset::GlobSetBuilder::new();
+        set.add(globset::Glob::new("*").expect("a pattern"));
+        set.build().expect("a set of patterns")
+    };
+    let accounts = ready
+        .accounts
+        .iter()
+        .map(|account| AccountSettings {
+            name: AccountName::new(account.name.as_str()),
+            endpoint: Url::parse(&account.endpoint).expect("the simulator's own URL"),
+            auth: Auth::SharedKey(Secret::new(account.key.clone())),
+            api_version: DEFAULT_API_VERSION.into(),
+            selection: Selection {
+                pools: PoolFilter::by_id(everything(), globset::GlobSet::empty()),
+                nodes: NodeFilter::default(),
+                jobs: vec![],
+                exact: None,
+            },
+        })
+        .collect();
+    let given =
+        |url: &str| GivenSas { sas: SasUrl::parse(url).expect("the simulator's own URL"), source: None };
+    let destination = DestinationSettings {
+        write: WriteSettings::Given(given(&ready.container_url)),
+        verify: Some(given(&ready.verify_url)),
+    };
+    (accounts, Some(destination))
+}
