@@ -522,7 +522,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let planned = self.run.plan.node(work.node);
         match self.service.get_node(planned.pool(), &planned.node()).await {
             Ok(node) => {
-                let state = node.state.unwrap_or(NodeState::Idle);
+                let state = node.facts.state.unwrap_or(NodeState::Idle);
                 if matches!(state, NodeState::Preempted | NodeState::Deallocated | NodeState::Deallocating) {
                     let message = format!("the node is `{}`: no agent runs on it any more", state.as_str());
                     return self.fail(&work, Failure::new(FailureClass::Gone, message));

@@ -263,10 +263,9 @@ mod tests {
 
     fn node(id: &str, booted_hours_ago: i64) -> Node {
         Node {
-            state: Some(NodeState::Idle),
             allocation_time: Some(NOW - time::Duration::days(1)),
             last_boot_time: Some(NOW - time::Duration::hours(booted_hours_ago)),
-            ..Node::bare(NodeId::new(id))
+            ..Node::in_state(NodeId::new(id), NodeState::Idle)
         }
     }
 
@@ -283,7 +282,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_service_says_otherwise_now_is_evidence_and_who_is_new_is_named() {
         let mut unusable = node("n1", 1);
-        unusable.state = Some(NodeState::Unusable);
+        unusable.facts.state = Some(NodeState::Unusable);
         let nodes = vec![node("n0", 1), unusable, node("n2", 1), node("n3", 1), node("n4", 0), node("n9", 1)];
         let found = events(Ok(nodes)).await;
         let (account, pool) = (AccountName::new("contoso"), PoolId::new("Pool"));

@@ -175,15 +175,15 @@ impl NodeFilter {
             return Some(reason);
         }
         let differs = |wanted: Option<bool>, is: Option<bool>| wanted.is_some() && wanted != is;
-        let failed = node.state == Some(NodeState::StartTaskFailed)
-            || node.start_task.as_ref().is_some_and(StartTaskResult::failed);
-        if differs(self.dedicated, node.dedicated) {
+        let failed = node.facts.state == Some(NodeState::StartTaskFailed)
+            || node.facts.start_task.as_ref().is_some_and(StartTaskResult::failed);
+        if differs(self.dedicated, node.facts.dedicated) {
             return Some(R::KindNotSelected);
         }
-        if differs(self.scheduling, node.scheduling_enabled) {
+        if differs(self.scheduling, node.facts.scheduling_enabled) {
             return Some(R::SchedulingNotSelected);
         }
-        if differs(self.errors, Some(!node.errors.is_empty())) {
+        if differs(self.errors, Some(!node.facts.errors.is_empty())) {
             return Some(R::ErrorsNotSelected);
         }
         if differs(self.start_task_failed, Some(failed)) {
@@ -201,7 +201,7 @@ impl NodeFilter {
     fn unwanted_state(&self, node: &Node) -> Option<LeftOutReason> {
         match &self.states {
             Some(states) => {
-                let wanted = node.state.as_ref().is_some_and(|state| states.contains(state));
+                let wanted = node.facts.state.as_ref().is_some_and(|state| states.contains(state));
                 (!wanted).then_some(LeftOutReason::StateNotSelected)
             }
             None => inability(node),
@@ -235,7 +235,7 @@ impl NodeFilter {
 
 /// Why a node cannot answer, by its state; none if it may.
 pub(crate) fn inability(node: &Node) -> Option<LeftOutReason> {
-    match node.state.as_ref()? {
+    match node.facts.state.as_ref()? {
         NodeState::Creating => Some(LeftOutReason::NoAgentYet),
         NodeState::Preempted => Some(LeftOutReason::Preempted),
         NodeState::Deallocating | NodeState::Deallocated => Some(LeftOutReason::Deallocated),
@@ -246,6 +246,7 @@ pub(crate) fn inability(node: &Node) -> Option<LeftOutReason> {
 #[cfg(test)]
 mod tests {
     use fleetlogs_model::ids::NodeId;
+    use fleetlogs_model::node_facts::NodeFacts;
     use fleetlogs_model::service::NodeError;
     use globset::{Glob, GlobSetBuilder};
     use proptest::prelude::*;
@@ -292,9 +293,12 @@ mod tests {
     #[test]
     fn each_filter_of_nodes_has_its_own_reason() {
         let node = Node {
-            state: Some(NodeState::Idle),
-            dedicated: Some(true),
-            scheduling_enabled: Some(true),
+            facts: NodeFacts {
+                state: Some(NodeState::Idle),
+                dedicated: Some(true),
+                scheduling_enabled: Some(true),
+                ..NodeFacts::default()
+            },
             allocation_time: Some(NOW - time::Duration::hours(5)),
             ..Node::bare(NodeId::new("tvm-1"))
         };
@@ -326,9 +330,10 @@ mod tests {
     #[test]
     fn a_start_task_failed_by_state_or_by_its_result() {
         let filter = NodeFilter { start_task_failed: Some(true), ..NodeFilter::default() };
-        let by_state = Node { state: Some(NodeState::StartTaskFailed), ..Node::bare(NodeId::new("a")) };
+        let by_state = Node::in_state(NodeId::new("a"), NodeState::StartTaskFailed);
         let result = StartTaskResult { state: None, result: Some("Failure".into()), exit_code: Some(1) };
-        let by_result = Node { start_task: Some(result), ..Node::bare(NodeId::new("a")) };
+        let mut by_result = Node::bare(NodeId::new("a"));
+        by_result.facts.start_task = Some(result);
         assert_eq!(filter.unwanted(&by_state, NOW), None);
         assert_eq!(filter.unwanted(&by_result, NOW), None);
     }
@@ -361,8 +366,11 @@ mod tests {
             let state = NodeState::from(NodeState::known().nth(state).unwrap().to_owned());
             let error = NodeError { code: "DiskFull".into(), message: String::new() };
             let node = Node {
-                state: Some(state), dedicated, scheduling_enabled: scheduling,
-                errors: vec![error; errors],
+                facts: NodeFacts {
+                    state: Some(state), dedicated, scheduling_enabled: scheduling,
+                    errors: vec![error; errors],
+                    ..NodeFacts::default()
+                },
                 allocation_time: age.map(|hours| NOW - time::Duration::hours(hours)),
                 ..Node::bare(NodeId::new("n"))
             };

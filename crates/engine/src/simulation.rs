@@ -208,13 +208,13 @@ impl BatchService for Account {
     /// For the second look: every node is as it was planned.
     async fn list_nodes(&self, _: &PoolId, _: Option<&PageLink>) -> Result<Page<Node>, Failure> {
         sleep(NODE_LIST).await;
-        let listed = |id| Node { state: Some(NodeState::Idle), ..Node::bare(id) };
+        let listed = |id| Node::in_state(id, NodeState::Idle);
         let items = (0..self.nodes).map(|number| listed(NodeId::new(format!("n{number}")))).collect();
         Ok(Page { items, next: None })
     }
 
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
-        Ok(Node { state: Some(NodeState::Idle), ..Node::bare(node.clone()) })
+        Ok(Node::in_state(node.clone(), NodeState::Idle))
     }
 
     fn clock_offset(&self) -> Option<time::Duration> {

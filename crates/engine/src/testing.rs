@@ -165,7 +165,7 @@ impl ScriptedAccount {
         let mut nodes = self.nodes.lock().unwrap();
         if nodes.is_empty() {
             let own = plan.nodes.iter().filter(|node| node.account().as_str() == self.name);
-            let listed = |id| Node { state: Some(NodeState::Idle), ..Node::bare(id) };
+            let listed = |id| Node::in_state(id, NodeState::Idle);
             nodes.extend(own.map(|node| listed(node.node())));
         }
     }
@@ -205,7 +205,7 @@ impl BatchService for ScriptedAccount {
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
         self.looks.fetch_add(1, Ordering::SeqCst);
         let state = self.node_state.lock().unwrap().get(node.as_str()).cloned().unwrap_or(NodeState::Idle);
-        Ok(Node { state: Some(state), ..Node::bare(node.clone()) })
+        Ok(Node::in_state(node.clone(), state))
     }
 
     fn clock_offset(&self) -> Option<time::Duration> {

@@ -3,115 +3,72 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 
-use crate::service::{Node, NodeError, NodeState, RecentTask, StartTaskResult};
+pub use crate::node_facts::NodeFacts;
+use crate::node_facts::{BetweenFacts, FactMembers, Members};
+use crate::service::{Node, RecentTask};
 
 /// Recent tasks that are kept of a node: those that started last.
 const MOST_TASKS: usize = 3;
 
 /// What the service said of a node at one time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "EvidenceText", into = "EvidenceText")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct NodeEvidence {
     /// Since when it was in its state.
+    #[serde(default, with = "time::serde::rfc3339::option")]
     pub state_since: Option<OffsetDateTime>,
     /// When it was allocated; tells it from an earlier or later node of the same id.
+    #[serde(default, with = "time::serde::rfc3339::option")]
     pub allocation_time: Option<OffsetDateTime>,
     /// When it last booted.
+    #[serde(default, with = "time::serde::rfc3339::option")]
     pub last_boot_time: Option<OffsetDateTime>,
     /// The last tasks that ran on it, three at most.
+    #[serde(default)]
     pub recent_tasks: Box<[RecentTask]>,
     /// What it has in common with many others.
+    #[serde(flatten)]
     pub facts: Arc<NodeFacts>,
 }
 
-/// What many nodes have in common.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct NodeFacts {
-    /// Its state.
-    pub state: Option<NodeState>,
-    /// Dedicated rather than Spot.
-    pub dedicated: Option<bool>,
-    /// Whether tasks may be scheduled on it.
-    pub scheduling_enabled: Option<bool>,
-    /// Version of its node agent.
-    pub agent_version: Option<Arc<str>>,
-    /// Image that its VM was made from.
-    pub image: Option<Arc<str>>,
-    /// What the service says is wrong with it.
-    pub errors: Vec<NodeError>,
-    /// How its start task ended.
-    pub start_task: Option<StartTaskResult>,
+/// Evidence as JSON has it: flat, and without what the service did not say.
+#[derive(Serialize)]
+struct EvidenceText<'a> {
+    #[serde(flatten)]
+    facts: FactMembers<'a, Times>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    recent_tasks: &'a [RecentTask],
 }
 
-/// Evidence as JSON has it: flat.
-#[derive(Serialize, Deserialize)]
-struct EvidenceText {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    state: Option<NodeState>,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    state_since: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    allocation_time: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    last_boot_time: Option<OffsetDateTime>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    dedicated: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    scheduling_enabled: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    agent_version: Option<Arc<str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    image: Option<Arc<str>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<NodeError>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    start_task: Option<StartTaskResult>,
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    recent_tasks: Box<[RecentTask]>,
-}
-
-impl From<EvidenceText> for NodeEvidence {
-    fn from(text: EvidenceText) -> Self {
-        let facts = NodeFacts {
-            state: text.state,
-            dedicated: text.dedicated,
-            scheduling_enabled: text.scheduling_enabled,
-            agent_version: text.agent_version,
-            image: text.image,
-            errors: text.errors,
-            start_task: text.start_task,
-        };
-        Self {
-            state_since: text.state_since,
-            allocation_time: text.allocation_time,
-            last_boot_time: text.last_boot_time,
-            recent_tasks: text.recent_tasks,
-            facts: facts.into(),
-        }
+impl Serialize for NodeEvidence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { state_since, allocation_time, last_boot_time, recent_tasks, facts } = self;
+        let between = Times([*state_since, *allocation_time, *last_boot_time]);
+        let facts = FactMembers { facts, between, nulls: false };
+        EvidenceText { facts, recent_tasks }.serialize(serializer)
     }
 }
 
-impl From<NodeEvidence> for EvidenceText {
-    fn from(evidence: NodeEvidence) -> Self {
-        let facts = NodeFacts::clone(&evidence.facts);
-        Self {
-            state: facts.state,
-            state_since: evidence.state_since,
-            allocation_time: evidence.allocation_time,
-            last_boot_time: evidence.last_boot_time,
-            dedicated: facts.dedicated,
-            scheduling_enabled: facts.scheduling_enabled,
-            agent_version: facts.agent_version,
-            image: facts.image,
-            errors: facts.errors,
-            start_task: facts.start_task,
-            recent_tasks: evidence.recent_tasks,
-        }
+/// Names of the times of a node, in the order in which documents have them.
+pub const TIMES: [&str; 3] = ["state_since", "allocation_time", "last_boot_time"];
+
+struct Times([Option<OffsetDateTime>; 3]);
+
+impl BetweenFacts for Times {
+    fn after_state<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
+        TIMES.into_iter().zip(self.0).try_for_each(|(name, time)| members.optional(name, time.map(Rfc3339)))
+    }
+
+    fn after_scheduling<M: SerializeMap>(&self, _: &mut Members<'_, M>) -> Result<(), M::Error> {
+        Ok(())
     }
 }
+
+#[derive(Serialize)]
+struct Rfc3339(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
 
 impl NodeEvidence {
     /// Of a node as the service lists it.
@@ -128,15 +85,7 @@ impl NodeEvidence {
             allocation_time: node.allocation_time,
             last_boot_time: node.last_boot_time,
             recent_tasks: tasks.into(),
-            facts: facts.share(NodeFacts {
-                state: node.state,
-                dedicated: node.dedicated,
-                scheduling_enabled: node.scheduling_enabled,
-                agent_version: node.agent_version.map(Into::into),
-                image: node.image.map(Into::into),
-                errors: node.errors,
-                start_task: node.start_task,
-            }),
+            facts: facts.share(node.facts),
         }
     }
 }

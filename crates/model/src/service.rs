@@ -4,13 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::access::WriteAccess;
 use crate::failure::{Failure, FailureClass};
 use crate::ids::{NodeId, PoolId};
+use crate::node_facts::NodeFacts;
+pub use crate::node_facts::{NodeError, NodeState, RecentTask, StartTaskResult};
 use crate::window::Window;
 
 /// One page of a list.
@@ -70,140 +71,42 @@ impl Pool {
     }
 }
 
-/// State of a node. The list of the service grows over time, so an unknown state is kept verbatim.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum NodeState {
-    /// Ready, no task.
-    Idle,
-    /// Runs tasks.
-    Running,
-    /// Scheduling disabled by the user; the agent is alive.
-    Offline,
-    /// The start task failed; the agent is alive.
-    StartTaskFailed,
-    /// The start task still runs.
-    WaitingForStartTask,
-    /// Not usable.
-    Unusable,
-    /// The VM is there but has not joined; no agent yet.
-    Creating,
-    /// Batch is starting on the VM.
-    Starting,
-    /// Restarting.
-    Rebooting,
-    /// Being set up anew.
-    Reimaging,
-    /// Its operating system is being upgraded.
-    UpgradingOs,
-    /// The service lost contact with it.
-    Unknown,
-    /// Being removed; its logs vanish with the VM.
-    LeavingPool,
-    /// A Spot node that was taken away.
-    Preempted,
-    /// Being stopped.
-    Deallocating,
-    /// Stopped.
-    Deallocated,
-    /// A state this version does not know, verbatim.
-    Other(String),
-}
-
-/// The spelling of each known state on the wire (design: wire reference, section 5.3).
-const NODE_STATES: [(&str, NodeState); 16] = [
-    ("idle", NodeState::Idle),
-    ("running", NodeState::Running),
-    ("offline", NodeState::Offline),
-    ("starttaskfailed", NodeState::StartTaskFailed),
-    ("waitingforstarttask", NodeState::WaitingForStartTask),
-    ("unusable", NodeState::Unusable),
-    ("creating", NodeState::Creating),
-    ("starting", NodeState::Starting),
-    ("rebooting", NodeState::Rebooting),
-    ("reimaging", NodeState::Reimaging),
-    ("upgradingos", NodeState::UpgradingOs),
-    ("unknown", NodeState::Unknown),
-    ("leavingpool", NodeState::LeavingPool),
-    ("preempted", NodeState::Preempted),
-    ("deallocating", NodeState::Deallocating),
-    ("deallocated", NodeState::Deallocated),
-];
-
-impl From<String> for NodeState {
-    fn from(text: String) -> Self {
-        let known = NODE_STATES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text));
-        known.map_or_else(|| Self::Other(text.clone()), |(_, state)| state.clone())
-    }
-}
-
-impl NodeState {
-    /// The service's spelling.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Other(text) => text,
-            known => NODE_STATES.iter().find(|(_, state)| state == known).map_or("", |(name, _)| name),
-        }
-    }
-
-    /// The spellings of all known states, for messages.
-    pub fn known() -> impl Iterator<Item = &'static str> {
-        NODE_STATES.iter().map(|(name, _)| *name)
-    }
-}
-
-impl From<NodeState> for String {
-    fn from(state: NodeState) -> Self {
-        state.as_str().to_owned()
-    }
-}
-
 /// A node as the service lists it. All but the id may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its id.
     pub id: NodeId,
-    /// Its state; absent if the service did not say.
-    pub state: Option<NodeState>,
-    /// Since when it is in that state.
+    /// Since when it is in its state.
     pub state_since: Option<OffsetDateTime>,
     /// When it was allocated: with the id, what tells one node from a later one of the same id.
     pub allocation_time: Option<OffsetDateTime>,
     /// When it last booted; absent on nodes that have not yet.
     pub last_boot_time: Option<OffsetDateTime>,
-    /// Dedicated rather than Spot.
-    pub dedicated: Option<bool>,
-    /// Whether tasks may be scheduled on it.
-    pub scheduling_enabled: Option<bool>,
-    /// Version of the node agent.
-    pub agent_version: Option<String>,
-    /// Image that its VM was made from: publisher, offer, SKU and exact version, with colons between; or its ARM id.
-    pub image: Option<String>,
-    /// What is wrong with it, as the service says.
-    pub errors: Vec<NodeError>,
-    /// How its start task ended.
-    pub start_task: Option<StartTaskResult>,
+    /// What else the service says of it.
+    pub facts: NodeFacts,
     /// The last tasks that ran on it, ten at most.
     pub recent_tasks: Vec<RecentTask>,
 }
 
-/// A task that ran on a node, as the node tells it. Without its command line, which may hold secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct RecentTask {
-    /// Id of its job.
-    pub job: Arc<str>,
-    /// Id of the task.
-    pub task: Box<str>,
-    /// When it started there.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub started: Option<OffsetDateTime>,
-    /// When it ended there.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
-    pub ended: Option<OffsetDateTime>,
-    /// Exit code of its process, if it has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit_code: Option<i32>,
+impl Node {
+    /// A node of which nothing but its id is known.
+    #[must_use]
+    pub fn bare(id: NodeId) -> Self {
+        Self {
+            id,
+            state_since: None,
+            allocation_time: None,
+            last_boot_time: None,
+            facts: NodeFacts::default(),
+            recent_tasks: vec![],
+        }
+    }
+
+    /// A node of which nothing but its id and its state is known.
+    #[must_use]
+    pub fn in_state(id: NodeId, state: NodeState) -> Self {
+        Self { facts: NodeFacts { state: Some(state), ..NodeFacts::default() }, ..Self::bare(id) }
+    }
 }
 
 /// A task of a job, or one of the subtasks of a multi-instance task.
@@ -219,55 +122,6 @@ pub struct Task {
     pub ended: Option<OffsetDateTime>,
     /// On how many nodes it runs; above 1 it has subtasks.
     pub instances: u32,
-}
-
-impl Node {
-    /// A node of which nothing but its id is known.
-    #[must_use]
-    pub fn bare(id: NodeId) -> Self {
-        Self {
-            id,
-            state: None,
-            state_since: None,
-            allocation_time: None,
-            last_boot_time: None,
-            dedicated: None,
-            scheduling_enabled: None,
-            agent_version: None,
-            image: None,
-            errors: vec![],
-            start_task: None,
-            recent_tasks: vec![],
-        }
-    }
-}
-
-/// One entry of a node's `errors`, or of a pool's `resizeErrors`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct NodeError {
-    /// The service's code.
-    pub code: String,
-    /// Its message.
-    pub message: String,
-}
-
-/// How a start task ended or where it is; without its command line, which may hold secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct StartTaskResult {
-    /// `running` or `completed`.
-    pub state: Option<String>,
-    /// `success` or `failure`.
-    pub result: Option<String>,
-    /// Exit code of its process.
-    pub exit_code: Option<i32>,
-}
-
-impl StartTaskResult {
-    /// Whether it ended badly.
-    #[must_use]
-    pub fn failed(&self) -> bool {
-        self.result.as_ref().is_some_and(|result| result.eq_ignore_ascii_case("failure"))
-    }
 }
 
 /// What a node is asked for. Cheap to clone.
@@ -431,20 +285,5 @@ pub trait LogStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<u8>, Failure>> + Send {
         let _ = (name, offset, length);
         std::future::ready(Err(Failure::new(FailureClass::Refused, "this store cannot be read")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_are_read_without_regard_to_case_and_unknown_ones_are_kept() {
-        assert_eq!(NodeState::from("StartTaskFailed".to_owned()), NodeState::StartTaskFailed);
-        let unknown = NodeState::from("hibernating".to_owned());
-        assert_eq!(unknown.as_str(), "hibernating");
-        for name in NodeState::known() {
-            assert_eq!(NodeState::from(name.to_owned()).as_str(), name);
-        }
     }
 }

@@ -6,14 +6,14 @@
 use std::io::Write;
 
 use fleetlogs_model::event::NodeIdentity;
-use fleetlogs_model::evidence::NodeEvidence;
+use fleetlogs_model::evidence::{NodeEvidence, TIMES};
 use fleetlogs_model::history::Attempt;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::ledger::{AccountTally, Ledger};
+use fleetlogs_model::node_facts::{BetweenFacts, FactMembers, Members, NodeState, RecentTask};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedPool, Priority};
-use fleetlogs_model::service::{NodeError, NodeState, RecentTask, StartTaskResult};
 use fleetlogs_model::timestamp;
 use fleetlogs_model::window::Window;
 use serde::ser::SerializeMap;
@@ -243,17 +243,8 @@ struct NodeRecord<'a> {
     duplicates: &'a [Box<str>],
     may_have_duplicates: bool,
     priority: Priority,
-    state: Option<&'a NodeState>,
-    state_since: Option<Utc>,
-    allocation_time: Option<Utc>,
-    last_boot_time: Option<Utc>,
-    dedicated: Option<bool>,
-    scheduling_enabled: Option<bool>,
-    os: Option<&'a str>,
-    agent_version: Option<&'a str>,
-    image: Option<&'a str>,
-    errors: &'a [NodeError],
-    start_task: Option<&'a StartTaskResult>,
+    #[serde(flatten)]
+    facts: FactMembers<'a, NodeBetween<'a>>,
     window: Option<WindowRecord>,
     ran: Option<WindowRecord>,
     recent_tasks: Vec<TaskRecord<'a>>,
@@ -266,13 +257,13 @@ struct NodeRecord<'a> {
 impl<'a> NodeRecord<'a> {
     fn new(end: &'a NodeEnd<'a>, facts: &RunFacts) -> Self {
         let NodeEnd { node, history, outcome, reason, .. } = end;
-        let NodeEvidence { state_since, allocation_time, last_boot_time, recent_tasks, facts: common } =
-            &node.evidence;
+        let evidence = &node.evidence;
+        let between = NodeBetween { times: Times::from(evidence), os: node.place.os.as_deref() };
         // Of a node without files of its own nobody asked.
         let looked = history.directory.is_some() && facts.seen_again(node.account(), node.pool());
         let changed = history.identity_changed.is_some();
         // Without either time there was nothing to compare.
-        let looked = looked && (allocation_time.is_some() || last_boot_time.is_some());
+        let looked = looked && (evidence.allocation_time.is_some() || evidence.last_boot_time.is_some());
         Self {
             account: node.account(),
             pool: node.pool(),
@@ -287,20 +278,10 @@ impl<'a> NodeRecord<'a> {
             duplicates: &history.duplicates,
             may_have_duplicates: history.may_have_duplicates,
             priority: node.priority,
-            state: common.state.as_ref(),
-            state_since: state_since.map(Utc),
-            allocation_time: allocation_time.map(Utc),
-            last_boot_time: last_boot_time.map(Utc),
-            dedicated: common.dedicated,
-            scheduling_enabled: common.scheduling_enabled,
-            os: node.place.os.as_deref(),
-            agent_version: common.agent_version.as_deref(),
-            image: common.image.as_deref(),
-            errors: &common.errors,
-            start_task: common.start_task.as_ref(),
+            facts: FactMembers { facts: &evidence.facts, between, nulls: true },
             window: node.window.as_deref().copied().map(WindowRecord::from),
             ran: node.ran.as_deref().copied().map(WindowRecord::from),
-            recent_tasks: recent_tasks.iter().map(TaskRecord::from).collect(),
+            recent_tasks: evidence.recent_tasks.iter().map(TaskRecord::from).collect(),
             identity_changed: (looked || changed).then_some(changed),
             identity_now: history
                 .identity_changed
@@ -310,6 +291,44 @@ impl<'a> NodeRecord<'a> {
             seen_again: history.seen_again.as_deref().map(EvidenceRecord::from),
             attempts: history.attempts.iter().map(AttemptRecord::new).collect(),
         }
+    }
+}
+
+/// The times of a node, behind its state.
+struct Times([Option<Utc>; 3]);
+
+impl From<&NodeEvidence> for Times {
+    fn from(evidence: &NodeEvidence) -> Self {
+        Self(
+            [evidence.state_since, evidence.allocation_time, evidence.last_boot_time]
+                .map(|time| time.map(Utc)),
+        )
+    }
+}
+
+impl BetweenFacts for Times {
+    fn after_state<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
+        TIMES.into_iter().zip(&self.0).try_for_each(|(name, time)| members.optional(name, time.as_ref()))
+    }
+
+    fn after_scheduling<M: SerializeMap>(&self, _: &mut Members<'_, M>) -> Result<(), M::Error> {
+        Ok(())
+    }
+}
+
+/// What a planned node has between its facts.
+struct NodeBetween<'a> {
+    times: Times,
+    os: Option<&'a str>,
+}
+
+impl BetweenFacts for NodeBetween<'_> {
+    fn after_state<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
+        self.times.after_state(members)
+    }
+
+    fn after_scheduling<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
+        members.optional("os", self.os)
     }
 }
 
@@ -340,45 +359,18 @@ impl<'a> From<&'a RecentTask> for TaskRecord<'a> {
 /// What the service said of a node; what it did not is left out.
 #[derive(Serialize)]
 pub(crate) struct EvidenceRecord<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'a NodeState>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_since: Option<Utc>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    allocation_time: Option<Utc>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_boot_time: Option<Utc>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dedicated: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scheduling_enabled: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent_version: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [NodeError],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start_task: Option<&'a StartTaskResult>,
+    #[serde(flatten)]
+    facts: FactMembers<'a, Times>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     recent_tasks: Vec<TaskRecord<'a>>,
 }
 
 impl<'a> From<&'a NodeEvidence> for EvidenceRecord<'a> {
     fn from(evidence: &'a NodeEvidence) -> Self {
-        let NodeEvidence { state_since, allocation_time, last_boot_time, recent_tasks, facts } = evidence;
+        let between = Times::from(evidence);
         Self {
-            state: facts.state.as_ref(),
-            state_since: state_since.map(Utc),
-            allocation_time: allocation_time.map(Utc),
-            last_boot_time: last_boot_time.map(Utc),
-            dedicated: facts.dedicated,
-            scheduling_enabled: facts.scheduling_enabled,
-            agent_version: facts.agent_version.as_deref(),
-            image: facts.image.as_deref(),
-            errors: &facts.errors,
-            start_task: facts.start_task.as_ref(),
-            recent_tasks: recent_tasks.iter().map(TaskRecord::from).collect(),
+            facts: FactMembers { facts: &evidence.facts, between, nulls: false },
+            recent_tasks: evidence.recent_tasks.iter().map(TaskRecord::from).collect(),
         }
     }
 }

@@ -176,7 +176,7 @@ async fn nodes_in_states_are_filtered_by_the_service_and_its_link_carries_on() {
     let page = batch.list_nodes_in(&pool, &states, None).await.unwrap();
     batch.list_nodes_in(&pool, &states, Some(&link)).await.unwrap();
 
-    assert_eq!(page.items[0].state, Some(NodeState::Unusable));
+    assert_eq!(page.items[0].facts.state, Some(NodeState::Unusable));
     let filter =
         "&$filter=state%20eq%20%27unusable%27%20or%20state%20eq%20%27starttaskfailed%27&$select=id,state,";
     let lines: Vec<_> = server.requests().iter().map(|request| request.line().to_owned()).collect();

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use fleetlogs_model::ids::NodeId;
+use fleetlogs_model::node_facts::NodeFacts;
 use fleetlogs_model::service::{Node, NodeState, RecentTask, StartTaskResult};
 use serde::Deserialize;
 
@@ -90,20 +91,27 @@ impl From<NodeAnswer<'_>> for Node {
     fn from(answer: NodeAnswer<'_>) -> Self {
         Self {
             id: NodeId::new(&*answer.id),
-            state: answer.state.map(NodeState::from),
             state_since: answer.state_transition_time.0,
             allocation_time: answer.allocation_time.0,
             last_boot_time: answer.last_boot_time.0,
-            dedicated: answer.is_dedicated,
-            scheduling_enabled: answer.scheduling_state.map(|state| state.eq_ignore_ascii_case("enabled")),
-            image: answer.virtual_machine_info.and_then(|info| info.image_reference?.into_text()),
-            agent_version: answer.node_agent_info.and_then(|agent| agent.version),
-            errors: node_errors(answer.errors),
-            start_task: answer.start_task_info.map(|task| StartTaskResult {
-                state: task.state,
-                result: task.result,
-                exit_code: task.exit_code.and_then(|code| i32::try_from(code).ok()),
-            }),
+            facts: NodeFacts {
+                state: answer.state.map(NodeState::from),
+                dedicated: answer.is_dedicated,
+                scheduling_enabled: answer
+                    .scheduling_state
+                    .map(|state| state.eq_ignore_ascii_case("enabled")),
+                image: answer
+                    .virtual_machine_info
+                    .and_then(|info| info.image_reference?.into_text())
+                    .map(Into::into),
+                agent_version: answer.node_agent_info.and_then(|agent| agent.version).map(Into::into),
+                errors: node_errors(answer.errors),
+                start_task: answer.start_task_info.map(|task| StartTaskResult {
+                    state: task.state,
+                    result: task.result,
+                    exit_code: task.exit_code.and_then(|code| i32::try_from(code).ok()),
+                }),
+            },
             recent_tasks: answer
                 .recent_tasks
                 .into_iter()
@@ -138,8 +146,8 @@ mod tests {
             r#"{"id":"tvm-1","state":"creating","errors":null,"lastBootTime":null,"allocationTime":0,"novelty":{"a":[1]}}"#,
         );
         assert_eq!(node.id.as_str(), "tvm-1");
-        assert_eq!(node.state, Some(NodeState::Creating));
-        assert_eq!((node.last_boot_time, node.agent_version, node.start_task), (None, None, None));
+        assert_eq!(node.facts.state, Some(NodeState::Creating));
+        assert_eq!((node.last_boot_time, node.facts.agent_version, node.facts.start_task), (None, None, None));
     }
 
     #[test]
@@ -153,8 +161,8 @@ mod tests {
         assert_eq!(node.id.as_str(), "tvm-1");
         assert_eq!(node.state_since, Some(datetime!(2026-11-22 09:30:00.1234567 UTC)));
         assert_eq!(node.allocation_time, None);
-        assert_eq!(node.errors[0].code, "DiskFull");
-        assert_eq!(node.start_task.unwrap().exit_code, Some(3));
+        assert_eq!(node.facts.errors[0].code, "DiskFull");
+        assert_eq!(node.facts.start_task.unwrap().exit_code, Some(3));
     }
 
     #[test]
@@ -164,8 +172,8 @@ mod tests {
                 "errors":[null,{"code":"DiskFull"},3],"startTaskInfo":[],"nodeAgentInfo":1,
                 "recentTasks":[null,{"jobId":"j","taskId":"t","executionInfo":{"startTime":"9999-12-31T23:59:59-12:00"}}]}"#,
         );
-        assert_eq!((node.state, node.allocation_time, node.dedicated), (None, None, None));
-        assert_eq!(node.errors.iter().map(|error| error.code.as_str()).collect::<Vec<_>>(), ["DiskFull"]);
+        assert_eq!((node.facts.state, node.allocation_time, node.facts.dedicated), (None, None, None));
+        assert_eq!(node.facts.errors.iter().map(|error| error.code.as_str()).collect::<Vec<_>>(), ["DiskFull"]);
         assert_eq!((node.recent_tasks.len(), node.recent_tasks[0].started), (1, None));
     }
 }

@@ -270,8 +270,7 @@ mod tests {
     /// 300 nodes at one call a second, lists read every minute. From 30 s on the list is `later`.
     async fn followed(later: impl FnOnce(&mut Option<Pool>, &mut Vec<Node>) + Send + 'static) -> End {
         let account = ScriptedAccount::new("contoso");
-        let node =
-            |number| Node { state: Some(NodeState::Idle), ..Node::bare(NodeId::new(format!("n{number}"))) };
+        let node = |number| Node::in_state(NodeId::new(format!("n{number}")), NodeState::Idle);
         *account.nodes.lock().unwrap() = (0..300).map(node).collect();
         *account.pool.lock().unwrap() = Some(Pool::bare(PoolId::new("Pool")));
         let mut bench = Bench::over([(account, 300)]);
@@ -294,8 +293,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nodes_that_are_about_to_vanish_are_called_next_and_those_that_are_gone_last() {
         let end = followed(|_, nodes| {
-            nodes[200].state = Some(NodeState::LeavingPool);
-            nodes[250].dedicated = Some(false);
+            nodes[200].facts.state = Some(NodeState::LeavingPool);
+            nodes[250].facts.dedicated = Some(false);
             nodes.remove(100);
         })
         .await;

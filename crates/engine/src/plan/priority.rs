@@ -5,7 +5,7 @@ use fleetlogs_model::service::{Node, NodeState, Pool};
 
 /// How urgent a node is.
 pub(crate) fn priority(pool: &Pool, node: &Node) -> Priority {
-    match &node.state {
+    match &node.facts.state {
         Some(NodeState::LeavingPool) => Priority::Leaving,
         Some(
             NodeState::Unknown
@@ -16,9 +16,9 @@ pub(crate) fn priority(pool: &Pool, node: &Node) -> Priority {
             | NodeState::UpgradingOs,
         ) => Priority::OutOfReach,
         _ if pool.deleting || pool.shrinking => Priority::PoolShrinking,
-        _ if node.dedicated == Some(false) => Priority::Spot,
+        _ if node.facts.dedicated == Some(false) => Priority::Spot,
         Some(NodeState::Unusable | NodeState::StartTaskFailed) => Priority::HasErrors,
-        _ if !node.errors.is_empty() => Priority::HasErrors,
+        _ if !node.facts.errors.is_empty() => Priority::HasErrors,
         _ => Priority::Ordinary,
     }
 }

@@ -86,11 +86,9 @@ fn pool(id: &str) -> Pool {
 }
 
 fn node(id: &str, state: &str) -> Node {
-    Node {
-        state: Some(NodeState::from(state.to_owned())),
-        dedicated: Some(true),
-        ..Node::bare(NodeId::new(id))
-    }
+    let mut node = Node::in_state(NodeId::new(id), NodeState::from(state.to_owned()));
+    node.facts.dedicated = Some(true);
+    node
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "scripts hold results")]
@@ -213,9 +211,9 @@ async fn those_about_to_vanish_are_asked_first() {
     let mut shrinking = pool("shrinking");
     shrinking.shrinking = true;
     let mut spot = node("spot", "idle");
-    spot.dedicated = Some(false);
+    spot.facts.dedicated = Some(false);
     let mut sick = node("sick", "idle");
-    sick.errors.push(NodeError { code: "DiskFull".into(), message: String::new() });
+    sick.facts.errors.push(NodeError { code: "DiskFull".into(), message: String::new() });
     let service = Listed {
         pools: vec![page([pool("a"), shrinking], None)],
         nodes: vec![
@@ -321,7 +319,8 @@ fn mortal_fleet(random: &mut fastrand::Rng) -> Vec<Mortal> {
     let mut add = |pool: &Pool, count: usize, state: &str, dedicated: bool, dies: &mut dyn FnMut() -> f64| {
         for _ in 0..count {
             let id = format!("tvm-{:08x}", fastrand::Rng::with_seed(fleet.len() as u64).u32(..));
-            let node = Node { dedicated: Some(dedicated), ..node(&id, state) };
+            let mut node = node(&id, state);
+            node.facts.dedicated = Some(dedicated);
             fleet.push(Mortal { pool: pool.clone(), node, dies: dies() });
         }
     };

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use time::OffsetDateTime;
 
 use super::pool::PlannedPool;
 use crate::evidence::NodeEvidence;
 use crate::ids::{AccountName, NodeId, NodeRef, PoolId};
+use crate::node_facts::{NodeFacts, RecentTask};
 use crate::window::Window;
 
 /// A node that will be asked, as it was at plan time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "PlannedNodeText", into = "PlannedNodeText")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "PlannedNodeRead")]
 pub struct PlannedNode {
     /// Where it is.
     pub place: Arc<PlannedPool>,
@@ -27,48 +29,80 @@ pub struct PlannedNode {
     pub ran: Option<Box<Window>>,
 }
 
-/// A planned node as plan.json has it.
-#[derive(Serialize, Deserialize)]
-struct PlannedNodeText {
+/// A planned node as plan.json is written.
+#[derive(Serialize)]
+struct PlannedNodeText<'a> {
+    account: &'a AccountName,
+    pool: &'a PoolId,
+    node: &'a NodeId,
+    priority: Priority,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    os: Option<&'a str>,
+    #[serde(flatten)]
+    evidence: &'a NodeEvidence,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<&'a Window>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran: Option<&'a Window>,
+}
+
+impl Serialize for PlannedNode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { place, node, priority, evidence, window, ran } = self;
+        let text = PlannedNodeText {
+            account: &place.account,
+            pool: &place.pool,
+            node,
+            priority: *priority,
+            os: place.os.as_deref(),
+            evidence,
+            window: window.as_deref(),
+            ran: ran.as_deref(),
+        };
+        text.serialize(serializer)
+    }
+}
+
+/// A planned node as plan.json is read. Unlike when written, only the facts are flattened: serde holds back in memory what
+/// it may have to hand to a flattened member, once for every level, and a plan has up to a million nodes.
+#[derive(Deserialize)]
+struct PlannedNodeRead {
     account: AccountName,
     pool: PoolId,
     node: NodeId,
     priority: Priority,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     os: Option<Arc<str>>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    state_since: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    allocation_time: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    last_boot_time: Option<OffsetDateTime>,
+    #[serde(default)]
+    recent_tasks: Box<[RecentTask]>,
     #[serde(flatten)]
-    evidence: NodeEvidence,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    facts: NodeFacts,
     window: Option<Box<Window>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     ran: Option<Box<Window>>,
 }
 
-impl From<PlannedNodeText> for PlannedNode {
-    fn from(text: PlannedNodeText) -> Self {
-        let place = PlannedPool { os: text.os, ..PlannedPool::bare(text.account, text.pool) };
+impl From<PlannedNodeRead> for PlannedNode {
+    fn from(read: PlannedNodeRead) -> Self {
+        let place = PlannedPool { os: read.os, ..PlannedPool::bare(read.account, read.pool) };
+        let evidence = NodeEvidence {
+            state_since: read.state_since,
+            allocation_time: read.allocation_time,
+            last_boot_time: read.last_boot_time,
+            recent_tasks: read.recent_tasks,
+            facts: read.facts.into(),
+        };
         Self {
             place: place.into(),
-            node: text.node,
-            priority: text.priority,
-            evidence: text.evidence,
-            window: text.window,
-            ran: text.ran,
-        }
-    }
-}
-
-impl From<PlannedNode> for PlannedNodeText {
-    fn from(node: PlannedNode) -> Self {
-        Self {
-            account: node.place.account.clone(),
-            pool: node.place.pool.clone(),
-            node: node.node,
-            priority: node.priority,
-            os: node.place.os.clone(),
-            evidence: node.evidence,
-            window: node.window,
-            ran: node.ran,
+            node: read.node,
+            priority: read.priority,
+            evidence,
+            window: read.window,
+            ran: read.ran,
         }
     }
 }

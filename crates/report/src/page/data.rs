@@ -9,12 +9,12 @@ use std::io::{self, Write};
 use fleetlogs_model::history::{Attempt, NodeHistory};
 use fleetlogs_model::ids::{AccountIndex, PoolId};
 use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::node_facts::{BetweenFacts, FactMembers, Members, NodeState, RecentTask};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::LeftOut;
 use fleetlogs_model::planned::{PlannedNode, Priority};
-use fleetlogs_model::service::{NodeError, NodeState, RecentTask, StartTaskResult};
 use serde::Serialize;
-use serde::ser::SerializeTuple;
+use serde::ser::{SerializeMap, SerializeTuple};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -85,42 +85,25 @@ struct AttemptRow<'a>(u32, i64, Uuid, Option<&'a str>, Option<u16>, Option<u32>,
 #[derive(Serialize)]
 struct TaskRow<'a>(u32, &'a str, Option<i64>, Option<i64>, Option<i32>);
 
-/// What many nodes have in common.
-#[derive(Serialize)]
+/// What many nodes have in common, between their facts.
 struct Common<'a> {
-    state: Option<&'a NodeState>,
     priority: Priority,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dedicated: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scheduling_enabled: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     os: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent_version: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [NodeError],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start_task: Option<&'a StartTaskResult>,
 }
 
-impl<'a> Common<'a> {
-    fn of(node: &'a PlannedNode) -> Self {
-        let facts = &node.evidence.facts;
-        Self {
-            state: facts.state.as_ref(),
-            priority: node.priority,
-            dedicated: facts.dedicated,
-            scheduling_enabled: facts.scheduling_enabled,
-            os: node.place.os.as_deref(),
-            agent_version: facts.agent_version.as_deref(),
-            image: facts.image.as_deref(),
-            errors: &facts.errors,
-            start_task: facts.start_task.as_ref(),
-        }
+impl BetweenFacts for Common<'_> {
+    fn after_state<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
+        members.optional("priority", Some(self.priority))
     }
+
+    fn after_scheduling<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
+        members.optional("os", self.os)
+    }
+}
+
+fn common(node: &PlannedNode) -> FactMembers<'_, Common<'_>> {
+    let between = Common { priority: node.priority, os: node.place.os.as_deref() };
+    FactMembers { facts: &node.evidence.facts, between, nulls: false }
 }
 
 /// What few nodes have, under names.
@@ -247,7 +230,7 @@ impl PageData {
             history.bytes,
             history.verified_at.map(|at| self.since_start(at)),
             attempts,
-            self.evidence.place(&Common::of(node))?,
+            self.evidence.place(&common(node))?,
             since.map(|at| at.map(|at| self.since_start(at))),
             More::of(node, history, tasks),
         ))

@@ -44,7 +44,7 @@ impl Sighting {
     pub fn of(pool: &PoolId, node: Node) -> Option<Self> {
         let since = node.state_since.or(node.allocation_time).map_or(UNKNOWN.to_owned(), timestamp::text);
         let (pool, state_since) = (pool.clone(), node.state_since);
-        Some(Self { pool, node: node.id, state: node.state?, since, state_since })
+        Some(Self { pool, node: node.id, state: node.facts.state?, since, state_since })
     }
 }
 
@@ -350,8 +350,7 @@ mod tests {
     use crate::testing::NOW;
 
     fn sighting(pool: &str, node: &str, since: Option<OffsetDateTime>) -> Sighting {
-        let node =
-            Node { state: Some(NodeState::Unusable), state_since: since, ..Node::bare(NodeId::new(node)) };
+        let node = Node { state_since: since, ..Node::in_state(NodeId::new(node), NodeState::Unusable) };
         Sighting::of(&PoolId::new(pool), node).unwrap()
     }
 

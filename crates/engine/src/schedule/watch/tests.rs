@@ -74,9 +74,8 @@ impl BatchService for Fleet {
             let (since, state) = node.life.iter().rfind(|(from, _)| *from <= now).unwrap();
             self.told.lock().unwrap().push((now, node.id.clone(), state.clone(), *since));
             Node {
-                state: Some(state.clone()),
                 state_since: Some(NOW + Duration::from_secs(*since)),
-                ..Node::bare(NodeId::new(node.id.as_str()))
+                ..Node::in_state(NodeId::new(node.id.as_str()), state.clone())
             }
         });
         let items = items.collect();
