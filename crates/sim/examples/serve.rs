@@ -1,7 +1,7 @@
 //! A simulator on its own: `cargo run -p fleetlogs-sim --example serve -- SCENARIO [--listen ADDRESS] [--ready FILE]`.
 //!
-//! It serves until it is ended. The binary of fleetlogs does the same with more comfort; this one is for trying the
-//! simulator without building all the rest.
+//! It serves until it is stopped. `fleetlogs sim` does the same with more comfort; this example allows trying the
+//! simulator without building everything else.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::start(Scenario::from_toml(&text)?, listen).await?;
     let document = serde_json::to_string_pretty(simulator.ready())?;
     match ready {
-        // Whole or not at all: whoever waits for the file may read it the moment it is there.
+        // Written whole or not at all: whoever waits for the file may read it as soon as it exists.
         Some(file) => {
             let temporary = format!("{file}.new");
             std::fs::write(&temporary, document)?;

@@ -1,7 +1,7 @@
-//! Azure Resource Manager, as far as one needs it to find Batch accounts: the list of those of a subscription. Tickets are
-//! elsewhere (`support.rs`).
+//! Azure Resource Manager, reduced to what finding Batch accounts needs: the list of the accounts of a subscription.
+//! Support tickets are in `support.rs`.
 //!
-//! It has a port of its own, takes tokens for itself only, and answers errors in its own shape.
+//! It listens on a port of its own, accepts only tokens issued for itself, and answers errors in its own form.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::scenario::{AccountScenario, AuthMode, PoolAllocationMode};
 use crate::support::{self, SupportAnswer, SupportRequest, is_for_support};
 use crate::world::World;
 
-/// Small, so that a client that does not follow links is found out soon.
+/// Small, so that a client that does not follow links fails soon.
 const PAGE: usize = 2;
 
 const VERSIONS: [&str; 8] = [
@@ -215,7 +215,7 @@ fn account_of(account: &AccountScenario, ready: &ReadyAccount) -> Value {
         "location": "westeurope",
         "identity": { "type": "None" },
         "properties": {
-            // Host and port, without a scheme: whoever calls it has to add one.
+            // Host and port, without a scheme: the caller has to add it.
             "accountEndpoint": ready.endpoint.strip_prefix("http://").unwrap_or(&ready.endpoint),
             "provisioningState": "Succeeded",
             "poolAllocationMode": mode,
@@ -226,7 +226,7 @@ fn account_of(account: &AccountScenario, ready: &ReadyAccount) -> Value {
     })
 }
 
-/// Opaque to clients: nobody should count up a number that he finds in a link.
+/// Opaque to clients: nobody should increment a number found in a link.
 fn write_token(from: usize) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(format!("from {from}"))
 }

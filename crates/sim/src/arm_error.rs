@@ -1,9 +1,9 @@
-//! Errors in the shape of Azure Resource Manager.
+//! Errors in the form of Azure Resource Manager.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-/// Status, code and message of an error.
+/// HTTP status, error code and message.
 pub(crate) struct ArmError {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
@@ -19,12 +19,12 @@ impl ArmError {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
-    /// There is no such `what`.
+    /// `what` does not exist.
     pub(crate) fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "ResourceNotFound", format!("The {what} was not found."))
     }
 
-    /// A resource of the same name exists.
+    /// A resource of the same name already exists.
     pub(crate) fn conflict(message: &str) -> Self {
         Self::new(StatusCode::CONFLICT, "Conflict", message)
     }

@@ -1,12 +1,12 @@
-//! Time as the simulator sees it: seconds since it started (what scenarios speak of) and the wall clock (what goes
-//! over the wire), in the spellings of the two services.
+//! Time as the simulator sees it: seconds since it started (the time of scenarios) and the wall clock (the time in
+//! requests and answers), in the formats of the two services.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-/// Both clocks, read at the same moment once, so that a scenario time can be given as a date.
+/// Both clocks, read once at the same moment, so that a time of the scenario can be converted to a date.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     started: Instant,
@@ -38,12 +38,12 @@ pub(crate) fn unix_millis(date: OffsetDateTime) -> i64 {
     i64::try_from(date.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
-/// Whole microseconds, as the dice take them.
+/// Whole microseconds, as [`Roll`](crate::roll::Roll) takes them.
 pub(crate) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A span of so many microseconds, for sums with dates.
+/// A number of microseconds as a duration that can be added to dates.
 pub(crate) fn microseconds(count: u64) -> time::Duration {
     time::Duration::microseconds(i64::try_from(count).unwrap_or(i64::MAX))
 }
@@ -61,7 +61,7 @@ pub(crate) fn rfc1123(date: OffsetDateTime) -> String {
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
-/// The inverse of [`rfc1123`]; the weekday is not checked, as the services do not either.
+/// The inverse of [`rfc1123`]. The weekday is not checked; the services do not check it either.
 pub(crate) fn parse_rfc1123(text: &str) -> Option<OffsetDateTime> {
     let (_, rest) = text.trim().split_once(", ")?;
     let mut parts = rest.split(' ');
@@ -78,12 +78,12 @@ pub(crate) fn parse_rfc1123(text: &str) -> Option<OffsetDateTime> {
     Some(date.with_time(time).assume_utc())
 }
 
-/// `2025-01-01T12:00:00.1234567Z`, as Batch writes times, straight into `out`: lists have thousands of them.
+/// `2025-01-01T12:00:00.1234567Z`, the format of Batch, appended to `out`, because lists have thousands of them.
 pub(crate) fn push_batch_time(out: &mut String, date: OffsetDateTime) {
     let (year, month, day) = date.to_calendar_date();
     let (hour, minute, second, nano) = date.to_hms_nano();
     let (month, ticks) = (u8::from(month), nano / 100);
-    // Batch writes 6 digits where the seventh is zero and 7 elsewhere.
+    // Batch writes 6 digits if the seventh is zero, and 7 otherwise.
     let (fraction, digits) = if ticks % 10 == 0 { (ticks / 10, 6) } else { (ticks, 7) };
     let written =
         write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:0digits$}Z");
@@ -97,21 +97,21 @@ pub(crate) fn batch_time(date: OffsetDateTime) -> String {
     out
 }
 
-/// `2025-01-01T12:00:00Z`, as storage writes the times of a SAS; fractions are dropped.
+/// `2025-01-01T12:00:00Z`, the format of storage for the times of a SAS; fractions are dropped.
 pub(crate) fn iso_seconds(date: OffsetDateTime) -> String {
     let (year, month, day) = date.to_calendar_date();
     let (hour, minute, second) = date.to_hms();
     format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
 }
 
-/// `2025-01-01T12:00:00.123Z`, as the ledger writes times.
+/// `2025-01-01T12:00:00.123Z`, the format of the ledger.
 pub(crate) fn iso_millis(date: OffsetDateTime) -> String {
     let mut text = iso_seconds(date);
     text.pop();
     text + &format!(".{:03}Z", date.millisecond())
 }
 
-/// ISO 8601 times that clients send: UTC (`Z` or `+00:00`), with up to 7 digits of a second.
+/// Parses ISO 8601 times sent by clients: UTC (`Z` or `+00:00`), with up to 7 digits after the second.
 pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     let utc = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00"))?;
     let (date, clock) = utc.split_once('T')?;

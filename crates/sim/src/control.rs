@@ -1,4 +1,5 @@
-//! What every port answers besides its service: ledger, tickets, ready document and tokens, all under `/_sim/`.
+//! What every port answers in addition to its service: ledger, tickets, ready document and tokens, all under
+//! `/_sim/`.
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -9,7 +10,7 @@ use time::OffsetDateTime;
 use crate::http::{Query, ReplyBody};
 use crate::world::World;
 
-/// None if the request is for the service of the port.
+/// Returns none if the request is for the service on this port.
 pub(crate) fn answer(world: &World, request: &Request<Incoming>) -> Option<Response<ReplyBody>> {
     let what = request.uri().path().strip_prefix("/_sim/")?;
     if request.method() != Method::GET {
@@ -29,7 +30,7 @@ pub(crate) fn answer(world: &World, request: &Request<Incoming>) -> Option<Respo
             );
             json(status, &answer)
         }
-        _ => json(StatusCode::NOT_FOUND, &"ledger, tickets, ready and identity are here"),
+        _ => json(StatusCode::NOT_FOUND, &"only ledger, tickets, ready and identity exist"),
     })
 }
 

@@ -1,7 +1,8 @@
-//! The token service: Entra tokens for the simulated accounts, handed out the way App Service hands them to a managed
+//! The token service: Entra tokens for the simulated accounts, issued in the way App Service issues them to a managed
 //! identity.
 //!
-//! A token is opaque to its holder. Inside are resource and expiry, under an HMAC, so nothing has to be remembered.
+//! A token is opaque to its holder. It contains resource and expiry under an HMAC, so the service need not remember
+//! it.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::signing_key::SigningKey;
 
-/// A service that takes tokens.
+/// A service that accepts tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     Batch,
@@ -20,7 +21,7 @@ pub(crate) enum Audience {
 }
 
 impl Audience {
-    /// How the service is spelled where a token for it is asked for.
+    /// The resource that a client names to get a token for this service.
     fn name(self) -> &'static str {
         match self {
             Self::Batch => "https://batch.core.windows.net/",
@@ -29,7 +30,7 @@ impl Audience {
         }
     }
 
-    /// Batch insists on the slash at the end, and the others do not.
+    /// Batch requires the slash at the end; the other services accept the resource with or without it.
     fn is(self, resource: &str) -> bool {
         resource == self.name() || (self != Self::Batch && Some(resource) == self.name().strip_suffix('/'))
     }
@@ -41,7 +42,7 @@ pub(crate) struct TokenService {
     lifetime: Duration,
 }
 
-/// What is wrong with a token, in the words of the service where they were recorded.
+/// Why a token is refused, in the service's words where a recording shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadToken(pub(crate) String);
 
@@ -50,7 +51,7 @@ impl TokenService {
         Self { key, lifetime }
     }
 
-    /// The answer of `GET /_sim/identity`.
+    /// The answer to `GET /_sim/identity`.
     pub(crate) fn answer(
         &self,
         has_identity_header: bool,
@@ -87,7 +88,7 @@ impl TokenService {
         format!("simulated.{payload}.{signature}")
     }
 
-    /// Whether `token` opens `audience` at `now`.
+    /// Whether `token` authenticates its holder to `audience` at `now`.
     pub(crate) fn check(&self, token: &str, audience: Audience, now: OffsetDateTime) -> Result<(), BadToken> {
         let (resource, expires) = self
             .read(token)
@@ -105,12 +106,12 @@ impl TokenService {
         Ok(())
     }
 
-    /// Whether `token` was made out here, for whomever.
+    /// Whether this service issued `token`, for any audience.
     pub(crate) fn is_ours(&self, token: &str) -> bool {
         self.read(token).is_some()
     }
 
-    /// Whether `token` was made out for `audience`, be it still good or not.
+    /// Whether `token` was issued for `audience`, even if it has expired.
     pub(crate) fn is_for(&self, token: &str, audience: Audience) -> bool {
         self.read(token).is_some_and(|(resource, _)| audience.is(&resource))
     }

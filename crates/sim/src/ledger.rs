@@ -1,7 +1,7 @@
-//! The ledger: what really happened, whatever the program under test says about it.
+//! The ledger: what really happened, whatever the program under test reports.
 //!
-//! Counting must not slow down what is counted: totals are atomics, and the records of nodes are spread over many
-//! small locks.
+//! Counting must not slow down the calls that are counted: totals are atomics, and the records of nodes are spread
+//! over many small locks.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct AccountLedger {
     nodes: Vec<Mutex<HashMap<NodeKey, NodeRecord>>>,
 }
 
-/// A node by its places: pool in the account, node in the pool.
+/// A node by position: its pool in the account, and the node in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeKey {
     pub(crate) pool: u16,
@@ -44,7 +44,7 @@ pub(crate) struct NodeRecord {
     pub(crate) directories: Vec<DirectoryRecord>,
 }
 
-/// One accepted upload. Its name is not kept, as it follows from the node and the request id.
+/// One accepted upload. Its name is not stored, because it follows from the node and the request id.
 #[derive(Debug)]
 pub(crate) struct DirectoryRecord {
     pub(crate) request_id: Uuid,
@@ -53,13 +53,13 @@ pub(crate) struct DirectoryRecord {
     pub(crate) files_written: u32,
     pub(crate) bytes: u64,
     pub(crate) accepted_at: i64,
-    /// When the call came in, on the clock that storage goes by.
+    /// When the call arrived, on the clock that storage uses.
     pub(crate) received_at: OffsetDateTime,
     pub(crate) access: AccessKind,
     pub(crate) sas_expires_at: Option<OffsetDateTime>,
 }
 
-/// By what the node of an upload may write to the container.
+/// What authorizes the node of an upload to write to the container.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessKind {
@@ -67,18 +67,18 @@ pub enum AccessKind {
     Sas,
     /// An identity of the pool.
     Identity,
-    /// Nothing: the URL is of some other server, and has no query.
+    /// Nothing: the URL names another server and has no query.
     None,
 }
 
-/// The times of the calls of the last second.
+/// The times of the calls in the last second.
 #[derive(Debug, Default)]
 struct RateWindow {
     calls: VecDeque<Duration>,
     highest: usize,
 }
 
-/// Counts a call as being in flight for as long as it lives.
+/// Counts a call as in flight until it is dropped.
 pub(crate) struct InFlight(Arc<AccountLedger>);
 
 impl Drop for InFlight {
@@ -103,7 +103,7 @@ impl AccountLedger {
         }
     }
 
-    /// An upload call has come in.
+    /// Records an upload call that has arrived.
     pub(crate) fn upload_call(self: &Arc<Self>, now: Duration) -> InFlight {
         self.upload_calls.fetch_add(1, Relaxed);
         let in_flight = self.in_flight.fetch_add(1, Relaxed) + 1;
@@ -117,7 +117,7 @@ impl AccountLedger {
         InFlight(Arc::clone(self))
     }
 
-    /// Looks at the record of a node, making it if this is its first call.
+    /// Runs `act` on the record of a node, and creates the record on the node's first call.
     pub(crate) fn node<T>(&self, key: NodeKey, act: impl FnOnce(&mut NodeRecord) -> T) -> T {
         let shard = (key.place as usize ^ usize::from(key.pool)) % SHARDS;
         act(self.nodes[shard].lock().entry(key).or_default())
@@ -137,7 +137,7 @@ impl AccountLedger {
         }
     }
 
-    /// Calls `entry` for every node that was called, in the order of pools and places.
+    /// Calls `entry` for every node that received a call, in the order of pools and nodes.
     pub(crate) fn each_node(&self, mut entry: impl FnMut(NodeKey, &NodeRecord)) {
         let mut keys: Vec<NodeKey> =
             self.nodes.iter().flat_map(|shard| shard.lock().keys().copied().collect::<Vec<_>>()).collect();
@@ -162,7 +162,7 @@ pub(crate) struct StorageLedger {
     pub(crate) delegation_keys: AtomicU64,
 }
 
-/// The whole ledger at one moment: schema `fleetlogs.sim-ledger/v1`.
+/// The whole ledger at one moment; the schema is `fleetlogs.sim-ledger/v1`.
 #[derive(Clone, Debug, Serialize)]
 pub struct LedgerSnapshot {
     /// `fleetlogs.sim-ledger/v1`.
@@ -171,7 +171,7 @@ pub struct LedgerSnapshot {
     pub accounts: Vec<AccountEntry>,
     /// One entry per node that received an upload call.
     pub nodes: Vec<NodeEntry>,
-    /// One entry per node that has left its pool for good, whether it was called or not.
+    /// One entry per node that has left its pool for good, with or without a call.
     pub left: Vec<LeftEntry>,
     /// The storage account.
     pub storage: StorageEntry,
@@ -182,21 +182,21 @@ pub struct LedgerSnapshot {
 pub struct AccountEntry {
     /// Account name.
     pub name: String,
-    /// Pages of pools, nodes, node counts, jobs, tasks and subtasks asked for.
+    /// Requests for a page of pools, nodes, node counts, jobs, tasks or subtasks.
     pub list_calls: u64,
-    /// Single pools, nodes, jobs and tasks asked for.
+    /// Requests for a single pool, node, job or task.
     pub get_calls: u64,
-    /// Upload calls that came in, whatever became of them.
+    /// Upload calls that arrived, whatever the answer.
     pub upload_calls: u64,
-    /// Upload calls that made a directory.
+    /// Upload calls that created a directory.
     pub accepted: u64,
     /// Calls answered 429 or 503.
     pub throttled: u64,
-    /// Most upload calls that came in within one second.
+    /// Highest number of upload calls that arrived within one second.
     pub highest_rate: u64,
-    /// Most upload calls that were in flight at once.
+    /// Highest number of upload calls in flight at the same time.
     pub highest_concurrency: u64,
-    /// Calls refused for want of a good credential.
+    /// Calls refused because the credential was missing or wrong.
     pub unauthorized: u64,
 }
 
@@ -209,13 +209,13 @@ pub struct NodeEntry {
     pub pool: String,
     /// Node id.
     pub node: String,
-    /// Upload calls that came in.
+    /// Upload calls that arrived.
     pub received: u64,
-    /// Upload calls that made a directory.
+    /// Upload calls that created a directory.
     pub accepted: u64,
-    /// When it left its pool for good: RFC 3339, UTC, with milliseconds. None while it is there.
+    /// When the node left its pool for good: RFC 3339, UTC, with milliseconds. None while the node is there.
     pub left_at: Option<String>,
-    /// The directories, in the order they were made.
+    /// The directories, in the order of their creation.
     pub directories: Vec<DirectoryEntry>,
 }
 
@@ -235,7 +235,7 @@ pub struct LeftEntry {
 /// One accepted upload.
 #[derive(Clone, Debug, Serialize)]
 pub struct DirectoryEntry {
-    /// The `virtualDirectoryName` that was (or would have been) answered.
+    /// The `virtualDirectoryName` in the answer, or in the answer that was lost.
     pub name: String,
     /// The service's id of the call.
     pub request_id: String,
@@ -245,41 +245,41 @@ pub struct DirectoryEntry {
     pub files_promised: u32,
     /// Files that have arrived in the container so far.
     pub files_written: u32,
-    /// Their size together.
+    /// Their total size.
     pub bytes: u64,
     /// Unix time in milliseconds.
     pub accepted_at: i64,
-    /// When the call came in: RFC 3339, UTC, with milliseconds.
+    /// When the call arrived: RFC 3339, UTC, with milliseconds.
     pub received_at: String,
-    /// By what the node may write to the container.
+    /// What authorizes the node to write to the container.
     pub access: AccessKind,
-    /// When the SAS ends, and with it the key it was signed with: RFC 3339, UTC. None without a SAS, and for one whose
-    /// end is in a stored access policy. The SAS itself is not kept.
+    /// When the SAS expires, or its user delegation key if that is earlier: RFC 3339, UTC. None without a SAS, and
+    /// for a SAS whose expiry is in a stored access policy. The SAS itself is not stored.
     pub sas_expires_at: Option<String>,
 }
 
 /// Totals of the storage account.
 #[derive(Clone, Debug, Serialize)]
 pub struct StorageEntry {
-    /// Pages of blobs asked for.
+    /// Requests for a page of blobs.
     pub list_calls: u64,
-    /// Calls that read a blob, or a part of one.
+    /// Calls that read a blob or a part of one.
     pub blob_reads: u64,
-    /// Blobs that somebody tried to write, over HTTP or as a simulated node.
+    /// Attempts to write a blob, over HTTP or by a simulated node.
     pub put_calls: u64,
-    /// Those that were refused or failed.
+    /// Attempts that were refused or failed.
     pub put_failures: u64,
     /// Blobs in all containers.
     pub blobs: u64,
-    /// Requests that carried a credential that is not for storage, as after a nextLink that leads elsewhere.
+    /// Requests with a credential that is not for storage, for example after a nextLink to another server.
     pub credentials_leaked: u64,
-    /// Blobs written over HTTP, and so by nobody of the simulated nodes. Part of `put_calls`.
+    /// Blobs written over HTTP, and therefore not by a simulated node. Part of `put_calls`.
     pub probes_written: u64,
     /// Blobs deleted over HTTP.
     pub probes_deleted: u64,
-    /// Containers made over HTTP.
+    /// Containers created over HTTP.
     pub containers_created: u64,
-    /// User delegation keys handed out.
+    /// User delegation keys issued.
     pub delegation_keys: u64,
 }
 

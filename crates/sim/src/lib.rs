@@ -1,13 +1,13 @@
 //! A simulator of Azure Batch accounts and a storage account, on loopback, over real HTTP.
 //!
-//! It is the demo, the drill and the test bench of fleetlogs. It means to be harder than the real service and never
-//! kinder: signatures, tokens and SAS are checked for real, a 200 promises nothing, and a scenario makes calls,
-//! answers and files go wrong in every way that is known of. What really happened is in the ledger, so nobody has to
-//! take a client's word for it.
+//! It is the demo, the drill and the test bench of fleetlogs. It is meant to be stricter than the real service, never
+//! more lenient: signatures, tokens and SAS are really checked, a 200 promises nothing, and a scenario makes calls,
+//! answers and files fail in every known way. The ledger records what really happened, so that a test need not trust
+//! the client's own report.
 //!
 //! A [`Scenario`] says what is simulated, a [`Simulator`] runs it, [`Ready`] says how to reach it, and
-//! [`LedgerSnapshot`] says what came of it. It shares no code with the clients it tests: a mistake in a type that both
-//! used would be seen by neither.
+//! [`LedgerSnapshot`] says what happened. The simulator shares no code with the clients it tests: a mistake in a
+//! shared type would go unnoticed on both sides.
 
 mod arm;
 mod arm_error;

@@ -1,29 +1,29 @@
-//! The ready document: everything a client needs to know of a simulator that has just started.
+//! The ready document: everything a client needs to reach a simulator that has just started.
 
 use serde::Serialize;
 
 /// Schema `fleetlogs.sim-ready/v1`.
 ///
-/// It holds keys and signatures, and may be written anywhere: they open nothing but this simulator.
+/// It contains keys and signatures, and may be stored anywhere: they are valid for this simulator only.
 #[derive(Clone, Default, Serialize)]
 pub struct Ready {
     /// `fleetlogs.sim-ready/v1`.
     pub schema: String,
     /// The Batch accounts, in the order of the scenario.
     pub accounts: Vec<ReadyAccount>,
-    /// SAS URL of the container that can write and do nothing else.
+    /// SAS URL of the container with write permission only.
     pub container_url: String,
-    /// SAS URL of the container that can read and list and do nothing else.
+    /// SAS URL of the container with read and list permission only.
     pub verify_url: String,
     /// URL of the container without any query.
     pub container: String,
     /// The storage account.
     pub storage: ReadyStorage,
-    /// Where the ledger can be read.
+    /// URL of the ledger.
     pub ledger: String,
-    /// Where Azure Resource Manager lists the accounts of a subscription: URL, without a slash at the end.
+    /// URL of Azure Resource Manager, which lists the accounts of a subscription; without a slash at the end.
     pub arm: String,
-    /// Path of a configuration of `fleetlogs run` for this fleet; filled in by whoever writes one.
+    /// Path of a config for `fleetlogs run` with this fleet; set by the program that writes the config.
     pub config: Option<String>,
 }
 

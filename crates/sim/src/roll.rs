@@ -1,10 +1,10 @@
-//! Dice that always fall the same way.
+//! Dice that always give the same result.
 //!
-//! A run must be reproducible from its seed although its calls interleave differently each time. So nothing here
-//! draws from a shared stream: every roll is a hash of the seed and of what the roll is about (the account, the node,
-//! the how-manieth call). This is not cryptography; where a forger matters, HMAC is used instead.
+//! A run must be reproducible from its seed although its calls interleave differently each time. Therefore nothing
+//! here draws from a shared stream: every roll is a hash of the seed and of its subject (the account, the node, the
+//! number of the call). This is not cryptography; where forgery matters, HMAC is used instead.
 
-/// A hash in the making. Copies are cheap, so a common beginning can be kept and continued many times.
+/// A hash under construction. Copies are cheap, so a common prefix can be stored and continued many times.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Roll(u64);
 

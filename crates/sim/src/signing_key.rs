@@ -1,10 +1,10 @@
-//! A key that signs texts and checks signatures, in the way that Batch and storage have in common.
+//! The key behind Shared Key, SAS and tokens: HMAC-SHA256, in Base64.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// A key that signatures can be made and checked with. Kept ready made: setting up HMAC costs as much as using it.
+/// A key that signs texts and checks signatures. HMAC is set up once, because that costs as much as signing.
 #[derive(Clone)]
 pub(crate) struct SigningKey(Hmac<Sha256>);
 
@@ -20,7 +20,7 @@ impl SigningKey {
         BASE64_STANDARD.encode(mac.finalize().into_bytes())
     }
 
-    /// Compares in constant time: the habit costs nothing, even in a simulator.
+    /// Compares in constant time: a good habit that costs nothing, even in a simulator.
     pub(crate) fn verify(&self, text: &str, signature: &str) -> bool {
         let Ok(bytes) = BASE64_STANDARD.decode(signature) else { return false };
         let mut mac = self.0.clone();

@@ -21,7 +21,7 @@ use crate::roll::Roll;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::world::{World, account_key};
 
-/// A running simulator. It ends when it is dropped; [`Simulator::shutdown`] also waits for that.
+/// A running simulator. It stops when it is dropped; [`Simulator::shutdown`] also waits until it has stopped.
 pub struct Simulator {
     world: Arc<World>,
     tasks: JoinSet<()>,
@@ -30,34 +30,35 @@ pub struct Simulator {
 /// Why a simulator does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
-    /// Its keys are in a public document, so nobody but this machine may reach it.
-    #[error("the simulator listens on loopback only, and `{0}` is not a loopback address")]
+    /// Its keys are in a public document, so only this machine may reach it.
+    #[error("the simulator listens on loopback addresses only, and `{0}` is not one")]
     NotLoopback(SocketAddr),
-    /// The ports after the given one run out at 65535.
-    #[error("{ports} ports are needed from `{from}` on, which goes beyond 65535")]
+    /// The ports from the given one on go beyond 65535.
+    #[error("the simulator needs {ports} ports from `{from}` on, which exceeds 65535")]
     TooManyPorts {
         /// The given port.
         from: u16,
-        /// One per account, one for storage, and one for Azure Resource Manager.
+        /// One per account, one for storage and one for Azure Resource Manager.
         ports: usize,
     },
-    /// Most likely somebody else has the port.
-    #[error("can't listen on `{address}`: {error}")]
+    /// Most likely another process uses the port.
+    #[error("cannot listen on `{address}`: {error}")]
     Listen {
-        /// Where.
+        /// The address and port.
         address: SocketAddr,
-        /// What the operating system says.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// The scenario was not checked, or not well.
-    #[error("the scenario can't be simulated: {0}")]
+    /// The scenario contradicts itself, or it was not checked.
+    #[error("the scenario cannot be simulated: {0}")]
     Scenario(#[from] ScenarioError),
 }
 
 impl Simulator {
-    /// Opens one port per Batch account, one for the storage account and one for Azure Resource Manager, and serves them on the current runtime.
+    /// Opens one port per Batch account, one for the storage account and one for Azure Resource Manager, and serves
+    /// them on the current runtime.
     ///
-    /// With port 0 in `listen` every port is chosen by the operating system; otherwise they are the given one and
+    /// With port 0 in `listen` the operating system chooses every port; otherwise the ports are the given one and
     /// those after it.
     #[expect(clippy::unused_async, reason = "needs a runtime, and will wait for something sooner or later")]
     pub async fn start(scenario: Scenario, listen: SocketAddr) -> Result<Self, SimError> {
@@ -68,9 +69,10 @@ impl Simulator {
         let accounts =
             scenario.accounts.iter().map(|_| ports.open()).collect::<Result<Vec<_>, SimError>>()?;
         let (storage, storage_address) = ports.open()?;
-        // The last one, so that the others are where they have always been.
+        // The last one, so that the other ports stay where they have always been.
         let (arm, arm_address) = ports.open()?;
-        let bad_key = || ScenarioError::Meaning { key: "key".to_owned(), problem: "not usable".to_owned() };
+        let bad_key =
+            || ScenarioError::Meaning { key: "key".to_owned(), problem: "cannot be used".to_owned() };
         let world = Arc::new(World::new(&scenario, storage_address).ok_or_else(bad_key)?);
         let addresses: Vec<SocketAddr> = accounts.iter().map(|(_, address)| *address).collect();
         let ready = ready(&scenario, &world, &addresses, arm_address).ok_or_else(bad_key)?;
@@ -85,7 +87,7 @@ impl Simulator {
         tasks.spawn(serve(storage, Arc::new(service)));
         let service = ArmService { world: Arc::clone(&world) };
         tasks.spawn(serve(arm, Arc::new(service)));
-        // Unbounded: what waits here is bounded by the uploads that were accepted, and those are what is simulated.
+        // Unbounded: the accepted uploads bound what waits here, and they are what is simulated.
         let (others, to_others) = mpsc::unbounded_channel();
         tasks.spawn(deliver(Arc::clone(&world), others));
         tasks.spawn(upload_to_others(Arc::clone(&world), to_others));
@@ -104,7 +106,7 @@ impl Simulator {
         self.world.ledger()
     }
 
-    /// Closes every port and connection. When it returns, nobody listens any more.
+    /// Closes every port and connection, and waits until they are closed.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
     }
@@ -139,7 +141,7 @@ impl Ports {
     }
 }
 
-/// None if a key can't be used.
+/// None if a key cannot be used.
 fn ready(
     scenario: &Scenario,
     world: &World,

@@ -1,7 +1,7 @@
-//! Microsoft.Support, as far as one needs it to open a ticket: services, files in pieces, tickets that take their time,
-//! and messages. It answers on the port of Azure Resource Manager.
+//! Microsoft.Support, reduced to what opening a ticket needs: services, files uploaded in chunks, tickets that take
+//! time to create, and messages. It answers on the port of Azure Resource Manager.
 //!
-//! What was opened is in the ledger of tickets (`GET /_sim/tickets`), files whole.
+//! The ledger of tickets (`GET /_sim/tickets`) shows every ticket that was opened, with its complete files.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,16 @@ use crate::http::Query;
 
 const VERSIONS: [&str; 2] = ["2024-04-01", "2025-06-01-preview"];
 
-/// Larger than a piece of a file in Base64.
+/// Larger than one chunk of a file in Base64.
 pub(crate) const LARGEST_BODY: usize = 8 << 20;
 const LARGEST_PIECE: u64 = 2_621_440;
 const LARGEST_FILE: u64 = 5 << 20;
 const MOST_PIECES: u64 = 2;
 
-/// How often an operation is looked at before it is done.
+/// How many status requests report an operation as in progress before it is done.
 const LOOKS: u32 = 2;
 
-/// Name, title, resource type, and its kinds of problems: name and title.
+/// Name, title, resource type, and the problem classifications, each with name and title.
 type ServiceOffered = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const SERVICES: [ServiceOffered; 3] = [
@@ -63,7 +63,7 @@ struct TicketRecords {
     /// By subscription and name.
     workspaces: BTreeMap<(String, String), BTreeMap<String, WorkspaceFile>>,
     tickets: BTreeMap<(String, String), Ticket>,
-    /// Looks that are left, by number.
+    /// Operations that are not done, by number.
     operations: BTreeMap<u64, PendingOperation>,
 }
 
@@ -86,7 +86,7 @@ struct PendingOperation {
     then: OperationResult,
 }
 
-/// What is there once an operation is done.
+/// What exists once an operation is done.
 #[derive(Clone)]
 enum OperationResult {
     Ticket((String, String), Value),
@@ -98,7 +98,7 @@ enum OperationResult {
 #[derive(Serialize)]
 pub(crate) struct TicketLedger {
     schema: &'static str,
-    /// Calls of Microsoft.Support, of any kind.
+    /// Calls to Microsoft.Support of any kind.
     calls: u64,
     tickets: Vec<TicketEntry>,
 }
@@ -109,7 +109,7 @@ struct TicketEntry {
     name: String,
     number: String,
     properties: Value,
-    /// Texts by name.
+    /// Content of each file, by name.
     files: BTreeMap<String, String>,
     messages: BTreeMap<String, Value>,
 }
@@ -117,20 +117,20 @@ struct TicketEntry {
 /// A request for Microsoft.Support.
 pub(crate) struct SupportRequest<'a> {
     pub(crate) method: &'a Method,
-    /// Decoded.
+    /// The path, decoded.
     pub(crate) segments: &'a [String],
     pub(crate) query: &'a Query,
     pub(crate) body: &'a [u8],
-    /// Scheme and host that the caller used.
+    /// Scheme and host, as the caller wrote them.
     pub(crate) base: &'a str,
 }
 
-/// Status, body, and where the operation can be looked at.
+/// Status, body, and the URL where the state of the operation can be read.
 pub(crate) type SupportAnswer = (StatusCode, Value, Option<String>);
 
 type SupportResult = Result<SupportAnswer, ArmError>;
 
-/// Whether a path is one of Microsoft.Support.
+/// Whether a path belongs to Microsoft.Support.
 pub(crate) fn is_for_support(segments: &[String]) -> bool {
     segments.iter().any(|segment| segment.eq_ignore_ascii_case("Microsoft.Support"))
 }
@@ -234,14 +234,14 @@ impl TicketRecords {
                 let body = parse_body(request.body)?;
                 let name = required_text(&body, "name")?;
                 if required_text(&body, "type")? != "Microsoft.Support/supportTickets" {
-                    return Err(ArmError::bad_request("The type is not one that has names."));
+                    return Err(ArmError::bad_request("The type is not one that can be checked."));
                 }
                 let taken = self.tickets.contains_key(&key(name));
                 Ok(ok_answer(json!({ "nameAvailable": !taken, "reason": taken.then_some("AlreadyExists") })))
             }
             (&Method::PUT, ["fileWorkspaces", name]) => {
                 if self.workspaces.contains_key(&key(name)) {
-                    return Err(ArmError::conflict("The workspace is there already."));
+                    return Err(ArmError::conflict("The workspace already exists."));
                 }
                 self.workspaces.insert(key(name), BTreeMap::new());
                 Ok((StatusCode::CREATED, json!({ "name": name }), None))
@@ -270,7 +270,7 @@ impl TicketRecords {
             (&Method::PUT, ["supportTickets", name]) => {
                 let properties = self.checked_ticket(subscription, &parse_body(request.body)?)?;
                 if self.tickets.contains_key(&key(name)) || self.is_on_its_way(&key(name)) {
-                    return Err(ArmError::conflict("The support ticket is there already."));
+                    return Err(ArmError::conflict("The support ticket already exists."));
                 }
                 Ok(self.begin(subscription, request, OperationResult::Ticket(key(name), properties)))
             }
@@ -285,7 +285,7 @@ impl TicketRecords {
                 let there =
                     self.tickets.get(&key(ticket)).ok_or_else(|| ArmError::not_found("support ticket"))?;
                 if there.messages.contains_key(*name) {
-                    return Err(ArmError::conflict("The communication is there already."));
+                    return Err(ArmError::conflict("The communication already exists."));
                 }
                 let body = parse_body(request.body)?;
                 for member in ["subject", "body"] {
@@ -299,7 +299,7 @@ impl TicketRecords {
         }
     }
 
-    /// Every member that a ticket needs, each with a value that is possible.
+    /// Checks that every required member is present and has a possible value.
     fn checked_ticket(&self, subscription: &str, body: &Value) -> Result<Value, ArmError> {
         let properties = &body["properties"];
         for member in ["title", "description", "severity", "serviceId", "problemClassificationId"] {
@@ -340,18 +340,18 @@ impl TicketRecords {
                     .any(|(name, _)| problem == format!("{service}/problemClassifications/{name}"))
         });
         if !is_known {
-            return Err(ArmError::bad_request("The problem classification is not one of the service."));
+            return Err(ArmError::bad_request("The problem classification does not belong to the service."));
         }
         let resource =
             required_text(&properties["technicalTicketDetails"], "resourceId")?.to_ascii_lowercase();
         if !resource.starts_with(&format!("/subscriptions/{}/", subscription.to_ascii_lowercase())) {
-            return Err(ArmError::bad_request("The resource is not one of the subscription."));
+            return Err(ArmError::bad_request("The resource does not belong to the subscription."));
         }
         if let Some(workspace) = properties["fileWorkspaceName"].as_str() {
             let key = (subscription.to_owned(), workspace.to_owned());
             let files = self.workspaces.get(&key).ok_or_else(|| ArmError::not_found("workspace"))?;
             if files.values().any(|file| file.received < file.pieces) {
-                return Err(ArmError::bad_request("A file of the workspace is not whole."));
+                return Err(ArmError::bad_request("A file of the workspace is not complete."));
             }
         }
         Ok(properties.clone())
@@ -411,28 +411,31 @@ impl Ticket {
     }
 }
 
-/// A file as it is announced: its size is that of its pieces, all of which but the last are full.
+/// Reads the announcement of a file: its size is the total of its chunks, and all chunks but the last have the full
+/// size.
 fn declare_file(body: &Value) -> Result<WorkspaceFile, ArmError> {
     let number = |member: &str| {
         let value = body["properties"][member].as_u64().filter(|value| *value > 0);
-        value.ok_or_else(|| ArmError::bad_request(format!("'{member}' is missing or no number above 0.")))
+        value.ok_or_else(|| {
+            ArmError::bad_request(format!("'{member}' is missing or is not a number above 0."))
+        })
     };
     let (size, piece, pieces) = (number("fileSize")?, number("chunkSize")?, number("numberOfChunks")?);
     if size > LARGEST_FILE || piece > LARGEST_PIECE || pieces > MOST_PIECES || size.div_ceil(piece) != pieces
     {
         return Err(ArmError::bad_request(
-            "Sizes of file and chunks are too large, or do not fit each other.",
+            "The sizes of file and chunks are too large or contradict each other.",
         ));
     }
     Ok(WorkspaceFile { size, piece, pieces, content: vec![], received: 0 })
 }
 
 impl WorkspaceFile {
-    /// Pieces come in their order; the last one again is the last one.
+    /// Chunks arrive in order; the last one may be repeated.
     fn take(&mut self, body: &Value) -> Result<(), ArmError> {
         let index = body["chunkIndex"]
             .as_u64()
-            .ok_or_else(|| ArmError::bad_request("'chunkIndex' is missing or no number."))?;
+            .ok_or_else(|| ArmError::bad_request("'chunkIndex' is missing or is not a number."))?;
         let content = BASE64_STANDARD
             .decode(required_text(body, "content")?)
             .map_err(|_| ArmError::bad_request("'content' is not Base64."))?;
@@ -444,7 +447,7 @@ impl WorkspaceFile {
         }
         let expected = if index + 1 == self.pieces { self.size - index * self.piece } else { self.piece };
         if content.len() as u64 != expected {
-            return Err(ArmError::bad_request("The chunk is not of the size that was announced."));
+            return Err(ArmError::bad_request("The chunk does not have the announced size."));
         }
         self.content.extend(content);
         self.received += 1;

@@ -41,13 +41,13 @@ pub(crate) struct Account {
     pub(crate) index: u16,
     pub(crate) scenario: AccountScenario,
     pub(crate) key: SigningKey,
-    /// The key as its owner has it.
+    /// The key in Base64, as the operator has it.
     pub(crate) key_text: String,
     pub(crate) roll: Roll,
     /// First segment of upload directories: name, hyphen, 16 hex digits.
     pub(crate) directory: String,
     pub(crate) pools: Vec<Pool>,
-    /// Pools by their id in lower case: Batch keeps the case of ids and does not tell by it.
+    /// Pools by id in lower case: Batch keeps the case of ids, but compares them without it.
     pub(crate) pool_places: HashMap<String, u16>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) ledger: Arc<AccountLedger>,
@@ -55,7 +55,7 @@ pub(crate) struct Account {
     pub(crate) faults: AccountFaults,
 }
 
-/// A key from the scenario, or else one that follows from the seed. 64 bytes, as the real ones have.
+/// The key from the scenario, or else one derived from the seed. 64 bytes, like the real keys.
 pub(crate) fn account_key(seed: Roll, given: Option<&str>) -> Option<(SigningKey, String)> {
     let bytes = match given {
         Some(text) => BASE64_STANDARD.decode(text).ok()?,
@@ -66,9 +66,9 @@ pub(crate) fn account_key(seed: Roll, given: Option<&str>) -> Option<(SigningKey
 
 impl Account {
     pub(crate) fn new(index: u16, scenario: &AccountScenario, seed: Roll) -> Option<Self> {
-        /// The last tick of the year 9999, from which the service counts backwards.
+        /// The last tick of the year 9999; the service counts backwards from it.
         const LAST_TICK: u64 = 3_155_378_975_999_999_999;
-        /// 2024-01-01, in ticks of 100 ns since year 1; simulated accounts were made in the two years after it.
+        /// 2024-01-01, in ticks of 100 ns since year 1; simulated accounts were created in the two years after it.
         const YEAR_2024: u64 = 638_396_640_000_000_000;
         const TWO_YEARS: u64 = 2 * 365 * 86_400 * 10_000_000;
 
@@ -80,7 +80,7 @@ impl Account {
             .iter()
             .map(|pool| {
                 let jobs = scenario.jobs.iter().filter(|job| job.pool == pool.id);
-                // Machines are older than what ran on them.
+                // Machines are older than the jobs that ran on them.
                 let oldest = jobs.map(|job| job.started.0).max().unwrap_or_default();
                 Pool::new(pool.clone(), roll, oldest)
             })
@@ -105,7 +105,7 @@ impl Account {
         })
     }
 
-    /// Pool and its place, by id.
+    /// A pool and its position, by id.
     pub(crate) fn pool(&self, id: &str) -> Option<(u16, &Pool)> {
         let place = *self.pool_places.get(&id.to_ascii_lowercase())?;
         Some((place, self.pools.get(usize::from(place))?))

@@ -1,4 +1,4 @@
-//! By what right nodes write: a SAS or an identity, and what the ledger says of it.
+//! What authorizes nodes to write, a SAS or an identity, and how the ledger records it.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Who gets in, and who does not.
+//! Which credentials are accepted, and which are refused.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Containers: making them, and that each is a world of its own.
+//! Creating containers, and keeping them apart.
 
 mod common;
 

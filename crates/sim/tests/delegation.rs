@@ -1,4 +1,4 @@
-//! Tokens for storage, the keys that they are good for, and the SAS that those keys sign.
+//! Tokens for storage, the user delegation keys that they allow, and the SAS that those keys sign.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Each kind of fault does what it says: to the answer, and to the node.
+//! Each kind of fault has its documented effect on the answer and on the node.
 
 mod common;
 
@@ -9,7 +9,7 @@ use fleetlogs_sim::Simulator;
 use reqwest::Response;
 use serde_json::Value;
 
-/// A simulator whose uploads (or whatever `on` says) all meet one fault.
+/// A simulator in which one fault applies to every upload (or to the operation in `on`).
 async fn with_fault(fault: &str) -> (Simulator, Caller, String) {
     let simulator =
         simulate(&format!("{}\n[[account.fault]]\nkind = {fault}", one_pool("nodes = 3", ""))).await;
@@ -21,7 +21,7 @@ async fn with_fault(fault: &str) -> (Simulator, Caller, String) {
     (simulator, caller, node)
 }
 
-/// Status and code of the answer to an upload, none if there was no answer; and how many were accepted.
+/// Status and code of the answer to an upload, none without an answer, and the number of accepted uploads.
 async fn upload(fault: &str) -> (Option<(u16, String)>, u64) {
     let (simulator, caller, node) = with_fault(fault).await;
     let answer = match caller.upload(&simulator, &node).await {

@@ -1,4 +1,4 @@
-//! `$filter` over HTTP: every list by what it can be filtered by, and by nothing else.
+//! `$filter` over HTTP: each list supports its own properties and no others.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{Caller, one_pool, refusal, simulate};
 use serde_json::Value;
 
-/// As it goes into a path.
+/// Encoded for a path.
 fn escaped(filter: &str) -> String {
     filter.replace(' ', "%20")
 }

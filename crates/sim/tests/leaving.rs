@@ -1,4 +1,4 @@
-//! Nodes that leave their pool while they are wanted.
+//! Nodes that leave their pool while a client wants them.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What pools and nodes say of themselves.
+//! The members of pools and nodes.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Stored access policies: who may change them, and what a SAS that leans on one opens.
+//! Stored access policies: who may change them, and what a SAS that refers to one allows.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn policy(id: &str) -> String {
     )
 }
 
-/// Sets the policies, signed with the account's key so many seconds ago.
+/// Sets the policies, signed with the account's key this many seconds ago.
 async fn set(storage: &Storage, body: &str, seconds_ago: i64) -> Response {
     let form = format_description!(
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
@@ -48,7 +48,7 @@ async fn set(storage: &Storage, body: &str, seconds_ago: i64) -> Response {
         .expect("an answer")
 }
 
-/// A SAS that says nothing itself.
+/// A SAS without any field of its own.
 fn sas(storage: &Storage, policy: &str) -> String {
     let text =
         format!("\n\n\n/blob/{}/batch-logs\n{policy}\n\n\n2022-11-02\nc\n\n\n\n\n\n\n", storage.account);

@@ -1,4 +1,4 @@
-//! Reading blobs: ranges, conditions, checksums, and what goes wrong on the way.
+//! Reading blobs: ranges, conditions, checksums and faults.
 
 mod common;
 

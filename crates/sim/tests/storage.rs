@@ -1,11 +1,11 @@
-//! The Blob service over HTTP, and what a SAS opens.
+//! The Blob service over HTTP, and what a SAS allows.
 
 mod common;
 
 use common::{Caller, http, one_pool, simulate, wait_for};
 use reqwest::{Method, Response};
 
-/// `url` with a blob name put behind its path.
+/// `url` with a blob name appended to its path.
 fn blob(url: &str, name: &str) -> String {
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
     format!("{path}/{name}?{query}")

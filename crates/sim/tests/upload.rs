@@ -169,7 +169,7 @@ async fn bad_requests_are_refused_with_their_code() {
     let bad_url = r#"{"containerUrl":"contoso","startTime":"2025-01-01T00:00:00Z"}"#;
     assert_eq!(send(bad_url).await, (400, "InvalidPropertyValue".to_owned()));
 
-    // The content type is signed, so a wrong one of a good signature needs a signature of its own: a token has none.
+    // The content type is signed, so a wrong one would need a signature of its own; a token needs none.
     let url =
         format!("{}/_sim/identity?resource=https://batch.core.windows.net/&api-version=1", caller.endpoint);
     let answer = http().get(url).header("x-identity-header", "x").send().await.expect("sent");

@@ -1,4 +1,4 @@
-//! Who may call: Shared Key and Entra tokens.
+//! Authentication: Shared Key and Entra tokens.
 
 use hyper::StatusCode;
 use time::OffsetDateTime;
@@ -10,7 +10,7 @@ use crate::clock::parse_rfc1123;
 use crate::identity::Audience;
 use crate::scenario::AuthMode;
 
-/// How far the clock of a client may be off.
+/// How far a client's clock may be off.
 const MOST_SKEW: time::Duration = time::Duration::minutes(15);
 
 impl Call<'_> {
@@ -27,7 +27,7 @@ impl Call<'_> {
             }
             Some(("Bearer", token)) => {
                 self.check_allowed(AuthMode::Entra, "AAD")?;
-                // Tokens come from somebody whose clock is right, and are checked by it.
+                // Tokens come from a service whose clock is right, so they are checked by that clock.
                 let checked =
                     self.world.tokens.check(token.trim(), Audience::Batch, OffsetDateTime::now_utc());
                 checked.map_err(|bad| BatchError::authentication(StatusCode::UNAUTHORIZED, &bad.0))
@@ -68,8 +68,8 @@ impl Call<'_> {
                 skew.whole_seconds()
             ));
         }
-        // The documentation wants names in lower case. The Python client signs `timeOut` as it spells it, and is
-        // served, so there must be more than one signature that the service computes.
+        // The documentation requires names in lower case. The Python client signs `timeOut` in its own spelling and
+        // is accepted, so the service must compute more than one signature.
         let signed = |query: &[(&str, &str)]| {
             let text = string_to_sign(self.method.as_str(), self.headers, account, self.uri.path(), query);
             self.account.key.verify(&text, signature)

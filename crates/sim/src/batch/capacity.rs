@@ -1,17 +1,17 @@
-//! The hidden capacity of an account: a token bucket whose rate may change as time passes.
+//! The hidden capacity of an account: a token bucket whose rate may change over time.
 
 use std::time::Duration;
 
 use crate::scenario::{AccountScenario, CapacityChange};
 
-/// Seconds of capacity that can be saved up: enough to forgive jitter, too little to hide a rate that is too high.
+/// Seconds of capacity that can accumulate: enough to forgive jitter, too little to hide a rate that is too high.
 const BURST: f64 = 0.1;
 
 /// The bucket of one account.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     beginning: Option<f64>,
-    /// By time, ascending.
+    /// Sorted by time.
     changes: Vec<CapacityChange>,
     tokens: f64,
     filled: Duration,
@@ -60,7 +60,7 @@ mod tests {
         Bucket::new(&scenario.accounts[0])
     }
 
-    /// Calls served of a thousand in one second from `from` on.
+    /// Calls served out of a thousand within one second from `from` on.
     fn served(bucket: &mut Bucket, from: u64) -> usize {
         (0..1000).filter(|ms| bucket.take(Duration::from_secs(from) + Duration::from_millis(*ms))).count()
     }

@@ -1,15 +1,15 @@
-//! What the simulated tasks run. Nobody runs it; it is there to be left out by clients, as real command lines,
-//! environments and download links hold what must not be passed on.
+//! The command line, environment and resource files of simulated tasks. Nothing runs them. They exist so that tests
+//! can check that clients leave them out: in real fleets they contain what must not be passed on.
 
 use super::json::Json;
 
 /// A text that no client may ever print, store or send.
 const SECRET: &str = "FAKE-SECRET-IN-TASK";
 
-/// `commandLine`, `environmentSettings` and `resourceFiles`, called so in start tasks and tasks alike.
+/// `commandLine`, `environmentSettings` and `resourceFiles`: start tasks and tasks use the same names.
 pub(super) const MEMBERS: [&str; 3] = ["commandLine", "environmentSettings", "resourceFiles"];
 
-/// Writes the one of [`MEMBERS`] called `name`, or a command line of another name.
+/// Writes the member of [`MEMBERS`] called `name`; any other name gets a command line.
 pub(super) fn member(json: &mut Json, name: &str) {
     match name {
         "commandLine" | "coordinationCommandLine" => {

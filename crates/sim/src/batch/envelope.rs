@@ -1,4 +1,4 @@
-//! What surrounds every answer of Batch: headers, and the body of errors.
+//! What every answer of Batch has in common: headers, and the body of errors.
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -13,7 +13,7 @@ use crate::scenario::RetryAfter;
 /// Body of a good answer.
 pub(super) struct SuccessReply {
     pub(super) body: String,
-    /// Only of single pools; without quotes, unlike everywhere else.
+    /// Sent for single pools only; without quotes, unlike everywhere else.
     pub(super) etag: Option<(String, String)>,
 }
 
@@ -59,7 +59,7 @@ impl Call<'_> {
                 }
             });
         }
-        // Errors have a Content-Length where good answers come in chunks.
+        // Errors have a Content-Length; good answers are sent in chunks.
         let mut response = Response::new(ReplyBody::sized(json.finish()));
         *response.status_mut() = error.status;
         if let Ok(reason) = hyper::ext::ReasonPhrase::try_from(error.message.as_bytes()) {
@@ -86,7 +86,7 @@ impl Call<'_> {
         response
     }
 
-    /// A page of somebody in between: a login portal, a gateway. It has none of the headers of the service.
+    /// A page from something in between: a login portal or a gateway. It has none of the service's headers.
     pub(super) fn html(status: StatusCode, title: &str) -> Response<ReplyBody> {
         let page = format!(
             "<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
@@ -97,7 +97,7 @@ impl Call<'_> {
         response
     }
 
-    /// 200 without anything in it.
+    /// 200 with an empty body.
     pub(super) fn nothing(&self) -> Response<ReplyBody> {
         let mut response = Response::new(ReplyBody::sized(""));
         self.stamp(response.headers_mut());
@@ -105,7 +105,7 @@ impl Call<'_> {
     }
 
     fn stamp(&self, headers: &mut HeaderMap) {
-        // Both spellings are in use; a client that compares text sees only one of them.
+        // Clients use both spellings; one that compares the text sees only one of them.
         let spellings = ["application/json;odata=minimalmetadata", "application/json; odata=minimalmetadata"];
         let spelling = spellings[usize::from(self.request_id.as_bytes()[15] & 1)];
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(spelling));

@@ -12,7 +12,7 @@ pub(crate) struct BatchError {
     pub(crate) message: String,
     pub(crate) values: Vec<(String, String)>,
     pub(crate) retry_after: Option<RetryAfter>,
-    /// The message as a string instead of an object, and without the two lines the service adds.
+    /// The message is a string instead of an object, and lacks the two lines that the service appends.
     pub(crate) plain: bool,
 }
 

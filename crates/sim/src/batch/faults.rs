@@ -1,4 +1,4 @@
-//! Which fault, if any, strikes a call.
+//! Decides which fault, if any, applies to a call.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::routes::Route;
 use crate::roll::Roll;
 use crate::scenario::{AccountScenario, Fault, FaultKind, Operation};
 
-/// The faults of one account, and how far each of its calls has come in their order.
+/// The faults of one account, and how many calls each path has had.
 #[derive(Debug)]
 pub(crate) struct AccountFaults {
     faults: Vec<Fault>,
-    /// Of the account.
+    /// The account's dice.
     roll: Roll,
     ordinals: Ordinals,
 }
@@ -25,7 +25,7 @@ impl AccountFaults {
         Self { faults: account.faults.clone(), roll, ordinals: Ordinals::default() }
     }
 
-    /// The first fault of the scenario that strikes this call.
+    /// The first fault of the scenario that applies to this call.
     pub(super) fn strike(&self, route: &Route, path: &str, now: Duration) -> Option<&Fault> {
         if self.faults.is_empty() {
             return None;
@@ -46,10 +46,10 @@ impl AccountFaults {
     }
 }
 
-/// How often each operation on each path has been called: the one thing a roll depends on besides the scenario.
+/// How often each operation was called on each path: the only thing besides the scenario that decides a roll.
 ///
-/// It depends on the calls for one path only, and those follow each other; so how the calls of different nodes
-/// interleave changes nothing.
+/// It counts the calls for one path only, and those come one after another. The order in which the calls for
+/// different nodes interleave therefore changes nothing.
 #[derive(Debug)]
 struct Ordinals(Vec<Mutex<HashMap<u64, u32>>>);
 
@@ -79,7 +79,7 @@ fn is_about(fault: &Fault, operation: Operation, pool: Option<&str>, now: Durati
         && (!is_of_lists(fault.kind) || is_list(operation))
 }
 
-/// Lists that have pages. (Those of node counts do not break in this way.)
+/// Lists with pages. (The list of node counts does not fail in this way.)
 fn is_list(operation: Operation) -> bool {
     matches!(
         operation,
@@ -91,7 +91,7 @@ fn is_of_lists(kind: FaultKind) -> bool {
     matches!(kind, FaultKind::NextLinkLoop | FaultKind::NextLinkElsewhere)
 }
 
-/// Whether the call is carried out before it goes wrong.
+/// Whether the call is carried out before it fails.
 pub(super) fn is_carried_out(fault: &Fault) -> bool {
     use FaultKind as K;
     let usually = match fault.kind {
@@ -116,7 +116,7 @@ pub(super) fn is_carried_out(fault: &Fault) -> bool {
     fault.accepted.unwrap_or(usually)
 }
 
-/// The Batch error that a fault stands for, if it stands for one.
+/// The Batch error of a fault, if the fault answers with one.
 pub(super) fn error_of(fault: &Fault) -> Option<BatchError> {
     let status =
         |default: StatusCode| fault.status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(default);

@@ -1,9 +1,9 @@
-//! The image that machines are made from, and the node agent that goes with it.
+//! The image of the machines, and the node agent that belongs to it.
 
 use super::json::Json;
 use crate::scenario::{Os, PoolScenario};
 
-/// The members of an `imageReference`; machines that run know which version `latest` was.
+/// The members of an `imageReference`; running machines know which version `latest` was.
 pub(super) fn image(json: &mut Json, pool: &PoolScenario, runs: bool) {
     let (publisher, offer, sku) = match pool.os {
         Os::Linux => ("canonical", "0001-com-ubuntu-server-jammy", "22_04-lts"),

@@ -53,10 +53,10 @@ impl Call<'_> {
         jobs.iter().find(|job| job.scenario.id.eq_ignore_ascii_case(id)).ok_or_else(BatchError::job_not_found)
     }
 
-    /// When the job was made, and when it ends.
+    /// When the job was created, and when it ends.
     pub(super) fn job_times(&self, job: &Job) -> (time::OffsetDateTime, time::OffsetDateTime) {
         let started = self.world.clock.started_at() - job.scenario.started.0;
-        // Its first task is not there before the job is.
+        // A job exists before its first task.
         (started - time::Duration::minutes(1), started + job.scenario.lasted.0)
     }
 
@@ -112,7 +112,7 @@ fn job_state(over: bool) -> &'static str {
     if over { "completed" } else { "active" }
 }
 
-/// Without quotes, as Batch has it.
+/// Without quotes, as Batch writes it.
 fn etag(job: &Job) -> String {
     format!("0x8DD{:012X}", job.roll.text("etag").bits() >> 16)
 }

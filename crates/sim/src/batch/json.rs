@@ -1,7 +1,7 @@
-//! JSON as Batch prints it: two spaces of indentation, CR LF, members in a fixed order.
+//! JSON in the format of Batch: two spaces of indentation, CR LF, members in a fixed order.
 //!
-//! Written straight into a buffer: a page of a thousand nodes is more than a megabyte, and a tree of values for it
-//! would cost more than all the rest of the answer.
+//! It is written straight into a buffer: a page of a thousand nodes is more than a megabyte, and building a tree of
+//! values for it would cost more than the rest of the answer.
 
 use std::fmt::Write as _;
 
@@ -10,16 +10,16 @@ use time::OffsetDateTime;
 use super::select::Select;
 use crate::clock::push_batch_time;
 
-/// A document in the making. Members are added in the order they are written.
+/// A document under construction. Members appear in the order in which they are written.
 pub(crate) struct Json {
     out: String,
     depth: usize,
-    /// Whether something stands before the next member at this depth.
+    /// Whether the next member at this depth needs a comma before it.
     comma: bool,
 }
 
 impl Json {
-    /// Begins a document; every one of Batch is an object that begins with `odata.metadata`.
+    /// Begins a document; every document of Batch is an object that begins with `odata.metadata`.
     pub(crate) fn document(base: &str, fragment: &str, capacity: usize) -> Self {
         let mut json = Self { out: String::with_capacity(capacity), depth: 0, comma: false };
         json.open('{');
@@ -113,7 +113,7 @@ impl Json {
         self.out.push('"');
     }
 
-    /// A text that a function writes itself; it must need no escaping.
+    /// A text that a function writes by itself; it must need no escaping.
     pub(crate) fn plain(&mut self, name: &str, write: impl FnOnce(&mut String)) {
         self.name(name);
         self.out.push('"');
@@ -137,14 +137,14 @@ impl Json {
     }
 }
 
-/// A member list that leaves out what `$select` did not ask for.
+/// A list of members that leaves out those that `$select` did not name.
 pub(crate) struct Selected<'a> {
     pub(crate) json: &'a mut Json,
     pub(crate) select: &'a Select,
 }
 
 impl Selected<'_> {
-    /// Writes the member called `name` if it is wanted.
+    /// Writes the member `name` if it was selected.
     pub(crate) fn member(&mut self, name: &str, write: impl FnOnce(&mut Json, &str)) {
         if self.select.wants(name) {
             write(self.json, name);

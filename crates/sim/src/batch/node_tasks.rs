@@ -1,18 +1,18 @@
-//! What nodes say of the tasks that ran on them: some that nobody lists any more, and those of the jobs of the scenario.
+//! The tasks that a node reports: some of deleted jobs, and those of the jobs in the scenario.
 
 use super::json::{Json, Selected};
 use super::request::Call;
 use crate::fleet::{Job, NodeMoment, Pool, TaskRun, TaskState};
 use crate::scenario::NodeState;
 
-/// As many as a node remembers.
+/// As many as a node reports.
 const RECENT: usize = 10;
 
-/// A task that ran on a node, or runs there.
+/// A task that ran on a node, or is running there.
 struct RecentTask {
     job: String,
     task: u32,
-    /// 0 for the primary one, which has no `subtaskId`.
+    /// 0 for the primary task, which has no `subtaskId`.
     instance: u32,
     run: TaskRun,
 }
@@ -27,7 +27,7 @@ impl Call<'_> {
         node: NodeMoment,
     ) {
         let running = u32::from(node.state == NodeState::Running);
-        // What a machine did before it was given to the pool anew is not told.
+        // The pool got a new machine: what the old one ran is not reported.
         let is_new = node.state.is_before_boot() || node.allocated.is_some();
         let older = if is_new { 0 } else { pool.node_roll(place).text("tasks").between(0, 400) };
         let mut recent = Vec::new();

@@ -15,7 +15,7 @@ use super::start_task::StartTaskInfo;
 use crate::fleet::{NodeDates, NodeMoment, Pool, node_address};
 use crate::scenario::{AllocationState, NodeState, Os};
 
-/// Rough size of a node in a list, to have the buffer right at once.
+/// Rough size of a node in a list, so that the buffer is large enough from the start.
 const NODE_BYTES: usize = 3072;
 
 impl Call<'_> {
@@ -54,7 +54,7 @@ impl Call<'_> {
         Ok(SuccessReply::body(json.finish()))
     }
 
-    /// A pool that is resizing gives an empty page with a link now and then, which is legal.
+    /// Now and then, a pool that is resizing answers with an empty page and a link, which is legal.
     fn is_empty_page(pool: &Pool, position: Position) -> bool {
         pool.scenario.allocation_state() == AllocationState::Resizing
             && !position.after_empty
@@ -78,7 +78,7 @@ impl Call<'_> {
         found.ok_or_else(BatchError::node_not_found)
     }
 
-    /// What a filter wants to know of a node.
+    /// The value of a node's property for a filter.
     fn node_value(
         &self,
         pool: &Pool,
@@ -164,7 +164,7 @@ impl Call<'_> {
     }
 }
 
-/// Known only once the machine has come up; unusable machines may never have.
+/// Known only once the machine has come up; an unusable machine may never have.
 fn last_boot(pool: &Pool, place: u32, node: NodeMoment, dates: NodeDates) -> Option<OffsetDateTime> {
     let never = node.state.is_before_boot()
         || (node.state == NodeState::Unusable && pool.node_roll(place).text("never booted").happens(0.3));

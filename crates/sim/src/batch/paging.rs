@@ -10,9 +10,9 @@ const LARGEST: u32 = 1000;
 /// Where a page begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
-    /// Place of the first member to look at.
+    /// Position of the first member to look at.
     pub(super) place: u32,
-    /// An empty page has already been given here; the next one must not be empty again.
+    /// An empty page was already given here; the next one must not be empty again.
     pub(super) after_empty: bool,
 }
 
@@ -21,9 +21,9 @@ pub(super) struct Position {
 pub(super) enum LinkFault {
     #[default]
     None,
-    /// To the page it is on.
+    /// To the same page.
     Loop,
-    /// To another port, where a client must not carry its credential.
+    /// To another port, where a client must not send its credential.
     Elsewhere,
 }
 
@@ -55,7 +55,7 @@ impl Call<'_> {
             .ok_or_else(|| BatchError::query_value("$skiptoken", token, "The token is not one of this list"))
     }
 
-    /// The absolute URL of the page that begins at `position`: the original query and a token that is not escaped.
+    /// The absolute URL of the page that begins at `position`: the original query with a token that is not escaped.
     pub(super) fn link(&self, position: Position, fault: LinkFault) -> String {
         let base = match fault {
             LinkFault::Elsewhere => format!("http://{}", self.world.storage_address),
@@ -74,7 +74,7 @@ impl Call<'_> {
         link
     }
 
-    /// Looks like the real ones, `/ ^ : $` included. No `+`: nobody knows how one would be read.
+    /// Looks like the real ones, including `/ ^ : $`. No `+`: it is unknown how that would be decoded.
     fn write_token(&self, position: Position) -> String {
         let seal = self.seal(position);
         let (one, other) = seal.split_at(seal.len() / 2);
@@ -94,7 +94,8 @@ impl Call<'_> {
         (self.write_token(position) == token).then_some(position)
     }
 
-    /// Binds a token to its account, list and filter. The api-version is left out, as clients are known to change it.
+    /// Binds a token to its account, list and filter. The api-version is not included, because clients are known to
+    /// change it.
     fn seal(&self, position: Position) -> String {
         let filter = self.query.get("$filter").unwrap_or("");
         let Position { place, after_empty } = position;

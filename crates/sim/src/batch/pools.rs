@@ -43,7 +43,7 @@ impl Call<'_> {
         Ok(SuccessReply::body(json.finish()))
     }
 
-    /// Adds `odata.nextLink` where there is something to link to.
+    /// Adds `odata.nextLink` if there is a next page.
     pub(super) fn push_link(
         &self,
         json: &mut Json,
@@ -85,7 +85,7 @@ impl Call<'_> {
             .ok_or_else(BatchError::pool_not_found)
     }
 
-    /// What a filter wants to know of a pool.
+    /// The value of a pool's property for a filter.
     fn pool_value<'a>(&self, pool: &'a Pool, name: &str) -> Option<FilterValue<'a>> {
         Some(match name {
             "id" => FilterValue::text(pool.scenario.id.as_str()),
@@ -176,7 +176,7 @@ impl Call<'_> {
             });
         }
         out.member("simulatedOnly", |json, name| {
-            // No documentation has this member: readers must step over what they do not know.
+            // No documentation lists this member: clients must ignore members that they do not know.
             json.object(name, |json| json.flag("tolerated", true));
         });
     }
@@ -245,7 +245,7 @@ const COUNTERS: [&str; 16] = [
     "deallocating",
 ];
 
-/// The counter a state is counted under; states nobody knows are counted as unknown.
+/// The counter of a state; unknown states are counted as `unknown`.
 fn counter(state: NodeState) -> &'static str {
     match state {
         NodeState::StartTaskFailed => "startTaskFailed",
@@ -261,7 +261,7 @@ fn pool_state(pool: &Pool, now: std::time::Duration) -> &'static str {
     if pool.is_deleting(now) { "deleting" } else { "active" }
 }
 
-/// Without quotes, as Batch has it.
+/// Without quotes, as Batch writes it.
 fn etag(pool: &Pool) -> String {
     format!("0x8DD{:012X}", pool.roll.text("etag").bits() >> 16)
 }
@@ -274,14 +274,14 @@ fn allocation_state(pool: &Pool) -> &'static str {
     }
 }
 
-/// How many nodes the pool is to have: dedicated ones, and low-priority ones.
+/// The target size of the pool: dedicated nodes and low-priority nodes.
 fn target(pool: &Pool, now: std::time::Duration) -> (u32, u32) {
     let scenario = &pool.scenario;
     let (dedicated, spot) = (scenario.nodes - scenario.spot, scenario.spot);
     if pool.is_deleting(now) {
         return (0, 0);
     }
-    // The nodes that leave are the last ones, and the first ones are low priority.
+    // The last nodes leave, and the first nodes are the low-priority ones.
     let fewer = scenario.shrinking.unwrap_or(0);
     let more = u32::from(scenario.resize_error.is_some());
     (dedicated.saturating_sub(fewer) + more, spot - fewer.saturating_sub(dedicated))

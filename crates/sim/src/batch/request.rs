@@ -1,4 +1,4 @@
-//! A request as the service understands it, before it is served.
+//! A parsed request that has not been carried out yet.
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Uri};
@@ -10,7 +10,7 @@ use super::versions;
 use crate::http::Query;
 use crate::world::{Account, World};
 
-/// Everything a handler needs to know, but for the body.
+/// Everything that a handler needs, except the body.
 pub(super) struct Call<'a> {
     pub(super) world: &'a World,
     pub(super) account: &'a Account,
@@ -19,7 +19,7 @@ pub(super) struct Call<'a> {
     pub(super) uri: &'a Uri,
     pub(super) query: Query,
     pub(super) request_id: Uuid,
-    /// When the call came in, on a clock that is right.
+    /// When the call arrived, on a clock that is right.
     pub(super) received_at: OffsetDateTime,
     /// Time since the simulator started.
     pub(super) now: std::time::Duration,
@@ -30,12 +30,12 @@ impl Call<'_> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The wall clock of this account, which may be off.
+    /// The wall clock of this account, which may be wrong.
     pub(super) fn date(&self) -> OffsetDateTime {
         self.world.clock.date_at(self.now) + self.account.scenario.clock_skew.0
     }
 
-    /// Scheme, host and port as the client spelled them.
+    /// Scheme, host and port, as the client wrote them.
     pub(super) fn base(&self) -> String {
         let host =
             self.headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("127.0.0.1");
@@ -43,18 +43,18 @@ impl Call<'_> {
     }
 
     pub(super) fn client_request_id(&self) -> Option<&str> {
-        // The current JavaScript client has its own name for it.
+        // The current JavaScript client uses another name.
         self.header("client-request-id").or_else(|| self.header("x-ms-client-request-id"))
     }
 
-    /// The id to send back, if the client asked for that.
+    /// The client's request id, if the client asked to have it returned.
     pub(super) fn echo(&self) -> Option<HeaderValue> {
         let asked =
             self.header("return-client-request-id").is_some_and(|text| text.eq_ignore_ascii_case("true"));
         if asked { self.headers.get("client-request-id").cloned() } else { None }
     }
 
-    /// What every operation demands of its query.
+    /// Checks the query parameters that all operations share.
     pub(super) fn check_query(&self) -> Result<(), BatchError> {
         const KNOWN: [&str; 7] =
             ["api-version", "timeout", "maxresults", "$filter", "$select", "$expand", "$skiptoken"];

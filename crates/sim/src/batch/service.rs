@@ -1,4 +1,4 @@
-//! Serving a call: count it, check it, let a fault strike it, carry it out, answer.
+//! Serves a call: counts it, checks it, applies a fault, carries it out, answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,7 +25,7 @@ use crate::world::{Account, World};
 /// Answers the port of one Batch account.
 pub(crate) struct BatchService {
     pub(crate) world: Arc<World>,
-    /// Place of the account in the world.
+    /// Index of the account in the world.
     pub(crate) account: usize,
 }
 
@@ -50,7 +50,7 @@ impl Service for BatchService {
         let route = Route::find(call.method, call.uri.path());
         let in_flight = route.as_ref().ok().and_then(|route| count_call(account, route, call.now));
         let body = match &route {
-            // Read even if it is going to be refused: the connection could not be used again otherwise.
+            // Read even if the call will be refused: otherwise the connection could not be used again.
             Ok(Route::Upload { .. }) => read_body(body, LARGEST_BODY).await,
             _ => None,
         };
@@ -70,7 +70,7 @@ impl Service for BatchService {
     }
 }
 
-/// Writes the call into the ledger as it comes in.
+/// Records the call in the ledger when it arrives.
 fn count_call(account: &Account, route: &Route, now: Duration) -> Option<InFlight> {
     match route {
         Route::ListPools
@@ -87,7 +87,7 @@ fn count_call(account: &Account, route: &Route, now: Duration) -> Option<InFligh
             None
         }
         Route::Upload { pool, node } => {
-            // Also for a node or pool that is gone: the call named it.
+            // Also for a node or pool that is gone, because the call named it.
             if let Some((pool_place, pool)) = account.pool(pool)
                 && let Some(place) = pool.names.place(node)
             {
@@ -164,7 +164,7 @@ impl Call<'_> {
         self.error(error)
     }
 
-    /// Serves a call that a fault has struck.
+    /// Serves a call to which a fault applies.
     async fn go_wrong(&self, fault: &Fault, route: &Route, body: Option<&Bytes>) -> Answer {
         let link = match fault.kind {
             FaultKind::NextLinkLoop => LinkFault::Loop,
@@ -174,7 +174,7 @@ impl Call<'_> {
         let result = if faults::is_carried_out(fault) {
             match self.carry_out(route, body, link) {
                 Ok(good) => Some(good),
-                // A call that is refused in its own right is not also struck: there is nothing left to go wrong.
+                // A call that is refused anyway gets no fault in addition.
                 Err(error) => return Ok(self.refuse(&error)),
             }
         } else {
@@ -186,7 +186,7 @@ impl Call<'_> {
         match fault.kind {
             FaultKind::DropBefore | FaultKind::DropAfter => return Err(HangUp),
             FaultKind::Silent => {
-                // hyper drops this future when the client leaves first.
+                // hyper drops this future if the client disconnects first.
                 tokio::time::sleep(fault.delay.0).await;
                 return Err(HangUp);
             }

@@ -1,4 +1,4 @@
-//! Shared Key of Batch: the text that is signed.
+//! Shared Key of Batch: the text to sign.
 
 use hyper::HeaderMap;
 
@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn the_published_vectors_come_out_the_same() {
-        // They sign lower-case verbs, and so their GETs carry 0 as length.
-        // The bytes of the key text `somekey=`, whose last bits a strict reader of Base64 refuses.
+        // They sign verbs in lower case; therefore a GET has a length of 0.
+        // The bytes of the key text `somekey=`, whose last bits a strict Base64 decoder refuses.
         let key = SigningKey::new(b"\xb2\x89\x9e\x91\xec").expect("any length is a key");
         let date = ("ocp-date", "Fri, 05 Oct 2018 09:05:06 GMT");
         for (verb, length, path, query, signature) in [

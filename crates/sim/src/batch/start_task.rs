@@ -1,4 +1,4 @@
-//! What came of the start task of a node.
+//! The result of a node's start task.
 
 use time::OffsetDateTime;
 
@@ -11,13 +11,13 @@ use crate::scenario::NodeState;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StartTaskInfo {
     start: OffsetDateTime,
-    /// None while it runs.
+    /// None while the task runs.
     end: Option<OffsetDateTime>,
     failed: bool,
 }
 
 impl StartTaskInfo {
-    /// Only some nodes have one: those that came up after the pool was given a start task.
+    /// Only some nodes have one: those that booted after the pool was given a start task.
     pub(super) fn of(pool: &Pool, place: u32, node: NodeMoment, dates: NodeDates) -> Option<Self> {
         let failed = node.state == NodeState::StartTaskFailed;
         let running = node.state == NodeState::WaitingForStartTask;
@@ -48,7 +48,7 @@ impl StartTaskInfo {
         });
     }
 
-    /// What a filter wants to know.
+    /// The value of a property for a filter.
     pub(super) fn value(self, name: &str) -> Option<FilterValue<'static>> {
         match name {
             "state" => Some(FilterValue::text(self.state())),

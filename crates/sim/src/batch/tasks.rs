@@ -13,7 +13,7 @@ use super::select::Select;
 use crate::clock::rfc1123;
 use crate::fleet::{Job, TaskRun, TaskState};
 
-/// Rough size of a task in a list, to have the buffer right at once.
+/// Rough size of a task in a list, so that the buffer is large enough from the start.
 const TASK_BYTES: usize = 2560;
 
 impl Call<'_> {
@@ -58,7 +58,7 @@ impl Call<'_> {
         Ok(SuccessReply { body: json.finish(), etag })
     }
 
-    /// `GET /jobs/{job}/tasks/{task}/subtasksinfo`: all of them at once. The primary task is none of them.
+    /// `GET /jobs/{job}/tasks/{task}/subtasksinfo`: all subtasks at once, without the primary task.
     pub(super) fn list_subtasks(&self, job: &str, task: &str) -> Result<SuccessReply, BatchError> {
         let job = self.find_job(job)?;
         let task = job.task(task).ok_or_else(BatchError::task_not_found)?;
@@ -68,7 +68,7 @@ impl Call<'_> {
         let state = run.state(self.now);
         let mut json = Json::document(&base, "subtasks", 1024);
         json.list("value", |json| {
-            // Who has no node yet has no subtasks either.
+            // A task without a node has no subtasks either.
             let instances = if state == TaskState::Active { 1 } else { job.scenario.instances };
             for instance in 1..instances {
                 json.item(|json| {
@@ -152,7 +152,7 @@ impl Call<'_> {
         });
     }
 
-    /// What is known of a run so far: `startTime`, `endTime`, `exitCode`, `result` and `failureInfo`.
+    /// The known members of a run: `startTime`, `endTime`, `exitCode`, `result` and `failureInfo`.
     fn push_run(&self, out: &mut Selected<'_>, run: TaskRun) {
         let state = run.state(self.now);
         if state != TaskState::Active {
@@ -184,7 +184,7 @@ impl Call<'_> {
         });
     }
 
-    /// When the task came into its state.
+    /// When the task entered its state.
     fn changed(&self, job: &Job, run: TaskRun) -> OffsetDateTime {
         match run.state(self.now) {
             TaskState::Active => self.job_times(job).0,

@@ -1,4 +1,4 @@
-//! `POST …/uploadbatchservicelogs`: what is refused, what is accepted, and what an accepted call sets going.
+//! `POST …/uploadbatchservicelogs`: what is refused, what is accepted, and what an accepted call starts.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,20 +18,20 @@ use crate::fleet::{NodeMoment, Pool};
 use crate::ledger::{DirectoryRecord, NodeKey};
 use crate::scenario::NodeState;
 
-/// Larger than any request this service has use for.
+/// Larger than any request that this service accepts.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
 
-/// The body of a request, understood.
+/// The parsed body of a request.
 struct UploadBody {
     container_url: String,
     start: OffsetDateTime,
     end: Option<OffsetDateTime>,
-    /// Resource id of the identity that the node is to use.
+    /// Resource id of the identity that the node has to use.
     identity: Option<String>,
 }
 
 impl Call<'_> {
-    /// Carries the call out. `body` is none if it was too large or broke off.
+    /// Carries out the call. `body` is none if it was too large or broke off.
     pub(super) fn upload(
         &self,
         pool: &str,
@@ -67,7 +67,7 @@ impl Call<'_> {
             let roll = pool.node_roll(place).text("upload").number(directory as u64);
             let range = pool.scenario.files;
             let files = roll.text("files").between(u64::from(range.min.0), u64::from(range.max.0));
-            // Even where no message can be in the range yet, one file was promised (seen in a recording).
+            // Even if the window contains no message yet, the service promised one file (seen in a recording).
             let files = if future { 1 } else { u32::try_from(files).unwrap_or(u32::MAX) };
             record.directories.push(DirectoryRecord {
                 request_id: self.request_id,
@@ -120,7 +120,8 @@ impl Call<'_> {
         if is_json && has_metadata { Ok(()) } else { Err(BatchError::header_value("Content-Type", given)) }
     }
 
-    /// Whether the agent of the node does what the service has accepted, or the reason why it is not accepted.
+    /// Whether the agent of the node carries out what the service accepts; the error if the service does not accept
+    /// it.
     fn agent_answers(pool: &Pool, place: u32, moment: NodeMoment) -> Result<bool, BatchError> {
         let refuse = |code: &str, message: &str| Err(BatchError::conflict(code, message));
         match moment.state {
@@ -133,7 +134,8 @@ impl Call<'_> {
             | NodeState::Hibernating => Ok(true),
             NodeState::Unusable if pool.tells_errors(place) => Ok(true),
             NodeState::Unusable => {
-                // Batch can't reach the machine. It says so now and then, and accepts the call otherwise.
+                // Batch cannot reach the machine. It refuses some of the calls for that reason, and accepts the
+                // others.
                 if pool.node_roll(place).text("says unusable").happens(1.0 / 3.0) {
                     return refuse(
                         "NodeStateUnusable",
@@ -201,8 +203,8 @@ impl UploadBody {
 
     /// A node needs a SAS or an identity of its pool, and not both.
     ///
-    /// Of other servers, a URL with neither is accepted: the real service did so for `http://contoso.com` in a
-    /// recording.
+    /// For other servers, a URL with neither is accepted: a recording shows that the real service did so for
+    /// `http://contoso.com`.
     fn check_access(&self, target: &UploadTarget, pool: &Pool) -> Result<(), BatchError> {
         let Some(identity) = &self.identity else {
             let is_here = matches!(target.place, Place::Here { .. });

@@ -1,6 +1,6 @@
-//! The api-versions that the service knows.
+//! The api-versions that the service supports.
 
-/// Oldest first. The last one has another form than all before it.
+/// Oldest first. The last one has another format than all before it.
 const KNOWN: [&str; 22] = [
     "2015-12-01.2.2",
     "2016-02-01.3.0",

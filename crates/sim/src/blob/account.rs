@@ -1,4 +1,4 @@
-//! Requests for the account as a whole, and for a container as such.
+//! Requests for the account as a whole and for a container as such.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,9 +17,9 @@ use super::store::Authority;
 use crate::clock::{parse_rfc1123, rfc1123};
 use crate::http::{Query, ReplyBody, read_body};
 
-/// Larger than any document that says from when to when a key is to be good.
+/// Larger than any document that gives the start and expiry of a key.
 const LARGEST_KEY_INFO: usize = 64 << 10;
-/// From this version on, there are user delegation keys.
+/// The first version with user delegation keys.
 const FIRST_WITH_DELEGATION: &str = "2018-11-09";
 
 impl BlobService {
@@ -112,7 +112,7 @@ impl BlobService {
             }
             (&Method::GET | &Method::HEAD, Some("container"), None) => {
                 store.authorize(authority, resource, &['r'])?;
-                // A SAS for one container cannot look at the container itself.
+                // A SAS for one container cannot read the properties of the container itself.
                 if let Authority::Sas(sas, _) = authority
                     && !sas.is_for_account()
                 {
@@ -143,7 +143,7 @@ impl BlobService {
     }
 }
 
-/// What the sender wants to be kept with a container.
+/// The metadata that the client sends for a container.
 fn metadata(headers: &HeaderMap) -> Vec<(String, String)> {
     let own = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-ms-meta-"));
     own.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
@@ -162,7 +162,7 @@ fn describe_container(status: StatusCode, container: &Container) -> Response<Rep
     response
 }
 
-/// When it was last changed, its policies included.
+/// When the container was last changed, including its policies.
 fn add_dates(headers: &mut HeaderMap, container: &Container) {
     let modified = container.acl().modified;
     let etag = format!("\"0x8DC{:012X}\"", modified.unix_timestamp());

@@ -1,7 +1,7 @@
-//! Get and Set Container ACL: the stored access policies of a container, which service SAS may lean on.
+//! Get and Set Container ACL: the stored access policies of a container, which a service SAS may refer to.
 //!
-//! Storage opens these two calls to Shared Key alone, changes all policies at once, and takes its time until it knows a
-//! new one.
+//! Storage allows these two calls with Shared Key only, changes all policies at once, and takes some time until a new
+//! policy is effective.
 
 use std::fmt::Write as _;
 
@@ -18,14 +18,14 @@ pub(super) const LARGEST: usize = 64 << 10;
 const MOST_POLICIES: usize = 5;
 const LONGEST_ID: usize = 64;
 
-/// A stored access policy. Its texts are kept as they came.
+/// A stored access policy. Its texts are stored as they were sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredPolicy {
     pub(super) id: String,
     pub(super) start: String,
     pub(super) expiry: String,
     pub(super) permission: String,
-    /// From when on storage goes by it.
+    /// When the policy becomes effective.
     pub(super) known_from: OffsetDateTime,
 }
 
@@ -33,12 +33,12 @@ pub(crate) struct StoredPolicy {
 #[derive(Clone, Debug)]
 pub(crate) struct Acl {
     pub(super) policies: Vec<StoredPolicy>,
-    /// Of the container as a whole; changes with them.
+    /// Of the whole container; changes with the policies.
     pub(super) modified: OffsetDateTime,
 }
 
 impl Acl {
-    /// Puts other policies in the place of these. Those that stay as they are go on as they did.
+    /// Replaces the policies. A policy that does not change stays effective.
     pub(super) fn replace(
         &mut self,
         body: &[u8],
@@ -70,7 +70,7 @@ impl Acl {
         Ok(())
     }
 
-    /// The policy with this id, once storage goes by it.
+    /// The policy with this id, once it is effective.
     pub(super) fn policy(&self, id: &str, now: OffsetDateTime) -> Option<&StoredPolicy> {
         self.policies.iter().find(|policy| policy.id == id && policy.known_from <= now)
     }
@@ -96,7 +96,7 @@ impl Acl {
     }
 }
 
-/// Reads `<SignedIdentifiers>`. Its policies are not known yet.
+/// Parses `<SignedIdentifiers>`. The policies are not effective yet.
 fn read_policies(body: &[u8]) -> Result<Vec<StoredPolicy>, BlobError> {
     let text = std::str::from_utf8(body).map_err(|_| BlobError::bad_xml())?;
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -156,7 +156,7 @@ fn read_policy(text: &str) -> Result<StoredPolicy, BlobError> {
     Err(BlobError::bad_xml_value())
 }
 
-/// What is inside the one element `name`.
+/// The content of the single element `name`.
 fn only_element<'a>(text: &'a str, name: &str) -> Result<&'a str, BlobError> {
     match elements(text)?.as_slice() {
         [(found, inside)] if *found == name => Ok(inside),
@@ -164,7 +164,7 @@ fn only_element<'a>(text: &'a str, name: &str) -> Result<&'a str, BlobError> {
     }
 }
 
-/// Elements one behind the other: name, and what is inside. None of ours holds another of its own name.
+/// Consecutive elements, each with name and content. No element contains another one of the same name.
 fn elements(text: &str) -> Result<Vec<(&str, &str)>, BlobError> {
     let mut found = vec![];
     let mut rest = text.trim();

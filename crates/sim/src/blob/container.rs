@@ -1,4 +1,4 @@
-//! One container: its blobs in order, and the walk through them page by page.
+//! One container: its blobs in order, and listing them page by page.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -15,7 +15,7 @@ use super::content::Content;
 pub(crate) struct Blob {
     pub(crate) content: Content,
     pub(crate) content_type: Arc<str>,
-    /// Only of blobs that were sent whole: Azure knows none either for blobs put together from blocks.
+    /// Only for blobs sent in one piece: Azure has none for blobs that were put together from blocks either.
     pub(crate) md5: Option<[u8; 16]>,
     pub(crate) created: OffsetDateTime,
     pub(crate) modified: OffsetDateTime,
@@ -23,7 +23,7 @@ pub(crate) struct Blob {
 }
 
 impl Blob {
-    /// As the header has it; lists leave the quotes out.
+    /// In the form of the header; lists leave out the quotes.
     pub(crate) fn etag(&self) -> String {
         format!("\"0x8D{:013X}\"", self.version)
     }
@@ -33,7 +33,7 @@ impl Blob {
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) created: OffsetDateTime,
-    /// `x-ms-meta-` headers, each with its whole name in small letters, as they came when it was made.
+    /// `x-ms-meta-` headers, with their whole names in lower case, as they were sent when the container was created.
     pub(super) metadata: Vec<(String, String)>,
     blobs: RwLock<BTreeMap<Arc<str>, Blob>>,
     acl: RwLock<Acl>,
@@ -43,18 +43,18 @@ pub(crate) struct Container {
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     pub(crate) entries: Vec<Entry>,
-    /// Name that the next page begins with.
+    /// The name that the next page begins with.
     pub(crate) next: Option<String>,
 }
 
-/// A line of a list.
+/// An entry of a list.
 #[derive(Debug)]
 pub(crate) enum Entry {
     Blob(Arc<str>, Blob),
     Prefix(String),
 }
 
-/// Whether storage takes `name` for a container: lower-case letters, digits, and hyphens between them.
+/// Whether storage accepts `name` for a container: lower-case letters, digits, and hyphens between them.
 pub(crate) fn is_container_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     (3..=63).contains(&name.len())
@@ -90,12 +90,13 @@ impl Container {
         self.acl.write()
     }
 
-    /// The stored access policy with this id, if there is one that is in force.
+    /// The stored access policy with this id, if it exists and is effective.
     pub(super) fn policy(&self, id: &str, now: OffsetDateTime) -> Option<StoredPolicy> {
         self.acl().policy(id, now).cloned()
     }
 
-    /// At most `most` entries with `prefix`, from the name `from` on. Costs the logarithm of all plus the page.
+    /// At most `most` entries with `prefix`, from the name `from` on. The cost is logarithmic in the number of blobs,
+    /// plus the page.
     pub(crate) fn list(
         &self,
         prefix: &str,
@@ -121,7 +122,7 @@ impl Container {
                     continue;
                 };
                 let folded = name[..prefix.len() + cut].to_owned();
-                // Past everything that folds into the same entry, without looking at it.
+                // Skips everything that belongs to the same entry, without visiting it.
                 let after = format!("{folded}{}", char::MAX);
                 break (folded, after);
             };

@@ -1,7 +1,7 @@
-//! What is in a blob: bytes that somebody sent, or a log that is made up when somebody reads it.
+//! The content of a blob: bytes that a client sent, or a log that is generated when it is read.
 //!
-//! A fleet of 100,000 nodes leaves gigabytes of logs, and hardly anyone reads them; so a simulated log is kept as its
-//! seed and its size.
+//! A fleet of 100,000 nodes leaves gigabytes of logs, and hardly any of them are read; so a simulated log is stored
+//! as its seed and its size.
 
 use std::fmt::Write as _;
 
@@ -18,25 +18,25 @@ pub(crate) enum Content {
     Log(Log),
 }
 
-/// A log that nobody has read yet. There may be a million of them, so its times are seconds since 1970.
+/// A log that nobody has read yet. There may be a million of them, so its times are stored as seconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Log {
     seed: u64,
     size: u64,
-    /// Time of its first line; none where its bytes are no text.
+    /// Time of the first line; none if the content is not text.
     from: Option<i64>,
-    /// Time that its last lines come up to.
+    /// Time of the last lines.
     to: i64,
 }
 
 impl Log {
-    /// Lines with times, spread evenly from one time to another.
+    /// Lines with times, spread evenly over a time range.
     pub(crate) fn lines(seed: u64, size: u64, from: OffsetDateTime, to: OffsetDateTime) -> Self {
         let to = to.unix_timestamp();
         Self { seed, size, from: Some(from.unix_timestamp().min(to)), to }
     }
 
-    /// What looks like a compressed file.
+    /// Bytes that look like a compressed file.
     pub(crate) fn opaque(seed: u64, size: u64) -> Self {
         Self { seed, size, from: None, to: 0 }
     }
@@ -61,7 +61,7 @@ impl Content {
         }
     }
 
-    /// All bytes; for a log, the same ones every time.
+    /// All bytes; a log gives the same ones every time.
     pub(crate) fn bytes(&self) -> Bytes {
         match self {
             Self::Sent(bytes) => bytes.clone(),
@@ -83,7 +83,7 @@ impl Log {
             return bytes.into();
         };
         let mut text = String::with_capacity(size.saturating_add(LONGEST_LINE));
-        // By where a line stands: so the last one, which may be cut off, comes up to the end.
+        // By the position of the line, so that the last one, which may be cut off, reaches the end of the range.
         let length = size.saturating_sub(LONGEST_LINE).max(1) as u128;
         let micros = u128::from(self.to.abs_diff(from)) * 1_000_000;
         while text.len() < size {

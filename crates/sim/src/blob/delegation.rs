@@ -1,6 +1,6 @@
-//! User delegation keys: handing them out, and finding them again when a SAS names one.
+//! User delegation keys: issuing them, and finding the key that a SAS names.
 //!
-//! A key is derived from what it is for and from the account key, so only what was handed out has to be remembered.
+//! A key is derived from its members and the account key, so only the issued members have to be stored.
 
 use std::collections::HashSet;
 
@@ -15,18 +15,18 @@ use crate::roll::Roll;
 use crate::scenario::StorageScenario;
 use crate::signing_key::SigningKey;
 
-/// No key lives longer than this.
+/// No key is valid for longer than this.
 const LONGEST_LIFE: Duration = Duration::days(7);
 
-/// The keys of one account. There is one identity that asks for them: the one that all tokens are made out to.
+/// The keys of one account. Only one identity asks for them: the one that all tokens belong to.
 pub(crate) struct DelegationKeys {
     owner: Uuid,
     pub(super) tenant: Uuid,
     derive: SigningKey,
     refuse: bool,
-    /// Keys end this long after they are handed out at the latest, whatever was asked for.
+    /// Keys expire at the latest this long after they are issued, whatever the client asked for.
     lifetime: Option<Duration>,
-    /// Owner, tenant, start, expiry, service and version, a line each.
+    /// Owner, tenant, start, expiry, service and version, one line each.
     known: Mutex<HashSet<String>>,
 }
 
@@ -47,7 +47,7 @@ impl DelegationKeys {
         }
     }
 
-    /// Hands out a key for a `KeyInfo` document; `version` is the one of the request. Answers in XML.
+    /// Issues a key for a `KeyInfo` document; `version` is that of the request. Answers in XML.
     pub(super) fn issue(&self, body: &[u8], version: &str, now: OffsetDateTime) -> Result<String, BlobError> {
         let (start, expiry) = read_key_info(body)?;
         let start = start.unwrap_or(now);
@@ -76,7 +76,7 @@ impl DelegationKeys {
         ))
     }
 
-    /// The key with this owner, tenant, start, expiry, service and version, if it was handed out.
+    /// The key with this owner, tenant, start, expiry, service and version, if it was issued.
     pub(super) fn find(&self, of: [&str; 6]) -> Option<SigningKey> {
         let id = of.join("\n");
         if !self.known.lock().contains(&id) {
@@ -86,7 +86,7 @@ impl DelegationKeys {
     }
 }
 
-/// Start and expiry of `<KeyInfo><Start>…</Start><Expiry>…</Expiry></KeyInfo>`. The start may be left out.
+/// Start and expiry from `<KeyInfo><Start>…</Start><Expiry>…</Expiry></KeyInfo>`. The start may be left out.
 fn read_key_info(body: &[u8]) -> Result<(Option<OffsetDateTime>, OffsetDateTime), BlobError> {
     let text = std::str::from_utf8(body).map_err(|_| BlobError::bad_xml())?;
     let text = text.trim_start_matches('\u{feff}').trim();

@@ -1,4 +1,4 @@
-//! Errors of the Blob service: XML, and the code again in a header.
+//! Errors of the Blob service: XML, with the code repeated in a header.
 
 use hyper::StatusCode;
 
@@ -25,7 +25,7 @@ impl BlobError {
         }
     }
 
-    /// A bearer token that does not open storage.
+    /// A bearer token that is not for storage.
     pub(crate) fn bad_token(detail: &str) -> Self {
         let message = "Server failed to authenticate the request. Please refer to the information in the \
                        www-authenticate header.";
@@ -40,7 +40,7 @@ impl BlobError {
         Self::new(StatusCode::FORBIDDEN, "AuthorizationPermissionMismatch", message)
     }
 
-    /// What no permission of a SAS and no role opens.
+    /// An operation that no permission of a SAS and no role allows.
     pub(crate) const fn not_authorized() -> Self {
         let message = "This request is not authorized to perform this operation.";
         Self::new(StatusCode::FORBIDDEN, "AuthorizationFailure", message)

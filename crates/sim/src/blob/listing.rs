@@ -1,4 +1,4 @@
-//! List Blobs: from query to XML.
+//! Listings as XML: List Blobs and List Containers.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::xml::escape;
 use crate::clock::rfc1123;
 use crate::http::Query;
 
-/// The largest page, and the page of those who do not ask.
+/// The largest page, and the default.
 const LARGEST_PAGE: usize = 5000;
 
-/// Lists what `query` asks for in the container called `name`. The caller has been authorized already.
+/// Lists the container `name` as `query` asks. The caller has already been authorized.
 pub(super) fn list(
     container: &Container,
     name: &str,
@@ -25,7 +25,7 @@ pub(super) fn list(
         None => LARGEST_PAGE,
         Some(text) => match text.parse::<u64>() {
             Ok(0) => return Err(BlobError::out_of_range_query()),
-            // Larger pages than the largest are not an error; they are only not given.
+            // Asking for more than the largest page is not an error; the page is only not larger.
             Ok(most) => usize::try_from(most).unwrap_or(LARGEST_PAGE).min(LARGEST_PAGE),
             Err(_) => return Err(BlobError::bad_query()),
         },
@@ -41,7 +41,7 @@ pub(super) fn list(
     Ok(xml(name, endpoint, query, &page))
 }
 
-/// Opaque to clients, as the real ones are.
+/// Opaque to clients, like the real ones.
 fn marker_of_name(name: &str) -> String {
     let text = BASE64_URL_SAFE_NO_PAD.encode(name);
     format!("2!{}!{text}--", text.len())
@@ -58,7 +58,7 @@ fn name_of_marker(marker: &str) -> Option<String> {
 
 fn xml(container: &str, endpoint: &str, query: &Query, page: &Page) -> String {
     let mut out = String::with_capacity(512 + page.entries.len() * 800);
-    // The real service begins with a byte order mark, which a reader of XML must step over.
+    // The real service begins with a byte order mark, which an XML parser must skip.
     out.push_str("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"");
     escape(&mut out, endpoint);
     out.push_str("/\" ContainerName=\"");
@@ -84,7 +84,7 @@ fn xml(container: &str, endpoint: &str, query: &Query, page: &Page) -> String {
     out
 }
 
-/// List Containers: those whose name begins with the `prefix` of `query`, on one page.
+/// List Containers: those whose names begin with the `prefix` of `query`, on one page.
 pub(super) fn list_containers(all: &[(String, Arc<Container>)], endpoint: &str, query: &Query) -> String {
     let prefix = query.get("prefix").unwrap_or("");
     let mut out = String::from(

@@ -19,11 +19,11 @@ use crate::clock::{parse_rfc1123, rfc1123};
 use crate::http::{ReplyBody, read_body};
 use crate::scenario::ReadFaultKind;
 
-/// Larger than any log, small enough not to hurt the machine.
+/// Larger than any log, and small enough for the machine's memory.
 const LARGEST_BLOB: usize = 256 << 20;
 
 impl BlobService {
-    /// Serves a request for the blob called `name`.
+    /// Serves a request for the blob `name`.
     pub(super) async fn blob(
         &self,
         method: &Method,
@@ -102,7 +102,7 @@ fn condition(headers: &HeaderMap) -> Result<Condition, BlobError> {
     }
 }
 
-/// `ETag`, Last-Modified and the MD5 under the given name.
+/// `ETag`, Last-Modified, and the MD5 under the given header name.
 fn describe(headers: &mut HeaderMap, blob: &Blob, md5_name: &'static str) {
     let mut put = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -116,13 +116,13 @@ fn describe(headers: &mut HeaderMap, blob: &Blob, md5_name: &'static str) {
     }
 }
 
-/// What a fault makes of a good answer.
+/// Applies a fault to a good answer.
 fn apply_read_fault(response: Response<ReplyBody>, fault: Option<ReadFaultKind>) -> Response<ReplyBody> {
     match fault {
         Some(ReadFaultKind::Truncated | ReadFaultKind::Grows) => {
             let length = response.body().size_hint().exact();
             let mut response = response.map(ReplyBody::into_broken_off);
-            // The length that was meant is known: it went out before the connection broke.
+            // The intended length is known: it was sent before the connection broke.
             if let Some(length) = length {
                 response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
@@ -179,7 +179,7 @@ fn read_blob(blob: &Blob, request: &HeaderMap, head: bool) -> Result<Response<Re
 fn unchanged_since(blob: &Blob, request: &HeaderMap) -> bool {
     let text = |name: header::HeaderName| request.get(name).and_then(|value| value.to_str().ok());
     let since = text(header::IF_MODIFIED_SINCE).and_then(parse_rfc1123);
-    // Header dates have whole seconds only.
+    // Dates in headers have whole seconds only.
     let modified = blob.modified.replace_nanosecond(0).unwrap_or(blob.modified);
     text(header::IF_NONE_MATCH) == Some(&blob.etag())
         || since.is_some_and(|since: OffsetDateTime| modified <= since)

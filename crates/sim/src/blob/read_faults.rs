@@ -1,4 +1,4 @@
-//! Reading blobs that goes wrong as the scenario says.
+//! Faults in reading blobs.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::scenario::{ReadFault, ReadFaultKind};
 
-/// The faults of a storage account, and how often each blob was read.
+/// The read faults of the scenario, and how often each blob was read.
 pub(super) struct ReadFaults {
     faults: Vec<ReadFault>,
     reads: Mutex<HashMap<(String, String), u32>>,
@@ -17,9 +17,9 @@ impl ReadFaults {
         Self { faults, reads: Mutex::default() }
     }
 
-    /// Counts a read, and says how it goes wrong, if it does.
+    /// Counts a read and returns the fault that applies to it, if any.
     pub(super) fn strike(&self, container: &str, name: &str) -> Option<ReadFaultKind> {
-        // Fleets are large, and most scenarios have no such fault.
+        // Fleets are large, and most scenarios have no such fault: do not count then.
         if self.faults.is_empty() {
             return None;
         }

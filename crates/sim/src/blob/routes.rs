@@ -1,4 +1,4 @@
-//! The HTTP side of the Blob service: whom a request is for, by what right it comes, and what errors look like.
+//! The HTTP side of the Blob service: what a request is for, how it is authorized, and the form of errors.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::http::{Answer, Peer, Query, ReplyBody, Service, decode};
 use crate::identity::Audience;
 use crate::world::World;
 
-/// From this version on, storage takes tokens; a request that names none is taken to be older.
+/// The first version that accepts tokens; a request that names no version counts as older.
 const FIRST_WITH_TOKENS: &str = "2017-11-09";
 
 /// Answers the port of the storage account.
@@ -27,7 +27,7 @@ pub(crate) struct BlobService {
     pub(crate) world: Arc<World>,
 }
 
-/// Where a request is aimed at: `/{account}[/{container}[/{blob}]]`.
+/// The resource of a request: `/{account}[/{container}[/{blob}]]`.
 enum RequestPath {
     Service,
     Container(String),
@@ -98,7 +98,7 @@ impl BlobService {
         }
     }
 
-    /// Counts credentials that are not for storage: somebody carried one to a foreign port.
+    /// Counts credentials that are not for storage: a client sent one to the wrong port.
     fn notice_credentials(&self, headers: &HeaderMap) {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return };
         let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
@@ -114,7 +114,7 @@ impl BlobService {
         }
     }
 
-    /// What the Authorization header is worth.
+    /// The authority that the Authorization header gives.
     fn credential(
         &self,
         method: &Method,
@@ -154,7 +154,7 @@ impl BlobService {
     }
 }
 
-/// The version of storage that a request wants, if it names one in the form of a version.
+/// The storage version that a request names, if it has the form of a version.
 pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get("x-ms-version")?.to_str().ok()?;
     let is_date = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');

@@ -1,4 +1,4 @@
-//! Shared access signatures: making and checking them.
+//! Shared access signatures: creating and checking them.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use crate::signing_key::SigningKey;
 #[derive(Clone)]
 pub(crate) struct Sas {
     query: Query,
-    /// The stored access policy that it leans on, if there is one of that id.
+    /// The stored access policy that the SAS refers to, if it exists.
     policy: Option<StoredPolicy>,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Debug for Sas {
     }
 }
 
-/// What a request is about.
+/// The resource of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource<'a> {
     /// The account as a whole.
@@ -36,7 +36,7 @@ pub(crate) enum Resource<'a> {
     Blob(&'a str, &'a str),
 }
 
-/// The keys that a SAS for one account may be signed with.
+/// The keys that may have signed a SAS for the account.
 pub(crate) struct Keys {
     /// Name of the account.
     pub(crate) account: String,
@@ -44,14 +44,14 @@ pub(crate) struct Keys {
     pub(crate) delegated: DelegationKeys,
 }
 
-/// Version that the simulator signs its own SAS with.
+/// The version of the SAS that the simulator itself creates.
 const OUR_VERSION: &str = "2022-11-02";
 fn refused(detail: &str) -> BlobError {
     BlobError::authentication(detail)
 }
 
 impl Sas {
-    /// None if the query holds no SAS at all.
+    /// None if the query contains no SAS.
     pub(crate) fn find(query: &Query) -> Option<Self> {
         (query.get("sig").is_some() || query.get("sv").is_some())
             .then(|| Self { query: query.clone(), policy: None })
@@ -71,17 +71,17 @@ impl Sas {
         }
     }
 
-    /// Id of the stored access policy that it leans on.
+    /// Id of the stored access policy that the SAS refers to.
     pub(super) fn policy_id(&self) -> Option<&str> {
         Some(self.field("si")).filter(|id| !id.is_empty())
     }
 
-    /// The same SAS, with the policy that its container has under its `si`.
+    /// The same SAS with the policy that its container has under the id in `si`.
     pub(super) fn under(&self, policy: Option<StoredPolicy>) -> Self {
         Self { query: self.query.clone(), policy }
     }
 
-    /// What the policy says of a field.
+    /// The policy's value for a field.
     fn of_policy(&self, name: &str) -> &str {
         match (&self.policy, name) {
             (Some(policy), "sp") => &policy.permission,
@@ -91,7 +91,7 @@ impl Sas {
         }
     }
 
-    /// What holds: its own field, or else the policy's.
+    /// The effective value: the SAS's own field, or else the policy's.
     fn merged(&self, name: &str) -> &str {
         Some(self.field(name)).filter(|own| !own.is_empty()).unwrap_or_else(|| self.of_policy(name))
     }
@@ -100,12 +100,12 @@ impl Sas {
         self.merged("sp").contains(letter)
     }
 
-    /// Only an account SAS reaches beyond the blobs of one container.
+    /// Only an account SAS covers more than the blobs of one container.
     pub(crate) fn is_for_account(&self) -> bool {
         self.kind() == SasKind::Account
     }
 
-    /// When it ends: with itself or with its key, whichever is first. None if it does not say.
+    /// When the SAS expires: at its own expiry or that of its key, whichever is earlier. None if it has no expiry.
     pub(crate) fn expires_at(&self) -> Option<OffsetDateTime> {
         let expiry = parse_sas_time(self.field("se"))?;
         match self.kind() {
@@ -114,7 +114,7 @@ impl Sas {
         }
     }
 
-    /// Checks signature, times, address, protocol and scope of a request that comes from `from`.
+    /// Checks signature, times, address, protocol and scope of a request from the address `from`.
     pub(crate) fn check(
         &self,
         keys: &Keys,
@@ -129,7 +129,7 @@ impl Sas {
         self.check_address(from)?;
         match self.field("spr") {
             "" | "https,http" => {}
-            // Everything here is plain HTTP.
+            // The simulator serves plain HTTP only.
             "https" => return Err(BlobError::protocol_mismatch()),
             _ => return Err(refused("spr is neither https nor https,http.")),
         }
@@ -141,7 +141,7 @@ impl Sas {
         let account = &keys.account;
         let name = match (kind, self.field("sr"), resource) {
             (SasKind::Account, "", _) => account.clone(),
-            (SasKind::Account, ..) => return Err(refused("sr does not belong into an account SAS.")),
+            (SasKind::Account, ..) => return Err(refused("sr does not belong in an account SAS.")),
             (_, "c", Resource::Container(container) | Resource::Blob(container, _)) => {
                 format!("/blob/{account}/{container}")
             }
@@ -156,13 +156,13 @@ impl Sas {
         if good { Ok(()) } else { Err(refused("Signature did not match.")) }
     }
 
-    /// Only a service SAS leans on a policy, and what that says must not be said again.
+    /// Only a service SAS may refer to a policy, and must not repeat what the policy says.
     fn check_policy(&self) -> Result<(), BlobError> {
         if self.policy_id().is_none() {
             return Ok(());
         }
         if self.kind() != SasKind::Service {
-            return Err(refused("si goes with a service SAS only."));
+            return Err(refused("si is for a service SAS only."));
         }
         if self.policy.is_none() {
             return Err(refused("The stored access policy does not exist."));
@@ -182,10 +182,10 @@ impl Sas {
         let (start, expiry) = (time("skt"), time("ske"));
         let of =
             [self.field("skoid"), self.field("sktid"), &start, &expiry, self.field("sks"), self.field("skv")];
-        keys.delegated.find(of).ok_or_else(|| refused("The user delegation key is not known."))
+        keys.delegated.find(of).ok_or_else(|| refused("The user delegation key is unknown."))
     }
 
-    /// A user delegation SAS works while both it and its key do.
+    /// A user delegation SAS is valid while both the SAS and its key are.
     fn check_times(&self, now: OffsetDateTime) -> Result<(), BlobError> {
         let delegated = self.kind() == SasKind::UserDelegation;
         let (starts, ends) = (["st", "skt"], ["se", "ske"]);
@@ -297,7 +297,7 @@ mod tests {
 
     const LOGS: Resource<'_> = Resource::Container("batch-logs");
 
-    /// A SAS with these fields and a good signature.
+    /// A SAS with these fields and a valid signature.
     fn signed(fields: &str, resource: &str) -> String {
         let sas = Sas { query: Query::parse(fields), policy: None };
         let text = sas.text(sas.kind(), resource).expect("a known version");
@@ -316,7 +316,7 @@ mod tests {
             "cw\n\n2025-01-02T00:00:00Z\n/blob/logsacct/batch-logs\n\n\nhttps\n2022-11-02\nc\n\n\n\n\n\n\n"
         );
         assert_eq!(keys().key.sign(&text), "yUAz/OitDSqn6NwhAOS3OxkFH3X0a/FhHQjFLezRmIY=");
-        // Its signature is good, and it wants HTTPS, which there is not.
+        // Its signature is valid, but it requires HTTPS, which the simulator does not offer.
         let query = format!("{query}&sig=yUAz%2FOitDSqn6NwhAOS3OxkFH3X0a%2FFhHQjFLezRmIY%3D");
         assert_eq!(code(&query, LOGS, NEW_YEAR), Err("AuthorizationProtocolMismatch"));
         assert_eq!(code(&query.replace("yUAz", "zUAz"), LOGS, NEW_YEAR), Err("AuthenticationFailed"));

@@ -1,29 +1,30 @@
-//! The text that the signature of a SAS signs. Its layout depends on the kind of SAS and on its version, `sv`.
+//! The text that a SAS signs. Its layout depends on the kind of the SAS and on its version, `sv`.
 
 use time::OffsetDateTime;
 
 use crate::clock::parse_iso;
 
-/// The order that the permissions for a container or blob must have.
+/// The required order of the permissions for a container or blob.
 pub(super) const PERMISSION_LETTERS: &str = "racwdxyltmeopi";
 
-/// What kind of SAS it is: each signs other fields, or signs them with another key.
+/// The kind of a SAS: each kind signs other fields, or signs with another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SasKind {
     /// For one container or blob, signed with the account key.
     Service,
     /// For one container or blob, signed with a user delegation key.
     UserDelegation,
-    /// For whole kinds of resources of the account, signed with the account key.
+    /// For whole resource types of the account, signed with the account key.
     Account,
 }
 
-/// From here on the encryption scope is signed.
+/// The first version that signs the encryption scope.
 const WITH_SCOPE: &str = "2020-12-06";
 
-/// The text to sign for `resource` (of the form `/blob/{account}/{container}`; an account SAS names the account only).
+/// The text to sign for `resource` (in the form `/blob/{account}/{container}`; an account SAS names the account
+/// only).
 ///
-/// None if `version` is no version, or one that knows no SAS of this kind.
+/// None if `version` is not a version, or if it has no SAS of this kind.
 pub(super) fn string_to_sign<'a>(
     kind: SasKind,
     version: &str,
@@ -48,15 +49,15 @@ pub(super) fn string_to_sign<'a>(
         names.into_iter().map(|name| if name == RESOURCE { resource } else { field(name) }).collect();
     let mut text = lines.join("\n");
     if kind == SasKind::Account {
-        // The only one of the three that ends with a newline.
+        // The only kind whose text ends with a newline.
         text.push('\n');
     }
     Some(text)
 }
 
-/// Stands for the resource, which is no field.
+/// Stands for the resource, which is not a field.
 const RESOURCE: &str = "(resource)";
-/// Headers that an answer is to have.
+/// Headers that the answer must have.
 const HEADERS: [&str; 5] = ["rscc", "rscd", "rsce", "rscl", "rsct"];
 
 fn service(version: &str) -> Vec<&'static str> {
@@ -98,7 +99,7 @@ fn account(version: &str) -> Vec<&'static str> {
     names
 }
 
-/// Times of a SAS: a date, or a date with a time to minutes, seconds or fractions.
+/// Parses a time of a SAS: a date, or a date with a time down to minutes, seconds or fractions.
 pub(super) fn parse_sas_time(text: &str) -> Option<OffsetDateTime> {
     match text.len() {
         10 => parse_iso(&format!("{text}T00:00:00Z")),
@@ -130,7 +131,7 @@ mod tests {
             (SasKind::UserDelegation, "2025-05-05", Some(24)),
             (SasKind::UserDelegation, "2025-07-05", Some(26)),
             (SasKind::UserDelegation, "2026-04-06", Some(28)),
-            // One more than there are fields, as the last one too ends with a newline.
+            // One more than the number of fields, because the last one ends with a newline, too.
             (SasKind::Account, "2020-10-02", Some(10)),
             (SasKind::Account, "2020-12-06", Some(11)),
         ] {

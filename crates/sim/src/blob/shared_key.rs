@@ -1,4 +1,4 @@
-//! Shared Key of storage: the text that is signed. Other headers than with Batch, and the account once more.
+//! Shared Key of storage: the text to sign. It has other headers than with Batch, and repeats the account.
 
 use hyper::Method;
 use hyper::header::HeaderMap;
@@ -9,7 +9,7 @@ use super::sas::Keys;
 use crate::clock::parse_rfc1123;
 use crate::http::Query;
 
-/// How far the clock of whoever signs may be off.
+/// How far the clock of the signer may be off.
 const SKEW: Duration = Duration::minutes(15);
 
 /// Checks the value of an Authorization header that begins with `SharedKey `.

@@ -1,6 +1,6 @@
-//! The storage account: its containers and blobs, and who may touch them.
+//! The storage account: its containers and blobs, and who may access them.
 //!
-//! Requests over HTTP and simulated nodes come through the same functions, so both are subject to the same checks.
+//! HTTP requests and simulated nodes use the same functions, so both pass the same checks.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,16 +24,16 @@ use crate::roll::Roll;
 use crate::scenario::StorageScenario;
 use crate::signing_key::SigningKey;
 
-/// By what right somebody acts.
+/// What authorizes a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Authority<'a> {
     /// A SAS, and the address that it is used from.
     Sas(&'a Sas, IpAddr),
-    /// A token for storage that was found good. Its owner may do everything with blobs and containers, but for policies.
+    /// A valid token for storage. Its owner may do everything with blobs and containers, except change policies.
     Token,
-    /// The account's key: everything.
+    /// The account's key: it allows everything.
     Key,
-    /// A simulated node whose identity may write to blobs.
+    /// A simulated node whose identity may write blobs.
     Identity,
     None,
 }
@@ -44,14 +44,14 @@ pub(crate) struct BlobStore {
     pub(crate) ledger: StorageLedger,
     pub(super) read_faults: ReadFaults,
     refuse_create: bool,
-    /// How long storage takes until it knows a new stored access policy.
+    /// How long a new stored access policy takes to become effective.
     pub(super) policy_delay: Duration,
     content_md5: bool,
     containers: RwLock<BTreeMap<String, Arc<Container>>>,
     version: AtomicU64,
 }
 
-/// Where a put wants nothing, or something particular, to be there already.
+/// The condition of a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Condition {
     #[default]
@@ -61,7 +61,7 @@ pub(crate) enum Condition {
 }
 
 impl BlobStore {
-    /// An account with the container of the scenario; `seed` decides who its users are.
+    /// An account with the container of the scenario; `seed` decides the identities of its users.
     pub(crate) fn new(storage: &StorageScenario, key: SigningKey, seed: Roll) -> Self {
         let delegated = DelegationKeys::new(storage, seed, key.clone());
         let container = Arc::new(Container::new(OffsetDateTime::now_utc()));
@@ -77,7 +77,7 @@ impl BlobStore {
         }
     }
 
-    /// Checks who asks, then whether one of `letters` is among the permissions.
+    /// Checks the authority, then whether it has one of the permissions in `letters`.
     pub(crate) fn authorize(
         &self,
         authority: Authority<'_>,
@@ -96,7 +96,7 @@ impl BlobStore {
         }
     }
 
-    /// A SAS with the stored access policy that it leans on, if it does.
+    /// A SAS with the stored access policy that it refers to, if any.
     fn under_policy<'a>(&self, sas: &'a Sas, resource: Resource<'_>) -> Cow<'a, Sas> {
         let (Some(id), Resource::Container(name) | Resource::Blob(name, _)) = (sas.policy_id(), resource)
         else {
@@ -107,7 +107,7 @@ impl BlobStore {
         Cow::Owned(sas.under(policy))
     }
 
-    /// Whether policies may be looked at and changed: by the account's key, and by nothing else.
+    /// Checks that policies may be read and changed: with the account's key only.
     pub(super) fn authorize_acl(&self, authority: Authority<'_>, name: &str) -> Result<(), BlobError> {
         self.authorize(
             authority,
@@ -120,13 +120,13 @@ impl BlobStore {
         }
     }
 
-    /// The container called `name`; to be asked for after [`BlobStore::authorize`], as strangers learn nothing.
+    /// The container `name`. Call [`BlobStore::authorize`] first, so that a caller without a right learns nothing.
     pub(crate) fn container(&self, name: &str) -> Result<Arc<Container>, BlobError> {
         let containers = self.containers.read();
         containers.get(name).cloned().ok_or(BlobError::no_container())
     }
 
-    /// Makes a container.
+    /// Creates a container.
     pub(crate) fn create(
         &self,
         authority: Authority<'_>,
@@ -154,7 +154,8 @@ impl BlobStore {
         Ok(container)
     }
 
-    /// Deletes a container, if it was not changed after a time. Real storage takes half a minute until it can be made again.
+    /// Deletes a container, unless it was changed after a given time. Real storage takes half a minute until the name
+    /// can be used again.
     pub(super) fn remove(
         &self,
         authority: Authority<'_>,
@@ -162,7 +163,7 @@ impl BlobStore {
         unmodified_since: Option<OffsetDateTime>,
     ) -> Result<(), BlobError> {
         self.authorize(authority, Resource::Container(name), &['d'])?;
-        // A SAS for one container deletes what is in it, and never the container.
+        // A SAS for one container can delete its content, but never the container.
         if matches!(authority, Authority::Sas(sas, _) if !sas.is_for_account()) {
             return Err(BlobError::permission_mismatch());
         }
@@ -175,7 +176,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Writes a blob and counts it in the ledger, whoever asks.
+    /// Writes a blob and counts it in the ledger, with any authority.
     pub(crate) fn put(
         &self,
         authority: Authority<'_>,
@@ -216,7 +217,8 @@ impl BlobStore {
             Content::Log(_) => self.content_md5.then(|| Md5::digest(content.bytes()).into()),
         };
         let now = OffsetDateTime::now_utc();
-        // Steps of more than one, as between any two writes of one blob there are others elsewhere.
+        // The version grows in steps larger than one, because other blobs are written between two writes of the same
+        // blob.
         let version = self.version.fetch_add(0x11, Relaxed);
         let mut blob = Blob { content, content_type, md5, created: now, modified: now, version };
         let mut blobs = container.blobs_mut();
@@ -247,7 +249,7 @@ impl BlobStore {
         blob.ok_or(BlobError::no_blob())
     }
 
-    /// Writes a blob anew, some bytes longer, as somebody does who goes on with a log.
+    /// Overwrites a blob with one that is some bytes longer, like a writer that appends to a log.
     pub(super) fn lengthen(&self, container: &str, name: &str) -> Result<(), BlobError> {
         let container = self.container(container)?;
         let mut blobs = container.blobs_mut();

@@ -13,7 +13,7 @@ use crate::fleet::node_address;
 use crate::scenario::NodeState;
 use crate::world::World;
 
-/// Makes the deliveries when they are due, for ever.
+/// Makes the deliveries when they are due; never returns.
 pub(crate) async fn deliver(world: Arc<World>, others: mpsc::UnboundedSender<(Delivery, LogFile)>) {
     /// Deliveries in a row before other tasks get a turn.
     const BATCH: usize = 256;
@@ -47,14 +47,14 @@ fn make_delivery(world: &World, delivery: Delivery, others: &mpsc::UnboundedSend
     let machine_is_gone =
         node.is_none_or(|node| matches!(node.state, NodeState::Preempted | NodeState::Deallocated));
     if machine_is_gone {
-        // What a node did not upload while it lived is lost with it.
+        // Files that a node has not uploaded when it disappears are lost with it.
         return;
     }
     let file = delivery.file(world);
     match &upload.target.place {
         Place::Here { container } => {
-            // Without a socket: the files of a hundred thousand nodes would cost the machine more than the program
-            // under test does. Authorization and storing are the very functions that the HTTP handler calls.
+            // Without a socket: the files of a hundred thousand nodes would load the machine more than the program
+            // under test does. Authorization and storing use the same functions as the HTTP handler.
             let authority = upload.target.access.authority(node_address(upload.node.place).into());
             let put = put_here(world, authority, container, &file);
             delivery.finish(world, &file, put);

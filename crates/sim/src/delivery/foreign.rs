@@ -1,4 +1,4 @@
-//! Uploads to containers that are not the simulator's own: Azurite, real storage, or nothing at all.
+//! Uploads to containers outside the simulator: Azurite, real storage, or nothing at all.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -15,13 +15,13 @@ use super::queue::Delivery;
 use super::target::Place;
 use crate::world::World;
 
-/// As many as a home connection and a storage emulator bear; the nodes of a real fleet have a network card each.
+/// As many as a home connection and a storage emulator can take; the nodes of a real fleet have a network card each.
 const AT_ONCE: usize = 64;
 
 /// Characters of a blob name that need no escape in a path.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Puts what comes out of `files`, until the other end is dropped.
+/// Uploads the files from `files` until its other end is dropped.
 pub(crate) async fn upload_to_others(
     world: Arc<World>,
     mut files: mpsc::UnboundedReceiver<(Delivery, LogFile)>,
@@ -64,12 +64,12 @@ async fn put_file(container: &Url, file: &LogFile) -> bool {
     request.send().await.is_ok_and(|response| response.status().is_success())
 }
 
-/// One client for loopback, which must not go through a proxy, and one for the world, which may have to.
+/// One client for loopback, which must not use a proxy, and one for everything else, which may have to.
 fn client(container: &Url) -> Option<&'static Client> {
     static NEAR: OnceLock<Option<Client>> = OnceLock::new();
     static FAR: OnceLock<Option<Client>> = OnceLock::new();
     let builder = || Client::builder().timeout(Duration::from_secs(30)).pool_max_idle_per_host(AT_ONCE);
-    // Somebody else in the process may have chosen a provider already; theirs serves as well.
+    // Another part of the process may have installed a provider already; that one serves as well.
     let _: Result<(), _> = rustls::crypto::ring::default_provider().install_default();
     let near = matches!(container.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if near {

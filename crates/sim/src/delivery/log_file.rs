@@ -1,4 +1,4 @@
-//! The files that deliveries write: their names and contents, and their place in the ledger.
+//! The files that deliveries write: their names, their contents, and their entries in the ledger.
 
 use crate::blob::{Content, Log};
 use crate::roll::Roll;
@@ -7,7 +7,7 @@ use crate::world::World;
 
 use super::queue::{Delivery, DeliveryStep};
 
-/// A file ready to be written: its name, and what is in it.
+/// A file ready to be written: its name and its content.
 pub(crate) struct LogFile {
     pub(crate) name: String,
     pub(crate) content: Content,
@@ -21,7 +21,7 @@ impl Delivery {
         let roll = upload.roll.text("file").number(u64::from(self.file));
         let size = self.size(roll.text("size").between(pool.file_size.min.0, pool.file_size.max.0));
         let name = if self.step == DeliveryStep::Stranger {
-            // Some of them lie where a list of all uploads of the account meets them.
+            // Some of them are where a list of all uploads of the account includes them.
             let folder =
                 if self.file.is_multiple_of(2) { "somebody-else" } else { account.directory.as_str() };
             format!("{folder}/reports/{:016x}.csv", roll.text("stranger").bits())
@@ -31,7 +31,7 @@ impl Delivery {
         LogFile { name, content: Content::Log(self.log(pool.content, roll.bits(), size, world)) }
     }
 
-    /// No line is of a time that was not yet when the file was written.
+    /// No line is later than the moment when the file was written.
     fn log(&self, content: FileContent, seed: u64, size: u64, world: &World) -> Log {
         let written = world.clock.date_at(world.clock.elapsed());
         let (from, to) = self.upload.window;
@@ -54,7 +54,7 @@ impl Delivery {
         if self.step == DeliveryStep::Half { whole / 2 } else { whole }
     }
 
-    /// Writes the delivery into the ledger. A stranger's file is no business of the node.
+    /// Records the delivery in the ledger. A file of another writer does not count for the node.
     pub(super) fn finish(&self, world: &World, file: &LogFile, put: bool) {
         if !put || self.step == DeliveryStep::Stranger {
             return;
@@ -72,7 +72,7 @@ impl Delivery {
     }
 }
 
-/// Plausible, and of no meaning: nothing is documented about the real names. Some lie deeper than others.
+/// Plausible but invented: the real names are not documented. Some files are in a subdirectory.
 fn file_name(roll: Roll, file: u32) -> String {
     const STEMS: [&str; 6] = ["agent", "heartbeat", "scheduler", "storage", "startup", "update"];
     let stem = STEMS[file as usize % STEMS.len()];

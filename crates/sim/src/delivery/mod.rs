@@ -1,6 +1,6 @@
 //! Deliveries: the files that nodes upload after a call was accepted.
 //!
-//! One task keeps all of them in a heap ordered by time; a task or a timer per file would be half a million of them
+//! One task holds all of them in a heap ordered by time; a task or a timer per file would be half a million of them
 //! for a large fleet.
 
 mod courier;

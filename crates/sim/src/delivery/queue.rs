@@ -1,4 +1,4 @@
-//! What is still to be delivered, in the order of time.
+//! Deliveries that are still to be made, ordered by time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -20,11 +20,11 @@ use crate::scenario::{ArrivalFault, ArrivalFaultKind, PoolScenario};
 pub(crate) struct Upload {
     pub(crate) account: u16,
     pub(crate) node: NodeKey,
-    /// Which of the directories of the node in the ledger.
+    /// Index of the directory among the node's directories in the ledger.
     pub(crate) directory: usize,
     pub(crate) name: String,
     pub(crate) files: u32,
-    /// From when to when logs were asked for; the end where one was named.
+    /// Start of the requested window, and its end if the call named one.
     pub(crate) window: (OffsetDateTime, Option<OffsetDateTime>),
     pub(crate) roll: Roll,
     pub(crate) target: Arc<UploadTarget>,
@@ -43,11 +43,11 @@ pub(crate) struct Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeliveryStep {
     Whole,
-    /// The first half, which the other half follows.
+    /// The first half; the other half follows later.
     Half,
-    /// The whole, over the half that is there.
+    /// The whole file, over the half that is there.
     Rest,
-    /// A file of somebody else.
+    /// A file of another writer.
     Stranger,
 }
 
@@ -71,7 +71,7 @@ impl Ord for Delivery {
     }
 }
 
-/// Deliveries that are still to come.
+/// Deliveries that are still to be made.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     heap: Mutex<BinaryHeap<Reverse<Delivery>>>,

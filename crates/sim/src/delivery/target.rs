@@ -1,4 +1,4 @@
-//! Where a `containerUrl` leads to.
+//! Where a `containerUrl` leads.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::ledger::AccessKind;
 pub(crate) struct UploadTarget {
     pub(crate) place: Place,
     pub(crate) access: WriteAccess,
-    /// The URL has a query, be it a SAS or not.
+    /// Whether the URL has a query, with or without a SAS.
     pub(crate) has_query: bool,
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum Place {
     Elsewhere { url: Url },
 }
 
-/// By what right a node writes to it.
+/// What authorizes a node to write to it.
 #[derive(Debug)]
 pub(crate) enum WriteAccess {
     Sas(Sas),
@@ -48,7 +48,7 @@ impl WriteAccess {
         }
     }
 
-    /// When the right ends, if it says so.
+    /// When the authorization expires, if it says so.
     pub(crate) fn expires_at(&self) -> Option<OffsetDateTime> {
         match self {
             Self::Sas(sas) => sas.expires_at(),
@@ -56,7 +56,7 @@ impl WriteAccess {
         }
     }
 
-    /// What it is worth for a node at this address.
+    /// The authorization as storage sees it for a node at this address.
     pub(crate) fn authority(&self, from: IpAddr) -> Authority<'_> {
         match self {
             Self::Sas(sas) => Authority::Sas(sas, from),
@@ -66,7 +66,7 @@ impl WriteAccess {
     }
 }
 
-/// Without the URL: it may hold a SAS of real storage.
+/// Without the URL: it may contain a SAS for real storage.
 impl fmt::Debug for UploadTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match self.place {
@@ -99,17 +99,17 @@ impl UploadTarget {
     }
 }
 
-/// UploadTargets already understood: a whole fleet is usually given one and the same URL.
+/// Targets that were already parsed: a whole fleet is usually given the same URL.
 #[derive(Default)]
 pub(crate) struct UploadTargets {
     known: Mutex<HashMap<(String, bool), Arc<UploadTarget>>>,
 }
 
 impl UploadTargets {
-    /// Enough for many runs with a SAS of their own; beyond, everything is forgotten and learnt again.
+    /// Enough for many runs with one SAS each; beyond that, all are forgotten and parsed again.
     const MOST: usize = 1000;
 
-    /// None if `text` is no URL.
+    /// None if `text` is not a URL.
     pub(crate) fn find(
         &self,
         text: &str,

@@ -1,5 +1,5 @@
-//! Jobs: where the tasks of a job ran, when, and what came of them. Pure, and nothing is remembered: all of it follows
-//! from the scenario and the number of the task.
+//! Jobs: where and when the tasks of a job ran, and how they ended. Pure and without memory: everything follows from
+//! the scenario and the number of the task.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::scenario::JobScenario;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) scenario: JobScenario,
-    /// Place of its pool in the account.
+    /// Position of its pool in the account.
     pub(crate) pool: u16,
-    /// Number of nodes that its tasks are spread over.
+    /// Number of nodes that share the tasks.
     nodes: u32,
-    /// Number of nodes in the pool; places from here on were there once, and are not now.
+    /// Number of nodes in the pool; higher positions are nodes that have left it.
     pool_nodes: u32,
     pub(crate) roll: Roll,
 }
 
-/// How far a task has come.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TaskState {
     Active,
@@ -29,7 +29,7 @@ pub(crate) enum TaskState {
 }
 
 impl TaskState {
-    /// As lists spell it.
+    /// The spelling in lists.
     pub(crate) fn wire(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -39,7 +39,7 @@ impl TaskState {
     }
 }
 
-/// When a task starts and ends. Times are relative to the start of the simulator, and most of them lie before it.
+/// When a task starts and ends, relative to the start of the simulator; most times are before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TaskRun {
     pub(crate) start: time::Duration,
@@ -74,21 +74,21 @@ impl Job {
         self.scenario.tasks
     }
 
-    /// Id of the task with this number.
+    /// The id of the task with this number.
     pub(crate) fn task_id(number: u32) -> String {
         format!("task-{number:04}")
     }
 
-    /// The number of the task called `id`. Case does not count.
+    /// The number of the task `id`, compared without case.
     pub(crate) fn task(&self, id: &str) -> Option<u32> {
         let digits = id.get(5..).filter(|_| id[..5].eq_ignore_ascii_case("task-"))?;
         let number = digits.parse().ok().filter(|number| *number < self.tasks())?;
         Self::task_id(number).eq_ignore_ascii_case(id).then_some(number)
     }
 
-    /// The place of the node where an instance of a task runs; instance 0 is the primary one.
+    /// The position of the node where an instance of a task runs; instance 0 is the primary one.
     ///
-    /// Places that the pool does not have stand for nodes that are no longer there.
+    /// Positions beyond the pool stand for nodes that have left it.
     pub(crate) fn place(&self, task: u32, instance: u32) -> u32 {
         if task < self.scenario.gone && instance == 0 {
             return self.pool_nodes.saturating_add(task);
@@ -97,7 +97,7 @@ impl Job {
         u32::try_from(turn % u64::from(self.nodes)).unwrap_or(0)
     }
 
-    /// Start, end and outcome of a task. The first one starts with the job, and the last one ends with it.
+    /// Start, end and result of a task. The first one starts with the job, and the last one ends with it.
     pub(crate) fn run(&self, task: u32) -> TaskRun {
         let before = time::Duration::try_from(self.scenario.started.0).unwrap_or_default();
         let lasted = micros(self.scenario.lasted.0);
@@ -109,13 +109,13 @@ impl Job {
         TaskRun { start: microseconds(start) - before, end: microseconds(end) - before, failed }
     }
 
-    /// Whether all of it is over.
+    /// Whether all tasks have ended.
     pub(crate) fn is_over(&self, now: Duration) -> bool {
         let before = self.scenario.started.0;
         now + before >= self.scenario.lasted.0
     }
 
-    /// The instances of its tasks that run on the node at `place`: task and instance.
+    /// The instances of tasks that run on the node at `place`, each as task and instance.
     pub(crate) fn on_node(&self, place: u32) -> Vec<(u32, u32)> {
         let instances = u64::from(self.scenario.instances);
         if place >= self.nodes {

@@ -7,19 +7,19 @@ use crate::clock::micros;
 use crate::roll::Roll;
 use crate::scenario::{Life, NodeState, PoolScenario};
 
-/// What a node is at one moment.
+/// The state of a node at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct NodeMoment {
     pub(crate) state: NodeState,
-    /// When it came into this state; none if it began in it.
+    /// When it entered this state; none if it is the initial state.
     pub(crate) since: Option<Duration>,
-    /// When the machine last came up again; none if not since the simulator started.
+    /// When the machine last booted; none if it has not booted since the simulator started.
     pub(crate) booted: Option<Duration>,
-    /// When the machine was given to the pool anew; none if not since the simulator started.
+    /// When the pool was given a new machine for the node; none if that has not happened since the simulator started.
     pub(crate) allocated: Option<Duration>,
 }
 
-/// The states that all nodes of a pool begin in, and the lives that await them.
+/// The initial states of all nodes of a pool, and the lives of the nodes.
 #[derive(Debug)]
 pub(crate) struct PoolLives {
     beginning: Vec<NodeState>,
@@ -31,7 +31,7 @@ pub(crate) struct PoolLives {
 #[derive(Debug)]
 struct Departure {
     places: Range<u32>,
-    /// In microseconds after the start; each node has its own time in between.
+    /// In microseconds after the start; each node has its own time within the range.
     earliest: u64,
     latest: u64,
     notice: Duration,
@@ -40,21 +40,21 @@ struct Departure {
 
 #[derive(Debug)]
 struct ScriptedLife {
-    /// Places of the nodes this life is for, ascending.
+    /// Positions of the nodes of this life, ascending.
     places: Vec<u32>,
     at: Duration,
     becomes: NodeState,
-    /// What comes of it, so long after it happened.
+    /// How it ends, and how long after it happened.
     end: Option<(LifeEnd, Duration)>,
-    /// It happens again every so often, so often in all.
+    /// With which period it happens again, and how often in total.
     again: Option<(Duration, u32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LifeEnd {
-    /// Booted, and unless it only rebooted a new machine.
+    /// Booted, on a new machine unless it only rebooted.
     Back,
-    /// The same machine as before.
+    /// On the same machine as before.
     Recovered,
     Gone,
 }
@@ -77,7 +77,7 @@ impl PoolLives {
         Self { beginning, scripted, departure: Departure::new(pool, roll) }
     }
 
-    /// Whether any of its nodes ever leaves.
+    /// Whether any node ever leaves.
     pub(crate) fn may_lose_nodes(&self) -> bool {
         let gone = |life: &ScriptedLife| {
             life.becomes == NodeState::Gone || matches!(life.end, Some((LifeEnd::Gone, _)))
@@ -85,11 +85,11 @@ impl PoolLives {
         !self.departure.places.is_empty() || self.scripted.iter().any(gone)
     }
 
-    /// What the node at `place` is at `now`.
+    /// The state of the node at `place` at `now`.
     pub(crate) fn moment(&self, place: u32, now: Duration) -> NodeMoment {
         let moment = self.scripted_moment(place, now);
         match self.departure.at(place) {
-            // Who is gone already does not leave a second time.
+            // A node that is already gone does not leave a second time.
             Some(_) if moment.state == NodeState::Gone => moment,
             Some(at) if now >= at => NodeMoment { state: NodeState::Gone, since: Some(at), ..moment },
             Some(at) if now >= at.saturating_sub(self.departure.notice) => {
@@ -161,7 +161,7 @@ impl ScriptedLife {
         }
     }
 
-    /// When it happened last, and before that the time before, whose traces there are.
+    /// The last time it happened, preceded by the time before, because that one left traces.
     fn turns(&self, now: Duration) -> impl Iterator<Item = Duration> {
         let (every, times) = self.again.unwrap_or((Duration::MAX, 1));
         let before = now.saturating_sub(self.at).as_nanos() / every.as_nanos();
@@ -169,13 +169,13 @@ impl ScriptedLife {
         (last.saturating_sub(1)..=last).map(move |turn| self.at + every.saturating_mul(turn))
     }
 
-    /// What a node becomes that was in `moment` when it happened, at `at`.
+    /// How a node in `moment` changes by what happened at `at`.
     fn lead(&self, moment: NodeMoment, beginning: NodeState, at: Duration, now: Duration) -> NodeMoment {
         let end = self.end.map(|(end, after)| (end, at + after)).filter(|(_, at)| now >= *at);
         let back = if beginning.is_before_boot() { NodeState::Idle } else { beginning };
         match end {
             Some((LifeEnd::Back, at)) => {
-                // A machine that only rebooted is still the same machine.
+                // A machine that rebooted is still the same machine.
                 let same = matches!(self.becomes, NodeState::Rebooting | NodeState::Starting);
                 let allocated = if same { moment.allocated } else { Some(at) };
                 NodeMoment { state: back, since: Some(at), booted: Some(at), allocated }
@@ -190,13 +190,13 @@ impl ScriptedLife {
     }
 }
 
-/// The states that nodes begin in: exact numbers, in an order that follows from the seed.
+/// The initial states of the nodes: exact numbers, in an order that follows from the seed.
 fn beginning_states(pool: &PoolScenario, roll: Roll) -> Vec<NodeState> {
     let nodes = pool.nodes as usize;
     let mut states = Vec::with_capacity(nodes);
     let mut share_so_far = 0.0;
     for (state, share) in &pool.states {
-        // Rounding the running sum, not each share, keeps the total right.
+        // Rounding the running sum, not each share, gives the right total.
         share_so_far += share;
         let until = part_of(nodes, share_so_far);
         states.resize(until.max(states.len()), *state);
@@ -211,7 +211,7 @@ fn beginning_states(pool: &PoolScenario, roll: Roll) -> Vec<NodeState> {
     }
     fastrand::Rng::with_seed(roll.text("states").bits()).shuffle(&mut states);
     for state in states.iter_mut().take(pool.scheduling_disabled as usize) {
-        // That is what the service calls a node that has no task and gets none.
+        // The service's name for a node that has no task and gets none.
         if *state == NodeState::Idle {
             *state = NodeState::Offline;
         }

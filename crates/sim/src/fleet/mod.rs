@@ -1,6 +1,7 @@
 //! The fleet: accounts, pools and nodes as they are at a given moment.
 //!
-//! It knows nothing of HTTP. A node costs one byte of memory: its id, its dates and its habits follow from the seed.
+//! It knows nothing about HTTP. A node costs one byte of memory: its id, its dates and its behaviour follow from the
+//! seed.
 
 mod job;
 mod life;

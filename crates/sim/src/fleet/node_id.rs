@@ -1,8 +1,8 @@
 //! Node ids without a table of node ids.
 //!
-//! An id is `tvmps_`, 64 hex digits, and `_d` or `_p`. The first 16 digits are the place of the node in its pool, put
-//! through a keyed bijection; the other 48 follow from them. So an id can be written from a place and read back into
-//! a place with no memory at all, and still looks as random as the real ones.
+//! An id is `tvmps_`, 64 hex digits, and `_d` or `_p`. The first 16 digits encode the position of the node in its
+//! pool by a keyed bijection; the other 48 follow from them. An id can therefore be computed from a position and
+//! decoded back without any memory, and it looks as random as a real one.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::roll::{Roll, mix, unmix};
 const PREFIX: &str = "tvmps_";
 const HEX: usize = 64;
 
-/// The naming scheme of one pool.
+/// How the nodes of one pool are named.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeNames {
     key: u64,
@@ -29,7 +29,7 @@ impl NodeNames {
         place >= self.spot
     }
 
-    /// Writes the id of the node at `place`.
+    /// Appends the id of the node at `place`.
     pub(crate) fn push(&self, out: &mut String, place: u32) {
         let head = mix(u64::from(place) ^ self.key);
         let tail = Roll::new(head);
@@ -50,7 +50,7 @@ impl NodeNames {
         out
     }
 
-    /// The place that `id` stands for, or none if this pool never had such a node.
+    /// The position that `id` stands for, or none if this pool never had such a node.
     pub(crate) fn place(&self, id: &str) -> Option<u32> {
         let head = id.strip_prefix(PREFIX)?.get(..16)?;
         let place = unmix(u64::from_str_radix(head, 16).ok()?) ^ self.key;

@@ -1,4 +1,4 @@
-//! One pool, its nodes, and what they show at a given moment.
+//! One pool, its nodes, and their state at a given moment.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::scenario::{NodeState, PoolScenario, PoolState};
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) scenario: PoolScenario,
-    /// Everything about this pool that is left to chance starts here.
+    /// Every random choice about this pool starts here.
     pub(crate) roll: Roll,
     pub(crate) names: NodeNames,
-    /// As the upload directory spells it.
+    /// The spelling in upload directories.
     pub(crate) lower_id: String,
-    /// No node was allocated later than so long before the start, unless the scenario says so.
+    /// Nodes were allocated at least this long before the start, unless the scenario says otherwise.
     pub(crate) least_age: time::Duration,
     lives: PoolLives,
 }
 
-/// The dates a node shows.
+/// The dates that a node shows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeDates {
     pub(crate) allocated: OffsetDateTime,
@@ -55,12 +55,12 @@ impl Pool {
         self.scenario.state == PoolState::Deleting || self.scenario.deleting_at.is_some_and(|at| now >= at.0)
     }
 
-    /// Number of places; some of them may be empty by now.
+    /// Number of positions; some may be empty by now.
     pub(crate) fn places(&self) -> u32 {
         self.lives.len()
     }
 
-    /// Nodes that are there: dedicated ones, and low-priority ones.
+    /// Number of nodes that are there: dedicated, then low priority.
     pub(crate) fn present(&self, now: Duration) -> (u32, u32) {
         let (nodes, spot) = (self.scenario.nodes, self.scenario.spot);
         if !self.lives.may_lose_nodes() {
@@ -72,14 +72,14 @@ impl Pool {
         (there(spot..nodes), there(0..spot))
     }
 
-    /// When the node at `place` left; none if it is still there.
+    /// When the node at `place` left; none while it is there.
     pub(crate) fn left(&self, place: u32, now: Duration) -> Option<Duration> {
         let vanished = self.scenario.vanishes_at.map(|at| at.0).filter(|at| now >= *at);
         let moment = self.lives.moment(place, vanished.unwrap_or(now));
         if moment.state == NodeState::Gone { moment.since } else { vanished }
     }
 
-    /// Whether its nodes ever leave, be it one by one or all with the pool.
+    /// Whether its nodes ever leave, one by one or all with the pool.
     pub(crate) fn may_lose_nodes(&self) -> bool {
         self.scenario.vanishes_at.is_some() || self.lives.may_lose_nodes()
     }
@@ -100,7 +100,7 @@ impl Pool {
         self.roll.number(u64::from(place))
     }
 
-    /// An unusable node tells why in half of all cases; the others have lost their agent (see wire notes on states).
+    /// Half of the unusable nodes report an error; the others have lost their agent (see the wire notes on states).
     pub(crate) fn tells_errors(&self, place: u32) -> bool {
         self.node_roll(place).text("errors").happens(0.5)
     }

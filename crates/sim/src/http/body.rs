@@ -1,7 +1,7 @@
-//! A body that can misbehave.
+//! A response body that can misbehave.
 //!
-//! hyper sends what a [`Body`] gives it, so every way of answering badly is a body: one without a known length (sent
-//! in chunks), one that trickles, one that breaks off.
+//! hyper sends the frames that a [`Body`] gives it, so every faulty answer is a body: one without a known length
+//! (sent in chunks), one that is sent slowly, one that breaks off.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,16 +13,16 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-/// What follows the headers of an answer.
+/// The body of an answer.
 pub(crate) struct ReplyBody {
     pieces: VecDeque<Bytes>,
     pace: BodyPace,
     ending: BodyEnding,
-    /// Before a body breaks off.
+    /// Waited before a body breaks off.
     pause: Option<Pin<Box<Sleep>>>,
-    /// Whether the length goes into a header; the real service does that for errors and not for good answers.
+    /// Whether the Content-Length header is sent; the real service sends it with errors, but not with good answers.
     sized: bool,
-    /// Kept until the last byte is out: a call is in flight until its answer is.
+    /// Held until the last byte is sent: a call is in flight until its answer is complete.
     held: Option<Box<dyn Send + Sync>>,
 }
 
@@ -61,7 +61,7 @@ impl ReplyBody {
         broken
     }
 
-    /// The same length, and a byte in the middle is wrong.
+    /// The same length, but one byte in the middle is wrong.
     pub(crate) fn into_corrupt(mut self) -> Self {
         let mut bytes = self.pieces.pop_front().unwrap_or_default().to_vec();
         let middle = bytes.len() / 2;
@@ -72,10 +72,10 @@ impl ReplyBody {
         self
     }
 
-    /// All of the bytes, one at a time, over about `time`.
+    /// All of the bytes, sent one at a time over about `time`.
     pub(crate) fn into_trickle(mut self, time: Duration) -> Self {
         let bytes = self.pieces.pop_front().unwrap_or_default();
-        // A timer cannot be finer than a millisecond: long bodies go in more than one byte at a time.
+        // A timer is no finer than a millisecond, so long bodies are sent in steps of several bytes.
         let steps = usize::try_from(time.as_millis()).unwrap_or(usize::MAX).clamp(1, bytes.len().max(1));
         let step = bytes.len().div_ceil(steps).max(1);
         self.pieces = (0..bytes.len())
@@ -114,13 +114,13 @@ impl Body for ReplyBody {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if this.ending == BodyEnding::BrokenOff {
-            // hyper keeps small answers back until there is nothing more to add. Without a pause, the error would
-            // overtake headers and bytes, and the client would see a dropped connection instead of half an answer.
+            // hyper holds small answers back until the body ends. Without a pause, the error would overtake headers
+            // and bytes, and the client would see a dropped connection instead of half an answer.
             let pause =
                 this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(20))));
             return pause.as_mut().poll(context).map(|()| {
                 this.ending = BodyEnding::Good;
-                Some(Err(io::Error::other("broken off as the scenario says")))
+                Some(Err(io::Error::other("broken off by the scenario")))
             });
         }
         this.held = None;

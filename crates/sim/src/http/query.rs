@@ -1,10 +1,10 @@
-//! Query strings: names without regard to case, values decoded once.
+//! Query strings: names are compared without case, values are decoded once.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// The parameters of one request, in the order they came.
+/// The parameters of one request, in their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     pairs: Vec<QueryPair>,
@@ -14,13 +14,13 @@ pub(crate) struct Query {
 struct QueryPair {
     /// In lower case.
     name: String,
-    /// With the case it came in.
+    /// In its original case.
     spelled: String,
     value: String,
 }
 
 impl Query {
-    /// A bare `+` is a space, as both services read it: a SAS whose signature was pasted with one does not work.
+    /// A bare `+` is a space, as in both services: a SAS pasted with a `+` in its signature does not work.
     pub(crate) fn parse(query: &str) -> Self {
         let pairs = query
             .split('&')
@@ -35,17 +35,17 @@ impl Query {
         Self { pairs }
     }
 
-    /// The value of `name`, which must be given in lower case.
+    /// The value of `name`; `name` must be in lower case.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|pair| pair.name == name).map(|pair| pair.value.as_str())
     }
 
-    /// All pairs by name in lower case, sorted, as signatures want them.
+    /// All pairs with names in lower case, sorted, as signatures need them.
     pub(crate) fn sorted(&self) -> Vec<(&str, &str)> {
         Self::sort(self.pairs.iter().map(|pair| (pair.name.as_str(), pair.value.as_str())))
     }
 
-    /// The same, with names as they were spelled.
+    /// The same, with names in their original case.
     pub(crate) fn sorted_as_spelled(&self) -> Vec<(&str, &str)> {
         Self::sort(self.pairs.iter().map(|pair| (pair.spelled.as_str(), pair.value.as_str())))
     }
@@ -57,7 +57,7 @@ impl Query {
     }
 }
 
-/// Percent-decoding; what is not UTF-8 becomes replacement characters, which then match nothing.
+/// Percent-decodes a text; bytes that are not UTF-8 become replacement characters, which match nothing.
 pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }

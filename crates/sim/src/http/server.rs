@@ -1,4 +1,4 @@
-//! Listening and serving connections, until told to stop.
+//! Listens and serves connections until it is stopped.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,21 +12,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use super::ReplyBody;
+use super::body::ReplyBody;
 
-/// An answer, or the wish to hang up without one.
+/// A response, or the instruction to drop the connection without one.
 pub(crate) type Answer = Result<Response<ReplyBody>, HangUp>;
 
-/// The connection is to be dropped without an answer.
+/// The connection is to be dropped without a response.
 #[derive(Debug, thiserror::Error)]
-#[error("dropped as the scenario says")]
+#[error("dropped by the scenario")]
 pub(crate) struct HangUp;
 
-/// The address that a request came from; every request has it among its extensions.
+/// The address that a request came from; every request carries it in its extensions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Whoever answers the requests of one port.
+/// Answers the requests on one port.
 pub(crate) trait Service: Send + Sync + 'static {
     fn answer(self: Arc<Self>, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
@@ -39,9 +39,9 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(4096)
 }
 
-/// Accepts connections for ever. Whoever aborts it closes the port and every connection.
+/// Accepts connections without end. Aborting this task closes the port and every connection.
 pub(crate) async fn serve<S: Service>(listener: TcpListener, service: Arc<S>) {
-    // Dropped with this function, and every connection with it.
+    // Dropped with this function, and all connections with it.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -49,7 +49,7 @@ pub(crate) async fn serve<S: Service>(listener: TcpListener, service: Arc<S>) {
                 Ok((stream, peer)) => {
                     connections.spawn(serve_connection(stream, Peer(peer.ip()), Arc::clone(&service)));
                 }
-                // Out of file descriptors, most likely: wait for some to come back rather than spin.
+                // Most likely out of file descriptors: wait until some are free instead of spinning.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -69,6 +69,7 @@ async fn serve_connection<S: Service>(stream: TcpStream, peer: Peer, service: Ar
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);
-    // A client that leaves, and an answer that hangs up, both end here as an error; neither is one for us.
+    // A client that disconnects and an answer that hangs up both end here as an error; neither is a fault of the
+    // server.
     let _: Result<(), Infallible> = connection.await.or(Ok(()));
 }

@@ -4,40 +4,42 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::fault::{ArrivalFault, Fault};
+use super::job::JobScenario;
+use super::pool::PoolScenario;
 use super::values::{Between, RetryAfter, Skew, Span};
-use super::{ArrivalFault, Fault, JobScenario, PoolScenario};
 
-/// `[[account]]`: a Batch account on a port of its own.
+/// `[[account]]`: a Batch account on its own port.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccountScenario {
     pub(crate) name: String,
-    /// Base64; derived from the seed where it is left out.
+    /// Base64; derived from the seed if left out.
     pub(crate) key: Option<String>,
-    /// Added to every call.
+    /// Added to the duration of every call.
     #[serde(default = "no_latency")]
     pub(crate) latency: Between<Span>,
-    /// Calls per second that are served, of whatever kind and from whomever; what goes beyond is answered 429. None: no
-    /// limit.
+    /// Calls served per second, of every kind and from all clients together; further calls are answered with 429.
+    /// None: no limit.
     pub(crate) capacity: Option<f64>,
-    /// What a 429 of the capacity says about waiting; nothing where it is left out.
+    /// What a 429 for capacity says about waiting; nothing if left out.
     pub(crate) retry_after: Option<RetryAfter>,
     /// How the capacity changes as time passes.
     #[serde(default)]
     pub(crate) capacity_change: Vec<CapacityChange>,
-    /// Accepted ways to prove who is calling.
+    /// How clients may authenticate.
     #[serde(default = "every_auth_mode")]
     pub(crate) auth: Vec<AuthMode>,
     /// The largest page of pools or nodes; `maxresults` can only lower it.
     #[serde(default = "largest_page")]
     pub(crate) page_size: u32,
-    /// How far the clock of the account is off: the Date header and the Shared Key check follow it.
+    /// By how much the account's clock is wrong: it sets the Date header, and the Shared Key check uses it.
     #[serde(default)]
     pub(crate) clock_skew: Skew,
-    /// The subscription that lists it.
+    /// The subscription that contains the account.
     #[serde(default = "some_subscription")]
     pub(crate) subscription: String,
-    /// Whose subscription its machines are in.
+    /// Whose subscription contains the machines.
     #[serde(default)]
     pub(crate) pool_allocation_mode: PoolAllocationMode,
     #[serde(default, rename = "pool")]
@@ -59,7 +61,7 @@ pub(crate) struct CapacityChange {
     pub(crate) capacity: f64,
 }
 
-/// What an account takes as proof.
+/// A way to authenticate.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum AuthMode {
@@ -67,17 +69,17 @@ pub(crate) enum AuthMode {
     Entra,
 }
 
-/// Whose subscription the machines of an account are in, spelled as the service spells it.
+/// Whose subscription contains the machines of an account, spelled as the service spells it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub(crate) enum PoolAllocationMode {
     #[default]
     BatchService,
-    /// Shared Key is refused then, whatever `auth` says.
+    /// Shared Key is then refused, whatever `auth` says.
     UserSubscription,
 }
 
 impl AccountScenario {
-    /// Whether the account takes this as proof.
+    /// Whether clients may authenticate in this way.
     pub(crate) fn accepts(&self, mode: AuthMode) -> bool {
         let refused =
             mode == AuthMode::SharedKey && self.pool_allocation_mode == PoolAllocationMode::UserSubscription;

@@ -1,4 +1,4 @@
-//! Whether a scenario that can be read also makes sense.
+//! Checks that a scenario that could be parsed also makes sense.
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::blob::is_container_name;
 
+use super::account::{AccountScenario, AuthMode};
+use super::document::{Scenario, ScenarioError, StorageScenario};
+use super::fault::{Fault, FaultKind};
+use super::job::JobScenario;
 use super::pool::{Life, NodeState, PoolScenario};
-use super::{
-    AccountScenario, AuthMode, Fault, FaultKind, JobScenario, Scenario, ScenarioError, StorageScenario,
-};
 
 type CheckResult = Result<(), ScenarioError>;
 
@@ -28,12 +29,12 @@ fn is_account_name(name: &str) -> bool {
     (3..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-/// Longer than any job, and short enough to reckon with.
+/// Longer than any job, and short enough to calculate with.
 const LONGEST_JOB: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-const BATCH_ID: &str = "1 to 64 letters, digits, hyphens and underscores";
+const BATCH_ID: &str = "must be 1 to 64 letters, digits, hyphens and underscores";
 
-/// Whether Batch takes `id` for a pool or job.
+/// Whether Batch accepts `id` for a pool or job.
 fn is_batch_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
@@ -43,7 +44,7 @@ fn is_guid(text: &str) -> bool {
     text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
-/// Whether `id` is the resource id of a user-assigned identity. Azure does not tell ids by their case.
+/// Whether `id` is the resource id of a user-assigned identity. Azure compares such ids without regard to case.
 fn is_identity(id: &str) -> bool {
     let id = id.to_ascii_lowercase();
     id.starts_with("/subscriptions/")
@@ -55,13 +56,13 @@ fn is_identity(id: &str) -> bool {
 fn check_key(key: Option<&str>, path: &str) -> CheckResult {
     let Some(text) = key else { return Ok(()) };
     let good = BASE64_STANDARD.decode(text).is_ok_and(|bytes| !bytes.is_empty());
-    ensure(good, path, "a key is Base64 and not empty")
+    ensure(good, path, "must be Base64 and not empty")
 }
 
 impl Scenario {
     pub(super) fn check(&self) -> CheckResult {
         self.storage.check()?;
-        ensure(!self.accounts.is_empty(), "account", "a scenario has at least one `[[account]]`")?;
+        ensure(!self.accounts.is_empty(), "account", "at least one `[[account]]` is needed")?;
         for (index, account) in self.accounts.iter().enumerate() {
             let path = format!("account[{index}]");
             let first = self.accounts.iter().position(|other| other.name == account.name);
@@ -74,19 +75,23 @@ impl Scenario {
 
 impl StorageScenario {
     fn check(&self) -> CheckResult {
-        ensure(is_account_name(&self.account), "storage.account", "3 to 24 lower-case letters and digits")?;
+        ensure(
+            is_account_name(&self.account),
+            "storage.account",
+            "must be 3 to 24 lower-case letters and digits",
+        )?;
         let good = is_container_name(&self.container);
         ensure(
             good,
             "storage.container",
-            "3 to 63 lower-case letters, digits and single hyphens between them",
+            "must be 3 to 63 lower-case letters and digits, with single hyphens between them",
         )?;
         check_key(self.key.as_deref(), "storage.key")?;
-        // Storage tells the times of a key in whole seconds.
+        // Storage gives the times of a key in whole seconds.
         let good = self.delegation_key_lifetime.is_none_or(|span| span.0.as_secs() >= 1);
-        ensure(good, "storage.delegation_key_lifetime", "1s or more")?;
+        ensure(good, "storage.delegation_key_lifetime", "must be 1s or more")?;
         for (index, fault) in self.read_faults.iter().enumerate() {
-            ensure(fault.first > 0, &format!("storage.read_fault[{index}].first"), "1 or more")?;
+            ensure(fault.first > 0, &format!("storage.read_fault[{index}].first"), "must be 1 or more")?;
         }
         Ok(())
     }
@@ -97,34 +102,38 @@ impl AccountScenario {
         ensure(
             is_account_name(&self.name),
             &format!("{path}.name"),
-            "3 to 24 lower-case letters and digits",
+            "must be 3 to 24 lower-case letters and digits",
         )?;
         check_key(self.key.as_deref(), &format!("{path}.key"))?;
         ensure(
             self.capacity.is_none_or(|c| c.is_finite() && c > 0.0),
             &format!("{path}.capacity"),
-            "calls per second, more than 0",
+            "must be a number of calls per second above 0",
         )?;
         for (index, change) in self.capacity_change.iter().enumerate() {
             let good = change.capacity.is_finite() && change.capacity > 0.0;
             ensure(
                 good,
                 &format!("{path}.capacity_change[{index}].capacity"),
-                "calls per second, more than 0",
+                "must be a number of calls per second above 0",
             )?;
         }
         let good = [AuthMode::SharedKey, AuthMode::Entra].iter().any(|mode| self.accepts(*mode));
-        ensure(good, &format!("{path}.auth"), "at least one way in is needed")?;
+        ensure(
+            good,
+            &format!("{path}.auth"),
+            "no client could authenticate: allow `shared-key` or `entra` (with user subscription mode, `entra`)",
+        )?;
         let good = is_guid(&self.subscription);
-        ensure(good, &format!("{path}.subscription"), "the id of a subscription, a GUID")?;
-        ensure((1..=1000).contains(&self.page_size), &format!("{path}.page_size"), "from 1 to 1000")?;
+        ensure(good, &format!("{path}.subscription"), "must be a subscription id (a GUID)")?;
+        ensure((1..=1000).contains(&self.page_size), &format!("{path}.page_size"), "must be from 1 to 1000")?;
         for (index, pool) in self.pools.iter().enumerate() {
             let path = format!("{path}.pool[{index}]");
             let first = self.pools.iter().position(|other| other.id.eq_ignore_ascii_case(&pool.id));
             ensure(
                 first == Some(index),
                 &format!("{path}.id"),
-                "two pools have this id (case does not count)",
+                "two pools have this id (ids are compared without case)",
             )?;
             pool.check(&path)?;
         }
@@ -134,7 +143,7 @@ impl AccountScenario {
             ensure(
                 first == Some(index),
                 &format!("{path}.id"),
-                "two jobs have this id (case does not count)",
+                "two jobs have this id (ids are compared without case)",
             )?;
             self.check_job(job, &path)?;
         }
@@ -143,14 +152,14 @@ impl AccountScenario {
         }
         for (index, fault) in self.arrival_faults.iter().enumerate() {
             let path = format!("{path}.arrival_fault[{index}]");
-            ensure(is_share(fault.share), &format!("{path}.share"), "from 0 to 1")?;
+            ensure(is_share(fault.share), &format!("{path}.share"), "must be from 0 to 1")?;
             self.check_pool_name(fault.pool.as_deref(), &path)?;
         }
         Ok(())
     }
 
     fn check_fault(&self, fault: &Fault, path: &str) -> CheckResult {
-        ensure(is_share(fault.share), &format!("{path}.share"), "from 0 to 1")?;
+        ensure(is_share(fault.share), &format!("{path}.share"), "must be from 0 to 1")?;
         self.check_pool_name(fault.pool.as_deref(), path)?;
         let of_code = fault.kind == FaultKind::Code;
         ensure(!of_code || fault.code.is_some(), &format!("{path}.code"), "kind `code` needs a `code`")?;
@@ -160,7 +169,7 @@ impl AccountScenario {
             "kind `code` needs a `status`",
         )?;
         let good = fault.status.is_none_or(|status| (400..=599).contains(&status));
-        ensure(good, &format!("{path}.status"), "from 400 to 599")
+        ensure(good, &format!("{path}.status"), "must be from 400 to 599")
     }
 
     fn check_job(&self, job: &JobScenario, path: &str) -> CheckResult {
@@ -169,19 +178,19 @@ impl AccountScenario {
         let there = self.pools.iter().find(|pool| pool.id == job.pool).map_or(0, |pool| pool.nodes);
         let nodes = job.nodes.unwrap_or(there);
         let good = (1..=there).contains(&nodes);
-        ensure(good, &format!("{path}.nodes"), "from 1 to as many as the pool has")?;
+        ensure(good, &format!("{path}.nodes"), "must be from 1 to the number of nodes in the pool")?;
         let good = (1..=nodes).contains(&job.instances);
-        ensure(good, &format!("{path}.instances"), "from 1 to as many as the job has nodes")?;
+        ensure(good, &format!("{path}.instances"), "must be from 1 to the number of nodes of the job")?;
         for (key, span) in [("started", job.started), ("lasted", job.lasted)] {
-            ensure(span.0 <= LONGEST_JOB, &format!("{path}.{key}"), "ten years at most")?;
+            ensure(span.0 <= LONGEST_JOB, &format!("{path}.{key}"), "must be ten years or less")?;
         }
-        ensure(job.gone <= job.tasks, &format!("{path}.gone"), "more than there are tasks")?;
-        ensure(job.failed <= job.tasks, &format!("{path}.failed"), "more than there are tasks")
+        ensure(job.gone <= job.tasks, &format!("{path}.gone"), "must not be more than `tasks`")?;
+        ensure(job.failed <= job.tasks, &format!("{path}.failed"), "must not be more than `tasks`")
     }
 
     fn check_pool_name(&self, name: Option<&str>, path: &str) -> CheckResult {
         let good = name.is_none_or(|name| self.pools.iter().any(|pool| pool.id == name));
-        ensure(good, &format!("{path}.pool"), "this account has no such pool")
+        ensure(good, &format!("{path}.pool"), "the account has no pool with this id")
     }
 }
 
@@ -193,35 +202,39 @@ impl PoolScenario {
             ("scheduling_disabled", self.scheduling_disabled),
             ("shrinking", self.shrinking.unwrap_or(0)),
         ] {
-            ensure(nodes <= self.nodes, &format!("{path}.{key}"), "more than there are nodes")?;
+            ensure(nodes <= self.nodes, &format!("{path}.{key}"), "must not be more than `nodes`")?;
         }
         let good = self.resize_error.as_ref().is_none_or(|code| !code.is_empty());
-        ensure(good, &format!("{path}.resize_error"), "an error code such as \"AllocationFailed\"")?;
+        ensure(good, &format!("{path}.resize_error"), "must be an error code such as \"AllocationFailed\"")?;
         for (index, id) in self.identities.iter().enumerate() {
             let path = format!("{path}.identities[{index}]");
-            let what = "the id of a resource: /subscriptions/…/userAssignedIdentities/{name}";
+            let what = "must be a resource id: /subscriptions/…/userAssignedIdentities/NAME";
             ensure(is_identity(id), &path, what)?;
             let first = self.identities.iter().position(|other| other.eq_ignore_ascii_case(id));
-            ensure(first == Some(index), &path, "attached twice (case does not count)")?;
+            ensure(
+                first == Some(index),
+                &path,
+                "this identity is listed twice (ids are compared without case)",
+            )?;
         }
-        ensure(is_share(self.unknown_state), &format!("{path}.unknown_state"), "from 0 to 1")?;
+        ensure(is_share(self.unknown_state), &format!("{path}.unknown_state"), "must be from 0 to 1")?;
         let sum: f64 = self.states.values().sum();
-        // Shares such as 0.7 + 0.2 + 0.1 do not add up to 1 exactly in binary.
+        // Shares such as 0.7 + 0.2 + 0.1 do not add up to exactly 1 in binary.
         let good = self.states.values().all(|share| is_share(*share)) && sum <= 1.000_001;
-        ensure(good, &format!("{path}.states"), "shares are from 0 to 1 and add up to 1 at most")?;
+        ensure(good, &format!("{path}.states"), "shares must be from 0 to 1 and add up to 1 at most")?;
         ensure(
             !self.states.contains_key(&NodeState::Gone),
             &format!("{path}.states"),
-            "no node begins as `gone`",
+            "a node cannot begin as `gone`",
         )?;
         for (index, life) in self.lives.iter().enumerate() {
             let path = format!("{path}.life[{index}]");
             ensure(
                 life.nodes.is_none() || life.share.is_none(),
                 &path,
-                "either `nodes` or `share`, not both",
+                "give either `nodes` or `share`, not both",
             )?;
-            ensure(life.share.is_none_or(is_share), &format!("{path}.share"), "from 0 to 1")?;
+            ensure(life.share.is_none_or(is_share), &format!("{path}.share"), "must be from 0 to 1")?;
             life.check_end(&path)?;
         }
         Ok(())
@@ -234,15 +247,15 @@ impl Life {
         ensure(
             ends.into_iter().flatten().count() <= 1,
             path,
-            "only one of `back_after`, `recovers_after` and `gone_after`",
+            "only one of `back_after`, `recovers_after` and `gone_after` can be given",
         )?;
         let Some(every) = self.every else {
-            return ensure(self.times.is_none(), &format!("{path}.times"), "goes with `every`");
+            return ensure(self.times.is_none(), &format!("{path}.times"), "needs `every`");
         };
         let lasts = self.back_after.or(self.recovers_after);
         let good = every.0 > Duration::ZERO && lasts.is_some_and(|lasts| lasts < every);
-        let what = "longer than `back_after` or `recovers_after`, one of which it needs";
+        let what = "needs `back_after` or `recovers_after`, and must be longer";
         ensure(good, &format!("{path}.every"), what)?;
-        ensure(self.times != Some(0), &format!("{path}.times"), "1 or more")
+        ensure(self.times != Some(0), &format!("{path}.times"), "must be 1 or more")
     }
 }

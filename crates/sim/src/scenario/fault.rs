@@ -1,4 +1,4 @@
-//! What goes wrong, on purpose.
+//! What the scenario makes fail.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::values::{RetryAfter, Span};
 
-/// `[[account.fault]]`: a share of the calls goes wrong in one way.
+/// `[[account.fault]]`: a share of the calls fails in one way.
 ///
-/// The first fault of the file that strikes is the one that counts.
+/// If several faults match a call, the first one in the file applies.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fault {
@@ -17,28 +17,28 @@ pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
     #[serde(default = "every_call")]
     pub(crate) share: f64,
-    /// For `throttle` and `server-busy` (and any other kind that answers an error).
+    /// For `throttle` and `server-busy`, and every other kind that answers with an error.
     pub(crate) retry_after: Option<RetryAfter>,
     /// For `code` and `plain-message`.
     pub(crate) status: Option<u16>,
     /// For `code`: a Batch error code.
     pub(crate) code: Option<String>,
-    /// For `slow` (how long the answer takes to trickle in) and `silent` (how long nothing is said).
+    /// For `slow` (how long the answer takes to arrive) and `silent` (how long nothing is sent).
     #[serde(default = "two_seconds")]
     pub(crate) delay: Span,
-    /// For kinds whose answer does not tell: whether the upload happens all the same.
+    /// For kinds whose answer leaves it open: whether the upload is carried out.
     pub(crate) accepted: Option<bool>,
-    /// The fault strikes only from here on…
+    /// The fault starts at this time…
     pub(crate) from: Option<Span>,
-    /// …and only until here, counted from the start of the simulator.
+    /// …and ends at this time, counted from the start of the simulator.
     pub(crate) until: Option<Span>,
     /// Only calls that name this pool.
     pub(crate) pool: Option<String>,
-    /// Only the first so many calls of each node (or path, for calls that name no node).
+    /// Only the first calls for each node, this many (or for each path, for calls that name no node).
     pub(crate) first: Option<u32>,
 }
 
-/// Which calls a fault is about.
+/// Which calls a fault applies to.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Operation {
@@ -57,7 +57,7 @@ pub(crate) enum Operation {
     ListSubtasks,
 }
 
-/// How a call goes wrong.
+/// How a call fails.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FaultKind {
@@ -75,11 +75,11 @@ pub(crate) enum FaultKind {
     DropBefore,
     /// The upload is accepted, then the connection is dropped without an answer.
     DropAfter,
-    /// A good answer, one byte at a time over `delay`.
+    /// A good answer, sent one byte at a time over `delay`.
     Slow,
-    /// A good answer whose body stops early; the upload was accepted.
+    /// A good answer whose body breaks off; the upload was accepted.
     Truncated,
-    /// 200 with an HTML page, as a login portal would; not accepted.
+    /// 200 with an HTML page, as from a login portal; not accepted.
     NonJson,
     /// 502 with an HTML page; not accepted.
     BadGateway,
@@ -97,7 +97,7 @@ pub(crate) enum FaultKind {
     Silent,
 }
 
-/// `[[account.arrival_fault]]`: the files of a share of the uploads do not come as promised.
+/// `[[account.arrival_fault]]`: for a share of the uploads, the files do not arrive as promised.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ArrivalFault {
@@ -111,46 +111,46 @@ pub(crate) struct ArrivalFault {
     pub(crate) pool: Option<String>,
 }
 
-/// How files fail to come.
+/// How files fail to arrive.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ArrivalFaultKind {
-    /// No file ever.
+    /// No file ever arrives.
     Never,
-    /// One file fewer than promised.
+    /// One file fewer than promised arrives.
     Short,
-    /// All of them, but `delay` later.
+    /// All files arrive, but `delay` later.
     Late,
-    /// All of them, and files of somebody else elsewhere in the container.
+    /// All files arrive, and files of another writer elsewhere in the container.
     Foreign,
-    /// All of them, at first half as long as they are `delay` later.
+    /// All files arrive, first with half their length, and `delay` later whole.
     Rewrite,
 }
 
-/// `[[storage.read_fault]]`: reading a blob goes wrong.
+/// `[[storage.read_fault]]`: reading a blob fails.
 ///
-/// The first fault of the file that strikes is the one that counts.
+/// If several faults match a read, the first one in the file applies.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReadFault {
     pub(crate) kind: ReadFaultKind,
-    /// Only the first so many reads of each blob.
+    /// Only the first reads of each blob, this many.
     #[serde(default = "one_time")]
     pub(crate) first: u32,
-    /// Only blobs whose name ends so.
+    /// Only blobs whose name ends with this text.
     #[serde(default)]
     pub(crate) suffix: String,
 }
 
-/// How reading a blob goes wrong.
+/// How reading a blob fails.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ReadFaultKind {
-    /// Half of what was asked for, then the connection breaks.
+    /// Half of the requested bytes, then the connection breaks.
     Truncated,
-    /// The same, and the blob is written anew, some bytes longer.
+    /// The same, and the blob is overwritten with a version that is some bytes longer.
     Grows,
-    /// One byte is another than it should be.
+    /// One byte is wrong.
     Corrupt,
     /// 503 `ServerBusy`.
     ServerBusy,

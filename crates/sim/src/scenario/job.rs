@@ -15,21 +15,21 @@ pub(crate) struct JobScenario {
     pub(crate) pool: String,
     #[serde(default = "one")]
     pub(crate) tasks: u32,
-    /// The tasks are spread over so many nodes, the first ones of the pool; all of them where it is left out.
+    /// The first nodes of the pool, this many, share the tasks; all nodes of the pool if left out.
     pub(crate) nodes: Option<u32>,
-    /// How long before the start of the simulator its first task started.
+    /// How long before the start of the simulator the first task started.
     #[serde(default = "two_hours")]
     pub(crate) started: Span,
-    /// How long after that its last task ends.
+    /// How long after its start the last task ended.
     #[serde(default = "twenty_minutes")]
     pub(crate) lasted: Span,
     /// Nodes per task: with more than one, tasks are multi-instance tasks and have subtasks.
     #[serde(default = "one")]
     pub(crate) instances: u32,
-    /// The first so many tasks ran on nodes that are no longer in the pool.
+    /// The first tasks, this many, ran on nodes that are no longer in the pool.
     #[serde(default)]
     pub(crate) gone: u32,
-    /// The last so many tasks failed.
+    /// The last tasks, this many, failed.
     #[serde(default)]
     pub(crate) failed: u32,
 }

@@ -19,26 +19,27 @@ pub(crate) struct PoolScenario {
     pub(crate) vm_size: String,
     #[serde(default)]
     pub(crate) os: Os,
-    /// The image of its nodes, instead of one that goes with `os`.
+    /// The image of the nodes, if it is not the default for `os`.
     pub(crate) image: Option<Image>,
-    /// Name and value; only for those who read it.
+    /// Name and value; only clients read them.
     #[serde(default)]
     pub(crate) metadata: BTreeMap<String, String>,
-    /// Its size follows from a formula.
+    /// The pool's size follows from an autoscale formula.
     #[serde(default)]
     pub(crate) auto_scale: bool,
-    /// Code of what kept the last resize from reaching its target, which is one node more than there are.
+    /// Code of the error that stopped the last resize; its target is one node more than the pool has.
     pub(crate) resize_error: Option<String>,
-    /// So many of the first nodes take no new tasks; those of them that begin idle are `offline`.
+    /// The first nodes, this many, accept no new tasks; those that begin idle are `offline`.
     #[serde(default)]
     pub(crate) scheduling_disabled: u32,
-    /// How many of the nodes are low priority. They are the first ones, so that a `life` that pre-empts meets them.
+    /// How many of the nodes are low priority. They are the first ones, so that a `life` with pre-emption applies to
+    /// them.
     #[serde(default)]
     pub(crate) spot: u32,
-    /// Shares of the nodes by the state they begin in. What is left to 1 is idle.
+    /// Shares of the nodes by their initial state. The rest is idle.
     #[serde(default)]
     pub(crate) states: BTreeMap<NodeState, f64>,
-    /// Share of the nodes, rounded down and taken from the idle ones, that list a state nobody has heard of.
+    /// Share of the nodes, rounded down and taken from the idle ones, whose state is one that no documentation lists.
     #[serde(default = "now_and_then")]
     pub(crate) unknown_state: f64,
     #[serde(default)]
@@ -55,29 +56,29 @@ pub(crate) struct PoolScenario {
     /// How long after the 200 each file arrives.
     #[serde(default = "one_second")]
     pub(crate) arrival: Between<Span>,
-    /// Calls are accepted, and nothing ever arrives.
+    /// Calls are accepted, but no file ever arrives.
     #[serde(default)]
     pub(crate) storage_blocked: bool,
-    /// Resource ids of the user-assigned identities that its nodes have.
+    /// Resource ids of the user-assigned identities of the nodes.
     #[serde(default)]
     pub(crate) identities: Vec<String>,
-    /// When the state of the pool turns to `deleting`.
+    /// When the state of the pool changes to `deleting`.
     pub(crate) deleting_at: Option<Span>,
-    /// When the pool is gone: 404 `PoolNotFound`.
+    /// When the pool disappears: 404 `PoolNotFound`.
     pub(crate) vanishes_at: Option<Span>,
-    /// How long after the start each node is gone for good, whatever its other lives say.
+    /// How long after the start each node leaves for good, whatever its lives say.
     pub(crate) leaves_after: Option<Between<Span>>,
-    /// For how long before that it is `leavingpool`.
+    /// For how long before it leaves the node is `leavingpool`.
     #[serde(default = "three_seconds")]
     pub(crate) notice: Span,
-    /// The pool is being resized to so many nodes fewer. Of `leaves_after`, the last so many nodes are meant, not all.
+    /// The pool is being resized to this many nodes fewer. `leaves_after` then applies to that many last nodes only.
     pub(crate) shrinking: Option<u32>,
     #[serde(default, rename = "life")]
     pub(crate) lives: Vec<Life>,
 }
 
 impl PoolScenario {
-    /// The places of the nodes that `leaves_after` is about.
+    /// The positions of the nodes that `leaves_after` applies to.
     pub(crate) fn leaving(&self) -> Range<u32> {
         match self.leaves_after {
             None => 0..0,
@@ -85,7 +86,7 @@ impl PoolScenario {
         }
     }
 
-    /// What lists say of its size.
+    /// What lists say about the pool's size.
     pub(crate) fn allocation_state(&self) -> AllocationState {
         if self.shrinking.is_some() { AllocationState::Resizing } else { self.allocation_state }
     }
@@ -93,34 +94,34 @@ impl PoolScenario {
 
 /// `[[account.pool.life]]`: what happens to some of the nodes.
 ///
-/// Each life takes the next nodes in line, beginning after those that the lives before it took; `from` says otherwise.
-/// Where several lives cover a node, the last one in the file that is in force counts.
+/// Each life takes the next nodes in order, after those of the lives before it, unless `from` says otherwise. If
+/// several lives apply to a node at a given time, the last one in the file counts.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Life {
-    /// How many nodes; `share` says the same in proportion. With neither: all that are left.
+    /// How many nodes; `share` gives the same as a proportion. With neither: all remaining nodes.
     pub(crate) nodes: Option<u32>,
     pub(crate) share: Option<f64>,
-    /// Place of the first node in the pool, instead of the next one in line.
+    /// Position of the first node in the pool, instead of the next one in order.
     pub(crate) from: Option<u32>,
-    /// Only nodes that begin in this state count.
+    /// Only nodes with this initial state.
     pub(crate) of: Option<NodeState>,
     pub(crate) at: Span,
     pub(crate) becomes: NodeState,
-    /// Back to the state it began in (idle if that was passing), under the same id with a new `allocationTime`,
-    /// this long after `at`.
+    /// Back in its initial state (idle if that state passes by itself), under the same id with a new
+    /// `allocationTime`, this long after `at`.
     pub(crate) back_after: Option<Span>,
-    /// The same, but as the machine that it was: only its state changes.
+    /// The same, but on the same machine: only the state changes.
     pub(crate) recovers_after: Option<Span>,
-    /// Gone for good this long after `at`.
+    /// Leaves for good this long after `at`.
     pub(crate) gone_after: Option<Span>,
-    /// It happens again so long after it happened, and so on.
+    /// The life repeats with this period.
     pub(crate) every: Option<Span>,
-    /// So often in all; without it, for ever.
+    /// How often it happens in total; without it, without end.
     pub(crate) times: Option<u32>,
 }
 
-/// The states a node can be in; the spelling of a scenario is the one of the service.
+/// The states of a node; scenarios spell them as the service does.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
@@ -141,14 +142,14 @@ pub(crate) enum NodeState {
     Preempted,
     Deallocating,
     Deallocated,
-    /// No state of any documentation; works like an idle node.
+    /// A state that no documentation lists; the node works like an idle one.
     Hibernating,
-    /// Not a state of the service: the node is not there.
+    /// Not a state of the service: the node does not exist.
     Gone,
 }
 
 impl NodeState {
-    /// As lists spell it.
+    /// The spelling in lists.
     pub(crate) fn wire(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -172,7 +173,7 @@ impl NodeState {
         }
     }
 
-    /// The machine has not come up yet: no boot time, no agent, no start task.
+    /// Whether the machine has not come up yet: it has no boot time, no agent and no start task.
     pub(crate) fn is_before_boot(self) -> bool {
         matches!(self, Self::Creating | Self::Starting)
     }
@@ -187,16 +188,16 @@ pub(crate) enum Os {
     Windows,
 }
 
-/// What is in log files.
+/// What log files contain.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FileContent {
-    /// Lines with times, over all of the time that was asked for.
+    /// Lines with times that span the whole requested window.
     #[default]
     Lines,
-    /// The same, but for a fifth of it in the middle: every other file ends before, and the others begin behind it.
+    /// The same with a gap of a fifth in the middle: half of the files end before it, the others begin after it.
     Gap,
-    /// What looks compressed.
+    /// Bytes that look compressed.
     Opaque,
 }
 
@@ -209,7 +210,7 @@ pub(crate) enum PoolState {
     Deleting,
 }
 
-/// Whether a pool is changing its size.
+/// Whether the pool is changing its size.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AllocationState {

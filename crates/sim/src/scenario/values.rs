@@ -1,6 +1,6 @@
-//! The values a scenario is written in: durations, sizes, and ranges of either.
+//! The values in a scenario: durations, sizes, and ranges of both.
 //!
-//! Each reads itself from TOML with a message of its own, because the reader of TOML then adds line and column.
+//! Each type parses itself from TOML with its own message; the TOML parser adds line and column.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
-/// Something that a scenario may write as a text (`"20ms"`) or as a whole number (`4`).
+/// A value that a scenario may write as a text (`"20ms"`) or as a whole number (`4`).
 pub(crate) trait ScenarioValue: Copy + PartialOrd {
-    /// For messages: what was expected.
+    /// What was expected, for error messages.
     const WHAT: &'static str;
     fn from_text(text: &str) -> Option<Self>;
     fn from_number(number: u64) -> Option<Self>;
@@ -28,7 +28,7 @@ impl ScenarioValue for Span {
         humantime::parse_duration(text).ok().map(Self)
     }
 
-    /// A bare number has no unit, and guessing one would make scenarios ambiguous; only 0 needs none.
+    /// A bare number has no unit, and guessing one would make scenarios ambiguous. Only 0 needs no unit.
     fn from_number(number: u64) -> Option<Self> {
         (number == 0).then_some(Self(Duration::ZERO))
     }
@@ -76,7 +76,7 @@ impl ScenarioValue for Count {
     }
 }
 
-/// A value, or `{ min = …, max = … }`, from which one is drawn uniformly.
+/// A value, or `{ min = …, max = … }`, from which a value is drawn uniformly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Between<T> {
     pub(crate) min: T,
@@ -89,7 +89,7 @@ impl<T: Copy> Between<T> {
     }
 }
 
-/// Either way of writing a single value; used for `Span`, `Size` and `Count` themselves.
+/// A single value in either form; used for `Span`, `Size` and `Count`.
 struct ValueVisitor<T>(PhantomData<T>);
 
 impl<T: ScenarioValue> Visitor<'_> for ValueVisitor<T> {
@@ -160,7 +160,7 @@ impl<'de, T: ScenarioValue + Deserialize<'de>> Deserialize<'de> for Between<T> {
     }
 }
 
-/// A duration with a sign, for a clock that is off: `"-20m"`.
+/// A signed duration, for a clock that is wrong: `"-20m"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Skew(pub(crate) time::Duration);
 
@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for RetryAfter {
     }
 }
 
-/// An image of the marketplace: `"publisher:offer:sku:version"`.
+/// A marketplace image: `"publisher:offer:sku:version"`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Image {
@@ -221,7 +221,7 @@ impl TryFrom<String> for Image {
                 sku: (*sku).to_owned(),
                 version: (*version).to_owned(),
             }),
-            _ => Err("an image is \"publisher:offer:sku:version\""),
+            _ => Err("an image must have the form \"publisher:offer:sku:version\""),
         }
     }
 }

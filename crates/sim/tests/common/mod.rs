@@ -1,4 +1,4 @@
-//! A client for the tests: it signs by itself, so that it shares nothing with what it tests.
+//! A client for the tests. It signs by itself, so that it shares no code with the simulator.
 
 #![allow(dead_code, reason = "every test uses a part of it")]
 
@@ -17,13 +17,13 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// A simulator on ports of its own.
+/// A simulator on its own ports.
 pub(crate) async fn simulate(toml: &str) -> Simulator {
     let scenario = Scenario::from_toml(toml).unwrap_or_else(|error| panic!("{error}"));
     Simulator::start(scenario, SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("free ports")
 }
 
-/// One account with one pool called `p`, and more lines for the account.
+/// One account with one pool called `p`, and further lines for the account.
 pub(crate) fn one_pool(pool: &str, account: &str) -> String {
     format!("[[account]]\nname = \"contoso\"\n{account}\n[[account.pool]]\nid = \"p\"\n{pool}\n")
 }
@@ -33,7 +33,7 @@ pub(crate) fn http() -> Client {
     Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a client")
 }
 
-/// Somebody who knows the key of an account.
+/// A client that has the key of an account.
 pub(crate) struct Caller {
     pub(crate) http: Client,
     pub(crate) endpoint: String,
@@ -55,7 +55,7 @@ impl Caller {
         }
     }
 
-    /// What the clock of the caller shows in so many seconds, as a header has it.
+    /// The caller's clock in this many seconds, in the form of a header.
     pub(crate) fn date(&self, later: i64) -> String {
         let format = format_description!(
             "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
@@ -64,7 +64,7 @@ impl Caller {
         date.format(format).expect("a date")
     }
 
-    /// A signed request for `path`. Of all escapes its query may contain `%20` and `%27` only.
+    /// A signed request for `path`. The only escapes that its query may contain are `%20` and `%27`.
     pub(crate) fn request(&self, method: Method, path: &str, body: Option<&str>) -> RequestBuilder {
         let date = self.date(0);
         let content_type = body.map_or("", |_| "application/json; odata=minimalmetadata");
@@ -106,7 +106,7 @@ impl Caller {
         self.get(path).await.json().await.expect("JSON")
     }
 
-    /// The page a nextLink leads to, sent as it is.
+    /// The page that a nextLink leads to, requested with the link unchanged.
     pub(crate) async fn follow(&self, link: &str) -> Value {
         let path = link.strip_prefix(&self.endpoint).unwrap_or_else(|| panic!("{link} is on another server"));
         self.request(Method::GET, path, None).send().await.expect("an answer").json().await.expect("JSON")
@@ -162,7 +162,7 @@ pub(crate) fn entry(ledger: &LedgerSnapshot, node: &str) -> NodeEntry {
         .clone()
 }
 
-/// Waits until `done` holds of the ledger.
+/// Waits until `done` is true for the ledger.
 pub(crate) async fn wait_for(
     simulator: &Simulator,
     done: impl Fn(&LedgerSnapshot) -> bool,

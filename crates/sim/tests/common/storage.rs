@@ -1,4 +1,4 @@
-//! A client of storage for the tests. It writes down what is signed line by line, as the reference has it.
+//! A client of storage for the tests. It writes the text to sign line by line, as the reference does.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub(crate) fn signature(key: &str, text: &str) -> String {
     signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
 }
 
-/// In so many seconds, to the second.
+/// In this many seconds, without fractions.
 pub(crate) fn later(seconds: i64) -> String {
     let date = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
     date.replace_nanosecond(0).expect("a second").format(&Rfc3339).expect("a date")
@@ -33,7 +33,7 @@ pub(crate) fn code(response: &Response) -> (u16, &str) {
     (response.status().as_u16(), code)
 }
 
-/// Somebody who has the key of the storage account, or a token for it.
+/// A client that has the key of the storage account, or a token for it.
 pub(crate) struct Storage {
     pub(crate) endpoint: String,
     pub(crate) account: String,
@@ -55,13 +55,13 @@ impl Storage {
         }
     }
 
-    /// A request with the token, for a path behind the endpoint.
+    /// A request with the token, for a path after the endpoint.
     pub(crate) fn with_token(&self, method: Method, path: &str) -> RequestBuilder {
         let request = http().request(method, format!("{}{path}", self.endpoint));
         request.bearer_auth(&self.token).header("x-ms-version", "2022-11-02")
     }
 
-    /// A request with a SAS, for a path behind the endpoint.
+    /// A request with a SAS, for a path after the endpoint.
     pub(crate) async fn with_sas(&self, method: Method, path: &str, sas: &str) -> Response {
         let joint = if path.contains('?') { '&' } else { '?' };
         let request = http().request(method, format!("{}{path}{joint}{sas}", self.endpoint));
@@ -78,7 +78,7 @@ impl Storage {
         format!("sv=2022-11-02&sr=c&sp={permissions}&se={expiry}&sig={signature}")
     }
 
-    /// A SAS for kinds of resources of the account, such as `co`.
+    /// A SAS for resource types of the account, such as `co`.
     pub(crate) fn account_sas(&self, kinds: &str, permissions: &str) -> String {
         let (expiry, account) = (later(3600), &self.account);
         let text = format!("{account}\n{permissions}\nb\n{kinds}\n\n{expiry}\n\n\n2022-11-02\n\n");
@@ -95,12 +95,12 @@ impl Storage {
         request.body(body).send().await.expect("an answer")
     }
 
-    /// A user delegation key that is good from now on, for so many seconds.
+    /// A user delegation key that is valid from now on, for this many seconds.
     pub(crate) async fn delegation_key(&self, seconds: i64) -> DelegationKey {
         self.delegation_key_from(0, seconds).await
     }
 
-    /// A user delegation key that is good between these two, in seconds from now.
+    /// A user delegation key that is valid between these two times, in seconds from now.
     pub(crate) async fn delegation_key_from(&self, start: i64, end: i64) -> DelegationKey {
         let answer = self.ask_for_key(&later(start), &later(end)).await;
         assert_eq!(code(&answer), (200, ""));

@@ -1,10 +1,10 @@
-//! A filter, read and applied.
+//! Parsing and applying a filter.
 
 use super::expression::{Expression, FilterValue};
 use super::properties::FilteredList;
 use super::text::FilterParser;
 
-/// A filter that was understood; without one, everything passes.
+/// A parsed filter; without a filter, everything matches.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Filter(Option<Expression>);
 
@@ -15,7 +15,7 @@ impl Filter {
         FilterParser::parse(text, list).map(|expression| Self(Some(expression)))
     }
 
-    /// Whether that passes of which `value_of` tells the properties; it tells nothing of those that are absent.
+    /// Whether the filter matches. `value_of` gives the value of a property, and none if the member is absent.
     pub(crate) fn holds<'a>(&self, value_of: impl Fn(&'static str) -> Option<FilterValue<'a>>) -> bool {
         self.0.as_ref().is_none_or(|expression| expression.holds(&value_of))
     }

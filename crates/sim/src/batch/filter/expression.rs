@@ -1,4 +1,4 @@
-//! What a filter says: comparisons, joined by `and` and `or`.
+//! A filter as a tree: comparisons, joined by `and` and `or`.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -17,7 +17,7 @@ pub(super) enum Operator {
     StartsWith,
 }
 
-/// What a property holds.
+/// The value of a property.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FilterValue<'a> {
     Text(Cow<'a, str>),
@@ -31,12 +31,12 @@ impl<'a> FilterValue<'a> {
         Self::Text(text.into())
     }
 
-    /// None if the two are not of one kind.
+    /// None if the two values have different types.
     fn compare(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Text(a), Self::Text(b)) => Some(a.to_ascii_lowercase().cmp(&b.to_ascii_lowercase())),
             (Self::Time(a), Self::Time(b)) => {
-                // As precise as lists tell them: what was read from a list must be equal to itself.
+                // With the precision of lists: a value read from a list must be equal to itself.
                 let ticks = |date: &OffsetDateTime| date.unix_timestamp_nanos().div_euclid(100);
                 Some(ticks(a).cmp(&ticks(b)))
             }
@@ -47,7 +47,7 @@ impl<'a> FilterValue<'a> {
     }
 }
 
-/// The kinds of [`FilterValue`].
+/// The types of [`FilterValue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PropertyKind {
     Text,

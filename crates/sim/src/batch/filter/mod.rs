@@ -1,6 +1,6 @@
-//! `$filter`: which properties a list can be filtered by, and how. What the service does not know, it refuses.
+//! `$filter`: which properties a list can be filtered by, and how. Whatever the service does not support is refused.
 //!
-//! Names are told by their case, values are not. A comparison with a member that is absent holds for `ne` only.
+//! Names are compared with case, values without. A comparison with an absent member holds for `ne` only.
 
 mod condition;
 mod expression;

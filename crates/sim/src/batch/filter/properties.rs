@@ -2,7 +2,7 @@
 
 use super::expression::{Operator, PropertyKind};
 
-/// Which list is filtered; they allow different properties.
+/// The list to filter; each list allows other properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FilteredList {
     Pools,

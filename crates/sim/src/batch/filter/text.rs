@@ -1,13 +1,13 @@
-//! The text of a `$filter`: tests joined by `and` and `or`, with parentheses.
+//! Parses a `$filter`: tests joined by `and` and `or`, with parentheses.
 
 use super::expression::{Expression, FilterValue, Operator};
 use super::properties::FilteredList;
 use crate::clock::parse_iso;
 
-/// Parentheses within parentheses. A limit of the simulator: a filter is read by recursion.
+/// Deepest nesting of parentheses. It is a limit of the simulator, because filters are parsed recursively.
 const DEEPEST: u32 = 32;
 
-/// Reads a filter from left to right.
+/// Parses a filter from left to right.
 pub(super) struct FilterParser<'a> {
     rest: &'a str,
     list: FilteredList,
@@ -127,7 +127,7 @@ impl<'a> FilterParser<'a> {
         Err("A quote is not closed".to_owned())
     }
 
-    /// A name, an operator or a number, and what space follows it.
+    /// A name, an operator or a number, with the space after it.
     fn word(&mut self) -> &'a str {
         let end = self
             .rest
@@ -158,7 +158,7 @@ impl<'a> FilterParser<'a> {
     }
 }
 
-/// A single part stands for itself.
+/// A single part needs no expression around it.
 fn joined(mut parts: Vec<Expression>, join: fn(Vec<Expression>) -> Expression) -> Expression {
     match parts.pop() {
         Some(only) if parts.is_empty() => only,
