@@ -1,22 +1,21 @@
 //! `report.html` in a real browser: what it shows is what the manifest says, it asks nobody for anything, and no name
 //! is ever run. The scripts that drive the browser are in tests/page.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use fleetlogs_engine::journal::{Journal, RunMeta, SqliteJournal};
+use fleetlogs_engine::local_store::LocalRunStore;
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId, RunId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PLAN_SCHEMA, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, PlannedPool};
+use fleetlogs_model::run_store::RunStore as _;
 use fleetlogs_model::service::{NodeError, NodeState, RecentTask};
 use fleetlogs_model::window::Window;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -226,14 +225,10 @@ struct RecordedRun(TempDir);
 impl RecordedRun {
     fn of(plan: &Plan, story: impl Fn(u32) -> Vec<Event>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let text = serde_json::to_vec(plan).unwrap();
-        std::fs::write(dir.path().join("plan.json"), &text).unwrap();
-        let mut plan_digest = String::new();
-        for byte in Sha256::digest(&text) {
-            write!(plan_digest, "{byte:02x}").unwrap();
-        }
-        let meta = RunMeta { plan_digest, config: "fleetlogs.toml".into() };
-        let mut journal = SqliteJournal::create(dir.path(), plan, &meta).unwrap();
+        let run = dir.path().join("run");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = LocalRunStore::new(&run);
+        let mut journal = runtime.block_on(store.create(plan, "fleetlogs.toml")).unwrap();
         let of_run = |seconds, event| Recorded { at: START + Duration::seconds(seconds), node: None, event };
         let started = Event::RunStarted { tool_version: "0.1.0".into(), verification: true };
         let mut events = vec![of_run(0, started)];
@@ -250,12 +245,12 @@ impl RecordedRun {
         events.push(of_run(240, Event::RunEnded { list_calls: 9 }));
         journal.append(&events).unwrap();
         drop(journal);
-        let report = fleetlogs().args(["report", "-q"]).arg(dir.path()).output().unwrap();
+        let report = fleetlogs().args(["report", "-q"]).arg(&run).output().unwrap();
         assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
         Self(dir)
     }
 
     fn page(&self) -> PathBuf {
-        self.0.path().join("report.html")
+        self.0.path().join("run/report.html")
     }
 }

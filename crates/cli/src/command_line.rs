@@ -87,7 +87,7 @@ impl Command {
             Self::Status(args) => status::status(args, output).await,
             Self::Plan(args) => plan::plan(args, output).await,
             Self::Check(args) => check::check(args, output).await,
-            Self::Report(args) => report::report(args, output),
+            Self::Report(args) => report::report(args, output).await,
             Self::History(args) => history::history(args, output).await,
             // Its future has some 19 KB, which the futures of all commands would have.
             Self::Verify(args) => Box::pin(verify::verify(args, output, logs)).await,

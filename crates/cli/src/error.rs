@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-use fleetlogs_engine::journal::JournalError;
 use fleetlogs_engine::schedule::state::StateError;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::plan::{LeftOut, PlanError};
+use fleetlogs_model::run_store::{JournalError, JournalErrorKind};
 use fleetlogs_report::{BundleError, ReportError};
 
 use crate::config::{ConfigError, Mistake, PickError};
@@ -224,23 +224,19 @@ impl From<PickError> for CliError {
 
 impl From<JournalError> for CliError {
     fn from(error: JournalError) -> Self {
-        let help = match &error {
-            JournalError::Damaged { .. } => Some(
-                "nothing was sent; `sqlite3 run.db .recover` saves what can be read, and the container has the files",
-            ),
-            JournalError::Copied(_) => Some(
-                "resume the original; if it is lost, or its process has ended for good, go on here with \
-                 `--accept-changes`",
-            ),
-            JournalError::File(..) => {
-                Some("the run directory must be writable for this user, also to look at it")
-            }
-            JournalError::Busy { .. } => {
-                Some("wait for the other process, or end it; `fleetlogs status` shows how it gets on")
-            }
-            _ => None,
-        };
-        Self::not_done(Refusal { help: help.map(Into::into), ..Refusal::without_help(error.to_string()) })
+        let what = error.to_string();
+        let refusal = Refusal { help: error.help.map(Into::into), ..Refusal::without_help(what) };
+        match error.kind {
+            JournalErrorKind::NoPlan => Self::usage(refusal),
+            JournalErrorKind::Busy
+            | JournalErrorKind::Missing
+            | JournalErrorKind::OtherFormat
+            | JournalErrorKind::Damaged
+            | JournalErrorKind::Copied
+            | JournalErrorKind::OtherPlan
+            | JournalErrorKind::Unsuitable
+            | JournalErrorKind::Failed => Self::not_done(refusal),
+        }
     }
 }
 
@@ -360,8 +356,11 @@ mod tests {
             (CliError::not_done(refusal()), 5),
             (CliError::planning_too_long(), 5),
             (CliError::spool(&io()), 5),
-            (JournalError::OtherPlan.into(), 5),
-            (JournalError::File(path(), io()).into(), 5),
+            (JournalError::new(JournalErrorKind::NoPlan, "no").into(), 2),
+            (JournalError::new(JournalErrorKind::OtherPlan, "no").into(), 5),
+            (JournalError::new(JournalErrorKind::Busy, "no").into(), 5),
+            (JournalError::new(JournalErrorKind::Damaged, "no").into(), 5),
+            (JournalError::new(JournalErrorKind::Failed, "no").into(), 5),
             (StateError::Text("no".into()).into(), 5),
             (SimError::NotLoopback(([1, 1, 1, 1], 1).into()).into(), 5),
             (HttpClientError::Proxy("HTTPS_PROXY").into(), 5),

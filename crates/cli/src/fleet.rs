@@ -219,6 +219,11 @@ impl Fleet {
         }
     }
 
+    /// Whether it is simulated in this process, and so ends with it.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.simulator.is_some()
+    }
+
     /// Ends a simulated fleet.
     pub(crate) async fn end(self) {
         if let Some(simulator) = self.simulator {

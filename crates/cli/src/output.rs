@@ -1,14 +1,14 @@
 //! What the program says: data on stdout, everything else on stderr.
 
 use std::io::{IsTerminal, Write};
-use std::time::Instant;
 
-use fleetlogs_engine::clock::Clock;
-use fleetlogs_report::{PlanningProgress, ProgressClock, ProgressMode, is_dumb};
+use fleetlogs_report::{Look, PlanningProgress, is_dumb};
 
 use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::logging::Logs;
+use crate::run::{ProgressView, Reported, Watchers, progress_clock};
 
 /// Prints data on stdout. A reader that went away is no error.
 pub(crate) fn print(text: &str) -> Result<Exit, CliError> {
@@ -30,20 +30,31 @@ pub(crate) fn say(text: &str) {
 }
 
 /// Bars on a terminal, lines elsewhere, nothing if asked.
-pub(crate) fn progress_mode(output: &Output) -> ProgressMode {
+fn progress_view(output: &Output) -> ProgressView {
     if output.quiet {
-        ProgressMode::Silent
+        ProgressView::Hidden
     } else if std::io::stderr().is_terminal() && !is_dumb() {
-        ProgressMode::bars_on_stderr()
+        ProgressView::Bars
     } else {
-        ProgressMode::plain_on_stderr()
+        ProgressView::Lines
     }
 }
 
-pub(crate) fn progress_clock() -> ProgressClock {
-    ProgressClock::new(Clock::System.now(), Instant::now)
+/// Who watches a run that a person started: the screen, `--events`, the log.
+pub(crate) fn watchers(output: &Output, logs: &Logs) -> Watchers {
+    Watchers { progress: progress_view(output), events: output.events.clone(), logs: logs.clone() }
+}
+
+/// Prints how a run ended, for a person or for a program.
+pub(crate) fn print_end(reported: &Reported, output: &Output) -> Result<(), CliError> {
+    if output.json {
+        print(&as_json(&reported.document())?)?;
+    } else if !output.quiet {
+        say(&reported.to_terminal(&Look::of_stderr()));
+    }
+    Ok(())
 }
 
 pub(crate) fn planning_progress(output: &Output) -> PlanningProgress {
-    PlanningProgress::new(progress_mode(output), progress_clock())
+    PlanningProgress::new(progress_view(output).mode(), progress_clock())
 }

@@ -15,13 +15,14 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::LogStore;
 use fleetlogs_model::timestamp;
+use fleetlogs_model::whole_file::write_whole;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::config::{Place, Settings, WriteSettings};
 use crate::destination::storage;
 use crate::error::{CliError, Refusal};
-use crate::run_dir::{RunDir, write_whole};
+use crate::run_dir::RunDir;
 use crate::tokens::Tokens;
 
 /// Name of the record in the run directory.

@@ -23,13 +23,13 @@ use crate::clock::Clock;
 use crate::doubt::look_for_duplicates;
 use crate::event_log::{EventLog, LogMode, Written};
 use crate::execute::{Execution, execute};
-use crate::journal::Journal;
 use crate::resume::Outstanding;
 use crate::run::{Run, UploadSlots};
 use crate::second_look::{Taken, look_again};
 use crate::settings::RunSettings;
 use crate::stop::{Stop, StopHandle, StopReason};
 use crate::verify::{Feed, VerifyCost, announcements, verify};
+use fleetlogs_model::run_store::Journal;
 
 /// Everything that one process needs to work on a run.
 pub struct Collection<B, L> {

@@ -18,8 +18,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::journal::{Journal, JournalError};
 use crate::stop::{Stop, StopHandle, StopReason};
+use fleetlogs_model::run_store::{Journal, JournalError};
 
 /// Most events of one commit. It bounds how long the first of them waits for the last.
 const GROUP: usize = 1024;
@@ -301,14 +301,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::journal::LittleRoom;
     use crate::testing::{NOW, VolatileJournal, plan_of};
+    use fleetlogs_model::run_store::{JournalErrorKind, LittleRoom};
 
     struct FullDisk;
 
     impl Journal for FullDisk {
         fn append(&mut self, _: &[Recorded]) -> Result<(), JournalError> {
-            Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
+            Err(JournalError::new(JournalErrorKind::Failed, "the disk is full"))
         }
     }
 

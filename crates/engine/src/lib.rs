@@ -13,17 +13,17 @@ macro_rules! crash_point {
 pub mod access;
 pub mod clock;
 pub mod collect;
-mod disk;
 pub mod doubt;
 pub mod event_log;
 pub mod execute;
 pub mod jobs;
-pub mod journal;
+pub mod local_store;
 pub mod pace;
 pub mod plan;
 #[cfg(test)]
 mod properties;
 mod queue;
+pub mod recorded_run;
 pub mod resume;
 pub mod retry;
 pub mod revisit;
@@ -42,5 +42,4 @@ pub mod sweep;
 #[cfg(test)]
 mod testing;
 pub mod verify;
-mod wal;
 pub mod window;

@@ -34,12 +34,12 @@ use crate::access::Access;
 use crate::clock::Clock;
 use crate::collect::{Collection, collect};
 use crate::event_log::LogMode;
-use crate::journal::{Journal, JournalError};
 use crate::resume::Replay;
 use crate::run_record::RunRecord;
 use crate::settings::{Budget, Deadlines, Limits, RunSettings, VerifySettings};
 use crate::stop::{Stop, StopHandle};
 use crate::testing::{NOW, order_until, plan_over};
+use fleetlogs_model::run_store::{Journal, JournalError, JournalErrorKind};
 
 const SEEDS: u64 = 1000;
 
@@ -285,7 +285,7 @@ impl Journal for Kept {
         let mut kept = self.events.lock().unwrap();
         if kept.len() + events.len() > self.most {
             self.full.notify_one();
-            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+            return Err(JournalError::new(JournalErrorKind::Failed, "the disk is full"));
         }
         kept.extend_from_slice(events);
         Ok(())

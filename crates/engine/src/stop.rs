@@ -9,7 +9,7 @@ use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use crate::journal::{JournalError, LittleRoom};
+use fleetlogs_model::run_store::{JournalError, LittleRoom};
 
 /// How far the run is to stop. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,12 +49,12 @@ pub enum StopReason {
     #[error("the container is gone: {0}")]
     ContainerGone(Failure),
     /// Nothing can be put on record any more, so nothing may be sent.
-    #[error("the journal cannot be written: {error}; {remedy}")]
+    #[error("the journal cannot be written: {error}{}", help.as_deref().map(|help| format!("; {help}")).unwrap_or_default())]
     Journal {
         /// What failed.
         error: String,
         /// What a person can do about it.
-        remedy: &'static str,
+        help: Option<Box<str>>,
     },
     /// The schedule that began the run cannot go on: its state cannot be changed, or another machine owns it.
     #[error("the schedule cannot go on: {0}")]
@@ -71,9 +71,7 @@ impl StopReason {
     /// That the journal failed.
     #[must_use]
     pub fn journal(error: &JournalError) -> Self {
-        let text = error.to_string();
-        let text = text.strip_prefix("journal: ").unwrap_or(&text);
-        Self::Journal { error: text.into(), remedy: error.remedy() }
+        Self::Journal { error: error.what.to_string(), help: error.help.clone() }
     }
 
     /// How a run that stops for this reason has ended.

@@ -12,7 +12,7 @@ use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::history::NodeHistory;
-use fleetlogs_model::ids::{AccountName, NodeId, PoolId, RunId};
+use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId, RunId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
@@ -32,11 +32,14 @@ use crate::clock::Clock;
 use crate::collect::{Collection, collect};
 use crate::event_log::{EventLog, Heard, LogMode};
 use crate::execute::{Execution, execute};
-use crate::journal::{Journal, JournalError};
 use crate::resume::Outstanding;
 use crate::run::{Run, UploadSlots};
 use crate::settings::{Budget, Deadlines, Limits, RunSettings, VerifySettings};
 use crate::stop::StopHandle;
+use fleetlogs_model::run_store::{
+    HistoryQuery, HistoryRows, Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta,
+    RunStore, StoreFuture, StoredPlan,
+};
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
 
@@ -46,6 +49,122 @@ pub(crate) struct VolatileJournal;
 impl Journal for VolatileJournal {
     fn append(&mut self, _: &[Recorded]) -> Result<(), JournalError> {
         Ok(())
+    }
+}
+
+/// A store in memory: what a store must be that keeps no files. One process "holds" it while a journal or a hold lives.
+#[derive(Default)]
+pub(crate) struct MemoryRunStore {
+    run: Arc<Mutex<Option<(Plan, RunMeta)>>>,
+    events: Arc<Mutex<Vec<Recorded>>>,
+    owner: Arc<()>,
+}
+
+impl MemoryRunStore {
+    /// For whoever works on the run; a second owner is refused.
+    fn own(&self) -> Result<Arc<()>, JournalError> {
+        if Arc::strong_count(&self.owner) > 1 {
+            return Err(JournalError::new(JournalErrorKind::Busy, "another process works on this run"));
+        }
+        Ok(self.owner.clone())
+    }
+
+    fn stored(&self) -> Result<(Plan, RunMeta), JournalError> {
+        let missing = || JournalError::new(JournalErrorKind::Missing, "there is no run");
+        self.run.lock().unwrap().clone().ok_or_else(missing)
+    }
+}
+
+impl RunStore for MemoryRunStore {
+    fn create<'a>(&'a self, plan: &'a Plan, config: &'a str) -> StoreFuture<'a, Box<dyn Journal>> {
+        Box::pin(async move {
+            let meta = RunMeta { plan_digest: "digest".into(), config: config.into() };
+            *self.run.lock().unwrap() = Some((plan.clone(), meta));
+            self.append(false).await
+        })
+    }
+
+    fn append(&self, _: bool) -> StoreFuture<'_, Box<dyn Journal>> {
+        let journal = self.stored().and_then(|_| self.own()).map(|owner| {
+            Box::new(MemoryJournal { events: self.events.clone(), _owner: Some(owner) }) as Box<dyn Journal>
+        });
+        Box::pin(std::future::ready(journal))
+    }
+
+    fn plan(&self) -> StoreFuture<'_, StoredPlan> {
+        let stored = self.stored().map(|(plan, meta)| StoredPlan { plan, digest: meta.plan_digest });
+        Box::pin(std::future::ready(stored))
+    }
+
+    fn read(&self) -> StoreFuture<'_, Box<dyn JournalReader>> {
+        let reader = self.stored().map(|(_, meta)| {
+            Box::new(MemoryReader { meta, events: self.events.clone() }) as Box<dyn JournalReader>
+        });
+        Box::pin(std::future::ready(reader))
+    }
+
+    fn hold(&self) -> StoreFuture<'_, RunHold> {
+        Box::pin(std::future::ready(self.own().map(|owner| Box::new(owner) as RunHold)))
+    }
+
+    fn changed_at(&self) -> StoreFuture<'_, Option<std::time::SystemTime>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn is_held(&self) -> StoreFuture<'_, bool> {
+        Box::pin(std::future::ready(Ok(Arc::strong_count(&self.owner) > 1)))
+    }
+}
+
+struct MemoryJournal {
+    events: Arc<Mutex<Vec<Recorded>>>,
+    _owner: Option<Arc<()>>,
+}
+
+impl Journal for MemoryJournal {
+    fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError> {
+        self.events.lock().unwrap().extend_from_slice(events);
+        Ok(())
+    }
+}
+
+struct MemoryReader {
+    meta: RunMeta,
+    events: Arc<Mutex<Vec<Recorded>>>,
+}
+
+impl JournalReader for MemoryReader {
+    fn meta(&self) -> Result<RunMeta, JournalError> {
+        Ok(self.meta.clone())
+    }
+
+    fn events_after(&self, after: u64, hear: &mut dyn FnMut(&Recorded)) -> Result<u64, JournalError> {
+        let events = self.events.lock().unwrap();
+        events.iter().skip(usize::try_from(after).unwrap()).for_each(hear);
+        Ok(events.len() as u64)
+    }
+
+    fn run_events(&self) -> Result<Vec<Recorded>, JournalError> {
+        let events = self.events.lock().unwrap();
+        Ok(events.iter().filter(|recorded| recorded.node.is_none()).cloned().collect())
+    }
+
+    fn histories(&self) -> Result<Box<dyn HistoryQuery + '_>, JournalError> {
+        let mut histories: std::collections::BTreeMap<NodeIndex, NodeHistory> = Default::default();
+        self.events_after(0, &mut |recorded| {
+            if let Some(node) = recorded.node {
+                histories.entry(node).or_default().apply(recorded);
+            }
+        })?;
+        Ok(Box::new(MemoryHistories(histories.into_iter().collect())))
+    }
+}
+
+struct MemoryHistories(Vec<(NodeIndex, NodeHistory)>);
+
+impl HistoryQuery for MemoryHistories {
+    fn rows(&mut self) -> Result<HistoryRows<'_>, JournalError> {
+        Ok(Box::new(self.0.drain(..).map(Ok)))
     }
 }
 

@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod plan;
 pub mod planned;
 pub mod retry;
+pub mod run_store;
 pub mod sas;
 pub mod secret;
 pub mod service;

@@ -13,6 +13,8 @@ pub struct RunFacts {
     pub outcome: RunOutcome,
     /// Why it ended early, if it did. Becomes the reason of every node that was not called.
     pub reason: Option<String>,
+    /// Whether its last process ended without a word: it was killed.
+    pub is_killed: bool,
     /// When its first process began to work.
     pub started_at: OffsetDateTime,
     /// When its last one ended.

@@ -215,6 +215,7 @@ pub(crate) fn ended(outcome: RunOutcome) -> RunFacts {
     RunFacts {
         outcome,
         reason: None,
+        is_killed: false,
         started_at: at(0),
         ended_at: at(130),
         verification: true,

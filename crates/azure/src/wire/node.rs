@@ -147,7 +147,10 @@ mod tests {
         );
         assert_eq!(node.id.as_str(), "tvm-1");
         assert_eq!(node.facts.state, Some(NodeState::Creating));
-        assert_eq!((node.last_boot_time, node.facts.agent_version, node.facts.start_task), (None, None, None));
+        assert_eq!(
+            (node.last_boot_time, node.facts.agent_version, node.facts.start_task),
+            (None, None, None)
+        );
     }
 
     #[test]
@@ -173,7 +176,10 @@ mod tests {
                 "recentTasks":[null,{"jobId":"j","taskId":"t","executionInfo":{"startTime":"9999-12-31T23:59:59-12:00"}}]}"#,
         );
         assert_eq!((node.facts.state, node.allocation_time, node.facts.dedicated), (None, None, None));
-        assert_eq!(node.facts.errors.iter().map(|error| error.code.as_str()).collect::<Vec<_>>(), ["DiskFull"]);
+        assert_eq!(
+            node.facts.errors.iter().map(|error| error.code.as_str()).collect::<Vec<_>>(),
+            ["DiskFull"]
+        );
         assert_eq!((node.recent_tasks.len(), node.recent_tasks[0].started), (1, None));
     }
 }

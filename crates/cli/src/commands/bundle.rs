@@ -8,9 +8,8 @@ use std::time::Duration;
 use clap::Parser;
 use fleetlogs_azure::{AzureLogStore, http_client};
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::journal::{JournalReader, hold};
+use fleetlogs_engine::recorded_run::{Claim, RecordedRun};
 use fleetlogs_model::files::dir_of;
-use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use fleetlogs_model::whole_file::WholeFile;
@@ -20,7 +19,6 @@ use fleetlogs_report::{
 };
 use serde::Serialize;
 
-use super::report::Reported;
 use super::share::lifetime;
 use crate::args::Output;
 use crate::config;
@@ -29,6 +27,7 @@ use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::log_download::{fetch_logs, keep_logs};
 use crate::output::{as_json, print, say};
+use crate::run::Reported;
 use crate::run_dir::{RunDir, config_of, digest};
 use crate::share::{self, Entry, Share};
 use crate::tokens::Tokens;
@@ -74,29 +73,26 @@ pub(crate) async fn bundle(args: &BundleArgs, output: &Output) -> Result<Exit, C
 
 async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
     // Before the journal is opened, which may touch its files.
-    let stale = is_stale(run);
-    let (dir, plan) = RunDir::open(run)?;
+    let stale = is_stale(&RunDir::at(run)).await?;
+    // Held: two of these would fetch the same logs into the same files.
+    let (dir, recorded) = RunDir::open(run, Claim::Hold).await?;
     let target = match &args.output {
         Some(file) => file.clone(),
-        None => PathBuf::from(format!("{}.zip", Bundle::name(&plan))),
+        None => PathBuf::from(format!("{}.zip", Bundle::name(&recorded.plan))),
     };
-    let journal = JournalReader::open(&dir.path)?;
-    // Two of these would fetch the same logs into the same files.
-    let _held = hold(&dir.path)?;
     check_target(&target, &dir.path, args.force)?;
-    journal.check_plan(&dir.plan_digest)?;
-    let mut ledger = Ledger::new(&plan);
-    journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
+    let ledger = recorded.ledger()?;
+    let RecordedRun { plan, meta, journal, .. } = &recorded;
     let reported = if stale {
-        Reported::write(&dir.path, &plan, &ledger, &journal, true, None)?
+        Reported::write(dir.path.clone(), plan.clone(), ledger, &**journal, true, None)?
     } else {
-        Reported::earlier(&dir.path, &plan, &ledger, &journal)?
+        Reported::earlier(dir.path.clone(), plan.clone(), ledger, &**journal)?
     };
     let mut notes = Notes::default();
-    let config = config_of(&journal, args.config.as_deref())?;
-    let logs = if args.with_logs { take_logs(&dir.path, &plan, &config, &mut notes).await } else { None };
+    let config = config_of(meta, args.config.as_deref());
+    let logs = if args.with_logs { take_logs(&dir.path, plan, &config, &mut notes).await } else { None };
     let shared = match args.share {
-        Some(lifetime) => match share(&dir, &plan, &config, lifetime).await {
+        Some(lifetime) => match share(&dir, plan, &config, lifetime).await {
             Ok(shared) => Some(shared),
             Err(why) => {
                 notes.add(format!("no SAS was made: {why}"));
@@ -108,9 +104,9 @@ async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, Cl
     let extras: Vec<Extra> = shared.iter().filter(|_| args.with_sas).map(access_file).collect();
     let contents = Bundle {
         dir: &dir.path,
-        plan: &plan,
+        plan,
         facts: reported.facts(),
-        ledger: &ledger,
+        ledger: reported.ledger(),
         findings: reported.findings(),
         logs,
         extras: &extras,
@@ -177,12 +173,12 @@ fn access_file(Share { url, entry }: &Share) -> Extra {
     }
 }
 
-/// Whether the reports are missing, or the journal was written after them.
-fn is_stale(dir: &Path) -> bool {
-    let changed = |name: &str| std::fs::metadata(dir.join(name)).and_then(|file| file.modified()).ok();
-    let journal = ["run.db", "run.db-wal"].into_iter().filter_map(changed).max();
-    let reports = [MANIFEST_FILE, NODES_FILE, SUMMARY_FILE, PAGE_FILE, TICKET_FILE].map(changed);
-    reports.iter().any(|report| report.is_none() || *report < journal)
+/// Whether the reports are missing, or something was put on record after them.
+async fn is_stale(dir: &RunDir) -> Result<bool, CliError> {
+    let recorded = dir.store.changed_at().await?;
+    let written = |name: &str| std::fs::metadata(dir.path.join(name)).and_then(|file| file.modified()).ok();
+    let reports = [MANIFEST_FILE, NODES_FILE, SUMMARY_FILE, PAGE_FILE, TICKET_FILE].map(written);
+    Ok(reports.iter().any(|report| report.is_none() || *report < recorded))
 }
 
 /// Fetches the logs into the run directory. What cannot be had is noted, and the bundle is made without it.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::journal::is_held;
 use fleetlogs_engine::schedule::state::{StateError, Store, coverage};
 use fleetlogs_model::ids::{RunId, SnapshotName};
 use fleetlogs_model::interval::Interval;
@@ -15,13 +14,13 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::schedule::{known, state_path};
 use crate::args::Output;
 use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow};
+use crate::daemon::{require_snapshot, state_path};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::output::{as_json, print, say};
-use crate::run_dir::{PLAN_FILE, as_argument};
+use crate::run_dir::{PLAN_FILE, RunDir, as_argument};
 
 /// What is to be proven.
 #[derive(Debug, Parser)]
@@ -60,7 +59,7 @@ pub(crate) async fn history(args: &HistoryArgs, output: &Output) -> Result<Exit,
     let settings = config::load(&args.config)?;
     let snapshots = chosen(&settings, args.snapshot.as_deref())?;
     let store = Store::look_in(&state_path(&settings)).map_err(|error| of_state(&error))?;
-    let dirs = run_dirs(&settings.output_dir)?;
+    let dirs = run_dirs(&settings.output_dir).await?;
     let mut histories = Vec::new();
     for snapshot in snapshots {
         histories.push(read(snapshot, store.as_ref(), &dirs).await?);
@@ -98,7 +97,7 @@ fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a Snap
         return Err(unusable("the config has no snapshot", "add a [[snapshot]]; `fleetlogs init` shows how"));
     }
     if let Some(name) = name {
-        return Ok(vec![known(settings, name)?]);
+        return Ok(vec![require_snapshot(settings, name)?]);
     }
     let since_last = |snapshot: &&SnapshotSettings| longest(snapshot).is_some();
     let found: Vec<_> = all.iter().filter(since_last).collect();
@@ -189,7 +188,7 @@ enum Found {
 }
 
 /// All run directories by the ids of their runs, so by time. A copy under another name is the same run.
-fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
+async fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
     let failed = |error| CliError::file(output_dir, &error);
     let entries = match std::fs::read_dir(output_dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -200,7 +199,7 @@ fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let dir = entry.path();
-        match run_dir(&dir) {
+        match run_dir(&dir).await {
             Found::Run(manifest, head) => {
                 found.insert(head.run_id.to_string(), Found::Run(manifest, head));
             }
@@ -219,7 +218,7 @@ fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
     Ok(found)
 }
 
-fn run_dir(dir: &Path) -> Found {
+async fn run_dir(dir: &Path) -> Found {
     let manifest = dir.join(MANIFEST_FILE);
     let error = match read_head(&manifest) {
         Ok(head) => return Found::Run(manifest, head),
@@ -231,7 +230,7 @@ fn run_dir(dir: &Path) -> Found {
         error.to_string()
     } else if head.is_none() {
         "it has neither a manifest nor a plan that can be read".into()
-    } else if is_held(dir).unwrap_or_default() {
+    } else if RunDir::at(dir).store.is_held().await.unwrap_or_default() {
         "it is still going on".into()
     } else {
         format!("it has no manifest; `fleetlogs resume {}` goes on with it", as_argument(dir))

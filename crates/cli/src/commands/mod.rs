@@ -9,6 +9,7 @@ pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod schedule;
+mod schedule_list;
 pub(crate) mod schema;
 pub(crate) mod share;
 pub(crate) mod sim;

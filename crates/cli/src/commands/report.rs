@@ -1,25 +1,16 @@
-//! `fleetlogs report`: the reports of a run again, from its directory alone.
+//! `fleetlogs report`: the reports of a run again, from its journal alone.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
-use fleetlogs_engine::journal::{JournalReader, check_free};
-use fleetlogs_engine::run_record::RunRecord;
-use fleetlogs_model::ledger::Ledger;
-use fleetlogs_model::outcome::{Outcome, RunOutcome};
-use fleetlogs_model::plan::Plan;
-use fleetlogs_report::{
-    Findings, Known, Look, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, find, verdict_sentence,
-    write_reports,
-};
-use serde::Serialize;
+use fleetlogs_engine::recorded_run::Claim;
 
 use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{as_json, print, say};
-use crate::run_dir::{RunDir, as_argument, as_typed};
-use crate::run_end::RunEnd;
+use crate::output::print_end;
+use crate::run::Reported;
+use crate::run_dir::RunDir;
 
 #[derive(Debug, Parser)]
 pub(crate) struct ReportArgs {
@@ -27,193 +18,11 @@ pub(crate) struct ReportArgs {
     pub(crate) run: PathBuf,
 }
 
-pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, plan) = RunDir::open(&args.run)?;
-    let journal = JournalReader::open(&dir.path)?;
-    check_free(&dir.path)?;
-    journal.check_plan(&dir.plan_digest)?;
-    let mut ledger = Ledger::new(&plan);
-    journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
+pub(crate) async fn report(args: &ReportArgs, output: &Output) -> Result<Exit, CliError> {
+    let (dir, run) = RunDir::open(&args.run, Claim::Rest).await?;
+    let ledger = run.ledger()?;
     // Writing reports is the work here; what they say is not this command's result.
-    Reported::write(&dir.path, &plan, &ledger, &journal, true, None)?.tell(output)?;
+    let reported = Reported::write(dir.path, run.plan, ledger, &*run.journal, true, None)?;
+    print_end(&reported, output)?;
     Ok(Exit::Complete)
-}
-
-/// What the reports of a run say, and where they are.
-pub(crate) struct Reported<'run> {
-    dir: &'run Path,
-    plan: &'run Plan,
-    ledger: &'run Ledger,
-    facts: RunFacts,
-    findings: Findings,
-    /// The command that goes on with the run, where one can.
-    resume: Option<String>,
-    /// The run directory as a command takes it, where a command can go on with the run.
-    run: Option<String>,
-}
-
-impl<'run> Reported<'run> {
-    /// Writes manifest, table, page and summary from the journal. A fleet that ended with its process cannot be resumed.
-    /// `unrecorded` is why the run stopped, where the journal could not take that any more.
-    pub(crate) fn write(
-        dir: &'run Path,
-        plan: &'run Plan,
-        ledger: &'run Ledger,
-        journal: &JournalReader,
-        can_resume: bool,
-        unrecorded: Option<String>,
-    ) -> Result<Self, CliError> {
-        let mut facts = facts(journal, plan, ledger)?;
-        facts.reason = unrecorded.or(facts.reason);
-        let run = can_resume.then(|| as_argument(dir));
-        let resume = resume_command(run.as_deref(), &facts);
-        let mut histories = journal.histories()?;
-        let findings = write_reports(dir, plan, &facts, ledger, resume.as_deref(), histories.rows()?)?;
-        let reported = Self { dir, plan, ledger, facts, findings, resume, run };
-        reported.summary().write().map_err(|error| CliError::file(dir, &error))?;
-        reported.ticket(Known::default()).write(dir).map_err(|error| CliError::file(dir, &error))?;
-        Ok(reported)
-    }
-
-    /// What the reports that are there already say.
-    pub(crate) fn earlier(
-        dir: &'run Path,
-        plan: &'run Plan,
-        ledger: &'run Ledger,
-        journal: &JournalReader,
-    ) -> Result<Self, CliError> {
-        let facts = facts(journal, plan, ledger)?;
-        let findings = find(plan, &facts, ledger, journal.histories()?.rows()?)?;
-        let run = Some(as_argument(dir));
-        let resume = resume_command(run.as_deref(), &facts);
-        Ok(Self { dir, plan, ledger, facts, findings, resume, run })
-    }
-
-    fn summary(&self) -> Summary<'_> {
-        let Self { dir, plan, ledger, facts, findings, resume, run } = self;
-        let dir = as_typed(dir);
-        Summary { plan, facts, ledger, findings, dir, resume: resume.as_deref(), run: run.as_deref() }
-    }
-
-    /// What support is to be told.
-    pub(crate) fn ticket<'a>(&'a self, known: Known<'a>) -> Ticket<'a> {
-        let Self { plan, ledger, facts, findings, .. } = self;
-        Ticket { plan, facts, ledger, findings, known }
-    }
-
-    /// Tells a person, or a program, how the run ended.
-    pub(crate) fn tell(&self, output: &Output) -> Result<RunOutcome, CliError> {
-        if output.json {
-            print(&as_json(&self.document())?)?;
-        } else if !output.quiet {
-            say(&self.summary().to_terminal(&Look::of_stderr()));
-        }
-        Ok(self.facts.outcome)
-    }
-
-    /// How the run went.
-    pub(crate) fn facts(&self) -> &RunFacts {
-        &self.facts
-    }
-
-    /// What was found in it.
-    pub(crate) fn findings(&self) -> &Findings {
-        &self.findings
-    }
-
-    /// How the run ended.
-    pub(crate) fn outcome(&self) -> RunOutcome {
-        self.facts.outcome
-    }
-
-    /// The same for those who hear of it: who is notified, and what counts runs.
-    pub(crate) fn end(&self) -> Result<RunEnd, CliError> {
-        let Self { dir, plan, ledger, facts, .. } = self;
-        Ok(RunEnd {
-            run_id: plan.run_id.clone(),
-            // Who hears of it may be in another directory.
-            dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()),
-            snapshot: plan.snapshot.clone(),
-            outcome: facts.outcome,
-            reason: facts.reason.clone(),
-            started_at: facts.started_at,
-            ended_at: facts.ended_at,
-            counts: ledger.outcomes(),
-            throttled: ledger.accounts().map(|(name, tally)| (name.clone(), tally.throttled)).collect(),
-            summary: verdict_sentence(facts, ledger),
-            document: serde_json::to_value(self.document()).map_err(std::io::Error::from)?,
-        })
-    }
-
-    fn document(&self) -> RunDocument<'_> {
-        let counts = self.ledger.outcomes();
-        let by_outcome = Outcome::ALL.iter().map(|outcome| (outcome.as_str(), counts.get(*outcome)));
-        RunDocument {
-            schema: "fleetlogs.run/v1",
-            run_id: self.plan.run_id.as_str(),
-            outcome: self.facts.outcome,
-            exit_code: Exit::from(self.facts.outcome) as u8,
-            reason: self.facts.reason.as_deref(),
-            resume: self.resume.as_deref(),
-            counts: std::iter::once(("planned", counts.total())).chain(by_outcome).collect(),
-            files: self.findings.files,
-            bytes: self.findings.bytes,
-            run_dir: self.dir.display().to_string(),
-            manifest: self.dir.join(MANIFEST_FILE).display().to_string(),
-            report: self.dir.join(PAGE_FILE).display().to_string(),
-        }
-    }
-}
-
-/// What `--json` prints at the end of a run.
-#[derive(Serialize)]
-struct RunDocument<'run> {
-    schema: &'static str,
-    run_id: &'run str,
-    outcome: RunOutcome,
-    exit_code: u8,
-    reason: Option<&'run str>,
-    resume: Option<&'run str>,
-    counts: std::collections::BTreeMap<&'static str, u64>,
-    files: u64,
-    bytes: u64,
-    run_dir: String,
-    manifest: String,
-    report: String,
-}
-
-/// The command that goes on with a run that ended early.
-fn resume_command(run: Option<&str>, facts: &RunFacts) -> Option<String> {
-    let resumable = matches!(facts.outcome, RunOutcome::Interrupted | RunOutcome::BudgetSpent);
-    run.filter(|_| resumable).map(|run| format!("fleetlogs resume {run}"))
-}
-
-/// Whether the last process that worked on the run ended it in order.
-pub(crate) fn ended(journal: &JournalReader) -> Result<bool, CliError> {
-    Ok(RunRecord::of(&journal.run_events()?).ended_at.is_some())
-}
-
-/// Why a run stopped whose process said nothing any more.
-pub(crate) const KILLED: &str = "the process ended without ending the run";
-
-/// What the journal says of the run as a whole.
-pub(crate) fn facts(journal: &JournalReader, plan: &Plan, ledger: &Ledger) -> Result<RunFacts, CliError> {
-    let record = RunRecord::of(&journal.run_events()?);
-    let verdict = RunOutcome::of(&ledger.outcomes(), plan.is_whole(), record.verification);
-    // A run without an end was killed. One that stopped early but had everything is not worth resuming.
-    let killed = record.ended_at.is_none().then_some(RunOutcome::Interrupted);
-    let given_up = record.account_stopped.then_some(RunOutcome::BudgetSpent);
-    let cut_short = killed.or(record.cut_short).or(given_up).filter(|_| verdict != RunOutcome::Complete);
-    let outcome = cut_short.unwrap_or(verdict);
-    let killed = record.ended_at.is_none().then(|| KILLED.to_owned());
-    Ok(RunFacts {
-        outcome,
-        reason: record.stopped.clone().or(killed),
-        started_at: record.started_at.unwrap_or(plan.created_at),
-        ended_at: record.last_at.or(record.ended_at).unwrap_or(plan.created_at),
-        verification: record.verification,
-        list_calls: record.list_calls,
-        seen_again: record.seen_again,
-        appeared: record.appeared,
-    })
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use fleetlogs_engine::journal::JournalReader;
+use fleetlogs_engine::recorded_run::Claim;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use serde::Serialize;
@@ -54,7 +55,7 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
 
 /// Prints the SAS, and nothing else, on stdout: nowhere else is it said, and nowhere is it kept.
 pub(crate) async fn share(args: &ShareArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, plan, settings) = open(&args.run, args.config.as_deref())?;
+    let (dir, plan, settings) = open(&args.run, args.config.as_deref()).await?;
     let share = share::share(&dir, &plan, &settings, args.lifetime).await?;
     if !output.quiet {
         say(&share.describe(&args.run));
@@ -77,7 +78,7 @@ fn hand_out(text: &str, run: &Path) -> Result<Exit, CliError> {
 
 /// Exit code 3 if something opens the container still.
 pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, plan, settings) = open(&args.run, args.config.as_deref())?;
+    let (dir, plan, settings) = open(&args.run, args.config.as_deref()).await?;
     let unshared = share::unshare(&dir, &plan, &settings).await?;
     if output.json {
         let Unshared { removed, left, still_open } = &unshared;
@@ -90,13 +91,10 @@ pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit,
 }
 
 /// A run, and the config that reaches its container.
-pub(super) fn open(run: &Path, config: Option<&Path>) -> Result<(RunDir, Plan, Settings), CliError> {
-    let (dir, plan) = RunDir::open(run)?;
-    let journal = JournalReader::open(&dir.path)?;
-    journal.check_plan(&dir.plan_digest)?;
-    let config = config_of(&journal, config)?;
-    let settings = config::load(&config)?;
-    Ok((dir, plan, settings))
+async fn open(run: &Path, config: Option<&Path>) -> Result<(RunDir, Arc<Plan>, Settings), CliError> {
+    let (dir, recorded) = RunDir::open(run, Claim::Watch).await?;
+    let settings = config::load(&config_of(&recorded.meta, config))?;
+    Ok((dir, recorded.plan, settings))
 }
 
 fn describe(unshared: &Unshared) -> String {

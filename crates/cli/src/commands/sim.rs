@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::files::dir_of;
+use fleetlogs_model::whole_file::write_whole;
 use fleetlogs_sim::{Ready, Simulator};
 
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::say;
-use crate::run_dir::write_whole;
 use crate::signals;
 use crate::simulated_fleet::read_scenario;
 

@@ -3,27 +3,28 @@
 //! What is shown is what the run itself shows, made by the same code from the same events.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use fleetlogs_engine::journal::{JournalReader, is_held};
+use fleetlogs_engine::recorded_run::{Claim, RecordedRun};
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::event::Recorded;
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
+use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::timestamp;
 use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, is_dumb, verdict_lines};
 use serde::Serialize;
 
-use super::report::{KILLED, facts};
 use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{print, progress_clock};
+use crate::output::print;
+use crate::run::{progress_clock, run_facts};
 use crate::run_dir::{RunDir, as_argument};
 use crate::signals;
 
@@ -42,11 +43,9 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, plan) = RunDir::open(&args.run)?;
-    let journal = JournalReader::open(&dir.path)?;
-    journal.check_plan(&dir.plan_digest)?;
+    let (dir, RecordedRun { plan, journal, .. }) = RunDir::open(&args.run, Claim::Watch).await?;
     let ledger = Ledger::new(&plan);
-    let run = Seen { dir: &dir.path, journal, plan: Arc::new(plan), ledger, last: 0 };
+    let run = WatchedRun { dir: &dir, journal, plan, ledger, last: 0 };
     let stop = StopHandle::default();
     if args.follow {
         signals::listen(&stop)?;
@@ -63,22 +62,23 @@ pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, C
 }
 
 /// A run as far as its journal was read.
-struct Seen<'dir> {
-    dir: &'dir Path,
-    journal: JournalReader,
+struct WatchedRun<'dir> {
+    dir: &'dir RunDir,
+    journal: Box<dyn JournalReader>,
     plan: Arc<Plan>,
     ledger: Ledger,
     /// Number of the last event that was read.
-    last: i64,
+    last: u64,
 }
 
-impl Seen<'_> {
+impl WatchedRun<'_> {
     /// Reads what is new, and says whether a process works on the run.
-    fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<bool, CliError> {
+    async fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<bool, CliError> {
         // Before the events: what a process wrote while it still held the run is then among them.
-        let held = is_held(self.dir)?;
+        let held = self.dir.store.is_held().await?;
+        self.journal.refresh().await?;
         let Self { ledger, journal, .. } = self;
-        self.last = journal.for_each_event(self.last, |recorded| {
+        self.last = journal.events_after(self.last, &mut |recorded| {
             ledger.apply(recorded);
             hear(recorded, ledger);
         })?;
@@ -86,13 +86,13 @@ impl Seen<'_> {
     }
 
     fn facts(&self) -> Result<RunFacts, CliError> {
-        facts(&self.journal, &self.plan, &self.ledger)
+        run_facts(&*self.journal, &self.plan, &self.ledger)
     }
 }
 
-async fn tell_programs(mut run: Seen<'_>, follow: bool, stop: StopHandle) -> Result<Exit, CliError> {
+async fn tell_programs(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle) -> Result<Exit, CliError> {
     loop {
-        let held = run.read_on(|_, _| {})?;
+        let held = run.read_on(|_, _| {}).await?;
         let state = if held { State::Running } else { State::of_ended(&run.facts()?) };
         let document = Document::of(&run.plan, &run.ledger, state);
         print(&(serde_json::to_string(&document).map_err(std::io::Error::from)? + "\n"))?;
@@ -103,14 +103,14 @@ async fn tell_programs(mut run: Seen<'_>, follow: bool, stop: StopHandle) -> Res
 }
 
 async fn tell_people(
-    mut run: Seen<'_>,
+    mut run: WatchedRun<'_>,
     follow: bool,
     mode: ProgressMode,
     stop: StopHandle,
 ) -> Result<Exit, CliError> {
     let mut progress = Progress::new(mode, progress_clock(), run.plan.clone(), &run.ledger, true);
     progress.set_title(format!("run {} running", run.plan.run_id));
-    let mut held = run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger))?;
+    let mut held = run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
     progress.caught_up(&run.ledger);
     while follow && held {
         if is_over(&stop).await {
@@ -118,13 +118,14 @@ async fn tell_people(
             return Ok(Exit::Complete);
         }
         let mut group = Vec::new();
-        held = run.read_on(|recorded, ledger| {
+        let held_now = run.read_on(|recorded, ledger| {
             group.push(recorded.clone());
             if group.len() == GROUP {
                 progress.hear(&group, ledger);
                 group.clear();
             }
-        })?;
+        });
+        held = held_now.await?;
         progress.hear(&group, &run.ledger);
     }
     progress.finish();
@@ -167,15 +168,15 @@ impl State {
     /// The state of a run that no process works on.
     fn of_ended(facts: &RunFacts) -> Self {
         match facts.outcome {
-            RunOutcome::Interrupted if facts.reason.as_deref() == Some(KILLED) => Self::Interrupted,
+            RunOutcome::Interrupted if facts.is_killed => Self::Interrupted,
             RunOutcome::Interrupted | RunOutcome::BudgetSpent => Self::Stopped,
             RunOutcome::Complete | RunOutcome::Partial | RunOutcome::NothingCollected => Self::Ended,
         }
     }
 
     /// `run 20261122T093000Z-1a2b ended`, and the command that goes on with it.
-    fn title(self, run: &Seen<'_>) -> String {
-        let resume = format!("`fleetlogs resume {}` goes on with it", as_argument(run.dir));
+    fn title(self, run: &WatchedRun<'_>) -> String {
+        let resume = format!("`fleetlogs resume {}` goes on with it", as_argument(&run.dir.path));
         let state = match self {
             Self::Running => "running".to_owned(),
             Self::Ended => "ended".to_owned(),

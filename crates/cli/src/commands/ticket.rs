@@ -10,22 +10,21 @@ use clap::Parser;
 use fleetlogs_azure::{
     NewTicket, Offered, OpenTicket, SupportClient, TechnicalDetails, TicketProperties, http_client, safe,
 };
-use fleetlogs_engine::journal::{JournalReader, check_free};
+use fleetlogs_engine::recorded_run::Claim;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
-use fleetlogs_model::ledger::Ledger;
 use fleetlogs_report::Known;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::report::Reported;
 use crate::args::Output;
 use crate::attachments::Attachments;
 use crate::config::{self, Settings, TicketSettings};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::output::{as_json, print, say};
+use crate::run::Reported;
 use crate::run_dir::RunDir;
 use crate::tokens::Tokens;
 
@@ -91,13 +90,9 @@ pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, C
         let help = "add a [ticket] to it; `fleetlogs init` shows its keys";
         return Err(unusable("the config has no [ticket]", help));
     };
-    let (dir, plan) = RunDir::open(&args.run)?;
-    let journal = JournalReader::open(&dir.path)?;
-    check_free(&dir.path)?;
-    journal.check_plan(&dir.plan_digest)?;
-    let mut ledger = Ledger::new(&plan);
-    journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
-    let reported = Reported::earlier(&dir.path, &plan, &ledger, &journal)?;
+    let (dir, recorded) = RunDir::open(&args.run, Claim::Rest).await?;
+    let (plan, ledger) = (recorded.plan.clone(), recorded.ledger()?);
+    let reported = Reported::earlier(dir.path.clone(), plan.clone(), ledger, &*recorded.journal)?;
     let known = Known {
         title: ticket.title.as_deref(),
         problem: args.problem.as_deref(),

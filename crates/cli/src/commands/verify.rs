@@ -9,7 +9,7 @@ use clap::Parser;
 use fleetlogs_azure::{AzureLogStore, http_client};
 use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::journal::{JournalReader, hold};
+use fleetlogs_engine::recorded_run::Claim;
 use fleetlogs_engine::revisit::{
     Expected, Found, Seen, StorageRetry, TOLERANCE, Verified, Walk, compare, cover, judge,
 };
@@ -21,6 +21,7 @@ use fleetlogs_model::inventory::NodeCoverage;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::retry::RetryPolicy;
+use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::service::{LogStore, UploadOrder};
 use fleetlogs_report::{
     EarlierInventory, FILES_FILE, InventoryError, Look, LookFacts, LookReported, LookReports, LookedAt,
@@ -56,18 +57,16 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
-    let (dir, plan) = RunDir::open(&args.run)?;
-    let journal = JournalReader::open(&dir.path)?;
-    // Two of these would write the same files.
-    let _held = hold(&dir.path)?;
-    journal.check_plan(&dir.plan_digest)?;
-    let config = config_of(&journal, args.config.as_deref())?;
+    // Held: two of these would write the same files.
+    let (dir, recorded) = RunDir::open(&args.run, Claim::Hold).await?;
+    let (plan, journal) = (&*recorded.plan, &*recorded.journal);
+    let config = config_of(&recorded.meta, args.config.as_deref());
     let settings = load(&config)?;
     let _kept = logs.keep_in(dir.log_file()?);
     let stop = StopHandle::default();
     signals::listen(&stop)?;
     let reported = tokio::select! {
-        reported = look(args, &dir, &plan, &journal, &settings) => reported?,
+        reported = look(args, &dir, plan, journal, &settings) => reported?,
         () = stop.reached(Stop::Drain) => return Err(CliError::interrupted("stopped before all was looked at; earlier results stay as they are")),
     };
     let outcome = reported.outcome();
@@ -95,7 +94,7 @@ async fn look<'run>(
     args: &VerifyArgs,
     dir: &RunDir,
     plan: &'run Plan,
-    journal: &JournalReader,
+    journal: &dyn JournalReader,
     settings: &Settings,
 ) -> Result<LookReported<'run>, CliError> {
     let (destination, store) = reach(args, plan, settings).await.map_err(CliError::without_run)?;
@@ -189,7 +188,7 @@ async fn go_through<'run>(
     args: &VerifyArgs,
     dir: &RunDir,
     plan: &'run Plan,
-    journal: &JournalReader,
+    journal: &dyn JournalReader,
     settings: &Settings,
     store: &AzureLogStore,
 ) -> Result<LookReported<'run>, CliError> {
@@ -255,7 +254,7 @@ async fn go_through<'run>(
 }
 
 /// What the journal has of the nodes, and the directories to look into with the number of files that each should hold.
-fn known(journal: &JournalReader) -> Result<(Known, Vec<(Expected, u32)>), CliError> {
+fn known(journal: &dyn JournalReader) -> Result<(Known, Vec<(Expected, u32)>), CliError> {
     let mut known = Known::new();
     let mut expected = Vec::new();
     for history in journal.histories()?.rows()? {

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::message::Message;
 use crate::config::secret_variables;
 use crate::process_group::ProcessGroup;
-use crate::run_end::RunEnd;
+use crate::run::RunEnd;
 
 /// Bytes that are kept of what it prints; of stdout and stderr each.
 const KEPT: u64 = 16 * 1024;

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use super::message::Message;
 use super::{command, webhook};
 use crate::config::{NotifySettings, NotifyTo};
-use crate::run_end::RunEnd;
+use crate::run::RunEnd;
 
 /// How long those who are told may still take when the program is told to end at once.
 const HASTE: Duration = Duration::from_secs(3);

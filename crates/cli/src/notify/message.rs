@@ -6,7 +6,7 @@ use fleetlogs_model::timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::run_end::RunEnd;
+use crate::run::RunEnd;
 
 /// What is sent is one version of this form; docs/reference/notifications.md.
 const SCHEMA: &str = "fleetlogs.notification/v1";

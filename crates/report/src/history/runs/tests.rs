@@ -353,6 +353,7 @@ fn the_manifest_of_a_run_and_its_plan_are_read_as_they_are_written() {
     let facts = RunFacts {
         outcome: RunOutcome::Interrupted,
         reason: None,
+        is_killed: false,
         started_at: at(60),
         ended_at: at(61),
         verification: true,

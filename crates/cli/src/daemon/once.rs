@@ -10,55 +10,75 @@ use fleetlogs_engine::schedule::scheduler::Scheduler;
 use fleetlogs_engine::schedule::state::Store;
 use fleetlogs_engine::schedule::state::runs::{self, Status};
 use fleetlogs_engine::stop::Stop;
+use fleetlogs_model::duration;
 use fleetlogs_model::home::HomeError;
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::daemon::{Schedule, busy, machine};
+use super::active_schedule::{ActiveSchedule, busy};
+use super::listener::Health;
 use super::lock::{Holder, Lock, Locked};
-use super::{of, state_of};
-use crate::args::Output;
+use super::machine::machine_id;
+use super::snapshots::find_snapshot;
+use super::state_place::state_of;
 use crate::config::Settings;
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::listener::Health;
-use crate::logging::Logs;
-use crate::output::say;
+use crate::run::{Reported, Watchers};
+use crate::run_dir::as_typed;
 
 /// Between two looks whether it is our turn.
 const LOOK: Duration = Duration::from_secs(1);
 
-pub(super) async fn once(
+/// Who hears what happens while a snapshot waits for its turn and runs.
+pub(crate) struct OnceListener<'a> {
+    /// Hears, in a line, what is waited for.
+    pub(crate) say: &'a dyn Fn(&str),
+    /// Hears how a run of this process ended.
+    pub(crate) on_end: &'a dyn Fn(&Reported) -> Result<(), CliError>,
+}
+
+/// Runs a snapshot now, or has the daemon of this machine run it, and waits for the end.
+pub(crate) async fn run_once(
     config: &Path,
     settings: Settings,
     name: &SnapshotName,
-    output: &Output,
-    logs: &Logs,
+    watchers: Watchers,
+    listener: &OnceListener<'_>,
 ) -> Result<Exit, CliError> {
-    let schedule = Schedule::new(config, settings, output, logs, false)?;
+    let mut schedule = ActiveSchedule::new(config, settings, watchers)?;
+    let (reports, ended) = unbounded_channel();
+    schedule.reports = Some(reports);
     tokio::select! {
-        ended = run(&schedule, name) => ended,
+        ended = run(&schedule, name, listener, ended) => ended,
         () = end_early(&schedule) => Err(CliError::stopped_early()),
     }
 }
 
 /// Ends a process that waits for its turn. One that runs hears it by itself.
-async fn end_early(schedule: &Schedule<'_>) {
+async fn end_early(schedule: &ActiveSchedule<'_>) {
     schedule.stop.reached(Stop::Abort).await;
     // The journal is good at any moment; whoever presses twice does not want to wait for the reports.
     sleep(Duration::from_secs(60)).await;
 }
 
-async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliError> {
+async fn run(
+    schedule: &ActiveSchedule<'_>,
+    name: &SnapshotName,
+    listener: &OnceListener<'_>,
+    mut reports: UnboundedReceiver<Reported>,
+) -> Result<Exit, CliError> {
+    let say = listener.say;
     let deadline = Instant::now() + schedule.settings.deadlines.run;
     let _lock = loop {
         match Lock::take(&schedule.state, Holder::Once)? {
             Locked::Ours(lock) => break lock,
-            Locked::Theirs(Holder::Daemon, process) => return ask(schedule, name, process).await,
+            Locked::Theirs(Holder::Daemon, process) => return ask_daemon(schedule, name, process, say).await,
             Locked::Theirs(Holder::Once, process) => {
                 if is_to_skip(schedule, name).await? {
-                    return Ok(skipped(schedule, name));
+                    return Ok(skip(name, say));
                 }
                 if Instant::now() >= deadline {
                     return Err(busy(process));
@@ -74,12 +94,10 @@ async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliEr
         && let Err(HomeError::Held) = home.acquire().await
     {
         if is_to_skip(schedule, name).await? {
-            return Ok(skipped(schedule, name));
+            return Ok(skip(name, say));
         }
-        if !schedule.output.quiet {
-            let most = humantime::format_duration(schedule.settings.deadlines.run);
-            say(&format!("another machine owns the schedule; waiting for it, {most} at most\n"));
-        }
+        let longest = duration::text(schedule.settings.deadlines.run);
+        say(&format!("another machine owns the schedule; waiting for it, {longest} at most\n"));
     }
     let health = Health::default();
     let term = tokio::select! {
@@ -88,16 +106,21 @@ async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliEr
     };
     let Some(term) = term else { return Err(CliError::stopped_early()) };
     let runs = Arc::new(schedule.runs(&term));
-    let machine = machine(&schedule.state)?;
+    let machine = machine_id(&schedule.state)?;
     let scheduler =
         Scheduler::new(term.store.clone(), schedule.rules(), Clock::System, machine, runs.clone());
     let ended = tokio::select! {
         ended = scheduler.once(name) => ended,
         never = schedule.end_runs(&term) => never,
     };
+    let mut printed = Ok(());
+    while let Ok(reported) = reports.try_recv() {
+        printed = printed.and((listener.on_end)(&reported));
+    }
     runs.told().await;
     term.end().await;
     let ended = ended?;
+    printed?;
     if let Some(error) = runs.take_error() {
         return Err(error);
     }
@@ -105,42 +128,44 @@ async fn run(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<Exit, CliEr
 }
 
 /// Whether a run of the same snapshot goes on elsewhere, and this one is not to wait for it.
-async fn is_to_skip(schedule: &Schedule<'_>, name: &SnapshotName) -> Result<bool, CliError> {
-    let skips = of(&schedule.settings, name).is_some_and(|snapshot| snapshot.rule.overlap == Overlap::Skip);
+async fn is_to_skip(schedule: &ActiveSchedule<'_>, name: &SnapshotName) -> Result<bool, CliError> {
+    let skips = find_snapshot(&schedule.settings, name)
+        .is_some_and(|snapshot| snapshot.rule.overlap == Overlap::Skip);
     let Some(state) = state_of(&schedule.settings).await?.filter(|_| skips) else { return Ok(false) };
     let started = state.read(runs::started).await?;
     let waiting = state.read(runs::queued).await?;
     Ok(started.iter().chain(&waiting).any(|run| run.snapshot.name == *name))
 }
 
-fn skipped(schedule: &Schedule<'_>, name: &SnapshotName) -> Exit {
-    if !schedule.output.quiet {
-        say(&format!("{name} is skipped: a run of it goes on (`overlap`)\n"));
-    }
+fn skip(name: &SnapshotName, say: &dyn Fn(&str)) -> Exit {
+    say(&format!("{name} is skipped: another run of it is under way (`overlap`)\n"));
     Exit::Complete
 }
 
 /// Has the daemon of this machine run it, and waits for its end.
-async fn ask(schedule: &Schedule<'_>, name: &SnapshotName, process: Option<u32>) -> Result<Exit, CliError> {
+async fn ask_daemon(
+    schedule: &ActiveSchedule<'_>,
+    name: &SnapshotName,
+    process: Option<u32>,
+    say: &dyn Fn(&str),
+) -> Result<Exit, CliError> {
     let store = Store::open(&schedule.state, None)?;
     let now = Clock::System.now();
     let row = SnapshotRef { name: name.clone(), trigger: Trigger::Once, due: now };
     if is_to_skip(schedule, name).await? {
-        return Ok(skipped(schedule, name));
+        return Ok(skip(name, say));
     }
     let job = store.change(|state| runs::enqueue(state, &row, now)).await?;
-    if !schedule.output.quiet {
-        let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
-        say(&format!("the daemon{process} was asked to run {name}; waiting for its end\n"));
-    }
+    let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
+    say(&format!("the daemon{process} was asked to run {name}; waiting for the run to end\n"));
     loop {
         let run = store.read(|state| runs::get(state, job)).await?;
         if let Some(run) = run.filter(|run| !matches!(run.status, Status::Queued | Status::Started)) {
-            if let (Some(reason), false) = (&run.reason, schedule.output.quiet) {
+            if let Some(reason) = &run.reason {
                 say(&format!("{name}: {reason}\n"));
             }
-            if let (Some(dir), false) = (&run.dir, schedule.output.quiet) {
-                say(&format!("{}\n", crate::run_dir::as_typed(dir).display()));
+            if let Some(dir) = &run.dir {
+                say(&format!("{}\n", as_typed(dir).display()));
             }
             return Ok(run.exit_code.map_or(Exit::Complete, Exit::of_code));
         }

@@ -16,7 +16,7 @@ const FRAME_HEADER: usize = 24;
 
 /// What stands at the end of a write-ahead log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tail {
+pub(super) enum Tail {
     /// A whole commit, or nothing at all.
     Whole,
     /// This many pages of a commit that was never finished.
@@ -26,7 +26,7 @@ pub(crate) enum Tail {
 }
 
 /// Looks at a log that no process writes.
-pub(crate) fn tail(path: &Path) -> io::Result<Tail> {
+pub(super) fn tail(path: &Path) -> io::Result<Tail> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tail::Whole),
         opened => opened?,

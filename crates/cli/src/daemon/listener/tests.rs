@@ -20,7 +20,7 @@ use super::connections::{CONNECTIONS, HEAD};
 use super::health::Health;
 use super::server::Listener;
 use crate::config::ListenerSettings;
-use crate::metrics::Metrics;
+use crate::daemon::metrics::Metrics;
 
 const SECRET: &str = "not-a-secret-at-all";
 

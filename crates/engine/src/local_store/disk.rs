@@ -4,26 +4,26 @@ use std::path::Path;
 
 /// Bytes that this process may still write there. None where the system does not say.
 #[cfg(unix)]
-pub(crate) fn free(dir: &Path) -> Option<u64> {
+pub(super) fn free(dir: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(dir).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 #[cfg(not(unix))]
-pub(crate) fn free(_: &Path) -> Option<u64> {
+pub(super) fn free(_: &Path) -> Option<u64> {
     None
 }
 
 /// The name of the network file system that a directory is on. None for a local one, and where the system does not say.
 #[cfg(target_os = "linux")]
-pub(crate) fn network_file_system(dir: &Path) -> Option<&'static str> {
+pub(super) fn network_file_system(dir: &Path) -> Option<&'static str> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a magic number of 32 bits")]
     let kind = rustix::fs::statfs(dir).ok()?.f_type as u32;
     name_of(kind)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn network_file_system(_: &Path) -> Option<&'static str> {
+pub(super) fn network_file_system(_: &Path) -> Option<&'static str> {
     None
 }
 

@@ -4,17 +4,18 @@ use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use fleetlogs_model::files::owner_only;
+
 use crate::error::CliError;
-use crate::run_dir::owner_only;
 
 /// The lock, held for as long as this lives.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 /// What the process that has the lock is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
+pub(crate) enum Holder {
     /// It works until it is told to end, and looks into the queue again and again.
     Daemon,
     /// It runs one snapshot.
@@ -22,7 +23,7 @@ pub(super) enum Holder {
 }
 
 /// Whether the lock was free.
-pub(super) enum Locked {
+pub(crate) enum Locked {
     Ours(Lock),
     /// Another process has it; what it is, and its id, where it said.
     Theirs(Holder, Option<u32>),
@@ -30,7 +31,7 @@ pub(super) enum Locked {
 
 impl Lock {
     /// Takes the lock beside a state, if it is free.
-    pub(super) fn take(state: &Path, holder: Holder) -> Result<Locked, CliError> {
+    pub(crate) fn take(state: &Path, holder: Holder) -> Result<Locked, CliError> {
         let mut path = state.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);

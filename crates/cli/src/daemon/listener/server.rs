@@ -13,11 +13,9 @@ use tokio::time::{sleep, timeout};
 use super::connections::Connections;
 use super::health::Health;
 use super::service::Service;
-use crate::args::Output;
 use crate::config::ListenerSettings;
+use crate::daemon::metrics::Metrics;
 use crate::error::{CliError, Refusal};
-use crate::metrics::Metrics;
-use crate::output::say;
 
 /// How long requests may still take when the daemon ends.
 const AT_THE_END: Duration = Duration::from_secs(5);
@@ -51,11 +49,9 @@ impl Listener {
     }
 
     /// Says where it listens: the port may be any.
-    pub(crate) fn announce(&self, output: &Output) {
+    pub(crate) fn announce(&self, say: &dyn Fn(&str)) {
         tracing::info!("listening on http://{}", self.address);
-        if !output.quiet {
-            say(&format!("listening on http://{}\n", self.address));
-        }
+        say(&format!("listening on http://{}\n", self.address));
     }
 
     /// Answers until it is told to stop. Requests that are there by then are still answered.

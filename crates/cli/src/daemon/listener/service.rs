@@ -26,7 +26,7 @@ use super::alert::{Alert, Fired};
 use super::health::Health;
 use super::key::Key;
 use super::trust::Trust;
-use crate::metrics::{self, AlertResult, Metrics};
+use crate::daemon::metrics::{self, AlertResult, Metrics};
 
 /// Bytes of an alert, at most. Azure Monitor sends some 5 KB.
 const LONGEST_BODY: usize = 256 * 1024;

@@ -13,9 +13,9 @@ use fleetlogs_model::ids::AccountName;
 use tokio::time::sleep;
 
 use crate::config::{Settings, SnapshotSettings};
+use crate::daemon::metrics::{Metrics, WatchNumbers};
 use crate::error::CliError;
 use crate::fleet::Fleet;
-use crate::metrics::{Metrics, WatchNumbers};
 
 /// Before accounts are looked for again that could not be found.
 const PAUSE: Duration = Duration::from_secs(60);

@@ -184,7 +184,7 @@ async fn a_directory_of_another_run_or_snapshot_or_without_a_plan_stays() {
 #[tokio::test]
 async fn a_run_that_somebody_works_on_stays() {
     let runs = Runs::new();
-    let held = hold(&runs.oldest().dir).unwrap();
+    let held = RunDir::at(&runs.oldest().dir).store.hold().await.unwrap();
     assert!(runs.apply().await.is_empty());
     drop(held);
     assert_eq!(runs.apply().await.len(), 1);

@@ -14,10 +14,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::lock::{Holder, Lock, Locked};
-use super::{state_of, state_path};
 use crate::args::Output;
 use crate::config::{Settings, SnapshotSettings};
+use crate::daemon::{Holder, Lock, Locked, state_of, state_path};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{as_json, print};

@@ -1,36 +1,32 @@
 //! Runs the jobs of a schedule: each is the config's run, with what its snapshot has instead.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use fleetlogs_azure::http_client;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::journal::JournalReader;
+use fleetlogs_engine::recorded_run::Claim;
 use fleetlogs_engine::schedule::state::{Store, coverage, occurrences, runs};
 use fleetlogs_engine::schedule::{Begun, Ended, Job, Lane, Runner};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::window::{NodeWindows, SinceLast};
-use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::RunOutcome;
-use fleetlogs_model::plan::Plan;
 use fleetlogs_model::snapshot::SnapshotRef;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::daemon::machine;
-use super::of;
-use crate::args::Output;
-use crate::commands::resume::{Opened, TakenUp};
-use crate::commands::run::{Finished, Order, begin};
+use super::machine::machine_id;
+use super::metrics::Metrics;
+use super::retention::{self, Containers};
+use super::snapshots::find_snapshot;
 use crate::config::{Settings, SnapshotSettings, SnapshotWindow, WindowSpec};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::logging::Logs;
-use crate::metrics::Metrics;
-use crate::notify;
-use crate::retention::{self, Containers};
+use crate::notify::notify_all;
+use crate::run::{FinishedRun, OpenedRun, Reported, RunEnd, RunRequest, Watchers, run_to_end};
 use crate::run_dir::{RunDir, as_typed};
-use crate::run_end::RunEnd;
 use crate::tokens::Tokens;
 
 /// What is known of nodes that were not verified for so long is forgotten: they are gone.
@@ -41,23 +37,24 @@ const ROWS: u32 = 5000;
 
 /// Runs jobs in this process. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Runs(Arc<Inner>);
+pub(super) struct SnapshotRunner(Arc<Shared>);
 
 /// What all runs of a process have in common.
 #[derive(Clone)]
-pub(super) struct With {
+pub(super) struct RunnerContext {
     /// The file that the settings came from.
     pub(super) config: PathBuf,
     pub(super) settings: Settings,
-    pub(super) output: Output,
-    pub(super) logs: Logs,
+    pub(super) watchers: Watchers,
+    /// Gets what each run reported, if somebody waits for it.
+    pub(super) reports: Option<UnboundedSender<Reported>>,
     /// Path of the state.
     pub(super) state: PathBuf,
     pub(super) metrics: Metrics,
 }
 
-struct Inner {
-    with: With,
+struct Shared {
+    context: RunnerContext,
     store: Store,
     /// What ends every run.
     stop: StopHandle,
@@ -67,7 +64,7 @@ struct Inner {
     telling: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Runner for Runs {
+impl Runner for SnapshotRunner {
     async fn run(&self, job: Job, begun: Begun) -> Ended {
         let (this, runtime) = (self.clone(), Handle::current());
         // On a thread of its own: a run that panics is a run that failed, and not the end of the daemon.
@@ -81,14 +78,14 @@ impl Runner for Runs {
     }
 }
 
-impl Runs {
-    pub(super) fn new(with: With, store: Store, stop: StopHandle) -> Self {
-        Self(Arc::new(Inner { with, store, stop, error: Mutex::default(), telling: Mutex::default() }))
+impl SnapshotRunner {
+    pub(super) fn new(context: RunnerContext, store: Store, stop: StopHandle) -> Self {
+        Self(Arc::new(Shared { context, store, stop, error: Mutex::default(), telling: Mutex::default() }))
     }
 
     /// Waits until all are told, or given up.
     pub(super) async fn told(&self) {
-        let telling = std::mem::take(&mut *self.0.telling.lock().unwrap_or_else(PoisonError::into_inner));
+        let telling = std::mem::take(&mut *self.0.telling.lock());
         for one in telling {
             // Nobody who is told can make a run fail.
             let _ = one.await;
@@ -99,17 +96,17 @@ impl Runs {
     fn tell(&self, end: RunEnd) {
         let this = self.clone();
         let telling = tokio::spawn(async move {
-            let notified = notify::notify_all(&this.0.with.settings.notify, &end, &this.0.stop).await;
-            this.0.with.metrics.notified(notified);
+            let notified = notify_all(&this.0.context.settings.notify, &end, &this.0.stop).await;
+            this.0.context.metrics.notified(notified);
         });
-        let mut all = self.0.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.telling.lock();
         all.retain(|one| !one.is_finished());
         all.push(telling);
     }
 
     /// Why the last job did not run, if it did not.
     pub(super) fn take_error(&self) -> Option<CliError> {
-        self.0.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.error.lock().take()
     }
 
     async fn carry_out(&self, job: &Job, begun: Begun) -> Ended {
@@ -123,25 +120,27 @@ impl Runs {
             std::future::pending().await
         };
         let finished = tokio::select! {
-            finished = self.work(job, begun, stop.clone()) => finished,
+            finished = self.work(job, begun, stop.clone()) => {
+                finished.and_then(|reported| Ok((reported.end()?, reported)))
+            }
             never = told => never,
         };
         match finished {
-            Ok(finished) => self.ended(&job.snapshot, finished).await,
+            Ok((end, reported)) => self.ended(&job.snapshot, reported, end).await,
             Err(error) => self.failed(&job.snapshot, error),
         }
     }
 
-    async fn work(&self, job: &Job, begun: Begun, stop: StopHandle) -> Result<Finished, CliError> {
+    async fn work(&self, job: &Job, begun: Begun, stop: StopHandle) -> Result<Reported, CliError> {
         let lane = Lane::of(job.snapshot.trigger);
         if let Some(dir) = &job.begun {
-            return self.go_on(dir, lane, stop).await;
+            return self.resume(dir, lane, stop).await;
         }
-        let Some(snapshot) = of(&self.0.with.settings, &job.snapshot.name) else {
+        let Some(snapshot) = find_snapshot(&self.0.context.settings, &job.snapshot.name) else {
             let what = format!("the config has no snapshot `{}`", job.snapshot.name);
             return Err(CliError::usage(Refusal::without_help(what)));
         };
-        let mut settings = for_lane(&self.0.with.settings, lane);
+        let mut settings = for_lane(&self.0.context.settings, lane);
         narrow(&mut settings, snapshot, &job.snapshot)?;
         if let SnapshotWindow::SinceLast { margin, longest } = snapshot.window {
             let reached = self.0.store.read(|state| coverage::read(state, snapshot.name())).await?;
@@ -157,25 +156,27 @@ impl Runs {
             let nodes: Vec<_> = occurrences.into_iter().map(|occurrence| occurrence.node).collect();
             settings.only_nodes(&nodes);
         }
-        let order = Order { config: &self.0.with.config, plan: None, snapshot: Some((&job.snapshot, begun)) };
-        begin(order, &settings, stop, &self.0.with.output, &self.0.with.logs).await
+        let config = &self.0.context.config;
+        let request = RunRequest { config, plan: None, snapshot: Some((&job.snapshot, begun)) };
+        let FinishedRun { reported, .. } =
+            run_to_end(request, &settings, stop, &self.0.context.watchers).await?;
+        Ok(reported)
     }
 
-    /// Goes on with the run that an earlier process began.
-    async fn go_on(&self, dir: &Path, lane: Lane, stop: StopHandle) -> Result<Finished, CliError> {
-        // The config may have changed since; where the logs go must not have, and that is looked at.
-        match TakenUp::open(dir, &[], true)? {
-            Opened::Outstanding(run) => {
-                run.go(&for_lane(&self.0.with.settings, lane), stop, &self.0.with.output, &self.0.with.logs)
-                    .await
+    /// Resumes the run that an earlier process started.
+    async fn resume(&self, dir: &Path, lane: Lane, stop: StopHandle) -> Result<Reported, CliError> {
+        // The config may have changed since. Where the logs go must be the same, which is checked.
+        match OpenedRun::open(dir, &[], true).await? {
+            OpenedRun::Unfinished(run) => {
+                let settings = for_lane(&self.0.context.settings, lane);
+                Ok(run.carry_out(&settings, stop, &self.0.context.watchers).await?.reported)
             }
-            Opened::Ended(run) => run.finish(),
+            OpenedRun::Ended(run) => run.report(),
         }
     }
 
     /// Puts on record what came of a run, and removes what is not kept any more.
-    async fn ended(&self, snapshot: &SnapshotRef, finished: Finished) -> Ended {
-        let Finished { plan, ledger, end } = finished;
+    async fn ended(&self, snapshot: &SnapshotRef, reported: Reported, end: RunEnd) -> Ended {
         tracing::info!("{} {}", end.summary, as_typed(&end.dir).display());
         let recorded = self
             .0
@@ -183,21 +184,25 @@ impl Runs {
             .change(|state| {
                 coverage::forget(state, Clock::System.now() - FORGOTTEN)?;
                 runs::forget(state, &snapshot.name, ROWS)?;
-                coverage::record(state, &plan, &ledger)
+                coverage::record(state, reported.plan(), reported.ledger())
             })
             .await;
         if let Err(error) = recorded {
             // The next windows begin earlier than they need to.
             tracing::warn!("what {} verified is not in the state of the schedule: {error}", end.run_id);
         }
-        if let Some(snapshot) = of(&self.0.with.settings, &snapshot.name) {
+        if let Some(snapshot) = find_snapshot(&self.0.context.settings, &snapshot.name) {
             self.retain(snapshot, &end).await;
         }
         let (outcome, reason) = (end.outcome, end.reason.clone());
         let interrupted = outcome == RunOutcome::Interrupted && self.0.stop.level() > Stop::No;
         if !interrupted {
-            self.0.with.metrics.run_ended(&end);
+            self.0.context.metrics.run_ended(&end);
             self.tell(end);
+        }
+        if let Some(reports) = &self.0.context.reports {
+            // Nobody waiting any more is no error.
+            let _ = reports.send(reported);
         }
         Ended {
             outcome: Some(outcome),
@@ -219,8 +224,8 @@ impl Runs {
     }
 
     async fn remove_spent(&self, snapshot: &SnapshotSettings, end: &RunEnd) -> Result<(), CliError> {
-        let Inner { with: With { settings, state, .. }, store, .. } = &*self.0;
-        let (now, here) = (Clock::System.now(), machine(state)?);
+        let Shared { context: RunnerContext { settings, state, .. }, store, .. } = &*self.0;
+        let (now, here) = (Clock::System.now(), machine_id(state)?);
         let past = store.read(|state| runs::past(state, snapshot.name(), None)).await?;
         let mut past: Vec<_> = past.into_iter().filter_map(|run| on_disk(run, &here)).collect();
         // Its end is put on record after this, so that a process that is killed here comes back to it.
@@ -236,8 +241,9 @@ impl Runs {
             _ => None,
         };
         let fold = async |dir: &Path| {
-            let (plan, ledger) = replay(dir)?;
-            store.change(|state| coverage::fold(state, &plan, &ledger)).await.map_err(CliError::from)
+            let (_, run) = RunDir::open(dir, Claim::Watch).await?;
+            let ledger = run.ledger()?;
+            store.change(|state| coverage::fold(state, &run.plan, &ledger)).await.map_err(CliError::from)
         };
         let gone =
             retention::apply(snapshot, &settings.output_dir, &past, now, containers.as_ref(), fold).await;
@@ -250,10 +256,10 @@ impl Runs {
     fn failed(&self, snapshot: &SnapshotRef, error: CliError) -> Ended {
         let interrupted = self.0.stop.level() > Stop::No && error.exit == Exit::Interrupted;
         if !interrupted {
-            self.0.with.metrics.not_run(snapshot);
+            self.0.context.metrics.not_run(snapshot);
         }
         let (exit_code, reason) = (error.exit as u8, Some(error.reason()));
-        *self.0.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.0.error.lock() = Some(error);
         Ended { outcome: None, exit_code, reason, interrupted }
     }
 }
@@ -267,21 +273,9 @@ fn on_disk(run: runs::PastRun, here: &str) -> Option<retention::PastRun> {
     Some(retention::PastRun { run: id, dir, created, outcome })
 }
 
-/// What the journal of a run directory says.
-fn replay(dir: &Path) -> Result<(Plan, Ledger), CliError> {
-    let (dir, plan) = RunDir::open(dir)?;
-    let journal = JournalReader::open(&dir.path)?;
-    journal.check_plan(&dir.plan_digest)?;
-    let mut ledger = Ledger::new(&plan);
-    journal.for_each_event(0, |recorded| ledger.apply(recorded))?;
-    Ok((plan, ledger))
-}
-
 /// Leaves of the limits what is for a lane.
 fn for_lane(settings: &Settings, lane: Lane) -> Settings {
     let mut settings = settings.clone();
-    // They are told beside the next run.
-    settings.notify.clear();
     let captures = settings.snapshots.iter().any(|snapshot| snapshot.watch.is_some());
     let alerts = settings.schedule.listener.as_ref().is_some_and(|listener| listener.secret.is_some());
     if !captures && !alerts {

@@ -20,7 +20,7 @@ use prometheus_client::registry::{Metric, Registry};
 use time::OffsetDateTime;
 
 use crate::notify::Notified;
-use crate::run_end::RunEnd;
+use crate::run::RunEnd;
 
 /// What the text of [`Metrics::text`] is.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

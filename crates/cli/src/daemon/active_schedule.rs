@@ -1,4 +1,4 @@
-//! The daemon: owns the schedule, watches, listens, and has the runs of snapshots begun.
+//! A schedule at work on this machine: its state, its terms of ownership, and the runs that it starts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,23 +11,22 @@ use fleetlogs_engine::schedule::ownership::Ownership;
 use fleetlogs_engine::schedule::scheduler::Scheduler;
 use fleetlogs_engine::schedule::state::{StateError, Store, runs};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
+use fleetlogs_model::files::dir_of;
 use fleetlogs_model::home::StateHome;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::lock::{Holder, Lock, Locked};
-use super::runner::{Runs, With};
+use super::lease;
+use super::listener::Health;
+use super::machine::machine_id;
+use super::metrics::Metrics;
+use super::runner::{RunnerContext, SnapshotRunner};
+use super::state_place::{home_to_own, state_path};
 use super::watching::Watching;
-use super::{home_of, make_room_for, state_path};
-use crate::args::Output;
 use crate::config::Settings;
 use crate::error::{CliError, Refusal};
-use crate::exit::Exit;
-use crate::lease;
-use crate::listener::{Health, Listener};
-use crate::logging::Logs;
-use crate::metrics::Metrics;
-use crate::run_dir::write_whole;
+use crate::run::{Reported, Watchers};
 use crate::signals;
 
 /// Between two signs of life.
@@ -37,13 +36,13 @@ const BEAT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A schedule at work on this machine: all that the daemon and `--once` have in common.
-pub(super) struct Schedule<'a> {
+pub(super) struct ActiveSchedule<'a> {
     pub(super) config: &'a Path,
     pub(super) settings: Settings,
-    pub(super) output: &'a Output,
-    pub(super) logs: &'a Logs,
-    /// Whether it works until it is told to end. Its runs say nothing on the screen but in the log.
-    is_daemon: bool,
+    /// Of its runs.
+    watchers: Watchers,
+    /// Gets what each run reported, if somebody waits for it.
+    pub(super) reports: Option<UnboundedSender<Reported>>,
     pub(super) stop: StopHandle,
     /// The database.
     pub(super) state: PathBuf,
@@ -61,61 +60,24 @@ pub(super) struct Term {
     pub(super) end: StopHandle,
 }
 
-pub(super) async fn daemon(
-    config: &Path,
-    settings: Settings,
-    output: &Output,
-    logs: &Logs,
-) -> Result<Exit, CliError> {
-    let schedule = Schedule::new(config, settings, output, logs, true)?;
-    let _lock = take_lock(&schedule.state).await?;
-    let (state, states) = watch::channel(None);
-    let health = Health::default();
-    let listener = match &schedule.settings.schedule.listener {
-        Some(settings) => {
-            let names = schedule.settings.snapshots.iter().map(|snapshot| snapshot.name().clone());
-            let (metrics, health) = (schedule.metrics.clone(), health.clone());
-            let listener = Listener::bind(settings, names, states, metrics, health).await?;
-            listener.announce(output);
-            Some(listener)
-        }
-        None => None,
-    };
-    let listening = async {
-        match listener {
-            Some(listener) => listener.serve(schedule.stop.reached(Stop::Drain)).await,
-            None => schedule.stop.reached(Stop::Drain).await,
-        }
-    };
-    let working = async {
-        let result = schedule.work(&state, &health).await;
-        // Whatever it was that ended it ends the listener as well.
-        schedule.stop.stop(Stop::Drain, StopReason::Signal);
-        result
-    };
-    let (interrupted, ()) = tokio::join!(working, listening);
-    Ok(if interrupted? { Exit::Interrupted } else { Exit::Complete })
-}
-
-impl<'a> Schedule<'a> {
-    pub(super) fn new(
-        config: &'a Path,
-        settings: Settings,
-        output: &'a Output,
-        logs: &'a Logs,
-        is_daemon: bool,
-    ) -> Result<Self, CliError> {
+impl<'a> ActiveSchedule<'a> {
+    pub(super) fn new(config: &'a Path, settings: Settings, watchers: Watchers) -> Result<Self, CliError> {
         let stop = StopHandle::default();
         signals::listen(&stop)?;
         let state = state_path(&settings);
-        make_room_for(&state)?;
-        let home = home_of(&settings)?;
+        let dir = dir_of(&state);
+        std::fs::create_dir_all(dir).map_err(|error| CliError::file(dir, &error))?;
+        let home = home_to_own(&settings)?;
         let metrics = Metrics::new();
-        Ok(Self { config, settings, output, logs, is_daemon, stop, state, home, metrics })
+        Ok(Self { config, settings, watchers, reports: None, stop, state, home, metrics })
     }
 
     /// Works until it is told to end. Returns whether a run was interrupted, which the next process takes up.
-    async fn work(&self, state: &watch::Sender<Option<Store>>, health: &Health) -> Result<bool, CliError> {
+    pub(super) async fn work(
+        &self,
+        state: &watch::Sender<Option<Store>>,
+        health: &Health,
+    ) -> Result<bool, CliError> {
         loop {
             let Some(term) = self.begin_term(health).await? else { return Ok(false) };
             state.send_replace(Some(term.store.clone()));
@@ -170,8 +132,8 @@ impl<'a> Schedule<'a> {
         Ok(Some(Term { store, ownership: Some(ownership), end: StopHandle::default() }))
     }
 
-    async fn serve_term(&self, term: &Term, runs: Runs, health: &Health) -> Result<(), StateError> {
-        let machine = machine(&self.state)?;
+    async fn serve_term(&self, term: &Term, runs: SnapshotRunner, health: &Health) -> Result<(), StateError> {
+        let machine = machine_id(&self.state)?;
         let scheduler =
             Scheduler::new(term.store.clone(), self.rules(), Clock::System, machine, Arc::new(runs));
         let watching = Watching::new(&self.settings, &term.store, &self.metrics);
@@ -185,20 +147,16 @@ impl<'a> Schedule<'a> {
     }
 
     /// The runs of a term.
-    pub(super) fn runs(&self, term: &Term) -> Runs {
-        let mut output = self.output.clone();
-        if self.is_daemon {
-            (output.quiet, output.json) = (true, false);
-        }
-        let with = With {
+    pub(super) fn runs(&self, term: &Term) -> SnapshotRunner {
+        let context = RunnerContext {
             config: self.config.to_owned(),
             settings: self.settings.clone(),
-            output,
-            logs: self.logs.clone(),
+            watchers: self.watchers.clone(),
+            reports: self.reports.clone(),
             state: self.state.clone(),
             metrics: self.metrics.clone(),
         };
-        Runs::new(with, term.store.clone(), term.end.clone())
+        SnapshotRunner::new(context, term.store.clone(), term.end.clone())
     }
 
     pub(super) fn rules(&self) -> Vec<Rule> {
@@ -262,42 +220,10 @@ async fn beat<T>(health: &Health) -> T {
     }
 }
 
-/// `--list` holds the lock for a moment.
-async fn take_lock(state: &Path) -> Result<Lock, CliError> {
-    let mut tries = 0;
-    loop {
-        match Lock::take(state, Holder::Daemon)? {
-            Locked::Ours(lock) => return Ok(lock),
-            Locked::Theirs(_, process) if tries == 10 => return Err(busy(process)),
-            Locked::Theirs(..) => tries += 1,
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-}
-
 pub(super) fn busy(process: Option<u32>) -> CliError {
     let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
     CliError::not_done(Refusal::new(
         format!("another process{process} works on this schedule"),
         "end it first; `fleetlogs schedule CONFIG --list` shows what it does",
     ))
-}
-
-/// What tells this machine's disk from those of others: run directories are there, and can be taken up again there only.
-pub(super) fn machine(state: &Path) -> Result<String, StateError> {
-    let mut path = state.as_os_str().to_owned();
-    path.push(".disk");
-    let path = PathBuf::from(path);
-    let failed = |error| StateError::File(path.clone(), error);
-    match std::fs::read_to_string(&path) {
-        Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
-        _ => {
-            let name = uuid::Uuid::new_v4().to_string();
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            write_whole(dir, &file, name.as_bytes()).map_err(failed)?;
-            Ok(name)
-        }
-    }
 }

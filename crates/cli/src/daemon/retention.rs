@@ -10,18 +10,18 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use fleetlogs_azure::{Client, Removal, StorageAccount};
-use fleetlogs_engine::journal::hold;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::{RunId, SnapshotName};
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::snapshot::SnapshotRef;
+use fleetlogs_model::whole_file::sync_directory;
 use serde::Deserialize;
 use time::OffsetDateTime;
 
 use crate::config::{DestinationSettings, Place, Retention, SnapshotSettings, WriteSettings};
 use crate::destination::storage;
 use crate::error::CliError;
-use crate::run_dir::{PLAN_FILE, sync_dir};
+use crate::run_dir::{PLAN_FILE, RunDir};
 use crate::tokens::Tokens;
 
 /// A directory that is being removed is called so, and then as its run.
@@ -140,7 +140,7 @@ enum Kept {
     #[error("its plan cannot be read: {0}")]
     Plan(serde_json::Error),
     #[error("{0}")]
-    Busy(#[from] fleetlogs_engine::journal::JournalError),
+    Busy(#[from] fleetlogs_model::run_store::JournalError),
     #[error("what it says cannot be taken over: {0}")]
     Fold(String),
     #[error("its container cannot be deleted: {0}")]
@@ -158,7 +158,7 @@ async fn remove<E: Display>(
 ) -> Result<(), Kept> {
     let Some(dir) = directory(output_dir, run)? else { return Ok(()) };
     check_plan(&dir, &run.run, snapshot)?;
-    let held = hold(&dir)?;
+    let held = RunDir::at(&dir).store.hold().await?;
     fold(&dir).await.map_err(|error| Kept::Fold(error.to_string()))?;
     if let Some(containers) = containers {
         containers.remove(&run.run).await?;
@@ -212,7 +212,7 @@ fn set_aside(dir: &Path, run: &RunId) -> io::Result<PathBuf> {
     let parent = dir.parent().expect("a directory in the directory of all runs");
     let aside = parent.join(format!("{REMOVING}{run}"));
     std::fs::rename(dir, &aside)?;
-    sync_dir(parent)?;
+    sync_directory(parent)?;
     Ok(aside)
 }
 

@@ -1,0 +1,82 @@
+//! `fleetlogs schedule`: runs that start by themselves. Design and reasons: docs/design/schedule.md.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use fleetlogs_sim::Simulator;
+
+use super::schedule_list::list;
+use crate::args::Output;
+use crate::config::{self, Needs, Settings};
+use crate::daemon::{OnceListener, require_snapshot, run_once, serve};
+use crate::error::{CliError, Refusal};
+use crate::exit::Exit;
+use crate::logging::Logs;
+use crate::output::{print_end, say, watchers};
+use crate::run::{ProgressView, Reported, Watchers};
+use crate::simulated_fleet;
+
+#[derive(Debug, Parser)]
+pub(crate) struct ScheduleArgs {
+    /// The config file, with one snapshot or more
+    pub(crate) config: PathBuf,
+    /// Run this snapshot now and end: for cron, systemd timers and other schedulers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) once: Option<String>,
+    /// Show when each snapshot runs next, and how it went last
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) list: bool,
+}
+
+impl ScheduleArgs {
+    /// Whether it goes on until it is told to end.
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.once.is_none() && !self.list
+    }
+}
+
+pub(crate) async fn schedule(args: &ScheduleArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+    let settings = config::load_for(&args.config, if args.list { Needs::LIST } else { Needs::SCHEDULE })?;
+    if settings.snapshots.is_empty() {
+        let what = format!("`{}` has no snapshot", args.config.display());
+        let help = "add a [[snapshot]] with `name` and `cron`; docs/guide/snapshots.md shows some";
+        return Err(CliError::usage(Refusal::new(what, help)));
+    }
+    if args.list {
+        return list(&settings, output).await;
+    }
+    let (settings, simulator) = with_simulator(settings).await?;
+    let talk = |text: &str| {
+        if !output.quiet {
+            say(text);
+        }
+    };
+    let ended = match &args.once {
+        Some(name) => {
+            let name = require_snapshot(&settings, name)?.name().clone();
+            let on_end = |reported: &Reported| print_end(reported, output);
+            let listener = OnceListener { say: &talk, on_end: &on_end };
+            run_once(&args.config, settings, &name, watchers(output, logs), &listener).await
+        }
+        None => {
+            // Its runs show nothing on the screen; what they do is in the log.
+            let watchers = Watchers { progress: ProgressView::Hidden, ..watchers(output, logs) };
+            let interrupted = serve(&args.config, settings, watchers, &talk).await;
+            interrupted.map(|interrupted| if interrupted { Exit::Interrupted } else { Exit::Complete })
+        }
+    };
+    if let Some(simulator) = simulator {
+        simulator.shutdown().await;
+    }
+    ended
+}
+
+/// A simulated fleet lives as long as the schedule, and not as long as a run.
+async fn with_simulator(mut settings: Settings) -> Result<(Settings, Option<Simulator>), CliError> {
+    let Some(simulator) = settings.simulator.take() else { return Ok((settings, None)) };
+    let simulator = simulated_fleet::start_simulator(&simulator.scenario).await?;
+    let (accounts, container) = simulated_fleet::simulated(&simulator);
+    settings.accounts = accounts;
+    settings.destination = settings.destination.take().or(container);
+    Ok((settings, Some(simulator)))
+}

@@ -1,0 +1,110 @@
+//! What comes before a run sends anything: connect, plan, check.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_azure::{AzureBatch, AzureLogStore};
+use fleetlogs_engine::clock::Clock;
+use fleetlogs_model::ids::RunId;
+use fleetlogs_model::plan::Plan;
+
+use super::start::RunRequest;
+use super::watchers::Watchers;
+use crate::config::Settings;
+use crate::destination::Destination;
+use crate::error::CliError;
+use crate::estimate::{estimate, estimate_calls};
+use crate::fleet::Fleet;
+use crate::preflight::{self, Findings};
+
+/// A run that may begin: everything that can be known to be wrong beforehand is right.
+pub(super) struct PreparedRun {
+    pub(super) fleet: Fleet,
+    pub(super) destination: Destination,
+    pub(super) plan: Arc<Plan>,
+    pub(super) services: Vec<Option<Arc<AzureBatch>>>,
+    /// None where arrival is not looked at.
+    pub(super) store: Option<Arc<AzureLogStore>>,
+}
+
+/// Connects, plans and checks a new run.
+pub(super) async fn prepare_new(
+    request: &RunRequest<'_>,
+    settings: &Settings,
+    watchers: &Watchers,
+) -> Result<PreparedRun, CliError> {
+    let given = request.plan.map(read_plan).transpose()?;
+    let fleet = Fleet::connect(settings).await?;
+    let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
+    let destination = fleet.destination_of(&run_id, settings).await?;
+    // Before anything is listed: a SAS that is no good now will be no better then.
+    let mut findings = Findings::default();
+    preflight::early(&destination, settings, &mut findings);
+    let mut store = None;
+    if !destination.is_created() {
+        store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
+    }
+    findings.settle()?;
+    let plan = match given {
+        // Who and which window is the plan's; where to, this config's.
+        Some(plan) => Plan {
+            run_id: run_id.clone(),
+            destination: destination.url(),
+            config_digest: settings.digest.clone(),
+            accounts: plan.accounts.iter().map(|account| fleet.as_called(account)).collect(),
+            ..plan
+        },
+        None => fleet.plan(settings, (&run_id, &destination.url()), watchers.planning()).await?,
+    };
+    let plan = Plan { snapshot: request.snapshot.as_ref().map(|(snapshot, _)| (*snapshot).clone()), ..plan };
+    let services = fleet
+        .services(&plan)
+        .map_err(|why| CliError::other_plan(request.plan.unwrap_or(Path::new("")), &why))?;
+    if plan.nodes.is_empty() {
+        return Err(CliError::no_node(&plan.left_out));
+    }
+    preflight::clocks(&fleet, &mut findings);
+    preflight::windows(&plan, &mut findings);
+    preflight::identities(&fleet, &destination, &plan, &mut findings).await;
+    // By the service's clock, which is what the SAS will be held against.
+    let now = Clock::System.now() + fleet.clock_offset();
+    preflight::sas(&destination, settings, now, estimate(&plan, &settings.limits), &mut findings);
+    findings.settle()?;
+    if destination.is_created() {
+        // Nothing may stand in the way of the run once the container is made.
+        std::fs::create_dir_all(&settings.output_dir)
+            .map_err(|error| CliError::file(&settings.output_dir, &error))?;
+        destination.create().await?;
+        store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
+        findings.settle()?;
+    }
+    Ok(PreparedRun { fleet, destination, plan: Arc::new(plan), services, store })
+}
+
+/// A plan made earlier, for a run of its own.
+fn read_plan(path: &Path) -> Result<Plan, CliError> {
+    let text = std::fs::File::open(path).map_err(|error| CliError::file(path, &error))?;
+    Plan::from_json(text).map_err(|error| CliError::plan(path, &error))
+}
+
+/// The same checks as before a new run, for what is left of this one.
+pub(super) async fn prepare_rest(
+    settings: &Settings,
+    plan: Arc<Plan>,
+    outstanding: usize,
+) -> Result<PreparedRun, CliError> {
+    let fleet = Fleet::connect(settings).await?;
+    let destination = fleet.destination_of(&plan.run_id, settings).await?;
+    let config = destination.url();
+    if config != plan.destination {
+        return Err(CliError::other_container(&plan.destination, &config));
+    }
+    let mut findings = Findings::default();
+    let calls_take = estimate_calls(outstanding, &settings.limits).min(Duration::from_secs(24 * 3600));
+    preflight::sas(&destination, settings, Clock::System.now(), calls_take, &mut findings);
+    let store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
+    findings.settle()?;
+    let services = fleet.services(&plan).map_err(|why| CliError::other_plan(Path::new("plan.json"), &why))?;
+    Ok(PreparedRun { fleet, destination, plan, services, store })
+}

@@ -1,0 +1,54 @@
+//! A new run: planned, put on record, and carried out.
+
+use std::path::Path;
+
+use fleetlogs_engine::resume::Outstanding;
+use fleetlogs_engine::schedule;
+use fleetlogs_engine::stop::{Stop, StopHandle};
+use fleetlogs_model::files::absolute;
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::snapshot::SnapshotRef;
+
+use super::carry_out::{FinishedRun, OpenRun, carry_out};
+use super::prepare::prepare_new;
+use super::watchers::Watchers;
+use crate::config::Settings;
+use crate::error::CliError;
+use crate::run_dir::RunDir;
+
+/// What is to be run.
+pub(crate) struct RunRequest<'a> {
+    /// The file that the settings came from; `resume` reads it again.
+    pub(crate) config: &'a Path,
+    /// A plan made earlier.
+    pub(crate) plan: Option<&'a Path>,
+    /// The snapshot that it is a run of, and where its start is put on record.
+    pub(crate) snapshot: Option<(&'a SnapshotRef, schedule::Begun)>,
+}
+
+/// Plans a run, and carries it out until it has ended and is reported.
+pub(crate) async fn run_to_end(
+    request: RunRequest<'_>,
+    settings: &Settings,
+    stop: StopHandle,
+    watchers: &Watchers,
+) -> Result<FinishedRun, CliError> {
+    let prepared = tokio::select! {
+        prepared = prepare_new(&request, settings, watchers) => prepared?,
+        () = stop.reached(Stop::Drain) => return Err(CliError::stopped_early()),
+        () = tokio::time::sleep(settings.deadlines.run) => return Err(CliError::planning_too_long()),
+    };
+    let plan = &prepared.plan;
+    let dir = RunDir::of_run(&settings.output_dir, &plan.run_id);
+    let config = absolute(request.config).display().to_string();
+    let journal = dir.store.create(plan, &config).await?;
+    let log = watchers.logs.keep_in(dir.log_file()?);
+    tracing::info!(run_id = %plan.run_id, nodes = plan.nodes.len(), "planned");
+    if let Some((_, start_record)) = request.snapshot {
+        // From here on the run can be resumed, and nothing is sent before that is known.
+        start_record.record(plan, &absolute(&dir.path)).await?;
+    }
+    let (ledger, outstanding) = (Ledger::new(plan), Outstanding::all(plan));
+    let open = OpenRun { dir, journal, ledger, outstanding, stop, log };
+    Box::pin(carry_out(prepared, open, settings, watchers)).await
+}

@@ -1,0 +1,73 @@
+//! The database of a run directory: how it is opened, and how a row is checked. Shared by the journal and its reader.
+
+use std::path::Path;
+
+use fleetlogs_model::ids::NodeIndex;
+use rusqlite::{Connection, OpenFlags};
+
+use super::failure::LocalError;
+use super::wal::{self, Tail};
+
+/// Version of the tables and of the events in them.
+pub(super) const FORMAT: i64 = 2;
+
+/// Marks the file as a fleetlogs journal in its header: "flog".
+pub(super) const APPLICATION_ID: i64 = 0x666c_6f67;
+
+/// How many pages of an unfinished commit the log ends with. Refuses a damaged one before SQLite sees it, which would
+/// drop everything from the first bad frame on. To be asked only while no process writes.
+pub(super) fn torn_pages(dir: &Path) -> Result<u64, LocalError> {
+    let path = dir.join("run.db-wal");
+    match wal::tail(&path)? {
+        Tail::Whole => Ok(0),
+        Tail::Torn(pages) => Ok(pages),
+        Tail::Damaged(frame) => {
+            let detail = match frame {
+                0 => "the header of the write-ahead log does not check out".to_owned(),
+                frame => format!("frame {frame} does not check out, and finished commits follow it"),
+            };
+            Err(LocalError::Damaged { path, detail })
+        }
+    }
+}
+
+/// Opens a database that must be a journal of this format.
+pub(super) fn open_existing(path: &Path) -> Result<Connection, LocalError> {
+    if !path.is_file() {
+        return Err(LocalError::Missing(path.into()));
+    }
+    // A log in write-ahead form cannot be read without write access to its index.
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let pragma = |name: &str| {
+        let number = connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        number.map_err(|error| damaged(path, error))
+    };
+    let (found, application) = (pragma("user_version")?, pragma("application_id")?);
+    if (found, application) == (0, 0) {
+        let detail = "it is empty, or not a journal".into();
+        return Err(LocalError::Damaged { path: path.into(), detail });
+    }
+    if found != FORMAT || application != APPLICATION_ID {
+        return Err(LocalError::Format { path: path.into(), found });
+    }
+    Ok(connection)
+}
+
+/// Tells a damaged file from other failures of SQLite.
+pub(super) fn damaged(path: &Path, error: rusqlite::Error) -> LocalError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            LocalError::Damaged { path: path.into(), detail: error.to_string() }
+        }
+        _ => error.into(),
+    }
+}
+
+/// Checksum of an event's row: SQLite keeps none, and would hand out a flipped bit as it is.
+pub(super) fn checksum(node: Option<NodeIndex>, json: &str) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&node.map_or(-1, |node| i64::from(node.0)).to_le_bytes());
+    sum.update(json.as_bytes());
+    sum.finalize()
+}

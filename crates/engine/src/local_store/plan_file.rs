@@ -1,0 +1,57 @@
+//! `plan.json`: the frozen plan as a file.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek as _, Write};
+use std::path::Path;
+
+use fleetlogs_model::hex::hex;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::run_store::StoredPlan;
+use fleetlogs_model::whole_file::WholeFile;
+use sha2::{Digest as _, Sha256};
+
+use super::failure::LocalError;
+
+/// Name of the frozen plan in a run directory.
+pub const PLAN_FILE: &str = "plan.json";
+
+/// Writes a plan whole or not at all, without holding its text in memory. Returns its SHA-256, in hex.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_plan(dir: &Path, name: &str, plan: &Plan) -> io::Result<String> {
+    let mut text = HashedFile { file: BufWriter::new(WholeFile::create(dir, name)?), digest: Sha256::new() };
+    serde_json::to_writer(&mut text, plan)?;
+    let HashedFile { file, digest } = text;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.commit()?;
+    Ok(hex(&digest.finalize()))
+}
+
+pub(super) fn read_plan(dir: &Path) -> Result<StoredPlan, LocalError> {
+    let path = dir.join(PLAN_FILE);
+    let failed = |error| LocalError::PlanFile(path.clone(), error);
+    let mut text = File::open(&path).map_err(failed)?;
+    let mut hashed = HashedFile { file: io::sink(), digest: Sha256::new() };
+    io::copy(&mut text, &mut hashed).map_err(failed)?;
+    text.rewind().map_err(failed)?;
+    let plan = Plan::from_json(text).map_err(|error| LocalError::Plan(path.clone(), error))?;
+    Ok(StoredPlan { plan, digest: hex(&hashed.digest.finalize()) })
+}
+
+/// A file, and the digest of what went into it.
+struct HashedFile<W> {
+    file: W,
+    digest: Sha256,
+}
+
+impl<W: Write> Write for HashedFile<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

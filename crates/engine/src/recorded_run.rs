@@ -1,0 +1,210 @@
+//! Opening a run that is on record: the one way for every command that looks at a run or resumes it.
+
+use std::sync::Arc;
+
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::run_store::{
+    Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta, RunStore,
+};
+
+use crate::resume::{Outstanding, Replay};
+use crate::run_record::RunRecord;
+
+/// What a command wants of a recorded run besides reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nothing: a process may work on the run meanwhile.
+    Watch,
+    /// That no process works on the run when it is opened.
+    Rest,
+    /// That no other process works on the run until it is dropped.
+    Hold,
+}
+
+/// A run as it is on record.
+pub struct RecordedRun {
+    /// Its frozen plan.
+    pub plan: Arc<Plan>,
+    /// What is kept with its journal.
+    pub meta: RunMeta,
+    /// Its journal.
+    pub journal: Box<dyn JournalReader>,
+    _hold: Option<RunHold>,
+}
+
+impl RecordedRun {
+    /// Opens a run for reading.
+    ///
+    /// # Errors
+    /// Plan or journal cannot be read, or do not belong together; or another process works on the run, and `claim` does
+    /// not allow that.
+    pub async fn open(store: &dyn RunStore, claim: Claim) -> Result<Self, JournalError> {
+        let stored = store.plan().await?;
+        let journal = store.read().await?;
+        let hold = match claim {
+            Claim::Watch => None,
+            Claim::Rest => {
+                drop(store.hold().await?);
+                None
+            }
+            Claim::Hold => Some(store.hold().await?),
+        };
+        let meta = meta_for(&*journal, &stored.digest)?;
+        Ok(Self { plan: stored.plan.into(), meta, journal, _hold: hold })
+    }
+
+    /// Where the run stands.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn ledger(&self) -> Result<Ledger, JournalError> {
+        ledger_of(&*self.journal, &self.plan)
+    }
+}
+
+/// Folds a whole journal into the ledger of its plan.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn ledger_of(journal: &dyn JournalReader, plan: &Plan) -> Result<Ledger, JournalError> {
+    let mut ledger = Ledger::new(plan);
+    journal.events_after(0, &mut |recorded| ledger.apply(recorded))?;
+    Ok(ledger)
+}
+
+/// A run that this process resumes. No other process can open it meanwhile.
+pub struct ResumedRun {
+    /// Its frozen plan.
+    pub plan: Arc<Plan>,
+    /// What is kept with its journal.
+    pub meta: RunMeta,
+    /// Where it stands.
+    pub ledger: Ledger,
+    /// What is left to do.
+    pub outstanding: Outstanding,
+    /// To append to.
+    pub journal: Box<dyn Journal>,
+    /// The same journal, to read from.
+    pub reader: Box<dyn JournalReader>,
+}
+
+impl ResumedRun {
+    /// Opens a run to work on what is outstanding. Nodes that ended in one of `retry` are outstanding again.
+    ///
+    /// # Errors
+    /// As for [`RecordedRun::open`]; or the run is a copy, and `accept_copy` is not set.
+    pub async fn open(
+        store: &dyn RunStore,
+        retry: &[Outcome],
+        accept_copy: bool,
+    ) -> Result<Self, JournalError> {
+        let stored = store.plan().await?;
+        // Opened for appending first: that keeps every other process out from here on.
+        let journal = store.append(accept_copy).await?;
+        let reader = store.read().await?;
+        let meta = meta_for(&*reader, &stored.digest)?;
+        let plan = Arc::new(stored.plan);
+        let mut replay = Replay::new(&plan);
+        reader.events_after(0, &mut |recorded| replay.apply(recorded))?;
+        let (ledger, outstanding) = replay.finish(&plan, retry);
+        Ok(Self { plan, meta, ledger, outstanding, journal, reader })
+    }
+
+    /// Whether nothing is left to do, and the last process that worked on the run said so.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn is_over(&self) -> Result<bool, JournalError> {
+        let ended = || Ok(RunRecord::of(&self.reader.run_events()?).ended_at.is_some());
+        if self.outstanding.is_empty() { ended() } else { Ok(false) }
+    }
+}
+
+/// What is kept with a journal, if it was started with the plan of this digest.
+fn meta_for(journal: &dyn JournalReader, plan_digest: &str) -> Result<RunMeta, JournalError> {
+    let meta = journal.meta()?;
+    if meta.plan_digest != plan_digest {
+        let what = "plan.json is not the plan that this journal was started with";
+        return Err(JournalError::new(JournalErrorKind::OtherPlan, what));
+    }
+    Ok(meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetlogs_model::event::{Event, Recorded};
+    use fleetlogs_model::ids::NodeIndex;
+    use fleetlogs_model::ledger::NodeStatus;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::local_store::LocalRunStore;
+    use crate::testing::{MemoryRunStore, NOW, plan_of};
+
+    fn requested(node: u32) -> Recorded {
+        let event = Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil() };
+        Recorded { at: NOW, node: Some(NodeIndex(node)), event }
+    }
+
+    /// What every store promises. It holds for the run directory, and for a store that has nothing to do with files.
+    async fn keeps_its_promises(store: &dyn RunStore) {
+        let missing = store.read().await.err().expect("there is no journal yet");
+        assert_eq!(missing.kind, JournalErrorKind::Missing);
+
+        let mut journal = store.create(&plan_of(3), "fleetlogs.toml").await.unwrap();
+        journal.append(&[requested(2), requested(0)]).unwrap();
+        let busy = [store.hold().await.err(), store.append(true).await.err()];
+        assert_eq!(busy.map(|error| error.unwrap().kind), [JournalErrorKind::Busy; 2]);
+        assert!(store.is_held().await.unwrap());
+
+        let watched = RecordedRun::open(store, Claim::Watch).await.unwrap();
+        assert_eq!(watched.meta.config, "fleetlogs.toml");
+        assert_eq!(watched.ledger().unwrap().count(NodeStatus::Requested), 2);
+        for claim in [Claim::Rest, Claim::Hold] {
+            let busy = RecordedRun::open(store, claim).await.err().expect("a process works on it");
+            assert_eq!(busy.kind, JournalErrorKind::Busy);
+        }
+        let mut query = watched.journal.histories().unwrap();
+        let nodes: Vec<_> = query.rows().unwrap().map(|row| row.unwrap().0.0).collect();
+        assert_eq!(nodes, [0, 2], "histories come in plan order");
+        drop(query);
+        drop((journal, watched));
+
+        let held = RecordedRun::open(store, Claim::Hold).await.unwrap();
+        assert!(store.is_held().await.unwrap());
+        drop(held);
+        let resumed = ResumedRun::open(store, &[], false).await.unwrap();
+        assert_eq!(resumed.outstanding.nodes(), 3);
+        assert!(!resumed.is_over().unwrap());
+        drop(resumed);
+        assert!(!store.is_held().await.unwrap());
+        RecordedRun::open(store, Claim::Rest).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_run_directory_keeps_the_promises_of_a_store() {
+        let dir = tempfile::tempdir().unwrap();
+        keeps_its_promises(&LocalRunStore::new(dir.path().join("runs/one"))).await;
+    }
+
+    #[tokio::test]
+    async fn a_store_without_files_keeps_the_promises_of_a_store() {
+        keeps_its_promises(&MemoryRunStore::default()).await;
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_is_not_the_journals_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalRunStore::new(dir.path().join("run"));
+        drop(store.create(&plan_of(1), "fleetlogs.toml").await.unwrap());
+        crate::local_store::write_plan(&dir.path().join("run"), "plan.json", &plan_of(2)).unwrap();
+        for refused in [
+            RecordedRun::open(&store, Claim::Watch).await.err(),
+            ResumedRun::open(&store, &[], false).await.err(),
+        ] {
+            assert_eq!(refused.unwrap().kind, JournalErrorKind::OtherPlan);
+        }
+    }
+}

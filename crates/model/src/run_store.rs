@@ -1,0 +1,199 @@
+//! Where the record of a run is kept: its frozen plan, and the journal of its events.
+//!
+//! [`RunStore`] is one run's place in a store. The engine has one that keeps a run directory with an SQLite journal; a
+//! store in Blob storage would be a second implementation beside it. Nobody else knows how a store keeps things: the
+//! engine appends to a [`Journal`], and everything that looks at a recorded run reads through a [`JournalReader`].
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use crate::event::Recorded;
+use crate::history::NodeHistory;
+use crate::ids::NodeIndex;
+use crate::plan::Plan;
+
+/// What a call to a store answers with. A store on this machine answers at once; another may have to ask a service.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
+
+/// The place of one run in a store.
+pub trait RunStore: Send + Sync {
+    /// Puts a new run there: its plan, durably, and an empty journal, which no other process can open while this one
+    /// works on it. `config` is the path of the config that the run was started with.
+    fn create<'a>(&'a self, plan: &'a Plan, config: &'a str) -> StoreFuture<'a, Box<dyn Journal>>;
+
+    /// Opens the journal of an earlier process to append to it. What that process did not finish writing is dropped, as
+    /// it was never promised; damage elsewhere is refused. So is a copy of a run, unless `accept_copy`: the original may
+    /// still be in use.
+    fn append(&self, accept_copy: bool) -> StoreFuture<'_, Box<dyn Journal>>;
+
+    /// The plan as it was frozen.
+    fn plan(&self) -> StoreFuture<'_, StoredPlan>;
+
+    /// Opens the journal for reading, also while another process appends to it.
+    fn read(&self) -> StoreFuture<'_, Box<dyn JournalReader>>;
+
+    /// Keeps every other process from working on the run until what it returns is dropped. Refused with
+    /// [`JournalErrorKind::Busy`] while one does.
+    fn hold(&self) -> StoreFuture<'_, RunHold>;
+
+    /// When something was last put on record, as far as the store knows.
+    fn changed_at(&self) -> StoreFuture<'_, Option<SystemTime>>;
+
+    /// Whether a process works on the run right now.
+    fn is_held(&self) -> StoreFuture<'_, bool>;
+}
+
+/// Keeps other processes from working on a run until it is dropped.
+pub type RunHold = Box<dyn fmt::Debug + Send>;
+
+/// A plan and what ties a journal to it.
+#[derive(Debug)]
+pub struct StoredPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// SHA-256 of its text, in hex.
+    pub digest: String,
+}
+
+/// What is kept with a journal beside its events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunMeta {
+    /// SHA-256 of the plan's text, in hex; ties plan and journal together.
+    pub plan_digest: String,
+    /// Path of the config that the run was started with.
+    pub config: String,
+}
+
+/// A journal that this process appends to. No other process can open it while this one has it.
+pub trait Journal: Send + 'static {
+    /// Makes a group of events durable, all or none. It may block: it is called on a thread of its own. After an error
+    /// nothing more may be appended.
+    ///
+    /// # Errors
+    /// The events are not durable.
+    fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError>;
+
+    /// Whether the store is about to be full. Asked after every group.
+    fn little_room(&mut self) -> Option<LittleRoom> {
+        None
+    }
+}
+
+/// A journal as far as it is on record.
+pub trait JournalReader: Send {
+    /// What is kept with the journal.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn meta(&self) -> Result<RunMeta, JournalError>;
+
+    /// Hands over every event after a sequence number, in order, and returns the last number; 0 stands before the first.
+    ///
+    /// # Errors
+    /// An event cannot be read.
+    fn events_after(&self, after: u64, hear: &mut dyn FnMut(&Recorded)) -> Result<u64, JournalError>;
+
+    /// The events that are about no node, in order.
+    ///
+    /// # Errors
+    /// An event cannot be read.
+    fn run_events(&self) -> Result<Vec<Recorded>, JournalError>;
+
+    /// Prepares reading the histories of all nodes that have one.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn histories(&self) -> Result<Box<dyn HistoryQuery + '_>, JournalError>;
+
+    /// Brings in what was appended since. A reader that sees the live journal has nothing to do.
+    fn refresh(&mut self) -> StoreFuture<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A prepared query for the histories of nodes.
+pub trait HistoryQuery {
+    /// Runs the query. The histories come in plan order, one in memory at a time.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn rows(&mut self) -> Result<HistoryRows<'_>, JournalError>;
+}
+
+/// Histories of nodes, in plan order.
+pub type HistoryRows<'a> = Box<dyn Iterator<Item = Result<(NodeIndex, NodeHistory), JournalError>> + 'a>;
+
+/// Too little room to go on: what was sent could no longer be put on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LittleRoom {
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes that are kept for what is in flight and for the reports.
+    pub needed: u64,
+}
+
+/// Why the record of a run cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalError {
+    /// What it means for the caller.
+    pub kind: JournalErrorKind,
+    /// What is wrong, for a person.
+    pub what: Box<str>,
+    /// What a person can do about it.
+    pub help: Option<Box<str>>,
+}
+
+/// What the failure of a store means for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JournalErrorKind {
+    /// Another process works on the run.
+    Busy,
+    /// There is no plan that can be read, or it is not one that this version can execute.
+    NoPlan,
+    /// There is no journal.
+    Missing,
+    /// The journal is of another version, or not a journal.
+    OtherFormat,
+    /// The journal was changed by something else than its store. Nothing is written to it.
+    Damaged,
+    /// The run is a copy of another.
+    Copied,
+    /// The plan beside the journal is not the one that the journal was started with.
+    OtherPlan,
+    /// The store cannot keep a journal safely there (a network file system, say).
+    Unsuitable,
+    /// The store failed.
+    Failed,
+}
+
+impl JournalError {
+    /// An error without advice.
+    pub fn new(kind: JournalErrorKind, what: impl Into<Box<str>>) -> Self {
+        Self { kind, what: what.into(), help: None }
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn with_help(self, help: impl Into<Box<str>>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            JournalErrorKind::Failed => write!(f, "the journal failed: {}", self.what),
+            JournalErrorKind::Busy
+            | JournalErrorKind::NoPlan
+            | JournalErrorKind::Missing
+            | JournalErrorKind::OtherFormat
+            | JournalErrorKind::Damaged
+            | JournalErrorKind::Copied
+            | JournalErrorKind::OtherPlan
+            | JournalErrorKind::Unsuitable => f.write_str(&self.what),
+        }
+    }
+}
+
+impl std::error::Error for JournalError {}
