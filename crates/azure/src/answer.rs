@@ -1,4 +1,4 @@
-//! One HTTP exchange: sends a request once and reads its answer, up to a size.
+//! Reads the answer to an HTTP request, up to a maximum size.
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use reqwest::Response;
@@ -10,23 +10,24 @@ use crate::{http_date, redact};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
-/// Error bodies and answers to upload calls are a few hundred bytes; more than this is not the service talking.
+/// Error bodies and answers to upload calls are a few hundred bytes; an answer longer than this does not come from
+/// the service.
 pub(crate) const SMALL: usize = 1 << 20;
 
-/// A page of 1,000 items is about one megabyte, so this is out of any proportion.
+/// A page of 1,000 items is about one megabyte, so no list page comes near this.
 pub(crate) const PAGE: usize = 64 << 20;
 
-/// Memory set aside on the word of a `content-length` alone.
+/// Memory reserved in advance because of a `content-length` alone.
 const TRUSTED_LENGTH: usize = 1 << 20;
 
-/// An answer of the service, read to its end as far as that worked.
+/// An answer of the service, read to its end if that was possible.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Result<Vec<u8>, UnreadBody>,
 }
 
-/// Why there is a status but no whole body.
+/// Why there is a status but no complete body.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnreadBody {
     #[error("the answer is longer than {0} bytes")]
@@ -36,7 +37,7 @@ pub(crate) enum UnreadBody {
 }
 
 impl Answer {
-    /// Reads an answer: bodies of 200 up to `limit`, any other up to [`SMALL`].
+    /// Reads an answer: the body of a 200 up to `limit`, any other body up to [`SMALL`].
     pub(crate) async fn read(mut response: Response, limit: usize) -> Self {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
@@ -60,8 +61,8 @@ impl Answer {
         http_date::parse(self.header(&DATE)?)
     }
 
-    /// How long the service asks to wait, in milliseconds. A date counts from the answer's own `date`, so that a
-    /// wrong clock here does no harm.
+    /// How long the service asks to wait, in milliseconds. A date is compared with the answer's own `date`, so a
+    /// wrong clock on this machine does no harm.
     pub(crate) fn retry_after_ms(&self) -> Option<u64> {
         let text = self.header(&RETRY_AFTER)?.trim();
         if let Ok(seconds) = text.parse::<u64>() {
@@ -71,7 +72,7 @@ impl Answer {
         Some(u64::try_from(wait.whole_milliseconds()).unwrap_or(0))
     }
 
-    /// Where a redirect points, without its query.
+    /// The target of a redirect, without its query.
     pub(crate) fn redirect_target(&self) -> Option<String> {
         let location = self.header(&LOCATION)?;
         let shown = match Url::parse(location) {
@@ -81,12 +82,12 @@ impl Answer {
         Some(redact::one_line(&shown, 200))
     }
 
-    /// The body; without one, a failure that keeps status and request id.
+    /// The body; without one, a failure with the status and the request id.
     pub(crate) fn whole_body(&self, class_if_broken: FailureClass) -> Result<&[u8], Failure> {
         match &self.body {
             Ok(body) => Ok(body),
             Err(why) => {
-                // Reading too long an answer once more would not make it shorter.
+                // An answer that is too long would be too long again.
                 let class = match (why, class_if_broken) {
                     (UnreadBody::TooLong(_), FailureClass::Transient) => FailureClass::Refused,
                     (_, class) => class,
@@ -96,7 +97,7 @@ impl Answer {
         }
     }
 
-    /// A failure with this answer's status and request id.
+    /// A failure with the status and the request id of this answer.
     pub(crate) fn failure(&self, class: FailureClass, message: impl Into<Box<str>>) -> Failure {
         Failure {
             status: Some(self.status),

@@ -1,7 +1,7 @@
-//! The Batch accounts of a subscription, as Azure Resource Manager lists them (recorded:
-//! `GET /subscriptions/{id}/providers/Microsoft.Batch/batchAccounts?api-version=2024-07-01`).
+//! The Batch accounts of a subscription, listed by Azure Resource Manager (recorded: `GET
+//! /subscriptions/{id}/providers/Microsoft.Batch/batchAccounts?api-version=2024-07-01`).
 //!
-//! An account's endpoint is taken from the answer, never built of its name and region.
+//! The endpoint of an account is taken from the answer, never built from its name and region.
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::is_https_or_loopback;
@@ -17,7 +17,7 @@ use crate::token::TokenSource;
 
 const API_VERSION: &str = "2024-07-01";
 
-/// More pages than this are no list of accounts.
+/// A list with more pages than this is not a list of accounts.
 const MOST_PAGES: usize = 1000;
 
 /// A Batch account of a subscription.
@@ -29,7 +29,7 @@ pub struct FoundAccount {
     pub location: String,
     /// Its endpoint.
     pub endpoint: Url,
-    /// Whether it takes its keys; accounts whose pools live in the user's own subscription do not.
+    /// Whether it accepts its keys; accounts whose pools are in the user's own subscription do not.
     pub takes_shared_key: bool,
     /// Whether it can be reached from outside its network.
     pub is_public: bool,
@@ -100,7 +100,7 @@ impl AccountAnswer {
     fn into_found(self, management: &Url) -> Result<FoundAccount, Failure> {
         let AccountProperties { account_endpoint, allowed_authentication_modes, public_network_access } =
             self.properties;
-        // A host and no scheme. A simulated account is on this machine, as the list that names it.
+        // A host without a scheme. A simulated account is on this machine, like the list that names it.
         let scheme = if management.scheme() == "http" { "http" } else { "https" };
         let endpoint = Url::parse(&format!("{scheme}://{account_endpoint}")).ok();
         let bare = |url: &Url| {
@@ -146,7 +146,7 @@ mod tests {
         })
     }
 
-    /// Lists from a server that answers its requests, counted from 1; `{server}` stands for its URL.
+    /// Lists accounts from a server with these answers, counted from 1; `{server}` stands for the server's URL.
     async fn list(
         pages: impl Fn(usize) -> (&'static str, &'static str) + Send + Sync + 'static,
     ) -> (Result<Vec<FoundAccount>, Failure>, usize) {

@@ -1,4 +1,4 @@
-//! One call of Azure Resource Manager, with a token, and what its refusals mean.
+//! One call to Azure Resource Manager, with a token, and the meaning of its refusals.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::redact::{LONGEST, one_line};
 use crate::request::{Request, exchange};
 use crate::token::TokenSource;
 
-/// For one call with all it takes.
+/// For one call in total.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Sends a call, with a JSON body if there is one, and returns its answer, whatever it is. A token that is refused is
-/// renewed once.
+/// Sends a call, with a JSON body if given, and returns the answer, whatever its status. If the token is refused, it
+/// is renewed once.
 pub(crate) async fn call(
     http: &reqwest::Client,
     tokens: &TokenSource,
@@ -43,7 +43,7 @@ pub(crate) async fn call(
     }
 }
 
-/// Errors nest as `{"error":{"code","message"}}`.
+/// Errors have the form `{"error":{"code","message"}}`.
 pub(crate) fn refusal(answer: &Answer) -> Failure {
     let class = match answer.status {
         429 => FailureClass::Throttled,

@@ -1,7 +1,7 @@
-//! One Batch account over REST: lists, one node, and the upload call.
+//! One Batch account over REST: lists, single nodes, and the upload call.
 //!
-//! Every call is one request, with one exception: a token that is refused is renewed once and the call sent again,
-//! for a refused call was not carried out. What a failure means is decided in `classify`.
+//! Every call is one request, with one exception: if the token is refused, it is renewed once and the call is sent
+//! again, because a refused call was not carried out. `classify` decides what a failure means.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -41,7 +41,7 @@ const RETURN_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("return-cli
 const OCP_DATE: HeaderName = HeaderName::from_static("ocp-date");
 const JSON: &str = "application/json; odata=minimalmetadata";
 
-/// Stands for an offset that is not known yet.
+/// Stands for an unknown offset.
 const NO_OFFSET: i64 = i64::MIN;
 
 /// How to reach an account.
@@ -51,13 +51,13 @@ pub struct AccountSettings {
     pub endpoint: Url,
     /// The version of the API to speak, for example `2024-07-01.20.0`.
     pub api_version: String,
-    /// How it knows us.
+    /// How to authenticate.
     pub auth: BatchAuth,
-    /// Bounds every call that only reads, from connecting to the last byte.
+    /// Time limit for every call that only reads, from connecting to the last byte.
     pub read_timeout: Duration,
 }
 
-/// What an account is called with.
+/// The HTTP clients for an account.
 #[derive(Clone, Debug)]
 pub struct Clients {
     /// From [`http_client`](crate::http_client).
@@ -66,16 +66,16 @@ pub struct Clients {
     pub lists: reqwest::Client,
 }
 
-/// How an account knows us.
+/// How to authenticate to an account.
 #[derive(Clone, Debug)]
 pub enum BatchAuth {
-    /// By one of its keys.
+    /// With one of its keys.
     SharedKey(SharedKey),
-    /// By a token of Microsoft Entra ID.
+    /// With a token of Microsoft Entra ID.
     Entra(TokenSource),
 }
 
-/// Credentials go over https, or to this machine.
+/// Credentials are sent over https, or to this machine.
 #[derive(Debug, thiserror::Error)]
 #[error("the endpoint must start with https:// (http:// is for loopback addresses only)")]
 pub struct InvalidEndpoint;
@@ -89,35 +89,35 @@ struct BatchAccount {
     endpoint: AccountEndpoint,
     auth: BatchAuth,
     read_timeout: Duration,
-    /// The service's clock minus ours, in milliseconds.
+    /// The service's clock minus this machine's, in milliseconds.
     clock_offset_ms: AtomicI64,
     dates: Dates,
-    /// The last body of an upload call: most nodes are asked for the same.
+    /// The last body of an upload call: most nodes get the same one.
     written: Mutex<Option<WrittenOrder>>,
 }
 
-/// An order as the body of an upload call. Holds a SAS, so it has no Debug.
+/// An order as the body of an upload call. It contains a SAS, so it has no Debug.
 struct WrittenOrder {
     window: Window,
-    /// Held, so that no other can come to stand in its place in memory.
+    /// Held, so that no other order can take its address in memory.
     access: Arc<WriteAccess>,
     body: Bytes,
 }
 
-/// One request, before it is authorised.
+/// One request without its credential.
 struct OutgoingRequest<'a> {
     call: Call,
     target: Target<'a>,
     client_request_id: Uuid,
-    /// Of a POST; a request without one is a GET.
+    /// For a POST; a request without a body is a GET.
     body: Option<Bytes>,
     deadline: Instant,
-    /// Longest answer worth reading.
+    /// The longest answer to read.
     longest_answer: usize,
 }
 
 impl AzureBatch {
-    /// An account; nothing is sent yet.
+    /// An account; sends nothing.
     pub fn new(clients: Clients, settings: AccountSettings) -> Result<Self, InvalidEndpoint> {
         if !is_https_or_loopback(&settings.endpoint) {
             return Err(InvalidEndpoint);
@@ -133,8 +133,8 @@ impl AzureBatch {
         })))
     }
 
-    /// ARM ids of the user-assigned identities that are attached to a pool. None where the service does not show any
-    /// `identity` of it.
+    /// ARM ids of the user-assigned identities that are attached to a pool. None if the service does not show the
+    /// pool's `identity` at all.
     pub async fn pool_identities(&self, pool: &PoolId) -> Result<Option<Vec<String>>, Failure> {
         let answer = self.0.read(self.0.endpoint.pool(pool)?).await?;
         let identity = read_json::<PoolIdentityAnswer>(Call::Read, &answer)?.identity;
@@ -158,7 +158,7 @@ impl BatchAccount {
         .await
     }
 
-    /// Sends a request and returns its 200.
+    /// Sends a request; its answer must be a 200.
     async fn send(&self, outgoing: OutgoingRequest<'_>) -> Result<Answer, Failure> {
         let mut may_renew = true;
         loop {
@@ -211,7 +211,7 @@ impl BatchAccount {
         Ok(answer)
     }
 
-    /// The request with all its headers, and the token it carries, if it does.
+    /// The request with all its headers, and the token in it, if there is one.
     async fn authorize(&self, outgoing: &OutgoingRequest<'_>) -> Result<(Request, Option<Token>), Failure> {
         let url = outgoing.target.url.clone();
         let method = outgoing.method();
@@ -230,7 +230,10 @@ impl BatchAccount {
             }
             BatchAuth::Entra(tokens) => {
                 let token = timeout_at(outgoing.deadline, tokens.get()).await.unwrap_or_else(|_| {
-                    Err(Failure::new(FailureClass::NotSent, "no token came within the time of the call"))
+                    Err(Failure::new(
+                        FailureClass::NotSent,
+                        "no token arrived within the time limit of the call",
+                    ))
                 })?;
                 (token.header.clone(), Some(token))
             }
@@ -282,7 +285,7 @@ impl OutgoingRequest<'_> {
     }
 }
 
-/// Whether a newer token may help: the service did not know this one, or it has ended.
+/// Whether a newer token may help: the service did not accept this one, or it has expired.
 fn token_refused(failure: &Failure) -> bool {
     let authentication = failure.code.as_deref() == Some("AuthenticationFailed");
     failure.class == FailureClass::Auth
@@ -294,12 +297,12 @@ fn page<'a, T: serde::Deserialize<'a>, U: From<T>>(answer: &'a Answer) -> Result
     read_json::<ListAnswer<T>>(Call::Read, answer).map(ListAnswer::into_page)
 }
 
-/// Reads the body of a 200. One that is not what was asked for is as good as no answer.
+/// Reads the body of a 200. A body of another form counts like a lost answer.
 fn read_json<'a, T: serde::Deserialize<'a>>(call: Call, answer: &'a Answer) -> Result<T, Failure> {
     let body = answer.whole_body(call.lost())?;
-    // The error names a line and column, and at most a wrong value's type.
+    // The error names line and column, and at most the type of a wrong value.
     serde_json::from_slice(body).map_err(|error| {
-        answer.failure(call.lost(), format!("the answer is not what was asked for: {}", json_trouble(&error)))
+        answer.failure(call.lost(), format!("the answer has an unexpected form: {}", json_trouble(&error)))
     })
 }
 
@@ -315,9 +318,10 @@ fn json_trouble(error: &serde_json::Error) -> String {
 }
 
 impl BatchService for AzureBatch {
-    /// The service's clock minus ours, to about a second, from its latest answer; none before the first.
+    /// The service's clock minus this machine's, to about a second, from the latest answer; none before the first
+    /// answer.
     ///
-    /// Shared Key works within 15 minutes only, and times of blobs are compared with ours.
+    /// Shared Key works within 15 minutes only, and the times of blobs are compared with this machine's.
     fn clock_offset(&self) -> Option<time::Duration> {
         match self.0.clock_offset_ms.load(Ordering::Relaxed) {
             NO_OFFSET => None,
@@ -366,7 +370,7 @@ impl BatchService for AzureBatch {
         read_json::<NodeAnswer<'_>>(Call::Read, &answer).map(Node::from)
     }
 
-    /// Cancel safety: none. Once polled, a dropped call may have been accepted.
+    /// Cancel safety: none. If a call is dropped after its first poll, the service may have accepted it.
     async fn upload_logs(
         &self,
         pool: &PoolId,
@@ -389,7 +393,7 @@ impl BatchService for AzureBatch {
             return Err(answer.failure(Call::Upload.lost(), "the answer names no directory"));
         }
         Ok(Accepted {
-            // Verbatim, unless something put a secret there.
+            // Unchanged, unless something put a secret there.
             directory: redact::verbatim_if_harmless(accepted.virtual_directory_name).into(),
             files: accepted.number_of_files_uploaded,
             request_id: answer.request_id(),

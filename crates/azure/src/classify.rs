@@ -1,7 +1,7 @@
-//! An HTTP answer or a broken connection into a [`Failure`].
+//! Turns an HTTP answer or a broken connection into a [`Failure`].
 //!
-//! By the service's code first, by the HTTP status where the code is unknown. Calls that only read and the upload
-//! call differ in one thing: what leaves a read merely without an answer leaves an upload in doubt.
+//! The service's code decides, and the HTTP status if the code is unknown. Calls that only read and the upload call
+//! differ in one respect: where the answer is lost, a read can be sent again, but an upload is in doubt.
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 
@@ -12,12 +12,12 @@ use crate::redact;
 /// The only code that says that the whole pool is gone.
 const POOL_NOT_FOUND: &str = "PoolNotFound";
 
-/// What a call does, and so what it means that its answer was lost.
+/// What a call does, and therefore what a lost answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Changes nothing: it can be sent again.
     Read,
-    /// Makes a directory each time it is accepted.
+    /// Creates a directory each time it is accepted.
     Upload,
 }
 
@@ -31,7 +31,7 @@ impl Call {
     }
 }
 
-/// An answer that is not a 200.
+/// The failure of an answer that is not a 200.
 pub(crate) fn refusal(call: Call, answer: &Answer) -> Failure {
     if (300..=399).contains(&answer.status) && answer.status != 304 {
         let message = match answer.redirect_target() {
@@ -46,7 +46,7 @@ pub(crate) fn refusal(call: Call, answer: &Answer) -> Failure {
     };
     let class = match said.code.as_deref() {
         Some(code) => class_of_code(call, code).unwrap_or_else(|| class_of_status(call, answer.status)),
-        // A 404 that Batch did not write says nothing about the node: a proxy or a wrong endpoint wrote it.
+        // A 404 that is not from Batch says nothing about the node: a proxy or a wrong endpoint sent it.
         None if answer.status == 404 => {
             let message = format!("{}; check the endpoint and any proxy", said.message);
             return answer.failure(FailureClass::Refused, message);
@@ -57,7 +57,7 @@ pub(crate) fn refusal(call: Call, answer: &Answer) -> Failure {
     Failure { code: said.code, pool_is_gone, ..answer.failure(class, said.message) }
 }
 
-/// A call that ended without an answer.
+/// The failure of a call that ended without an answer.
 pub(crate) fn no_answer(call: Call, error: &reqwest::Error) -> Failure {
     let class = if error.is_connect() {
         FailureClass::NotSent
@@ -69,7 +69,7 @@ pub(crate) fn no_answer(call: Call, error: &reqwest::Error) -> Failure {
     Failure::new(class, redact::error_chain(error))
 }
 
-/// The class of a known code; none for a code that this version does not know.
+/// The class of a known code; none for an unknown one.
 fn class_of_code(call: Call, code: &str) -> Option<FailureClass> {
     Some(match code {
         "TooManyRequests" | "ServerBusy" => FailureClass::Throttled,
@@ -137,11 +137,11 @@ fn class_of_code(call: Call, code: &str) -> Option<FailureClass> {
     })
 }
 
-/// What a status means without a code that is known.
+/// What a status means if the code is unknown.
 fn class_of_status(call: Call, status: u16) -> FailureClass {
     match (status, call) {
-        // A gateway's 503 does not say that the service behind it has not taken the upload: only the code
-        // `ServerBusy` does. A read can always be taken back to a slower pace.
+        // A 503 from a gateway does not mean that the service behind it has not accepted the upload; only the code
+        // `ServerBusy` does. A read can always be sent again at a slower pace.
         (429, _) | (503, Call::Read) => FailureClass::Throttled,
         (200..=299 | 408 | 500.., _) => call.lost(),
         (404, _) => FailureClass::Gone,

@@ -1,4 +1,4 @@
-//! The Azure clouds: where tokens come from, and what they must be made out for.
+//! The Azure clouds: where tokens come from, and for which resource they must be issued.
 
 use url::Url;
 
@@ -28,8 +28,8 @@ impl Cloud {
         }
     }
 
-    /// What a token for Batch must be made out for. The slash at the end is part of the name: the service
-    /// refuses a token for the same text without it.
+    /// The resource of a token for Batch. The slash at the end is part of the name: the service refuses a token for
+    /// the same text without it.
     #[must_use]
     pub fn batch_resource(self) -> &'static str {
         match self {
@@ -39,13 +39,13 @@ impl Cloud {
         }
     }
 
-    /// What a token for storage must be made out for: the same in all clouds.
+    /// The resource of a token for storage: the same in all clouds.
     #[must_use]
     pub fn storage_resource(self) -> &'static str {
         "https://storage.azure.com/"
     }
 
-    /// Where Entra gives out its tokens.
+    /// Where Entra issues tokens.
     #[must_use]
     pub fn authority_host(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Cloud {
         }
     }
 
-    /// How the hosts of its storage accounts end, for blobs.
+    /// The domain of its storage accounts, for blobs.
     #[must_use]
     pub fn blob_suffix(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Cloud {
         }
     }
 
-    /// How the hosts of its Batch accounts end.
+    /// The domain of its Batch accounts.
     #[must_use]
     pub fn endpoint_suffix(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl Cloud {
         }
     }
 
-    /// The endpoint of its Azure Resource Manager, which is also what tokens for it are made out for.
+    /// The endpoint of its Azure Resource Manager, which is also the resource of tokens for it.
     #[must_use]
     pub fn management(self) -> &'static str {
         match self {
@@ -85,7 +85,8 @@ impl Cloud {
         }
     }
 
-    /// The cloud of an account, told from its endpoint; none for a host of no known cloud, such as loopback.
+    /// The cloud of an account, derived from its endpoint; none for a host outside all known clouds, such as
+    /// loopback.
     #[must_use]
     pub fn of_endpoint(endpoint: &Url) -> Option<Self> {
         let host = endpoint.host_str()?;

@@ -1,6 +1,6 @@
-//! User delegation keys: how storage gives them out, and one that is kept and shared by all who make SAS.
+//! User delegation keys: how storage issues them, and a cached key shared by everything that creates SAS.
 //!
-//! Storage throttles requests for keys, and a key is good for days, so one serves many SAS.
+//! Storage throttles requests for keys, and a key is valid for days, so one key signs many SAS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use tokio::time::Instant;
 
 use crate::sas::{SigningKey, UserDelegation, time_text};
 
-/// A key lives this long from its start, at most.
+/// A key is valid for this long from its start, at most.
 pub(crate) const LONGEST_LIFE: time::Duration = time::Duration::days(7);
 
-/// How far in the past a key, or a SAS that has a start, begins: clocks of services differ by minutes.
+/// How far in the past a key, or a SAS that has a start, begins: the clocks of services differ by minutes.
 pub(crate) const START_BEFORE_NOW: time::Duration = time::Duration::minutes(5);
 
-/// How long a request for another key rests once one failed, while the old key serves.
+/// How long to wait after a failed request for another key, while the old key is used.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 
-/// A key, and when it is of use.
+/// A key and the time in which it can be used.
 #[derive(Debug)]
 pub(crate) struct DelegationKey {
     pub(crate) delegation: UserDelegation,
     pub(crate) starts_at: OffsetDateTime,
     pub(crate) expires_at: OffsetDateTime,
-    /// Half of the life it had when it came.
+    /// The middle of its remaining life at the time when it was received.
     half_at: OffsetDateTime,
 }
 
 impl DelegationKey {
-    /// The body that asks for a key of the longest life, at a moment of the service's clock.
+    /// The body of a request for a key of the longest life, at a time of the service's clock.
     pub(crate) fn request_body(now: OffsetDateTime) -> String {
         let start = now - START_BEFORE_NOW;
         format!(
@@ -45,7 +45,7 @@ impl DelegationKey {
         )
     }
 
-    /// Reads the answer; none if it is something else, or a key that has ended. What is wrong is not told, as the
+    /// Reads the answer; none if it is not a key, or a key that has expired. The reason is not reported, because the
     /// text of an XML error may quote the key.
     pub(crate) fn read(body: &[u8], now: OffsetDateTime) -> Option<Self> {
         let answer: KeyAnswer = xml::from_xml(body).ok()?;
@@ -65,7 +65,7 @@ impl DelegationKey {
     }
 }
 
-/// The key as storage spells it.
+/// The key as storage writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct KeyAnswer {
@@ -78,31 +78,31 @@ struct KeyAnswer {
     value: String,
 }
 
-/// The key of a storage account: asked for when it is needed, by one caller at a time.
+/// The key of a storage account: requested when it is needed, by one caller at a time.
 #[derive(Default)]
 pub(crate) struct DelegationKeyCache {
     state: Mutex<KeyState>,
-    /// Held by whoever asks for a key, so that many waiters make one request.
+    /// Held by the caller that requests a key, so that many waiters make one request.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct KeyState {
     key: Option<Arc<DelegationKey>>,
-    /// Counts failures, so that those who waited for a request that failed do not each repeat it.
+    /// Counts failures, so that callers that waited for a failed request do not each repeat it.
     failures: u64,
     last_failure: Option<Failure>,
     rest_until: Option<Instant>,
 }
 
 impl DelegationKeyCache {
-    /// A key that is good now, and for `lifetime` if there is such a key. `now` is the service's clock, and `fetch`
-    /// asks for a new key.
+    /// A key that is valid now, and for `lifetime` if such a key can be had. `now` is the service's clock, and
+    /// `fetch` requests a new key.
     ///
-    /// A key that does not last for `lifetime` serves nevertheless until half of its life: a server that gives out
-    /// short keys is not asked in a loop. If no other can be had, it serves to its end.
+    /// A key that does not last for `lifetime` is used until half of its life all the same, so that a server that
+    /// issues short keys is not asked in a loop. If no other key can be had, it is used until it expires.
     ///
-    /// Cancel safety: may be dropped at any time; the next caller asks anew.
+    /// Cancel safety: may be dropped at any time; the next caller sends a new request.
     pub(crate) async fn get(
         &self,
         now: impl Fn() -> OffsetDateTime,
@@ -143,7 +143,7 @@ impl DelegationKeyCache {
                 state.rest_until = Some(Instant::now() + RENEWAL_PAUSE);
                 let old = state.good_key(now(), lifetime);
                 if old.is_some() {
-                    tracing::warn!(%failure, "no new user delegation key; the old one still serves");
+                    tracing::warn!(%failure, "no new user delegation key; using the old one");
                 }
                 old.ok_or(failure)
             }
@@ -174,7 +174,7 @@ pub(crate) mod tests {
     const NOON: OffsetDateTime = datetime!(2026-11-22 12:00:00 UTC);
     const HOUR: time::Duration = time::Duration::HOUR;
 
-    /// The answer of storage, with a key that lives from five minutes ago.
+    /// The answer of storage, with a key that is valid from five minutes ago.
     pub(crate) fn answer(now: OffsetDateTime, life: time::Duration) -> String {
         format!(
             "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><UserDelegationKey><SignedOid>oid-1</SignedOid>\
@@ -220,7 +220,7 @@ pub(crate) mod tests {
         assert!(DelegationKey::read(answer(NOON, HOUR).as_bytes(), NOON + HOUR).is_none());
     }
 
-    /// Answers the nth request, from 1, after a second.
+    /// Answers the nth request, counted from 1, after a second.
     struct KeyServer<F> {
         kept: DelegationKeyCache,
         asked: AtomicUsize,

@@ -1,4 +1,4 @@
-//! What the service says went wrong: the body of an error answer, in all the forms it comes in.
+//! What the service reports as the error: the body of an error answer, in all its forms.
 //!
 //! The usual form is Batch's own JSON. Proxies and gateways answer with other JSON, HTML or nothing at all.
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use crate::redact::{LONGEST, one_line};
 
-/// How much of a body that is not Batch's is worth showing, in characters.
+/// How much to show of a body that is not Batch's, in characters.
 const LONGEST_FOREIGN: usize = 200;
 
 /// Code and message of an error answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ServiceError {
-    /// The code; its presence tells Batch's own errors from those of anything in between.
+    /// The code; only Batch's own errors have one, which distinguishes them from those of a proxy.
     pub(crate) code: Option<Box<str>>,
     /// For a person: one line, without secrets.
     pub(crate) message: String,
@@ -39,7 +39,7 @@ struct ErrorDetail {
 }
 
 impl ServiceError {
-    /// Reads a body, whatever it is.
+    /// Reads a body of any form.
     pub(crate) fn read(body: &[u8]) -> Self {
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii();
         match serde_json::from_slice::<ErrorBody>(body) {
@@ -76,7 +76,7 @@ impl ServiceError {
         let message = if body.is_empty() {
             "the answer is empty".to_owned()
         } else {
-            // Cut before it is worked on: it may be a megabyte.
+            // Cut before it is processed: it may be a megabyte.
             let start = String::from_utf8_lossy(&body[..body.len().min(8 * LONGEST_FOREIGN)]);
             format!("the answer is not an error of Batch: {}", one_line(&start, LONGEST_FOREIGN))
         };
@@ -84,7 +84,7 @@ impl ServiceError {
     }
 }
 
-/// Takes off the lines `RequestId:...` and `Time:...` at the end; the failure carries both elsewhere.
+/// Removes the lines `RequestId:...` and `Time:...` at the end; the failure has both elsewhere.
 pub(crate) fn without_trailer(message: &str) -> &str {
     let mut rest = message.trim_end();
     while let Some((before, last)) = rest.rsplit_once('\n') {

@@ -1,22 +1,23 @@
-//! The HTTP clients: Batch calls and the Azure SDK share one, with its connections; lists of Batch accounts have theirs.
+//! The HTTP clients: Batch calls and the Azure SDK share one, with its connections; lists of Batch accounts have
+//! their own.
 
 use std::time::Duration;
 
 use reqwest::{NoProxy, Proxy, redirect, retry};
 
-/// Long enough for a slow handshake across continents, and well below the allowance of a call.
+/// Long enough for a slow handshake across continents, and well below the time limit of a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The service's front end closes idle connections after two minutes. Leaving first keeps an upload call from
-/// being written into a connection that is just being closed, which would put it in doubt.
+/// The service's front end closes idle connections after two minutes. Closing them earlier keeps an upload call from
+/// being written to a connection that is just being closed, which would put the call in doubt.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A connection keeps the buffer that its largest answer took: a list page's is a hundred times an upload call's. So lists
-/// have connections of their own, which are soon given up.
+/// A connection keeps the buffer of its largest answer, and a list page is a hundred times larger than the answer to
+/// an upload call. Therefore lists have connections of their own, which are closed soon.
 const LISTS_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Hosts no proxy may stand in front of: this machine, and the instance metadata service, where a proxy would
-/// hand out the identity of the machine that the proxy runs on.
+/// Hosts that must never be reached through a proxy: this machine, and the instance metadata service, where a proxy
+/// would hand out the identity of the machine that the proxy runs on.
 const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1,169.254.169.254";
 
 /// The HTTP client could not be built.
@@ -25,20 +26,21 @@ pub enum HttpClientError {
     /// TLS could not be set up.
     #[error("the HTTP client cannot be set up")]
     Setup(#[source] reqwest::Error),
-    /// A proxy variable of the environment holds no URL. Its value may hold a password, so it is not shown.
-    #[error("`{0}` is not the URL of a proxy")]
+    /// A proxy variable of the environment does not contain a URL. Its value may contain a password, so it is not
+    /// shown.
+    #[error("`{0}` does not contain the URL of a proxy")]
     Proxy(&'static str),
 }
 
 /// One HTTP client for Batch calls and the Azure SDK: one connection pool, one TLS setup.
 ///
-/// It never follows a redirect and never sends anything twice. The proxy variables of the environment
-/// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or lower case) are obeyed except for loopback.
+/// It never follows a redirect and never sends anything twice. It uses the proxy variables of the environment
+/// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or lower case), but never for loopback.
 pub fn http_client(calls_at_once: usize) -> Result<reqwest::Client, HttpClientError> {
     build((calls_at_once, IDLE_TIMEOUT), |name| std::env::var(name).ok())
 }
 
-/// The same for lists of Batch accounts, so many side by side in each.
+/// The same for lists of Batch accounts, with this many requests to each account at a time.
 pub fn list_client(lists_at_once: usize) -> Result<reqwest::Client, HttpClientError> {
     build((lists_at_once, LISTS_IDLE_TIMEOUT), |name| std::env::var(name).ok())
 }
@@ -47,23 +49,23 @@ fn build(
     (calls_at_once, idle_timeout): (usize, Duration),
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<reqwest::Client, HttpClientError> {
-    // An error says that a provider is installed already, which is as good.
+    // An error means that a provider is already installed, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
     let mut builder = reqwest::Client::builder()
-        // Throttling counts requests, so multiplexing gains nothing; and a broken HTTP/1.1 connection puts one
-        // call in doubt, not all that share it.
+        // Throttling counts requests, so multiplexing gains nothing; and a broken HTTP/1.1 connection puts one call
+        // in doubt, not all calls that share it.
         .http1_only()
-        // A credential never follows a redirect.
+        // A credential must never follow a redirect.
         .redirect(redirect::Policy::none())
         .referer(false)
-        // The upload call must not be sent twice, whatever the reason.
+        // The upload call must not be sent twice for any reason.
         .retry(retry::never())
         .no_gzip()
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
-        // A call may begin while the connection of the last one is still on its way back, and then makes another. If that
-        // were not kept, it would be made again and again.
+        // A call may begin before the connection of the last one is back in the pool, and then opens another. If that
+        // one were not kept, it would be opened again and again.
         .pool_max_idle_per_host(calls_at_once * 2)
         .pool_idle_timeout(idle_timeout)
         .user_agent(concat!("fleetlogs/", env!("CARGO_PKG_VERSION")))
@@ -74,10 +76,10 @@ fn build(
     builder.build().map_err(HttpClientError::Setup)
 }
 
-/// The proxies the environment asks for.
+/// The proxies set in the environment.
 ///
-/// By itself reqwest (without its `system-proxy` feature, as here) reads the same variables, but sends requests
-/// to loopback through the proxy as well unless `NO_PROXY` names it. So the variables are read here.
+/// reqwest by itself (without its `system-proxy` feature, as here) reads the same variables, but sends requests to
+/// loopback through the proxy unless `NO_PROXY` lists it. Therefore the variables are read here.
 fn proxies(env: impl Fn(&str) -> Option<String>) -> Result<Vec<Proxy>, HttpClientError> {
     let either = |upper: &str| {
         env(upper).or_else(|| env(&upper.to_ascii_lowercase())).filter(|value| !value.trim().is_empty())
@@ -124,7 +126,7 @@ mod tests {
         let error = build((1, IDLE_TIMEOUT), |name| {
             (name == "HTTPS_PROXY").then(|| "http://user:hunter2@[".to_owned())
         });
-        assert_eq!(error.unwrap_err().to_string(), "`HTTPS_PROXY` is not the URL of a proxy");
+        assert_eq!(error.unwrap_err().to_string(), "`HTTPS_PROXY` does not contain the URL of a proxy");
     }
 
     #[tokio::test]

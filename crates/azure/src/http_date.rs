@@ -1,4 +1,4 @@
-//! Dates as HTTP headers spell them: `Wed, 01 Jan 2025 12:00:00 GMT`.
+//! Dates in HTTP headers: `Wed, 01 Jan 2025 12:00:00 GMT`.
 
 use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
@@ -9,18 +9,17 @@ use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 const FORM: &[BorrowedFormatItem<'static>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
-/// The last date that was written and the last one that was read: they change once a second, and there may be thousands of
-/// calls in it.
+/// The last date written and the last date read: they change once a second, and a second may have thousands of calls.
 #[derive(Default)]
 pub(crate) struct Dates {
-    /// By its second.
+    /// With its second.
     written: Mutex<Option<(i64, HeaderValue)>>,
-    /// By its text.
+    /// With its text.
     read: Mutex<Option<(Box<[u8]>, OffsetDateTime)>>,
 }
 
 impl Dates {
-    /// Writes a moment as a header value.
+    /// Writes a time as a header value.
     pub(crate) fn write(&self, moment: OffsetDateTime) -> HeaderValue {
         let second = moment.unix_timestamp();
         let mut last = self.written.lock();
@@ -48,7 +47,7 @@ impl Dates {
     }
 }
 
-/// Writes a moment as a header value.
+/// Writes a time as a header value.
 pub(crate) fn format(moment: OffsetDateTime) -> String {
     moment.to_offset(UtcOffset::UTC).format(FORM).expect("a UTC time can be written so")
 }
@@ -58,8 +57,8 @@ pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
     PrimitiveDateTime::parse(text.trim(), FORM).ok().map(PrimitiveDateTime::assume_utc)
 }
 
-/// How far the service's clock is ahead of ours, in milliseconds. A date a day or more off is no clock but a mistake of
-/// something in between, and would end a run for a SAS that is good.
+/// How far the service's clock is ahead of this machine's, in milliseconds. None if the date is a day or more off:
+/// that is a mistake of something in between, and would end a run although its SAS is valid.
 pub(crate) fn offset_ms(date: OffsetDateTime) -> Option<i64> {
     const DAY: i128 = 24 * 3600 * 1000;
     let offset = (date - OffsetDateTime::now_utc()).whole_milliseconds();

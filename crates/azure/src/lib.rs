@@ -1,9 +1,10 @@
-//! The only code of fleetlogs that knows Azure and HTTP: Azure Batch over REST, Blob storage over Microsoft's SDK,
-//! both behind the traits of `fleetlogs-model`; and what they need: tokens of Entra, and SAS for containers.
+//! The only code of fleetlogs that knows Azure and HTTP: Azure Batch over REST and Blob storage over Microsoft's SDK,
+//! both behind the traits of `fleetlogs-model`, and what they need: tokens of Entra, and SAS for containers.
 //!
-//! An upload call, and a call of `LogStore`, is sent once and ends with the answer or a
-//! [`Failure`](fleetlogs_model::failure::Failure) whose class says what may be done next: the engine decides. Only calls of
-//! [`SupportClient`] are repeated here, as every caller would repeat them alike; a refused token is renewed once.
+//! An upload call, or a call of `LogStore`, is sent once and ends with the answer or a
+//! [`Failure`](fleetlogs_model::failure::Failure) whose class says what may be done next; the engine decides. Only
+//! the calls of [`SupportClient`] are retried here, because every caller would retry them in the same way. A refused
+//! token is renewed once.
 
 mod answer;
 mod arm;
@@ -44,7 +45,7 @@ pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client};
 pub use probe::probe_write;
 pub use redact::{error_chain, never_show, safe};
-/// The client that [`http_client`] makes.
+/// The client that [`http_client`] returns.
 pub use reqwest::Client;
 pub use shared_key::{InvalidSharedKey, SharedKey};
 pub use state_home::{BlobStateHome, SasSource};

@@ -1,9 +1,9 @@
 //! The service's link to the next page: followed byte for byte, or not at all.
 //!
-//! A link is data from outside that is about to be sent a credential, so it must stay on the account's own
-//! endpoint. And its token is opaque, so it must reach the wire as it came. The URL type keeps `^`, `|`, `$`, `:`,
-//! `/`, `+` and escapes in a query as they are; the few characters that it would change are never valid in a URL,
-//! and a link with one is refused. One exception: an apostrophe goes out as `%27`, which every server reads as the
+//! A link comes from outside, and a credential is about to be sent to it, so it must stay on the account's own
+//! endpoint. Its token is opaque, so it must be sent unchanged. The URL type keeps `^`, `|`, `$`, `:`, `/`, `+` and
+//! escapes in a query as they are; the few characters that it would change are never valid in a URL, and a link with
+//! one of them is refused. There is one exception: an apostrophe is sent as `%27`, which every server decodes to the
 //! same.
 
 use std::borrow::Cow;
@@ -16,9 +16,9 @@ use crate::redact::{LONGEST, one_line};
 use crate::shared_key::canonical_query;
 use crate::target::Target;
 
-/// Where a link leads, if it may be followed from `endpoint`.
+/// The target of a link, if it may be followed from `endpoint`.
 ///
-/// A refusal concerns this list only: the run goes on with other accounts.
+/// A refusal concerns this list only: the run continues with other accounts.
 pub(crate) fn follow(endpoint: &Url, link: &PageLink) -> Result<Target<'static>, Failure> {
     let refused = |why: &str| {
         let shown = one_line(link.0.split('?').next().unwrap_or_default(), LONGEST);
@@ -27,22 +27,22 @@ pub(crate) fn follow(endpoint: &Url, link: &PageLink) -> Result<Target<'static>,
             format!("the link to the next page, `{shown}`, {why}; it was not followed"),
         )
     };
-    let url = Url::parse(&link.0).map_err(|_| refused("is no absolute URL"))?;
+    let url = Url::parse(&link.0).map_err(|_| refused("is not an absolute URL"))?;
     if url.origin() != endpoint.origin() {
         return Err(refused(&format!("leads away from `{}`", endpoint.origin().ascii_serialization())));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(refused("carries a user name"));
+        return Err(refused("contains a user name"));
     }
     let sent = &url[Position::BeforePath..Position::AfterQuery];
     if after_host(&link.0).replace('\'', "%27") != sent {
-        return Err(refused("holds characters that a URL may not hold"));
+        return Err(refused("contains characters that a URL cannot contain"));
     }
     let signed_query = Cow::Owned(canonical_query(url.query().unwrap_or_default()));
     Ok(Target { url, signed_query })
 }
 
-/// Path, query and fragment as the link spells them.
+/// Path, query and fragment, as the link spells them.
 fn after_host(link: &str) -> &str {
     let host = link.find("://").map_or(0, |at| at + 3);
     link[host..].find(['/', '?', '#']).map_or("", |at| &link[host + at..])

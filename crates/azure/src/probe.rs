@@ -1,4 +1,4 @@
-//! A trial: can a container be written to with this SAS?
+//! A test: can a container be written to with this SAS?
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::SasUrl;
@@ -13,15 +13,16 @@ use crate::storage_error::refusal;
 
 const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
 
-/// How the names of trial blobs begin. Nodes' directories begin with `batch-`, so nobody takes one for a log.
+/// The prefix of the names of test blobs. The directories of nodes begin with `batch-`, so a test blob is never
+/// mistaken for a log.
 const NAME: &str = "fleetlogs-write-test";
 
 /// Writes a small blob with a SAS and removes it again.
 ///
-/// The answer is about the writing alone. A SAS that does not let us remove the blob leaves it there: one of fixed
-/// name, where the SAS lets us write it again.
+/// The answer is about writing only. If the SAS does not allow removing the blob, the blob stays; it has a fixed name
+/// if the SAS allows writing it again.
 ///
-/// Cancel safety: a dropped call may leave the blob.
+/// Cancel safety: a dropped call may leave the blob behind.
 pub async fn probe_write(http: &reqwest::Client, container: &SasUrl) -> Result<(), Failure> {
     let removable = container.grants('d') != Some(false);
     let repeatable = !removable && container.grants('w') == Some(true);
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!(answer, Ok(()));
         assert!(seen[0].line().starts_with("PUT /acct/logs/fleetlogs-write-test.txt?"), "{}", seen[0].line());
         assert_eq!(seen.len(), 1);
-        // One that can only create does not run into the blob of last time.
+        // A SAS that can only create must not collide with the blob of an earlier test.
         let (_, seen) = probe("c", &[CREATED]).await;
         assert!(seen[0].line().starts_with("PUT /acct/logs/fleetlogs-write-test-"), "{}", seen[0].line());
     }

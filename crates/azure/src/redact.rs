@@ -1,7 +1,7 @@
-//! Makes foreign text fit to be shown: one line, of bounded length, without anything that could be a signature or
-//! a token.
+//! Makes foreign text fit to be shown: one line, of limited length, without anything that could be a signature or a
+//! token.
 //!
-//! It errs on the side of hiding: what merely looks like a signature is hidden too.
+//! If in doubt it hides: a text that only looks like a signature is hidden, too.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -9,8 +9,8 @@ use std::error::Error;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-/// Longest message kept of a foreign text, in characters. A Shared Key mismatch quotes the whole string-to-sign,
-/// which fits.
+/// Longest message kept from a foreign text, in characters. The error of a Shared Key mismatch quotes the whole
+/// string-to-sign, which fits.
 pub(crate) const LONGEST: usize = 1000;
 
 const HIDDEN: &str = "<redacted>";
@@ -52,34 +52,34 @@ pub(crate) fn one_line(text: &str, longest: usize) -> String {
     line
 }
 
-/// Hides a secret that this process holds from every foreign text from now on, whatever it looks like.
+/// From now on, hides a secret of this process in every foreign text, whatever the secret looks like.
 pub fn never_show(secret: &str) {
     KNOWN.add(secret);
 }
 
-/// A text that may quote what somebody put into the wrong place, without anything that looks like a secret.
+/// A text that may quote what a user put in the wrong place, without anything that looks like a secret.
 #[must_use]
 pub fn safe(text: &str) -> String {
     one_line(text, usize::MAX)
 }
 
-/// The text as it is; where it holds what could be a secret, without that.
+/// The text unchanged; if it contains what could be a secret, without that.
 pub(crate) fn verbatim_if_harmless(text: String) -> String {
     let shown = safe(&text);
     if shown.contains(HIDDEN) { shown } else { text }
 }
 
-/// Secrets of this process that have no shape to know them by.
+/// Secrets of this process that have no recognizable form.
 struct KnownSecrets(Mutex<Vec<Zeroizing<String>>>);
 
 static KNOWN: KnownSecrets = KnownSecrets(Mutex::new(Vec::new()));
 
-/// Most secrets that are kept: tokens come and go, and the latest are those that can be echoed.
+/// How many secrets are kept: tokens come and go, and only the latest can be echoed.
 const MOST_KNOWN: usize = 64;
 
 impl KnownSecrets {
     fn add(&self, secret: &str) {
-        // What is that short stands in ordinary texts, too.
+        // A text this short occurs in ordinary texts, too.
         if secret.len() < 8 {
             return;
         }
@@ -104,9 +104,9 @@ impl KnownSecrets {
     }
 }
 
-/// An error and everything below it, as one line.
+/// An error and all its causes, as one line.
 ///
-/// A `reqwest::Error` shows its URL, query and all, so its own text is never used; that of its causes is.
+/// A `reqwest::Error` shows its URL with the query, so its own text is never used; the texts of its causes are.
 #[must_use]
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -119,7 +119,7 @@ pub fn error_chain(error: &(dyn Error + 'static)) -> String {
             Some(_) => "the request failed".to_owned(),
             None => error.to_string(),
         };
-        // Layers tend to repeat the text of the one below, with a word more or less.
+        // Layers tend to repeat the text of the layer below with small changes.
         if parts.last().is_some_and(|last| part.contains(last.as_str())) {
             parts.pop();
         }
@@ -136,7 +136,7 @@ fn is_delimiter(character: char) -> bool {
     character.is_whitespace() || character.is_control() || "&\"'`<>,;()[]{}?".contains(character)
 }
 
-/// Appends a word, up to where something secret begins in it.
+/// Appends a word, up to the point where something secret begins in it.
 fn push_word(line: &mut String, word: &str) {
     match secret_start(word) {
         Some(start) => {
@@ -147,7 +147,7 @@ fn push_word(line: &mut String, word: &str) {
     }
 }
 
-/// Where in a word something secret begins. Everything from there on is hidden, as a word holds no `&`.
+/// Where something secret begins in a word. Everything from there on is hidden, because a word contains no `&`.
 fn secret_start(word: &str) -> Option<usize> {
     let lower = word.to_ascii_lowercase();
     let sas = SIGNATURE_KEYS.iter().filter_map(|key| lower.find(key).map(|at| at + key.len())).min();
@@ -155,7 +155,7 @@ fn secret_start(word: &str) -> Option<usize> {
     [sas, token, long_base64(word)].into_iter().flatten().min()
 }
 
-/// Where a run of 40 or more Base64 characters begins that ends as Base64 of a hash does, in `=`.
+/// Where a run of 40 or more Base64 characters begins that ends in `=`, as the Base64 of a hash does.
 fn long_base64(word: &str) -> Option<usize> {
     let in_run = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/%_-".contains(byte);
     let bytes = word.as_bytes();

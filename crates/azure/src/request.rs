@@ -1,4 +1,4 @@
-//! One request, sent once: what storage and Azure Resource Manager are asked by hand.
+//! One request, sent once: for calls to storage and Azure Resource Manager that do not use the SDK.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use url::Url;
 use crate::answer::{Answer, SMALL};
 use crate::classify::{Call, no_answer};
 
-/// The newest version that Azurite 3.35 knows. The SDK's own default is newer, and an emulator answers it with a 400;
-/// nothing here needs more.
+/// The newest version that Azurite 3.35 supports. The SDK's own default is newer, and an emulator answers it with a
+/// 400; nothing here needs a newer one.
 pub(crate) const API_VERSION: &str = "2025-11-05";
 
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
 
-/// For one call with all it takes: a token, a second try, the answer.
+/// For one call in total: the token, a second attempt, and the answer.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// A request, before it is authorised.
+/// A request without its credential.
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
-    /// Beside version and length.
+    /// In addition to version and length.
     pub(crate) headers: &'a [(HeaderName, &'a str)],
     pub(crate) body: String,
 }
@@ -34,7 +34,7 @@ impl Request<'_> {
         let mut builder = http
             .request(self.method.clone(), self.url.clone())
             .header(VERSION, API_VERSION)
-            // Storage wants it even of an empty body.
+            // Storage requires it even for an empty body.
             .header(CONTENT_LENGTH, self.body.len())
             .body(self.body.clone());
         for (name, value) in self.headers {
@@ -44,7 +44,7 @@ impl Request<'_> {
     }
 }
 
-/// Sends a request once and reads its answer, whatever it is.
+/// Sends a request once and reads the answer, whatever its status.
 pub(crate) async fn exchange(
     builder: RequestBuilder,
     url: &Url,
@@ -53,7 +53,7 @@ pub(crate) async fn exchange(
     exchange_up_to(SMALL, builder, url, deadline).await
 }
 
-/// The same for a good answer of up to so many bytes.
+/// The same, for a good answer of up to `limit` bytes.
 pub(crate) async fn exchange_up_to(
     limit: usize,
     builder: RequestBuilder,

@@ -1,7 +1,7 @@
 //! Signs shared access signatures: pure functions from texts to a query.
 //!
-//! Layouts of what is signed follow the documentation of service, user delegation and account SAS, for one signing
-//! version; a newer one has more lines, so the version is fixed here and not taken from elsewhere.
+//! The layouts follow the documentation of service, user delegation and account SAS for one version. Newer versions
+//! have more lines, so the version is fixed here and cannot be chosen.
 
 use std::fmt;
 
@@ -13,21 +13,21 @@ use sha2::Sha256;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
-/// `sv`: 16 lines for a service SAS, 24 for one of user delegation. Emulators know it as well.
+/// `sv`: 16 lines for a service SAS, 24 for a user delegation SAS. Emulators support it as well.
 const SIGNED_VERSION: &str = "2022-11-02";
 
-/// The order in which `sp` must hold its letters.
+/// The required order of the letters in `sp`.
 const PERMISSION_ORDER: &str = "racwdxyltmeopi";
 
-/// All but the characters that are never encoded (RFC 3986, unreserved).
+/// All characters except those that are never encoded (RFC 3986, unreserved).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A key that signs. It shows nothing of itself.
+/// A signing key. It never shows its value.
 #[derive(Clone)]
 pub(crate) struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
-    /// Takes a key in Base64; none if it is empty or no Base64.
+    /// Takes a key in Base64; none if it is empty or not Base64.
     pub(crate) fn from_base64(text: &str) -> Option<Self> {
         let key = BASE64_STANDARD.decode(text.trim()).ok().filter(|key| !key.is_empty())?;
         Hmac::new_from_slice(&key).ok().map(Self)
@@ -47,12 +47,12 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// What Entra stands behind: a key of a few days that storage gives to whoever has a token.
+/// A user delegation key: storage issues it for a few days to the holder of a token.
 ///
-/// The texts go into the SAS exactly as storage spelled them.
+/// The texts go into the SAS exactly as storage spells them.
 #[derive(Clone, Debug)]
 pub(crate) struct UserDelegation {
-    /// `skoid`: who asked for it.
+    /// `skoid`: the identity that requested it.
     pub(crate) object_id: String,
     /// `sktid`: the directory of `skoid`.
     pub(crate) tenant_id: String,
@@ -67,7 +67,7 @@ pub(crate) struct UserDelegation {
     pub(crate) key: SigningKey,
 }
 
-/// Over which protocols a SAS may be used.
+/// The protocols with which a SAS may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Https,
@@ -84,13 +84,13 @@ impl Protocol {
     }
 }
 
-/// The letters of `sp`, in the order that storage wants; none if a letter is unknown or there is none.
+/// The letters of `sp` in the order that storage requires; none if a letter is unknown, or without any letter.
 pub(crate) fn ordered_permissions(letters: &str) -> Option<String> {
     let known = !letters.is_empty() && letters.chars().all(|letter| PERMISSION_ORDER.contains(letter));
     known.then(|| PERMISSION_ORDER.chars().filter(|letter| letters.contains(*letter)).collect())
 }
 
-/// A time as a SAS spells it, to the second: `2025-01-02T00:00:00Z`.
+/// A time in the form of a SAS, to the second: `2025-01-02T00:00:00Z`.
 pub(crate) fn time_text(moment: OffsetDateTime) -> String {
     let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     moment.to_offset(UtcOffset::UTC).format(form).expect("a UTC time can be written so")
@@ -103,7 +103,7 @@ pub(crate) struct ContainerSas<'a> {
     pub(crate) container: &'a str,
     /// From [`ordered_permissions`].
     pub(crate) permissions: &'a str,
-    /// From [`time_text`], as is the next.
+    /// From [`time_text`], like the expiry.
     pub(crate) starts_at: Option<&'a str>,
     pub(crate) expires_at: &'a str,
     pub(crate) protocol: Protocol,
@@ -148,7 +148,7 @@ impl ContainerSas<'_> {
         service_text(self.permissions, times, &resource, "", self.protocol)
     }
 
-    /// What a user delegation SAS signs: 24 lines.
+    /// The text that a user delegation SAS signs: 24 lines.
     fn delegation_text(&self, delegation: &UserDelegation) -> String {
         [
             self.permissions,
@@ -184,7 +184,7 @@ fn resource(account: &str, container: &str) -> String {
     format!("/blob/{account}/{container}")
 }
 
-/// What a service SAS signs: 16 lines. What a stored access policy says is empty here.
+/// The text that a service SAS signs: 16 lines. Fields that a stored access policy sets are empty here.
 fn service_text(
     permissions: &str,
     (starts_at, expires_at): (&str, &str),
@@ -213,7 +213,7 @@ fn service_text(
     .join("\n")
 }
 
-/// A service SAS for one container whose permissions and end are those of a stored access policy.
+/// A service SAS for one container whose permissions and expiry are in a stored access policy.
 #[derive(Debug)]
 pub(crate) struct PolicySas<'a> {
     pub(crate) account: &'a str,
@@ -238,7 +238,7 @@ impl PolicySas<'_> {
     }
 }
 
-/// An account SAS that is good for creating containers and nothing else: storage has no other kind for that.
+/// An account SAS that can only create containers: storage offers no other kind of SAS for that.
 #[derive(Debug)]
 pub(crate) struct CreationSas<'a> {
     pub(crate) account: &'a str,
@@ -262,7 +262,7 @@ impl CreationSas<'_> {
         ])
     }
 
-    /// What an account SAS signs: ten lines, each with its newline, the last too.
+    /// The text that an account SAS signs: ten lines, each with its newline, including the last.
     fn text(&self) -> String {
         let lines = [
             self.account,

@@ -1,4 +1,4 @@
-//! How the Azure SDK reaches the network: through our own HTTP client, with answers bounded in size.
+//! How the Azure SDK reaches the network: through fleetlogs's own HTTP client, with a limit on the size of answers.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use futures::StreamExt;
 /// A page of 5,000 blobs is about six megabytes.
 const LONGEST_ANSWER: usize = 64 << 20;
 
-/// Our HTTP client, as the SDK takes it.
+/// Our HTTP client in the form that the SDK needs.
 pub(crate) fn transport(http: reqwest::Client) -> Transport {
     Transport::new(Arc::new(BoundedClient(http)))
 }
@@ -25,7 +25,7 @@ pub(crate) fn client_options(transport: Transport, retry: RetryOptions) -> Clien
 struct BoundedClient(reqwest::Client);
 
 impl HttpClient for BoundedClient {
-    // Written out because the trait is one of `async_trait`, which would be a dependency for this alone.
+    // Written by hand because the trait uses `async_trait`, which would be a dependency for this alone.
     fn execute_request<'a, 'b, 'c>(
         &'a self,
         request: &'b Request,

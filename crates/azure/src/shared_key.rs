@@ -1,7 +1,7 @@
 //! Shared Key: signs a request with the account's key.
 //!
-//! The layout of what is signed follows the two signers that Microsoft ships, which differ from the prose of the
-//! documentation: the newline stands before each query parameter, and none at the end.
+//! The layout of the text to sign follows the two signers that Microsoft ships, which differ from the documentation:
+//! the newline is before each query parameter, and there is none at the end.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::header::HeaderValue;
 use sha2::Sha256;
 
-/// As forgiving as .NET's decoder, which users know: bits left over in the last character are passed over.
+/// As lenient as .NET's decoder, which users know: leftover bits in the last character are ignored.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -30,7 +30,7 @@ const SIGNATURE_LENGTH: usize = 44;
 #[derive(Clone)]
 pub struct SharedKey {
     account: Box<str>,
-    /// With the key worked in; a copy of it begins every signature.
+    /// Initialized with the key; every signature begins with a copy of it.
     keyed: Hmac<Sha256>,
 }
 
@@ -40,19 +40,19 @@ pub enum InvalidSharedKey {
     /// Not Base64. The text is not quoted.
     #[error("the account key is not Base64")]
     NotBase64,
-    /// Nothing in it.
+    /// It is empty.
     #[error("the account key is empty")]
     Empty,
-    /// An account is named in letters and digits.
-    #[error("the name of a Batch account consists of letters and digits")]
+    /// The name of an account consists of letters and digits.
+    #[error("the name of a Batch account must consist of letters and digits")]
     AccountName,
 }
 
-/// What of a request goes into its signature.
+/// The parts of a request that are signed.
 pub(crate) struct SignedParts<'a> {
     /// In upper case.
     pub(crate) method: &'a str,
-    /// Of the body; none for a request without one.
+    /// Length of the body; none for a request without one.
     pub(crate) content_length: Option<usize>,
     /// Exactly the header's value; empty without a body.
     pub(crate) content_type: &'a str,
@@ -65,7 +65,7 @@ pub(crate) struct SignedParts<'a> {
 }
 
 impl SharedKey {
-    /// Takes an account's name and one of its keys, in Base64.
+    /// Takes the name of an account and one of its keys, in Base64.
     pub fn new(account: &str, key: &Secret) -> Result<Self, InvalidSharedKey> {
         if account.is_empty() || !account.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(InvalidSharedKey::AccountName);
@@ -78,7 +78,7 @@ impl SharedKey {
         Ok(Self { account: account.into(), keyed })
     }
 
-    /// The value of the `authorization` header; it does not show in debug output.
+    /// The value of the `authorization` header; it is hidden in debug output.
     pub(crate) fn authorization(&self, request: &SignedParts<'_>) -> HeaderValue {
         const HEAD: &str = "SharedKey ";
         let mut value = String::with_capacity(HEAD.len() + self.account.len() + 1 + SIGNATURE_LENGTH);
@@ -91,7 +91,7 @@ impl SharedKey {
         value
     }
 
-    /// Feeds the hash piece by piece, so the string-to-sign is never put together.
+    /// Feeds the hash piece by piece, so that the string-to-sign is never assembled.
     fn signature(&self, request: &SignedParts<'_>) -> [u8; 32] {
         let mut mac = self.keyed.clone();
         mac.update(request.method.as_bytes());
@@ -104,7 +104,7 @@ impl SharedKey {
         // Content-MD5: never sent.
         mac.update(b"\n\n");
         mac.update(request.content_type.as_bytes());
-        // Date (ocp-date stands for it), four conditions and Range: never sent.
+        // Date (replaced by ocp-date), four conditions and Range: never sent.
         mac.update(b"\n\n\n\n\n\n\nocp-date:");
         mac.update(request.ocp_date.as_bytes());
         mac.update(b"\n/");
@@ -121,9 +121,9 @@ impl fmt::Debug for SharedKey {
     }
 }
 
-/// A query as it is signed: parameters by lower-case name, sorted, with decoded values.
+/// A query in the form that is signed: parameters by lower-case name, sorted, with decoded values.
 ///
-/// A `+` stays a `+`. Whether the service reads it as a space is unknown; no link with one was ever seen.
+/// A `+` stays a `+`. Whether the service decodes it as a space is unknown; no link with one was ever seen.
 pub(crate) fn canonical_query(query: &str) -> Vec<u8> {
     let mut params: Vec<(String, Cow<'_, [u8]>)> = query
         .split('&')
@@ -205,8 +205,8 @@ mod tests {
         );
     }
 
-    /// Batch Explorer's own test signs lower-case verbs, which makes its GETs carry `0` as length. No client sends
-    /// such a request; the vectors check the rest of the layout.
+    /// Batch Explorer's own test signs lower-case verbs; therefore its GETs have `0` as length. No client sends such
+    /// a request; the vectors check the rest of the layout.
     #[test]
     fn the_published_vectors_match() {
         let key = SharedKey::new("testaccount", &Secret::new("somekey=".into())).unwrap();

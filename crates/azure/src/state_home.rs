@@ -1,11 +1,11 @@
-//! The home of a schedule's shared state: one block blob, which is the lock and the state in one.
+//! The home of a schedule's shared state: one block blob, which is both the lock and the state.
 //!
-//! Whoever holds the lease of the blob owns the state: storage refuses everybody else who writes. Every write names the
-//! version that it takes the place of as well, so that one that was given up and is still on its way does not
-//! undo a later one. An empty blob is a home that nothing was published in yet.
+//! The holder of the blob's lease owns the state: storage refuses writes from everyone else. Every write also names
+//! the version that it replaces, so that an abandoned write that is still under way cannot undo a later one. An empty
+//! blob is a home in which nothing has been published yet.
 //!
-//! Each call is sent once. All may be repeated: a lease that was taken by a call whose answer was lost is known by the
-//! id that was proposed for it.
+//! Each call is sent once. All calls may be repeated: if the answer to the call that took the lease was lost, the
+//! lease is recognized by its proposed id.
 
 use std::fmt;
 use std::pin::Pin;
@@ -34,20 +34,20 @@ const PROPOSED_LEASE_ID: HeaderName = HeaderName::from_static("x-ms-proposed-lea
 const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
 const BLOB_CONTENT_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-content-type");
 
-/// For the state to come or go: 100,000 nodes are 15 MB, which takes two minutes at 1 Mbit/s.
+/// For downloading or uploading the state: 100,000 nodes are 15 MB, which takes two minutes at 1 Mbit/s.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(120);
 
-/// The largest state, far from what any fleet makes: it is in memory while it comes or goes.
+/// The largest state, far beyond that of any fleet: the state is in memory during the transfer.
 const LARGEST: usize = 256 << 20;
 
-/// A SAS that ends so soon makes room for another.
+/// A SAS with less time left than this is replaced.
 const SPARE: Duration = Duration::from_secs(15 * 60);
 
-/// Between two requests for another SAS while the old one still holds.
+/// Pause between two requests for another SAS while the old one is still valid.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Where a SAS for the container of the state comes from: it reads, creates and writes. It is asked for the first one, for
-/// another before its end, and when storage refuses it.
+/// The source of a SAS for the container of the state, with read, create and write permission. It is called for the
+/// first SAS, for another one before that one expires, and when storage refuses one.
 pub type SasSource =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SasUrl, Failure>> + Send>> + Send + Sync>;
 
@@ -66,16 +66,16 @@ struct CurrentSas {
     asked_at: Instant,
 }
 
-/// What is known of the lease and the blob.
+/// What is known about the lease and the blob.
 struct LeaseState {
-    /// The id of our lease, or of the next that we take.
+    /// The id of our lease, or of the next one.
     id: Uuid,
-    /// The blob's version. None where the answer of a write was lost.
+    /// The blob's version. None if the answer to a write was lost.
     etag: Option<String>,
 }
 
 impl BlobStateHome {
-    /// A home; nothing is sent yet. `lease` is 15 to 60 whole seconds.
+    /// A home; sends nothing. `lease` is 15 to 60 whole seconds.
     #[must_use]
     pub fn new(http: reqwest::Client, source: SasSource, blob: String, lease: Duration) -> Self {
         let held = Mutex::new(LeaseState { id: Uuid::new_v4(), etag: None });
@@ -87,22 +87,22 @@ impl BlobStateHome {
         if !self.take(id).await? {
             self.make().await?;
             if !self.take(id).await? {
-                return Err(failed("the blob of the shared state vanished when it was made"));
+                return Err(failed("the blob of the shared state disappeared right after it was created"));
             }
         }
-        // It may take longer than the lease.
+        // The download may take longer than the lease.
         let fetched = tokio::select! {
             fetched = self.get(Some(id)) => fetched,
             error = self.keep() => Err(error),
         };
         if matches!(fetched, Err(HomeError::Failed(_))) {
-            // Others may have more luck, and need not wait.
+            // Another machine may succeed, and need not wait for the lease to end.
             let _ = self.give_back().await;
         }
         fetched
     }
 
-    /// Takes the lease, again where it is ours; false where there is no blob.
+    /// Takes the lease, also if it is already ours; false if there is no blob.
     async fn take(&self, id: Uuid) -> Result<bool, HomeError> {
         let (id, seconds) = (id.to_string(), self.lease.as_secs().to_string());
         let headers =
@@ -124,7 +124,7 @@ impl BlobStateHome {
         }
     }
 
-    /// Makes an empty blob, unless there is one.
+    /// Creates an empty blob, unless there is one.
     async fn make(&self) -> Result<(), HomeError> {
         let headers = [(IF_NONE_MATCH, "*"), (BLOB_TYPE, "BlockBlob")];
         let answer = self.ask(Method::PUT, None, &headers, vec![], self.short()).await?;
@@ -134,7 +134,7 @@ impl BlobStateHome {
         }
     }
 
-    /// Renews the lease for as long as that works.
+    /// Renews the lease until that fails.
     async fn keep(&self) -> HomeError {
         loop {
             sleep(self.lease / 4).await;
@@ -159,7 +159,7 @@ impl BlobStateHome {
 
     async fn give_back(&self) -> Result<(), HomeError> {
         let id = self.held.lock().id;
-        // Whatever comes of it, the next lease is another.
+        // Whatever the answer is, the next lease has another id.
         self.forget(id);
         let answer = self.lease_action("release", id).await?;
         match answer.status {
@@ -169,7 +169,7 @@ impl BlobStateHome {
         }
     }
 
-    /// The content, read as the owner where there is an id; none where nothing was published yet.
+    /// The content, read under the lease if an id is given; none if nothing has been published yet.
     async fn get(&self, id: Option<Uuid>) -> Result<Option<Vec<u8>>, HomeError> {
         let text = id.unwrap_or_default().to_string();
         let headers = [(LEASE_ID, text.as_str())];
@@ -211,13 +211,14 @@ impl BlobStateHome {
         let answer = self.ask(Method::PUT, None, &headers, state, TRANSFER_LIMIT).await?;
         match (answer.status, code(&answer)) {
             (201, _) => self.learn(id, &answer),
-            // One of ours whose answer was lost, as nobody else can write: the next try will know its version.
-            (_, Some("ConditionNotMet")) => Err(failed("an earlier write of the shared state came in late")),
+            // It is one of our own writes whose answer was lost, because nobody else can write: the next attempt will
+            // know its version.
+            (_, Some("ConditionNotMet")) => Err(failed("an earlier write of the shared state arrived late")),
             _ => Err(self.lost_or_failed(&answer, id)),
         }
     }
 
-    /// The blob's version, asked for as the owner.
+    /// The blob's version, read under the lease.
     async fn version(&self, id: Uuid) -> Result<String, HomeError> {
         let text = id.to_string();
         let answer = self.ask(Method::HEAD, None, &[(LEASE_ID, &text)], vec![], self.short()).await?;
@@ -225,10 +226,10 @@ impl BlobStateHome {
             return Err(self.lost_or_failed(&answer, id));
         }
         let etag = answer.header(&ETAG);
-        etag.map(str::to_owned).ok_or_else(|| failed("storage does not say which version the blob has"))
+        etag.map(str::to_owned).ok_or_else(|| failed("storage does not report the version of the blob"))
     }
 
-    /// Keeps the version that an answer tells, for as long as the lease is the same.
+    /// Stores the version from an answer while the lease is the same.
     fn learn(&self, id: Uuid, answer: &Answer) -> Result<(), HomeError> {
         let mut held = self.held.lock();
         if held.id != id {
@@ -244,7 +245,7 @@ impl BlobStateHome {
         Ok(self.ask(Method::PUT, Some("lease"), &headers, vec![], self.short()).await?)
     }
 
-    /// Sends a request about the blob, with a SAS that holds. All of it within a limit.
+    /// Sends a request about the blob with a valid SAS, all within a time limit.
     async fn ask(
         &self,
         method: Method,
@@ -255,7 +256,7 @@ impl BlobStateHome {
     ) -> Result<Answer, Failure> {
         let deadline = Instant::now() + limit;
         let sas = timeout_at(deadline, self.sas()).await.unwrap_or_else(|_| {
-            Err(Failure::new(FailureClass::NotSent, "no SAS came within the time of the call"))
+            Err(Failure::new(FailureClass::NotSent, "no SAS arrived within the time limit of the call"))
         })?;
         let url = self.url(&sas, comp)?;
         let builder = self.request(&method, &url, headers, body);
@@ -275,7 +276,7 @@ impl BlobStateHome {
     ) -> RequestBuilder {
         let mut builder = self.http.request(method.clone(), url.clone()).header(VERSION, API_VERSION);
         if *method == Method::PUT {
-            // Storage wants it even of an empty body.
+            // Storage requires it even for an empty body.
             builder = builder.header(CONTENT_LENGTH, body.len()).body(body);
         }
         for (name, value) in headers {
@@ -295,7 +296,7 @@ impl BlobStateHome {
         Ok(url)
     }
 
-    /// The SAS at hand, or a newer one where it ends soon and there is one.
+    /// The current SAS, or a newer one if it expires soon and a newer one can be had.
     async fn sas(&self) -> Result<SasUrl, Failure> {
         let mut kept = self.sas.lock().await;
         if let Some(CurrentSas { sas, asked_at }) = &*kept {
@@ -307,12 +308,12 @@ impl BlobStateHome {
         let asked_at = Instant::now();
         let sas = match &*kept {
             None => (self.source)().await?,
-            // The call is to have time left to be sent with the old one.
+            // The call must have time left to be sent with the old SAS.
             Some(old) => match timeout(self.short() / 2, (self.source)()).await {
                 Ok(Ok(sas)) => sas,
                 asked => {
                     let failure = asked.ok().and_then(Result::err).map(|failure| failure.to_string());
-                    tracing::debug!(failure, "no newer SAS for the shared state; the old one stays");
+                    tracing::debug!(failure, "no newer SAS for the shared state; using the old one");
                     old.sas.clone()
                 }
             },
@@ -330,7 +331,7 @@ impl BlobStateHome {
         refused(answer)
     }
 
-    /// The next lease has another id: nothing that is still on its way under this one is of force then.
+    /// The next lease has another id, so nothing that is still under way with this one has any effect then.
     fn forget(&self, id: Uuid) {
         let mut held = self.held.lock();
         if held.id == id {
@@ -338,7 +339,7 @@ impl BlobStateHome {
         }
     }
 
-    /// For a call that carries no state: several fit into a lease.
+    /// For a call that does not transfer the state: several fit into a lease.
     fn short(&self) -> Duration {
         self.lease / 3
     }
@@ -376,7 +377,7 @@ impl fmt::Debug for BlobStateHome {
     }
 }
 
-/// Whether storage refuses because the lease is not ours, by its code, or by the status where a proxy took the code away.
+/// Whether storage refuses because the lease is not ours, by its code, or by its status if a proxy removed the code.
 fn is_lost(answer: &Answer) -> bool {
     match code(answer) {
         Some(code) => matches!(
@@ -396,7 +397,7 @@ fn is_lost(answer: &Answer) -> bool {
     }
 }
 
-/// Whether there is no blob. A container that is not there is another matter: it is not ours to make.
+/// Whether there is no blob. A missing container is a different case: it is not ours to create.
 fn is_absent(answer: &Answer) -> bool {
     matches!((answer.status, code(answer)), (_, Some("BlobNotFound")) | (404, None))
 }
@@ -405,7 +406,7 @@ fn refused(answer: &Answer) -> HomeError {
     refusal(answer).into()
 }
 
-/// Something that another try may put right.
+/// A failure that another attempt may not meet.
 fn failed(message: &str) -> HomeError {
     Failure::new(FailureClass::Transient, message).into()
 }

@@ -1,4 +1,4 @@
-//! What storage says went wrong: its status, its code and its XML into a [`Failure`].
+//! Turns an error of storage, with its status, code and XML, into a [`Failure`].
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use reqwest::header::HeaderName;
@@ -13,7 +13,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 /// Longest code or request id kept, in characters.
 const LONGEST_ID: usize = 200;
 
-/// The parts of an answer that tell why storage refuses.
+/// The parts of an answer that say why storage refuses.
 #[derive(Default)]
 pub(crate) struct StorageRefusal<'a> {
     pub(crate) status: u16,
@@ -27,7 +27,7 @@ pub(crate) struct StorageRefusal<'a> {
 impl StorageRefusal<'_> {
     /// What it means for a call that can be sent again.
     pub(crate) fn failure(&self) -> Failure {
-        // The SDK fills in the status where the service gave no code.
+        // The SDK puts the status here if the service sent no code.
         let code = self.code.filter(|code| !code.starts_with(|c: char| c.is_ascii_digit()));
         let said = self.body.map_or_else(|| NO_REASON.to_owned(), message);
         Failure {
@@ -40,7 +40,7 @@ impl StorageRefusal<'_> {
     }
 }
 
-/// An answer that is not the one hoped for.
+/// The failure of an answer with an unexpected status.
 pub(crate) fn refusal(answer: &Answer) -> Failure {
     let refusal = StorageRefusal {
         status: answer.status,
@@ -71,7 +71,7 @@ fn class(status: u16, code: Option<&str>) -> FailureClass {
     }
 }
 
-/// What storage says, from its XML: the message, and the detail that tells one wrong SAS from another.
+/// The text of an error, from its XML: the message, and the detail that distinguishes one wrong SAS from another.
 fn message(body: &[u8]) -> String {
     let body = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]);
     let element = |name: &str| {

@@ -1,5 +1,5 @@
-//! Shared Key of storage: signs a request with the account's key. Its layout is not that of Batch (see
-//! `shared_key.rs`): other headers are signed, and the account stands in the resource once more.
+//! Shared Key of storage: signs a request with the account's key. Its layout differs from that of Batch (see
+//! `shared_key.rs`): other headers are signed, and the resource repeats the account.
 
 use percent_encoding::percent_decode_str;
 use reqwest::RequestBuilder;
@@ -14,7 +14,7 @@ use crate::sas::SigningKey;
 
 const DATE: HeaderName = HeaderName::from_static("x-ms-date");
 
-/// The request, signed at a moment of the service's clock. A quarter of an hour later storage refuses it.
+/// The request, signed at a time of the service's clock. Storage refuses it a quarter of an hour later.
 pub(crate) fn sign(
     request: &Request<'_>,
     http: &reqwest::Client,
@@ -30,7 +30,7 @@ pub(crate) fn sign(
     request.builder(http).header(DATE, date).header(AUTHORIZATION, authorization)
 }
 
-/// Verb, eleven headers, those that begin with `x-ms-`, and the resource with its query.
+/// Verb, eleven headers, the headers that begin with `x-ms-`, and the resource with its query.
 fn string_to_sign(request: &Request<'_>, account: &str, date: &str) -> String {
     let header = |wanted: HeaderName| {
         request.headers.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| *value)

@@ -1,7 +1,7 @@
 //! Support tickets over Azure Resource Manager (`Microsoft.Support`, api-version 2024-04-01).
 //!
-//! Every call here can be repeated: a ticket, a message, a workspace and a file are put under names of the caller's, and
-//! a piece of a file under its number. So passing failures are waited out, and a lost answer does no harm.
+//! Every call here can be repeated: tickets, messages, workspaces and files have names that the caller chooses, and a
+//! piece of a file has a number. Therefore passing failures are retried, and a lost answer does no harm.
 
 use std::time::Duration;
 
@@ -28,23 +28,23 @@ const API_VERSION: &str = "2024-04-01";
 
 const OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
 
-/// Bytes of an attached file, at most: two pieces.
+/// Largest size of an attached file, in bytes: two pieces.
 pub const LONGEST_FILE: usize = 2 * LONGEST_PIECE;
-/// Bytes of a piece of a file, at most (2.5 MB).
+/// Largest size of a piece of a file, in bytes (2.5 MB).
 const LONGEST_PIECE: usize = 2_500_000;
 
-/// How often a call is sent while its failure may pass.
+/// How often a call is sent while its failure may be passing.
 const ATTEMPTS: u32 = 4;
 /// Shortest and longest pause between two attempts, whatever the service asks for.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// How long a ticket or a message may take to be taken in.
+/// How long creating a ticket or a message may take.
 const OPERATION_TAKES: Duration = Duration::from_secs(5 * 60);
 
-/// More pages than this are no list of services.
+/// A list with more pages than this is not a list of services.
 const MOST_PAGES: usize = 50;
 
-/// A subscription's support tickets. Sends nothing by itself.
+/// Support tickets of a subscription. Sends nothing by itself.
 #[derive(Clone, Debug)]
 pub struct SupportClient {
     http: reqwest::Client,
@@ -53,7 +53,7 @@ pub struct SupportClient {
     tokens: TokenSource,
 }
 
-/// How much a problem hurts.
+/// The severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -71,7 +71,7 @@ impl Severity {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Minimal, Self::Moderate, Self::Critical, Self::HighestCriticalImpact];
 
-    /// Its name on the wire and in the config.
+    /// Its name in requests and in the config.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -86,39 +86,39 @@ impl Severity {
 /// The body that opens a ticket: exactly what is sent.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewTicket {
-    /// All of it.
+    /// Everything about the ticket.
     pub properties: TicketProperties,
 }
 
-/// What a ticket says.
+/// The content of a ticket.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TicketProperties {
     /// ARM id of the service.
     pub service_id: String,
-    /// ARM id of the kind of problem.
+    /// ARM id of the problem classification.
     pub problem_classification_id: String,
     /// One line.
     pub title: String,
     /// Everything else.
     pub description: String,
-    /// How much it hurts.
+    /// The severity.
     pub severity: Severity,
-    /// `Yes` or `No`: whether Microsoft may look into memory dumps and the like.
+    /// `Yes` or `No`: whether Microsoft may look at memory dumps and the like.
     pub advanced_diagnostic_consent: &'static str,
-    /// Whom to ask.
+    /// The contact person.
     pub contact_details: Contact,
-    /// What it is about.
+    /// The resource that the ticket is about.
     pub technical_ticket_details: TechnicalDetails,
-    /// Where the attached files are.
+    /// The workspace of the attached files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_workspace_name: Option<String>,
-    /// The support plan, where there are several.
+    /// The support plan, if there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub support_plan_id: Option<String>,
 }
 
-/// What a ticket is about.
+/// The resource that a ticket is about.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TechnicalDetails {
@@ -126,7 +126,7 @@ pub struct TechnicalDetails {
     pub resource_id: String,
 }
 
-/// Whom support asks.
+/// The contact person for support.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Contact {
@@ -138,10 +138,10 @@ pub struct Contact {
     pub preferred_contact_method: String,
     /// E-mail address.
     pub primary_email_address: String,
-    /// Phone number; needed where that is the preferred method.
+    /// Phone number; required if the preferred method is `phone`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone_number: Option<String>,
-    /// A time zone as Windows names it.
+    /// A time zone, as Windows names it.
     pub preferred_time_zone: String,
     /// ISO 3166-1 alpha-3.
     pub country: String,
@@ -149,30 +149,30 @@ pub struct Contact {
     pub preferred_support_language: String,
 }
 
-/// A service, or a kind of problem, that a ticket can be about.
+/// A service or a problem classification that a ticket can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
     /// ARM id.
     pub id: String,
-    /// As people know it.
+    /// The name that users see.
     pub name: String,
-    /// Types of resources that a service is for.
+    /// The resource types that a service is for.
     pub resource_types: Vec<String>,
 }
 
-/// A ticket that is there.
+/// A ticket that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenTicket {
-    /// The number that support goes by; none while it has none.
+    /// Support's number of the ticket; none if it has none yet.
     pub support_ticket_id: Option<String>,
-    /// `open` or `closed`, as the service says.
+    /// `open` or `closed`, as the service reports it.
     pub status: Option<String>,
-    /// Where its files are.
+    /// The workspace of its files.
     pub file_workspace: Option<String>,
 }
 
 impl SupportClient {
-    /// `management` is the endpoint of Azure Resource Manager; nothing is sent yet.
+    /// `management` is the endpoint of Azure Resource Manager; sends nothing.
     #[must_use]
     pub fn new(http: reqwest::Client, management: Url, subscription: &str, tokens: TokenSource) -> Self {
         Self { http, management, subscription: subscription.to_owned(), tokens }
@@ -183,7 +183,7 @@ impl SupportClient {
         self.offered(&["services"]).await
     }
 
-    /// The kinds of problems of a service, by its ARM id.
+    /// The problem classifications of a service, given by its ARM id.
     pub async fn problem_classifications(&self, service_id: &str) -> Result<Vec<Offered>, Failure> {
         let service = service_id.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         self.offered(&["services", service, "problemClassifications"]).await
@@ -208,7 +208,7 @@ impl SupportClient {
         Err(Failure::new(FailureClass::Refused, "the list of services has no end"))
     }
 
-    /// The ticket of this name, or of this number, if there is one.
+    /// The ticket with this name or number, if it exists.
     pub async fn ticket(&self, name: &str) -> Result<Option<OpenTicket>, Failure> {
         let url = self.own(&["supportTickets", name]);
         let answer = self.send(Method::GET, &url, None, &[200, 404]).await?;
@@ -225,13 +225,13 @@ impl SupportClient {
         Ok((!said.name_available).then(why))
     }
 
-    /// Makes a place for files.
+    /// Creates a workspace for files.
     pub async fn create_workspace(&self, name: &str) -> Result<(), Failure> {
         let url = self.own(&["fileWorkspaces", name]);
         self.send(Method::PUT, &url, None, &[200, 201]).await.map(|_| ())
     }
 
-    /// Puts a file there, of [`LONGEST_FILE`] bytes at most.
+    /// Uploads a file to a workspace, of at most [`LONGEST_FILE`] bytes.
     pub async fn attach(&self, workspace: &str, file: &str, content: &[u8]) -> Result<(), Failure> {
         let pieces: Vec<&[u8]> = content.chunks(LONGEST_PIECE).collect();
         let url = self.own(&["fileWorkspaces", workspace, "files", file]);
@@ -249,25 +249,25 @@ impl SupportClient {
         Ok(())
     }
 
-    /// Opens a ticket and waits until it is there.
+    /// Opens a ticket and waits until it exists.
     ///
-    /// Cancel safety: a dropped call may leave the ticket, which is found under its name.
+    /// Cancel safety: a dropped call may leave the ticket behind, under its name.
     pub async fn open(&self, name: &str, ticket: &NewTicket) -> Result<OpenTicket, Failure> {
         let url = self.own(&["supportTickets", name]);
         let put = self.put_and_wait(&url, to_json(ticket)?).await;
-        // A conflict may be with a try of ours whose answer was lost.
+        // The conflict may be with an earlier attempt of ours whose answer was lost.
         if let Err(failure) = put
             && failure.status != Some(409)
         {
             return Err(failure);
         }
         self.ticket(name).await?.ok_or_else(|| {
-            let message = "the service says that it has the ticket, and does not show it";
+            let message = "the service reports the ticket as created, but does not show it";
             Failure::new(FailureClass::Refused, message)
         })
     }
 
-    /// Adds a message to a ticket and waits until it is there. False if that message is there already.
+    /// Adds a message to a ticket and waits until it exists. False if the message already exists.
     pub async fn add_message(
         &self,
         ticket: &str,
@@ -283,7 +283,7 @@ impl SupportClient {
         self.put_and_wait(&url, message.to_string()).await.map(|()| true)
     }
 
-    /// A PUT that may go on after its answer.
+    /// A PUT that may continue after its answer.
     async fn put_and_wait(&self, url: &Url, body: String) -> Result<(), Failure> {
         let answer = self.send(Method::PUT, url, Some(body), &[200, 201, 202]).await?;
         if answer.status != 202 {
@@ -294,7 +294,8 @@ impl SupportClient {
             (Some(link), _) => (link, true),
             (None, Some(link)) => (link, false),
             (None, None) => {
-                return Err(answer.failure(FailureClass::Refused, "the answer does not say where it goes on"));
+                return Err(answer
+                    .failure(FailureClass::Refused, "the answer does not name the URL of the operation"));
             }
         };
         let poll = link::follow(&self.management, &PageLink(link.to_owned()))?.url;
@@ -302,7 +303,7 @@ impl SupportClient {
         loop {
             if Instant::now() + pause > deadline {
                 let message = format!(
-                    "it was taken, and is not done after {} minutes; look again later",
+                    "the request was accepted, but is not done after {} minutes; check again later",
                     OPERATION_TAKES.as_secs() / 60
                 );
                 return Err(Failure::new(FailureClass::Transient, message));
@@ -325,7 +326,7 @@ impl SupportClient {
         }
     }
 
-    /// Sends a call until it is answered with one of these, or fails for good.
+    /// Sends a call until it is answered with one of these statuses, or fails for good.
     async fn send(
         &self,
         method: Method,
@@ -446,7 +447,10 @@ impl OperationAnswer {
             || "no reason is given".into(),
             |error| one_line(&format!("{}: {}", error.code, error.message), 500),
         );
-        answer.failure(FailureClass::Refused, format!("the service took it, and then failed: {error}"))
+        answer.failure(
+            FailureClass::Refused,
+            format!("the service accepted the request and then failed: {error}"),
+        )
     }
 }
 

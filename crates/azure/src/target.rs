@@ -1,6 +1,6 @@
-//! Where a request goes: the URLs of one account, with the part of them that Shared Key signs.
+//! Where a request goes: the URLs of one account, with the part that Shared Key signs.
 //!
-//! What is the same for every request of an account (its queries, and their signed form) is worked out once.
+//! What all requests of an account share (the queries, and their signed form) is computed once.
 
 use std::borrow::Cow;
 
@@ -12,31 +12,31 @@ use url::Url;
 
 use crate::shared_key::canonical_query;
 
-/// The members planning looks at, so that a page of 1,000 moves little data.
+/// The members that planning reads, so that a page of 1,000 moves little data.
 const POOL_MEMBERS: &str = "id,state,allocationState,currentDedicatedNodes,targetDedicatedNodes,\
     currentLowPriorityNodes,targetLowPriorityNodes,virtualMachineConfiguration,vmSize,metadata,\
     resizeErrors";
 const NODE_MEMBERS: &str = "id,state,stateTransitionTime,allocationTime,lastBootTime,isDedicated,nodeAgentInfo,\
     errors,startTaskInfo,schedulingState,virtualMachineInfo,recentTasks";
-/// What nodes are chosen by.
+/// The members by which nodes are selected.
 const CHOICE_MEMBERS: &str =
     "id,state,stateTransitionTime,allocationTime,isDedicated,schedulingState,errors,startTaskInfo";
 const TASK_MEMBERS: &str = "id,executionInfo,nodeInfo,multiInstanceSettings";
 
-/// The most the service puts on a page.
+/// The largest page of the service.
 const PAGE_SIZE: &str = "1000";
 
-/// Seconds the service may take over an upload call; it takes no more than 30.
+/// How many seconds the service may take for an upload call; its maximum is 30.
 const UPLOAD_TIMEOUT: &str = "30";
 
-/// What may stand in a path segment as it is (RFC 3986, unreserved).
+/// What may appear unescaped in a path segment (RFC 3986, unreserved).
 const ESCAPED_IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where one request goes.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) url: Url,
-    /// Its query in the form that Shared Key signs.
+    /// Its query, in the form that Shared Key signs.
     pub(crate) signed_query: Cow<'a, [u8]>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Target<'a> {
 pub(crate) struct AccountEndpoint {
     /// The endpoint as configured; links must stay on it.
     url: Url,
-    /// Any path before the operations', without a slash at the end.
+    /// Any path before the operation's, without a slash at the end.
     base: String,
     api_version: String,
     pools: AccountQuery,
@@ -55,7 +55,7 @@ pub(crate) struct AccountEndpoint {
     upload: AccountQuery,
 }
 
-/// A query, as sent and as signed.
+/// A query, as it is sent and as it is signed.
 struct AccountQuery {
     /// The endpoint with this query, and without a path of its own.
     url: Url,
@@ -149,7 +149,7 @@ impl AccountEndpoint {
             text.push('/');
             text.extend(utf8_percent_encode(segment, ESCAPED_IN_SEGMENT));
         }
-        // The rest of the URL is parsed already.
+        // The rest of the URL has been parsed already.
         let mut url = query.url.clone();
         url.set_path(&text);
         Ok(Target { url, signed_query: Cow::Borrowed(&query.signed) })

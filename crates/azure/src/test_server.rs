@@ -1,4 +1,5 @@
-//! A server for tests that shows every byte of a request as it came: no HTTP library that might tidy up what it sees.
+//! A server for tests that shows every byte of a request unchanged: it uses no HTTP library, which might tidy up the
+//! request.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What the server does once a request has arrived whole.
+/// What the server does when it has received a complete request.
 pub(crate) enum Reply {
     /// Sends these bytes and closes.
     Raw(Vec<u8>),
@@ -14,7 +15,7 @@ pub(crate) enum Reply {
     KeepAlive(Vec<u8>),
     /// Resets the connection.
     Reset,
-    /// Says nothing.
+    /// Sends nothing.
     Silence,
 }
 
@@ -23,19 +24,19 @@ impl Reply {
         Self::Raw(text.into())
     }
 
-    /// A whole answer with a JSON body, a request id and a date.
+    /// A complete answer with a JSON body, a request id and a date.
     pub(crate) fn json(status: &str, body: &str) -> Self {
         Self::with_headers(status, "", body)
     }
 
-    /// A whole answer that keeps the connection open.
+    /// A complete answer that keeps the connection open.
     pub(crate) fn keep_alive(body: &str) -> Self {
         Self::KeepAlive(
             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes(),
         )
     }
 
-    /// As [`json`](Self::json), with more header lines, each ended by CR LF.
+    /// Like [`json`](Self::json), with more header lines, each ending with CR LF.
     pub(crate) fn with_headers(status: &str, headers: &str, body: &str) -> Self {
         Self::Raw(
             format!(
@@ -48,7 +49,7 @@ impl Reply {
     }
 }
 
-/// A request as it came over the wire.
+/// A request, byte for byte.
 #[derive(Clone, Debug)]
 pub(crate) struct SeenRequest {
     pub(crate) head: String,
@@ -79,12 +80,12 @@ struct ServerLog {
 }
 
 impl TestServer {
-    /// Serves until the test's runtime ends. `reply` gets the number of the request, from 1.
+    /// Serves until the test's runtime ends. `reply` gets the number of the request, counted from 1.
     pub(crate) async fn start(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_seeing(move |number, _| reply(number)).await
     }
 
-    /// The same for a `reply` that also looks at the request.
+    /// The same for a `reply` that also reads the request.
     pub(crate) async fn start_seeing(
         reply: impl Fn(usize, &SeenRequest) -> Reply + Send + Sync + 'static,
     ) -> Self {

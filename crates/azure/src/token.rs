@@ -1,7 +1,7 @@
-//! Tokens of Microsoft Entra ID: one per scope, renewed while it still has life.
+//! Tokens of Microsoft Entra ID: one per scope, renewed before it expires.
 //!
-//! The SDK's credentials fail in the last five minutes of a token when a renewal fails, although the token is still
-//! good. Here the old token serves until it ends, and a renewal runs beside the calls that use it.
+//! In the last five minutes of a token, the SDK's credentials fail if a renewal fails, although the token is still
+//! valid. Here the old token is used until it expires, and a renewal runs in parallel with the calls that use it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::redact;
 use crate::sdk_transport::transport;
 use crate::token_claims::TokenClaims;
 
-/// How long before its end a token is renewed; of a token with a short life, half of it.
+/// How long before its expiry a token is renewed; a token with a short life is renewed after half of it.
 const RENEW_BEFORE_END: Duration = Duration::from_secs(5 * 60);
 
-/// How long a renewal that failed rests, while the old token serves.
+/// How long to wait after a failed renewal, while the old token is used.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long one request for a token may take, with the retries of the SDK.
@@ -41,37 +41,37 @@ struct SharedTokens {
     description: String,
     fetch: TokenFetch,
     state: Mutex<TokenState>,
-    /// Held by whoever asks for a token, so that many waiters make one request.
+    /// Held by the caller that requests a token, so that many waiters make one request.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
 struct TokenState {
     token: Option<Token>,
-    /// Counts tokens, so that a refused one is told from its successor.
+    /// Counts tokens, so that a refused one can be distinguished from its successor.
     generation: u64,
-    /// Counts failures, so that those who waited for a request that failed do not each repeat it.
+    /// Counts failures, so that callers that waited for a failed request do not each repeat it.
     failures: u64,
     last_failure: Option<Failure>,
 }
 
-/// A token as a request carries it.
+/// A token in the form of a request header.
 #[derive(Clone)]
 pub(crate) struct Token {
-    /// `Bearer ...`; does not show in debug output.
+    /// `Bearer ...`; hidden in debug output.
     pub(crate) header: HeaderValue,
     generation: u64,
     renew_at: Instant,
     valid_until: Instant,
-    /// As Entra said; `valid_until` is what counts here.
+    /// The time that Entra gave; `valid_until` is what counts here.
     expires_at: OffsetDateTime,
 }
 
 impl TokenSource {
-    /// Tokens for a resource, such as [`Cloud::batch_resource`] or [`Cloud::storage_resource`]; nothing is sent yet.
+    /// Tokens for a resource, such as [`Cloud::batch_resource`] or [`Cloud::storage_resource`]; sends nothing.
     ///
-    /// `env` looks up an environment variable. A credential that cannot be used for want of something is a failure
-    /// of class `Auth` that names it.
+    /// `env` looks up an environment variable. If the credential lacks something, the failure has the class `Auth`
+    /// and names what is missing.
     pub fn entra(
         http: reqwest::Client,
         cloud: Cloud,
@@ -109,7 +109,7 @@ impl TokenSource {
         &self.0.description
     }
 
-    /// What a token says of itself. Asks for one if there is none.
+    /// The claims of a token. Requests a token if there is none.
     ///
     /// Cancel safety: may be dropped at any time.
     pub async fn claims(&self) -> Result<TokenClaims, Failure> {
@@ -120,7 +120,7 @@ impl TokenSource {
 
     /// A token that is valid now.
     ///
-    /// Cancel safety: may be dropped at any time; the next caller asks anew.
+    /// Cancel safety: may be dropped at any time; the next caller sends a new request.
     pub(crate) async fn get(&self) -> Result<Token, Failure> {
         let failures_seen = {
             let mut state = self.0.state.lock();
@@ -147,7 +147,7 @@ impl TokenSource {
         self.fetch().await
     }
 
-    /// Forgets a token that the service refused, unless a newer one took its place already.
+    /// Discards a token that the service refused, unless a newer one has already replaced it.
     pub(crate) fn invalidate(&self, refused: &Token) {
         let mut state = self.0.state.lock();
         if state.token.as_ref().is_some_and(|token| token.generation == refused.generation) {
@@ -155,7 +155,7 @@ impl TokenSource {
         }
     }
 
-    /// Starts a renewal, unless one is under way. The old token serves meanwhile.
+    /// Starts a renewal, unless one is under way. The old token is used meanwhile.
     fn renew_beside(&self, state: &mut TokenState) {
         let Ok(turn) = self.0.turn.clone().try_lock_owned() else { return };
         if let Some(token) = &mut state.token {
@@ -165,16 +165,16 @@ impl TokenSource {
         tokio::spawn(async move {
             let _turn = turn;
             if let Err(failure) = source.fetch().await {
-                tracing::warn!(%failure, "a token could not be renewed; the old one still serves");
+                tracing::warn!(%failure, "a token cannot be renewed; using the old one");
             }
         });
     }
 
-    /// Asks for a token. Only whoever holds the turn does this.
+    /// Requests a token. Only the holder of the turn does this.
     async fn fetch(&self) -> Result<Token, Failure> {
         let answer = timeout(FETCH_LIMIT, (self.0.fetch)())
             .await
-            .unwrap_or_else(|_| Err(Failure::new(FailureClass::NotSent, "no token came in time")));
+            .unwrap_or_else(|_| Err(Failure::new(FailureClass::NotSent, "no token arrived in time")));
         let mut state = self.0.state.lock();
         let token = answer.and_then(|access| state.token_from(&access));
         match &token {
@@ -194,12 +194,14 @@ impl TokenState {
     }
 
     fn token_from(&mut self, access: &AccessToken) -> Result<Token, Failure> {
-        let mut header = HeaderValue::try_from(format!("Bearer {}", access.token.secret()))
-            .map_err(|_| Failure::new(FailureClass::Auth, "the token holds characters no header may hold"))?;
+        let mut header =
+            HeaderValue::try_from(format!("Bearer {}", access.token.secret())).map_err(|_| {
+                Failure::new(FailureClass::Auth, "the token contains characters that a header cannot contain")
+            })?;
         header.set_sensitive(true);
         redact::never_show(access.token.secret());
         self.generation += 1;
-        // Held against the monotonic clock, so that setting the wall clock does not age the token.
+        // Measured with the monotonic clock, so that setting the wall clock does not age the token.
         let now = Instant::now();
         let life = Duration::try_from(access.expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
         Ok(Token {

@@ -1,6 +1,6 @@
-//! What a token says of itself, for people who wonder whose it is and what it is good for.
+//! The claims of a token, for people who want to know whose it is and what it is for.
 //!
-//! Nothing is verified here, and nothing may be decided by it: a token is for the service to judge.
+//! Nothing is verified here, and nothing may be decided by it: judging a token is up to the service.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -12,16 +12,16 @@ use crate::redact::one_line;
 /// Longest claim kept, in characters.
 const LONGEST_CLAIM: usize = 200;
 
-/// Claims of a token, not verified. A token that is no JWT tells nothing.
+/// Claims of a token, not verified. A token that is not a JWT has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenClaims {
-    /// What it is made out for (`aud`).
+    /// The resource it was issued for (`aud`).
     pub audience: Option<String>,
-    /// The directory that gave it (`tid`).
+    /// The directory that issued it (`tid`).
     pub tenant: Option<String>,
-    /// Whom it stands for, as roles are assigned to it (`oid`).
+    /// The object id of its identity, to which roles are assigned (`oid`).
     pub object_id: Option<String>,
-    /// When it ends, as the answer that brought it said.
+    /// When it expires, according to the answer that contained it.
     pub expires_at: OffsetDateTime,
 }
 
@@ -34,7 +34,7 @@ impl TokenClaims {
     }
 }
 
-/// The middle one of a JWT's three parts.
+/// The middle part of a JWT's three parts.
 fn payload(token: &str) -> Option<Value> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);

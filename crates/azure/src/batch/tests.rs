@@ -1,4 +1,4 @@
-//! The account against a server that shows every byte.
+//! The account, tested with a server that shows every byte.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -42,7 +42,7 @@ fn key() -> SharedKey {
     SharedKey::new("contoso", &key).unwrap()
 }
 
-/// Tokens `token-1`, `token-2`, ... and a count of how many were asked for.
+/// Tokens `token-1`, `token-2`, ... and the number of requests for one.
 fn tokens() -> (TokenSource, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -293,7 +293,7 @@ async fn a_page_beyond_all_proportion_is_refused_unread() {
 
 #[tokio::test]
 async fn an_upload_that_never_connected_is_not_sent() {
-    // Port 1 of loopback: nobody listens there.
+    // Port 1 of loopback: nothing listens there.
     let batch = account("http://127.0.0.1:1", BatchAuth::SharedKey(key()));
     let failure = upload(&batch).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::NotSent);

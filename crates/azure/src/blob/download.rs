@@ -1,4 +1,4 @@
-//! Reading blobs, by hand: the SDK reads ahead in pieces of its own, and here a file may be large, is wanted from some
+//! Reads blobs without the SDK: the SDK reads ahead in pieces of its own. Here a file may be large, is read from some
 //! byte on, and must stay the same from its first byte to its last.
 
 use std::time::Duration;
@@ -18,36 +18,36 @@ use crate::request::{API_VERSION, VERSION};
 use crate::storage_error::refusal;
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
-/// Of the whole blob, in the answer to a request for a part of it.
+/// MD5 of the whole blob, in the answer to a request for a part of it.
 const WHOLE_MD5: HeaderName = HeaderName::from_static("x-ms-blob-content-md5");
 
-/// Longest timed_out in the middle of a blob.
+/// Longest silence in the middle of a blob.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 
-/// Status of an answer that says: the blob is another now than the `ETag` that was asked for.
+/// Status of an answer that says that the blob no longer has the requested `ETag`.
 const CHANGED: u16 = 412;
 
-/// A blob as it is now.
+/// A version of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobVersion {
     /// Its size in bytes.
     pub size: u64,
-    /// Changes whenever the blob does.
+    /// Changes whenever the blob changes.
     pub etag: String,
-    /// MD5 of its content, where storage has one.
+    /// MD5 of its content, if storage has one.
     pub md5: Option<[u8; 16]>,
 }
 
 /// A blob that is being read.
 #[derive(Debug)]
 pub struct OpenBlob {
-    /// The version that is read.
+    /// The version that is being read.
     pub version: BlobVersion,
     response: Response,
 }
 
 impl AzureLogStore {
-    /// What a blob is like now.
+    /// The current version of a blob.
     ///
     /// Cancel safety: may be dropped at any time.
     pub async fn blob_version(&self, name: &str) -> Result<BlobVersion, Failure> {
@@ -58,7 +58,7 @@ impl AzureLogStore {
         )
     }
 
-    /// Reads a blob from a byte on; with `etag`, only if it is that version still ([`has_changed`] tells).
+    /// Reads a blob from a byte on; with `etag`, only if it is still that version (see [`has_changed`]).
     ///
     /// Cancel safety: may be dropped at any time.
     pub async fn open_blob(&self, name: &str, from: u64, etag: Option<&str>) -> Result<OpenBlob, Failure> {
@@ -77,7 +77,7 @@ impl AzureLogStore {
         Ok(OpenBlob { version: version(known, size)?, response })
     }
 
-    /// Sends a request about a blob; the answer is a good one.
+    /// Sends a request about a blob; the answer must be a good one.
     async fn ask(
         &self,
         method: Method,
@@ -108,9 +108,9 @@ impl AzureLogStore {
 }
 
 impl OpenBlob {
-    /// The next bytes; none at the end. Whether it was the whole of it is for the caller to count.
+    /// The next bytes; none at the end. The caller must count whether the blob is complete.
     ///
-    /// Cancel safety: bytes that were on their way are lost; the blob must be opened anew.
+    /// Cancel safety: bytes under way are lost; the blob must be opened again.
     pub async fn chunk(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, Failure> {
         match timeout(STALL_LIMIT, self.response.chunk()).await {
             Ok(chunk) => chunk.map_err(|error| Failure::new(FailureClass::Transient, error_chain(&error))),
@@ -119,30 +119,30 @@ impl OpenBlob {
     }
 }
 
-/// Whether a blob could not be read because it is no longer the version that was asked for.
+/// Whether a blob could not be read because it is no longer the requested version.
 #[must_use]
 pub fn has_changed(failure: &Failure) -> bool {
     failure.status == Some(CHANGED)
 }
 
 fn timed_out(limit: Duration) -> Failure {
-    Failure::new(FailureClass::Transient, format!("storage said nothing for {} seconds", limit.as_secs()))
+    Failure::new(FailureClass::Transient, format!("storage sent nothing for {} seconds", limit.as_secs()))
 }
 
 fn version(headers: &HeaderMap, size: Option<u64>) -> Result<BlobVersion, Failure> {
     let md5 = header(headers, &WHOLE_MD5).or_else(|| {
-        // Of a part, this would be the part's.
+        // For a part, this would be the MD5 of the part.
         header(headers, &CONTENT_MD5).filter(|_| !headers.contains_key(CONTENT_RANGE))
     });
     let (Some(size), Some(etag)) = (size, header(headers, &ETAG)) else {
-        let message = "the answer does not say which blob it is: no `ETag`, or not the range asked for";
+        let message = "the answer does not identify the blob: no `ETag`, or not the requested range";
         return Err(Failure::new(FailureClass::Refused, message));
     };
     let md5 = md5.and_then(|text| BASE64_STANDARD.decode(text).ok()?.try_into().ok());
     Ok(BlobVersion { size, etag: etag.to_owned(), md5 })
 }
 
-/// First byte and size of the whole: `bytes 4-9/10`.
+/// First byte and total size, from `bytes 4-9/10`.
 fn parse_content_range(text: &str) -> Option<(u64, u64)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))

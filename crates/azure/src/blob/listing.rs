@@ -1,5 +1,5 @@
-//! A page of a listing as storage spells it. The SDK's own model lacks `ResourceType`, and fails on a page with one bad
-//! date.
+//! A page of a listing, as storage writes it. The SDK's own model lacks `ResourceType`, and fails on a page with one
+//! bad date.
 
 use fleetlogs_model::service::{Blob, BlobDetails, BlobPage, DetailsPage};
 use percent_encoding::percent_decode_str;
@@ -11,8 +11,8 @@ use crate::http_date;
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ListingAnswer<P> {
-    /// There is always one, if an empty one. Without it this is some other page, which must not pass for an empty
-    /// container: an upload in doubt would be sent again.
+    /// Always present, though it may be empty. Without it this is some other page, which must not be taken for an
+    /// empty container: an upload in doubt would be sent again.
     blobs: BlobItems<P>,
     next_marker: Option<String>,
 }
@@ -32,7 +32,7 @@ struct BlobItem<P> {
 
 #[derive(Deserialize)]
 struct BlobName {
-    /// Whether the name is percent-encoded, for it holds what XML cannot.
+    /// Whether the name is percent-encoded, because it contains characters that XML cannot.
     #[serde(rename = "@Encoded", default)]
     encoded: bool,
     #[serde(rename = "$text", default)]
@@ -49,7 +49,8 @@ pub(super) struct SweepProperties {
     resource_type: Option<String>,
 }
 
-/// All that is of use for a file by itself. Each takes memory for every blob of a page, so the verifier does without.
+/// Everything useful about a single file. Each member takes memory for every blob of a page, so the verifier does
+/// without.
 #[derive(Default, Deserialize)]
 pub(super) struct DetailProperties {
     #[serde(rename = "Content-Length")]
@@ -66,7 +67,7 @@ pub(super) struct DetailProperties {
     resource_type: Option<String>,
 }
 
-/// In an account with a hierarchical namespace a listing shows directories as well; they are no files.
+/// In an account with a hierarchical namespace, a listing contains directories as well; they are not files.
 const DIRECTORY: &str = "directory";
 
 impl BlobName {
@@ -106,7 +107,7 @@ impl From<ListingAnswer<DetailProperties>> for DetailsPage {
                 size: properties.length.unwrap_or(0),
                 created_at: time(properties.created),
                 last_modified: time(properties.modified),
-                // Some write the quotes of the header, others leave them out.
+                // Some servers write the quotes of the header, others leave them out.
                 etag: said(properties.etag).map(|etag| etag.trim_matches('"').into()),
                 content_md5: said(properties.md5).map(Into::into),
             })

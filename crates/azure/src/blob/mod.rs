@@ -1,7 +1,7 @@
-//! The container that the logs arrive in: lists over Microsoft's Blob SDK, one page per call, and parts of blobs; whole blobs
-//! by hand.
+//! The container of the logs: lists, one page per call, and parts of blobs over Microsoft's Blob SDK; whole blobs
+//! without it.
 //!
-//! The SDK is told not to retry: how often and when to look again is for the engine to say.
+//! The SDK does not retry: the engine decides how often and when to call again.
 
 mod download;
 mod listing;

@@ -14,7 +14,7 @@ pub(super) fn sdk_failure(error: &azure_core::Error) -> Failure {
     let ErrorKind::HttpResponse { status, error_code, raw_response } = error.kind() else {
         let class = match error.kind() {
             ErrorKind::Connection => FailureClass::NotSent,
-            // Broken off in the middle, of the connection or of its XML.
+            // The connection broke off, or its XML did.
             ErrorKind::Io | ErrorKind::DataConversion => FailureClass::Transient,
             _ => FailureClass::Refused,
         };

@@ -25,13 +25,13 @@ use super::urls::{InvalidContainer, container_url, without_query};
 use crate::request::API_VERSION;
 use crate::sdk_transport::{client_options, transport};
 
-/// The most the service puts on a page.
+/// The largest page of the service.
 const PAGE_SIZE: i32 = 5000;
 
 /// For one page of a few megabytes, from connecting to its last byte.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// A container, reached by a SAS with list permission. Cheap to clone; clones share their SAS.
+/// A container and a SAS with list permission. Cheap to clone; clones share their SAS.
 #[derive(Clone)]
 pub struct AzureLogStore(Arc<ContainerStore>);
 
@@ -39,25 +39,25 @@ struct ContainerStore {
     http: reqwest::Client,
     /// The container's URL without its SAS.
     container: Url,
-    /// Carries the SAS. A call keeps the one it began with.
+    /// Contains the SAS. A call keeps the one it began with.
     signed: RwLock<Arc<SignedContainer>>,
 }
 
-/// A container with the SAS that opens it.
+/// A container with a SAS for it.
 pub(super) struct SignedContainer {
     pub(super) url: Url,
     client: BlobContainerClient,
 }
 
 impl AzureLogStore {
-    /// A container; nothing is sent yet.
+    /// A container; sends nothing.
     pub fn new(http: reqwest::Client, container: &SasUrl) -> Result<Self, InvalidContainer> {
         let url = container_url(container)?;
         let signed = RwLock::new(signed(http.clone(), url.clone())?);
         Ok(Self(Arc::new(ContainerStore { http, container: without_query(url), signed })))
     }
 
-    /// Takes a new SAS for the same container, while others list. Calls under way go on with the old one.
+    /// Replaces the SAS with a new one for the same container, while others list. Calls under way keep the old SAS.
     pub fn replace(&self, container: &SasUrl) -> Result<(), InvalidContainer> {
         let url = container_url(container)?;
         if without_query(url.clone()) != self.0.container {
@@ -76,7 +76,7 @@ impl AzureLogStore {
         self.0.signed.read().clone()
     }
 
-    /// A page of a listing; none where the SDK has none.
+    /// A page of a listing; none if the SDK returns none.
     async fn page<P: DeserializeOwned>(
         &self,
         prefix: &str,
@@ -101,9 +101,10 @@ impl AzureLogStore {
         let options = BlobClientDownloadOptions { range, ..Default::default() };
         let part = self.signed().client.blob_client(name).download(Some(options)).await?;
         let bytes = part.body.collect().await?;
-        // Whoever does not know ranges answers with all of it, and what is first would pass for what is last.
+        // A server without support for ranges answers with the whole blob, and its beginning would be taken for its
+        // end.
         if bytes.len() as u64 > length {
-            let message = "the answer is not the part of the blob that was asked for";
+            let message = "the answer is not the requested part of the blob";
             return Err(azure_core::Error::with_message(ErrorKind::Other, message));
         }
         Ok(bytes.into())
@@ -121,7 +122,7 @@ fn signed(http: reqwest::Client, url: Url) -> Result<Arc<SignedContainer>, Inval
         client_options: client_options(transport(http), RetryOptions::none()),
         version: API_VERSION.into(),
     };
-    // The SDK's error quotes the URL, signature and all.
+    // The SDK's error quotes the URL with its signature.
     let client = BlobContainerClient::new(url.clone(), None, Some(options)).map_err(|_| InvalidContainer)?;
     Ok(Arc::new(SignedContainer { url, client }))
 }
@@ -144,7 +145,7 @@ impl LogStore for AzureLogStore {
     }
 }
 
-/// A call's answer, within the time that one may take.
+/// The answer to a call, within the time limit of one call.
 async fn within_time_limit<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
     match timeout(TIME_LIMIT, call).await {
         Ok(answer) => answer.map_err(|error| sdk_failure(&error)),
@@ -316,7 +317,7 @@ mod tests {
         assert!(!failure.to_string().contains("127.0.0.1"), "{failure}");
         assert_eq!(server.requests().len(), 1);
 
-        // Port 1 of loopback: nobody listens there.
+        // Port 1 of loopback: nothing listens there.
         let failure = store(1).list("", None).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::NotSent);
         assert!(failure.message.contains("refused") && !failure.message.contains("TOPSECRET"), "{failure}");

@@ -1,4 +1,4 @@
-//! Which credential is used, from the config and the environment.
+//! Chooses a credential from the config and the environment.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ const CLIENT_SECRET: &str = "AZURE_CLIENT_SECRET";
 const TENANT_ID: &str = "AZURE_TENANT_ID";
 const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
-/// A credential, and why it is the one.
+/// A credential, and why it was chosen.
 #[derive(Debug)]
 pub(super) struct CredentialChoice {
     pub(super) source: CredentialSource,
@@ -42,7 +42,7 @@ impl CredentialSource {
     }
 }
 
-/// What config and environment say. Empty values count as absent.
+/// The values of the config and the environment. Empty values count as absent.
 pub(super) struct CredentialChooser<'a, E> {
     pub(super) cloud: Cloud,
     pub(super) settings: &'a EntraSettings,
@@ -50,10 +50,10 @@ pub(super) struct CredentialChooser<'a, E> {
 }
 
 impl<E: Fn(&str) -> Option<String>> CredentialChooser<'_, E> {
-    /// The credential that the config asks for, or else the first that is set up.
+    /// The credential that the config names, or else the first one that is set up.
     ///
-    /// A plain virtual machine sets no variable that tells of its managed identity; there, the variable that
-    /// Microsoft's other SDKs know, `AZURE_TOKEN_CREDENTIALS=ManagedIdentityCredential`, asks for it.
+    /// A plain virtual machine sets no variable for its managed identity. There, the variable of Microsoft's other
+    /// SDKs asks for it: `AZURE_TOKEN_CREDENTIALS=ManagedIdentityCredential`.
     pub(super) fn choose(&self) -> Result<CredentialChoice, Failure> {
         const CHOSEN: &str = "chosen in the config";
         let (source, why) = match self.settings.credential {
@@ -122,7 +122,8 @@ impl<E: Fn(&str) -> Option<String>> CredentialChooser<'_, E> {
             .is_some_and(|name| name.eq_ignore_ascii_case("ManagedIdentityCredential"))
     }
 
-    /// Whether all that a client secret needs is known, or the config holds one: then what it lacks is worth telling.
+    /// Whether everything that a client secret needs is known, or the config has a secret: then what is missing is
+    /// worth reporting.
     fn secret_is_meant(&self) -> bool {
         let complete = || self.tenant().is_some() && self.client_id().is_some() && self.secret().is_some();
         self.settings.client_secret.is_some() || complete()
@@ -150,7 +151,7 @@ impl<E: Fn(&str) -> Option<String>> CredentialChooser<'_, E> {
         non_empty(configured).or_else(|| self.var(CLIENT_SECRET)).map(Secret::new)
     }
 
-    /// The SDK takes an authority over https only.
+    /// The SDK accepts an authority over https only.
     fn authority(&self) -> Result<String, Failure> {
         let (url, whose) = match (&self.settings.authority, self.var(AUTHORITY_HOST)) {
             (Some(url), _) => (Some(url.clone()), "the authority in the config"),
@@ -174,7 +175,8 @@ fn non_empty(text: Option<&str>) -> Option<String> {
     text.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// A credential lacks something: for each thing whether it does, what it is, and the variable that may hold it.
+/// The failure of a credential that lacks something: for each thing, whether it is missing, its name, and its
+/// variable.
 fn missing_values(credential: &str, things: &[(bool, &str, &str)]) -> Failure {
     let missing: Vec<_> = things
         .iter()
@@ -319,7 +321,7 @@ mod tests {
             ..of_kind(CredentialKind::ClientSecret)
         };
         assert!(choice(&settings, &SECRET).unwrap_err().message.contains("authority in the config"));
-        // Those that have no use for an authority do not mind.
+        // Credentials that need no authority accept any.
         assert!(choice(&of_kind(CredentialKind::ManagedIdentity), &[(AUTHORITY_HOST, "x")]).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! Which credential is used, from the config and the environment, and one request to it.
 //!
-//! The SDK has no chain of credentials, so the choice is made here; the first that is set up is the only one tried.
-//! For each request the credential is made anew: the SDK's own cache would hand a refused token out again.
+//! The SDK has no chain of credentials, so the choice is made here; only the first one that is set up is tried. For
+//! each request a new credential is created, because the SDK's own cache would return a refused token again.
 
 mod chooser;
 mod settings;

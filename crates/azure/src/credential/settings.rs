@@ -1,4 +1,4 @@
-//! What a config may say about tokens of Entra.
+//! The part of the config about tokens of Entra.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use url::Url;
 pub struct EntraSettings {
     /// Which credential to use.
     pub credential: CredentialKind,
-    /// The directory of the application; else `AZURE_TENANT_ID`. Managed identities and developer tools know
-    /// their own.
+    /// The directory of the application; else `AZURE_TENANT_ID`. Managed identities and developer tools do not need
+    /// it.
     pub tenant_id: Option<String>,
     /// The application, or the user-assigned managed identity; else `AZURE_CLIENT_ID`.
     pub client_id: Option<String>,
     /// The application's secret; else `AZURE_CLIENT_SECRET`.
     pub client_secret: Option<fleetlogs_model::secret::Secret>,
-    /// Where client secrets and workload identities are turned into tokens, over https; else
+    /// Where client secrets and workload identities are exchanged for tokens, over https; else
     /// `AZURE_AUTHORITY_HOST`, else [`Cloud::authority_host`](crate::Cloud::authority_host).
     pub authority: Option<Url>,
 }
@@ -28,7 +28,7 @@ impl fmt::Debug for EntraSettings {
             .field("tenant_id", &self.tenant_id)
             .field("client_id", &self.client_id)
             .field("client_secret", &self.client_secret)
-            // A URL may hold a password.
+            // A URL may contain a password.
             .field("authority", &self.authority.as_ref().map(|url| url.origin().ascii_serialization()))
             .finish()
     }
@@ -37,15 +37,15 @@ impl fmt::Debug for EntraSettings {
 /// A way to get tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// The first of the others, in their order here, that is set up; developer tools if none is.
+    /// The first of the others, in this order, that is set up; developer tools if none is.
     #[default]
     Auto,
-    /// A token of Kubernetes, in the file that `AZURE_FEDERATED_TOKEN_FILE` names, traded for one of Entra.
+    /// A Kubernetes token, in the file named by `AZURE_FEDERATED_TOKEN_FILE`, exchanged for one of Entra.
     WorkloadIdentity,
     /// The identity of the machine, or of the container app.
     ManagedIdentity,
     /// An application and its secret.
     ClientSecret,
-    /// Whoever is signed in to `az`, or else to `azd`.
+    /// The user who is signed in to `az`, or else to `azd`.
     DeveloperTools,
 }

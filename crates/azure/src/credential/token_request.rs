@@ -1,4 +1,4 @@
-//! One request for a token, with the credential that was chosen.
+//! One request for a token, with the chosen credential.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::cloud::Cloud;
 use crate::redact;
 use crate::sdk_transport::client_options;
 
-/// What to ask for, and of whom.
+/// What to request, and with which credential.
 pub(crate) struct TokenRequest {
     transport: Transport,
     scope: String,
@@ -28,7 +28,7 @@ pub(crate) struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// Chooses the credential; nothing is sent yet. A credential that lacks something is a failure that names it.
+    /// Chooses the credential; sends nothing. If a credential lacks something, the failure names it.
     pub(crate) fn new(
         transport: Transport,
         cloud: Cloud,
@@ -40,12 +40,12 @@ impl TokenRequest {
         Ok(Self { transport, scope: scope_of(resource), choice })
     }
 
-    /// The credential and why it is the one, for people.
+    /// The credential and why it was chosen, for people.
     pub(crate) fn description(&self) -> String {
         format!("{} ({})", self.choice.source.name(), self.choice.why)
     }
 
-    /// Asks for a token once, but for the SDK's own few retries: asking twice does no harm here.
+    /// Requests a token once, apart from the SDK's own few retries: requesting it twice does no harm.
     pub(crate) async fn send(&self) -> Result<AccessToken, Failure> {
         let credential = self.credential().map_err(|error| failure(&error))?;
         credential.get_token(&[&self.scope], None).await.map_err(|error| failure(&error))
@@ -91,13 +91,13 @@ impl TokenRequest {
     }
 }
 
-/// The scope of a resource. Where the resource ends in a slash, the scope has two, and needs them.
+/// The scope of a resource. If the resource ends in a slash, the scope has two, and needs them.
 fn scope_of(resource: &str) -> String {
     format!("{resource}/.default")
 }
 
-/// A refused credential stops the account; an identity service out of reach is a passing fault, and the request that
-/// needed the token never left.
+/// A refused credential stops the account. An unreachable identity service is a passing failure, and the request that
+/// needed the token was not sent.
 fn failure(error: &azure_core::Error) -> Failure {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     let mut passing = false;
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// A client whose every request goes to a proxy, which sees hosts that do not exist.
+    /// A client that sends every request to a proxy, which accepts hosts that do not exist.
     fn through(proxy: &TestServer) -> reqwest::Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let proxy = reqwest::Proxy::all(proxy.url()).unwrap();
@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    /// Stands in for the network: keeps URL and body of each request, and answers with a token.
+    /// Stands in for the network: stores URL and body of each request, and answers with a token.
     #[derive(Debug, Default)]
     struct Recorder(Mutex<Vec<(String, String)>>);
 

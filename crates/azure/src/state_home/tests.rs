@@ -13,7 +13,7 @@ fn sas(port: u16, number: usize, ends: OffsetDateTime) -> SasUrl {
     SasUrl::parse(&url).unwrap()
 }
 
-/// A home whose SAS live so long, and how many were asked for.
+/// A home whose SAS are valid for this long, and the number of requests for one.
 fn home_with(server: &TestServer, life: Duration) -> (BlobStateHome, Arc<AtomicUsize>) {
     let (port, asked) = (server.port(), Arc::new(AtomicUsize::new(0)));
     let counted = asked.clone();
@@ -34,7 +34,7 @@ fn reply(status: &str, code: &str) -> Reply {
     Reply::with_headers(status, &headers, "")
 }
 
-/// A storage that does as it is asked: the state `first`, and one version more with each write.
+/// A storage that accepts everything: the state `first`, and a new version with each write.
 async fn storage() -> TestServer {
     TestServer::start_seeing(|number, seen| {
         let etag = format!("etag: \"0x{number}\"\r\n");
@@ -55,7 +55,7 @@ fn action(seen: &SeenRequest) -> Option<&str> {
     seen.header("x-ms-lease-action")
 }
 
-/// An owner whose next request is answered so.
+/// An owner whose next request gets this answer.
 async fn owner(status: &'static str, code: &'static str) -> (TestServer, BlobStateHome) {
     let server = TestServer::start(move |number| match number {
         1 => reply("201 Created", ""),

@@ -1,4 +1,4 @@
-//! The account: its endpoint, how it knows us, and SAS for its containers.
+//! The account: its endpoint, its authentication, and SAS for its containers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::sas::{ContainerSas, Protocol, SigningKey, ordered_permissions, time_t
 use crate::storage_error::{code, refusal};
 use crate::token::TokenSource;
 
-/// A clock that was wrong by more than this made a delegation key that may not be of use yet.
+/// If the clock was wrong by more than this, the delegation key may not be valid yet.
 pub(super) const CLOCK_TOLERANCE_MS: u64 = 60_000;
 
-/// A storage account whose containers we may make SAS for. Cheap to clone.
+/// A storage account for whose containers fleetlogs may create SAS. Cheap to clone.
 #[derive(Clone)]
 pub struct StorageAccount(pub(super) Arc<AccountClient>);
 
@@ -36,11 +36,11 @@ pub(super) struct AccountClient {
     pub(super) name: String,
     pub(super) protocol: Protocol,
     pub(super) auth: AccountCredential,
-    /// The service's clock minus ours, in milliseconds; zero before the first answer.
+    /// The service's clock minus this machine's, in milliseconds; zero before the first answer.
     pub(super) clock_offset_ms: AtomicI64,
 }
 
-/// What the account is reached with.
+/// The credential for the account.
 pub(super) enum AccountCredential {
     Key(SigningKey),
     Entra { tokens: TokenSource, kept: DelegationKeyCache },
@@ -52,36 +52,36 @@ enum Signer<'a> {
     Delegation(Arc<DelegationKey>),
 }
 
-/// How a storage account knows us.
+/// How to authenticate to a storage account.
 #[derive(Clone, Debug)]
 pub enum StorageAuth {
-    /// By one of its keys, in Base64.
+    /// With one of its keys, in Base64.
     Key(Secret),
-    /// By a token for [`Cloud::storage_resource`](crate::Cloud::storage_resource). Whoever it stands for needs the
-    /// right to generate user delegation keys.
+    /// With a token for [`Cloud::storage_resource`](crate::Cloud::storage_resource). Its identity needs the right to
+    /// generate user delegation keys.
     Entra(TokenSource),
 }
 
-/// What a SAS is to allow.
+/// What a SAS allows.
 #[derive(Clone, Copy, Debug)]
 pub struct ContainerGrant<'a> {
     /// The container's name.
     pub container: &'a str,
     /// Letters of `sp`, in any order.
     pub permissions: &'a str,
-    /// How long it is to live from now.
+    /// How long it is valid from now.
     pub lifetime: Duration,
-    /// Whether it says when it begins, five minutes ago. Batch advises to leave that out.
+    /// Whether it has a start, five minutes ago. Batch advises against one.
     pub with_start: bool,
 }
 
-/// Why a storage account cannot be used. Neither endpoint nor key is quoted.
+/// Why a storage account cannot be used. Neither the endpoint nor the key is quoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStorageAccount {
-    /// Credentials go over https, or to this machine.
+    /// Credentials are sent over https, or to this machine.
     #[error("the storage endpoint must start with https:// (http:// is for loopback addresses only)")]
     Scheme,
-    /// There is more, or less, in it than an account.
+    /// The endpoint contains more, or less, than an account.
     #[error(
         "the storage endpoint must be `https://ACCOUNT.blob...` or, for an emulator, `http://127.0.0.1:PORT/ACCOUNT`, \
          and nothing else"
@@ -93,7 +93,7 @@ pub enum InvalidStorageAccount {
 }
 
 impl StorageAccount {
-    /// An account; nothing is sent yet.
+    /// An account; sends nothing.
     ///
     /// `endpoint` is `https://ACCOUNT.blob.core.windows.net`, or an emulator's `http://127.0.0.1:10000/ACCOUNT`.
     pub fn new(
@@ -130,15 +130,15 @@ impl StorageAccount {
         self.0.url(container).into()
     }
 
-    /// Makes a SAS that lives `lifetime` from now, or as long as the delegation key (7 days at most): its
-    /// `expires_at` tells.
+    /// Creates a SAS that is valid for `lifetime` from now, or as long as the delegation key (7 days at most); see
+    /// its `expires_at`.
     ///
     /// Cancel safety: may be dropped at any time.
     pub async fn grant(&self, grant: ContainerGrant<'_>) -> Result<SasUrl, Failure> {
         let account = &self.0;
         check_container_name(grant.container)?;
         let permissions = ordered_permissions(grant.permissions).ok_or_else(|| {
-            Failure::new(FailureClass::Config, "the permissions of a SAS are letters of `racwdxyltmeopi`")
+            Failure::new(FailureClass::Config, "the permissions of a SAS must be letters of `racwdxyltmeopi`")
         })?;
         let lifetime = time::Duration::try_from(grant.lifetime).unwrap_or(time::Duration::MAX);
         let signer = match &account.auth {
@@ -193,7 +193,7 @@ impl AccountClient {
         url
     }
 
-    /// Asks for a user delegation key, and once more if the answer shows that our clock was wrong.
+    /// Requests a user delegation key, and once more if the answer shows that this machine's clock was wrong.
     async fn fetch_delegation_key(&self, tokens: &TokenSource) -> Result<DelegationKey, Failure> {
         let deadline = Instant::now() + TIME_LIMIT;
         let assumed = self.clock_offset_ms.load(Ordering::Relaxed);
@@ -226,11 +226,12 @@ impl AccountClient {
         }
         let body = answer.whole_body(FailureClass::Transient)?;
         DelegationKey::read(body, self.now()).ok_or_else(|| {
-            answer.failure(FailureClass::Transient, "the answer is not a user delegation key of use")
+            answer.failure(FailureClass::Transient, "the answer is not a usable user delegation key")
         })
     }
 
-    /// Sends a request with a token. One that is refused is renewed once, for a refused call was not carried out.
+    /// Sends a request with a token. If the token is refused, it is renewed once, because a refused call was not
+    /// carried out.
     pub(super) async fn send_with_token(
         &self,
         tokens: &TokenSource,
@@ -240,7 +241,7 @@ impl AccountClient {
         let mut may_renew = true;
         loop {
             let token = timeout_at(deadline, tokens.get()).await.unwrap_or_else(|_| {
-                Err(Failure::new(FailureClass::NotSent, "no token came within the time of the call"))
+                Err(Failure::new(FailureClass::NotSent, "no token arrived within the time limit of the call"))
             })?;
             let builder = request.builder(&self.http).header(AUTHORIZATION, token.header.clone());
             let answer = self.answer(builder, request, deadline).await?;
@@ -270,12 +271,12 @@ impl AccountClient {
     }
 }
 
-/// Whether a newer token may help: storage did not know this one, or it has ended.
+/// Whether a newer token may help: storage did not accept this one, or it has expired.
 fn token_refused(answer: &Answer) -> bool {
     answer.status == 401 || (answer.status == 403 && code(answer) == Some("AuthenticationFailed"))
 }
 
-/// The endpoint without a slash at its end, and the account it names: in its host, or first in its path where the
+/// The endpoint without a slash at its end, and the account that it names: in its host, or first in its path if the
 /// host is an address.
 fn account_of(mut endpoint: Url) -> Option<(Url, String)> {
     let bare = endpoint.query().is_none()
@@ -284,7 +285,7 @@ fn account_of(mut endpoint: Url) -> Option<(Url, String)> {
         && endpoint.password().is_none();
     endpoint.path_segments_mut().ok()?.pop_if_empty();
     let path: Vec<_> = endpoint.path().split('/').filter(|segment| !segment.is_empty()).collect();
-    // As `SasUrl` tells one from the other.
+    // As in `SasUrl`.
     let name = match (endpoint.domain().filter(|host| *host != "localhost"), path.as_slice()) {
         (Some(host), []) => host.split_once('.')?.0,
         (None, [account]) => account,
@@ -296,8 +297,8 @@ fn account_of(mut endpoint: Url) -> Option<(Url, String)> {
     (bare && named).then_some((endpoint, name))
 }
 
-/// Lower-case letters, digits, hyphens; `$` for the few that storage made itself. Anything else could change what
-/// is signed.
+/// Lower-case letters, digits, hyphens, and `$` for the few containers that storage itself creates. Any other
+/// character could change what is signed.
 pub(super) fn check_container_name(name: &str) -> Result<(), Failure> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-$".contains(&byte);
     if (1..=63).contains(&name.len()) && name.bytes().all(allowed) {
@@ -305,7 +306,7 @@ pub(super) fn check_container_name(name: &str) -> Result<(), Failure> {
     }
     Err(Failure::new(
         FailureClass::Config,
-        "a container's name consists of up to 63 lower-case letters, digits and hyphens",
+        "the name of a container must be up to 63 lower-case letters, digits and hyphens",
     ))
 }
 

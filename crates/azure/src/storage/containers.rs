@@ -1,6 +1,6 @@
-//! Containers that a run makes for itself, and their end.
+//! Containers that a run creates for itself, and deleting them.
 //!
-//! A container is marked with the run that made it, and only a container with that mark is ever deleted.
+//! A container is marked with the run that created it, and only a container with that mark is ever deleted.
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::RunId;
@@ -15,27 +15,27 @@ use crate::request::{Request, TIME_LIMIT};
 use crate::sas::{CreationSas, time_text};
 use crate::storage_error::{code, refusal};
 
-/// The run that made a container, in the container's metadata. Such names are those of C# identifiers: no hyphen.
+/// The run that created a container, in the container's metadata. Such names must be C# identifiers: no hyphen.
 const MADE_BY: HeaderName = HeaderName::from_static("x-ms-meta-fleetlogsrun");
 
-/// Long enough for one request, whatever the clocks say.
+/// Long enough for one request, whatever the clocks show.
 pub(super) const CREATION_SAS_LIFE: time::Duration = time::Duration::minutes(10);
 
-/// What became of a container that was to be deleted.
+/// The result of deleting a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// It is being deleted, with all that is in it.
+    /// It is being deleted, with its content.
     Removed,
-    /// It was not there.
+    /// It did not exist.
     Absent,
-    /// It is there still: this run did not make it, or somebody changed what says so.
+    /// It still exists: this run did not create it, or somebody changed its mark.
     NotOurs,
 }
 
 impl StorageAccount {
-    /// Creates a container for a run, which it is marked with; true if it was not there.
+    /// Creates a container for a run and marks it with the run; true if it did not exist.
     ///
-    /// Cancel safety: may be dropped at any time; the container may be there then.
+    /// Cancel safety: may be dropped at any time; the container may exist then.
     pub async fn create_container(&self, name: &str, run: &RunId) -> Result<bool, Failure> {
         let account = &self.0;
         let deadline = Instant::now() + TIME_LIMIT;
@@ -64,8 +64,8 @@ impl StorageAccount {
         }
     }
 
-    /// Deletes a container with all that is in it, if this run made it and nobody changed it (its metadata or access)
-    /// since that was read.
+    /// Deletes a container with its content, if this run created it and nobody has changed it (its metadata or
+    /// access) since that was read.
     ///
     /// Cancel safety: may be dropped at any time; the container may be gone then.
     pub async fn delete_container(&self, name: &str, run: &RunId) -> Result<Removal, Failure> {
@@ -96,7 +96,7 @@ impl StorageAccount {
 }
 
 impl AccountClient {
-    /// Sends a request about a container as such, which no SAS for it opens.
+    /// Sends a request about a container as such, which no SAS for the container allows.
     async fn about_container(
         &self,
         method: Method,
@@ -121,7 +121,7 @@ impl AccountClient {
     }
 }
 
-/// Whether the container is not there, or will not be in a moment.
+/// Whether the container does not exist, or is being deleted.
 fn is_gone(answer: &Answer) -> bool {
     matches!(code(answer), Some("ContainerNotFound" | "ContainerBeingDeleted"))
 }

@@ -1,8 +1,8 @@
-//! A storage account: makes containers, and the SAS that let nodes and people into them.
+//! A storage account: creates containers, and SAS that give nodes and people access to them.
 //!
-//! With the account's key a SAS is signed here and nothing is sent. With a token of Entra, storage gives a user
-//! delegation key, which signs every SAS until it ends. Calls are made by hand: the SDK sends no token over plain
-//! http, where emulators listen, and it signs no SAS with an account's key.
+//! With the account's key a SAS is signed here and nothing is sent. With a token of Entra, storage issues a user
+//! delegation key, which signs every SAS until it expires. Calls do not use the SDK: it sends no token over plain
+//! http, which emulators use, and signs no SAS with an account's key.
 
 mod account;
 mod containers;

@@ -1,7 +1,7 @@
-//! Stored access policies of a container: a SAS that leans on one ends when the policy is taken away.
+//! Stored access policies of a container: a SAS that refers to a policy becomes invalid when the policy is removed.
 //!
-//! Storage changes a container's policies only all at once, and only for who has the account's key: no SAS and no token
-//! opens this call. So what is there is read first and sent back with the one change.
+//! Storage changes the policies of a container only all at once, and only with the account's key: no SAS and no token
+//! allows this call. Therefore the current policies are read first and sent back with the one change.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -28,48 +28,48 @@ use crate::sas::{PolicySas, SigningKey, ordered_permissions, time_text};
 use crate::storage_error::{code, refusal};
 use crate::storage_key;
 
-/// Whether everybody may read, and how much. It is set together with the policies.
+/// Whether the container is public, and to which extent. It is set together with the policies.
 const PUBLIC_ACCESS: HeaderName = HeaderName::from_static("x-ms-blob-public-access");
 
-/// More stored access policies than this no container has.
+/// A container has at most this many stored access policies.
 const MOST_POLICIES: usize = 5;
 
-/// How often the change is tried while others change the policies as well.
+/// How often the change is attempted while others change the policies as well.
 const TRIES: u32 = 5;
 
-/// A SAS that leans on a stored access policy of its own.
+/// A SAS that refers to a stored access policy of its own.
 #[derive(Clone, Debug)]
 pub struct PolicyGrant {
-    /// The SAS. It holds neither permissions nor end: those are the policy's.
+    /// The SAS. It contains neither permissions nor expiry: the policy does.
     pub sas: SasUrl,
     /// Id of the policy.
     pub policy: String,
-    /// The end of the policy.
+    /// The expiry of the policy.
     pub expires_at: OffsetDateTime,
 }
 
-/// What was taken away, as the container's policies read afterwards.
+/// What was removed, according to the container's policies afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Ids of the policies that were there and are not any more.
+    /// Ids of the policies that were removed.
     pub removed: Vec<String>,
-    /// Ids of those that are there still, and are somebody else's.
+    /// Ids of the policies that remain, which belong to others.
     pub left: Vec<String>,
 }
 
 impl StorageAccount {
-    /// Whether it is known by its key, without which there are no stored access policies.
+    /// Whether the account's key is known; without it, stored access policies cannot be changed.
     #[must_use]
     pub fn has_key(&self) -> bool {
         matches!(self.0.auth, AccountCredential::Key(_))
     }
 
-    /// Adds a stored access policy called `name`, or `name-2` and so on where there is one, and makes a SAS that leans on
-    /// it. Policies of that name that have ended make room; all others stay as they are.
+    /// Adds a stored access policy called `name` (`name-2` and so on if that exists), and creates a SAS that refers
+    /// to it. Policies of that name that have expired are removed; all others stay as they are.
     ///
-    /// Storage may take half a minute until it knows the policy; so long it refuses the SAS.
+    /// A new policy may take half a minute to become effective; until then, storage refuses the SAS.
     ///
-    /// Cancel safety: a dropped call may leave the policy, to which nobody has a SAS.
+    /// Cancel safety: a dropped call may leave the policy behind, for which nobody has a SAS.
     pub async fn grant_by_policy(
         &self,
         container: &str,
@@ -78,8 +78,9 @@ impl StorageAccount {
         lifetime: Duration,
     ) -> Result<PolicyGrant, Failure> {
         let account = &self.0;
-        let permissions = ordered_permissions(permissions)
-            .ok_or_else(|| Failure::new(FailureClass::Config, "no such permissions"))?;
+        let permissions = ordered_permissions(permissions).ok_or_else(|| {
+            Failure::new(FailureClass::Config, "the permissions of a SAS must be letters of `racwdxyltmeopi`")
+        })?;
         let lifetime = time::Duration::try_from(lifetime).unwrap_or(time::Duration::MAX);
         let (policy, expires_at) = account
             .change_policies(container, |policies| {
@@ -109,8 +110,8 @@ impl StorageAccount {
         Ok(PolicyGrant { sas, policy, expires_at })
     }
 
-    /// Removes all policies that [`grant_by_policy`](Self::grant_by_policy) made under this name, and reads the
-    /// container's policies again to see that they are gone.
+    /// Removes all policies that [`grant_by_policy`](Self::grant_by_policy) created with this name, and reads the
+    /// container's policies again to check that they are gone.
     ///
     /// Cancel safety: may be dropped at any time, and called again.
     pub async fn revoke_policies(&self, container: &str, name: &str) -> Result<Revocation, Failure> {
@@ -125,7 +126,7 @@ impl StorageAccount {
             .await?;
         let (acl, _) = account.read_acl(container).await?;
         if acl.policies.iter().any(|policy| is_named(&policy.id, name)) {
-            let message = "the container has the policy still, although storage said it was removed";
+            let message = "the container still has the policy, although storage reported it as removed";
             return Err(Failure::new(FailureClass::Refused, message));
         }
         Ok(Revocation { removed, left: ids(&acl.policies) })
@@ -143,8 +144,8 @@ impl AccountClient {
         }
     }
 
-    /// Reads the policies, changes them and writes them back, and once more if somebody else did meanwhile. A change
-    /// that leaves them as they are writes nothing.
+    /// Reads the policies, changes them and writes them back, and repeats that if somebody else changed them
+    /// meanwhile. A change that changes nothing is not written.
     async fn change_policies<T>(
         &self,
         container: &str,
@@ -168,7 +169,7 @@ impl AccountClient {
         }
     }
 
-    /// The policies, whether everybody may read, and when that was last changed.
+    /// The policies, whether the container is public, and when that was last changed.
     async fn read_acl(&self, container: &str) -> Result<(ContainerAcl, Option<String>), Failure> {
         let url = self.acl_url(container)?;
         let request = Request { method: Method::GET, url, headers: &[], body: String::new() };
@@ -184,7 +185,7 @@ impl AccountClient {
         Ok((acl, answer.header(&LAST_MODIFIED).map(str::to_owned)))
     }
 
-    /// `modified` keeps a change of somebody else from being lost, to the second.
+    /// `modified` prevents overwriting a change by somebody else, to the second.
     async fn write_acl(
         &self,
         container: &str,
@@ -206,7 +207,8 @@ impl AccountClient {
         Ok(url)
     }
 
-    /// Signs a request with the account's key and sends it; once more if the answer shows that our clock was wrong.
+    /// Signs a request with the account's key and sends it; once more if the answer shows that this machine's clock
+    /// was wrong.
     pub(super) async fn send_with_key(&self, request: &Request<'_>) -> Result<Answer, Failure> {
         let deadline = Instant::now() + TIME_LIMIT;
         let key = self.key()?;
@@ -225,12 +227,12 @@ impl AccountClient {
     }
 }
 
-/// `SignedIdentifiers`, as storage spells them; the texts are sent back verbatim.
+/// `SignedIdentifiers`, as storage writes them; the texts are sent back unchanged.
 #[derive(Debug, Default, Deserialize)]
 struct ContainerAcl {
     #[serde(rename = "SignedIdentifier", default)]
     policies: Vec<StoredPolicy>,
-    /// Of a header.
+    /// From a header.
     #[serde(skip)]
     public_access: Option<String>,
 }
@@ -300,7 +302,7 @@ fn ids(policies: &[StoredPolicy]) -> Vec<String> {
 
 fn no_room(policies: &[StoredPolicy]) -> Failure {
     let message = format!(
-        "the container has {} stored access policies, and storage takes no more: {}",
+        "the container has {} stored access policies, and storage allows no more: {}",
         policies.len(),
         ids(policies).join(", ")
     );
@@ -322,7 +324,7 @@ mod tests {
         <AccessPolicy><Start>2025-01-01T00:00:00.0000000Z</Start><Permission>rwd</Permission></AccessPolicy>\
         </SignedIdentifier><SignedIdentifier><Id>bare</Id><AccessPolicy /></SignedIdentifier></SignedIdentifiers>";
 
-    /// A container with these policies that everybody may read; what is written is there from then on.
+    /// A public container with these policies; what is written is stored.
     async fn container(policies: &str) -> TestServer {
         let held = Arc::new(Mutex::new(policies.to_owned()));
         TestServer::start_seeing(move |_, seen: &SeenRequest| {

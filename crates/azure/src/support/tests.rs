@@ -9,7 +9,7 @@ use crate::test_server::{Reply, SeenRequest, TestServer};
 
 const TICKET: &str = r#"{"properties":{"supportTicketId":"123","status":"open","fileWorkspaceName":""}}"#;
 
-/// A server whose answers may name it as `{server}`.
+/// A server whose answers may refer to it as `{server}`.
 async fn server(
     answer: impl Fn(usize, &SeenRequest) -> (&'static str, &'static str, &'static str) + Send + Sync + 'static,
 ) -> (SupportClient, TestServer) {
@@ -99,7 +99,8 @@ async fn an_operation_that_fails_or_leads_elsewhere_is_told() {
     assert_eq!(elsewhere.requests().len(), 1, "no token went elsewhere");
 }
 
-/// On the paused clock connections cannot be waited for, so the limit is tried with what is sent alone.
+/// With the paused clock, waiting for connections is impossible, so only the calls that send are tested against the
+/// limit.
 #[tokio::test]
 async fn a_passing_refusal_is_waited_out_and_another_is_not() {
     let (client, server) = server(|number, _| match number {

@@ -6,14 +6,15 @@ use serde::Deserialize;
 /// One page of a list.
 #[derive(Deserialize)]
 pub(crate) struct ListAnswer<T> {
-    /// Required: some other JSON must not pass for an empty list, as nodes would be missing from the plan unnoticed.
+    /// Required: other JSON must not be taken for an empty list, because nodes would be missing from the plan without
+    /// notice.
     value: Vec<T>,
     #[serde(rename = "odata.nextLink")]
     next_link: Option<String>,
 }
 
 impl<T> ListAnswer<T> {
-    /// What a list without pages holds.
+    /// The items of a list without pages.
     pub(crate) fn into_items(self) -> impl Iterator<Item = T> {
         self.value.into_iter()
     }

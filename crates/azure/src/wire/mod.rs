@@ -1,6 +1,6 @@
-//! JSON as the Batch REST reference spells it.
+//! JSON as the Batch REST reference defines it.
 //!
-//! Every member of a pool or node but `id` may be missing or null, and unknown ones are passed over: the service
+//! Every member of a pool or node except `id` may be missing or null, and unknown members are ignored: the service
 //! adds members over time, and nodes that are still booting lack many. Ids and times are read in place.
 
 mod execution;

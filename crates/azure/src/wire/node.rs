@@ -66,7 +66,7 @@ struct ImageReference {
 }
 
 impl ImageReference {
-    /// One text: the ARM id of an image of one's own, or the parts of one of the marketplace's.
+    /// One text: the ARM id of a custom image, or the parts of a marketplace image.
     fn into_text(self) -> Option<String> {
         let version = self.exact_version.or(self.version);
         let parts: Vec<_> = [self.publisher, self.offer, self.sku, version].into_iter().flatten().collect();

@@ -1,4 +1,4 @@
-//! What Batch says is wrong with a node or a pool.
+//! The errors that Batch reports for a node or a pool.
 
 use fleetlogs_model::service::NodeError;
 use serde::Deserialize;
@@ -9,7 +9,7 @@ pub(super) struct NodeErrorAnswer {
     message: Option<String>,
 }
 
-/// More errors of one node or pool than this say nothing new, and neither do longer texts.
+/// More errors of one node or pool, and longer texts, say nothing new.
 const MOST_ERRORS: usize = 10;
 const LONGEST_ERROR: usize = 1000;
 

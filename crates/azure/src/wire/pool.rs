@@ -40,7 +40,7 @@ struct VirtualMachineConfiguration {
     node_agent_sku: Option<String>,
 }
 
-/// A pool, for what is attached to it.
+/// A pool with the identities attached to it.
 #[derive(Deserialize)]
 pub(crate) struct PoolIdentityAnswer {
     pub(crate) identity: Option<PoolIdentity>,
@@ -64,7 +64,7 @@ impl From<PoolAnswer<'_>> for Pool {
         let total = |dedicated: Option<i64>, spot: Option<i64>| dedicated.unwrap_or(0) + spot.unwrap_or(0);
         let current = total(answer.current_dedicated_nodes, answer.current_low_priority_nodes);
         let target = total(answer.target_dedicated_nodes, answer.target_low_priority_nodes);
-        // A target that is not told is not a target of zero.
+        // A missing target is not a target of zero.
         let target_known =
             answer.target_dedicated_nodes.is_some() || answer.target_low_priority_nodes.is_some();
         let is = |text: &Option<String>, state: &str| {

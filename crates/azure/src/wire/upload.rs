@@ -7,11 +7,11 @@ use time::macros::format_description;
 
 use super::values::lenient_count;
 
-/// The form of times in a request.
+/// The format of times in a request.
 const TIME: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// Body of an upload call. Holds a SAS, so it has no Debug.
+/// Body of an upload call. It contains a SAS, so it has no Debug.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UploadRequest<'a> {
@@ -30,8 +30,8 @@ pub(crate) struct IdentityReference<'a> {
     pub(crate) resource_id: &'a str,
 }
 
-/// Answer to an upload call. Without a directory it is no answer; a count that is missing or odd takes nothing from the
-/// fact that the call was accepted, and repeating it would make a second directory.
+/// Answer to an upload call. It must have a directory. A missing or odd count changes nothing: the call was accepted,
+/// and repeating it would create a second directory.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UploadAnswer {
@@ -40,7 +40,7 @@ pub(crate) struct UploadAnswer {
     pub(crate) number_of_files_uploaded: Option<u32>,
 }
 
-/// A moment as requests spell it: ISO 8601, UTC, milliseconds.
+/// A time in the format of requests: ISO 8601, UTC, milliseconds.
 pub(crate) fn time_text(moment: OffsetDateTime) -> String {
     moment.to_offset(time::UtcOffset::UTC).format(TIME).expect("a UTC time can be written so")
 }

@@ -1,4 +1,4 @@
-//! Values that are read leniently: one odd member must not cost the answer that it stands in.
+//! Values that are read leniently: one odd member must not make the rest of the answer unusable.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A number, also where it is spelled otherwise than expected; none where it is none.
+/// A number in any spelling; none if it is not a number.
 pub(super) fn lenient_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     Ok(match serde_json::Value::deserialize(deserializer)? {
         serde_json::Value::Number(number) => number.as_u64().and_then(|number| number.try_into().ok()),
@@ -16,7 +16,7 @@ pub(super) fn lenient_count<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     })
 }
 
-/// A member that is worth less than what it stands in: one that is not as expected is none.
+/// A member that matters less than its container: an unexpected value counts as none.
 pub(super) fn lenient_value<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -31,7 +31,7 @@ pub(super) fn lenient_items<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     Ok(list.into_iter().flatten().filter_map(|item| serde_json::from_value(item).ok()).collect())
 }
 
-/// A time in an answer. What is not a time is no time: it is worth less than the node it stands in.
+/// A time in an answer. A text that is not a time counts as none: it matters less than its node.
 #[derive(Default)]
 pub(super) struct WireTime(pub(super) Option<OffsetDateTime>);
 
@@ -47,7 +47,7 @@ impl<'de> Deserialize<'de> for WireTime {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<WireTime, E> {
-                // Close to the end of time there may be none in UTC.
+                // Times close to the year 9999 may not exist in UTC.
                 let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
                 Ok(WireTime(moment.and_then(|moment| moment.checked_to_offset(time::UtcOffset::UTC))))
             }

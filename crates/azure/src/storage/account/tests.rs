@@ -75,7 +75,7 @@ async fn server_of(answers: &'static [(&'static str, &'static str)]) -> TestServ
     .await
 }
 
-/// The time within an element of the body that asks for a key.
+/// The time in an element of the body that requests a key.
 fn asked(seen: &SeenRequest, element: &str) -> OffsetDateTime {
     let (_, rest) = seen.body.split_once(&format!("<{element}>")).unwrap();
     OffsetDateTime::parse(rest.split_once('<').unwrap().0, &Rfc3339).unwrap()
@@ -149,7 +149,7 @@ async fn a_start_is_five_minutes_ago_and_emulators_take_http() {
     let sas = account.grant(ContainerGrant { with_start: true, ..grant(DAY) }).await.unwrap();
     assert_near(sas.starts_at.unwrap(), OffsetDateTime::now_utc() - START_BEFORE_NOW);
     assert_eq!(param(&sas, "spr").as_deref(), Some("https,http"));
-    // Far beyond what a calendar holds.
+    // Far beyond any calendar.
     let sas = account.grant(grant(Duration::MAX)).await.unwrap();
     assert_eq!(param(&sas, "se").as_deref(), Some("9999-12-31T23:59:59Z"));
 }
@@ -384,7 +384,7 @@ async fn a_wrong_clock_here_is_put_right_by_the_first_answer() {
 
 #[tokio::test]
 async fn a_delegation_key_made_with_a_wrong_clock_is_asked_for_again() {
-    // Ours is two hours ahead, so the first key would begin in the future.
+    // This machine's clock is two hours ahead, so the first key would begin in the future.
     let server = TestServer::start(|number| {
         let now = OffsetDateTime::now_utc() - 2 * HOUR;
         let date = format!("date: {}\r\n", http_date::format(now));
@@ -425,7 +425,7 @@ async fn a_broken_connection_shows_no_url() {
     }
 }
 
-/// What storage says is untrusted: here it sends back what it was sent.
+/// The text of an error is untrusted: here storage sends back what it received.
 #[tokio::test]
 async fn nothing_public_shows_a_secret() {
     let server = TestServer::start(|_| {
