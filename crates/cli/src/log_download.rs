@@ -16,7 +16,7 @@ use fleetlogs_model::retry::{CallError, RetryPolicy, persistently};
 use fleetlogs_model::service::{Blob, LogStore};
 use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{
-    LOGS_FILE, LogFile, LogsTaken, NodeDirectory, Notes, blob_path, logs_dir, node_directories,
+    DownloadedLogs, LOGS_FILE, LogFile, NodeDirectory, Notes, blob_path, logs_dir, node_directories,
 };
 use futures::StreamExt as _;
 use tokio::time::sleep;
@@ -39,8 +39,8 @@ pub(crate) async fn fetch_logs(
     store: &AzureLogStore,
     run_dir: &Path,
     notes: &mut Notes,
-) -> std::io::Result<LogsTaken> {
-    let mut taken = LogsTaken::default();
+) -> std::io::Result<DownloadedLogs> {
+    let mut taken = DownloadedLogs::default();
     let mut list = WholeFile::create(run_dir, LOGS_FILE)?;
     let mut fetching = futures::stream::iter(node_directories(run_dir)?)
         .map(async |node| {
@@ -80,8 +80,8 @@ pub(crate) async fn fetch_logs(
 
 /// Takes the logs that are whole in the run directory, where the container cannot be asked for any; none if there are
 /// none. What is missing is noted.
-pub(crate) fn keep_logs(run_dir: &Path, notes: &mut Notes) -> std::io::Result<Option<LogsTaken>> {
-    let mut taken = LogsTaken::default();
+pub(crate) fn keep_logs(run_dir: &Path, notes: &mut Notes) -> std::io::Result<Option<DownloadedLogs>> {
+    let mut taken = DownloadedLogs::default();
     let mut list = WholeFile::create(run_dir, LOGS_FILE)?;
     let kept = keep(run_dir, node_directories(run_dir)?, &mut list, &mut taken)?;
     if taken.files == 0 {

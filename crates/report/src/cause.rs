@@ -8,7 +8,7 @@ use fleetlogs_model::ids::{AccountName, NodeRef, PoolId};
 use fleetlogs_model::outcome::Outcome;
 
 use crate::node_end::NodeEnd;
-use crate::noticed::Noticed;
+use crate::ticket_findings::TicketFindings;
 use crate::width::cut;
 
 /// Different causes that are kept apart. More than this and nobody reads them; the rest is counted together.
@@ -35,7 +35,7 @@ pub struct Findings {
     /// Nodes that were others, or gone, when they were looked at again.
     pub changed: u64,
     /// What a ticket names.
-    pub(crate) noticed: Noticed,
+    pub(crate) noticed: TicketFindings,
     causes: HashMap<CauseKey, CauseTally>,
     beyond_limit: HashMap<(AccountName, Outcome), u64>,
     /// Pools of which at least one file arrived.

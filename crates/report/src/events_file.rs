@@ -29,7 +29,7 @@ pub struct EventsFile {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct EventLine<'a> {
     schema: &'static str,
     /// Counts the lines of this process from 1, so that a reader sees when one is missing.
     seq: u64,
@@ -67,7 +67,7 @@ impl EventsFile {
         for recorded in events {
             *sequence += 1;
             let node = recorded.node.map(|index| plan.node(index));
-            let line = Line {
+            let line = EventLine {
                 schema: EVENT_SCHEMA,
                 seq: *sequence,
                 at: Utc(recorded.at),

@@ -8,7 +8,7 @@ use std::io::Write;
 use serde::Serialize;
 
 /// Result of writing: `serde_json` passes errors of the writer on as its own.
-type Written = Result<(), serde_json::Error>;
+type JsonResult = Result<(), serde_json::Error>;
 
 /// An object under construction.
 pub(crate) struct JsonDocument<W: Write> {
@@ -24,7 +24,7 @@ impl<W: Write> JsonDocument<W> {
     }
 
     /// Writes a member.
-    pub(crate) fn member(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Written {
+    pub(crate) fn member(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> JsonResult {
         self.name(name)?;
         serde_json::to_writer(&mut self.writer, value)
     }
@@ -48,7 +48,7 @@ impl<W: Write> JsonDocument<W> {
         Ok(self.writer)
     }
 
-    fn name(&mut self, name: &str) -> Written {
+    fn name(&mut self, name: &str) -> JsonResult {
         if !self.empty {
             put(&mut self.writer, b",\n")?;
         }
@@ -66,14 +66,14 @@ pub(crate) struct JsonList<'a, W: Write> {
 
 impl<W: Write> JsonList<'_, W> {
     /// Writes an item.
-    pub(crate) fn item(&mut self, value: &impl Serialize) -> Written {
+    pub(crate) fn item(&mut self, value: &impl Serialize) -> JsonResult {
         put(self.writer, if self.empty { b"\n" } else { b",\n" })?;
         self.empty = false;
         serde_json::to_writer(&mut *self.writer, value)
     }
 
     /// Closes the list.
-    pub(crate) fn end(self) -> Written {
+    pub(crate) fn end(self) -> JsonResult {
         put(self.writer, if self.empty { b"]" } else { b"\n]" })
     }
 }
@@ -86,7 +86,7 @@ pub(crate) struct OpenList<W: Write> {
 
 impl<W: Write> OpenList<W> {
     /// Writes an item.
-    pub(crate) fn item(&mut self, value: &impl Serialize) -> Written {
+    pub(crate) fn item(&mut self, value: &impl Serialize) -> JsonResult {
         let mut list = JsonList { writer: &mut self.document.writer, empty: self.empty };
         list.item(value)?;
         self.empty = false;
@@ -100,7 +100,7 @@ impl<W: Write> OpenList<W> {
     }
 }
 
-fn put(writer: &mut impl Write, bytes: &[u8]) -> Written {
+fn put(writer: &mut impl Write, bytes: &[u8]) -> JsonResult {
     writer.write_all(bytes).map_err(serde_json::Error::io)
 }
 

@@ -12,7 +12,6 @@ mod look;
 mod manifest;
 mod node_end;
 mod nodes_csv;
-mod noticed;
 mod outcome_look;
 mod page;
 mod phrase;
@@ -26,12 +25,13 @@ mod summary;
 mod testing;
 mod text;
 mod ticket;
+mod ticket_findings;
 mod trouble;
 mod width;
 
 pub use bundle::{
-    Bundle, BundleError, Bundled, CheckedBundle, Extra, LogFile, LogsTaken, NodeDirectory, Notes, blob_path,
-    check_bundle, logs_dir, node_directories,
+    Bundle, BundleError, CheckedBundle, DownloadedLogs, ExtraFile, FinishedBundle, LogFile, NodeDirectory,
+    Notes, blob_path, check_bundle, logs_dir, node_directories,
 };
 pub use cause::{Cause, Findings};
 pub use events_file::{EVENT_SCHEMA, EventsFile};
@@ -45,8 +45,10 @@ pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 pub use plan_table::{PlanView, plan_table};
 pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode};
 pub use reports::{ReportError, find, write_reports};
-pub use revisit::{EarlierInventory, InventoryError, LookFacts, LookReported, LookReports, LookedAt};
+pub use revisit::{
+    EarlierInventory, InventoryError, NodeFinding, RevisitFacts, RevisitReports, RevisitResult,
+};
 pub use run_facts::RunFacts;
 pub use summary::{Summary, verdict_lines, verdict_sentence};
 pub use text::for_terminal;
-pub use ticket::{Known, Ticket};
+pub use ticket::{Ticket, TicketDetails};

@@ -110,7 +110,7 @@ impl Look {
     }
 
     /// `lead: part, part`, on as many lines as it takes. Each begins `indent` columns in, and no part is torn.
-    pub(crate) fn flow(&self, indent: usize, lead: &str, parts: &[Part]) -> Vec<String> {
+    pub(crate) fn flow(&self, indent: usize, lead: &str, parts: &[StyledPart]) -> Vec<String> {
         let width = self.width.unwrap_or(usize::MAX);
         // One column stays free for the comma.
         let room = width.saturating_sub(indent + 1);
@@ -172,18 +172,18 @@ impl Style {
 
 /// A part of a line, with its style.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct StyledPart {
     pub(crate) text: String,
     pub(crate) style: Style,
 }
 
-impl Part {
+impl StyledPart {
     pub(crate) fn new(style: Style, text: impl Into<String>) -> Self {
         Self { text: text.into(), style }
     }
 }
 
 /// Columns of parts that stand on one line.
-pub(crate) fn columns_of(parts: &[Part]) -> usize {
+pub(crate) fn columns_of(parts: &[StyledPart]) -> usize {
     parts.iter().map(|part| columns(&part.text) + 2).sum::<usize>().saturating_sub(2)
 }

@@ -14,10 +14,10 @@ use fleetlogs_model::whole_file::WholeFile;
 
 use crate::cause::Findings;
 use crate::files::{MANIFEST_FILE, NODES_FILE, TICKET_FILE};
-use crate::noticed::{Call, TroubledNode, is_troubled};
 use crate::run_facts::RunFacts;
 use crate::summary::counts_line;
 use crate::text::{counted, for_markdown, listed, moment, number, size};
+use crate::ticket_findings::{NotedCall, TroubledNode, is_troubled};
 use crate::width::cut;
 
 /// Causes, accounts and pools that are named. A ticket is read by people.
@@ -42,12 +42,12 @@ pub struct Ticket<'a> {
     /// What [`write_reports`](crate::write_reports) found.
     pub findings: &'a Findings,
     /// What only a config knows.
-    pub known: Known<'a>,
+    pub known: TicketDetails<'a>,
 }
 
 /// What a plan does not hold, where somebody knows it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Known<'a> {
+pub struct TicketDetails<'a> {
     /// The words to use for the title.
     pub title: Option<&'a str>,
     /// What the operator sees, in his own words.
@@ -212,7 +212,7 @@ impl Ticket<'_> {
         }
         writeln!(out, "## Request ids\n")?;
         writeln!(out, "Of calls of Upload Batch Service Logs that failed, or whose files did not arrive:\n")?;
-        for Call { node, attempt, outcome } in &noticed.calls {
+        for NotedCall { node, attempt, outcome } in &noticed.calls {
             let answer = match (attempt.status, attempt.code.as_deref()) {
                 (Some(status), Some(code)) => format!("{status} {}", for_markdown(code)),
                 (Some(status), None) => status.to_string(),
@@ -369,7 +369,7 @@ mod tests {
     use crate::reports::find;
     use crate::testing::{ended, folded, plan_of, planned, small_plan, small_run};
 
-    fn markdown(plan: &Plan, known: Known<'_>) -> String {
+    fn markdown(plan: &Plan, known: TicketDetails<'_>) -> String {
         let facts = ended(RunOutcome::Partial);
         let events = if plan.nodes.len() == 6 { small_run() } else { vec![] };
         let (ledger, histories) = folded(plan, &events);
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_ticket_says_all_that_support_asks_for() {
-        let text = markdown(&small_plan(), Known::default());
+        let text = markdown(&small_plan(), TicketDetails::default());
         for said in [
             "# Azure Batch, 3 accounts: service logs of 6 nodes, 2026-11-22 07:30:00 to 2026-11-22 09:30:00 UTC",
             "Severity: moderate",
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn what_a_config_knows_stands_in_it_and_names_are_no_markup() {
-        let known = Known {
+        let known = TicketDetails {
             title: Some("Nodes are lost\nat night"),
             problem: Some("Nodes <vanish>."),
             severity: Some("critical"),

@@ -14,8 +14,8 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{
-    Bundle, Bundled, Extra, LogsTaken, MANIFEST_FILE, NODES_FILE, Notes, PAGE_FILE, SUMMARY_FILE,
-    TICKET_FILE, check_bundle, for_terminal,
+    Bundle, DownloadedLogs, ExtraFile, FinishedBundle, MANIFEST_FILE, NODES_FILE, Notes, PAGE_FILE,
+    SUMMARY_FILE, TICKET_FILE, check_bundle, for_terminal,
 };
 use serde::Serialize;
 
@@ -101,7 +101,7 @@ async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, Cl
         },
         None => None,
     };
-    let extras: Vec<Extra> = shared.iter().filter(|_| args.with_sas).map(access_file).collect();
+    let extras: Vec<ExtraFile> = shared.iter().filter(|_| args.with_sas).map(access_file).collect();
     let contents = Bundle {
         dir: &dir.path,
         plan,
@@ -164,9 +164,9 @@ async fn share(dir: &RunDir, plan: &Plan, config: &Path, lifetime: Duration) -> 
 }
 
 /// The one file of a bundle that holds a secret.
-fn access_file(Share { url, entry }: &Share) -> Extra {
+fn access_file(Share { url, entry }: &Share) -> ExtraFile {
     let until = timestamp::text(entry.expires_at);
-    Extra {
+    ExtraFile {
         name: "ACCESS-SAS.txt",
         about: "**a secret**: a SAS that reads and lists the container. Whoever has this file can read the logs",
         content: format!("{}\n\nIt ends {until}, or when it is taken back.\n", url.expose()),
@@ -182,7 +182,7 @@ async fn is_stale(dir: &RunDir) -> Result<bool, CliError> {
 }
 
 /// Fetches the logs into the run directory. What cannot be had is noted, and the bundle is made without it.
-async fn take_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) -> Option<LogsTaken> {
+async fn take_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) -> Option<DownloadedLogs> {
     let (destination, store) = match connect(plan, config).await {
         Ok(connected) => connected,
         Err(why) => {
@@ -197,7 +197,7 @@ async fn take_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) ->
     kept(fetched.map(Some), notes)
 }
 
-fn kept(taken: io::Result<Option<LogsTaken>>, notes: &mut Notes) -> Option<LogsTaken> {
+fn kept(taken: io::Result<Option<DownloadedLogs>>, notes: &mut Notes) -> Option<DownloadedLogs> {
     match taken {
         Ok(taken) => taken,
         Err(error) => {
@@ -252,7 +252,7 @@ fn write(contents: Bundle<'_>, target: &Path) -> Result<Made, CliError> {
         failed(io::Error::new(io::ErrorKind::InvalidInput, "this is not the name of a file"))
     })?;
     let file = WholeFile::create(dir_of(target), name).map_err(failed)?;
-    let Bundled { target: file, entries, notes } = contents.write(file)?;
+    let FinishedBundle { target: file, entries, notes } = contents.write(file)?;
     file.commit().map_err(failed)?;
     let (sha256, bytes) = File::open(target).and_then(digest).map_err(failed)?;
     Ok(Made { run_id, path: target.into(), sha256, bytes, entries, notes })

@@ -14,7 +14,7 @@ use fleetlogs_engine::recorded_run::Claim;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
-use fleetlogs_report::Known;
+use fleetlogs_report::TicketDetails;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -93,7 +93,7 @@ pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, C
     let (dir, recorded) = RunDir::open(&args.run, Claim::Rest).await?;
     let (plan, ledger) = (recorded.plan.clone(), recorded.ledger()?);
     let reported = Reported::earlier(dir.path.clone(), plan.clone(), ledger, &*recorded.journal)?;
-    let known = Known {
+    let known = TicketDetails {
         title: ticket.title.as_deref(),
         problem: args.problem.as_deref(),
         severity: Some(ticket.severity.as_str()),

@@ -24,8 +24,8 @@ use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::service::{LogStore, UploadOrder};
 use fleetlogs_report::{
-    EarlierInventory, FILES_FILE, InventoryError, Look, LookFacts, LookReported, LookReports, LookedAt,
-    VERIFY_FILE,
+    EarlierInventory, FILES_FILE, InventoryError, Look, NodeFinding, RevisitFacts, RevisitReports,
+    RevisitResult, VERIFY_FILE,
 };
 use futures::StreamExt;
 
@@ -96,7 +96,7 @@ async fn look<'run>(
     plan: &'run Plan,
     journal: &dyn JournalReader,
     settings: &Settings,
-) -> Result<LookReported<'run>, CliError> {
+) -> Result<RevisitResult<'run>, CliError> {
     let (destination, store) = reach(args, plan, settings).await.map_err(CliError::without_run)?;
     let order = UploadOrder { window: plan.window, access: Arc::new(destination.access.clone()) };
     let (_access, replace) = Access::new(order);
@@ -191,15 +191,15 @@ async fn go_through<'run>(
     journal: &dyn JournalReader,
     settings: &Settings,
     store: &AzureLogStore,
-) -> Result<LookReported<'run>, CliError> {
+) -> Result<RevisitResult<'run>, CliError> {
     let mut earlier = EarlierInventory::open(&dir.path).map_err(|error| edited(&dir.path, &error))?;
-    let facts = LookFacts {
+    let facts = RevisitFacts {
         at: Clock::System.now(),
         has_earlier: earlier.is_some(),
         verification: settings.verification,
         tolerance: args.coverage.then_some(TOLERANCE),
     };
-    let mut reports = LookReports::begin(&dir.path, plan, facts)?;
+    let mut reports = RevisitReports::begin(&dir.path, plan, facts)?;
     let (known, expected) = known(journal)?;
     let window_of = |node| Interval::from(plan.node(node).window.unwrap_or(plan.window));
     let past = |index| known.get(&index).copied().unwrap_or(Past::NOTHING);
@@ -208,7 +208,14 @@ async fn go_through<'run>(
         let outcome = past(index).outcome;
         let coverage = args.coverage.then(|| judge(window_of(index), &[]));
         let coverage = coverage.as_ref();
-        reports.node(LookedAt { node, directory: None, outcome, verified: None, look: &look, coverage })?;
+        reports.node(NodeFinding {
+            node,
+            directory: None,
+            outcome,
+            verified: None,
+            look: &look,
+            coverage,
+        })?;
     }
 
     let retry = StorageRetry::new(&settings.retry, fastrand::Rng::new());
@@ -237,7 +244,7 @@ async fn go_through<'run>(
             let before = earlier.as_mut().map(|earlier| earlier.of(&directory)).transpose();
             let before = before.map_err(|error| edited(&dir.path, &error))?.unwrap_or_default();
             let look = compare(&directory, seen, verified, before);
-            reports.node(LookedAt {
+            reports.node(NodeFinding {
                 node: plan.node(node),
                 directory: Some(&directory),
                 outcome,

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use fleetlogs_model::whole_file::WholeFile;
-use fleetlogs_report::{LogFile, LogsTaken, NodeDirectory, Notes, blob_path, logs_dir};
+use fleetlogs_report::{DownloadedLogs, LogFile, NodeDirectory, Notes, blob_path, logs_dir};
 
 /// What there is of nodes whose logs could not be fetched.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ pub(super) fn keep(
     run_dir: &Path,
     nodes: impl Iterator<Item = io::Result<NodeDirectory>>,
     list: &mut WholeFile,
-    taken: &mut LogsTaken,
+    taken: &mut DownloadedLogs,
 ) -> io::Result<Kept> {
     let mut kept = Kept::default();
     for node in nodes {
@@ -60,7 +60,7 @@ pub(super) fn keep(
 }
 
 /// Puts a file on the list, and counts it.
-pub(super) fn list_file(file: &LogFile, list: &mut WholeFile, taken: &mut LogsTaken) -> io::Result<()> {
+pub(super) fn list_file(file: &LogFile, list: &mut WholeFile, taken: &mut DownloadedLogs) -> io::Result<()> {
     taken.files += 1;
     taken.bytes += file.bytes;
     serde_json::to_writer(&mut *list, file)?;

@@ -10,8 +10,8 @@ use fleetlogs_model::outcome::{Outcome, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_report::{
-    Findings, Known, Look, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, find, verdict_sentence,
-    write_reports,
+    Findings, Look, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, TicketDetails, find,
+    verdict_sentence, write_reports,
 };
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ impl Reported {
         let reported = Self { dir, plan, ledger, facts, findings, resume, run };
         reported.summary().write().map_err(|error| CliError::file(&reported.dir, &error))?;
         reported
-            .ticket(Known::default())
+            .ticket(TicketDetails::default())
             .write(&reported.dir)
             .map_err(|error| CliError::file(&reported.dir, &error))?;
         Ok(reported)
@@ -80,7 +80,7 @@ impl Reported {
     }
 
     /// What support is to be told.
-    pub(crate) fn ticket<'a>(&'a self, known: Known<'a>) -> Ticket<'a> {
+    pub(crate) fn ticket<'a>(&'a self, known: TicketDetails<'a>) -> Ticket<'a> {
         let Self { plan, ledger, facts, findings, .. } = self;
         Ticket { plan, facts, ledger, findings, known }
     }

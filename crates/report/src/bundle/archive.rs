@@ -40,7 +40,7 @@ pub(super) struct Archive<W: Write + Seek> {
 }
 
 /// What became of an entry.
-pub(super) struct Added {
+pub(super) struct AddedEntry {
     /// SHA-256 of what is in the bundle, in hex.
     pub(super) sha256: String,
     pub(super) bytes: u64,
@@ -57,7 +57,12 @@ impl<W: Write + Seek> Archive<W> {
     }
 
     /// Adds an entry, without what looks like a secret. `size` is the length of the source, as far as it is known.
-    pub(super) fn add(&mut self, name: &str, size: u64, source: impl Read) -> Result<Added, BundleError> {
+    pub(super) fn add(
+        &mut self,
+        name: &str,
+        size: u64,
+        source: impl Read,
+    ) -> Result<AddedEntry, BundleError> {
         self.start(name, size)?;
         let mut entry = Entry { zip: &mut self.zip, digest: Sha256::new(), bytes: 0 };
         let (removed, cut) = match scrub::copy(source, &mut entry) {
@@ -67,7 +72,7 @@ impl<W: Write + Seek> Archive<W> {
         };
         let (sha256, bytes) = (hex(&entry.digest.finalize()), entry.bytes);
         self.note(&sha256, name)?;
-        Ok(Added { sha256, bytes, removed, cut })
+        Ok(AddedEntry { sha256, bytes, removed, cut })
     }
 
     /// Adds an entry as it is, secrets and all.

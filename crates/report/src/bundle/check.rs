@@ -61,7 +61,7 @@ impl CheckedBundle {
 /// Checks a bundle. `sha256` is what it is to have as a whole, in hex, if that is known from elsewhere.
 pub fn check_bundle(path: &Path, sha256: Option<&str>) -> io::Result<CheckedBundle> {
     let mut file = File::open(path)?;
-    let mut digest = Digesting::default();
+    let mut digest = DigestWriter::default();
     io::copy(&mut file, &mut digest)?;
     let mut checked = CheckedBundle { sha256: digest.hex(), ..CheckedBundle::default() };
     if let Some(expected) = sha256.filter(|expected| !expected.trim().eq_ignore_ascii_case(&checked.sha256)) {
@@ -289,18 +289,21 @@ fn is_device(name: &str) -> bool {
 }
 
 /// What is in an entry, of the size that its header says.
-fn content<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize) -> io::Result<OfSize<ZipFile<'_, R>>> {
+fn content<R: Read + Seek>(
+    archive: &mut ZipArchive<R>,
+    index: usize,
+) -> io::Result<ExactSize<ZipFile<'_, R>>> {
     let source = archive.by_index(index)?;
-    Ok(OfSize { left: source.size(), source })
+    Ok(ExactSize { left: source.size(), source })
 }
 
 /// Fails where the source has more or less than it is to have. More is not inflated.
-struct OfSize<R> {
+struct ExactSize<R> {
     source: R,
     left: u64,
 }
 
-impl<R: Read> Read for OfSize<R> {
+impl<R: Read> Read for ExactSize<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -324,7 +327,7 @@ impl<R: Read> Read for OfSize<R> {
 }
 
 fn digest_of(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::Result<String> {
-    let mut digest = Digesting::default();
+    let mut digest = DigestWriter::default();
     io::copy(&mut content(archive, index)?, &mut digest)?;
     Ok(digest.hex())
 }
@@ -337,15 +340,15 @@ fn read_small(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::R
 
 /// Takes bytes for their digest alone.
 #[derive(Default)]
-struct Digesting(Sha256);
+struct DigestWriter(Sha256);
 
-impl Digesting {
+impl DigestWriter {
     fn hex(self) -> String {
         hex(&self.0.finalize())
     }
 }
 
-impl io::Write for Digesting {
+impl io::Write for DigestWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())

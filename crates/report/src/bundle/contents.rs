@@ -5,7 +5,7 @@ use std::path::Path;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 
-use super::logs::LogsTaken;
+use super::logs::DownloadedLogs;
 use super::notes::Notes;
 use crate::cause::Findings;
 use crate::run_facts::RunFacts;
@@ -23,16 +23,16 @@ pub struct Bundle<'a> {
     /// What [`find`](crate::find) found.
     pub findings: &'a Findings,
     /// The logs in the run directory, where they are wanted in the bundle.
-    pub logs: Option<LogsTaken>,
+    pub logs: Option<DownloadedLogs>,
     /// Files that are not of the run directory.
-    pub extras: &'a [Extra],
+    pub extras: &'a [ExtraFile],
     /// What went wrong before.
     pub notes: Notes,
 }
 
 /// A file that goes in as it is, also where it holds a secret: whoever adds it means to hand it over.
 #[derive(Clone)]
-pub struct Extra {
+pub struct ExtraFile {
     /// Its name in the bundle's directory.
     pub name: &'static str,
     /// What it is, in Markdown, for the list of files.
@@ -42,7 +42,7 @@ pub struct Extra {
 }
 
 /// A bundle that was written.
-pub struct Bundled<W> {
+pub struct FinishedBundle<W> {
     /// What it was written to.
     pub target: W,
     /// Files in it.
@@ -52,7 +52,7 @@ pub struct Bundled<W> {
 }
 
 /// A file of the bundle, for the list in the README.
-pub(super) struct Listed {
+pub(super) struct ListedFile {
     pub(super) name: String,
     pub(super) bytes: u64,
 }

@@ -34,7 +34,7 @@ pub struct LogFile {
 
 /// How much was fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogsTaken {
+pub struct DownloadedLogs {
     /// Files that are whole.
     pub files: u64,
     /// Their bytes.

@@ -27,12 +27,12 @@ pub(super) struct NodeRow<'a> {
     pub(super) files_arrived: Option<u64>,
     pub(super) bytes: Option<u64>,
     #[serde(borrow)]
-    pub(super) attempts: Vec<AttemptRow<'a>>,
+    pub(super) attempts: Vec<AttemptLine<'a>>,
 }
 
 /// A call as the manifest has it.
 #[derive(Deserialize)]
-pub(super) struct AttemptRow<'a> {
+pub(super) struct AttemptLine<'a> {
     #[serde(borrow)]
     pub(super) sent_at: Cow<'a, str>,
     #[serde(borrow)]
@@ -49,7 +49,7 @@ pub(super) struct AttemptRow<'a> {
 
 /// Where a node stands in the file, without the comma and the end of its line.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct LineSpan {
     pub(super) at: u64,
     pub(super) length: u32,
 }
@@ -80,7 +80,7 @@ impl NodeLines {
     }
 
     /// The next node: its place and its text.
-    pub(super) fn next(&mut self) -> io::Result<Option<(Place, &[u8])>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<(LineSpan, &[u8])>> {
         if self.ended {
             return Ok(None);
         }
@@ -94,11 +94,11 @@ impl NodeLines {
         }
         let text = self.text().strip_suffix(b",").unwrap_or(self.text());
         let length = u32::try_from(text.len()).map_err(|_| unusual())?;
-        Ok(Some((Place { at, length }, text)))
+        Ok(Some((LineSpan { at, length }, text)))
     }
 
     /// The next node, read.
-    pub(super) fn next_row(&mut self) -> io::Result<Option<(Place, NodeRow<'_>)>> {
+    pub(super) fn next_row(&mut self) -> io::Result<Option<(LineSpan, NodeRow<'_>)>> {
         match self.next()? {
             Some((place, text)) => Ok(Some((place, serde_json::from_slice(text).map_err(|_| unusual())?))),
             None => Ok(None),

@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::LeftOutReason;
 
-use super::contents::{Bundle, Listed};
+use super::contents::{Bundle, ListedFile};
 use super::notes::Notes;
 use super::own_files::{NOTES_FILE, SUMS_FILE};
 use super::survey::{CallRow, Survey};
@@ -27,7 +27,7 @@ const MOST_KINDS: usize = 10;
 pub(super) struct Readme<'a> {
     pub(super) bundle: &'a Bundle<'a>,
     pub(super) survey: &'a Survey,
-    pub(super) listed: &'a [Listed],
+    pub(super) listed: &'a [ListedFile],
     pub(super) absent: &'a [&'static str],
     pub(super) notes: &'a Notes,
 }
@@ -409,7 +409,7 @@ impl Readme<'_> {
     fn files(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "## What is in this bundle\n")?;
         writeln!(out, "| file | bytes | what it is |\n| --- | ---: | --- |")?;
-        for Listed { name, bytes } in self.listed {
+        for ListedFile { name, bytes } in self.listed {
             writeln!(out, "| `{name}` | {} | {} |", number(*bytes), about(name))?;
         }
         for extra in self.bundle.extras {

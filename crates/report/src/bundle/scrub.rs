@@ -113,7 +113,7 @@ pub(super) fn copy(mut source: impl Read, mut target: impl Write) -> Result<u64,
     }
 }
 
-struct Found {
+struct FoundSecret {
     /// Where its mark begins.
     mark: usize,
     /// Where the secret itself begins.
@@ -121,11 +121,11 @@ struct Found {
     alphabet: Alphabet,
 }
 
-fn next_secret(bytes: &[u8]) -> Option<Found> {
+fn next_secret(bytes: &[u8]) -> Option<FoundSecret> {
     FINDER.find_iter(bytes).find_map(|mark| {
         let (_, shortest, alphabet) = MARKS[mark.pattern().as_usize()];
         let word = bytes.get(mark.end()..mark.end() + shortest)?;
-        let found = Found { mark: mark.start(), word: mark.end(), alphabet };
+        let found = FoundSecret { mark: mark.start(), word: mark.end(), alphabet };
         word.iter().all(|byte| alphabet.has(*byte)).then_some(found)
     })
 }

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use fleetlogs_model::plan::Plan;
 
-use super::archive::{Added, Archive, BundleError};
-use super::contents::{Bundle, Bundled, Listed};
+use super::archive::{AddedEntry, Archive, BundleError};
+use super::contents::{Bundle, FinishedBundle, ListedFile};
 use super::logs::{LogFile, log_files};
 use super::name::{evidence_path, is_safe_path};
-use super::node_lines::Place;
+use super::node_lines::LineSpan;
 use super::notes::Notes;
 use super::own_files::{MANIFEST_SUM_FILE, NOTES_FILE, README_FILE};
 use super::readme::Readme;
@@ -41,7 +41,7 @@ const LEFT_OUT_FILE: &str = "left-out.jsonl";
 
 impl Bundle<'_> {
     /// Writes the bundle. Whatever cannot be read is noted; only a target that cannot be written is an error.
-    pub fn write<W: Write + Seek>(self, target: W) -> Result<Bundled<W>, BundleError> {
+    pub fn write<W: Write + Seek>(self, target: W) -> Result<FinishedBundle<W>, BundleError> {
         let archive = Archive::begin(target, Self::name(self.plan), self.facts.ended_at);
         let mut steps = Steps { archive, listed: vec![], absent: vec![], notes: self.notes.clone() };
         let manifest = steps.files(self.dir)?;
@@ -71,7 +71,7 @@ impl Bundle<'_> {
             archive.add(NOTES_FILE, 0, notes.markdown().as_bytes())?;
         }
         let (target, entries) = archive.finish()?;
-        Ok(Bundled { target, entries, notes })
+        Ok(FinishedBundle { target, entries, notes })
     }
 }
 
@@ -79,7 +79,7 @@ impl Bundle<'_> {
 struct Steps<W: Write + Seek> {
     archive: Archive<W>,
     /// What is in, but for logs and evidence, of which there is no end.
-    listed: Vec<Listed>,
+    listed: Vec<ListedFile>,
     /// Files that this run does not have, and need not have.
     absent: Vec<&'static str>,
     notes: Notes,
@@ -108,11 +108,11 @@ impl<W: Write + Seek> Steps<W> {
     fn add(&mut self, name: &str, size: u64, source: impl Read) -> Result<String, BundleError> {
         let added = self.archive.add(name, size, source)?;
         self.note(name, &added);
-        self.listed.push(Listed { name: name.to_owned(), bytes: added.bytes });
+        self.listed.push(ListedFile { name: name.to_owned(), bytes: added.bytes });
         Ok(added.sha256)
     }
 
-    fn note(&mut self, name: &str, added: &Added) {
+    fn note(&mut self, name: &str, added: &AddedEntry) {
         if let Some(error) = &added.cut {
             self.notes.add(format!("`{name}` breaks off, as it could not be read to its end: {error}"));
         }
@@ -197,7 +197,7 @@ fn open_log(dir: &Path, log: &LogFile) -> io::Result<(File, u64)> {
 }
 
 /// Some lines of a file, one after another.
-fn lines_at(mut file: File, places: &[Place]) -> impl Read {
+fn lines_at(mut file: File, places: &[LineSpan]) -> impl Read {
     let mut places = places.iter();
     Generated::new(move |line| {
         let Some(place) = places.next() else { return Ok(false) };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fleetlogs_model::outcome::Outcome;
 
-use super::node_lines::{AttemptRow, NodeLines, NodeRow, Place};
+use super::node_lines::{AttemptLine, LineSpan, NodeLines, NodeRow};
 
 /// Rows of a table in the README. The rest is in `nodes.csv` and the manifest.
 pub(super) const MOST_ROWS: usize = 50;
@@ -22,13 +22,13 @@ const MOST_BEGINNINGS: usize = 3;
 #[derive(Default)]
 pub(super) struct Survey {
     /// Places of the nodes of each pool, by account and pool.
-    pub(super) pools: BTreeMap<(String, String), Vec<Place>>,
+    pub(super) pools: BTreeMap<(String, String), Vec<LineSpan>>,
     /// Nodes with a directory: first of those that were not collected.
-    pub(super) directories: Few<DirectoryRow>,
+    pub(super) directories: FirstRows<DirectoryRow>,
     /// First parts of the directories of each account: the service names an account's directories alike.
     pub(super) beginnings: BTreeMap<String, BTreeSet<String>>,
     /// The last call of nodes that were not collected.
-    pub(super) calls: Few<CallRow>,
+    pub(super) calls: FirstRows<CallRow>,
     /// Calls that failed, by status and code, with one as an example.
     pub(super) failed: BTreeMap<(Option<u16>, String), (u64, CallRow)>,
     /// Failed calls of further kinds.
@@ -36,14 +36,14 @@ pub(super) struct Survey {
 }
 
 /// The first few of many, those of trouble before all others.
-pub(super) struct Few<T> {
+pub(super) struct FirstRows<T> {
     troubled: Vec<T>,
     fine: Vec<T>,
     pub(super) all: u64,
     most: usize,
 }
 
-impl<T> Few<T> {
+impl<T> FirstRows<T> {
     fn new(most: usize) -> Self {
         Self { troubled: vec![], fine: vec![], all: 0, most }
     }
@@ -61,13 +61,13 @@ impl<T> Few<T> {
     }
 }
 
-impl Default for Few<DirectoryRow> {
+impl Default for FirstRows<DirectoryRow> {
     fn default() -> Self {
         Self::new(MOST_ROWS)
     }
 }
 
-impl Default for Few<CallRow> {
+impl Default for FirstRows<CallRow> {
     fn default() -> Self {
         Self::new(MOST_CALLS)
     }
@@ -98,7 +98,7 @@ pub(super) struct CallRow {
 }
 
 impl CallRow {
-    fn new(row: &NodeRow<'_>, attempt: &AttemptRow<'_>) -> Self {
+    fn new(row: &NodeRow<'_>, attempt: &AttemptLine<'_>) -> Self {
         Self {
             account: row.account.to_string(),
             pool: row.pool.to_string(),
@@ -124,7 +124,7 @@ impl Survey {
         Ok(survey)
     }
 
-    fn add(&mut self, place: Place, row: &NodeRow<'_>, verification: bool) {
+    fn add(&mut self, place: LineSpan, row: &NodeRow<'_>, verification: bool) {
         let pool = (row.account.to_string(), row.pool.to_string());
         self.pools.entry(pool).or_default().push(place);
         let collected = row.outcome.is_collected(verification);

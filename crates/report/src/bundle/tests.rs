@@ -33,7 +33,7 @@ impl Run {
         Self { dir, plan }
     }
 
-    fn bundle(&self, logs: Option<LogsTaken>, extras: &[Extra]) -> (Vec<u8>, Notes) {
+    fn bundle(&self, logs: Option<DownloadedLogs>, extras: &[ExtraFile]) -> (Vec<u8>, Notes) {
         let events = if self.plan.nodes.len() == 6 { small_run() } else { vec![] };
         let (ledger, histories) = folded(&self.plan, &events);
         let facts = ended(RunOutcome::Partial);
@@ -50,7 +50,7 @@ impl Run {
             extras,
             notes: Notes::default(),
         };
-        let Bundled { target, notes, .. } = bundle.write(Cursor::new(vec![])).unwrap();
+        let FinishedBundle { target, notes, .. } = bundle.write(Cursor::new(vec![])).unwrap();
         (target.into_inner(), notes)
     }
 
@@ -181,8 +181,11 @@ fn what_looks_like_a_secret_stays_out_and_is_noted() {
 
 #[test]
 fn an_extra_file_goes_in_as_it_is() {
-    let extra =
-        Extra { name: "ACCESS-SAS.txt", about: "a SAS", content: "https://a/b?sig=MEANTTOBEGIVEN".into() };
+    let extra = ExtraFile {
+        name: "ACCESS-SAS.txt",
+        about: "a SAS",
+        content: "https://a/b?sig=MEANTTOBEGIVEN".into(),
+    };
     let (bundle, notes) = Run::of(small_plan()).bundle(None, std::slice::from_ref(&extra));
     assert!(notes.is_empty());
     let entries = entries(&bundle);
@@ -225,7 +228,7 @@ fn logs_are_those_of_the_list_and_no_others() {
     };
     let lines = [log("logs/contoso/render/tvm-1/agent.log"), log("logs/../../secret"), log("/etc/passwd")];
     fs::write(run.dir.path().join(LOGS_FILE), lines.join("\n")).unwrap();
-    let taken = LogsTaken { files: 1, bytes: 6, without_md5: 1 };
+    let taken = DownloadedLogs { files: 1, bytes: 6, without_md5: 1 };
     let (bundle, notes) = run.bundle(Some(taken), &[]);
     assert_eq!(notes.lines().count(), 2, "{notes:?}");
     let entries = entries(&bundle);

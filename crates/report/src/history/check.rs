@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny, MapAccess};
 use time::{Duration, OffsetDateTime};
 
-use super::manifest::{Each, HistoryError, Members, NodeText, read};
+use super::manifest::{HistoryError, ItemVisitor, Members, NodeText, read};
 use crate::manifest::MANIFEST_VERSION;
 
 /// The clock of a machine may be set back by so much while a run goes on.
@@ -17,9 +17,12 @@ const CLOCK_TOLERANCE: Duration = Duration::MINUTE;
 
 /// Reads a manifest to its end, and looks whether its nodes, counts and times can all be true.
 pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
-    let mut seen = Seen::default();
+    let mut seen = ManifestTotals::default();
     read(path, &mut seen)?;
-    let Seen { schema: Some(schema), counts: Some(counts), ended: Some(Moment(ended)), .. } = &seen else {
+    let ManifestTotals {
+        schema: Some(schema), counts: Some(counts), ended: Some(Rfc3339Time(ended)), ..
+    } = &seen
+    else {
         return Err(serde_json::Error::custom("it has no schema, no counts or no end of its run").into());
     };
     if schema != MANIFEST_VERSION {
@@ -43,10 +46,10 @@ pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
 
 /// What matters of a manifest; does not grow with its nodes.
 #[derive(Default)]
-struct Seen {
+struct ManifestTotals {
     schema: Option<String>,
     counts: Option<Counts>,
-    ended: Option<Moment>,
+    ended: Option<Rfc3339Time>,
     nodes: BTreeMap<Outcome, u64>,
     /// The latest end of a window.
     latest: Option<OffsetDateTime>,
@@ -63,9 +66,9 @@ impl Counts {
 }
 
 #[derive(Deserialize)]
-struct Moment(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
+struct Rfc3339Time(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
 
-impl Seen {
+impl ManifestTotals {
     fn of(&self, outcome: Outcome) -> u64 {
         self.nodes.get(&outcome).copied().unwrap_or_default()
     }
@@ -76,14 +79,14 @@ impl Seen {
     }
 }
 
-impl Members for Seen {
+impl Members for ManifestTotals {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "schema" => self.schema = Some(map.next_value()?),
             "counts" => self.counts = Some(map.next_value()?),
             "ended_at" => self.ended = Some(map.next_value()?),
             "window" => self.window(map.next_value()?),
-            "nodes" => map.next_value_seed(Each(
+            "nodes" => map.next_value_seed(ItemVisitor(
                 |node: NodeText| {
                     *self.nodes.entry(node.outcome).or_default() += 1;
                     if let Some(window) = node.window {

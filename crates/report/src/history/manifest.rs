@@ -47,7 +47,7 @@ pub struct RunHead {
 
 /// Reads what a `manifest.json` or a `plan.json` says of its run as a whole, and its nodes only where they come first.
 pub fn read_head(path: &Path) -> Result<RunHead, HistoryError> {
-    let mut found = Head::default();
+    let mut found = ManifestHead::default();
     let read = read(path, &mut found);
     if let Some(schema) = found.schema.filter(|schema| ![MANIFEST_VERSION, PLAN_SCHEMA].contains(&&**schema))
     {
@@ -63,21 +63,21 @@ pub fn read_head(path: &Path) -> Result<RunHead, HistoryError> {
 }
 
 /// Hears what a manifest says of accounts and nodes.
-pub(super) trait Hearer {
+pub(super) trait ManifestListener {
     fn account(&mut self, account: AccountText);
     fn node(&mut self, node: NodeText);
     fn left_out(&mut self, left: LeftOutText);
 }
 
 /// Hands over what a manifest has of accounts and nodes. Look with [`check()`] first whether it is to be believed.
-pub(super) fn read_nodes(path: &Path, hearer: &mut impl Hearer) -> Result<(), HistoryError> {
-    read(path, &mut Nodes(hearer))
+pub(super) fn read_nodes(path: &Path, hearer: &mut impl ManifestListener) -> Result<(), HistoryError> {
+    read(path, &mut ManifestNodes(hearer))
 }
 
 pub(super) fn read(path: &Path, into: &mut impl Members) -> Result<(), HistoryError> {
     let file = BufReader::with_capacity(1 << 16, File::open(path)?);
     let mut text = serde_json::Deserializer::from_reader(file);
-    text.deserialize_map(Object(into))?;
+    text.deserialize_map(ObjectVisitor(into))?;
     Ok(text.end()?)
 }
 
@@ -158,9 +158,9 @@ pub(super) trait Members {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-struct Object<'a, M>(&'a mut M);
+struct ObjectVisitor<'a, M>(&'a mut M);
 
-impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
+impl<'de, M: Members> Visitor<'de> for ObjectVisitor<'_, M> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,7 +176,7 @@ impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
 }
 
 #[derive(Default)]
-struct Head {
+struct ManifestHead {
     schema: Option<String>,
     run_id: Option<RunId>,
     snapshot: Option<SnapshotRef>,
@@ -185,7 +185,7 @@ struct Head {
     window: Option<Window>,
 }
 
-impl Members for Head {
+impl Members for ManifestHead {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "schema" => self.schema = Some(map.next_value()?),
@@ -204,23 +204,23 @@ impl Members for Head {
     }
 }
 
-struct Nodes<'a, H>(&'a mut H);
+struct ManifestNodes<'a, H>(&'a mut H);
 
-impl<H: Hearer> Members for Nodes<'_, H> {
+impl<H: ManifestListener> Members for ManifestNodes<'_, H> {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
-            "accounts" => map.next_value_seed(Each(|account| self.0.account(account), None)),
-            "nodes" => map.next_value_seed(Each(|node| self.0.node(node), None)),
-            "left_out" => map.next_value_seed(Each(|left| self.0.left_out(left), None)),
+            "accounts" => map.next_value_seed(ItemVisitor(|account| self.0.account(account), None)),
+            "nodes" => map.next_value_seed(ItemVisitor(|node| self.0.node(node), None)),
+            "left_out" => map.next_value_seed(ItemVisitor(|left| self.0.left_out(left), None)),
             _ => map.next_value::<IgnoredAny>().map(|_| ()),
         }
     }
 }
 
 /// Hands over the items of a list, one by one.
-pub(super) struct Each<F, T>(pub(super) F, pub(super) Option<T>);
+pub(super) struct ItemVisitor<F, T>(pub(super) F, pub(super) Option<T>);
 
-impl<'de, F: FnMut(T), T: DeserializeOwned> DeserializeSeed<'de> for Each<F, T> {
+impl<'de, F: FnMut(T), T: DeserializeOwned> DeserializeSeed<'de> for ItemVisitor<F, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, list: D) -> Result<(), D::Error> {
@@ -228,7 +228,7 @@ impl<'de, F: FnMut(T), T: DeserializeOwned> DeserializeSeed<'de> for Each<F, T> 
     }
 }
 
-impl<'de, F: FnMut(T), T: DeserializeOwned> Visitor<'de> for Each<F, T> {
+impl<'de, F: FnMut(T), T: DeserializeOwned> Visitor<'de> for ItemVisitor<F, T> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

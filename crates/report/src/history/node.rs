@@ -12,7 +12,7 @@ pub(super) const TOLERANCE: Duration = Duration::SECOND;
 
 /// A node of a series, as allocated at one time.
 #[derive(Debug)]
-pub(super) struct NodeRecord {
+pub(super) struct SeriesNode {
     /// None where the service did not say it.
     pub(super) allocated: Option<OffsetDateTime>,
     /// What was verified, merged.
@@ -35,7 +35,7 @@ pub(super) struct Miss {
     pub(super) stretch: Interval,
     /// The last run that did not get it.
     pub(super) run: Option<usize>,
-    pub(super) why: Option<Why>,
+    pub(super) why: Option<MissReason>,
     pub(super) reason: Option<Arc<str>>,
     /// A later window was as long as windows may be, and did not reach back so far.
     pub(super) cut: bool,
@@ -43,7 +43,7 @@ pub(super) struct Miss {
 
 /// Why a run did not get something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum MissReason {
     Ended(Outcome),
     LeftOut(LeftOutReason),
     NotListed,
@@ -74,7 +74,7 @@ pub(super) struct Balance {
     pub(super) holes: Vec<(Interval, Option<Miss>)>,
 }
 
-impl NodeRecord {
+impl SeriesNode {
     pub(super) fn new(allocated: Option<OffsetDateTime>) -> Self {
         let (verified, empty, misses) = (vec![], vec![], vec![]);
         Self { allocated, verified, empty, misses, seen: None, until: None, ending: None }

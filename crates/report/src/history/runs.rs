@@ -12,8 +12,8 @@ use fleetlogs_model::snapshot::Trigger;
 use time::{Duration, OffsetDateTime};
 
 use super::check::check;
-use super::manifest::{AccountText, Hearer, LeftOutText, NodeText, RunHead, read_nodes};
-use super::node::{Ending, Miss, NodeRecord, Why};
+use super::manifest::{AccountText, LeftOutText, ManifestListener, NodeText, RunHead, read_nodes};
+use super::node::{Ending, Miss, MissReason, SeriesNode};
 
 /// The runs of a series, taken in one after another.
 #[derive(Debug)]
@@ -25,15 +25,15 @@ pub struct History {
     longest: Option<Duration>,
     /// Up to when the record of removed runs goes.
     pub(super) kept_until: Option<OffsetDateTime>,
-    pub(super) runs: Vec<RunMark>,
-    pub(super) unread: Vec<Unread>,
-    pub(super) accounts: BTreeMap<AccountName, BTreeMap<PoolId, PoolRecord>>,
+    pub(super) runs: Vec<ReadRun>,
+    pub(super) unread: Vec<UnreadRun>,
+    pub(super) accounts: BTreeMap<AccountName, BTreeMap<PoolId, SeriesPool>>,
     reasons: Reasons,
 }
 
 /// A run that was read.
 #[derive(Debug)]
-pub(super) struct RunMark {
+pub(super) struct ReadRun {
     pub(super) id: RunId,
     pub(super) window: Interval,
     /// Whether a node that is not in it was not there: it was of the whole selection.
@@ -44,7 +44,7 @@ pub(super) struct RunMark {
 
 /// A run whose manifest says nothing.
 #[derive(Clone, Debug, serde::Serialize)]
-pub(super) struct Unread {
+pub(super) struct UnreadRun {
     pub(super) run_id: String,
     pub(super) why: String,
     /// Whether it ended, so that it may have covered something.
@@ -52,7 +52,7 @@ pub(super) struct Unread {
     pub(super) is_over: bool,
 }
 
-impl Unread {
+impl UnreadRun {
     /// When it was planned, by its id.
     pub(super) fn planned_at(&self) -> Option<OffsetDateTime> {
         let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
@@ -62,10 +62,10 @@ impl Unread {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct PoolRecord {
+pub(super) struct SeriesPool {
     /// Runs that could not list it.
     pub(super) unlisted: Vec<usize>,
-    pub(super) nodes: BTreeMap<Box<str>, Vec<NodeRecord>>,
+    pub(super) nodes: BTreeMap<Box<str>, Vec<SeriesNode>>,
 }
 
 /// Equal texts share their memory.
@@ -122,7 +122,7 @@ impl History {
     /// Names a run that cannot be read, or is not there. Where none that can be read is later, nothing proves the time up to
     /// it; but one that is not over (`is_over`) was only interrupted, and asks for that time yet.
     pub fn add_unread(&mut self, run: &str, why: impl Into<String>, is_over: bool) {
-        self.unread.push(Unread { run_id: run.into(), why: why.into(), is_over });
+        self.unread.push(UnreadRun { run_id: run.into(), why: why.into(), is_over });
     }
 
     /// Takes in a manifest. Runs come in the order of their ids. One that cannot be read to its end, or cannot be true, is
@@ -141,7 +141,7 @@ impl History {
         // Runs that a state or an alert began are of some nodes only.
         let is_whole = !matches!(trigger, Some(Trigger::State | Trigger::Alert));
         let accounts = BTreeMap::new();
-        self.runs.push(RunMark { id: head.run_id.clone(), window: head.window, is_whole, accounts });
+        self.runs.push(ReadRun { id: head.run_id.clone(), window: head.window, is_whole, accounts });
         if let Err(error) = read_nodes(manifest, self) {
             // It changed since it was looked at.
             self.add_unread(head.run_id.as_str(), error.to_string(), true);
@@ -157,18 +157,18 @@ impl History {
         pool: &PoolId,
         node: Box<str>,
         allocated: Option<OffsetDateTime>,
-    ) -> &mut NodeRecord {
+    ) -> &mut SeriesNode {
         let known = self.pool(account, pool).nodes.entry(node).or_default();
         if let Some(at) = known.iter().position(|record| record.allocated == allocated) {
             return &mut known[at];
         }
         known.reserve_exact(1);
-        known.push(NodeRecord::new(allocated));
+        known.push(SeriesNode::new(allocated));
         let last = known.len() - 1;
         &mut known[last]
     }
 
-    fn pool(&mut self, account: &AccountName, pool: &PoolId) -> &mut PoolRecord {
+    fn pool(&mut self, account: &AccountName, pool: &PoolId) -> &mut SeriesPool {
         self.accounts.entry(account.clone()).or_default().entry(pool.clone()).or_default()
     }
 
@@ -180,7 +180,7 @@ impl History {
     }
 }
 
-impl Hearer for History {
+impl ManifestListener for History {
     fn account(&mut self, account: AccountText) {
         let is_listed = !account.is_unlisted();
         if let Some(run) = self.runs.last_mut() {
@@ -206,7 +206,7 @@ impl Hearer for History {
         record.missed(Miss {
             stretch: window,
             run: Some(run),
-            why: Some(Why::Ended(node.outcome)),
+            why: Some(MissReason::Ended(node.outcome)),
             reason,
             cut: false,
         });
@@ -242,7 +242,7 @@ impl Hearer for History {
                 } else {
                     let from = record.covered_to().unwrap_or_else(|| record.owes_from(began));
                     let stretch = Interval { from: from.min(of_run.to), to: of_run.to };
-                    let why = Some(Why::LeftOut(reason));
+                    let why = Some(MissReason::LeftOut(reason));
                     record.missed(Miss { stretch, run: Some(run), why, reason: None, cut: false });
                 }
             }
@@ -266,7 +266,7 @@ impl Hearer for History {
 
 impl History {
     /// The node that had an id last: lists of what is left out do not say when it was allocated.
-    fn latest(&mut self, account: &AccountName, pool: &PoolId, node: &str) -> Option<&mut NodeRecord> {
+    fn latest(&mut self, account: &AccountName, pool: &PoolId, node: &str) -> Option<&mut SeriesNode> {
         let known = self.accounts.get_mut(account)?.get_mut(pool)?.nodes.get_mut(node)?;
         known.iter_mut().max_by_key(|record| (record.seen, record.allocated))
     }

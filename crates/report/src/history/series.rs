@@ -9,8 +9,8 @@ use fleetlogs_model::timestamp;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
-use super::node::{Balance, Ending, Miss, NodeRecord, TOLERANCE, Why};
-use super::runs::{History, PoolRecord, RunMark, Unread};
+use super::node::{Balance, Ending, Miss, MissReason, SeriesNode, TOLERANCE};
+use super::runs::{History, ReadRun, SeriesPool, UnreadRun};
 
 /// A run that was lost is told as the reason of a hole that ends so soon before it, at most: its windows ended when its
 /// plan was made, and a part of a window is asked for twice.
@@ -38,13 +38,13 @@ pub struct Series<'a> {
     /// The whole series, where nothing of it lies in the stretch.
     #[serde(skip)]
     pub(super) elsewhere: Option<Interval>,
-    pub(super) runs: Runs<'a>,
+    pub(super) runs: RunRange<'a>,
     /// Runs whose manifest says nothing.
-    pub(super) unread: &'a [Unread],
+    pub(super) unread: &'a [UnreadRun],
     pub(super) totals: Totals,
     /// By account, pool, node and time.
-    pub(super) holes: Vec<Hole<'a>>,
-    pub(super) ended: Vec<Ended<'a>>,
+    pub(super) holes: Vec<Gap<'a>>,
+    pub(super) ended: Vec<EndedNode<'a>>,
 }
 
 /// What the runs of a series prove together about a stretch of time.
@@ -53,14 +53,14 @@ pub enum Verdict {
     /// No run of it was read, or nothing of it lies in the stretch.
     Nothing,
     /// Something is missing that a node owes, or no run that was read says anything about the end of the stretch.
-    Holes,
+    Gaps,
     /// Nothing is missing.
     Whole,
 }
 
 /// The runs that were read.
 #[derive(Debug, Serialize)]
-pub(super) struct Runs<'a> {
+pub(super) struct RunRange<'a> {
     pub(super) read: usize,
     pub(super) first: Option<&'a RunId>,
     pub(super) last: Option<&'a RunId>,
@@ -83,7 +83,7 @@ pub(super) struct Totals {
 
 /// A node as the documents name it.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Place<'a> {
+pub(super) struct NodePlace<'a> {
     pub(super) account: &'a AccountName,
     pub(super) pool: &'a PoolId,
     pub(super) node: &'a str,
@@ -92,9 +92,9 @@ pub(super) struct Place<'a> {
 
 /// A stretch that a node owes and nothing covers.
 #[derive(Debug, Serialize)]
-pub(super) struct Hole<'a> {
+pub(super) struct Gap<'a> {
     #[serde(flatten)]
-    pub(super) place: Place<'a>,
+    pub(super) place: NodePlace<'a>,
     #[serde(flatten)]
     pub(super) stretch: Interval,
     seconds: i64,
@@ -110,9 +110,9 @@ pub(super) struct Hole<'a> {
 
 /// A node that owes nothing more, and what is not known of its end.
 #[derive(Debug, Serialize)]
-pub(super) struct Ended<'a> {
+pub(super) struct EndedNode<'a> {
     #[serde(flatten)]
-    pub(super) place: Place<'a>,
+    pub(super) place: NodePlace<'a>,
     /// From its last answer to the run that did not have it.
     #[serde(flatten)]
     pub(super) unknown: Interval,
@@ -124,7 +124,7 @@ impl<'a> Series<'a> {
         let first = history.runs.first();
         let last = history.runs.last();
         let read_to = history.read_to();
-        let lost_at = history.lost_after().and_then(Unread::planned_at);
+        let lost_at = history.lost_after().and_then(UnreadRun::planned_at);
         // Runs that cannot be read make the series no shorter.
         let end = read_to.map(|read_to| lost_at.map_or(read_to, |lost_at| lost_at.max(read_to)));
         let (start, until) = (from.max(history.began), end.map(|end| to.unwrap_or(end)));
@@ -134,8 +134,11 @@ impl<'a> Series<'a> {
                 && (until.is_some_and(|until| until - *read_to > TOLERANCE)
                     || lost_at.is_some() && until >= lost_at)
         };
-        let runs =
-            Runs { read: history.runs.len(), first: first.map(|run| &run.id), last: last.map(|run| &run.id) };
+        let runs = RunRange {
+            read: history.runs.len(),
+            first: first.map(|run| &run.id),
+            last: last.map(|run| &run.id),
+        };
         let mut series = Self {
             snapshot: &history.snapshot,
             from: start,
@@ -159,7 +162,7 @@ impl<'a> Series<'a> {
                 for (node, records) in &of_pool.nodes {
                     for record in records {
                         let allocation_time = record.allocated.map(timestamp::text);
-                        let place = Place { account, pool, node, allocation_time };
+                        let place = NodePlace { account, pool, node, allocation_time };
                         series.add(history, &place, of_pool, record, stretch);
                     }
                 }
@@ -176,16 +179,16 @@ impl<'a> Series<'a> {
         } else if self.holes.is_empty() && self.no_run_after.is_none() {
             Verdict::Whole
         } else {
-            Verdict::Holes
+            Verdict::Gaps
         }
     }
 
     fn add(
         &mut self,
         history: &'a History,
-        place: &Place<'a>,
-        pool: &PoolRecord,
-        record: &'a NodeRecord,
+        place: &NodePlace<'a>,
+        pool: &SeriesPool,
+        record: &'a SeriesNode,
         within: impl Fn(Interval) -> Option<Interval>,
     ) {
         let Some(mut account) = judge(history, place.account, pool, record) else { return };
@@ -206,7 +209,7 @@ impl<'a> Series<'a> {
             let no_run = self.no_run_after.filter(|after| stretch.to - *after > TOLERANCE);
             let no_run = no_run.map(|_| self.no_run_why.clone());
             self.totals.open_seconds += stretch.length().whole_seconds();
-            self.holes.push(Hole {
+            self.holes.push(Gap {
                 place: place.clone(),
                 stretch,
                 seconds: stretch.length().whole_seconds(),
@@ -219,14 +222,14 @@ impl<'a> Series<'a> {
         if let Some((ending, unknown)) = account.ended {
             self.totals.nodes_ended += 1;
             if let Some(unknown) = within(unknown).filter(|unknown| unknown.length() > TOLERANCE) {
-                self.ended.push(Ended { place: place.clone(), unknown, why: ending.as_str() });
+                self.ended.push(EndedNode { place: place.clone(), unknown, why: ending.as_str() });
             }
         }
     }
 }
 
 /// What a node owes at all.
-struct Account {
+struct Obligation {
     owed: Option<Interval>,
     /// Why it owes nothing more, and the stretch of which nothing is known.
     ended: Option<(Ending, Interval)>,
@@ -238,13 +241,13 @@ struct Account {
 fn judge(
     history: &History,
     account: &AccountName,
-    pool: &PoolRecord,
-    record: &NodeRecord,
-) -> Option<Account> {
+    pool: &SeriesPool,
+    record: &SeriesNode,
+) -> Option<Obligation> {
     let until = record.until?;
     let from = record.owes_from(history.began.unwrap_or(until));
     let later = record.seen.map_or(0, |seen| seen + 1);
-    let could_see = |(number, run): &(usize, &RunMark)| {
+    let could_see = |(number, run): &(usize, &ReadRun)| {
         run.is_whole && run.accounts_listed(account) && !pool.unlisted.contains(number)
     };
     let after = || history.runs.iter().enumerate().skip(later);
@@ -258,22 +261,22 @@ fn judge(
             let miss = unknown.map(|(number, run)| Miss {
                 stretch: Interval::between(until, run.window.to),
                 run: Some(number),
-                why: Some(Why::NotListed),
+                why: Some(MissReason::NotListed),
                 reason: None,
                 cut: false,
             });
             let to = miss.as_ref().map_or(until, |miss| miss.stretch.to);
             let owed = (from <= to).then_some(Interval { from, to });
-            return Some(Account { owed, ended: None, not_listed: miss });
+            return Some(Obligation { owed, ended: None, not_listed: miss });
         }
     };
     let last = record.covered_to().unwrap_or(from).max(from);
     let owed = Some(Interval { from, to: last });
     let ended = ending.map(|ending| (ending, Interval::between(last.min(to), to)));
-    Some(Account { owed, ended, not_listed: None })
+    Some(Obligation { owed, ended, not_listed: None })
 }
 
-impl RunMark {
+impl ReadRun {
     /// Whether the nodes of an account could be seen by it. Where any account could not be listed, one that is not named may
     /// be missing for that.
     fn accounts_listed(&self, account: &AccountName) -> bool {
@@ -302,9 +305,11 @@ fn why(history: &History, hole: Interval, miss: Option<&Miss>, no_run: Option<Co
     if let Some(Miss { why: Some(why), run: number, reason, .. }) = miss {
         let reason = reason.as_deref().map_or(String::new(), |reason| format!(": {reason}"));
         parts.push(match why {
-            Why::Ended(outcome) => format!("{outcome}{}{reason}", run(*number)).into(),
-            Why::LeftOut(left_out) => format!("left out{} as {}", run(*number), left_out.as_str()).into(),
-            Why::NotListed => format!("its pool could not be listed{}", run(*number)).into(),
+            MissReason::Ended(outcome) => format!("{outcome}{}{reason}", run(*number)).into(),
+            MissReason::LeftOut(left_out) => {
+                format!("left out{} as {}", run(*number), left_out.as_str()).into()
+            }
+            MissReason::NotListed => format!("its pool could not be listed{}", run(*number)).into(),
         });
     }
     if miss.is_some_and(|miss| miss.cut) {
@@ -338,16 +343,16 @@ impl History {
     }
 
     /// The last run that ended and cannot be read, where it is later than all that can.
-    fn lost_after(&self) -> Option<&Unread> {
+    fn lost_after(&self) -> Option<&UnreadRun> {
         let last = self.runs.iter().map(|run| run.id.as_str()).max().unwrap_or_default();
-        let later = |unread: &&Unread| unread.is_over && *unread.run_id > *last;
+        let later = |unread: &&UnreadRun| unread.is_over && *unread.run_id > *last;
         self.unread.iter().filter(later).max_by_key(|unread| &unread.run_id)
     }
 
     /// Why nothing is known of the time after the last run that was read.
     pub(super) fn no_run_yet(&self) -> Cow<'static, str> {
         match self.lost_after() {
-            Some(Unread { run_id, .. }) => format!("run {run_id} cannot be read").into(),
+            Some(UnreadRun { run_id, .. }) => format!("run {run_id} cannot be read").into(),
             None => "no run has asked for it yet".into(),
         }
     }

@@ -3,7 +3,7 @@
 use fleetlogs_model::duration;
 use time::Duration;
 
-use super::series::{Place, Series, Verdict};
+use super::series::{NodePlace, Series, Verdict};
 use crate::look::{Look, Style};
 use crate::text::{counted, for_terminal, moment, number};
 use crate::width::{cut, shortened};
@@ -88,7 +88,7 @@ impl Series<'_> {
         let (verdict, style, text) = match self.verdict() {
             Verdict::Nothing if self.runs.read > 0 => ("NO PROOF", Style::BadVerdict, self.elsewhere()),
             Verdict::Nothing => ("NO RUN", Style::BadVerdict, self.without_run()),
-            Verdict::Holes => ("HOLES", Style::WarningVerdict, self.missing()),
+            Verdict::Gaps => ("HOLES", Style::WarningVerdict, self.missing()),
             Verdict::Whole => ("WHOLE", Style::GoodVerdict, "no minute is missing.".to_owned()),
         };
         let mut lines = look.wrapped(0, 2, &format!("{verdict}  {text}"));
@@ -138,7 +138,7 @@ fn and_more(line: &mut impl FnMut(&str, &str), all: usize, most: usize, noun: &s
     }
 }
 
-fn place(place: &Place<'_>) -> String {
+fn place(place: &NodePlace<'_>) -> String {
     let name = |name: &str| shortened(&for_terminal(name), NAME_WIDTH).into_owned();
     format!("{}, pool {}, {}", name(place.account.as_str()), name(place.pool.as_str()), name(place.node))
 }

@@ -74,7 +74,7 @@ struct Row<'a>(
     u32,
     [Option<i64>; 3],
     // What few nodes have.
-    Option<More<'a>>,
+    Option<RareFacts<'a>>,
 );
 
 /// Number, when it was sent, both request ids, status, and the places of code and message.
@@ -86,12 +86,12 @@ struct AttemptRow<'a>(u32, i64, Uuid, Option<&'a str>, Option<u16>, Option<u32>,
 struct TaskRow<'a>(u32, &'a str, Option<i64>, Option<i64>, Option<i32>);
 
 /// What many nodes have in common, between their facts.
-struct Common<'a> {
+struct RowFacts<'a> {
     priority: Priority,
     os: Option<&'a str>,
 }
 
-impl BetweenFacts for Common<'_> {
+impl BetweenFacts for RowFacts<'_> {
     fn after_state<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
         members.optional("priority", Some(self.priority))
     }
@@ -101,14 +101,14 @@ impl BetweenFacts for Common<'_> {
     }
 }
 
-fn common(node: &PlannedNode) -> FactMembers<'_, Common<'_>> {
-    let between = Common { priority: node.priority, os: node.place.os.as_deref() };
+fn row_facts(node: &PlannedNode) -> FactMembers<'_, RowFacts<'_>> {
+    let between = RowFacts { priority: node.priority, os: node.place.os.as_deref() };
     FactMembers { facts: &node.evidence.facts, between, nulls: false }
 }
 
 /// What few nodes have, under names.
 #[derive(Serialize)]
-struct More<'a> {
+struct RareFacts<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tasks: Vec<TaskRow<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -127,7 +127,7 @@ struct More<'a> {
     seen_again: Option<EvidenceRecord<'a>>,
 }
 
-impl<'a> More<'a> {
+impl<'a> RareFacts<'a> {
     fn of(node: &'a PlannedNode, history: &'a NodeHistory, tasks: Vec<TaskRow<'a>>) -> Option<Self> {
         let more = Self {
             tasks,
@@ -230,9 +230,9 @@ impl PageData {
             history.bytes,
             history.verified_at.map(|at| self.since_start(at)),
             attempts,
-            self.evidence.place(&common(node))?,
+            self.evidence.place(&row_facts(node))?,
             since.map(|at| at.map(|at| self.since_start(at))),
-            More::of(node, history, tasks),
+            RareFacts::of(node, history, tasks),
         ))
     }
 

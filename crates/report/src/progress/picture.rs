@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use fleetlogs_model::duration;
 use fleetlogs_model::outcome::Outcome;
 
-use super::tally::{Board, Line, Numbers, Phase, Rest};
-use crate::look::{Look, Part, Style, columns_of};
+use super::tally::{Board, BoardLine, Numbers, OtherAccounts, Phase};
+use crate::look::{Look, Style, StyledPart, columns_of};
 use crate::outcome_look::{is_shown_in_progress, style_of};
 use crate::text::{counted, number};
 use crate::trouble::Trouble;
@@ -39,7 +39,7 @@ struct Row<'a> {
     style: Style,
     rate: Option<f64>,
     left: Option<Duration>,
-    notes: Vec<Part>,
+    notes: Vec<StyledPart>,
 }
 
 /// The columns that all rows share.
@@ -102,11 +102,11 @@ fn most_accounts(look: &Look, troubles: bool) -> usize {
     look.height.map_or(MOST_ACCOUNTS, |height| (height.saturating_sub(taken) / 2).clamp(1, MOST_ACCOUNTS))
 }
 
-fn of_account(line: &Line, phase: Phase, now: Instant) -> Row<'_> {
+fn of_account(line: &BoardLine, phase: Phase, now: Instant) -> Row<'_> {
     let goes_on = phase != Phase::Ended;
-    let mut notes: Vec<Part> = vec![];
+    let mut notes: Vec<StyledPart> = vec![];
     if line.now.stopped > 0 {
-        notes.push(Part::new(Style::Bad, "stopped"));
+        notes.push(StyledPart::new(Style::Bad, "stopped"));
     }
     notes.extend(throttling(line, now));
     notes.extend(troubles(&line.now));
@@ -121,13 +121,13 @@ fn of_account(line: &Line, phase: Phase, now: Instant) -> Row<'_> {
     }
 }
 
-fn of_rest<'a>(rest: &'a Rest, label: &'a str) -> Row<'a> {
+fn of_rest<'a>(rest: &'a OtherAccounts, label: &'a str) -> Row<'a> {
     let mut notes = vec![];
     if rest.now.stopped > 0 {
-        notes.push(Part::new(Style::Bad, format!("{} stopped", number(rest.now.stopped))));
+        notes.push(StyledPart::new(Style::Bad, format!("{} stopped", number(rest.now.stopped))));
     }
     if rest.throttled > 0 {
-        notes.push(Part::new(Style::Warning, format!("{} throttled", number(rest.throttled))));
+        notes.push(StyledPart::new(Style::Warning, format!("{} throttled", number(rest.throttled))));
     }
     notes.extend(troubles(&rest.now));
     Row { label, now: &rest.now, style: Style::Active, rate: rest.rate, left: None, notes }
@@ -215,35 +215,38 @@ fn phase(board: &Board, now: Instant) -> String {
 }
 
 /// `throttled ×12, 75/s` while it lasts, with the pace; afterwards how often it was. And the pause, while it lasts.
-pub(crate) fn throttling(line: &Line, now: Instant) -> Vec<Part> {
+pub(crate) fn throttling(line: &BoardLine, now: Instant) -> Vec<StyledPart> {
     let lasts = line.is_throttled(now);
     let style = if lasts { Style::Warning } else { Style::Dim };
     let mut parts = vec![];
     match (line.now.throttled, lasts) {
         (0, false) => return parts,
-        (0, true) => parts.push(Part::new(style, "throttled")),
-        (times, _) => parts.push(Part::new(style, format!("throttled ×{}", number(times)))),
+        (0, true) => parts.push(StyledPart::new(style, "throttled")),
+        (times, _) => parts.push(StyledPart::new(style, format!("throttled ×{}", number(times)))),
     }
     if let Some(left) = line.pauses(now) {
-        parts.push(Part::new(style, format!("pauses {}", duration::text(left + Duration::from_millis(999)))));
+        parts.push(StyledPart::new(
+            style,
+            format!("pauses {}", duration::text(left + Duration::from_millis(999))),
+        ));
     } else if let Some(pace) = line.now.pace.filter(|_| lasts) {
-        parts.push(Part::new(style, format!("{pace:.0}/s at most")));
+        parts.push(StyledPart::new(style, format!("{pace:.0}/s at most")));
     }
     parts
 }
 
 /// `3 failed`, `1 gone`: the outcomes of finished nodes that a watcher should see, as far as they occur.
-pub(crate) fn troubles(numbers: &Numbers) -> impl Iterator<Item = Part> {
+pub(crate) fn troubles(numbers: &Numbers) -> impl Iterator<Item = StyledPart> {
     Outcome::ALL
         .into_iter()
         .filter(|&outcome| is_shown_in_progress(outcome) && numbers.outcomes.get(outcome) > 0)
         .map(|outcome| {
-            Part::new(style_of(outcome), format!("{} {outcome}", number(numbers.outcomes.get(outcome))))
+            StyledPart::new(style_of(outcome), format!("{} {outcome}", number(numbers.outcomes.get(outcome))))
         })
 }
 
 /// Every node, by where it is: ended ones by outcome, then the others.
-fn counts(numbers: &Numbers) -> Vec<Part> {
+fn counts(numbers: &Numbers) -> Vec<StyledPart> {
     let outcomes = Outcome::ALL
         .into_iter()
         .map(|outcome| (style_of(outcome), numbers.outcomes.get(outcome), outcome.as_str()));
@@ -257,6 +260,6 @@ fn counts(numbers: &Numbers) -> Vec<Part> {
     outcomes
         .chain(open)
         .filter(|(_, count, _)| *count > 0)
-        .map(|(style, count, what)| Part::new(style, format!("{} {what}", number(count))))
+        .map(|(style, count, what)| StyledPart::new(style, format!("{} {what}", number(count))))
         .collect()
 }

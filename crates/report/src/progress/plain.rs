@@ -9,7 +9,7 @@ use fleetlogs_model::outcome::Outcome;
 use super::mode::ProgressClock;
 use super::notices::Notice;
 use super::picture::{throttling, troubles};
-use super::tally::{Board, Line, Numbers, Phase};
+use super::tally::{Board, BoardLine, Numbers, Phase};
 use crate::text::{counted, number};
 
 /// Between two reports.
@@ -84,7 +84,7 @@ impl Plain {
 }
 
 /// `contoso 412/700 accepted, 380 verified, 3 failed, 198.2/s, throttled ×12, 75/s at most`
-fn of_account(line: &Line, now: Instant) -> String {
+fn of_account(line: &BoardLine, now: Instant) -> String {
     let mut parts = vec![counts(&line.label, &line.now, line.rate(now))];
     parts.extend(throttling(line, now).into_iter().map(|part| part.text));
     parts.join(", ")

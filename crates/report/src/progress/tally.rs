@@ -26,8 +26,8 @@ const CHOOSE_EVERY: Duration = Duration::from_secs(5);
 
 /// All lines, a line for each account that has nodes.
 pub(crate) struct Board {
-    pub(crate) lines: Vec<Line>,
-    pub(crate) total: Line,
+    pub(crate) lines: Vec<BoardLine>,
+    pub(crate) total: BoardLine,
     pub(crate) phase: Phase,
     /// When the process that works on the run began to.
     pub(crate) started_at: Instant,
@@ -55,7 +55,7 @@ pub(crate) enum Phase {
 }
 
 /// The numbers of one line: an account, or all.
-pub(crate) struct Line {
+pub(crate) struct BoardLine {
     pub(crate) label: String,
     pub(crate) now: Numbers,
     samples: VecDeque<Sample>,
@@ -98,7 +98,7 @@ struct Sample {
 }
 
 /// Accounts that have no line of their own, together.
-pub(crate) struct Rest {
+pub(crate) struct OtherAccounts {
     pub(crate) accounts: u64,
     pub(crate) now: Numbers,
     pub(crate) rate: Option<f64>,
@@ -112,12 +112,12 @@ impl Board {
         for account in &plan.accounts {
             line_of.push((account.nodes > 0).then_some(lines.len()));
             if account.nodes > 0 {
-                lines.push(Line::new(for_terminal(account.name.as_str()).into_owned()));
+                lines.push(BoardLine::new(for_terminal(account.name.as_str()).into_owned()));
             }
         }
         let mut board = Self {
             lines,
-            total: Line::new("total".into()),
+            total: BoardLine::new("total".into()),
             phase: Phase::Sending,
             started_at: now,
             chosen_at: None,
@@ -189,11 +189,11 @@ impl Board {
     }
 
     /// The line an account is shown in.
-    pub(crate) fn line(&self, account: &AccountName) -> Option<&Line> {
+    pub(crate) fn line(&self, account: &AccountName) -> Option<&BoardLine> {
         self.line_at(account).map(|at| &self.lines[at])
     }
 
-    fn line_mut(&mut self, account: &AccountName) -> Option<&mut Line> {
+    fn line_mut(&mut self, account: &AccountName) -> Option<&mut BoardLine> {
         self.line_at(account).map(|at| &mut self.lines[at])
     }
 
@@ -203,7 +203,7 @@ impl Board {
 
     /// The lines that are shown, at most so many, in plan order: accounts in trouble first, then those with most left to
     /// do. The rest shares one line.
-    pub(crate) fn choose(&mut self, most: usize, now: Instant) -> (Vec<usize>, Option<Rest>) {
+    pub(crate) fn choose(&mut self, most: usize, now: Instant) -> (Vec<usize>, Option<OtherAccounts>) {
         let is_old = |at: Instant| now.saturating_duration_since(at) >= CHOOSE_EVERY;
         let fitting = self.chosen.len() == most.min(self.lines.len());
         if !fitting || self.chosen_at.is_none_or(is_old) {
@@ -215,20 +215,21 @@ impl Board {
             self.chosen_at = Some(now);
         }
         let rest = self.lines.iter().enumerate().filter(|(at, _)| self.chosen.binary_search(at).is_err());
-        let rest = rest.fold(Rest { accounts: 0, now: Numbers::default(), rate: None, throttled: 0 }, {
-            |mut rest, (_, line)| {
-                rest.accounts += 1;
-                rest.now.add_all(&line.now);
-                rest.throttled += u64::from(line.is_throttled(now));
-                rest.rate = line.rate(now).map(|rate| rate + rest.rate.unwrap_or(0.0)).or(rest.rate);
-                rest
-            }
-        });
+        let rest =
+            rest.fold(OtherAccounts { accounts: 0, now: Numbers::default(), rate: None, throttled: 0 }, {
+                |mut rest, (_, line)| {
+                    rest.accounts += 1;
+                    rest.now.add_all(&line.now);
+                    rest.throttled += u64::from(line.is_throttled(now));
+                    rest.rate = line.rate(now).map(|rate| rate + rest.rate.unwrap_or(0.0)).or(rest.rate);
+                    rest
+                }
+            });
         (self.chosen.clone(), Some(rest).filter(|rest| rest.accounts > 0))
     }
 }
 
-impl Line {
+impl BoardLine {
     fn new(label: String) -> Self {
         Self {
             label,

@@ -18,7 +18,7 @@ use crate::trouble::Trouble;
 /// Troubles so far.
 pub(crate) struct Troubles {
     plan: Arc<Plan>,
-    found: Vec<Found>,
+    found: Vec<FoundTrouble>,
     at: HashMap<Key, u16>,
     /// For each node, one more than the place of its trouble in `found`; 0 for none.
     of_node: Vec<u16>,
@@ -28,7 +28,7 @@ pub(crate) struct Troubles {
 /// Pool, outcome and folded reason. The pool by its place in memory: all nodes of a pool share one.
 type Key = (usize, Outcome, String);
 
-struct Found {
+struct FoundTrouble {
     pool: Arc<PlannedPool>,
     outcome: Outcome,
     reason: String,
@@ -102,7 +102,14 @@ impl Troubles {
             None => {
                 let pool = planned.place.clone();
                 let reason = key.2.clone();
-                self.found.push(Found { pool, outcome, reason, nothing_came, nodes: 0, examples: vec![] });
+                self.found.push(FoundTrouble {
+                    pool,
+                    outcome,
+                    reason,
+                    nothing_came,
+                    nodes: 0,
+                    examples: vec![],
+                });
                 let at = u16::try_from(self.found.len()).unwrap_or(u16::MAX);
                 self.at.insert(key, at);
                 at
@@ -145,15 +152,15 @@ impl Troubles {
         self.folded_of(|found| found.nothing_came && news.contains(&address(&found.pool)))
     }
 
-    fn folded_of(&self, wanted: impl Fn(&Found) -> bool) -> Vec<Trouble> {
-        let mut shown: Vec<&Found> =
+    fn folded_of(&self, wanted: impl Fn(&FoundTrouble) -> bool) -> Vec<Trouble> {
+        let mut shown: Vec<&FoundTrouble> =
             self.found.iter().filter(|found| found.nodes > 0 && wanted(found)).collect();
         shown.sort_by_key(|found| (&found.pool.account, &found.pool.pool));
         let causes: Vec<Cause> = shown.into_iter().map(|found| self.cause(found)).collect();
         Trouble::fold(&causes)
     }
 
-    fn cause(&self, found: &Found) -> Cause {
+    fn cause(&self, found: &FoundTrouble) -> Cause {
         let delivered = self.pools.get(&address(&found.pool)).is_some_and(|pool| pool.delivered);
         // A pool of which other nodes' files arrived is not blocked.
         let reason = if found.nothing_came && delivered { "no file arrived" } else { &found.reason };

@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 
 /// What is true of a later look as a whole.
 #[derive(Clone, Copy, Debug)]
-pub struct LookFacts {
+pub struct RevisitFacts {
     /// When it began.
     pub at: OffsetDateTime,
     /// Whether an earlier look left an inventory to compare with.
@@ -20,7 +20,7 @@ pub struct LookFacts {
 
 /// What a later look found of a node.
 #[derive(Clone, Copy, Debug)]
-pub struct LookedAt<'a> {
+pub struct NodeFinding<'a> {
     /// Which node.
     pub node: NodeAt<'a>,
     /// Its directory; none if it never had one.

@@ -11,6 +11,6 @@ mod spelling;
 mod tally;
 mod terminal;
 
-pub use self::finding::{LookFacts, LookedAt};
+pub use self::finding::{NodeFinding, RevisitFacts};
 pub use self::inventory::{EarlierInventory, InventoryError};
-pub use self::report::{LookReported, LookReports};
+pub use self::report::{RevisitReports, RevisitResult};

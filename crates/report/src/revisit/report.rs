@@ -14,9 +14,9 @@ use fleetlogs_model::whole_file::WholeFile;
 use serde::Serialize;
 use time::Duration;
 
-use super::finding::{LookFacts, LookedAt};
+use super::finding::{NodeFinding, RevisitFacts};
 use super::inventory::Inventory;
-use super::tally::Tally;
+use super::tally::RevisitTally;
 use crate::files::{COVERAGE_FILE, FILES_FILE, VERIFY_FILE};
 use crate::json_document::{JsonDocument, OpenList};
 use crate::reports::ReportError;
@@ -30,26 +30,26 @@ const COVERAGE_SCHEMA: &str = "fleetlogs.coverage/v1";
 const MOST_FILES: usize = 100;
 
 /// The reports under construction.
-pub struct LookReports<'run> {
+pub struct RevisitReports<'run> {
     plan: &'run Plan,
-    facts: LookFacts,
+    facts: RevisitFacts,
     inventory: Inventory,
     nodes: OpenList<WholeFile>,
     coverage: Option<OpenList<WholeFile>>,
-    tally: Tally,
+    tally: RevisitTally,
 }
 
 /// The reports of a later look, written.
-pub struct LookReported<'run> {
+pub struct RevisitResult<'run> {
     pub(super) plan: &'run Plan,
-    pub(super) facts: LookFacts,
-    pub(super) tally: Tally,
+    pub(super) facts: RevisitFacts,
+    pub(super) tally: RevisitTally,
     pub(super) list_calls: u64,
 }
 
-impl<'run> LookReports<'run> {
+impl<'run> RevisitReports<'run> {
     /// Begins the reports; earlier ones stay until these are whole.
-    pub fn begin(dir: &Path, plan: &'run Plan, facts: LookFacts) -> Result<Self, ReportError> {
+    pub fn begin(dir: &Path, plan: &'run Plan, facts: RevisitFacts) -> Result<Self, ReportError> {
         let inventory = Inventory::begin(dir).map_err(failed(FILES_FILE))?;
         let begin = |file: &'static str, schema: &str| -> io::Result<JsonDocument<WholeFile>> {
             let mut document = JsonDocument::begin(WholeFile::create(dir, file)?)?;
@@ -75,13 +75,13 @@ impl<'run> LookReports<'run> {
             inventory,
             nodes: nodes().map_err(failed(VERIFY_FILE))?,
             coverage: facts.tolerance.map(coverage).transpose().map_err(failed(COVERAGE_FILE))?,
-            tally: Tally::default(),
+            tally: RevisitTally::default(),
         })
     }
 
     /// Takes a node in.
-    pub fn node(&mut self, looked_at: LookedAt<'_>) -> Result<(), ReportError> {
-        let LookedAt { node, directory, look, coverage, .. } = looked_at;
+    pub fn node(&mut self, looked_at: NodeFinding<'_>) -> Result<(), ReportError> {
+        let NodeFinding { node, directory, look, coverage, .. } = looked_at;
         self.tally.add(looked_at);
         let written = self.nodes.item(&NodeItem::of(looked_at));
         written.map_err(|error| failed(VERIFY_FILE)(error.into()))?;
@@ -104,7 +104,7 @@ impl<'run> LookReports<'run> {
     }
 
     /// Gives all of them their names. `exit_code` is the command's.
-    pub fn commit(self, list_calls: u64, exit_code: u8) -> Result<LookReported<'run>, ReportError> {
+    pub fn commit(self, list_calls: u64, exit_code: u8) -> Result<RevisitResult<'run>, ReportError> {
         let Self { plan, facts, inventory, nodes, coverage, tally } = self;
         inventory.commit().map_err(failed(FILES_FILE))?;
         if let Some(coverage) = coverage {
@@ -128,7 +128,7 @@ impl<'run> LookReports<'run> {
             document.end()?.commit()
         };
         end().map_err(failed(VERIFY_FILE))?;
-        Ok(LookReported { plan, facts, tally, list_calls })
+        Ok(RevisitResult { plan, facts, tally, list_calls })
     }
 }
 
@@ -163,8 +163,8 @@ struct FileItem<'a> {
 }
 
 impl<'a> NodeItem<'a> {
-    fn of(looked_at: LookedAt<'a>) -> Self {
-        let LookedAt { node, directory, verified, look, coverage, .. } = looked_at;
+    fn of(looked_at: NodeFinding<'a>) -> Self {
+        let NodeFinding { node, directory, verified, look, coverage, .. } = looked_at;
         let other = look.files.iter().filter(|file| file.status != FileStatus::Present);
         let files = other.take(MOST_FILES).map(|file| FileItem {
             file: &file.file,

@@ -7,19 +7,19 @@ use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::{Covers, FileStatus, Standing};
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
-use super::finding::LookedAt;
+use super::finding::NodeFinding;
 
 /// Files that are named on the terminal.
 const MOST_NAMED: usize = 10;
 
 /// A pool of an account.
-pub(super) type Place = (AccountName, PoolId);
+pub(super) type PoolPlace = (AccountName, PoolId);
 
 /// The counts.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct RevisitTally {
     /// Nodes of each pool, by what became of their files, and how many files they miss.
-    pub(super) by_pool: BTreeMap<(Standing, Place), (u64, u64)>,
+    pub(super) by_pool: BTreeMap<(Standing, PoolPlace), (u64, u64)>,
     /// Nodes that were never verified, by where the run left them; and how many of them have files all the same.
     pub(super) uncollected: BTreeMap<Outcome, (u64, u64)>,
     /// Files that are there now.
@@ -32,14 +32,14 @@ pub(super) struct Tally {
     pub(super) not_as_they_were: u64,
     covers: BTreeMap<Covers, u64>,
     /// The longest hole of each pool.
-    pub(super) holes: BTreeMap<Place, Holes>,
+    pub(super) holes: BTreeMap<PoolPlace, PoolGaps>,
     /// Range reads made.
     pub(super) reads: u64,
 }
 
 /// The holes of a pool, folded.
 #[derive(Clone, Debug)]
-pub(super) struct Holes {
+pub(super) struct PoolGaps {
     /// Nodes that have one.
     pub(super) nodes: u64,
     pub(super) longest: Interval,
@@ -47,9 +47,9 @@ pub(super) struct Holes {
     pub(super) node: Box<str>,
 }
 
-impl Tally {
-    pub(super) fn add(&mut self, looked_at: LookedAt<'_>) {
-        let LookedAt { node, outcome, look, coverage, .. } = looked_at;
+impl RevisitTally {
+    pub(super) fn add(&mut self, looked_at: NodeFinding<'_>) {
+        let NodeFinding { node, outcome, look, coverage, .. } = looked_at;
         let place = (node.account().clone(), node.pool().clone());
         let (nodes, missing) = self.by_pool.entry((look.standing, place.clone())).or_default();
         *nodes += 1;
@@ -73,7 +73,7 @@ impl Tally {
         // A node without any file is told of already.
         let of_files = coverage.holes.iter().filter(|_| coverage.files > 0);
         let Some(longest) = of_files.copied().max_by_key(|hole| hole.length()) else { return };
-        let fresh = || Holes { nodes: 0, longest, node: node.id.into() };
+        let fresh = || PoolGaps { nodes: 0, longest, node: node.id.into() };
         let holes = self.holes.entry(place).or_insert_with(fresh);
         holes.nodes += 1;
         if longest.length() > holes.longest.length() {
@@ -82,7 +82,7 @@ impl Tally {
     }
 
     pub(super) fn nodes(&self, standing: Standing) -> u64 {
-        let of = |((one, _), (nodes, _)): (&(Standing, Place), &(u64, u64))| {
+        let of = |((one, _), (nodes, _)): (&(Standing, PoolPlace), &(u64, u64))| {
             if *one == standing { *nodes } else { 0 }
         };
         self.by_pool.iter().map(of).sum()

@@ -6,9 +6,9 @@ use fleetlogs_model::duration;
 use fleetlogs_model::inventory::{Covers, Standing};
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
-use super::report::LookReported;
+use super::report::RevisitResult;
 use super::spelling::spelled;
-use super::tally::{Holes, Place};
+use super::tally::{PoolGaps, PoolPlace};
 use crate::advice::{ResumeCommand, Step, advice};
 use crate::files::{COVERAGE_FILE, FILES_FILE, VERIFY_FILE};
 use crate::look::{Look, Style};
@@ -71,7 +71,7 @@ fn head(label: &str) -> String {
     format!("  {label:<width$}", width = LABEL - 2)
 }
 
-impl LookReported<'_> {
+impl RevisitResult<'_> {
     /// Whether all is as it was.
     #[must_use]
     pub fn outcome(&self) -> RunOutcome {
@@ -146,9 +146,9 @@ impl LookReported<'_> {
         let tally = &self.tally;
         let counts = Covers::ALL.map(|covers| (covers.as_str(), tally.covers(covers)));
         lines.labelled("coverage", &format!("{} of the window, by node", counts_of(counts)));
-        let mut holes: Vec<(&Place, &Holes)> = tally.holes.iter().collect();
+        let mut holes: Vec<(&PoolPlace, &PoolGaps)> = tally.holes.iter().collect();
         holes.sort_by_key(|(_, holes)| std::cmp::Reverse(holes.longest.length()));
-        for (place, Holes { nodes, longest, node }) in holes.iter().take(MOST_POOLS) {
+        for (place, PoolGaps { nodes, longest, node }) in holes.iter().take(MOST_POOLS) {
             let text = format!(
                 "{}, {}: up to {} without a line, from {} to {} UTC on {}",
                 counted(*nodes, "node"),
@@ -227,7 +227,7 @@ fn counts_of<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> String {
     shown.map(|(name, count)| format!("{} {name}", number(count))).collect::<Vec<_>>().join(", ")
 }
 
-fn on_terminal((account, pool): &Place) -> String {
+fn on_terminal((account, pool): &PoolPlace) -> String {
     let name = |name| shortened(&for_terminal(name), NAME_WIDTH).into_owned();
     format!("{}, pool {}", name(account.as_str()), name(pool.as_str()))
 }

@@ -25,12 +25,12 @@ const REASON_WIDTH: usize = 160;
 const LABEL: usize = 10;
 
 /// The summary while it is written.
-struct Page<'a> {
+struct TerminalText<'a> {
     look: &'a Look,
     lines: Vec<String>,
 }
 
-impl Page<'_> {
+impl TerminalText<'_> {
     fn blank(&mut self) {
         self.lines.push(String::new());
     }
@@ -70,7 +70,7 @@ impl Page<'_> {
 impl Summary<'_> {
     /// `files` are the reports that are there.
     pub(super) fn terminal(&self, look: &Look, files: &[&str]) -> String {
-        let mut page = Page { look, lines: vec![] };
+        let mut page = TerminalText { look, lines: vec![] };
         page.lines.extend(self.verdict_lines(look));
         page.blank();
         self.outcomes(&mut page);
@@ -95,7 +95,7 @@ impl Summary<'_> {
     }
 
     /// A line for each outcome, its causes under it; then accounts with a reason of their own.
-    fn outcomes(&self, page: &mut Page<'_>) {
+    fn outcomes(&self, page: &mut TerminalText<'_>) {
         let counts = self.ledger.outcomes();
         let troubles = Trouble::fold(&self.findings.causes());
         let one_account = self.plan.accounts.len() == 1;
@@ -153,7 +153,7 @@ impl Summary<'_> {
         found
     }
 
-    fn logs(&self, page: &mut Page<'_>) {
+    fn logs(&self, page: &mut TerminalText<'_>) {
         page.labelled("logs", &self.collected(|text| for_terminal(text).into_owned()));
         for more in self.duplicates().into_iter().chain(self.changes().iter().map(Phrase::plain)) {
             page.labelled("", &more);
@@ -171,7 +171,7 @@ impl Summary<'_> {
         }
     }
 
-    fn next(&self, page: &mut Page<'_>) {
+    fn next(&self, page: &mut TerminalText<'_>) {
         let mut label = Some("next");
         for (Step { text, command }, outcomes) in self.advice() {
             if outcomes.iter().all(|outcome| self.is_plain(*outcome)) {
@@ -209,7 +209,7 @@ fn lines_of_verdict(look: &Look, outcome: RunOutcome, sentence: &str) -> Vec<Str
         RunOutcome::NothingCollected | RunOutcome::BudgetSpent => ('✗', Style::BadVerdict),
     };
     let head = format!("{mark} {}", outcome.as_str().to_uppercase());
-    let mut page = Page { look, lines: vec![] };
+    let mut page = TerminalText { look, lines: vec![] };
     page.headed((style, &head), 2, &format!("  {sentence}"));
     page.lines
 }

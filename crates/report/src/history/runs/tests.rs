@@ -35,9 +35,9 @@ fn text(minutes: i64) -> String {
 }
 
 /// A node's part in a run: id, when it was allocated, its window and how it ended.
-type Part<'a> = (&'a str, i64, (i64, i64), &'a str);
+type StyledPart<'a> = (&'a str, i64, (i64, i64), &'a str);
 
-fn part((id, allocated, (from, to), outcome): Part<'_>) -> Value {
+fn part((id, allocated, (from, to), outcome): StyledPart<'_>) -> Value {
     let reason = (outcome != "verified").then(|| format!("because of {outcome}"));
     json!({
         "account": "contoso", "pool": "render", "node": id, "outcome": outcome, "reason": reason,
@@ -63,7 +63,7 @@ impl Runs {
         self.dir.path().join("manifest.json")
     }
 
-    fn manifest(window: (i64, i64), nodes: &[Part<'_>]) -> Value {
+    fn manifest(window: (i64, i64), nodes: &[StyledPart<'_>]) -> Value {
         let mut counts = json!({ "planned": nodes.len() });
         for (.., outcome) in nodes {
             counts[*outcome] = (counts[*outcome].as_u64().unwrap_or_default() + 1).into();
@@ -83,12 +83,12 @@ impl Runs {
         self.history.add_run(&self.path(), &head);
     }
 
-    fn ran(mut self, window: (i64, i64), nodes: &[Part<'_>]) -> Self {
+    fn ran(mut self, window: (i64, i64), nodes: &[StyledPart<'_>]) -> Self {
         self.add(&Self::manifest(window, nodes));
         self
     }
 
-    fn left_out(mut self, window: (i64, i64), nodes: &[Part<'_>], left: &Value) -> Self {
+    fn left_out(mut self, window: (i64, i64), nodes: &[StyledPart<'_>], left: &Value) -> Self {
         let mut manifest = Self::manifest(window, nodes);
         let with_place = |left: &Value| {
             let mut entry = json!({ "account": "contoso", "pool": "render", "node": null });
@@ -106,8 +106,8 @@ impl Runs {
     fn holes(&self) -> Vec<(String, i64, i64, String)> {
         let minute = |moment: OffsetDateTime| (moment - START).whole_minutes();
         let series = self.history.series(None, None);
-        assert_eq!(series.verdict() == Verdict::Holes, series.totals.nodes_with_holes > 0);
-        let hole = |hole: &series::Hole<'_>| {
+        assert_eq!(series.verdict() == Verdict::Gaps, series.totals.nodes_with_holes > 0);
+        let hole = |hole: &series::Gap<'_>| {
             let (from, to) = (minute(hole.stretch.from), minute(hole.stretch.to));
             (hole.place.node.to_owned(), from, to, hole.why.clone())
         };

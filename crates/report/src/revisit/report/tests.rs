@@ -54,8 +54,8 @@ fn coverage(covers: Covers, hole: Option<(i64, i64)>) -> NodeCoverage {
 fn write(dir: &Path, looks: &[NodeLook], coverages: &[NodeCoverage]) -> (RunOutcome, String) {
     let plan = plan_of((0..looks.len()).map(|at| planned("contoso", "pool", &format!("n{at}"))).collect());
     let tolerance = (!coverages.is_empty()).then_some(Duration::minutes(5));
-    let facts = LookFacts { at: AT, has_earlier: true, verification: true, tolerance };
-    let mut reports = LookReports::begin(dir, &plan, facts).unwrap();
+    let facts = RevisitFacts { at: AT, has_earlier: true, verification: true, tolerance };
+    let mut reports = RevisitReports::begin(dir, &plan, facts).unwrap();
     for (at, look) in looks.iter().enumerate() {
         let index = NodeIndex(u32::try_from(at).unwrap());
         let directory = format!("acc/pool/n{at}/id");
@@ -64,7 +64,7 @@ fn write(dir: &Path, looks: &[NodeLook], coverages: &[NodeCoverage]) -> (RunOutc
         let directory = Some(&*directory);
         let outcome = if verified.is_some() { Outcome::Verified } else { Outcome::Failed };
         let coverage = coverages.get(at);
-        reports.node(LookedAt { node, directory, outcome, verified, look, coverage }).unwrap();
+        reports.node(NodeFinding { node, directory, outcome, verified, look, coverage }).unwrap();
     }
     let outcome = reports.outcome();
     let reported = reports.commit(7, 3).unwrap();
@@ -116,12 +116,12 @@ fn what_goes_on_with_a_node_depends_on_where_the_run_left_it() {
     let plan = plan_of(vec![planned("contoso", "pool", "n0")]);
     let told = |outcome: Outcome, verification: bool| {
         let dir = tempfile::tempdir().unwrap();
-        let facts = LookFacts { at: AT, has_earlier: false, verification, tolerance: None };
-        let mut reports = LookReports::begin(dir.path(), &plan, facts).unwrap();
+        let facts = RevisitFacts { at: AT, has_earlier: false, verification, tolerance: None };
+        let mut reports = RevisitReports::begin(dir.path(), &plan, facts).unwrap();
         let look = look(Standing::NotCollected, vec![file("a", FileStatus::Present)]);
         let (node, directory) = (plan.node(NodeIndex(0)), Some("acc/pool/n0/id"));
         reports
-            .node(LookedAt { node, directory, outcome, verified: None, look: &look, coverage: None })
+            .node(NodeFinding { node, directory, outcome, verified: None, look: &look, coverage: None })
             .unwrap();
         let reported = reports.commit(1, 3).unwrap();
         reported.to_terminal(&Look::default(), Path::new("my runs/r"), "'my runs/r'")
@@ -148,13 +148,13 @@ fn what_goes_on_with_a_node_depends_on_where_the_run_left_it() {
 fn on_a_terminal_lines_are_wrapped_under_their_text() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan_of(vec![planned("contoso", "pool", "n0")]);
-    let facts = LookFacts { at: AT, has_earlier: true, verification: true, tolerance: None };
-    let mut reports = LookReports::begin(dir.path(), &plan, facts).unwrap();
+    let facts = RevisitFacts { at: AT, has_earlier: true, verification: true, tolerance: None };
+    let mut reports = RevisitReports::begin(dir.path(), &plan, facts).unwrap();
     let look = look(Standing::Missing, vec![file("a\nb.log", FileStatus::Missing)]);
     let (node, verified) = (plan.node(NodeIndex(0)), Some((1, 10)));
     let directory = Some("acc/pool/n0/id");
     let outcome = Outcome::Verified;
-    reports.node(LookedAt { node, directory, outcome, verified, look: &look, coverage: None }).unwrap();
+    reports.node(NodeFinding { node, directory, outcome, verified, look: &look, coverage: None }).unwrap();
     let reported = reports.commit(1, 3).unwrap();
     for width in [40, 79] {
         let look = Look { width: Some(width), ..Look::default() };

@@ -32,12 +32,12 @@ fn the_time_after_the_last_run_is_open_where_it_is_asked_for() {
         .ran((60, 120), &[("a", -99, (60, 120), "verified"), ("b", -99, (0, 120), "failed")]);
     let not_yet = "no run has asked for it yet";
     let failed = format!("failed in run 20261122T020000Z-0000: because of failed; {not_yet}");
-    assert_eq!(judged(&runs, None, Some(150)), (Verdict::Holes, 180, vec![not_yet.into(), failed]));
+    assert_eq!(judged(&runs, None, Some(150)), (Verdict::Gaps, 180, vec![not_yet.into(), failed]));
     assert_eq!(judged(&runs, Some(60), Some(120)).1, 60, "of `b`");
 
     let nobody = Runs::new().ran((0, 60), &[]);
     assert_eq!(judged(&nobody, None, Some(60)).0, Verdict::Whole);
-    assert_eq!(judged(&nobody, None, Some(90)).0, Verdict::Holes, "nodes may have come since");
+    assert_eq!(judged(&nobody, None, Some(90)).0, Verdict::Gaps, "nodes may have come since");
     let shown = nobody.history.series(None, Some(at(90))).to_terminal(&Look::default(), false);
     assert!(
         shown.ends_with("HOLES  no run that can be read is later than 2026-11-22 01:00:00 UTC.\n"),
@@ -55,7 +55,7 @@ fn a_last_run_that_cannot_be_read_leaves_its_time_open() {
     };
     let why = "run 20261122T020000Z-0007 cannot be read";
     let runs = with_unread(true);
-    assert_eq!(judged(&runs, None, None), (Verdict::Holes, 60, vec![why.into()]));
+    assert_eq!(judged(&runs, None, None), (Verdict::Gaps, 60, vec![why.into()]));
     assert_eq!(judged(&runs, None, Some(60)), (Verdict::Whole, 0, vec![]));
     let later = runs.ran((60, 180), &[("a", -99, (60, 180), "verified")]);
     assert_eq!(judged(&later, None, None), (Verdict::Whole, 0, vec![]), "the next one went back");
@@ -63,7 +63,7 @@ fn a_last_run_that_cannot_be_read_leaves_its_time_open() {
 
     let mut at_once = ran();
     at_once.history.add_unread(RunId::new(at(60), 7).as_str(), "its directory is not here", true);
-    assert_eq!(judged(&at_once, None, None).0, Verdict::Holes);
+    assert_eq!(judged(&at_once, None, None).0, Verdict::Gaps);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_manifest_that_contradicts_itself_counts_for_nothing() {
         runs.history.add_run(&runs.path(), &RunHead { run_id: id, snapshot, window });
         let unread = &runs.history.unread[0].why;
         assert!(unread.contains(said), "{unread}");
-        assert_eq!(judged(&runs, None, None).0, Verdict::Holes, "{said}");
+        assert_eq!(judged(&runs, None, None).0, Verdict::Gaps, "{said}");
         assert_eq!(judged(&runs, None, Some(60)), (Verdict::Whole, 0, vec![]), "{said}");
     }
 }

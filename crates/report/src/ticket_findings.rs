@@ -23,9 +23,9 @@ const MOST_KINDS: usize = 200;
 
 /// What was noticed on the way through all nodes.
 #[derive(Debug, Default)]
-pub(crate) struct Noticed {
+pub(crate) struct TicketFindings {
     /// Some of the calls that failed, or whose files did not arrive.
-    pub(crate) calls: Vec<Call>,
+    pub(crate) calls: Vec<NotedCall>,
     /// All of these.
     pub(crate) failed_calls: u64,
     /// Some of the nodes that the service reports trouble on.
@@ -44,7 +44,7 @@ type KindOfNode = (Option<NodeState>, Option<String>);
 
 /// A call worth a look.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct NotedCall {
     pub(crate) node: NodeRef,
     pub(crate) attempt: Attempt,
     pub(crate) outcome: Outcome,
@@ -59,7 +59,7 @@ pub(crate) struct TroubledNode {
     pub(crate) state_since: Option<OffsetDateTime>,
 }
 
-impl Noticed {
+impl TicketFindings {
     /// Takes a node in.
     pub(crate) fn add(&mut self, end: &NodeEnd<'_>, verification: bool) {
         let lost = !end.outcome.is_collected(verification);
@@ -85,7 +85,7 @@ impl Noticed {
         let kind = (end.outcome, attempt.status, attempt.code.clone());
         if self.calls.len() < MOST_CALLS && has_room(&mut self.kinds_of_calls, kind) {
             let (node, attempt) = (end.node.at(), attempt.clone());
-            self.calls.push(Call { node, attempt, outcome: end.outcome });
+            self.calls.push(NotedCall { node, attempt, outcome: end.outcome });
         }
     }
 
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn twenty_thousand_nodes_leave_a_few_of_each_kind() {
-        let mut noticed = Noticed::default();
+        let mut noticed = TicketFindings::default();
         let busy = |code| failure(FailureClass::Throttled, 429, code, "slow down");
         let facts = interrupted("SIGINT");
         for number in 0..20_000 {
