@@ -53,7 +53,7 @@ pub use storage::{
     ContainerGrant, InvalidStorageAccount, PolicyGrant, Removal, Revocation, StorageAccount, StorageAuth,
 };
 pub use support::{
-    Contact, LONGEST_FILE, NewTicket, Offered, OpenTicket, Severity, SupportClient, TechnicalDetails,
+    Contact, LONGEST_FILE, NewTicket, OpenTicket, Severity, SupportClient, SupportOption, TechnicalDetails,
     TicketProperties,
 };
 pub use token::TokenSource;

@@ -151,7 +151,7 @@ pub struct Contact {
 
 /// A service or a problem classification that a ticket can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offered {
+pub struct SupportOption {
     /// ARM id.
     pub id: String,
     /// The name that users see.
@@ -179,23 +179,23 @@ impl SupportClient {
     }
 
     /// All services that tickets can be about.
-    pub async fn services(&self) -> Result<Vec<Offered>, Failure> {
+    pub async fn services(&self) -> Result<Vec<SupportOption>, Failure> {
         self.offered(&["services"]).await
     }
 
     /// The problem classifications of a service, given by its ARM id.
-    pub async fn problem_classifications(&self, service_id: &str) -> Result<Vec<Offered>, Failure> {
+    pub async fn problem_classifications(&self, service_id: &str) -> Result<Vec<SupportOption>, Failure> {
         let service = service_id.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         self.offered(&["services", service, "problemClassifications"]).await
     }
 
-    async fn offered(&self, path: &[&str]) -> Result<Vec<Offered>, Failure> {
+    async fn offered(&self, path: &[&str]) -> Result<Vec<SupportOption>, Failure> {
         let mut url = self.url(&["providers", "Microsoft.Support"], path);
         let mut found = Vec::new();
         for _ in 0..MOST_PAGES {
             let answer = self.send(Method::GET, &url, None, &[200]).await?;
             let page: CatalogPage = read(&answer)?;
-            found.extend(page.value.into_iter().map(|item| Offered {
+            found.extend(page.value.into_iter().map(|item| SupportOption {
                 id: item.id,
                 name: one_line(&item.properties.display_name, 200),
                 resource_types: item.properties.resource_types,

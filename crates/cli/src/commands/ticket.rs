@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use fleetlogs_azure::{
-    NewTicket, Offered, OpenTicket, SupportClient, TechnicalDetails, TicketProperties, http_client, safe,
+    NewTicket, OpenTicket, SupportClient, SupportOption, TechnicalDetails, TicketProperties, http_client,
+    safe,
 };
 use fleetlogs_engine::recorded_run::Claim;
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -295,19 +296,19 @@ impl Draft<'_> {
 }
 
 /// The one that is meant: by its id, its name, or a text that only its name holds.
-fn choose<'a>(offered: &'a [Offered], wanted: &str, key: &str) -> Result<&'a Offered, CliError> {
+fn choose<'a>(offered: &'a [SupportOption], wanted: &str, key: &str) -> Result<&'a SupportOption, CliError> {
     let wanted_lower = wanted.to_lowercase();
-    let by_id = |item: &&Offered| {
+    let by_id = |item: &&SupportOption| {
         let id = item.id.to_lowercase();
         id == wanted_lower || id.rsplit('/').next() == Some(&wanted_lower)
     };
-    let by_name = |item: &&Offered| item.name.to_lowercase() == wanted_lower;
+    let by_name = |item: &&SupportOption| item.name.to_lowercase() == wanted_lower;
     if let Some(found) = offered.iter().find(by_id).or_else(|| offered.iter().find(by_name)) {
         return Ok(found);
     }
     let mut fit: Vec<_> =
         offered.iter().filter(|item| item.name.to_lowercase().contains(&wanted_lower)).collect();
-    let for_accounts = |item: &&Offered| {
+    let for_accounts = |item: &&SupportOption| {
         item.resource_types.iter().any(|kind| kind.eq_ignore_ascii_case("Microsoft.Batch/batchAccounts"))
     };
     if fit.len() > 1 && fit.iter().any(for_accounts) {
