@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlogs_engine::schedule::Ended;
+use fleetlogs_engine::schedule::JobEnd;
 use fleetlogs_engine::schedule::state::{Store, runs};
 use fleetlogs_engine::window::{NodeWindows, Reached, SinceLast};
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId, RunId, SnapshotName};
@@ -137,15 +137,16 @@ fn a_time_that_no_run_speaks_of_is_not_proven() {
 /// Puts runs on the record of the schedule, each with whether it has ended.
 fn put_on_record(sim: &Sim, runs: &[(&Path, bool)]) -> (Store, tokio::runtime::Runtime) {
     let store = Store::open(&sim.dir.path().join("runs").join("schedule.db"), None).unwrap();
-    let ended = Ended { outcome: Some(RunOutcome::Complete), exit_code: 0, reason: None, interrupted: false };
+    let ended =
+        JobEnd { outcome: Some(RunOutcome::Complete), exit_code: 0, reason: None, interrupted: false };
     let record = store.change(|state| {
         for (dir, has_ended) in runs {
             let of = SnapshotRef { name: SnapshotName::new("nightly"), trigger: Trigger::Cron, due: START };
             let job = runs::enqueue(state, &of, START)?;
-            runs::start(state, job, "here", START)?;
-            runs::begun(state, job, &id(dir), dir)?;
+            runs::start_row(state, job, "here", START)?;
+            runs::record_begin(state, job, &id(dir), dir)?;
             if *has_ended {
-                runs::end(state, job, &ended, START)?;
+                runs::record_end(state, job, &ended, START)?;
             }
         }
         Ok(())
@@ -204,7 +205,7 @@ fn a_newest_run_that_ended_and_cannot_be_read_leaves_its_time_open() {
     std::fs::remove_dir_all(&last).unwrap();
     judge(3, "its directory is not here");
 
-    runtime.block_on(store.change(|state| runs::removed(state, &[id(&last)], START))).unwrap();
+    runtime.block_on(store.change(|state| runs::record_removed(state, &[id(&last)], START))).unwrap();
     let removed = history(&sim, &config, &[]);
     assert_eq!((removed.code, removed.stdout.contains("not read")), (0, false), "{}", removed.stdout);
 }

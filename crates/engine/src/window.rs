@@ -9,6 +9,7 @@ use fleetlogs_model::planned::PlannedNode;
 use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
+use self::last::SHORTEST;
 pub use self::last::{Reached, SinceLast};
 
 /// How nodes get windows of their own.
@@ -65,9 +66,6 @@ pub struct SinceAnchor {
     /// Length of the window of a node of which the service does not say it.
     pub otherwise: Duration,
 }
-
-/// Shortest window: an anchor may lie in the future, by clocks that differ.
-const SHORTEST: Duration = Duration::from_secs(60);
 
 impl SinceAnchor {
     /// The window of a node, with its end at `now`.

@@ -85,7 +85,7 @@ impl<'a> ActiveSchedule<'a> {
             let result = self.serve_term(&term, runs.clone(), health).await;
             state.send_replace(None);
             runs.told().await;
-            let interrupted = term.store.read(|state| Ok(!runs::started(state)?.is_empty())).await;
+            let interrupted = term.store.read(|state| Ok(!runs::started_rows(state)?.is_empty())).await;
             term.end().await;
             match result {
                 Ok(()) if self.stop.level() > Stop::No => return Ok(interrupted?),

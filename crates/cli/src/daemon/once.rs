@@ -132,8 +132,8 @@ async fn is_to_skip(schedule: &ActiveSchedule<'_>, name: &SnapshotName) -> Resul
     let skips = find_snapshot(&schedule.settings, name)
         .is_some_and(|snapshot| snapshot.rule.overlap == Overlap::Skip);
     let Some(state) = state_of(&schedule.settings).await?.filter(|_| skips) else { return Ok(false) };
-    let started = state.read(runs::started).await?;
-    let waiting = state.read(runs::queued).await?;
+    let started = state.read(runs::started_rows).await?;
+    let waiting = state.read(runs::queued_rows).await?;
     Ok(started.iter().chain(&waiting).any(|run| run.snapshot.name == *name))
 }
 
@@ -159,7 +159,7 @@ async fn ask_daemon(
     let process = process.map(|id| format!(" (process {id})")).unwrap_or_default();
     say(&format!("the daemon{process} was asked to run {name}; waiting for the run to end\n"));
     loop {
-        let run = store.read(|state| runs::get(state, job)).await?;
+        let run = store.read(|state| runs::find_row(state, job)).await?;
         if let Some(run) = run.filter(|run| !matches!(run.status, Status::Queued | Status::Started)) {
             if let Some(reason) = &run.reason {
                 say(&format!("{name}: {reason}\n"));

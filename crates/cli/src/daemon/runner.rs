@@ -7,7 +7,7 @@ use fleetlogs_azure::http_client;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::recorded_run::Claim;
 use fleetlogs_engine::schedule::state::{Store, coverage, occurrences, runs};
-use fleetlogs_engine::schedule::{Begun, Ended, Job, Lane, Runner};
+use fleetlogs_engine::schedule::{Job, JobEnd, Lane, Runner, StartRecord};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::window::{NodeWindows, SinceLast};
 use fleetlogs_model::outcome::RunOutcome;
@@ -65,11 +65,11 @@ struct Shared {
 }
 
 impl Runner for SnapshotRunner {
-    async fn run(&self, job: Job, begun: Begun) -> Ended {
+    async fn run(&self, job: Job, begun: StartRecord) -> JobEnd {
         let (this, runtime) = (self.clone(), Handle::current());
         // On a thread of its own: a run that panics is a run that failed, and not the end of the daemon.
         let ended = spawn_blocking(move || runtime.block_on(this.carry_out(&job, begun))).await;
-        ended.unwrap_or_else(|_| Ended {
+        ended.unwrap_or_else(|_| JobEnd {
             outcome: None,
             exit_code: Exit::Defect as u8,
             reason: Some("a defect in fleetlogs ended it; its message is on stderr".into()),
@@ -109,7 +109,7 @@ impl SnapshotRunner {
         self.0.error.lock().take()
     }
 
-    async fn carry_out(&self, job: &Job, begun: Begun) -> Ended {
+    async fn carry_out(&self, job: &Job, begun: StartRecord) -> JobEnd {
         let stop = StopHandle::default();
         let told = async {
             let by = &self.0.stop;
@@ -131,7 +131,7 @@ impl SnapshotRunner {
         }
     }
 
-    async fn work(&self, job: &Job, begun: Begun, stop: StopHandle) -> Result<Reported, CliError> {
+    async fn work(&self, job: &Job, begun: StartRecord, stop: StopHandle) -> Result<Reported, CliError> {
         let lane = Lane::of(job.snapshot.trigger);
         if let Some(dir) = &job.begun {
             return self.resume(dir, lane, stop).await;
@@ -176,14 +176,14 @@ impl SnapshotRunner {
     }
 
     /// Puts on record what came of a run, and removes what is not kept any more.
-    async fn ended(&self, snapshot: &SnapshotRef, reported: Reported, end: RunEnd) -> Ended {
+    async fn ended(&self, snapshot: &SnapshotRef, reported: Reported, end: RunEnd) -> JobEnd {
         tracing::info!("{} {}", end.summary, as_typed(&end.dir).display());
         let recorded = self
             .0
             .store
             .change(|state| {
                 coverage::forget(state, Clock::System.now() - FORGOTTEN)?;
-                runs::forget(state, &snapshot.name, ROWS)?;
+                runs::forget_rows(state, &snapshot.name, ROWS)?;
                 coverage::record(state, reported.plan(), reported.ledger())
             })
             .await;
@@ -204,7 +204,7 @@ impl SnapshotRunner {
             // Nobody waiting any more is no error.
             let _ = reports.send(reported);
         }
-        Ended {
+        JobEnd {
             outcome: Some(outcome),
             exit_code: Exit::from(outcome) as u8,
             // A run that was told to end and had everything all the same has nothing to explain.
@@ -226,7 +226,7 @@ impl SnapshotRunner {
     async fn remove_spent(&self, snapshot: &SnapshotSettings, end: &RunEnd) -> Result<(), CliError> {
         let Shared { context: RunnerContext { settings, state, .. }, store, .. } = &*self.0;
         let (now, here) = (Clock::System.now(), machine_id(state)?);
-        let past = store.read(|state| runs::past(state, snapshot.name(), None)).await?;
+        let past = store.read(|state| runs::past_rows(state, snapshot.name(), None)).await?;
         let mut past: Vec<_> = past.into_iter().filter_map(|run| on_disk(run, &here)).collect();
         // Its end is put on record after this, so that a process that is killed here comes back to it.
         for run in past.iter_mut().filter(|run| run.run == end.run_id) {
@@ -248,19 +248,19 @@ impl SnapshotRunner {
         let gone =
             retention::apply(snapshot, &settings.output_dir, &past, now, containers.as_ref(), fold).await;
         if !gone.is_empty() {
-            store.change(|state| runs::removed(state, &gone, now)).await?;
+            store.change(|state| runs::record_removed(state, &gone, now)).await?;
         }
         Ok(())
     }
 
-    fn failed(&self, snapshot: &SnapshotRef, error: CliError) -> Ended {
+    fn failed(&self, snapshot: &SnapshotRef, error: CliError) -> JobEnd {
         let interrupted = self.0.stop.level() > Stop::No && error.exit == Exit::Interrupted;
         if !interrupted {
             self.0.context.metrics.not_run(snapshot);
         }
         let (exit_code, reason) = (error.exit as u8, Some(error.reason()));
         *self.0.error.lock() = Some(error);
-        Ended { outcome: None, exit_code, reason, interrupted }
+        JobEnd { outcome: None, exit_code, reason, interrupted }
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct RunRequest<'a> {
     /// A plan made earlier.
     pub(crate) plan: Option<&'a Path>,
     /// The snapshot that it is a run of, and where its start is put on record.
-    pub(crate) snapshot: Option<(&'a SnapshotRef, schedule::Begun)>,
+    pub(crate) snapshot: Option<(&'a SnapshotRef, schedule::StartRecord)>,
 }
 
 /// Plans a run, and carries it out until it has ended and is reported.

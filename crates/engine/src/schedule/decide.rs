@@ -11,8 +11,8 @@ use fleetlogs_model::snapshot::Trigger;
 use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 
+use super::rule::{CatchUp, Overlap, Rule};
 use super::timetable::{Tick, Timetable};
-use super::{CatchUp, Overlap, Rule};
 
 /// A time that is looked at so long after it was to begin is not late: twice as long as the scheduler ever sleeps.
 pub const PUNCTUAL: Duration = Duration::from_secs(60);

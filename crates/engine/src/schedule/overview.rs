@@ -4,7 +4,7 @@ use fleetlogs_model::ids::SnapshotName;
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
-use super::Rule;
+use super::rule::Rule;
 use super::state::StateError;
 use super::state::runs::{self, PastRun};
 use super::timetable::Tick;
@@ -32,7 +32,7 @@ pub fn overview(
     rules: &[Rule],
     now: OffsetDateTime,
 ) -> Result<Vec<SnapshotView>, StateError> {
-    let (started, queued) = (runs::started(state)?, runs::queued(state)?);
+    let (started, queued) = (runs::started_rows(state)?, runs::queued_rows(state)?);
     let of =
         |rows: &[PastRun], name: &SnapshotName| rows.iter().find(|row| row.snapshot.name == *name).cloned();
     let view = |rule: &Rule| {
@@ -41,8 +41,8 @@ pub fn overview(
             next: next(rule, runs::considered(state, &rule.name)?, now),
             running: of(&started, &rule.name),
             waiting: of(&queued, &rule.name),
-            last: runs::last(state, &rule.name)?,
-            last_good: runs::last_good(state, &rule.name)?,
+            last: runs::last_ended(state, &rule.name)?,
+            last_good: runs::last_complete(state, &rule.name)?,
         })
     };
     rules.iter().map(view).collect()

@@ -6,11 +6,10 @@ use rusqlite::Transaction;
 use time::OffsetDateTime;
 use tracing::info;
 
-use super::scheduler::named;
+use super::rule::{CatchUp, Rule};
 use super::state::StateError;
 use super::state::runs::{self, PastRun, Status};
 use super::state::{alerts, occurrences};
-use super::{CatchUp, Rule};
 
 /// Looks after what is left of all snapshots. Returns the runs that this machine has to take up again.
 ///
@@ -19,21 +18,21 @@ use super::{CatchUp, Rule};
 ///   with, is put into the queue anew.
 /// - A row that was started and has no directory goes back into the queue: nothing was sent.
 /// - A row of the queue whose snapshot the config does not name any more is skipped.
-pub(super) fn all(
+pub(super) fn recover_all(
     state: &Transaction<'_>,
     rules: &[Rule],
     machine: &str,
     now: OffsetDateTime,
 ) -> Result<Vec<PastRun>, StateError> {
     let mut begun = Vec::new();
-    for row in runs::started(state)? {
-        begun.extend(one(state, row, rules, machine, now)?);
+    for row in runs::started_rows(state)? {
+        begun.extend(recover_row(state, row, rules, machine, now)?);
     }
-    for row in runs::queued(state)? {
+    for row in runs::queued_rows(state)? {
         if !rules.iter().any(|rule| rule.name == row.snapshot.name) {
             let reason = "the config does not name this snapshot any more";
-            info!("{} is skipped: {reason}", named(&row));
-            runs::close(state, row.id, Status::Skipped, reason, now)?;
+            info!("{} is skipped: {reason}", row.title());
+            runs::close_row(state, row.id, Status::Skipped, reason, now)?;
         }
     }
     Ok(begun)
@@ -41,26 +40,26 @@ pub(super) fn all(
 
 /// The same of one snapshot, before a person or another scheduler has it run once more. What such an earlier request left
 /// that was not begun is skipped: the new one takes its place.
-pub(super) fn of(
+pub(super) fn recover_snapshot(
     state: &Transaction<'_>,
     snapshot: &SnapshotName,
     machine: &str,
     now: OffsetDateTime,
 ) -> Result<Vec<PastRun>, StateError> {
     let mut begun = Vec::new();
-    for row in runs::started(state)?.into_iter().filter(|row| row.snapshot.name == *snapshot) {
+    for row in runs::started_rows(state)?.into_iter().filter(|row| row.snapshot.name == *snapshot) {
         // The run that is asked for now stands for those by timetable.
-        begun.extend(one(state, row, &[], machine, now)?);
+        begun.extend(recover_row(state, row, &[], machine, now)?);
     }
-    for row in runs::queued(state)? {
+    for row in runs::queued_rows(state)? {
         if row.snapshot.name == *snapshot && row.snapshot.trigger == Trigger::Once {
-            runs::close(state, row.id, Status::Skipped, "it was asked for again before it began", now)?;
+            runs::close_row(state, row.id, Status::Skipped, "it was asked for again before it began", now)?;
         }
     }
     Ok(begun)
 }
 
-fn one(
+fn recover_row(
     state: &Transaction<'_>,
     row: PastRun,
     rules: &[Rule],
@@ -68,7 +67,7 @@ fn one(
     now: OffsetDateTime,
 ) -> Result<Option<PastRun>, StateError> {
     if row.dir.is_none() {
-        info!("{} was not begun by the process before: it waits again", named(&row));
+        info!("{} was not begun by the process before: it waits again", row.title());
         runs::put_back(state, row.id)?;
         return Ok(None);
     }
@@ -77,8 +76,8 @@ fn one(
     }
     let other = row.machine.as_deref().unwrap_or("another machine");
     let reason = format!("{other} began it, and its run directory is there");
-    info!("{} is lost: {reason}", named(&row));
-    runs::close(state, row.id, Status::Lost, &reason, now)?;
+    info!("{} is lost: {reason}", row.title());
+    runs::close_row(state, row.id, Status::Lost, &reason, now)?;
     occurrences::release(state, row.id)?;
     let again = match row.snapshot.trigger {
         // Who sent it was told that a run will begin, and does not send it again.

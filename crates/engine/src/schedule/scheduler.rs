@@ -15,10 +15,13 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use super::decide::{Decision, Fate, Others, decide, due_at};
+use super::job::{Job, JobEnd};
+use super::recovery;
+use super::rule::{Lane, Rule};
+use super::runner::{Runner, StartRecord};
 use super::state::occurrences;
 use super::state::runs::{self, PastRun, Status};
 use super::state::{StateError, Store, data_version};
-use super::{Begun, Ended, Job, Lane, Rule, Runner, recovery};
 use crate::clock::Clock;
 use crate::stop::{Stop, StopHandle, StopReason};
 
@@ -76,9 +79,12 @@ impl<R: Runner> Scheduler<R> {
     ///
     /// # Cancel safety
     /// As of [`Self::run`].
-    pub async fn once(self, snapshot: &SnapshotName) -> Result<Ended, StateError> {
+    pub async fn once(self, snapshot: &SnapshotName) -> Result<JobEnd, StateError> {
         let now = self.clock.now();
-        let begun = self.store.change(|state| recovery::of(state, snapshot, &self.machine, now)).await?;
+        let begun = self
+            .store
+            .change(|state| recovery::recover_snapshot(state, snapshot, &self.machine, now))
+            .await?;
         for row in begun {
             let asked_for = row.snapshot.trigger == Trigger::Once;
             let ended = self.job(row).carry_out().await?;
@@ -92,7 +98,7 @@ impl<R: Runner> Scheduler<R> {
             .store
             .change(|state| {
                 let id = runs::enqueue(state, &row, now)?;
-                runs::start(state, id, &self.machine, now)?;
+                runs::start_row(state, id, &self.machine, now)?;
                 Ok(id)
             })
             .await?;
@@ -102,7 +108,7 @@ impl<R: Runner> Scheduler<R> {
     async fn begin_runs(&self, stop: &StopHandle, going: &mut Runs) -> Result<(), StateError> {
         let now = self.clock.now();
         let mut begun =
-            self.store.change(|state| recovery::all(state, &self.rules, &self.machine, now)).await?;
+            self.store.change(|state| recovery::recover_all(state, &self.rules, &self.machine, now)).await?;
         let mut changes = self.store.changes();
         let mut busy = Vec::new();
         while stop.level() == Stop::No {
@@ -152,7 +158,7 @@ impl<R: Runner> Scheduler<R> {
             })
             .await?;
         for (snapshot, decision) in &decisions {
-            tell(snapshot, decision);
+            log_decision(snapshot, decision);
         }
         Ok(())
     }
@@ -166,7 +172,7 @@ impl<R: Runner> Scheduler<R> {
         if self.store.read(|state| runs::next_to_start(state, lane, now)).await?.is_none() {
             return Ok(None);
         }
-        self.store.change(|state| runs::take(state, lane, &self.machine, now)).await
+        self.store.change(|state| runs::take_next(state, lane, &self.machine, now)).await
     }
 
     /// Waits for a time, or until the clock is found to have been set back, or another process to have changed the state.
@@ -186,26 +192,26 @@ impl<R: Runner> Scheduler<R> {
         }
     }
 
-    fn job(&self, row: PastRun) -> Work<R> {
+    fn job(&self, row: PastRun) -> JobRun<R> {
         self.work(Job { id: row.id, snapshot: row.snapshot, begun: row.dir })
     }
 
-    fn work(&self, job: Job) -> Work<R> {
-        Work { store: self.store.clone(), clock: self.clock, runner: self.runner.clone(), job }
+    fn work(&self, job: Job) -> JobRun<R> {
+        JobRun { store: self.store.clone(), clock: self.clock, runner: self.runner.clone(), job }
     }
 }
 
 /// A job, and what it takes to carry it out.
-struct Work<R> {
+struct JobRun<R> {
     store: Store,
     clock: Clock,
     runner: Arc<R>,
     job: Job,
 }
 
-impl<R: Runner> Work<R> {
+impl<R: Runner> JobRun<R> {
     /// Has the job run, and puts on record how it ended.
-    async fn carry_out(self) -> Result<Ended, StateError> {
+    async fn carry_out(self) -> Result<JobEnd, StateError> {
         let SnapshotRef { name, trigger, due } = &self.job.snapshot;
         let (id, what) = (self.job.id, format!("{name}, {} ({trigger})", due_at(*due)));
         if let Some(dir) = &self.job.begun {
@@ -213,7 +219,7 @@ impl<R: Runner> Work<R> {
         } else {
             info!("{what} begins");
         }
-        let ended = self.runner.run(self.job, Begun::new(self.store.clone(), id)).await;
+        let ended = self.runner.run(self.job, StartRecord::new(self.store.clone(), id)).await;
         if ended.interrupted {
             info!(
                 "{what} is interrupted; this machine takes it up again, unless another owns the schedule by then"
@@ -223,7 +229,7 @@ impl<R: Runner> Work<R> {
         let now = self.clock.now();
         self.store
             .change(|state| {
-                runs::end(state, id, &ended, now)?;
+                runs::record_end(state, id, &ended, now)?;
                 // A run without an outcome sent nothing.
                 if ended.outcome.is_none() { occurrences::release(state, id) } else { Ok(()) }
             })
@@ -239,14 +245,6 @@ impl<R: Runner> Work<R> {
     }
 }
 
-/// How messages and reasons name a row.
-pub(super) fn named(row: &PastRun) -> String {
-    match &row.run_id {
-        Some(run) => format!("the run {run}"),
-        None => due_at(row.snapshot.due),
-    }
-}
-
 fn joined<T>(ended: Result<T, JoinError>) -> T {
     // Nothing here aborts a task, so it panicked.
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
@@ -258,15 +256,15 @@ fn decisions(
     rules: &[Rule],
     now: OffsetDateTime,
 ) -> Result<Vec<(SnapshotName, Decision)>, StateError> {
-    let (started, queued) = (runs::started(state)?, runs::queued(state)?);
+    let (started, queued) = (runs::started_rows(state)?, runs::queued_rows(state)?);
     let mut decisions = Vec::new();
     for rule in rules.iter().filter(|rule| rule.timetable.is_some()) {
         let counts = |row: &&PastRun| {
             row.snapshot.name == rule.name && Lane::of(row.snapshot.trigger) == Lane::Regular
         };
         let others = Others {
-            going_on: started.iter().find(counts).map(named),
-            waiting: queued.iter().find(counts).map(named),
+            going_on: started.iter().find(counts).map(PastRun::title),
+            waiting: queued.iter().find(counts).map(PastRun::title),
             wait: queued.iter().filter(counts).count(),
         };
         let decision = decide(rule, runs::considered(state, &rule.name)?, now, others);
@@ -287,8 +285,8 @@ fn put_on_record(
         let id = runs::enqueue(state, &row, tick.begins_at)?;
         match fate {
             Fate::Queued(_) => {}
-            Fate::Skipped(reason) => runs::close(state, id, Status::Skipped, reason, now)?,
-            Fate::Missed(reason) => runs::close(state, id, Status::Missed, reason, now)?,
+            Fate::Skipped(reason) => runs::close_row(state, id, Status::Skipped, reason, now)?,
+            Fate::Missed(reason) => runs::close_row(state, id, Status::Missed, reason, now)?,
         }
     }
     if decision.anew {
@@ -297,7 +295,7 @@ fn put_on_record(
     runs::set_considered(state, snapshot, decision.until)
 }
 
-fn tell(snapshot: &SnapshotName, decision: &Decision) {
+fn log_decision(snapshot: &SnapshotName, decision: &Decision) {
     if decision.anew {
         warn!("the clock was more than a day ahead: the times of {snapshot} are counted anew from now on");
     }

@@ -9,7 +9,8 @@ use fleetlogs_model::planned::PlannedNode;
 use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
-use super::SHORTEST;
+/// Shortest window: an anchor may lie in the future, by clocks that differ.
+pub(super) const SHORTEST: Duration = Duration::from_secs(60);
 
 /// How a node's window is made of what earlier runs of the series verified.
 #[derive(Clone, Debug, PartialEq, Eq)]

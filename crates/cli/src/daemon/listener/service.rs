@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fleetlogs_azure::safe;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::schedule::state::alerts::{self, Taken};
+use fleetlogs_engine::schedule::state::alerts::{self, AlertReceipt};
 use fleetlogs_engine::schedule::state::numbers::numbers;
 use fleetlogs_engine::schedule::state::{JobId, Store};
 use fleetlogs_model::ids::SnapshotName;
@@ -165,11 +165,11 @@ impl Service {
             return (AlertResult::Failed, later("another machine runs the schedule, or none yet"));
         };
         let now = Clock::System.now();
-        let taken = store.change(|state| alerts::take(state, &alert.id, alert.at, snapshot, now)).await;
+        let taken = store.change(|state| alerts::take_alert(state, &alert.id, alert.at, snapshot, now)).await;
         let (result, run) = match taken {
-            Ok(Taken::New(run)) => (AlertResult::Queued, Some(run)),
-            Ok(Taken::Joined(run)) => (AlertResult::Joined, Some(run)),
-            Ok(Taken::Known(run)) => (AlertResult::Repeated, run),
+            Ok(AlertReceipt::New(run)) => (AlertResult::Queued, Some(run)),
+            Ok(AlertReceipt::Joined(run)) => (AlertResult::Joined, Some(run)),
+            Ok(AlertReceipt::Known(run)) => (AlertResult::Repeated, run),
             Err(error) => {
                 tracing::warn!(snapshot = snapshot.as_str(), "an alert could not be put on record: {error}");
                 return (AlertResult::Failed, later("the alert could not be put on record"));

@@ -182,10 +182,10 @@ impl Drop for Going {
 }
 
 impl Runner for Simulated {
-    async fn run(&self, job: Job, begun: Begun) -> Ended {
+    async fn run(&self, job: Job, begun: StartRecord) -> JobEnd {
         let world = &self.world;
         let _going = Going::enter(world, &job.snapshot);
-        let mut ended = Ended { outcome: None, exit_code: 0, reason: None, interrupted: false };
+        let mut ended = JobEnd { outcome: None, exit_code: 0, reason: None, interrupted: false };
         let on_record = world.seen().begun.get(&job.id).cloned();
         // A process may be killed after the directory is on record, and before the runner is told so.
         if on_record.is_some() && job.begun != on_record {
@@ -223,7 +223,7 @@ impl Runner for Simulated {
 
 impl Simulated {
     /// Plans for ten seconds, and puts the run on record.
-    async fn begin(&self, job: &Job, begun: Begun) -> Result<PathBuf, StateError> {
+    async fn begin(&self, job: &Job, begun: StartRecord) -> Result<PathBuf, StateError> {
         let world = &self.world;
         sleep(Duration::from_secs(10)).await;
         let now = world.clock.now();

@@ -35,8 +35,8 @@ impl Noted {
 }
 
 impl Runner for Noted {
-    async fn run(&self, Job { id, begun: dir, .. }: Job, begun: Begun) -> Ended {
-        let mut ended = Ended { outcome: None, exit_code: 5, reason: None, interrupted: false };
+    async fn run(&self, Job { id, begun: dir, .. }: Job, begun: StartRecord) -> JobEnd {
+        let mut ended = JobEnd { outcome: None, exit_code: 5, reason: None, interrupted: false };
         if let Some(dir) = dir {
             self.note(&format!("goes on in {}", dir.display()), id);
         } else {
@@ -54,7 +54,7 @@ impl Runner for Noted {
                 ended.interrupted = true;
             }
         }
-        Ended { outcome: Some(RunOutcome::Complete), exit_code: 0, ..ended }
+        JobEnd { outcome: Some(RunOutcome::Complete), exit_code: 0, ..ended }
     }
 }
 
@@ -96,15 +96,15 @@ impl Scene {
     async fn started_by(&self, machine: &str, name: &str, dir: Option<&str>) -> JobId {
         let id = self.enqueue(name, Trigger::Cron).await;
         let begin = |state: &Transaction<'_>| {
-            runs::start(state, id, machine, NOW)?;
-            dir.map_or(Ok(()), |dir| runs::begun(state, id, &RunId::new(NOW, 0), dir.as_ref()))
+            runs::start_row(state, id, machine, NOW)?;
+            dir.map_or(Ok(()), |dir| runs::record_begin(state, id, &RunId::new(NOW, 0), dir.as_ref()))
         };
         self.store.change(begin).await.unwrap();
         id
     }
 
     async fn row(&self, id: JobId) -> PastRun {
-        self.store.read(|state| runs::get(state, id)).await.unwrap().unwrap()
+        self.store.read(|state| runs::find_row(state, id)).await.unwrap().unwrap()
     }
 
     /// A process that is killed after a while.
@@ -256,29 +256,29 @@ async fn old_rows_are_forgotten_but_for_those_that_something_rests_on() {
     let nightly = SnapshotName::new("nightly");
     let good = scene.started_by("here", "nightly", Some("/runs/good")).await;
     let with_dir = scene.started_by("here", "nightly", Some("/runs/kept")).await;
-    let ended = |outcome| Ended { outcome: Some(outcome), exit_code: 0, reason: None, interrupted: false };
+    let ended = |outcome| JobEnd { outcome: Some(outcome), exit_code: 0, reason: None, interrupted: false };
     let mut skipped = Vec::new();
     for _ in 0..10 {
         skipped.push(scene.enqueue("nightly", Trigger::Cron).await);
     }
     let waiting = scene.enqueue("nightly", Trigger::Cron).await;
     let change = |state: &Transaction<'_>| {
-        runs::end(state, good, &ended(RunOutcome::Complete), NOW)?;
+        runs::record_end(state, good, &ended(RunOutcome::Complete), NOW)?;
         state.execute("UPDATE run SET removed_at = ended_at WHERE id = ?1", [good.0])?;
-        runs::end(state, with_dir, &ended(RunOutcome::Partial), NOW)?;
+        runs::record_end(state, with_dir, &ended(RunOutcome::Partial), NOW)?;
         for row in &skipped {
-            runs::close(state, *row, Status::Skipped, "one goes on", NOW)?;
+            runs::close_row(state, *row, Status::Skipped, "one goes on", NOW)?;
         }
         // An alert may have asked for a row that goes.
-        alerts::take(state, "alert", NOW, &nightly, NOW)?;
+        alerts::take_alert(state, "alert", NOW, &nightly, NOW)?;
         state.execute("UPDATE alert SET run = ?1", [skipped[0].0])?;
-        runs::forget(state, &nightly, 4)
+        runs::forget_rows(state, &nightly, 4)
     };
     scene.store.change(change).await.unwrap();
-    let left = scene.store.read(|state| runs::past(state, &nightly, None)).await.unwrap();
+    let left = scene.store.read(|state| runs::past_rows(state, &nightly, None)).await.unwrap();
     let left: Vec<_> = left.iter().map(|row| row.id).collect();
     assert!([good, with_dir].iter().all(|row| left.contains(row)), "{left:?}");
-    let queued = scene.store.read(runs::queued).await.unwrap();
+    let queued = scene.store.read(runs::queued_rows).await.unwrap();
     assert!(queued.iter().any(|row| row.id == waiting));
     let of_skipped: Vec<_> = skipped.iter().filter(|row| left.contains(row)).collect();
     assert_eq!(of_skipped, skipped[8..].iter().collect::<Vec<_>>(), "the newest four, of which two wait");
@@ -300,7 +300,7 @@ async fn what_another_process_puts_into_the_queue_begins_within_a_minute() {
     let row = SnapshotRef { name: SnapshotName::new("yearly"), trigger: Trigger::Once, due: now };
     let job = other.change(|state| runs::enqueue(state, &row, now)).await.unwrap();
     sleep(Duration::from_secs(60)).await;
-    let status = other.read(|state| runs::get(state, job)).await.unwrap().unwrap().status;
+    let status = other.read(|state| runs::find_row(state, job)).await.unwrap().unwrap().status;
     assert_eq!(status, Status::Started);
     daemon.abort();
 }

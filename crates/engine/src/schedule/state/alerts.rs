@@ -9,15 +9,16 @@ use fleetlogs_model::timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 use time::{Duration, OffsetDateTime};
 
+use super::error::StateError;
 use super::runs::enqueue;
-use super::{JobId, StateError};
+use crate::schedule::job::JobId;
 
 /// How long an alert is remembered. Nobody repeats one that long: Azure Monitor gives up after minutes.
 const REMEMBERED: Duration = Duration::days(30);
 
 /// What came of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum AlertReceipt {
     /// A run was put into the queue for it.
     New(JobId),
     /// A run that another alert began, and that still waits, is for this one as well.
@@ -27,13 +28,13 @@ pub enum Taken {
 }
 
 /// Puts an alert on record, and a run for it into the queue, if there is none. Forgets alerts of long ago.
-pub fn take(
+pub fn take_alert(
     state: &Transaction<'_>,
     id: &str,
     fired_at: OffsetDateTime,
     snapshot: &SnapshotName,
     now: OffsetDateTime,
-) -> Result<Taken, StateError> {
+) -> Result<AlertReceipt, StateError> {
     state.execute("DELETE FROM alert WHERE seen_at < ?1", [timestamp::text(now - REMEMBERED)])?;
     let fired_at = timestamp::text(fired_at);
     let known = state
@@ -44,14 +45,14 @@ pub fn take(
         )
         .optional()?;
     if let Some(run) = known {
-        return Ok(Taken::Known(run.map(JobId)));
+        return Ok(AlertReceipt::Known(run.map(JobId)));
     }
     let (taken, JobId(run)) = if let Some(run) = waiting(state, snapshot)? {
-        (Taken::Joined(run), run)
+        (AlertReceipt::Joined(run), run)
     } else {
         let begun = SnapshotRef { name: snapshot.clone(), trigger: Trigger::Alert, due: now };
         let run = enqueue(state, &begun, now)?;
-        (Taken::New(run), run)
+        (AlertReceipt::New(run), run)
     };
     state.execute(
         "INSERT INTO alert (id, fired_at, snapshot, seen_at, run) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -93,9 +94,9 @@ mod tests {
         (dir, store)
     }
 
-    async fn alert(store: &Store, id: &str, snapshot: &str, now: OffsetDateTime) -> Taken {
+    async fn alert(store: &Store, id: &str, snapshot: &str, now: OffsetDateTime) -> AlertReceipt {
         let snapshot = SnapshotName::new(snapshot);
-        store.change(|state| take(state, id, NOON, &snapshot, now)).await.unwrap()
+        store.change(|state| take_alert(state, id, NOON, &snapshot, now)).await.unwrap()
     }
 
     async fn count(store: &Store, sql: &str) -> u64 {
@@ -106,11 +107,11 @@ mod tests {
     async fn a_repeated_alert_is_taken_once_for_each_snapshot() {
         let (_dir, store) = store();
         let first = alert(&store, "a", "nightly", NOON).await;
-        assert_eq!(first, Taken::New(JobId(1)));
+        assert_eq!(first, AlertReceipt::New(JobId(1)));
         let later = NOON + Duration::hours(1);
         store.change(|state| Ok(state.execute("UPDATE run SET status = 'ended'", [])?)).await.unwrap();
-        assert_eq!(alert(&store, "a", "nightly", later).await, Taken::Known(Some(JobId(1))));
-        assert_eq!(alert(&store, "a", "incident", later).await, Taken::New(JobId(2)));
+        assert_eq!(alert(&store, "a", "nightly", later).await, AlertReceipt::Known(Some(JobId(1))));
+        assert_eq!(alert(&store, "a", "incident", later).await, AlertReceipt::New(JobId(2)));
         assert_eq!(count(&store, "SELECT count(*) FROM run").await, 2);
     }
 
@@ -119,13 +120,13 @@ mod tests {
         let (_dir, store) = store();
         let timed = SnapshotRef { name: SnapshotName::new("nightly"), trigger: Trigger::Cron, due: NOON };
         store.change(|state| enqueue(state, &timed, NOON)).await.unwrap();
-        assert_eq!(alert(&store, "a", "nightly", NOON).await, Taken::New(JobId(2)));
-        assert_eq!(alert(&store, "b", "nightly", NOON).await, Taken::Joined(JobId(2)));
+        assert_eq!(alert(&store, "a", "nightly", NOON).await, AlertReceipt::New(JobId(2)));
+        assert_eq!(alert(&store, "b", "nightly", NOON).await, AlertReceipt::Joined(JobId(2)));
         store
             .change(|state| Ok(state.execute("UPDATE run SET status = 'started' WHERE id = 2", [])?))
             .await
             .unwrap();
-        assert_eq!(alert(&store, "c", "nightly", NOON).await, Taken::New(JobId(3)));
+        assert_eq!(alert(&store, "c", "nightly", NOON).await, AlertReceipt::New(JobId(3)));
     }
 
     #[tokio::test]

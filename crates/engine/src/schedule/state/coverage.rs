@@ -13,7 +13,8 @@ use fleetlogs_model::timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use time::OffsetDateTime;
 
-use super::{StateError, moment};
+use super::error::StateError;
+use super::stored_time::stored_time;
 use crate::window::Reached;
 
 /// Reads what planning needs of a series.
@@ -25,7 +26,7 @@ pub fn read(state: &Connection, snapshot: &SnapshotName) -> Result<Reached, Stat
     while let Some(row) = rows.next()? {
         let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?));
         let at = (text(0)?, text(1)?, text(2)?);
-        reached.insert(at, allocation(text(3)?)?, moment(text(4)?)?);
+        reached.insert(at, allocation(text(3)?)?, stored_time(text(4)?)?);
     }
     Ok(reached)
 }
@@ -38,12 +39,12 @@ pub fn series_began(
     let began: Option<String> = state
         .query_row("SELECT began FROM series WHERE snapshot = ?1", [snapshot.as_str()], |row| row.get(0))
         .optional()?;
-    began.as_deref().map(moment).transpose()
+    began.as_deref().map(stored_time).transpose()
 }
 
 /// Lets the series of a plan begin with it, if it has not begun. To be called as soon as a run's plan is frozen: should
 /// the run be lost, the next one goes back to where this one began. A run by hand is of no series.
-pub fn begin(state: &Transaction<'_>, plan: &Plan) -> Result<(), StateError> {
+pub fn begin_series(state: &Transaction<'_>, plan: &Plan) -> Result<(), StateError> {
     if let Some(snapshot) = &plan.snapshot {
         state.execute(
             "INSERT INTO series (snapshot, began) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -56,7 +57,7 @@ pub fn begin(state: &Transaction<'_>, plan: &Plan) -> Result<(), StateError> {
 /// Puts on record up to when a run verified its nodes. May be done again, and later than for a younger run: no node goes
 /// back. A run by hand is of no series.
 pub fn record(state: &Transaction<'_>, plan: &Plan, ledger: &Ledger) -> Result<(), StateError> {
-    begin(state, plan)?;
+    begin_series(state, plan)?;
     let Some(snapshot) = &plan.snapshot else { return Ok(()) };
     let mut raise = state.prepare_cached(
         "INSERT INTO reached (snapshot, account, pool, node, allocated, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -183,8 +184,8 @@ pub fn for_each_folded(
             node: text(2)?,
             allocated: allocation(text(3)?)?,
             outcome,
-            start: moment(text(5)?)?,
-            until: moment(text(6)?)?,
+            start: stored_time(text(5)?)?,
+            until: stored_time(text(6)?)?,
         });
     }
     Ok(())
@@ -211,7 +212,7 @@ fn allocated(node: &PlannedNode) -> String {
 }
 
 fn allocation(text: &str) -> Result<Option<OffsetDateTime>, StateError> {
-    if text.is_empty() { Ok(None) } else { moment(text).map(Some) }
+    if text.is_empty() { Ok(None) } else { stored_time(text).map(Some) }
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use fleetlogs_model::outcome::RunOutcome;
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
-use super::{StateError, moment};
+use super::error::StateError;
+use super::stored_time::stored_time;
 
 /// The state in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,8 +47,8 @@ pub fn numbers(state: &Connection) -> Result<Numbers, StateError> {
         let complete_at: Option<String> = row.get(2)?;
         ended.push(LastRuns {
             snapshot: SnapshotName::new(snapshot),
-            ended_at: moment(&ended_at)?,
-            complete_at: complete_at.as_deref().map(moment).transpose()?,
+            ended_at: stored_time(&ended_at)?,
+            complete_at: complete_at.as_deref().map(stored_time).transpose()?,
         });
     }
     Ok(Numbers { queued, lost, last: ended })

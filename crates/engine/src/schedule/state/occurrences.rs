@@ -14,8 +14,10 @@ use fleetlogs_model::timestamp;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, Transaction, params};
 use time::OffsetDateTime;
 
-use super::runs::{self, JobId};
-use super::{StateError, moment};
+use super::error::StateError;
+use super::runs;
+use super::stored_time::stored_time;
+use crate::schedule::job::JobId;
 
 /// Rows of nodes that are no longer in the state are forgotten after this.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -69,7 +71,7 @@ pub struct Round<'a> {
 
 /// What a look changed, in numbers of occurrences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct RoundResult {
     /// New, and waiting to be claimed.
     pub seen: u64,
     /// New, and held as the node was captured a short time ago.
@@ -83,7 +85,7 @@ pub struct Taken {
 }
 
 /// A change that a look asks for. A key is pool, node, state and since.
-enum Step<'a> {
+enum StateChange<'a> {
     Insert(&'a Sighting, &'static str),
     /// From held to another status.
     Turn([String; 4], &'static str),
@@ -96,12 +98,12 @@ pub fn has_news(state: &Connection, round: &Round<'_>) -> Result<bool, StateErro
 }
 
 /// Takes a look in.
-pub fn take_in(state: &Transaction<'_>, round: &Round<'_>) -> Result<Taken, StateError> {
-    let mut taken = Taken::default();
+pub fn take_in(state: &Transaction<'_>, round: &Round<'_>) -> Result<RoundResult, StateError> {
+    let mut taken = RoundResult::default();
     let (snapshot, account) = (round.snapshot.as_str(), round.account.as_str());
     for step in steps(state, round)? {
         match step {
-            Step::Insert(sighting, status) => {
+            StateChange::Insert(sighting, status) => {
                 let Sighting { pool, node, state: is, since, .. } = sighting;
                 state
                     .prepare_cached(
@@ -124,7 +126,7 @@ pub fn take_in(state: &Transaction<'_>, round: &Round<'_>) -> Result<Taken, Stat
                     _ => taken.old += 1,
                 }
             }
-            Step::Turn([pool, node, is, since], status) => {
+            StateChange::Turn([pool, node, is, since], status) => {
                 state
                     .prepare_cached(
                         "UPDATE occurrence SET status = ?7 WHERE snapshot = ?1 AND account = ?2 AND pool = ?3
@@ -133,7 +135,7 @@ pub fn take_in(state: &Transaction<'_>, round: &Round<'_>) -> Result<Taken, Stat
                     .execute(params![snapshot, account, pool, node, is, since, status])?;
                 if status == "damped" { taken.damped += 1 } else { taken.released += 1 }
             }
-            Step::Forget([pool, node, is, since]) => {
+            StateChange::Forget([pool, node, is, since]) => {
                 state
                     .prepare_cached(
                         "DELETE FROM occurrence WHERE snapshot = ?1 AND account = ?2 AND pool = ?3
@@ -146,7 +148,7 @@ pub fn take_in(state: &Transaction<'_>, round: &Round<'_>) -> Result<Taken, Stat
     Ok(taken)
 }
 
-fn steps<'a>(state: &Connection, round: &Round<'a>) -> Result<Vec<Step<'a>>, StateError> {
+fn steps<'a>(state: &Connection, round: &Round<'a>) -> Result<Vec<StateChange<'a>>, StateError> {
     let mut steps = Vec::new();
     let mut current = HashSet::with_capacity(round.sightings.len());
     for sighting in round.sightings {
@@ -155,9 +157,9 @@ fn steps<'a>(state: &Connection, round: &Round<'a>) -> Result<Vec<Step<'a>>, Sta
             continue;
         }
         match status_of(state, round, sighting)?.as_deref() {
-            None => steps.push(Step::Insert(sighting, first_status(state, round, sighting)?)),
+            None => steps.push(StateChange::Insert(sighting, first_status(state, round, sighting)?)),
             Some("held") if !is_quiet(state, round, sighting)? => {
-                steps.push(Step::Turn(sighting.key(), "seen"));
+                steps.push(StateChange::Turn(sighting.key(), "seen"));
             }
             Some(_) => {}
         }
@@ -171,14 +173,14 @@ fn steps<'a>(state: &Connection, round: &Round<'a>) -> Result<Vec<Step<'a>>, Sta
     let held = "SELECT pool, node, state, since FROM occurrence WHERE snapshot = ?1 AND account = ?2 AND status = 'held'";
     for held in keys(state, held, params![snapshot, account])? {
         if is_over(&held) {
-            steps.push(Step::Turn(held, "damped"));
+            steps.push(StateChange::Turn(held, "damped"));
         }
     }
     let past = "SELECT pool, node, state, since FROM occurrence WHERE snapshot = ?1 AND account = ?2 AND seen_at < ?3
                 AND status NOT IN ('seen', 'held')";
     for past in keys(state, past, params![snapshot, account, timestamp::text(round.now - KEPT)])? {
         if is_over(&past) {
-            steps.push(Step::Forget(past));
+            steps.push(StateChange::Forget(past));
         }
     }
     Ok(steps)
@@ -244,7 +246,7 @@ fn is_quiet(state: &Connection, round: &Round<'_>, sighting: &Sighting) -> Resul
         params![round.snapshot.as_str(), round.account.as_str(), pool.as_str(), node.as_str(), is.as_str()];
     let captured: Option<String> = select.query_row(key, |row| row.get(0))?;
     Ok(match captured {
-        Some(captured) => round.now < moment(&captured)? + round.quiet,
+        Some(captured) => round.now < stored_time(&captured)? + round.quiet,
         None => false,
     })
 }
@@ -257,7 +259,7 @@ pub fn waiting_since(
     let mut select = state
         .prepare_cached("SELECT min(seen_at) FROM occurrence WHERE snapshot = ?1 AND status = 'seen'")?;
     let first: Option<String> = select.query_row([snapshot.as_str()], |row| row.get(0))?;
-    first.map(|first| moment(&first)).transpose()
+    first.map(|first| stored_time(&first)).transpose()
 }
 
 /// A run that is for occurrences.
@@ -337,7 +339,7 @@ pub fn of_run(state: &Connection, JobId(job): JobId) -> Result<Vec<Occurrence>, 
                     node: NodeId::new(node),
                 },
                 state: NodeState::from(is),
-                since: if since == UNKNOWN { None } else { Some(moment(&since)?) },
+                since: if since == UNKNOWN { None } else { Some(stored_time(&since)?) },
             })
         })
         .collect()
@@ -369,7 +371,7 @@ mod tests {
             Self { store, snapshot, account, _dir: dir }
         }
 
-        async fn look(&self, minute: i64, sightings: &[Sighting]) -> Taken {
+        async fn look(&self, minute: i64, sightings: &[Sighting]) -> RoundResult {
             let round = Round {
                 snapshot: &self.snapshot,
                 account: &self.account,
@@ -381,7 +383,7 @@ mod tests {
             };
             let has_news = self.store.read(|state| has_news(state, &round)).await.unwrap();
             let taken = self.store.change(|state| take_in(state, &round)).await.unwrap();
-            assert_eq!(has_news, taken != Taken::default());
+            assert_eq!(has_news, taken != RoundResult::default());
             taken
         }
 
@@ -393,17 +395,17 @@ mod tests {
     #[tokio::test]
     async fn a_node_is_the_same_in_every_spelling_of_its_ids() {
         let bench = Bench::new();
-        let seen = Taken { seen: 1, ..Taken::default() };
+        let seen = RoundResult { seen: 1, ..RoundResult::default() };
         let later = Some(NOW + time::Duration::minutes(2));
-        let held = Taken { held: 1, ..Taken::default() };
+        let held = RoundResult { held: 1, ..RoundResult::default() };
 
         assert_eq!(bench.look(0, &[sighting("Pool", "N1", Some(NOW))]).await, seen);
         let again = [sighting("pool", "n1", Some(NOW)), sighting("POOL", "N1", Some(NOW))];
-        assert_eq!(bench.look(1, &again).await, Taken::default());
+        assert_eq!(bench.look(1, &again).await, RoundResult::default());
         assert_eq!(bench.claim().await.unwrap().occurrences, 1);
         assert_eq!(bench.look(2, &[sighting("Pool", "N1", later)]).await, held);
-        assert_eq!(bench.look(3, &[sighting("pool", "n1", later)]).await, Taken::default());
-        let released = Taken { released: 1, ..Taken::default() };
+        assert_eq!(bench.look(3, &[sighting("pool", "n1", later)]).await, RoundResult::default());
+        let released = RoundResult { released: 1, ..RoundResult::default() };
         assert_eq!(bench.look(15, &[sighting("pool", "n1", later)]).await, released);
     }
 
@@ -416,16 +418,16 @@ mod tests {
         bench
             .store
             .change(|state| {
-                runs::start(state, first.job, "machine", NOW)?;
-                runs::close(state, first.job, runs::Status::Lost, "its machine is gone", NOW)?;
+                runs::start_row(state, first.job, "machine", NOW)?;
+                runs::close_row(state, first.job, runs::Status::Lost, "its machine is gone", NOW)?;
                 release(state, first.job)
             })
             .await
             .unwrap();
-        assert_eq!(bench.look(1, &both).await, Taken::default(), "it is held");
+        assert_eq!(bench.look(1, &both).await, RoundResult::default(), "it is held");
         assert_eq!(bench.claim().await, None);
         // One of them has recovered.
-        let one = Taken { released: 1, damped: 1, ..Taken::default() };
+        let one = RoundResult { released: 1, damped: 1, ..RoundResult::default() };
         assert_eq!(bench.look(15, &both[..1]).await, one);
         let second = bench.claim().await.unwrap();
         assert!(second.is_new && second.occurrences == 1 && second.job != first.job);
@@ -438,7 +440,7 @@ mod tests {
 
         assert_eq!(bench.look(0, &node).await.seen, 1);
         let claim = bench.claim().await.unwrap();
-        assert_eq!(bench.look(100, &node).await, Taken::default());
+        assert_eq!(bench.look(100, &node).await, RoundResult::default());
         assert_eq!(bench.claim().await, None);
 
         let occurrences = bench.store.read(|state| of_run(state, claim.job)).await.unwrap();

@@ -12,12 +12,11 @@ use fleetlogs_model::timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, Transaction, params};
 use time::OffsetDateTime;
 
-use super::{StateError, moment};
-use crate::schedule::{Ended, Lane};
-
-/// A row of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(pub i64);
+use super::error::StateError;
+use super::stored_time::stored_time;
+use crate::schedule::decide::due_at;
+use crate::schedule::job::{JobEnd, JobId};
+use crate::schedule::rule::Lane;
 
 /// How far a row of the queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +84,17 @@ pub struct PastRun {
     pub removed_at: Option<OffsetDateTime>,
 }
 
+impl PastRun {
+    /// How messages and reasons name it.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match &self.run_id {
+            Some(run) => format!("the run {run}"),
+            None => due_at(self.snapshot.due),
+        }
+    }
+}
+
 const COLUMNS: &str =
     "id, snapshot, cause, due, begins_at, status, machine, run_id, dir, started_at, ended_at, outcome,
     exit_code, reason, removed_at";
@@ -104,18 +114,18 @@ pub fn enqueue(
 
 /// Takes the next run of a lane out of the queue: of those whose time has come, and of whose snapshot no other goes on,
 /// the one that has waited longest; what is caught up with gives way to what is on time.
-pub fn take(
+pub fn take_next(
     state: &Transaction<'_>,
     lane: Lane,
     machine: &str,
     now: OffsetDateTime,
 ) -> Result<Option<PastRun>, StateError> {
     let Some(next) = next_to_start(state, lane, now)? else { return Ok(None) };
-    start(state, next.id, machine, now)?;
-    get(state, next.id)
+    start_row(state, next.id, machine, now)?;
+    find_row(state, next.id)
 }
 
-/// What [`take`] would take.
+/// What [`take_next`] would take.
 pub fn next_to_start(
     state: &Connection,
     lane: Lane,
@@ -131,7 +141,7 @@ pub fn next_to_start(
 }
 
 /// A row is begun by a machine.
-pub fn start(
+pub fn start_row(
     state: &Transaction<'_>,
     JobId(job): JobId,
     machine: &str,
@@ -145,17 +155,22 @@ pub fn start(
 }
 
 /// The run of a job has its plan and its directory, and is about to send its first upload.
-pub fn begun(state: &Transaction<'_>, JobId(job): JobId, run: &RunId, dir: &Path) -> Result<(), StateError> {
+pub fn record_begin(
+    state: &Transaction<'_>,
+    JobId(job): JobId,
+    run: &RunId,
+    dir: &Path,
+) -> Result<(), StateError> {
     let dir = dir.to_string_lossy();
     state.execute("UPDATE run SET run_id = ?2, dir = ?3 WHERE id = ?1", params![job, run.as_str(), dir])?;
     Ok(())
 }
 
 /// A job has ended, or nothing came of it.
-pub fn end(
+pub fn record_end(
     state: &Transaction<'_>,
     JobId(job): JobId,
-    ended: &Ended,
+    ended: &JobEnd,
     now: OffsetDateTime,
 ) -> Result<(), StateError> {
     state.execute(
@@ -173,7 +188,7 @@ pub fn end(
 }
 
 /// No run comes of a row any more, or it is not known what came of it.
-pub fn close(
+pub fn close_row(
     state: &Transaction<'_>,
     JobId(job): JobId,
     status: Status,
@@ -188,7 +203,11 @@ pub fn close(
 }
 
 /// The directories of runs were removed, as they are not to be kept any more.
-pub fn removed(state: &Transaction<'_>, runs: &[RunId], now: OffsetDateTime) -> Result<(), StateError> {
+pub fn record_removed(
+    state: &Transaction<'_>,
+    runs: &[RunId],
+    now: OffsetDateTime,
+) -> Result<(), StateError> {
     for run in runs {
         state.execute(
             "UPDATE run SET removed_at = ?2 WHERE run_id = ?1",
@@ -200,7 +219,7 @@ pub fn removed(state: &Transaction<'_>, runs: &[RunId], now: OffsetDateTime) -> 
 
 /// Forgets the oldest rows of a snapshot: a shared state is sent whole with each change. Rows whose run directory is to be
 /// somewhere stay, and so does the last run that collected everything.
-pub fn forget(state: &Transaction<'_>, snapshot: &SnapshotName, kept: u32) -> Result<(), StateError> {
+pub fn forget_rows(state: &Transaction<'_>, snapshot: &SnapshotName, kept: u32) -> Result<(), StateError> {
     let old = "SELECT id FROM run WHERE snapshot = ?1 AND status NOT IN ('queued', 'started')
         AND (run_id IS NULL OR removed_at IS NOT NULL)
         AND id <= (SELECT id FROM run WHERE snapshot = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)
@@ -223,17 +242,17 @@ pub fn put_back(state: &Transaction<'_>, JobId(job): JobId) -> Result<(), StateE
 }
 
 /// One row.
-pub fn get(state: &Connection, JobId(job): JobId) -> Result<Option<PastRun>, StateError> {
+pub fn find_row(state: &Connection, JobId(job): JobId) -> Result<Option<PastRun>, StateError> {
     first(state, "WHERE id = ?1", params![job])
 }
 
 /// All that are started, the earliest first.
-pub fn started(state: &Connection) -> Result<Vec<PastRun>, StateError> {
+pub fn started_rows(state: &Connection) -> Result<Vec<PastRun>, StateError> {
     select(state, "WHERE status = 'started' ORDER BY started_at, id", [])
 }
 
 /// All that wait, in the order in which they are to begin.
-pub fn queued(state: &Connection) -> Result<Vec<PastRun>, StateError> {
+pub fn queued_rows(state: &Connection) -> Result<Vec<PastRun>, StateError> {
     select(state, "WHERE status = 'queued' ORDER BY begins_at, id", [])
 }
 
@@ -244,23 +263,23 @@ pub fn next_time(state: &Connection, after: OffsetDateTime) -> Result<Option<Off
         [timestamp::text(after)],
         |row| row.get(0),
     )?;
-    next.as_deref().map(moment).transpose()
+    next.as_deref().map(stored_time).transpose()
 }
 
 /// The last run of a snapshot that ended, or was lost.
-pub fn last(state: &Connection, snapshot: &SnapshotName) -> Result<Option<PastRun>, StateError> {
+pub fn last_ended(state: &Connection, snapshot: &SnapshotName) -> Result<Option<PastRun>, StateError> {
     let tail = "WHERE snapshot = ?1 AND status IN ('ended', 'lost') ORDER BY ended_at DESC, id DESC LIMIT 1";
     first(state, tail, [snapshot.as_str()])
 }
 
 /// The last run of a snapshot that collected everything.
-pub fn last_good(state: &Connection, snapshot: &SnapshotName) -> Result<Option<PastRun>, StateError> {
+pub fn last_complete(state: &Connection, snapshot: &SnapshotName) -> Result<Option<PastRun>, StateError> {
     let tail = "WHERE snapshot = ?1 AND outcome = 'complete' ORDER BY ended_at DESC, id DESC LIMIT 1";
     first(state, tail, [snapshot.as_str()])
 }
 
 /// Every row of a snapshot, the latest due first; so many at most, where a number is given.
-pub fn past(
+pub fn past_rows(
     state: &Connection,
     snapshot: &SnapshotName,
     most: Option<u32>,
@@ -276,7 +295,7 @@ pub fn considered(state: &Connection, snapshot: &SnapshotName) -> Result<Option<
         .prepare_cached("SELECT until FROM considered WHERE snapshot = ?1")?
         .query_row([snapshot.as_str()], |row| row.get(0))
         .optional()?;
-    until.as_deref().map(moment).transpose()
+    until.as_deref().map(stored_time).transpose()
 }
 
 /// The times of a snapshot up to a moment have been queued, skipped or missed.
@@ -330,7 +349,7 @@ fn select(state: &Connection, tail: &str, params: impl Params) -> Result<Vec<Pas
 
 fn past_run(row: &Row<'_>) -> Result<PastRun, StateError> {
     let time = |column| -> Result<_, StateError> {
-        row.get::<_, Option<String>>(column)?.as_deref().map(moment).transpose()
+        row.get::<_, Option<String>>(column)?.as_deref().map(stored_time).transpose()
     };
     let (cause, status): (String, String) = (row.get("cause")?, row.get("status")?);
     let (run_id, outcome): (Option<String>, Option<String>) = (row.get("run_id")?, row.get("outcome")?);
@@ -339,9 +358,9 @@ fn past_run(row: &Row<'_>) -> Result<PastRun, StateError> {
         snapshot: SnapshotRef {
             name: SnapshotName::new(row.get::<_, String>("snapshot")?),
             trigger: Trigger::of(&cause).ok_or(StateError::Text(cause))?,
-            due: moment(&row.get::<_, String>("due")?)?,
+            due: stored_time(&row.get::<_, String>("due")?)?,
         },
-        begins_at: moment(&row.get::<_, String>("begins_at")?)?,
+        begins_at: stored_time(&row.get::<_, String>("begins_at")?)?,
         status: status_of(status)?,
         machine: row.get("machine")?,
         run_id: run_id.map(|id| id.parse().map_err(|_| StateError::Text(id))).transpose()?,

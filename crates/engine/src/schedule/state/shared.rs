@@ -8,7 +8,7 @@ use fleetlogs_model::retry::{CallError, RetryPolicy, persistently};
 use rusqlite::Connection;
 use tokio::time::{Instant, sleep};
 
-use super::StateError;
+use super::error::StateError;
 
 /// How a state is sent until the change fails. Nobody else may write meanwhile, so sending it again does no harm.
 const RETRY: RetryPolicy =

@@ -263,7 +263,8 @@ fn rows(path: &Path) -> Vec<Row> {
         .unwrap();
     let rows = select.query_map([], |row| {
         let since: String = row.get(3)?;
-        let since = crate::schedule::state::moment(&since).map_or(0, |since| (since - NOW).whole_seconds());
+        let since =
+            crate::schedule::state::stored_time(&since).map_or(0, |since| (since - NOW).whole_seconds());
         Ok((row.get(0)?, row.get(1)?, row.get(2)?, since.cast_unsigned(), row.get(4)?, row.get(5)?))
     });
     rows.unwrap().map(Result::unwrap).collect()

@@ -16,7 +16,7 @@ use crate::schedule::decide::PUNCTUAL;
 pub(super) fn month(seen: &Seen, state: &Connection, start: OffsetDateTime) -> Result<String, StateError> {
     let mut counts: HashMap<&str, u32> = HashMap::new();
     for rule in rules() {
-        let mut rows = runs::past(state, &rule.name, None)?;
+        let mut rows = runs::past_rows(state, &rule.name, None)?;
         rows.reverse();
         for row in &rows {
             *counts.entry(row.status.as_str()).or_default() += 1;
@@ -76,7 +76,7 @@ fn each_time_once(rows: &[PastRun], timetable: &Timetable, start: OffsetDateTime
 /// Of "nor the 12 before it, from 2026-03-29T01:00:00.000Z on": how many, and from when on.
 fn folded(reason: &str) -> Option<(usize, OffsetDateTime)> {
     let (count, rest) = reason.split_once("nor the ")?.1.split_once(" before it, from ")?;
-    let from = crate::schedule::state::moment(rest.strip_suffix(" on")?).ok()?;
+    let from = crate::schedule::state::stored_time(rest.strip_suffix(" on")?).ok()?;
     Some((count.parse().ok()?, from))
 }
 

@@ -10,7 +10,7 @@ use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
 use fleetlogs_model::window::Window;
 use proptest::prelude::*;
 
-use super::super::TABLES;
+use super::super::tables::TABLES;
 use super::*;
 use crate::testing::{NOW, plan_of};
 use crate::window::{NodeWindows, SinceLast};
@@ -139,7 +139,7 @@ fn a_series_begins_with_its_first_run_whatever_came_of_it() {
     let mut state = state();
     let window = ago(HOUR * 3, HOUR * 2);
     let (plan, _) = run(window, &[]);
-    change(&mut state, |state| begin(state, &plan).unwrap());
+    change(&mut state, |state| begin_series(state, &plan).unwrap());
     let later = run(ago(HOUR, Duration::ZERO), &[]);
     change(&mut state, |state| record(state, &later.0, &later.1).unwrap());
     assert_eq!(series_began(&state, &nightly()).unwrap(), Some(window.start));

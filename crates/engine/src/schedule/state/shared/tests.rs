@@ -7,7 +7,7 @@ use fleetlogs_model::home::Answer;
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
 
-use super::super::{Store, runs};
+use super::super::{JobId, Store, runs};
 use super::*;
 use crate::testing::NOW;
 
@@ -64,7 +64,7 @@ fn open(dir: &Path, home: &Arc<Home>) -> Store {
     Store::open(&dir.join("schedule.db"), Some((home.clone(), home.state()))).unwrap()
 }
 
-async fn enqueue(store: &Store, name: &str) -> Result<runs::JobId, StateError> {
+async fn enqueue(store: &Store, name: &str) -> Result<JobId, StateError> {
     let snapshot = SnapshotRef { name: SnapshotName::new(name), trigger: Trigger::Cron, due: NOW };
     store.change(|state| runs::enqueue(state, &snapshot, NOW)).await
 }

@@ -1,0 +1,38 @@
+//! Why the state cannot be used.
+
+use std::path::PathBuf;
+
+use fleetlogs_model::home::HomeError;
+
+use super::tables::FORMAT;
+
+/// The state cannot be used, or a change to it cannot be made durable.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file is not the state of a schedule, or one of another version.
+    #[error("`{path}` has format {found}, and this fleetlogs reads format {FORMAT}")]
+    Format {
+        /// The database.
+        path: PathBuf,
+        /// Its format number.
+        found: i64,
+    },
+    /// SQLite failed.
+    #[error("the state of the schedule: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// What the home has is not the state of a schedule, or one of another version.
+    #[error("the shared state of the schedule cannot be used: {0}")]
+    Shared(Box<StateError>),
+    /// The home that it shares with other machines does not take it.
+    #[error("the shared state of the schedule: {0}")]
+    Home(#[from] HomeError),
+    /// Its text is not what this program writes.
+    #[error("the state of the schedule: `{0}` cannot be read")]
+    Text(String),
+    /// The file system failed.
+    #[error("`{0}`: {1}")]
+    File(PathBuf, std::io::Error),
+    /// What is known of the nodes of a plan could not be read.
+    #[error("cannot read the plan: {0}")]
+    Plan(std::io::Error),
+}

@@ -1,0 +1,199 @@
+//! The database of the state: opened, read, and changed whole or not at all.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetlogs_model::files::owner_only;
+use fleetlogs_model::home::StateHome;
+use rusqlite::{Connection, OpenFlags, Transaction};
+use tokio::sync::{Mutex, watch};
+
+use super::error::StateError;
+use super::shared;
+use super::tables::{APPLICATION_ID, FORMAT, TABLES};
+
+/// How long another connection of this machine may be writing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The state, open for changes. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<OpenState>);
+
+struct OpenState {
+    path: PathBuf,
+    database: Mutex<Connection>,
+    home: Option<Arc<dyn StateHome>>,
+    changes: watch::Sender<()>,
+}
+
+/// A home, and what it had when this machine became its owner: none where nothing was published yet.
+pub type Fetched = (Arc<dyn StateHome>, Option<Vec<u8>>);
+
+impl Store {
+    /// Opens the database, or makes it. With a home, call this only as its owner, with `fetched` what the home had: that
+    /// takes the place of what is here.
+    pub fn open(path: &Path, home: Option<Fetched>) -> Result<Self, StateError> {
+        let (home, fetched) = home.map_or((None, None), |(home, fetched)| (Some(home), fetched));
+        if let Some(fetched) = fetched {
+            // What is here must not be lost to something that is of no use.
+            Self::look_at(&fetched).map_err(|error| StateError::Shared(error.into()))?;
+            replace(path, &fetched)?;
+        }
+        private(path)?;
+        let database = Connection::open(path)?;
+        prepare(&database, path)?;
+        Ok(Self(Arc::new(OpenState::new(path.into(), database, home))))
+    }
+
+    /// Opens a database in memory, from what a home has: to be looked at.
+    pub fn look_at(fetched: &[u8]) -> Result<Self, StateError> {
+        let mut database = Connection::open_in_memory()?;
+        let fetched = shared::without_log(fetched.to_vec());
+        database.deserialize_read_exact("main", &*fetched, fetched.len(), true)?;
+        let path = PathBuf::from(":memory:");
+        check(&database, &path)?;
+        Ok(Self(Arc::new(OpenState::new(path, database, None))))
+    }
+
+    /// A state in which nothing has happened yet, in memory.
+    pub fn nothing() -> Result<Self, StateError> {
+        let database = Connection::open_in_memory()?;
+        let path = PathBuf::from(":memory:");
+        prepare(&database, &path)?;
+        Ok(Self(Arc::new(OpenState::new(path, database, None))))
+    }
+
+    /// Opens the database to be looked at, beside the process that changes it; none where there is none.
+    pub fn look_in(path: &Path) -> Result<Option<Self>, StateError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags(path, flags)?;
+        database.busy_timeout(PATIENCE)?;
+        check(&database, path)?;
+        Ok(Some(Self(Arc::new(OpenState::new(path.into(), database, None)))))
+    }
+
+    /// Where the database is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Tells of every change that was made by [`Self::change`], as of something that whoever waits may want to look at.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
+    }
+
+    /// Looks something up.
+    pub async fn read<T>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        look(&*self.0.database.lock().await)
+    }
+
+    /// Changes something, whole or not at all. Once it returns the change is durable, also in the home where there is one.
+    /// [`HomeError::Lost`](fleetlogs_model::home::HomeError::Lost) tells that another machine owns the schedule: nothing may be done that rests on this change.
+    ///
+    /// Cancel safety: the change may be made here and not in the home. It counts when the next one is published.
+    pub async fn change<T>(
+        &self,
+        make: impl FnOnce(&Transaction<'_>) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        let mut database = self.0.database.lock().await;
+        let done = make_whole(&mut database, make)?;
+        if let Some(home) = &self.0.home {
+            // Held until it is there, so that versions arrive in their order.
+            shared::publish(&**home, &mut database).await?;
+        }
+        self.0.changes.send_replace(());
+        Ok(done)
+    }
+}
+
+impl OpenState {
+    fn new(path: PathBuf, database: Connection, home: Option<Arc<dyn StateHome>>) -> Self {
+        Self { path, database: Mutex::new(database), home, changes: watch::Sender::default() }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({}, shared: {})", self.0.path.display(), self.0.home.is_some())
+    }
+}
+
+/// Makes a change, whole or not at all. Apart, as a transaction cannot be held where something is awaited.
+fn make_whole<T>(
+    database: &mut Connection,
+    make: impl FnOnce(&Transaction<'_>) -> Result<T, StateError>,
+) -> Result<T, StateError> {
+    let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let done = make(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+/// Puts another database in the place of this one, whole or not at all.
+fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
+    let failed = |error| StateError::File(path.into(), error);
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    {
+        let mut options = owner_only();
+        let mut file = options.write(true).create(true).truncate(true).open(&new).map_err(failed)?;
+        file.write_all(fetched).and_then(|()| file.sync_all()).map_err(failed)?;
+    }
+    // What a journal beside the old one says is not about the new one.
+    for suffix in ["-wal", "-shm"] {
+        let mut old = path.as_os_str().to_owned();
+        old.push(suffix);
+        match std::fs::remove_file(&old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    std::fs::rename(&new, path).map_err(failed)
+}
+
+/// Makes the file, for its owner only, if it is not there. What SQLite puts beside it has the same mode.
+fn private(path: &Path) -> Result<(), StateError> {
+    let mut options = owner_only();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map(drop).map_err(|error| StateError::File(path.into(), error))
+}
+
+fn prepare(database: &Connection, path: &Path) -> Result<(), StateError> {
+    database.busy_timeout(PATIENCE)?;
+    database.pragma_update(None, "journal_mode", "wal")?;
+    database.pragma_update(None, "synchronous", "full")?;
+    database.pragma_update(None, "foreign_keys", true)?;
+    let tables: i64 = database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        // One transaction: a process that ends in between leaves an empty file.
+        database.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        ))?;
+    }
+    check(database, path)
+}
+
+fn check(database: &Connection, path: &Path) -> Result<(), StateError> {
+    let number = |pragma| database.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (application, found) = (number("application_id")?, number("user_version")?);
+    if application != APPLICATION_ID || found != FORMAT {
+        return Err(StateError::Format { path: path.into(), found });
+    }
+    Ok(())
+}
+
+/// Another number whenever a connection other than this one has changed the database.
+pub(in crate::schedule) fn data_version(database: &Connection) -> Result<i64, StateError> {
+    Ok(database.pragma_query_value(None, "data_version", |row| row.get(0))?)
+}
