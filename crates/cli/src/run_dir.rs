@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fleetlogs_engine::local_store::LocalRunStore;
 pub(crate) use fleetlogs_engine::local_store::{PLAN_FILE, write_plan};
-use fleetlogs_engine::recorded_run::{Claim, RecordedRun};
+use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
 use fleetlogs_model::files::owner_only;
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
@@ -33,7 +33,7 @@ impl RunDir {
     }
 
     /// The run at a path, opened for reading.
-    pub(crate) async fn open(path: &Path, claim: Claim) -> Result<(Self, RecordedRun), CliError> {
+    pub(crate) async fn open(path: &Path, claim: RunClaim) -> Result<(Self, RecordedRun), CliError> {
         let dir = Self::at(path);
         let run = RecordedRun::open(&*dir.store, claim).await?;
         Ok((dir, run))

@@ -14,7 +14,7 @@ use crate::run_record::RunRecord;
 
 /// What a command wants of a recorded run besides reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum RunClaim {
     /// Nothing: a process may work on the run meanwhile.
     Watch,
     /// That no process works on the run when it is opened.
@@ -40,16 +40,16 @@ impl RecordedRun {
     /// # Errors
     /// Plan or journal cannot be read, or do not belong together; or another process works on the run, and `claim` does
     /// not allow that.
-    pub async fn open(store: &dyn RunStore, claim: Claim) -> Result<Self, JournalError> {
+    pub async fn open(store: &dyn RunStore, claim: RunClaim) -> Result<Self, JournalError> {
         let stored = store.plan().await?;
         let journal = store.read().await?;
         let hold = match claim {
-            Claim::Watch => None,
-            Claim::Rest => {
+            RunClaim::Watch => None,
+            RunClaim::Rest => {
                 drop(store.hold().await?);
                 None
             }
-            Claim::Hold => Some(store.hold().await?),
+            RunClaim::Hold => Some(store.hold().await?),
         };
         let meta = meta_for(&*journal, &stored.digest)?;
         Ok(Self { plan: stored.plan.into(), meta, journal, _hold: hold })
@@ -159,10 +159,10 @@ mod tests {
         assert_eq!(busy.map(|error| error.unwrap().kind), [JournalErrorKind::Busy; 2]);
         assert!(store.is_held().await.unwrap());
 
-        let watched = RecordedRun::open(store, Claim::Watch).await.unwrap();
+        let watched = RecordedRun::open(store, RunClaim::Watch).await.unwrap();
         assert_eq!(watched.meta.config, "fleetlogs.toml");
         assert_eq!(watched.ledger().unwrap().count(NodeStatus::Requested), 2);
-        for claim in [Claim::Rest, Claim::Hold] {
+        for claim in [RunClaim::Rest, RunClaim::Hold] {
             let busy = RecordedRun::open(store, claim).await.err().expect("a process works on it");
             assert_eq!(busy.kind, JournalErrorKind::Busy);
         }
@@ -172,7 +172,7 @@ mod tests {
         drop(query);
         drop((journal, watched));
 
-        let held = RecordedRun::open(store, Claim::Hold).await.unwrap();
+        let held = RecordedRun::open(store, RunClaim::Hold).await.unwrap();
         assert!(store.is_held().await.unwrap());
         drop(held);
         let resumed = ResumedRun::open(store, &[], false).await.unwrap();
@@ -180,7 +180,7 @@ mod tests {
         assert!(!resumed.is_over().unwrap());
         drop(resumed);
         assert!(!store.is_held().await.unwrap());
-        RecordedRun::open(store, Claim::Rest).await.unwrap();
+        RecordedRun::open(store, RunClaim::Rest).await.unwrap();
     }
 
     #[tokio::test]
@@ -201,7 +201,7 @@ mod tests {
         drop(store.create(&plan_of(1), "fleetlogs.toml").await.unwrap());
         crate::local_store::write_plan(&dir.path().join("run"), "plan.json", &plan_of(2)).unwrap();
         for refused in [
-            RecordedRun::open(&store, Claim::Watch).await.err(),
+            RecordedRun::open(&store, RunClaim::Watch).await.err(),
             ResumedRun::open(&store, &[], false).await.err(),
         ] {
             assert_eq!(refused.unwrap().kind, JournalErrorKind::OtherPlan);

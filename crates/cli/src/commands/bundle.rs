@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use fleetlogs_azure::{AzureLogStore, http_client};
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::recorded_run::{Claim, RecordedRun};
+use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
 use fleetlogs_model::files::dir_of;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
@@ -75,7 +75,7 @@ async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, Cl
     // Before the journal is opened, which may touch its files.
     let stale = is_stale(&RunDir::at(run)).await?;
     // Held: two of these would fetch the same logs into the same files.
-    let (dir, recorded) = RunDir::open(run, Claim::Hold).await?;
+    let (dir, recorded) = RunDir::open(run, RunClaim::Hold).await?;
     let target = match &args.output {
         Some(file) => file.clone(),
         None => PathBuf::from(format!("{}.zip", Bundle::name(&recorded.plan))),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use fleetlogs_engine::recorded_run::Claim;
+use fleetlogs_engine::recorded_run::RunClaim;
 
 use crate::args::Output;
 use crate::error::CliError;
@@ -19,7 +19,7 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) async fn report(args: &ReportArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, run) = RunDir::open(&args.run, Claim::Rest).await?;
+    let (dir, run) = RunDir::open(&args.run, RunClaim::Rest).await?;
     let ledger = run.ledger()?;
     // Writing reports is the work here; what they say is not this command's result.
     let reported = Reported::write(dir.path, run.plan, ledger, &*run.journal, true, None)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use fleetlogs_engine::recorded_run::Claim;
+use fleetlogs_engine::recorded_run::RunClaim;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use serde::Serialize;
@@ -92,7 +92,7 @@ pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit,
 
 /// A run, and the config that reaches its container.
 async fn open(run: &Path, config: Option<&Path>) -> Result<(RunDir, Arc<Plan>, Settings), CliError> {
-    let (dir, recorded) = RunDir::open(run, Claim::Watch).await?;
+    let (dir, recorded) = RunDir::open(run, RunClaim::Watch).await?;
     let settings = config::load(&config_of(&recorded.meta, config))?;
     Ok((dir, recorded.plan, settings))
 }

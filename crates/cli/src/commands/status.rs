@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use fleetlogs_engine::recorded_run::{Claim, RecordedRun};
+use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::event::Recorded;
 use fleetlogs_model::event_sink::EventSink;
@@ -43,7 +43,7 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, RecordedRun { plan, journal, .. }) = RunDir::open(&args.run, Claim::Watch).await?;
+    let (dir, RecordedRun { plan, journal, .. }) = RunDir::open(&args.run, RunClaim::Watch).await?;
     let ledger = Ledger::new(&plan);
     let run = WatchedRun { dir: &dir, journal, plan, ledger, last: 0 };
     let stop = StopHandle::default();

@@ -11,7 +11,7 @@ use fleetlogs_azure::{
     NewTicket, OpenTicket, SupportClient, SupportOption, TechnicalDetails, TicketProperties, http_client,
     safe,
 };
-use fleetlogs_engine::recorded_run::Claim;
+use fleetlogs_engine::recorded_run::RunClaim;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
@@ -91,7 +91,7 @@ pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, C
         let help = "add a [ticket] to it; `fleetlogs init` shows its keys";
         return Err(unusable("the config has no [ticket]", help));
     };
-    let (dir, recorded) = RunDir::open(&args.run, Claim::Rest).await?;
+    let (dir, recorded) = RunDir::open(&args.run, RunClaim::Rest).await?;
     let (plan, ledger) = (recorded.plan.clone(), recorded.ledger()?);
     let reported = Reported::earlier(dir.path.clone(), plan.clone(), ledger, &*recorded.journal)?;
     let known = TicketDetails {

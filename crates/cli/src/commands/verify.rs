@@ -9,7 +9,7 @@ use clap::Parser;
 use fleetlogs_azure::{AzureLogStore, http_client};
 use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::recorded_run::Claim;
+use fleetlogs_engine::recorded_run::RunClaim;
 use fleetlogs_engine::revisit::{
     Expected, Found, Seen, StorageRetry, TOLERANCE, Verified, Walk, compare, cover, judge,
 };
@@ -58,7 +58,7 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     // Held: two of these would write the same files.
-    let (dir, recorded) = RunDir::open(&args.run, Claim::Hold).await?;
+    let (dir, recorded) = RunDir::open(&args.run, RunClaim::Hold).await?;
     let (plan, journal) = (&*recorded.plan, &*recorded.journal);
     let config = config_of(&recorded.meta, args.config.as_deref());
     let settings = load(&config)?;

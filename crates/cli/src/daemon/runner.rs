@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleetlogs_azure::http_client;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::recorded_run::Claim;
+use fleetlogs_engine::recorded_run::RunClaim;
 use fleetlogs_engine::schedule::state::{Store, coverage, occurrences, runs};
 use fleetlogs_engine::schedule::{Job, JobEnd, Lane, Runner, StartRecord};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
@@ -241,7 +241,7 @@ impl SnapshotRunner {
             _ => None,
         };
         let fold = async |dir: &Path| {
-            let (_, run) = RunDir::open(dir, Claim::Watch).await?;
+            let (_, run) = RunDir::open(dir, RunClaim::Watch).await?;
             let ledger = run.ledger()?;
             store.change(|state| coverage::fold(state, &run.plan, &ledger)).await.map_err(CliError::from)
         };

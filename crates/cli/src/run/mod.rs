@@ -6,6 +6,7 @@
 mod carry_out;
 mod prepare;
 mod reported;
+mod request;
 mod resume;
 mod run_end;
 mod start;
@@ -13,7 +14,8 @@ mod watchers;
 
 pub(crate) use carry_out::FinishedRun;
 pub(crate) use reported::{Reported, run_facts};
+pub(crate) use request::RunRequest;
 pub(crate) use resume::{EndedRun, OpenedRun};
 pub(crate) use run_end::RunEnd;
-pub(crate) use start::{RunRequest, run_to_end};
+pub(crate) use start::run_to_end;
 pub(crate) use watchers::{ProgressView, Watchers, progress_clock};

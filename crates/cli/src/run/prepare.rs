@@ -9,7 +9,7 @@ use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 
-use super::start::RunRequest;
+use super::request::RunRequest;
 use super::watchers::Watchers;
 use crate::config::Settings;
 use crate::destination::Destination;

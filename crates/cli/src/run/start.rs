@@ -1,30 +1,17 @@
 //! A new run: planned, put on record, and carried out.
 
-use std::path::Path;
-
 use fleetlogs_engine::resume::Outstanding;
-use fleetlogs_engine::schedule;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::files::absolute;
 use fleetlogs_model::ledger::Ledger;
-use fleetlogs_model::snapshot::SnapshotRef;
 
 use super::carry_out::{FinishedRun, OpenRun, carry_out};
 use super::prepare::prepare_new;
+use super::request::RunRequest;
 use super::watchers::Watchers;
 use crate::config::Settings;
 use crate::error::CliError;
 use crate::run_dir::RunDir;
-
-/// What is to be run.
-pub(crate) struct RunRequest<'a> {
-    /// The file that the settings came from; `resume` reads it again.
-    pub(crate) config: &'a Path,
-    /// A plan made earlier.
-    pub(crate) plan: Option<&'a Path>,
-    /// The snapshot that it is a run of, and where its start is put on record.
-    pub(crate) snapshot: Option<(&'a SnapshotRef, schedule::StartRecord)>,
-}
 
 /// Plans a run, and carries it out until it has ended and is reported.
 pub(crate) async fn run_to_end(
