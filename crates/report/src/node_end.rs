@@ -3,12 +3,13 @@
 //! A node's history knows why a call failed or files are missing. What it cannot know is that the run ended before
 //! the node's own end came; that part of the reason is added here, once, for all reports alike.
 
-use crate::run_facts::RunFacts;
 use fleetlogs_model::history::{Attempt, NodeHistory};
 use fleetlogs_model::ids::AccountIndex;
 use fleetlogs_model::ledger::NodeStatus;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::planned::PlannedNode;
+
+use crate::run_facts::RunFacts;
 
 /// A planned node at the end of the run.
 pub(crate) struct NodeEnd<'a> {

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use crate::run_facts::RunFacts;
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::evidence::{NodeEvidence, NodeFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -19,6 +18,8 @@ use fleetlogs_model::window::Window;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
+
+use crate::run_facts::RunFacts;
 
 pub(crate) const START: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
 

@@ -1,9 +1,10 @@
 //! Calls, throttled answers and arrivals over the run, counted in steps of time: small whatever the run's size.
 
-use crate::run_facts::RunFacts;
 use fleetlogs_model::history::NodeHistory;
 use serde::Serialize;
 use time::OffsetDateTime;
+
+use crate::run_facts::RunFacts;
 
 /// Steps of a run at most. More are thinner than a bar can be.
 const MOST_STEPS: i64 = 120;
