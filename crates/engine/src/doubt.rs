@@ -192,7 +192,6 @@ mod tests {
             store
                 .blobs
                 .lock()
-                .unwrap()
                 .insert((*name).into(), Blob { name: (*name).into(), size: 1, created_at });
         }
         store

@@ -16,8 +16,8 @@ mod follow;
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetlogs_model::event::Event;
@@ -25,6 +25,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountIndex, NodeIndex, PoolId};
 use fleetlogs_model::retry::{RetryPolicy, backoff};
 use fleetlogs_model::service::{BatchService, LogStore, NodeState, UploadOrder};
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -153,11 +154,7 @@ pub async fn execute<B: BatchService, S: LogStore>(
         // What was sent and not answered stays on record as such, and is in doubt.
         () = run.stop.reached(Stop::Abort) => workers.shutdown().await,
     }
-    std::mem::take(&mut *lock(&repeated))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    std::mem::take(&mut *repeated.lock())
 }
 
 /// Counts failed nodes against what is allowed.
@@ -403,7 +400,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             }
             FailureClass::Gone if cause.pool_is_gone => {
                 let pool = self.run.plan.node(work.node).pool().clone();
-                lock(&self.gone_pools).insert(pool);
+                self.gone_pools.lock().insert(pool);
             }
             _ => {}
         }
@@ -495,7 +492,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             }
             Ok(found @ (Finding::Absent | Finding::Unknown)) => {
                 let naming = self.naming.clone();
-                lock(&self.repeated).push(Repeated { node: work.node, since, naming });
+                self.repeated.lock().push(Repeated { node: work.node, since, naming });
                 let event = if found == Finding::Absent {
                     Event::UploadAbsent { attempt }
                 } else {
@@ -587,7 +584,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     }
 
     fn known_gone(&self, pool: &PoolId) -> Option<Failure> {
-        let gone = lock(&self.gone_pools).contains(pool);
+        let gone = self.gone_pools.lock().contains(pool);
         gone.then(|| Failure::new(FailureClass::Gone, "its pool is no longer there"))
     }
 
@@ -608,7 +605,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     }
 
     fn random(&self) -> f64 {
-        lock(&self.random).f64()
+        self.random.lock().f64()
     }
 }
 

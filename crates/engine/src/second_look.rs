@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_model::event::{Event, NodeIdentity, Recorded};
@@ -21,6 +21,7 @@ use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{BatchService, PageLink};
 
 use futures::StreamExt;
+use parking_lot::Mutex;
 
 use crate::event_log::NotRecorded;
 use crate::plan::reader::Reader;
@@ -96,7 +97,7 @@ impl Taken {
     /// Those known by now.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeIndex> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 
@@ -105,10 +106,7 @@ impl EventSink for Taken {
         let taken = events.iter().filter(|recorded| {
             matches!(recorded.event, Event::UploadAccepted { .. } | Event::UploadAdopted { .. })
         });
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(taken.filter_map(|recorded| recorded.node));
+        self.0.lock().extend(taken.filter_map(|recorded| recorded.node));
     }
 }
 
@@ -195,7 +193,7 @@ mod tests {
         }
 
         async fn list_nodes(&self, _: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
-            if !std::mem::replace(&mut *self.1.lock().unwrap(), true) {
+            if !std::mem::replace(&mut *self.1.lock(), true) {
                 return Err(Failure { status: Some(429), ..Failure::new(FailureClass::Throttled, "busy") });
             }
             let all = self.0.clone().map_err(|class| Failure::new(class, "down"))?;

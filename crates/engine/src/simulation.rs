@@ -10,8 +10,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -26,6 +26,7 @@ use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
 };
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -148,15 +149,15 @@ impl World {
 
     /// The calls that were taken, per node.
     pub(crate) fn taken(&self) -> Vec<Vec<Taken>> {
-        self.books.lock().unwrap().taken.clone()
+        self.books.lock().taken.clone()
     }
 
     fn heard(&self, request: &Uuid) -> bool {
-        self.books.lock().unwrap().heard.contains(request)
+        self.books.lock().heard.contains(request)
     }
 
     fn call(&self, node: usize, path: &str, request: Uuid) -> (Deed, Box<str>) {
-        let mut books = self.books.lock().unwrap();
+        let mut books = self.books.lock();
         books.heard.insert(request);
         let number = books.calls[node];
         books.calls[node] += 1;
@@ -182,7 +183,7 @@ impl LogStore for World {
         assert!(marker.is_none(), "all blobs fit on a page");
         sleep(LISTING).await;
         let now = Instant::now();
-        let books = self.books.lock().unwrap();
+        let books = self.books.lock();
         let below = books.blobs.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         let below = below.take_while(|(name, _)| name.starts_with(prefix));
         let blobs =
@@ -267,12 +268,12 @@ impl Kept {
     }
 
     pub(crate) fn events(&self) -> Vec<Recorded> {
-        self.events.lock().unwrap().clone()
+        self.events.lock().clone()
     }
 
     /// Loses some of the last events. An intent whose call was sent is not among them: it was durable before.
     fn lose_last_group(&self, world: &World, random: &mut Rng) {
-        let mut events = self.events.lock().unwrap();
+        let mut events = self.events.lock();
         let sent = |recorded: &Recorded| matches!(&recorded.event, Event::UploadRequested { client_request_id, .. } if world.heard(client_request_id));
         let durable = events.iter().rposition(sent).map_or(0, |at| at + 1);
         let kept = random.usize(durable..=events.len());
@@ -282,7 +283,7 @@ impl Kept {
 
 impl Journal for Kept {
     fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError> {
-        let mut kept = self.events.lock().unwrap();
+        let mut kept = self.events.lock();
         if kept.len() + events.len() > self.most {
             self.full.notify_one();
             return Err(JournalError::new(JournalErrorKind::Failed, "the disk is full"));
@@ -324,7 +325,7 @@ impl Scene {
     /// Returns whether the run ended.
     pub(crate) async fn process(&self, journal: &Kept, crash: impl Future<Output = ()>) -> bool {
         let mut replay = Replay::new(&self.plan);
-        journal.events.lock().unwrap().iter().for_each(|recorded| replay.apply(recorded));
+        journal.events.lock().iter().for_each(|recorded| replay.apply(recorded));
         let (ledger, outstanding) = replay.finish(&self.plan, &[]);
         let mut first = 0;
         let services = self.plan.accounts.iter().map(|account| {
@@ -359,7 +360,7 @@ impl Scene {
             tool_version: "0.0.0".into(),
             clock: Clock::Since(NOW, self.world.started),
             stop: self.stop.clone(),
-            random: Rng::with_seed(self.seed ^ journal.events.lock().unwrap().len() as u64),
+            random: Rng::with_seed(self.seed ^ journal.events.lock().len() as u64),
         });
         tokio::select! {
             biased;
@@ -495,7 +496,7 @@ async fn live(seed: u64, plan: &Arc<Plan>, given: Circumstances) -> (Arc<World>,
     }
     scene.process(&journal, no_crash()).await;
     assert_eq!(scene.stop.level(), Stop::No, "the run ended by itself");
-    let calls = scene.world.books.lock().unwrap().calls.iter().map(|calls| u64::from(*calls)).sum();
+    let calls = scene.world.books.lock().calls.iter().map(|calls| u64::from(*calls)).sum();
     let tally = Tally { seeds: 1, crashes: died, calls, simulated: started.elapsed(), ..Tally::default() };
     (scene.world, journal, tally)
 }

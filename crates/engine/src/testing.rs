@@ -1,8 +1,8 @@
 //! What several tests of this crate share: a small plan, a journal that keeps nothing, scripted services.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -23,6 +23,7 @@ use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
 };
 use fleetlogs_model::window::Window;
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
@@ -71,7 +72,7 @@ impl MemoryRunStore {
 
     fn stored(&self) -> Result<(Plan, RunMeta), JournalError> {
         let missing = || JournalError::new(JournalErrorKind::Missing, "there is no run");
-        self.run.lock().unwrap().clone().ok_or_else(missing)
+        self.run.lock().clone().ok_or_else(missing)
     }
 }
 
@@ -79,7 +80,7 @@ impl RunStore for MemoryRunStore {
     fn create<'a>(&'a self, plan: &'a Plan, config: &'a str) -> StoreFuture<'a, Box<dyn Journal>> {
         Box::pin(async move {
             let meta = RunMeta { plan_digest: "digest".into(), config: config.into() };
-            *self.run.lock().unwrap() = Some((plan.clone(), meta));
+            *self.run.lock() = Some((plan.clone(), meta));
             self.append(false).await
         })
     }
@@ -123,7 +124,7 @@ struct MemoryJournal {
 
 impl Journal for MemoryJournal {
     fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError> {
-        self.events.lock().unwrap().extend_from_slice(events);
+        self.events.lock().extend_from_slice(events);
         Ok(())
     }
 }
@@ -139,13 +140,13 @@ impl JournalReader for MemoryReader {
     }
 
     fn events_after(&self, after: u64, hear: &mut dyn FnMut(&Recorded)) -> Result<u64, JournalError> {
-        let events = self.events.lock().unwrap();
+        let events = self.events.lock();
         events.iter().skip(usize::try_from(after).unwrap()).for_each(hear);
         Ok(events.len() as u64)
     }
 
     fn run_events(&self) -> Result<Vec<Recorded>, JournalError> {
-        let events = self.events.lock().unwrap();
+        let events = self.events.lock();
         Ok(events.iter().filter(|recorded| recorded.node.is_none()).cloned().collect())
     }
 
@@ -275,13 +276,13 @@ impl ScriptedAccount {
     pub(crate) fn answers(self, node: &str, answers: impl Into<Vec<Answer>>) -> Self {
         let mut answers = answers.into();
         answers.reverse();
-        self.script.lock().unwrap().insert(node.into(), answers);
+        self.script.lock().insert(node.into(), answers);
         self
     }
 
     /// Lets its lists show the nodes of a plan, unless a test has put others there.
     fn list_planned_nodes(&self, plan: &Plan) {
-        let mut nodes = self.nodes.lock().unwrap();
+        let mut nodes = self.nodes.lock();
         if nodes.is_empty() {
             let own = plan.nodes.iter().filter(|node| node.account().as_str() == self.name);
             let listed = |id| Node::in_state(id, NodeState::Idle);
@@ -306,14 +307,14 @@ pub(crate) fn fails(class: FailureClass) -> Answer {
 
 impl BatchService for ScriptedAccount {
     async fn list_pools(&self, _: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
-        self.listed.lock().unwrap().push(tokio::time::Instant::now());
-        Ok(Page { items: self.pool.lock().unwrap().iter().cloned().collect(), next: None })
+        self.listed.lock().push(tokio::time::Instant::now());
+        Ok(Page { items: self.pool.lock().iter().cloned().collect(), next: None })
     }
 
     /// Two pages.
     async fn list_nodes(&self, _: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
-        self.listed.lock().unwrap().push(tokio::time::Instant::now());
-        let nodes = self.nodes.lock().unwrap();
+        self.listed.lock().push(tokio::time::Instant::now());
+        let nodes = self.nodes.lock();
         let (first, rest) = nodes.split_at(nodes.len() / 2);
         Ok(match page {
             None => Page { items: first.to_vec(), next: Some(PageLink("rest".into())) },
@@ -323,7 +324,7 @@ impl BatchService for ScriptedAccount {
 
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
         self.looks.fetch_add(1, Ordering::SeqCst);
-        let state = self.node_state.lock().unwrap().get(node.as_str()).cloned().unwrap_or(NodeState::Idle);
+        let state = self.node_state.lock().get(node.as_str()).cloned().unwrap_or(NodeState::Idle);
         Ok(Node::in_state(node.clone(), state))
     }
 
@@ -340,10 +341,10 @@ impl BatchService for ScriptedAccount {
         _: Duration,
     ) -> Result<Accepted, Failure> {
         self.uploads.fetch_add(1, Ordering::SeqCst);
-        self.windows.lock().unwrap().push(order.window);
-        self.called.lock().unwrap().push(node.as_str().into());
+        self.windows.lock().push(order.window);
+        self.called.lock().push(node.as_str().into());
         tokio::time::sleep(self.latency).await;
-        let answer = self.script.lock().unwrap().get_mut(node.as_str()).and_then(Vec::pop);
+        let answer = self.script.lock().get_mut(node.as_str()).and_then(Vec::pop);
         let directory = format!(
             "{}-0123456789ABCDEF/{}/{node}/{client_request_id}",
             self.name,
@@ -386,7 +387,7 @@ impl ScriptedStore {
     /// The same, stamped by a clock that is ahead.
     fn put_by(&self, clock_ahead: time::Duration, directory: &str, files: u32) {
         let created_at = NOW + self.started.get_or_init(tokio::time::Instant::now).elapsed() + clock_ahead;
-        let mut blobs = self.blobs.lock().unwrap();
+        let mut blobs = self.blobs.lock();
         for number in 0..files {
             let name = format!("{directory}/file-{number}.log");
             blobs.insert(name.clone(), Blob { name, size: 100, created_at: Some(created_at) });
@@ -397,10 +398,10 @@ impl ScriptedStore {
 impl LogStore for ScriptedStore {
     async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
         self.lists.fetch_add(1, Ordering::SeqCst);
-        if let Some(failure) = self.refuses.lock().unwrap().clone() {
+        if let Some(failure) = self.refuses.lock().clone() {
             return Err(failure);
         }
-        let blobs = self.blobs.lock().unwrap();
+        let blobs = self.blobs.lock();
         let from = marker.unwrap_or(prefix).to_owned();
         let mut found: Vec<Blob> = blobs
             .range(from..)

@@ -271,15 +271,15 @@ mod tests {
     async fn followed(later: impl FnOnce(&mut Option<Pool>, &mut Vec<Node>) + Send + 'static) -> End {
         let account = ScriptedAccount::new("contoso");
         let node = |number| Node::in_state(NodeId::new(format!("n{number}")), NodeState::Idle);
-        *account.nodes.lock().unwrap() = (0..300).map(node).collect();
-        *account.pool.lock().unwrap() = Some(Pool::bare(PoolId::new("Pool")));
+        *account.nodes.lock() = (0..300).map(node).collect();
+        *account.pool.lock() = Some(Pool::bare(PoolId::new("Pool")));
         let mut bench = Bench::over([(account, 300)]);
         bench.limits.rate = Some(1.0);
         bench.limits.relist = Some(Duration::from_secs(60));
         let account = bench.account(0);
         tokio::spawn(async move {
             sleep(Duration::from_secs(30)).await;
-            later(&mut account.pool.lock().unwrap(), &mut account.nodes.lock().unwrap());
+            later(&mut account.pool.lock(), &mut account.nodes.lock());
         });
         bench.execute().await
     }
@@ -298,7 +298,7 @@ mod tests {
             nodes.remove(100);
         })
         .await;
-        let called = end.account(0).called.lock().unwrap().clone();
+        let called = end.account(0).called.lock().clone();
         let place = |id: &str| called.iter().position(|node| node == id).unwrap();
         assert!((75..105).contains(&place("n200")), "{}", place("n200"));
         assert_eq!(place("n250"), place("n200") + 1);
@@ -314,7 +314,7 @@ mod tests {
         let end = followed(|_, nodes| nodes.push(Node::bare(NodeId::new("n999")))).await;
         let (account, pool) = (end.plan_account(0), PoolId::new("Pool"));
         assert_eq!(events(&end), [Event::NodesAppeared { account, pool, nodes: vec![NodeId::new("n999")] }]);
-        assert!(!end.account(0).called.lock().unwrap().contains(&"n999".to_owned()));
+        assert!(!end.account(0).called.lock().contains(&"n999".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -328,7 +328,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lists_are_read_at_a_low_rate() {
         let end = followed(|_, _| {}).await;
-        let listed = end.account(0).listed.lock().unwrap().clone();
+        let listed = end.account(0).listed.lock().clone();
         // A round is three pages, ten seconds apart at one upload a second; five minutes of calls have three rounds.
         assert!((9..=12).contains(&listed.len()), "{}", listed.len());
         for pair in listed.windows(2) {

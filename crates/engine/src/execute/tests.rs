@@ -42,7 +42,7 @@ async fn a_booting_node_is_read_before_it_is_called_again() {
     let account = ScriptedAccount::new("contoso")
         .answers("n0", [fails(FailureClass::Wait)])
         .answers("n1", [fails(FailureClass::Wait)]);
-    account.node_state.lock().unwrap().insert("n1".into(), NodeState::Preempted);
+    account.node_state.lock().insert("n1".into(), NodeState::Preempted);
     let bench = Bench::over([(account, 2)]);
 
     let end = bench.execute().await;
@@ -91,7 +91,7 @@ async fn a_lost_answer_is_looked_up_and_never_repeated_blindly() {
     assert_eq!(end.account(0).calls(), 1);
     assert_eq!(end.outcome(0), Accepted);
     let directory = end.histories[0].directory.as_deref().unwrap();
-    assert!(end.account(0).blobs.blobs.lock().unwrap().keys().any(|name| name.starts_with(directory)));
+    assert!(end.account(0).blobs.blobs.lock().keys().any(|name| name.starts_with(directory)));
     let settled = bench_deadlines().call + Duration::from_secs(600);
     assert!(started.elapsed() >= settled, "not before the call's deadline and the settle time");
 }
@@ -118,7 +118,7 @@ async fn a_node_with_a_window_of_its_own_is_asked_for_that_one() {
     let end = bench.execute().await;
 
     let common = crate::testing::plan_of(0).window;
-    assert_eq!(*end.account(0).windows.lock().unwrap(), [own, common]);
+    assert_eq!(*end.account(0).windows.lock(), [own, common]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,3 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -8,6 +7,7 @@ use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{Accepted, NodeError, UploadOrder};
 use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool};
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ impl Listed {
         what: &str,
     ) -> Result<Page<T>, Failure> {
         let at = link.map_or("0", |link| &link.0);
-        let mut asked = self.asked.lock().unwrap();
+        let mut asked = self.asked.lock();
         let request = format!("{what} {at}");
         let again = asked.iter().filter(|earlier| **earlier == request).count();
         asked.push(request);
@@ -135,8 +135,7 @@ async fn plan_of(service: &Listed, selection: &Selection) -> Result<AccountPlan,
     let planning = Planning { now: NOW, since, retry: &RETRY, slots, listener: &Nobody };
     plan_account(account("contoso"), service, selection, planning, fastrand::Rng::with_seed(1)).await.map_err(
         |not_planned| {
-            let (calls, NotPlanned { cause, list_calls }) =
-                (service.asked.lock().unwrap().len(), not_planned);
+            let (calls, NotPlanned { cause, list_calls }) = (service.asked.lock().len(), not_planned);
             assert_eq!(list_calls as usize, calls, "calls are counted, whatever came of them");
             let PlanFailure::Unlisted(failure) = cause else { panic!("{cause}") };
             failure
@@ -289,11 +288,11 @@ async fn a_passing_fault_is_tried_again_and_a_refusal_is_not() {
     let busy = Failure::new(FailureClass::Throttled, "busy");
     let service = Listed { pools: vec![Err(busy.clone()), Err(busy), page([], None)], ..Listed::default() };
     assert!(plan(&service, &["*"], &[]).await.is_ok());
-    assert_eq!(service.asked.lock().unwrap().len(), 3);
+    assert_eq!(service.asked.lock().len(), 3);
 
     let refused = Listed { pools: vec![Err(Failure::new(FailureClass::Auth, "no"))], ..Listed::default() };
     assert_eq!(plan(&refused, &["*"], &[]).await.unwrap_err().class, FailureClass::Auth);
-    assert_eq!(refused.asked.lock().unwrap().len(), 1);
+    assert_eq!(refused.asked.lock().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -461,7 +460,7 @@ async fn exact_nodes_are_planned_whatever_the_filters_say_and_those_gone_are_nam
         ("third", None, "pool-not-selected"),
     ];
     assert_eq!(left, expected);
-    assert_eq!(*service.asked.lock().unwrap(), ["pools 0", "Render 0"], "other pools are not listed");
+    assert_eq!(*service.asked.lock(), ["pools 0", "Render 0"], "other pools are not listed");
 }
 
 /// Plans accounts that all want everything, with one more that is known only by name.

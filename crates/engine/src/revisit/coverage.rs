@@ -148,10 +148,10 @@ pub fn judge(window: Interval, files: &[FileTimes]) -> NodeCoverage {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
 
     use fleetlogs_model::retry::RetryPolicy;
     use fleetlogs_model::service::BlobPage;
+    use parking_lot::Mutex;
     use proptest::prelude::*;
     use time::OffsetDateTime;
     use time::macros::datetime;
@@ -215,7 +215,7 @@ mod tests {
         }
 
         async fn read_range(&self, _: &str, offset: u64, length: u64) -> Result<Vec<u8>, Failure> {
-            self.1.lock().unwrap().push((offset, length));
+            self.1.lock().push((offset, length));
             if let Some(class) = self.2 {
                 return Err(Failure::new(class, "no"));
             }
@@ -247,7 +247,7 @@ mod tests {
         let covered =
             cover(&store, &StorageRetry::new(&RETRY, fastrand::Rng::with_seed(1)), interval(0, 120), &[blob])
                 .await;
-        let reads = store.1.into_inner().unwrap();
+        let reads = store.1.into_inner();
         let times = covered.map(|(coverage, times)| {
             assert_eq!(coverage.reads, reads.len() as u64);
             assert_eq!(coverage.written, Some(interval(200, 200)));

@@ -221,11 +221,11 @@ impl<'store, S: LogStore> Walk<'store, S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::time::Duration;
 
     use fleetlogs_model::retry::RetryPolicy;
     use fleetlogs_model::service::{BlobPage, DetailsPage};
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -248,7 +248,7 @@ mod tests {
         }
 
         async fn list_details(&self, prefix: &str, marker: Option<&str>) -> Result<DetailsPage, Failure> {
-            let mut failures = self.failures.lock().unwrap();
+            let mut failures = self.failures.lock();
             if *failures > 0 {
                 *failures -= 1;
                 return Err(Failure::new(FailureClass::Transient, "busy"));
@@ -333,9 +333,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_passing_fault_is_waited_out_and_a_lasting_one_is_told() {
         let store = store(files("acc/a/1/x", 2));
-        *store.failures.lock().unwrap() = 2;
+        *store.failures.lock() = 2;
         assert_eq!(walk(&store, &["acc/a/1/x"]).await, (vec![(0, 2)], 3));
-        *store.failures.lock().unwrap() = 3;
+        *store.failures.lock() = 3;
         let expected = Expected { directory: "acc/a/1/x".into(), node: NodeIndex(0) };
         let retry = StorageRetry::new(&RETRY, fastrand::Rng::with_seed(1));
         let mut walk = Walk::new(&store, &retry, [(expected, 2)]);

@@ -4,11 +4,12 @@
 //! before a renewal was sent, by the monotonic clock and by the wall clock, as the first stands still while a machine is
 //! suspended. A little before another can become the owner, it gives up, and says so to whoever has to stop.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::home::{Answer, HomeError, StateHome};
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -239,13 +240,13 @@ impl Lease {
 
     /// How long ago the last renewal was sent, by the clock that thinks it longer.
     fn age(&self) -> Duration {
-        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *self.since.lock();
         let by_wall = Duration::try_from((self.now)() - since.time).unwrap_or_default();
         since.instant.elapsed().max(by_wall)
     }
 
     fn set_since(&self, moment: Moment) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+        *self.since.lock() = moment;
     }
 
     /// Between two looks at the clocks.

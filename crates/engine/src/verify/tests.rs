@@ -46,7 +46,7 @@ async fn files_that_still_change_are_not_verified() {
     let growing = tokio::spawn(async move {
         loop {
             sleep(Duration::from_millis(50)).await;
-            for blob in store.blobs.lock().unwrap().values_mut() {
+            for blob in store.blobs.lock().values_mut() {
                 blob.size += 1;
             }
         }
@@ -81,7 +81,7 @@ async fn foreign_blobs_do_not_count_and_do_not_cost() {
 #[tokio::test(start_paused = true)]
 async fn a_container_that_cannot_be_listed_is_the_reason_given() {
     let bench = Bench::over([(ScriptedAccount::new("contoso"), 1)]);
-    *bench.store().refuses.lock().unwrap() = Some(Failure::new(FailureClass::Transient, "server busy"));
+    *bench.store().refuses.lock() = Some(Failure::new(FailureClass::Transient, "server busy"));
     let end = bench.collect().await;
     assert_eq!(end.outcome(0), Outcome::Incomplete);
     let reason = end.histories[0].reason.as_deref().unwrap();
@@ -92,7 +92,7 @@ async fn a_container_that_cannot_be_listed_is_the_reason_given() {
 async fn a_container_that_is_gone_drains_the_run() {
     let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 1000)]);
     bench.limits.rate = Some(10.0);
-    *bench.store().refuses.lock().unwrap() = Some(Failure::new(FailureClass::Gone, "ContainerNotFound"));
+    *bench.store().refuses.lock() = Some(Failure::new(FailureClass::Gone, "ContainerNotFound"));
     let end = bench.collect().await;
     assert!(matches!(end.stop.reason(), Some(StopReason::ContainerGone(_))));
     assert!(end.account(0).calls() < 20);

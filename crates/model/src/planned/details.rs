@@ -2,8 +2,9 @@
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tempfile::SpooledTempFile;
 
 use super::node::PlannedNode;
@@ -79,7 +80,7 @@ impl Text {
 
 impl Details {
     fn text(&self) -> MutexGuard<'_, Text> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Where the next line begins.

@@ -33,14 +33,14 @@ impl Machine {
 
     fn fails(&self, times: usize) {
         let failure = || Failure::new(FailureClass::Transient, "no answer").into();
-        self.broken.lock().unwrap().extend(std::iter::repeat_with(failure).take(times));
+        self.broken.lock().extend(std::iter::repeat_with(failure).take(times));
     }
 
     fn under_lease<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> Result<T, HomeError> {
-        if let Some(error) = self.broken.lock().unwrap().pop_front() {
+        if let Some(error) = self.broken.lock().pop_front() {
             return Err(error);
         }
-        let mut shared = self.shared.lock().unwrap();
+        let mut shared = self.shared.lock();
         match shared.owner {
             Some((owner, _)) if owner == self.number => Ok(act(&mut shared)),
             _ => Err(HomeError::Lost),
@@ -51,18 +51,18 @@ impl Machine {
 impl StateHome for Machine {
     fn acquire(&self) -> Answer<'_, Option<Vec<u8>>> {
         Box::pin(async {
-            if let Some(error) = self.broken.lock().unwrap().pop_front() {
+            if let Some(error) = self.broken.lock().pop_front() {
                 return Err(error);
             }
             {
-                let mut shared = self.shared.lock().unwrap();
+                let mut shared = self.shared.lock();
                 if shared.owner.is_some_and(|(owner, until)| owner != self.number && Instant::now() < until) {
                     return Err(HomeError::Held);
                 }
                 shared.owner = Some((self.number, Instant::now() + LEASE));
             }
             sleep(self.slow).await;
-            Ok(Some(self.shared.lock().unwrap().state.clone()))
+            Ok(Some(self.shared.lock().state.clone()))
         })
     }
 
@@ -82,7 +82,7 @@ impl StateHome for Machine {
     }
 
     fn read(&self) -> Answer<'_, Option<Vec<u8>>> {
-        Box::pin(async { Ok(Some(self.shared.lock().unwrap().state.clone())) })
+        Box::pin(async { Ok(Some(self.shared.lock().state.clone())) })
     }
 
     fn lease(&self) -> Duration {
@@ -139,7 +139,7 @@ async fn renewals_may_fail_for_a_while() {
     let owner = own(&machine).await;
     machine.fails(20);
     assert!(timeout(seconds(600), owner.lost()).await.is_err());
-    assert!(owner.is_valid() && machine.broken.lock().unwrap().is_empty());
+    assert!(owner.is_valid() && machine.broken.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,11 +219,11 @@ async fn an_owner_that_gives_it_back_is_followed_at_once() {
 async fn an_owner_that_is_refused_has_lost_it() {
     let shared: Arc<Mutex<Shared>> = Arc::default();
     let owner = own(&Machine::new(1, &shared)).await;
-    shared.lock().unwrap().owner = Some((2, Instant::now() + LEASE));
+    shared.lock().owner = Some((2, Instant::now() + LEASE));
     assert!(matches!(owner.home().publish(b"late".to_vec()).await, Err(HomeError::Lost)));
     timeout(Duration::ZERO, owner.lost()).await.expect("known at once");
     owner.release().await;
-    assert_eq!(shared.lock().unwrap().owner.map(|(owner, _)| owner), Some(2));
+    assert_eq!(shared.lock().owner.map(|(owner, _)| owner), Some(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,11 +244,11 @@ async fn a_state_that_comes_slowly_is_owned_all_the_same() {
 async fn what_waiting_does_not_cure_is_told_at_once_and_what_it_does_is_not() {
     let shared = Arc::default();
     let machine = Machine::new(1, &shared);
-    machine.broken.lock().unwrap().push_back(Failure::new(FailureClass::Auth, "no right").into());
+    machine.broken.lock().push_back(Failure::new(FailureClass::Auth, "no right").into());
     let refused = Ownership::acquire(machine.clone(), clock(), &StopHandle::default()).await;
     assert_eq!(refused.unwrap_err().class, FailureClass::Auth);
     machine.fails(3);
-    machine.broken.lock().unwrap().push_back(Failure::new(FailureClass::Auth, "rotated").into());
+    machine.broken.lock().push_back(Failure::new(FailureClass::Auth, "rotated").into());
     assert!(own(&machine).await.is_valid());
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_model::home::{Answer, StateHome};
@@ -11,6 +11,7 @@ use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
+use parking_lot::{Mutex, MutexGuard};
 use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::sync::Notify;
@@ -91,25 +92,25 @@ impl Seen {
 
 impl World {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap()
+        self.seen.lock()
     }
 
     fn draw(&self, from: u64, to: u64) -> Duration {
-        Duration::from_secs(self.rng.lock().unwrap().u64(from..to))
+        Duration::from_secs(self.rng.lock().u64(from..to))
     }
 
     fn chance(&self, of: u32) -> bool {
-        self.rng.lock().unwrap().u32(..of) == 0
+        self.rng.lock().u32(..of) == 0
     }
 
     fn draw_trap(&self) -> (Point, u32) {
-        let mut rng = self.rng.lock().unwrap();
+        let mut rng = self.rng.lock();
         (POINTS[rng.usize(..POINTS.len())], rng.u32(..60))
     }
 
     /// Passes a point where the process may be killed.
     async fn pass(&self, point: Point) {
-        let caught = match &mut *self.trap.lock().unwrap() {
+        let caught = match &mut *self.trap.lock() {
             Some((at, 0)) if *at == point => true,
             Some((at, left)) if *at == point => {
                 *left -= 1;
@@ -137,7 +138,7 @@ impl StateHome for Home {
         Box::pin(async move {
             sleep(Duration::from_millis(20)).await;
             self.0.pass(Point::BeforePublish).await;
-            *self.0.published.lock().unwrap() = Some(state);
+            *self.0.published.lock() = Some(state);
             self.0.pass(Point::AfterPublish).await;
             Ok(())
         })
@@ -146,7 +147,7 @@ impl StateHome for Home {
         self.renew()
     }
     fn read(&self) -> Answer<'_, Option<Vec<u8>>> {
-        Box::pin(async { Ok(self.0.published.lock().unwrap().clone()) })
+        Box::pin(async { Ok(self.0.published.lock().clone()) })
     }
     fn lease(&self) -> Duration {
         Duration::from_mins(1)
@@ -311,7 +312,7 @@ async fn considered(store: &Store) -> HashMap<SnapshotName, OffsetDateTime> {
 
 /// One process: until it is killed, or told to stop.
 async fn live(world: &Arc<World>, store: Store) {
-    *world.trap.lock().unwrap() = Some(world.draw_trap());
+    *world.trap.lock() = Some(world.draw_trap());
     let before = considered(&store).await;
     world.seen().lives.push((world.clock.now(), before));
     let stop = StopHandle::default();
@@ -326,7 +327,7 @@ async fn live(world: &Arc<World>, store: Store) {
         () = watch(world, &store) => false,
     };
     if told_to_stop {
-        *world.trap.lock().unwrap() = None;
+        *world.trap.lock() = None;
         stop.stop(Stop::Drain, StopReason::Signal);
         process.await.unwrap();
     }
@@ -334,7 +335,7 @@ async fn live(world: &Arc<World>, store: Store) {
 
 /// The rest of the queue, with nothing that adds to it.
 async fn finish(world: &Arc<World>, store: Store) {
-    *world.trap.lock().unwrap() = None;
+    *world.trap.lock() = None;
     let before = considered(&store).await;
     world.seen().lives.push((world.clock.now(), before));
     let stop = StopHandle::default();

@@ -1,9 +1,9 @@
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use fleetlogs_model::home::{Answer, HomeError, StateHome};
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::outcome::RunOutcome;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
@@ -26,11 +26,11 @@ struct Noted {
 impl Noted {
     fn note(&self, what: &str, job: JobId) {
         let minutes = (self.clock.now() - NOW).whole_minutes();
-        self.notes.lock().unwrap().push(format!("{minutes}: {} {what}", job.0));
+        self.notes.lock().push(format!("{minutes}: {} {what}", job.0));
     }
 
     fn notes(&self) -> Vec<String> {
-        std::mem::take(&mut self.notes.lock().unwrap())
+        std::mem::take(&mut self.notes.lock())
     }
 }
 
@@ -221,7 +221,7 @@ impl StateHome for Taken {
         Box::pin(async { Ok(()) })
     }
     fn publish(&self, _: Vec<u8>) -> Answer<'_, ()> {
-        let mut left = self.0.lock().unwrap();
+        let mut left = self.0.lock();
         let answer = if *left == 0 { Err(HomeError::Lost) } else { Ok(()) };
         *left = left.saturating_sub(1);
         Box::pin(async move { answer })

@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Mutex;
 
 use fleetlogs_model::home::{Answer, StateHome};
 use fleetlogs_model::ids::NodeId;
 use fleetlogs_model::service::{Accepted, UploadOrder};
 use fleetlogs_model::timestamp;
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ impl Fleet {
 
     fn called(&self) -> Result<u64, Failure> {
         let elapsed = self.started.elapsed();
-        self.calls.lock().unwrap().push(elapsed);
+        self.calls.lock().push(elapsed);
         let now = elapsed.as_secs();
         let failing = self.fails.iter().find(|(from, until, _)| (*from..*until).contains(&now));
         failing.map_or(Ok(now), |(.., failure)| Err(failure.clone()))
@@ -72,7 +72,7 @@ impl BatchService for Fleet {
         let of_pool: Vec<_> = self.nodes.iter().filter(|node| node.pool == pool.as_str()).collect();
         let items = of_pool.iter().skip(first).take(3).map(|node| {
             let (since, state) = node.life.iter().rfind(|(from, _)| *from <= now).unwrap();
-            self.told.lock().unwrap().push((now, node.id.clone(), state.clone(), *since));
+            self.told.lock().push((now, node.id.clone(), state.clone(), *since));
             Node {
                 state_since: Some(NOW + Duration::from_secs(*since)),
                 ..Node::in_state(NodeId::new(node.id.as_str()), state.clone())
@@ -407,8 +407,8 @@ async fn an_account_that_fails_holds_up_no_other_and_is_asked_less_often() {
     bench.run_all().await;
     bench.watch_for(60 * MINUTE).await;
     assert_eq!(bench.runs().await, [["w1"], ["s1"]]);
-    let calls = |at: usize| bench.fleet(at).calls.lock().unwrap().len();
-    let tries = bench.fleet(0).calls.lock().unwrap().iter().filter(|at| at.as_secs() < 3600).count();
+    let calls = |at: usize| bench.fleet(at).calls.lock().len();
+    let tries = bench.fleet(0).calls.lock().iter().filter(|at| at.as_secs() < 3600).count();
     assert!((12..=20).contains(&tries), "{tries}");
     assert!(calls(1) > 140, "{}", calls(1));
 }
@@ -423,7 +423,7 @@ async fn a_throttled_account_rests_as_long_as_it_asks_for() {
 
     bench.watch_for(5 * MINUTE).await;
 
-    let calls: Vec<_> = bench.fleet(0).calls.lock().unwrap().iter().map(Duration::as_secs).collect();
+    let calls: Vec<_> = bench.fleet(0).calls.lock().iter().map(Duration::as_secs).collect();
     let throttled = calls.iter().position(|at| *at == 60).unwrap();
     assert!((110..=112).contains(&calls[throttled + 1]), "{calls:?}");
     assert_eq!(bench.runs().await, [["n1"]]);
@@ -468,7 +468,7 @@ async fn an_account_is_asked_no_oftener_than_it_may_be() {
 
     bench.watch_for(10 * MINUTE).await;
 
-    let calls = bench.fleet(0).calls.lock().unwrap();
+    let calls = bench.fleet(0).calls.lock();
     assert!(
         calls.windows(2).all(|pair| pair[1].saturating_sub(pair[0]) >= Duration::from_millis(1999)),
         "{calls:?}"
@@ -596,7 +596,7 @@ proptest! {
             rows.iter().map(|(account, node, state, since, ..)| (account, node, state.as_str(), since)).collect();
         for (account, fleet) in &bench.accounts {
             let account = account.as_str().to_owned();
-            for (at, node, state, since) in fleet.told.lock().unwrap().iter() {
+            for (at, node, state, since) in fleet.told.lock().iter() {
                 let cut_short = killed.iter().any(|killed| (*at..at + 60).contains(killed));
                 let is_bad = bench.rule.states.contains(state);
                 prop_assert!(

@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::home::Answer;
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
+use parking_lot::Mutex;
 
 use super::super::{JobId, Store, runs};
 use super::*;
@@ -21,11 +22,11 @@ struct Home {
 
 impl Home {
     fn answers(&self, answers: impl IntoIterator<Item = HomeError>) {
-        self.answers.lock().unwrap().extend(answers);
+        self.answers.lock().extend(answers);
     }
 
     fn state(&self) -> Option<Vec<u8>> {
-        self.state.lock().unwrap().clone()
+        self.state.lock().clone()
     }
 }
 
@@ -39,10 +40,10 @@ impl StateHome for Home {
     }
 
     fn publish(&self, state: Vec<u8>) -> Answer<'_, ()> {
-        *self.calls.lock().unwrap() += 1;
-        let answer = self.answers.lock().unwrap().pop_front();
+        *self.calls.lock() += 1;
+        let answer = self.answers.lock().pop_front();
         if answer.is_none() {
-            *self.state.lock().unwrap() = Some(state);
+            *self.state.lock() = Some(state);
         }
         Box::pin(async { answer.map_or(Ok(()), Err) })
     }
@@ -123,7 +124,7 @@ async fn a_change_that_is_refused_is_no_change() {
     home.answers([HomeError::Lost]);
     let refused = enqueue(&store, "hourly").await.unwrap_err();
     assert!(matches!(refused, StateError::Home(HomeError::Lost)), "{refused}");
-    assert_eq!(*home.calls.lock().unwrap(), 2, "nothing is sent twice by who has lost it");
+    assert_eq!(*home.calls.lock(), 2, "nothing is sent twice by who has lost it");
     drop(store);
     assert_eq!(queue(&open(dir.path(), &home)).await, ["nightly"]);
 }
@@ -134,10 +135,10 @@ async fn a_home_that_fails_for_a_moment_is_asked_again() {
     let store = open(dir.path(), &home);
     home.answers([failure(FailureClass::Transient), failure(FailureClass::Throttled)]);
     enqueue(&store, "nightly").await.unwrap();
-    assert_eq!(*home.calls.lock().unwrap(), 3);
+    assert_eq!(*home.calls.lock(), 3);
     home.answers([failure(FailureClass::Auth)]);
     assert!(enqueue(&store, "hourly").await.is_err());
-    assert_eq!(*home.calls.lock().unwrap(), 4);
+    assert_eq!(*home.calls.lock(), 4);
 }
 
 #[tokio::test(start_paused = true)]
