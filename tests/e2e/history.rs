@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fleetlogs_engine::schedule::JobEnd;
 use fleetlogs_engine::schedule::state::{Store, runs};
-use fleetlogs_engine::window::{NodeWindows, Reached, SinceLast};
+use fleetlogs_engine::window::{NodeWindows, SinceLast, VerifiedUntil};
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId, RunId, SnapshotName};
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::planned::{PlannedNode, PlannedPool};
@@ -282,7 +282,7 @@ fn simulate(runs: Vec<(u32, [Part; NODES])>, longest: Duration, margin: Duration
     for (minutes, parts) in runs.into_iter().chain([(30, [Part::Verified; NODES])]) {
         let before = now;
         now += MINUTE * minutes;
-        let mut known = Reached::since(began);
+        let mut known = VerifiedUntil::since(began);
         for ((id, allocated), until) in &reached {
             known.insert(("contoso", "render", &format!("n{id}")), Some(*allocated), *until);
         }

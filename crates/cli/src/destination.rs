@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetlogs_azure::{AzureLogStore, Client, ContainerGrant, StorageAccount, StorageAuth};
-use fleetlogs_engine::access::{Replace, keep_fresh};
+use fleetlogs_engine::access::{AccessRenewal, keep_fresh};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::sas_guard::{list_problems, write_problems};
 use fleetlogs_model::access::WriteAccess;
@@ -273,7 +273,7 @@ impl Destination {
         &self,
         spare: Duration,
         now: impl Fn() -> OffsetDateTime,
-        replace: Replace,
+        replace: AccessRenewal,
         store: Option<&AzureLogStore>,
     ) -> ! {
         let write = async {

@@ -27,14 +27,14 @@ pub struct Access(watch::Receiver<Arc<UploadOrder>>);
 
 /// The other side of an [`Access`]: puts a new SAS in its place.
 #[derive(Debug)]
-pub struct Replace(watch::Sender<Arc<UploadOrder>>);
+pub struct AccessRenewal(watch::Sender<Arc<UploadOrder>>);
 
 impl Access {
     /// An order, and the means to renew what it is written with.
     #[must_use]
-    pub fn new(order: UploadOrder) -> (Self, Replace) {
+    pub fn new(order: UploadOrder) -> (Self, AccessRenewal) {
         let (replace, access) = watch::channel(Arc::new(order));
-        (Self(access), Replace(replace))
+        (Self(access), AccessRenewal(replace))
     }
 
     /// An order whose credential stays as it is.
@@ -50,7 +50,7 @@ impl Access {
     }
 }
 
-impl Replace {
+impl AccessRenewal {
     /// Every call from now on carries this SAS.
     pub fn with(&self, sas: SasUrl) {
         let window = self.0.borrow().window;

@@ -25,7 +25,7 @@ use crate::event_log::{EventLog, LogMode, Written};
 use crate::execute::{Execution, execute};
 use crate::resume::Outstanding;
 use crate::run::{Run, UploadSlots};
-use crate::second_look::{Taken, look_again};
+use crate::second_look::{AcceptedNodes, look_again};
 use crate::settings::RunSettings;
 use crate::stop::{Stop, StopHandle, StopReason};
 use crate::verify::{Feed, VerifyCost, announcements, verify};
@@ -72,7 +72,7 @@ pub async fn collect<B: BatchService, L: LogStore>(collection: Collection<B, L>)
     let Collection { plan, ledger, mut outstanding, journal, mut listeners, log_mode, .. } = collection;
     let Collection { services, store, access, settings, tool_version, clock, stop, random, .. } = collection;
     let (announcements, feed) = announcements(&mut outstanding);
-    let taken = Taken::of(&ledger);
+    let taken = AcceptedNodes::of(&ledger);
     listeners.push(Box::new(taken.clone()));
     if store.is_some() {
         listeners.push(Box::new(announcements));
@@ -94,7 +94,7 @@ struct Pipeline<'run, B, L> {
     store: Option<Arc<L>>,
     settings: RunSettings,
     /// The nodes that accepted a call.
-    taken: Taken,
+    taken: AcceptedNodes,
 }
 
 impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {

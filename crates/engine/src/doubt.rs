@@ -77,7 +77,7 @@ impl Naming {
 /// A node whose call was repeated after the settle time, which is a guess: its first call may have left a directory
 /// that showed up later.
 #[derive(Debug)]
-pub struct Repeated {
+pub struct RepeatedCall {
     pub(crate) node: NodeIndex,
     /// On the service's clock.
     pub(crate) since: OffsetDateTime,
@@ -86,8 +86,8 @@ pub struct Repeated {
 
 /// Looks once more for the directories of nodes whose call was repeated, and puts on record what is there. To be called
 /// when the files have arrived; a run that is told to stop leaves it for later.
-pub async fn look_for_duplicates<S: LogStore>(run: &Run, store: &S, repeated: Vec<Repeated>) {
-    for Repeated { node, since, naming } in repeated {
+pub async fn look_for_duplicates<S: LogStore>(run: &Run, store: &S, repeated: Vec<RepeatedCall>) {
+    for RepeatedCall { node, since, naming } in repeated {
         let at = run.plan.node(node).at();
         let found = tokio::select! {
             found = search(store, &naming, &at, since, &[]) => found,
@@ -189,10 +189,7 @@ mod tests {
         let store = Arc::new(ScriptedStore::default());
         for (name, age) in blobs {
             let created_at = Some(NOW + time::Duration::seconds(*age));
-            store
-                .blobs
-                .lock()
-                .insert((*name).into(), Blob { name: (*name).into(), size: 1, created_at });
+            store.blobs.lock().insert((*name).into(), Blob { name: (*name).into(), size: 1, created_at });
         }
         store
     }

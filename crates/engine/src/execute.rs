@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::access::Access;
-use crate::doubt::{self, Finding, Naming, Repeated};
+use crate::doubt::{self, Finding, Naming, RepeatedCall};
 use crate::event_log::NotRecorded;
 use crate::pace::Pacer;
 use crate::queue::{Step, Work, WorkQueue};
@@ -91,7 +91,7 @@ pub async fn execute<B: BatchService, S: LogStore>(
     how: Execution,
     outstanding: Outstanding,
     mut random: fastrand::Rng,
-) -> Vec<Repeated> {
+) -> Vec<RepeatedCall> {
     for (node, attempt) in &outstanding.lost {
         let event = Event::UploadInDoubt { attempt: *attempt, cause: lost_with_its_process() };
         if run.log.note(Some(*node), event).is_err() {
@@ -188,7 +188,7 @@ struct Share {
 }
 
 /// The outstanding work by account, in the plan's order, and the nodes whose call an earlier process repeated.
-fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share>, Vec<Repeated>) {
+fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share>, Vec<RepeatedCall>) {
     let account_of = run.plan.accounts_of_nodes();
     let mut shares = Vec::new();
     shares.resize_with(run.plan.accounts.len(), Share::default);
@@ -218,7 +218,7 @@ fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share
     }
     let repeated = outstanding.repeated.into_iter().map(|(node, since)| {
         let naming = shares[account_of[node.get()].get()].naming.clone();
-        Repeated { node, since, naming }
+        RepeatedCall { node, since, naming }
     });
     let repeated = repeated.collect();
     (shares, repeated)
@@ -234,7 +234,7 @@ impl Execution {
 }
 
 /// What becomes of a node after a step.
-enum Then {
+enum NodeStep {
     /// It needs nothing more, or the run no longer wants it.
     Done,
     /// It is taken up again at a time.
@@ -254,7 +254,7 @@ struct AccountRun<B, S> {
     /// Positions in the plan that hold all nodes of the account.
     nodes: Range<u32>,
     naming: Arc<Naming>,
-    repeated: Arc<Mutex<Vec<Repeated>>>,
+    repeated: Arc<Mutex<Vec<RepeatedCall>>>,
     /// Pools the service said are gone: their other nodes need no call.
     gone_pools: Mutex<HashSet<PoolId>>,
     /// Whether the account accepted any call in this process.
@@ -268,15 +268,15 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     async fn work(&self) {
         while let Some(work) = self.queue.next(&self.run.stop).await {
             match self.step(work).await {
-                Ok(Then::Done) => self.queue.done(),
-                Ok(Then::Again(work, due)) => self.queue.put_back(work, due),
+                Ok(NodeStep::Done) => self.queue.done(),
+                Ok(NodeStep::Again(work, due)) => self.queue.put_back(work, due),
                 // The log already told the run to drain.
                 Err(NotRecorded) => return,
             }
         }
     }
 
-    async fn step(&self, work: Work) -> Result<Then, NotRecorded> {
+    async fn step(&self, work: Work) -> Result<NodeStep, NotRecorded> {
         match work.step {
             Step::Send => self.send(work).await,
             Step::Look => self.look(work).await,
@@ -284,7 +284,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         }
     }
 
-    async fn send(&self, mut work: Work) -> Result<Then, NotRecorded> {
+    async fn send(&self, mut work: Work) -> Result<NodeStep, NotRecorded> {
         let planned = self.run.plan.node(work.node);
         if let Some(cause) = self.known_gone(planned.pool()) {
             return self.fail(&work, cause);
@@ -294,11 +294,11 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             // In this order, so that nothing is set up to wait for a stop where there is no wait.
             biased;
             () = async { self.run.slots.take().await; self.pacer.turn().await } => {}
-            () = self.run.stop.reached(Stop::Drain) => return Ok(Then::Done),
+            () = self.run.stop.reached(Stop::Drain) => return Ok(NodeStep::Done),
         }
         if self.order().is_none() {
             self.run.slots.give_back();
-            return Ok(Then::Done);
+            return Ok(NodeStep::Done);
         }
         work.attempt += 1;
         let client_request_id = Uuid::new_v4();
@@ -325,7 +325,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             work.attempt -= 1;
             return match known_gone {
                 Some(cause) => self.fail(&work, cause),
-                None => Ok(Then::Done),
+                None => Ok(NodeStep::Done),
             };
         };
         let order = match planned.window {
@@ -364,7 +364,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 self.run
                     .log
                     .note(Some(work.node), Event::UploadAccepted { attempt, directory, files, request_id })?;
-                Ok(Then::Done)
+                Ok(NodeStep::Done)
             }
             Err(cause) => {
                 self.run.slots.give_back();
@@ -390,7 +390,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     }
 
     /// A call failed: what comes next?
-    fn failed(&self, mut work: Work, cause: Failure, sent_at: Instant) -> Result<Then, NotRecorded> {
+    fn failed(&self, mut work: Work, cause: Failure, sent_at: Instant) -> Result<NodeStep, NotRecorded> {
         match cause.class {
             FailureClass::Throttled => self.slow_down(&cause, sent_at)?,
             FailureClass::Auth => self.stop_account(&cause)?,
@@ -425,33 +425,33 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 work.step = if matches!(next, Next::Look(_)) { Step::Look } else { Step::Send };
                 let delay_ms = delay.as_millis().try_into().unwrap_or(u64::MAX);
                 self.run.log.note(Some(work.node), Event::UploadWillRetry { attempt, cause, delay_ms })?;
-                Ok(Then::Again(work, due))
+                Ok(NodeStep::Again(work, due))
             }
         }
     }
 
     /// The answer was lost.
-    fn doubt(&self, mut work: Work, cause: Failure) -> Result<Then, NotRecorded> {
+    fn doubt(&self, mut work: Work, cause: Failure) -> Result<NodeStep, NotRecorded> {
         let attempt = work.attempt;
         if self.store.is_none() {
             // Nobody can be asked: the call is repeated, and the manifest says that it may have doubled.
             if work.tries.counted >= self.how.retry.attempts {
                 self.run.log.note(Some(work.node), Event::UploadInDoubt { attempt, cause })?;
-                return Ok(Then::Done);
+                return Ok(NodeStep::Done);
             }
             let delay = backoff(&self.how.retry, work.tries.counted, self.random());
             let delay_ms = delay.as_millis().try_into().unwrap_or(u64::MAX);
             self.run.log.note(Some(work.node), Event::UploadWillRetry { attempt, cause, delay_ms })?;
             work.step = Step::Send;
-            return Ok(Then::Again(work, Instant::now() + delay));
+            return Ok(NodeStep::Again(work, Instant::now() + delay));
         }
         self.run.log.note(Some(work.node), Event::UploadInDoubt { attempt, cause })?;
         work.step = Step::AskContainer;
         let due = self.how.may_ask_from(&work, self.run.clock.now());
-        Ok(Then::Again(work, due))
+        Ok(NodeStep::Again(work, due))
     }
 
-    async fn ask_container(&self, mut work: Work) -> Result<Then, NotRecorded> {
+    async fn ask_container(&self, mut work: Work) -> Result<NodeStep, NotRecorded> {
         let planned = self.run.plan.node(work.node);
         let node = planned.at();
         if self.service.clock_offset().is_none() {
@@ -465,7 +465,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             Some(store) => tokio::select! {
                 finding = doubt::search(&**store, &self.naming, &node, since, &work.known) => finding,
                 // It stays in doubt, and is asked about when the run goes on.
-                () = self.run.stop.reached(Stop::Drain) => return Ok(Then::Done),
+                () = self.run.stop.reached(Stop::Drain) => return Ok(NodeStep::Done),
             },
             // A run that could list was resumed without the permission.
             None => Ok(Finding::Unknown),
@@ -477,10 +477,10 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                     () = self.run.stop.reached(Stop::Drain) => {}
                 }
                 self.run.log.note(Some(work.node), Event::UploadAdopted { attempt, directory, others })?;
-                Ok(Then::Done)
+                Ok(NodeStep::Done)
             }
             // On record as in doubt, and so it stays: nobody knows.
-            Ok(Finding::Unknown) if work.tries.counted >= self.how.retry.attempts => Ok(Then::Done),
+            Ok(Finding::Unknown) if work.tries.counted >= self.how.retry.attempts => Ok(NodeStep::Done),
             Ok(Finding::Absent) if work.tries.counted >= self.how.retry.attempts => {
                 let cause = Failure::new(
                     FailureClass::Refused,
@@ -492,7 +492,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             }
             Ok(found @ (Finding::Absent | Finding::Unknown)) => {
                 let naming = self.naming.clone();
-                self.repeated.lock().push(Repeated { node: work.node, since, naming });
+                self.repeated.lock().push(RepeatedCall { node: work.node, since, naming });
                 let event = if found == Finding::Absent {
                     Event::UploadAbsent { attempt }
                 } else {
@@ -504,18 +504,18 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 self.run.log.note(Some(work.node), event)?;
                 work.step = Step::Send;
                 work.deadline = None;
-                Ok(Then::Again(work, Instant::now()))
+                Ok(NodeStep::Again(work, Instant::now()))
             }
             Err(failure) => {
                 tracing::warn!(%node, %failure, "cannot search the container for a call in doubt; trying again");
                 let delay = backoff(&self.how.retry, 4, f64::midpoint(1.0, self.random()));
-                Ok(Then::Again(work, Instant::now() + delay))
+                Ok(NodeStep::Again(work, Instant::now() + delay))
             }
         }
     }
 
     /// The node's state stood in the way of the last call: is it still worth another?
-    async fn look(&self, mut work: Work) -> Result<Then, NotRecorded> {
+    async fn look(&self, mut work: Work) -> Result<NodeStep, NotRecorded> {
         let planned = self.run.plan.node(work.node);
         match self.service.get_node(planned.pool(), &planned.node()).await {
             Ok(node) => {
@@ -539,12 +539,12 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         self.send(work).await
     }
 
-    fn fail(&self, work: &Work, cause: Failure) -> Result<Then, NotRecorded> {
+    fn fail(&self, work: &Work, cause: Failure) -> Result<NodeStep, NotRecorded> {
         if cause.class != FailureClass::Gone {
             self.spend_budget(&cause)?;
         }
         self.run.log.note(Some(work.node), Event::UploadFailed { attempt: work.attempt, cause })?;
-        Ok(Then::Done)
+        Ok(NodeStep::Done)
     }
 
     fn slow_down(&self, cause: &Failure, sent_at: Instant) -> Result<(), NotRecorded> {

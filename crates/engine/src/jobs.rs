@@ -36,11 +36,11 @@ impl JobFilter {
 
 /// Where tasks ran: by pool, and by node without regard to case.
 #[derive(Debug, Default)]
-pub(crate) struct Places(HashMap<String, HashMap<String, Place>>);
+pub(crate) struct TaskNodes(HashMap<String, HashMap<String, TaskNode>>);
 
 /// A node that tasks ran on.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct TaskNode {
     pub(crate) pool: PoolId,
     pub(crate) node: NodeId,
     /// From the start of the first to the end of the last; none if no task says when it started.
@@ -49,15 +49,15 @@ pub(crate) struct Place {
 
 /// When tasks ran on a node; none inside where no task says when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ran(pub(crate) Option<Window>);
+pub(crate) struct TaskTimes(pub(crate) Option<Window>);
 
-impl Places {
+impl TaskNodes {
     /// Takes a task in, at each of its nodes.
     pub(crate) fn add(&mut self, task: &Task, now: OffsetDateTime) {
         let Some((pool, node)) = &task.ran_on else { return };
         let ran = task.started.map(|start| Window { start, end: task.ended.unwrap_or(now).max(start) });
         let nodes = self.0.entry(pool.as_str().to_ascii_lowercase()).or_default();
-        let place = nodes.entry(node.as_str().to_ascii_lowercase()).or_insert_with(|| Place {
+        let place = nodes.entry(node.as_str().to_ascii_lowercase()).or_insert_with(|| TaskNode {
             pool: pool.clone(),
             node: node.clone(),
             ran: None,
@@ -78,26 +78,26 @@ impl Places {
         recent: &[RecentTask],
         jobs: &[JobFilter],
         now: OffsetDateTime,
-    ) -> Option<Ran> {
+    ) -> Option<TaskTimes> {
         let told = self
             .0
             .get_mut(&pool.as_str().to_ascii_lowercase())
             .and_then(|nodes| nodes.remove(&node.as_str().to_ascii_lowercase()));
-        let mut found = told.map(|place| Ran(place.ran));
+        let mut found = told.map(|place| TaskTimes(place.ran));
         for run in recent {
             let wanted = jobs.iter().any(|job| {
                 job.id.eq_ignore_ascii_case(&run.job) && job.wants(&run.task, run.started, run.ended)
             });
             if wanted {
                 let ran = run.started.map(|start| Window { start, end: run.ended.unwrap_or(now).max(start) });
-                found = Some(Ran(join(found.and_then(|Ran(ran)| ran), ran)));
+                found = Some(TaskTimes(join(found.and_then(|TaskTimes(ran)| ran), ran)));
             }
         }
         found
     }
 
     /// Nodes that tasks ran on and that no list had.
-    pub(crate) fn gone(self) -> Vec<Place> {
+    pub(crate) fn gone(self) -> Vec<TaskNode> {
         let mut gone: Vec<_> = self.0.into_values().flat_map(HashMap::into_values).collect();
         gone.sort_by(|a, b| (&a.pool, &a.node).cmp(&(&b.pool, &b.node)));
         gone
@@ -134,14 +134,14 @@ mod tests {
 
     #[test]
     fn a_node_has_the_time_of_all_its_tasks_and_what_is_not_listed_is_gone() {
-        let mut places = Places::default();
+        let mut places = TaskNodes::default();
         for task in [task("a", "n1", 90, Some(80)), task("b", "N1", 60, Some(50)), task("c", "n2", 30, None)]
         {
             places.add(&task, NOW);
         }
         assert!(places.in_pool(&PoolId::new("render")) && !places.in_pool(&PoolId::new("other")));
         let ran = places.take(&PoolId::new("render"), &NodeId::new("n1"), &[], &[], NOW);
-        assert_eq!(ran, Some(Ran(Some(Window { start: minutes(90), end: minutes(50) }))));
+        assert_eq!(ran, Some(TaskTimes(Some(Window { start: minutes(90), end: minutes(50) }))));
         assert_eq!(places.take(&PoolId::new("render"), &NodeId::new("n9"), &[], &[], NOW), None);
         let gone: Vec<_> = places.gone().into_iter().map(|place| (place.node, place.ran)).collect();
         assert_eq!(gone, [(NodeId::new("n2"), Some(Window { start: minutes(30), end: NOW }))]);
@@ -157,12 +157,12 @@ mod tests {
             ended: Some(minutes(started - 5)),
             exit_code: None,
         };
-        let mut places = Places::default();
+        let mut places = TaskNodes::default();
         let mut take =
             |recent: &[RecentTask]| places.take(&PoolId::new("p"), &NodeId::new("n"), recent, &jobs, NOW);
         assert_eq!(
             take(&[run("Nightly", 70)]),
-            Some(Ran(Some(Window { start: minutes(70), end: minutes(65) })))
+            Some(TaskTimes(Some(Window { start: minutes(70), end: minutes(65) })))
         );
         assert_eq!(take(&[run("other", 70), run("nightly", 30)]), None);
     }

@@ -128,10 +128,10 @@ pub struct Pacer {
     turn: tokio::sync::Mutex<()>,
     /// The same for [`Pacer::gate`].
     gate: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<PacerState>,
 }
 
-struct State {
+struct PacerState {
     ceiling: Option<f64>,
     /// None: as fast as the concurrency allows.
     rate: Option<f64>,
@@ -166,16 +166,16 @@ enum Climb {
     /// Doubling: what is too much is not known yet. No quicker than once in `pause`.
     Starting { pause: Duration },
     /// After a cut: each step closes half of the gap to the plateau.
-    Returning(Memory),
+    Returning(RateMemory),
     /// Beyond the plateau, for so long.
-    Probing(Memory, Duration),
+    Probing(RateMemory, Duration),
     /// By a little each second: nothing is known of what would be too much.
     Adding,
 }
 
 /// What a cut teaches.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Memory {
+struct RateMemory {
     too_much: f64,
     plateau: f64,
     /// See [`DOUBLING`].
@@ -222,7 +222,7 @@ impl Pacer {
     pub fn new(ceiling: Option<f64>, random: fastrand::Rng) -> Self {
         let now = Instant::now();
         let rate = ceiling.map(|ceiling| (ceiling / 4.0).max(SLOWEST.min(ceiling)));
-        let state = State {
+        let state = PacerState {
             ceiling,
             rate,
             limiter: rate.map(limiter),
@@ -248,7 +248,7 @@ impl Pacer {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PacerState> {
         self.state.lock()
     }
 
@@ -312,7 +312,7 @@ impl Pacer {
     }
 }
 
-impl State {
+impl PacerState {
     /// Takes a turn, or tells until when to wait.
     fn try_turn(&mut self, now: Instant) -> Option<Instant> {
         if let Some(until) = self.paused_until {
@@ -492,7 +492,7 @@ impl State {
         let share = PLATEAU.start() + (PLATEAU.end() - PLATEAU.start()) * self.random.f64();
         let doubling = DOUBLING.start() + (DOUBLING.end() - DOUBLING.start()) * self.random.f64();
         let round_trips = self.round_trip.unwrap_or_default() * 20;
-        self.climb = Climb::Returning(Memory {
+        self.climb = Climb::Returning(RateMemory {
             too_much: level,
             plateau: (level * share).min(self.good + (level - self.good) * ONWARD).max(self.slowest()),
             doubling: Duration::from_secs_f64(doubling).max(round_trips),

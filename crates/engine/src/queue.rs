@@ -63,37 +63,37 @@ const RETRIES_PER_FRESH_CALL: f32 = 0.5;
 /// Retries that may be saved up.
 const MOST_RETRIES_SAVED: f32 = 50.0;
 
-struct Later {
+struct DueWork {
     due: Instant,
     /// Keeps the order of equals, and makes the heap's order total.
     number: u64,
     work: Work,
 }
 
-impl PartialEq for Later {
+impl PartialEq for DueWork {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number
     }
 }
 
-impl Eq for Later {}
+impl Eq for DueWork {}
 
-impl PartialOrd for Later {
+impl PartialOrd for DueWork {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Later {
+impl Ord for DueWork {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.due, self.number).cmp(&(other.due, other.number))
     }
 }
 
-struct State {
+struct QueueState {
     /// Nodes that nothing was done about yet: a number each, as there may be a million.
     fresh: VecDeque<NodeIndex>,
-    later: BinaryHeap<Reverse<Later>>,
+    later: BinaryHeap<Reverse<DueWork>>,
     /// Handed out and not yet given back or done.
     busy: usize,
     retries_saved: f32,
@@ -101,14 +101,14 @@ struct State {
     closed: bool,
 }
 
-enum Take {
+enum NextWork {
     Work(Work),
     Wait(Option<Instant>),
     Done,
 }
 
 pub(crate) struct WorkQueue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Notify,
 }
 
@@ -118,7 +118,7 @@ impl WorkQueue {
         fresh: impl IntoIterator<Item = NodeIndex>,
         later: impl IntoIterator<Item = (Work, Instant)>,
     ) -> Self {
-        let mut state = State {
+        let mut state = QueueState {
             fresh: fresh.into_iter().collect(),
             later: BinaryHeap::new(),
             busy: 0,
@@ -132,7 +132,7 @@ impl WorkQueue {
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock()
     }
 
@@ -147,9 +147,9 @@ impl WorkQueue {
             let changed = self.changed.notified();
             let taken = self.state().take(Instant::now());
             let until = match taken {
-                Take::Work(work) => return Some(work),
-                Take::Done => return None,
-                Take::Wait(until) => until,
+                NextWork::Work(work) => return Some(work),
+                NextWork::Done => return None,
+                NextWork::Wait(until) => until,
             };
             let due = async {
                 match until {
@@ -216,16 +216,16 @@ impl WorkQueue {
     }
 }
 
-impl State {
+impl QueueState {
     fn push(&mut self, work: Work, due: Instant) {
         self.numbers += 1;
         let number = self.numbers;
-        self.later.push(Reverse(Later { due, number, work }));
+        self.later.push(Reverse(DueWork { due, number, work }));
     }
 
-    fn take(&mut self, now: Instant) -> Take {
+    fn take(&mut self, now: Instant) -> NextWork {
         if self.closed {
-            return Take::Done;
+            return NextWork::Done;
         }
         let due = self.later.peek().map(|Reverse(later)| later.due);
         let retry = due.is_some_and(|due| due <= now) && (self.retries_saved >= 1.0 || self.fresh.is_empty());
@@ -239,10 +239,10 @@ impl State {
         match work {
             Some(work) => {
                 self.busy += 1;
-                Take::Work(work)
+                NextWork::Work(work)
             }
-            None if due.is_none() && self.busy == 0 => Take::Done,
-            None => Take::Wait(due),
+            None if due.is_none() && self.busy == 0 => NextWork::Done,
+            None => NextWork::Wait(due),
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Outstanding {
     /// Nodes to be called again, or asked about, in plan order.
     pub(crate) work: Vec<Work>,
     /// Nodes whose files are awaited.
-    pub(crate) awaited: Vec<Awaited>,
+    pub(crate) awaited: Vec<AwaitedUpload>,
     /// Calls that were on their way when their process ended; to be put on record as in doubt.
     pub(crate) lost: Vec<(NodeIndex, u32)>,
     /// Nodes whose call was repeated, with the time since when they may have more than one directory.
@@ -35,7 +35,7 @@ pub struct Outstanding {
 
 /// An upload that was accepted and not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Awaited {
+pub(crate) struct AwaitedUpload {
     pub(crate) node: NodeIndex,
     pub(crate) directory: Box<str>,
     /// None where the promise was lost with the call's answer.
@@ -172,7 +172,7 @@ impl Replay {
                 NodeStatus::InDoubt => outstanding.work.push(past.work(node, Step::AskContainer)),
                 NodeStatus::Accepted => {
                     let directory = past.directories.last().cloned();
-                    let awaited = directory.map(|directory| Awaited {
+                    let awaited = directory.map(|directory| AwaitedUpload {
                         node,
                         directory,
                         files: past.files,
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(outstanding.work[0].first_intent, Some(NOW));
         assert_eq!(
             outstanding.awaited,
-            [Awaited { node: NodeIndex(1), directory: "d".into(), files: Some(4), slot: false }]
+            [AwaitedUpload { node: NodeIndex(1), directory: "d".into(), files: Some(4), slot: false }]
         );
     }
 

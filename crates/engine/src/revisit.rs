@@ -9,8 +9,8 @@ mod log_times;
 mod storage_retry;
 mod walk;
 
-pub use compare::{Seen, Verified, compare};
+pub use compare::{SeenFile, VerifiedFiles, compare};
 pub use coverage::{FileTimes, TOLERANCE, cover, judge};
 pub use log_times::{first_time, last_time};
 pub use storage_retry::StorageRetry;
-pub use walk::{Expected, Found, Walk};
+pub use walk::{ExpectedDirectory, FoundDirectory, Walk};

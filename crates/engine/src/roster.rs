@@ -9,11 +9,11 @@ use fleetlogs_model::planned::PlannedPool;
 
 /// The nodes of one pool, by id without regard to case.
 pub(crate) struct Roster {
-    known: HashMap<Box<str>, Known>,
+    known: HashMap<Box<str>, RosterEntry>,
     appeared: Vec<NodeId>,
 }
 
-struct Known {
+struct RosterEntry {
     /// None of a node that was left out.
     index: Option<NodeIndex>,
     seen: bool,
@@ -29,13 +29,13 @@ impl Roster {
         for index in among.map(NodeIndex) {
             let node = plan.node(index);
             if is_of_pool(node.place) {
-                roster.known.insert(key(node.id), Known { index: Some(index), seen: false });
+                roster.known.insert(key(node.id), RosterEntry { index: Some(index), seen: false });
             }
         }
         for left in &plan.left_out {
             if left.pool == pool.pool && left.account == pool.account {
                 let Some(node) = &left.node else { continue };
-                roster.known.entry(key(node.as_str())).or_insert(Known { index: None, seen: false });
+                roster.known.entry(key(node.as_str())).or_insert(RosterEntry { index: None, seen: false });
             }
         }
         roster
@@ -49,7 +49,7 @@ impl Roster {
             return known.index;
         }
         self.appeared.push(node.clone());
-        self.known.insert(key, Known { index: None, seen: true });
+        self.known.insert(key, RosterEntry { index: None, seen: true });
         None
     }
 

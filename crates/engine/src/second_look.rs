@@ -78,9 +78,9 @@ pub async fn look_again<B: BatchService>(
 
 /// The nodes that accepted a call, as the run goes on.
 #[derive(Clone, Default)]
-pub struct Taken(Arc<Mutex<Vec<NodeIndex>>>);
+pub struct AcceptedNodes(Arc<Mutex<Vec<NodeIndex>>>);
 
-impl Taken {
+impl AcceptedNodes {
     /// Begins with those that an earlier process had.
     #[must_use]
     pub fn of(ledger: &Ledger) -> Self {
@@ -101,7 +101,7 @@ impl Taken {
     }
 }
 
-impl EventSink for Taken {
+impl EventSink for AcceptedNodes {
     fn hear(&mut self, events: &[Recorded], _: &Ledger) {
         let taken = events.iter().filter(|recorded| {
             matches!(recorded.event, Event::UploadAccepted { .. } | Event::UploadAdopted { .. })

@@ -28,15 +28,15 @@ pub struct Selection {
 
 /// Nodes that are wanted one by one. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct ExactNodes(Arc<HashMap<AccountName, Awaited>>);
+pub struct ExactNodes(Arc<HashMap<AccountName, WantedNodes>>);
 
 /// Nodes of one account that are wanted and were not seen yet: by pool and by id, without regard to case.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Awaited(HashMap<String, HashMap<String, (PoolId, NodeId)>>);
+pub(crate) struct WantedNodes(HashMap<String, HashMap<String, (PoolId, NodeId)>>);
 
 impl FromIterator<NodeRef> for ExactNodes {
     fn from_iter<I: IntoIterator<Item = NodeRef>>(nodes: I) -> Self {
-        let mut accounts: HashMap<AccountName, Awaited> = HashMap::new();
+        let mut accounts: HashMap<AccountName, WantedNodes> = HashMap::new();
         for NodeRef { account, pool, node } in nodes {
             let pools = &mut accounts.entry(account).or_default().0;
             let of_pool = pools.entry(pool.as_str().to_ascii_lowercase()).or_default();
@@ -52,12 +52,12 @@ impl ExactNodes {
         self.0.keys()
     }
 
-    pub(crate) fn of(&self, account: &AccountName) -> Awaited {
+    pub(crate) fn of(&self, account: &AccountName) -> WantedNodes {
         self.0.get(account).cloned().unwrap_or_default()
     }
 }
 
-impl Awaited {
+impl WantedNodes {
     pub(crate) fn in_pool(&self, pool: &PoolId) -> bool {
         self.0.contains_key(&pool.as_str().to_ascii_lowercase())
     }

@@ -112,7 +112,7 @@ impl Deed {
 
 /// A call that the service took.
 #[derive(Clone, Debug)]
-pub(crate) struct Taken {
+pub(crate) struct AcceptedCall {
     pub(crate) directory: Box<str>,
     pub(crate) files: u32,
 }
@@ -126,7 +126,7 @@ struct Shown {
 struct Books {
     /// Calls per node of the plan, and of those the ones that were taken.
     calls: Vec<u32>,
-    taken: Vec<Vec<Taken>>,
+    taken: Vec<Vec<AcceptedCall>>,
     /// Requests that were sent at all.
     heard: HashSet<Uuid>,
     /// By name. What a call will make is entered when the call is sent, as nothing can stop it any more.
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// The calls that were taken, per node.
-    pub(crate) fn taken(&self) -> Vec<Vec<Taken>> {
+    pub(crate) fn taken(&self) -> Vec<Vec<AcceptedCall>> {
         self.books.lock().taken.clone()
     }
 
@@ -172,7 +172,7 @@ impl World {
                 let blob = Blob { name: name.clone(), size: 100, created_at };
                 books.blobs.insert(name, Shown { blob, from });
             }
-            books.taken[node].push(Taken { directory: directory.clone(), files: deed.files });
+            books.taken[node].push(AcceptedCall { directory: directory.clone(), files: deed.files });
         }
         (deed, directory)
     }

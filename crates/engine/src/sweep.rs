@@ -22,7 +22,7 @@ pub struct Listing {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Known {
+struct PrefixCost {
     promised: u64,
     pages: u64,
 }
@@ -30,7 +30,7 @@ struct Known {
 /// What is known about the cost of prefixes.
 #[derive(Clone, Debug, Default)]
 pub struct Outlook {
-    known: HashMap<String, Known>,
+    known: HashMap<String, PrefixCost>,
 }
 
 impl Outlook {

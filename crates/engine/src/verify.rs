@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use self::awaited::{Awaited, Contents, Directories};
+use self::awaited::{AwaitedDirectory, Contents, Directories};
 use crate::event_log::NotRecorded;
 use crate::resume::{self, Outstanding};
 use crate::run::Run;
@@ -48,10 +48,10 @@ const LAST_LOOK: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Listens to the event log and tells the verifier of accepted uploads.
-pub struct Announcements(UnboundedSender<resume::Awaited>);
+pub struct Announcements(UnboundedSender<resume::AwaitedUpload>);
 
 /// The verifier's end of [`Announcements`].
-pub struct Feed(UnboundedReceiver<resume::Awaited>);
+pub struct Feed(UnboundedReceiver<resume::AwaitedUpload>);
 
 /// A pair of listener and feed, which begins with what was accepted before. The channel needs no bound: it holds at most one entry per planned node, and less
 /// than the ledger does.
@@ -72,10 +72,10 @@ impl EventSink for Announcements {
             let announced = match &recorded.event {
                 Event::UploadAccepted { files: Some(0), .. } => continue,
                 Event::UploadAccepted { directory, files, .. } => {
-                    resume::Awaited { node, directory: directory.clone(), files: *files, slot: true }
+                    resume::AwaitedUpload { node, directory: directory.clone(), files: *files, slot: true }
                 }
                 Event::UploadAdopted { directory, .. } => {
-                    resume::Awaited { node, directory: directory.clone(), files: None, slot: true }
+                    resume::AwaitedUpload { node, directory: directory.clone(), files: None, slot: true }
                 }
                 _ => continue,
             };
@@ -202,7 +202,7 @@ impl<S: LogStore> Verifier<'_, S> {
         }
     }
 
-    fn expect(&mut self, resume::Awaited { node, directory, files, slot }: resume::Awaited) {
+    fn expect(&mut self, resume::AwaitedUpload { node, directory, files, slot }: resume::AwaitedUpload) {
         self.last_accepted = Instant::now();
         self.outlook.promised(&directory, files.unwrap_or(1));
         let is_first = self.awaited.insert(&directory, node, files, slot);
@@ -220,7 +220,7 @@ impl<S: LogStore> Verifier<'_, S> {
     }
 
     /// No longer waits for a directory.
-    fn settle(&mut self, awaited: &Awaited, event: Event) -> Result<(), NotRecorded> {
+    fn settle(&mut self, awaited: &AwaitedDirectory, event: Event) -> Result<(), NotRecorded> {
         if awaited.holds_slot {
             self.run.slots.give_back();
         }
@@ -280,10 +280,10 @@ impl<S: LogStore> Verifier<'_, S> {
                 self.list_calls += seen.pages;
                 self.outlook.swept(listing.prefix.trim_end_matches('/'), seen.pages);
                 match seen.end {
-                    End::Whole => self.judge(&listing.prefix, &seen.directories)?,
+                    ListingEnd::Whole => self.judge(&listing.prefix, &seen.directories)?,
                     // The outlook knows better now, and the next look lists otherwise.
-                    End::TooDear => {}
-                    End::Failed(failure) => self.trouble(failure),
+                    ListingEnd::TooDear => {}
+                    ListingEnd::Failed(failure) => self.trouble(failure),
                 }
             }
         }
@@ -369,33 +369,33 @@ async fn cut_off(run: &Run, deadline: Duration, mut sending: watch::Receiver<boo
     }
 }
 
-enum End {
+enum ListingEnd {
     Whole,
     TooDear,
     Failed(Failure),
 }
 
-struct Seen {
+struct ListingResult {
     /// By the node whose directory it is.
     directories: HashMap<NodeIndex, Contents>,
     pages: u64,
-    end: End,
+    end: ListingEnd,
 }
 
 /// Makes one listing, keeping only what is awaited.
-async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &Directories) -> Seen {
-    let mut seen = Seen { directories: HashMap::new(), pages: 0, end: End::Whole };
+async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &Directories) -> ListingResult {
+    let mut seen = ListingResult { directories: HashMap::new(), pages: 0, end: ListingEnd::Whole };
     let mut marker: Option<String> = None;
     loop {
         seen.pages += 1;
         if seen.pages > listing.most_pages {
-            seen.end = End::TooDear;
+            seen.end = ListingEnd::TooDear;
             return seen;
         }
         let page = match store.list(&listing.prefix, marker.as_deref()).await {
             Ok(page) => page,
             Err(failure) => {
-                seen.end = End::Failed(failure);
+                seen.end = ListingEnd::Failed(failure);
                 return seen;
             }
         };
@@ -410,8 +410,10 @@ async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &Directories) 
             return seen;
         }
         if page.next == marker {
-            seen.end =
-                End::Failed(Failure::new(FailureClass::Transient, "the listing's pages go in a circle"));
+            seen.end = ListingEnd::Failed(Failure::new(
+                FailureClass::Transient,
+                "the listing's pages go in a circle",
+            ));
             return seen;
         }
         marker = page.next;

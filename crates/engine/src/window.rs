@@ -10,7 +10,7 @@ use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
 use self::last::SHORTEST;
-pub use self::last::{Reached, SinceLast};
+pub use self::last::{SinceLast, VerifiedUntil};
 
 /// How nodes get windows of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]

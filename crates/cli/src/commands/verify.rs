@@ -11,7 +11,8 @@ use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::recorded_run::RunClaim;
 use fleetlogs_engine::revisit::{
-    Expected, Found, Seen, StorageRetry, TOLERANCE, Verified, Walk, compare, cover, judge,
+    ExpectedDirectory, FoundDirectory, SeenFile, StorageRetry, TOLERANCE, VerifiedFiles, Walk, compare,
+    cover, judge,
 };
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -159,7 +160,7 @@ type Known = HashMap<NodeIndex, Past>;
 #[derive(Clone, Copy)]
 struct Past {
     outcome: Outcome,
-    verified: Option<Verified>,
+    verified: Option<VerifiedFiles>,
     has_directory: bool,
 }
 
@@ -170,7 +171,7 @@ impl Past {
 
 /// A directory, and what its files tell of their times.
 struct Read {
-    found: Found,
+    found: FoundDirectory,
     coverage: Option<NodeCoverage>,
     /// Of each file, where somebody looked and there are any.
     lines: Vec<Option<Interval>>,
@@ -178,7 +179,7 @@ struct Read {
 
 impl Read {
     /// A directory whose files are not read.
-    fn unread(found: Found) -> Self {
+    fn unread(found: FoundDirectory) -> Self {
         Self { lines: vec![None; found.blobs.len()], found, coverage: None }
     }
 }
@@ -225,7 +226,7 @@ async fn go_through<'run>(
             let next = walk.next().await.transpose()?;
             Some((next, walk))
         });
-        let read = async |found: Result<Found, Failure>| {
+        let read = async |found: Result<FoundDirectory, Failure>| {
             let found = found?;
             if !args.coverage {
                 return Ok(Read::unread(found));
@@ -238,8 +239,8 @@ async fn go_through<'run>(
         while let Some(looked) = looked.next().await {
             let Read { found, coverage, lines } =
                 looked.map_err(|failure: Failure| unreachable_container(&failure))?;
-            let Found { node, directory, blobs } = found;
-            let seen = blobs.into_iter().zip(lines).map(|(blob, lines)| Seen { blob, lines }).collect();
+            let FoundDirectory { node, directory, blobs } = found;
+            let seen = blobs.into_iter().zip(lines).map(|(blob, lines)| SeenFile { blob, lines }).collect();
             let Past { outcome, verified, .. } = past(node);
             let before = earlier.as_mut().map(|earlier| earlier.of(&directory)).transpose();
             let before = before.map_err(|error| edited(&dir.path, &error))?.unwrap_or_default();
@@ -261,17 +262,17 @@ async fn go_through<'run>(
 }
 
 /// What the journal has of the nodes, and the directories to look into with the number of files that each should hold.
-fn known(journal: &dyn JournalReader) -> Result<(Known, Vec<(Expected, u32)>), CliError> {
+fn known(journal: &dyn JournalReader) -> Result<(Known, Vec<(ExpectedDirectory, u32)>), CliError> {
     let mut known = Known::new();
     let mut expected = Vec::new();
     for history in journal.histories()?.rows()? {
         let (node, history) = history?;
-        let verified = Verified::of(&history);
+        let verified = VerifiedFiles::of(&history);
         let outcome = history.status.outcome();
         known.insert(node, Past { outcome, verified, has_directory: history.directory.is_some() });
         let Some(directory) = history.directory else { continue };
         let files = verified.map(|verified| verified.files).or(history.files_promised).unwrap_or(1);
-        expected.push((Expected { directory, node }, files.max(1)));
+        expected.push((ExpectedDirectory { directory, node }, files.max(1)));
     }
     Ok((known, expected))
 }

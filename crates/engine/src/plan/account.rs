@@ -15,10 +15,10 @@ use futures::StreamExt;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
-use super::reader::{Reader, Seen, Sight};
+use super::reader::{Reader, SeenIds, Sight};
 use super::sorting::{PoolNodes, Sorting, left};
-use crate::jobs::{JobFilter, Places};
-use crate::select::{Awaited, Selection};
+use crate::jobs::{JobFilter, TaskNodes};
+use crate::select::{Selection, WantedNodes};
 use crate::window::NodeWindows;
 
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
@@ -146,7 +146,7 @@ impl<B: BatchService> Lister<'_, B> {
 
     /// All pools of the account, each once.
     async fn list_pools(&self, left_out: &mut Vec<LeftOut>) -> Result<Vec<Pool>, Failure> {
-        let mut seen = Seen::default();
+        let mut seen = SeenIds::default();
         let mut pools = Vec::new();
         let list = |page: Option<PageLink>| async move { self.service.list_pools(page.as_ref()).await };
         let take = |pool: Pool| {
@@ -261,8 +261,8 @@ async fn places_of<B: BatchService>(
     account: &AccountName,
     jobs: &[JobFilter],
     now: OffsetDateTime,
-) -> Result<Places, Failure> {
-    let mut places = Places::default();
+) -> Result<TaskNodes, Failure> {
+    let mut places = TaskNodes::default();
     for job in jobs {
         let of_job = |mut failure: Failure| {
             failure.message = format!("job `{}`: {}", job.id, failure.message).into();
@@ -298,8 +298,8 @@ async fn places_of<B: BatchService>(
 fn choose_pools(
     pools: Vec<Pool>,
     selection: &Selection,
-    places: &Places,
-    awaited: Option<&Awaited>,
+    places: &TaskNodes,
+    awaited: Option<&WantedNodes>,
 ) -> (Vec<Pool>, Vec<(PoolId, LeftOutReason)>) {
     let (mut wanted, mut not_wanted) = (Vec::new(), Vec::new());
     for pool in pools {

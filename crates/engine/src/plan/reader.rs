@@ -27,7 +27,7 @@ const MOST_UNANSWERED: u32 = 2;
 
 /// What was in a list so far, by id without regard to case.
 #[derive(Default)]
-pub(crate) struct Seen(HashMap<Box<str>, Option<Box<str>>>);
+pub(crate) struct SeenIds(HashMap<Box<str>, Option<Box<str>>>);
 
 /// Whether an id was in the list before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) enum Sight {
     InOtherCase,
 }
 
-impl Seen {
+impl SeenIds {
     pub(crate) fn see(&mut self, id: &str) -> Sight {
         match self.0.entry(id.to_ascii_lowercase().into()) {
             Entry::Vacant(first) => {

@@ -12,9 +12,9 @@ use parking_lot::{Mutex, MutexGuard};
 use time::OffsetDateTime;
 
 use super::priority::priority;
-use super::reader::{Seen, Sight};
-use crate::jobs::{Places, Ran};
-use crate::select::{Awaited, Selection, inability};
+use super::reader::{SeenIds, Sight};
+use crate::jobs::{TaskNodes, TaskTimes};
+use crate::select::{Selection, WantedNodes, inability};
 use crate::window::NodeWindows;
 
 /// Nodes of one pool that are held with all that is known of them; of those before, what must be is in memory.
@@ -30,9 +30,9 @@ pub(super) struct Sorting<'plan> {
 }
 
 struct SharedNodes {
-    places: Places,
+    places: TaskNodes,
     /// Of a plan for exact nodes, those that no list had yet.
-    awaited: Option<Awaited>,
+    awaited: Option<WantedNodes>,
     facts: SharedFacts,
     nodes: FoundNodes,
 }
@@ -40,7 +40,7 @@ struct SharedNodes {
 /// The nodes of one pool.
 pub(super) struct PoolNodes {
     pub(super) pool: Arc<PlannedPool>,
-    seen: Seen,
+    seen: SeenIds,
     wanted: Vec<PlannedNode>,
     pub(super) left_out: Vec<LeftOut>,
     /// How many were wanted and are kept, if that worked.
@@ -51,7 +51,7 @@ pub(super) struct PoolNodes {
 impl PoolNodes {
     pub(super) fn of(pool: PlannedPool) -> Self {
         let (wanted, left_out) = (vec![], vec![]);
-        Self { pool: pool.into(), seen: Seen::default(), wanted, left_out, count: 0, kept: Ok(()) }
+        Self { pool: pool.into(), seen: SeenIds::default(), wanted, left_out, count: 0, kept: Ok(()) }
     }
 }
 
@@ -60,8 +60,8 @@ impl<'plan> Sorting<'plan> {
         selection: &'plan Selection,
         now: OffsetDateTime,
         since: Option<&'plan NodeWindows>,
-        places: Places,
-        awaited: Option<Awaited>,
+        places: TaskNodes,
+        awaited: Option<WantedNodes>,
     ) -> Self {
         let (facts, nodes) = (SharedFacts::default(), FoundNodes::default());
         Self { selection, now, since, shared: Mutex::new(SharedNodes { places, awaited, facts, nodes }) }
@@ -101,7 +101,7 @@ impl<'plan> Sorting<'plan> {
             node: node.id.clone(),
             evidence: NodeEvidence::of(node, facts),
             window: None,
-            ran: ran.and_then(|Ran(ran)| ran).map(Box::new),
+            ran: ran.and_then(|TaskTimes(ran)| ran).map(Box::new),
         };
         node.window = self.since.map(|since| since.of(&node, self.now).into());
         into.wanted.push(node);
@@ -153,8 +153,8 @@ impl<'plan> Sorting<'plan> {
 
 /// Nodes that are wanted for themselves, or that tasks of wanted jobs ran on, and that no list had.
 fn gone(
-    places: Places,
-    awaited: Option<Awaited>,
+    places: TaskNodes,
+    awaited: Option<WantedNodes>,
     selection: &Selection,
 ) -> Vec<(PoolId, NodeId, LeftOutReason)> {
     match awaited {

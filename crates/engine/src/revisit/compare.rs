@@ -14,7 +14,7 @@ use fleetlogs_model::service::BlobDetails;
 
 /// What the run verified of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedFiles {
     /// Files.
     pub files: u32,
     /// Their bytes.
@@ -23,7 +23,7 @@ pub struct Verified {
     pub fingerprint: Option<Fingerprint>,
 }
 
-impl Verified {
+impl VerifiedFiles {
     /// Of a node's record; none where the run verified nothing.
     #[must_use]
     pub fn of(history: &NodeHistory) -> Option<Self> {
@@ -52,7 +52,7 @@ impl Verified {
 
 /// A file that is there now.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct SeenFile {
     /// As the listing has it.
     pub blob: BlobDetails,
     /// From its first line's time to its last one's, where somebody looked and there are any.
@@ -64,17 +64,17 @@ pub struct Seen {
 #[must_use]
 pub fn compare(
     directory: &str,
-    seen: Vec<Seen>,
-    verified: Option<Verified>,
+    seen: Vec<SeenFile>,
+    verified: Option<VerifiedFiles>,
     earlier: Vec<InventoryFile>,
 ) -> NodeLook {
-    let mut now = Verified { files: 0, bytes: 0, fingerprint: None };
+    let mut now = VerifiedFiles { files: 0, bytes: 0, fingerprint: None };
     let mut fingerprint = Fingerprint::default();
     let is_first = earlier.is_empty();
     let mut known: HashMap<Box<str>, InventoryFile> =
         earlier.into_iter().map(|file| (file.file.clone(), file)).collect();
     let mut files = Vec::with_capacity(seen.len() + known.len());
-    for Seen { blob, lines } in seen {
+    for SeenFile { blob, lines } in seen {
         now.files += 1;
         now.bytes += blob.size;
         fingerprint.add(&blob.name, blob.size);
@@ -165,7 +165,7 @@ fn standing_of(status: FileStatus) -> Standing {
 mod tests {
     use super::*;
 
-    fn blob(name: &str, size: u64, etag: &str) -> Seen {
+    fn blob(name: &str, size: u64, etag: &str) -> SeenFile {
         let blob = BlobDetails {
             name: format!("d/{name}"),
             size,
@@ -174,23 +174,23 @@ mod tests {
             etag: Some(etag.into()),
             content_md5: None,
         };
-        Seen { blob, lines: None }
+        SeenFile { blob, lines: None }
     }
 
-    fn verified(files: &[Seen]) -> Verified {
+    fn verified(files: &[SeenFile]) -> VerifiedFiles {
         let mut fingerprint = Fingerprint::default();
         for file in files {
             fingerprint.add(&file.blob.name, file.blob.size);
         }
         let bytes = files.iter().map(|file| file.blob.size).sum();
-        Verified { files: u32::try_from(files.len()).unwrap(), bytes, fingerprint: Some(fingerprint) }
+        VerifiedFiles { files: u32::try_from(files.len()).unwrap(), bytes, fingerprint: Some(fingerprint) }
     }
 
-    fn look(now: &[Seen], verified: Option<Verified>, earlier: Option<&NodeLook>) -> NodeLook {
+    fn look(now: &[SeenFile], verified: Option<VerifiedFiles>, earlier: Option<&NodeLook>) -> NodeLook {
         compare("d", now.to_vec(), verified, earlier.map_or(vec![], |look| look.files.clone()))
     }
 
-    fn first() -> Vec<Seen> {
+    fn first() -> Vec<SeenFile> {
         vec![blob("a", 10, "1"), blob("b", 20, "1")]
     }
 
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_journal_without_fingerprints_counts_and_no_more() {
-        let then = Some(Verified { fingerprint: None, ..verified(&first()) });
+        let then = Some(VerifiedFiles { fingerprint: None, ..verified(&first()) });
         assert_eq!(look(&first(), then, None).standing, Standing::Intact);
         let swapped = [blob("a", 20, "2"), blob("b", 10, "2")];
         assert_eq!(look(&swapped, then, None).standing, Standing::Intact, "it cannot be seen");

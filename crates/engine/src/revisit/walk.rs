@@ -14,7 +14,7 @@ use crate::sweep::{Listing, Outlook};
 
 /// A directory that is to be looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expected {
+pub struct ExpectedDirectory {
     /// `virtualDirectoryName`, verbatim.
     pub directory: Box<str>,
     /// Whose it is.
@@ -23,7 +23,7 @@ pub struct Expected {
 
 /// What is in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundDirectory {
     /// Whose it is.
     pub node: NodeIndex,
     /// Its name.
@@ -37,30 +37,30 @@ pub struct Walk<'store, S> {
     store: &'store S,
     retry: &'store StorageRetry<'store>,
     /// By name. The service should never give one directory to two nodes; where it did, both have what is there.
-    wanted: Vec<Wanted>,
+    wanted: Vec<WantedDirectory>,
     outlook: Outlook,
     listings: VecDeque<Listing>,
-    current: Option<Current>,
-    ready: VecDeque<Found>,
+    current: Option<OpenListing>,
+    ready: VecDeque<FoundDirectory>,
     calls: u64,
 }
 
 /// A directory on the way.
-struct Wanted {
+struct WantedDirectory {
     /// With a slash at its end: so they sort as the blobs in them do.
     name: Box<str>,
     node: NodeIndex,
     done: bool,
 }
 
-impl Wanted {
+impl WantedDirectory {
     fn directory(&self) -> &str {
         self.name.strip_suffix('/').unwrap_or(&self.name)
     }
 }
 
 /// A listing under way.
-struct Current {
+struct OpenListing {
     listing: Listing,
     pages: u64,
     marker: Option<String>,
@@ -73,14 +73,14 @@ impl<'store, S: LogStore> Walk<'store, S> {
     pub fn new(
         store: &'store S,
         retry: &'store StorageRetry<'store>,
-        expected: impl IntoIterator<Item = (Expected, u32)>,
+        expected: impl IntoIterator<Item = (ExpectedDirectory, u32)>,
     ) -> Self {
         let mut outlook = Outlook::default();
-        let want = |(Expected { directory, node }, files): (Expected, u32)| {
+        let want = |(ExpectedDirectory { directory, node }, files): (ExpectedDirectory, u32)| {
             outlook.promised(&directory, files);
-            Wanted { name: [&*directory, "/"].concat().into(), node, done: false }
+            WantedDirectory { name: [&*directory, "/"].concat().into(), node, done: false }
         };
-        let mut wanted: Vec<Wanted> = expected.into_iter().map(want).collect();
+        let mut wanted: Vec<WantedDirectory> = expected.into_iter().map(want).collect();
         wanted.sort_unstable_by(|one, other| (&one.name, one.node.0).cmp(&(&other.name, other.node.0)));
         let mut walk = Self {
             store,
@@ -106,14 +106,14 @@ impl<'store, S: LogStore> Walk<'store, S> {
     ///
     /// # Errors
     /// The container cannot be listed, also not when asked again.
-    pub async fn next(&mut self) -> Result<Option<Found>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<FoundDirectory>, Failure> {
         loop {
             if let Some(found) = self.ready.pop_front() {
                 return Ok(Some(found));
             }
             if self.current.is_none() {
                 let Some(listing) = self.listings.pop_front() else { return Ok(None) };
-                self.current = Some(Current { listing, pages: 0, marker: None, open: None });
+                self.current = Some(OpenListing { listing, pages: 0, marker: None, open: None });
             }
             self.turn_page().await?;
         }
@@ -121,7 +121,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
 
     /// What is cheapest for the directories that are left.
     fn choose(&mut self) {
-        let left = self.wanted.iter().filter(|wanted| !wanted.done).map(Wanted::directory);
+        let left = self.wanted.iter().filter(|wanted| !wanted.done).map(WantedDirectory::directory);
         self.listings = self.outlook.choose(left).into();
     }
 
@@ -166,7 +166,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
     }
 
     /// The listing is whole: what it did not show is not there.
-    fn end(&mut self, current: Current) {
+    fn end(&mut self, current: OpenListing) {
         let prefix = &*current.listing.prefix;
         self.outlook.swept(prefix.trim_end_matches('/'), current.pages);
         if let Some((at, blobs)) = current.open {
@@ -180,7 +180,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
     }
 
     /// The listing costs more than it saves: what is left is listed otherwise.
-    fn give_up(&mut self, current: Current) -> Result<(), Failure> {
+    fn give_up(&mut self, current: OpenListing) -> Result<(), Failure> {
         let prefix = &*current.listing.prefix;
         let directory = prefix.trim_end_matches('/');
         match current.open {
@@ -207,7 +207,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
             wanted.done = true;
             let directory = wanted.directory().into();
             let blobs = if owners.peek().is_some() { blobs.clone() } else { std::mem::take(&mut blobs) };
-            self.ready.push_back(Found { node: wanted.node, directory, blobs });
+            self.ready.push_back(FoundDirectory { node: wanted.node, directory, blobs });
         }
     }
 
@@ -274,14 +274,13 @@ mod tests {
 
     /// What a walk finds: node and number of files, and the list calls.
     async fn walk(store: &Store, directories: &[&str]) -> (Vec<(u32, usize)>, u64) {
-        let expected = directories
-            .iter()
-            .zip(0..)
-            .map(|(directory, node)| (Expected { directory: (*directory).into(), node: NodeIndex(node) }, 4));
+        let expected = directories.iter().zip(0..).map(|(directory, node)| {
+            (ExpectedDirectory { directory: (*directory).into(), node: NodeIndex(node) }, 4)
+        });
         let retry = StorageRetry::new(&RETRY, fastrand::Rng::with_seed(1));
         let mut walk = Walk::new(store, &retry, expected);
         let mut found = Vec::new();
-        while let Some(Found { node, directory, blobs }) = walk.next().await.unwrap() {
+        while let Some(FoundDirectory { node, directory, blobs }) = walk.next().await.unwrap() {
             let prefix = format!("{directory}/");
             assert!(blobs.iter().all(|blob| blob.name.starts_with(&prefix)), "{directory}: {blobs:?}");
             found.push((node.0, blobs.len()));
@@ -336,7 +335,7 @@ mod tests {
         *store.failures.lock() = 2;
         assert_eq!(walk(&store, &["acc/a/1/x"]).await, (vec![(0, 2)], 3));
         *store.failures.lock() = 3;
-        let expected = Expected { directory: "acc/a/1/x".into(), node: NodeIndex(0) };
+        let expected = ExpectedDirectory { directory: "acc/a/1/x".into(), node: NodeIndex(0) };
         let retry = StorageRetry::new(&RETRY, fastrand::Rng::with_seed(1));
         let mut walk = Walk::new(&store, &retry, [(expected, 2)]);
         assert_eq!(&*walk.next().await.unwrap_err().message, "busy");

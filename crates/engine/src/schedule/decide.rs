@@ -32,7 +32,7 @@ const NOTHING_THERE: &str = "nothing was there to begin it";
 /// Runs of a snapshot that a time of it meets: those by timetable and by `--once`. Captures are of a few nodes, and never
 /// stand for a time of the timetable.
 #[derive(Clone, Debug, Default)]
-pub struct Others {
+pub struct OtherRuns {
     /// The run that goes on, as a reason names it.
     pub going_on: Option<String>,
     /// The first that waits, as a reason names it.
@@ -70,14 +70,14 @@ pub fn decide(
     rule: &Rule,
     until: Option<OffsetDateTime>,
     now: OffsetDateTime,
-    mut others: Others,
+    mut others: OtherRuns,
 ) -> Option<Decision> {
     let timetable = rule.timetable.as_ref()?;
     let Some(until) = until else { return Some(Decision { rows: Vec::new(), until: now, anew: false }) };
     if until - now > AHEAD {
         return Some(Decision { rows: Vec::new(), until: now, anew: true });
     }
-    let come = Come::by(timetable, until, now);
+    let come = PassedTimes::by(timetable, until, now);
     let until = come.punctual.last().or(come.late.back())?.due;
     let mut rows = late(rule, &come, now, &mut others);
     for tick in come.punctual {
@@ -90,7 +90,7 @@ pub fn decide(
     Some(Decision { rows, until, anew: false })
 }
 
-impl Others {
+impl OtherRuns {
     fn add(&mut self, tick: Tick) {
         self.waiting.get_or_insert_with(|| due_at(tick.due));
         self.wait += 1;
@@ -103,7 +103,7 @@ pub(super) fn due_at(due: OffsetDateTime) -> String {
 }
 
 /// The times that have come.
-struct Come {
+struct PassedTimes {
     /// Late times that have no row each: how many, the first and the last.
     folded: Option<(usize, Tick, Tick)>,
     /// The latest of the late times.
@@ -112,7 +112,7 @@ struct Come {
     punctual: Vec<Tick>,
 }
 
-impl Come {
+impl PassedTimes {
     fn by(timetable: &Timetable, until: OffsetDateTime, now: OffsetDateTime) -> Self {
         let mut come = Self { folded: None, late: VecDeque::new(), punctual: Vec::new() };
         let mut next = timetable.after(until.max(now - LONGEST));
@@ -134,16 +134,16 @@ impl Come {
     }
 }
 
-fn punctual(overlap: Overlap, others: &Others) -> Fate {
+fn punctual(overlap: Overlap, others: &OtherRuns) -> Fate {
     match (overlap, others) {
-        (Overlap::Skip, Others { going_on: Some(run), .. }) => Fate::Skipped(format!("{run} is going on")),
-        (_, Others { waiting: Some(run), .. }) => Fate::Skipped(format!("{run} waits to begin")),
+        (Overlap::Skip, OtherRuns { going_on: Some(run), .. }) => Fate::Skipped(format!("{run} is going on")),
+        (_, OtherRuns { waiting: Some(run), .. }) => Fate::Skipped(format!("{run} waits to begin")),
         _ => Fate::Queued(Trigger::Cron),
     }
 }
 
 /// Rows of the late times: of those within `catch_up_within`, the last so many become runs, as the rule says.
-fn late(rule: &Rule, come: &Come, now: OffsetDateTime, others: &mut Others) -> Vec<(Tick, Fate)> {
+fn late(rule: &Rule, come: &PassedTimes, now: OffsetDateTime, others: &mut OtherRuns) -> Vec<(Tick, Fate)> {
     let too_old = come.late.partition_point(|tick| now - tick.begins_at > rule.catch_up_within);
     let made_up_for = come.late.len() - too_old;
     let (runs, why_no_run) = match (rule.catch_up, &others.waiting, come.late.back()) {

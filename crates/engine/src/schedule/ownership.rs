@@ -35,18 +35,18 @@ pub struct Ownership {
 }
 
 /// The owner's, and the state as it was when it became so: none where nothing was published yet.
-pub type Owned = (Ownership, Option<Vec<u8>>);
+pub type OwnedState = (Ownership, Option<Vec<u8>>);
 
 struct Lease {
     home: Arc<dyn StateHome>,
     now: Box<dyn Fn() -> OffsetDateTime + Send + Sync>,
-    since: Mutex<Moment>,
+    since: Mutex<ClockReading>,
     given_up: watch::Sender<bool>,
 }
 
 /// A moment by both clocks.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
+struct ClockReading {
     instant: Instant,
     time: OffsetDateTime,
 }
@@ -60,7 +60,7 @@ impl Ownership {
         home: Arc<dyn StateHome>,
         clock: Clock,
         stop: &StopHandle,
-    ) -> Result<Option<Owned>, Failure> {
+    ) -> Result<Option<OwnedState>, Failure> {
         Self::acquire_by(home, Box::new(move || clock.now()), stop).await
     }
 
@@ -68,8 +68,8 @@ impl Ownership {
         home: Arc<dyn StateHome>,
         now: Box<dyn Fn() -> OffsetDateTime + Send + Sync>,
         stop: &StopHandle,
-    ) -> Result<Option<Owned>, Failure> {
-        let since = Mutex::new(Moment::of(&*now));
+    ) -> Result<Option<OwnedState>, Failure> {
+        let since = Mutex::new(ClockReading::of(&*now));
         let lease = Arc::new(Lease { home, now, since, given_up: watch::Sender::new(false) });
         let fetched = tokio::select! {
             fetched = lease.take() => fetched?,
@@ -160,7 +160,7 @@ impl Lease {
     }
 
     async fn try_take(&self) -> Result<Option<Vec<u8>>, HomeError> {
-        let sent = Moment::of(&*self.now);
+        let sent = ClockReading::of(&*self.now);
         let fetched = self.home.acquire().await?;
         self.set_since(sent);
         // To fetch the state may take as long as a lease.
@@ -174,7 +174,7 @@ impl Lease {
     }
 
     async fn renew(&self) -> Result<(), HomeError> {
-        let sent = Moment::of(&*self.now);
+        let sent = ClockReading::of(&*self.now);
         self.home.renew().await?;
         self.set_since(sent);
         Ok(())
@@ -245,7 +245,7 @@ impl Lease {
         since.instant.elapsed().max(by_wall)
     }
 
-    fn set_since(&self, moment: Moment) {
+    fn set_since(&self, moment: ClockReading) {
         *self.since.lock() = moment;
     }
 
@@ -261,7 +261,7 @@ impl std::fmt::Debug for Lease {
     }
 }
 
-impl Moment {
+impl ClockReading {
     fn of(now: &dyn Fn() -> OffsetDateTime) -> Self {
         Self { instant: Instant::now(), time: now() }
     }

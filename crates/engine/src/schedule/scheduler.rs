@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
-use super::decide::{Decision, Fate, Others, decide, due_at};
+use super::decide::{Decision, Fate, OtherRuns, decide, due_at};
 use super::job::{Job, JobEnd};
 use super::recovery;
 use super::rule::{Lane, Rule};
@@ -262,7 +262,7 @@ fn decisions(
         let counts = |row: &&PastRun| {
             row.snapshot.name == rule.name && Lane::of(row.snapshot.trigger) == Lane::Regular
         };
-        let others = Others {
+        let others = OtherRuns {
             going_on: started.iter().find(counts).map(PastRun::title),
             waiting: queued.iter().find(counts).map(PastRun::title),
             wait: queued.iter().filter(counts).count(),

@@ -120,7 +120,7 @@ pub async fn watch<B: BatchService>(watch: Watch<B>) -> StateError {
     let news: Vec<_> = rules.iter().map(|_| Notify::new()).collect();
     let mut all = FuturesUnordered::new();
     for (rule, news) in rules.iter().zip(&news) {
-        let shared = Shared { rule, news, store: &store, clock, counters: &counters };
+        let shared = RuleWatch { rule, news, store: &store, clock, counters: &counters };
         all.push(Either::Left(shared.gather()));
         for (account, selection) in &rule.selections {
             let Some((name, service, pacer)) = accounts.iter().find(|(name, ..)| name == account) else {
@@ -140,7 +140,7 @@ pub async fn watch<B: BatchService>(watch: Watch<B>) -> StateError {
 
 /// What all accounts that are watched for a snapshot have in common.
 #[derive(Clone, Copy)]
-struct Shared<'a> {
+struct RuleWatch<'a> {
     rule: &'a WatchRule,
     /// Something waits to be claimed.
     news: &'a Notify,
@@ -149,7 +149,7 @@ struct Shared<'a> {
     counters: &'a WatchCounters,
 }
 
-impl Shared<'_> {
+impl RuleWatch<'_> {
     /// Claims what was gathered for long enough.
     async fn gather(self) -> StateError {
         let mut trouble = Trouble::default();
@@ -216,7 +216,7 @@ impl Trouble {
 
 /// Looks at one account for one snapshot.
 struct Lookout<'a, B> {
-    shared: Shared<'a>,
+    shared: RuleWatch<'a>,
     name: &'a AccountName,
     service: &'a B,
     pacer: &'a Pacer,
@@ -226,7 +226,7 @@ struct Lookout<'a, B> {
 
 /// What a look at an account brought.
 #[derive(Default)]
-struct Found {
+struct LookResult {
     sightings: Vec<Sighting>,
     unread: Vec<PoolId>,
     /// The first, of the account or of one of its pools.
@@ -243,7 +243,7 @@ impl<B: BatchService> Lookout<'_, B> {
         let every = self.shared.rule.every;
         loop {
             let started = Instant::now();
-            let mut found = Found::default();
+            let mut found = LookResult::default();
             let listed = self.look(&mut found).await;
             let taken = match listed {
                 Ok(()) => self.take_in(&found).await,
@@ -276,7 +276,7 @@ impl<B: BatchService> Lookout<'_, B> {
 
     /// The state of an account is told when it changes, and not each time.
     fn tell(&self, trouble: &mut Trouble, failure: Option<&Failure>, error: Option<StateError>) {
-        let Shared { rule: WatchRule { snapshot, .. }, counters, .. } = self.shared;
+        let RuleWatch { rule: WatchRule { snapshot, .. }, counters, .. } = self.shared;
         let account = self.name;
         add(&counters.rounds, 1);
         add(&counters.failed_rounds, u64::from(failure.is_some()));
@@ -294,8 +294,8 @@ impl<B: BatchService> Lookout<'_, B> {
         }
     }
 
-    async fn take_in(&self, found: &Found) -> Result<(), StateError> {
-        let Shared { rule, news, store, clock, counters } = self.shared;
+    async fn take_in(&self, found: &LookResult) -> Result<(), StateError> {
+        let RuleWatch { rule, news, store, clock, counters } = self.shared;
         let round = Round {
             snapshot: &rule.snapshot,
             account: self.name,
@@ -320,7 +320,7 @@ impl<B: BatchService> Lookout<'_, B> {
     }
 
     /// Lists the pools that are wanted, and their nodes that are in one of the states. Fails only where nothing is known.
-    async fn look(&self, found: &mut Found) -> Result<(), Failure> {
+    async fn look(&self, found: &mut LookResult) -> Result<(), Failure> {
         let (service, states) = (self.service, &self.shared.rule.states);
         let mut pools = Vec::new();
         let list = |page: Option<PageLink>| async move { service.list_pools(page.as_ref()).await };

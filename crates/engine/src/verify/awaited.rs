@@ -22,32 +22,32 @@ pub(super) struct Contents {
 
 /// A directory whose files are awaited.
 #[derive(Debug)]
-pub(super) struct Awaited {
+pub(super) struct AwaitedDirectory {
     pub(super) node: NodeIndex,
     pub(super) promised: Option<u32>,
     pub(super) seen: Contents,
-    accepted_at: Moment,
+    accepted_at: SinceStart,
     /// Since when it was seen as it is now.
-    unchanged_since: Moment,
+    unchanged_since: SinceStart,
     /// Whether it holds an upload slot: a node that takes too long is not heard of, and must not hold up others.
     pub(super) holds_slot: bool,
 }
 
 /// Milliseconds since verification began; seven weeks at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment(u32);
+pub(super) struct SinceStart(u32);
 
-impl Moment {
+impl SinceStart {
     fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0).into())
     }
 }
 
-impl Awaited {
+impl AwaitedDirectory {
     /// Takes a look in, and says whether the files have arrived: enough of them, and unchanged since an earlier look.
     ///
     /// That look lies back a tenth of the time the upload took: a node that uploads slowly also rewrites slowly.
-    pub(super) fn look(&mut self, shown: Contents, now: Moment) -> bool {
+    pub(super) fn look(&mut self, shown: Contents, now: SinceStart) -> bool {
         if shown != self.seen {
             self.seen = shown;
             self.unchanged_since = now;
@@ -66,7 +66,7 @@ impl Awaited {
     }
 
     /// When the next look can be the last; none while files are missing.
-    pub(super) fn confirmed_in(&self, now: Moment) -> Option<Duration> {
+    pub(super) fn confirmed_in(&self, now: SinceStart) -> Option<Duration> {
         self.is_enough().then(|| self.stable_for().saturating_sub(self.unchanged_since.until(now)))
     }
 }
@@ -76,7 +76,7 @@ impl Awaited {
 pub(super) struct Directories {
     began: Instant,
     /// By name with a slash at its end; ordered, so that a blob's directory is found by its name.
-    by_name: BTreeMap<Box<str>, Awaited>,
+    by_name: BTreeMap<Box<str>, AwaitedDirectory>,
     /// More nodes that were given the same directory, by the first; the service never should.
     others: HashMap<NodeIndex, Vec<NodeIndex>>,
 }
@@ -90,8 +90,8 @@ impl Directories {
         self.began
     }
 
-    pub(super) fn now(&self) -> Moment {
-        Moment(u32::try_from(self.began.elapsed().as_millis()).unwrap_or(u32::MAX))
+    pub(super) fn now(&self) -> SinceStart {
+        SinceStart(u32::try_from(self.began.elapsed().as_millis()).unwrap_or(u32::MAX))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -116,7 +116,7 @@ impl Directories {
             return false;
         }
         let now = self.now();
-        let awaited = Awaited {
+        let awaited = AwaitedDirectory {
             node,
             promised,
             seen: Contents::default(),
@@ -133,12 +133,12 @@ impl Directories {
         self.by_name.keys().map(|name| name.strip_suffix('/').unwrap_or(name))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Awaited> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &AwaitedDirectory> {
         self.by_name.values()
     }
 
     /// The directory that holds a blob.
-    pub(super) fn of_blob(&self, blob: &str) -> Option<&Awaited> {
+    pub(super) fn of_blob(&self, blob: &str) -> Option<&AwaitedDirectory> {
         let before = self.by_name.range::<str, _>((Bound::Unbounded, Bound::Included(blob))).next_back();
         before.filter(|(name, _)| blob.starts_with(&***name)).map(|(_, awaited)| awaited)
     }
@@ -147,8 +147,8 @@ impl Directories {
     pub(super) fn take_arrived(
         &mut self,
         prefix: &str,
-        mut has_arrived: impl FnMut(&mut Awaited) -> bool,
-    ) -> Vec<Awaited> {
+        mut has_arrived: impl FnMut(&mut AwaitedDirectory) -> bool,
+    ) -> Vec<AwaitedDirectory> {
         let below = self.by_name.range_mut::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         let arrived: Vec<_> = below
             .take_while(|(name, _)| name.starts_with(prefix))
@@ -158,7 +158,7 @@ impl Directories {
     }
 
     /// Takes them all out.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Awaited> + use<> {
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = AwaitedDirectory> + use<> {
         std::mem::take(&mut self.by_name).into_values()
     }
 
@@ -170,8 +170,9 @@ impl Directories {
     /// Takes their slots from those that were accepted longer ago than this, and says how many they were.
     pub(super) fn take_slots_after(&mut self, allowance: Duration) -> usize {
         let now = self.now();
-        let overdue =
-            |awaited: &&mut Awaited| awaited.holds_slot && awaited.accepted_at.until(now) >= allowance;
+        let overdue = |awaited: &&mut AwaitedDirectory| {
+            awaited.holds_slot && awaited.accepted_at.until(now) >= allowance
+        };
         self.by_name.values_mut().filter(overdue).map(|awaited| awaited.holds_slot = false).count()
     }
 }

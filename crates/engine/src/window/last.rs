@@ -22,7 +22,7 @@ pub struct SinceLast {
     /// Length of the windows of the first run of a series.
     pub otherwise: Duration,
     /// What earlier runs verified.
-    pub reached: Arc<Reached>,
+    pub reached: Arc<VerifiedUntil>,
 }
 
 impl SinceLast {
@@ -54,23 +54,23 @@ impl SinceLast {
 
 /// Up to when the logs of each node of a series are verified. A hundred thousand nodes are some ten megabytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reached {
+pub struct VerifiedUntil {
     began: Option<OffsetDateTime>,
     accounts: HashMap<AccountName, HashMap<PoolId, Nodes>>,
 }
 
 /// The nodes of a pool by id, each as often as it was allocated.
-type Nodes = HashMap<Box<str>, Vec<Until>>;
+type Nodes = HashMap<Box<str>, Vec<VerifiedAllocation>>;
 
 /// In milliseconds since 1970, as the state has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Until {
+struct VerifiedAllocation {
     /// None where the service does not say it.
     allocated: Option<i64>,
     until: i64,
 }
 
-impl Reached {
+impl VerifiedUntil {
     /// Nothing of a series yet that began at a time; none before its first run.
     #[must_use]
     pub fn since(began: Option<OffsetDateTime>) -> Self {
@@ -93,7 +93,7 @@ impl Reached {
         } else {
             // Mostly there is one, and room for four would be taken.
             known.reserve_exact(1);
-            known.push(Until { allocated, until });
+            known.push(VerifiedAllocation { allocated, until });
         }
     }
 
@@ -108,7 +108,7 @@ impl Reached {
     ) -> Option<OffsetDateTime> {
         let allocated = allocated.map(milliseconds);
         let known = self.accounts.get(account)?.get(pool)?.get(node)?;
-        let Until { until, .. } = known.iter().find(|known| known.allocated == allocated)?;
+        let VerifiedAllocation { until, .. } = known.iter().find(|known| known.allocated == allocated)?;
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(*until) * 1_000_000).ok()
     }
 }

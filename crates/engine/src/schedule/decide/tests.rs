@@ -26,21 +26,21 @@ fn told(decision: &Decision) -> Vec<(u8, char)> {
     decision.rows.iter().map(|(tick, fate)| (tick.due.hour(), letter(fate))).collect()
 }
 
-fn after(hours: i64, rule: &Rule, others: Others) -> Vec<(u8, char)> {
+fn after(hours: i64, rule: &Rule, others: OtherRuns) -> Vec<(u8, char)> {
     told(&decide(rule, Some(START), START + time::Duration::hours(hours), others).unwrap())
 }
 
-fn going_on() -> Others {
-    Others { going_on: Some("the run 1".into()), ..Others::default() }
+fn going_on() -> OtherRuns {
+    OtherRuns { going_on: Some("the run 1".into()), ..OtherRuns::default() }
 }
 
-fn waiting() -> Others {
-    Others { waiting: Some("the run 2".into()), wait: 1, ..Others::default() }
+fn waiting() -> OtherRuns {
+    OtherRuns { waiting: Some("the run 2".into()), wait: 1, ..OtherRuns::default() }
 }
 
 #[test]
 fn nothing_before_the_first_start_is_caught_up_with() {
-    let first = decide(&hourly(Overlap::Skip, CatchUp::Each), None, START, Others::default());
+    let first = decide(&hourly(Overlap::Skip, CatchUp::Each), None, START, OtherRuns::default());
     assert_eq!(first, Some(Decision { rows: vec![], until: START, anew: false }));
 }
 
@@ -49,7 +49,7 @@ fn a_time_that_comes_meets_the_runs_that_go_on_or_wait() {
     let at_ten = datetime!(2026-11-22 10:00:59 UTC);
     let fate =
         |overlap, others| told(&decide(&hourly(overlap, CatchUp::No), Some(START), at_ten, others).unwrap());
-    assert_eq!(fate(Overlap::Skip, Others::default()), [(10, 'q')]);
+    assert_eq!(fate(Overlap::Skip, OtherRuns::default()), [(10, 'q')]);
     assert_eq!(fate(Overlap::Skip, going_on()), [(10, 's')]);
     assert_eq!(fate(Overlap::Skip, waiting()), [(10, 's')]);
     assert_eq!(fate(Overlap::Queue, going_on()), [(10, 'q')]);
@@ -65,7 +65,7 @@ fn a_skipped_time_names_the_run_that_is_in_its_way() {
 
 #[test]
 fn times_that_passed_are_caught_up_with_as_the_rule_says() {
-    let of = |catch_up| after(5, &hourly(Overlap::Queue, catch_up), Others::default());
+    let of = |catch_up| after(5, &hourly(Overlap::Queue, catch_up), OtherRuns::default());
     assert_eq!(of(CatchUp::No), [(10, 'm'), (11, 'm'), (12, 'm'), (13, 'm'), (14, 'm')]);
     assert_eq!(of(CatchUp::Once), [(10, 'm'), (11, 'm'), (12, 'm'), (13, 'm'), (14, 'c')]);
     assert_eq!(of(CatchUp::Each), [(10, 'm'), (11, 'm'), (12, 'c'), (13, 'c'), (14, 'c')]);
@@ -83,7 +83,7 @@ fn a_month_of_minutes_is_a_hundred_rows_and_one_that_counts_the_rest() {
     let month = time::Duration::days(30);
     for (catch_up, runs) in [(CatchUp::No, 0), (CatchUp::Once, 1), (CatchUp::Each, MOST_ROWS)] {
         let rule = rule("* * * * *", Overlap::Skip, catch_up, month);
-        let decision = decide(&rule, Some(START), START + month, Others::default()).unwrap();
+        let decision = decide(&rule, Some(START), START + month, OtherRuns::default()).unwrap();
         let told = told(&decision);
         assert_eq!(told.iter().filter(|(_, letter)| *letter == 'c').count(), runs);
         let Fate::Missed(reason) = &decision.rows[0].1 else { panic!("{:?}", decision.rows[0]) };
@@ -100,7 +100,7 @@ fn a_month_of_minutes_is_a_hundred_rows_and_one_that_counts_the_rest() {
 #[test]
 fn a_hundred_runs_of_a_snapshot_wait_at_most() {
     let rule = rule("0 * * * *", Overlap::Queue, CatchUp::Each, time::Duration::days(30));
-    let others = Others { wait: MOST_ROWS - 2, ..waiting() };
+    let others = OtherRuns { wait: MOST_ROWS - 2, ..waiting() };
     assert_eq!(after(3, &rule, others), [(10, 'm'), (11, 'c'), (12, 'c')]);
 }
 
@@ -108,13 +108,13 @@ fn a_hundred_runs_of_a_snapshot_wait_at_most() {
 fn a_clock_that_is_set_back_repeats_nothing() {
     let rule = hourly(Overlap::Skip, CatchUp::Each);
     let until = START + time::Duration::hours(20);
-    assert_eq!(decide(&rule, Some(until), START, Others::default()), None);
+    assert_eq!(decide(&rule, Some(until), START, OtherRuns::default()), None);
 }
 
 #[test]
 fn a_clock_that_was_years_ahead_does_not_silence_a_snapshot() {
     let rule = hourly(Overlap::Skip, CatchUp::Each);
     let until = START + time::Duration::days(3000);
-    let decision = decide(&rule, Some(until), START, Others::default());
+    let decision = decide(&rule, Some(until), START, OtherRuns::default());
     assert_eq!(decision, Some(Decision { rows: vec![], until: START, anew: true }));
 }

@@ -15,11 +15,11 @@ use time::OffsetDateTime;
 
 use super::error::StateError;
 use super::stored_time::stored_time;
-use crate::window::Reached;
+use crate::window::VerifiedUntil;
 
 /// Reads what planning needs of a series.
-pub fn read(state: &Connection, snapshot: &SnapshotName) -> Result<Reached, StateError> {
-    let mut reached = Reached::since(series_began(state, snapshot)?);
+pub fn read(state: &Connection, snapshot: &SnapshotName) -> Result<VerifiedUntil, StateError> {
+    let mut reached = VerifiedUntil::since(series_began(state, snapshot)?);
     let mut rows = state
         .prepare_cached("SELECT account, pool, node, allocated, until FROM reached WHERE snapshot = ?1")?;
     let mut rows = rows.query([snapshot.as_str()])?;
@@ -148,7 +148,7 @@ pub fn begun_runs(state: &Connection, snapshot: &SnapshotName) -> Result<BTreeMa
 
 /// What a removed run covered of a node.
 #[derive(Clone, Copy, Debug)]
-pub struct Folded<'row> {
+pub struct RemovedCoverage<'row> {
     /// The Batch account.
     pub account: &'row str,
     /// The pool.
@@ -169,7 +169,7 @@ pub struct Folded<'row> {
 pub fn for_each_folded(
     state: &Connection,
     snapshot: &SnapshotName,
-    mut each: impl FnMut(Folded<'_>),
+    mut each: impl FnMut(RemovedCoverage<'_>),
 ) -> Result<(), StateError> {
     let mut rows = state.prepare_cached(
         "SELECT account, pool, node, allocated, outcome, start, until FROM folded WHERE snapshot = ?1",
@@ -178,7 +178,7 @@ pub fn for_each_folded(
     while let Some(row) = rows.next()? {
         let text = |at| row.get_ref(at).and_then(|value| Ok(value.as_str()?));
         let outcome = if text(4)? == Outcome::Empty.as_str() { Outcome::Empty } else { Outcome::Verified };
-        each(Folded {
+        each(RemovedCoverage {
             account: text(0)?,
             pool: text(1)?,
             node: text(2)?,

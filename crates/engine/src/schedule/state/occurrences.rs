@@ -264,7 +264,7 @@ pub fn waiting_since(
 
 /// A run that is for occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct CaptureClaim {
     /// Its row in the queue.
     pub job: JobId,
     /// Whether it was put into the queue for them; else it waited there already.
@@ -279,7 +279,7 @@ pub fn claim(
     state: &Transaction<'_>,
     snapshot: &SnapshotName,
     now: OffsetDateTime,
-) -> Result<Option<Claim>, StateError> {
+) -> Result<Option<CaptureClaim>, StateError> {
     if waiting_since(state, snapshot)?.is_none() {
         return Ok(None);
     }
@@ -299,7 +299,7 @@ pub fn claim(
         "UPDATE occurrence SET status = 'claimed', run = ?2 WHERE snapshot = ?1 AND status = 'seen'",
         params![snapshot.as_str(), job.0],
     )?;
-    Ok(Some(Claim { job, is_new: queued.is_none(), occurrences: occurrences as u64 }))
+    Ok(Some(CaptureClaim { job, is_new: queued.is_none(), occurrences: occurrences as u64 }))
 }
 
 /// Nothing came of the run that claimed them, as far as this machine knows. They are held: those whose node is still so when
@@ -387,7 +387,7 @@ mod tests {
             taken
         }
 
-        async fn claim(&self) -> Option<Claim> {
+        async fn claim(&self) -> Option<CaptureClaim> {
             self.store.change(|state| claim(state, &self.snapshot, NOW)).await.unwrap()
         }
     }

@@ -9,13 +9,13 @@ use crate::testing::{NOW, plan_of};
 const HOUR: Duration = Duration::from_secs(3600);
 const MARGIN: Duration = Duration::from_secs(600);
 
-fn since(reached: Reached) -> SinceLast {
+fn since(reached: VerifiedUntil) -> SinceLast {
     SinceLast { margin: MARGIN, longest: HOUR * 48, otherwise: HOUR * 2, reached: reached.into() }
 }
 
 /// A series that began two days ago and verified node `n0`, as allocated then, up to an hour ago.
-fn known() -> Reached {
-    let mut reached = Reached::since(Some(NOW - HOUR * 48));
+fn known() -> VerifiedUntil {
+    let mut reached = VerifiedUntil::since(Some(NOW - HOUR * 48));
     reached.insert(("contoso", "Pool", "n0"), Some(NOW - HOUR * 100), NOW - HOUR);
     reached
 }
@@ -46,13 +46,13 @@ fn an_id_that_is_used_again_is_another_node() {
 
 #[test]
 fn what_was_before_the_series_is_not_asked_for() {
-    let since = since(Reached::since(Some(NOW - HOUR * 5)));
+    let since = since(VerifiedUntil::since(Some(NOW - HOUR * 5)));
     assert_eq!(length(&since, Some(NOW - HOUR * 100)), HOUR * 5);
 }
 
 #[test]
 fn the_first_run_of_a_series_has_the_window_of_the_config() {
-    let since = since(Reached::default());
+    let since = since(VerifiedUntil::default());
     assert_eq!(length(&since, Some(NOW - HOUR)), HOUR * 2);
     assert_eq!(since.least(NOW), Window { start: NOW - HOUR * 2, end: NOW });
 }
