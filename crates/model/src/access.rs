@@ -1,11 +1,11 @@
-//! What lets the nodes write into the container.
+//! What authorizes the nodes to write into the container.
 
 use time::OffsetDateTime;
 use url::Url;
 
 use crate::sas::SasUrl;
 
-/// The authority that a node is given with its order.
+/// The authorization that a node gets with its order.
 #[derive(Clone, Debug)]
 pub enum WriteAccess {
     /// A SAS with write permission.
@@ -20,7 +20,8 @@ pub enum WriteAccess {
 }
 
 impl WriteAccess {
-    /// The container URL as the service wants it, signature included: for the request, never for a message.
+    /// The container URL in the form that the service needs, signature included: for the request, never for a
+    /// message.
     #[must_use]
     pub fn expose(&self) -> &str {
         match self {
@@ -38,7 +39,7 @@ impl WriteAccess {
         }
     }
 
-    /// When it ends; none for an identity, and where a stored access policy holds it.
+    /// When it expires; none for an identity, and if a stored access policy has the expiry.
     #[must_use]
     pub fn expires_at(&self) -> Option<OffsetDateTime> {
         match self {
@@ -47,7 +48,7 @@ impl WriteAccess {
         }
     }
 
-    /// ARM id of the identity, where it is one.
+    /// ARM id of the identity, if it is one.
     #[must_use]
     pub fn identity(&self) -> Option<&str> {
         match self {
@@ -56,7 +57,7 @@ impl WriteAccess {
         }
     }
 
-    /// The SAS, where it is one.
+    /// The SAS, if it is one.
     #[must_use]
     pub fn sas(&self) -> Option<&SasUrl> {
         match self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// `45s`, `12m 05s`, `3h 20m`, `2d 01h`: its two largest units, cut to whole ones. Anything below a second is `0s`.
+/// `45s`, `12m 05s`, `3h 20m`, `2d 01h`: the two largest units, rounded down. Anything below a second is `0s`.
 #[must_use]
 pub fn text(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -1,8 +1,8 @@
 //! Everything that can happen in a run.
 //!
-//! Events own their data, so they can be stored and read again: the journal, the live view and the manifest all
-//! fold the same events. A stored event is never changed in meaning; a new fact is a new event or an optional
-//! member, which older readers pass over.
+//! Events own their data, so they can be stored and read again: the journal, the live view and the manifest all fold
+//! the same events. A stored event never changes its meaning; a new fact is a new event or an optional member, which
+//! older readers ignore.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -19,18 +19,18 @@ use crate::service::NodeState;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// A process began to work on the run.
+    /// A process started to work on the run.
     RunStarted {
-        /// Version of that fleetlogs.
+        /// Its version of fleetlogs.
         tool_version: String,
-        /// Whether arrival of the files will be looked at.
+        /// Whether the arrival of the files is verified.
         verification: bool,
     },
-    /// An upload call is about to be sent. On record first, so that a crash in between can be seen.
+    /// An upload call is about to be sent. It is recorded first, so that a crash in between can be seen.
     UploadRequested {
         /// 1 for a node's first call.
         attempt: u32,
-        /// Sent along as `client-request-id`.
+        /// Sent as `client-request-id`.
         client_request_id: Uuid,
     },
     /// The call was not sent after all; the attempt does not count.
@@ -38,13 +38,13 @@ pub enum Event {
         /// Which attempt.
         attempt: u32,
     },
-    /// The service took the call and named the directory its files go to.
+    /// The service accepted the call and named the directory of the files.
     UploadAccepted {
         /// Which attempt.
         attempt: u32,
         /// `virtualDirectoryName`, verbatim.
         directory: Box<str>,
-        /// How many files the node will send; none if the service did not say.
+        /// How many files the node will upload; none if the service did not say.
         #[serde(default)]
         files: Option<u32>,
         /// The service's id of the request.
@@ -57,102 +57,102 @@ pub enum Event {
         attempt: u32,
         /// Why it failed.
         cause: Failure,
-        /// How long the next one waits, in milliseconds.
+        /// How long until the next attempt, in milliseconds.
         delay_ms: u64,
     },
-    /// The attempt's answer was lost: it may have been accepted. The container will be asked.
+    /// The answer to the attempt was lost: it may have been accepted. The container will be searched.
     UploadInDoubt {
         /// Which attempt.
         attempt: u32,
-        /// What was seen instead of an answer.
+        /// What happened instead of an answer.
         cause: Failure,
     },
-    /// The container holds no directory of the attempt in doubt, long enough after it. It may be sent again.
+    /// Long enough after the attempt in doubt, the container has no directory of it. The call may be sent again.
     UploadAbsent {
         /// Which attempt.
         attempt: u32,
     },
-    /// The container holds a directory of the attempt in doubt: it had been accepted.
+    /// The container has a directory of the attempt in doubt: it had been accepted.
     UploadAdopted {
         /// Which attempt.
         attempt: u32,
-        /// The newest directory, as the blobs' names spell it.
+        /// The newest directory, as spelled in the names of the blobs.
         directory: Box<str>,
-        /// Other directories of this node that may be of this run, too.
+        /// Other directories of this node that may belong to this run, too.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         others: Vec<Box<str>>,
     },
-    /// At the end of the run the container was searched once more for directories of a node whose call was repeated.
+    /// At the end of the run, the container was searched once more for directories of a node whose call was repeated.
     DirectoriesFound {
-        /// All that were made since the node's first call.
+        /// All that were created since the node's first call.
         directories: Vec<Box<str>>,
     },
-    /// When every call was answered, the node was no longer the one that was planned: rebooted, re-imaged, replaced, or
-    /// gone.
+    /// After every call was answered, the node was no longer the planned one: rebooted, re-imaged, replaced, or gone.
     IdentityChanged {
-        /// What it is now; none if it is no longer in its pool.
+        /// What the node is now; none if it is no longer in its pool.
         now: Option<NodeIdentity>,
     },
-    /// When every call was answered, the service said other things of the node than when it was planned.
+    /// After every call was answered, the service reported other facts about the node than at plan time.
     NodeSeenAgain {
-        /// What it said then.
+        /// The facts reported then.
         now: Box<NodeEvidence>,
     },
-    /// When every call was answered, the nodes of a pool were listed once more: what no event says of a node of it that
-    /// took a call is as it was planned.
+    /// After every call was answered, the nodes of a pool were listed once more. A node of the pool that accepted a
+    /// call and has no event about this is as it was planned.
     PoolSeenAgain {
-        /// Of which account.
+        /// The account.
         account: AccountName,
-        /// Which pool.
+        /// The pool.
         pool: PoolId,
     },
-    /// Nodes that were not there when the plan was made. They are not called: the plan is frozen. May name a node again.
+    /// Nodes that did not exist when the plan was made. They are not called, because the plan is frozen. May name a
+    /// node again.
     NodesAppeared {
-        /// In which account.
+        /// The account.
         account: AccountName,
-        /// In which pool.
+        /// The pool.
         pool: PoolId,
         /// Their ids.
         nodes: Vec<NodeId>,
     },
-    /// The lists of an account were read again, and the order of the nodes not called yet follows them.
+    /// The lists of an account were read again, and the nodes not called yet were reordered accordingly.
     OrderFollowed {
-        /// Which account.
+        /// The account.
         account: AccountName,
-        /// How many of them are more urgent than the plan says.
+        /// How many nodes are more urgent than in the plan.
         raised: u32,
-        /// How many are less urgent.
+        /// How many nodes are less urgent.
         lowered: u32,
     },
     /// No attempt is left. Final.
     UploadFailed {
-        /// Which attempt was the last; 0 if none was sent.
+        /// The last attempt; 0 if none was sent.
         attempt: u32,
         /// Why it failed.
         cause: Failure,
     },
-    /// All promised files are there and their sizes stayed the same over two listings. Final.
+    /// All promised files are there, and their sizes were the same in two listings. Final.
     FilesVerified {
-        /// How many files are there.
+        /// Number of files.
         files: u32,
-        /// Their sizes together.
+        /// Their total size in bytes.
         bytes: u64,
-        /// Of their names and sizes. Journals of earlier versions have none.
+        /// Fingerprint of their names and sizes. Journals of earlier versions have none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fingerprint: Option<Fingerprint>,
     },
-    /// The deadline came before the promised files did. Final.
+    /// The deadline passed before the promised files arrived. Final.
     FilesIncomplete {
-        /// How many files are there.
+        /// Number of files.
         files: u32,
-        /// Their sizes together.
+        /// Their total size in bytes.
         bytes: u64,
-        /// Why, as far as it can be told.
+        /// Why, as far as it is known.
         reason: Box<str>,
     },
     /// The service asked an account to slow down.
     AccountThrottled {
-        /// Which account.
+        /// The account.
         account: AccountName,
         /// The new pace, in thousandths of a call per second.
         millirate: u64,
@@ -162,27 +162,27 @@ pub enum Event {
     },
     /// Nothing more is sent to an account.
     AccountStopped {
-        /// Which account.
+        /// The account.
         account: AccountName,
         /// Why.
         cause: Failure,
     },
-    /// No new call is sent any more; what is in flight is still awaited.
+    /// No new call is sent; the calls in flight are still awaited.
     RunDraining {
         /// Why.
         reason: Box<str>,
-        /// How a run that ends here has ended; none where its nodes alone decide.
+        /// How a run that ends here has ended; none if its nodes alone decide.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         outcome: Option<RunOutcome>,
     },
     /// The run is over.
     RunEnded {
-        /// List calls that verification took in this process. Those of a resumed run add up.
+        /// List calls that verification made in this process. Those of a resumed run add up.
         list_calls: u64,
     },
 }
 
-/// What tells one node from another of the same id.
+/// What distinguishes a node from others with the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeIdentity {
     /// Its state.
@@ -196,13 +196,13 @@ pub struct NodeIdentity {
     pub last_boot_time: Option<OffsetDateTime>,
 }
 
-/// An event with its time and, where it is about one, its node.
+/// An event with its time and, if it is about one, its node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// When, to the millisecond.
+    /// When it happened, to the millisecond.
     #[serde(with = "crate::timestamp")]
     pub at: OffsetDateTime,
-    /// The node it is about, as its position in the plan.
+    /// The node, as its position in the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeIndex>,
     /// What happened.

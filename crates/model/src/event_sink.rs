@@ -3,10 +3,10 @@
 use crate::event::Recorded;
 use crate::ledger::Ledger;
 
-/// Whoever listens to a run. It hears events after they are durable, in order.
+/// A listener of a run. It receives events after they are durable, in order.
 pub trait EventSink: Send {
-    /// Hears a group of events; `ledger` already counts them.
+    /// Receives a group of events; `ledger` already counts them.
     ///
-    /// It must be quick, as it runs on the journal's thread, and it has no way to fail the run.
+    /// It must return quickly, because it runs on the journal's thread, and it cannot make the run fail.
     fn hear(&mut self, events: &[Recorded], ledger: &Ledger);
 }

@@ -1,4 +1,5 @@
-//! What the service said of a node: kept in the plan and the manifest, as a node may be gone before anybody looks.
+//! What the service reported about a node: stored in the plan and the manifest, because a node may be gone before
+//! anybody looks.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,16 +12,16 @@ pub use crate::node_facts::NodeFacts;
 use crate::node_facts::{BetweenFacts, FactMembers, Members};
 use crate::service::{Node, RecentTask};
 
-/// Recent tasks that are kept of a node: those that started last.
+/// Recent tasks that are stored for a node: the ones that started last.
 const MOST_TASKS: usize = 3;
 
-/// What the service said of a node at one time.
+/// What the service reported about a node at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct NodeEvidence {
-    /// Since when it was in its state.
+    /// When the node entered its state.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub state_since: Option<OffsetDateTime>,
-    /// When it was allocated; tells it from an earlier or later node of the same id.
+    /// When it was allocated; distinguishes it from an earlier or later node with the same id.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub allocation_time: Option<OffsetDateTime>,
     /// When it last booted.
@@ -29,12 +30,12 @@ pub struct NodeEvidence {
     /// The last tasks that ran on it, three at most.
     #[serde(default)]
     pub recent_tasks: Box<[RecentTask]>,
-    /// What it has in common with many others.
+    /// The facts that it shares with many other nodes.
     #[serde(flatten)]
     pub facts: Arc<NodeFacts>,
 }
 
-/// Evidence as JSON has it: flat, and without what the service did not say.
+/// Evidence in the form of JSON: flat, and without what the service did not report.
 #[derive(Serialize)]
 struct EvidenceText<'a> {
     #[serde(flatten)]
@@ -52,7 +53,7 @@ impl Serialize for NodeEvidence {
     }
 }
 
-/// Names of the times of a node, in the order in which documents have them.
+/// Names of a node's times, in the order of documents.
 pub const TIMES: [&str; 3] = ["state_since", "allocation_time", "last_boot_time"];
 
 struct Times([Option<OffsetDateTime>; 3]);
@@ -71,7 +72,7 @@ impl BetweenFacts for Times {
 struct Rfc3339(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
 
 impl NodeEvidence {
-    /// Of a node as the service lists it.
+    /// From a node as the service lists it.
     #[must_use]
     pub fn of(node: Node, facts: &mut SharedFacts) -> Self {
         let mut tasks = node.recent_tasks;
@@ -98,7 +99,7 @@ pub struct SharedFacts {
 }
 
 impl SharedFacts {
-    /// The facts, or equal ones that were there before.
+    /// The facts, or equal ones that were already there.
     pub fn share(&mut self, facts: NodeFacts) -> Arc<NodeFacts> {
         if let Some(known) = self.facts.get(&facts) {
             return known.clone();
@@ -108,7 +109,7 @@ impl SharedFacts {
         facts
     }
 
-    /// The name, or an equal one that was there before.
+    /// The name, or an equal one that was already there.
     pub fn share_name(&mut self, name: &Arc<str>) -> Arc<str> {
         if let Some(known) = self.names.get(name) {
             return known.clone();

@@ -1,7 +1,7 @@
 //! Why a call did not work, in the terms the engine acts on.
 //!
-//! The class says what may be done next; status, code and message are kept verbatim for the person who reads
-//! the manifest. A message never holds a URL's query.
+//! The class says what may be done next. Status, code and message are stored verbatim for the reader of the manifest.
+//! A message never contains the query of a URL.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,31 +12,31 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureClass {
-    /// The request never left: no connection, no name, no TLS. It may be sent again as it is.
+    /// The request was never sent: no connection, no name, no TLS. It may be sent again as it is.
     NotSent,
-    /// The service refused it because it is busy. Send again later, and slow the whole account down.
+    /// The service refused it because it is busy. Send it again later, and slow down the whole account.
     Throttled,
-    /// A passing fault of a call that changes nothing. Send again later.
+    /// A passing failure of a call that changes nothing. Send it again later.
     Transient,
-    /// The node or pool is in a passing state (booting, say). Look at the node again, then send again.
+    /// The node or pool is in a passing state (booting, say). Look at the node again, then send it again.
     Wait,
-    /// Like [`Wait`](Self::Wait), but little hope: try again once or twice at most.
+    /// Like [`Wait`](Self::Wait), but with little hope: try once or twice more at most.
     WaitBriefly,
-    /// The node or its pool is no longer there. Never send again.
+    /// The node or its pool no longer exists. Never send it again.
     Gone,
-    /// The credential is refused; nothing more of this account will work.
+    /// The credential is refused; no other call to this account will succeed.
     Auth,
     /// The request is wrong in a way that every other request of the run shares.
     Config,
-    /// The answer of an upload call was lost: it may have been accepted. Never send again blindly.
+    /// The answer to an upload call was lost: it may have been accepted. Never send it again without checking.
     InDoubt,
     /// Refused for a reason that concerns this call only. Do not send it again.
     Refused,
 }
 
 impl FailureClass {
-    /// Whether the same call may succeed later, with nothing changed on our side: a read may be repeated after a delay.
-    /// (An upload call is repeated by the rules of the executor, which also knows the node's state.)
+    /// Whether the same call may succeed later with nothing changed on our side: a read may be retried after a delay.
+    /// (An upload call is retried by the rules of the executor, which also knows the node's state.)
     #[must_use]
     pub fn is_passing(self) -> bool {
         match self {
@@ -71,14 +71,14 @@ pub struct Failure {
     /// How long the service asked to wait, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// Whether the whole pool is gone, and not only the node. It counts for the pool's other nodes in the same run, so
-    /// it is not stored: no journal and no `--events` line has it.
+    /// Whether the whole pool is gone, and not only the node. This matters to the pool's other nodes in the same run
+    /// only, so it is not stored: no journal and no `--events` line has it.
     #[serde(skip)]
     pub pool_is_gone: bool,
 }
 
 impl Failure {
-    /// A failure without an answer of the service.
+    /// A failure without an answer from the service.
     pub fn new(class: FailureClass, message: impl Into<Box<str>>) -> Self {
         Self {
             class,

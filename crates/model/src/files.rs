@@ -1,4 +1,5 @@
-//! Files that hold what only their owner may read, and the directory of a path. Every crate that writes files uses these.
+//! Files that only their owner may read, and the directory of a path. Every crate that writes files uses these
+//! functions.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -35,13 +36,13 @@ pub fn create_private_dirs(path: &Path) -> io::Result<()> {
     builder.recursive(true).create(path)
 }
 
-/// The directory that a path is in; `.` where the path is a bare name.
+/// The directory of a path; `.` for a bare file name.
 #[must_use]
 pub fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The absolute form of a path; the path itself where the working directory is gone.
+/// The absolute form of a path; the path itself if the working directory is gone.
 #[must_use]
 pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())

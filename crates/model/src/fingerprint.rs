@@ -1,19 +1,20 @@
-//! What the files of a directory look like from outside, in eight bytes: two that differ have other names or sizes.
+//! A fingerprint of the files in a directory, in eight bytes: two that differ belong to files with different names or
+//! sizes.
 //!
-//! It is kept in journals, so how it is made never changes. It does not depend on the order of the files: storage with
-//! a hierarchical namespace lists them in another order than storage without. It proves nothing against a forger.
+//! Journals contain it, so the algorithm never changes. It does not depend on the order of the files: storage with a
+//! hierarchical namespace lists them in another order than storage without. It proves nothing against a forger.
 
 use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Over the names and sizes of files. As text it is 16 hex digits.
+/// Fingerprint of the names and sizes of files. As text it is 16 hex digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// Takes a file in, by its full name.
+    /// Adds a file by its full name.
     pub fn add(&mut self, name: &str, size: u64) {
         let mut state = mix(size ^ (name.len() as u64).rotate_left(32));
         for chunk in name.as_bytes().chunks(8) {
@@ -21,7 +22,7 @@ impl Fingerprint {
             word[..chunk.len()].copy_from_slice(chunk);
             state = mix(state ^ u64::from_le_bytes(word));
         }
-        // A sum, in which the order does not matter.
+        // A sum, so that the order does not matter.
         self.0 = self.0.wrapping_add(mix(state ^ 0x9e37_79b9_7f4a_7c15));
     }
 }

@@ -1,4 +1,4 @@
-//! What happened to one node: its events folded into the record that the manifest shows.
+//! What happened to one node: its events, folded into the record in the manifest.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::ledger::NodeStatus;
 pub struct Attempt {
     /// Number of the attempt, from 1.
     pub number: u32,
-    /// When it was put on record, right before it was sent.
+    /// When it was recorded, right before it was sent.
     pub sent_at: OffsetDateTime,
     /// Its `client-request-id`.
     pub client_request_id: Uuid,
@@ -34,34 +34,34 @@ impl Attempt {
     }
 }
 
-/// One node's record.
+/// The record of one node.
 #[derive(Clone, Debug)]
 pub struct NodeHistory {
-    /// Where it ended.
+    /// The outcome.
     pub status: NodeStatus,
-    /// Why, where it is not plainly good.
+    /// The reason, unless it simply succeeded.
     pub reason: Option<String>,
     /// The directory that counts, verbatim.
     pub directory: Option<Box<str>>,
-    /// Files promised; none where the promise was lost with its answer.
+    /// Files promised; none if the promise was lost with the answer.
     pub files_promised: Option<u32>,
-    /// Files seen in the container; none where nobody looked.
+    /// Files seen in the container; none if nobody looked.
     pub files_arrived: Option<u32>,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub bytes: Option<u64>,
-    /// When all of them were there, and their sizes had stayed the same.
+    /// When all of them were there and their sizes had stayed the same.
     pub verified_at: Option<OffsetDateTime>,
-    /// Of their names and sizes, where they were verified.
+    /// Fingerprint of their names and sizes, if they were verified.
     pub fingerprint: Option<Fingerprint>,
-    /// Other directories of the node that this run made or may have made.
+    /// Other directories of the node that this run created or may have created.
     pub duplicates: Vec<Box<str>>,
-    /// A call in doubt was repeated, and nobody looked afterwards whether both left a directory.
+    /// A call in doubt was repeated, and afterwards nobody checked whether both calls left a directory.
     pub may_have_duplicates: bool,
     /// Every call that was sent.
     pub attempts: Vec<Attempt>,
-    /// It was no longer the planned node when it was looked at again; what it was then, none if it was gone.
+    /// It was no longer the planned node at the second look: what it was then, none if it was gone.
     pub identity_changed: Option<Box<Option<NodeIdentity>>>,
-    /// What the service said of it when it was looked at again, where that differs from the plan.
+    /// What the service reported about it at the second look, if that differs from the plan.
     pub seen_again: Option<Box<NodeEvidence>>,
 }
 
@@ -86,7 +86,7 @@ impl Default for NodeHistory {
 }
 
 impl NodeHistory {
-    /// Takes the node's next event in.
+    /// Applies the node's next event.
     pub fn apply(&mut self, recorded: &Recorded) {
         self.status = self.status.after(&recorded.event);
         match &recorded.event {
@@ -138,7 +138,7 @@ impl NodeHistory {
                 self.verified_at = None;
                 self.reason = Some(reason.to_string());
             }
-            // The settle time is a guess: what was absent then may show up later.
+            // The settle time is an estimate: a directory that was absent then may appear later.
             Event::UploadAbsent { .. } => self.may_have_duplicates = true,
             Event::DirectoriesFound { directories } => {
                 self.may_have_duplicates = false;
@@ -161,7 +161,7 @@ impl NodeHistory {
         }
     }
 
-    /// A directory that counts from now on; nobody looked into it yet.
+    /// A directory that counts from now on; nobody has looked into it yet.
     fn take_directory(&mut self, directory: &str, files: Option<u32>) {
         self.duplicates.extend(self.directory.replace(directory.into()));
         self.files_promised = files;
@@ -171,8 +171,8 @@ impl NodeHistory {
         self.fingerprint = None;
     }
 
-    /// The node failed. The answer of a call that was answered before stays as it was: a node that waits for its
-    /// next attempt may be given up without one.
+    /// The node failed. An attempt that was already answered keeps its answer: a node may be given up while it waits
+    /// for its next attempt.
     fn attempt_failed(&mut self, cause: &Failure) {
         self.reason = Some(cause.to_string());
         if let Some(attempt) = self.attempts.last_mut().filter(|attempt| !attempt.is_answered()) {

@@ -1,47 +1,48 @@
-//! A home for the state of a schedule that several machines share: one of them owns it at a time.
+//! The home of a schedule's state that several machines share; one of them owns it at a time.
 //!
-//! The state is one blob under a lease. Who holds the lease owns the schedule; who has lost it is refused when it writes.
+//! The state is one blob under a lease. The holder of the lease owns the schedule; a machine that has lost the lease
+//! is refused when it writes.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use crate::failure::Failure;
 
-/// What a call to the home answers with.
+/// The result of a call to the home.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HomeError>> + Send + 'a>>;
 
-/// Why the home did not do what it was asked for.
+/// Why a call to the home failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HomeError {
-    /// Another owns it.
+    /// Another machine owns it.
     #[error("another machine owns the schedule")]
     Held,
-    /// We owned it, and do not any more. Nothing may be begun or sent from here on.
+    /// This machine owned it and no longer does. From here on it must start and send nothing.
     #[error("this machine does not own the schedule any more")]
     Lost,
-    /// It cannot be asked.
+    /// The home did not answer, or refused the call.
     #[error(transparent)]
     Failed(#[from] Failure),
 }
 
-/// Where the state of a schedule lives that several machines share. Every call ends within a bound of its own.
+/// The place of a schedule's state that several machines share. Every call has a time limit of its own.
 pub trait StateHome: Send + Sync + 'static {
-    /// Becomes the owner, for as long as [`Self::lease`] says; makes the home where there is none. Returns the state as it
-    /// was last published, none before the first time. [`HomeError::Held`] where another is the owner.
+    /// Becomes the owner for the time in [`Self::lease`], and creates the home if there is none. Returns the last
+    /// published state, none before the first time. [`HomeError::Held`] if another machine is the owner.
     fn acquire(&self) -> Answer<'_, Option<Vec<u8>>>;
 
-    /// Stays the owner, from now on for as long as [`Self::lease`] says.
+    /// Stays the owner, from now on for the time in [`Self::lease`].
     fn renew(&self) -> Answer<'_, ()>;
 
-    /// Puts the state there, whole or not at all. Refused with [`HomeError::Lost`] where another has become the owner.
+    /// Publishes the state, completely or not at all. [`HomeError::Lost`] if another machine has become the owner.
     fn publish(&self, state: Vec<u8>) -> Answer<'_, ()>;
 
-    /// Owns it no more, so that another need not wait.
+    /// Gives up the ownership, so that another machine need not wait.
     fn release(&self) -> Answer<'_, ()>;
 
-    /// The state as it was last published, without being the owner; none before the first time.
+    /// The last published state, read without owning it; none before the first time.
     fn read(&self) -> Answer<'_, Option<Vec<u8>>>;
 
-    /// How long it is owned after a call to [`Self::acquire`] or [`Self::renew`] was sent.
+    /// How long the ownership lasts after a call to [`Self::acquire`] or [`Self::renew`] was sent.
     fn lease(&self) -> Duration;
 }

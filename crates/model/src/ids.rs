@@ -1,5 +1,5 @@
-//! Names of things: accounts, pools, nodes, runs. Each is its own type, so that a pool cannot stand where a
-//! node belongs.
+//! Names of things: accounts, pools, nodes, runs. Each has its own type, so that a pool cannot be passed where a node
+//! belongs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes the name as it is; names from the service are opaque.
+            /// Takes the name unchanged; names from the service are opaque.
             pub fn new(name: impl Into<Arc<str>>) -> Self {
                 Self(name.into())
             }
@@ -38,24 +38,24 @@ macro_rules! name {
 }
 
 name! {
-    /// Name of a Batch account as the config gives it; unique in a config.
+    /// Name of a Batch account in the config; unique in a config.
     AccountName
 }
 name! {
-    /// Id of a pool, in the spelling of the service. Pool ids compare without regard to case.
+    /// Id of a pool, as the service spells it. Pool ids compare without regard to case.
     PoolId
 }
 name! {
-    /// Id of a compute node, opaque, unique in its pool only, and reused by later nodes.
+    /// Id of a compute node: opaque, unique within its pool only, and reused by later nodes.
     NodeId
 }
 
 name! {
-    /// Name of a snapshot as the config gives it; unique in a config.
+    /// Name of a snapshot in the config; unique in a config.
     SnapshotName
 }
 
-/// Where a node is: a node id alone says nothing without its pool and account.
+/// The place of a node: a node id alone says nothing without its pool and account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeRef {
     /// The Batch account.
@@ -72,7 +72,7 @@ impl fmt::Display for NodeRef {
     }
 }
 
-/// A node's position in the frozen plan: what the journal and the ledger call a node.
+/// A node's position in the frozen plan: the journal and the ledger refer to nodes by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeIndex(pub u32);
@@ -109,7 +109,7 @@ pub struct RunId(String);
 pub struct InvalidRunId(String);
 
 impl RunId {
-    /// A new id; `random` tells apart runs of the same second.
+    /// A new id; `random` distinguishes runs of the same second.
     #[must_use]
     pub fn new(now: OffsetDateTime, random: u16) -> Self {
         let format = format_description!("[year][month][day]T[hour][minute][second]Z");

@@ -1,11 +1,11 @@
-//! Stretches of time, what they cover together, and what they leave open. Pure.
+//! Time ranges: what they cover together, and which gaps they leave. Pure.
 
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
 use crate::window::Window;
 
-/// A stretch of time with both its ends; one that ends where it begins is a moment.
+/// A time range with both ends; if they are equal, it is a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Interval {
     /// Its first moment.
@@ -17,19 +17,19 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Between two moments, in whichever order they come.
+    /// The range between two moments, in either order.
     #[must_use]
     pub fn between(one: OffsetDateTime, other: OffsetDateTime) -> Self {
         Self { from: one.min(other), to: one.max(other) }
     }
 
-    /// How long it is; never negative.
+    /// Its length; never negative.
     #[must_use]
     pub fn length(self) -> Duration {
         self.to - self.from
     }
 
-    /// What of it lies in another.
+    /// Its part within another range.
     #[must_use]
     pub fn within(self, other: Self) -> Option<Self> {
         let (from, to) = (self.from.max(other.from), self.to.min(other.to));
@@ -43,7 +43,7 @@ impl From<Window> for Interval {
     }
 }
 
-/// What all of them cover together: in order, and none touching the next.
+/// What all ranges cover together: in order, and none touching the next.
 #[must_use]
 pub fn union(intervals: impl IntoIterator<Item = Interval>) -> Vec<Interval> {
     let mut all: Vec<Interval> = intervals.into_iter().collect();
@@ -58,8 +58,8 @@ pub fn union(intervals: impl IntoIterator<Item = Interval>) -> Vec<Interval> {
     merged
 }
 
-/// What of a window a [`union`] leaves open. Holes no longer than `tolerance` are none; but where nothing of the window
-/// is covered, all of it is a hole.
+/// The gaps that a [`union`] leaves in a window. A gap no longer than `tolerance` does not count; but if nothing of
+/// the window is covered, all of it is a gap.
 #[must_use]
 pub fn holes(window: Interval, covered: &[Interval], tolerance: Duration) -> Vec<Interval> {
     let mut inside = covered.iter().filter_map(|interval| interval.within(window)).peekable();
@@ -167,7 +167,7 @@ mod tests {
                     prop_assert!(part.within(*hole).is_none_or(|both| both.length().is_zero()));
                 }
             }
-            // What is neither covered nor in a hole is a stretch within the tolerance.
+            // What is neither covered nor in a gap is within the tolerance.
             let known = union(covered.iter().copied().chain(open));
             let rest: Duration = holes(window, &known, Duration::ZERO).iter().map(|rest| rest.length()).sum();
             let parts = i32::try_from(covered.len()).unwrap() + 1;

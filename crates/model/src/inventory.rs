@@ -1,22 +1,22 @@
-//! What a later look at the container found: file by file, and for each node.
+//! What a later look at the container found, for each file and each node.
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::interval::Interval;
 
-/// What became of a file since a look first saw it.
+/// What happened to a file since a look first saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileStatus {
-    /// There, as it was.
+    /// There and unchanged.
     Present,
     /// Not there at the first look.
     New,
-    /// No longer there; the rest of its line is what was last seen of it.
+    /// Missing now; the rest of its line is what was last known about it.
     Missing,
-    /// Smaller than it was.
+    /// Smaller than before.
     Truncated,
-    /// Written anew.
+    /// Overwritten.
     Changed,
 }
 
@@ -24,7 +24,7 @@ impl FileStatus {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Present, Self::New, Self::Missing, Self::Truncated, Self::Changed];
 
-    /// As files spell it.
+    /// The spelling in files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,40 +37,40 @@ impl FileStatus {
     }
 }
 
-/// A file, as a line of the inventory has it.
+/// A file, as a line of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InventoryFile {
-    /// Its name below its directory, verbatim.
+    /// Its name within its directory, verbatim.
     pub file: Box<str>,
     /// Its size.
     pub bytes: u64,
-    /// When it was last written, if storage said.
+    /// When it was last written, if storage reported it.
     pub last_modified: Option<OffsetDateTime>,
-    /// What storage tells its versions apart by, without quotes.
+    /// Its version in storage (ETag), without quotes.
     pub etag: Option<Box<str>>,
-    /// MD5 of its content in Base64, where storage has one.
+    /// MD5 of its content in Base64, if storage has one.
     pub content_md5: Option<Box<str>>,
-    /// From its first line's time to its last one's, where somebody looked and there are any.
+    /// From the time of its first line to the time of its last line, if they were read and have times.
     pub lines: Option<Interval>,
-    /// What became of it.
+    /// What happened to it.
     pub status: FileStatus,
 }
 
-/// Whether the files of a node are as the run verified them.
+/// Whether the files of a node are still as the run verified them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// As they were.
+    /// Unchanged.
     Intact,
-    /// More of them, or longer.
+    /// More files, or longer ones.
     Grown,
-    /// As many, but not the same.
+    /// The same number, but not the same files.
     Changed,
-    /// Shorter.
+    /// Shorter files.
     Truncated,
-    /// Fewer of them.
+    /// Fewer files.
     Missing,
-    /// The run verified none of this node.
+    /// The run verified no files of this node.
     NotCollected,
 }
 
@@ -79,7 +79,7 @@ impl Standing {
     pub const ALL: [Self; 6] =
         [Self::Missing, Self::Truncated, Self::Changed, Self::Grown, Self::NotCollected, Self::Intact];
 
-    /// As files spell it.
+    /// The spelling in files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -93,18 +93,18 @@ impl Standing {
     }
 }
 
-/// What a later look says of a node.
+/// The result of a later look at a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeLook {
-    /// Whether its files are as they were.
+    /// Whether its files are unchanged.
     pub standing: Standing,
-    /// How many files are there now.
+    /// Number of files now.
     pub files_now: u32,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub bytes_now: u64,
-    /// How many files fewer there are than were verified, or that an earlier look saw.
+    /// How many files are missing, compared with the verified ones or with those that an earlier look saw.
     pub files_missing: u32,
-    /// Its files, also those that are no longer there.
+    /// Its files, including missing ones.
     pub files: Vec<InventoryFile>,
 }
 
@@ -112,13 +112,13 @@ pub struct NodeLook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Covers {
-    /// All of it, but for stretches within the tolerance.
+    /// All of it, except gaps within the tolerance.
     Full,
     /// A part of it.
     Partial,
     /// Nothing of it.
     None,
-    /// No file tells.
+    /// Unknown: no file has usable times.
     Unknown,
 }
 
@@ -126,7 +126,7 @@ impl Covers {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Full, Self::Partial, Self::None, Self::Unknown];
 
-    /// As files spell it.
+    /// The spelling in files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -138,43 +138,43 @@ impl Covers {
     }
 }
 
-/// Why it is not known which time a file covers.
+/// Why the time range of a file is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoTimes {
-    /// It has no bytes.
+    /// The file is empty.
     Empty,
     /// It begins like a compressed file.
     Compressed,
-    /// It is no text.
+    /// It is not text.
     Binary,
-    /// No line of what was read begins with a time of a known form.
+    /// None of the lines that were read begins with a time in a known format.
     NoneRecognised,
-    /// Its lines are later than its own last change: its clock or its time zone is another one.
+    /// Its lines are later than its last change: they come from another clock or time zone.
     AheadOfItsWriting,
     /// It could not be read.
     Unreadable,
-    /// The node has more files than are read of one node.
+    /// The node has more files than are read for one node.
     NotRead,
 }
 
-/// Which part of its window the files of a node cover.
+/// The part of its window that the files of a node cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeCoverage {
     /// How much.
     pub covers: Covers,
     /// The window.
     pub window: Interval,
-    /// What the lines of its files cover together, also outside of the window.
+    /// What the lines of its files cover together, including times outside the window.
     pub covered: Vec<Interval>,
-    /// What of the window they leave open; empty where nothing is known.
+    /// The gaps in the window; empty if nothing is known.
     pub holes: Vec<Interval>,
-    /// From the first file's creation to the last one's last change.
+    /// From the creation of the first file to the last change of the last one.
     pub written: Option<Interval>,
-    /// How many files there are.
+    /// Number of files.
     pub files: u32,
-    /// Of how many it is not known which time they cover, by reason.
+    /// Number of files whose time range is unknown, by reason.
     pub unknown: std::collections::BTreeMap<NoTimes, u32>,
-    /// Range reads made.
+    /// Number of range reads.
     pub reads: u64,
 }

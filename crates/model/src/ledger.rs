@@ -1,4 +1,4 @@
-//! The ledger: events folded into one status per node, and counts per account. Pure, and small: one byte a node.
+//! The ledger: events folded into one status per node, and counts per account. Pure, and small: one byte per node.
 
 use std::collections::HashSet;
 
@@ -8,28 +8,28 @@ use crate::ids::{AccountIndex, AccountName, NodeIndex};
 use crate::outcome::{Outcome, OutcomeCounts};
 use crate::plan::Plan;
 
-/// Where a node is in its run.
+/// The status of a node in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeStatus {
-    /// No call was sent yet.
+    /// No call has been sent yet.
     Planned,
-    /// A call is on its way, or was when the process died.
+    /// A call is in flight, or was when the process died.
     Requested,
-    /// A call was refused for a passing reason; another will follow.
+    /// A call failed for a passing reason; another will follow.
     Waiting,
     /// A call's answer was lost.
     InDoubt,
-    /// The service took the call; the files are awaited.
+    /// The service accepted the call; the files are awaited.
     Accepted,
     /// The files arrived.
     Verified,
-    /// The service took the call and promised no file.
+    /// The service accepted the call, and the node promised no file.
     Empty,
-    /// The files did not all arrive in time.
+    /// Not all files arrived in time.
     Incomplete,
     /// No call succeeded.
     Failed,
-    /// The node is no longer there.
+    /// The node no longer exists.
     Gone,
 }
 
@@ -48,7 +48,7 @@ impl NodeStatus {
         Self::Gone,
     ];
 
-    /// The status after an event of the node. Events that are not about a node change nothing.
+    /// The status after an event of the node. Events about anything else change nothing.
     #[must_use]
     pub fn after(self, event: &Event) -> Self {
         match event {
@@ -77,7 +77,7 @@ impl NodeStatus {
         }
     }
 
-    /// The outcome, should the run end here.
+    /// The outcome, if the run ended here.
     #[must_use]
     pub fn outcome(self) -> Outcome {
         match self {
@@ -93,7 +93,7 @@ impl NodeStatus {
     }
 }
 
-/// What happened to an account so far.
+/// What has happened to an account so far.
 #[derive(Clone, Debug, Default)]
 pub struct AccountTally {
     counts: [u64; NodeStatus::ALL.len()],
@@ -108,13 +108,13 @@ pub struct AccountTally {
 }
 
 impl AccountTally {
-    /// How many nodes are in a status.
+    /// How many nodes have a status.
     #[must_use]
     pub fn count(&self, status: NodeStatus) -> u64 {
         self.counts[status as usize]
     }
 
-    /// The counts by outcome, should the run end here.
+    /// The counts by outcome, if the run ended here.
     #[must_use]
     pub fn outcomes(&self) -> OutcomeCounts {
         let mut counts = OutcomeCounts::default();
@@ -138,12 +138,12 @@ pub struct Ledger {
     account_of: Vec<AccountIndex>,
     names: Vec<AccountName>,
     accounts: Vec<AccountTally>,
-    /// Nodes that were others when they were looked at again. They are few.
+    /// Nodes that were no longer the planned ones at the second look. They are few.
     others: HashSet<NodeIndex>,
 }
 
 impl Ledger {
-    /// Every node planned, nothing happened yet.
+    /// Every node is planned, and nothing has happened yet.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let account_of = plan.accounts_of_nodes();
@@ -156,10 +156,10 @@ impl Ledger {
         Self { status, account_of, names, accounts, others: HashSet::new() }
     }
 
-    /// Takes an event in.
+    /// Applies an event.
     pub fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
-            // Whoever takes the run up again gives every account a new chance.
+            // Resuming a run gives every account a new chance.
             Event::RunStarted { .. } => {
                 for tally in &mut self.accounts {
                     tally.stopped = None;
@@ -207,7 +207,8 @@ impl Ledger {
         tally.counts[*status as usize] += 1;
     }
 
-    /// Whether the node was no longer the planned one when it was looked at again: its files may be those of another life.
+    /// Whether the node was no longer the planned one at the second look: its files may belong to another life of the
+    /// node.
     #[must_use]
     pub fn is_another(&self, node: NodeIndex) -> bool {
         self.others.contains(&node)
@@ -218,24 +219,24 @@ impl Ledger {
         self.accounts.get_mut(at)
     }
 
-    /// Where a node is.
+    /// The status of a node.
     #[must_use]
     pub fn status(&self, node: NodeIndex) -> NodeStatus {
         self.status[node.get()]
     }
 
-    /// The accounts of the plan, in its order, with their tallies.
+    /// The accounts of the plan, in its order, with their counts.
     pub fn accounts(&self) -> impl Iterator<Item = (&AccountName, &AccountTally)> {
         self.names.iter().zip(&self.accounts)
     }
 
-    /// How many nodes are in a status, over all accounts.
+    /// How many nodes have a status, over all accounts.
     #[must_use]
     pub fn count(&self, status: NodeStatus) -> u64 {
         self.accounts.iter().map(|tally| tally.count(status)).sum()
     }
 
-    /// The counts by outcome, should the run end here. They add up to the plan.
+    /// The counts by outcome, if the run ended here. They add up to the plan.
     #[must_use]
     pub fn outcomes(&self) -> OutcomeCounts {
         let mut counts = OutcomeCounts::default();

@@ -1,5 +1,5 @@
-//! What the service says of a node beside its times. Plan, manifest and report page all have these members, under the names
-//! given here.
+//! What the service reports about a node besides its times. Plan, manifest and report page all have these members,
+//! with the names given here.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 
-/// What many nodes have in common. A new fact is added here and to [`FactMembers`], and everything that writes facts
-/// has it.
+/// The facts that many nodes share. A new fact is added here and to [`FactMembers`], and then everything that writes
+/// facts has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub struct NodeFacts {
-    /// Its state; absent if the service did not say.
+    /// Its state; absent if the service did not report it.
     pub state: Option<NodeState>,
     /// Dedicated rather than Spot.
     pub dedicated: Option<bool>,
@@ -20,34 +20,34 @@ pub struct NodeFacts {
     pub scheduling_enabled: Option<bool>,
     /// Version of its node agent.
     pub agent_version: Option<Arc<str>>,
-    /// Image that its VM was made from: publisher, offer, SKU and version, with colons between; or its ARM id.
+    /// The image of its VM: publisher, offer, SKU and version, joined by colons, or the image's ARM id.
     pub image: Option<Arc<str>>,
-    /// What the service says is wrong with it.
+    /// The errors that the service reports for it.
     pub errors: Vec<NodeError>,
     /// How its start task ended.
     pub start_task: Option<StartTaskResult>,
 }
 
-/// The facts as members of a larger object, which they keep their order in.
+/// The facts as members of a larger object, in a fixed order.
 #[derive(Clone, Copy, Debug)]
 pub struct FactMembers<'a, B> {
     /// The facts.
     pub facts: &'a NodeFacts,
-    /// What stands between them.
+    /// The members between them.
     pub between: B,
-    /// Whether facts that the service did not give are written, too: as null, or as an empty list.
+    /// Whether facts that the service did not report are written, too: as null, or as an empty list.
     pub nulls: bool,
 }
 
-/// Members of the larger object that stand between the facts.
+/// Members of the larger object between the facts.
 pub trait BetweenFacts {
-    /// Those behind `state`.
+    /// Those after `state`.
     ///
     /// # Errors
     /// The serializer's.
     fn after_state<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error>;
 
-    /// Those behind `scheduling_enabled`.
+    /// Those after `scheduling_enabled`.
     ///
     /// # Errors
     /// The serializer's.
@@ -93,11 +93,11 @@ impl<M: SerializeMap> Members<'_, M> {
     }
 }
 
-/// State of a node. The list of the service grows over time, so an unknown state is kept verbatim.
+/// State of a node. The service's list grows over time, so an unknown state is kept verbatim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum NodeState {
-    /// Ready, no task.
+    /// Ready, without a task.
     Idle,
     /// Runs tasks.
     Running,
@@ -105,35 +105,35 @@ pub enum NodeState {
     Offline,
     /// The start task failed; the agent is alive.
     StartTaskFailed,
-    /// The start task still runs.
+    /// The start task is still running.
     WaitingForStartTask,
     /// Not usable.
     Unusable,
-    /// The VM is there but has not joined; no agent yet.
+    /// The VM exists but has not joined; no agent yet.
     Creating,
     /// Batch is starting on the VM.
     Starting,
-    /// Restarting.
+    /// Rebooting.
     Rebooting,
-    /// Being set up anew.
+    /// Being re-imaged.
     Reimaging,
     /// Its operating system is being upgraded.
     UpgradingOs,
     /// The service lost contact with it.
     Unknown,
-    /// Being removed; its logs vanish with the VM.
+    /// Being removed; its logs disappear with the VM.
     LeavingPool,
-    /// A Spot node that was taken away.
+    /// A Spot node that was pre-empted.
     Preempted,
     /// Being stopped.
     Deallocating,
     /// Stopped.
     Deallocated,
-    /// A state this version does not know, verbatim.
+    /// A state that this version does not know, verbatim.
     Other(String),
 }
 
-/// The spelling of each known state on the wire (design: wire reference, section 5.3).
+/// The spelling of each known state in requests and answers (design: wire reference, section 5.3).
 const NODE_STATES: [(&str, NodeState); 16] = [
     ("idle", NodeState::Idle),
     ("running", NodeState::Running),
@@ -182,7 +182,7 @@ impl From<NodeState> for String {
     }
 }
 
-/// A task that ran on a node, as the node tells it. Without its command line, which may hold secrets.
+/// A task that ran on a node, as the node reports it. Without its command line, which may contain secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RecentTask {
     /// Id of its job.
@@ -209,7 +209,7 @@ pub struct NodeError {
     pub message: String,
 }
 
-/// How a start task ended or where it is; without its command line, which may hold secrets.
+/// How a start task ended, or its current state; without its command line, which may contain secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StartTaskResult {
     /// `running` or `completed`.
@@ -221,7 +221,7 @@ pub struct StartTaskResult {
 }
 
 impl StartTaskResult {
-    /// Whether it ended badly.
+    /// Whether it failed.
     #[must_use]
     pub fn failed(&self) -> bool {
         self.result.as_ref().is_some_and(|result| result.eq_ignore_ascii_case("failure"))

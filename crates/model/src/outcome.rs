@@ -1,4 +1,4 @@
-//! The closed lists of results: of a node, and of a run.
+//! The closed lists of results: of a node and of a run.
 
 use std::fmt;
 
@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The promised number of files is in the container, with sizes that stayed the same over two listings.
+    /// The promised number of files is in the container, and their sizes were the same in two listings.
     Verified,
-    /// The service took the call; whether files arrived was not looked at (verification off or not permitted).
+    /// The service accepted the call; whether files arrived was not checked (verification off or not permitted).
     Accepted,
-    /// Fewer files than promised when the deadline came.
+    /// Fewer files than promised at the deadline.
     Incomplete,
     /// The node promised no file: nothing was logged in the window.
     Empty,
-    /// A call's answer was lost, and the container did not settle the question.
+    /// The answer to a call was lost, and the container did not settle the question.
     InDoubt,
     /// No call succeeded.
     Failed,
-    /// The node or its pool is no longer there.
+    /// The node or its pool no longer exists.
     Gone,
     /// The run ended before a call was sent.
     NotSent,
 }
 
 impl Outcome {
-    /// All of them, in the order reports list them.
+    /// All of them, in the order of reports.
     pub const ALL: [Self; 8] = [
         Self::Verified,
         Self::Accepted,
@@ -107,7 +107,7 @@ impl OutcomeCounts {
         self.0[outcome as usize] += nodes;
     }
 
-    /// How many ended so.
+    /// How many ended with this outcome.
     #[must_use]
     pub fn get(&self, outcome: Outcome) -> u64 {
         self.0[outcome as usize]
@@ -141,15 +141,15 @@ impl Serialize for OutcomeCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunOutcome {
-    /// Every planned node is `verified` or `empty` (`accepted`, where verification is off).
+    /// Every planned node is `verified` or `empty` (`accepted`, if verification is off).
     Complete,
     /// Some planned nodes were not collected, or an account could not be listed.
     Partial,
     /// No planned node was collected.
     NothingCollected,
-    /// Stopped before its end by a signal, a deadline or a credential; can be resumed.
+    /// Stopped early by a signal, a deadline or a credential; can be resumed.
     Interrupted,
-    /// More failed than the budget allows, or an account refuses everything; can be resumed.
+    /// More nodes failed than the error budget allows, or an account refuses everything; can be resumed.
     BudgetSpent,
 }
 
@@ -158,8 +158,8 @@ impl RunOutcome {
     pub const ALL: [Self; 5] =
         [Self::Complete, Self::Partial, Self::NothingCollected, Self::Interrupted, Self::BudgetSpent];
 
-    /// The verdict over the nodes' outcomes. `whole` says that every account could be listed,
-    /// `verification` whether arrival was looked at.
+    /// The verdict over the outcomes of the nodes. `whole` says whether every account could be listed, `verification`
+    /// whether arrival was verified.
     #[must_use]
     pub fn of(counts: &OutcomeCounts, whole: bool, verification: bool) -> Self {
         let collected = counts.collected(verification);
@@ -172,7 +172,7 @@ impl RunOutcome {
         }
     }
 
-    /// Whether the run stopped before its end, so that `resume` has something to do.
+    /// Whether the run stopped early, so that `resume` has something to do.
     #[must_use]
     pub fn is_resumable(self) -> bool {
         match self {

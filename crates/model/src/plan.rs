@@ -1,7 +1,7 @@
 //! The frozen plan: the fixed denominator of a run.
 //!
-//! Once written it does not change. Nodes are in the order in which they will be asked; a node that was seen and
-//! left out is listed with the reason.
+//! Once written it does not change. Nodes are in the order in which they will be called; a node that was seen and
+//! skipped is listed with the reason.
 
 use std::collections::HashSet;
 use std::io::{BufReader, Read, Seek};
@@ -19,35 +19,35 @@ use crate::window::Window;
 /// Version of the plan's JSON form. A reader refuses any other.
 pub const PLAN_SCHEMA: &str = "fleetlogs.plan/v1";
 
-/// Who will be asked, who will not and why; frozen before the first upload call.
+/// Which nodes will be called, which will not and why; frozen before the first upload call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// [`PLAN_SCHEMA`].
     pub schema: String,
     /// The run this plan was made for.
     pub run_id: RunId,
-    /// Version of fleetlogs that made it.
+    /// Version of fleetlogs that created it.
     pub tool_version: String,
     /// When it was frozen.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
     /// SHA-256 of the config file, in hex.
     pub config_digest: String,
-    /// The snapshot that the run is of; none of a run by hand.
+    /// The snapshot of the run; none for a run started by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotRef>,
-    /// The time range every node is asked for that has none of its own; where nodes have their own, it holds all of them.
+    /// The time range for every node that has none of its own; if nodes have their own, it contains all of them.
     pub window: Window,
-    /// The container, without the query that authorises.
+    /// The container, without the query that authorizes.
     pub destination: String,
-    /// The accounts, also those that could not be listed.
+    /// The accounts, including those that could not be listed.
     pub accounts: Vec<PlannedAccount>,
     /// The pools whose nodes were listed. Plans of earlier versions do not name them.
     #[serde(default)]
     pub pools: Vec<Arc<PlannedPool>>,
-    /// The nodes, in the order in which they will be asked.
+    /// The nodes, in the order in which they will be called.
     pub nodes: PlannedNodes,
-    /// Nodes (and whole pools) that were seen and left out.
+    /// Nodes (and whole pools) that were seen and skipped.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -58,24 +58,24 @@ pub struct PlannedAccount {
     pub name: AccountName,
     /// Its endpoint.
     pub endpoint: String,
-    /// The api-version it is spoken to with.
+    /// The api-version used for it.
     pub api_version: String,
     /// Pools that were listed.
     pub pools: u32,
     /// Nodes that are in the plan.
     pub nodes: u32,
-    /// List calls that planning took.
+    /// List calls that planning made.
     pub list_calls: u32,
-    /// Why the account could not be listed; none of its nodes are in the plan then.
+    /// Why the account could not be listed; the plan then has none of its nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlisted: Option<String>,
-    /// Which of its pools could not be listed, and why; their nodes are not in the plan.
+    /// Which of its pools could not be listed, and why; the plan has none of their nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }
 
 impl PlannedAccount {
-    /// Whether all of it that was wanted could be listed.
+    /// Whether every selected part of it could be listed.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.unlisted.is_none() && self.missing.is_none()
@@ -89,63 +89,63 @@ pub struct LeftOut {
     pub account: AccountName,
     /// The pool.
     pub pool: PoolId,
-    /// The node; none where the pool as a whole is left out.
+    /// The node; none if the whole pool is skipped.
     pub node: Option<NodeId>,
-    /// Why.
+    /// The reason.
     pub reason: LeftOutReason,
     /// Why a pool could not be listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<str>>,
-    /// What is known of a node that cannot upload anything: of its logs this is all that is left.
+    /// What is known about a node that cannot upload anything: of its logs, nothing else is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Box<NodeEvidence>>,
 }
 
 impl LeftOutReason {
-    /// Whether the node could not have uploaded anything, wanted or not.
+    /// Whether the node could not have uploaded anything, selected or not.
     #[must_use]
     pub fn is_inability(self) -> bool {
         matches!(self, Self::NoAgentYet | Self::Preempted | Self::Deallocated)
     }
 }
 
-/// The closed list of reasons for leaving something out of the plan.
+/// The closed list of reasons for skipping a node or pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeftOutReason {
-    /// The config's `pools` and `exclude_pools` do not choose this pool.
+    /// The config's `pools` and `exclude_pools` do not select this pool.
     PoolNotSelected,
     /// The pool disappeared while it was being listed.
     PoolGone,
     /// The pool's nodes could not be listed. The run is partial.
     PoolNotListed,
-    /// The list had it twice (ids compare without regard to case); it stands in the plan once.
+    /// It was in the list twice (ids compare without regard to case); the plan has it once.
     ListedTwice,
-    /// The config's `nodes.states` does not choose this node's state.
+    /// The config's `nodes.states` does not select this node's state.
     StateNotSelected,
-    /// The config's `nodes.ids` and `nodes.exclude` do not choose this node.
+    /// The config's `nodes.ids` and `nodes.exclude` do not select this node.
     IdNotSelected,
-    /// The config wants dedicated nodes or Spot nodes (`nodes.kind`), and this is of the other kind.
+    /// The config selects dedicated nodes or Spot nodes (`nodes.kind`), and this node is of the other kind.
     KindNotSelected,
-    /// The config's `nodes.scheduling` does not choose this node.
+    /// The config's `nodes.scheduling` does not select this node.
     SchedulingNotSelected,
-    /// The config's `nodes.errors` does not choose this node.
+    /// The config's `nodes.errors` does not select this node.
     ErrorsNotSelected,
-    /// The config's `nodes.start_task_failed` does not choose this node.
+    /// The config's `nodes.start_task_failed` does not select this node.
     StartTaskNotSelected,
-    /// The config's `nodes.older_than` and `nodes.newer_than` do not choose this node.
+    /// The config's `nodes.older_than` and `nodes.newer_than` do not select this node.
     AgeNotSelected,
-    /// The config's `nodes.limit_per_pool` took others of the pool.
+    /// The config's `nodes.limit_per_pool` selected others of the pool.
     NotInSample,
-    /// No task of the wanted jobs ran on this node, or in this pool.
+    /// No task of the selected jobs ran on this node, or in this pool.
     NoTaskOfJob,
-    /// Tasks of the wanted jobs ran on this node, and it is no longer there.
+    /// Tasks of the selected jobs ran on this node, and it no longer exists.
     JobNodeGone,
-    /// The run is for exactly this node, which entered a state that is watched for, and it is no longer there.
+    /// The run is for exactly this node, which entered a watched state, and it no longer exists.
     WatchedNodeGone,
     /// The node is being created: no agent runs on it yet.
     NoAgentYet,
-    /// A Spot node that was taken away: there is no VM.
+    /// A Spot node that was pre-empted: there is no VM.
     Preempted,
     /// The node is stopped or being stopped: no agent runs on it.
     Deallocated,
@@ -178,25 +178,26 @@ impl LeftOutReason {
     }
 }
 
-/// The text is not a plan this version can execute.
+/// The text is not a plan that this version can execute.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Not JSON, or not of the plan's form.
+    /// Not JSON, or not in the form of a plan.
     #[error("not a plan: {0}")]
     Malformed(#[from] serde_json::Error),
     /// Another version wrote it.
     #[error("the plan has schema `{0}`, and this fleetlogs reads `{PLAN_SCHEMA}`")]
     Schema(String),
     /// A node names an account that the plan does not list.
-    #[error("node `{0}` is of an account that the plan does not list")]
+    #[error("node `{0}` belongs to an account that the plan does not list")]
     UnknownAccount(NodeRef),
-    /// The same node stands twice in it, so it would be asked twice.
-    #[error("node `{0}` stands twice in the plan")]
+    /// The plan lists the same node twice, so it would be called twice.
+    #[error("the plan lists node `{0}` twice")]
     Twice(NodeRef),
 }
 
 impl Plan {
-    /// Reads a plan and checks that it is one this version can execute. The text is read twice, and never held: it has a
+    /// Reads a plan and checks that this version can execute it. The text is read twice and never held in memory: it
+    /// has a kilobyte for each node.
     /// kilobyte for each node.
     pub fn from_json(mut text: impl Read + Seek) -> Result<Self, PlanError> {
         #[derive(Deserialize)]
@@ -222,18 +223,18 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The pools that could not be listed, and with them their nodes are not in the plan.
+    /// The pools that could not be listed; the plan has none of their nodes.
     pub fn unlisted_pools(&self) -> impl Iterator<Item = &LeftOut> {
         self.left_out.iter().filter(|left| left.reason == LeftOutReason::PoolNotListed)
     }
 
-    /// Whether every account and pool that was wanted could be listed.
+    /// Whether every selected account and pool could be listed.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.accounts.iter().all(PlannedAccount::is_whole) && self.unlisted_pools().next().is_none()
     }
 
-    /// The node at a position. Positions come from this plan, so it is always there.
+    /// The node at a position. Positions come from this plan, so it always exists.
     #[must_use]
     pub fn node(&self, index: NodeIndex) -> NodeAt<'_> {
         self.nodes.get(index)
@@ -347,7 +348,7 @@ mod tests {
     fn plans_of_other_versions_and_doubled_nodes_are_refused() {
         let mut plan = plan_of(&["tvm-1", "tvm-1"]);
         let twice = read(&plan).unwrap_err();
-        assert_eq!(twice.to_string(), "node `contoso/Render/tvm-1` stands twice in the plan");
+        assert_eq!(twice.to_string(), "the plan lists node `contoso/Render/tvm-1` twice");
         plan.schema = "fleetlogs.plan/v9".into();
         let other = read(&plan).unwrap_err();
         assert!(other.to_string().contains("fleetlogs.plan/v9"), "{other}");

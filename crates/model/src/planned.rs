@@ -1,5 +1,5 @@
-//! The nodes of a plan. There may be a million of them, so what is needed to call them is in memory, a hundred bytes
-//! each, and all that is known of them is text, in a temporary file where it is more than a few megabytes.
+//! The nodes of a plan. There may be a million of them: what is needed to call them is in memory, a hundred bytes
+//! each, and everything known about them is text, which is in a temporary file if it is more than a few megabytes.
 
 mod details;
 mod found;
@@ -25,14 +25,14 @@ use crate::evidence::NodeEvidence;
 use crate::ids::{AccountName, NodeId, NodeIndex, NodeRef, PoolId};
 use crate::window::Window;
 
-/// The nodes of a plan, in the order in which they will be asked.
+/// The nodes of a plan, in the order in which they will be called.
 #[derive(Clone, Default)]
 pub struct PlannedNodes {
     places: Vec<Arc<PlannedPool>>,
     slots: Vec<Slot>,
-    /// All ids, one behind the other.
+    /// All ids, one after another.
     ids: String,
-    /// Empty where no node has a window of its own.
+    /// Empty if no node has a window of its own.
     windows: Vec<Option<Box<Window>>>,
     details: Details,
 }
@@ -48,15 +48,15 @@ struct Slot {
 /// A planned node: what is needed to call it.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeAt<'plan> {
-    /// Where it is.
+    /// Its place.
     pub place: &'plan Arc<PlannedPool>,
     /// Its id.
     pub id: &'plan str,
-    /// Why it stands where it stands in the order.
+    /// The reason for its position in the order.
     pub priority: Priority,
-    /// The time range it is asked for, where it has one of its own.
+    /// Its time range, if it has one of its own.
     pub window: Option<Window>,
-    /// What it is told by.
+    /// What identifies it.
     pub marks: Marks,
 }
 
@@ -79,15 +79,15 @@ impl<'plan> NodeAt<'plan> {
         NodeId::new(self.id)
     }
 
-    /// Where it is.
+    /// Its place.
     #[must_use]
     pub fn at(&self) -> NodeRef {
         NodeRef { account: self.account().clone(), pool: self.pool().clone(), node: self.node() }
     }
 }
 
-/// What a node is told by from another of the same id, and what the service said of it from what it says later: hashes,
-/// as a million are kept.
+/// What distinguishes a node from another one with the same id, and the reported facts from later ones: hashes,
+/// because there may be a million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marks {
     allocated: u32,
@@ -96,7 +96,7 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Of what the service says of a node.
+    /// Of the facts that the service reports.
     #[must_use]
     pub fn of(evidence: &NodeEvidence) -> Self {
         let moment = |moment: Option<OffsetDateTime>| {
@@ -109,7 +109,8 @@ impl Marks {
         }
     }
 
-    /// Whether a node of the same id was allocated or booted anew since. What the service does not say does not count.
+    /// Whether a node with the same id was allocated or booted again since then. Times that the service does not
+    /// report do not count.
     #[must_use]
     pub fn is_of_another(self, now: Self) -> bool {
         let differs = |then: u32, now: u32| then != 0 && now != 0 && then != now;
@@ -132,7 +133,7 @@ impl fmt::Debug for PlannedNodes {
 }
 
 impl PlannedNodes {
-    /// How many.
+    /// Number of nodes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -144,7 +145,7 @@ impl PlannedNodes {
         self.slots.is_empty()
     }
 
-    /// Adds a node behind the others.
+    /// Appends a node.
     ///
     /// # Errors
     /// The temporary file cannot be written; or the plan has more nodes than can be counted.
@@ -167,7 +168,7 @@ impl PlannedNodes {
         }
     }
 
-    /// Adds the nodes of an account, in their order, behind the others.
+    /// Appends the nodes of an account, in their order.
     ///
     /// # Errors
     /// A temporary file cannot be read or written; or the plan has more nodes than can be counted.
@@ -190,7 +191,7 @@ impl PlannedNodes {
         Ok(())
     }
 
-    /// The nodes of a pool mostly come together.
+    /// The nodes of a pool are mostly adjacent.
     fn place(&mut self, place: &Arc<PlannedPool>) -> io::Result<u32> {
         let is_same = |known: &Arc<PlannedPool>| {
             Arc::ptr_eq(known, place) || (known.pool == place.pool && known.account == place.account)
@@ -224,7 +225,7 @@ impl PlannedNodes {
         (0..u32::try_from(self.len()).unwrap_or(u32::MAX)).map(|at| self.get(NodeIndex(at)))
     }
 
-    /// All that is known of each, in order.
+    /// Everything known about each, in order.
     pub fn details(&self) -> impl Iterator<Item = io::Result<PlannedNode>> + '_ {
         let mut lines = self.details.lines();
         std::iter::from_fn(move || {
@@ -233,7 +234,7 @@ impl PlannedNodes {
         })
     }
 
-    /// Lets the nodes share these pools, which say more than the nodes' own text does.
+    /// Lets the nodes share these pools, which have more details than the text of the nodes.
     pub(crate) fn share(&mut self, pools: &[Arc<PlannedPool>]) {
         for place in &mut self.places {
             let same = |pool: &&Arc<PlannedPool>| pool.pool == place.pool && pool.account == place.account;
@@ -243,14 +244,14 @@ impl PlannedNodes {
         }
     }
 
-    /// Gives back the room that was taken for more nodes.
+    /// Releases the memory reserved for more nodes.
     pub fn shrink(&mut self) {
         self.slots.shrink_to_fit();
         self.ids.shrink_to_fit();
     }
 }
 
-/// For plans made at once; a large one is pushed node by node.
+/// For plans that are built at once; a large plan is pushed node by node.
 impl FromIterator<PlannedNode> for PlannedNodes {
     fn from_iter<I: IntoIterator<Item = PlannedNode>>(nodes: I) -> Self {
         let mut planned = Self::default();

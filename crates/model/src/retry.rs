@@ -1,13 +1,13 @@
 //! How often, and after which delays, a call that changes nothing is repeated.
 //!
-//! Pure but for the call itself: the random source and the sleep enter as arguments, so that this crate needs no runtime
-//! and tests need no clock. Whether an upload call is repeated is decided by the engine, which also knows the node.
+//! Pure except for the call itself: the random source and the sleep enter as arguments, so that this crate needs no
+//! runtime and tests need no clock. The engine, which also knows the node, decides whether an upload call is retried.
 
 use std::time::Duration;
 
 use crate::failure::Failure;
 
-/// A `Retry-After` longer than this is taken for a mistake of the service and cut.
+/// A `Retry-After` longer than this is taken for a mistake of the service and shortened.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 
 /// How often a call is made, and how long the delays between the attempts are.
@@ -45,9 +45,9 @@ pub fn backoff(policy: &RetryPolicy, attempt: u32, random: f64) -> Duration {
     bound.mul_f64(random)
 }
 
-/// The error of a call that may be repeated.
+/// The error of a call that may be retried.
 pub trait CallError {
-    /// The failure of the service; none if something else went wrong, which no repetition cures.
+    /// The failure of the service; none if something else went wrong, which a retry does not fix.
     fn failure(&self) -> Option<&Failure>;
 }
 
@@ -57,10 +57,10 @@ impl CallError for Failure {
     }
 }
 
-/// Repeats a call that changes nothing while its failure [may pass](crate::failure::FailureClass::is_passing).
+/// Retries a call that changes nothing while its failure [may pass](crate::failure::FailureClass::is_passing).
 ///
-/// `pause` hears of every such failure, with the number of failed calls so far. It logs, counts, and says how long to
-/// wait before the next call, usually by [`RetryPolicy::pause`]; none gives up. `sleep` waits for that long.
+/// `pause` receives every such failure, with the number of failed calls so far. It logs, counts, and returns how long
+/// to wait before the next call, usually from [`RetryPolicy::pause`]; none gives up. `sleep` waits for that long.
 ///
 /// # Errors
 /// The last call's.
@@ -72,7 +72,7 @@ pub async fn persistently<T, E, C, S>(
     sleep: impl Fn(Duration) -> S,
 ) -> Result<T, E>
 where
-    // Not `AsyncFnMut`: of its futures the compiler cannot tell that they may be sent to another thread.
+    // Not `AsyncFnMut`: the compiler cannot tell that its futures may be sent to another thread.
     C: Future<Output = Result<T, E>>,
     E: CallError,
     S: Future<Output = ()>,
@@ -103,7 +103,7 @@ mod tests {
     const POLICY: RetryPolicy =
         RetryPolicy { attempts: 3, base_delay: Duration::from_secs(2), max_delay: Duration::from_secs(60) };
 
-    /// Repeats a call that always fails with this class; returns how often it was made, and the delays in seconds.
+    /// Retries a call that always fails with this class; returns the number of calls, and the delays in seconds.
     fn repeated(class: FailureClass, gives_up_after: u32) -> (u32, Vec<u64>) {
         let (mut calls, slept) = (0, RefCell::new(vec![]));
         let call = || {

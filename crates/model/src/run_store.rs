@@ -1,7 +1,7 @@
-//! Where the record of a run is kept: its frozen plan, and the journal of its events.
+//! Where the record of a run is stored: its frozen plan, and the journal of its events.
 //!
-//! [`RunStore`] is one run's place in a store. The engine has one that keeps a run directory with an SQLite journal; a
-//! store in Blob storage would be a second implementation beside it. Nobody else knows how a store keeps things: the
+//! [`RunStore`] is the place of one run in a store. The engine has one that uses a run directory with an SQLite
+//! journal; a store in Blob storage would be a second implementation. Nothing else knows how a store works: the
 //! engine appends to a [`Journal`], and everything that looks at a recorded run reads through a [`JournalReader`].
 
 use std::fmt;
@@ -13,18 +13,18 @@ use crate::history::NodeHistory;
 use crate::ids::NodeIndex;
 use crate::plan::Plan;
 
-/// What a call to a store answers with. A store on this machine answers at once; another may have to ask a service.
+/// The result of a call to a store. A store on this machine answers at once; another one may have to call a service.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
 
 /// The place of one run in a store.
 pub trait RunStore: Send + Sync {
-    /// Puts a new run there: its plan, durably, and an empty journal, which no other process can open while this one
+    /// Creates a new run: its plan, durably, and an empty journal, which no other process can open while this one
     /// works on it. `config` is the path of the config that the run was started with.
     fn create<'a>(&'a self, plan: &'a Plan, config: &'a str) -> StoreFuture<'a, Box<dyn Journal>>;
 
-    /// Opens the journal of an earlier process to append to it. What that process did not finish writing is dropped, as
-    /// it was never promised; damage elsewhere is refused. So is a copy of a run, unless `accept_copy`: the original may
-    /// still be in use.
+    /// Opens the journal of an earlier process to append to it. A record that that process did not finish is dropped,
+    /// because it was never promised; damage elsewhere is refused. A copy of a run is refused, too, unless
+    /// `accept_copy` is set: the original may still be in use.
     fn append(&self, accept_copy: bool) -> StoreFuture<'_, Box<dyn Journal>>;
 
     /// The plan as it was frozen.
@@ -33,11 +33,11 @@ pub trait RunStore: Send + Sync {
     /// Opens the journal for reading, also while another process appends to it.
     fn read(&self) -> StoreFuture<'_, Box<dyn JournalReader>>;
 
-    /// Keeps every other process from working on the run until what it returns is dropped. Refused with
-    /// [`JournalErrorKind::Busy`] while one does.
+    /// Keeps every other process from working on the run until the returned value is dropped. Refused with
+    /// [`JournalErrorKind::Busy`] while another process works on it.
     fn hold(&self) -> StoreFuture<'_, RunHold>;
 
-    /// When something was last put on record, as far as the store knows.
+    /// When something was last recorded, as far as the store knows.
     fn changed_at(&self) -> StoreFuture<'_, Option<SystemTime>>;
 
     /// Whether a process works on the run right now.
@@ -47,7 +47,7 @@ pub trait RunStore: Send + Sync {
 /// Keeps other processes from working on a run until it is dropped.
 pub type RunHold = Box<dyn fmt::Debug + Send>;
 
-/// A plan and what ties a journal to it.
+/// A plan and the hash that ties a journal to it.
 #[derive(Debug)]
 pub struct StoredPlan {
     /// The plan.
@@ -56,7 +56,7 @@ pub struct StoredPlan {
     pub digest: String,
 }
 
-/// What is kept with a journal beside its events.
+/// What is stored with a journal besides its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunMeta {
     /// SHA-256 of the plan's text, in hex; ties plan and journal together.
@@ -74,21 +74,22 @@ pub trait Journal: Send + 'static {
     /// The events are not durable.
     fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError>;
 
-    /// Whether the store is about to be full. Asked after every group.
+    /// Whether the store is about to be full. Called after every group.
     fn little_room(&mut self) -> Option<LittleRoom> {
         None
     }
 }
 
-/// A journal as far as it is on record.
+/// A journal as far as it is recorded.
 pub trait JournalReader: Send {
-    /// What is kept with the journal.
+    /// What is stored with the journal.
     ///
     /// # Errors
     /// The journal cannot be read.
     fn meta(&self) -> Result<RunMeta, JournalError>;
 
-    /// Hands over every event after a sequence number, in order, and returns the last number; 0 stands before the first.
+    /// Hands over every event after a sequence number, in order, and returns the last number; 0 is before the first
+    /// event.
     ///
     /// # Errors
     /// An event cannot be read.
@@ -106,7 +107,7 @@ pub trait JournalReader: Send {
     /// The journal cannot be read.
     fn histories(&self) -> Result<Box<dyn HistoryQuery + '_>, JournalError>;
 
-    /// Brings in what was appended since. A reader that sees the live journal has nothing to do.
+    /// Includes what was appended since. A reader that sees the live journal has nothing to do.
     fn refresh(&mut self) -> StoreFuture<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -124,12 +125,12 @@ pub trait HistoryQuery {
 /// Histories of nodes, in plan order.
 pub type HistoryRows<'a> = Box<dyn Iterator<Item = Result<(NodeIndex, NodeHistory), JournalError>> + 'a>;
 
-/// Too little room to go on: what was sent could no longer be put on record.
+/// Too little room to continue: the results of further calls could not be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LittleRoom {
-    /// Bytes that are free.
+    /// Free bytes.
     pub free: u64,
-    /// Bytes that are kept for what is in flight and for the reports.
+    /// Bytes reserved for the calls in flight and for the reports.
     pub needed: u64,
 }
 
@@ -140,7 +141,7 @@ pub struct JournalError {
     pub kind: JournalErrorKind,
     /// What is wrong, for a person.
     pub what: Box<str>,
-    /// What a person can do about it.
+    /// What the person can do about it.
     pub help: Option<Box<str>>,
 }
 
@@ -149,17 +150,17 @@ pub struct JournalError {
 pub enum JournalErrorKind {
     /// Another process works on the run.
     Busy,
-    /// There is no plan that can be read, or it is not one that this version can execute.
+    /// The plan cannot be read, or this version cannot execute it.
     NoPlan,
     /// There is no journal.
     Missing,
-    /// The journal is of another version, or not a journal.
+    /// The journal is from another version, or not a journal.
     OtherFormat,
-    /// The journal was changed by something else than its store. Nothing is written to it.
+    /// The journal was changed by something other than its store. Nothing is written to it.
     Damaged,
-    /// The run is a copy of another.
+    /// The run is a copy of another run.
     Copied,
-    /// The plan beside the journal is not the one that the journal was started with.
+    /// The plan is not the one that the journal was started with.
     OtherPlan,
     /// The store cannot keep a journal safely there (a network file system, say).
     Unsuitable,

@@ -1,5 +1,5 @@
-//! The container URL that nodes write to: what its SAS allows and until when can be read, its signature cannot be
-//! printed.
+//! The container URL that nodes write to: the permissions and the expiry of its SAS can be read, its signature cannot
+//! be printed.
 //!
 //! Parameters as in the documentation of service, user delegation and account SAS: `sp` permissions, `st`/`se`
 //! start and expiry, `sr`/`srt` resource, `si` stored access policy, `skoid`… user delegation key, `ske` its
@@ -14,34 +14,34 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-/// A container URL that carries its own authority in the query string.
+/// A container URL with its authorization in the query.
 #[derive(Clone)]
 pub struct SasUrl {
     /// Signature included; its memory is cleared when dropped.
     text: Zeroizing<String>,
     without_query: Box<str>,
-    /// Which kind of SAS it is.
+    /// The kind of the SAS.
     pub kind: SasKind,
-    /// The letters of `sp`; none where a stored access policy holds them.
+    /// The letters of `sp`; none if a stored access policy has them.
     pub permissions: Option<String>,
     /// `st`.
     pub starts_at: Option<OffsetDateTime>,
-    /// The earlier of `se` and `ske`; none where a stored access policy holds it.
+    /// The earlier of `se` and `ske`; none if a stored access policy has the expiry.
     pub expires_at: Option<OffsetDateTime>,
-    /// Whether only some addresses may use it (`sip`).
+    /// Whether its use is limited to certain addresses (`sip`).
     pub ip_restricted: bool,
-    /// Whether it leans on a stored access policy (`si`).
+    /// Whether it refers to a stored access policy (`si`).
     pub stored_policy: bool,
     /// Whether it is signed with a user delegation key.
     pub delegated: bool,
 }
 
-/// What a SAS is for.
+/// The scope of a SAS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SasKind {
     /// One container (`sr=c`), signed with the account's key or a user delegation key.
     Container,
-    /// Something smaller than a container (`sr=b`, `d`, `bs`, `bv`): no good here.
+    /// Something smaller than a container (`sr=b`, `d`, `bs`, `bv`): of no use here.
     NotContainer,
     /// A whole storage account (`ss`, `srt`).
     Account,
@@ -68,13 +68,13 @@ pub enum SasUrlError {
 }
 
 impl SasUrl {
-    /// Reads a container URL. Errors never quote the text.
+    /// Parses a container URL. Errors never quote the text.
     pub fn parse(text: &str) -> Result<Self, SasUrlError> {
         let url = Url::parse(text.trim()).map_err(|_| SasUrlError::NotAUrl)?;
         if !is_https_or_loopback(&url) {
             return Err(SasUrlError::Scheme);
         }
-        // Emulators, which are reached by address, put the storage account first in the path.
+        // Emulators are reached by address and have the storage account first in the path.
         let depth = if url.domain().is_some_and(|name| name != "localhost") { 1 } else { 2 };
         let segments = url.path().trim_matches('/').split('/').filter(|part| !part.is_empty()).count();
         let param =
@@ -120,7 +120,8 @@ impl SasUrl {
         self.without_query.to_string()
     }
 
-    /// Whether its signature is as long as storage makes them: 32 bytes in Base64. A URL that was cut off has less.
+    /// Whether its signature is as long as storage makes them: 32 bytes in Base64. The signature of a truncated URL
+    /// is shorter.
     #[must_use]
     pub fn has_whole_signature(&self) -> bool {
         let signature = self.text.rsplit(['?', '&']).find_map(|pair| pair.strip_prefix("sig="));
@@ -130,7 +131,7 @@ impl SasUrl {
         plain.len() - escapes * 2 == 44 && plain.ends_with('=')
     }
 
-    /// Whether `sp` grants a permission; none where a stored access policy decides.
+    /// Whether `sp` grants a permission; none if a stored access policy decides.
     #[must_use]
     pub fn grants(&self, permission: char) -> Option<bool> {
         match &self.permissions {
@@ -154,7 +155,7 @@ fn without_query(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     let text: String = url.into();
-    // The same container, with a slash behind its name or without.
+    // The same container, with or without a slash after its name.
     text.trim_end_matches('/').to_owned()
 }
 
@@ -173,7 +174,7 @@ pub fn is_https_or_loopback(url: &Url) -> bool {
     }
 }
 
-/// Reads the times a SAS may hold: a date, or a time to the minute, second or fraction of it, in UTC.
+/// Parses the times of a SAS: a date, or a time to the minute, second or fraction of it, in UTC.
 fn parse_time(text: &str) -> Option<OffsetDateTime> {
     if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
         return Some(time);

@@ -4,12 +4,12 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret text. Debug shows nothing of it, there is no Display, and its memory is cleared when dropped.
+/// A secret text. Debug output hides it, it has no Display, and its memory is cleared when dropped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a text into custody.
+    /// Takes ownership of a text.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))

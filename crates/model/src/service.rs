@@ -1,4 +1,4 @@
-//! What the engine asks of the outside: [`BatchService`] and [`LogStore`].
+//! What the engine needs from outside: [`BatchService`] and [`LogStore`].
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::window::Window;
 /// One page of a list.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
-    /// The items of this page, in the service's order. May be empty on a page that is not the last.
+    /// The items of this page, in the service's order. May be empty even if the page is not the last.
     pub items: Vec<T>,
-    /// Where the next page is; absent on the last page.
+    /// The link to the next page; absent on the last page.
     pub next: Option<PageLink>,
 }
 
@@ -34,9 +34,9 @@ pub struct Pool {
     pub id: PoolId,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether a resize is under way that takes nodes away.
+    /// Whether a resize that removes nodes is under way.
     pub shrinking: bool,
-    /// Nodes it has now, dedicated and Spot together, as far as the service says.
+    /// Its current number of nodes, dedicated and Spot together, as far as the service reports it.
     pub current_nodes: u32,
     /// Node agent SKU (for example `batch.node.ubuntu 22.04`), if the service says.
     pub os: Option<String>,
@@ -44,16 +44,16 @@ pub struct Pool {
     pub vm_size: Option<String>,
     /// `steady`, `resizing` or `stopping`, if the service says.
     pub allocation_state: Option<String>,
-    /// What its makers wrote on it: names and values.
+    /// Its metadata: names and values.
     pub metadata: Vec<(String, String)>,
-    /// Nodes it is meant to have, dedicated and Spot together, if the service says.
+    /// Its target number of nodes, dedicated and Spot together, if the service reports it.
     pub target_nodes: Option<u32>,
-    /// What kept the last resize from its target.
+    /// The errors that stopped the last resize.
     pub resize_errors: Vec<NodeError>,
 }
 
 impl Pool {
-    /// A pool of which nothing but its id is known.
+    /// A pool of which only the id is known.
     #[must_use]
     pub fn bare(id: PoolId) -> Self {
         Self {
@@ -71,25 +71,25 @@ impl Pool {
     }
 }
 
-/// A node as the service lists it. All but the id may be missing.
+/// A node as the service lists it. Everything except the id may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its id.
     pub id: NodeId,
-    /// Since when it is in its state.
+    /// When it entered its state.
     pub state_since: Option<OffsetDateTime>,
-    /// When it was allocated: with the id, what tells one node from a later one of the same id.
+    /// When it was allocated: together with the id, this distinguishes a node from a later one with the same id.
     pub allocation_time: Option<OffsetDateTime>,
-    /// When it last booted; absent on nodes that have not yet.
+    /// When it last booted; absent on nodes that have not booted yet.
     pub last_boot_time: Option<OffsetDateTime>,
-    /// What else the service says of it.
+    /// What else the service reports about it.
     pub facts: NodeFacts,
     /// The last tasks that ran on it, ten at most.
     pub recent_tasks: Vec<RecentTask>,
 }
 
 impl Node {
-    /// A node of which nothing but its id is known.
+    /// A node of which only the id is known.
     #[must_use]
     pub fn bare(id: NodeId) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl Node {
         }
     }
 
-    /// A node of which nothing but its id and its state is known.
+    /// A node of which only the id and the state are known.
     #[must_use]
     pub fn in_state(id: NodeId, state: NodeState) -> Self {
         Self { facts: NodeFacts { state: Some(state), ..NodeFacts::default() }, ..Self::bare(id) }
@@ -112,7 +112,7 @@ impl Node {
 /// A task of a job, or one of the subtasks of a multi-instance task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// Its id; of a subtask that of its task.
+    /// Its id; for a subtask, that of its task.
     pub id: String,
     /// Pool and node that it ran on last; none if it has not run.
     pub ran_on: Option<(PoolId, NodeId)>,
@@ -120,46 +120,46 @@ pub struct Task {
     pub started: Option<OffsetDateTime>,
     /// When it ended there.
     pub ended: Option<OffsetDateTime>,
-    /// On how many nodes it runs; above 1 it has subtasks.
+    /// The number of nodes it runs on; above 1 it has subtasks.
     pub instances: u32,
 }
 
-/// What a node is asked for. Cheap to clone.
+/// An order for logs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct UploadOrder {
-    /// Which time range of logs.
+    /// The time range of the logs.
     pub window: Window,
-    /// Where the node sends them, and what lets it.
+    /// Where the node writes them, and its authorization.
     pub access: Arc<WriteAccess>,
 }
 
-/// The service took an upload call.
+/// The service accepted an upload call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// `virtualDirectoryName`, verbatim.
     pub directory: Box<str>,
-    /// `numberOfFilesUploaded`: how many files the node *will* send; none if the answer did not say it in a number.
+    /// `numberOfFilesUploaded`: how many files the node *will* upload; none if the answer did not give a number.
     pub files: Option<u32>,
     /// The service's id of the request.
     pub request_id: Option<Box<str>>,
 }
 
-/// One Batch account. Every call ends within a bound: its own, or the one it is given.
+/// One Batch account. Every call has a time limit: its own, or the one that it is given.
 pub trait BatchService: Send + Sync + 'static {
-    /// A page of pools; the first where `page` is none.
+    /// A page of pools; the first page if `page` is none.
     fn list_pools(&self, page: Option<&PageLink>)
     -> impl Future<Output = Result<Page<Pool>, Failure>> + Send;
 
-    /// A page of the nodes of a pool; the first where `page` is none.
+    /// A page of the nodes of a pool; the first page if `page` is none.
     fn list_nodes(
         &self,
         pool: &PoolId,
         page: Option<&PageLink>,
     ) -> impl Future<Output = Result<Page<Node>, Failure>> + Send;
 
-    /// A page of those nodes of a pool that are in one of these states; the first where `page` is none. Pages may be
-    /// empty, and may hold other nodes: whoever asks looks at the state of each. Of a node no more need be told than what it
-    /// can be chosen by.
+    /// A page of the nodes of a pool that are in one of these states; the first page if `page` is none. Pages may be
+    /// empty, and may contain other nodes: the caller must check the state of each. The nodes need only the members
+    /// by which they can be selected.
     fn list_nodes_in(
         &self,
         pool: &PoolId,
@@ -173,7 +173,7 @@ pub trait BatchService: Send + Sync + 'static {
     /// One node as it is now.
     fn get_node(&self, pool: &PoolId, node: &NodeId) -> impl Future<Output = Result<Node, Failure>> + Send;
 
-    /// A page of the tasks of a job; the first where `page` is none.
+    /// A page of the tasks of a job; the first page if `page` is none.
     fn list_tasks(
         &self,
         job: &str,
@@ -183,7 +183,7 @@ pub trait BatchService: Send + Sync + 'static {
         std::future::ready(Err(Failure::new(FailureClass::Refused, "this service has no jobs")))
     }
 
-    /// The subtasks of a multi-instance task, but for its first instance.
+    /// The subtasks of a multi-instance task, except its first instance.
     fn list_subtasks(
         &self,
         job: &str,
@@ -193,9 +193,9 @@ pub trait BatchService: Send + Sync + 'static {
         std::future::ready(Err(Failure::new(FailureClass::Refused, "this service has no jobs")))
     }
 
-    /// Asks a node to upload its logs. Sent at most once: no layer below may send it again.
+    /// Calls a node to upload its logs. Sent at most once: no layer below may send it again.
     ///
-    /// `time_limit` bounds the whole call, from connecting to the last byte of the answer.
+    /// `time_limit` covers the whole call, from connecting to the last byte of the answer.
     fn upload_logs(
         &self,
         pool: &PoolId,
@@ -205,7 +205,8 @@ pub trait BatchService: Send + Sync + 'static {
         time_limit: Duration,
     ) -> impl Future<Output = Result<Accepted, Failure>> + Send;
 
-    /// How far the service's clock is ahead of ours, as its last answer told; none before the first answer.
+    /// How far the service's clock is ahead of this machine's, according to its last answer; none before the first
+    /// answer.
     fn clock_offset(&self) -> Option<time::Duration> {
         None
     }
@@ -222,7 +223,7 @@ pub struct Blob {
     pub created_at: Option<OffsetDateTime>,
 }
 
-/// One page of a listing of blobs: 5,000 at most.
+/// One page of a listing of blobs: at most 5,000.
 #[derive(Clone, Debug, Default)]
 pub struct BlobPage {
     /// The blobs, in lexical order of their names.
@@ -231,7 +232,7 @@ pub struct BlobPage {
     pub next: Option<String>,
 }
 
-/// A blob with all that a listing tells of it, for those who look at few of them, or once.
+/// A blob with everything that a listing reports about it, for callers that look at few blobs, or once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobDetails {
     /// Full name in the container.
@@ -242,22 +243,22 @@ pub struct BlobDetails {
     pub created_at: Option<OffsetDateTime>,
     /// When it was last written, to the second.
     pub last_modified: Option<OffsetDateTime>,
-    /// What its versions are told apart by, without quotes.
+    /// Its version (ETag), without quotes.
     pub etag: Option<Box<str>>,
-    /// MD5 of its content in Base64. Storage has none of a blob that was put together from blocks.
+    /// MD5 of its content in Base64. Storage has none for a blob that was put together from blocks.
     pub content_md5: Option<Box<str>>,
 }
 
-/// One page of a listing with details: 5,000 blobs at most.
+/// One page of a listing with details: at most 5,000 blobs.
 #[derive(Clone, Debug, Default)]
 pub struct DetailsPage {
-    /// The blobs, in the service's order: those of one directory come together.
+    /// The blobs, in the service's order: those of one directory are adjacent.
     pub blobs: Vec<BlobDetails>,
     /// The service's marker of the next page; absent on the last page.
     pub next: Option<String>,
 }
 
-/// The container that the logs arrive in. Every call ends within a bound of its own.
+/// The container of the logs. Every call has a time limit of its own.
 pub trait LogStore: Send + Sync + 'static {
     /// A page of the blobs whose names start with `prefix`, from `marker` on.
     fn list(
@@ -266,7 +267,7 @@ pub trait LogStore: Send + Sync + 'static {
         marker: Option<&str>,
     ) -> impl Future<Output = Result<BlobPage, Failure>> + Send;
 
-    /// The same, with all that the service tells of each blob.
+    /// The same, with everything that the service reports about each blob.
     fn list_details(
         &self,
         prefix: &str,
@@ -276,7 +277,7 @@ pub trait LogStore: Send + Sync + 'static {
         std::future::ready(Err(Failure::new(FailureClass::Refused, "this store tells no details")))
     }
 
-    /// A part of a blob: `length` bytes from `offset` on, fewer where it ends before.
+    /// A part of a blob: `length` bytes from `offset` on, or fewer at its end.
     fn read_range(
         &self,
         name: &str,

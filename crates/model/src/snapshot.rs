@@ -1,4 +1,4 @@
-//! Snapshots: runs that a schedule, a state of nodes or an alert begins, and what such a run is called.
+//! Snapshots: runs that a schedule, a node state or an alert starts, and the name of such a run.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use time::OffsetDateTime;
 
 use crate::ids::SnapshotName;
 
-/// What began a run of a snapshot.
+/// What started a run of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {
-    /// Its time came.
+    /// Its scheduled time came.
     Cron,
-    /// Its time came while nothing was there to begin it.
+    /// Its scheduled time passed while no process could start it.
     CatchUp,
-    /// Nodes entered a state that is watched for.
+    /// Nodes entered a watched state.
     State,
     /// An alert arrived.
     Alert,
-    /// A person, or another scheduler, asked for it with `--once`.
+    /// A person, or another scheduler, started it with `--once`.
     Once,
 }
 
@@ -36,7 +36,7 @@ impl Trigger {
         }
     }
 
-    /// The trigger of a name.
+    /// The trigger with a name.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         [Self::Cron, Self::CatchUp, Self::State, Self::Alert, Self::Once]
@@ -51,14 +51,14 @@ impl fmt::Display for Trigger {
     }
 }
 
-/// Which snapshot a run is of. Stands in its plan and its manifest.
+/// The snapshot of a run. The plan and the manifest contain it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRef {
-    /// The snapshot, as the config names it.
+    /// The snapshot's name in the config.
     pub name: SnapshotName,
-    /// What began the run.
+    /// What started the run.
     pub trigger: Trigger,
-    /// When it was due: the time of its timetable, or when the trigger was seen.
+    /// When it was due: its scheduled time, or the time when the trigger was seen.
     #[serde(with = "crate::timestamp")]
     pub due: OffsetDateTime,
 }

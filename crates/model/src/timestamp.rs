@@ -9,7 +9,7 @@ use time::{OffsetDateTime, UtcOffset};
 const FORMAT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// A time as files have it, for example `2026-11-22T09:30:00.000Z`.
+/// A time in the format of files, for example `2026-11-22T09:30:00.000Z`.
 #[must_use]
 pub fn text(time: OffsetDateTime) -> String {
     match written(time) {
@@ -20,8 +20,8 @@ pub fn text(time: OffsetDateTime) -> String {
     }
 }
 
-/// The same without an allocation; none for a year that has not four digits. Every event holds a time, and by [`FORMAT`]
-/// it takes longer than all the rest of the event.
+/// The same without an allocation; none for a year without exactly four digits. Every event has a time, and with
+/// [`FORMAT`] writing it takes longer than the rest of the event.
 fn written(time: OffsetDateTime) -> Option<[u8; 24]> {
     let time = time.to_offset(UtcOffset::UTC);
     let year = u16::try_from(time.year()).ok().filter(|year| *year <= 9999)?;
@@ -50,7 +50,7 @@ pub fn serialize<S: Serializer>(time: &OffsetDateTime, serializer: S) -> Result<
     }
 }
 
-/// For `#[serde(with)]`; takes every RFC 3339 time.
+/// For `#[serde(with)]`; accepts every RFC 3339 time.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
     OffsetDateTime::parse(&text, &Rfc3339).map_err(serde::de::Error::custom)

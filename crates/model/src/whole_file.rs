@@ -1,7 +1,7 @@
-//! A file that is written whole or not at all.
+//! A file that is written completely or not at all.
 //!
-//! What is written goes to a temporary file beside the target; `commit` makes it durable and gives it its name. Until
-//! then, and if the process dies, an earlier file of that name stays as it was.
+//! The content goes to a temporary file next to the target; `commit` makes it durable and renames it. Until then, and
+//! if the process dies, an earlier file with that name is unchanged.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 
 use crate::files::owner_only;
 
-/// The file to be.
+/// The file being written.
 pub struct WholeFile {
-    /// Gone once committed.
+    /// None once committed.
     writer: Option<BufWriter<File>>,
     temporary: PathBuf,
     target: PathBuf,
 }
 
 impl WholeFile {
-    /// Begins a file that only its owner can read.
+    /// Starts a file that only its owner can read.
     ///
-    /// The temporary name is fixed, so that what a killed process left behind is replaced and does not pile up; the
-    /// run's lock keeps a second process away.
+    /// The temporary name is fixed, so that the file of a killed process is replaced and such files do not
+    /// accumulate; the run's lock keeps a second process away.
     ///
     /// # Errors
     /// The temporary file cannot be replaced or created.
@@ -36,10 +36,10 @@ impl WholeFile {
         Ok(Self { writer, temporary, target: dir.join(name) })
     }
 
-    /// Makes the content durable and gives the file its name. Without this, nothing is left of it.
+    /// Makes the content durable and gives the file its name. Without this call, the content is discarded.
     ///
     /// # Errors
-    /// The content cannot be written or synced, or the file cannot be renamed; an earlier file of that name is unchanged.
+    /// The content cannot be written or synced, or the file cannot be renamed. An earlier file is then unchanged.
     pub fn commit(mut self) -> io::Result<()> {
         if let Some(writer) = self.writer.take() {
             let file = match writer.into_inner() {
@@ -64,11 +64,11 @@ impl WholeFile {
 /// # Errors
 /// The directory cannot be opened or synced.
 pub fn sync_directory(dir: &Path) -> io::Result<()> {
-    // Elsewhere a directory cannot be opened as a file, and the rename is as durable as it gets.
+    // On other systems a directory cannot be opened as a file, and nothing more can be done for the rename.
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
-/// Writes a file whole or not at all; see [`WholeFile`].
+/// Writes a file completely or not at all; see [`WholeFile`].
 ///
 /// # Errors
 /// As for [`WholeFile::create`] and [`WholeFile::commit`].

@@ -1,15 +1,15 @@
-//! The time range that nodes are asked for.
+//! The time range of the requested logs.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-/// A range of time, frozen when planning.
+/// A time range, frozen when planning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// First moment of interest.
+    /// First moment of the range.
     #[serde(with = "time::serde::rfc3339")]
     pub start: OffsetDateTime,
-    /// Last moment of interest.
+    /// Last moment of the range.
     #[serde(with = "time::serde::rfc3339")]
     pub end: OffsetDateTime,
 }

@@ -1,4 +1,4 @@
-//! All that is known of nodes, as text: in memory while it is little, in a temporary file otherwise.
+//! Everything known about nodes, as text: in memory if it is small, in a temporary file otherwise.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -9,13 +9,13 @@ use tempfile::SpooledTempFile;
 
 use super::node::PlannedNode;
 
-/// More text than this goes into a temporary file.
+/// Text longer than this is moved to a temporary file.
 const IN_MEMORY: usize = 2 << 20;
 
-/// Text that is written at once.
+/// Bytes written at a time.
 const WRITTEN_AT_ONCE: usize = 64 << 10;
 
-/// Text that is read at once.
+/// Bytes read at a time.
 pub(super) const READ_AT_ONCE: usize = 256 << 10;
 
 /// A line of JSON for each node.
@@ -24,9 +24,9 @@ pub(super) struct Details(Arc<Mutex<Text>>);
 
 struct Text {
     file: SpooledTempFile,
-    /// How much of the file is text: behind it may be what a failed attempt to write left.
+    /// How much of the file is text; after it there may be the rest of a failed attempt to write.
     written: u64,
-    /// What comes behind the file's text.
+    /// The text after that of the file.
     block: Vec<u8>,
 }
 
@@ -99,7 +99,7 @@ impl Details {
         text.write_if_full()
     }
 
-    /// Adds a stretch of other lines as they are.
+    /// Appends lines of another instance unchanged.
     pub(super) fn copy(&self, other: &Self, stretch: Range<u64>) -> io::Result<()> {
         let (mut text, mut other) = (self.text(), other.text());
         let begins = text.block.len();
@@ -118,7 +118,7 @@ impl Details {
     }
 }
 
-/// The lines, one after the other.
+/// The lines, one after another.
 pub(super) struct Lines<'details> {
     reader: BufReader<At<'details>>,
     line: Vec<u8>,
@@ -133,7 +133,7 @@ impl Lines<'_> {
     }
 }
 
-/// Reads on from a position, whoever else reads meanwhile.
+/// Reads on from a position, independent of other readers.
 struct At<'details> {
     details: &'details Details,
     position: u64,

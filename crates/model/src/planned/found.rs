@@ -1,4 +1,4 @@
-//! The nodes of one account, while it is listed.
+//! The nodes of one account while it is being listed.
 
 use std::io;
 use std::ops::Range;
@@ -10,14 +10,14 @@ use super::pool::PlannedPool;
 use super::{NodeAt, PlannedNodes};
 use crate::ids::NodeIndex;
 
-/// The nodes of an account, pushed as they are found and sorted when all are.
+/// The nodes of an account, pushed as they are found and sorted when all are known.
 #[derive(Debug, Default)]
 pub struct FoundNodes {
-    /// As they were pushed.
+    /// In the order in which they were pushed.
     pub(super) nodes: PlannedNodes,
-    /// Where the line of each ends.
+    /// Where the line of each node ends.
     line_ends: Vec<u64>,
-    /// Empty until they are sorted.
+    /// Empty until the nodes are sorted.
     pub(super) order: Vec<u32>,
 }
 
@@ -32,8 +32,8 @@ impl FoundNodes {
         Ok(())
     }
 
-    /// Sorts by priority, then by what `order` says of the pool, then by id. A pool of which it says nothing is left out
-    /// with its nodes.
+    /// Sorts by priority, then by what `order` returns for the pool, then by id. A pool for which it returns nothing
+    /// is dropped with its nodes.
     pub fn sort(&mut self, order: impl Fn(&Arc<PlannedPool>) -> Option<usize>) {
         let pools: Vec<Option<usize>> = self.nodes.places.iter().map(order).collect();
         let pool = |at: u32| pools[self.nodes.slots[at as usize].place as usize];
@@ -47,13 +47,13 @@ impl FoundNodes {
         self.order.sort_by(|x, y| key(*x).cmp(&key(*y)));
     }
 
-    /// How many are in order.
+    /// Number of sorted nodes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Whether none is in order.
+    /// Whether there are no sorted nodes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
@@ -64,7 +64,7 @@ impl FoundNodes {
         self.order.iter().map(|at| self.nodes.get(NodeIndex(*at)))
     }
 
-    /// Where the lines of the nodes are, in order: neighbours are taken together, up to what is read at once.
+    /// Where the lines of the nodes are, in order: adjacent lines are read together, up to the size of one read.
     pub(super) fn stretches(&self) -> impl Iterator<Item = Range<u64>> {
         let mut lines = self.order.iter().map(|at| self.line(*at as usize)).peekable();
         std::iter::from_fn(move || {

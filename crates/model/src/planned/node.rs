@@ -1,4 +1,4 @@
-//! A node of a plan, with all that is known of it, and its form in plan.json.
+//! A node of a plan with everything known about it, and its form in plan.json.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use crate::ids::{AccountName, NodeId, NodeRef, PoolId};
 use crate::node_facts::{NodeFacts, RecentTask};
 use crate::window::Window;
 
-/// A node that will be asked, as it was at plan time.
+/// A node that will be called, as it was at plan time.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "PlannedNodeRead")]
 pub struct PlannedNode {
-    /// Where it is.
+    /// Its place.
     pub place: Arc<PlannedPool>,
     /// The node.
     pub node: NodeId,
-    /// Why it stands where it stands in the order.
+    /// The reason for its position in the order.
     pub priority: Priority,
-    /// What the service said of it.
+    /// What the service reported about it.
     pub evidence: NodeEvidence,
-    /// The time range it is asked for, where it has one of its own.
+    /// Its time range, if it has one of its own.
     pub window: Option<Box<Window>>,
-    /// When the tasks ran that it was chosen for.
+    /// When the tasks ran for which it was selected.
     pub ran: Option<Box<Window>>,
 }
 
-/// A planned node as plan.json is written.
+/// A planned node in the form in which plan.json is written.
 #[derive(Serialize)]
 struct PlannedNodeText<'a> {
     account: &'a AccountName,
@@ -63,8 +63,9 @@ impl Serialize for PlannedNode {
     }
 }
 
-/// A planned node as plan.json is read. Unlike when written, only the facts are flattened: serde holds back in memory what
-/// it may have to hand to a flattened member, once for every level, and a plan has up to a million nodes.
+/// A planned node in the form in which plan.json is read. Unlike in writing, only the facts are flattened: serde
+/// buffers what it may have to pass to a flattened member, once for every level, and a plan has up to a million
+/// nodes.
 #[derive(Deserialize)]
 struct PlannedNodeRead {
     account: AccountName,
@@ -108,7 +109,7 @@ impl From<PlannedNodeRead> for PlannedNode {
 }
 
 impl PlannedNode {
-    /// A node of which nothing is known.
+    /// A node about which nothing is known.
     #[must_use]
     pub fn bare(place: Arc<PlannedPool>, node: NodeId) -> Self {
         let evidence = NodeEvidence::default();
@@ -127,7 +128,7 @@ impl PlannedNode {
         &self.place.pool
     }
 
-    /// Where it is.
+    /// Its place.
     #[must_use]
     pub fn at(&self) -> NodeRef {
         let (account, pool) = (self.account().clone(), self.pool().clone());
@@ -135,20 +136,20 @@ impl PlannedNode {
     }
 }
 
-/// Why a node is asked early or late. The first listed are asked first: they are about to vanish.
+/// Why a node is called early or late. The first ones in this list are called first: they are about to disappear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Priority {
     /// It is leaving its pool.
     Leaving,
-    /// Its pool is being deleted or loses nodes.
+    /// Its pool is being deleted or is losing nodes.
     PoolShrinking,
-    /// A Spot node, which can be taken away at any moment.
+    /// A Spot node, which can be pre-empted at any moment.
     Spot,
-    /// The service reports errors on it, or it is unusable.
+    /// The service reports errors for it, or it is unusable.
     HasErrors,
     /// Nothing special.
     Ordinary,
-    /// It is booting, or the service lost contact with it: little hope now, so it is asked last.
+    /// It is booting, or the service lost contact with it: there is little hope now, so it is called last.
     OutOfReach,
 }

@@ -26,22 +26,22 @@ pub struct PlannedPool {
     /// Whether it was being deleted.
     #[serde(default)]
     pub deleting: bool,
-    /// Whether a resize was under way that takes nodes away.
+    /// Whether a resize that removes nodes was under way.
     #[serde(default)]
     pub shrinking: bool,
-    /// Nodes it had, dedicated and Spot together.
+    /// Its number of nodes, dedicated and Spot together.
     #[serde(default)]
     pub current_nodes: u32,
-    /// Nodes it was meant to have, dedicated and Spot together, if the service said.
+    /// Its target number of nodes, dedicated and Spot together, if the service reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_nodes: Option<u32>,
-    /// What kept the last resize from its target.
+    /// The errors that stopped the last resize.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resize_errors: Vec<NodeError>,
 }
 
 impl PlannedPool {
-    /// A pool of which nothing is known but where it is.
+    /// A pool about which only its place is known.
     #[must_use]
     pub fn bare(account: AccountName, pool: PoolId) -> Self {
         Self {

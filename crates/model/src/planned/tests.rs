@@ -71,7 +71,7 @@ fn many_nodes_are_the_same_from_a_file_whatever_order_they_came_in() {
     plan.append(&found).unwrap();
     nodes.sort_by(|x, y| (x.pool(), &x.node).cmp(&(y.pool(), &y.node)));
     assert!(details(&plan) == nodes);
-    // Whoever reads does not disturb whoever writes.
+    // Readers do not disturb the writer.
     let mut reading = plan.details();
     assert_eq!(reading.next().unwrap().unwrap(), nodes[0]);
     drop(reading);
