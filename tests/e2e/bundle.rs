@@ -190,7 +190,7 @@ fn a_run_of_which_nothing_was_collected_has_a_bundle_too() {
     let place = tempfile::tempdir().unwrap();
     let files = files(&unpack(&file, place.path()));
     let readme = String::from_utf8_lossy(&files["README.md"]);
-    assert!(readme.contains("No node was given a directory"), "{readme}");
+    assert!(readme.contains("No node was assigned a directory"), "{readme}");
     assert!(readme.contains("AuthenticationFailed"), "{readme}");
 }
 
@@ -334,7 +334,7 @@ fn logs_without_an_md5_are_told_apart_by_their_version() {
     let (file, _) = made(&run, &["--with-logs"], 0);
     let place = tempfile::tempdir().unwrap();
     let files = files(&unpack(&file, place.path()));
-    assert!(String::from_utf8_lossy(&files["README.md"]).contains("of 8 storage has no MD5"));
+    assert!(String::from_utf8_lossy(&files["README.md"]).contains("storage has no MD5 of 8"));
     let reads = || sim.ledger()["storage"]["blob_reads"].as_u64().unwrap();
     let before = reads();
     made(&run, &["--with-logs", "--force"], 0);

@@ -70,7 +70,7 @@ fn a_series_without_a_hole_is_proven_and_a_lost_manifest_is_named() {
     }
     let whole = history(&sim, &config, &[]);
     assert_eq!(whole.code, 0, "{}{}", whole.stdout, whole.stderr);
-    assert!(whole.stdout.ends_with("WHOLE  no minute is missing.\n"), "{}", whole.stdout);
+    assert!(whole.stdout.ends_with("NO GAPS  no minute is missing.\n"), "{}", whole.stdout);
     let told = history(&sim, &config, &["nightly", "--json"]);
     let told = document(&told);
     assert_eq!(told["schema"], "fleetlogs.history/v1");
@@ -99,8 +99,8 @@ fn a_node_whose_files_never_came_is_a_hole_with_its_reason() {
     assert_eq!(holes[0]["pool"], "blocked");
     assert!(holes[0]["why"].as_str().unwrap().starts_with("incomplete in run "), "{}", holes[0]);
     let shown = history(&sim, &config, &[]);
-    assert!(shown.stdout.contains("hole      contoso, pool blocked, "), "{}", shown.stdout);
-    assert!(shown.stdout.lines().last().unwrap().starts_with("HOLES  1 node with 1 hole, "));
+    assert!(shown.stdout.contains("gap       contoso, pool blocked, "), "{}", shown.stdout);
+    assert!(shown.stdout.lines().last().unwrap().starts_with("GAPS  1 node with 1 gap, "));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_time_that_no_run_speaks_of_is_not_proven() {
     ] {
         let run = history(&sim, &config, outside);
         assert_eq!(run.code, 4, "{outside:?}: {}", run.stdout);
-        assert!(run.stdout.contains("NO PROOF  nothing of the series lies in that time"), "{}", run.stdout);
+        assert!(run.stdout.contains("NO PROOF  the series has nothing in that time range"), "{}", run.stdout);
     }
     std::thread::sleep(Duration::from_millis(1_500));
     let later = history(&sim, &config, &["--to", "2099-01-01T00:00:00Z"]);
@@ -126,9 +126,9 @@ fn a_time_that_no_run_speaks_of_is_not_proven() {
         "{}",
         later.stderr
     );
-    assert_eq!(later.stdout.matches("no run has asked for it yet").count(), 5, "{}", later.stdout);
+    assert_eq!(later.stdout.matches("no run has requested it yet").count(), 5, "{}", later.stdout);
     assert!(
-        later.stdout.lines().last().unwrap().starts_with("HOLES  4 nodes with 4 holes, "),
+        later.stdout.lines().last().unwrap().starts_with("GAPS  4 nodes with 4 gaps, "),
         "{}",
         later.stdout
     );
@@ -173,7 +173,7 @@ fn a_newest_run_that_ended_and_cannot_be_read_leaves_its_time_open() {
         let run = history(&sim, &config, &[]);
         assert_eq!(run.code, code, "{said}: {}", run.stdout);
         assert!(run.stdout.contains(&format!("not read  {}: {said}", id(&last))), "{said}: {}", run.stdout);
-        assert_eq!(run.stdout.contains("\nHOLES"), code == 3, "{}", run.stdout);
+        assert_eq!(run.stdout.contains("\nGAPS"), code == 3, "{}", run.stdout);
         assert!(code == 0 || !run.stdout.contains("fleetlogs resume"), "{}", run.stdout);
     };
     let with = |text: &str, code, said| {
@@ -181,8 +181,8 @@ fn a_newest_run_that_ended_and_cannot_be_read_leaves_its_time_open() {
         judge(code, said);
     };
     let broken = || {
-        with("", 3, "its manifest is not what fleetlogs writes: EOF");
-        with(&text[..text.len() / 2], 3, "its manifest is not what fleetlogs writes: EOF");
+        with("", 3, "its manifest is not in the form that fleetlogs writes: EOF");
+        with(&text[..text.len() / 2], 3, "its manifest is not in the form that fleetlogs writes: EOF");
         with(
             &text.replace("manifest/v1", "manifest/v2"),
             3,

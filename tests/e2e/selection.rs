@@ -171,7 +171,7 @@ fn a_pool_that_cannot_be_listed_is_named_with_its_cause_wherever_somebody_looks(
     assert!(run.stderr.contains(said), "{}", run.stderr);
     let summary = run.file("summary.md");
     assert!(summary.contains("windows") && summary.contains("500 InternalError"), "{summary}");
-    assert!(!summary.contains("every planned node is collected"), "{summary}");
+    assert!(!summary.contains("every planned node was collected"), "{summary}");
     let check = fleetlogs().arg("check").arg(&config).current_dir(sim.dir.path()).output().unwrap();
     let check = Run::of(sim.dir.path(), check);
     assert!((check.stdout + &check.stderr).contains(said));

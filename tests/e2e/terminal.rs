@@ -102,7 +102,7 @@ fn bars_notices_and_summary_fit_into_eighty_columns() {
     shown.has(&[
         "contoso: throttled",
         "calling nodes: ",
-        "awaiting files: ",
+        "waiting for files: ",
         "nodes of fabrikam so far",
         "! PARTIAL  60 of 272 nodes collected, 212 not",
     ]);
@@ -147,7 +147,7 @@ fn a_run_that_is_interrupted_says_so_and_how_to_go_on() {
     let child = on_a_terminal(&sim, &interrupted).arg("run").arg(&config).spawn().unwrap();
     let shown = Shown::of(&sim, child);
     assert_eq!(shown.code, 6, "{}", shown.screen);
-    shown.has(&["stopped by a signal: awaiting ", "Ctrl-C again", " draining", "! INTERRUPTED  "]);
+    shown.has(&["stopped by a signal: waiting for ", "Ctrl-C again", " draining", "! INTERRUPTED  "]);
     let drawn =
         shown.screen.lines().filter(|line| line.starts_with("contoso ") || line.contains(" contoso "));
     assert_eq!(drawn.count(), 1, "the picture before ^C stays, nothing of a later one: {}", shown.screen);
@@ -182,7 +182,7 @@ fn who_follows_a_run_sees_it_to_its_end() {
     }
 
     let piped = Run::of(sim.dir.path(), piped.wait_with_output().unwrap()).stdout;
-    assert!(!piped.contains('\u{1b}') && piped.contains("awaiting the files of"), "{piped}");
+    assert!(!piped.contains('\u{1b}') && piped.contains("waiting for the files of"), "{piped}");
     assert!(piped.contains("! PARTIAL  60 of 272"), "{piped}");
     let json = Run::of(sim.dir.path(), json.wait_with_output().unwrap()).stdout;
     let documents: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -134,10 +134,10 @@ fn what_was_done_to_the_files_is_told_apart_and_named() {
     let said = verify(&sim, &run, &[]);
     assert_eq!(said.code, 3);
     for expected in [
-        "NOT ALL INTACT  the files of 1 of 8 nodes are as they were verified.",
+        "NOT ALL INTACT  the files of 1 of 8 nodes are unchanged since they were verified.",
         "1 intact, 1 grown, 2 changed, 1 truncated, 3 missing",
         "3 nodes, contoso, pool Mixed-Case: 5 files missing",
-        "restore them",
+        "restore the files",
         nodes[2].1[0].as_str(),
     ] {
         assert!(said.stderr.contains(expected), "{expected} in {}", said.stderr);

@@ -28,7 +28,7 @@ const stories = {
       assert.equal(await page.locator("#body button.link").getAttribute("title"), expected.node);
     }
     await page.fill("#search", "no such thing anywhere");
-    assert.match(await textOf(page, "#body"), /No node is like this/);
+    assert.match(await textOf(page, "#body"), /No node matches/);
     await page.click("#clear");
     assert.match(await textOf(page, "#found"), new RegExp(`^${expected.counts.planned} nodes$`));
   },

@@ -144,7 +144,7 @@ impl Findings {
         let mut causes: Vec<Cause> = by_trouble.into_values().collect();
         causes.extend(self.beyond_limit.iter().map(|((account, outcome), nodes)| Cause {
             outcome: *outcome,
-            reason: "other reasons, each node's own".into(),
+            reason: "other reasons, different for each node".into(),
             code: None,
             account: account.clone(),
             pools: vec![],
@@ -176,7 +176,7 @@ pub(crate) const STORAGE_BLOCKED: &str = "storage blocked: calls are accepted, b
 
 /// Why a node was not collected, without what makes it its own.
 pub(crate) fn folded_reason(end: &NodeEnd<'_>) -> String {
-    folded(end.reason.as_deref().unwrap_or("no reason is known"), end.node.node.as_str())
+    folded(end.reason.as_deref().unwrap_or("no known reason"), end.node.node.as_str())
 }
 
 /// A reason without what makes it each node's own: the node's name, ids of requests, long numbers, times.

@@ -44,7 +44,7 @@ fn reason(history: &NodeHistory, facts: &RunFacts, stopped: Option<&str>) -> Opt
         NodeStatus::Planned => Some(why_not_called(facts, stopped)),
         NodeStatus::Waiting => Some(last_cause(history).map_or_else(
             || why_not_called(facts, stopped),
-            |cause| format!("the run ended while it waited to be called again: {cause}"),
+            |cause| format!("the run ended while the node waited to be called again: {cause}"),
         )),
         NodeStatus::Requested => Some("the run ended before the call was answered".into()),
         NodeStatus::InDoubt => Some(match &history.reason {
@@ -68,7 +68,7 @@ fn why_not_called(facts: &RunFacts, stopped: Option<&str>) -> String {
     match (stopped, &facts.reason) {
         (Some(cause), _) => format!("nothing more was sent to its account: {cause}"),
         (None, Some(reason)) => reason.clone(),
-        (None, None) => "the run ended before it was called".into(),
+        (None, None) => "the run ended before the node was called".into(),
     }
 }
 
@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn a_waiting_node_keeps_its_last_cause_even_behind_a_cancelled_call() {
         let busy = failure(FailureClass::Wait, 409, "NodeBeingRebooted", "not now");
-        let expected = "the run ended while it waited to be called again: 409 NodeBeingRebooted: not now";
+        let expected =
+            "the run ended while the node waited to be called again: 409 NodeBeingRebooted: not now";
         let mut events = vec![requested(1), retried(1, busy)];
         assert_eq!(reason_of(&events, None).unwrap(), expected);
         events.extend([requested(2), Event::UploadCancelled { attempt: 2 }]);

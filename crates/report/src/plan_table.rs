@@ -178,7 +178,7 @@ fn write_left_out(out: &mut String, plan: &Plan, width: usize) -> std::fmt::Resu
     if counts.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\nleft out")?;
+    writeln!(out, "\nskipped")?;
     for ((account, reason, whole_pool), count) in counts {
         let what = counted(count, if whole_pool { "pool" } else { "node" });
         let account = for_terminal(account.as_str());
@@ -260,7 +260,7 @@ mod tests {
         tailspin  could not be listed: 403 AuthenticationFailed: the role is missing
           https://tailspin.westeurope.batch.azure.com
 
-        left out
+        skipped
           contoso  1 pool: pool-not-selected
           contoso  1 node: preempted
 
@@ -298,7 +298,7 @@ mod tests {
           a\u{1b}[2J b                                        1        ·     ·         1
           render-render-render-re…-render-render-render-      2        1     1         ·
 
-        left out
+        skipped
           contoso  1 node: no-agent-yet
 
         nodes, in the order of the run

@@ -42,7 +42,7 @@ pub enum ReportError {
     #[error("cannot read the journal: {0}")]
     Journal(#[source] Box<dyn Error + Send + Sync>),
     /// The journal's nodes do not come in plan order, once each. A defect.
-    #[error("defect: the journal gives node {} of the plan out of turn, or that node is not in the plan", .0.0)]
+    #[error("defect: node {} of the plan is out of order in the journal, or not in the plan", .0.0)]
     OutOfTurn(NodeIndex),
     /// Ledger and journal tell different stories of a node. A defect.
     #[error("defect: node `{node}` is {ledger:?} in the ledger and {history:?} in the journal")]

@@ -118,7 +118,7 @@ impl Ticket<'_> {
         let counts = self.ledger.outcomes();
         let _ = write!(
             text,
-            "Of {} of {}, the Batch service logs of the time below were wanted: {}.",
+            "The Batch service logs of {} in {} were requested for the time below: {}.",
             counted(counts.total(), "node"),
             counted(self.plan.accounts.len() as u64, "Batch account"),
             counts_line(&counts)
@@ -127,7 +127,7 @@ impl Ticket<'_> {
             let reason = for_markdown(&first.reason);
             let _ = write!(
                 text,
-                " What kept most of the others: {} ({}).",
+                " Most frequent cause: {} ({}).",
                 reason.trim_end_matches('.'),
                 counted(first.nodes, "node")
             );
@@ -135,7 +135,7 @@ impl Ticket<'_> {
         if noticed.troubled > 0 {
             let _ = write!(
                 text,
-                " The service itself reports trouble on {}: errors, a bad state, or a start task that failed.",
+                " The service itself reports problems on {}: errors, a bad state, or a failed start task.",
                 counted(noticed.troubled, "node")
             );
         }
@@ -167,7 +167,7 @@ impl Ticket<'_> {
         )?;
         writeln!(
             out,
-            "- Logs asked for: {} to {} UTC, by fleetlogs {}, run {}\n",
+            "- Logs requested: {} to {} UTC, with fleetlogs {}, run {}\n",
             moment(facts.started_at),
             moment(facts.ended_at),
             for_markdown(&plan.tool_version),
@@ -200,7 +200,7 @@ impl Ticket<'_> {
         for account in self.plan.accounts.iter().filter(|account| !account.is_whole()).take(MOST_ACCOUNTS) {
             let why = account.unlisted.as_deref().or(account.missing.as_deref()).unwrap_or_default();
             let name = for_markdown(account.name.as_str());
-            writeln!(out, "- {name} could not be listed as a whole: {}", message(why))?;
+            writeln!(out, "- {name} could not be listed completely: {}", message(why))?;
         }
         writeln!(out)
     }
@@ -211,7 +211,7 @@ impl Ticket<'_> {
             return Ok(());
         }
         writeln!(out, "## Request ids\n")?;
-        writeln!(out, "Of calls of Upload Batch Service Logs that failed, or whose files did not arrive:\n")?;
+        writeln!(out, "Upload Batch Service Logs calls that failed, or whose files did not arrive:\n")?;
         for NotedCall { node, attempt, outcome } in &noticed.calls {
             let answer = match (attempt.status, attempt.code.as_deref()) {
                 (Some(status), Some(code)) => format!("{status} {}", for_markdown(code)),
@@ -254,14 +254,14 @@ impl Ticket<'_> {
         }
         let more = noticed.troubled - noticed.nodes.len() as u64;
         if more > 0 {
-            writeln!(out, "- and {} more in like trouble, in {MANIFEST_FILE}", counted(more, "node"))?;
+            writeln!(out, "- and {} more with similar problems, in {MANIFEST_FILE}", counted(more, "node"))?;
         }
         for (entry, node) in left_out.iter().take(MOST_LEFT_OUT) {
-            writeln!(out, "- {} (not asked: {})", describe(node), entry.reason.as_str())?;
+            writeln!(out, "- {} (skipped: {})", describe(node), entry.reason.as_str())?;
         }
         if let Some(more) = left_out.len().checked_sub(MOST_LEFT_OUT).filter(|more| *more > 0) {
             let nodes = counted(more as u64, "node");
-            writeln!(out, "- and {nodes} more in trouble that were not asked, in {MANIFEST_FILE}")?;
+            writeln!(out, "- and {nodes} more that have problems and were skipped, in {MANIFEST_FILE}")?;
         }
         writeln!(out)
     }
@@ -289,12 +289,12 @@ impl Ticket<'_> {
         writeln!(out, "## Where the logs are\n")?;
         writeln!(out, "- Container: {}", for_markdown(&self.plan.destination))?;
         if self.facts.verification {
-            writeln!(out, "- Seen there: {}, {}", counted(files, "file"), size(bytes))?;
+            writeln!(out, "- Found there: {}, {}", counted(files, "file"), size(bytes))?;
         }
         writeln!(out, "- The directory of each node: `virtual_directory` in {NODES_FILE}")?;
         writeln!(
             out,
-            "- A SAS to read and list is sent apart from this ticket, on request (`fleetlogs share` makes one)\n"
+            "- A SAS with read and list permission is sent separately, on request (`fleetlogs share` creates one)\n"
         )
     }
 
@@ -305,7 +305,7 @@ impl Ticket<'_> {
         writeln!(out, "## What was tried\n")?;
         writeln!(
             out,
-            "- {} for {}; passing failures are repeated with growing pauses, and `Retry-After` is obeyed",
+            "- {} for {}; transient failures are retried with growing delays, and `Retry-After` is honoured",
             counted(calls, "upload call"),
             counted(nodes, "node")
         )?;
@@ -314,7 +314,7 @@ impl Ticket<'_> {
             writeln!(out, "- No call was accepted, so there were no files to look for")?;
         } else if self.facts.verification {
             let looks = counted(self.facts.list_calls, "list call");
-            writeln!(out, "- Arrival of the files was checked by {looks} of the container")?;
+            writeln!(out, "- Arrival of the files was checked with {looks}")?;
         } else {
             writeln!(out, "- Arrival of the files was not checked")?;
         }
@@ -392,7 +392,7 @@ mod tests {
             "contoso/render/tvm-1: starttaskfailed since 2026-11-22 09:00:00 UTC; error DiskFull: no space left; \
              start task completed: failure, exit code 1; agent 1.11.9; batch.node.ubuntu 22.04",
             "Container: https://logs.blob.core.windows.net/batch",
-            "tailspin could not be listed as a whole: 403 AuthenticationFailed",
+            "tailspin could not be listed completely: 403 AuthenticationFailed",
             "Answered with 429 or 503: 1",
         ] {
             assert!(text.contains(said), "`{said}` is not in\n{text}");
@@ -411,7 +411,7 @@ mod tests {
         };
         let text = markdown(&plan_of(vec![planned("a", "p`q", "<script>")]), known);
         assert!(text.starts_with("# Nodes are lost at night\n\nSeverity: critical\n"), "{text}");
-        assert!(text.contains("Nodes &lt;vanish&gt;. Of 1 node"), "{text}");
+        assert!(text.contains("Nodes &lt;vanish&gt;. The Batch service logs of 1 node"), "{text}");
         assert!(text.contains("- Subscription: 0000\n- Resource: /subscriptions/0000/x\n"), "{text}");
         assert!(!text.contains("<script>"), "{text}");
     }

@@ -73,7 +73,7 @@ pub fn check_bundle(path: &Path, sha256: Option<&str>) -> io::Result<CheckedBund
         Ok(mut archive) => {
             checked.entries = archive.len() as u64;
             if !ends_well {
-                checked.add("there is something behind its end record");
+                checked.add("there is data after its end record");
             }
             Check { checked: &mut checked }.archive(&mut archive);
         }
@@ -105,7 +105,7 @@ impl Check<'_> {
             return;
         }
         if archive.offset() > 0 || !archive.comment().is_empty() {
-            self.checked.add("there is something before its first file, or in its comment");
+            self.checked.add("there is data before its first file or in its comment");
         }
         let Some(names) = self.names(archive) else { return };
         let Some(sums) = self.sums(archive, &names) else { return };
@@ -116,14 +116,14 @@ impl Check<'_> {
             match (digest_of(archive, *index), sums.get(name)) {
                 (Ok(_), None) => self.checked.add(format!("`{name}` is not in {SUMS_FILE}")),
                 (Ok(have), Some(want)) if have != *want => {
-                    self.checked.add(format!("`{name}` has another checksum than {SUMS_FILE} says"));
+                    self.checked.add(format!("`{name}` does not have the checksum in {SUMS_FILE}"));
                 }
                 (Ok(_), Some(_)) => {}
                 (Err(error), _) => self.checked.add(format!("`{name}` cannot be read: {error}")),
             }
         }
         for name in sums.keys().filter(|name| !names.contains_key(*name)) {
-            self.checked.add(format!("`{name}` is in {SUMS_FILE}, and not in the bundle"));
+            self.checked.add(format!("`{name}` is in {SUMS_FILE}, but not in the bundle"));
         }
         for name in REQUIRED.iter().filter(|name| !names.contains_key(**name)) {
             self.checked.add(format!("`{name}` is missing"));
@@ -151,9 +151,9 @@ impl Check<'_> {
                 continue;
             };
             if !is_safe_path(&name) {
-                self.checked.add(format!("`{name}` leads out of its directory, or is no plain name"));
+                self.checked.add(format!("`{name}` leads out of its directory or is not a plain name"));
             } else if !is_plain(&entry) {
-                self.checked.add(format!("`{name}` is no plain file"));
+                self.checked.add(format!("`{name}` is not a plain file"));
             } else if name.split('/').any(is_device) {
                 self.checked.add(format!("`{name}` has the name of a device on Windows"));
             } else if !folded.insert(name.to_lowercase()) {
@@ -162,7 +162,7 @@ impl Check<'_> {
                 tops.insert(top.to_owned());
                 names.insert(rest.to_owned(), index);
             } else {
-                self.checked.add(format!("`{name}` is in no directory"));
+                self.checked.add(format!("`{name}` is not in a directory"));
             }
         }
         if tops.len() > 1 {
@@ -223,7 +223,7 @@ impl Check<'_> {
             (_, None) | (Err(_), _) => {}
             _ => self
                 .checked
-                .add(format!("`{MANIFEST_FILE}` has another checksum than `{MANIFEST_SUM_FILE}` says")),
+                .add(format!("`{MANIFEST_FILE}` does not have the checksum in `{MANIFEST_SUM_FILE}`")),
         }
         let counted = content(archive, index).and_then(|entry| {
             let mut json = serde_json::Deserializer::from_reader(BufReader::new(entry));
@@ -233,13 +233,13 @@ impl Check<'_> {
         });
         match counted {
             Ok(manifest) => self.counts(&manifest),
-            Err(error) => self.checked.add(format!("`{MANIFEST_FILE}` cannot be understood: {error}")),
+            Err(error) => self.checked.add(format!("`{MANIFEST_FILE}` cannot be parsed: {error}")),
         }
     }
 
     fn counts(&mut self, manifest: &ManifestCounts) {
         if manifest.schema != MANIFEST_VERSION {
-            self.checked.add(format!("`{MANIFEST_FILE}` is of another kind: `{}`", manifest.schema));
+            self.checked.add(format!("`{MANIFEST_FILE}` has another schema: `{}`", manifest.schema));
         }
         let nodes = &manifest.nodes.0;
         let said = |name: &str| manifest.counts.get(name).copied().unwrap_or(0);
@@ -247,7 +247,7 @@ impl Check<'_> {
         for (name, have) in std::iter::once(("planned", nodes.total())).chain(names) {
             if said(name) != have {
                 self.checked.add(format!(
-                    "`{MANIFEST_FILE}` counts {} {name}, and has {}",
+                    "`{MANIFEST_FILE}` counts {} {name}, but lists {}",
                     number(said(name)),
                     counted(have, "such node"),
                 ));

@@ -122,7 +122,7 @@ impl NodeLines {
 fn unusual() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "it is not as fleetlogs writes it; `fleetlogs report RUN` writes it again",
+        "it is not in the form that fleetlogs writes; `fleetlogs report RUN` writes it again",
     )
 }
 

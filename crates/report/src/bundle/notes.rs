@@ -39,7 +39,7 @@ impl Notes {
     /// The text of `NOTES.md`.
     pub(super) fn markdown(&self) -> String {
         let mut text =
-            String::from("# Notes\n\nThis bundle is not whole. What is missing or different, and why:\n\n");
+            String::from("# Notes\n\nThis bundle is incomplete. What is missing or different, and why:\n\n");
         self.list(&mut text, MOST);
         text
     }

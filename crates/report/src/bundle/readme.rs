@@ -57,18 +57,12 @@ impl Readme<'_> {
     fn head(&self, out: &mut String) -> fmt::Result {
         let Bundle { plan, facts, .. } = self.bundle;
         writeln!(out, "# Azure Batch service logs: {}\n", self.verdict())?;
-        writeln!(
-            out,
-            "Everything that one collection of Batch service logs left behind, for a support request."
-        )?;
+        writeln!(out, "Everything from one collection of Batch service logs, for a support request.")?;
         writeln!(out, "All times are UTC.\n")?;
         writeln!(out, "| | |\n| --- | --- |")?;
         let window = format!("{} to {}", moment(plan.window.start), moment(plan.window.end));
-        let own = if self.has_own_windows() {
-            "; some nodes have one of their own: `window` in the evidence"
-        } else {
-            ""
-        };
+        let own =
+            if self.has_own_windows() { "; some nodes have their own: `window` in the evidence" } else { "" };
         writeln!(out, "| time range of the logs | **{window}**{own} |")?;
         let ran = format!("{} to {}", moment(facts.started_at), moment(facts.ended_at));
         writeln!(out, "| collected | {ran}, {} |", facts.outcome)?;
@@ -78,7 +72,7 @@ impl Readme<'_> {
             writeln!(out, "| the run ended early | {} |", for_markdown(reason))?;
         }
         if !self.notes.is_empty() {
-            writeln!(out, "\n**This bundle is not whole**, see `{NOTES_FILE}`:\n")?;
+            writeln!(out, "\n**This bundle is incomplete**, see `{NOTES_FILE}`:\n")?;
             self.notes.list(out, MOST_NOTES);
         }
         writeln!(out)
@@ -104,9 +98,9 @@ impl Readme<'_> {
         writeln!(out, "## What happened\n")?;
         writeln!(
             out,
-            "Of {} in {} and {}, the customer wanted the Batch service logs, by one `uploadbatchservicelogs` call for each; \
-             {} sent. The service answers such a call with the name of a directory (`virtualDirectoryName`); the node then \
-             uploads into the container by itself.",
+            "The customer requested the Batch service logs of {} in {} and {}, with one `uploadbatchservicelogs` call per \
+             node; {} sent. The service answers a call with the name of a directory (`virtualDirectoryName`); the node then \
+             uploads its logs to the container itself.",
             counted(counts.total(), "node"),
             counted(plan.accounts.len() as u64, "Batch account"),
             counted(plan.pools.len() as u64, "pool"),
@@ -120,26 +114,26 @@ impl Readme<'_> {
         } else if facts.verification {
             writeln!(
                 out,
-                "The container was then listed, to see what had arrived: {}, {}.\n",
+                "The container was then listed to see what had arrived: {}, {}.\n",
                 counted(findings.files, "file"),
                 size(findings.bytes)
             )?;
         } else {
-            writeln!(out, "Nobody looked whether the files arrived.\n")?;
+            writeln!(out, "Whether the files arrived was not checked.\n")?;
         }
-        writeln!(out, "| nodes | outcome | means |\n| ---: | --- | --- |")?;
+        writeln!(out, "| nodes | outcome | meaning |\n| ---: | --- | --- |")?;
         for outcome in Outcome::ALL.into_iter().filter(|outcome| counts.get(*outcome) > 0) {
             writeln!(out, "| {} | {outcome} | {} |", number(counts.get(outcome)), outcome.meaning())?;
         }
         writeln!(out)?;
         if let Some(left_out) = self.left_out() {
-            writeln!(out, "Seen and not asked: {left_out}; each is in `left-out.jsonl`.\n")?;
+            writeln!(out, "Skipped: {left_out}; each is in `left-out.jsonl`.\n")?;
         }
         if !facts.appeared.is_empty() {
             let nodes = counted(facts.appeared.len() as u64, "node");
             writeln!(
                 out,
-                "{nodes} appeared while the run went on, and took no part: `appeared` in `manifest.json`.\n"
+                "{nodes} appeared during the run and took no part: `appeared` in `manifest.json`.\n"
             )?;
         }
         Ok(())
@@ -160,7 +154,7 @@ impl Readme<'_> {
         writeln!(out, "## Batch accounts\n")?;
         writeln!(
             out,
-            "| account | region | endpoint | subscription | result | nodes | not collected | calls | throttled | trouble |"
+            "| account | region | endpoint | subscription | result | nodes | not collected | calls | throttled | problem |"
         )?;
         writeln!(out, "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- |")?;
         for (account, (_, tally)) in plan.accounts.iter().zip(ledger.accounts()) {
@@ -182,7 +176,7 @@ impl Readme<'_> {
         }
         writeln!(
             out,
-            "\nThe region is that of the endpoint. A run does not record subscriptions: ask the customer.\n"
+            "\nThe region is taken from the endpoint. A run does not record subscriptions: ask the customer.\n"
         )
     }
 
@@ -193,11 +187,11 @@ impl Readme<'_> {
         writeln!(out, "## What is missing, and why\n")?;
         if causes.is_empty() && unlisted.is_empty() {
             return if self.bundle.facts.verification {
-                writeln!(out, "Nothing: every node of the plan is collected.\n")
+                writeln!(out, "Nothing: every planned node was collected.\n")
             } else {
                 writeln!(
                     out,
-                    "Not known: the calls were accepted, and nobody looked whether the files arrived.\n"
+                    "Unknown: the calls were accepted, but whether the files arrived was not checked.\n"
                 )
             };
         }
@@ -231,7 +225,7 @@ impl Readme<'_> {
             let name = for_markdown(account.name.as_str());
             let what = match (&account.unlisted, &account.missing) {
                 (Some(why), _) => {
-                    format!("could not be listed, so none of its nodes was asked: {}", for_markdown(why))
+                    format!("could not be listed, so none of its nodes was called: {}", for_markdown(why))
                 }
                 (None, missing) => for_markdown(missing.as_deref().unwrap_or_default()),
             };

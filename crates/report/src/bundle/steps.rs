@@ -114,13 +114,12 @@ impl<W: Write + Seek> Steps<W> {
 
     fn note(&mut self, name: &str, added: &AddedEntry) {
         if let Some(error) = &added.cut {
-            self.notes.add(format!("`{name}` breaks off, as it could not be read to its end: {error}"));
+            self.notes.add(format!("`{name}` is cut off, because it could not be read to its end: {error}"));
         }
         if added.removed > 0 {
             let texts = counted(added.removed, "text");
-            self.notes.add(format!(
-                "`{name}`: {texts} that looked like a signature, a key or a token were left out"
-            ));
+            self.notes
+                .add(format!("`{name}`: {texts} left out that looked like a signature, a key or a token"));
         }
     }
 

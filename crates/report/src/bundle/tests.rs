@@ -174,7 +174,7 @@ fn what_looks_like_a_secret_stays_out_and_is_noted() {
     let entries = entries(&bundle);
     assert!(entries.values().all(|text| !text.contains("CANARY")));
     assert!(entries["NOTES.md"].contains("2 texts"), "{}", entries["NOTES.md"]);
-    assert!(entries["README.md"].contains("This bundle is not whole"));
+    assert!(entries["README.md"].contains("This bundle is incomplete"));
     assert!(!notes.is_empty());
     assert_eq!(problems(&bundle, None), Vec::<String>::new());
 }
@@ -367,7 +367,7 @@ fn nothing_may_be_behind_the_end_record() {
     // The end record takes it in as its comment.
     let mut commented = [&bundle[..], b"junk"].concat();
     commented[bundle.len() - 2] = 4;
-    assert!(problems(&commented, None).iter().any(|problem| problem.contains("behind its end record")));
+    assert!(problems(&commented, None).iter().any(|problem| problem.contains("after its end record")));
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn an_entry_is_a_regular_file_and_nothing_else() {
         let mut bundle = with_entry("more.txt", plain);
         overwrite(&mut bundle, "more.txt", &(u32::to_le_bytes(mode << 16)), 38, None);
         let found = problems(&bundle, None);
-        assert!(found.iter().any(|problem| problem.contains("no plain file")), "{mode:o}: {found:?}");
+        assert!(found.iter().any(|problem| problem.contains("is not a plain file")), "{mode:o}: {found:?}");
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
         schema: Some(schema), counts: Some(counts), ended: Some(Rfc3339Time(ended)), ..
     } = &seen
     else {
-        return Err(serde_json::Error::custom("it has no schema, no counts or no end of its run").into());
+        return Err(serde_json::Error::custom("it has no schema, no counts or no end time").into());
     };
     if schema != MANIFEST_VERSION {
         return Err(HistoryError::Schema(schema.clone()));
@@ -32,13 +32,17 @@ pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
         || Outcome::ALL.into_iter().find(|outcome| counts.of(outcome.as_str()) != seen.of(*outcome));
     let planned = seen.nodes.values().sum::<u64>();
     Err(HistoryError::Contradiction(if counts.of("planned") != planned {
-        format!("it counts {} nodes, and has {planned}", counts.of("planned"))
+        format!("it counts {} nodes, but lists {planned}", counts.of("planned"))
     } else if let Some(outcome) = disagreeing() {
-        format!("it counts {} nodes as {outcome}, and has {}", counts.of(outcome.as_str()), seen.of(outcome))
+        format!(
+            "it counts {} nodes as {outcome}, but lists {}",
+            counts.of(outcome.as_str()),
+            seen.of(outcome)
+        )
     } else if seen.is_reversed {
-        "a window ends before it begins".into()
+        "a time window ends before it begins".into()
     } else if seen.latest.is_some_and(|latest| latest > *ended + CLOCK_TOLERANCE) {
-        "a window ends after the run".into()
+        "a time window ends after the run".into()
     } else {
         return Ok(());
     }))

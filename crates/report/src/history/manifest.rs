@@ -24,10 +24,10 @@ pub enum HistoryError {
     #[error("its manifest cannot be read: {0}")]
     File(#[from] std::io::Error),
     /// It is not what fleetlogs writes.
-    #[error("its manifest is not what fleetlogs writes: {0}")]
+    #[error("its manifest is not in the form that fleetlogs writes: {0}")]
     Malformed(#[from] serde_json::Error),
     /// It is of a form that this fleetlogs does not read.
-    #[error("its manifest has the schema `{0}`, and this fleetlogs reads `{MANIFEST_VERSION}`")]
+    #[error("its manifest has the schema `{0}`, but this fleetlogs reads `{MANIFEST_VERSION}`")]
     Schema(String),
     /// What it says cannot all be true.
     #[error("its manifest contradicts itself: {0}")]
@@ -58,7 +58,7 @@ pub fn read_head(path: &Path) -> Result<RunHead, HistoryError> {
             Ok(RunHead { run_id, snapshot: found.snapshot, window: window.into() })
         }
         (_, _, Err(error)) => Err(error),
-        _ => Err(<serde_json::Error as de::Error>::custom("it names no run, or no window").into()),
+        _ => Err(<serde_json::Error as de::Error>::custom("it has no run id or no time window").into()),
     }
 }
 

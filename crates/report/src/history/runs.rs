@@ -194,7 +194,8 @@ impl ManifestListener for History {
         let longest = self.longest;
         let (is_replaced, is_another, has_left) = (node.is_replaced(), node.is_another(), node.has_left());
         let answered = node.outcome.is_collected(true) && !is_another;
-        let changed = || "it was booted anew meanwhile: its files may be those of another life".into();
+        let changed =
+            || "it rebooted or was replaced in the meantime: its files may be from before that".into();
         let reason = node.reason.filter(|_| !answered).or_else(|| is_another.then(changed));
         let reason = reason.map(|reason| self.reasons.share(reason));
         let record = self.record(&node.account, &node.pool, node.node, node.allocation_time);

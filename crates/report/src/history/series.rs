@@ -289,7 +289,7 @@ impl Ending {
         match self {
             Self::Gone => "gone",
             Self::Preempted => "preempted",
-            Self::Replaced => "replaced by another node of its id",
+            Self::Replaced => "replaced by another node with its id",
             Self::NotSelected(reason) => reason.as_str(),
             Self::NotSeen => "not seen again",
         }
@@ -307,13 +307,13 @@ fn why(history: &History, hole: Interval, miss: Option<&Miss>, no_run: Option<Co
         parts.push(match why {
             MissReason::Ended(outcome) => format!("{outcome}{}{reason}", run(*number)).into(),
             MissReason::LeftOut(left_out) => {
-                format!("left out{} as {}", run(*number), left_out.as_str()).into()
+                format!("skipped{} as {}", run(*number), left_out.as_str()).into()
             }
             MissReason::NotListed => format!("its pool could not be listed{}", run(*number)).into(),
         });
     }
     if miss.is_some_and(|miss| miss.cut) {
-        parts.push("later windows are cut to `longest`".into());
+        parts.push("later time windows are limited to `longest`".into());
     }
     if let Some(no_run) = no_run {
         parts.push(no_run);
@@ -323,8 +323,8 @@ fn why(history: &History, hole: Interval, miss: Option<&Miss>, no_run: Option<Co
             .iter()
             .find(|unread| unread.planned_at().is_some_and(|at| hole.from <= at && at <= hole.to + NEAR));
         parts.push(match lost {
-            Some(lost) => format!("perhaps of run {}, which cannot be read", lost.run_id).into(),
-            None => "no run asked for it".into(),
+            Some(lost) => format!("possibly requested by run {}, which cannot be read", lost.run_id).into(),
+            None => "no run requested it".into(),
         });
     }
     parts.join("; ")
@@ -353,7 +353,7 @@ impl History {
     pub(super) fn no_run_yet(&self) -> Cow<'static, str> {
         match self.lost_after() {
             Some(UnreadRun { run_id, .. }) => format!("run {run_id} cannot be read").into(),
-            None => "no run has asked for it yet".into(),
+            None => "no run has requested it yet".into(),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Series<'_> {
         let totals = &self.totals;
         let ended = match totals.nodes_ended {
             0 => String::new(),
-            ended => format!(", {} of them ended or not chosen any more", number(ended)),
+            ended => format!(", {} of them gone or no longer selected", number(ended)),
         };
         line("nodes", &format!("{}{ended}", number(totals.nodes)));
         let empty = match minutes(totals.empty_seconds) {
@@ -68,9 +68,9 @@ impl Series<'_> {
             let (from, to) = (moment(hole.stretch.from), moment(hole.stretch.to));
             let (place, length) = (place(&hole.place), spoken(hole.stretch.length()));
             let why = for_terminal(&hole.why);
-            line("hole", &format!("{place}: {length}, {from} to {to} UTC: {}", cut(&why, REASON_WIDTH)));
+            line("gap", &format!("{place}: {length}, {from} to {to} UTC: {}", cut(&why, REASON_WIDTH)));
         }
-        and_more(line, self.holes.len(), most, "hole");
+        and_more(line, self.holes.len(), most, "gap");
     }
 
     fn ended(&self, line: &mut impl FnMut(&str, &str), most: usize) {
@@ -79,7 +79,7 @@ impl Series<'_> {
         for ended in ended.into_iter().take(most) {
             let (place, why) = (place(&ended.place), ended.why);
             let (length, from) = (spoken(ended.unknown.length()), moment(ended.unknown.from));
-            line("ended", &format!("{place}: {why}; its last {length}, from {from} UTC, are unknown"));
+            line("ended", &format!("{place}: {why}; nothing is known of its last {length}, from {from} UTC"));
         }
         and_more(line, self.ended.len(), most, "node");
     }
@@ -88,8 +88,8 @@ impl Series<'_> {
         let (verdict, style, text) = match self.verdict() {
             Verdict::Nothing if self.runs.read > 0 => ("NO PROOF", Style::BadVerdict, self.elsewhere()),
             Verdict::Nothing => ("NO RUN", Style::BadVerdict, self.without_run()),
-            Verdict::Gaps => ("HOLES", Style::WarningVerdict, self.missing()),
-            Verdict::Whole => ("WHOLE", Style::GoodVerdict, "no minute is missing.".to_owned()),
+            Verdict::Gaps => ("GAPS", Style::WarningVerdict, self.missing()),
+            Verdict::Whole => ("NO GAPS", Style::GoodVerdict, "no minute is missing.".to_owned()),
         };
         let mut lines = look.wrapped(0, 2, &format!("{verdict}  {text}"));
         if let Some(first) = lines.first_mut()
@@ -103,17 +103,17 @@ impl Series<'_> {
     fn elsewhere(&self) -> String {
         let series = self.elsewhere.map(|series| (moment(series.from), moment(series.to)));
         let (from, to) = series.unwrap_or_default();
-        format!("nothing of the series lies in that time: its runs cover {from} to {to} UTC.")
+        format!("the series has nothing in that time range: its runs cover {from} to {to} UTC.")
     }
 
     fn without_run(&self) -> String {
         match self.kept_until {
             Some(until) => format!(
-                "none of its runs can be read. What removed runs covered is on record up to {} UTC, but not what they missed.",
+                "none of its runs can be read. What removed runs covered is recorded up to {} UTC, but not what they missed.",
                 moment(until)
             ),
-            None if self.unread.is_empty() => "no run of it was found.".into(),
-            None => "no run of it can be read.".into(),
+            None if self.unread.is_empty() => "no run of this snapshot was found.".into(),
+            None => "none of its runs can be read.".into(),
         }
     }
 
@@ -126,7 +126,7 @@ impl Series<'_> {
             (0, Some(after)) => format!("no run that can be read is later than {} UTC.", moment(after)),
             (holes, _) => {
                 let nodes = counted(self.totals.nodes_with_holes, "node");
-                format!("{nodes} with {}, {open} in all.", counted(holes, "hole"))
+                format!("{nodes} with {}, {open} in total.", counted(holes, "gap"))
             }
         }
     }
@@ -134,7 +134,7 @@ impl Series<'_> {
 
 fn and_more(line: &mut impl FnMut(&str, &str), all: usize, most: usize, noun: &str) {
     if let Some(more @ 1..) = all.checked_sub(most) {
-        line("", &format!("and {} more: see `--nodes`", counted(more as u64, noun)));
+        line("", &format!("and {} more: use `--nodes`", counted(more as u64, noun)));
     }
 }
 

@@ -77,7 +77,10 @@ pub(super) fn facts(summary: &Summary<'_>) -> String {
         let due = time(snapshot.due);
         fact("Snapshot", &format!("{name}<br><small>{}, due {due} UTC</small>", snapshot.trigger));
     }
-    fact("Window of the logs", &format!("{} to<br>{} UTC", time(plan.window.start), time(plan.window.end)));
+    fact(
+        "Time window of the logs",
+        &format!("{} to<br>{} UTC", time(plan.window.start), time(plan.window.end)),
+    );
     fact("Started", &format!("{} UTC", time(facts.started_at)));
     fact("Ended", &format!("{} UTC<br><small>after {took}</small>", time(facts.ended_at)));
     fact(accounts_term(plan.accounts.len()), &account_names(&plan.accounts));
@@ -222,7 +225,7 @@ fn percent(part: u64, of: u64) -> String {
 pub(super) fn next(summary: &Summary<'_>) -> String {
     let mut items = Vec::new();
     if let Some(resume) = summary.resume {
-        items.push(format!("Go on with this run: <code class=\"command\">{}</code>", for_html(resume)));
+        items.push(format!("Resume this run: <code class=\"command\">{}</code>", for_html(resume)));
     }
     for (Step { text, command }, outcomes) in summary.advice() {
         let names: Vec<String> = outcomes.iter().map(|outcome| named(*outcome)).collect();
@@ -255,7 +258,7 @@ pub(super) fn next(summary: &Summary<'_>) -> String {
 pub(super) fn causes(summary: &Summary<'_>) -> String {
     let causes = summary.findings.causes();
     if causes.is_empty() {
-        return "<p>Every planned node is collected.</p>".into();
+        return "<p>Every planned node was collected.</p>".into();
     }
     let mut html = String::from("<ol class=\"causes\">\n");
     for (at, cause) in causes.iter().take(MOST_CAUSES).enumerate() {
@@ -302,8 +305,8 @@ pub(super) fn bound(rows: u64, nodes: u64) -> String {
         return String::new();
     }
     format!(
-        "<p class=\"note bound\">This page names {} of {}, those that were not collected first. Counts, bars and timeline are of \
-         all of them; every node is in <code>{NODES_FILE}</code> and <code>{MANIFEST_FILE}</code>.</p>",
+        "<p class=\"note bound\">This page lists {} of {}; those that were not collected come first. Counts, bars and timeline \
+         cover all of them; every node is in <code>{NODES_FILE}</code> and <code>{MANIFEST_FILE}</code>.</p>",
         number(rows),
         counted(nodes, "planned node"),
     )
@@ -314,7 +317,7 @@ pub(super) fn left_out(summary: &Summary<'_>) -> String {
     let left_out = &summary.plan.left_out;
     let appeared = summary.facts.appeared.len() as u64;
     let mut html = if left_out.is_empty() {
-        "<p>Nothing that was seen is left out of the plan.</p>".to_owned()
+        "<p>No node or pool was skipped.</p>".to_owned()
     } else {
         let mut counts: BTreeMap<LeftOutReason, (u64, u64)> = BTreeMap::new();
         for entry in left_out {
@@ -346,7 +349,7 @@ pub(super) fn left_out(summary: &Summary<'_>) -> String {
     if appeared > 0 {
         let _ = write!(
             html,
-            "\n<p>{} appeared after the plan was made, and not called: <code>appeared</code> in <code>{MANIFEST_FILE}</code>.</p>",
+            "\n<p>{} appeared after the plan was made (not called): <code>appeared</code> in <code>{MANIFEST_FILE}</code>.</p>",
             counted(appeared, "node")
         );
     }

@@ -146,9 +146,9 @@ impl Progress {
         let now = live.clock.now();
         let in_flight = counted(live.board.total.now.in_flight, "call");
         let reason = for_terminal(reason);
-        let mut text = format!("{reason}: awaiting {in_flight} in flight");
+        let mut text = format!("{reason}: waiting for {in_flight} in flight");
         if let Screen::Bars(bars) = &mut live.screen {
-            text.push_str("; Ctrl-C again ends at once");
+            text.push_str("; press Ctrl-C again to abort");
             bars.begin_anew();
         }
         live.draw(now);

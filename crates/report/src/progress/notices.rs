@@ -65,8 +65,8 @@ impl Notices {
                 let _ = write!(text, ", down to {pace:.1}/s");
             }
             if let Some(longest) = accounts.iter().filter_map(|(_, pause)| *pause).max() {
-                let verb = if accounts.len() > 1 { "they pause for up to" } else { "pauses for" };
-                let _ = write!(text, "; {verb} {}, as the service asks", duration::text(longest));
+                let verb = if accounts.len() > 1 { "pausing for up to" } else { "pausing for" };
+                let _ = write!(text, "; {verb} {}, as the service asked", duration::text(longest));
             }
             lines.push((Style::Warning, text));
         }

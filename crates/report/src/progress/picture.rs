@@ -206,7 +206,7 @@ fn phase(board: &Board, now: Instant) -> String {
     let took = duration::text(now.saturating_duration_since(board.started_at));
     let doing = match board.phase {
         Phase::Sending => "calling nodes",
-        Phase::AwaitingFiles => "awaiting files",
+        Phase::AwaitingFiles => "waiting for files",
         Phase::Draining => "draining",
         Phase::Done => "done",
         Phase::Ended => return format!("took {took}"),

@@ -41,7 +41,7 @@ impl Plain {
             self.phase = board.phase;
             if board.phase == Phase::AwaitingFiles {
                 let left = counted(board.total.now.planned - board.total.now.done, "node");
-                self.say(clock, now, &format!("every call is answered; awaiting the files of {left}"));
+                self.say(clock, now, &format!("all calls are answered; waiting for the files of {left}"));
             }
         }
     }

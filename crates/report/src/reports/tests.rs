@@ -140,7 +140,7 @@ fn the_summary_for_a_ticket() {
 
     **2 of 6 nodes collected, 4 not.** The run ended early: SIGINT.
 
-    - Window of the logs: 2026-11-22 07:30:00 to 2026-11-22 09:30:00 UTC
+    - Time window of the logs: 2026-11-22 07:30:00 to 2026-11-22 09:30:00 UTC
     - Run: 2026-11-22 09:30:00 to 2026-11-22 09:32:10 UTC (2m 10s), fleetlogs 0.1.0
     - Verification: on, 9 list calls
 
@@ -152,7 +152,7 @@ fn the_summary_for_a_ticket() {
     | fabrikam | interrupted | 2 | 0 | 0 | 1 | 1 | 1 | 0 | SIGINT |
     | tailspin | nothing-collected | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 403 AuthenticationFailed: the role is missing |
 
-    Not in the plan: 1 pool-not-selected, 1 preempted; the manifest names each under `left_out`.
+    Skipped: 1 pool-not-selected, 1 preempted; the manifest lists each under `left_out`.
 
     ## Not collected
 
@@ -169,15 +169,15 @@ fn the_summary_for_a_ticket() {
     - The directory of each node: `virtual_directory` in `nodes.csv`
     - Every call with its request ids: `manifest.json`, config digest 9f86d081884c7d65
     - 1 node with more than one directory
-    - 1 node appeared since the plan, and not called: `appeared` in `manifest.json`
+    - 1 node appeared after the plan was made (not called): `appeared` in `manifest.json`
 
     ## What to do next
 
     - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then retry: `fleetlogs resume RUN --retry incomplete`
     - **gone**: nothing can be done, because the node or its pool was deleted and its logs with it
     - **not-sent**: once the reason no longer applies, resume the run: `fleetlogs resume RUN`
-    - **tailspin** could not be listed, so its nodes are not in the plan: see the reason, then run again for it
-    - Go on with this run: `fleetlogs resume runs/20261122T093000Z-4f2a`
+    - **tailspin** could not be listed, so its nodes are not in the plan: fix the reason, then start a new run
+    - Resume this run: `fleetlogs resume runs/20261122T093000Z-4f2a`
     ");
 }
 

@@ -110,7 +110,7 @@ impl RevisitResult<'_> {
             }
         };
         let (intact, planned) = (number(tally.nodes(Standing::Intact)), counted(tally.planned(), "node"));
-        let text = format!("  the files of {intact} of {planned} are as they were verified.");
+        let text = format!("  the files of {intact} of {planned} are unchanged since they were verified.");
         lines.headed((style, verdict), 2, &text);
         let counts = Standing::ALL.iter().rev().map(|standing| (standing.as_str(), tally.nodes(*standing)));
         lines.labelled("nodes", &counts_of(counts));
@@ -158,7 +158,7 @@ impl RevisitResult<'_> {
                 moment(longest.to),
                 shortened(&for_terminal(node), NAME_WIDTH)
             );
-            lines.labelled("hole", &text);
+            lines.labelled("gap", &text);
         }
         lines.and_more(holes.len(), "pool", COVERAGE_FILE);
     }
@@ -169,15 +169,16 @@ impl RevisitResult<'_> {
         if lost.iter().any(|standing| tally.nodes(*standing) > 0) {
             lines.labelled(
                 "next",
-                "missing, truncated, changed: restore them (soft delete or versions of the storage account), or collect \
-                 these nodes anew while they have their logs: fleetlogs run CONFIG --node ID. See who may delete in the \
-                 container, and whether a lifecycle rule does",
+                "missing, truncated, changed: find out who can delete in the container, and whether a lifecycle rule does; \
+                 restore the files (soft delete or versions of the storage account), or collect the nodes again while they \
+                 have their logs:",
             );
+            lines.command("fleetlogs run CONFIG --node ID");
         }
         if tally.nodes(Standing::Grown) > 0 {
             lines.labelled(
                 "next",
-                "grown: what was verified is there, and more; somebody else may write into these directories",
+                "grown: the verified files are there, and more; something else may be writing into these directories",
             );
         }
         for (outcome, (nodes, with_files)) in &tally.uncollected {

@@ -86,7 +86,7 @@ impl Summary<'_> {
             let (files, bytes) = (counted(self.findings.files, "file"), size(self.findings.bytes));
             format!("{files}, {bytes}, in {destination}")
         } else {
-            format!("not counted, as verification is off; they go to {destination}")
+            format!("not counted, because verification is off; the nodes upload to {destination}")
         }
     }
 
@@ -96,7 +96,7 @@ impl Summary<'_> {
             (0, 0) => None,
             (seen, 0) => Some(format!("{} with more than one directory", counted(seen, "node"))),
             (seen, maybe) => Some(format!(
-                "{} with more than one directory, {} that may have one more",
+                "{} with more than one directory, {} that may have another",
                 counted(seen, "node"),
                 number(maybe)
             )),
@@ -113,7 +113,7 @@ impl Summary<'_> {
         }
         if !self.facts.appeared.is_empty() {
             let nodes = counted(self.facts.appeared.len() as u64, "node");
-            let text = Phrase::new(format!("{nodes} appeared since the plan, and not called: "));
+            let text = Phrase::new(format!("{nodes} appeared after the plan was made (not called): "));
             changes.push(text.code("appeared").text(" in ").code(MANIFEST_FILE));
         }
         changes
@@ -170,7 +170,7 @@ pub(crate) fn verdict(counts: &OutcomeCounts, verification: bool) -> String {
 }
 
 /// What to do about an account that could not be listed.
-pub(crate) const UNLISTED: &str = "see the reason, then run again for it";
+pub(crate) const UNLISTED: &str = "fix the reason, then start a new run";
 
 /// `, pool a`, `, pools a, b` or `, 40 pools`; nothing where none is known.
 pub(super) fn pools<'a>(pools: &'a [PoolId], safe: impl Fn(&'a str) -> Cow<'a, str>) -> String {
@@ -196,9 +196,9 @@ pub(super) fn more(causes: &[Cause]) -> Option<String> {
 /// What there is to do where nothing is known to be missing.
 pub(crate) fn nothing_missing(verification: bool) -> &'static str {
     if verification {
-        "Nothing: every planned node is collected."
+        "Nothing: every planned node was collected."
     } else {
-        "Look whether the files arrived, as nobody did."
+        "Check whether the files arrived: verification was off."
     }
 }
 

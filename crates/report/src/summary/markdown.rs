@@ -23,7 +23,7 @@ impl Summary<'_> {
         let verification = if facts.verification {
             format!("on, {}", counted(facts.list_calls, "list call"))
         } else {
-            "off: nobody looked whether the files arrived".into()
+            "off: whether the files arrived was not checked".into()
         };
         let window = format!("{} to {} UTC", moment(plan.window.start), moment(plan.window.end));
         let took = duration::text(between(facts.started_at, facts.ended_at));
@@ -32,7 +32,7 @@ impl Summary<'_> {
             let name = for_markdown(snapshot.name.as_str());
             writeln!(out, "- Snapshot: {name} ({}), due {} UTC", snapshot.trigger, moment(snapshot.due))?;
         }
-        writeln!(out, "- Window of the logs: {window}")?;
+        writeln!(out, "- Time window of the logs: {window}")?;
         writeln!(out, "- Run: {ran}, fleetlogs {}", for_markdown(&plan.tool_version))?;
         writeln!(out, "- Verification: {verification}\n")?;
 
@@ -69,7 +69,7 @@ impl Summary<'_> {
         }
         writeln!(out)?;
         if let Some(left_out) = self.left_out() {
-            writeln!(out, "Not in the plan: {left_out}; the manifest names each under `left_out`.\n")?;
+            writeln!(out, "Skipped: {left_out}; the manifest lists each under `left_out`.\n")?;
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Summary<'_> {
             writeln!(out, "- **{name}** {what} not in the plan: {UNLISTED}")?;
         }
         match self.resume {
-            Some(resume) => writeln!(out, "- Go on with this run: `{}`", resume.replace('`', "'")),
+            Some(resume) => writeln!(out, "- Resume this run: `{}`", resume.replace('`', "'")),
             None if advice.is_empty() && self.plan.is_whole() => {
                 writeln!(out, "{}", nothing_missing(self.facts.verification))
             }

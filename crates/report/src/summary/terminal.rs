@@ -145,7 +145,7 @@ impl Summary<'_> {
             let (what, why) = match (&account.unlisted, &tally.stopped, &account.missing) {
                 (Some(why), ..) => ("could not be listed", why),
                 (_, Some(why), _) => ("stopped: nothing more was sent", why),
-                (.., Some(missing)) => ("not listed as a whole", missing),
+                (.., Some(missing)) => ("not listed completely", missing),
                 _ => continue,
             };
             found.entry((what, why.clone())).or_default().push(name);
@@ -189,7 +189,7 @@ impl Summary<'_> {
             page.labelled(label.take().unwrap_or_default(), &text);
         }
         if let Some(resume) = self.resume {
-            page.labelled(label.take().unwrap_or_default(), "go on with this run:");
+            page.labelled(label.take().unwrap_or_default(), "resume this run:");
             page.command(&for_terminal(resume));
         }
     }

@@ -19,8 +19,8 @@ impl Readme<'_> {
         if calls.all > 0 {
             writeln!(
                 out,
-                "The last call of each node that was not collected. A call with status 200 was accepted by the service, and \
-                 its files did not all come.\n"
+                "The last call of each node that was not collected. A call with status 200 was accepted by the service, but \
+                 its files did not all arrive.\n"
             )?;
             writeln!(
                 out,
@@ -43,10 +43,7 @@ impl Readme<'_> {
         if failed.is_empty() {
             return Ok(());
         }
-        writeln!(
-            out,
-            "All calls that failed, also those that were repeated with success, by their answer:\n"
-        )?;
+        writeln!(out, "All failed calls by their answer, including those that succeeded when retried:\n")?;
         writeln!(out, "| calls | status | code | for example: sent at | node | request-id |")?;
         writeln!(out, "| ---: | --- | --- | --- | --- | --- |")?;
         let mut kinds: Vec<_> = failed.values().collect();

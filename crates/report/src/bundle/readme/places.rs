@@ -15,9 +15,9 @@ impl Readme<'_> {
             Some(taken) if taken.files > 0 => {
                 writeln!(
                     out,
-                    "**In this bundle**: {}, {}, below `logs/<account>/<pool>/<node>/`. `{LOGS_FILE}` has each with its name \
-                     in the container, its size and its checksum. They were compared with the container by size and MD5, but \
-                     for those that `{NOTES_FILE}` names, if there is one; of {} storage has no MD5.\n",
+                    "**In this bundle**: {}, {}, under `logs/<account>/<pool>/<node>/`. `{LOGS_FILE}` lists each file with its \
+                     name in the container, its size and its checksum. The files were compared with the container by size \
+                     and MD5, except for those that `{NOTES_FILE}` lists, if there is one; storage has no MD5 of {}.\n",
                     counted(taken.files, "file"),
                     size(taken.bytes),
                     number(taken.without_md5),
@@ -26,12 +26,13 @@ impl Readme<'_> {
             _ => writeln!(out, "Not in this bundle, but in the container.")?,
         }
         if self.survey.directories.all == 0 {
-            return writeln!(out, "No node was given a directory: there are no logs of this run.\n");
+            return writeln!(out, "No node was assigned a directory: this run has no logs.\n");
         }
         writeln!(
             out,
-            "The container is {}. A SAS with read and list permission opens it; the customer gives it apart from this bundle, \
-             unless the list of files below names one. `DIRECTORY` is a virtual directory, of the table below or of `nodes.csv`.\n",
+            "The container is {}. To read it, you need a SAS with read and list permission; the customer sends it separately, \
+             unless the list of files below names one. `DIRECTORY` is a virtual directory from the table below or from \
+             `nodes.csv`.\n",
             for_markdown(destination)
         )?;
         commands(out, destination)?;
@@ -39,8 +40,8 @@ impl Readme<'_> {
             let names: Vec<String> = beginnings.iter().map(|name| for_markdown(name)).collect();
             writeln!(
                 out,
-                "- The directories of {} begin with {}. As `DIRECTORY`, that is all of the account, also of other \
-                 collections.",
+                "- The directories of {} begin with {}. As `DIRECTORY`, that stands for all directories of the account, also \
+                 those of other collections.",
                 for_markdown(account),
                 names.join(" or ")
             )?;
@@ -88,7 +89,7 @@ fn commands(out: &mut String, destination: &str) -> fmt::Result {
     let url = if destination.chars().all(plain) { destination } else { "CONTAINER_URL" };
     let (endpoint, container) = url.rsplit_once('/').unwrap_or(("BLOB_ENDPOINT", "CONTAINER"));
     writeln!(out, "```sh")?;
-    writeln!(out, "SAS='...'    # without a question mark at its start")?;
+    writeln!(out, "SAS='...'    # without the leading question mark")?;
     writeln!(out, "azcopy copy \"{url}/DIRECTORY?$SAS\" ./logs --recursive")?;
     writeln!(
         out,

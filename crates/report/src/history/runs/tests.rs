@@ -169,7 +169,8 @@ fn what_longest_cut_is_named_as_cut_with_what_failed_before() {
         runs = failing(runs, to);
     }
     let runs = runs.ran((80, 180), &[("a", -99, (80, 180), "verified")]);
-    let why = "failed in run 20261122T023000Z-0000: because of failed; later windows are cut to `longest`";
+    let why =
+        "failed in run 20261122T023000Z-0000: because of failed; later time windows are limited to `longest`";
     assert_eq!(runs.holes(), [hole("a", 0, 80, why)]);
 }
 
@@ -177,7 +178,7 @@ fn what_longest_cut_is_named_as_cut_with_what_failed_before() {
 fn a_gap_that_no_run_asked_for_is_told_as_such() {
     let runs = Runs::new().ran((0, 60), &[("a", -99, (0, 60), "verified")]);
     let runs = runs.ran((100, 160), &[("a", -99, (100, 160), "verified")]);
-    assert_eq!(runs.holes(), [hole("a", 60, 100, "no run asked for it")]);
+    assert_eq!(runs.holes(), [hole("a", 60, 100, "no run requested it")]);
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn a_run_that_cannot_be_read_may_be_the_reason() {
     let lost = RunId::new(at(100), 7);
     runs.history.add_unread(lost.as_str(), "its directory is not here", true);
     let runs = runs.ran((100, 160), &[("a", -99, (100, 160), "verified")]);
-    let why = format!("perhaps of run {lost}, which cannot be read");
+    let why = format!("possibly requested by run {lost}, which cannot be read");
     assert_eq!(runs.holes(), [hole("a", 60, 100, &why)]);
 }
 
@@ -219,7 +220,7 @@ fn a_spot_node_that_was_taken_away_has_ended_and_a_stopped_one_has_not() {
     };
     let preempted = of("preempted");
     assert_eq!((preempted.holes(), preempted.ended()), (vec![], vec![("a".into(), 60, 120, "preempted")]));
-    let why = "left out in run 20261122T020000Z-0000 as deallocated";
+    let why = "skipped in run 20261122T020000Z-0000 as deallocated";
     assert_eq!(of("deallocated").holes(), [hole("a", 60, 120, why)]);
 }
 
@@ -272,7 +273,7 @@ fn files_that_may_be_of_another_node_prove_nothing() {
     let mut manifest = Runs::manifest((0, 60), &[("a", -99, (0, 60), "verified")]);
     manifest["nodes"][0]["identity_now"] = json!({ "allocation_time": text(30) });
     runs.add(&manifest);
-    assert_eq!(runs.ended(), [("a".into(), 0, 60, "replaced by another node of its id")]);
+    assert_eq!(runs.ended(), [("a".into(), 0, 60, "replaced by another node with its id")]);
     assert_eq!(runs.history.series(None, None).totals.verified_seconds, 0);
 }
 
@@ -392,14 +393,14 @@ fn people_see_the_worst_first_and_the_verdict_last() {
       runs      2, 20261122T010000Z-0000 to 20261122T020000Z-0000
       not read  20261122T013000Z-0000: its directory is not here
       time      2026-11-22 00:00:00 to 2026-11-22 02:00:00 UTC
-      nodes     3, 1 of them ended or not chosen any more
+      nodes     3, 1 of them gone or no longer selected
       minutes   120 of 210 verified
-      hole      contoso, pool render, a\u{1b}[31m: 1h 00m, 2026-11-22 01:00:00 to 2026-11-22 02:00:00 UTC: failed in run 20261122T020000Z-0000: because of failed
-      hole      contoso, pool render, c: 30m 00s, 2026-11-22 01:30:00 to 2026-11-22 02:00:00 UTC: failed in run 20261122T020000Z-0000: because of failed
-      ended     contoso, pool render, b: not seen again; its last 1h 00m, from 2026-11-22 01:00:00 UTC, are unknown
-    HOLES  2 nodes with 2 holes, 90 minutes in all.
+      gap       contoso, pool render, a\u{1b}[31m: 1h 00m, 2026-11-22 01:00:00 to 2026-11-22 02:00:00 UTC: failed in run 20261122T020000Z-0000: because of failed
+      gap       contoso, pool render, c: 30m 00s, 2026-11-22 01:30:00 to 2026-11-22 02:00:00 UTC: failed in run 20261122T020000Z-0000: because of failed
+      ended     contoso, pool render, b: not seen again; nothing is known of its last 1h 00m, from 2026-11-22 01:00:00 UTC
+    GAPS  2 nodes with 2 gaps, 90 minutes in total.
     ");
     let whole = Runs::new().ran((0, 60), &[("a", -99, (0, 60), "verified")]);
     let shown = whole.history.series(None, None).to_terminal(&Look::default(), false);
-    assert!(shown.ends_with("WHOLE  no minute is missing.\n"), "{shown}");
+    assert!(shown.ends_with("NO GAPS  no minute is missing.\n"), "{shown}");
 }

@@ -53,7 +53,7 @@ fn what_can_be_read_without_a_script() {
     <h2 id="facts-title">This run</h2>
     <dl class="facts">
     <div><dt>Run</dt><dd><code>20261122T093000Z-4f2a</code></dd></div>
-    <div><dt>Window of the logs</dt><dd><time>2026-11-22 07:30:00</time> to<br><time>2026-11-22 09:30:00</time> UTC</dd></div>
+    <div><dt>Time window of the logs</dt><dd><time>2026-11-22 07:30:00</time> to<br><time>2026-11-22 09:30:00</time> UTC</dd></div>
     <div><dt>Started</dt><dd><time>2026-11-22 09:30:00</time> UTC</dd></div>
     <div><dt>Ended</dt><dd><time>2026-11-22 09:32:10</time> UTC<br><small>after 2m 10s</small></dd></div>
     <div><dt>Batch accounts</dt><dd>contoso, fabrikam, tailspin</dd></div>
@@ -82,13 +82,13 @@ fn what_can_be_read_without_a_script() {
     <section aria-labelledby="next-title">
     <h2 id="next-title">What to do next</h2>
     <ul class="steps">
-    <li>Go on with this run: <code class="command">fleetlogs resume runs/20261122T093000Z-4f2a</code></li>
+    <li>Resume this run: <code class="command">fleetlogs resume runs/20261122T093000Z-4f2a</code></li>
     <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#incomplete"/></svg>incomplete</span> Check the storage account&#39;s firewall and private endpoint for these pools, and the SAS; then retry: <code>fleetlogs resume RUN --retry incomplete</code>.</li>
     <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#gone"/></svg>gone</span> Nothing can be done, because the node or its pool was deleted and its logs with it.</li>
     <li><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span> Once the reason no longer applies, resume the run: <code>fleetlogs resume RUN</code>.</li>
-    <li><b>tailspin</b> could not be listed, so its nodes are not in the plan: see the reason, then run again for it.</li>
+    <li><b>tailspin</b> could not be listed, so its nodes are not in the plan: fix the reason, then start a new run.</li>
     </ul>
-    <p class="note">Also in the container: 1 node with more than one directory. 1 node appeared since the plan, and not called: <code>appeared</code> in <code>manifest.json</code>.</p>
+    <p class="note">Also in the container: 1 node with more than one directory. 1 node appeared after the plan was made (not called): <code>appeared</code> in <code>manifest.json</code>.</p>
     </section>
     <section aria-labelledby="causes-title">
     <h2 id="causes-title">Not collected, by cause</h2>
@@ -107,16 +107,16 @@ fn what_can_be_read_without_a_script() {
     </div></li>
     </ol>
     </section>
-    <noscript><p class="note">The map, the timeline and the table of nodes need JavaScript, which is off. Every node is also in <code>nodes.csv</code> and <code>manifest.json</code> beside this file.</p></noscript>
+    <noscript><p class="note">The map, the timeline and the table of nodes need JavaScript, which is turned off. Every node is also in <code>nodes.csv</code> and <code>manifest.json</code> in the same directory.</p></noscript>
     "##);
     insta::assert_snapshot!(between(&page, "<h2 id=\"left-title\">", "<details"), @r#"
-    Not in the plan</h2>
+    Skipped: not in the plan</h2>
     <table class="reasons"><thead><tr><th scope="col">Reason</th><th scope="col" class="n">Nodes</th><th scope="col" class="n">Whole pools</th></tr></thead>
     <tbody>
     <tr><th scope="row">pool-not-selected</th><td class="n">0</td><td class="n">1</td></tr>
     <tr><th scope="row">preempted</th><td class="n">1</td><td class="n">0</td></tr>
     </tbody></table>
-    <p>1 node appeared after the plan was made, and not called: <code>appeared</code> in <code>manifest.json</code>.</p>
+    <p>1 node appeared after the plan was made (not called): <code>appeared</code> in <code>manifest.json</code>.</p>
     "#);
 }
 
@@ -202,8 +202,8 @@ fn a_good_run_needs_nothing() {
     let histories = histories.into_iter().map(Ok::<_, Infallible>);
     write_reports(dir.path(), &plan, &facts, &ledger, None, histories).unwrap();
     let page = fs::read_to_string(dir.path().join(PAGE_FILE)).unwrap();
-    assert!(page.contains("<p>Nothing: every planned node is collected.</p>"));
-    assert!(page.contains("<p>Every planned node is collected.</p>"));
+    assert!(page.contains("<p>Nothing: every planned node was collected.</p>"));
+    assert!(page.contains("<p>Every planned node was collected.</p>"));
     assert!(page.contains("<h1>1 of 1 node collected.</h1>"));
 }
 

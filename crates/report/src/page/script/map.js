@@ -109,7 +109,7 @@ function describe({ block, at }) {
   const node = block.nodes[at], pool = page.pools[block.pool];
   const place = `account ${page.accounts[pool[POOL_ACCOUNT]]}, pool ${pool[POOL_ID]}`;
   const outcome = page.outcomes[outcomeOf(node)];
-  return node < 0 ? [`${outcome}, not named on this page`, place] : [rows[node][NODE], `${outcome}, ${place}`, text(rows[node][REASON])];
+  return node < 0 ? [`${outcome}, not listed on this page`, place] : [rows[node][NODE], `${outcome}, ${place}`, text(rows[node][REASON])];
 }
 
 function choose({ block, at }) {
@@ -176,7 +176,7 @@ function setUpMap() {
   byId("pools").closest("details").addEventListener("toggle", fillPools, { once: true });
   const box = byId("map");
   if (page.nodes === 0 || page.nodes > MOST_CELLS) {
-    box.replaceChildren(el("p", null, page.nodes === 0 ? "No node was planned." : `${number(page.nodes)} nodes are too many for a map; the table below has all pools.`));
+    box.replaceChildren(el("p", null, page.nodes === 0 ? "No node was planned." : `${number(page.nodes)} nodes are too many for a map; the table below lists all pools.`));
     byId("map-help").remove();
     return;
   }

@@ -49,13 +49,13 @@ function filesOf(row) {
   return terms([
     ["Directory", directory],
     ["Download", download],
-    ["Files arrived", row[ARRIVED] === null ? "nobody looked"
+    ["Files arrived", row[ARRIVED] === null ? "not checked"
       : `${number(row[ARRIVED])} of ${row[PROMISED] === null ? "an unknown number" : number(row[PROMISED])}`],
     ["Size", row[BYTES] === null ? null : size(row[BYTES])],
     ["Verified", utc(row[VERIFIED])],
     ["Other directories", duplicates],
-    ["Perhaps one more", more.may_have_duplicates ? "a call in doubt was repeated, and nobody looked for its directory" : null],
-    ["Its own window", more.window ? `${plainTime(more.window.start)} to ${plainTime(more.window.end)} UTC` : null],
+    ["Possibly one more", more.may_have_duplicates ? "a call in doubt was repeated, and the container was not searched for its directory" : null],
+    ["Own time window", more.window ? `${plainTime(more.window.start)} to ${plainTime(more.window.end)} UTC` : null],
   ]);
 }
 
@@ -121,5 +121,5 @@ function laterOf(more) {
   const tasks = (again.recent_tasks ?? []).map((task) => taskLine(task.job, task.task,
     task.started && `${plainTime(task.started)} UTC`, task.ended && `${plainTime(task.ended)} UTC`, task.exit_code));
   const told = described({ ...times({ ...now, ...again }), tasks });
-  return el("div", null, change && el("p", null, change), told ?? (change ? null : el("p", null, "The service said nothing of it any more.")));
+  return el("div", null, change && el("p", null, change), told ?? (change ? null : el("p", null, "The service no longer reported the node.")));
 }

@@ -82,7 +82,7 @@ function showPage() {
   byId("found").textContent = found.length === rows.length ? counted(rows.length, "node")
     : `${number(found.length)} of ${counted(rows.length, "node")}`;
   if (found.length === 0) {
-    byId("body").replaceChildren(el("tr", null, el("td", { colSpan: columns.length, class: "nothing" }, "No node is like this.")));
+    byId("body").replaceChildren(el("tr", null, el("td", { colSpan: columns.length, class: "nothing" }, "No node matches.")));
   }
   byId("pager").hidden = found.length <= PAGE_ROWS;
   byId("place").textContent = `${number(from + 1)} to ${number(to)} of ${number(found.length)}`;
@@ -220,6 +220,6 @@ function fillPrint() {
     `${accountOf(row)} / ${poolOf(row)[POOL_ID]}`, text(row[REASON]) ?? "", row[ATTEMPTS].at(-1)?.[3] ?? ""]);
   const more = all - lines.length;
   byId("print-nodes").replaceChildren(
-    el("p", null, all === 0 ? "Every planned node is collected." : `${counted(all, "node")} not collected${more > 0 ? `, of which ${number(lines.length)} are shown; nodes.csv has all` : ""}.`),
+    el("p", null, all === 0 ? "Every planned node was collected." : `${counted(all, "node")} not collected${more > 0 ? `, of which ${number(lines.length)} are shown; nodes.csv has all` : ""}.`),
     lines.length ? plainTable(["Node", "Outcome", "Account and pool", "Reason", "Last request-id"], lines) : "");
 }

@@ -73,6 +73,6 @@ function fillTimeline() {
   const lines = [...page.timeline.calls.keys()].filter((at) => LANES.some(({ key }) => page.timeline[key][at] > 0))
     .map((at) => [moment(at * page.timeline.step), ...LANES.map(({ key }) => number(page.timeline[key][at]))]);
   byId("timeline-table").replaceChildren(
-    el("p", { class: "note" }, `From each time on, ${duration(page.timeline.step)}; steps in which nothing happened are left out. Throttled answers count when their call was sent.`),
+    el("p", { class: "note" }, `Each row covers ${duration(page.timeline.step)} from its time on; steps in which nothing happened are omitted. A throttled answer counts at the time its call was sent.`),
     plainTable(["UTC", ...LANES.map(({ name }) => `${name}#`)], lines));
 }

@@ -98,12 +98,12 @@ fn elsewhere_than_on_a_terminal_a_plain_line_is_written_now_and_then() {
     stage.progress.finish();
 
     insta::assert_snapshot!(buffer.text(), @"
-    09:30:09 contoso: throttled, down to 75.0/s; pauses for 2s, as the service asks
+    09:30:09 contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
     09:30:11 contoso 380/700 accepted, 300 verified, 14.3/s, throttled ×12, 75/s at most
     09:30:11 fabrikam 0/10 accepted
     09:31:00 fabrikam: stopped: 403 AuthenticationFailed: the role is missing
     09:31:00 fabrikam 0/10 accepted, stopped
-    09:31:01 contoso: throttled, down to 75.0/s; pauses for 2s, as the service asks
+    09:31:01 contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
     09:31:05 contoso 680/700 accepted, 300 verified, 60.0/s, throttled ×12, 75/s at most
     09:31:06 contoso 680/700 accepted, 380 verified, 60.0/s, throttled ×12, 75/s at most
     ");
@@ -117,9 +117,9 @@ fn the_wait_for_files_is_announced_at_once() {
     stage.second(9).hear(0..4, &verified(4, 40)).second(15);
     stage.progress.finish();
 
-    insta::assert_snapshot!(buffer.text(), @r"
+    insta::assert_snapshot!(buffer.text(), @"
     09:30:03 contoso 4/4 accepted, 1.3/s
-    09:30:03 every call is answered; awaiting the files of 4 nodes
+    09:30:03 all calls are answered; waiting for the files of 4 nodes
     09:30:09 contoso 4/4 accepted, 4 verified
     ");
 }
@@ -135,7 +135,7 @@ fn a_terminal_shows_a_bar_per_account_and_a_total() {
     stage.hear(0..380, &accepted(1, "d", 4)).hear(0..350, &verified(4, 40));
     stage.hear(380..392, &busy()).tell(throttled("contoso")).second(5);
     insta::assert_snapshot!(terminal.contents(), @"
-    contoso: throttled, down to 75.0/s; pauses for 2s, as the service asks
+    contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
     total    ━━━━━━━━━━━━━──────────────  350/710    80.0/s  ETA 6s
              5s calling nodes: 350 verified, 30 awaited, 8 in flight, 12 waiting, 310 not called
     contoso  ━━━━━━━━━━━━━╸─────────────  350/700    80.0/s  ETA 5s       throttled ×12, pauses 1s
@@ -144,7 +144,7 @@ fn a_terminal_shows_a_bar_per_account_and_a_total() {
 
     stage.progress.finish();
     stage.second(6).hear(350..380, &verified(4, 40));
-    let notice = "contoso: throttled, down to 75.0/s; pauses for 2s, as the service asks";
+    let notice = "contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked";
     assert_eq!(terminal.contents(), notice, "the bars are gone, the line stays");
 }
 
@@ -167,7 +167,7 @@ fn more_accounts_than_bars_share_the_last_one() {
     stage.second(7).tell(throttled("account-02")).second(9).second(15);
     let contents = terminal.contents();
     assert!(contents.contains("\naccount-02 "), "{contents}");
-    assert!(contents.starts_with("account-02: throttled, down to 75.0/s; pauses for 2s"), "{contents}");
+    assert!(contents.starts_with("account-02: throttled, down to 75.0/s; pausing for 2s"), "{contents}");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_narrow_terminal_has_the_notes_below_and_no_line_is_too_wide() {
     stage.hear(0..350, &verified(4, 40)).hear(380..392, &busy()).tell(throttled("contoso")).second(3);
     stage.hear(350..360, &incomplete(3, 4)).second(5);
     insta::assert_snapshot!(terminal.contents(), @"
-    contoso: throttled, down to 75.0/s; pauses for 2s, as the service asks
+    contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
     total               ─────────────────────     360/70,010    80.0/s  ETA 16m 08s
                         5s calling nodes: 350 verified, 10 incomplete, 20 awaited,
                         8 in flight, 12 waiting, 69,610 not called
@@ -221,7 +221,7 @@ fn a_hundred_accounts_that_pause_or_stop_make_one_line_each() {
     }
     stage.second(6);
     insta::assert_snapshot!(buffer.text(), @"
-    09:30:02 account-00, account-01, account-02 and 97 more: throttled; they pause for up to 2s, as the service asks
+    09:30:02 account-00, account-01, account-02 and 97 more: throttled; pausing for up to 2s, as the service asked
     09:30:06 account-00, account-01, account-02: stopped: 403 AuthenticationFailed: the role is missing
     ");
 }

@@ -99,7 +99,7 @@ fn every_node_and_every_file_that_is_not_as_it_was_is_told() {
     assert_eq!((&document["list_calls"], &document["exit_code"]), (&7.into(), &3.into()));
     assert!(!dir.path().join(COVERAGE_FILE).exists());
     for expected in [
-        "NOT ALL INTACT  the files of 1 of 4 nodes are as they were verified.\n",
+        "NOT ALL INTACT  the files of 1 of 4 nodes are unchanged since they were verified.\n",
         "  nodes         1 intact, 1 not-collected, 1 truncated, 1 missing\n",
         "  missing       1 node, contoso, pool pool: 1 file missing\n  truncated     1 node, contoso, pool pool\n",
         "  file          missing contoso/pool/n1: b.log\n",

@@ -106,14 +106,14 @@ fn an_interrupted_run_ends_with_the_command_that_goes_on_with_it() {
 
       logs    7 files, 117.7 MiB, in https://logs.blob.core.windows.net/batch
               1 node with more than one directory
-              1 node appeared since the plan, and not called: appeared in
+              1 node appeared after the plan was made (not called): appeared in
               manifest.json
       next    check the storage account's firewall and private endpoint for these
               pools, and the SAS; then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
-              accounts and pools that could not be listed: see the reason, then run
-              again for it
-              go on with this run:
+              accounts and pools that could not be listed: fix the reason, then
+              start a new run
+              resume this run:
                 fleetlogs resume runs/20261122T093000Z-4f2a
       reports runs/20261122T093000Z-4f2a/report.html
               runs/20261122T093000Z-4f2a/manifest.json
@@ -142,13 +142,13 @@ fn a_blocked_pool_at_eighty_columns() {
           403 AuthenticationFailed: the role is missing: tailspin
 
       logs    1,551 files, 1.5 MiB, in https://logs.blob.core.windows.net/batch
-              1 node appeared since the plan, and not called: appeared in
+              1 node appeared after the plan was made (not called): appeared in
               manifest.json
       next    check the storage account's firewall and private endpoint for these
               pools, and the SAS; then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
-              accounts and pools that could not be listed: see the reason, then run
-              again for it
+              accounts and pools that could not be listed: fix the reason, then
+              start a new run
       reports runs/20261122T093000Z-4f2a/report.html
               runs/20261122T093000Z-4f2a/manifest.json
               runs/20261122T093000Z-4f2a/nodes.csv
@@ -174,11 +174,11 @@ fn a_blocked_pool_at_a_hundred_columns() {
           403 AuthenticationFailed: the role is missing: tailspin
 
       logs    1,551 files, 1.5 MiB, in https://logs.blob.core.windows.net/batch
-              1 node appeared since the plan, and not called: appeared in manifest.json
+              1 node appeared after the plan was made (not called): appeared in manifest.json
       next    check the storage account's firewall and private endpoint for these pools, and the SAS;
               then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
-              accounts and pools that could not be listed: see the reason, then run again for it
+              accounts and pools that could not be listed: fix the reason, then start a new run
       reports runs/20261122T093000Z-4f2a/report.html
               runs/20261122T093000Z-4f2a/manifest.json
               runs/20261122T093000Z-4f2a/nodes.csv
@@ -204,10 +204,10 @@ fn a_blocked_pool_at_two_hundred_columns() {
           403 AuthenticationFailed: the role is missing: tailspin
 
       logs    1,551 files, 1.5 MiB, in https://logs.blob.core.windows.net/batch
-              1 node appeared since the plan, and not called: appeared in manifest.json
+              1 node appeared after the plan was made (not called): appeared in manifest.json
       next    check the storage account's firewall and private endpoint for these pools, and the SAS; then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
-              accounts and pools that could not be listed: see the reason, then run again for it
+              accounts and pools that could not be listed: fix the reason, then start a new run
       reports runs/20261122T093000Z-4f2a/report.html
               runs/20261122T093000Z-4f2a/manifest.json
               runs/20261122T093000Z-4f2a/nodes.csv
@@ -240,14 +240,14 @@ fn a_good_run_has_little_to_say() {
       1 verified
 
       logs    4 files, 4.0 KiB, in https://logs.blob.core.windows.net/batch
-              1 node appeared since the plan, and not called: appeared in
+              1 node appeared after the plan was made (not called): appeared in
               manifest.json
       reports runs/20261122T093000Z-4f2a/report.html
               runs/20261122T093000Z-4f2a/manifest.json
               runs/20261122T093000Z-4f2a/nodes.csv
               runs/20261122T093000Z-4f2a/summary.md
     ");
-    assert!(run.summary().to_markdown().ends_with("Nothing: every planned node is collected.\n"));
+    assert!(run.summary().to_markdown().ends_with("Nothing: every planned node was collected.\n"));
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn nothing_collected_says_what_was_in_the_way_for_all_accounts_at_once() {
            account-00, account-01, account-02 and 37 more
 
       logs    0 files, 0 B, in https://logs.blob.core.windows.net/batch
-              1 node appeared since the plan, and not called: appeared in
+              1 node appeared after the plan was made (not called): appeared in
               manifest.json
       next    the Batch account rejects the credential: check the role, the key and
               this machine's clock, then retry:

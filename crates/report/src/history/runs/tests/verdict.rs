@@ -20,7 +20,7 @@ fn a_stretch_of_which_nothing_lies_in_the_series_is_no_proof() {
         assert_eq!(judged(&runs, from, to), (Verdict::Nothing, 0, vec![]), "{from:?} {to:?}");
     }
     let shown = runs.history.series(Some(at(500)), None).to_terminal(&Look::default(), false);
-    let said = "NO PROOF  nothing of the series lies in that time: its runs cover 2026-11-22 00:00:00 to 2026-11-22 01:00:00 UTC.\n";
+    let said = "NO PROOF  the series has nothing in that time range: its runs cover 2026-11-22 00:00:00 to 2026-11-22 01:00:00 UTC.\n";
     assert!(shown.replace("\n  ", " ").ends_with(said), "{shown}");
     assert_eq!(judged(&runs, Some(59), None), (Verdict::Whole, 0, vec![]));
 }
@@ -30,7 +30,7 @@ fn the_time_after_the_last_run_is_open_where_it_is_asked_for() {
     let runs = Runs::new()
         .ran((0, 60), &[("a", -99, (0, 60), "verified"), ("old", -99, (0, 60), "verified")])
         .ran((60, 120), &[("a", -99, (60, 120), "verified"), ("b", -99, (0, 120), "failed")]);
-    let not_yet = "no run has asked for it yet";
+    let not_yet = "no run has requested it yet";
     let failed = format!("failed in run 20261122T020000Z-0000: because of failed; {not_yet}");
     assert_eq!(judged(&runs, None, Some(150)), (Verdict::Gaps, 180, vec![not_yet.into(), failed]));
     assert_eq!(judged(&runs, Some(60), Some(120)).1, 60, "of `b`");
@@ -40,7 +40,7 @@ fn the_time_after_the_last_run_is_open_where_it_is_asked_for() {
     assert_eq!(judged(&nobody, None, Some(90)).0, Verdict::Gaps, "nodes may have come since");
     let shown = nobody.history.series(None, Some(at(90))).to_terminal(&Look::default(), false);
     assert!(
-        shown.ends_with("HOLES  no run that can be read is later than 2026-11-22 01:00:00 UTC.\n"),
+        shown.ends_with("GAPS  no run that can be read is later than 2026-11-22 01:00:00 UTC.\n"),
         "{shown}"
     );
 }
@@ -72,14 +72,14 @@ fn a_manifest_that_contradicts_itself_counts_for_nothing() {
     let cases: [(Change, &str); 10] = [
         (|it| it["schema"] = "fleetlogs.manifest/v9".into(), "has the schema `fleetlogs.manifest/v9`"),
         (|it| it["schema"] = PLAN_SCHEMA.into(), "has the schema `fleetlogs.plan/v1`"),
-        (|it| it["counts"]["planned"] = 2.into(), "it counts 2 nodes, and has 1"),
-        (|it| it["counts"]["failed"] = 1.into(), "it counts 1 nodes as failed, and has 0"),
-        (|it| it["counts"] = json!({ "planned": 1 }), "it counts 0 nodes as verified, and has 1"),
-        (|it| it["nodes"] = json!([]), "it counts 1 nodes, and has 0"),
-        (|it| it["window"]["end"] = text(59).into(), "a window ends before it begins"),
-        (|it| it["nodes"][0]["window"]["end"] = text(59).into(), "a window ends before it begins"),
-        (|it| it["nodes"][0]["window"]["end"] = text(122).into(), "a window ends after the run"),
-        (|it| it["ended_at"] = text(118).into(), "a window ends after the run"),
+        (|it| it["counts"]["planned"] = 2.into(), "it counts 2 nodes, but lists 1"),
+        (|it| it["counts"]["failed"] = 1.into(), "it counts 1 nodes as failed, but lists 0"),
+        (|it| it["counts"] = json!({ "planned": 1 }), "it counts 0 nodes as verified, but lists 1"),
+        (|it| it["nodes"] = json!([]), "it counts 1 nodes, but lists 0"),
+        (|it| it["window"]["end"] = text(59).into(), "a time window ends before it begins"),
+        (|it| it["nodes"][0]["window"]["end"] = text(59).into(), "a time window ends before it begins"),
+        (|it| it["nodes"][0]["window"]["end"] = text(122).into(), "a time window ends after the run"),
+        (|it| it["ended_at"] = text(118).into(), "a time window ends after the run"),
     ];
     for (change, said) in cases {
         let mut runs = Runs::new().ran((0, 60), &[("a", -99, (0, 60), "verified")]);
@@ -107,7 +107,7 @@ fn files_that_may_be_of_another_life_prove_nothing() {
         runs
     };
     let booted = with(json!({ "allocation_time": text(-99), "last_boot_time": text(30) }));
-    let why = "verified in run 20261122T010000Z-0000: it was booted anew meanwhile: its files may be those of another life";
+    let why = "verified in run 20261122T010000Z-0000: it rebooted or was replaced in the meantime: its files may be from before that";
     assert_eq!(booted.holes(), [hole("a", 0, 60, why)]);
     let gone = with(Value::Null);
     assert_eq!((gone.holes(), gone.ended()), (vec![], vec![("a".into(), 0, 60, "gone")]));
@@ -121,13 +121,13 @@ fn a_missing_second_is_not_rounded_away() {
     runs.add(&manifest);
     let shown = runs.history.series(None, None).to_terminal(&Look::default(), false);
     assert!(shown.contains("minutes   60 of 61 verified\n"), "{shown}");
-    assert!(shown.ends_with("HOLES  1 node with 1 hole, 2s in all.\n"), "{shown}");
+    assert!(shown.ends_with("GAPS  1 node with 1 gap, 2s in total.\n"), "{shown}");
 }
 
 #[test]
 fn of_a_series_whose_runs_were_all_removed_the_record_is_told() {
     let mut history = History::new(SnapshotName::new("nightly"), Some(at(0)), None);
-    assert_eq!(last_line(&history), "NO RUN  no run of it was found.");
+    assert_eq!(last_line(&history), "NO RUN  no run of this snapshot was found.");
     history.add_folded(
         ("contoso", "render", "a"),
         Some(at(-99)),
@@ -136,7 +136,7 @@ fn of_a_series_whose_runs_were_all_removed_the_record_is_told() {
     );
     assert_eq!(history.series(None, None).verdict(), Verdict::Nothing);
     let said = last_line(&history);
-    assert!(said.contains("on record up to 2026-11-22 01:00:00 UTC"), "{said}");
+    assert!(said.contains("recorded up to 2026-11-22 01:00:00 UTC"), "{said}");
     assert!(said.starts_with("NO RUN  none of its runs can be read."), "{said}");
 }
 
