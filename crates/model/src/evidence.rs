@@ -60,7 +60,10 @@ struct Times([Option<OffsetDateTime>; 3]);
 
 impl BetweenFacts for Times {
     fn after_state<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
-        TIMES.into_iter().zip(self.0).try_for_each(|(name, time)| members.optional(name, time.map(Rfc3339)))
+        TIMES
+            .into_iter()
+            .zip(self.0)
+            .try_for_each(|(name, time)| members.optional(name, time.map(Rfc3339).as_ref()))
     }
 
     fn after_scheduling<M: SerializeMap>(&self, _: &mut Members<'_, M>) -> Result<(), M::Error> {

@@ -46,7 +46,7 @@ pub struct InventoryFile {
     pub bytes: u64,
     /// When it was last written, if storage reported it.
     pub last_modified: Option<OffsetDateTime>,
-    /// Its version in storage (ETag), without quotes.
+    /// Its version in storage (`ETag`), without quotes.
     pub etag: Option<Box<str>>,
     /// MD5 of its content in Base64, if storage has one.
     pub content_md5: Option<Box<str>>,

@@ -61,8 +61,8 @@ impl<B: BetweenFacts> Serialize for FactMembers<'_, B> {
         let mut members = Members { map: &mut map, nulls: *nulls };
         members.optional("state", facts.state.as_ref())?;
         between.after_state(&mut members)?;
-        members.optional("dedicated", facts.dedicated)?;
-        members.optional("scheduling_enabled", facts.scheduling_enabled)?;
+        members.optional("dedicated", facts.dedicated.as_ref())?;
+        members.optional("scheduling_enabled", facts.scheduling_enabled.as_ref())?;
         between.after_scheduling(&mut members)?;
         members.optional("agent_version", facts.agent_version.as_ref())?;
         members.optional("image", facts.image.as_ref())?;
@@ -84,7 +84,11 @@ impl<M: SerializeMap> Members<'_, M> {
     ///
     /// # Errors
     /// The serializer's.
-    pub fn optional(&mut self, name: &'static str, value: Option<impl Serialize>) -> Result<(), M::Error> {
+    pub fn optional(
+        &mut self,
+        name: &'static str,
+        value: Option<&(impl Serialize + ?Sized)>,
+    ) -> Result<(), M::Error> {
         if value.is_some() || self.nulls { self.map.serialize_entry(name, &value) } else { Ok(()) }
     }
 

@@ -243,7 +243,7 @@ pub struct BlobDetails {
     pub created_at: Option<OffsetDateTime>,
     /// When it was last written, to the second.
     pub last_modified: Option<OffsetDateTime>,
-    /// Its version (ETag), without quotes.
+    /// Its version (`ETag`), without quotes.
     pub etag: Option<Box<str>>,
     /// MD5 of its content in Base64. Storage has none for a blob that was put together from blocks.
     pub content_md5: Option<Box<str>>,

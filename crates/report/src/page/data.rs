@@ -93,7 +93,7 @@ struct RowFacts<'a> {
 
 impl BetweenFacts for RowFacts<'_> {
     fn after_state<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
-        members.optional("priority", Some(self.priority))
+        members.optional("priority", Some(&self.priority))
     }
 
     fn after_scheduling<M: SerializeMap>(&self, members: &mut Members<'_, M>) -> Result<(), M::Error> {
