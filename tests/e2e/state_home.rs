@@ -75,7 +75,8 @@ async fn real_storage_has_one_owner_at_a_time() {
     let gone = Instant::now();
     second.renew().await.unwrap();
     let stop = StopHandle::default();
-    let (owner, fetched) = Ownership::acquire(first, Clock::System, &stop).await.unwrap().unwrap();
+    let (owner, fetched) =
+        Ownership::acquire(first, Clock::System, &stop, fastrand::Rng::new()).await.unwrap().unwrap();
     assert!(gone.elapsed() > LEASE * 9 / 10, "{:?}", gone.elapsed());
     assert!(gone.elapsed() < LEASE + Duration::from_secs(8), "{:?}", gone.elapsed());
     assert_eq!(fetched.as_deref(), Some(&b"two"[..]));
@@ -94,7 +95,7 @@ async fn the_schedule_of_one_machine_goes_on_at_another_through_real_storage() {
     let stop = StopHandle::default();
     for machine in 1..=3_i64 {
         let dir = tempfile::tempdir().unwrap();
-        let acquired = Ownership::acquire(home(&sas), Clock::System, &stop).await;
+        let acquired = Ownership::acquire(home(&sas), Clock::System, &stop, fastrand::Rng::new()).await;
         let (owner, fetched) = acquired.unwrap().unwrap();
         assert_eq!(fetched.is_none(), machine == 1);
         let store = Store::open(&dir.path().join("schedule.db"), Some((owner.home(), fetched))).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fleetlogs_azure::{AccountSettings, AzureBatch, BatchAuth, Clients, SharedKey, http_client, list_client};
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::schedule::state::{JobId, Store, occurrences};
+use fleetlogs_engine::schedule::state::{JobId, Store, occurrences, runs};
 use fleetlogs_engine::schedule::watch::{Watch, WatchCounters, WatchRule, watch};
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_model::ids::{AccountName, SnapshotName};
@@ -92,6 +92,7 @@ async fn every_node_that_goes_bad_is_claimed_once_for_each_time() {
         clock: Clock::System,
         poll_rate: 100.0,
         counters: counters.clone(),
+        random: fastrand::Rng::new(),
     }));
     let all_claimed = async {
         while counters.claimed.load(Ordering::Relaxed) < 23 {
@@ -109,7 +110,8 @@ async fn every_node_that_goes_bad_is_claimed_once_for_each_time() {
 
     // All wait in the queue for one run, as nothing begins any.
     let captured = store.read(|state| occurrences::of_run(state, JobId(1))).await.unwrap();
-    assert_eq!((captured.len(), counters.runs.load(Ordering::Relaxed)), (23, 1), "{captured:?}");
+    let waiting = store.read(runs::queued_rows).await.unwrap();
+    assert_eq!((captured.len(), waiting.len()), (23, 1), "{captured:?}");
     assert_eq!(counters.failures.load(Ordering::Relaxed), 0, "the service took every filter");
     let nodes: BTreeSet<_> = captured.iter().map(|occurrence| &occurrence.node).collect();
     assert_eq!(nodes.len(), 21);

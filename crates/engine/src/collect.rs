@@ -127,7 +127,7 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
         access: Access,
         outstanding: Outstanding,
         feed: Feed,
-        random: fastrand::Rng,
+        mut random: fastrand::Rng,
     ) -> VerifyCost {
         let (run, services, settings) = (self.run, self.services, &self.settings);
         let how = Execution {
@@ -140,6 +140,7 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
             budget: settings.budget,
         };
         let (over, sending) = watch::channel(true);
+        let for_second_look = random.fork();
         let executing = async {
             let repeated = execute(run, services, self.store.clone(), how, outstanding, random).await;
             // Whatever was accepted is announced before the verifier hears that nothing more will be.
@@ -147,7 +148,7 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
             over.send_replace(false);
             if run.stop.level() == Stop::No {
                 // Beside the verifier, which waits for files most of the time.
-                look_again(run, services, &settings.retry, self.taken.nodes()).await;
+                look_again(run, services, &settings.retry, self.taken.nodes(), for_second_look).await;
             }
             repeated
         };

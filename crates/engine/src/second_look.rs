@@ -42,6 +42,7 @@ pub async fn look_again<B: BatchService>(
     services: &[Option<Arc<B>>],
     retry: &RetryPolicy,
     mut taken: Vec<NodeIndex>,
+    mut random: fastrand::Rng,
 ) {
     taken.sort_unstable();
     taken.dedup();
@@ -57,12 +58,13 @@ pub async fn look_again<B: BatchService>(
         range.end = index.0 + 1;
     }
     let (taken, accounts) = (&taken, &accounts);
-    let look = |((account, pool), first)| async move {
+    let pools = pools.into_iter().map(|pool| (pool, random.fork()));
+    let look = |(((account, pool), first), random): ((_, NodeIndex), _)| async move {
         let service = run.plan.account_index(account).and_then(|at| services.get(at.get())?.as_ref());
         let Some(service) = service else { return };
         let place = &run.plan.node(first).place;
         let roster = Roster::of(&run.plan, place, accounts[account].clone());
-        let reader = Reader::new(account, retry, fastrand::Rng::new());
+        let reader = Reader::new(account, retry, random);
         if let Ok(Err(failure)) = compare(run, &**service, &reader, (account, pool), roster, taken).await {
             tracing::warn!(%account, %pool, %failure, "whether its nodes are still the same is not known: they cannot be listed again");
         }
@@ -244,7 +246,14 @@ mod tests {
             max_delay: Duration::from_secs(1),
         };
         let services = [Some(Arc::new(Now(now, Mutex::default())))];
-        look_again(&run, &services, &retry, [2, 1, 0, 3, 1].map(NodeIndex).into()).await;
+        look_again(
+            &run,
+            &services,
+            &retry,
+            [2, 1, 0, 3, 1].map(NodeIndex).into(),
+            fastrand::Rng::with_seed(2),
+        )
+        .await;
         let event = |recorded: Recorded| (recorded.node.map(|node| node.0), recorded.event);
         heard.events().into_iter().map(event).collect()
     }

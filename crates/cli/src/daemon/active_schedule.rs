@@ -113,7 +113,7 @@ impl<'a> ActiveSchedule<'a> {
             return Ok(Some(Term { store, ownership: None, end: StopHandle::default() }));
         };
         let owned = tokio::select! {
-            owned = Ownership::acquire(home.clone(), Clock::System, &self.stop) => owned,
+            owned = Ownership::acquire(home.clone(), Clock::System, &self.stop, fastrand::Rng::new()) => owned,
             never = beat(health) => never,
         };
         let owned = owned.map_err(|failure| match &self.settings.schedule.lease {

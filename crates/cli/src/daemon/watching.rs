@@ -66,6 +66,7 @@ impl<'a> Watching<'a> {
             clock: Clock::System,
             poll_rate: self.settings.schedule.poll_rate,
             counters: self.counters.clone(),
+            random: fastrand::Rng::new(),
         })
         .await
     }

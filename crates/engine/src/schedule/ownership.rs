@@ -60,19 +60,21 @@ impl Ownership {
         home: Arc<dyn StateHome>,
         clock: Clock,
         stop: &StopHandle,
+        random: fastrand::Rng,
     ) -> Result<Option<OwnedState>, Failure> {
-        Self::acquire_by(home, Box::new(move || clock.now()), stop).await
+        Self::acquire_by(home, Box::new(move || clock.now()), stop, random).await
     }
 
     async fn acquire_by(
         home: Arc<dyn StateHome>,
         now: Box<dyn Fn() -> OffsetDateTime + Send + Sync>,
         stop: &StopHandle,
+        random: fastrand::Rng,
     ) -> Result<Option<OwnedState>, Failure> {
         let since = Mutex::new(ClockReading::of(&*now));
         let lease = Arc::new(Lease { home, now, since, given_up: watch::Sender::new(false) });
         let fetched = tokio::select! {
-            fetched = lease.take() => fetched?,
+            fetched = lease.acquire(random) => fetched?,
             () = stop.reached(Stop::Drain) => {
                 // A try that was under way may have had its way.
                 lease.release().await;
@@ -131,7 +133,7 @@ impl Drop for Ownership {
 
 impl Lease {
     /// Tries until it is the owner. A failure of the first try that another will not cure is final.
-    async fn take(&self) -> Result<Option<Vec<u8>>, Failure> {
+    async fn acquire(&self, mut random: fastrand::Rng) -> Result<Option<Vec<u8>>, Failure> {
         let mut told = None;
         loop {
             let error = match self.try_take().await {
@@ -155,7 +157,7 @@ impl Lease {
                 }
                 error => tracing::debug!(%error, "the schedule is not ours yet"),
             }
-            sleep(STANDBY + STANDBY_JITTER.mul_f64(fastrand::f64())).await;
+            sleep(STANDBY + STANDBY_JITTER.mul_f64(random.f64())).await;
         }
     }
 

@@ -75,6 +75,8 @@ pub struct Watch<B> {
     pub poll_rate: f64,
     /// Counts what happens.
     pub counters: Arc<WatchCounters>,
+    /// For the pace of calls.
+    pub random: fastrand::Rng,
 }
 
 /// What the watcher did since its start, for metrics.
@@ -82,24 +84,16 @@ pub struct Watch<B> {
 pub struct WatchCounters {
     /// Looks at an account for a snapshot, good and bad.
     pub rounds: AtomicU64,
-    /// Of those, the ones in which the account or one of its pools could not be listed.
-    pub failed_rounds: AtomicU64,
     /// List calls.
     pub list_calls: AtomicU64,
     /// List calls that failed.
     pub failures: AtomicU64,
-    /// Occurrences that were new, whatever became of them.
-    pub occurrences: AtomicU64,
     /// Occurrences that were too old to be captured.
     pub old: AtomicU64,
-    /// Occurrences that were held as their node was captured a short time before.
-    pub held: AtomicU64,
     /// Occurrences that were held and then damped.
     pub damped: AtomicU64,
     /// Occurrences that were claimed by a run.
     pub claimed: AtomicU64,
-    /// Runs that were put into the queue.
-    pub runs: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, count: u64) {
@@ -111,11 +105,11 @@ fn add(counter: &AtomicU64, count: u64) {
 ///
 /// Cancel safety: may be dropped at any time.
 pub async fn watch<B: BatchService>(watch: Watch<B>) -> StateError {
-    let Watch { accounts, rules, store, clock, poll_rate, counters } = watch;
+    let Watch { accounts, rules, store, clock, poll_rate, counters, mut random } = watch;
     let permits = Semaphore::new(CALLS_AT_ONCE);
     let accounts: Vec<_> = accounts
         .into_iter()
-        .map(|(name, service)| (name, service, Pacer::new(Some(poll_rate), fastrand::Rng::new())))
+        .map(|(name, service)| (name, service, Pacer::new(Some(poll_rate), random.fork())))
         .collect();
     let news: Vec<_> = rules.iter().map(|_| Notify::new()).collect();
     let mut all = FuturesUnordered::new();
@@ -186,7 +180,6 @@ impl RuleWatch<'_> {
         let claim = store.change(|state| occurrences::claim(state, snapshot, now)).await?;
         if let Some(claim) = claim {
             add(&counters.claimed, claim.occurrences);
-            add(&counters.runs, u64::from(claim.is_new));
             let (occurrences, job) = (claim.occurrences, claim.job.0);
             tracing::info!(%snapshot, occurrences, job, "nodes entered a state that is watched for");
         }
@@ -279,7 +272,6 @@ impl<B: BatchService> Lookout<'_, B> {
         let RuleWatch { rule: WatchRule { snapshot, .. }, counters, .. } = self.shared;
         let account = self.name;
         add(&counters.rounds, 1);
-        add(&counters.failed_rounds, u64::from(failure.is_some()));
         match (failure, error) {
             (Some(failure), _) if trouble.begins() => {
                 tracing::warn!(%account, %snapshot, %failure, "nodes cannot be watched; trying again");
@@ -309,9 +301,7 @@ impl<B: BatchService> Lookout<'_, B> {
             return Ok(());
         }
         let taken = store.change(|state| occurrences::take_in(state, &round)).await?;
-        add(&counters.occurrences, taken.seen + taken.held + taken.old);
         add(&counters.old, taken.old);
-        add(&counters.held, taken.held);
         add(&counters.damped, taken.damped);
         if taken.seen + taken.released > 0 {
             news.notify_one();

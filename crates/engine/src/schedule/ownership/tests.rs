@@ -95,8 +95,12 @@ fn clock() -> Clock {
 }
 
 async fn own(machine: &Arc<Machine>) -> Ownership {
-    let owned = Ownership::acquire(machine.clone(), clock(), &StopHandle::default()).await;
+    let owned = Ownership::acquire(machine.clone(), clock(), &StopHandle::default(), random()).await;
     owned.unwrap().unwrap().0
+}
+
+fn random() -> fastrand::Rng {
+    fastrand::Rng::with_seed(3)
 }
 
 fn seconds(number: u64) -> Duration {
@@ -115,7 +119,7 @@ async fn a_machine_that_dies_is_followed_when_its_lease_ends() {
 
     let second = Machine::new(2, &shared);
     let (second, fetched) =
-        Ownership::acquire(second, clock(), &StopHandle::default()).await.unwrap().unwrap();
+        Ownership::acquire(second, clock(), &StopHandle::default(), random()).await.unwrap().unwrap();
 
     assert!(second.is_valid());
     assert_eq!(fetched.as_deref(), Some(&b"of the first"[..]));
@@ -127,7 +131,7 @@ async fn an_owner_stays_for_as_long_as_it_lives() {
     let shared = Arc::default();
     let owner = own(&Machine::new(1, &shared)).await;
     let stop = StopHandle::default();
-    let other = Ownership::acquire(Machine::new(2, &shared), clock(), &stop);
+    let other = Ownership::acquire(Machine::new(2, &shared), clock(), &stop, random());
     assert!(timeout(seconds(1200), other).await.is_err());
     assert!(owner.is_valid());
 }
@@ -150,8 +154,9 @@ async fn an_owner_that_cannot_renew_gives_up_before_another_can_follow() {
     sleep(seconds(100)).await;
     machine.fails(usize::MAX >> 40);
     let second = Machine::new(2, &shared);
-    let mut waiting =
-        Box::pin(async { Ownership::acquire(second, clock(), &StopHandle::default()).await.unwrap() });
+    let mut waiting = Box::pin(async {
+        Ownership::acquire(second, clock(), &StopHandle::default(), random()).await.unwrap()
+    });
 
     tokio::select! {
         biased;
@@ -173,7 +178,7 @@ async fn a_machine_that_was_suspended_gives_up_at_once() {
     let slept = Arc::new(AtomicI64::new(0));
     let (began, wall) = (Instant::now(), slept.clone());
     let now = Box::new(move || NOW + began.elapsed() + time::Duration::seconds(wall.load(Ordering::SeqCst)));
-    let acquired = Ownership::acquire_by(machine, now, &StopHandle::default()).await.unwrap();
+    let acquired = Ownership::acquire_by(machine, now, &StopHandle::default(), random()).await.unwrap();
     let owner = acquired.unwrap().0;
     sleep(seconds(100)).await;
     assert!(owner.is_valid());
@@ -193,7 +198,8 @@ async fn a_clock_that_is_put_back_changes_nothing() {
     let (began, wall) = (Instant::now(), put_back.clone());
     let now = Box::new(move || NOW + began.elapsed() - time::Duration::seconds(wall.load(Ordering::SeqCst)));
     let machine = Machine::new(1, &shared);
-    let acquired = Ownership::acquire_by(machine.clone(), now, &StopHandle::default()).await.unwrap();
+    let acquired =
+        Ownership::acquire_by(machine.clone(), now, &StopHandle::default(), random()).await.unwrap();
     let owner = acquired.unwrap().0;
     put_back.store(3600, Ordering::SeqCst);
     assert!(timeout(seconds(600), owner.lost()).await.is_err());
@@ -207,7 +213,7 @@ async fn an_owner_that_gives_it_back_is_followed_at_once() {
     let first = own(&Machine::new(1, &shared)).await;
     let second = Machine::new(2, &shared);
     let stop = StopHandle::default();
-    let mut waiting = Box::pin(Ownership::acquire(second, clock(), &stop));
+    let mut waiting = Box::pin(Ownership::acquire(second, clock(), &stop, random()));
     assert!(timeout(seconds(30), &mut waiting).await.is_err());
     let released = Instant::now();
     first.release().await;
@@ -245,7 +251,7 @@ async fn what_waiting_does_not_cure_is_told_at_once_and_what_it_does_is_not() {
     let shared = Arc::default();
     let machine = Machine::new(1, &shared);
     machine.broken.lock().push_back(Failure::new(FailureClass::Auth, "no right").into());
-    let refused = Ownership::acquire(machine.clone(), clock(), &StopHandle::default()).await;
+    let refused = Ownership::acquire(machine.clone(), clock(), &StopHandle::default(), random()).await;
     assert_eq!(refused.unwrap_err().class, FailureClass::Auth);
     machine.fails(3);
     machine.broken.lock().push_back(Failure::new(FailureClass::Auth, "rotated").into());
@@ -257,7 +263,7 @@ async fn who_waits_can_be_told_to_stop() {
     let shared = Arc::default();
     let _owner = own(&Machine::new(1, &shared)).await;
     let stop = StopHandle::default();
-    let waiting = Ownership::acquire(Machine::new(2, &shared), clock(), &stop);
+    let waiting = Ownership::acquire(Machine::new(2, &shared), clock(), &stop, random());
     let (owned, ()) = tokio::join!(waiting, async {
         sleep(seconds(30)).await;
         stop.stop(Stop::Drain, StopReason::Signal);

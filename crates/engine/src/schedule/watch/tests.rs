@@ -198,6 +198,7 @@ impl Bench {
             clock: self.clock,
             poll_rate: self.poll_rate,
             counters: self.counters.clone(),
+            random: fastrand::Rng::with_seed(5),
         })
     }
 
@@ -329,7 +330,8 @@ async fn a_pool_that_fails_as_a_whole_is_one_run() {
 
     let runs = bench.runs().await;
     assert_eq!(runs.iter().map(Vec::len).collect::<Vec<_>>(), [1000]);
-    assert_eq!(bench.counters.occurrences.load(Ordering::Relaxed), 1000);
+    assert_eq!(bench.rows().len(), 1000);
+    assert_eq!(bench.counters.claimed.load(Ordering::Relaxed), 1000);
 }
 
 #[tokio::test(start_paused = true)]
