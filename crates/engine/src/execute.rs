@@ -402,7 +402,14 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 let pool = self.run.plan.node(work.node).pool().clone();
                 self.gone_pools.lock().insert(pool);
             }
-            _ => {}
+            FailureClass::NotSent
+            | FailureClass::Transient
+            | FailureClass::Wait
+            | FailureClass::WaitBriefly
+            | FailureClass::Gone
+            | FailureClass::Config
+            | FailureClass::InDoubt
+            | FailureClass::Refused => {}
         }
         let next = work.tries.next(&self.how.retry, &cause, self.random());
         let attempt = work.attempt;
@@ -525,15 +532,23 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                     return self.fail(&work, Failure::new(FailureClass::Gone, message));
                 }
             }
-            Err(cause) if matches!(cause.class, FailureClass::Gone | FailureClass::Refused) => {
-                return self.fail(&work, cause);
-            }
-            Err(cause) if cause.class == FailureClass::Auth => {
-                self.stop_account(&cause)?;
-                return self.fail(&work, cause);
-            }
-            // What cannot be read now may still take the call; the call's own answer decides.
-            Err(failure) => tracing::debug!(node = %planned.at(), %failure, "cannot read the node"),
+            Err(cause) => match cause.class {
+                FailureClass::Gone | FailureClass::Refused => return self.fail(&work, cause),
+                FailureClass::Auth => {
+                    self.stop_account(&cause)?;
+                    return self.fail(&work, cause);
+                }
+                // A node that cannot be read now may still take the call; the call's own answer decides.
+                FailureClass::NotSent
+                | FailureClass::Throttled
+                | FailureClass::Transient
+                | FailureClass::Wait
+                | FailureClass::WaitBriefly
+                | FailureClass::Config
+                | FailureClass::InDoubt => {
+                    tracing::debug!(node = %planned.at(), failure = %cause, "cannot read the node");
+                }
+            },
         }
         work.step = Step::Send;
         self.send(work).await

@@ -111,7 +111,20 @@ impl Past {
                 self.files = None;
                 self.first_intent = None;
             }
-            _ => {}
+            // The ledger has what these change.
+            Event::RunStarted { .. }
+            | Event::IdentityChanged { .. }
+            | Event::NodeSeenAgain { .. }
+            | Event::PoolSeenAgain { .. }
+            | Event::NodesAppeared { .. }
+            | Event::OrderFollowed { .. }
+            | Event::UploadFailed { .. }
+            | Event::FilesVerified { .. }
+            | Event::FilesIncomplete { .. }
+            | Event::AccountThrottled { .. }
+            | Event::AccountStopped { .. }
+            | Event::RunDraining { .. }
+            | Event::RunEnded { .. } => {}
         }
     }
 

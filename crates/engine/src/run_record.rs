@@ -71,7 +71,22 @@ impl RunRecord {
                     };
                     record.appeared.extend(nodes.iter().map(at));
                 }
-                _ => {}
+                // These concern single nodes or the pace, not the run as a whole.
+                Event::UploadRequested { .. }
+                | Event::UploadCancelled { .. }
+                | Event::UploadAccepted { .. }
+                | Event::UploadWillRetry { .. }
+                | Event::UploadInDoubt { .. }
+                | Event::UploadAbsent { .. }
+                | Event::UploadAdopted { .. }
+                | Event::DirectoriesFound { .. }
+                | Event::IdentityChanged { .. }
+                | Event::NodeSeenAgain { .. }
+                | Event::OrderFollowed { .. }
+                | Event::UploadFailed { .. }
+                | Event::FilesVerified { .. }
+                | Event::FilesIncomplete { .. }
+                | Event::AccountThrottled { .. } => {}
             }
         }
         record

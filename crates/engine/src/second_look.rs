@@ -15,7 +15,7 @@ use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::evidence::{NodeEvidence, SharedFacts};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeIndex, PoolId};
-use fleetlogs_model::ledger::{Ledger, NodeStatus};
+use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::planned::Marks;
 use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{BatchService, PageLink};
@@ -86,14 +86,8 @@ impl AcceptedNodes {
     /// Begins with those that an earlier process had.
     #[must_use]
     pub fn of(ledger: &Ledger) -> Self {
-        let has_directory = |status| {
-            matches!(
-                status,
-                NodeStatus::Accepted | NodeStatus::Verified | NodeStatus::Incomplete | NodeStatus::Empty
-            )
-        };
         let nodes = (0..u32::try_from(ledger.outcomes().total()).unwrap_or(u32::MAX)).map(NodeIndex);
-        Self(Arc::new(Mutex::new(nodes.filter(|node| has_directory(ledger.status(*node))).collect())))
+        Self(Arc::new(Mutex::new(nodes.filter(|node| ledger.status(*node).is_accepted()).collect())))
     }
 
     /// Those known by now.

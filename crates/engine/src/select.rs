@@ -239,7 +239,19 @@ pub(crate) fn inability(node: &Node) -> Option<LeftOutReason> {
         NodeState::Creating => Some(LeftOutReason::NoAgentYet),
         NodeState::Preempted => Some(LeftOutReason::Preempted),
         NodeState::Deallocating | NodeState::Deallocated => Some(LeftOutReason::Deallocated),
-        _ => None,
+        NodeState::Idle
+        | NodeState::Running
+        | NodeState::Starting
+        | NodeState::Rebooting
+        | NodeState::Reimaging
+        | NodeState::UpgradingOs
+        | NodeState::Unusable
+        | NodeState::WaitingForStartTask
+        | NodeState::StartTaskFailed
+        | NodeState::Unknown
+        | NodeState::LeavingPool
+        | NodeState::Offline
+        | NodeState::Other(_) => None,
     }
 }
 

@@ -77,7 +77,26 @@ impl EventSink for Announcements {
                 Event::UploadAdopted { directory, .. } => {
                     resume::AwaitedUpload { node, directory: directory.clone(), files: None, slot: true }
                 }
-                _ => continue,
+                // None of these announces files.
+                Event::RunStarted { .. }
+                | Event::UploadRequested { .. }
+                | Event::UploadCancelled { .. }
+                | Event::UploadWillRetry { .. }
+                | Event::UploadInDoubt { .. }
+                | Event::UploadAbsent { .. }
+                | Event::DirectoriesFound { .. }
+                | Event::IdentityChanged { .. }
+                | Event::NodeSeenAgain { .. }
+                | Event::PoolSeenAgain { .. }
+                | Event::NodesAppeared { .. }
+                | Event::OrderFollowed { .. }
+                | Event::UploadFailed { .. }
+                | Event::FilesVerified { .. }
+                | Event::FilesIncomplete { .. }
+                | Event::AccountThrottled { .. }
+                | Event::AccountStopped { .. }
+                | Event::RunDraining { .. }
+                | Event::RunEnded { .. } => continue,
             };
             // Nobody listens any more when verification ended early.
             let _ = self.0.send(announced);

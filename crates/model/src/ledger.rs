@@ -34,6 +34,17 @@ pub enum NodeStatus {
 }
 
 impl NodeStatus {
+    /// Whether the service accepted a call, so that the node has a directory.
+    #[must_use]
+    pub fn is_accepted(self) -> bool {
+        match self {
+            Self::Accepted | Self::Verified | Self::Incomplete | Self::Empty => true,
+            Self::Planned | Self::Requested | Self::Waiting | Self::InDoubt | Self::Failed | Self::Gone => {
+                false
+            }
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 10] = [
         Self::Planned,

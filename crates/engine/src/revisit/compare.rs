@@ -34,7 +34,14 @@ impl VerifiedFiles {
                 fingerprint: history.fingerprint,
             }),
             NodeStatus::Empty => Some(Self { files: 0, bytes: 0, fingerprint: Some(Fingerprint::default()) }),
-            _ => None,
+            NodeStatus::Planned
+            | NodeStatus::Requested
+            | NodeStatus::Waiting
+            | NodeStatus::InDoubt
+            | NodeStatus::Accepted
+            | NodeStatus::Incomplete
+            | NodeStatus::Failed
+            | NodeStatus::Gone => None,
         }
     }
 

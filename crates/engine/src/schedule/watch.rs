@@ -408,7 +408,13 @@ fn is_of_account(failure: &Failure) -> bool {
     match failure.class {
         FailureClass::Auth | FailureClass::NotSent => true,
         FailureClass::Transient => failure.status.is_none(),
-        _ => false,
+        FailureClass::Throttled
+        | FailureClass::Wait
+        | FailureClass::WaitBriefly
+        | FailureClass::Gone
+        | FailureClass::Config
+        | FailureClass::InDoubt
+        | FailureClass::Refused => false,
     }
 }
 
