@@ -374,7 +374,7 @@ fn a_log_that_changes_while_it_is_fetched_is_noted() {
     let place = tempfile::tempdir().unwrap();
     let first = files(&unpack(&file, &place.path().join("first")));
     let notes = String::from_utf8_lossy(&first["NOTES.md"]);
-    assert_eq!(notes.matches("it changed while it was fetched").count(), 8, "{notes}");
+    assert_eq!(notes.matches("it changed during the download").count(), 8, "{notes}");
     assert!(first.keys().all(|name| !name.starts_with("logs/")));
     // What it has become is fetched then, and is not what the run saw.
     let (file, _) = made(&run, &["--with-logs", "--force"], 3);
@@ -398,8 +398,8 @@ fn without_a_credential_that_reads_the_bundle_has_all_but_the_logs() {
     let (file, _) = made(&run, &["--with-logs"], 3);
     let place = tempfile::tempdir().unwrap();
     let files = files(&unpack(&file, place.path()));
-    assert!(String::from_utf8_lossy(&files["NOTES.md"]).contains("no log was fetched"));
-    assert!(String::from_utf8_lossy(&files["README.md"]).contains("no log was fetched"));
+    assert!(String::from_utf8_lossy(&files["NOTES.md"]).contains("no log was downloaded"));
+    assert!(String::from_utf8_lossy(&files["README.md"]).contains("no log was downloaded"));
     assert!(files.contains_key("manifest.json") && !files.contains_key("logs.jsonl"));
     assert!(check(&file, &[]).status.success());
 
@@ -495,7 +495,7 @@ fn what_is_whole_on_disk_goes_in_while_storage_is_down() {
     let place = tempfile::tempdir().unwrap();
     let files = files(&unpack(&file, place.path()));
     let notes = String::from_utf8_lossy(&files["NOTES.md"]);
-    assert_eq!(notes.matches("no log was fetched from").count(), 1, "{notes}");
+    assert_eq!(notes.matches("no log was downloaded from").count(), 1, "{notes}");
     assert!(notes.contains("78 logs of 39 nodes were whole"), "{notes}");
     assert!(notes.contains("the logs of 1 nodes are missing"), "{notes}");
     assert_eq!(files.keys().filter(|name| name.starts_with("logs/")).count(), 78);
@@ -590,7 +590,7 @@ fn logs_come_out_of_real_blob_storage_and_an_interrupted_fetch_is_gone_on_with()
     std::fs::write(format!("{}.etag", local.display()), "\"0x8D0000000000000\"").unwrap();
     let changed = bundle(&run, &["--with-logs", "-o", "third.zip"]);
     assert_eq!(changed.status.code(), Some(3));
-    assert!(stderr(&changed).contains("changed while it was fetched"), "{}", stderr(&changed));
+    assert!(stderr(&changed).contains("changed during the download"), "{}", stderr(&changed));
     let (_, fourth) = made(&run, &["--with-logs", "-o", "fourth.zip"], 0);
     assert_eq!(first, fourth);
 }

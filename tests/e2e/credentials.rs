@@ -251,8 +251,8 @@ fn check_says_what_it_found_and_sends_and_makes_nothing() {
         "1 pools and 60 nodes selected",
         "this machine's clock agrees",
         "a user delegation SAS for the container, permissions `w`",
-        "will be created when the run begins",
-        "a run would begin: 0 to mend",
+        "will be created when the run starts",
+        "a run would start: 0 problems",
     ] {
         assert!(check.stdout.contains(said), "`{said}` is not in\n{}", check.stdout);
     }
@@ -275,7 +275,7 @@ fn check_tries_writing_on_request_and_leaves_nothing() {
     let path = config(&sim, &destination, "");
     let check = with_identity(&sim, &["check", "--probe-write", path.to_str().unwrap()]);
     assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
-    assert!(check.stdout.contains("a blob was written and removed again"), "{}", check.stdout);
+    assert!(check.stdout.contains("a blob was written and deleted again"), "{}", check.stdout);
     let storage = &sim.ledger()["storage"];
     assert_eq!((&storage["probes_written"], &storage["probes_deleted"]), (&1.into(), &1.into()));
 }

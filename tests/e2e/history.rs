@@ -122,7 +122,7 @@ fn a_time_that_no_run_speaks_of_is_not_proven() {
     let later = history(&sim, &config, &["--to", "2099-01-01T00:00:00Z"]);
     assert_eq!(later.code, 3, "{}", later.stdout);
     assert!(
-        later.stderr.contains("`--to` is in the future: the time up to now is looked at"),
+        later.stderr.contains("`--to` is in the future: using the present time instead"),
         "{}",
         later.stderr
     );
@@ -192,7 +192,7 @@ fn a_newest_run_that_ended_and_cannot_be_read_leaves_its_time_open() {
     };
     broken();
     std::fs::remove_file(&manifest).unwrap();
-    judge(0, "it has no manifest; `fleetlogs resume ");
+    judge(0, "it has no manifest; resume it with `fleetlogs resume ");
 
     let (store, runtime) = put_on_record(&sim, &[(&first, true), (&last, true)]);
     broken();
@@ -201,7 +201,7 @@ fn a_newest_run_that_ended_and_cannot_be_read_leaves_its_time_open() {
     let end = of + text[of..].find('}').unwrap() + 1;
     with(&format!("{}\"snapshot\": null{}", &text[..of], &text[end..]), 3, "its manifest names no snapshot");
     std::fs::remove_file(&manifest).unwrap();
-    judge(3, "it is on record as ended, and its manifest is not there");
+    judge(3, "it is recorded as ended, but its manifest is missing");
     std::fs::remove_dir_all(&last).unwrap();
     judge(3, "its directory is not here");
 

@@ -404,6 +404,10 @@ fn a_key_that_is_no_key_is_a_mistake() {
     std::fs::write(sim.dir.path().join("secret-key"), "whsec_this is no Base64").unwrap();
     let run = sim.run(&sim.config(&hook.table(&sim, "hook", "key = { file = \"secret-key\" }")));
     assert_eq!(run.code, 2, "{}", run.stderr);
-    assert!(run.stderr.contains("no Base64") && !run.stderr.contains("this is no Base64"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("is not Base64") && !run.stderr.contains("this is no Base64"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(sim.upload_calls(), 0);
 }

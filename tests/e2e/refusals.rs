@@ -161,7 +161,7 @@ fn a_sas_that_storage_refuses_is_refused_before_any_upload() {
         &sim,
         &run,
         5,
-        &["destination.container_url", "403 AuthenticationFailed", "storage refuses this SAS"],
+        &["destination.container_url", "403 AuthenticationFailed", "storage rejects this SAS"],
     );
 }
 

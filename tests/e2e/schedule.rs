@@ -434,12 +434,12 @@ fn what_cannot_be_scheduled_is_told_beforehand() {
         "snapshot[4].cron`: not a cron expression: it has not five fields, but 4",
         "snapshot[4].time_zone`: there is no such",
         "did you mean `on_state`?",
-        "already, on line",
-        "`jitter` goes with `cron`",
+        "the first is on line",
+        "`jitter` needs `cron`",
     ] {
         assert!(said.contains(part), "no `{part}` in {said}");
     }
-    assert!(!said.contains("`overlap` goes with"), "`--once` obeys it as well: {said}");
+    assert!(!said.contains("`overlap` needs"), "`--once` obeys it as well: {said}");
     let good = config(&sim, "", "[[snapshot]]\nname = \"a\"\ncron = \"@daily\"");
     let output = schedule(&sim, &good, &["--once", "b"]);
     assert_eq!(output.status.code(), Some(2));

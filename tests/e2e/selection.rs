@@ -125,7 +125,7 @@ fn each_node_is_asked_for_its_own_window() {
     let long = sim.config("[window]\nlast = \"3days\"");
     let plan = fleetlogs().arg("plan").arg(long).current_dir(sim.dir.path()).output().unwrap();
     let said = String::from_utf8(plan.stderr).unwrap();
-    assert!(said.contains("up to 3d 00h of logs") && said.contains("sent whole"), "{said}");
+    assert!(said.contains("up to 3d 00h of logs") && said.contains("uploaded whole"), "{said}");
 }
 
 #[test]

@@ -162,7 +162,7 @@ pub(crate) fn a_share_comes_and_goes(sim: &Sim, storage: &Storage) {
     assert_eq!(unshared.status.code(), Some(0), "{}", text(&unshared.stderr));
     let said = text(&unshared.stdout);
     assert!(said.contains(&format!("fleetlogs-{run_id}, fleetlogs-{run_id}-2")), "{said}");
-    assert!(said.contains("left as they are: theirs"), "{said}");
+    assert!(said.contains("unchanged: theirs"), "{said}");
     for url in [&url, &second] {
         assert_eq!(opens(url), [403; 4]);
     }
@@ -252,7 +252,7 @@ fn a_share_by_entra_ends_by_itself_and_says_so() {
 
     let shared = on_run(&sim, &run, "share", &["--for", "7d"]);
     let url = sas_of(&shared, &run);
-    assert!(text(&shared.stderr).contains("cannot be taken back on its own"), "{}", text(&shared.stderr));
+    assert!(text(&shared.stderr).contains("cannot be revoked on its own"), "{}", text(&shared.stderr));
     assert_eq!(opens(&url), [200, 200, 403, 403]);
     assert_eq!(shares(&run)["shares"][0]["kind"], "user-delegation");
 
@@ -272,7 +272,7 @@ fn what_cannot_be_shared_says_what_to_do() {
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(
-        said.contains("is a SAS that was given") && said.contains("help: give a config with `mint`"),
+        said.contains("is a SAS, and no other") && said.contains("help: pass a config with `mint`"),
         "{said}"
     );
     assert!(refused.stdout.is_empty());
@@ -302,11 +302,7 @@ fn a_share_that_nobody_got_is_said_to_be_there() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let shared = share.stdout(full).output().unwrap();
     assert_eq!(shared.status.code(), Some(5), "{}", text(&shared.stderr));
-    assert!(
-        text(&shared.stderr).contains("take it back with `fleetlogs unshare"),
-        "{}",
-        text(&shared.stderr)
-    );
+    assert!(text(&shared.stderr).contains("revoke it with `fleetlogs unshare"), "{}", text(&shared.stderr));
     let unshared = on_run(&sim, &run, "unshare", &[]);
-    assert!(text(&unshared.stdout).contains("seen to be gone"), "{}", text(&unshared.stdout));
+    assert!(text(&unshared.stdout).contains("found to be gone"), "{}", text(&unshared.stdout));
 }

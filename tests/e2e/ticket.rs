@@ -134,7 +134,7 @@ fn a_ticket_is_opened_once_as_it_was_shown_and_added_to_on_request() {
 
     let again = ticket(&sim, &config, &run, &["--yes"]);
     assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
-    assert!(text(&again.stderr).contains("a ticket for this run already"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("this run already has a ticket"), "{}", text(&again.stderr));
     assert_eq!(ledger(&sim)["tickets"].as_array().unwrap().len(), 1);
 
     for _ in 0..2 {

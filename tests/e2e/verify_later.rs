@@ -374,7 +374,7 @@ fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
     let (_, path) = url.split_once("://").unwrap().1.split_once('/').unwrap();
     // Nobody listens there.
     let down = with("down.toml", &format!("http://127.0.0.1:9/{path}"));
-    refused(5, &["--config", &down], "see that storage is up");
+    refused(5, &["--config", &down], "check that storage is up");
     let elsewhere = with("elsewhere.toml", &url.replacen("/batch-logs?", "/others?", 1));
     refused(5, &["--config", &elsewhere], "another container than that of the run");
 
@@ -387,7 +387,7 @@ fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
     std::fs::write(dir.join("files.csv"), "edited,by,hand\n").unwrap();
     let edited = verify(&sim, &run, &[]);
     assert_eq!(edited.code, 2);
-    assert!(edited.stderr.contains("move it away to begin a new inventory"), "{}", edited.stderr);
+    assert!(edited.stderr.contains("move it away to start a new inventory"), "{}", edited.stderr);
     assert_eq!(edited.file("files.csv"), "edited,by,hand\n");
     assert!(Path::new(&dir).join("manifest.json").exists());
 }

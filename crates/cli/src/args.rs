@@ -1,4 +1,4 @@
-//! Arguments that several commands share. What a command takes besides stands in its file.
+//! Arguments that several commands share. The file of each command has the rest of its arguments.
 
 use std::path::PathBuf;
 
@@ -6,27 +6,27 @@ use clap::{ArgAction, Parser, ValueEnum};
 use fleetlogs_model::service::NodeState;
 use globset::Glob;
 
-/// What is said, how much and where. Data goes to stdout, everything else to stderr.
+/// What the program prints, how much and where. Data goes to stdout, everything else to stderr.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Output {
     /// Print one JSON document on stdout instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Write every event as a JSON line to this file
+    /// Append every event to this file as a JSON line
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
-    /// Say more; twice for everything
+    /// More log output (-vv for everything)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// How log lines on stderr look
+    /// Format of the log lines on stderr
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
 }
 
-/// How log lines look.
+/// Format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
@@ -35,22 +35,23 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// What of the config's selection is wanted now. All of them together; each may be given more than once.
+/// Narrows the config's selection for one command. A node must match every kind of option that is given; an option may be
+/// given more than once, and matches if any of its values does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Parser)]
 pub(crate) struct Pick {
-    /// Only accounts with this name (a pattern)
+    /// Select only accounts with a matching name
     #[arg(long = "account", value_name = "PATTERN")]
     pub(crate) accounts: Vec<Glob>,
-    /// Only pools with this id (a pattern)
+    /// Select only pools with a matching id
     #[arg(long = "pool", value_name = "PATTERN")]
     pub(crate) pools: Vec<Glob>,
-    /// Only nodes with this id (a pattern)
+    /// Select only nodes with a matching id
     #[arg(long = "node", value_name = "PATTERN")]
     pub(crate) nodes: Vec<Glob>,
-    /// Only nodes in this state, instead of the config's `nodes.states`
+    /// Select only nodes in this state; replaces `nodes.states` of the config
     #[arg(long = "state", value_name = "STATE", value_parser = node_state)]
     pub(crate) states: Vec<NodeState>,
-    /// Only nodes that tasks of this job ran on, instead of the config's `jobs`
+    /// Select only nodes on which tasks of this job ran; replaces `jobs` of the config
     #[arg(long = "job", value_name = "JOB")]
     pub(crate) jobs: Vec<String>,
 }
@@ -58,7 +59,7 @@ pub(crate) struct Pick {
 fn node_state(text: &str) -> Result<NodeState, String> {
     match NodeState::from(text.to_owned()) {
         NodeState::Other(_) => {
-            Err(format!("known are {}", NodeState::known().collect::<Vec<_>>().join(", ")))
+            Err(format!("known states: {}", NodeState::known().collect::<Vec<_>>().join(", ")))
         }
         state => Ok(state),
     }

@@ -1,5 +1,5 @@
-//! Files that go with a support ticket: the small ones of the run, and those that the user names. What is too large for
-//! support stays here, with a note.
+//! Files that are attached to a support ticket: the small files of the run, and those that the user names. A file that is
+//! too large for support is left out, with a note.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
@@ -23,12 +23,12 @@ struct Attachment {
     content: Result<Vec<u8>, &'static str>,
 }
 
-const TOO_LARGE: &str = "left out: support takes 5 MB a file";
-const ABSENT: &str = "left out: the run has none; `fleetlogs report` writes it";
+const TOO_LARGE: &str = "left out: support accepts 5 MB per file";
+const ABSENT: &str = "left out: it does not exist; `fleetlogs report` writes it";
 const EMPTY: &str = "left out: it is empty";
 
 impl Attachments {
-    /// Reads the files, so that what is shown is what is sent.
+    /// Reads the files at once, so that exactly what is shown is sent.
     pub(crate) fn read(run: &Path, more: &[PathBuf]) -> Result<Self, CliError> {
         let mut files: Vec<Attachment> = vec![];
         for name in [SUMMARY_FILE, MANIFEST_FILE, NODES_FILE] {
@@ -42,8 +42,9 @@ impl Attachments {
         for path in more {
             let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name.len() <= 110);
             let Some(name) = name.filter(|name| files.iter().all(|file| file.name != *name)) else {
-                let what = format!("`{}` cannot be attached under its name", path.display());
-                let help = "give it a shorter name, or one that no other attached file has";
+                let what = format!("`{}` cannot be attached under this name", path.display());
+                let help =
+                    "rename it: the name must be at most 110 bytes, and unique among the attached files";
                 return Err(CliError::usage(Refusal::new(what, help)));
             };
             files.push(read(path, name).map_err(|error| CliError::file(path, &error))?);
@@ -51,17 +52,17 @@ impl Attachments {
         Ok(Self(files))
     }
 
-    /// Whether anything is attached.
+    /// Whether any file is attached.
     pub(crate) fn is_some(&self) -> bool {
         self.contents().next().is_some()
     }
 
-    /// Name and content of what is attached.
+    /// Names and contents of the attached files.
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().filter_map(|file| Some((file.name.as_str(), file.content.as_deref().ok()?)))
     }
 
-    /// For the description of the ticket.
+    /// The list of files for the description of the ticket.
     pub(crate) fn described(&self) -> String {
         let mut text = "## Attached\n\n".to_owned();
         for Attachment { name, size, content } in &self.0 {

@@ -1,4 +1,4 @@
-//! The command line: the commands, and which code does the work of each.
+//! The command line: every command, and the code that does its work.
 
 use clap::{Parser, Subcommand};
 
@@ -22,7 +22,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::logging::Logs;
 
-/// Collects the Batch service logs of a whole Azure Batch fleet, and proves what it got.
+/// Collect the Batch service logs of a whole Azure Batch fleet, and prove which nodes were collected.
 #[derive(Debug, Parser)]
 #[command(name = "fleetlogs", version, max_term_width = 100)]
 #[command(
@@ -39,31 +39,31 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Plan, execute, verify, report
+    /// Collect logs: plan, execute, verify, report
     Run(RunArgs),
-    /// Go on with an interrupted run
+    /// Resume an interrupted run
     Resume(ResumeArgs),
-    /// Show how a run gets on, also from a second terminal
+    /// Show the progress of a run, live or finished
     Status(StatusArgs),
-    /// Show who would be asked, who not and why; sends no upload
+    /// Show which nodes a run would call and which it would skip, and why; sends no upload
     Plan(PlanArgs),
     /// Check config, credentials, permissions, clocks and storage; sends no upload
     Check(CheckArgs),
-    /// Write the reports of a run again, from its journal
+    /// Write the reports of a run again from its journal
     Report(ReportArgs),
-    /// Prove over a series of snapshots which minutes of which node are covered, and which not
+    /// Show which time ranges a series of snapshots covers for each node, and every gap
     History(HistoryArgs),
-    /// Look again whether the files of a run are still there, as they were
+    /// Check that the files of a run are still there and unchanged
     Verify(VerifyArgs),
-    /// Make a SAS that lets support read the logs of a run, and print it once
+    /// Create a read-only SAS for support and print it once
     Share(ShareArgs),
-    /// Take back what `share` gave away, where that can be done
+    /// Revoke the SAS of a run that are backed by a stored access policy
     Unshare(UnshareArgs),
-    /// Open a support ticket for a run, or add to one; shows what it sends, and asks first
+    /// Open a support ticket for a run, or add a message to one; shows what it would send, and asks first
     Ticket(TicketArgs),
-    /// Make the escalation bundle of a run, or check one
+    /// Create the escalation bundle of a run, or check one
     Bundle(BundleArgs),
-    /// Run snapshots by themselves: by timetable, when nodes go bad, on alerts
+    /// Run snapshots automatically: on a schedule, when nodes go bad, on alerts
     Schedule(ScheduleArgs),
     /// Serve a simulated fleet on loopback
     Sim(SimArgs),
@@ -74,13 +74,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it goes on until it is told to end.
+    /// Whether it runs until it is told to stop.
     pub(crate) fn is_daemon(&self) -> bool {
         matches!(self, Self::Schedule(args) if args.is_daemon())
     }
 
-    /// Does its work.
+    /// Runs the command.
     pub(crate) async fn execute(&self, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+        // Boxed futures have some 18 KB, which would be part of the future of every command.
         match self {
             Self::Run(args) => run::run(args, output, logs).await,
             Self::Resume(args) => resume::resume(args, output, logs).await,
@@ -89,13 +90,12 @@ impl Command {
             Self::Check(args) => check::check(args, output).await,
             Self::Report(args) => report::report(args, output).await,
             Self::History(args) => history::history(args, output).await,
-            // Its future has some 19 KB, which the futures of all commands would have.
             Self::Verify(args) => Box::pin(verify::verify(args, output, logs)).await,
             Self::Share(args) => share::share(args, output).await,
             Self::Unshare(args) => share::unshare(args, output).await,
             Self::Ticket(args) => ticket::ticket(args, output).await,
             Self::Bundle(args) => bundle::bundle(args, output).await,
-            Self::Schedule(args) => schedule::schedule(args, output, logs).await,
+            Self::Schedule(args) => Box::pin(schedule::schedule(args, output, logs)).await,
             Self::Sim(args) => sim::sim(args).await,
             Self::Init => init::init(),
             Self::Schema(args) => schema::schema(args),

@@ -1,4 +1,4 @@
-//! The container of one run, and the credentials that reach it, renewed while the run goes on.
+//! The container of one run, and the credentials that reach it, renewed during the run.
 
 use std::time::Duration;
 
@@ -17,48 +17,48 @@ use crate::config::{DestinationSettings, GivenSas, Minting, Place, Source, Write
 use crate::error::{CliError, Refusal};
 use crate::tokens::Tokens;
 
-/// What a SAS to list with is used up before its end: a listing may take a minute.
+/// A SAS to list with is renewed this long before it expires: a listing may take a minute.
 const LISTING_TAKES: Duration = Duration::from_secs(60);
 
-/// Life of a SAS to list with where nothing else is minted.
+/// Lifetime of a SAS to list with if the nodes do not write with a created SAS.
 const LISTING_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The container of one run.
 pub(crate) struct Destination {
-    /// What the nodes write with.
+    /// The right that the nodes write with.
     pub(crate) access: WriteAccess,
-    /// What the container is listed with. None where nothing can list it.
+    /// The SAS to list the container with. None if no credential can list it.
     pub(crate) listing: Option<SasUrl>,
-    /// Whether that is another credential than the nodes'.
+    /// Whether that is another credential than that of the nodes.
     pub(crate) lists_apart: bool,
-    /// What the credentials are called in the config.
-    pub(crate) names: Names,
+    /// The keys of the credentials in the config.
+    pub(crate) names: CredentialKeys,
     write_source: Option<SasSource>,
     list_source: Option<SasSource>,
-    /// The storage account, the container to make in it, and the run that it is for.
+    /// The storage account, the container to create in it, and the run that it is for.
     to_create: Option<(StorageAccount, String, RunId)>,
 }
 
-/// What the credentials are called in the config.
+/// The keys of the credentials in the config.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Names {
+pub(crate) struct CredentialKeys {
     pub(crate) write: &'static str,
     pub(crate) list: &'static str,
 }
 
-/// Where a newer SAS comes from.
+/// Where the next SAS comes from.
 enum SasSource {
-    /// The place where somebody puts it.
+    /// Somebody puts it where the first one was read.
     Given {
         source: Source,
-        /// What it must be for.
+        /// The container that it must be for.
         container: String,
-        /// Whether the nodes write with it; else the container is listed with it.
+        /// Whether the nodes write with it; otherwise the container is listed with it.
         writes: bool,
-        /// Whether the first one's signature was of the usual length.
+        /// Whether the signature of the first SAS had the usual length.
         whole: bool,
     },
-    /// We make it.
+    /// fleetlogs creates it.
     Minted {
         storage: StorageAccount,
         container: String,
@@ -71,11 +71,11 @@ enum SasSource {
 /// How a SAS is renewed during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Renewal {
-    /// It cannot be.
+    /// It is not renewed.
     Never,
-    /// Somebody puts a newer one where it was read.
+    /// Somebody puts a newer one where the first one was read.
     Given,
-    /// fleetlogs makes the next one.
+    /// fleetlogs creates the next one.
     Minted,
 }
 
@@ -94,10 +94,10 @@ impl SasSource {
         match self {
             Self::Given { source, container, writes, whole } => {
                 let (source, container) = (source.clone(), container.clone());
-                // A command may take its time.
+                // A command may be slow.
                 let read =
                     tokio::task::spawn_blocking(move || GivenSas::read_again(&source, &container)).await;
-                let read = read.unwrap_or_else(|_| Err("reading it did not end".into()));
+                let read = read.unwrap_or_else(|_| Err("reading it did not finish".into()));
                 let fit = read.and_then(|sas| fit(sas, *writes, *whole));
                 fit.map_err(|message| Failure::new(FailureClass::Config, message))
             }
@@ -114,24 +114,24 @@ impl SasSource {
     }
 }
 
-/// Refuses a new SAS that is worse than the one in use: a mistake of whoever rotates it must not cost the run.
+/// Refuses a new SAS that is worse than the one in use: a mistake in rotating it must not end the run.
 fn fit(sas: SasUrl, writes: bool, whole: bool) -> Result<SasUrl, String> {
     let now = Clock::System.now();
     let problems = if writes { write_problems(&sas, now, now) } else { list_problems(&sas, now, now) };
     if let Some(problem) = problems.first() {
-        return Err(format!("of the new one: {problem}"));
+        return Err(format!("the new SAS: {problem}"));
     }
     if whole && !sas.has_whole_signature() {
-        return Err("the signature of the new one is cut off".into());
+        return Err("the signature of the new SAS is cut off".into());
     }
     if sas.expires_at.is_none() && !sas.stored_policy {
-        return Err("the new one does not say when it ends".into());
+        return Err("the new SAS does not say when it expires".into());
     }
     Ok(sas)
 }
 
 impl Destination {
-    /// Gets the credentials for a run. Creates nothing yet.
+    /// Obtains the credentials for a run. Creates nothing in storage.
     pub(crate) async fn of_run(
         settings: &DestinationSettings,
         http: &Client,
@@ -145,7 +145,7 @@ impl Destination {
                 access: WriteAccess::Sas(given.sas.clone()),
                 listing: Some(verify.unwrap_or(given).sas.clone()),
                 lists_apart: verify.is_some(),
-                names: Names { write: "container_url", list: "container_url" },
+                names: CredentialKeys { write: "container_url", list: "container_url" },
                 write_source: SasSource::given(given, true),
                 list_source: SasSource::given(verify.unwrap_or(given), false),
                 to_create: None,
@@ -178,7 +178,7 @@ impl Destination {
                     access,
                     listing,
                     lists_apart: true,
-                    names: Names { write: "identity", list: "identity" },
+                    names: CredentialKeys { write: "identity", list: "identity" },
                     write_source: None,
                     list_source: Some(list_source),
                     to_create: place.is_per_run().then(|| (storage, container, run.clone())),
@@ -210,14 +210,14 @@ impl Destination {
             lifetime: minting.lifetime,
             with_start: minting.with_start,
         };
-        // Each gets what it needs and no more.
+        // Each gets only the permissions that it needs.
         let (write, list) = (source("w"), source("rl"));
         let refused = |failure: Failure| not_minted(&failure, place);
         Ok(Self {
             access: WriteAccess::Sas(write.renew().await.map_err(refused)?),
             listing: if lists { Some(list.renew().await.map_err(refused)?) } else { None },
             lists_apart: true,
-            names: Names { write: "mint", list: "mint" },
+            names: CredentialKeys { write: "mint", list: "mint" },
             write_source: Some(write),
             list_source: Some(list),
             to_create: place.is_per_run().then(|| (storage.clone(), container.clone(), run.clone())),
@@ -229,12 +229,12 @@ impl Destination {
         self.access.without_query()
     }
 
-    /// Whether the run makes its own container.
+    /// Whether the run creates its own container.
     pub(crate) fn is_created(&self) -> bool {
         self.to_create.is_some()
     }
 
-    /// How the nodes get a newer SAS during the run.
+    /// How the SAS of the nodes is renewed during the run.
     pub(crate) fn write_renewal(&self) -> Renewal {
         Renewal::from(self.write_source.as_ref())
     }
@@ -244,7 +244,7 @@ impl Destination {
         Renewal::from(self.list_source.as_ref())
     }
 
-    /// A SAS to try writing with, that can remove what it wrote where it is ours to make. None with an identity.
+    /// A SAS to test writing with. If fleetlogs creates it, it can also delete what it wrote. None with an identity.
     pub(crate) async fn probing(&self) -> Result<Option<SasUrl>, Failure> {
         let Some(SasSource::Minted { storage, container, with_start, .. }) = &self.write_source else {
             return Ok(self.access.sas().cloned());
@@ -253,13 +253,13 @@ impl Destination {
         storage.grant(ContainerGrant { container, permissions: "wd", lifetime, with_start }).await.map(Some)
     }
 
-    /// Makes the container, where each run has its own.
+    /// Creates the container, if each run has its own.
     pub(crate) async fn create(&self) -> Result<(), CliError> {
         let Some((storage, name, run)) = &self.to_create else { return Ok(()) };
         let made = storage.create_container(name, run).await.map_err(|failure| {
             let what = format!("`{name}` cannot be created in `{}`: {failure}", storage.name());
-            let help = "give the identity the role Storage Blob Data Contributor on the storage account, or name a \
-                        container that is there";
+            let help = "give the identity the role Storage Blob Data Contributor on the storage account, or name an \
+                        existing container";
             CliError::refused([Refusal::new(what, help).about("destination.container")])
         })?;
         if made {
@@ -268,7 +268,7 @@ impl Destination {
         Ok(())
     }
 
-    /// Renews what can be renewed; never ends.
+    /// Renews the credentials that can be renewed. Never returns.
     pub(crate) async fn keep_fresh(
         &self,
         spare: Duration,
@@ -296,7 +296,7 @@ impl Destination {
         }
     }
 
-    /// Renews what the container is listed and read with, where that can be renewed; never ends.
+    /// Renews the SAS that the container is listed and read with, if it can be renewed. Never returns.
     pub(crate) async fn keep_listing(&self, now: impl Fn() -> OffsetDateTime, store: &AzureLogStore) -> ! {
         let (Some(source), Some(first)) = (&self.list_source, &self.listing) else {
             std::future::pending().await
@@ -304,7 +304,7 @@ impl Destination {
         let named = format!("the SAS of `destination.{}` that lists the container", self.names.list);
         let publish = |sas: SasUrl| {
             if store.replace(&sas).is_err() {
-                tracing::warn!("{named} cannot be used; the old one stays");
+                tracing::warn!("{named} cannot be used; the old one stays in use");
             }
         };
         keep_fresh(&named, first, LISTING_TAKES, &now, async || source.renew().await, publish).await;
@@ -330,7 +330,7 @@ pub(crate) fn storage(
 }
 
 fn not_minted(failure: &Failure, place: &Place) -> CliError {
-    let what = format!("no SAS can be made for `{}`: {failure}", place.endpoint);
+    let what = format!("no SAS can be created for `{}`: {failure}", place.endpoint);
     let help = if failure.class.is_passing() {
         "check `destination.account`, DNS, proxy and the storage firewall, and whether Entra can be reached"
     } else {

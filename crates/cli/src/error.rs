@@ -1,4 +1,4 @@
-//! Errors at the edge: how the program ends, and what is wrong, for a person, each with what to do about it.
+//! Errors as the user sees them: the exit code, and for everything that is wrong, what to do about it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +15,13 @@ use fleetlogs_report::{BundleError, ReportError};
 use crate::config::{ConfigError, Mistake, PickError};
 use crate::exit::Exit;
 
-/// Why a command could not do its work: how the program ends, and every reason.
+/// Why a command failed: the exit code, and everything that is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct CliError {
     pub(crate) exit: Exit,
     pub(crate) refusals: Vec<Refusal>,
-    /// Whether a run was refused: a person is told that nothing was sent, and `check` takes each refusal for a finding.
+    /// Whether a run was refused. The message then says that no upload was sent, and `check` lists each refusal as a
+    /// finding.
     refuses_run: bool,
 }
 
@@ -30,7 +31,7 @@ pub(crate) struct Refusal {
     /// A key of the config, an account, or a place in a file.
     pub(crate) about: Option<String>,
     pub(crate) what: String,
-    /// What was seen, a line each.
+    /// Details, one line each.
     pub(crate) seen: Vec<String>,
     /// What to do about it.
     pub(crate) help: Option<String>,
@@ -45,12 +46,12 @@ impl Refusal {
         Self { about: None, what: what.into(), seen: vec![], help: None }
     }
 
-    /// The same, with what it is about.
+    /// Adds what the refusal is about.
     pub(crate) fn about(self, about: impl Into<String>) -> Self {
         Self { about: Some(about.into()), ..self }
     }
 
-    /// What a person reads on the terminal.
+    /// The text for the terminal.
     pub(crate) fn describe(&self) -> String {
         let mut text = format!("error: {self}\n");
         for line in &self.seen {
@@ -63,7 +64,7 @@ impl Refusal {
     }
 }
 
-/// In one line, without what to do.
+/// One line, without the help.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.about {
@@ -78,22 +79,22 @@ impl CliError {
         Self { exit, refusals: vec![refusal], refuses_run: false }
     }
 
-    /// What is asked for cannot be had with this config, these arguments or these files.
+    /// This config, these arguments or these files do not allow what the user asked for.
     pub(crate) fn usage(refusal: Refusal) -> Self {
         Self::new(Exit::Usage, refusal)
     }
 
-    /// A run would not work, for these reasons. Nothing was sent.
+    /// A run would fail, for these reasons. Nothing was sent.
     pub(crate) fn refused(refusals: impl IntoIterator<Item = Refusal>) -> Self {
         Self { exit: Exit::Refused, refusals: refusals.into_iter().collect(), refuses_run: true }
     }
 
-    /// A service or the system did not do what it was asked for. Nothing is half done.
+    /// A service or the system refused. Nothing is left half done.
     pub(crate) fn not_done(refusal: Refusal) -> Self {
         Self::new(Exit::Refused, refusal)
     }
 
-    /// Stopped before the end.
+    /// The command was stopped before it had finished.
     pub(crate) fn interrupted(what: &str) -> Self {
         Self::new(Exit::Interrupted, Refusal::without_help(what))
     }
@@ -103,75 +104,78 @@ impl CliError {
         Self::usage(Refusal::without_help(error.to_string()).about(format!("`{}`", path.as_ref().display())))
     }
 
-    /// The text of a plan cannot be used.
+    /// A plan file is not a valid plan.
     pub(crate) fn plan(path: &Path, error: &PlanError) -> Self {
-        Self::usage(Refusal::new(format!("cannot use the plan `{}`: {error}", path.display()), MAKE_A_PLAN))
+        Self::usage(Refusal::new(
+            format!("the plan `{}` cannot be used: {error}", path.display()),
+            MAKE_A_PLAN,
+        ))
     }
 
-    /// A plan does not go with the config.
+    /// A plan does not fit the config.
     pub(crate) fn other_plan(path: &Path, why: &str) -> Self {
-        let what = format!("the plan `{}` does not go with this config: {why}", path.display());
+        let what = format!("the plan `{}` does not fit this config: {why}", path.display());
         Self::usage(Refusal::new(what, MAKE_A_PLAN))
     }
 
-    /// The run's container is not the config's.
+    /// The config names another container than the run's.
     pub(crate) fn other_container(run: &str, config: &str) -> Self {
-        let what = format!("this run collects into `{run}`, and the config names `{config}`");
-        let help = "its files are looked for in the container it began with: name that one";
+        let what = format!("this run collects into `{run}`, but the config names `{config}`");
+        let help = "name the container that the run was started with";
         Self::usage(Refusal::new(what, help))
     }
 
-    /// A simulated fleet ends with the process that embedded it.
+    /// A run used an embedded simulator, which ended with its process.
     pub(crate) fn simulator_gone() -> Self {
         let what =
-            "a run on an embedded simulator cannot be resumed or looked at again: its fleet ended with it";
-        let help = "serve the scenario with `fleetlogs sim --ready FILE`, and run its config";
+            "a run on an embedded simulator cannot be resumed or verified: its fleet ended with the process";
+        let help = "serve the scenario with `fleetlogs sim --ready FILE`, and run the config that it writes";
         Self::usage(Refusal::new(what, help))
     }
 
     /// The selection matches no node.
     pub(crate) fn no_node(left_out: &[LeftOut]) -> Self {
-        let help = "`fleetlogs plan CONFIG` shows what is there and why it is left out";
+        let help = "`fleetlogs plan CONFIG` shows which nodes there are and why each is skipped";
         let seen = left_out_counts(left_out);
         Self::new(Exit::NoNode, Refusal { seen, ..Refusal::new("the selection matches no node", help) })
     }
 
-    /// Stopped while nothing had been sent yet.
+    /// The run was stopped before it sent anything.
     pub(crate) fn stopped_early() -> Self {
         Self::interrupted("stopped before this process sent any upload")
     }
 
-    /// The run deadline came while accounts were still being listed.
+    /// The run deadline passed while accounts were being listed.
     pub(crate) fn planning_too_long() -> Self {
         let what = "listing the accounts took longer than `deadlines.run`; no upload was sent";
-        Self::not_done(Refusal::new(what, "raise `deadlines.run`, or choose fewer pools"))
+        Self::not_done(Refusal::new(what, "raise `deadlines.run`, or select fewer pools"))
     }
 
-    /// What is known of the nodes is kept in a temporary file, and that cannot be written.
+    /// The temporary file that holds the details of the nodes cannot be written.
     pub(crate) fn spool(error: &io::Error) -> Self {
-        let what = format!("cannot write to the directory for temporary files: {error}");
+        let what = format!("cannot write to the temporary directory: {error}");
         Self::not_done(Refusal::without_help(what))
     }
 
-    /// The calls were made, and what came of them is in the journal, but not in the reports.
+    /// The calls were made and their results are in the journal, but the reports are missing.
     pub(crate) fn unreported(error: &Self) -> Self {
-        let what = format!("the run is on record, but its reports could not be written: {}", error.reason());
-        let help =
-            "make room, then go on with `fleetlogs resume`; if nothing is outstanding, it writes the reports";
+        let what =
+            format!("the journal has the run, but its reports could not be written: {}", error.reason());
+        let help = "make room, then run `fleetlogs resume`: if nothing is outstanding, it writes the reports";
         Self::new(Exit::Interrupted, Refusal::new(what, help))
     }
 
-    /// Whether a run was refused, and not something else.
+    /// Whether a run was refused.
     pub(crate) fn refuses_run(&self) -> bool {
         self.refuses_run
     }
 
-    /// The same from a command that sends no upload anyway.
+    /// The same error of a command that never sends an upload.
     pub(crate) fn without_run(self) -> Self {
         Self { refuses_run: false, ..self }
     }
 
-    /// The message for stderr, each reason with its help line.
+    /// The message for stderr: every refusal with its help line.
     pub(crate) fn describe(&self) -> String {
         let mut text: String = self.refusals.iter().map(Refusal::describe).collect();
         if self.refuses_run {
@@ -180,21 +184,21 @@ impl CliError {
         text
     }
 
-    /// One line for a record: what is wrong, without what to do.
+    /// One line for logs and records, without the help.
     pub(crate) fn reason(&self) -> String {
         let reasons: Vec<_> = self.refusals.iter().map(Refusal::to_string).collect();
         reasons.join("; ")
     }
 }
 
-/// For a log line, which has no room for what to do.
+/// [`CliError::reason`].
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason())
     }
 }
 
-const MAKE_A_PLAN: &str = "make one with `fleetlogs plan CONFIG --output FILE`";
+const MAKE_A_PLAN: &str = "make a plan with `fleetlogs plan CONFIG --output FILE`";
 
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
@@ -244,12 +248,12 @@ impl From<StateError> for CliError {
     fn from(error: StateError) -> Self {
         let help = match &error {
             StateError::Sqlite(_) | StateError::Format { .. } | StateError::Text(_) => Some(
-                "it is `schedule.state`, or `schedule.db` in `output.dir`; moved away, the schedule begins anew: windows \
-                 start over, and nodes that are in a bad state now are captured once more",
+                "the file is `schedule.state`, or `schedule.db` in `output.dir`; if you move it away, the schedule starts \
+                 anew: windows start over, and nodes that are in a bad state now are captured again",
             ),
             StateError::Shared(_) => Some(
-                "it is the blob of [schedule.lease]: use the fleetlogs that wrote it, or delete the blob, and an owner \
-                 publishes what it has on its disk",
+                "the blob is that of [schedule.lease]: use the version of fleetlogs that wrote it, or delete the blob; the \
+                 next owner publishes the state on its disk",
             ),
             StateError::Home(_) | StateError::File(..) | StateError::Plan(_) => None,
         };
@@ -261,7 +265,7 @@ impl From<ReportError> for CliError {
     fn from(error: ReportError) -> Self {
         let exit = match error {
             ReportError::Write { .. } | ReportError::Plan(_) => Exit::Usage,
-            // Whatever else it says is a defect.
+            // Every other report error is a defect.
             _ => Exit::Defect,
         };
         Self::new(exit, Refusal::without_help(error.to_string()))
@@ -276,7 +280,7 @@ impl From<BundleError> for CliError {
 
 impl From<fleetlogs_sim::SimError> for CliError {
     fn from(error: fleetlogs_sim::SimError) -> Self {
-        Self::not_done(Refusal::without_help(format!("the simulator does not start: {error}")))
+        Self::not_done(Refusal::without_help(format!("the simulator cannot start: {error}")))
     }
 }
 
@@ -286,38 +290,38 @@ impl From<fleetlogs_azure::HttpClientError> for CliError {
     }
 }
 
-/// Something of the system failed.
+/// The operating system refused.
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         Self::not_done(Refusal::without_help(error.to_string()))
     }
 }
 
-/// What to do about a refused or failed read of an account.
+/// What to do about an account that cannot be listed.
 pub(crate) fn account_help(failure: &Failure) -> &'static str {
     use fleetlogs_model::failure::FailureClass::{Auth, Config, Gone, NotSent};
     match failure.class {
         Auth => {
             "check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, \
-             and whether the account admits this way of authentication"
+             and whether the account accepts this kind of authentication"
         }
         NotSent => {
             "check `endpoint`, DNS, proxy and firewall; a private endpoint needs a machine in its network"
         }
-        class if class.is_passing() => "the service is busy or unreachable; try again in a few minutes",
-        Config => "the service refuses the request as it is: check `endpoint` and `api_version`",
-        Gone => "check `endpoint`: what answers there does not know this path",
+        class if class.is_passing() => "the service is busy or unreachable; retry in a few minutes",
+        Config => "the service rejects the request: check `endpoint` and `api_version`",
+        Gone => "check `endpoint`: the server there does not know this path",
         _ => "see the message above",
     }
 }
 
-/// What was seen and left out, counted by reason, for people.
+/// How many nodes are skipped for each reason, one line each.
 fn left_out_counts(left_out: &[LeftOut]) -> Vec<String> {
     let mut counts = BTreeMap::new();
     for left in left_out {
         *counts.entry(left.reason).or_insert(0_u64) += 1;
     }
-    counts.into_iter().map(|(reason, count)| format!("left out as {}: {count}", reason.as_str())).collect()
+    counts.into_iter().map(|(reason, count)| format!("skipped as {}: {count}", reason.as_str())).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Exit codes: documented, never reused. docs/reference/exit-codes.md says the same.
+//! Exit codes: documented in docs/reference/exit-codes.md, never reused.
 
 use std::process::ExitCode;
 
@@ -7,11 +7,11 @@ use fleetlogs_model::outcome::RunOutcome;
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Every planned node is `verified` or `empty` (`accepted`, where verification is off); or the command did its work.
+    /// Every planned node is `verified` or `empty` (`accepted` if verification is off); or the command succeeded.
     Complete = 0,
     /// A defect in fleetlogs.
     Defect = 1,
-    /// Usage or config.
+    /// A mistake in the arguments or the config.
     Usage = 2,
     /// Some planned nodes were not collected.
     Partial = 3,
@@ -19,16 +19,16 @@ pub(crate) enum Exit {
     NothingCollected = 4,
     /// Refused before any upload was sent.
     Refused = 5,
-    /// Stopped before its end; resumable.
+    /// Stopped early; resumable.
     Interrupted = 6,
-    /// The error budget is spent, or an account refuses everything; resumable.
+    /// The error budget is spent, or an account refuses every call; resumable.
     BudgetSpent = 7,
     /// The selection matched no node.
     NoNode = 8,
 }
 
 impl Exit {
-    /// The same from its number; a number that is none of ours is a defect.
+    /// The exit code with this number; an unknown number is a defect.
     pub(crate) fn of_code(code: u8) -> Self {
         let all = [
             Self::Complete,

@@ -1,9 +1,9 @@
-//! Keeps secrets out of places that others can look into: the list of processes, and core dumps.
+//! Keeps secrets out of places where others could read them: the list of processes, and core dumps.
 
 use std::ffi::OsString;
 
-/// Refuses arguments that hold a SAS: every user of the machine can see them in the list of processes, and the shell
-/// keeps them in its history. The message does not quote it.
+/// Refuses arguments that hold a SAS: every user of the machine can see arguments in the list of processes, and the shell
+/// keeps them in its history. The message does not quote the SAS.
 pub(crate) fn no_secret_in(arguments: impl IntoIterator<Item = OsString>) -> Result<(), String> {
     let holds_sas = arguments.into_iter().any(|argument| {
         let text = argument.to_string_lossy().to_lowercase();
@@ -13,20 +13,20 @@ pub(crate) fn no_secret_in(arguments: impl IntoIterator<Item = OsString>) -> Res
     if !holds_sas {
         return Ok(());
     }
-    Err("error: an argument holds a SAS, which every user of this machine can see in the list of processes, and the shell \
-         keeps in its history\n  help: put it into a file or a variable of the environment, and name that in the config: \
-         container_url = { file = \"path\" }; make a new SAS, as this one has been seen\n"
+    Err("error: an argument holds a SAS, which every user of this machine can see in the list of processes, and which the \
+         shell keeps in its history\n  help: create a new SAS, because this one has been exposed; put it into a file or an \
+         environment variable, and name that in the config: container_url = { file = \"path\" }\n"
         .into())
 }
 
-/// A core dump holds every secret in memory.
+/// Turns core dumps off: a core dump holds every secret in memory.
 #[cfg(unix)]
 pub(crate) fn no_core_dumps() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // Where the system does not let us, there is nothing else to try.
+    // If the system refuses, there is nothing else to try.
     let _ = setrlimit(Resource::Core, none);
-    // Where the kernel hands dumps to a program, it does not ask for the limit.
+    // A kernel that passes core dumps to a program ignores the limit.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }

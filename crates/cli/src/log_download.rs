@@ -1,7 +1,7 @@
-//! Fetches the logs of a run from its container into the run directory, below `logs/`.
+//! Downloads the logs of a run from its container into the run directory, below `logs/`.
 //!
-//! What was fetched is kept, so that a second try fetches only what is missing: beside a file that is not whole yet
-//! stands the version that it is of, and the rest is asked for on the condition that the blob is that version still.
+//! Downloaded files are kept, so that a second attempt downloads only what is missing. Beside a partial file stands its
+//! version (etag), and the rest is requested only if the blob still has that version.
 
 mod file;
 mod on_disk;
@@ -21,20 +21,21 @@ use fleetlogs_report::{
 use futures::StreamExt as _;
 use tokio::time::sleep;
 
-use self::file::{LocalFile, Trouble};
+use self::file::{DownloadError, LocalFile};
 use self::on_disk::{keep, list_file};
 
-/// Nodes whose files are fetched side by side. Storage gives each connection some tens of megabytes a second.
+/// Nodes whose files are downloaded side by side. Storage gives each connection some tens of megabytes a second.
 const NODES_AT_ONCE: usize = 8;
 
 /// How calls to storage are retried.
 const RETRY: RetryPolicy =
     RetryPolicy { attempts: 5, base_delay: Duration::from_millis(500), max_delay: LONGEST_PAUSE };
 
-/// Longest pause, also if storage asks for more.
+/// The longest pause, even if storage asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Fetches the files of every node that has a directory, and writes the list of them. What cannot be fetched is noted.
+/// Downloads the files of every node that has a directory, and writes the list of them. Adds a note for everything that
+/// cannot be downloaded.
 pub(crate) async fn fetch_logs(
     store: &AzureLogStore,
     run_dir: &Path,
@@ -57,9 +58,11 @@ pub(crate) async fn fetch_logs(
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(failure) => {
-                // What is under way ends, so that nothing changes on disk any more.
+                // Stop the other downloads, so that nothing changes on disk any more.
                 drop(fetching);
-                notes.add(format!("no log was fetched from {at} on, as this failed for good: {failure}"));
+                notes.add(format!(
+                    "no log was downloaded from {at} on, because every further download would fail: {failure}"
+                ));
                 let rest = node_directories(run_dir)?.skip(done);
                 keep(run_dir, rest, &mut list, &mut taken)?.note(notes);
                 break;
@@ -78,8 +81,8 @@ pub(crate) async fn fetch_logs(
     Ok(taken)
 }
 
-/// Takes the logs that are whole in the run directory, where the container cannot be asked for any; none if there are
-/// none. What is missing is noted.
+/// Uses the complete logs in the run directory, if the container cannot be reached. None if there are none. Adds a note
+/// for everything that is missing.
 pub(crate) fn keep_logs(run_dir: &Path, notes: &mut Notes) -> std::io::Result<Option<DownloadedLogs>> {
     let mut taken = DownloadedLogs::default();
     let mut list = WholeFile::create(run_dir, LOGS_FILE)?;
@@ -92,16 +95,20 @@ pub(crate) fn keep_logs(run_dir: &Path, notes: &mut Notes) -> std::io::Result<Op
     Ok(Some(taken))
 }
 
-/// The files of one node.
+/// The downloaded files of one node.
 #[derive(Default)]
-struct Fetched {
+struct NodeFiles {
     files: Vec<LogFile>,
     problems: Vec<String>,
 }
 
-/// Fetches the files of one node. An error is one that every other node would have.
-async fn fetch_node(store: &AzureLogStore, run_dir: &Path, node: &NodeDirectory) -> Result<Fetched, Failure> {
-    let mut fetched = Fetched::default();
+/// Downloads the files of one node. An error means that every other node would fail in the same way.
+async fn fetch_node(
+    store: &AzureLogStore,
+    run_dir: &Path,
+    node: &NodeDirectory,
+) -> Result<NodeFiles, Failure> {
+    let mut fetched = NodeFiles::default();
     let prefix = format!("{}/", node.directory.trim_end_matches('/'));
     if prefix == "/" {
         fetched.problems.push("the name of its directory is empty".into());
@@ -118,7 +125,7 @@ async fn fetch_node(store: &AzureLogStore, run_dir: &Path, node: &NodeDirectory)
     let (count, bytes) = (blobs.len() as u64, blobs.iter().map(|blob| blob.size).sum::<u64>());
     if let Some((seen, seen_bytes)) = node.seen.filter(|seen| *seen != (count, bytes)) {
         fetched.problems.push(format!(
-            "the container has {count} files of {bytes} bytes, and the run saw {seen} files of {seen_bytes} bytes"
+            "the container has {count} files ({bytes} bytes), but the run saw {seen} files ({seen_bytes} bytes)"
         ));
     }
     let dir = logs_dir(&node.account, &node.pool, &node.node);
@@ -136,14 +143,14 @@ async fn fetch_node(store: &AzureLogStore, run_dir: &Path, node: &NodeDirectory)
                 md5: version.md5.map(|md5| hex(&md5)),
                 blob: blob.name,
             }),
-            Err(Trouble::Failed(failure)) if concerns_all(&failure) => return Err(failure),
+            Err(DownloadError::Failed(failure)) if concerns_all(&failure) => return Err(failure),
             Err(trouble) => fetched.problems.push(format!("`{}`: {trouble}", blob.name)),
         }
     }
     Ok(fetched)
 }
 
-/// All blobs of a directory, in the order of their names.
+/// Lists all blobs of a directory, by name.
 async fn list(store: &AzureLogStore, prefix: &str) -> Result<Vec<Blob>, Failure> {
     let mut blobs = vec![];
     let mut marker = None;
@@ -161,11 +168,11 @@ async fn fetch_blob(
     store: &AzureLogStore,
     blob: &str,
     local: &LocalFile,
-) -> Result<fleetlogs_azure::BlobVersion, Trouble> {
+) -> Result<fleetlogs_azure::BlobVersion, DownloadError> {
     retried(|| local.fetch(store, blob)).await
 }
 
-/// Makes a call to storage, and again while its failure may pass.
+/// Makes a call to storage, and retries it while the failure may pass.
 async fn retried<T, E: CallError, C: Future<Output = Result<T, E>>>(call: impl FnMut() -> C) -> Result<T, E> {
     let pause = |attempt, failure: &Failure| Some(RETRY.pause(attempt, failure, 1.0)?.min(LONGEST_PAUSE));
     persistently(call, pause, sleep).await

@@ -1,6 +1,6 @@
-//! The program's own log: to stderr for people, and whole into `log.jsonl` of the run directory.
+//! The log of the program: to stderr for people, and to `log.jsonl` in the run directory.
 //!
-//! Only fleetlogs' own lines are taken in, at every level: libraries print URLs, and a URL can hold a signature.
+//! Only lines of fleetlogs itself are logged, at every level: libraries log URLs, and a URL can hold a signature.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::args::{LogFormat, Output};
 
-/// Where log lines go beside stderr, once it is known.
+/// Where log lines go besides stderr.
 #[derive(Clone, Default)]
 pub(crate) struct Logs {
     file: LogFile,
@@ -24,8 +24,8 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// From now on until the result is dropped, the log is kept in a file; in the first one with what was said before. Runs
-    /// that go on side by side have each other's lines in their files.
+    /// Also writes the log to a file until the guard is dropped. The first file begins with the lines logged before it was
+    /// opened. Runs that work side by side have each other's lines in their files.
     pub(crate) fn keep_in(&self, mut file: File) -> LogGuard {
         let mut target = self.file.target();
         if let Some(early) = target.early.take() {
@@ -38,13 +38,13 @@ impl Logs {
         LogGuard { log: self.file.clone(), number }
     }
 
-    /// While bars are on the screen, log lines are written around them.
+    /// Sets the progress bars that log lines must be written around.
     pub(crate) fn share_screen(&self, progress: Option<Progress>) {
         *self.screen.0.lock() = progress;
     }
 }
 
-/// Starts logging. Called once. A daemon has nothing else to tell with what it does.
+/// Starts logging. Call it once. A daemon logs more, because the log is its only output.
 pub(crate) fn start(output: &Output, is_daemon: bool) -> Logs {
     let logs = Logs::default();
     let level = match (output.quiet, output.verbose) {
@@ -54,12 +54,12 @@ pub(crate) fn start(output: &Output, is_daemon: bool) -> Logs {
         (false, 1) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };
-    // A line for every call is for those who ask for it.
+    // Lines for every call are kept only with `-v`.
     let kept = if output.verbose == 0 { LevelFilter::INFO } else { level };
     let own = |level: LevelFilter| Targets::new().with_target("fleetlogs", level);
     let screen = tracing_subscriber::fmt::layer().with_writer(logs.screen.clone()).with_target(false);
     let screen: Box<dyn Layer<Registry> + Send + Sync> = match output.log_format {
-        // The journal of systemd has times of its own.
+        // The journal of systemd adds times itself.
         LogFormat::Text if is_daemon && std::env::var_os("JOURNAL_STREAM").is_none() => {
             screen.with_ansi(colours()).with_filter(own(level)).boxed()
         }
@@ -75,12 +75,12 @@ pub(crate) fn start(output: &Output, is_daemon: bool) -> Logs {
     logs
 }
 
-/// Whether stderr takes colours.
+/// Whether stderr shows colours.
 pub(crate) fn colours() -> bool {
     Look::of_stderr().styled
 }
 
-/// stderr, around the bars.
+/// stderr; lines are written around the progress bars.
 #[derive(Clone, Default)]
 struct Screen(Arc<Mutex<Option<Progress>>>);
 
@@ -106,7 +106,7 @@ impl<'a> MakeWriter<'a> for Screen {
     }
 }
 
-/// A file that the log is kept in, for as long as this lives.
+/// Writes the log to a file until it is dropped.
 #[must_use]
 pub(crate) struct LogGuard {
     log: LogFile,
@@ -119,7 +119,7 @@ impl Drop for LogGuard {
     }
 }
 
-/// The files, or what is to go there once there is one.
+/// The log files, or the lines for the first one.
 #[derive(Clone, Default)]
 struct LogFile(Arc<Mutex<Target>>);
 
@@ -130,10 +130,10 @@ impl LogFile {
 }
 
 struct Target {
-    /// What was said before there was a file.
+    /// The lines logged before the first file was opened.
     early: Option<Vec<u8>>,
     files: Vec<(u64, File)>,
-    /// Number of the file that was opened last.
+    /// The number of the file that was opened last.
     last: u64,
 }
 
@@ -143,7 +143,7 @@ impl Default for Target {
     }
 }
 
-/// What is kept before there is a file, at most: a command that never has one must not fill the memory.
+/// The most bytes kept before there is a file: a command that never opens one must not fill the memory.
 const EARLY_BYTES: usize = 1 << 20;
 
 impl Write for LogFile {
@@ -153,7 +153,7 @@ impl Write for LogFile {
             early.extend_from_slice(bytes);
         }
         for (_, file) in &mut target.files {
-            // A disk that is full must not keep the line from the other files.
+            // A full disk must not keep the line from the other files.
             let _ = file.write_all(bytes);
         }
         Ok(bytes.len())

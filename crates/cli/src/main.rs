@@ -1,4 +1,4 @@
-//! `fleetlogs`: collects the Batch service logs of a whole Azure Batch fleet, and proves what it got.
+//! `fleetlogs`: collects the Batch service logs of a whole Azure Batch fleet, and proves which nodes it collected.
 
 mod args;
 mod attachments;
@@ -37,7 +37,7 @@ use clap::Parser;
 use crate::command_line::{Args, Command};
 use crate::exit::Exit;
 
-/// More add nothing: one makes some 30,000 calls a second, and all are recorded by one journal.
+/// One thread makes some 30,000 calls a second, and one journal records all of them: more threads add nothing.
 const MOST_WORKER_THREADS: usize = 4;
 
 fn main() -> ExitCode {
@@ -57,18 +57,18 @@ fn main() -> ExitCode {
         .build();
     let result = match runtime {
         Ok(runtime) => {
-            // A panic is a defect, and has an exit code of its own; its message is printed already.
+            // A panic is a defect with its own exit code. Its message has been printed already.
             let result = catch_unwind(AssertUnwindSafe(|| {
                 runtime.block_on(args.command.execute(&args.output, &logs))
             }))
             .unwrap_or(Ok(Exit::Defect));
-            // A thread that still looks up a name must not keep the program from ending.
+            // A thread that is still resolving a host name must not delay the end of the program.
             runtime.shutdown_background();
             result
         }
         Err(error) => Err(error.into()),
     };
-    process_group::end_all();
+    process_group::kill_all();
     let exit = result.unwrap_or_else(|error| {
         output::say(&error.describe());
         error.exit
@@ -76,8 +76,8 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// Threads that calls are made on. A call is little work, and threads that share it wake each other all the time; the
-/// journal and the command itself have threads of their own, and want a processor as well.
+/// The number of threads that make calls. A call is little work, and threads that share that work wake each other all the
+/// time. The journal and the command itself run on threads of their own and need a processor as well.
 fn worker_threads(command: &Command) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     match command {

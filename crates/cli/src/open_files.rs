@@ -1,26 +1,26 @@
-//! How many connections there may be at once. Each call in flight holds one, most systems let a program have 1,024 open
-//! files unless it asks for more, and each takes some memory.
+//! How many connections may be open at once. Each call in flight holds one. Most systems allow a program 1,024 open files
+//! unless it asks for more, and each connection takes some memory.
 
-/// Calls in flight over all accounts. With 50 ms a call these are 40,000 calls a second; and a connection takes some 20 KiB,
-/// so that more of them would take more memory than the plan.
+/// The most calls in flight over all accounts. At 50 ms a call that is 40,000 calls a second. A connection takes some
+/// 20 KiB, so more connections would take more memory than the plan.
 const MOST_CALLS: u64 = 2048;
 
-/// Files that are open for other things: the journal, listings, other accounts' lists.
+/// Open files reserved for everything else: the journal and the lists of nodes and blobs.
 const OTHERS: u64 = 200;
 
-/// Asks the system for as many open files as it lets us have.
+/// Raises the limit of open files as far as the system allows.
 #[cfg(unix)]
 pub(crate) fn raise_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // Where the system does not let us, the limit is as it was, and is kept to.
+    // If the system refuses, the old limit stays.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 #[cfg(not(unix))]
 pub(crate) fn raise_limit() {}
 
-/// How many calls each of so many accounts may have in flight, if `wanted` are.
+/// How many calls each account may have in flight: `wanted`, or fewer if there are many accounts.
 pub(crate) fn calls_of_each(wanted: usize, accounts: usize) -> usize {
     let allowed = share(wanted, accounts, limit());
     if allowed < wanted {
@@ -29,7 +29,7 @@ pub(crate) fn calls_of_each(wanted: usize, accounts: usize) -> usize {
             allowed,
             accounts,
             open_files = limit(),
-            "fewer calls in flight per account: there are {MOST_CALLS} at most over all accounts, and two open files for each"
+            "fewer calls in flight per account: the limit is {MOST_CALLS} over all accounts, and each needs two open files"
         );
     }
     allowed
@@ -46,7 +46,7 @@ fn limit() -> Option<u64> {
 }
 
 fn share(wanted: usize, accounts: usize, open_files: Option<u64>) -> usize {
-    // A call may begin while the connection of the one before is still on its way back.
+    // A call may start before the connection of the previous one is free again.
     let room = open_files.map_or(MOST_CALLS, |limit| (limit.saturating_sub(OTHERS) / 2).min(MOST_CALLS));
     let each = room / u64::try_from(accounts.max(1)).unwrap_or(u64::MAX);
     wanted.min(usize::try_from(each).unwrap_or(usize::MAX)).max(1)

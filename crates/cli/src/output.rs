@@ -1,4 +1,4 @@
-//! What the program says: data on stdout, everything else on stderr.
+//! Output: data on stdout, everything else on stderr.
 
 use std::io::{IsTerminal, Write};
 
@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::run::{ProgressView, Reported, Watchers, progress_clock};
 
-/// Prints data on stdout. A reader that went away is no error.
+/// Prints data on stdout. A closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<Exit, CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -24,12 +24,12 @@ pub(crate) fn as_json(document: &impl serde::Serialize) -> Result<String, CliErr
     Ok(serde_json::to_string_pretty(document).map_err(std::io::Error::from)? + "\n")
 }
 
-/// Says something to the person. Nobody listening is no error, and must not change how a run ends.
+/// Prints a message on stderr. A failure to print it is ignored: it must not change how a run ends.
 pub(crate) fn say(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// Bars on a terminal, lines elsewhere, nothing if asked.
+/// Bars on a terminal, lines elsewhere, nothing with `--quiet`.
 fn progress_view(output: &Output) -> ProgressView {
     if output.quiet {
         ProgressView::Hidden

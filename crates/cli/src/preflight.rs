@@ -1,5 +1,5 @@
-//! What is checked before the first upload call, by `check` and before every run: each finding with where it is and what
-//! to do about it.
+//! The preflight checks, made by `check` and before the first upload call of every run. Each finding says what it is
+//! about and what to do.
 
 mod accounts;
 mod container;

@@ -1,34 +1,34 @@
-//! Programs that this one starts, each with all that it starts in turn, so that nothing is left behind.
+//! Programs that fleetlogs starts, each in a process group of its own, so that none of their processes is left behind.
 
 use parking_lot::Mutex;
 
-/// Groups that run now, by the ids of their leaders.
+/// The running groups, by the process ids of their leaders.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// Ends every program that still runs, with all that it started: nobody waits for it any more.
-pub(crate) fn end_all() {
+/// Kills every program that still runs, with every process that it started.
+pub(crate) fn kill_all() {
     for group in RUNNING.lock().drain(..) {
-        end(group);
+        kill_group(group);
     }
 }
 
-/// A program that was started as the leader of a process group of its own. It ends with this value.
+/// A program that leads a process group of its own. Dropping this value kills the group.
 #[derive(Debug)]
 pub(crate) struct ProcessGroup(u32);
 
 impl ProcessGroup {
-    /// Of the program with this process id.
+    /// The group of the program with this process id.
     pub(crate) fn of(leader: u32) -> Self {
         RUNNING.lock().push(leader);
         Self(leader)
     }
 
-    /// Ends the program, and all that it started.
-    pub(crate) fn end(&self) {
-        end(self.0);
+    /// Kills the program, and every process that it started.
+    pub(crate) fn kill(&self) {
+        kill_group(self.0);
     }
 
-    /// The program has ended by itself. What it left in the background goes on.
+    /// Forgets a program that has ended by itself. Processes that it left in the background keep running.
     pub(crate) fn leave(self) {
         self.forget();
         std::mem::forget(self);
@@ -41,19 +41,19 @@ impl ProcessGroup {
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        self.end();
+        self.kill();
         self.forget();
     }
 }
 
 #[cfg(unix)]
-fn end(group: u32) {
+fn kill_group(group: u32) {
     use rustix::process::{Pid, Signal, kill_process_group};
     if let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) {
-        // It may have ended by itself.
+        // The group may have ended by itself.
         let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
 #[cfg(not(unix))]
-fn end(_: u32) {}
+fn kill_group(_: u32) {}

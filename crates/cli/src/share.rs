@@ -1,7 +1,7 @@
-//! Access for support to the logs of one run: a SAS that reads and lists, made in a way that it can be taken back where
-//! there is one, and the record of what was given away.
+//! Access for support to the logs of one run: creates a SAS that can read and list, revokes it if that is possible, and
+//! keeps a record of every share.
 //!
-//! The SAS itself is handed out once and kept nowhere.
+//! The SAS itself is printed once and stored nowhere.
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -25,7 +25,7 @@ use crate::error::{CliError, Refusal};
 use crate::run_dir::RunDir;
 use crate::tokens::Tokens;
 
-/// Name of the record in the run directory.
+/// The record of all shares, in the run directory.
 pub(crate) const SHARES_FILE: &str = "shares.json";
 
 const SCHEMA: &str = "fleetlogs.shares/v1";
@@ -33,13 +33,13 @@ const SCHEMA: &str = "fleetlogs.shares/v1";
 /// What support may do: read and list.
 const PERMISSIONS: &str = "rl";
 
-/// A user delegation key lives no longer.
+/// The longest lifetime of a user delegation key.
 const LONGEST_DELEGATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Storage takes up to 30 seconds until it knows a new stored access policy.
+/// How long to test a new SAS: storage needs up to 30 seconds to accept a new stored access policy.
 const POLICY_TAKES: Duration = Duration::from_secs(45);
 
-/// Between two looks whether it does.
+/// The pause between two tests.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Access to the container of one run.
@@ -50,38 +50,38 @@ pub(crate) struct Share {
     pub(crate) entry: Entry,
 }
 
-/// One share as `shares.json` has it: all that is known of it but its signature.
+/// One share as it stands in `shares.json`: everything but the signature.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// URL of the container, without the SAS.
     pub(crate) container: String,
-    /// Letters of what it allows.
+    /// The letters of its permissions.
     pub(crate) permissions: String,
-    /// Id of the stored access policy, where it leans on one.
+    /// The id of its stored access policy, if it has one.
     pub(crate) policy: Option<String>,
-    /// Whether the container is for other runs, too, which it then opens as well.
+    /// Whether the container also holds other runs, which the SAS then opens as well.
     pub(crate) opens_other_runs: bool,
     #[serde(with = "timestamp")]
     pub(crate) made_at: OffsetDateTime,
     #[serde(with = "timestamp")]
     pub(crate) expires_at: OffsetDateTime,
-    /// When its policy was seen to be gone.
+    /// When its policy was found to be gone.
     #[serde(default)]
     pub(crate) revoked_at: Option<String>,
 }
 
-/// How it was made, and so whether it can be taken back.
+/// How it was created, which decides whether it can be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// With the account's key and a stored access policy: it ends when the policy is removed.
+    /// With the account's key and a stored access policy: deleting the policy revokes it.
     StoredPolicy,
-    /// With a user delegation key: it ends by itself, or with all keys of the account.
+    /// With a user delegation key: it expires, or is revoked together with all delegation keys of the account.
     UserDelegation,
 }
 
-/// Every share of a run, in the order they were made.
+/// Every share of a run, in the order of creation.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     schema: String,
@@ -89,47 +89,47 @@ struct Record {
     shares: Vec<Entry>,
 }
 
-/// What became of a run's shares.
+/// What `unshare` did to the shares of a run.
 #[derive(Debug)]
 pub(crate) struct Unshared {
-    /// Ids of policies that were removed, and that the container does not have any more.
+    /// Ids of the policies that were deleted and found to be gone.
     pub(crate) removed: Vec<String>,
-    /// Ids of the policies that the container still has; none of them is of this run.
+    /// Ids of the policies that the container still has; none belongs to this run.
     pub(crate) left: Vec<String>,
-    /// Shares that open the container still, and cannot be taken back one by one.
+    /// Shares that still open the container and cannot be revoked one by one.
     pub(crate) still_open: Vec<Entry>,
 }
 
 impl Share {
-    /// What a person has to know of it; a line each. The SAS is not in it.
+    /// What the user must know about the share, one fact per line, without the SAS itself.
     pub(crate) fn describe(&self, run: &Path) -> String {
         let Entry { container, expires_at, opens_other_runs, kind, policy, .. } = &self.entry;
         let until = timestamp::text(*expires_at);
         let mut text =
-            format!("the SAS reads and lists {container} until {until}; it was tried, and works\n");
+            format!("the SAS can read and list {container} until {until}; it was tested and works\n");
         if *opens_other_runs {
             text.push_str(
-                "warning: the container is not for this run alone: everything in it can be read\n  \
-                 help: a container per run is made with `container = \"incident-{run_id}\"`\n",
+                "warning: the container is not for this run alone: the SAS can read everything in it\n  \
+                 help: for a container per run, set `container = \"incident-{run_id}\"`\n",
             );
         }
         match (kind, policy) {
             (Kind::StoredPolicy, Some(policy)) => {
                 let run = run.display();
-                let _ = writeln!(text, "it ends before that when its policy `{policy}` is removed: `fleetlogs unshare {run}`");
+                let _ = writeln!(text, "to revoke it earlier, delete its policy `{policy}`: `fleetlogs unshare {run}`");
             }
             _ => text.push_str(
-                "it cannot be taken back on its own: a SAS by Entra has no policy, and ends by itself or with all user \
-                 delegation keys of the storage account (`az storage account revoke-delegation-keys`)\n",
+                "it cannot be revoked on its own: a SAS created with Entra has no policy; it expires, or is revoked with \
+                 all user delegation keys of the storage account (`az storage account revoke-delegation-keys`)\n",
             ),
         }
         text
     }
 }
 
-/// Makes a SAS that lets support read and list the container of a run, tries it, and puts on record that there is one.
+/// Creates a SAS that lets support read and list the container of a run, tests it, and records it.
 ///
-/// Cancel safety: a dropped call may leave a policy without a SAS; `unshare` removes it.
+/// Cancel safety: a dropped call may leave a policy whose SAS nobody has; `unshare` deletes it.
 pub(crate) async fn share(
     dir: &RunDir,
     plan: &Plan,
@@ -155,7 +155,7 @@ pub(crate) async fn share(
     Ok(Share { url, entry })
 }
 
-/// Takes back what can be, and sees that it is gone.
+/// Revokes the shares that can be revoked, and checks that they are gone.
 pub(crate) async fn unshare(dir: &RunDir, plan: &Plan, settings: &Settings) -> Result<Unshared, CliError> {
     let mut record = Record::read(&dir.path, plan)?;
     let container = Container::of(plan, settings)?;
@@ -164,7 +164,7 @@ pub(crate) async fn unshare(dir: &RunDir, plan: &Plan, settings: &Settings) -> R
     let mut unshared = Unshared { removed: vec![], left: vec![], still_open: vec![] };
     if container.storage.has_key() {
         let revoked = container.storage.revoke_policies(&container.name, &container.policy).await;
-        let revoked = revoked.map_err(|failure| container.failed("no policy can be removed", &failure))?;
+        let revoked = revoked.map_err(|failure| container.failed("no policy can be deleted", &failure))?;
         (unshared.removed, unshared.left) = (revoked.removed, revoked.left);
         for entry in &mut record.shares {
             if entry.kind == Kind::StoredPolicy && entry.revoked_at.is_none() {
@@ -176,8 +176,8 @@ pub(crate) async fn unshare(dir: &RunDir, plan: &Plan, settings: &Settings) -> R
         }
     } else if record.shares.iter().any(|entry| entry.kind == Kind::StoredPolicy && is_open(&entry)) {
         let what =
-            "the run was shared by a stored access policy, which only the storage account's key can remove";
-        let help = "give a config with `mint = \"account-key\"` as `--config`";
+            "the run was shared with a stored access policy, which only the storage account's key can delete";
+        let help = "pass a config with `mint = \"account-key\"` as `--config`";
         return Err(CliError::usage(Refusal::new(what, help)));
     }
     let open = record.shares.iter().filter(|entry| entry.kind == Kind::UserDelegation).filter(is_open);
@@ -185,12 +185,12 @@ pub(crate) async fn unshare(dir: &RunDir, plan: &Plan, settings: &Settings) -> R
     Ok(unshared)
 }
 
-/// The container of a run, and whoever may make SAS for it.
+/// The container of a run, and the storage account that creates SAS for it.
 struct Container {
     storage: StorageAccount,
     http: Client,
     name: String,
-    /// How the ids of the run's policies begin.
+    /// The start of the ids of the run's policies.
     policy: String,
     is_per_run: bool,
 }
@@ -210,35 +210,35 @@ impl Container {
         Ok(Self { storage, http, name, policy, is_per_run })
     }
 
-    /// A SAS that works, the policy that it leans on, and its end.
+    /// Creates a SAS and tests it. Returns it with its policy, if it has one, and its expiry.
     async fn grant(&self, lifetime: Duration) -> Result<(SasUrl, Option<String>, OffsetDateTime), CliError> {
         if self.storage.has_key() {
             let grant = self.storage.grant_by_policy(&self.name, &self.policy, PERMISSIONS, lifetime).await;
-            let grant = grant.map_err(|failure| self.failed("no policy can be made", &failure))?;
+            let grant = grant.map_err(|failure| self.failed("no policy can be created", &failure))?;
             if let Err(failure) = self.try_out(&grant.sas, POLICY_TAKES).await {
-                // Nobody has its SAS.
+                // Nobody has its SAS yet.
                 let _ = self.storage.revoke_policies(&self.name, &grant.policy).await;
-                return Err(self.failed("the SAS that was made does not open the container", &failure));
+                return Err(self.failed("the new SAS does not open the container", &failure));
             }
             return Ok((grant.sas, Some(grant.policy), grant.expires_at));
         }
         if lifetime > LONGEST_DELEGATION {
-            let what = "a SAS by Entra lives 7 days at most, as long as a user delegation key";
-            let help = "ask for `--for 7d` or less, and share again when it has ended; or use `mint = \"account-key\"`";
+            let what = "a SAS created with Entra is valid for 7 days at most, like its user delegation key";
+            let help =
+                "use `--for 7d` or less and share again once it has expired; or use `mint = \"account-key\"`";
             return Err(CliError::usage(Refusal::new(what, help)));
         }
         let grant =
             ContainerGrant { container: &self.name, permissions: PERMISSIONS, lifetime, with_start: false };
         let sas = self.storage.grant(grant).await;
-        let sas = sas.map_err(|failure| self.failed("no SAS can be made", &failure))?;
+        let sas = sas.map_err(|failure| self.failed("no SAS can be created", &failure))?;
         let tried = self.try_out(&sas, Duration::ZERO).await;
-        tried
-            .map_err(|failure| self.failed("the SAS that was made does not open the container", &failure))?;
+        tried.map_err(|failure| self.failed("the new SAS does not open the container", &failure))?;
         let expires_at = sas.expires_at.unwrap_or_else(|| Clock::System.now() + lifetime);
         Ok((sas, None, expires_at))
     }
 
-    /// Lists with the SAS, again and again for a while as long as storage refuses it.
+    /// Lists with the SAS. If storage refuses it, retries for as long as `patience`.
     async fn try_out(&self, sas: &SasUrl, patience: Duration) -> Result<(), Failure> {
         let store = AzureLogStore::new(self.http.clone(), sas)
             .map_err(|error| Failure::new(FailureClass::Config, error.to_string()))?;
@@ -256,34 +256,34 @@ impl Container {
     fn failed(&self, what: &str, failure: &Failure) -> CliError {
         let help = match (failure.class, self.storage.has_key()) {
             (FailureClass::Auth, true) => {
-                "check `destination.account_key`, and whether the storage account takes its key (Shared Key) at all"
+                "check `destination.account_key`, and whether the storage account allows Shared Key at all"
             }
             (FailureClass::Auth, false) => {
                 "give the identity the role Storage Blob Delegator on the account and Storage Blob Data Reader on the \
                  container"
             }
-            (FailureClass::Gone, _) => "the container is no longer there, and nor are the logs",
+            (FailureClass::Gone, _) => "the container no longer exists, nor do its logs",
             (FailureClass::Refused, _) => "see the message above",
-            _ => "check `destination.account`, DNS, proxy and the storage firewall, and try again",
+            _ => "check `destination.account`, DNS, proxy and the storage firewall, and retry",
         };
         CliError::not_done(Refusal::new(format!("{what} in `{}`: {failure}", self.storage.name()), help))
     }
 }
 
-/// Where SAS can be made. A SAS that was given makes no other.
+/// The place to create SAS for. A config that only has a SAS cannot create another.
 fn place(settings: &Settings) -> Result<(&Place, Option<&crate::config::Minting>), CliError> {
     let write = settings.destination.as_ref().map(|destination| &destination.write);
     match write {
         Some(WriteSettings::Minted(place, minting)) => Ok((place, Some(minting))),
         Some(WriteSettings::Identity { place, .. }) => Ok((place, None)),
         Some(WriteSettings::Given(_)) => {
-            let what = "`destination.container_url` is a SAS that was given, and no other can be made of it";
-            let help = "give a config with `mint` for the same container as `--config`, or have whoever made that SAS make \
-                        one with `r` and `l` for support (`az storage container generate-sas --permissions rl`)";
+            let what = "`destination.container_url` is a SAS, and no other SAS can be created from it";
+            let help = "pass a config with `mint` for the same container as `--config`, or ask the person who created that \
+                        SAS for one with `r` and `l` for support (`az storage container generate-sas --permissions rl`)";
             Err(CliError::usage(Refusal::new(what, help)))
         }
         None => {
-            let what = "the container of this run was simulated, and ended with it";
+            let what = "the container of this run was simulated and ended with the run";
             Err(CliError::usage(Refusal::new(what, "there is nothing to share")))
         }
     }

@@ -2,7 +2,7 @@
 
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 
-/// Listens from now on, until the runtime ends.
+/// Listens until the runtime ends.
 pub(crate) fn listen(stop: &StopHandle) -> std::io::Result<()> {
     let stop = stop.clone();
     let mut signals = Signals::new()?;
@@ -19,7 +19,7 @@ pub(crate) fn listen(stop: &StopHandle) -> std::io::Result<()> {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    /// A terminal that goes away, as when a connection drops.
+    /// The terminal is gone, for example because an SSH connection dropped.
     hangup: tokio::signal::unix::Signal,
 }
 
@@ -48,7 +48,7 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    #[expect(clippy::unnecessary_wraps, reason = "the same form as where it can fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "the same signature as on Unix, where it can fail")]
     fn new() -> std::io::Result<Self> {
         Ok(Self)
     }

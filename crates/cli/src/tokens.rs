@@ -1,11 +1,11 @@
-//! Sources of tokens, one for each resource, shared by all that need tokens for it.
+//! Sources of tokens: one per resource, shared by every caller.
 
 use fleetlogs_azure::{Client, Cloud, EntraSettings, TokenSource, never_show};
 use parking_lot::Mutex;
 
 use crate::error::{CliError, Refusal};
 
-/// The sources that a process has.
+/// The sources of this process.
 pub(crate) struct Tokens {
     http: Client,
     entra: EntraSettings,
@@ -23,7 +23,7 @@ impl Tokens {
         Self { http, entra, known: Mutex::default() }
     }
 
-    /// The source of tokens made out for a resource. Asks for none yet.
+    /// The source of tokens for a resource. Requests no token yet.
     pub(crate) fn of(&self, cloud: Cloud, resource: &str) -> Result<TokenSource, CliError> {
         let mut known = self.known.lock();
         let same = |(of, name, _): &&(Cloud, String, TokenSource)| *of == cloud && name == resource;

@@ -1,4 +1,4 @@
-//! `fleetlogs bundle`: the escalation bundle of a run in one file, and the check of such a file.
+//! `fleetlogs bundle`: creates the escalation bundle of a run in one file, or checks such a file.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -37,42 +37,42 @@ pub(crate) struct BundleArgs {
     /// The run directory
     #[arg(required_unless_present = "check", conflicts_with = "check")]
     pub(crate) run: Option<PathBuf>,
-    /// Write to this file; left out: fleetlogs-RUN_ID.zip in this directory
+    /// Write to this file [default: fleetlogs-RUN_ID.zip in this directory]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Overwrite the file if it is there
+    /// Overwrite the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Fetch the logs from the container, and put them in
+    /// Download the logs from the container into the bundle
     #[arg(long)]
     pub(crate) with_logs: bool,
-    /// Make a SAS that reads and lists the run's container for so long, and print it once
+    /// Create a SAS that can read and list the run's container for this long, and print it once
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     pub(crate) share: Option<Duration>,
-    /// Put that SAS into the bundle, too, in a file of its own
+    /// Also put that SAS into the bundle, in a file of its own
     #[arg(long, requires = "share")]
     pub(crate) with_sas: bool,
-    /// The config file for `--with-logs` and `--share`; left out: the one that the run was begun with
+    /// Use this config file for `--with-logs` and `--share` instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Check this bundle instead of making one
+    /// Check this bundle instead of creating one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "force", "with_logs", "share", "config"])]
     pub(crate) check: Option<PathBuf>,
-    /// SHA-256 that the bundle to check must have, in hex, as it was printed when it was made
+    /// Require this SHA-256 of the checked bundle: hex, as printed when the bundle was created
     #[arg(long, value_name = "HEX", requires = "check")]
     pub(crate) sha256: Option<String>,
 }
 
 pub(crate) async fn bundle(args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
     match (&args.check, &args.run) {
-        (Some(file), _) => check(file, args.sha256.as_deref(), output),
-        (None, Some(run)) => make(run, args, output).await,
+        (Some(file), _) => check_file(file, args.sha256.as_deref(), output),
+        (None, Some(run)) => create_bundle(run, args, output).await,
         (None, None) => Ok(Exit::Usage),
     }
 }
 
-async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
-    // Before the journal is opened, which may touch its files.
+async fn create_bundle(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
+    // Checked before the journal is opened, which may touch its files.
     let stale = is_stale(&RunDir::at(run)).await?;
     // Held: two of these would fetch the same logs into the same files.
     let (dir, recorded) = RunDir::open(run, RunClaim::Hold).await?;
@@ -90,12 +90,12 @@ async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, Cl
     };
     let mut notes = Notes::default();
     let config = config_of(meta, args.config.as_deref());
-    let logs = if args.with_logs { take_logs(&dir.path, plan, &config, &mut notes).await } else { None };
+    let logs = if args.with_logs { download_logs(&dir.path, plan, &config, &mut notes).await } else { None };
     let shared = match args.share {
         Some(lifetime) => match share(&dir, plan, &config, lifetime).await {
             Ok(shared) => Some(shared),
             Err(why) => {
-                notes.add(format!("no SAS was made: {why}"));
+                notes.add(format!("no SAS was created: {why}"));
                 None
             }
         },
@@ -116,20 +116,20 @@ async fn make(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, Cl
     if let (Err(_), Some(share)) = (&made, &shared) {
         say(&lost(share, run).describe());
     }
-    made?.tell(shared.as_ref().map(|shared| (shared, run)), output)
+    made?.print(shared.as_ref().map(|shared| (shared, run)), output)
 }
 
-/// Refuses a target that would take something else than an earlier bundle away, before anything is fetched.
+/// Refuses a target that would overwrite anything but an earlier bundle, before anything is downloaded.
 fn check_target(target: &Path, run: &Path, force: bool) -> Result<(), CliError> {
     let failed = |error| CliError::file(target, &error);
     let refused = |what: &str| {
-        let what = format!("`{}` {what}, and no bundle is written there", target.display());
+        let what = format!("`{}` {what}, so no bundle is written there", target.display());
         Err(CliError::usage(Refusal::new(what, "name another file with `--output`")))
     };
     match target.symlink_metadata() {
-        Ok(found) if !found.is_file() => return refused("is there already, and is no regular file"),
+        Ok(found) if !found.is_file() => return refused("exists and is not a regular file"),
         Ok(_) if !force => {
-            let what = format!("`{}` is there already", target.display());
+            let what = format!("`{}` already exists", target.display());
             let help = "name another file with `--output`, or overwrite it with `--force`";
             return Err(CliError::usage(Refusal::new(what, help)));
         }
@@ -138,26 +138,26 @@ fn check_target(target: &Path, run: &Path, force: bool) -> Result<(), CliError> 
     }
     let dir = dir_of(target).canonicalize().map_err(failed)?;
     if dir.starts_with(run.canonicalize().map_err(failed)?) {
-        return refused("is inside of the run directory");
+        return refused("is inside the run directory");
     }
     Ok(())
 }
 
-/// A SAS that was made, and that nobody has got: how it ends.
+/// A SAS was created, but nobody received it: how to revoke it.
 fn lost(Share { entry, .. }: &Share, run: &Path) -> Refusal {
     match &entry.policy {
         Some(policy) => Refusal::new(
-            format!("the SAS that was made is lost, and its policy `{policy}` is in the container still"),
-            format!("remove it: `fleetlogs unshare {}`", run.display()),
+            format!("the new SAS is lost, and its policy `{policy}` is still in the container"),
+            format!("delete the policy with `fleetlogs unshare {}`", run.display()),
         ),
         None => Refusal::new(
-            format!("the SAS that was made is lost; it works until {}", timestamp::text(entry.expires_at)),
-            "a SAS by Entra cannot be taken back on its own; `az storage account revoke-delegation-keys` ends all of them",
+            format!("the new SAS is lost; it is valid until {}", timestamp::text(entry.expires_at)),
+            "a SAS created with Entra cannot be revoked on its own; `az storage account revoke-delegation-keys` revokes all of them",
         ),
     }
 }
 
-/// Makes a SAS for whoever gets the bundle.
+/// Creates a SAS for the recipient of the bundle.
 async fn share(dir: &RunDir, plan: &Plan, config: &Path, lifetime: Duration) -> Result<Share, String> {
     let settings = config::load(config).map_err(|error| in_one_line(&error.into()))?;
     share::share(dir, plan, &settings, lifetime).await.map_err(|error| in_one_line(&error))
@@ -168,8 +168,8 @@ fn access_file(Share { url, entry }: &Share) -> ExtraFile {
     let until = timestamp::text(entry.expires_at);
     ExtraFile {
         name: "ACCESS-SAS.txt",
-        about: "**a secret**: a SAS that reads and lists the container. Whoever has this file can read the logs",
-        content: format!("{}\n\nIt ends {until}, or when it is taken back.\n", url.expose()),
+        about: "**a secret**: a SAS that can read and list the container. Everyone who has this file can read the logs",
+        content: format!("{}\n\nIt is valid until {until}, unless it is revoked earlier.\n", url.expose()),
     }
 }
 
@@ -181,37 +181,38 @@ async fn is_stale(dir: &RunDir) -> Result<bool, CliError> {
     Ok(reports.iter().any(|report| report.is_none() || *report < recorded))
 }
 
-/// Fetches the logs into the run directory. What cannot be had is noted, and the bundle is made without it.
-async fn take_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) -> Option<DownloadedLogs> {
-    let (destination, store) = match connect(plan, config).await {
+/// Downloads the logs into the run directory. If a log cannot be downloaded, a note says so, and the bundle is created
+/// without it.
+async fn download_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) -> Option<DownloadedLogs> {
+    let (destination, store) = match open_container(plan, config).await {
         Ok(connected) => connected,
         Err(why) => {
-            notes.add(format!("no log was fetched: {why}"));
-            return kept(keep_logs(dir, notes), notes);
+            notes.add(format!("no log was downloaded: {why}"));
+            return noted(keep_logs(dir, notes), notes);
         }
     };
     let fetched = tokio::select! {
         fetched = fetch_logs(&store, dir, notes) => fetched,
         never = destination.keep_listing(|| Clock::System.now(), &store) => never,
     };
-    kept(fetched.map(Some), notes)
+    noted(fetched.map(Some), notes)
 }
 
-fn kept(taken: io::Result<Option<DownloadedLogs>>, notes: &mut Notes) -> Option<DownloadedLogs> {
+fn noted(taken: io::Result<Option<DownloadedLogs>>, notes: &mut Notes) -> Option<DownloadedLogs> {
     match taken {
         Ok(taken) => taken,
         Err(error) => {
-            notes.add(format!("the logs could not be kept in the run directory: {error}"));
+            notes.add(format!("the logs could not be written to the run directory: {error}"));
             None
         }
     }
 }
 
-/// The container of the run, by the credential that the config has for reading.
-async fn connect(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogStore), String> {
+/// Opens the container of the run with the credential that the config has for reading.
+async fn open_container(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogStore), String> {
     let settings = config::load(config).map_err(|error| in_one_line(&error.into()))?;
     let Some(named) = &settings.destination else {
-        return Err("the run was on an embedded simulator, which ended with it".into());
+        return Err("the run used an embedded simulator, which ended with it".into());
     };
     let http = http_client(settings.limits.concurrency).map_err(|error| error.to_string())?;
     let tokens = Tokens::new(http.clone(), settings.entra.clone());
@@ -222,13 +223,13 @@ async fn connect(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogSto
         return Err(format!("the config names the container {}", destination.url()));
     }
     let Some(sas) = &destination.listing else {
-        return Err("the config has no credential that reads the container".into());
+        return Err("the config has no credential that can read the container".into());
     };
     for (letter, right) in [('r', "read"), ('l', "list")] {
         if sas.grants(letter) == Some(false) {
             let named = destination.names.list;
             return Err(format!(
-                "the SAS of `destination.{named}` may not {right}; give one with `rl` as `verify_url`"
+                "the SAS of `destination.{named}` may not {right}; set `verify_url` to one with `rl`"
             ));
         }
     }
@@ -236,7 +237,7 @@ async fn connect(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogSto
     Ok((destination, store))
 }
 
-/// What is wrong and what to do about it, in one line.
+/// What is wrong and what to do, in one line.
 fn in_one_line(error: &CliError) -> String {
     let line = |refusal: &Refusal| match &refusal.help {
         Some(help) => format!("{refusal}; help: {help}"),
@@ -245,7 +246,7 @@ fn in_one_line(error: &CliError) -> String {
     error.refusals.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
-fn write(contents: Bundle<'_>, target: &Path) -> Result<Made, CliError> {
+fn write(contents: Bundle<'_>, target: &Path) -> Result<BundleFile, CliError> {
     let failed = |error| CliError::file(target, &error);
     let run_id = contents.plan.run_id.to_string();
     let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
@@ -255,11 +256,11 @@ fn write(contents: Bundle<'_>, target: &Path) -> Result<Made, CliError> {
     let FinishedBundle { target: file, entries, notes } = contents.write(file)?;
     file.commit().map_err(failed)?;
     let (sha256, bytes) = File::open(target).and_then(digest).map_err(failed)?;
-    Ok(Made { run_id, path: target.into(), sha256, bytes, entries, notes })
+    Ok(BundleFile { run_id, path: target.into(), sha256, bytes, entries, notes })
 }
 
-/// A bundle that is there.
-struct Made {
+/// A bundle that was written.
+struct BundleFile {
     run_id: String,
     path: PathBuf,
     sha256: String,
@@ -268,20 +269,20 @@ struct Made {
     notes: Notes,
 }
 
-impl Made {
-    /// On stdout a line as sha256sum has it, and the SAS on one of its own; or a document. On stderr what is missing.
-    fn tell(&self, shared: Option<(&Share, &Path)>, output: &Output) -> Result<Exit, CliError> {
+impl BundleFile {
+    /// Prints one line in the form of sha256sum, and the SAS on a line of its own; or a document. Notes go to stderr.
+    fn print(&self, shared: Option<(&Share, &Path)>, output: &Output) -> Result<Exit, CliError> {
         let exit = if self.notes.is_empty() { Exit::Complete } else { Exit::Partial };
         let notes: Vec<String> = self.notes.lines().collect();
         let text = if output.json {
-            let document = MadeDocument {
+            let document = BundleDocument {
                 schema: "fleetlogs.bundle/v1",
                 run_id: &self.run_id,
                 bundle: self.path.display().to_string(),
                 sha256: &self.sha256,
                 bytes: self.bytes,
                 entries: self.entries,
-                share: shared.map(|(share, _)| Shared { url: share.url.expose(), share: &share.entry }),
+                share: shared.map(|(share, _)| ShareMember { url: share.url.expose(), share: &share.entry }),
                 notes: &notes,
                 exit_code: exit as u8,
             };
@@ -304,25 +305,25 @@ impl Made {
         }
         if !notes.is_empty() && !output.quiet {
             say(
-                "the bundle is not whole; it says so inside. Once the causes have passed, make it again with `--force`\n",
+                "the bundle is incomplete, and its README says so. Once the causes are fixed, create it again with `--force`\n",
             );
         }
         Ok(exit)
     }
 }
 
-/// Prints the only copy of a SAS. Unlike with other data, a reader that went away is an error.
+/// Prints the only copy of a SAS. Unlike for other data, a closed pipe is an error.
 fn hand_over(text: &str, share: &Share, run: &Path) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
         let lost = lost(share, run);
-        let what = format!("stdout cannot be written: {error}; {}", lost.what);
+        let what = format!("stdout cannot be written to: {error}; {}", lost.what);
         CliError::not_done(Refusal { what, ..lost })
     })
 }
 
 #[derive(Serialize)]
-struct MadeDocument<'a> {
+struct BundleDocument<'a> {
     schema: &'static str,
     run_id: &'a str,
     bundle: String,
@@ -330,19 +331,19 @@ struct MadeDocument<'a> {
     bytes: u64,
     entries: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    share: Option<Shared<'a>>,
+    share: Option<ShareMember<'a>>,
     notes: &'a [String],
     exit_code: u8,
 }
 
 #[derive(Serialize)]
-struct Shared<'a> {
+struct ShareMember<'a> {
     url: &'a str,
     #[serde(flatten)]
     share: &'a Entry,
 }
 
-fn check(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit, CliError> {
+fn check_file(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit, CliError> {
     let checked = check_bundle(file, sha256).map_err(|error| CliError::file(file, &error))?;
     let exit = if checked.is_sound() { Exit::Complete } else { Exit::Partial };
     if output.json {

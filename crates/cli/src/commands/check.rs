@@ -1,5 +1,5 @@
-//! `fleetlogs check`: everything that a run checks beforehand, and more, with nothing left out after the first trouble.
-//! Sends no upload and creates nothing.
+//! `fleetlogs check`: makes every check that a run makes before its first call, and more. After a problem it continues as
+//! far as it can. It sends no upload and creates nothing.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -25,7 +25,7 @@ use crate::preflight::{self, Finding, Findings, Level};
 pub(crate) struct CheckArgs {
     /// The config file
     pub(crate) config: PathBuf,
-    /// Write a blob as a node would, and remove it again
+    /// Write a blob as a node would, and delete it again
     #[arg(long)]
     pub(crate) probe_write: bool,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(crate) struct CheckArgs {
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'static str,
-    /// Whether a run would begin.
+    /// Whether a run would start.
     ready: bool,
     exit_code: u8,
     findings: &'a [Finding],
@@ -49,47 +49,47 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
         Ok(settings) => settings,
         Err(ConfigError::Mistakes(_, mistakes)) if output.json => {
             for Mistake { line, key, message, help } in mistakes {
-                let help = help.unwrap_or_else(|| "docs/reference/config.md has every key".into());
+                let help = help.unwrap_or_else(|| "see docs/reference/config.md for every key".into());
                 findings.refuse("config", format!("{config}:{line}: `{key}`: {message}"), help);
             }
-            return tell(&findings, Exit::Usage, output);
+            return print_findings(&findings, Exit::Usage, output);
         }
         Err(error) => return Err(error.into()),
     };
     settings.narrow(&args.pick)?;
-    findings.good("config", format!("`{config}` is well-formed, and every secret was found"));
-    let nodes = look(args, &settings, output, &mut findings).await?;
+    findings.good("config", format!("`{config}` is valid, and every secret was found"));
+    let nodes = run_checks(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {
         (0, _) => Exit::Complete,
-        // That is all that is wrong.
+        // The empty selection is the only problem.
         (1, Some(0)) => Exit::NoNode,
         _ => Exit::Refused,
     };
-    tell(&findings, exit, output)
+    print_findings(&findings, exit, output)
 }
 
-/// Whether runs can be written where the config wants them. Makes nothing.
-fn output_dir(dir: &Path, findings: &mut Findings) {
+/// Checks whether `output.dir` can be created and written to. Creates nothing.
+fn check_output_dir(dir: &Path, findings: &mut Findings) {
     let absolute = absolute(dir);
     let there = absolute.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     let shown = absolute.display();
     if !there.is_dir() {
-        let said = format!("`{shown}` cannot be made: `{}` is not a directory", there.display());
+        let said = format!("`{shown}` cannot be created: `{}` is not a directory", there.display());
         return findings.refuse("output.dir", said, "name another directory");
     }
     #[cfg(unix)]
     if let Err(error) = rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
-        let said = format!("`{}` cannot be written: {error}", there.display());
+        let said = format!("`{}` cannot be written to: {error}", there.display());
         return findings.refuse(
             "output.dir",
             said,
             "name another directory, or run as a user who may write there",
         );
     }
-    findings.good("output.dir", format!("runs go to `{shown}`"));
+    findings.good("output.dir", format!("run directories go to `{shown}`"));
 }
 
-fn tell(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliError> {
+fn print_findings(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliError> {
     if output.json {
         let document = Document {
             schema: "fleetlogs.check/v1",
@@ -105,14 +105,14 @@ fn tell(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliErr
     Ok(exit)
 }
 
-/// Looks at everything; the number of nodes that a run would ask, where that could be found out.
-async fn look(
+/// Makes every check. Returns the number of nodes that a run would call, if a plan could be made.
+async fn run_checks(
     args: &CheckArgs,
     settings: &Settings,
     output: &Output,
     findings: &mut Findings,
 ) -> Result<Option<usize>, CliError> {
-    output_dir(&settings.output_dir, findings);
+    check_output_dir(&settings.output_dir, findings);
     let Some(fleet) = findings.take(Fleet::connect(settings).await)? else { return Ok(None) };
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     preflight::tokens(&fleet, findings).await;
@@ -128,7 +128,7 @@ async fn look(
         preflight::listings(plan, findings);
         preflight::windows(plan, findings);
         if plan.nodes.is_empty() {
-            let fix = "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` tells why each is left out";
+            let fix = "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` shows why each node is skipped";
             findings.refuse("plan", "the selection matches no node", fix);
         }
     }
@@ -139,7 +139,7 @@ async fn look(
         if destination.is_created() {
             findings.good(
                 "destination.container",
-                format!("{url} will be created when the run begins, if that is permitted"),
+                format!("{url} will be created when the run starts, if the credential permits it"),
             );
         } else {
             preflight::open_store(&fleet.http, destination, settings, findings).await;
@@ -172,7 +172,8 @@ fn describe(findings: &Findings, exit: Exit, colours: bool, quiet: bool) -> Stri
         }
     }
     let (refusals, warnings) = (findings.count(Level::Refusal), findings.count(Level::Warning));
-    let verdict = if exit == Exit::Complete { "a run would begin" } else { "a run would be refused" };
-    let _ = writeln!(text, "{verdict}: {refusals} to mend, {warnings} to know of");
+    let verdict = if exit == Exit::Complete { "a run would start" } else { "a run would be refused" };
+    let count = |number, noun| if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") };
+    let _ = writeln!(text, "{verdict}: {}, {}", count(refusals, "problem"), count(warnings, "warning"));
     text
 }

@@ -1,4 +1,5 @@
-//! `fleetlogs history`: what the runs of a snapshot prove together, from their manifests. Asks no service.
+//! `fleetlogs history`: which time ranges the runs of a snapshot cover together, from their manifests. It sends no request
+//! to any service.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -22,20 +23,19 @@ use crate::exit::Exit;
 use crate::output::{as_json, print, say};
 use crate::run_dir::{PLAN_FILE, RunDir, as_argument};
 
-/// What is to be proven.
 #[derive(Debug, Parser)]
 pub(crate) struct HistoryArgs {
     /// The config file
     config: PathBuf,
-    /// The snapshot; left out: each with `window = "since-last"`, or the only one
+    /// The snapshot [default: every one with `window = "since-last"`, or the only one]
     snapshot: Option<String>,
-    /// Look at no time before this, such as 2026-11-22T08:00:00Z
+    /// Ignore everything before this time, such as 2026-11-22T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     from: Option<OffsetDateTime>,
-    /// Look at no time after this
+    /// Ignore everything after this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     to: Option<OffsetDateTime>,
-    /// Name every hole, and every node that ended
+    /// List every gap, and every node that disappeared
     #[arg(long)]
     nodes: bool,
 }
@@ -49,20 +49,20 @@ pub(crate) async fn history(args: &HistoryArgs, output: &Output) -> Result<Exit,
     if let (Some(from), Some(to)) = (args.from, args.to)
         && to <= from
     {
-        return Err(unusable("`--to` is not after `--from`", "write the earlier time behind `--from`"));
+        return Err(unusable("`--to` is not after `--from`", "pass the earlier time as `--from`"));
     }
     let now = Clock::System.now();
     if args.to.is_some_and(|to| to > now) && !output.quiet {
-        say("`--to` is in the future: the time up to now is looked at\n");
+        say("`--to` is in the future: using the present time instead\n");
     }
     let to = args.to.map(|to| to.min(now));
     let settings = config::load(&args.config)?;
-    let snapshots = chosen(&settings, args.snapshot.as_deref())?;
+    let snapshots = requested_snapshots(&settings, args.snapshot.as_deref())?;
     let store = Store::look_in(&state_path(&settings)).map_err(|error| of_state(&error))?;
     let dirs = run_dirs(&settings.output_dir).await?;
     let mut histories = Vec::new();
     for snapshot in snapshots {
-        histories.push(read(snapshot, store.as_ref(), &dirs).await?);
+        histories.push(read_history(snapshot, store.as_ref(), &dirs).await?);
     }
     let series: Vec<_> = histories.iter().map(|history| history.series(args.from, to)).collect();
     if output.json {
@@ -89,12 +89,18 @@ struct Document<'a> {
     series: &'a [Series<'a>],
 }
 
-/// The snapshots that are asked for.
-fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a SnapshotSettings>, CliError> {
+/// The requested snapshots.
+fn requested_snapshots<'a>(
+    settings: &'a Settings,
+    name: Option<&str>,
+) -> Result<Vec<&'a SnapshotSettings>, CliError> {
     let all = &settings.snapshots;
     let names = || all.iter().map(|snapshot| snapshot.name().to_string()).collect::<Vec<_>>().join(", ");
     if all.is_empty() {
-        return Err(unusable("the config has no snapshot", "add a [[snapshot]]; `fleetlogs init` shows how"));
+        return Err(unusable(
+            "the config has no snapshot",
+            "add a [[snapshot]]; `fleetlogs init` shows an example",
+        ));
     }
     if let Some(name) = name {
         return Ok(vec![require_snapshot(settings, name)?]);
@@ -106,7 +112,7 @@ fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a Snap
         ([only], true) => Ok(vec![only]),
         (_, true) => Err(unusable(
             "no snapshot of the config has `window = \"since-last\"`",
-            format!("name one of them: {}", names()),
+            format!("name a snapshot: {}", names()),
         )),
     }
 }
@@ -119,10 +125,10 @@ fn longest(snapshot: &SnapshotSettings) -> Option<std::time::Duration> {
 }
 
 /// Reads all runs of a snapshot.
-async fn read(
+async fn read_history(
     snapshot: &SnapshotSettings,
     store: Option<&Store>,
-    dirs: &BTreeMap<String, Found>,
+    dirs: &BTreeMap<String, DirContent>,
 ) -> Result<fleetlogs_report::History, CliError> {
     let name = snapshot.name();
     let start = |began| fleetlogs_report::History::new(name.clone(), began, longest(snapshot));
@@ -148,19 +154,19 @@ async fn read(
     for (run, found) in dirs {
         let on_record = begun.get(run);
         match found {
-            Found::Run(path, head) if is_of(head, name) => history.add_run(path, head),
-            Found::Run(_, head) if on_record.is_some() => {
+            DirContent::Run(path, head) if is_of(head, name) => history.add_run(path, head),
+            DirContent::Run(_, head) if on_record.is_some() => {
                 let of = head.snapshot.as_ref().map_or("no snapshot", |snapshot| snapshot.name.as_str());
-                let why = format!("its manifest names {of}, and the schedule began it for {name}");
+                let why = format!("its manifest names {of}, but the schedule started it for {name}");
                 history.add_unread(run, why, true);
             }
-            Found::Unread { head: Some(head), .. } if !is_of(head, name) && on_record.is_none() => {}
-            Found::Unread { is_broken: false, .. } if on_record == Some(&true) => {
-                history.add_unread(run, "it is on record as ended, and its manifest is not there", true);
+            DirContent::Unread { head: Some(head), .. } if !is_of(head, name) && on_record.is_none() => {}
+            DirContent::Unread { is_broken: false, .. } if on_record == Some(&true) => {
+                history.add_unread(run, "it is recorded as ended, but its manifest is missing", true);
             }
-            // Where it has no plan, nobody can tell which snapshot it was of.
-            Found::Unread { why, is_broken, .. } => history.add_unread(run, why, *is_broken),
-            Found::Run(..) => {}
+            // Without a plan, its snapshot is unknown.
+            DirContent::Unread { why, is_broken, .. } => history.add_unread(run, why, *is_broken),
+            DirContent::Run(..) => {}
         }
     }
     for (run, is_over) in begun.iter().filter(|(run, _)| !dirs.contains_key(*run)) {
@@ -173,22 +179,22 @@ fn is_of(head: &RunHead, name: &SnapshotName) -> bool {
     head.snapshot.as_ref().is_some_and(|snapshot| snapshot.name == *name)
 }
 
-/// A run directory.
-enum Found {
-    /// Its manifest, and what that says of the run.
+/// What a run directory contains.
+enum DirContent {
+    /// A manifest, and what the manifest says about the run.
     Run(PathBuf, RunHead),
-    /// It has no manifest that can be read.
+    /// No readable manifest.
     Unread {
-        /// What its plan says of the run, if that can be read.
+        /// What the plan says about the run, if it can be read.
         head: Option<RunHead>,
         why: String,
-        /// Whether the manifest is there: the run has ended.
+        /// Whether there is a manifest: then the run has ended.
         is_broken: bool,
     },
 }
 
-/// All run directories by the ids of their runs, so by time. A copy under another name is the same run.
-async fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError> {
+/// All run directories by run id, and so by time. A copy under another name is the same run.
+async fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, DirContent>, CliError> {
     let failed = |error| CliError::file(output_dir, &error);
     let entries = match std::fs::read_dir(output_dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -200,15 +206,15 @@ async fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError
         let name = entry.file_name().to_string_lossy().into_owned();
         let dir = entry.path();
         match run_dir(&dir).await {
-            Found::Run(manifest, head) => {
-                found.insert(head.run_id.to_string(), Found::Run(manifest, head));
+            DirContent::Run(manifest, head) => {
+                found.insert(head.run_id.to_string(), DirContent::Run(manifest, head));
             }
-            unread @ Found::Unread { .. } => {
+            unread @ DirContent::Unread { .. } => {
                 let planned = match &unread {
-                    Found::Unread { head: Some(head), .. } => head.run_id.to_string(),
+                    DirContent::Unread { head: Some(head), .. } => head.run_id.to_string(),
                     _ => name,
                 };
-                // Whatever has no run's name, and is none, is somebody else's.
+                // A directory without a run id in its name or plan is not a run.
                 if planned.parse::<RunId>().is_ok() {
                     found.entry(planned).or_insert(unread);
                 }
@@ -218,10 +224,10 @@ async fn run_dirs(output_dir: &Path) -> Result<BTreeMap<String, Found>, CliError
     Ok(found)
 }
 
-async fn run_dir(dir: &Path) -> Found {
+async fn run_dir(dir: &Path) -> DirContent {
     let manifest = dir.join(MANIFEST_FILE);
     let error = match read_head(&manifest) {
-        Ok(head) => return Found::Run(manifest, head),
+        Ok(head) => return DirContent::Run(manifest, head),
         Err(error) => error,
     };
     let head = read_head(&dir.join(PLAN_FILE)).ok();
@@ -229,13 +235,13 @@ async fn run_dir(dir: &Path) -> Found {
     let why = if is_broken {
         error.to_string()
     } else if head.is_none() {
-        "it has neither a manifest nor a plan that can be read".into()
+        "it has neither a readable manifest nor a readable plan".into()
     } else if RunDir::at(dir).store.is_held().await.unwrap_or_default() {
-        "it is still going on".into()
+        "it is still running".into()
     } else {
-        format!("it has no manifest; `fleetlogs resume {}` goes on with it", as_argument(dir))
+        format!("it has no manifest; resume it with `fleetlogs resume {}`", as_argument(dir))
     };
-    Found::Unread { head, why, is_broken }
+    DirContent::Unread { head, why, is_broken }
 }
 
 fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {
@@ -243,5 +249,5 @@ fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {
 }
 
 fn of_state(error: &StateError) -> CliError {
-    unusable(error.to_string(), "see that `schedule.state` names the database of this schedule")
+    unusable(error.to_string(), "check that `schedule.state` names the database of this schedule")
 }

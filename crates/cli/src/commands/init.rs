@@ -1,4 +1,4 @@
-//! `fleetlogs init`: a config with every key, its default and a comment.
+//! `fleetlogs init`: prints a config with every key, its default and a comment.
 
 use crate::config::DEFAULTS;
 use crate::error::CliError;

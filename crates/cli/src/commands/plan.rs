@@ -1,4 +1,4 @@
-//! `fleetlogs plan`: the frozen plan only. Sends no upload.
+//! `fleetlogs plan`: makes and shows the plan of a run. Sends no upload.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub(crate) struct PlanArgs {
     pub(crate) all_nodes: bool,
     #[command(flatten)]
     pub(crate) pick: Pick,
-    /// Write the plan to this file, for `run --plan`
+    /// Save the plan to this file, for `run --plan`
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -43,7 +43,7 @@ struct PlanDocument<'plan> {
     plan: &'plan Plan,
     upload_calls: usize,
     list_calls: u32,
-    /// For the calls alone, at the ceiling of the rate.
+    /// How long the calls take at the highest rate; uploads are not included.
     estimated_seconds: f64,
     sas_expires_at: Option<String>,
 }
@@ -61,7 +61,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
         .map_err(|_| CliError::planning_too_long())??;
     let calls_take = estimate(&plan, &settings.limits);
     let sas_expires_at = destination.access.expires_at();
-    // A plan is worth seeing even where a run of it would be refused; that it would be is said.
+    // The plan is shown even if a run of it would be refused. The refusals follow it.
     let mut findings = Findings::default();
     preflight::windows(&plan, &mut findings);
     preflight::sas(
@@ -92,20 +92,20 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
         print(&as_json(&document)?)?;
     } else {
         let sas_line = match (sas, sas_expires_at) {
-            (Err(()), _) => "the SAS is not fit for this plan".to_owned(),
+            (Err(()), _) => "the SAS does not suit this plan".to_owned(),
             (Ok(()), _) if destination.access.identity().is_some() => {
-                "nodes write by their own identity; there is no SAS".to_owned()
+                "nodes write with their own identity; there is no SAS".to_owned()
             }
             (Ok(()), Some(at)) if destination.write_renewal() != Renewal::Never => {
                 format!(
-                    "the container SAS lives until {}, and is renewed during the run",
+                    "the container SAS is valid until {} and is renewed during the run",
                     timestamp::text(at)
                 )
             }
             (Ok(()), Some(at)) => {
-                format!("the container SAS lives until {}: long enough", timestamp::text(at))
+                format!("the container SAS is valid until {}: long enough", timestamp::text(at))
             }
-            (Ok(()), None) => "the container SAS leaves its expiry to a stored access policy".to_owned(),
+            (Ok(()), None) => "the expiry of the container SAS is in a stored access policy".to_owned(),
         };
         let width = Look::of_stdout().width;
         let view =

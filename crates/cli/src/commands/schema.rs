@@ -1,4 +1,4 @@
-//! `fleetlogs schema`: the JSON Schema of a document.
+//! `fleetlogs schema`: prints the JSON Schema of a document.
 
 use clap::{Parser, ValueEnum};
 
@@ -8,7 +8,7 @@ use crate::output::print;
 
 #[derive(Debug, Parser)]
 pub(crate) struct SchemaArgs {
-    /// Which document
+    /// The document
     #[arg(value_enum)]
     pub(crate) which: Document,
 }

@@ -1,4 +1,4 @@
-//! `fleetlogs share` and `fleetlogs unshare`: access for support to the logs of a run, and its end.
+//! `fleetlogs share` and `fleetlogs unshare`: give support access to the logs of a run, and revoke it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ use crate::output::{as_json, print, say};
 use crate::run_dir::{RunDir, as_argument, config_of};
 use crate::share::{self, Entry, Unshared};
 
-/// Longer than this no escalation takes.
+/// No escalation takes longer.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[derive(Debug, Parser)]
 pub(crate) struct ShareArgs {
     /// The run directory
     pub(crate) run: PathBuf,
-    /// How long it is to open the container
+    /// How long the SAS stays valid
     #[arg(long = "for", value_name = "TIME", default_value = "7d", value_parser = lifetime)]
     pub(crate) lifetime: Duration,
-    /// The config file; left out: the one that the run was begun with
+    /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct ShareArgs {
 pub(crate) struct UnshareArgs {
     /// The run directory
     pub(crate) run: PathBuf,
-    /// The config file; left out: the one that the run was begun with
+    /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -53,7 +53,7 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Prints the SAS, and nothing else, on stdout: nowhere else is it said, and nowhere is it kept.
+/// Prints only the SAS on stdout. It is printed nowhere else and stored nowhere.
 pub(crate) async fn share(args: &ShareArgs, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan, settings) = open(&args.run, args.config.as_deref()).await?;
     let share = share::share(&dir, &plan, &settings, args.lifetime).await?;
@@ -61,28 +61,29 @@ pub(crate) async fn share(args: &ShareArgs, output: &Output) -> Result<Exit, Cli
         say(&share.describe(&args.run));
     }
     if output.json {
-        let document = Shared { schema: "fleetlogs.share/v1", url: share.url.expose(), share: &share.entry };
+        let document =
+            ShareDocument { schema: "fleetlogs.share/v1", url: share.url.expose(), share: &share.entry };
         return hand_out(&as_json(&document)?, &args.run);
     }
     hand_out(&format!("{}\n", share.url.expose()), &args.run)
 }
 
-/// Prints what cannot be had a second time.
+/// Prints a SAS that cannot be printed a second time.
 fn hand_out(text: &str, run: &Path) -> Result<Exit, CliError> {
     print(text).map_err(|error| {
-        let what = format!("a SAS was made, and could not be printed: {}", error.reason());
-        let help = format!("nobody has it; take it back with `fleetlogs unshare {}`", as_argument(run));
+        let what = format!("a SAS was created but could not be printed: {}", error.reason());
+        let help = format!("nobody has it; revoke it with `fleetlogs unshare {}`", as_argument(run));
         CliError::not_done(Refusal::new(what, help))
     })
 }
 
-/// Exit code 3 if something opens the container still.
+/// Ends with exit code 3 if a SAS still opens the container.
 pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit, CliError> {
     let (dir, plan, settings) = open(&args.run, args.config.as_deref()).await?;
     let unshared = share::unshare(&dir, &plan, &settings).await?;
     if output.json {
         let Unshared { removed, left, still_open } = &unshared;
-        let document = Ended { schema: "fleetlogs.unshare/v1", removed, left, still_open };
+        let document = UnshareDocument { schema: "fleetlogs.unshare/v1", removed, left, still_open };
         print(&as_json(&document)?)?;
     } else if !output.quiet {
         print(&describe(&unshared))?;
@@ -101,19 +102,19 @@ fn describe(unshared: &Unshared) -> String {
     let Unshared { removed, left, still_open } = unshared;
     let mut text = match removed.as_slice() {
         [] => "the container has no policy of this run\n".to_owned(),
-        ids => format!("removed, and seen to be gone: {}\n", ids.join(", ")),
+        ids => format!("deleted, and found to be gone: {}\n", ids.join(", ")),
     };
     if !left.is_empty() {
-        let _ = writeln!(text, "other policies of the container, left as they are: {}", left.join(", "));
+        let _ = writeln!(text, "other policies of the container, unchanged: {}", left.join(", "));
     }
     for Entry { made_at, expires_at, .. } in still_open {
         let (made, ends) = (timestamp::text(*made_at), timestamp::text(*expires_at));
-        let _ = writeln!(text, "STILL OPEN until {ends}: the SAS by Entra that was made at {made}");
+        let _ = writeln!(text, "STILL OPEN until {ends}: the SAS created with Entra at {made}");
     }
     if !still_open.is_empty() {
         text.push_str(
-            "  help: a SAS by Entra cannot be taken back on its own; `az storage account revoke-delegation-keys` ends all \
-             SAS of all user delegation keys of the storage account\n",
+            "  help: a SAS created with Entra cannot be revoked on its own; `az storage account revoke-delegation-keys` \
+             revokes all SAS of all user delegation keys of the storage account\n",
         );
     }
     text
@@ -121,7 +122,7 @@ fn describe(unshared: &Unshared) -> String {
 
 /// What `share --json` prints.
 #[derive(Serialize)]
-struct Shared<'a> {
+struct ShareDocument<'a> {
     schema: &'static str,
     url: &'a str,
     #[serde(flatten)]
@@ -130,7 +131,7 @@ struct Shared<'a> {
 
 /// What `unshare --json` prints.
 #[derive(Serialize)]
-struct Ended<'a> {
+struct UnshareDocument<'a> {
     schema: &'static str,
     removed: &'a [String],
     left: &'a [String],

@@ -1,4 +1,4 @@
-//! `fleetlogs sim`: a simulated fleet as a server, with a config beside it that `fleetlogs run` takes.
+//! `fleetlogs sim`: serves a simulated fleet, and writes a config for `fleetlogs run`.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -20,10 +20,10 @@ use crate::simulated_fleet::read_scenario;
 pub(crate) struct SimArgs {
     /// The scenario file
     pub(crate) scenario: PathBuf,
-    /// Where to listen; each further account, and the blob service, take a port of their own
+    /// Listen on this address; each further account and the blob service get ports of their own
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
-    /// Write endpoints, keys and the path of a config to this file once it serves
+    /// Write endpoints, keys and the path of a config to this file once the simulator serves
     #[arg(long, value_name = "FILE")]
     pub(crate) ready: Option<PathBuf>,
 }
@@ -48,10 +48,10 @@ pub(crate) async fn sim(args: &SimArgs) -> Result<Exit, CliError> {
     Ok(Exit::Complete)
 }
 
-/// Simulated nodes upload within seconds, so a drill need not wait for minutes.
+/// Short times for drills: simulated nodes upload within seconds.
 const QUICK: &str = "\n[deadlines]\ncall = \"5s\"\n\n[verify]\ndeadline = \"1m\"\nsettle = \"10s\"\n";
 
-/// Writes the config, the secrets it refers to, and last the document that says that the simulator serves.
+/// Writes the config and its secrets, and last the document that says that the simulator serves.
 fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
     let dir = dir_of(path).canonicalize()?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! `fleetlogs status`: how a run gets on, read from its journal while another process writes it.
+//! `fleetlogs status`: shows the progress of a run, read from its journal while another process writes it.
 //!
-//! What is shown is what the run itself shows, made by the same code from the same events.
+//! It shows what the run itself shows: the same code, fed with the same events.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -28,16 +28,16 @@ use crate::run::{progress_clock, run_facts};
 use crate::run_dir::{RunDir, as_argument};
 use crate::signals;
 
-/// Between two looks of `--follow`.
+/// The pause between two updates of `--follow`.
 const EVERY: Duration = Duration::from_secs(1);
-/// Events that are handed on at once while a run is followed. It bounds the memory, however far a run got in a second.
+/// The most events passed on at once with `--follow`. It limits memory, however many events a second has.
 const GROUP: usize = 4096;
 
 #[derive(Debug, Parser)]
 pub(crate) struct StatusArgs {
     /// The run directory
     pub(crate) run: PathBuf,
-    /// Go on showing until the run ends
+    /// Update once a second until no process works on the run
     #[arg(short, long)]
     pub(crate) follow: bool,
 }
@@ -51,14 +51,14 @@ pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, C
         signals::listen(&stop)?;
     }
     if output.json {
-        return tell_programs(run, args.follow, stop).await;
+        return follow_as_json(run, args.follow, stop).await;
     }
     let mode = match (args.follow && !output.quiet, std::io::stdout().is_terminal() && !is_dumb()) {
         (false, _) => ProgressMode::Silent,
         (true, true) => ProgressMode::bars_on_stdout(),
         (true, false) => ProgressMode::plain_on_stdout(),
     };
-    tell_people(run, args.follow, mode, stop).await
+    follow_as_text(run, args.follow, mode, stop).await
 }
 
 /// A run as far as its journal was read.
@@ -67,14 +67,14 @@ struct WatchedRun<'dir> {
     journal: Box<dyn JournalReader>,
     plan: Arc<Plan>,
     ledger: Ledger,
-    /// Number of the last event that was read.
+    /// The number of the last event read.
     last: u64,
 }
 
 impl WatchedRun<'_> {
-    /// Reads what is new, and says whether a process works on the run.
+    /// Reads the new events, and returns whether a process works on the run.
     async fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<bool, CliError> {
-        // Before the events: what a process wrote while it still held the run is then among them.
+        // Checked before the events are read, so that they include everything that the process wrote while it held the run.
         let held = self.dir.store.is_held().await?;
         self.journal.refresh().await?;
         let Self { ledger, journal, .. } = self;
@@ -90,10 +90,10 @@ impl WatchedRun<'_> {
     }
 }
 
-async fn tell_programs(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle) -> Result<Exit, CliError> {
+async fn follow_as_json(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle) -> Result<Exit, CliError> {
     loop {
         let held = run.read_on(|_, _| {}).await?;
-        let state = if held { State::Running } else { State::of_ended(&run.facts()?) };
+        let state = if held { RunState::Running } else { RunState::of_ended(&run.facts()?) };
         let document = Document::of(&run.plan, &run.ledger, state);
         print(&(serde_json::to_string(&document).map_err(std::io::Error::from)? + "\n"))?;
         if !follow || !held || is_over(&stop).await {
@@ -102,7 +102,7 @@ async fn tell_programs(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle) 
     }
 }
 
-async fn tell_people(
+async fn follow_as_text(
     mut run: WatchedRun<'_>,
     follow: bool,
     mode: ProgressMode,
@@ -135,14 +135,14 @@ async fn tell_people(
     if !held {
         let facts = run.facts()?;
         progress.ended();
-        progress.set_title(State::of_ended(&facts).title(&run));
+        progress.set_title(RunState::of_ended(&facts).title(&run));
         lines = verdict_lines(&look, &facts, &run.ledger);
     }
     lines.extend(progress.picture(&look));
     print(&(lines.join("\n") + "\n"))
 }
 
-/// Waits for the next look. Says whether Ctrl-C came instead: whoever looks on has seen enough, and the run goes on.
+/// Waits for the next update. Returns whether Ctrl-C came instead; the run itself continues.
 async fn is_over(stop: &StopHandle) -> bool {
     tokio::select! {
         () = tokio::time::sleep(EVERY) => false,
@@ -150,21 +150,21 @@ async fn is_over(stop: &StopHandle) -> bool {
     }
 }
 
-/// Whether anybody works on the run.
+/// Whether a process works on the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum State {
-    /// A process holds its lock.
+enum RunState {
+    /// A process holds the lock of the run.
     Running,
-    /// Its last process ended it, and nothing is outstanding.
+    /// The run has ended, and nothing is outstanding.
     Ended,
-    /// Its last process ended it before its end, for a reason on record; it can be resumed.
+    /// The run stopped early, for a recorded reason; it can be resumed.
     Stopped,
-    /// Its last process died; it can be resumed.
+    /// The last process was killed; the run can be resumed.
     Interrupted,
 }
 
-impl State {
+impl RunState {
     /// The state of a run that no process works on.
     fn of_ended(facts: &RunFacts) -> Self {
         match facts.outcome {
@@ -174,13 +174,13 @@ impl State {
         }
     }
 
-    /// `run 20261122T093000Z-1a2b ended`, and the command that goes on with it.
+    /// `run 20261122T093000Z-1a2b ended`, or the command that resumes the run.
     fn title(self, run: &WatchedRun<'_>) -> String {
-        let resume = format!("`fleetlogs resume {}` goes on with it", as_argument(&run.dir.path));
+        let resume = format!("resume it with `fleetlogs resume {}`", as_argument(&run.dir.path));
         let state = match self {
             Self::Running => "running".to_owned(),
             Self::Ended => "ended".to_owned(),
-            Self::Stopped => format!("stopped before its end: {resume}"),
+            Self::Stopped => format!("stopped early: {resume}"),
             Self::Interrupted => format!("interrupted: {resume}"),
         };
         format!("run {} {state}", run.plan.run_id)
@@ -193,7 +193,7 @@ struct Document<'run> {
     schema: &'static str,
     run_id: &'run str,
     at: String,
-    state: State,
+    state: RunState,
     counts: std::collections::BTreeMap<&'static str, u64>,
     accounts: Vec<Account<'run>>,
 }
@@ -211,7 +211,7 @@ struct Account<'run> {
 }
 
 impl<'run> Document<'run> {
-    fn of(plan: &'run Plan, ledger: &'run Ledger, state: State) -> Self {
+    fn of(plan: &'run Plan, ledger: &'run Ledger, state: RunState) -> Self {
         let account =
             |(name, tally): (&'run fleetlogs_model::ids::AccountName, &'run AccountTally)| Account {
                 name: name.as_str(),

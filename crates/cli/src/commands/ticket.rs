@@ -1,7 +1,7 @@
 //! `fleetlogs ticket`: opens a support ticket for a run, or adds a message to one.
 //!
-//! What will be sent is shown first, and a person is asked. The ticket's name is that of the run, so that a second try
-//! finds the first one's ticket.
+//! It first shows what it would send, and asks. The ticket is named after the run, so that a second attempt finds the
+//! ticket of the first.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -29,33 +29,33 @@ use crate::run::Reported;
 use crate::run_dir::RunDir;
 use crate::tokens::Tokens;
 
-/// Services and kinds of problems that an error names.
+/// The most services or problem classifications that an error lists.
 const MOST_NAMED: usize = 60;
 
 #[derive(Debug, Parser)]
 pub(crate) struct TicketArgs {
-    /// The config file, with a [ticket] in it
+    /// The config file; it must have a [ticket]
     pub(crate) config: PathBuf,
     /// The run directory
     pub(crate) run: PathBuf,
-    /// Add a message to this ticket (its name or number) instead of opening one
+    /// Add a message to this ticket (name or number) instead of opening one
     #[arg(long, value_name = "TICKET")]
     pub(crate) amend: Option<String>,
-    /// What you see, in your own words; it begins the description
+    /// What you see, in your own words; becomes the start of the description
     #[arg(long, value_name = "TEXT")]
     pub(crate) problem: Option<String>,
-    /// Attach this file as well, as it is
+    /// Also attach this file, unchanged
     #[arg(long, value_name = "FILE")]
     pub(crate) attach: Vec<PathBuf>,
-    /// Show what would be sent, and send nothing at all
+    /// Show what would be sent, and send nothing
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
-    /// Do not ask
+    /// Send without asking
     #[arg(long)]
     pub(crate) yes: bool,
 }
 
-/// What is shown, and what `--json` prints.
+/// The document that is shown, and that `--json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'static str,
@@ -88,7 +88,7 @@ struct Message {
 pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, CliError> {
     let settings = config::load(&args.config)?;
     let Some(ticket) = &settings.ticket else {
-        let help = "add a [ticket] to it; `fleetlogs init` shows its keys";
+        let help = "add a [ticket]; `fleetlogs init` shows its keys";
         return Err(unusable("the config has no [ticket]", help));
     };
     let (dir, recorded) = RunDir::open(&args.run, RunClaim::Rest).await?;
@@ -107,8 +107,8 @@ pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, C
     let draft = Draft { args, output, settings: &settings, ticket, title: text.title(), description, files };
     let may_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !(args.dry_run || args.yes || may_ask) {
-        let help = "look at it with `--dry-run`; then give `--yes`";
-        return Err(unusable("nobody can be asked whether to send this, as there is no terminal", help));
+        let help = "check the ticket with `--dry-run`, then send it with `--yes`";
+        return Err(unusable("there is no terminal to ask on whether to send this", help));
     }
     match &args.amend {
         Some(name) => draft.amend(name, &plan.run_id).await,
@@ -141,20 +141,23 @@ impl Draft<'_> {
         let client = self.client()?;
         if let Some(open) = client.ticket(name).await.map_err(failed)? {
             if !self.output.quiet {
-                say(&format!("there is a ticket for this run already; `--amend {name}` adds to it\n"));
+                say(&format!("this run already has a ticket; add to it with `--amend {name}`\n"));
             }
-            return self.tell(name, &open, false);
+            return self.print_ticket(name, &open, false);
         }
         if let Some(why) = client.name_is_taken(name).await.map_err(failed)? {
             let what = format!("a ticket cannot be called `{name}`: {why}");
-            return Err(CliError::not_done(Refusal::new(what, "it may be there, and not for you to see")));
+            return Err(CliError::not_done(Refusal::new(
+                what,
+                "a ticket of this name may exist that you are not allowed to see",
+            )));
         }
         let services = client.services().await.map_err(failed)?;
         let service = choose(&services, &self.ticket.service, "ticket.service")?;
         let problems = client.problem_classifications(&service.id).await.map_err(failed)?;
         let problem =
             choose(&problems, &self.ticket.problem_classification, "ticket.problem_classification")?;
-        // A workspace of each try, so that half a file of an earlier one is not in it.
+        // Each attempt has its own workspace, so that it contains no partial file of an earlier one.
         let workspace = self.files.is_some().then(|| format!("{name}-{:04x}", fastrand::u16(..)));
         request = self.request(service.id.clone(), problem.id.clone(), workspace.clone());
         self.confirm(&self.document(name, Some(&request), None))?;
@@ -163,13 +166,13 @@ impl Draft<'_> {
             self.attach(&client, workspace).await?;
         }
         let open = client.open(name, &request).await.map_err(failed)?;
-        self.tell(name, &open, true)
+        self.print_ticket(name, &open, true)
     }
 
     async fn amend(&self, name: &str, run: &RunId) -> Result<Exit, CliError> {
         let (subject, body) = (self.title.clone(), self.description.clone());
         let sender = self.ticket.contact.primary_email_address.clone();
-        // The same text once more is the same message.
+        // The same text sent again is the same message.
         let digest = hex(&Sha256::digest(format!("{subject}\n{body}")));
         let message = Message { name: format!("fleetlogs-{run}-{}", &digest[..8]), subject, body, sender };
         let document = self.document(name, None, Some(&message));
@@ -179,20 +182,20 @@ impl Draft<'_> {
         let client = self.client()?;
         let Some(open) = client.ticket(name).await.map_err(failed)? else {
             let what = format!("the subscription has no ticket `{}`", safe(name));
-            return Err(unusable(what, "give its name, or open one without `--amend`"));
+            return Err(unusable(what, "pass the name of an existing ticket, or open one without `--amend`"));
         };
         self.confirm(&document)?;
         match &open.file_workspace {
             Some(workspace) => self.attach(&client, workspace).await?,
-            None if self.files.is_some() => say("the ticket names no place for files; none is attached\n"),
+            None if self.files.is_some() => say("the ticket has no workspace for files; none is attached\n"),
             None => {}
         }
         let Message { name: own, subject, body, sender } = &message;
         let added = client.add_message(name, own, (subject, body), sender).await.map_err(failed)?;
         if !added && !self.output.quiet {
-            say("the ticket has this message already\n");
+            say("the ticket already has this message\n");
         }
-        self.tell(name, &open, false)
+        self.print_ticket(name, &open, false)
     }
 
     fn request(&self, service_id: String, problem: String, workspace: Option<String>) -> NewTicket {
@@ -253,12 +256,12 @@ impl Draft<'_> {
 
     fn show_only(&self, document: &Document<'_>) -> Result<Exit, CliError> {
         if !self.output.quiet {
-            say("a dry run: nothing is sent\n");
+            say("dry run: nothing is sent\n");
         }
         print(&as_json(document)?)
     }
 
-    /// Shows what will be sent, and asks a person.
+    /// Shows what will be sent, and asks.
     fn confirm(&self, document: &Document<'_>) -> Result<(), CliError> {
         if self.args.yes && self.output.quiet {
             return Ok(());
@@ -273,10 +276,13 @@ impl Draft<'_> {
         if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
             return Ok(());
         }
-        Err(unusable("nothing was sent", "the config's [ticket] and `--problem` say what a ticket holds"))
+        Err(unusable(
+            "nothing was sent",
+            "change the ticket with [ticket] in the config and with `--problem`",
+        ))
     }
 
-    fn tell(&self, name: &str, open: &OpenTicket, opened: bool) -> Result<Exit, CliError> {
+    fn print_ticket(&self, name: &str, open: &OpenTicket, opened: bool) -> Result<Exit, CliError> {
         let number = open.support_ticket_id.as_deref();
         if self.output.json {
             let document = Document {
@@ -295,7 +301,7 @@ impl Draft<'_> {
     }
 }
 
-/// The one that is meant: by its id, its name, or a text that only its name holds.
+/// The item whose id or name is `wanted`, or the only one whose name contains it.
 fn choose<'a>(offered: &'a [SupportOption], wanted: &str, key: &str) -> Result<&'a SupportOption, CliError> {
     let wanted_lower = wanted.to_lowercase();
     let by_id = |item: &&SupportOption| {
@@ -320,7 +326,7 @@ fn choose<'a>(offered: &'a [SupportOption], wanted: &str, key: &str) -> Result<&
     let many = !fit.is_empty();
     let from = if many { fit } else { offered.iter().collect() };
     let names: Vec<_> = from.iter().take(MOST_NAMED).map(|item| format!("`{}`", safe(&item.name))).collect();
-    let what = if many { "more than one fits" } else { "nothing fits" };
+    let what = if many { "more than one matches" } else { "nothing matches" };
     Err(unusable(format!("`{key}`: {what} `{wanted}`"), format!("name one of {}", names.join(", "))))
 }
 
@@ -328,16 +334,16 @@ fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {
     CliError::usage(Refusal::new(what, help))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
 fn failed(failure: Failure) -> CliError {
     let help = match failure.class {
         FailureClass::Auth => {
             "give the identity the role Support Request Contributor on the subscription of `ticket.subscription`"
         }
         FailureClass::Config => {
-            "see the message above: a support plan, or something in [ticket], is not as the service wants it"
+            "see the message above: the service does not accept the support plan or a value in [ticket]"
         }
-        _ => "nothing is lost: the same command looks first whether the ticket is there",
+        _ => "run the same command again: it first checks whether the ticket exists",
     };
     CliError::not_done(Refusal::new(format!("Azure support: {failure}"), help))
 }

@@ -1,4 +1,4 @@
-//! `fleetlogs verify`: looks again whether the files of a run are still there, and which time they cover.
+//! `fleetlogs verify`: checks that the files of a run are still there and unchanged, and which time ranges they cover.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -49,10 +49,10 @@ const READS_AT_ONCE: usize = 8;
 pub(crate) struct VerifyArgs {
     /// The run directory
     pub(crate) run: PathBuf,
-    /// The config file; left out: the one that the run was begun with
+    /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Read the beginning and the end of every file, and tell which time they cover
+    /// Also report the time range each file covers (reads its first and last lines)
     #[arg(long)]
     pub(crate) coverage: bool,
 }
@@ -67,11 +67,11 @@ pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> R
     let stop = StopHandle::default();
     signals::listen(&stop)?;
     let reported = tokio::select! {
-        reported = look(args, &dir, plan, journal, &settings) => reported?,
-        () = stop.reached(Stop::Drain) => return Err(CliError::interrupted("stopped before all was looked at; earlier results stay as they are")),
+        reported = verify_files(args, &dir, plan, journal, &settings) => reported?,
+        () = stop.reached(Stop::Drain) => return Err(CliError::interrupted("stopped before every file was checked; earlier results stay as they are")),
     };
     let outcome = reported.outcome();
-    tracing::info!(run_id = %plan.run_id, %outcome, "looked at again");
+    tracing::info!(run_id = %plan.run_id, %outcome, "verified again");
     if output.json {
         let document = dir.path.join(VERIFY_FILE);
         let text = std::fs::read_to_string(&document).map_err(|error| CliError::file(&document, &error))?;
@@ -82,7 +82,7 @@ pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> R
     Ok(outcome.into())
 }
 
-/// The config, whether or not it changed since: only what reaches the container is of use.
+/// Loads the config. It may have changed since the run: only what is needed to reach the container is used.
 fn load(path: &Path) -> Result<Settings, CliError> {
     let settings = config::load(path)?;
     if settings.simulator.is_some() {
@@ -91,26 +91,26 @@ fn load(path: &Path) -> Result<Settings, CliError> {
     Ok(settings)
 }
 
-async fn look<'run>(
+async fn verify_files<'run>(
     args: &VerifyArgs,
     dir: &RunDir,
     plan: &'run Plan,
     journal: &dyn JournalReader,
     settings: &Settings,
 ) -> Result<RevisitResult<'run>, CliError> {
-    let (destination, store) = reach(args, plan, settings).await.map_err(CliError::without_run)?;
+    let (destination, store) = open_container(args, plan, settings).await.map_err(CliError::without_run)?;
     let order = UploadOrder { window: plan.window, access: Arc::new(destination.access.clone()) };
     let (_access, replace) = Access::new(order);
     let now = || Clock::System.now();
     tokio::select! {
-        reported = go_through(args, dir, plan, journal, settings, &store) => reported,
-        // A look at a large fleet may outlive the credential that it began with.
+        reported = compare_files(args, dir, plan, journal, settings, &store) => reported,
+        // On a large fleet this may take longer than the first credential is valid.
         never = destination.keep_fresh(settings.upload_allowance, now, replace, Some(&store)) => never,
     }
 }
 
-/// The container of the run, proven by a listing.
-async fn reach(
+/// Opens the container of the run, and lists it once to prove that this works.
+async fn open_container(
     args: &VerifyArgs,
     plan: &Plan,
     settings: &Settings,
@@ -127,7 +127,7 @@ async fn reach(
     let mut findings = Findings::default();
     preflight::listing(&destination, Clock::System.now(), &mut findings);
     if args.coverage && destination.listing.as_ref().and_then(|listing| listing.grants('r')) == Some(false) {
-        findings.refuse(&about, "its SAS lacks the permission `r`, and files are to be read", MAY_READ);
+        findings.refuse(&about, "its SAS lacks the permission `r`, which `--coverage` needs", MAY_READ);
     }
     let Some(listing) = &destination.listing else {
         let refusal = Refusal::new("the container cannot be listed", MAY_READ);
@@ -136,7 +136,7 @@ async fn reach(
     let last = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
     if last(&config) != last(&listing.without_query()) {
         let said = format!("it is for another container than that of the run: {}", listing.without_query());
-        findings.refuse(&about, said, format!("make one for {config}"));
+        findings.refuse(&about, said, format!("create one for {config}"));
     }
     findings.settle()?;
     let store = AzureLogStore::new(http, listing)
@@ -147,45 +147,45 @@ async fn reach(
     Ok((destination, Arc::new(store)))
 }
 
-/// A container that is not there at all is not waited for.
+/// Few attempts: a container that does not exist will not appear.
 const AT_FIRST: RetryPolicy =
     RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(2) };
 
-const MAY_READ: &str = "give a SAS with the permissions `r` and `l` as `destination.verify_url`";
+const MAY_READ: &str = "set `destination.verify_url` to a SAS with the permissions `r` and `l`";
 
-/// What the journal has of the nodes that something was done about.
-type Known = HashMap<NodeIndex, Past>;
+/// What the journal says about every node that the run called.
+type NodeRecords = HashMap<NodeIndex, NodeRecord>;
 
-/// What the journal has of a node.
+/// What the journal says about a node.
 #[derive(Clone, Copy)]
-struct Past {
+struct NodeRecord {
     outcome: Outcome,
     verified: Option<VerifiedFiles>,
     has_directory: bool,
 }
 
-impl Past {
-    /// Of a node that the journal has nothing of.
-    const NOTHING: Self = Self { outcome: Outcome::NotSent, verified: None, has_directory: false };
+impl NodeRecord {
+    /// The record of a node that the journal does not mention.
+    const NONE: Self = Self { outcome: Outcome::NotSent, verified: None, has_directory: false };
 }
 
-/// A directory, and what its files tell of their times.
-struct Read {
+/// A directory, and the times in its files.
+struct DirectoryTimes {
     found: FoundDirectory,
     coverage: Option<NodeCoverage>,
-    /// Of each file, where somebody looked and there are any.
+    /// The time range of each file, if it was read and has times.
     lines: Vec<Option<Interval>>,
 }
 
-impl Read {
+impl DirectoryTimes {
     /// A directory whose files are not read.
     fn unread(found: FoundDirectory) -> Self {
         Self { lines: vec![None; found.blobs.len()], found, coverage: None }
     }
 }
 
-/// Looks into every directory, one after the other, and writes down what is there.
-async fn go_through<'run>(
+/// Lists every directory in turn, compares it with the journal and the earlier inventory, and writes the reports.
+async fn compare_files<'run>(
     args: &VerifyArgs,
     dir: &RunDir,
     plan: &'run Plan,
@@ -201,9 +201,9 @@ async fn go_through<'run>(
         tolerance: args.coverage.then_some(TOLERANCE),
     };
     let mut reports = RevisitReports::begin(&dir.path, plan, facts)?;
-    let (known, expected) = known(journal)?;
+    let (known, expected) = node_records(journal)?;
     let window_of = |node| Interval::from(plan.node(node).window.unwrap_or(plan.window));
-    let past = |index| known.get(&index).copied().unwrap_or(Past::NOTHING);
+    let past = |index| known.get(&index).copied().unwrap_or(NodeRecord::NONE);
     for (index, node) in plan.indexed().filter(|(index, _)| !past(*index).has_directory) {
         let look = compare("", vec![], None, vec![]);
         let outcome = past(index).outcome;
@@ -229,19 +229,19 @@ async fn go_through<'run>(
         let read = async |found: Result<FoundDirectory, Failure>| {
             let found = found?;
             if !args.coverage {
-                return Ok(Read::unread(found));
+                return Ok(DirectoryTimes::unread(found));
             }
             let (coverage, times) = cover(store, &retry, window_of(found.node), &found.blobs).await?;
             let lines = times.into_iter().map(Result::ok).collect();
-            Ok(Read { found, coverage: Some(coverage), lines })
+            Ok(DirectoryTimes { found, coverage: Some(coverage), lines })
         };
         let mut looked = std::pin::pin!(found.map(read).buffered(READS_AT_ONCE));
         while let Some(looked) = looked.next().await {
-            let Read { found, coverage, lines } =
+            let DirectoryTimes { found, coverage, lines } =
                 looked.map_err(|failure: Failure| unreachable_container(&failure))?;
             let FoundDirectory { node, directory, blobs } = found;
             let seen = blobs.into_iter().zip(lines).map(|(blob, lines)| SeenFile { blob, lines }).collect();
-            let Past { outcome, verified, .. } = past(node);
+            let NodeRecord { outcome, verified, .. } = past(node);
             let before = earlier.as_mut().map(|earlier| earlier.of(&directory)).transpose();
             let before = before.map_err(|error| edited(&dir.path, &error))?.unwrap_or_default();
             let look = compare(&directory, seen, verified, before);
@@ -255,21 +255,23 @@ async fn go_through<'run>(
             })?;
         }
     }
-    // Where a file that is open cannot be replaced, it has to be closed first.
+    // Windows does not replace an open file, so it is closed first.
     drop(earlier);
     let exit = Exit::from(reports.outcome());
     Ok(reports.commit(walk.list_calls(), exit as u8)?)
 }
 
-/// What the journal has of the nodes, and the directories to look into with the number of files that each should hold.
-fn known(journal: &dyn JournalReader) -> Result<(Known, Vec<(ExpectedDirectory, u32)>), CliError> {
-    let mut known = Known::new();
+/// What the journal says about the nodes, and the directories to list with the number of files expected in each.
+fn node_records(
+    journal: &dyn JournalReader,
+) -> Result<(NodeRecords, Vec<(ExpectedDirectory, u32)>), CliError> {
+    let mut known = NodeRecords::new();
     let mut expected = Vec::new();
     for history in journal.histories()?.rows()? {
         let (node, history) = history?;
         let verified = VerifiedFiles::of(&history);
         let outcome = history.status.outcome();
-        known.insert(node, Past { outcome, verified, has_directory: history.directory.is_some() });
+        known.insert(node, NodeRecord { outcome, verified, has_directory: history.directory.is_some() });
         let Some(directory) = history.directory else { continue };
         let files = verified.map(|verified| verified.files).or(history.files_promised).unwrap_or(1);
         expected.push((ExpectedDirectory { directory, node }, files.max(1)));
@@ -278,23 +280,23 @@ fn known(journal: &dyn JournalReader) -> Result<(Known, Vec<(ExpectedDirectory, 
 }
 
 fn edited(dir: &Path, error: &InventoryError) -> CliError {
-    let error = std::io::Error::other(format!("{error}; move it away to begin a new inventory"));
+    let error = std::io::Error::other(format!("{error}; move it away to start a new inventory"));
     CliError::file(dir.join(FILES_FILE), &error)
 }
 
 fn unreachable_container(failure: &Failure) -> CliError {
     let help = match failure.class {
         FailureClass::Auth => {
-            "see that the SAS or identity still holds and may read and list (`r` and `l`), and that the storage firewall \
-             admits this machine; `--config FILE` names a config with another one"
+            "check that the SAS or identity is still valid and may read and list (`r` and `l`), and that the storage \
+             firewall allows this machine; pass a config with another credential as `--config FILE`"
         }
         FailureClass::Gone => {
-            "the container is gone, and its files with it: see who deleted it, and whether it can be restored"
+            "the container is gone, and its files with it: find out who deleted it, and whether it can be restored"
         }
         _ => {
-            "see that storage is up, and check DNS, proxy and the storage firewall; then look again: earlier results stay \
+            "check that storage is up, DNS, proxy and the storage firewall; then run `verify` again: earlier results stay \
              as they are"
         }
     };
-    CliError::not_done(Refusal::new(format!("the container cannot be looked through: {failure}"), help))
+    CliError::not_done(Refusal::new(format!("the container cannot be listed: {failure}"), help))
 }

@@ -24,29 +24,33 @@ pub(crate) struct AccountSettings {
     pub(crate) selection: Selection,
 }
 
-/// How a Batch account is spoken to.
+/// How to authenticate with a Batch account.
 #[derive(Clone, Debug)]
 pub(crate) enum Auth {
     /// A token of Microsoft Entra ID.
     Entra {
         cloud: Cloud,
-        /// What it is made out for, where that is not what is usual in the cloud.
+        /// The audience of the token, if it is not the usual one of the cloud.
         audience: Option<String>,
     },
     /// The account's key.
     SharedKey(Secret),
 }
 
-/// What accounts that are found in a subscription have in common. They are called with tokens: keys are one account's.
+/// The settings that all accounts found in a subscription share. They authenticate with tokens, because each account has
+/// its own key.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared {
+pub(crate) struct FoundAccountSettings {
     pub(crate) audience: Option<String>,
     pub(crate) api_version: String,
     pub(crate) selection: Selection,
 }
 
-/// All accounts, and what those have that are found in subscriptions; none where a mistake was found.
-pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> (Option<Vec<AccountSettings>>, Option<Shared>) {
+/// All accounts, and the settings of accounts found in subscriptions. None if there was a mistake.
+pub(super) fn accounts(
+    root: &Table<'_>,
+    dir: &Path,
+) -> (Option<Vec<AccountSettings>>, Option<FoundAccountSettings>) {
     let shared = root.table("defaults");
     let mut seen: Vec<(String, usize)> = Vec::new();
     let mut accounts = Vec::new();
@@ -63,20 +67,20 @@ pub(super) fn accounts(root: &Table<'_>, dir: &Path) -> (Option<Vec<AccountSetti
     (all_good.then_some(accounts), of_found)
 }
 
-fn shared_by_found(shared: &Table<'_>) -> Option<Shared> {
+fn shared_by_found(shared: &Table<'_>) -> Option<FoundAccountSettings> {
     if let Some(auth) = shared.get("auth").filter(|auth| auth.as_str() != Some("entra")) {
-        let help = "write auth = \"entra\", or give the accounts with keys an [[account]] each";
-        auth.wrong("accounts found in a subscription are called with tokens", Some(help.into()));
+        let help = "write auth = \"entra\", or add an [[account]] for each account with a key";
+        auth.wrong("accounts found in a subscription authenticate with tokens", Some(help.into()));
         return None;
     }
     let audience = shared.optional("audience", audience);
     let version = shared.get("api_version");
     let api_version = version.map_or(Some(DEFAULT_API_VERSION.to_owned()), |value| api_version(&value));
     let selection = selection(shared);
-    Some(Shared { audience: audience.ok()?, api_version: api_version?, selection: selection? })
+    Some(FoundAccountSettings { audience: audience.ok()?, api_version: api_version?, selection: selection? })
 }
 
-/// Keys of an account that `[defaults]` may have for all.
+/// Keys of an account that `[defaults]` may set for all.
 const SHARED: [&str; 12] = [
     "auth",
     "cloud",
@@ -106,8 +110,8 @@ fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Opt
         }
         if let Some((_, line)) = seen.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
             value.wrong(
-                format!("two accounts are named `{name}`; the first is in line {line}"),
-                Some("name each account once".into()),
+                format!("two accounts are named `{name}`; the first is on line {line}"),
+                Some("list each account once".into()),
             );
             return None;
         }
@@ -119,7 +123,7 @@ fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Opt
         .and_then(|value| endpoint(&value));
     let cloud = match table.get("cloud") {
         Some(value) => cloud(&value),
-        // A token of another cloud would be refused.
+        // A token of another cloud would be rejected.
         None => Some(endpoint.as_ref().and_then(Cloud::of_endpoint).unwrap_or_default()),
     };
     let audience = table.optional("audience", audience);
@@ -152,13 +156,13 @@ fn endpoint(value: &Value<'_>) -> Option<Url> {
     }
     let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
     if !bare || !url.username().is_empty() || url.password().is_some() {
-        value.wrong("must be a host and nothing else", help());
+        value.wrong("must be a host without a path, query or user", help());
         return None;
     }
     Some(url)
 }
 
-/// A cloud by its name.
+/// Reads the name of a cloud.
 pub(super) fn cloud(value: &Value<'_>) -> Option<Cloud> {
     match value.string()? {
         "public" => Some(Cloud::Public),
@@ -166,19 +170,19 @@ pub(super) fn cloud(value: &Value<'_>) -> Option<Cloud> {
         "china" => Some(Cloud::China),
         other => {
             value.wrong(
-                format!("no cloud `{other}`"),
-                Some("known are `public`, `us-government` and `china`".into()),
+                format!("`{other}` is not a cloud"),
+                Some("use `public`, `us-government` or `china`".into()),
             );
             None
         }
     }
 }
 
-/// What tokens are made out for. The service compares it with its slash at the end.
+/// Reads the audience of tokens. The service compares it including the slash at its end.
 fn audience(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
     if Url::parse(text).is_err() || !text.ends_with('/') {
-        let help = "write it with its slash at the end, such as \"https://batch.core.windows.net/\"";
+        let help = "write it with a slash at the end, such as \"https://batch.core.windows.net/\"";
         value.wrong(format!("`{text}` is not an audience"), Some(help.into()));
         return None;
     }
@@ -197,7 +201,7 @@ fn auth(
         if text == "entra" {
             return Some(Auth::Entra { cloud, audience });
         }
-        value.wrong(format!("no way to authenticate is called `{text}`"), help());
+        value.wrong(format!("`{text}` is not a way to authenticate"), help());
         return None;
     }
     if !value.is_table() {

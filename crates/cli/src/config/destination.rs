@@ -1,4 +1,4 @@
-//! The table `[destination]`: where the logs go, and by which right.
+//! The table `[destination]`: where the logs go, and what lets the nodes write there.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use super::secret;
 #[derive(Clone, Debug)]
 pub(crate) struct DestinationSettings {
     pub(crate) write: WriteSettings,
-    /// What the container is listed with, where that was given apart.
+    /// A separate SAS to list the container with.
     pub(crate) verify: Option<GivenSas>,
 }
 
 /// What lets the nodes write.
 #[derive(Clone, Debug)]
 pub(crate) enum WriteSettings {
-    /// A SAS that somebody made.
+    /// An existing SAS.
     Given(GivenSas),
-    /// A SAS that we make.
+    /// A SAS that fleetlogs creates.
     Minted(Place, Minting),
-    /// The nodes' own identity.
+    /// The managed identity of the nodes.
     Identity {
         place: Place,
-        /// ARM id.
+        /// The ARM id of the identity.
         resource_id: String,
     },
 }
 
-/// A SAS, and where a newer one may be found.
+/// A SAS, and where to read a newer one.
 #[derive(Clone, Debug)]
 pub(crate) struct GivenSas {
     pub(crate) sas: SasUrl,
@@ -44,11 +44,11 @@ pub(crate) struct GivenSas {
 }
 
 impl GivenSas {
-    /// What is there now, if it is a SAS for the same container.
+    /// Reads the SAS again. It must be for the same container.
     pub(crate) fn read_again(source: &secret::Source, container: &str) -> Result<SasUrl, String> {
         let sas = SasUrl::parse(source.read()?.expose()).map_err(|error| error.to_string())?;
         if sas.without_query() != container {
-            return Err(format!("it is for `{}` now", sas.without_query()));
+            return Err(format!("it is now for `{}`", sas.without_query()));
         }
         Ok(sas)
     }
@@ -64,19 +64,19 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A container as a config would name it.
+    /// A container, as a config would name it.
     #[cfg(test)]
     pub(crate) fn of_test(endpoint: &str, container: &str) -> Self {
         let endpoint = Url::parse(endpoint).expect("a URL");
         Self { endpoint, cloud: Cloud::default(), container: container.to_owned() }
     }
 
-    /// The container of a run. Names of containers have no capitals.
+    /// The container of a run, in lower case: names of containers have no capitals.
     pub(crate) fn container(&self, run: &RunId) -> String {
         self.container.replace(RUN_ID, &run.as_str().to_lowercase())
     }
 
-    /// The container's name as it is written: that of all runs, where it is one for all.
+    /// The name of the container as the config has it.
     pub(crate) fn container_as_written(&self) -> &str {
         &self.container
     }
@@ -87,24 +87,24 @@ impl Place {
     }
 }
 
-/// How a SAS is made.
+/// How to create a SAS.
 #[derive(Clone, Debug)]
 pub(crate) struct Minting {
-    /// The account's key; without one, a user delegation key is asked for.
+    /// The account's key. Without one, a user delegation key is used.
     pub(crate) key: Option<Secret>,
-    /// How long each SAS lives.
+    /// How long each SAS is valid.
     pub(crate) lifetime: Duration,
-    /// Whether it says from when on it holds.
+    /// Whether the SAS has a start time.
     pub(crate) with_start: bool,
 }
 
-/// Stands for the run's id in the name of a container.
+/// The placeholder for the run id in the name of a container.
 const RUN_ID: &str = "{run_id}";
 
-/// A run's id, to see whether a name with one fits.
+/// A run id, to check the length and the letters of a name with the placeholder.
 const SOME_RUN_ID: &str = "20261122t103000z-a1b2";
 
-/// Keys that mean nothing beside a given SAS.
+/// Keys that need `mint` or `identity`.
 const GO_WITH_MINT: [&str; 6] = ["account", "container", "account_key", "lifetime", "start_time", "cloud"];
 
 const KEYS: [&str; 10] = [
@@ -120,16 +120,17 @@ const KEYS: [&str; 10] = [
     "cloud",
 ];
 
-type Read = (Option<Option<DestinationSettings>>, Option<Duration>);
+/// The destination and the upload allowance.
+type DestinationAndAllowance = (Option<Option<DestinationSettings>>, Option<Duration>);
 
-/// Destination, none where a simulator brings its own; and the upload allowance.
-pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read {
+/// Reads the destination, which may be missing if a simulator brings its own, and the upload allowance.
+pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> DestinationAndAllowance {
     let allowance = table.get("upload_allowance").and_then(|value| value.duration());
     let forms = ["container_url", "mint", "identity"].map(|key| table.has(key));
     if simulated && forms == [false; 3] && !table.has("verify_url") {
         for key in GO_WITH_MINT {
             if table.has(key) {
-                table.wrong(format!("`{key}` goes with `mint` or `identity`"), "remove it, or add `mint`");
+                table.wrong(format!("`{key}` needs `mint` or `identity`"), "remove it, or add `mint`");
             }
         }
         table.allow(&KEYS);
@@ -140,8 +141,7 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read
         [_, false, false] => {
             for key in GO_WITH_MINT {
                 if table.has(key) {
-                    table
-                        .wrong(format!("`{key}` goes with `mint` or `identity`"), "remove it, or add `mint`");
+                    table.wrong(format!("`{key}` needs `mint` or `identity`"), "remove it, or add `mint`");
                 }
             }
             let example = "{ env = \"FLEETLOGS_CONTAINER_URL\" }";
@@ -152,8 +152,8 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read
         [with_url, false, true] => identity(&table, with_url),
         _ => {
             table.wrong(
-                "`container_url`, `mint` and `identity` do not go together",
-                "keep one: a SAS that you made, a SAS that fleetlogs makes, or the nodes' own identity",
+                "`container_url`, `mint` and `identity` cannot be combined",
+                "keep one: an existing SAS, a SAS that fleetlogs creates, or the identity of the nodes",
             );
             None
         }
@@ -165,12 +165,12 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Read
     };
     if per_run && !matches!(verify, Ok(None)) {
         table.wrong(
-            "`verify_url` names one container, and with `{run_id}` every run has its own",
-            "remove `verify_url`: a SAS to list with is made",
+            "`verify_url` names one container, but with `{run_id}` every run has its own",
+            "remove `verify_url`: fleetlogs creates a SAS to list with",
         );
         return (None, allowance);
     }
-    // None is called unknown for a mistake elsewhere.
+    // A mistake elsewhere must not make a known key unknown.
     table.allow(&KEYS);
     table.finish();
     let settings = match (write, verify) {
@@ -186,7 +186,7 @@ pub(super) fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {
         Ok(sas) => Some(GivenSas { sas, source }),
         Err(error) => {
             let help = "a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=...";
-            value.wrong(format!("this is no container URL with a SAS: {error}"), Some(help.into()));
+            value.wrong(format!("this is not a container URL with a SAS: {error}"), Some(help.into()));
             None
         }
     }
@@ -198,8 +198,8 @@ fn minted(table: &Table<'_>, dir: &Path, allowance: Option<Duration>) -> Option<
         "user-delegation" => Some(false),
         "account-key" => Some(true),
         other => {
-            let help = "known are `user-delegation` (a key made by Entra, 7 days at most) and `account-key`";
-            value.wrong(format!("no way to make a SAS is called `{other}`"), Some(help.into()));
+            let help = "use `user-delegation` (a key from Entra, valid for 7 days at most) or `account-key`";
+            value.wrong(format!("`{other}` is not a way to create a SAS"), Some(help.into()));
             None
         }
     });
@@ -214,12 +214,12 @@ fn minted(table: &Table<'_>, dir: &Path, allowance: Option<Duration>) -> Option<
         Some(key)
     } else {
         if table.has("account_key") {
-            table.wrong("`account_key` goes with `mint = \"account-key\"`", "remove it");
+            table.wrong("`account_key` needs `mint = \"account-key\"`", "remove it");
         }
         None
     };
     let lifetime = match table.get("lifetime") {
-        // Long enough for the calls of an hour, however long an upload may take.
+        // An hour of calls, and enough for the longest upload.
         None => Some(Duration::from_secs(3600).max(allowance.unwrap_or_default() * 2)),
         Some(value) => value.duration().filter(|lifetime| {
             let longest = Duration::from_secs(7 * 24 * 3600);
@@ -232,8 +232,8 @@ fn minted(table: &Table<'_>, dir: &Path, allowance: Option<Duration>) -> Option<
             let shortest = allowance.unwrap_or_default() * 3 / 2;
             if *lifetime < shortest {
                 let help =
-                    "a SAS must outlive the upload that is started with it; make it twice as long or more";
-                value.wrong("must be half as long again as `upload_allowance`, at least", Some(help.into()));
+                    "a SAS must outlive an upload that starts with it; set it to twice `upload_allowance` or more";
+                value.wrong("must be at least one and a half times `upload_allowance`", Some(help.into()));
             }
             *lifetime <= longest && *lifetime >= shortest
         }),
@@ -259,18 +259,21 @@ fn identity(table: &Table<'_>, with_url: bool) -> Option<WriteSettings> {
     });
     for key in ["account_key", "lifetime", "start_time"] {
         if table.has(key) {
-            table.wrong(format!("`{key}` goes with `mint`"), "remove it");
+            table.wrong(format!("`{key}` needs `mint`"), "remove it");
         }
     }
     if with_url && (table.has("account") || table.has("container")) {
-        table.wrong("`container_url` and `account` with `container` say the same", "keep one of them");
+        table.wrong(
+            "`container_url` and `account` with `container` both name the container",
+            "keep one of them",
+        );
         return None;
     }
     let place = if with_url { plain_container(table) } else { place(table) };
     Some(WriteSettings::Identity { place: place?, resource_id: resource_id? })
 }
 
-/// With an identity the container's URL is no secret.
+/// Reads a container URL without a SAS: with an identity it is not a secret.
 fn plain_container(table: &Table<'_>) -> Option<Place> {
     let value = table.get("container_url")?;
     let text = value.as_str();
@@ -280,7 +283,7 @@ fn plain_container(table: &Table<'_>) -> Option<Place> {
     let (Some(endpoint), Some((_, container))) = (endpoint.filter(is_https_or_loopback), parts) else {
         let help =
             "with `identity` write it as \"https://ACCOUNT.blob.core.windows.net/CONTAINER\", without a SAS";
-        value.wrong("this is no plain container URL", Some(help.into()));
+        value.wrong("this is not a plain container URL", Some(help.into()));
         return None;
     };
     let cloud = cloud_of(table, &endpoint)?;
@@ -315,7 +318,7 @@ pub(super) fn place(table: &Table<'_>) -> Option<Place> {
     Some(Place { cloud, container: container?, endpoint })
 }
 
-/// The cloud that tokens for storage come from: the one that is named, or that of the host.
+/// The cloud of the storage account: that of the config, or that of the host.
 fn cloud_of(table: &Table<'_>, endpoint: &Url) -> Option<Cloud> {
     if let Some(value) = table.get("cloud") {
         return cloud(&value);
@@ -324,7 +327,7 @@ fn cloud_of(table: &Table<'_>, endpoint: &Url) -> Option<Cloud> {
     Some(Cloud::ALL.into_iter().find(|cloud| host.ends_with(cloud.blob_suffix())).unwrap_or_default())
 }
 
-/// Names of containers: 3 to 63 small letters, digits and single hyphens (naming rules of Blob storage).
+/// Reads the name of a container: 3 to 63 lower-case letters, digits and single hyphens (naming rules of Blob Storage).
 fn container_name(value: &Value<'_>, name: &str) -> Option<String> {
     let shown = name.replace(RUN_ID, SOME_RUN_ID);
     let fits = (3..=63).contains(&shown.len())
@@ -333,7 +336,7 @@ fn container_name(value: &Value<'_>, name: &str) -> Option<String> {
         && !shown.ends_with('-')
         && !shown.contains("--");
     if !fits {
-        let help = "3 to 63 small letters, digits and single hyphens; `{run_id}` stands for the run's id";
+        let help = "use 3 to 63 lower-case letters, digits and single hyphens; `{run_id}` stands for the id of the run";
         value.wrong(format!("`{name}` is not the name of a container"), Some(help.into()));
         return None;
     }

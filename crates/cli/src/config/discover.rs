@@ -1,15 +1,15 @@
-//! The table `[discover]`: accounts found in subscriptions, which share what `[defaults]` says.
+//! The table `[discover]`: accounts found in subscriptions, with the settings of `[defaults]`.
 
 use fleetlogs_azure::Cloud;
 use fleetlogs_model::sas::is_https_or_loopback;
 use globset::GlobSet;
 use url::Url;
 
-use super::account::{Shared, cloud};
+use super::account::{FoundAccountSettings, cloud};
 use super::reader::Table;
 use super::selection::{glob_list, globs};
 
-/// Where accounts are looked for.
+/// Which subscriptions to search for accounts.
 #[derive(Clone, Debug)]
 pub(crate) struct DiscoverSettings {
     /// Ids of subscriptions.
@@ -17,16 +17,16 @@ pub(crate) struct DiscoverSettings {
     /// Names of accounts.
     pub(crate) accounts: GlobSet,
     pub(crate) exclude: GlobSet,
-    /// What the command line wants of them.
+    /// The accounts that the command line picks.
     pub(crate) only: Option<GlobSet>,
     pub(crate) cloud: Cloud,
     /// The endpoint of Azure Resource Manager.
     pub(crate) management: Url,
-    /// What every account that is found has.
-    pub(crate) shared: Shared,
+    /// The settings of every account found.
+    pub(crate) shared: FoundAccountSettings,
 }
 
-pub(super) fn discover(table: Table<'_>, shared: Option<Shared>) -> Option<DiscoverSettings> {
+pub(super) fn discover(table: Table<'_>, shared: Option<FoundAccountSettings>) -> Option<DiscoverSettings> {
     let subscriptions =
         table.require("subscriptions", "[\"00000000-0000-0000-0000-000000000000\"]").and_then(|value| {
             let ids = value.strings()?;
@@ -36,10 +36,11 @@ pub(super) fn discover(table: Table<'_>, shared: Option<Shared>) -> Option<Disco
                 return None;
             }
             if ids.is_empty() {
-                value.wrong("there is no subscription", Some("remove the table, or add one".into()));
+                value
+                    .wrong("the list of subscriptions is empty", Some("remove the table, or add one".into()));
                 return None;
             }
-            // One named twice is one.
+            // Listing a subscription twice means once.
             let mut ids: Vec<String> = ids.into_iter().map(str::to_ascii_lowercase).collect();
             let mut seen = std::collections::HashSet::new();
             ids.retain(|id| seen.insert(id.clone()));
@@ -61,7 +62,7 @@ pub(super) fn discover(table: Table<'_>, shared: Option<Shared>) -> Option<Disco
     })
 }
 
-/// The endpoint of Azure Resource Manager: the one that is written, or that of the cloud.
+/// The endpoint of Azure Resource Manager: that of the config, or that of the cloud.
 pub(super) fn management(table: &Table<'_>, cloud: Option<Cloud>) -> Option<Url> {
     let Some(value) = table.get("management") else {
         return cloud.and_then(|cloud| Url::parse(cloud.management()).ok());

@@ -1,4 +1,4 @@
-//! The table `[entra]`: how tokens of Microsoft Entra ID are got.
+//! The table `[entra]`: how to authenticate with Microsoft Entra ID.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use url::Url;
 use super::reader::Table;
 use super::secret;
 
-/// By default a credential is looked for in the places that other Azure tools know.
+/// Reads the table. By default the credential is searched in the places that other Azure tools use.
 pub(super) fn entra(table: Table<'_>, dir: &Path) -> Option<EntraSettings> {
     let credential = table.get("credential").and_then(|value| {
         Some(match value.string()? {
@@ -18,8 +18,8 @@ pub(super) fn entra(table: Table<'_>, dir: &Path) -> Option<EntraSettings> {
             "client-secret" => CredentialKind::ClientSecret,
             "developer-tools" => CredentialKind::DeveloperTools,
             other => {
-                let help = "known are `auto`, `workload-identity`, `managed-identity`, `client-secret` and `developer-tools`";
-                value.wrong(format!("no credential is called `{other}`"), Some(help.into()));
+                let help = "use `auto`, `workload-identity`, `managed-identity`, `client-secret` or `developer-tools`";
+                value.wrong(format!("`{other}` is not a credential"), Some(help.into()));
                 return None;
             }
         })

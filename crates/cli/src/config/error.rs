@@ -9,6 +9,6 @@ use super::reader::Mistake;
 pub(crate) enum ConfigError {
     /// The file cannot be read.
     Unreadable(PathBuf, std::io::Error),
-    /// There is something wrong in it.
+    /// The file has mistakes.
     Mistakes(PathBuf, Vec<Mistake>),
 }

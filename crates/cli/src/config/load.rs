@@ -1,4 +1,4 @@
-//! From the config's text to [`Settings`], table by table.
+//! Reads the text of a config into [`Settings`], table by table.
 
 use std::path::{Path, PathBuf};
 
@@ -24,15 +24,14 @@ use super::snapshot::{SnapshotSettings, SnapshotWindow, snapshots};
 use super::ticket::ticket;
 use super::window::window;
 
-/// Reads a config file for a command that neither ends a run nor looks at the schedule of several machines.
+/// Reads a config file for a command that neither ends a run nor needs the shared state of a schedule.
 pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
     load_for(path, Needs::default())
 }
 
-/// Reads a config file and everything it refers to, but for secrets that are not needed.
+/// Reads a config file and everything that it refers to, except secrets that the command does not need.
 pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.into(), error))?;
-    // The directory of a bare file name is the empty path, which no program can be started in.
     let dir = dir_of(path);
     let mistakes = Mistakes::of(&text);
     let settings = read(&text, dir, needs, &mistakes);
@@ -50,7 +49,7 @@ fn read(text: &str, dir: &Path, needs: Needs, mistakes: &Mistakes<'_>) -> Option
         mistakes.add(offset, "", format!("not TOML: {}", error.message()), None);
     }
     if !errors.is_empty() {
-        // What was left out because it could not be read would be told as missing.
+        // Keys that could not be parsed would be reported as missing.
         return None;
     }
     let root = Table::root(document.get_ref(), defaults.get_ref(), mistakes);
@@ -59,7 +58,7 @@ fn read(text: &str, dir: &Path, needs: Needs, mistakes: &Mistakes<'_>) -> Option
     settings
 }
 
-/// Reads every table before it gives up on any, so that all mistakes are found.
+/// Reads every table before it fails, so that all mistakes are found.
 fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<Settings> {
     let window = window(root.table("window"));
     let strict = root.get("strict").and_then(|value| value.boolean());
@@ -84,7 +83,7 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<S
         for snapshot in snapshots.iter().flatten().filter(since_last) {
             root.wrong(
                 format!(
-                    "snapshot `{}` goes on from verified windows, and `verify.enabled` is false",
+                    "snapshot `{}` continues from verified windows, but `verify.enabled` is false",
                     snapshot.name()
                 ),
                 "remove `enabled = false`, or give the snapshot a window such as \"6h\"",
@@ -92,10 +91,10 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<S
         }
     }
     if root.has("simulator") && root.has("account") {
-        root.wrong("[simulator] and [[account]] do not go together", "remove one of them");
+        root.wrong("[simulator] and [[account]] cannot be combined", "remove one of them");
     }
     if root.has("simulator") && root.has("discover") {
-        root.wrong("[simulator] and [discover] do not go together", "remove one of them");
+        root.wrong("[simulator] and [discover] cannot be combined", "remove one of them");
     }
     if !root.has("simulator") && !root.has("account") && !root.has("discover") {
         root.wrong("there is no Batch account", "add an [[account]] with `name`, `endpoint` and `auth`");
@@ -199,11 +198,11 @@ fn verify(table: Table<'_>, upload_allowance: std::time::Duration) -> (Option<bo
 }
 
 fn output(table: Table<'_>) -> Option<PathBuf> {
-    // Relative to where the program runs, as other tools' output is; not to the config.
+    // Relative to the working directory, like the output of other tools, and not to the config.
     let dir = table.get("dir").and_then(|value| {
         let dir = value.string()?;
         if dir.is_empty() {
-            value.wrong("the directory has no name", Some("write \".\" for the current one".into()));
+            value.wrong("the directory name is empty", Some("write \".\" for the current one".into()));
             return None;
         }
         Some(PathBuf::from(dir))

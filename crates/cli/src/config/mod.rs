@@ -1,4 +1,4 @@
-//! The config file, as meant: [`Settings`]. Reading it finds every mistake at once, before the first request.
+//! The config file, read into [`Settings`]. All mistakes are found at once, before the first request.
 
 mod account;
 mod defaults;

@@ -1,22 +1,22 @@
 //! Which secrets a command reads.
 
-/// Which secrets a command needs besides those of accounts and storage. Others are not read: where they are is looked at
-/// for mistakes, and they may be missing there.
+/// Which secrets a command reads besides those of accounts and storage. Other secrets are not read and may be missing;
+/// only the form of their source is checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Needs {
-    /// Of `[schedule.lease]`.
+    /// Those of `[schedule.lease]`.
     pub(crate) lease: bool,
-    /// Of `[schedule.listener]`.
+    /// Those of `[schedule.listener]`.
     pub(crate) listener: bool,
-    /// Of `[[notify]]`.
+    /// Those of `[[notify]]`.
     pub(crate) notify: bool,
 }
 
 impl Needs {
-    /// A command that ends a run.
+    /// For a command that ends a run.
     pub(crate) const RUN: Self = Self { lease: false, listener: false, notify: true };
-    /// One that looks at the schedule.
+    /// For a command that shows the schedule.
     pub(crate) const LIST: Self = Self { lease: true, listener: false, notify: false };
-    /// One that works on it.
+    /// For a command that runs the schedule.
     pub(crate) const SCHEDULE: Self = Self { lease: true, listener: true, notify: true };
 }

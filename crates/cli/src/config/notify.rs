@@ -1,4 +1,4 @@
-//! The tables `[[notify]]`: who hears of the end of a run.
+//! The tables `[[notify]]`: who is notified of the end of a run.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,34 +12,34 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::needs::Needs;
-use super::reader::{Mistaken, Table, Value};
+use super::reader::{ListedMistake, Table, Value};
 use super::secret;
 
-/// Who hears of the end of a run.
+/// A receiver of notifications.
 #[derive(Clone, Debug)]
 pub(crate) struct NotifySettings {
     pub(crate) to: NotifyTo,
-    /// Outcomes that are told; none for every one.
+    /// The outcomes to notify of; none means all.
     pub(crate) on: Option<Vec<RunOutcome>>,
-    /// How long all attempts may take together.
+    /// How long all attempts together may take.
     pub(crate) timeout: Duration,
 }
 
-/// How somebody is told.
+/// How to notify.
 #[derive(Clone, Debug)]
 pub(crate) enum NotifyTo {
-    /// By a POST. Its body is signed where there is a key.
+    /// By a POST, signed if there is a key.
     Webhook {
-        /// Part of it may be a secret.
+        /// The URL may contain a secret.
         url: Secret,
-        /// `whsec_` and Base64, or any text.
+        /// `whsec_` and Base64, or any other text.
         key: Option<Secret>,
     },
-    /// By a program: its words, and the directory it is started in.
+    /// By a program: its name and arguments, and its working directory.
     Command(Vec<String>, PathBuf),
 }
 
-/// Everybody who hears of the end of a run, or nobody where the command ends none; none where a mistake was found.
+/// Reads all receivers; empty if the command ends no run. None if there was a mistake.
 pub(super) fn notify(root: &Table<'_>, dir: &Path, needs: Needs) -> Option<Vec<NotifySettings>> {
     let mut all = Some(Vec::new());
     for table in root.tables("notify") {
@@ -51,8 +51,8 @@ pub(super) fn notify(root: &Table<'_>, dir: &Path, needs: Needs) -> Option<Vec<N
     all
 }
 
-/// None where it is not needed.
-fn notify_table(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<NotifySettings>, Mistaken> {
+/// Reads one receiver. None if the command does not need it.
+fn notify_table(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<NotifySettings>, ListedMistake> {
     let timeout = table.get("timeout").map_or(Some(Duration::from_secs(30)), |value| value.duration());
     let on = table.optional("on", |value| {
         value.items("an array of outcomes")?.iter().map(outcome).collect::<Option<Vec<_>>>()
@@ -66,12 +66,12 @@ fn notify_table(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<Not
         }
         (None, Some(command)) => {
             if table.has("key") {
-                table.wrong("`key` goes with `webhook`", "remove it");
+                table.wrong("`key` needs `webhook`", "remove it");
             }
-            command.strings().ok_or(Mistaken).and_then(|words| {
+            command.strings().ok_or(ListedMistake).and_then(|words| {
                 if words.is_empty() {
                     command.wrong("the command is empty", None);
-                    return Err(Mistaken);
+                    return Err(ListedMistake);
                 }
                 let words = words.into_iter().map(str::to_owned).collect();
                 Ok(Some(NotifyTo::Command(words, dir.into())))
@@ -79,34 +79,34 @@ fn notify_table(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<Not
         }
         _ => {
             table.wrong(
-                "whom to notify is said by exactly one of `webhook` and `command`",
+                "exactly one of `webhook` and `command` is needed",
                 "write webhook = { env = \"NAME\" }, or command = [\"program\", \"argument\"]",
             );
-            Err(Mistaken)
+            Err(ListedMistake)
         }
     };
     table.finish();
-    let (to, on, timeout) = (to?, on?, timeout.ok_or(Mistaken)?);
+    let (to, on, timeout) = (to?, on?, timeout.ok_or(ListedMistake)?);
     Ok(to.filter(|_| needed).map(|to| NotifySettings { to, on, timeout }))
 }
 
-/// The URL of a webhook is a secret: who knows it can post there.
-fn webhook_url(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, Mistaken> {
+/// Reads the URL of a webhook. It is a secret: everyone who knows it can post there.
+fn webhook_url(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, ListedMistake> {
     let Some(secret) = secret::read_if(needed, value, dir)? else { return Ok(None) };
     let fits =
         Url::parse(secret.expose()).is_ok_and(|url| is_https_or_loopback(&url) && url.host_str().is_some());
     if !fits {
-        value.wrong("this is no URL of a webhook", Some("it begins with https://".into()));
-        return Err(Mistaken);
+        value.wrong("this is not the URL of a webhook", Some("it must start with https://".into()));
+        return Err(ListedMistake);
     }
     Ok(Some(secret))
 }
 
-fn webhook_key(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, Mistaken> {
+fn webhook_key(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, ListedMistake> {
     let Some(secret) = secret::read_if(needed, value, dir)? else { return Ok(None) };
     if signing_key(&secret).is_none() {
-        value.wrong("what follows `whsec_` in this key is no Base64", None);
-        return Err(Mistaken);
+        value.wrong("the part after `whsec_` is not Base64", None);
+        return Err(ListedMistake);
     }
     Ok(Some(secret))
 }
@@ -116,15 +116,15 @@ fn outcome(value: &Value<'_>) -> Option<RunOutcome> {
     let found = RunOutcome::ALL.into_iter().find(|outcome| outcome.as_str() == text);
     if found.is_none() {
         let known = RunOutcome::ALL.map(RunOutcome::as_str).join(", ");
-        value.wrong(format!("no run ends as `{text}`"), Some(format!("known are {known}")));
+        value.wrong(format!("`{text}` is not an outcome of a run"), Some(format!("use one of {known}")));
     }
     found
 }
 
-/// The key that a text stands for: what is behind `whsec_` in Base64, or the text itself. None for bad Base64.
+/// The signing key in a text: the Base64 after `whsec_`, or else the text itself. None if the Base64 is invalid.
 pub(crate) fn signing_key(text: &Secret) -> Option<Zeroizing<Vec<u8>>> {
     let key = match text.expose().strip_prefix("whsec_") {
-        // Some write the `=` at its end, and some do not.
+        // The `=` at the end is optional.
         Some(encoded) => {
             let key = BASE64_STANDARD_NO_PAD.decode(encoded.trim_end_matches('=')).ok();
             key.filter(|key| !key.is_empty())?

@@ -1,4 +1,4 @@
-//! Narrows the selection to what the command line, a snapshot or an occurrence wants of it.
+//! Narrows the selection for a command, a snapshot or an occurrence.
 
 use fleetlogs_engine::jobs::JobFilter;
 use fleetlogs_engine::select::ExactNodes;
@@ -8,22 +8,22 @@ use globset::{Glob, GlobSetBuilder};
 use super::settings::Settings;
 use crate::args::Pick;
 
-/// The selection cannot be narrowed as the command line wants it.
+/// Why the selection cannot be narrowed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PickError {
-    /// `--account` names none of the config.
-    #[error("no account of the config has such a name; it has: {0}")]
+    /// No account of the config matches `--account`.
+    #[error("no account of the config matches; it has: {0}")]
     NoSuchAccount(String),
-    /// An embedded simulated fleet has no accounts to choose of.
+    /// An embedded simulated fleet has no accounts to select from.
     #[error(
-        "`--account`, `--pool`, `--node`, `--state` and `--job` choose of the accounts of a config, and this one has a \
-         [simulator]"
+        "`--account`, `--pool`, `--node`, `--state` and `--job` select among the accounts of a config, but this one has \
+         a [simulator]"
     )]
     Simulated,
 }
 
 impl Settings {
-    /// Leaves of the selection what the command line wants of it.
+    /// Narrows the selection to what is picked.
     pub(crate) fn narrow(&mut self, pick: &Pick) -> Result<(), PickError> {
         let set = |globs: &[Glob]| {
             let mut set = GlobSetBuilder::new();
@@ -62,7 +62,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Leaves of the selection exactly these nodes, in whatever state they are; of `jobs`, what was chosen before holds.
+    /// Narrows the selection to exactly these nodes, whatever their state; `jobs` stays as it is.
     pub(crate) fn only_nodes(&mut self, nodes: &[NodeRef]) {
         let exact: ExactNodes = nodes.iter().cloned().collect();
         let mut names = GlobSetBuilder::new();

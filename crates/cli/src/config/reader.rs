@@ -1,8 +1,7 @@
-//! Reads TOML with every mistake collected, each with its line, its key and what to do.
+//! Reads TOML and collects every mistake, each with its line, its key and help.
 //!
-//! serde stops at the first mistake; an operator in an incident wants to see all of them at once. A table is read
-//! together with the table of defaults that stands behind it, so a default is written in one place only:
-//! `config/fleetlogs.toml`.
+//! serde stops at the first mistake, but an operator in an incident needs to see all of them at once. Each table is read
+//! together with its table of defaults, so every default stands in one place only: `config/fleetlogs.toml`.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -14,10 +13,10 @@ use time::format_description::well_known::Rfc3339;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Something in the config that is not right.
+/// A mistake in the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
-    /// From 1.
+    /// Counted from 1.
     pub(crate) line: usize,
     /// Dotted path of the key; empty for the file as a whole.
     pub(crate) key: String,
@@ -25,9 +24,9 @@ pub(crate) struct Mistake {
     pub(crate) help: Option<String>,
 }
 
-/// A mistake was found, and is on the list.
+/// Says that a mistake was found; [`Mistakes`] has it.
 #[derive(Debug)]
-pub(crate) struct Mistaken;
+pub(crate) struct ListedMistake;
 
 /// All mistakes of a file.
 pub(crate) struct Mistakes<'text> {
@@ -41,7 +40,7 @@ impl<'text> Mistakes<'text> {
     }
 
     pub(crate) fn add(&self, offset: usize, key: &str, message: impl Into<String>, help: Option<String>) {
-        // A message may quote what stands there, and that may be a secret in the wrong place.
+        // A message may quote a value, and that value may be a misplaced secret.
         let (message, help) = (safe(&message.into()), help.map(|help| safe(&help)));
         let mistake = Mistake { line: self.line(offset), key: key.into(), message, help };
         self.found.borrow_mut().push(mistake);
@@ -52,7 +51,7 @@ impl<'text> Mistakes<'text> {
         self.text.get(..end).unwrap_or(self.text).matches('\n').count() + 1
     }
 
-    /// In the order of their lines.
+    /// All mistakes, by line.
     pub(crate) fn into_sorted(self) -> Vec<Mistake> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|mistake| mistake.line);
@@ -60,10 +59,10 @@ impl<'text> Mistakes<'text> {
     }
 }
 
-/// A table of the file, with the defaults behind it.
+/// A table of the file, with its defaults.
 pub(crate) struct Table<'doc> {
     path: String,
-    /// Where it begins; 0 for the file and for tables that stand only in the defaults.
+    /// Where the table begins in the file; 0 for the file itself and for tables that only the defaults have.
     pub(crate) offset: usize,
     entries: Option<&'doc DeTable<'doc>>,
     defaults: Option<&'doc DeTable<'doc>>,
@@ -81,7 +80,7 @@ impl<'doc> Table<'doc> {
         Self { path: String::new(), offset: 0, entries, defaults, known: RefCell::default(), mistakes }
     }
 
-    /// The same table with another one behind it, whose values hold for keys that are left out.
+    /// The same table with other defaults.
     pub(crate) fn with_defaults(mut self, shared: &Table<'doc>) -> Self {
         self.defaults = shared.entries;
         self
@@ -103,7 +102,7 @@ impl<'doc> Table<'doc> {
         self.entries.is_some_and(|entries| entries.contains_key(key))
     }
 
-    /// The key's value, or its default, or none.
+    /// The value of a key, or its default, or none.
     pub(crate) fn get(&self, key: &'static str) -> Option<Value<'doc>> {
         self.knows(key);
         let written = self.entries.and_then(|entries| entries.get(key));
@@ -112,7 +111,7 @@ impl<'doc> Table<'doc> {
         Some(Value { path: self.path_of(key), read: value.get_ref(), offset, mistakes: self.mistakes })
     }
 
-    /// The key's value; its absence is a mistake.
+    /// The value of a key that must be there.
     pub(crate) fn require(&self, key: &'static str, example: &str) -> Option<Value<'doc>> {
         let value = self.get(key);
         if value.is_none() {
@@ -126,7 +125,7 @@ impl<'doc> Table<'doc> {
         value
     }
 
-    /// A table in this table: the written one, with the default one behind it. Empty if there is neither.
+    /// A table within this table, with its defaults. Empty if neither exists.
     pub(crate) fn table(&self, key: &'static str) -> Table<'doc> {
         self.knows(key);
         let mut offset = self.offset;
@@ -144,26 +143,26 @@ impl<'doc> Table<'doc> {
         Table { path: self.path_of(key), offset, entries, defaults, known, mistakes: self.mistakes }
     }
 
-    /// The value of a key that may be left out.
+    /// Reads a key that may be left out.
     pub(crate) fn optional<T>(
         &self,
         key: &'static str,
         read: impl FnOnce(&Value<'doc>) -> Option<T>,
-    ) -> Result<Option<T>, Mistaken> {
-        self.get(key).map(|value| read(&value).ok_or(Mistaken)).transpose()
+    ) -> Result<Option<T>, ListedMistake> {
+        self.get(key).map(|value| read(&value).ok_or(ListedMistake)).transpose()
     }
 
-    /// A table in this table that the file may leave out. Its defaults count only where it is there.
+    /// Reads a table that the file may leave out. Its defaults apply only if the table is there.
     pub(crate) fn optional_table<T>(
         &self,
         key: &'static str,
         read: impl FnOnce(Table<'doc>) -> Option<T>,
-    ) -> Result<Option<T>, Mistaken> {
+    ) -> Result<Option<T>, ListedMistake> {
         self.allow(&[key]);
-        self.has(key).then(|| read(self.table(key)).ok_or(Mistaken)).transpose()
+        self.has(key).then(|| read(self.table(key)).ok_or(ListedMistake)).transpose()
     }
 
-    /// Keys that may stand here and mean nothing, or whose mistakes are told elsewhere.
+    /// Allows keys that have no meaning here, or whose mistakes are reported elsewhere.
     pub(crate) fn allow(&self, keys: &[&'static str]) {
         for key in keys {
             self.knows(key);
@@ -183,12 +182,12 @@ impl<'doc> Table<'doc> {
         self.mistakes.add(offset, &self.path_of(key), message, None);
     }
 
-    /// Two or more keys that do not go together, or any other mistake about the table.
+    /// Reports a mistake about the table as a whole, such as two keys that cannot be combined.
     pub(crate) fn wrong(&self, message: impl Into<String>, help: impl Into<String>) {
         self.mistakes.add(self.offset, &self.path, message, Some(help.into()));
     }
 
-    /// Every key that nobody asked for is a mistake.
+    /// Reports every key that was neither read nor allowed.
     pub(crate) fn finish(self) {
         let known = self.known.borrow();
         for (key, _) in self.entries.into_iter().flatten() {
@@ -198,14 +197,14 @@ impl<'doc> Table<'doc> {
             }
             let help = match nearest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", known.join(", ")),
+                None => format!("known keys: {}", known.join(", ")),
             };
             self.mistakes.add(key.span().start, &self.path_of(name), "unknown key", Some(help));
         }
     }
 }
 
-/// The known name that a mistyped one most likely means.
+/// The known name that is most similar to a mistyped one, if any is similar enough.
 pub(crate) fn nearest<'name>(typed: &str, known: impl IntoIterator<Item = &'name str>) -> Option<&'name str> {
     let distance = |name: &str| strsim::damerau_levenshtein(&typed.to_lowercase(), &name.to_lowercase());
     let (near, distance) =
@@ -224,7 +223,7 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// One value, with where it stands. Reading it as a type that it is not is a mistake, and gives none.
+/// A value with its position. Reading it as another type reports a mistake and returns none.
 pub(crate) struct Value<'doc> {
     pub(crate) path: String,
     read: &'doc DeValue<'doc>,
@@ -233,7 +232,7 @@ pub(crate) struct Value<'doc> {
 }
 
 impl<'doc> Value<'doc> {
-    /// A mistake about this value.
+    /// Reports a mistake about this value.
     pub(crate) fn wrong(&self, message: impl Into<String>, help: Option<String>) {
         self.mistakes.add(self.offset, &self.path, message, help);
     }
@@ -265,7 +264,7 @@ impl<'doc> Value<'doc> {
         self.expect(self.read.as_bool(), "true or false")
     }
 
-    /// A table that has no defaults behind it.
+    /// Reads the value as a table without defaults.
     pub(crate) fn table(&self) -> Option<Table<'doc>> {
         let entries = Some(self.expect(self.read.as_table(), "a table")?);
         let known = RefCell::default();
@@ -273,7 +272,7 @@ impl<'doc> Value<'doc> {
         Some(Table { path, offset, entries, defaults: None, known, mistakes: self.mistakes })
     }
 
-    /// The items of an array.
+    /// Reads the items of an array.
     pub(crate) fn items(&self, wanted: &str) -> Option<Vec<Value<'doc>>> {
         let array = self.expect(self.read.as_array(), wanted)?;
         let item = |(number, item): (usize, &'doc Spanned<DeValue<'doc>>)| Value {
@@ -290,7 +289,7 @@ impl<'doc> Value<'doc> {
         Some(items.iter().filter_map(Value::string).collect())
     }
 
-    /// Keys and texts of a table.
+    /// Reads the keys and texts of a table.
     pub(crate) fn texts(&self) -> Option<Vec<(String, Value<'doc>)>> {
         let entries = self.expect(self.read.as_table(), "a table of texts")?;
         let value = |(key, value): (&Spanned<std::borrow::Cow<'doc, str>>, &'doc Spanned<DeValue<'doc>>)| {
@@ -303,7 +302,7 @@ impl<'doc> Value<'doc> {
         Some(entries.iter().map(value).collect())
     }
 
-    /// A number in a range.
+    /// Reads a number in a range.
     pub(crate) fn number(&self, range: &RangeInclusive<f64>) -> Option<f64> {
         let text = match self.read {
             DeValue::Integer(number) => Some(number.as_str()),
@@ -317,7 +316,7 @@ impl<'doc> Value<'doc> {
         number
     }
 
-    /// A whole number in a range.
+    /// Reads a whole number in a range.
     pub(crate) fn whole(&self, range: &RangeInclusive<u32>) -> Option<u32> {
         let text = self.expect(self.read.as_integer(), "a whole number")?.as_str();
         let number = text.parse().ok().filter(|number| range.contains(number));
@@ -327,7 +326,7 @@ impl<'doc> Value<'doc> {
         number
     }
 
-    /// A duration such as `"90s"` or `"1h 30m"`, above zero.
+    /// Reads a duration such as `"90s"` or `"1h 30m"`, above zero.
     pub(crate) fn duration(&self) -> Option<Duration> {
         let help = || Some("write a number with its unit, such as \"90s\", \"10m\" or \"2h\"".to_owned());
         let Some(text) = self.read.as_str() else {
@@ -335,7 +334,7 @@ impl<'doc> Value<'doc> {
             return None;
         };
         match humantime::parse_duration(text) {
-            // A bound that keeps sums of times far from overflow.
+            // This limit keeps sums of times far from overflow.
             Ok(duration) if duration > Duration::from_secs(366 * 24 * 3600) => {
                 self.wrong("must be a year at most", None);
                 None
@@ -352,7 +351,7 @@ impl<'doc> Value<'doc> {
         }
     }
 
-    /// A moment: a TOML date with a time and an offset, or the same in quotes.
+    /// Reads a point in time: a TOML date with time and offset, or the same in quotes.
     pub(crate) fn moment(&self) -> Option<OffsetDateTime> {
         let text = match self.read {
             DeValue::Datetime(date) => date.to_string(),
@@ -365,7 +364,7 @@ impl<'doc> Value<'doc> {
         let moment = OffsetDateTime::parse(&text, &Rfc3339).ok();
         if moment.is_none() {
             let help = "write a time with its offset from UTC, such as 2026-11-22T09:00:00Z";
-            self.wrong(format!("`{text}` is not a moment"), Some(help.into()));
+            self.wrong(format!("`{text}` is not a time with an offset"), Some(help.into()));
         }
         moment
     }

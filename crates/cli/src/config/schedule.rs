@@ -1,4 +1,4 @@
-//! The table `[schedule]`: how the snapshot daemon works.
+//! The table `[schedule]`: the daemon that runs snapshots.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,30 +8,30 @@ use fleetlogs_model::secret::Secret;
 
 use super::destination::{GivenSas, Place, given, place};
 use super::needs::Needs;
-use super::reader::{Mistaken, Table};
+use super::reader::{ListedMistake, Table};
 use super::secret;
 
-/// How the snapshot daemon works.
+/// The settings of the schedule.
 #[derive(Clone, Debug)]
 pub(crate) struct ScheduleSettings {
-    /// The database; none for `schedule.db` in the directory of the runs.
+    /// The database file; none means `schedule.db` in `output.dir`.
     pub(crate) state: Option<PathBuf>,
-    /// Percent of each account's `rate` and `concurrency` that are for runs begun by states and alerts, where there are any.
+    /// The percentage of each account's `rate` and `concurrency` reserved for runs that states and alerts start.
     pub(crate) capture_share: u32,
-    /// List calls per second and account, at most, to watch for states.
+    /// The most list calls per second and account for watching node states.
     pub(crate) poll_rate: f64,
-    /// Only for commands that need it.
+    /// Set only for commands that need it.
     pub(crate) lease: Option<LeaseSettings>,
     pub(crate) listener: Option<ListenerSettings>,
 }
 
-/// Where the state lives that several machines share.
+/// The shared state of a schedule on several machines.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseSettings {
     pub(crate) place: LeasePlace,
-    /// Name of the blob.
+    /// The name of the blob.
     pub(crate) blob: String,
-    /// How long a machine that went away stays the owner.
+    /// The length of the lease: how long a machine that died stays the owner.
     pub(crate) duration: Duration,
 }
 
@@ -40,15 +40,15 @@ pub(crate) struct LeaseSettings {
 pub(crate) enum LeasePlace {
     /// A URL with a SAS that grants read, create and write.
     Given(GivenSas),
-    /// A SAS is made when it is needed: by the account's key, or by Entra.
+    /// A SAS that is created when needed, with the account's key or with Entra.
     Minted { place: Place, key: Option<Secret> },
 }
 
-/// Where the daemon listens for alerts and for those who watch it.
+/// The HTTP listener of the daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerSettings {
     pub(crate) address: SocketAddr,
-    /// What a sender of alerts must know; none where no alert is taken, and for commands that do not need it.
+    /// The secret that senders of alerts must know. None if alerts are not accepted, and for commands that do not need it.
     pub(crate) secret: Option<Secret>,
 }
 
@@ -68,8 +68,8 @@ pub(super) fn schedule(table: Table<'_>, dir: &Path, needs: Needs) -> Option<Sch
     })
 }
 
-/// None where it is not needed.
-fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSettings>, Mistaken> {
+/// None if the command does not need it.
+fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSettings>, ListedMistake> {
     let blob = table.get("blob").map_or(Some("fleetlogs/schedule.db".to_owned()), |value| {
         let text = value.string()?;
         if text.is_empty() || text.len() > 1024 || text.starts_with('/') || text.ends_with('/') {
@@ -81,7 +81,7 @@ fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSetti
     let duration = table.get("duration").map_or(Some(Duration::from_secs(60)), |value| {
         let duration = value.duration()?;
         if !(15..=60).contains(&duration.as_secs()) || duration.subsec_nanos() > 0 {
-            value.wrong("leases of blobs are 15 to 60 whole seconds long", None);
+            value.wrong("must be 15 to 60 whole seconds, the limits of blob leases", None);
             return None;
         }
         Some(duration)
@@ -89,28 +89,28 @@ fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSetti
     let place = if let Some(value) = table.get("container_url") {
         for key in ["account", "container", "account_key", "cloud"] {
             if table.has(key) {
-                table.wrong(format!("`{key}` does not go with `container_url`"), "keep one of them");
+                table.wrong(format!("`{key}` cannot be combined with `container_url`"), "keep one of them");
             }
             table.get(key);
         }
         if needed {
-            given(&value, dir).map(|given| Some(LeasePlace::Given(given))).ok_or(Mistaken)
+            given(&value, dir).map(|given| Some(LeasePlace::Given(given))).ok_or(ListedMistake)
         } else {
             secret::check(&value).map(|()| None)
         }
     } else {
         let key = table.get("account_key").map_or(Ok(None), |value| secret::read_if(needed, &value, dir));
-        let place = place(&table).ok_or(Mistaken);
+        let place = place(&table).ok_or(ListedMistake);
         place.and_then(|place| Ok(Some(LeasePlace::Minted { place, key: key? })))
     };
     if let Ok(Some(LeasePlace::Minted { place, .. })) = &place
         && place.is_per_run()
     {
-        table.wrong("the shared state is in one container for all runs", "name it without `{run_id}`");
-        return Err(Mistaken);
+        table.wrong("the shared state needs one container for all runs", "remove `{run_id}` from its name");
+        return Err(ListedMistake);
     }
     table.finish();
-    let (place, blob, duration) = (place?, blob.ok_or(Mistaken)?, duration.ok_or(Mistaken)?);
+    let (place, blob, duration) = (place?, blob.ok_or(ListedMistake)?, duration.ok_or(ListedMistake)?);
     Ok(place.filter(|_| needed).map(|place| LeaseSettings { place, blob, duration }))
 }
 
@@ -119,7 +119,7 @@ fn listener(table: Table<'_>, dir: &Path, needed: bool) -> Option<ListenerSettin
         let address = value.string()?.parse().ok();
         if address.is_none() {
             let help = "write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"";
-            value.wrong("this is no address to listen on", Some(help.into()));
+            value.wrong("this is not an address to listen on", Some(help.into()));
         }
         address
     });
@@ -127,7 +127,7 @@ fn listener(table: Table<'_>, dir: &Path, needed: bool) -> Option<ListenerSettin
     if let Ok(Some(secret)) = &secret
         && secret.expose().len() < 16
     {
-        table.wrong("the `secret` is shorter than 16 characters", "`openssl rand -hex 32` makes a good one");
+        table.wrong("the `secret` is shorter than 16 characters", "create one with `openssl rand -hex 32`");
         return None;
     }
     table.finish();

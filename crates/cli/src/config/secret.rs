@@ -1,4 +1,4 @@
-//! Secrets come from the environment, a file or a command; never from the config itself.
+//! Secrets come from the environment, a file or a command, never from the config itself.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -11,38 +11,38 @@ use fleetlogs_model::secret::Secret;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use super::reader::{Mistaken, Value};
+use super::reader::{ListedMistake, Value};
 use crate::process_group::ProcessGroup;
 
-/// Longest secret, in bytes; far more than a SAS has.
+/// The longest secret, in bytes; a SAS is far shorter.
 const LONGEST: u64 = 64 * 1024;
 
-/// How long a command may take to print a secret. A vault answers within seconds; one that asks a question never does.
+/// How long a command may take to print a secret. A vault answers within seconds; a command that prompts never does.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long after its end a command's output may take to end as well.
+/// How long the output of a command may stay open after its end.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
-/// How to write a secret, for messages.
+/// Help for every message about the form of a secret.
 const HOW: &str =
     "write { env = \"NAME\" }, { file = \"path\" } or { command = [\"program\", \"argument\"] }";
 
-/// Variables of the environment that a config names as secrets.
+/// Environment variables that a config names as secrets.
 static VARIABLES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Every variable of the environment that is known to hold a secret: nobody's business but ours.
+/// Every environment variable that is known to hold a secret and must not be passed on to other programs.
 pub(crate) fn secret_variables() -> BTreeSet<String> {
     let mut names = VARIABLES.lock().clone();
     names.insert("AZURE_CLIENT_SECRET".into());
     names
 }
 
-/// Where a secret is, so that it can be read again when it was changed there.
+/// Where a secret is, to read it again after it has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A file.
     File(PathBuf),
-    /// A program and its arguments, and the directory it is started in.
+    /// A program, its arguments and its working directory.
     Command(Vec<String>, PathBuf),
 }
 
@@ -57,15 +57,15 @@ impl Source {
                     .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
                 text
             }
-            Self::Command(words, dir) => print_of(words, dir)?,
+            Self::Command(words, dir) => output_of(words, dir)?,
         };
         let text = Zeroizing::new(text);
         Ok(Secret::new(text.trim().to_owned()))
     }
 }
 
-/// What a command prints.
-fn print_of(words: &[String], dir: &Path) -> Result<String, String> {
+/// Runs a command and returns its output.
+fn output_of(words: &[String], dir: &Path) -> Result<String, String> {
     let [program, arguments @ ..] = words else { return Err("the command is empty".into()) };
     let mut command = Command::new(program);
     command
@@ -74,7 +74,7 @@ fn print_of(words: &[String], dir: &Path) -> Result<String, String> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
-    // A group of its own, to be ended as a whole.
+    // Its own process group, so that all of it can be killed.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let done = command
@@ -87,33 +87,34 @@ fn print_of(words: &[String], dir: &Path) -> Result<String, String> {
     String::from_utf8(done.stdout).map_err(|_| format!("`{program}` did not print text"))
 }
 
-/// Reads a secret from where the config says it is. A mistake names the place, never the text.
+/// Reads a secret from its source. A mistake names the source, never the secret.
 pub(super) fn read(value: &Value<'_>, dir: &Path) -> Option<Secret> {
     read_from(value, dir).map(|(secret, _)| secret)
 }
 
-/// Reads a secret if it is needed; otherwise looks only whether it is written as one, and gives none.
-pub(super) fn read_if(needed: bool, value: &Value<'_>, dir: &Path) -> Result<Option<Secret>, Mistaken> {
-    if needed { read(value, dir).map(Some).ok_or(Mistaken) } else { check(value).map(|()| None) }
+/// Reads a secret if it is needed. Otherwise only checks the form of its source, and returns none.
+pub(super) fn read_if(needed: bool, value: &Value<'_>, dir: &Path) -> Result<Option<Secret>, ListedMistake> {
+    if needed { read(value, dir).map(Some).ok_or(ListedMistake) } else { check(value).map(|()| None) }
 }
 
-/// Looks whether a secret is written as one, and reads nothing.
-pub(super) fn check(value: &Value<'_>) -> Result<(), Mistaken> {
-    written(value).map(|_| ()).ok_or(Mistaken)
+/// Checks the form of the source of a secret, and reads nothing.
+pub(super) fn check(value: &Value<'_>) -> Result<(), ListedMistake> {
+    source_of(value).map(|_| ()).ok_or(ListedMistake)
 }
 
-/// Reads a secret with the source to read it from again; a variable of the environment does not change.
+/// Reads a secret, and returns with it the source to read it from again. Environment variables do not change, so they
+/// have none.
 pub(super) fn read_from(value: &Value<'_>, dir: &Path) -> Option<(Secret, Option<Source>)> {
-    let (secret, source) = match written(value)? {
-        Written::Env(name, variable) => (from_env(&name, variable)?, None),
-        Written::File(path, file) => from_source(&path, Source::File(dir.join(file)), None)?,
-        Written::Command(command, words) => {
-            let by_hand = "run it by hand, as this user and in the config's directory";
+    let (secret, source) = match source_of(value)? {
+        SecretSource::Env(name, variable) => (from_env(&name, variable)?, None),
+        SecretSource::File(path, file) => from_source(&path, Source::File(dir.join(file)), None)?,
+        SecretSource::Command(command, words) => {
+            let by_hand = "run it by hand, as this user and in the directory of the config";
             from_source(&command, Source::Command(words, dir.into()), Some(by_hand))?
         }
     };
     if !secret.expose().contains("://") {
-        // A key or the like; a SAS is known by its signature, and its URL is shown without it.
+        // A key or the like. A SAS is recognised by its signature, and its URL is shown without it.
         never_show(secret.expose());
     }
     if secret.expose().is_empty() {
@@ -123,14 +124,14 @@ pub(super) fn read_from(value: &Value<'_>, dir: &Path) -> Option<(Secret, Option
     Some((secret, source))
 }
 
-/// Where the config says that a secret is, with the value that says so.
-enum Written<'doc> {
+/// The source of a secret, with the value of the config that names it.
+enum SecretSource<'doc> {
     Env(Value<'doc>, &'doc str),
     File(Value<'doc>, &'doc str),
     Command(Value<'doc>, Vec<String>),
 }
 
-fn written<'doc>(value: &Value<'doc>) -> Option<Written<'doc>> {
+fn source_of<'doc>(value: &Value<'doc>) -> Option<SecretSource<'doc>> {
     if !value.is_table() {
         value.wrong("a secret must not be written in the config itself", Some(HOW.into()));
         return None;
@@ -138,11 +139,11 @@ fn written<'doc>(value: &Value<'doc>) -> Option<Written<'doc>> {
     let table = value.table()?;
     let sources = (table.get("env"), table.get("file"), table.get("command"));
     let written = match sources {
-        (Some(name), None, None) => variable(&name).map(|variable| Written::Env(name, variable)),
-        (None, Some(path), None) => path.string().map(|file| Written::File(path, file)),
+        (Some(name), None, None) => variable(&name).map(|variable| SecretSource::Env(name, variable)),
+        (None, Some(path), None) => path.string().map(|file| SecretSource::File(path, file)),
         (None, None, Some(command)) => command.strings().map(|words| {
             let words = words.into_iter().map(str::to_owned).collect();
-            Written::Command(command, words)
+            SecretSource::Command(command, words)
         }),
         _ => {
             table.wrong("a secret has exactly one source", HOW);
@@ -153,14 +154,15 @@ fn written<'doc>(value: &Value<'doc>) -> Option<Written<'doc>> {
     written
 }
 
-/// The name of a variable, which is a secret's from here on.
+/// Reads the name of a variable, which from then on counts as one that holds a secret.
 fn variable<'doc>(name: &Value<'doc>) -> Option<&'doc str> {
     let variable = name.string()?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if variable.is_empty() || variable.len() > 64 || !variable.chars().all(is_name) {
-        // It may well be the secret itself.
-        let help = "`env` is the name of a variable, such as \"FLEETLOGS_CONTAINER_URL\"; the secret is what it holds";
-        name.wrong("this is not the name of a variable of the environment", Some(help.into()));
+        // The value may be the secret itself, so it is not quoted.
+        let help =
+            "`env` is the name of a variable that holds the secret, such as \"FLEETLOGS_CONTAINER_URL\"";
+        name.wrong("this is not the name of an environment variable", Some(help.into()));
         return None;
     }
     VARIABLES.lock().insert(variable.to_owned());
@@ -188,14 +190,14 @@ fn from_source(value: &Value<'_>, source: Source, help: Option<&str>) -> Option<
     }
 }
 
-/// Waits for a command, which is killed at its deadline with all that it started.
+/// Waits for a command. At the deadline, kills it and every process that it started.
 fn output_in_time(mut child: Child) -> std::io::Result<Output> {
     let group = ProcessGroup::of(child.id());
     let output = watch(&mut child, &group);
     if output.is_ok() {
         group.leave();
     } else {
-        group.end();
+        group.kill();
         let _ = child.wait();
     }
     output
@@ -204,7 +206,7 @@ fn output_in_time(mut child: Child) -> std::io::Result<Output> {
 fn watch(child: &mut Child, group: &ProcessGroup) -> std::io::Result<Output> {
     let mut stdout = child.stdout.take();
     let (send, text) = std::sync::mpsc::channel();
-    // Read beside the wait: a command that prints more than a pipe holds would never end.
+    // Read while waiting: a command that prints more than a pipe holds would never end.
     std::thread::spawn(move || {
         let mut text = Vec::new();
         let read = stdout.as_mut().map(|stdout| stdout.take(LONGEST).read_to_end(&mut text));
@@ -222,12 +224,12 @@ fn watch(child: &mut Child, group: &ProcessGroup) -> std::io::Result<Output> {
         std::thread::sleep(Duration::from_millis(10));
     };
     let stdout = text.recv_timeout(OUTPUT_GRACE).or_else(|_| {
-        // What it left running in the background holds its output open.
-        group.end();
+        // A process that it left in the background holds its output open.
+        group.kill();
         text.recv_timeout(OUTPUT_GRACE)
     });
     let stdout = stdout.map_err(|_| {
-        let message = "something that it started keeps its output open";
+        let message = "a process that it started keeps its output open";
         std::io::Error::new(std::io::ErrorKind::TimedOut, message)
     })??;
     Ok(Output { status, stdout, stderr: Vec::new() })

@@ -1,4 +1,4 @@
-//! Which pools and nodes of an account are wanted: keys of `[[account]]`.
+//! Which pools and nodes of an account are selected: keys of `[[account]]`.
 
 use fleetlogs_engine::jobs::JobFilter;
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
@@ -7,7 +7,7 @@ use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use super::reader::{Table, Value, nearest};
 
-/// Reads every key before it gives up on any.
+/// Reads every key before it fails.
 pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
     let ids = table.get("pools").map_or_else(|| globs(&["*"], |_| {}), |value| glob_list(&value));
     let exclude = table.get("exclude_pools").map_or_else(|| globs(&[], |_| {}), |value| glob_list(&value));
@@ -22,8 +22,8 @@ pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
         let states = value.strings()?;
         for state in &states {
             if !known.contains(&state.to_lowercase().as_str()) {
-                let help = format!("known are {}", known.join(", "));
-                value.wrong(format!("no allocation state `{state}`"), Some(help));
+                let help = format!("use {}", known.join(", "));
+                value.wrong(format!("`{state}` is not an allocation state"), Some(help));
                 return None;
             }
         }
@@ -49,7 +49,7 @@ pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
     })
 }
 
-/// Jobs by their ids, or by tables that choose of their tasks.
+/// Jobs by id, or by tables that also select their tasks.
 fn jobs(value: &Value<'_>) -> Option<Vec<JobFilter>> {
     let job = |item: &Value<'_>| {
         if let Some(id) = item.as_str() {
@@ -108,7 +108,7 @@ fn nodes(value: &Value<'_>) -> Option<NodeFilter> {
     })
 }
 
-/// One of two words: whether it is the first.
+/// Reads one of two words; true for the first.
 fn either(value: &Value<'_>, yes: &str, no: &str) -> Option<bool> {
     let text = value.string()?;
     if text != yes && text != no {
@@ -123,7 +123,7 @@ pub(super) fn glob_list(value: &Value<'_>) -> Option<GlobSet> {
     globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), None))
 }
 
-/// Patterns for texts that the service spells in capitals at one time and without at another.
+/// Patterns in lower case, for texts whose capitalisation varies in the service.
 fn lower_globs(value: &Value<'_>) -> Option<GlobSet> {
     let patterns: Vec<_> = value.strings()?.into_iter().map(str::to_lowercase).collect();
     let patterns: Vec<_> = patterns.iter().map(String::as_str).collect();
@@ -164,8 +164,8 @@ pub(super) fn node_states(value: &Value<'_>) -> Option<Vec<NodeState>> {
             let near = nearest(text, NodeState::known()).map(|near| format!("did you mean `{near}`?"));
             let known = || NodeState::known().collect::<Vec<_>>().join(", ");
             item.wrong(
-                format!("no node state `{text}`"),
-                near.or_else(|| Some(format!("known are {}", known()))),
+                format!("`{text}` is not a node state"),
+                near.or_else(|| Some(format!("use one of {}", known()))),
             );
             return None;
         }

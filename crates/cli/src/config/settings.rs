@@ -1,4 +1,4 @@
-//! What the config means, as a whole.
+//! The settings: the whole config.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use super::snapshot::SnapshotSettings;
 use super::ticket::TicketSettings;
 use super::window::WindowSpec;
 
-/// What the config means.
+/// The config, checked and complete.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// SHA-256 of the file, in hex.
+    /// SHA-256 of the config file, in hex.
     pub(crate) digest: String,
     pub(crate) window: WindowSpec,
-    /// Whether an account or pool that cannot be listed refuses the run.
+    /// Whether the run is refused if an account or pool cannot be listed.
     pub(crate) strict: bool,
-    /// None only where a simulator brings its own container.
+    /// None only if a simulator brings its own container.
     pub(crate) destination: Option<DestinationSettings>,
-    /// How tokens of Entra are got, for Batch and for storage.
+    /// How to authenticate with Entra, for Batch and for storage.
     pub(crate) entra: EntraSettings,
     pub(crate) upload_allowance: Duration,
     pub(crate) limits: Limits,
@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) ticket: Option<TicketSettings>,
     pub(crate) schedule: ScheduleSettings,
     pub(crate) snapshots: Vec<SnapshotSettings>,
-    /// Who hears of the end of a run; nobody where the command ends none.
+    /// Who is notified of the end of a run; empty for commands that end no run.
     pub(crate) notify: Vec<NotifySettings>,
 }
 

@@ -1,5 +1,5 @@
-//! The tables `[[snapshot]]`: runs that a timetable, a state of nodes or an alert begins. Only `fleetlogs schedule` and
-//! `fleetlogs history` read them.
+//! The tables `[[snapshot]]`: runs that a schedule, a node state or an alert starts. Only `fleetlogs schedule` and
+//! `fleetlogs history` use them.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::service::NodeState;
 use globset::Glob;
 
-use super::reader::{Mistaken, Table, Value};
+use super::reader::{ListedMistake, Table, Value};
 use super::selection::node_states;
 use crate::args::Pick;
 
 /// One snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotSettings {
-    /// When it is run, and by which rules.
+    /// When the snapshot runs, and the rules for overlap and catch-up.
     pub(crate) rule: Rule,
-    /// The cron expression as it is written, for people; none where there is none.
+    /// The cron expression as the config has it, for people.
     pub(crate) cron: Option<String>,
     /// IANA name.
     pub(crate) time_zone: String,
     pub(crate) window: SnapshotWindow,
-    /// What of the config's selection is wanted.
+    /// Which part of the config's selection the snapshot collects.
     pub(crate) pick: Pick,
-    /// Which nodes are captured when they enter which states.
+    /// Which node states start a capture.
     pub(crate) watch: Option<WatchSettings>,
     pub(crate) retention: Retention,
 }
@@ -36,51 +36,51 @@ impl SnapshotSettings {
     }
 }
 
-/// Which time range the nodes of a snapshot are asked for.
+/// The time window of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SnapshotWindow {
-    /// What `[window]` says.
+    /// The window of `[window]`.
     OfConfig,
-    /// So long until the run was due.
+    /// This long, up to the time when the run was due.
     Last(Duration),
-    /// Of each node since its last verified window ended.
+    /// For each node, since its last verified window ended.
     SinceLast {
-        /// So long before it.
+        /// How long before that end the window begins.
         margin: Duration,
-        /// No window is longer; its end is kept, and what is left out is a hole that `history` names.
+        /// The longest window. A longer one loses its beginning, which becomes a gap that `history` lists.
         longest: Duration,
     },
 }
 
-/// Nodes that enter a state are captured, once for each time they do.
+/// Nodes are captured when they enter one of these states, once per occurrence.
 #[derive(Clone, Debug)]
 pub(crate) struct WatchSettings {
     pub(crate) states: Vec<NodeState>,
-    /// Between two rounds of polling.
+    /// The time between two rounds of polling.
     pub(crate) every: Duration,
-    /// How long nodes are gathered into one run, from the first that was seen.
+    /// How long nodes are gathered into one run, counted from the first.
     pub(crate) gather: Duration,
-    /// How long after a capture of a node no other of the same state begins; zero for never.
+    /// After capturing a node, ignore it in the same state for this long; zero means do not ignore it.
     pub(crate) quiet: Duration,
-    /// Nodes that have been in the state for longer when they are first seen are not captured.
+    /// A node that has been in the state for longer than this when it is first seen is not captured.
     pub(crate) max_age: Duration,
 }
 
-/// How long what a snapshot collected is kept. What is left out keeps everything.
+/// The retention of the runs of a snapshot. Without limits everything is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retention {
-    /// So many run directories, the newest.
+    /// How many run directories to keep, the newest first.
     pub(crate) runs: Option<u32>,
-    /// Run directories that are no older.
+    /// The maximum age of a run directory.
     pub(crate) age: Option<Duration>,
-    /// Whether a container that a run made for itself goes with its run directory.
+    /// Whether the container that a run created for itself is deleted with its run directory.
     pub(crate) containers: bool,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// All snapshots; none where a mistake was found.
+/// All snapshots. None if there was a mistake.
 pub(super) fn snapshots(root: &Table<'_>) -> Option<Vec<SnapshotSettings>> {
     let mut seen: Vec<(String, usize)> = Vec::new();
     let mut all = Some(Vec::new());
@@ -127,40 +127,41 @@ fn snapshot(table: Table<'_>, seen: &mut Vec<(String, usize)>) -> Option<Snapsho
     })
 }
 
-/// Names stand in paths, commands and labels of metrics.
+/// Reads the name of a snapshot. It must be usable in paths, commands and labels of metrics.
 fn name(value: &Value<'_>, seen: &mut Vec<(String, usize)>) -> Option<SnapshotName> {
     let text = value.string()?;
     let plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
     if text.is_empty() || text.len() > 63 || !text.chars().all(plain) || text.starts_with('-') {
-        let help = "write up to 63 small letters, digits and hyphens";
+        let help = "use up to 63 lower-case letters, digits and hyphens";
         value.wrong(format!("`{text}` cannot be the name of a snapshot"), Some(help.into()));
         return None;
     }
     if let Some((_, line)) = seen.iter().find(|(known, _)| known == text) {
-        value.wrong(format!("there is a snapshot `{text}` already, on line {line}"), None);
+        value.wrong(format!("two snapshots are named `{text}`; the first is on line {line}"), None);
         return None;
     }
     seen.push((text.to_owned(), value.line()));
     Some(SnapshotName::new(text))
 }
 
-type Timed = (Option<Option<String>>, Option<String>, Option<Option<Timetable>>);
+/// The cron expression, the time zone and the timetable.
+type TimetableKeys = (Option<Option<String>>, Option<String>, Option<Option<Timetable>>);
 
-fn timetable(table: &Table<'_>, name: Option<&SnapshotName>, jitter: Option<Duration>) -> Timed {
+fn timetable(table: &Table<'_>, name: Option<&SnapshotName>, jitter: Option<Duration>) -> TimetableKeys {
     let zone_value = table.get("time_zone");
     let zone = zone_value.as_ref().map_or(Some("UTC".to_owned()), time_zone);
     let Some(cron_value) = table.get("cron") else {
-        // `overlap` is for `--once`, too.
+        // `overlap` also applies to `--once`.
         for key in ["jitter", "catch_up", "catch_up_within"] {
             if table.has(key) {
-                table.wrong(format!("`{key}` goes with `cron`"), "remove it, or add `cron`");
+                table.wrong(format!("`{key}` needs `cron`"), "remove it, or add `cron`");
             }
         }
         return (Some(None), zone, Some(None));
     };
     let Some((text, jitter)) = cron_value.string().zip(jitter) else { return (None, None, None) };
     let (unnamed, utc) = (SnapshotName::new(""), "UTC".to_owned());
-    // An expression is looked at also where the zone is wrong.
+    // The expression is checked even if the zone is wrong.
     let in_zone = zone.as_ref().unwrap_or(&utc);
     match Timetable::new(name.unwrap_or(&unnamed), text, in_zone, jitter) {
         Ok(timetable) => (Some(Some(text.to_owned())), zone, Some(Some(timetable))),
@@ -187,7 +188,7 @@ fn window(table: &Table<'_>) -> Option<SnapshotWindow> {
     let margin = or(table, "margin", MINUTE * 10, duration_or_zero);
     let longest = or(table, "longest", DAY * 7, duration);
     if longest.is_some_and(|longest| longest < MINUTE) {
-        table.wrong("`longest` is less than a minute", "the service takes windows of a minute and more");
+        table.wrong("`longest` is less than a minute", "the service accepts windows of a minute or more");
         return None;
     }
     let Some(value) = value else { return Some(SnapshotWindow::OfConfig) };
@@ -196,13 +197,13 @@ fn window(table: &Table<'_>) -> Option<SnapshotWindow> {
     }
     for key in ["margin", "longest"] {
         if table.has(key) {
-            table.wrong(format!("`{key}` goes with window = \"since-last\""), "remove it");
+            table.wrong(format!("`{key}` needs window = \"since-last\""), "remove it");
         }
     }
     value.duration().map(SnapshotWindow::Last)
 }
 
-/// The same that the command line takes to narrow a selection.
+/// The keys that narrow the selection, like the options of the command line.
 fn pick(table: &Table<'_>) -> Option<Pick> {
     let globs = |key| match table.get(key) {
         None => Some(vec![]),
@@ -225,7 +226,7 @@ fn pick(table: &Table<'_>) -> Option<Pick> {
     Some(Pick { accounts: accounts?, pools: pools?, nodes: nodes?, states: states?, jobs: jobs? })
 }
 
-fn watch(table: &Table<'_>) -> Result<Option<WatchSettings>, Mistaken> {
+fn watch(table: &Table<'_>) -> Result<Option<WatchSettings>, ListedMistake> {
     let every = or(table, "every", MINUTE * 2, duration);
     let gather = or(table, "gather", MINUTE, duration_or_zero);
     let quiet = or(table, "quiet", MINUTE * 15, duration_or_zero);
@@ -233,22 +234,24 @@ fn watch(table: &Table<'_>) -> Result<Option<WatchSettings>, Mistaken> {
     let Some(value) = table.get("on_state") else {
         for key in ["every", "gather", "quiet", "max_age"] {
             if table.has(key) {
-                table.wrong(format!("`{key}` goes with `on_state`"), "remove it, or add `on_state`");
+                table.wrong(format!("`{key}` needs `on_state`"), "remove it, or add `on_state`");
             }
         }
         return Ok(None);
     };
     if table.has("states") {
-        table
-            .wrong("`states` and `on_state` do not go together", "`on_state` says which states are captured");
+        table.wrong(
+            "`states` and `on_state` cannot be combined",
+            "remove `states`: `on_state` names the states to capture",
+        );
     }
-    let states = node_states(&value).ok_or(Mistaken)?;
+    let states = node_states(&value).ok_or(ListedMistake)?;
     if states.is_empty() {
-        value.wrong("there is no state to watch for", Some("remove the key, or add one".into()));
-        return Err(Mistaken);
+        value.wrong("the list of states is empty", Some("remove the key, or add one".into()));
+        return Err(ListedMistake);
     }
     let times = every.zip(gather).zip(quiet.zip(max_age));
-    let ((every, gather), (quiet, max_age)) = times.ok_or(Mistaken)?;
+    let ((every, gather), (quiet, max_age)) = times.ok_or(ListedMistake)?;
     Ok(Some(WatchSettings { states, every, gather, quiet, max_age }))
 }
 
@@ -258,13 +261,13 @@ fn retention(table: &Table<'_>) -> Option<Retention> {
     let containers = table.get("delete_containers").map_or(Some(false), |value| value.boolean());
     let retention = Retention { runs: runs.ok()?, age: age.ok()?, containers: containers? };
     if retention.containers && retention.runs.is_none() && retention.age.is_none() {
-        table.wrong("`delete_containers` goes with `keep_runs` or `keep_for`", "say how much is kept");
+        table.wrong("`delete_containers` needs `keep_runs` or `keep_for`", "add one of them");
         return None;
     }
     Some(retention)
 }
 
-/// A key's value, or what it is where it is left out.
+/// Reads a key that has a default.
 fn or<T>(
     table: &Table<'_>,
     key: &'static str,
@@ -278,7 +281,7 @@ fn duration(value: &Value<'_>) -> Option<Duration> {
     value.duration()
 }
 
-/// A duration that may be none: `"0s"`.
+/// Reads a duration that may be zero: `"0s"`.
 fn duration_or_zero(value: &Value<'_>) -> Option<Duration> {
     if value.as_str().is_some_and(|text| text.trim_end_matches(char::is_alphabetic).trim() == "0") {
         return Some(Duration::ZERO);
@@ -291,7 +294,8 @@ fn word<T: Copy>(value: &Value<'_>, known: &[(&str, T)]) -> Option<T> {
     let found = known.iter().find(|(word, _)| *word == text).map(|(_, meant)| *meant);
     if found.is_none() {
         let words: Vec<_> = known.iter().map(|(word, _)| format!("`{word}`")).collect();
-        value.wrong(format!("`{text}` is not known here"), Some(format!("known are {}", words.join(", "))));
+        value
+            .wrong(format!("`{text}` is not a value of this key"), Some(format!("use {}", words.join(", "))));
     }
     found
 }

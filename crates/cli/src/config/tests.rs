@@ -150,11 +150,11 @@ nodes = { states = ["idel"] }
         "12 deadlnes: unknown key -> did you mean `deadlines`?",
         "17 account[0].endpoint: must start with https://",
         "18 account[0].auth.shared_key.env: the environment variable `FLEETLOGS_TEST_UNSET` is not set",
-        "21 account[1].name: two accounts are named `Contoso`; the first is in line 16",
+        "21 account[1].name: two accounts are named `Contoso`; the first is on line 16",
         "22 account[1].endpoint: `not a url` is not a URL",
-        "23 account[1].auth: no way to authenticate is called `password`",
+        "23 account[1].auth: `password` is not a way to authenticate",
         "24 account[1].pols: unknown key -> did you mean `pools`?",
-        "25 account[1].nodes.states[0]: no node state `idel` -> did you mean `idle`?",
+        "25 account[1].nodes.states[0]: `idel` is not a node state -> did you mean `idle`?",
     ];
     assert_eq!(found.len(), expect.len(), "{found:#?}");
     for (found, expect) in found.iter().zip(expect) {
@@ -191,7 +191,7 @@ fn a_window_of_two_forms_or_backwards_is_refused() {
     let backwards = "start = 2026-11-22T09:00:00Z\nend = 2026-11-22T08:00:00Z";
     assert!(found(backwards).contains("`end` is not after `start`"));
     assert!(found("end = 2026-11-22T09:00:00Z").contains("window.start: this key is missing"));
-    assert!(found("start = 2026-11-22").contains("is not a moment"));
+    assert!(found("start = 2026-11-22").contains("is not a time with an offset"));
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn secrets_that_are_not_needed_must_still_be_written_as_such() {
     for part in [
         "schedule.listener.secret: a secret must not be written in the config itself",
         "schedule.lease.container_url.evn: unknown key",
-        "notify[0].webhook.env: this is not the name of a variable",
+        "notify[0].webhook.env: this is not the name of an environment variable",
         "notify[0].key: a secret has exactly one source",
     ] {
         assert!(found.contains(part), "no `{part}` in\n{found}");

@@ -1,4 +1,4 @@
-//! The table `[ticket]`: how a support ticket is opened, and in whose name. Only `fleetlogs ticket` reads it.
+//! The table `[ticket]`: how to open a support ticket, and in whose name. Only `fleetlogs ticket` uses it.
 
 use fleetlogs_azure::{Cloud, Contact, Severity};
 use url::Url;
@@ -7,16 +7,16 @@ use super::account::cloud;
 use super::discover::{management, uuid_like};
 use super::reader::{Table, Value};
 
-/// How tickets are opened.
+/// How to open a support ticket.
 #[derive(Clone, Debug)]
 pub(crate) struct TicketSettings {
     pub(crate) subscription: String,
-    /// ARM id of the Batch account.
+    /// The ARM id of the Batch account.
     pub(crate) resource_id: String,
     pub(crate) severity: Severity,
-    /// Name or id.
+    /// The name or the id of the service.
     pub(crate) service: String,
-    /// Id, or a text that its name holds.
+    /// The id of the problem classification, or a part of its name.
     pub(crate) problem_classification: String,
     pub(crate) title: Option<String>,
     pub(crate) contact: Contact,
@@ -31,11 +31,11 @@ pub(super) fn ticket(table: Table<'_>) -> Option<TicketSettings> {
     let example = "\"/subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Batch/batchAccounts/NAME\"";
     let resource_id = table.require("resource_id", example).and_then(|value| resource_id(&value, example));
     let subscription = match table.get("subscription") {
-        // It stands in the account's id.
+        // The account's id contains it.
         None => resource_id.as_deref().and_then(|id| id.split('/').nth(2)).map(str::to_owned),
         Some(value) => value.string().and_then(|text| {
             if uuid_like(text).is_none() {
-                let help = "it is a GUID; left out: that of `resource_id`";
+                let help = "write a GUID, or leave the key out to use the subscription of `resource_id`";
                 value.wrong(format!("`{text}` is not the id of a subscription"), Some(help.into()));
                 return None;
             }
@@ -103,13 +103,13 @@ fn contact(value: &Value<'_>) -> Option<Contact> {
         None => Some("email".to_owned()),
         Some(value) => value.string().and_then(|text| match text {
             "phone" if !table.has("phone") => {
-                value.wrong("there is no `phone` to be called at", Some("add `phone = \"...\"`".into()));
+                value.wrong("this needs a `phone`", Some("add `phone = \"...\"`".into()));
                 None
             }
             "email" | "phone" => Some(text.to_owned()),
             other => {
-                let help = "known are `email` and `phone`";
-                value.wrong(format!("nobody can be reached by `{other}`"), Some(help.into()));
+                let help = "use `email` or `phone`";
+                value.wrong(format!("`{other}` is not a contact method"), Some(help.into()));
                 None
             }
         }),
@@ -151,13 +151,13 @@ fn severity(value: &Value<'_>) -> Option<Severity> {
     let text = value.string()?;
     let found = Severity::ALL.into_iter().find(|severity| severity.as_str() == text);
     if found.is_none() {
-        let help = "known are `minimal`, `moderate`, `critical` and `highestcriticalimpact`";
-        value.wrong(format!("no severity is called `{text}`"), Some(help.into()));
+        let help = "use `minimal`, `moderate`, `critical` or `highestcriticalimpact`";
+        value.wrong(format!("`{text}` is not a severity"), Some(help.into()));
     }
     found
 }
 
-/// A key that has a value of its own where it is left out.
+/// Reads a text that has a default.
 fn filled(table: &Table<'_>, key: &'static str, otherwise: &str) -> Option<String> {
     table.get(key).map_or_else(|| Some(otherwise.to_owned()), |value| not_empty(&value))
 }

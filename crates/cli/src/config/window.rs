@@ -1,4 +1,4 @@
-//! The table `[window]`: which time range of the logs is wanted.
+//! The table `[window]`: the time window of the logs to collect.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use time::OffsetDateTime;
 
 use super::reader::{Table, Value};
 
-/// A time range, before it is frozen.
+/// A time window, before the plan fixes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WindowSpec {
-    /// So long until the plan is made.
+    /// This long, up to the time of the plan.
     Last(Duration),
-    /// From a moment to another, or until the plan is made.
+    /// From one time to another, or up to the time of the plan.
     From(OffsetDateTime, Option<OffsetDateTime>),
-    /// For each node one of its own, until the plan is made.
+    /// A window of its own for each node, up to the time of the plan.
     Since(NodeWindows),
 }
 
 impl WindowSpec {
-    /// The range, with its end fixed.
+    /// The window for a plan made now.
     pub(crate) fn freeze(&self, now: OffsetDateTime) -> Window {
         match *self {
             Self::Last(length) => Window { start: now - length, end: now },
@@ -31,7 +31,7 @@ impl WindowSpec {
 }
 
 pub(super) fn window(table: Table<'_>) -> Option<WindowSpec> {
-    // The default is a form of its own, and must not mix with what is written.
+    // The default has the form `last`, and must not mix with another form in the file.
     let form = |keys: &[&str]| keys.iter().any(|key| table.has(key));
     let (last, range, around) =
         (form(&["last"]), form(&["start", "end"]), form(&["around", "before", "after"]));
@@ -86,8 +86,8 @@ fn since(table: Table<'_>, other_form: bool) -> Option<WindowSpec> {
         "state" => Some(Anchor::State),
         "task" => Some(Anchor::Task),
         other => {
-            let help = "known are `boot`, `allocation`, `state` and `task`";
-            value.wrong(format!("windows cannot begin with `{other}`"), Some(help.into()));
+            let help = "use `boot`, `allocation`, `state` or `task`";
+            value.wrong(format!("a window cannot begin at `{other}`"), Some(help.into()));
             None
         }
     });
@@ -97,7 +97,7 @@ fn since(table: Table<'_>, other_form: bool) -> Option<WindowSpec> {
     };
     let (margin, longest) = (length("margin", 10 * 60), length("longest", 24 * 3600));
     if longest.is_some_and(|longest| longest < Duration::from_secs(60)) {
-        table.wrong("`longest` is less than a minute", "the service takes windows of a minute and more");
+        table.wrong("`longest` is less than a minute", "the service accepts windows of a minute or more");
         return None;
     }
     let otherwise = table.get("last").and_then(|value| value.duration());

@@ -1,4 +1,4 @@
-//! The home of a schedule's state that several machines share, as the config means it.
+//! The shared state of a schedule: the blob that `[schedule.lease]` names, for several machines.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::config::{GivenSas, LeasePlace, LeaseSettings, Place};
 use crate::error::{CliError, Refusal};
 use crate::tokens::Tokens;
 
-/// Life of a SAS that is made for the state; another is made in time.
+/// Lifetime of a SAS that is created for the state; the next one is created in time.
 const SAS_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// What is done with the state.
+/// What a command does with the shared state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// It is read.
+    /// It reads it.
     Look,
-    /// It is read and changed, under the lease.
+    /// It reads and changes it, under the lease.
     Own,
 }
 
-/// The home of the state. Nothing is sent yet.
+/// The home of the state. Sends nothing yet.
 pub(crate) fn home(
     settings: &LeaseSettings,
     access: Access,
@@ -44,19 +44,19 @@ pub(crate) fn home(
     Ok(Arc::new(BlobStateHome::new(http.clone(), source, blob, lease)))
 }
 
-/// Why the home cannot be used, and what to do about it.
+/// Why the shared state cannot be used, and what to do.
 pub(crate) fn refused(settings: &LeaseSettings, failure: &Failure) -> CliError {
     let what = format!("the shared state `{}` cannot be used: {failure}", settings.blob);
     let help = match (failure.class, &settings.place) {
         (class, _) if class.is_passing() => {
             "check the storage account's name, DNS, proxy and the storage firewall"
         }
-        (FailureClass::Gone, _) => "make the container first; fleetlogs makes only the blob in it",
+        (FailureClass::Gone, _) => "create the container first; fleetlogs creates only the blob in it",
         (_, LeasePlace::Given(_)) => {
-            "give a SAS for the container that grants read, create and write (sp=rcw) and has not ended"
+            "use a SAS for the container that grants read, create and write (sp=rcw) and has not expired"
         }
         (_, LeasePlace::Minted { key: Some(_), .. }) => {
-            "check `schedule.lease.account_key`, and whether the storage account admits keys"
+            "check `schedule.lease.account_key`, and whether the storage account allows Shared Key"
         }
         (_, LeasePlace::Minted { .. }) => {
             "give the identity the role Storage Blob Delegator on the account and Storage Blob Data Contributor on the \
@@ -66,7 +66,7 @@ pub(crate) fn refused(settings: &LeaseSettings, failure: &Failure) -> CliError {
     CliError::refused([Refusal::new(what, help).about("schedule.lease")])
 }
 
-/// A SAS that somebody made: what is there now, each time that one is asked for.
+/// A SAS that somebody created. It is read again each time that one is needed.
 fn given_sas(given: &GivenSas, access: Access) -> Result<SasSource, CliError> {
     let missing: Vec<_> = [('r', "read"), ('w', "write")]
         .into_iter()
@@ -76,7 +76,7 @@ fn given_sas(given: &GivenSas, access: Access) -> Result<SasSource, CliError> {
         .collect();
     if !missing.is_empty() {
         let what = format!("its SAS does not grant {}", missing.join(" and "));
-        let help = "make one for the container that grants read, create and write: sp=rcw";
+        let help = "create one for the container that grants read, create and write: sp=rcw";
         return Err(CliError::refused([Refusal::new(what, help).about("schedule.lease.container_url")]));
     }
     let GivenSas { sas, source } = given.clone();
@@ -85,9 +85,9 @@ fn given_sas(given: &GivenSas, access: Access) -> Result<SasSource, CliError> {
         let (sas, source, container) = (sas.clone(), source.clone(), container.clone());
         Box::pin(async move {
             let Some(source) = source else { return Ok(sas) };
-            // A command may take its time.
+            // A command may be slow.
             let read = tokio::task::spawn_blocking(move || GivenSas::read_again(&source, &container)).await;
-            let read = read.unwrap_or_else(|_| Err("reading it did not end".into()));
+            let read = read.unwrap_or_else(|_| Err("reading it did not finish".into()));
             read.map_err(|message| {
                 Failure::new(FailureClass::Config, format!("`schedule.lease.container_url`: {message}"))
             })
@@ -156,7 +156,7 @@ mod tests {
             duration: Duration::from_secs(60),
         };
         for (class, help) in [
-            (FailureClass::Gone, "make the container first"),
+            (FailureClass::Gone, "create the container first"),
             (FailureClass::Auth, "sp=rcw"),
             (FailureClass::NotSent, "DNS"),
         ] {

@@ -1,5 +1,6 @@
-//! Metrics, as `GET /metrics` shows them: counters of this process, and what the state of the schedule says.
-//! docs/reference/metrics.md has every name. Labels are names of snapshots and accounts, and closed lists; never a node's.
+//! The metrics of `GET /metrics`: counters of this process, and numbers from the state of the schedule.
+//! docs/reference/metrics.md lists every name. Labels are names of snapshots and accounts, or values of a fixed list; never
+//! names of nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 use time::OffsetDateTime;
 
-use crate::notify::Notified;
+use crate::notify::NotifyCounts;
 use crate::run::RunEnd;
 
-/// What the text of [`Metrics::text`] is.
+/// The content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds of the histogram of durations, in seconds: a minute for a small fleet, hours for a large one.
+/// Upper bounds of the histogram of durations, in seconds: a small fleet takes a minute, a large one hours.
 const DURATIONS: [f64; 11] =
     [10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0];
 
@@ -34,22 +35,22 @@ type Counters<const N: usize> = Family<Labels<N>, Counter>;
 /// Seconds, or seconds since 1970.
 type Seconds = Family<Labels<1>, Gauge<f64, AtomicU64>>;
 
-/// What became of an alert.
+/// The result of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AlertResult {
-    /// It put a run into the queue.
+    /// It queued a run.
     Queued,
-    /// It joined a run that waits.
+    /// It joined a queued run.
     Joined,
-    /// It was taken before.
+    /// It had arrived before.
     Repeated,
-    /// It says that something is over.
+    /// It was resolved.
     Resolved,
-    /// Its sender does not know the secret, or there is none.
+    /// Its secret is missing or wrong, or the config has no secret.
     Refused,
-    /// It is not what Azure Monitor sends, or for no snapshot of the config.
+    /// It does not follow the schema, or the config does not have its snapshot.
     Invalid,
-    /// It could not be put on record: its sender is to try again.
+    /// It could not be recorded; the sender should retry.
     Failed,
 }
 
@@ -77,22 +78,22 @@ impl AlertResult {
     }
 }
 
-/// What the watcher for states did since this process began.
+/// Counters of the watcher for node states since this process started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WatchNumbers {
     pub(crate) rounds: u64,
     pub(crate) list_calls: u64,
-    /// Lists that could not be had.
+    /// Failed list calls.
     pub(crate) failures: u64,
-    /// Occurrences by what became of them.
+    /// Occurrences by fate.
     pub(crate) occurrences: Vec<(&'static str, u64)>,
 }
 
 /// All metrics of this process. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Metrics(Arc<Inner>);
+pub(crate) struct Metrics(Arc<Families>);
 
-struct Inner {
+struct Families {
     registry: Registry,
     runs: Counters<3>,
     run_nodes: Counters<2>,
@@ -111,7 +112,7 @@ struct Inner {
     watch_list_calls: Counter,
     watch_failures: Counter,
     watch_occurrences: Counters<1>,
-    /// Ends of the last complete runs; the age is computed when somebody looks.
+    /// When the last complete run of each snapshot ended; its age is computed when the metrics are read.
     good: Mutex<BTreeMap<SnapshotName, OffsetDateTime>>,
 }
 
@@ -119,52 +120,48 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("fleetlogs");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The version that runs", version);
+        registry.register("build", "Version of fleetlogs", version);
         let all = &mut registry;
         let of_runs: fn() -> Histogram = || Histogram::new(DURATIONS);
         let run_duration = Family::new_with_constructor(of_runs);
-        let inner = Inner {
-            runs: add(all, "runs", "Runs of snapshots that ended, by what began them and how they ended"),
-            run_nodes: add(all, "run_nodes", "Planned nodes of runs that ended, by outcome"),
-            run_duration: added(all, "run_duration_seconds", "How long runs took", run_duration),
-            last_run: add(all, "last_run_timestamp_seconds", "When the newest run ended, however it ended"),
-            last_good_run: add(
-                all,
-                "last_good_run_timestamp_seconds",
-                "When the newest run ended that was complete",
-            ),
+        let families = Families {
+            runs: add(all, "runs", "Ended runs of snapshots, by trigger and outcome"),
+            run_nodes: add(all, "run_nodes", "Planned nodes of ended runs, by outcome"),
+            run_duration: added(all, "run_duration_seconds", "Duration of runs", run_duration),
+            last_run: add(all, "last_run_timestamp_seconds", "When the newest run ended, with any outcome"),
+            last_good_run: add(all, "last_good_run_timestamp_seconds", "When the newest complete run ended"),
             last_good_run_age: add(
                 all,
                 "last_good_run_age_seconds",
-                "How long ago the newest run ended that was complete",
+                "Time since the newest complete run ended",
             ),
-            next_run: add(all, "next_run_timestamp_seconds", "When the timetable begins the next run"),
-            throttled: add(all, "throttled_calls", "Upload calls answered with a request to slow down"),
-            queue_length: add(all, "queue_length", "Runs that wait"),
+            next_run: add(all, "next_run_timestamp_seconds", "When the schedule starts the next run"),
+            throttled: add(all, "throttled_calls", "Throttled upload calls"),
+            queue_length: add(all, "queue_length", "Queued runs"),
             lost_runs: add(all, "lost_runs", "Runs that were lost with their machine"),
-            owner: add(all, "schedule_owner", "1 where this machine runs the schedule, 0 on standby"),
-            notifications: add(all, "notifications", "Notifications of ends of runs, by result"),
-            alerts: add(all, "alerts", "Alerts that arrived, by what became of them"),
-            watch_rounds: add(all, "watch_rounds", "Rounds of looking for nodes in watched states"),
+            owner: add(all, "schedule_owner", "1 if this machine owns the schedule, 0 on standby"),
+            notifications: add(all, "notifications", "Notifications of ended runs, by result"),
+            alerts: add(all, "alerts", "Alerts that arrived, by result"),
+            watch_rounds: add(all, "watch_rounds", "Rounds of polling for nodes in watched states"),
             watch_list_calls: add(all, "watch_list_calls", "List calls of these rounds"),
-            watch_failures: add(all, "watch_failures", "Lists of these rounds that could not be had"),
+            watch_failures: add(all, "watch_failures", "Failed list calls of these rounds"),
             watch_occurrences: add(all, "watch_occurrences", "Nodes that entered a watched state, by fate"),
             good: Mutex::default(),
             registry,
         };
-        // So that rates are there from the first one on.
+        // The series exist from the start, so that rates count the first event.
         for result in AlertResult::ALL {
-            let _ = inner.alerts.get_or_create(&[("result", result.as_str().into())]);
+            let _ = families.alerts.get_or_create(&[("result", result.as_str().into())]);
         }
         for result in ["sent", "failed"] {
-            let _ = inner.notifications.get_or_create(&[("result", result.into())]);
+            let _ = families.notifications.get_or_create(&[("result", result.into())]);
         }
-        Self(Arc::new(inner))
+        Self(Arc::new(families))
     }
 
-    /// Counts a run that ended. One that is taken up again later must end here once only: at its very end.
+    /// Counts an ended run. A run that is resumed later must be counted once only, when it really ends.
     pub(crate) fn run_ended(&self, end: &RunEnd) {
-        let Inner { runs, run_nodes, run_duration, throttled, .. } = &*self.0;
+        let Families { runs, run_nodes, run_duration, throttled, .. } = &*self.0;
         for (account, calls) in &end.throttled {
             throttled.get_or_create(&[("account", account.as_str().into())]).inc_by(*calls);
         }
@@ -179,7 +176,7 @@ impl Metrics {
         run_duration.get_or_create(&[name()]).observe(end.took().as_secs_f64());
     }
 
-    /// Counts a job of which no run came: it was refused, or there was no node.
+    /// Counts a job that did not become a run: it was refused, or no node was selected.
     pub(crate) fn not_run(&self, SnapshotRef { name, trigger, .. }: &SnapshotRef) {
         let labels = [
             ("snapshot", name.as_str().to_owned()),
@@ -189,7 +186,7 @@ impl Metrics {
         self.0.runs.get_or_create(&labels).inc();
     }
 
-    pub(crate) fn notified(&self, Notified { sent, failed }: Notified) {
+    pub(crate) fn notified(&self, NotifyCounts { sent, failed }: NotifyCounts) {
         for (result, count) in [("sent", sent), ("failed", failed)] {
             self.0.notifications.get_or_create(&[("result", result.into())]).inc_by(count);
         }
@@ -200,9 +197,9 @@ impl Metrics {
         self.0.alerts.get_or_create(&[("result", result.as_str().into())]).inc();
     }
 
-    /// When the timetable of a snapshot begins its next run; none where it never does.
+    /// When the schedule starts the next run of a snapshot. None if it starts none.
     pub(crate) fn next_run(&self, snapshot: &SnapshotName, at: Option<OffsetDateTime>) {
-        let labels = of(snapshot);
+        let labels = snapshot_label(snapshot);
         match at {
             Some(at) => {
                 self.0.next_run.get_or_create(&labels).set(seconds(at));
@@ -213,10 +210,10 @@ impl Metrics {
         }
     }
 
-    /// What the watcher did since this process began.
+    /// The counters of the watcher since this process started.
     pub(crate) fn watched(&self, numbers: &WatchNumbers) {
         let WatchNumbers { rounds, list_calls, failures, occurrences } = numbers;
-        let Inner { watch_rounds, watch_list_calls, watch_failures, watch_occurrences, .. } = &*self.0;
+        let Families { watch_rounds, watch_list_calls, watch_failures, watch_occurrences, .. } = &*self.0;
         let set = |counter: &Counter, count: u64| counter.inner().store(count, Ordering::Relaxed);
         set(watch_rounds, *rounds);
         set(watch_list_calls, *list_calls);
@@ -226,10 +223,10 @@ impl Metrics {
         }
     }
 
-    /// What the state of the schedule says. None on standby: what is known here may be long out of date, so it is not shown.
+    /// The numbers from the state of the schedule. None on standby: the local state may be out of date, so it is not shown.
     pub(crate) fn state(&self, numbers: Option<&Numbers>) {
-        let Inner { last_run, last_good_run, last_good_run_age, next_run, queue_length, .. } = &*self.0;
-        let Inner { lost_runs, owner, good, .. } = &*self.0;
+        let Families { last_run, last_good_run, last_good_run_age, next_run, queue_length, .. } = &*self.0;
+        let Families { lost_runs, owner, good, .. } = &*self.0;
         owner.set(u64::from(numbers.is_some()));
         queue_length.set(numbers.map_or(0, |numbers| numbers.queued));
         lost_runs.set(numbers.map_or(0, |numbers| numbers.lost));
@@ -242,19 +239,19 @@ impl Metrics {
             return;
         };
         for runs in last {
-            last_run.get_or_create(&of(&runs.snapshot)).set(seconds(runs.ended_at));
+            last_run.get_or_create(&snapshot_label(&runs.snapshot)).set(seconds(runs.ended_at));
             if let Some(at) = runs.complete_at {
-                last_good_run.get_or_create(&of(&runs.snapshot)).set(seconds(at));
+                last_good_run.get_or_create(&snapshot_label(&runs.snapshot)).set(seconds(at));
                 good.insert(runs.snapshot.clone(), at);
             }
         }
     }
 
-    /// All of it, as text.
+    /// All metrics, as text.
     pub(crate) fn text(&self, now: OffsetDateTime) -> String {
         for (snapshot, at) in &*self.0.good.lock() {
             let age = (now - *at).as_seconds_f64().max(0.0);
-            self.0.last_good_run_age.get_or_create(&of(snapshot)).set(age);
+            self.0.last_good_run_age.get_or_create(&snapshot_label(snapshot)).set(age);
         }
         let mut text = String::new();
         encode(&mut text, &self.0.registry).expect("a String takes everything");
@@ -262,7 +259,7 @@ impl Metrics {
     }
 }
 
-fn of(snapshot: &SnapshotName) -> Labels<1> {
+fn snapshot_label(snapshot: &SnapshotName) -> Labels<1> {
     [("snapshot", snapshot.as_str().to_owned())]
 }
 
@@ -328,7 +325,7 @@ mod tests {
         metrics.run_ended(&end(Some(nightly.clone())));
         metrics.run_ended(&end(Some(nightly.clone())));
         metrics.not_run(&nightly);
-        metrics.notified(Notified { sent: 2, failed: 2 });
+        metrics.notified(NotifyCounts { sent: 2, failed: 2 });
         let text = metrics.text(NOON);
         let of_run = "snapshot=\"nightly\",trigger=\"catch-up\",outcome=";
         for line in [

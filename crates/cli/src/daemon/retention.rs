@@ -1,8 +1,8 @@
-//! The end of what a snapshot collected, once it is older or more than is to be kept.
+//! Retention: deletes the runs of a snapshot that are older, or more, than the config keeps.
 //!
-//! A run directory is looked at before it is removed: only one whose plan says that it is that run of that snapshot goes.
-//! Its container goes first, where that is wanted; then the directory gets another name, so that a process that ends in
-//! the middle leaves no run directory with half its files, and what it left goes the next time.
+//! A run directory is deleted only if its plan says that it is that run of that snapshot. Its container is deleted first,
+//! if the config says so. Then the directory is renamed, so that a process that ends halfway leaves no run directory with
+//! half of its files; the next process deletes the rest.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -24,7 +24,7 @@ use crate::error::CliError;
 use crate::run_dir::{PLAN_FILE, RunDir};
 use crate::tokens::Tokens;
 
-/// A directory that is being removed is called so, and then as its run.
+/// Prefix of the name of a directory that is being deleted; the id of the run follows.
 const REMOVING: &str = ".removing-";
 
 /// A run of a snapshot whose directory is on this machine.
@@ -33,18 +33,18 @@ pub(crate) struct PastRun {
     pub(crate) run: RunId,
     pub(crate) dir: PathBuf,
     pub(crate) created: OffsetDateTime,
-    /// None while its end is not on record.
+    /// None if its end is not recorded.
     pub(crate) outcome: Option<RunOutcome>,
 }
 
-/// Where the containers are that runs made for themselves.
+/// The place of the containers that runs created for themselves.
 pub(crate) struct Containers {
     storage: StorageAccount,
     place: Place,
 }
 
 impl Containers {
-    /// The containers of a destination; none where all runs share one.
+    /// The containers of a destination. None if all runs share one.
     pub(crate) fn of(
         destination: &DestinationSettings,
         http: &Client,
@@ -67,17 +67,18 @@ impl Containers {
             Removal::Removed => tracing::info!(container = name, "deleted"),
             Removal::Absent => {}
             Removal::NotOurs => {
-                tracing::warn!(container = name, %run, "this run did not make the container, or it was changed; it stays");
+                tracing::warn!(container = name, %run, "the container is kept: this run did not create it, or it was changed");
             }
         }
         Ok(())
     }
 }
 
-/// Removes the runs of a snapshot that are not to be kept, and returns those that are gone. What cannot be removed stays
-/// and is told. `fold` takes over what a directory says, before it goes; it may be asked for the same one again.
+/// Deletes the runs of a snapshot that exceed its retention, and returns those that are gone. A run that cannot be deleted
+/// stays, with a warning. Before a directory is deleted, `fold` saves what its journal says; it may be called twice for the
+/// same directory.
 ///
-/// Cancel safety: may be dropped at any time; the next call goes on.
+/// Cancel safety: may be dropped at any time; the next call continues.
 pub(crate) async fn apply<E: Display>(
     settings: &SnapshotSettings,
     output_dir: &Path,
@@ -98,10 +99,10 @@ pub(crate) async fn apply<E: Display>(
     gone
 }
 
-/// The runs that are not to be kept, oldest first. Each limit holds by itself.
+/// The runs that exceed the retention, oldest first. Each limit applies on its own.
 ///
-/// Kept whatever the limits say: the newest run, the newest complete one, those whose end is not on record, and those that can
-/// be taken up again for as long as they are not too old.
+/// Always kept: the newest run, the newest complete run, runs whose end is not recorded, and resumable runs that are not
+/// too old.
 fn spent<'a>(
     Retention { runs, age, .. }: &Retention,
     past: &'a [PastRun],
@@ -128,20 +129,20 @@ fn spent<'a>(
     going
 }
 
-/// Why a run directory is not removed.
+/// Why a run directory is not deleted.
 #[derive(Debug, thiserror::Error)]
-enum Kept {
+enum RetainReason {
     #[error("it is not in `output.dir`")]
     Elsewhere,
     #[error("it is not a directory")]
     NoDirectory,
-    #[error("its plan is not that of this run of this snapshot")]
+    #[error("its plan is of another run or snapshot")]
     OtherRun,
     #[error("its plan cannot be read: {0}")]
     Plan(serde_json::Error),
     #[error("{0}")]
     Busy(#[from] fleetlogs_model::run_store::JournalError),
-    #[error("what it says cannot be taken over: {0}")]
+    #[error("its journal cannot be saved in the state of the schedule: {0}")]
     Fold(String),
     #[error("its container cannot be deleted: {0}")]
     Container(#[from] Failure),
@@ -155,59 +156,59 @@ async fn remove<E: Display>(
     run: &PastRun,
     containers: Option<&Containers>,
     fold: &mut impl AsyncFnMut(&Path) -> Result<(), E>,
-) -> Result<(), Kept> {
+) -> Result<(), RetainReason> {
     let Some(dir) = directory(output_dir, run)? else { return Ok(()) };
     check_plan(&dir, &run.run, snapshot)?;
     let held = RunDir::at(&dir).store.hold().await?;
-    fold(&dir).await.map_err(|error| Kept::Fold(error.to_string()))?;
+    fold(&dir).await.map_err(|error| RetainReason::Fold(error.to_string()))?;
     if let Some(containers) = containers {
         containers.remove(&run.run).await?;
     }
-    // Where open files keep a directory from being renamed, the lock has to go first.
+    // Windows does not rename a directory with open files, so the lock is released first.
     let held = cfg!(unix).then_some(held);
     let aside = set_aside(&dir, &run.run)?;
     drop(held);
     tokio::task::spawn_blocking(move || std::fs::remove_dir_all(aside)).await.map_err(io::Error::other)??;
-    tracing::info!(run = %run.run, "removed: it is not to be kept any longer");
+    tracing::info!(run = %run.run, "deleted the run directory: its retention has ended");
     Ok(())
 }
 
-/// The run's directory by its real path: a directory, no link to one, right in the directory of all runs. None where it is
-/// gone.
-fn directory(output_dir: &Path, run: &PastRun) -> Result<Option<PathBuf>, Kept> {
+/// The real path of the run's directory, which must be a directory (not a link to one) directly in `output.dir`. None if
+/// it is gone.
+fn directory(output_dir: &Path, run: &PastRun) -> Result<Option<PathBuf>, RetainReason> {
     let parent = match run.dir.parent().map(std::fs::canonicalize) {
         Some(Ok(parent)) => parent,
         Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Some(Err(error)) => return Err(error.into()),
-        None => return Err(Kept::Elsewhere),
+        None => return Err(RetainReason::Elsewhere),
     };
     if parent != std::fs::canonicalize(output_dir)? || run.dir.file_name() != Some(run.run.as_str().as_ref())
     {
-        return Err(Kept::Elsewhere);
+        return Err(RetainReason::Elsewhere);
     }
     let dir = parent.join(run.run.as_str());
     match std::fs::symlink_metadata(&dir) {
         Ok(found) if found.is_dir() => Ok(Some(dir)),
-        Ok(_) => Err(Kept::NoDirectory),
+        Ok(_) => Err(RetainReason::NoDirectory),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Refuses a directory whose plan is another's. Of the plan, which may be long, no more is held than what is compared.
-fn check_plan(dir: &Path, run: &RunId, snapshot: &SnapshotName) -> Result<(), Kept> {
+/// Refuses a directory whose plan is of another run. The plan may be long, so only the compared members are kept in memory.
+fn check_plan(dir: &Path, run: &RunId, snapshot: &SnapshotName) -> Result<(), RetainReason> {
     #[derive(Deserialize)]
     struct Head {
         run_id: RunId,
         snapshot: Option<SnapshotRef>,
     }
     let text = File::open(dir.join(PLAN_FILE))?;
-    let head: Head = serde_json::from_reader(BufReader::new(text)).map_err(Kept::Plan)?;
+    let head: Head = serde_json::from_reader(BufReader::new(text)).map_err(RetainReason::Plan)?;
     let is_ours = head.run_id == *run && head.snapshot.is_some_and(|of| of.name == *snapshot);
-    if is_ours { Ok(()) } else { Err(Kept::OtherRun) }
+    if is_ours { Ok(()) } else { Err(RetainReason::OtherRun) }
 }
 
-/// Gives a run directory the name of what is being removed, durably.
+/// Renames a run directory to mark that it is being deleted, durably.
 fn set_aside(dir: &Path, run: &RunId) -> io::Result<PathBuf> {
     let parent = dir.parent().expect("a directory in the directory of all runs");
     let aside = parent.join(format!("{REMOVING}{run}"));
@@ -216,7 +217,7 @@ fn set_aside(dir: &Path, run: &RunId) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Removes what an earlier process was about to remove when it ended.
+/// Deletes the directories that an earlier process had renamed but not deleted.
 fn sweep(output_dir: &Path) {
     let Ok(entries) = std::fs::read_dir(output_dir) else { return };
     for entry in entries.flatten() {
@@ -225,7 +226,7 @@ fn sweep(output_dir: &Path) {
         let is_ours = run.is_some_and(|run| run.parse::<RunId>().is_ok())
             && entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_ours && let Err(error) = std::fs::remove_dir_all(entry.path()) {
-            tracing::warn!("`{}` cannot be removed: {error}", entry.path().display());
+            tracing::warn!("`{}` cannot be deleted: {error}", entry.path().display());
         }
     }
 }

@@ -1,7 +1,7 @@
-//! One log: from the container into a file, whole or to be gone on with.
+//! Downloads one log into a file. An interrupted download can be continued.
 //!
-//! `NAME.part` is what there is so far, and `NAME.etag` the version that it is of. The part is given its name once size
-//! and MD5 agree; the version stays, so that a blob without MD5 can be told from a later one of the same size.
+//! `NAME.part` is the part downloaded so far, and `NAME.etag` its version. The part gets its final name once size and MD5
+//! are correct. The version stays, so that a blob without MD5 can be told from a later one of the same size.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -15,21 +15,21 @@ use md5::{Digest as _, Md5};
 
 use fleetlogs_model::hex::hex;
 
-/// Why a log is not there whole.
+/// Why a log is incomplete.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// Storage does not give it.
+pub(super) enum DownloadError {
+    /// Storage refused.
     #[error("{0}")]
     Failed(Failure),
-    /// It is another now than the one whose beginning was fetched.
-    #[error("it changed while it was fetched; another try fetches it as it is then")]
+    /// The blob changed since its beginning was downloaded.
+    #[error("it changed during the download; retry to download the new version")]
     Changed,
-    /// The file cannot be written or read.
+    /// The local file cannot be read or written.
     #[error("cannot write its file: {0}")]
     File(#[from] io::Error),
 }
 
-impl CallError for Trouble {
+impl CallError for DownloadError {
     fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Failed(failure) => Some(failure),
@@ -38,15 +38,15 @@ impl CallError for Trouble {
     }
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for DownloadError {
     fn from(failure: Failure) -> Self {
         if has_changed(&failure) { Self::Changed } else { Self::Failed(failure) }
     }
 }
 
-/// Where a log goes.
+/// The local files of a log.
 pub(super) struct LocalFile {
-    /// Below the run directory, with slashes.
+    /// Relative to the run directory, with slashes.
     pub(super) name: String,
     whole: PathBuf,
     part: PathBuf,
@@ -60,34 +60,38 @@ impl LocalFile {
         Self { name, whole, part, etag }
     }
 
-    /// Fetches what is missing. A file that is whole is not fetched again.
-    pub(super) async fn fetch(&self, store: &AzureLogStore, blob: &str) -> Result<BlobVersion, Trouble> {
+    /// Downloads what is missing. A complete file is not downloaded again.
+    pub(super) async fn fetch(
+        &self,
+        store: &AzureLogStore,
+        blob: &str,
+    ) -> Result<BlobVersion, DownloadError> {
         let kept = fs::read_to_string(&self.etag).ok();
         if self.whole.exists() {
             let version = store.blob_version(blob).await?;
             if self.is_whole(&version, kept.as_deref()).await? {
                 return Ok(version);
             }
-            // Of another version.
+            // The file has another version.
             fs::remove_file(&self.whole)?;
             self.forget()?;
         }
         let mut begun = match kept {
-            Some(etag) if self.part.exists() => Begun::again(&self.part, etag).await?,
-            _ => Begun::anew(&self.part)?,
+            Some(etag) if self.part.exists() => PartFile::again(&self.part, etag).await?,
+            _ => PartFile::anew(&self.part)?,
         };
         let from = begun.length;
         let etag = begun.etag.as_deref().filter(|_| from > 0);
-        let mut open = match store.open_blob(blob, from, etag).await.map_err(Trouble::from) {
+        let mut open = match store.open_blob(blob, from, etag).await.map_err(DownloadError::from) {
             Ok(open) => open,
             Err(trouble) => {
-                // With the part there is no going on: the blob changed, or has nothing behind it.
+                // The part cannot be continued: the blob changed, or has no more bytes.
                 let beyond = trouble.failure().is_some_and(|failure| failure.status == Some(416));
-                if beyond || matches!(trouble, Trouble::Changed) {
+                if beyond || matches!(trouble, DownloadError::Changed) {
                     self.forget()?;
                 }
                 return Err(if beyond {
-                    passing("the part that was fetched is as long as the blob")
+                    passing("the downloaded part is as long as the blob")
                 } else {
                     trouble
                 });
@@ -110,16 +114,16 @@ impl LocalFile {
         }
     }
 
-    /// Gives the part its name, if it is what storage says.
-    fn end(&self, begun: Begun, version: BlobVersion) -> Result<BlobVersion, Trouble> {
-        let Begun { file, digest, length, .. } = begun;
+    /// Gives the part its final name, if its size and MD5 are correct.
+    fn end(&self, begun: PartFile, version: BlobVersion) -> Result<BlobVersion, DownloadError> {
+        let PartFile { file, digest, length, .. } = begun;
         if length < version.size {
             return Err(passing("the answer broke off"));
         }
         let digest = digest.finalize();
         let wrong = match version.md5 {
             Some(md5) if digest[..] != md5 => {
-                Some(format!("its MD5 is {}, and storage has {}", hex(&digest), hex(&md5)))
+                Some(format!("its MD5 is {}, but storage has {}", hex(&digest), hex(&md5)))
             }
             _ if length > version.size => Some("it is longer than storage says".to_owned()),
             _ => None,
@@ -133,7 +137,7 @@ impl LocalFile {
         Ok(version)
     }
 
-    /// Nothing of it is to be gone on with.
+    /// Deletes the part and its version, so that the next download starts from the beginning.
     fn forget(&self) -> io::Result<()> {
         for path in [&self.part, &self.etag] {
             match fs::remove_file(path) {
@@ -145,20 +149,20 @@ impl LocalFile {
     }
 }
 
-/// Worth another try.
-fn passing(message: impl Into<Box<str>>) -> Trouble {
-    Trouble::Failed(Failure::new(FailureClass::Transient, message))
+/// A failure that may pass.
+fn passing(message: impl Into<Box<str>>) -> DownloadError {
+    DownloadError::Failed(Failure::new(FailureClass::Transient, message))
 }
 
-/// A part under way.
-struct Begun {
+/// A partial file that is being written.
+struct PartFile {
     file: File,
     digest: Md5,
     length: u64,
     etag: Option<String>,
 }
 
-impl Begun {
+impl PartFile {
     fn anew(part: &Path) -> io::Result<Self> {
         if let Some(dir) = part.parent() {
             create_private_dirs(dir)?;
@@ -173,7 +177,7 @@ impl Begun {
         Ok(Self { file, digest, length, etag: Some(etag) })
     }
 
-    async fn take(&mut self, open: &mut OpenBlob) -> Result<(), Trouble> {
+    async fn take(&mut self, open: &mut OpenBlob) -> Result<(), DownloadError> {
         while let Some(chunk) = open.chunk().await? {
             let bytes = chunk.as_ref();
             self.file.write_all(bytes)?;
@@ -191,7 +195,7 @@ fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     owner_only().create(true).write(true).truncate(true).open(path)?.write_all(content)
 }
 
-/// MD5 so far, and length, of a file.
+/// The MD5 state and the length of a file.
 async fn digest_of(path: &Path) -> io::Result<(Md5, u64)> {
     let path = path.to_owned();
     let read = move || {
@@ -209,5 +213,5 @@ async fn digest_of(path: &Path) -> io::Result<(Md5, u64)> {
     };
     tokio::task::spawn_blocking(read)
         .await
-        .unwrap_or_else(|_| Err(io::Error::other("reading it did not end")))
+        .unwrap_or_else(|_| Err(io::Error::other("reading it did not finish")))
 }

@@ -1,4 +1,4 @@
-//! Logs that are whole in the run directory, where storage cannot be asked for them.
+//! The complete logs in the run directory, for nodes whose logs cannot be downloaded.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -7,43 +7,43 @@ use std::path::Path;
 use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{DownloadedLogs, LogFile, NodeDirectory, Notes, blob_path, logs_dir};
 
-/// What there is of nodes whose logs could not be fetched.
+/// What the run directory has of the nodes whose logs could not be downloaded.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct DiskCounts {
     nodes: u64,
     files: u64,
-    /// Nodes of which there are no files.
+    /// Nodes without files.
     missing: u64,
-    /// Nodes of which there are fewer files than the run saw.
+    /// Nodes with fewer files than the run saw.
     in_part: u64,
 }
 
-impl Kept {
+impl DiskCounts {
     pub(super) fn note(&self, notes: &mut Notes) {
         let Self { nodes, files, missing, in_part } = self;
         if *files > 0 {
             notes.add(format!(
-                "{files} logs of {nodes} nodes were whole in the run directory already, and are in the bundle as they are \
-                 there: they could not be compared with storage"
+                "{files} logs of {nodes} nodes come from the run directory, which already had them; they could not be \
+                 compared with storage"
             ));
         }
         if *missing > 0 {
             notes.add(format!("the logs of {missing} nodes are missing"));
         }
         if *in_part > 0 {
-            notes.add(format!("of {in_part} nodes some of the logs that the run saw are missing"));
+            notes.add(format!("some of the logs that the run saw are missing for {in_part} nodes"));
         }
     }
 }
 
-/// Puts on the list what is whole on disk of each of these nodes.
+/// Lists the complete files of each of these nodes.
 pub(super) fn keep(
     run_dir: &Path,
     nodes: impl Iterator<Item = io::Result<NodeDirectory>>,
     list: &mut WholeFile,
     taken: &mut DownloadedLogs,
-) -> io::Result<Kept> {
-    let mut kept = Kept::default();
+) -> io::Result<DiskCounts> {
+    let mut kept = DiskCounts::default();
     for node in nodes {
         let node = node?;
         let files = files_of(run_dir, &node)?;
@@ -59,7 +59,7 @@ pub(super) fn keep(
     Ok(kept)
 }
 
-/// Puts a file on the list, and counts it.
+/// Adds a file to the list, and counts it.
 pub(super) fn list_file(file: &LogFile, list: &mut WholeFile, taken: &mut DownloadedLogs) -> io::Result<()> {
     taken.files += 1;
     taken.bytes += file.bytes;
@@ -67,7 +67,7 @@ pub(super) fn list_file(file: &LogFile, list: &mut WholeFile, taken: &mut Downlo
     list.write_all(b"\n")
 }
 
-/// The whole files of a node, in the order of their names.
+/// The complete files of a node, by name.
 fn files_of(run_dir: &Path, node: &NodeDirectory) -> io::Result<Vec<LogFile>> {
     let dir = logs_dir(&node.account, &node.pool, &node.node);
     let mut files = vec![];
@@ -80,7 +80,7 @@ fn files_of(run_dir: &Path, node: &NodeDirectory) -> io::Result<Vec<LogFile>> {
         };
         for entry in entries {
             let entry = entry?;
-            // What we did not write has another name, or is no file.
+            // Anything that fleetlogs did not write has another name or is not a file.
             let Ok(name) = entry.file_name().into_string() else { continue };
             let (kind, path) = (entry.file_type()?, format!("{below}{name}"));
             if kind.is_dir() {
@@ -106,8 +106,8 @@ fn files_of(run_dir: &Path, node: &NodeDirectory) -> io::Result<Vec<LogFile>> {
     Ok(files)
 }
 
-/// Name of the blob that is kept at a path, below its node's directory. None for parts and versions, which no blob is
-/// kept as, and for names that were cut.
+/// The name of the blob stored at a path, relative to the directory of its node. None for partial files and versions, and
+/// for names that were shortened.
 fn blob_of(path: &str) -> Option<String> {
     let parts: Option<Vec<_>> = path.split('/').map(decoded).collect();
     parts.map(|parts| parts.join("/")).filter(|blob| blob_path(blob) == path)

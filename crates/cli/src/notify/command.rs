@@ -1,4 +1,4 @@
-//! A program that gets the message on its standard input.
+//! Notification by a program that reads the message from its standard input.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -17,13 +17,13 @@ use crate::config::secret_variables;
 use crate::process_group::ProcessGroup;
 use crate::run::RunEnd;
 
-/// Bytes that are kept of what it prints; of stdout and stderr each.
+/// The most bytes of its stdout, and of its stderr, that are logged.
 const KEPT: u64 = 16 * 1024;
 
-/// How long after its end what it prints may take to end as well: it may have left something running that holds it open.
+/// How long its output may stay open after its end: a program in the background may hold it open.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
-/// Runs a program to its end, at most for so long; then it is killed, with all that it started.
+/// Runs a program. If it does not end in time, kills it and every process that it started.
 pub(super) async fn run(
     words: &[String],
     dir: &Path,
@@ -42,24 +42,24 @@ pub(super) async fn run(
         .env("FLEETLOGS_OUTCOME", end.outcome.as_str())
         .env("FLEETLOGS_RUN_DIR", &end.dir)
         .env("FLEETLOGS_RUN_ID", end.run_id.as_str())
-        // Never what this process was started with.
+        // Set even if empty, so that the value of this process is not passed on.
         .env("FLEETLOGS_SNAPSHOT", end.snapshot.as_ref().map_or("", |snapshot| snapshot.name.as_str()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    // A group of its own, to be ended as a whole.
+    // Its own process group, so that all of it can be killed.
     #[cfg(unix)]
     command.process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot be run: {error}"))?;
-    // Ends it where this function is left before its end.
+    // Kills it if this function is dropped.
     let group = child.id().map(ProcessGroup::of);
-    let mut said = Said::default();
-    let Ok(ended) = timeout(within, talk(&mut child, &message.body, &mut said)).await else {
-        said.log(program);
+    let mut output = ProgramOutput::default();
+    let Ok(ended) = timeout(within, talk(&mut child, &message.body, &mut output)).await else {
+        output.log(program);
         return Err(format!("it did not end within {}", duration::text(within)));
     };
-    said.log(program);
+    output.log(program);
     let status = ended.map_err(|error| error.to_string())?;
     if let Some(group) = group {
         group.leave();
@@ -67,12 +67,16 @@ pub(super) async fn run(
     if status.success() { Ok(()) } else { Err(format!("it failed ({status})")) }
 }
 
-/// Gives a program its input, hears what it prints, and waits for its end.
-async fn talk(child: &mut Child, input: &[u8], said: &mut Said) -> std::io::Result<std::process::ExitStatus> {
+/// Writes the input of a program, reads its output, and waits for its end.
+async fn talk(
+    child: &mut Child,
+    input: &[u8],
+    output: &mut ProgramOutput,
+) -> std::io::Result<std::process::ExitStatus> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let Some(mut stdin) = stdin {
-            // It need not read it.
+            // The program need not read its input.
             let _ = stdin.write_all(input).await;
         }
     };
@@ -84,7 +88,7 @@ async fn talk(child: &mut Child, input: &[u8], said: &mut Said) -> std::io::Resu
     };
     let hear = async {
         tokio::select! {
-            _ = async { tokio::join!(read(stdout, &mut said.stdout), read(stderr, &mut said.stderr)) } => {}
+            _ = async { tokio::join!(read(stdout, &mut output.stdout), read(stderr, &mut output.stderr)) } => {}
             () = async { over.notified().await; sleep(OUTPUT_GRACE).await } => {}
         }
     };
@@ -92,15 +96,15 @@ async fn talk(child: &mut Child, input: &[u8], said: &mut Said) -> std::io::Resu
     status
 }
 
-/// What a program printed, as far as it is kept.
+/// The output of a program, up to the limit.
 #[derive(Default)]
-struct Said {
+struct ProgramOutput {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-impl Said {
-    /// Into the log, line by line.
+impl ProgramOutput {
+    /// Writes it to the log, line by line.
     fn log(&self, program: &str) {
         for text in [&self.stdout, &self.stderr] {
             for line in String::from_utf8_lossy(text).lines().filter(|line| !line.trim().is_empty()) {
@@ -113,6 +117,6 @@ impl Said {
 async fn read(pipe: Option<impl AsyncRead + Unpin>, text: &mut Vec<u8>) {
     let Some(mut pipe) = pipe else { return };
     let _ = (&mut pipe).take(KEPT).read_to_end(text).await;
-    // The rest is read as well: who writes into a full pipe never ends.
+    // The rest is read and dropped: a program that writes to a full pipe would never end.
     let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
 }

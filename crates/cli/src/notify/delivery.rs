@@ -1,4 +1,4 @@
-//! Notifies everybody side by side, each at most for as long as its `timeout`.
+//! Sends all notifications of a run side by side, each within its `timeout`.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use super::{command, webhook};
 use crate::config::{NotifySettings, NotifyTo};
 use crate::run::RunEnd;
 
-/// How long those who are told may still take when the program is told to end at once.
+/// How long notifications may still take after the second Ctrl-C.
 const HASTE: Duration = Duration::from_secs(3);
 
-/// How many were told.
+/// How many notifications were sent, and how many failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Notified {
+pub(crate) struct NotifyCounts {
     pub(crate) sent: u64,
     pub(crate) failed: u64,
 }
 
-/// Tells everybody who wants to hear of such an end.
-pub(crate) async fn notify_all(everybody: &[NotifySettings], end: &RunEnd, stop: &StopHandle) -> Notified {
+/// Sends the notifications that are configured for this outcome.
+pub(crate) async fn notify_all(all: &[NotifySettings], end: &RunEnd, stop: &StopHandle) -> NotifyCounts {
     let wanted =
         |notify: &&NotifySettings| notify.on.as_ref().is_none_or(|outcomes| outcomes.contains(&end.outcome));
-    let wanted: Vec<_> = everybody.iter().filter(wanted).collect();
+    let wanted: Vec<_> = all.iter().filter(wanted).collect();
     if wanted.is_empty() {
-        return Notified::default();
+        return NotifyCounts::default();
     }
     let message = Message::new(end);
     let told = join_all(wanted.into_iter().map(|notify| notify_one(notify, end, &message, stop))).await;
     let sent = told.iter().filter(|told| **told).count() as u64;
-    Notified { sent, failed: told.len() as u64 - sent }
+    NotifyCounts { sent, failed: told.len() as u64 - sent }
 }
 
-/// Whether one was told.
+/// Sends one notification. Returns whether that worked.
 async fn notify_one(notify: &NotifySettings, end: &RunEnd, message: &Message, stop: &StopHandle) -> bool {
     let hurried = async {
         stop.reached(Stop::Abort).await;
@@ -54,11 +54,11 @@ async fn notify_one(notify: &NotifySettings, end: &RunEnd, message: &Message, st
     };
     let told = tokio::select! {
         told = telling => told,
-        () = hurried => Err("the program was told to end at once".to_owned()),
+        () = hurried => Err("fleetlogs was stopped before the notification was sent".to_owned()),
     };
     match told {
-        Ok(()) => tracing::info!("{whom}: told"),
-        Err(ref why) => tracing::warn!("{whom}: not told of the end of the run: {why}"),
+        Ok(()) => tracing::info!("{whom}: notified"),
+        Err(ref why) => tracing::warn!("{whom}: not notified of the end of the run: {why}"),
     }
     told.is_ok()
 }

@@ -1,4 +1,4 @@
-//! The message of the end of a run: the same to all who hear of it.
+//! The notification of the end of a run: every receiver gets the same message.
 
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::snapshot::SnapshotRef;
@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use crate::run::RunEnd;
 
-/// What is sent is one version of this form; docs/reference/notifications.md.
+/// The version of the message; docs/reference/notifications.md.
 const SCHEMA: &str = "fleetlogs.notification/v1";
 
-/// What is sent.
+/// The message.
 pub(super) struct Message {
-    /// The same in every attempt, so that the receiver can tell a repetition.
+    /// The same in every attempt, so that the receiver can recognise a repetition.
     pub(super) id: String,
     pub(super) body: Vec<u8>,
 }

@@ -1,11 +1,11 @@
-//! Tells those who are to hear of the end of a run, side by side: webhooks and programs.
+//! Notifies webhooks and programs of the end of a run, side by side.
 //!
-//! It never changes how a run ends: whoever cannot be told gets a warning in the log. And it never takes longer than each
-//! `timeout` says.
+//! A notification that fails is a warning in the log and never changes how the run ends. None takes longer than its
+//! `timeout`.
 
 mod command;
 mod delivery;
 mod message;
 mod webhook;
 
-pub(crate) use self::delivery::{Notified, notify_all};
+pub(crate) use self::delivery::{NotifyCounts, notify_all};

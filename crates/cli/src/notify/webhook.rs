@@ -1,6 +1,6 @@
-//! A POST to a webhook, signed as <https://www.standardwebhooks.com> says.
+//! Notification by a POST to a webhook, signed as <https://www.standardwebhooks.com> specifies.
 //!
-//! Who knows the URL can post there, so nothing but its host is ever shown.
+//! Everyone who knows the URL can post there, so only its host is ever shown.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use url::Url;
 use super::message::Message;
 use crate::config::signing_key;
 
-/// Attempts, at most.
+/// The most attempts.
 const ATTEMPTS: u32 = 3;
 
-/// Before the second attempt; twice as long before the third.
+/// The pause before the second attempt; the pause before the third is twice as long.
 const BACKOFF: Duration = Duration::from_secs(1);
 
 /// The host of a webhook, for messages.
@@ -31,7 +31,7 @@ pub(super) fn host(url: &Secret) -> String {
     url.as_ref().and_then(Url::host_str).unwrap_or("?").to_owned()
 }
 
-/// Sends a message until it is taken, at most for so long.
+/// Sends a message, with retries, within this time.
 pub(super) async fn post(
     url: &Secret,
     key: Option<&Secret>,
@@ -60,7 +60,7 @@ pub(super) async fn post(
     }
 }
 
-/// One attempt failed.
+/// A failed attempt.
 struct Refused {
     why: String,
     /// How long to wait at least before another; none where another is of no use.

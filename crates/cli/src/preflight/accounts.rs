@@ -11,101 +11,107 @@ use crate::clock_skew::{SHARED_KEY_SKEW, off_by};
 use crate::destination::Destination;
 use crate::fleet::Fleet;
 
-/// A range that is longer than this is worth a word.
+/// A longer time window gets a warning.
 const LONG_WINDOW: time::Duration = time::Duration::days(1);
 
-/// From how far on a clock that is off is worth a word.
+/// A clock that is off by this much or more gets a warning.
 const SKEW: time::Duration = time::Duration::minutes(1);
 
-/// Which credential each account is called with, and whether its token is made out for Batch.
+/// Which credential each account is called with, and whether its token is for Batch.
 pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
     for account in fleet.accounts() {
         let about = format!("account `{}`", account.planned.name);
         let Some((tokens, wanted)) = &account.tokens else {
-            findings.good(about, "called with its key (Shared Key)");
+            findings.good(about, "authenticates with the account key (Shared Key)");
             continue;
         };
         let by = tokens.describe();
         match tokens.claims().await {
             Err(failure) => {
-                // Whether the run goes on without the account is for the listing to say.
-                let fix = "See `[entra]` in the config: log in, or set up the credential that is meant";
+                // The listing decides whether the run starts without the account.
+                let fix =
+                    "See `[entra]` in the config: log in, or set up the credential that you want to use";
                 findings.warn(about, format!("{failure}; tried {by}"), fix);
             }
             Ok(claims) => match claims.audience {
-                // With a slash and without, as application id or URL: only the service knows all its names.
+                // An audience may have a trailing slash or not, and be an application id or a URL. Only the service knows all forms.
                 Some(audience) if audience.trim_end_matches('/') != wanted.trim_end_matches('/') => {
-                    let said = format!(
-                        "its token by {by} is made out for `{audience}`, and was asked for `{wanted}`"
+                    let said =
+                        format!("its token from {by} is for `{audience}`, but `{wanted}` was requested");
+                    findings.warn(
+                        about,
+                        said,
+                        "If the account rejects the token, see `cloud` and `audience` of the account",
                     );
-                    findings.warn(about, said, "See `cloud` and `audience` of the account, if it is refused");
                 }
                 _ => {
                     let who = claims.object_id.map(|id| format!(" of {id}")).unwrap_or_default();
                     let until = timestamp::text(claims.expires_at);
-                    findings.good(about, format!("a token{who} by {by}, until {until}; renewed before"));
+                    findings.good(
+                        about,
+                        format!("has a token{who} from {by}, valid until {until} and renewed before that"),
+                    );
                 }
             },
         }
     }
 }
 
-/// What was listed. An account that could not be is a refusal of its own only where no other could.
+/// What was listed. An account that cannot be listed is a warning here; planning refuses the run if none can be.
 pub(crate) fn listings(plan: &Plan, findings: &mut Findings) {
     for account in &plan.accounts {
         let about = format!("account `{}`", account.name);
         match (&account.unlisted, &account.missing) {
-            (None, Some(why)) => findings.warn(
-                about,
-                why.clone(),
-                "The run would go on without these pools, and end as partial",
-            ),
+            (None, Some(why)) => {
+                findings.warn(about, why.clone(), "A run would skip these pools and end as partial");
+            }
             (None, None) => findings.good(
                 about,
                 format!(
-                    "{} pools and {} nodes selected, by {} list calls",
+                    "{} pools and {} nodes selected, with {} list calls",
                     account.pools, account.nodes, account.list_calls
                 ),
             ),
             (Some(why), _) => findings.warn(
                 about,
-                format!("it cannot be listed: {why}"),
-                "The other accounts would go on without it, and the run end as partial",
+                format!("cannot be listed: {why}"),
+                "A run would skip this account and end as partial",
             ),
         }
     }
 }
 
-/// Whether this machine's clock agrees with the services'.
+/// Whether this machine's clock agrees with the clocks of the services.
 pub(crate) fn clocks(fleet: &Fleet, findings: &mut Findings) {
     for account in fleet.accounts() {
         let Some(offset) = account.service.clock_offset() else { continue };
         let about = format!("account `{}`", account.planned.name);
         let said = format!("this machine's clock is {}", off_by(offset));
         if account.tokens.is_none() && offset.abs() >= SHARED_KEY_SKEW {
-            findings.refuse(about, said, "set the clock: with Shared Key 15 minutes are the limit");
+            findings.refuse(about, said, "set the clock: Shared Key allows 15 minutes at most");
         } else if offset.abs() >= SKEW {
-            findings.warn(about, said, "Set the clock: expiry of SAS and tokens is judged by it");
+            findings.warn(about, said, "Set the clock: it decides when a SAS or a token counts as expired");
         } else {
             findings.good(about, "this machine's clock agrees with the service's");
         }
     }
 }
 
-/// Whether nodes are asked for more than they should be: they send whole files, however little of one is wanted.
+/// Whether the time window is longer than it should be: nodes upload whole files, however little of them is wanted.
 pub(crate) fn windows(plan: &Plan, findings: &mut Findings) {
     let of_node = |node: NodeAt<'_>| node.window.unwrap_or(plan.window);
     let longest = plan.nodes.iter().map(of_node).max_by_key(|window| window.end - window.start);
     let Some(length) = longest.map(|window| window.end - window.start) else { return };
     if length > LONG_WINDOW {
         let length = std::time::Duration::try_from(length).unwrap_or_default();
-        let said = format!("nodes are asked for up to {} of logs", duration::text(length));
-        let fix = "Every file with a line in the range is sent whole: a shorter range is uploaded sooner";
+        let said = format!("nodes upload up to {} of logs", duration::text(length));
+        let fix =
+            "Every file with a line in the time window is uploaded whole: a shorter window takes less time";
         findings.warn("window", said, fix);
     }
 }
 
-/// Whether the identity that nodes are to write by is attached to their pools.
+/// Whether the identity that the nodes write with is attached to their pools.
 pub(crate) async fn identities(
     fleet: &Fleet,
     destination: &Destination,
@@ -128,18 +134,18 @@ pub(crate) async fn identities(
             Ok(Some(_)) => findings.refuse(
                 about,
                 "the identity of `destination.identity` is not attached",
-                "attach it to the pool, leave the pool out (`exclude_pools`), or let fleetlogs make a SAS (`mint`)",
+                "attach it to the pool, exclude the pool (`exclude_pools`), or let fleetlogs create a SAS (`mint`)",
             ),
             Ok(None) => findings.refuse(
                 about,
                 "no identity is attached to the pool",
-                "attach the one of `destination.identity`, leave the pool out (`exclude_pools`), or let fleetlogs make a \
-                 SAS (`mint`)",
+                "attach that of `destination.identity`, exclude the pool (`exclude_pools`), or let fleetlogs create a SAS \
+                 (`mint`)",
             ),
             Err(failure) => findings.warn(
                 about,
                 format!("the pool cannot be read: {failure}"),
-                "Whether the identity is attached is not known",
+                "It is unknown whether the identity is attached",
             ),
         }
     }

@@ -22,7 +22,7 @@ use crate::destination::{Destination, Renewal};
 /// How often the container is listed while the failure may pass; the first pause lasts one second, the second two.
 const ATTEMPTS: u32 = 3;
 
-/// Whether the SAS are fit for a run whose calls take `calls_take`. A SAS that is renewed need only last for one upload.
+/// Whether the SAS suit a run whose calls take `calls_take`. A SAS that is renewed need only outlive one upload.
 pub(crate) fn sas(
     destination: &Destination,
     settings: &Settings,
@@ -33,7 +33,9 @@ pub(crate) fn sas(
     let about = format!("destination.{}", destination.names.write);
     let allowance = settings.upload_allowance;
     match destination.access.sas() {
-        None => findings.good(&about, "nodes write by their own identity; there is no SAS that could end"),
+        None => {
+            findings.good(&about, "nodes write with their own identity; there is no SAS that could expire")
+        }
         Some(sas) => {
             let needed = now + calls_take + allowance;
             judge(
@@ -56,7 +58,7 @@ pub(crate) fn sas(
     }
 }
 
-/// Whether the container can be listed now, as far as the SAS says.
+/// Whether the SAS allows listing the container now.
 pub(crate) fn listing(destination: &Destination, now: OffsetDateTime, findings: &mut Findings) {
     let about = format!("destination.{}", destination.names.list);
     let problems = destination.listing.as_ref().map(|sas| list_problems(sas, now, now)).unwrap_or_default();
@@ -65,8 +67,8 @@ pub(crate) fn listing(destination: &Destination, now: OffsetDateTime, findings: 
     }
 }
 
-/// What can be told of the SAS before any service told its time: what this machine's clock says of them counts only where
-/// it could be a quarter of an hour off.
+/// Checks the SAS before any service has told its time. This machine's clock may be up to 15 minutes off, so only a SAS
+/// that is further outside of its validity is refused here.
 pub(crate) fn early(destination: &Destination, settings: &Settings, findings: &mut Findings) {
     let now = Clock::System.now();
     let listed = destination.listing.as_ref().filter(|_| settings.verification && destination.lists_apart);
@@ -88,7 +90,7 @@ pub(crate) fn early(destination: &Destination, settings: &Settings, findings: &m
     }
 }
 
-/// One that ends before the run, but will be renewed, is worth a word and no more.
+/// Refuses a SAS that has problems. One that expires before the end of the run but is renewed is only a warning.
 fn judge(
     problems: Vec<SasProblem>,
     about: &str,
@@ -99,10 +101,9 @@ fn judge(
     for problem in problems {
         match problem {
             SasProblem::EndsTooSoon { ends, .. } if renewal != Renewal::Never && ends > at_least_until => {
-                // A SAS that we make is short on purpose.
+                // fleetlogs creates short SAS on purpose.
                 if renewal == Renewal::Given {
-                    let fix =
-                        "See that a newer one is put there in time; it is read again when this one runs low";
+                    let fix = "Make sure that a newer SAS is put there in time; it is read again before this one expires";
                     findings.warn(about, problem.to_string(), fix);
                 }
             }
@@ -111,7 +112,7 @@ fn judge(
     }
 }
 
-/// What a person may want to know of a SAS.
+/// Describes a SAS: its kind, permissions, expiry and restrictions.
 fn describe(sas: &SasUrl, about: &str, findings: &mut Findings) {
     let kind = match sas.kind {
         SasKind::Account => "an account SAS",
@@ -122,24 +123,24 @@ fn describe(sas: &SasUrl, about: &str, findings: &mut Findings) {
     let may = sas
         .permissions
         .as_deref()
-        .map_or("by a stored access policy".to_owned(), |letters| format!("`{letters}`"));
-    let until = sas.expires_at.map_or("the end of its stored access policy".to_owned(), timestamp::text);
+        .map_or("of a stored access policy".to_owned(), |letters| format!("`{letters}`"));
+    let until = sas.expires_at.map_or("its stored access policy ends".to_owned(), timestamp::text);
     findings.good(about, format!("{kind}, permissions {may}, until {until}"));
     if !sas.has_whole_signature() {
         let fix = "Copy the whole URL, in quotes: a run with a wrong signature collects nothing";
-        findings.warn(about, "its signature is not of the usual length; it may have been cut off", fix);
+        findings.warn(about, "its signature does not have the usual length; it may be cut off", fix);
     }
     if sas.ip_restricted {
-        let fix = "Uploads of nodes with other addresses will not arrive: make a SAS without `sip`";
-        findings.warn(about, "the SAS is good for some IP addresses only (`sip`)", fix);
+        let fix = "Uploads of nodes with other addresses will fail: create a SAS without `sip`";
+        findings.warn(about, "the SAS is valid for some IP addresses only (`sip`)", fix);
     }
     if sas.kind == SasKind::Account {
-        let fix = "Every node gets it: a SAS for the container, with `w` alone, gives away less";
-        findings.warn(about, "the SAS reaches the whole storage account", fix);
+        let fix = "Every node receives it: a SAS for the container, with only `w`, exposes less";
+        findings.warn(about, "the SAS gives access to the whole storage account", fix);
     }
 }
 
-/// The container to verify in, proven by a listing; none where verification is off or not permitted.
+/// The container to verify in, once it could be listed. None if verification is off, or if the SAS may not list.
 pub(crate) async fn open_store(
     http: &Client,
     destination: &Destination,
@@ -158,10 +159,10 @@ pub(crate) async fn open_store(
     }
     if destination.url() != listing.without_query() {
         let said = format!(
-            "it names another container or host than the nodes write to: {}",
+            "it names another container or host than the one that the nodes write to: {}",
             listing.without_query()
         );
-        findings.warn(&about, said, format!("Nodes write into {}", destination.url()));
+        findings.warn(&about, said, format!("Nodes write to {}", destination.url()));
     }
     let store = match AzureLogStore::new(http.clone(), listing) {
         Ok(store) => Arc::new(store),
@@ -175,17 +176,19 @@ pub(crate) async fn open_store(
     let last = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
     match listed {
         Ok(_) if last(&destination.url()) != last(&listing.without_query()) => {
-            // What is not found there would pass for absent, and be called again.
-            let said =
-                format!("it is for another container than the nodes write into: {}", listing.without_query());
-            findings.refuse(&about, said, format!("make one for {}", destination.url()));
+            // Files that are not found there would count as missing, and their nodes would be called again.
+            let said = format!(
+                "it is for another container than the one that the nodes write to: {}",
+                listing.without_query()
+            );
+            findings.refuse(&about, said, format!("create one for {}", destination.url()));
             None
         }
         Ok(_) => {
-            findings.good(&about, format!("the container {} is there and can be listed", destination.url()));
+            findings.good(&about, format!("the container {} exists and can be listed", destination.url()));
             Some(store)
         }
-        // The SAS is good, only not for this. Any other refusal means that nodes cannot use it either.
+        // The SAS is valid but may not list. After any other refusal the nodes cannot use it either.
         Err(failure)
             if !apart
                 && failure.class == FailureClass::Auth
@@ -206,49 +209,49 @@ fn cannot_verify(why: &str, findings: &mut Findings) {
     findings.warn(
         "destination.container_url",
         format!(
-            "{why}: nodes will end as `accepted`, and a call whose answer is lost will be repeated blindly"
+            "{why}: nodes will end as `accepted`, and a call whose answer is lost will be repeated without looking for its files"
         ),
-        "Give a SAS with `r` and `l` as `destination.verify_url` to have both looked up",
+        "Set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files",
     );
 }
 
 fn list_help(failure: &Failure) -> &'static str {
     match failure.class {
         FailureClass::Gone => {
-            "create the container, or correct the URL: uploads into a missing container vanish"
+            "create the container, or correct the URL: uploads to a missing container are lost"
         }
         FailureClass::Auth => {
-            "storage refuses this SAS: check its signature, expiry, IP range and the storage firewall"
+            "storage rejects this SAS: check its signature, expiry, IP range and the storage firewall"
         }
         _ => {
-            "check the URL, DNS, proxy and the storage firewall, or set `verify.enabled = false` to go without"
+            "check the URL, DNS, proxy and the storage firewall, or set `verify.enabled = false` to run without verification"
         }
     }
 }
 
-/// Writes a blob as a node would, and removes it again.
+/// Writes a blob as a node would, and deletes it again.
 pub(crate) async fn probe(http: &Client, destination: &Destination, findings: &mut Findings) {
     let about = format!("destination.{}", destination.names.write);
     let sas = match destination.probing().await {
         Ok(Some(sas)) => sas,
         Ok(None) => {
-            let fix = "Only a node can write by its own identity: a run of one node shows it";
-            return findings.warn(about, "writing cannot be tried from here", fix);
+            let fix = "Only a node can write with its own identity: test it with a run of one node";
+            return findings.warn(about, "writing cannot be tested from here", fix);
         }
         Err(failure) => {
-            let said = format!("no SAS can be made to try writing with: {failure}");
+            let said = format!("no SAS can be created to test writing: {failure}");
             return findings.refuse(about, said, "see the message above");
         }
     };
     if sas.grants('d') == Some(false) {
-        let fix = "What is written here could not be removed again: a SAS with `d` in addition can be tried";
-        return findings.warn(about, "writing was not tried, as the SAS lacks the permission `d`", fix);
+        let fix = "The test blob could not be deleted again: add `d` to the SAS to test writing";
+        return findings.warn(about, "writing was not tested, because the SAS lacks the permission `d`", fix);
     }
     match probe_write(http, &sas).await {
-        Ok(()) => findings.good(about, "a blob was written and removed again"),
+        Ok(()) => findings.good(about, "a blob was written and deleted again"),
         Err(failure) => {
             let fix = "check the SAS's permissions and signature, and the storage firewall";
-            findings.refuse(about, format!("a blob cannot be written and removed: {failure}"), fix);
+            findings.refuse(about, format!("a blob cannot be written and deleted: {failure}"), fix);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What was found before the first upload call.
+//! The findings of the preflight checks.
 
 use serde::Serialize;
 
@@ -8,26 +8,26 @@ use crate::error::{CliError, Refusal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Level {
-    /// As it should be.
+    /// All is well.
     Good,
-    /// A run would go on, with less than it could have.
+    /// A run would start, but collect or verify less than it could.
     Warning,
     /// A run would be refused.
     Refusal,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finding {
     pub(crate) level: Level,
-    /// Key of the config, or account.
+    /// The key of the config, or the account.
     pub(crate) about: String,
     pub(crate) message: String,
-    /// What to do about it.
+    /// What to do.
     pub(crate) fix: Option<String>,
 }
 
-/// All that was looked at, in order.
+/// The results of all checks, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings(Vec<Finding>);
 
@@ -56,7 +56,7 @@ impl Findings {
         self.0.push(Finding { level: Level::Refusal, about, message, fix });
     }
 
-    /// Takes a step's refusal for a finding. Any other error ends the checks.
+    /// Lists the refusals of a step as findings. Any other error ends the checks.
     pub(crate) fn take<T>(&mut self, step: Result<T, CliError>) -> Result<Option<T>, CliError> {
         match step {
             Ok(done) => Ok(Some(done)),
@@ -82,7 +82,7 @@ impl Findings {
         self.0.iter().filter(|finding| finding.level == level).count()
     }
 
-    /// Says what a run goes on without, and refuses one that would not work.
+    /// Logs every warning, and returns the refusals as an error.
     pub(crate) fn settle(&mut self) -> Result<(), CliError> {
         let mut refusals = Vec::new();
         for Finding { level, about, message, fix } in self.0.drain(..) {

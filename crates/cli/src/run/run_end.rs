@@ -1,4 +1,4 @@
-//! How a run ended, for those who hear of it: who is notified, and what counts runs.
+//! How a run ended: for notifications and metrics.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
 use fleetlogs_model::snapshot::SnapshotRef;
 use time::OffsetDateTime;
 
-/// The end of a run that is on record and reported.
+/// The end of a run that is recorded and reported.
 #[derive(Clone, Debug)]
 pub(crate) struct RunEnd {
     pub(crate) run_id: RunId,
     /// The run directory; absolute.
     pub(crate) dir: PathBuf,
-    /// None for a run by hand.
+    /// None for a run started by hand.
     pub(crate) snapshot: Option<SnapshotRef>,
     pub(crate) outcome: RunOutcome,
     /// Why it ended early, if it did.
@@ -23,7 +23,7 @@ pub(crate) struct RunEnd {
     pub(crate) ended_at: OffsetDateTime,
     /// Nodes by outcome.
     pub(crate) counts: OutcomeCounts,
-    /// Calls of each account that were answered with a request to slow down.
+    /// Throttled calls of each account.
     pub(crate) throttled: Vec<(AccountName, u64)>,
     /// One sentence for people.
     pub(crate) summary: String,
@@ -32,7 +32,7 @@ pub(crate) struct RunEnd {
 }
 
 impl RunEnd {
-    /// How long it took, from its first process to its last.
+    /// How long the run took, from the start of its first process to the end of its last.
     pub(crate) fn took(&self) -> Duration {
         (self.ended_at - self.started_at).try_into().unwrap_or_default()
     }

@@ -1,48 +1,51 @@
-//! What Azure Monitor sends: the common alert schema. Of it only what says which alert it is, and whether it fired.
+//! Alerts in the common alert schema of Azure Monitor. Only the members that identify an alert, and say whether it fired,
+//! are read.
 
 use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// How the common alert schema calls itself.
+/// The `schemaId` of the common alert schema.
 const SCHEMA: &str = "azureMonitorCommonAlertSchema";
 
-/// Longest id of an alert, in bytes. It is the id of a resource, some 150 long.
+/// The longest id of an alert, in bytes. It is a resource id of some 150 bytes.
 const LONGEST_ID: usize = 2048;
 
 /// An alert.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Alert {
     /// Something is wrong.
-    Fired(Fired),
+    Fired(FiredAlert),
     /// It is over.
     Resolved,
 }
 
 /// An alert that fired.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fired {
+pub(super) struct FiredAlert {
     pub(super) id: String,
     pub(super) at: OffsetDateTime,
-    /// Name of its rule: any text.
+    /// The name of its rule: any text.
     pub(super) rule: String,
     /// `Sev0` to `Sev4`: any text.
     pub(super) severity: String,
 }
 
 impl Alert {
-    /// Reads the body of a request. An error says what is wrong, and quotes nothing.
+    /// Reads the body of a request. The error quotes nothing of the body.
     pub(super) fn read(body: &[u8]) -> Result<Self, &'static str> {
         // Some senders begin with a byte order mark.
         let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
         let mut body: Value = serde_json::from_slice(body).map_err(|_| "the body is not JSON")?;
         if body["schemaId"] != SCHEMA {
-            return Err("the body is not of the common alert schema; enable it in the action group");
+            return Err(
+                "the body does not follow the common alert schema; enable that schema in the action group",
+            );
         }
         let essentials = body.pointer_mut("/data/essentials").map(Value::take);
         let essentials: Essentials = serde_json::from_value(essentials.unwrap_or_default()).map_err(
-            |_| "`data.essentials` lacks `alertId` or `monitorCondition`, or is not as the schema has it",
+            |_| "`data.essentials` lacks `alertId` or `monitorCondition`, or does not follow the schema",
         )?;
         if essentials.monitor_condition.eq_ignore_ascii_case("resolved") {
             return Ok(Self::Resolved);
@@ -55,9 +58,9 @@ impl Alert {
         }
         let at = essentials.fired_date_time.as_deref();
         let at = at.and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
-        Ok(Self::Fired(Fired {
+        Ok(Self::Fired(FiredAlert {
             id: essentials.alert_id,
-            at: at.ok_or("`firedDateTime` is missing, or no time of RFC 3339")?,
+            at: at.ok_or("`firedDateTime` is missing or not an RFC 3339 time")?,
             rule: essentials.alert_rule.unwrap_or_default(),
             severity: essentials.severity.unwrap_or_default(),
         }))

@@ -1,4 +1,4 @@
-//! The connections that are there. There is always room for one more, so that nobody keeps others out by being there.
+//! The open connections. There is always room for one more, so that nobody can block others by holding connections.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,24 +14,24 @@ use tokio::time::timeout;
 use super::service::Service;
 use super::trust::Trust;
 
-/// Connections at once.
+/// The most connections at once.
 pub(super) const CONNECTIONS: usize = 128;
 
-/// How long the head of a request may take.
+/// How long the head of a request may take to arrive.
 pub(super) const HEAD: Duration = Duration::from_secs(5);
 
-/// How long a connection may take, from its first byte to its last.
+/// How long a connection may last, from its first byte to its last.
 const WHOLE: Duration = Duration::from_secs(30);
 
-/// Bytes of a head that are read, at most.
+/// The most bytes of a head that are read.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// The connections that are there. Dropped, it ends them.
+/// The open connections. Dropping this value closes them.
 #[derive(Default)]
 pub(super) struct Connections {
     tasks: JoinSet<()>,
-    /// The oldest first.
-    there: VecDeque<Connection>,
+    /// Oldest first.
+    open: VecDeque<Connection>,
 }
 
 struct Connection {
@@ -40,26 +40,26 @@ struct Connection {
 }
 
 impl Connections {
-    /// Takes one more, for which another is cut off if there are as many as there may be: the oldest whose sender has not
-    /// shown the secret, or the oldest of all.
+    /// Adds a connection. If there are too many, drops another one: the oldest whose sender has not authenticated, or else
+    /// the oldest of all.
     pub(super) async fn add(&mut self, stream: TcpStream, service: Arc<Service>) {
         while self.tasks.len() >= CONNECTIONS {
-            let at = self.there.iter().position(|connection| !connection.trust.is_gained()).unwrap_or(0);
-            if let Some(connection) = self.there.remove(at) {
+            let at = self.open.iter().position(|connection| !connection.trust.is_gained()).unwrap_or(0);
+            if let Some(connection) = self.open.remove(at) {
                 connection.task.abort();
             }
-            // Those that came before this one get their turn meanwhile.
+            // The connections before this one run meanwhile.
             self.ended().await;
         }
         let trust = Trust::default();
         let task = self.tasks.spawn(serve(stream, service, trust.clone()));
-        self.there.push_back(Connection { task, trust });
+        self.open.push_back(Connection { task, trust });
     }
 
-    /// Waits for the end of one. None where there is none.
+    /// Waits until a connection ends. None if there is none.
     pub(super) async fn ended(&mut self) -> Option<()> {
         let ended = self.tasks.join_next().await;
-        self.there.retain(|connection| !connection.task.is_finished());
+        self.open.retain(|connection| !connection.task.is_finished());
         ended.map(|_| ())
     }
 }
@@ -75,6 +75,6 @@ async fn serve(stream: TcpStream, service: Arc<Service>, trust: Trust) {
         .max_buf_size(HEAD_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // Who leaves early, and who is too slow, both end here; neither is an error for us.
+    // Clients that leave early or are too slow end here. Neither is an error.
     let _ = timeout(WHOLE, connection).await;
 }

@@ -1,14 +1,15 @@
-//! Whether the daemon is alive: its loop says so, again and again.
+//! Health of the daemon: its main loop sends a heartbeat.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The loop beats at least every minute; so long without is too long, also on a busy machine.
+/// After this long without a heartbeat the daemon counts as stuck. The loop beats at least once a minute, even on a busy
+/// machine.
 const LATE: Duration = Duration::from_secs(150);
 
-/// The heartbeat of the daemon. Clones share it.
+/// The heartbeat of the daemon. Clones share the value.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     beat: Arc<Mutex<Instant>>,
@@ -22,17 +23,17 @@ impl Default for Health {
 }
 
 impl Health {
-    /// One that has just beaten, and is alive as long as it does so again within this time.
+    /// A heartbeat now; the next one must follow within this time.
     pub(super) fn within(late: Duration) -> Self {
         Self { beat: Arc::new(Mutex::new(Instant::now())), late }
     }
 
-    /// The daemon's loop is alive. To be called at least once a minute.
+    /// Records a heartbeat. Call it at least once a minute.
     pub(crate) fn beat(&self) {
         *self.beat.lock() = Instant::now();
     }
 
-    /// For how long there was none, where that is too long.
+    /// The time since the last heartbeat, if it is too long.
     pub(super) fn silent_for(&self) -> Option<Duration> {
         let silence = self.beat.lock().elapsed();
         (silence > self.late).then_some(silence)

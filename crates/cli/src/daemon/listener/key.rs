@@ -1,4 +1,4 @@
-//! What a sender of alerts must know.
+//! The secret that authenticates a sender of alerts.
 
 use fleetlogs_model::secret::Secret;
 use hyper::HeaderMap;
@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The secret, as a digest: digests are of one length, so comparing takes as long whatever a sender tries.
+/// The secret, as a digest. Digests have one length, so a comparison takes the same time whatever a sender tries.
 pub(super) struct Key([u8; 32]);
 
 impl Key {
@@ -15,14 +15,14 @@ impl Key {
         Self(Sha256::digest(secret.expose().as_bytes()).into())
     }
 
-    /// Whether a sender knows it: as `Authorization: Bearer SECRET`, or as `code=SECRET` in the query, since action
-    /// groups cannot set headers.
+    /// Whether a request has the secret: as `Authorization: Bearer SECRET`, or as `code=SECRET` in the query, because
+    /// action groups cannot set headers.
     pub(super) fn is_known(&self, headers: &HeaderMap, query: Option<&str>) -> bool {
         let bearer = headers.get(AUTHORIZATION).and_then(|value| {
             let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().as_bytes().to_vec())
         });
-        // A `+` is a plus here: Base64 has it, and senders forget to encode it.
+        // A `+` stays a plus: it occurs in Base64, and senders forget to encode it.
         let code = || {
             let mut pairs = query?.split('&');
             pairs.find_map(|pair| Some(percent_decode_str(pair.strip_prefix("code=")?).collect()))

@@ -1,8 +1,8 @@
-//! The HTTP listener of the daemon: alerts that begin a snapshot, whether the daemon is alive, and its metrics.
+//! The HTTP listener of the daemon: it takes alerts that start a snapshot, and serves health and metrics.
 //!
-//! It speaks plain HTTP/1.1, one request a connection, and is meant to stand behind something that does TLS. Whoever sends
-//! slowly, or much, is cut off: at most so many connections, for so long, are there at once, and a new one takes the place
-//! of the oldest.
+//! It speaks plain HTTP/1.1 with one request per connection; put a proxy that terminates TLS in front of it. It drops
+//! clients that send too slowly or too much. The number and the duration of connections are limited, and a new connection
+//! replaces the oldest.
 
 mod alert;
 mod connections;

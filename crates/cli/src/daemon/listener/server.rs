@@ -1,4 +1,4 @@
-//! The port, and the loop that takes connections.
+//! The port of the listener, and the loop that accepts connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::config::ListenerSettings;
 use crate::daemon::metrics::Metrics;
 use crate::error::{CliError, Refusal};
 
-/// How long requests may still take when the daemon ends.
+/// How long open requests may still take when the daemon stops.
 const AT_THE_END: Duration = Duration::from_secs(5);
 
-/// A port that is open, and who answers there.
+/// An open port, and the service behind it.
 pub(crate) struct Listener {
     socket: TcpListener,
     pub(super) address: SocketAddr,
@@ -28,7 +28,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Opens the port. `state` is there while this machine is the owner of the schedule.
+    /// Opens the port. `state` is set while this machine owns the schedule.
     pub(crate) async fn bind(
         settings: &ListenerSettings,
         snapshots: impl IntoIterator<Item = SnapshotName>,
@@ -39,7 +39,7 @@ impl Listener {
         let failed = |error: std::io::Error| {
             CliError::not_done(Refusal::new(
                 format!("cannot listen on {}: {error}", settings.address),
-                "name another `address` in [schedule.listener], or end what uses this one",
+                "name another `address` in [schedule.listener], or stop the program that uses this one",
             ))
         };
         let socket = TcpListener::bind(settings.address).await.map_err(failed)?;
@@ -48,15 +48,15 @@ impl Listener {
         Ok(Self { socket, address, service: Arc::new(service) })
     }
 
-    /// Says where it listens: the port may be any.
+    /// Announces the address: port 0 means any port.
     pub(crate) fn announce(&self, say: &dyn Fn(&str)) {
         tracing::info!("listening on http://{}", self.address);
         say(&format!("listening on http://{}\n", self.address));
     }
 
-    /// Answers until it is told to stop. Requests that are there by then are still answered.
+    /// Answers until `stop` resolves. Requests that are already open are still answered.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
-        // Dropped with this function, and every connection with it.
+        // Dropping this function drops every connection.
         let mut connections = Connections::default();
         tokio::pin!(stop);
         loop {
@@ -64,7 +64,7 @@ impl Listener {
                 () = &mut stop => break,
                 accepted = self.socket.accept() => match accepted {
                     Ok((stream, _)) => connections.add(stream, Arc::clone(&self.service)).await,
-                    // Out of file descriptors, most likely: wait for some to come back rather than spin.
+                    // Most likely out of file descriptors: wait for some to be closed rather than spin.
                     Err(_) => sleep(Duration::from_millis(100)).await,
                 },
                 Some(()) = connections.ended() => {}

@@ -1,4 +1,5 @@
-//! Who answers what. A request's query can hold the secret, so nothing of a request's target is ever shown or logged.
+//! The routes of the listener. The query of a request can hold the secret, so no part of a request's target is shown or
+//! logged.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -22,31 +23,31 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::alert::{Alert, Fired};
+use super::alert::{Alert, FiredAlert};
 use super::health::Health;
 use super::key::Key;
 use super::trust::Trust;
 use crate::daemon::metrics::{self, AlertResult, Metrics};
 
-/// Bytes of an alert, at most. Azure Monitor sends some 5 KB.
+/// The most bytes of an alert. Azure Monitor sends some 5 KB.
 const LONGEST_BODY: usize = 256 * 1024;
 
-/// How long the body of a request may take.
+/// How long the body of a request may take to arrive.
 const BODY: Duration = Duration::from_secs(20);
 
-/// How long who does not know the secret waits for the answer: trying them all takes longer than anybody lives.
+/// Delay of the answer to a wrong secret: trying all secrets would take longer than a lifetime.
 const DELAY: Duration = Duration::from_millis(300);
 
-/// How long the state may take to answer a look at the metrics; it may be just on its way to the shared home.
+/// How long `/metrics` waits for the state, which may be being published at that moment.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Seconds after which a sender is to try again, where this machine is not the owner or cannot put an alert on record.
+/// Seconds after which a sender should retry, if this machine is not the owner or cannot record the alert.
 const AGAIN: &str = "30";
 
-/// Between two warnings of the same kind.
+/// The shortest time between two warnings.
 const SELDOM: Duration = Duration::from_secs(60);
 
-/// Longest text of an alert in a log, in characters.
+/// The longest text of an alert in the log, in characters.
 const LONGEST_SHOWN: usize = 200;
 
 type Answer = Response<Full<Bytes>>;
@@ -57,7 +58,7 @@ pub(super) struct Service {
     state: watch::Receiver<Option<Store>>,
     metrics: Metrics,
     health: Health,
-    /// When a refused sender was last warned of: those who try and try do not fill the log.
+    /// When the last refused sender was logged, so that repeated attempts do not fill the log.
     warned: Mutex<Option<Instant>>,
 }
 
@@ -83,15 +84,15 @@ impl Service {
             path => match path.strip_prefix("/alerts/").map(SnapshotName::new) {
                 Some(_) if request.method() != Method::POST => not_allowed("POST"),
                 Some(snapshot) => self.alert(&snapshot, request, trust).await,
-                None => error(StatusCode::NOT_FOUND, "there is nothing here"),
+                None => error(StatusCode::NOT_FOUND, "no such path"),
             },
         }
     }
 
-    /// `must_own` is for load balancers in front of several machines: alerts go to the one that takes them.
+    /// `must_own` is for load balancers in front of several machines: they must send alerts to the owner.
     fn health(&self, must_own: bool) -> Answer {
         if let Some(silence) = self.health.silent_for() {
-            let reason = format!("the schedule has not moved for {} seconds", silence.as_secs());
+            let reason = format!("the schedule made no progress for {} seconds", silence.as_secs());
             return json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "stuck", "reason": reason }));
         }
         let is_owner = self.state.borrow().is_some();
@@ -104,7 +105,7 @@ impl Service {
         let store = self.state.borrow().clone();
         match store {
             None => self.metrics.state(None),
-            // Where it does not answer, what it said last is shown.
+            // If it does not answer, the last numbers are shown.
             Some(store) => {
                 if let Ok(Ok(numbers)) = timeout(LOOK, store.read(numbers)).await {
                     self.metrics.state(Some(&numbers));
@@ -121,7 +122,7 @@ impl Service {
         answer
     }
 
-    /// The secret comes first: who does not know it learns nothing.
+    /// The secret is checked first: a sender without it learns nothing.
     async fn alert_answered(
         &self,
         snapshot: &SnapshotName,
@@ -130,25 +131,25 @@ impl Service {
     ) -> (AlertResult, Answer) {
         let Some(key) = &self.key else {
             self.warn_seldom("an alert was refused: [schedule.listener] has no `secret`");
-            let answer = error(StatusCode::FORBIDDEN, "no alert is taken here: the config has no secret");
+            let answer = error(StatusCode::FORBIDDEN, "alerts are not accepted: the config has no secret");
             return (AlertResult::Refused, answer);
         };
         if !key.is_known(request.headers(), request.uri().query()) {
-            self.warn_seldom("an alert was refused: its sender does not know the secret");
+            self.warn_seldom("an alert was refused: its secret is missing or wrong");
             sleep(DELAY).await;
             let answer = error(StatusCode::UNAUTHORIZED, "the secret is missing or wrong");
             return (AlertResult::Refused, and(answer, WWW_AUTHENTICATE, "Bearer"));
         }
         trust.gain();
         if !self.snapshots.contains(snapshot) {
-            tracing::warn!("an alert was refused: the config has no snapshot of the name in its URL");
+            tracing::warn!("an alert was refused: the config has no snapshot with the name in its URL");
             let answer = error(StatusCode::NOT_FOUND, "the config has no snapshot of this name");
             return (AlertResult::Invalid, answer);
         }
         match body(request).await.and_then(|body| Alert::read(&body).map_err(bad)) {
-            Ok(Alert::Fired(fired)) => self.take(snapshot, &fired).await,
+            Ok(Alert::Fired(fired)) => self.record_alert(snapshot, &fired).await,
             Ok(Alert::Resolved) => {
-                let ignored = json!({ "ignored": "it is resolved; only alerts that fired begin a run" });
+                let ignored = json!({ "ignored": "it is resolved; only fired alerts start a run" });
                 (AlertResult::Resolved, json(StatusCode::OK, &ignored))
             }
             Err((status, reason)) => {
@@ -158,11 +159,11 @@ impl Service {
         }
     }
 
-    /// Puts an alert and its run on record, durably.
-    async fn take(&self, snapshot: &SnapshotName, alert: &Fired) -> (AlertResult, Answer) {
+    /// Records an alert and its run, durably.
+    async fn record_alert(&self, snapshot: &SnapshotName, alert: &FiredAlert) -> (AlertResult, Answer) {
         let store = self.state.borrow().clone();
         let Some(store) = store else {
-            return (AlertResult::Failed, later("another machine runs the schedule, or none yet"));
+            return (AlertResult::Failed, later("this machine does not own the schedule"));
         };
         let now = Clock::System.now();
         let taken = store.change(|state| alerts::take_alert(state, &alert.id, alert.at, snapshot, now)).await;
@@ -171,8 +172,8 @@ impl Service {
             Ok(AlertReceipt::Joined(run)) => (AlertResult::Joined, Some(run)),
             Ok(AlertReceipt::Known(run)) => (AlertResult::Repeated, run),
             Err(error) => {
-                tracing::warn!(snapshot = snapshot.as_str(), "an alert could not be put on record: {error}");
-                return (AlertResult::Failed, later("the alert could not be put on record"));
+                tracing::warn!(snapshot = snapshot.as_str(), "an alert could not be recorded: {error}");
+                return (AlertResult::Failed, later("the alert could not be recorded"));
             }
         };
         let (rule, severity) = (shown(&alert.rule), shown(&alert.severity));
@@ -198,7 +199,7 @@ fn bad(reason: &'static str) -> Problem {
     (StatusCode::BAD_REQUEST, reason)
 }
 
-/// The body of a request. What is too long is not read on.
+/// Reads the body of a request, up to the limit.
 async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
     const TOO_LONG: Problem = (StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 256 KiB");
     let body = request.into_body();
@@ -208,12 +209,12 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
     match timeout(BODY, Limited::new(body, LONGEST_BODY).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(failed)) if failed.is::<LengthLimitError>() => Err(TOO_LONG),
-        Ok(Err(_)) => Err(bad("the body broke off")),
+        Ok(Err(_)) => Err(bad("the body is incomplete")),
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     }
 }
 
-/// Text of an alert, for a log.
+/// Text of an alert, made safe for the log.
 fn shown(text: &str) -> String {
     let start: String = text.chars().take(LONGEST_SHOWN).collect();
     for_terminal(&safe(&start)).into_owned()
@@ -224,7 +225,7 @@ fn later(reason: &str) -> Answer {
 }
 
 fn not_allowed(methods: &'static str) -> Answer {
-    and(error(StatusCode::METHOD_NOT_ALLOWED, "this method is not known here"), ALLOW, methods)
+    and(error(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here"), ALLOW, methods)
 }
 
 fn error(status: StatusCode, reason: &str) -> Answer {

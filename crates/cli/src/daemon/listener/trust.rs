@@ -1,14 +1,14 @@
-//! Whether a connection may be cut off for another.
+//! Whether a connection may be dropped in favour of another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the sender of a request is known to have the secret. Clones share it.
+/// Whether the sender of a request has authenticated. Clones share the value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trust(Arc<AtomicBool>);
 
 impl Trust {
-    /// Its sender knows the secret: what it sends is waited for.
+    /// The sender has authenticated, so the listener waits for the rest of the request.
     pub(super) fn gain(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
