@@ -1,6 +1,7 @@
 //! Arguments that several commands share. The file of each command has the rest of its arguments.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 use fleetlogs_model::service::NodeState;
@@ -62,5 +63,18 @@ fn node_state(text: &str) -> Result<NodeState, String> {
             Err(format!("known states: {}", NodeState::known().collect::<Vec<_>>().join(", ")))
         }
         state => Ok(state),
+    }
+}
+
+/// No escalation takes longer.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A time such as `7d` or `12h`.
+pub(crate) fn sas_lifetime(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("must be above 0".into()),
+        Ok(time) if time > LONGEST_LIFETIME => Err("must be a year at most".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
     }
 }

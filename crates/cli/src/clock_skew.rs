@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fleetlogs_model::duration;
+
 /// How far a clock may be off with Shared Key (learn.microsoft.com, "Authentication via Shared Key").
 pub(crate) const SHARED_KEY_SKEW: time::Duration = time::Duration::minutes(15);
 
@@ -9,5 +11,5 @@ pub(crate) const SHARED_KEY_SKEW: time::Duration = time::Duration::minutes(15);
 pub(crate) fn off_by(service_ahead: time::Duration) -> String {
     let side = if service_ahead.is_positive() { "behind" } else { "ahead of" };
     let by = Duration::from_secs(service_ahead.whole_seconds().unsigned_abs());
-    format!("{} {side} the service's", humantime::format_duration(by))
+    format!("{} {side} the service's", duration::text(by))
 }

@@ -19,8 +19,7 @@ use fleetlogs_report::{
 };
 use serde::Serialize;
 
-use super::share::lifetime;
-use crate::args::Output;
+use crate::args::{Output, sas_lifetime};
 use crate::config;
 use crate::destination::Destination;
 use crate::error::{CliError, Refusal};
@@ -47,7 +46,7 @@ pub(crate) struct BundleArgs {
     #[arg(long)]
     pub(crate) with_logs: bool,
     /// Create a SAS that can read and list the run's container for this long, and print it once
-    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    #[arg(long, value_name = "TIME", value_parser = sas_lifetime)]
     pub(crate) share: Option<Duration>,
     /// Also put that SAS into the bundle, in a file of its own
     #[arg(long, requires = "share")]

@@ -7,6 +7,7 @@ use fleetlogs_engine::schedule::overview::{SnapshotView, overview};
 use fleetlogs_engine::schedule::state::Store;
 use fleetlogs_engine::schedule::state::runs::PastRun;
 use fleetlogs_engine::schedule::timetable;
+use fleetlogs_model::duration;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::service::NodeState;
 use fleetlogs_model::timestamp;
@@ -114,7 +115,7 @@ fn tell(
         Some(tick) => {
             let at = timetable::local(tick.begins_at, &snapshot.time_zone)
                 .unwrap_or_else(|| timestamp::text(tick.begins_at));
-            line("next", &format!("{at}, in {}", rough(tick.begins_at - now)));
+            line("next", &format!("{at}, in {}", length_text(tick.begins_at - now)));
         }
         None if snapshot.watch.is_some() => line("next", "when a node enters one of these states"),
         None => line("next", "when an alert, or --once, asks for it"),
@@ -124,7 +125,7 @@ fn tell(
         let how = run.outcome.map_or_else(|| run.status.as_str(), |outcome| outcome.as_str());
         let id = run.run_id.as_ref().map(|id| format!(", run {id}")).unwrap_or_default();
         let why = run.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        format!("{how}, {} ago{id}, by {}{why}", rough(now - at), run.snapshot.trigger)
+        format!("{how}, {} ago{id}, by {}{why}", length_text(now - at), run.snapshot.trigger)
     };
     match &view.running {
         Some(run) if is_worked_on => line("running", &of(run)),
@@ -145,29 +146,18 @@ fn tell(
     }
 }
 
-/// A length of time for people: its two largest units.
-fn rough(length: time::Duration) -> String {
-    let seconds = length.whole_seconds().max(0);
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, ..) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
+/// A duration for people. The state may be that of a machine whose clock is ahead: nothing is less than no time.
+fn length_text(length: time::Duration) -> String {
+    duration::text(length.try_into().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
-    use time::Duration;
-
-    use super::rough;
+    use super::length_text;
 
     #[test]
-    fn a_length_of_time_has_two_units_at_most() {
-        let lengths = [-5, 0, 59, 60, 3_599, 3_600, 86_399, 86_400, 38 * 86_400 + 3_600];
-        let shown = lengths.map(|seconds| rough(Duration::seconds(seconds)));
-        let expected = ["0s", "0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 0h", "38d 1h"];
-        assert_eq!(shown, expected);
+    fn a_time_that_has_passed_already_is_no_time() {
+        assert_eq!(length_text(time::Duration::seconds(-5)), "0s");
+        assert_eq!(length_text(time::Duration::seconds(65)), "1m 05s");
     }
 }

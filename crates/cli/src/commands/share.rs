@@ -11,7 +11,7 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
 use serde::Serialize;
 
-use crate::args::Output;
+use crate::args::{Output, sas_lifetime};
 use crate::config::{self, Settings};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
@@ -19,15 +19,12 @@ use crate::output::{as_json, print, say};
 use crate::run_dir::{RunDir, as_argument, config_of};
 use crate::share::{self, Entry, Unshared};
 
-/// No escalation takes longer.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-
 #[derive(Debug, Parser)]
 pub(crate) struct ShareArgs {
     /// The run directory
     pub(crate) run: PathBuf,
     /// How long the SAS stays valid
-    #[arg(long = "for", value_name = "TIME", default_value = "7d", value_parser = lifetime)]
+    #[arg(long = "for", value_name = "TIME", default_value = "7d", value_parser = sas_lifetime)]
     pub(crate) lifetime: Duration,
     /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
@@ -41,16 +38,6 @@ pub(crate) struct UnshareArgs {
     /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-}
-
-/// A time such as `7d` or `12h`.
-pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err("must be above 0".into()),
-        Ok(time) if time > LONGEST => Err("must be a year at most".into()),
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 /// Prints only the SAS on stdout. It is printed nowhere else and stored nowhere.

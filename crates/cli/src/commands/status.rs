@@ -13,7 +13,7 @@ use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::event::Recorded;
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
-use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
+use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::timestamp;
@@ -194,7 +194,7 @@ struct Document<'run> {
     run_id: &'run str,
     at: String,
     state: RunState,
-    counts: std::collections::BTreeMap<&'static str, u64>,
+    counts: OutcomeCounts,
     accounts: Vec<Account<'run>>,
 }
 
@@ -207,7 +207,7 @@ struct Account<'run> {
     in_flight: u64,
     awaited: u64,
     stopped: Option<&'run str>,
-    counts: std::collections::BTreeMap<&'static str, u64>,
+    counts: OutcomeCounts,
 }
 
 impl<'run> Document<'run> {
@@ -221,19 +221,15 @@ impl<'run> Document<'run> {
                 in_flight: tally.count(NodeStatus::Requested),
                 awaited: tally.count(NodeStatus::Accepted),
                 stopped: tally.stopped.as_deref(),
-                counts: by_outcome(&tally.outcomes()),
+                counts: tally.outcomes(),
             };
         Self {
             schema: "fleetlogs.status/v1",
             run_id: plan.run_id.as_str(),
             at: timestamp::text(time::OffsetDateTime::now_utc()),
             state,
-            counts: by_outcome(&ledger.outcomes()),
+            counts: ledger.outcomes(),
             accounts: ledger.accounts().map(account).collect(),
         }
     }
-}
-
-fn by_outcome(counts: &OutcomeCounts) -> std::collections::BTreeMap<&'static str, u64> {
-    Outcome::ALL.iter().map(|outcome| (outcome.as_str(), counts.get(*outcome))).collect()
 }

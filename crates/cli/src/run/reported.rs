@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_model::files::absolute;
 use fleetlogs_model::ledger::Ledger;
-use fleetlogs_model::outcome::{Outcome, RunOutcome};
+use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_report::{
@@ -137,7 +137,6 @@ impl Reported {
     /// What `--json` prints at the end of the run.
     pub(crate) fn document(&self) -> RunDocument<'_> {
         let counts = self.ledger.outcomes();
-        let by_outcome = Outcome::ALL.iter().map(|outcome| (outcome.as_str(), counts.get(*outcome)));
         RunDocument {
             schema: "fleetlogs.run/v1",
             run_id: self.plan.run_id.as_str(),
@@ -145,7 +144,7 @@ impl Reported {
             exit_code: Exit::from(self.facts.outcome) as u8,
             reason: self.facts.reason.as_deref(),
             resume: self.resume.as_deref(),
-            counts: std::iter::once(("planned", counts.total())).chain(by_outcome).collect(),
+            counts: PlanCounts { planned: counts.total(), outcomes: counts },
             files: self.findings.files,
             bytes: self.findings.bytes,
             run_dir: self.dir.display().to_string(),
@@ -153,6 +152,14 @@ impl Reported {
             report: self.dir.join(PAGE_FILE).display().to_string(),
         }
     }
+}
+
+/// The planned nodes, and how many of them ended in each outcome.
+#[derive(Serialize)]
+struct PlanCounts {
+    planned: u64,
+    #[serde(flatten)]
+    outcomes: OutcomeCounts,
 }
 
 /// What `--json` prints at the end of a run.
@@ -164,7 +171,7 @@ pub(crate) struct RunDocument<'run> {
     exit_code: u8,
     reason: Option<&'run str>,
     resume: Option<&'run str>,
-    counts: std::collections::BTreeMap<&'static str, u64>,
+    counts: PlanCounts,
     files: u64,
     bytes: u64,
     run_dir: String,
