@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use url::Url;
 
-use crate::arm_call::{call, refusal};
+use crate::arm_call::{arm_refusal, call_arm};
 use crate::link;
 use crate::redact::one_line;
 use crate::token::TokenSource;
@@ -55,9 +55,9 @@ pub async fn list_accounts(
     url.set_query(Some(&format!("api-version={API_VERSION}")));
     let mut found = Vec::new();
     for _ in 0..MOST_PAGES {
-        let answer = call(http, tokens, Method::GET, &url, None).await?;
+        let answer = call_arm(http, tokens, Method::GET, &url, None).await?;
         if answer.status != 200 {
-            return Err(refusal(&answer));
+            return Err(arm_refusal(&answer));
         }
         let body = answer.whole_body(FailureClass::Transient)?;
         let page: AccountsPage = serde_json::from_slice(body)

@@ -19,7 +19,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Sends a call, with a JSON body if given, and returns the answer, whatever its status. If the token is refused, it
 /// is renewed once.
-pub(crate) async fn call(
+pub(crate) async fn call_arm(
     http: &reqwest::Client,
     tokens: &TokenSource,
     method: Method,
@@ -44,7 +44,7 @@ pub(crate) async fn call(
 }
 
 /// Errors have the form `{"error":{"code","message"}}`.
-pub(crate) fn refusal(answer: &Answer) -> Failure {
+pub(crate) fn arm_refusal(answer: &Answer) -> Failure {
     let class = match answer.status {
         429 => FailureClass::Throttled,
         401 | 403 => FailureClass::Auth,

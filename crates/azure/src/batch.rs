@@ -293,7 +293,7 @@ fn token_refused(failure: &Failure) -> bool {
 }
 
 /// Reads a page of a list.
-fn page<'a, T: serde::Deserialize<'a>, U: From<T>>(answer: &'a Answer) -> Result<Page<U>, Failure> {
+fn read_page<'a, T: serde::Deserialize<'a>, U: From<T>>(answer: &'a Answer) -> Result<Page<U>, Failure> {
     read_json::<ListAnswer<T>>(Call::Read, answer).map(ListAnswer::into_page)
 }
 
@@ -332,13 +332,13 @@ impl BatchService for AzureBatch {
     async fn list_pools(&self, link: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
         let endpoint = &self.0.endpoint;
         let target = link.map_or_else(|| endpoint.pools(), |link| link::follow(endpoint.url(), link))?;
-        page::<PoolAnswer<'_>, _>(&self.0.read(target).await?)
+        read_page::<PoolAnswer<'_>, _>(&self.0.read(target).await?)
     }
 
     async fn list_nodes(&self, pool: &PoolId, link: Option<&PageLink>) -> Result<Page<Node>, Failure> {
         let endpoint = &self.0.endpoint;
         let target = link.map_or_else(|| endpoint.nodes(pool), |link| link::follow(endpoint.url(), link))?;
-        page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
+        read_page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
     }
 
     async fn list_nodes_in(
@@ -350,13 +350,13 @@ impl BatchService for AzureBatch {
         let endpoint = &self.0.endpoint;
         let target =
             link.map_or_else(|| endpoint.nodes_in(pool, states), |link| link::follow(endpoint.url(), link))?;
-        page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
+        read_page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
     }
 
     async fn list_tasks(&self, job: &str, link: Option<&PageLink>) -> Result<Page<Task>, Failure> {
         let endpoint = &self.0.endpoint;
         let target = link.map_or_else(|| endpoint.tasks(job), |link| link::follow(endpoint.url(), link))?;
-        page::<TaskAnswer, _>(&self.0.read(target).await?)
+        read_page::<TaskAnswer, _>(&self.0.read(target).await?)
     }
 
     async fn list_subtasks(&self, job: &str, task: &str) -> Result<Vec<Task>, Failure> {

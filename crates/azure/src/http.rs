@@ -37,15 +37,15 @@ pub enum HttpClientError {
 /// It never follows a redirect and never sends anything twice. It uses the proxy variables of the environment
 /// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or lower case), but never for loopback.
 pub fn http_client(calls_at_once: usize) -> Result<reqwest::Client, HttpClientError> {
-    build((calls_at_once, IDLE_TIMEOUT), |name| std::env::var(name).ok())
+    build_client((calls_at_once, IDLE_TIMEOUT), |name| std::env::var(name).ok())
 }
 
 /// The same for lists of Batch accounts, with this many requests to each account at a time.
 pub fn list_client(lists_at_once: usize) -> Result<reqwest::Client, HttpClientError> {
-    build((lists_at_once, LISTS_IDLE_TIMEOUT), |name| std::env::var(name).ok())
+    build_client((lists_at_once, LISTS_IDLE_TIMEOUT), |name| std::env::var(name).ok())
 }
 
-fn build(
+fn build_client(
     (calls_at_once, idle_timeout): (usize, Duration),
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<reqwest::Client, HttpClientError> {
@@ -113,7 +113,8 @@ mod tests {
         let target = TestServer::start(|_| Reply::json("200 OK", "\"target\"")).await;
         let proxy_url = proxy.url();
         let client =
-            build((1, IDLE_TIMEOUT), |name| (name == "http_proxy").then(|| proxy_url.clone())).unwrap();
+            build_client((1, IDLE_TIMEOUT), |name| (name == "http_proxy").then(|| proxy_url.clone()))
+                .unwrap();
 
         let near = client.get(target.url()).send().await.unwrap().text().await.unwrap();
         let far = client.get("http://batch.example/").send().await.unwrap().text().await.unwrap();
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_bad_proxy_variable_is_named_and_not_shown() {
-        let error = build((1, IDLE_TIMEOUT), |name| {
+        let error = build_client((1, IDLE_TIMEOUT), |name| {
             (name == "HTTPS_PROXY").then(|| "http://user:hunter2@[".to_owned())
         });
         assert_eq!(error.unwrap_err().to_string(), "`HTTPS_PROXY` does not contain the URL of a proxy");
@@ -135,7 +136,8 @@ mod tests {
             Reply::raw("HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n")
         })
         .await;
-        let answer = build((1, IDLE_TIMEOUT), |_| None).unwrap().get(server.url()).send().await.unwrap();
+        let answer =
+            build_client((1, IDLE_TIMEOUT), |_| None).unwrap().get(server.url()).send().await.unwrap();
         assert_eq!(answer.status(), 302);
         assert_eq!(server.requests().len(), 1);
     }

@@ -9,7 +9,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::request::{Request, TIME_LIMIT, exchange};
-use crate::storage_error::refusal;
+use crate::storage_error::storage_refusal;
 
 const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
 
@@ -42,14 +42,14 @@ pub async fn probe_write(http: &reqwest::Client, container: &SasUrl) -> Result<(
     };
     let answer = exchange(write.builder(http), &write.url, deadline).await?;
     if answer.status != 201 {
-        return Err(refusal(&answer));
+        return Err(storage_refusal(&answer));
     }
 
     if removable {
         let remove = Request { method: Method::DELETE, url, headers: &[], body: String::new() };
         let removed = match exchange(remove.builder(http), &remove.url, deadline).await {
             Ok(answer) if answer.status == 202 => Ok(()),
-            Ok(answer) => Err(refusal(&answer)),
+            Ok(answer) => Err(storage_refusal(&answer)),
             Err(failure) => Err(failure),
         };
         if let Err(failure) = removed {

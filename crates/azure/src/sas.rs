@@ -113,7 +113,7 @@ impl ContainerSas<'_> {
     /// The query of a service SAS, signed with the account's key. It is a secret.
     pub(crate) fn with_account_key(&self, key: &SigningKey) -> String {
         let signature = key.sign(&self.service_text());
-        query(&[&self.own_params()[..], &[("sig", Some(&signature))]].concat())
+        join_query(&[&self.own_params()[..], &[("sig", Some(&signature))]].concat())
     }
 
     /// The query of a user delegation SAS. It is a secret.
@@ -128,7 +128,7 @@ impl ContainerSas<'_> {
             ("skv", Some(&delegation.version)),
             ("sig", Some(&signature)),
         ];
-        query(&[&self.own_params()[..], &of_key].concat())
+        join_query(&[&self.own_params()[..], &of_key].concat())
     }
 
     fn own_params(&self) -> [(&'static str, Option<&str>); 6] {
@@ -143,7 +143,7 @@ impl ContainerSas<'_> {
     }
 
     fn service_text(&self) -> String {
-        let resource = resource(self.account, self.container);
+        let resource = container_resource(self.account, self.container);
         let times = (self.starts_at.unwrap_or_default(), self.expires_at);
         service_text(self.permissions, times, &resource, "", self.protocol)
     }
@@ -154,7 +154,7 @@ impl ContainerSas<'_> {
             self.permissions,
             self.starts_at.unwrap_or_default(),
             self.expires_at,
-            &resource(self.account, self.container),
+            &container_resource(self.account, self.container),
             &delegation.object_id,
             &delegation.tenant_id,
             &delegation.starts_at,
@@ -180,7 +180,7 @@ impl ContainerSas<'_> {
     }
 }
 
-fn resource(account: &str, container: &str) -> String {
+fn container_resource(account: &str, container: &str) -> String {
     format!("/blob/{account}/{container}")
 }
 
@@ -226,9 +226,9 @@ pub(crate) struct PolicySas<'a> {
 impl PolicySas<'_> {
     /// The query, signed with the account's key. It is a secret.
     pub(crate) fn with_account_key(&self, key: &SigningKey) -> String {
-        let resource = resource(self.account, self.container);
+        let resource = container_resource(self.account, self.container);
         let signature = key.sign(&service_text("", ("", ""), &resource, self.policy, self.protocol));
-        query(&[
+        join_query(&[
             ("sv", Some(SIGNED_VERSION)),
             ("spr", Some(self.protocol.as_str())),
             ("sr", Some("c")),
@@ -251,7 +251,7 @@ impl CreationSas<'_> {
     /// The query, signed with the account's key. It is a secret.
     pub(crate) fn with_account_key(&self, key: &SigningKey) -> String {
         let signature = key.sign(&self.text());
-        query(&[
+        join_query(&[
             ("sv", Some(SIGNED_VERSION)),
             ("spr", Some(self.protocol.as_str())),
             ("se", Some(self.expires_at)),
@@ -280,7 +280,7 @@ impl CreationSas<'_> {
     }
 }
 
-fn query(params: &[(&str, Option<&str>)]) -> String {
+fn join_query(params: &[(&str, Option<&str>)]) -> String {
     let present = params.iter().filter_map(|(name, value)| Some((name, (*value)?)));
     let encoded: Vec<_> =
         present.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ENCODED))).collect();

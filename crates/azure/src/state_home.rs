@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::answer::Answer;
 use crate::blob::{blob_url, container_url};
 use crate::request::{API_VERSION, VERSION, exchange_up_to};
-use crate::storage_error::{code, refusal};
+use crate::storage_error::{storage_code, storage_refusal};
 
 const LEASE_ACTION: HeaderName = HeaderName::from_static("x-ms-lease-action");
 const LEASE_DURATION: HeaderName = HeaderName::from_static("x-ms-lease-duration");
@@ -87,7 +87,9 @@ impl BlobStateHome {
         if !self.take(id).await? {
             self.make().await?;
             if !self.take(id).await? {
-                return Err(failed("the blob of the shared state disappeared right after it was created"));
+                return Err(passing_failure(
+                    "the blob of the shared state disappeared right after it was created",
+                ));
             }
         }
         // The download may take longer than the lease.
@@ -108,7 +110,7 @@ impl BlobStateHome {
         let headers =
             [(LEASE_ACTION, "acquire"), (LEASE_DURATION, seconds.as_str()), (PROPOSED_LEASE_ID, &id)];
         let answer = self.ask(Method::PUT, Some("lease"), &headers, vec![], self.short()).await?;
-        match (answer.status, code(&answer)) {
+        match (answer.status, storage_code(&answer)) {
             (200..=201, _) => Ok(true),
             (
                 _,
@@ -120,7 +122,7 @@ impl BlobStateHome {
             )
             | (409, None) => Err(HomeError::Held),
             _ if is_absent(&answer) => Ok(false),
-            _ => Err(refused(&answer)),
+            _ => Err(refused_by_storage(&answer)),
         }
     }
 
@@ -128,9 +130,9 @@ impl BlobStateHome {
     async fn make(&self) -> Result<(), HomeError> {
         let headers = [(IF_NONE_MATCH, "*"), (BLOB_TYPE, "BlockBlob")];
         let answer = self.ask(Method::PUT, None, &headers, vec![], self.short()).await?;
-        match (answer.status, code(&answer)) {
+        match (answer.status, storage_code(&answer)) {
             (201, _) | (_, Some("BlobAlreadyExists" | "ConditionNotMet" | "LeaseIdMissing")) => Ok(()),
-            _ => Err(refused(&answer)),
+            _ => Err(refused_by_storage(&answer)),
         }
     }
 
@@ -165,7 +167,7 @@ impl BlobStateHome {
         match answer.status {
             200 => Ok(()),
             _ if is_lost(&answer) => Ok(()),
-            _ => Err(refused(&answer)),
+            _ => Err(refused_by_storage(&answer)),
         }
     }
 
@@ -179,7 +181,7 @@ impl BlobStateHome {
             (200, _) => {}
             (_, Some(id)) => return Err(self.lost_or_failed(&answer, id)),
             (_, None) if is_absent(&answer) => return Ok(None),
-            (_, None) => return Err(refused(&answer)),
+            (_, None) => return Err(refused_by_storage(&answer)),
         }
         answer.whole_body(FailureClass::Transient)?;
         if let Some(id) = id {
@@ -209,11 +211,13 @@ impl BlobStateHome {
             (BLOB_CONTENT_TYPE, "application/vnd.sqlite3"),
         ];
         let answer = self.ask(Method::PUT, None, &headers, state, TRANSFER_LIMIT).await?;
-        match (answer.status, code(&answer)) {
+        match (answer.status, storage_code(&answer)) {
             (201, _) => self.learn(id, &answer),
             // It is one of our own writes whose answer was lost, because nobody else can write: the next attempt will
             // know its version.
-            (_, Some("ConditionNotMet")) => Err(failed("an earlier write of the shared state arrived late")),
+            (_, Some("ConditionNotMet")) => {
+                Err(passing_failure("an earlier write of the shared state arrived late"))
+            }
             _ => Err(self.lost_or_failed(&answer, id)),
         }
     }
@@ -226,7 +230,8 @@ impl BlobStateHome {
             return Err(self.lost_or_failed(&answer, id));
         }
         let etag = answer.header(&ETAG);
-        etag.map(str::to_owned).ok_or_else(|| failed("storage does not report the version of the blob"))
+        etag.map(str::to_owned)
+            .ok_or_else(|| passing_failure("storage does not report the version of the blob"))
     }
 
     /// Stores the version from an answer while the lease is the same.
@@ -328,7 +333,7 @@ impl BlobStateHome {
             self.forget(id);
             return HomeError::Lost;
         }
-        refused(answer)
+        refused_by_storage(answer)
     }
 
     /// The next lease has another id, so nothing that is still under way with this one has any effect then.
@@ -379,7 +384,7 @@ impl fmt::Debug for BlobStateHome {
 
 /// Whether storage refuses because the lease is not ours, by its code, or by its status if a proxy removed the code.
 fn is_lost(answer: &Answer) -> bool {
-    match code(answer) {
+    match storage_code(answer) {
         Some(code) => matches!(
             code,
             "LeaseIdMismatchWithBlobOperation"
@@ -399,15 +404,15 @@ fn is_lost(answer: &Answer) -> bool {
 
 /// Whether there is no blob. A missing container is a different case: it is not ours to create.
 fn is_absent(answer: &Answer) -> bool {
-    matches!((answer.status, code(answer)), (_, Some("BlobNotFound")) | (404, None))
+    matches!((answer.status, storage_code(answer)), (_, Some("BlobNotFound")) | (404, None))
 }
 
-fn refused(answer: &Answer) -> HomeError {
-    refusal(answer).into()
+fn refused_by_storage(answer: &Answer) -> HomeError {
+    storage_refusal(answer).into()
 }
 
 /// A failure that another attempt may not meet.
-fn failed(message: &str) -> HomeError {
+fn passing_failure(message: &str) -> HomeError {
     Failure::new(FailureClass::Transient, message).into()
 }
 

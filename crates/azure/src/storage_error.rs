@@ -29,22 +29,22 @@ impl StorageRefusal<'_> {
     pub(crate) fn failure(&self) -> Failure {
         // The SDK puts the status here if the service sent no code.
         let code = self.code.filter(|code| !code.starts_with(|c: char| c.is_ascii_digit()));
-        let said = self.body.map_or_else(|| NO_REASON.to_owned(), message);
+        let said = self.body.map_or_else(|| NO_REASON.to_owned(), error_text);
         Failure {
             status: Some(self.status),
             code: code.map(|code| one_line(code, LONGEST_ID).into()),
             request_id: self.request_id.map(|id| one_line(id, LONGEST_ID).into()),
             retry_after_ms: self.retry_after_ms,
-            ..Failure::new(class(self.status, code), said)
+            ..Failure::new(storage_class(self.status, code), said)
         }
     }
 }
 
 /// The failure of an answer with an unexpected status.
-pub(crate) fn refusal(answer: &Answer) -> Failure {
+pub(crate) fn storage_refusal(answer: &Answer) -> Failure {
     let refusal = StorageRefusal {
         status: answer.status,
-        code: code(answer),
+        code: storage_code(answer),
         request_id: answer.header(&REQUEST_ID),
         retry_after_ms: answer.retry_after_ms(),
         body: answer.body.as_deref().ok(),
@@ -53,13 +53,13 @@ pub(crate) fn refusal(answer: &Answer) -> Failure {
 }
 
 /// The code of an answer.
-pub(crate) fn code(answer: &Answer) -> Option<&str> {
+pub(crate) fn storage_code(answer: &Answer) -> Option<&str> {
     answer.header(&ERROR_CODE)
 }
 
 const NO_REASON: &str = "storage gives no reason";
 
-fn class(status: u16, code: Option<&str>) -> FailureClass {
+fn storage_class(status: u16, code: Option<&str>) -> FailureClass {
     match status {
         429 | 503 => FailureClass::Throttled,
         408 | 500.. => FailureClass::Transient,
@@ -72,7 +72,7 @@ fn class(status: u16, code: Option<&str>) -> FailureClass {
 }
 
 /// The text of an error, from its XML: the message, and the detail that distinguishes one wrong SAS from another.
-fn message(body: &[u8]) -> String {
+fn error_text(body: &[u8]) -> String {
     let body = String::from_utf8_lossy(&body[..body.len().min(16 << 10)]);
     let element = |name: &str| {
         let (_, rest) = body.split_once(&format!("<{name}>"))?;

@@ -15,7 +15,7 @@ use crate::sas::SigningKey;
 const DATE: HeaderName = HeaderName::from_static("x-ms-date");
 
 /// The request, signed at a time of the service's clock. Storage refuses it a quarter of an hour later.
-pub(crate) fn sign(
+pub(crate) fn sign_request(
     request: &Request<'_>,
     http: &reqwest::Client,
     key: &SigningKey,
@@ -57,11 +57,11 @@ fn string_to_sign(request: &Request<'_>, account: &str, date: &str) -> String {
     own.extend([(named_date.as_str(), date), (named_version.as_str(), API_VERSION)]);
     own.sort_unstable();
     let own: Vec<_> = own.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-    format!("{}\n{}/{account}{}", standard.join("\n"), own.concat(), resource(&request.url))
+    format!("{}\n{}/{account}{}", standard.join("\n"), own.concat(), signed_resource(&request.url))
 }
 
 /// The path as sent, and the query by lower-case name, decoded.
-fn resource(url: &Url) -> String {
+fn signed_resource(url: &Url) -> String {
     let mut params: Vec<(String, String)> = url
         .query()
         .unwrap_or_default()
@@ -116,7 +116,7 @@ mod tests {
         assert!(text.ends_with("\n/acct/logs\ncomp:acl\nrestype:container"), "{text}");
         let key = SigningKey::from_base64("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
         let now = datetime!(2025-01-02 12:00:00 UTC);
-        let signed = sign(&request, &http_client(1).unwrap(), &key, "acct", now).build().unwrap();
+        let signed = sign_request(&request, &http_client(1).unwrap(), &key, "acct", now).build().unwrap();
         assert_eq!(format!("{:?}", signed.headers()[AUTHORIZATION]), "Sensitive");
     }
 }

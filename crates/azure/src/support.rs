@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::answer::Answer;
-use crate::arm_call::{call, refusal};
+use crate::arm_call::{arm_refusal, call_arm};
 use crate::link;
 use crate::redact::one_line;
 use crate::token::TokenSource;
@@ -194,7 +194,7 @@ impl SupportClient {
         let mut found = Vec::new();
         for _ in 0..MOST_PAGES {
             let answer = self.send(Method::GET, &url, None, &[200]).await?;
-            let page: CatalogPage = read(&answer)?;
+            let page: CatalogPage = read_answer(&answer)?;
             found.extend(page.value.into_iter().map(|item| SupportOption {
                 id: item.id,
                 name: one_line(&item.properties.display_name, 200),
@@ -220,7 +220,7 @@ impl SupportClient {
         let url = self.own(&["checkNameAvailability"]);
         let body = json!({ "name": name, "type": "Microsoft.Support/supportTickets" });
         let answer = self.send(Method::POST, &url, Some(body.to_string()), &[200]).await?;
-        let said: NameAvailability = read(&answer)?;
+        let said: NameAvailability = read_answer(&answer)?;
         let why = || one_line(&said.message.or(said.reason).unwrap_or_default(), 300);
         Ok((!said.name_available).then(why))
     }
@@ -317,7 +317,7 @@ impl SupportClient {
             if !by_status {
                 return Ok(());
             }
-            let operation: OperationAnswer = read(&answer)?;
+            let operation: OperationAnswer = read_answer(&answer)?;
             match operation.status.to_ascii_lowercase().as_str() {
                 "succeeded" => return Ok(()),
                 "failed" | "canceled" => return Err(operation.failure(&answer)),
@@ -335,8 +335,8 @@ impl SupportClient {
         good: &[u16],
     ) -> Result<Answer, Failure> {
         let call = || async {
-            let answer = call(&self.http, &self.tokens, method.clone(), url, body.clone()).await?;
-            if good.contains(&answer.status) { Ok(answer) } else { Err(refusal(&answer)) }
+            let answer = call_arm(&self.http, &self.tokens, method.clone(), url, body.clone()).await?;
+            if good.contains(&answer.status) { Ok(answer) } else { Err(arm_refusal(&answer)) }
         };
         let pause = |attempt, failure: &Failure| {
             let asked = failure.retry_after().unwrap_or_default();
@@ -370,13 +370,13 @@ fn to_json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::new(FailureClass::Config, error.to_string()))
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
+fn read_answer<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
     serde_json::from_slice(answer.whole_body(FailureClass::Transient)?)
         .map_err(|_| answer.failure(FailureClass::Refused, "the answer is not one of Microsoft.Support"))
 }
 
 fn read_ticket(answer: &Answer) -> Result<OpenTicket, Failure> {
-    let ticket: TicketAnswer = read(answer)?;
+    let ticket: TicketAnswer = read_answer(answer)?;
     let shown = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|text| one_line(&text, 100));
     let TicketState { support_ticket_id, status, file_workspace_name } = ticket.properties;
     Ok(OpenTicket {

@@ -28,14 +28,14 @@ pub struct TokenClaims {
 impl TokenClaims {
     /// Reads the payload of a token.
     pub(crate) fn read(token: &str, expires_at: OffsetDateTime) -> Self {
-        let payload = payload(token);
+        let payload = jwt_payload(token);
         let claim = |name: &str| Some(one_line(payload.as_ref()?.get(name)?.as_str()?, LONGEST_CLAIM));
         Self { audience: claim("aud"), tenant: claim("tid"), object_id: claim("oid"), expires_at }
     }
 }
 
 /// The middle part of a JWT's three parts.
-fn payload(token: &str) -> Option<Value> {
+fn jwt_payload(token: &str) -> Option<Value> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()

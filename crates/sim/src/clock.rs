@@ -119,11 +119,12 @@ pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
         return None;
     }
     let mut ymd = date.split('-');
-    let (year, month, day) = (ymd.next()?.parse().ok()?, digits(ymd.next()?)?, digits(ymd.next()?)?);
+    let (year, month, day) = (ymd.next()?.parse().ok()?, two_digits(ymd.next()?)?, two_digits(ymd.next()?)?);
     let date = time::Date::from_calendar_date(year, time::Month::try_from(month).ok()?, day).ok()?;
     let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(clock, rest)| (clock, Some(rest)));
     let mut hms = clock.split(':');
-    let (hour, minute, second) = (digits(hms.next()?)?, digits(hms.next()?)?, digits(hms.next()?)?);
+    let (hour, minute, second) =
+        (two_digits(hms.next()?)?, two_digits(hms.next()?)?, two_digits(hms.next()?)?);
     if hms.next().is_some() || ymd.next().is_some() {
         return None;
     }
@@ -137,7 +138,7 @@ pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     Some(date.with_time(time::Time::from_hms_nano(hour, minute, second, nano).ok()?).assume_utc())
 }
 
-fn digits(text: &str) -> Option<u8> {
+fn two_digits(text: &str) -> Option<u8> {
     (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
 }
 

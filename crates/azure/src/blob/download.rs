@@ -15,7 +15,7 @@ use super::urls::blob_url;
 use crate::answer::{Answer, SMALL};
 use crate::redact::error_chain;
 use crate::request::{API_VERSION, VERSION};
-use crate::storage_error::refusal;
+use crate::storage_error::storage_refusal;
 
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 /// MD5 of the whole blob, in the answer to a request for a part of it.
@@ -52,7 +52,7 @@ impl AzureLogStore {
     /// Cancel safety: may be dropped at any time.
     pub async fn blob_version(&self, name: &str) -> Result<BlobVersion, Failure> {
         let response = self.ask(Method::HEAD, name, &[]).await?;
-        version(
+        read_version(
             response.headers(),
             header(response.headers(), &CONTENT_LENGTH).and_then(|text| text.parse().ok()),
         )
@@ -74,7 +74,7 @@ impl AzureLogStore {
             None if from == 0 => header(known, &CONTENT_LENGTH).and_then(|text| text.parse().ok()),
             None => None,
         };
-        Ok(OpenBlob { version: version(known, size)?, response })
+        Ok(OpenBlob { version: read_version(known, size)?, response })
     }
 
     /// Sends a request about a blob; the answer must be a good one.
@@ -101,7 +101,7 @@ impl AzureLogStore {
             return Ok(response);
         }
         match timeout(TIME_LIMIT, Answer::read(response, SMALL)).await {
-            Ok(answer) => Err(refusal(&answer)),
+            Ok(answer) => Err(storage_refusal(&answer)),
             Err(_) => Err(timed_out(TIME_LIMIT)),
         }
     }
@@ -129,7 +129,7 @@ fn timed_out(limit: Duration) -> Failure {
     Failure::new(FailureClass::Transient, format!("storage sent nothing for {} seconds", limit.as_secs()))
 }
 
-fn version(headers: &HeaderMap, size: Option<u64>) -> Result<BlobVersion, Failure> {
+fn read_version(headers: &HeaderMap, size: Option<u64>) -> Result<BlobVersion, Failure> {
     let md5 = header(headers, &WHOLE_MD5).or_else(|| {
         // For a part, this would be the MD5 of the part.
         header(headers, &CONTENT_MD5).filter(|_| !headers.contains_key(CONTENT_RANGE))

@@ -47,8 +47,8 @@ impl TokenRequest {
 
     /// Requests a token once, apart from the SDK's own few retries: requesting it twice does no harm.
     pub(crate) async fn send(&self) -> Result<AccessToken, Failure> {
-        let credential = self.credential().map_err(|error| failure(&error))?;
-        credential.get_token(&[&self.scope], None).await.map_err(|error| failure(&error))
+        let credential = self.credential().map_err(|error| token_failure(&error))?;
+        credential.get_token(&[&self.scope], None).await.map_err(|error| token_failure(&error))
     }
 
     fn credential(&self) -> azure_core::Result<Arc<dyn TokenCredential>> {
@@ -98,7 +98,7 @@ fn scope_of(resource: &str) -> String {
 
 /// A refused credential stops the account. An unreachable identity service is a passing failure, and the request that
 /// needed the token was not sent.
-fn failure(error: &azure_core::Error) -> Failure {
+fn token_failure(error: &azure_core::Error) -> Failure {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     let mut passing = false;
     while let Some(error) = next {
@@ -303,7 +303,7 @@ mod tests {
                 azure_core::Error::with_error(ErrorKind::Credential, error, "authentication failed")
             }
         };
-        let failure = failure(&error);
+        let failure = token_failure(&error);
         assert_eq!(failure.class, FailureClass::Auth);
         assert!(!failure.to_string().contains("TOPSECRET"), "{failure}");
     }

@@ -19,7 +19,7 @@ use crate::delegation_key::{DelegationKey, DelegationKeyCache, START_BEFORE_NOW}
 use crate::http_date;
 use crate::request::{Request, TIME_LIMIT, exchange};
 use crate::sas::{ContainerSas, Protocol, SigningKey, ordered_permissions, time_text};
-use crate::storage_error::{code, refusal};
+use crate::storage_error::{storage_code, storage_refusal};
 use crate::token::TokenSource;
 
 /// If the clock was wrong by more than this, the delegation key may not be valid yet.
@@ -222,7 +222,7 @@ impl AccountClient {
         };
         let answer = self.send_with_token(tokens, &request, deadline).await?;
         if answer.status != 200 {
-            return Err(refusal(&answer));
+            return Err(storage_refusal(&answer));
         }
         let body = answer.whole_body(FailureClass::Transient)?;
         DelegationKey::read(body, self.now()).ok_or_else(|| {
@@ -273,7 +273,7 @@ impl AccountClient {
 
 /// Whether a newer token may help: storage did not accept this one, or it has expired.
 fn token_refused(answer: &Answer) -> bool {
-    answer.status == 401 || (answer.status == 403 && code(answer) == Some("AuthenticationFailed"))
+    answer.status == 401 || (answer.status == 403 && storage_code(answer) == Some("AuthenticationFailed"))
 }
 
 /// The endpoint without a slash at its end, and the account that it names: in its host, or first in its path if the

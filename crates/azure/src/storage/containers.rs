@@ -13,7 +13,7 @@ use super::account::{AccountClient, AccountCredential, StorageAccount, check_con
 use crate::answer::Answer;
 use crate::request::{Request, TIME_LIMIT};
 use crate::sas::{CreationSas, time_text};
-use crate::storage_error::{code, refusal};
+use crate::storage_error::{storage_code, storage_refusal};
 
 /// The run that created a container, in the container's metadata. Such names must be C# identifiers: no hyphen.
 const MADE_BY: HeaderName = HeaderName::from_static("x-ms-meta-fleetlogsrun");
@@ -57,10 +57,10 @@ impl StorageAccount {
                 account.send_with_token(tokens, &request(url), deadline).await?
             }
         };
-        match (answer.status, code(&answer)) {
+        match (answer.status, storage_code(&answer)) {
             (201, _) => Ok(true),
             (409, Some("ContainerAlreadyExists")) => Ok(false),
-            _ => Err(refusal(&answer)),
+            _ => Err(storage_refusal(&answer)),
         }
     }
 
@@ -74,7 +74,7 @@ impl StorageAccount {
         match answer.status {
             200 => {}
             _ if is_gone(&answer) => return Ok(Removal::Absent),
-            _ => return Err(refusal(&answer)),
+            _ => return Err(storage_refusal(&answer)),
         }
         if answer.header(&MADE_BY) != Some(run.as_str()) {
             return Ok(Removal::NotOurs);
@@ -86,11 +86,11 @@ impl StorageAccount {
         };
         let answer =
             account.about_container(Method::DELETE, name, &[(IF_UNMODIFIED_SINCE, modified)]).await?;
-        match (answer.status, code(&answer)) {
+        match (answer.status, storage_code(&answer)) {
             (202, _) => Ok(Removal::Removed),
             (412, Some("ConditionNotMet")) => Ok(Removal::NotOurs),
             _ if is_gone(&answer) => Ok(Removal::Absent),
-            _ => Err(refusal(&answer)),
+            _ => Err(storage_refusal(&answer)),
         }
     }
 }
@@ -123,5 +123,5 @@ impl AccountClient {
 
 /// Whether the container does not exist, or is being deleted.
 fn is_gone(answer: &Answer) -> bool {
-    matches!(code(answer), Some("ContainerNotFound" | "ContainerBeingDeleted"))
+    matches!(storage_code(answer), Some("ContainerNotFound" | "ContainerBeingDeleted"))
 }

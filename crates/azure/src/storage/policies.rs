@@ -25,7 +25,7 @@ use crate::answer::Answer;
 use crate::redact::one_line;
 use crate::request::{Request, TIME_LIMIT};
 use crate::sas::{PolicySas, SigningKey, ordered_permissions, time_text};
-use crate::storage_error::{code, refusal};
+use crate::storage_error::{storage_code, storage_refusal};
 use crate::storage_key;
 
 /// Whether the container is public, and to which extent. It is set together with the policies.
@@ -164,7 +164,7 @@ impl AccountClient {
             match answer.status {
                 200 => return Ok(result),
                 412 if tries > 0 => {}
-                _ => return Err(refusal(&answer)),
+                _ => return Err(storage_refusal(&answer)),
             }
         }
     }
@@ -175,7 +175,7 @@ impl AccountClient {
         let request = Request { method: Method::GET, url, headers: &[], body: String::new() };
         let answer = self.send_with_key(&request).await?;
         if answer.status != 200 {
-            return Err(refusal(&answer));
+            return Err(storage_refusal(&answer));
         }
         let body = answer.whole_body(FailureClass::Transient)?;
         let mut acl: ContainerAcl = xml::from_xml(body).map_err(|_| {
@@ -215,10 +215,10 @@ impl AccountClient {
         let mut may_repeat = true;
         loop {
             let assumed = self.clock_offset_ms.load(Ordering::Relaxed);
-            let builder = storage_key::sign(request, &self.http, key, &self.name, self.now());
+            let builder = storage_key::sign_request(request, &self.http, key, &self.name, self.now());
             let answer = self.answer(builder, request, deadline).await?;
             let off = self.clock_offset_ms.load(Ordering::Relaxed).abs_diff(assumed) > CLOCK_TOLERANCE_MS;
-            let refused = answer.status == 403 && code(&answer) == Some("AuthenticationFailed");
+            let refused = answer.status == 403 && storage_code(&answer) == Some("AuthenticationFailed");
             if !(may_repeat && off && refused) {
                 return Ok(answer);
             }

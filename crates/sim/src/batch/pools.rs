@@ -122,7 +122,7 @@ impl Call<'_> {
         out.member("allocationStateTransitionTime", |json, name| json.time(name, changed));
         out.member("vmSize", |json, name| json.text(name, &scenario.vm_size));
         out.member("resizeTimeout", |json, name| json.text(name, "PT15M"));
-        let target = target(pool, self.now);
+        let target = target_size(pool, self.now);
         out.member("currentDedicatedNodes", |json, name| json.number(name, dedicated));
         out.member("targetDedicatedNodes", |json, name| json.number(name, target.0));
         out.member("currentLowPriorityNodes", |json, name| json.number(name, spot));
@@ -160,7 +160,7 @@ impl Call<'_> {
             });
         });
         out.member("virtualMachineConfiguration", |json, name| {
-            json.object(name, |json| machine(json, pool));
+            json.object(name, |json| write_machine(json, pool));
         });
         out.member("upgradePolicy", |json, name| json.object(name, |json| json.text("mode", "manual")));
         if !scenario.identities.is_empty() {
@@ -275,7 +275,7 @@ fn allocation_state(pool: &Pool) -> &'static str {
 }
 
 /// The target size of the pool: dedicated nodes and low-priority nodes.
-fn target(pool: &Pool, now: std::time::Duration) -> (u32, u32) {
+fn target_size(pool: &Pool, now: std::time::Duration) -> (u32, u32) {
     let scenario = &pool.scenario;
     let (dedicated, spot) = (scenario.nodes - scenario.spot, scenario.spot);
     if pool.is_deleting(now) {
@@ -294,7 +294,7 @@ fn resize_error(json: &mut Json, code: &str) {
     });
 }
 
-fn machine(json: &mut Json, pool: &Pool) {
+fn write_machine(json: &mut Json, pool: &Pool) {
     json.object("imageReference", |json| image(json, &pool.scenario, false));
     json.text("nodeAgentSKUId", agent(pool.scenario.os));
 }

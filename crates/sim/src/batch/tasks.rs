@@ -99,7 +99,7 @@ impl Call<'_> {
             "executionInfo/startTime" => started.then(|| FilterValue::Time(self.at(run.start))),
             "executionInfo/endTime" => ended.then(|| FilterValue::Time(self.at(run.end))),
             "executionInfo/exitCode" => ended.then(|| FilterValue::Number(i64::from(run.failed))),
-            "executionInfo/result" => ended.then(|| FilterValue::text(result(run))),
+            "executionInfo/result" => ended.then(|| FilterValue::text(task_result(run))),
             _ => None,
         }
     }
@@ -161,7 +161,7 @@ impl Call<'_> {
         if state == TaskState::Completed {
             out.member("endTime", |json, name| json.time(name, self.at(run.end)));
             out.member("exitCode", |json, name| json.number(name, u32::from(run.failed)));
-            out.member("result", |json, name| json.text(name, result(run)));
+            out.member("result", |json, name| json.text(name, task_result(run)));
             if run.failed {
                 out.member("failureInfo", |json, name| json.object(name, failure_info));
             }
@@ -198,7 +198,7 @@ impl Call<'_> {
     }
 }
 
-fn result(run: TaskRun) -> &'static str {
+fn task_result(run: TaskRun) -> &'static str {
     if run.failed { "failure" } else { "success" }
 }
 

@@ -177,18 +177,19 @@ impl UploadBody {
                 );
             }
         }
-        let container_url =
-            text(&members, "containerUrl")?.ok_or_else(|| missing("containerUrl"))?.to_owned();
-        let start = instant(&members, "startTime")?.ok_or_else(|| missing("startTime"))?;
-        let end = instant(&members, "endTime")?;
+        let container_url = text_property(&members, "containerUrl")?
+            .ok_or_else(|| missing_property("containerUrl"))?
+            .to_owned();
+        let start = time_property(&members, "startTime")?.ok_or_else(|| missing_property("startTime"))?;
+        let end = time_property(&members, "endTime")?;
         if end.is_some_and(|end| end < start) {
             return Err(BatchError::property_value("endTime", "", "The end is before the start"));
         }
         let identity = match members.get("identityReference") {
             None | Some(Value::Null) => None,
             Some(Value::Object(identity)) => {
-                let id = text(identity, "resourceId")?;
-                Some(id.ok_or_else(|| missing("identityReference/resourceId"))?.to_owned())
+                let id = text_property(identity, "resourceId")?;
+                Some(id.ok_or_else(|| missing_property("identityReference/resourceId"))?.to_owned())
             }
             Some(other) => {
                 return Err(BatchError::property_value(
@@ -225,12 +226,12 @@ impl UploadBody {
     }
 }
 
-fn missing(name: &str) -> BatchError {
+fn missing_property(name: &str) -> BatchError {
     let message = "A required property was not specified in the request body.";
     BatchError::bad_request("MissingRequiredProperty", message).with("PropertyName", name)
 }
 
-fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, BatchError> {
+fn text_property<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, BatchError> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -238,8 +239,8 @@ fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a st
     }
 }
 
-fn instant(members: &Map<String, Value>, name: &str) -> Result<Option<OffsetDateTime>, BatchError> {
-    let Some(text) = text(members, name)? else { return Ok(None) };
+fn time_property(members: &Map<String, Value>, name: &str) -> Result<Option<OffsetDateTime>, BatchError> {
+    let Some(text) = text_property(members, name)? else { return Ok(None) };
     let parsed = parse_iso(text);
     parsed.map(Some).ok_or_else(|| BatchError::property_value(name, text, "not a UTC time in ISO 8601"))
 }

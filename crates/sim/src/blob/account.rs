@@ -45,12 +45,12 @@ impl BlobService {
                 let body = read_body(body, LARGEST_KEY_INFO).await.ok_or(BlobError::too_large())?;
                 let key = store.keys.delegated.issue(&body, version, OffsetDateTime::now_utc())?;
                 store.ledger.delegation_keys.fetch_add(1, Relaxed);
-                Ok(xml(key))
+                Ok(xml_response(key))
             }
             (&Method::GET, None, Some("list")) => {
                 store.authorize(authority, Resource::Service, &['l'])?;
                 let endpoint = self.world.ready().storage.endpoint.as_str();
-                Ok(xml(listing::list_containers(&store.containers(), endpoint, query)))
+                Ok(xml_response(listing::list_containers(&store.containers(), endpoint, query)))
             }
             _ => {
                 store.authorize(authority, Resource::Service, &[])?;
@@ -72,7 +72,7 @@ impl BlobService {
         store.authorize_acl(authority, name)?;
         let container = store.container(name)?;
         let mut response = match *method {
-            Method::GET | Method::HEAD => xml(container.acl().to_xml()),
+            Method::GET | Method::HEAD => xml_response(container.acl().to_xml()),
             Method::PUT => {
                 let body = read_body(body, acl::LARGEST).await.ok_or(BlobError::too_large())?;
                 let now = OffsetDateTime::now_utc();
@@ -101,7 +101,7 @@ impl BlobService {
                 store.ledger.list_calls.fetch_add(1, Relaxed);
                 store.authorize(authority, resource, &['l'])?;
                 let endpoint = self.world.ready().storage.endpoint.as_str();
-                Ok(xml(listing::list(&*store.container(name)?, name, endpoint, query)?))
+                Ok(xml_response(listing::list_blobs(&*store.container(name)?, name, endpoint, query)?))
             }
             (&Method::PUT, Some("container"), None) => {
                 if headers.contains_key("x-ms-blob-public-access") {
@@ -150,7 +150,7 @@ fn metadata(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-fn xml(text: String) -> Response<ReplyBody> {
+fn xml_response(text: String) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::chunked(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response

@@ -15,7 +15,7 @@ use crate::http::Query;
 const LARGEST_PAGE: usize = 5000;
 
 /// Lists the container `name` as `query` asks. The caller has already been authorized.
-pub(super) fn list(
+pub(super) fn list_blobs(
     container: &Container,
     name: &str,
     endpoint: &str,
@@ -38,7 +38,7 @@ pub(super) fn list(
         Some(marker) => Some(name_of_marker(marker).ok_or(BlobError::out_of_range_query())?),
     };
     let page = container.list(prefix, delimiter, from.as_deref(), most);
-    Ok(xml(name, endpoint, query, &page))
+    Ok(listing_xml(name, endpoint, query, &page))
 }
 
 /// Opaque to clients, like the real ones.
@@ -56,7 +56,7 @@ fn name_of_marker(marker: &str) -> Option<String> {
     String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
-fn xml(container: &str, endpoint: &str, query: &Query, page: &Page) -> String {
+fn listing_xml(container: &str, endpoint: &str, query: &Query, page: &Page) -> String {
     let mut out = String::with_capacity(512 + page.entries.len() * 800);
     // The real service begins with a byte order mark, which an XML parser must skip.
     out.push_str("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"");

@@ -75,7 +75,7 @@ impl BlobService {
             (Ok(()), None) => return Err(BlobError::missing_header()),
             (Ok(()), Some(false)) => return Err(BlobError::bad_header()),
         }
-        let condition = condition(headers)?;
+        let condition = read_condition(headers)?;
         let content_type = headers
             .get("x-ms-blob-content-type")
             .or_else(|| headers.get(header::CONTENT_TYPE))
@@ -86,12 +86,12 @@ impl BlobService {
         let blob = store.put(authority, container, name, Content::Sent(content), content_type, condition)?;
         store.ledger.probes_written.fetch_add(1, Relaxed);
         let mut response = empty(StatusCode::CREATED);
-        describe(response.headers_mut(), &blob, "content-md5");
+        describe_blob(response.headers_mut(), &blob, "content-md5");
         Ok(response)
     }
 }
 
-fn condition(headers: &HeaderMap) -> Result<Condition, BlobError> {
+fn read_condition(headers: &HeaderMap) -> Result<Condition, BlobError> {
     if headers.contains_key(header::IF_MATCH) {
         return Err(BlobError::condition_not_met());
     }
@@ -103,7 +103,7 @@ fn condition(headers: &HeaderMap) -> Result<Condition, BlobError> {
 }
 
 /// `ETag`, Last-Modified, and the MD5 under the given header name.
-fn describe(headers: &mut HeaderMap, blob: &Blob, md5_name: &'static str) {
+fn describe_blob(headers: &mut HeaderMap, blob: &Blob, md5_name: &'static str) {
     let mut put = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
@@ -156,7 +156,7 @@ fn read_blob(blob: &Blob, request: &HeaderMap, head: bool) -> Result<Response<Re
         }
     };
     let headers = response.headers_mut();
-    describe(headers, blob, if range.is_some() { "x-ms-blob-content-md5" } else { "content-md5" });
+    describe_blob(headers, blob, if range.is_some() { "x-ms-blob-content-md5" } else { "content-md5" });
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert("x-ms-blob-type", HeaderValue::from_static("BlockBlob"));
     if head {

@@ -50,7 +50,7 @@ async fn put_with_one_retry(delivery: &Delivery, file: &LogFile) -> bool {
 }
 
 async fn put_file(container: &Url, file: &LogFile) -> bool {
-    let Some(client) = client(container) else { return false };
+    let Some(client) = client_for(container) else { return false };
     let mut url = container.clone();
     let path =
         format!("{}/{}", container.path().trim_end_matches('/'), utf8_percent_encode(&file.name, NAME));
@@ -65,7 +65,7 @@ async fn put_file(container: &Url, file: &LogFile) -> bool {
 }
 
 /// One client for loopback, which must not use a proxy, and one for everything else, which may have to.
-fn client(container: &Url) -> Option<&'static Client> {
+fn client_for(container: &Url) -> Option<&'static Client> {
     static NEAR: OnceLock<Option<Client>> = OnceLock::new();
     static FAR: OnceLock<Option<Client>> = OnceLock::new();
     let builder = || Client::builder().timeout(Duration::from_secs(30)).pool_max_idle_per_host(AT_ONCE);

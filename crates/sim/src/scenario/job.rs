@@ -13,7 +13,7 @@ pub(crate) struct JobScenario {
     pub(crate) id: String,
     /// Id of the pool its tasks run on.
     pub(crate) pool: String,
-    #[serde(default = "one")]
+    #[serde(default = "at_least_one")]
     pub(crate) tasks: u32,
     /// The first nodes of the pool, this many, share the tasks; all nodes of the pool if left out.
     pub(crate) nodes: Option<u32>,
@@ -24,7 +24,7 @@ pub(crate) struct JobScenario {
     #[serde(default = "twenty_minutes")]
     pub(crate) lasted: Span,
     /// Nodes per task: with more than one, tasks are multi-instance tasks and have subtasks.
-    #[serde(default = "one")]
+    #[serde(default = "at_least_one")]
     pub(crate) instances: u32,
     /// The first tasks, this many, ran on nodes that are no longer in the pool.
     #[serde(default)]
@@ -34,7 +34,7 @@ pub(crate) struct JobScenario {
     pub(crate) failed: u32,
 }
 
-fn one() -> u32 {
+fn at_least_one() -> u32 {
     1
 }
 

@@ -31,7 +31,7 @@ impl<'a> FilterParser<'a> {
         while self.take_word("or") {
             parts.push(self.all()?);
         }
-        Ok(joined(parts, Expression::Any))
+        Ok(join_parts(parts, Expression::Any))
     }
 
     fn all(&mut self) -> FilterResult<Expression> {
@@ -39,7 +39,7 @@ impl<'a> FilterParser<'a> {
         while self.take_word("and") {
             parts.push(self.test()?);
         }
-        Ok(joined(parts, Expression::All))
+        Ok(join_parts(parts, Expression::All))
     }
 
     fn test(&mut self) -> FilterResult<Expression> {
@@ -159,7 +159,7 @@ impl<'a> FilterParser<'a> {
 }
 
 /// A single part needs no expression around it.
-fn joined(mut parts: Vec<Expression>, join: fn(Vec<Expression>) -> Expression) -> Expression {
+fn join_parts(mut parts: Vec<Expression>, join: fn(Vec<Expression>) -> Expression) -> Expression {
     match parts.pop() {
         Some(only) if parts.is_empty() => only,
         Some(last) => {
