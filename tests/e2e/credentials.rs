@@ -157,7 +157,7 @@ fn a_sas_that_nobody_rotates_stops_the_run_before_a_call_would_outlive_it() {
                        upload_allowance = \"4s\"";
     let run = sim.run(&config(&sim, destination, "[limits]\nrate = 6\nconcurrency = 4"));
     assert_eq!(run.code, 6, "{}", run.stderr);
-    assert!(run.stderr.contains("the container SAS ends at"), "{}", run.stderr);
+    assert!(run.stderr.contains("the container SAS expires at"), "{}", run.stderr);
     assert!(run.count("not-sent") > 0 && run.count("verified") > 0, "{}", run.manifest()["counts"]);
     assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
     assert_no_call_outlived_its_sas(&sim, Duration::from_secs(4));

@@ -171,7 +171,7 @@ fn a_sas_that_ends_during_the_run_stops_it_and_a_new_one_goes_on() {
     let sim = Sim::start(&format!("[storage]\nsas_lifetime = \"605s\"\n{slow}"));
     let first = sim.run(&sim.config("[limits]\nrate = 100\nconcurrency = 8"));
     assert_eq!(first.code, 6, "{}", first.stderr);
-    assert!(first.stderr.contains("the container SAS ends at"), "{}", first.stderr);
+    assert!(first.stderr.contains("the container SAS expires at"), "{}", first.stderr);
     assert!(first.count("not-sent") > 0 && first.count("verified") > 0, "{}", first.manifest()["counts"]);
     assert_manifest_equals_ledger(&first.manifest(), &sim.ledger());
 
@@ -199,7 +199,7 @@ fn the_run_deadline_ends_a_run_that_can_be_resumed() {
     let run = sim.run(&sim.config(config));
     assert_eq!(run.code, 6, "{}", run.stderr);
     assert!(before.elapsed() < Duration::from_secs(12));
-    assert_eq!(run.manifest()["reason"], "the run deadline is over");
+    assert_eq!(run.manifest()["reason"], "the run's deadline has passed");
     assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
 }
 

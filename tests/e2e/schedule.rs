@@ -428,10 +428,10 @@ fn what_cannot_be_scheduled_is_told_beforehand() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     for part in [
         "Nightly!",
-        "not a cron expression: `61` is no minute (0 to 59)",
+        "not a cron expression: `61` is not a valid minute (0 to 59)",
         "snapshot[2].time_zone`: there is no such time zone; write its IANA name",
         // Both are told.
-        "snapshot[4].cron`: not a cron expression: it has not five fields, but 4",
+        "snapshot[4].cron`: not a cron expression: it has 4 fields instead of five",
         "snapshot[4].time_zone`: there is no such",
         "did you mean `on_state`?",
         "the first is on line",

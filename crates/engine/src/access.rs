@@ -1,8 +1,9 @@
-//! Credentials that are renewed while a run goes on: what the nodes write with, and what the container is listed with.
+//! Credentials that are renewed during a run: what the nodes write with, and what the container is listed with.
 //!
-//! A credential is used up some time before its end: a node still writes with it after its call was answered. From
-//! half of that time on, or a quarter of an hour before it is over, a new one is asked for, more often as the end comes
-//! near. A run whose credential is not renewed in time is stopped by the executor, before a call would outlive it.
+//! A credential is used up some time before it expires: a node still writes with it after its call was answered.
+//! Renewal begins when half of its useful time has passed, or a quarter of an hour before it is used up, and is tried
+//! more often as that time comes near. If a credential is not renewed in time, the executor stops the run before a call
+//! would outlive it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +16,17 @@ use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-/// Longest time before its end that a credential is renewed.
+/// A credential is renewed this long before it is used up, at the earliest.
 const EARLIEST: Duration = Duration::from_secs(15 * 60);
 
-/// Between two requests for a new credential, at least and at most.
+/// Shortest and longest pause between two requests for a new credential.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// What nodes are asked for and write with, as it is now. Clones see the same.
+/// What nodes are asked for and what they write with, at this moment. Clones see the same.
 #[derive(Clone, Debug)]
 pub struct Access(watch::Receiver<Arc<UploadOrder>>);
 
-/// The other side of an [`Access`]: puts a new SAS in its place.
+/// The other side of an [`Access`]: replaces its SAS.
 #[derive(Debug)]
 pub struct AccessRenewal(watch::Sender<Arc<UploadOrder>>);
 
@@ -58,8 +59,8 @@ impl AccessRenewal {
     }
 }
 
-/// Renews a SAS for as long as the run goes on; never ends. `now` tells the time by the service's clock, `spare` is how long before its end it is used up; `name` is
-/// what people call it.
+/// Renews a SAS during a run; never returns. `now` is the time by the service's clock. The SAS is used up `spare`
+/// before it expires. `name` is what messages call it.
 pub async fn keep_fresh(
     name: &str,
     first: &SasUrl,
@@ -72,7 +73,7 @@ pub async fn keep_fresh(
     let mut ends = first.expires_at;
     let mut told = false;
     loop {
-        // One that does not end, as far as can be told, needs no other.
+        // A SAS without a known end needs no renewal.
         let Some(ending) = ends else { std::future::pending().await };
         tokio::time::sleep(until_renewal(since, ending - spare, now())).await;
         match renew().await {
@@ -86,27 +87,27 @@ pub async fn keep_fresh(
             Ok(_) => {
                 told = true;
                 let until = timestamp::text(ending);
-                tracing::warn!("{name} ends at {until}, and there is no newer one yet; looking again");
+                tracing::warn!("{name} expires at {until}, and there is no newer one yet; retrying");
             }
             Err(failure) if told => tracing::debug!(%failure, "{name} cannot be renewed"),
             Err(failure) => {
                 told = true;
                 let until = timestamp::text(ending);
-                tracing::warn!("{name}, which ends at {until}, cannot be renewed: {failure}; trying again");
+                tracing::warn!("{name}, which expires at {until}, cannot be renewed: {failure}; retrying");
             }
         }
         tokio::time::sleep(pause(ending - spare - now())).await;
     }
 }
 
-/// How long to wait before the first request for another: half of the time that it is of use, or until it is nearly over.
+/// How long to wait before the first request for another: half of its useful time, or until it is nearly used up.
 fn until_renewal(since: OffsetDateTime, used_up: OffsetDateTime, now: OffsetDateTime) -> Duration {
     let useful = Duration::try_from(used_up - since).unwrap_or_default();
     let due = used_up - EARLIEST.min(useful / 2);
     Duration::try_from(due - now).unwrap_or_default()
 }
 
-/// How long to wait between two requests with so much time left.
+/// How long to wait between two requests when this much time is left.
 fn pause(left: time::Duration) -> Duration {
     (Duration::try_from(left).unwrap_or_default() / 10).clamp(PAUSE.0, PAUSE.1)
 }

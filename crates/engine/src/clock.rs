@@ -1,9 +1,9 @@
-//! Wall-clock time as an argument, so that tests can run on tokio's paused time.
+//! The time of day as an argument, so that tests can run on tokio's paused time.
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// Tells the time of day.
+/// Where the time of day comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
     /// The system's clock. It is read anew each time, so it is right after the machine was suspended.

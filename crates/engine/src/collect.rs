@@ -1,7 +1,7 @@
 //! The pipeline of a run: execute beside verify, look at the nodes again, search for duplicates, end.
 //!
-//! Whoever begins or resumes a run brings its parts together in a [`Collection`] and calls [`collect`]: the binary, the
-//! daemon, the scripted tests and the simulation of crashes. It prints nothing, notifies nobody and reads no config;
+//! To start or resume a run, bring its parts together in a [`Collection`] and call [`collect`]. The binary, the daemon,
+//! the scripted tests and the simulation of crashes all do so. It prints nothing, notifies nobody and reads no config;
 //! listeners hear what happens.
 //!
 //! The order at the end matters. Every accepted call must reach the verifier before it hears that no more will come, so
@@ -49,7 +49,7 @@ pub struct Collection<B, L> {
     pub services: Vec<Option<Arc<B>>>,
     /// The container; none where arrival is not verified.
     pub store: Option<Arc<L>>,
-    /// What nodes write with. Whoever holds the other end may renew it while the run goes on.
+    /// What nodes write with. The holder of the other end may renew it during the run.
     pub access: Access,
     /// The numbers that steer the run.
     pub settings: RunSettings,
@@ -64,7 +64,7 @@ pub struct Collection<B, L> {
 }
 
 /// Does what is outstanding in a run, until all of it is done or the run is stopped. Returns where the run stands then,
-/// and the journal, still open: no other process can take the run up before the caller drops it.
+/// and the journal, still open: no other process can resume the run before the caller drops it.
 ///
 /// # Cancel safety
 /// When dropped, calls in flight stay on record as intents, and `resume` finds out what became of them.
@@ -78,7 +78,7 @@ pub async fn collect<B: BatchService, L: LogStore>(collection: Collection<B, L>)
         listeners.push(Box::new(announcements));
     }
     let (log, log_end) = EventLog::open(log_mode, journal, ledger, listeners, clock, stop.clone());
-    // Without verification nobody would give the slots back.
+    // Without verification nothing would release the slots.
     let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
     let run = Run { plan, log, stop, clock, slots };
     let pipeline = Pipeline { run: &run, services: &services, store, settings, taken };
@@ -143,7 +143,7 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
         let for_second_look = random.fork();
         let executing = async {
             let repeated = execute(run, services, self.store.clone(), how, outstanding, random).await;
-            // Whatever was accepted is announced before the verifier hears that nothing more will be.
+            // Every accepted call is announced before the verifier hears that no more will come.
             let _ = run.log.settled().await;
             over.send_replace(false);
             if run.stop.level() == Stop::No {

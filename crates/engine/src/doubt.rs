@@ -4,7 +4,7 @@
 //! Directories are named `{account}-{16 hex}/{pool id in lower case}/{node id}/{request id}`. What comes before the
 //! pool is constant for an account and is learned from accepted calls. A documented sample has `-` where the node id
 //! has `_`, so both are looked for. Before anything is learned, everything that starts with the account's name is
-//! searched; then a directory that is found is found, but one that is not found may only be named otherwise.
+//! searched; a directory found that way is certain, but one that is not found may just be named differently.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -41,7 +41,7 @@ impl Naming {
         let Some(pool_ends) = from_the_end.next() else { return };
         let root_ends = from_the_end.next().map_or(0, |at| at + 1);
         if directory[root_ends..pool_ends].eq_ignore_ascii_case(pool.as_str()) {
-            // Whoever learned it first learned the same.
+            // Another task may have learned it first; it learned the same.
             let _ = self.root.set(directory[..root_ends].into());
         }
     }
@@ -84,8 +84,8 @@ pub struct RepeatedCall {
     pub(crate) naming: Arc<Naming>,
 }
 
-/// Looks once more for the directories of nodes whose call was repeated, and puts on record what is there. To be called
-/// when the files have arrived; a run that is told to stop leaves it for later.
+/// Searches once more for directories of nodes whose call was repeated, and records what is there. Call this when the
+/// files have arrived; a run that is told to stop leaves it for later.
 pub async fn look_for_duplicates<S: LogStore>(run: &Run, store: &S, repeated: Vec<RepeatedCall>) {
     for RepeatedCall { node, since, naming } in repeated {
         let at = run.plan.node(node).at();
@@ -96,10 +96,10 @@ pub async fn look_for_duplicates<S: LogStore>(run: &Run, store: &S, repeated: Ve
         let directories = match found {
             Ok(Finding::Found { directory, others }) => others.into_iter().chain([directory]).collect(),
             Ok(Finding::Absent) => vec![],
-            // The manifest goes on saying that there may be one.
+            // The manifest still says that there may be one.
             Ok(Finding::Unknown) => continue,
             Err(failure) => {
-                tracing::warn!(node = %at, %failure, "cannot look for a second directory of a node");
+                tracing::warn!(node = %at, %failure, "cannot search for a second directory of a node");
                 continue;
             }
         };
@@ -129,8 +129,8 @@ pub enum Finding {
     },
 }
 
-/// Searches the container for directories of `node` made since `since` (on the service's clock), but for those that
-/// are `known` to be another call's.
+/// Searches the container for directories of `node` made since `since` (on the service's clock), except those `known`
+/// to be another call's.
 pub async fn search<S: LogStore>(
     store: &S,
     naming: &Naming,

@@ -1,4 +1,4 @@
-//! The event log: the one way by which anything becomes part of a run.
+//! The event log: everything becomes part of a run through it.
 //!
 //! An event goes to the journal first, then into the ledger, then to every other listener. All of that happens on
 //! one thread, which groups what has queued up into one commit. When the journal fails, the run is told to drain:
@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_model::run_store::{Journal, JournalError};
 
-/// Most events of one commit. It bounds how long the first of them waits for the last.
+/// Events in one commit, at most. It bounds how long the first of them waits for the last.
 const GROUP: usize = 1024;
 
 /// A group of at least this many events says that more are on their way.
@@ -45,7 +45,7 @@ enum Message {
 pub struct Written {
     /// Where the run stands; or why the journal failed.
     pub ledger: Result<Ledger, JournalError>,
-    /// Still open, so that no other process takes the run up, and that it can be read where nothing can be written.
+    /// Still open, so that no other process resumes the run, and so that it can be read even if nothing can be written.
     pub journal: Box<dyn Journal>,
 }
 
@@ -66,10 +66,10 @@ enum Way {
 /// How events reach the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogMode {
-    /// A thread of the log's own groups what has queued up into one commit. Needs a tokio runtime.
+    /// The log has its own thread, which groups queued events into one commit. Needs a tokio runtime.
     Thread,
-    /// Each event is written by whoever records it. For tests on paused time, which would run ahead while another thread
-    /// works.
+    /// Each event is written by the task that records it. For tests on paused time, which would run ahead while another
+    /// thread works.
     Inline,
 }
 
@@ -175,11 +175,11 @@ impl LogEnd {
 fn start_thread(writer: Writer) -> (Sender<Message>, JoinHandle<Written>) {
     let (queue, messages) = channel();
     let (durable, mut groups) = unbounded_channel::<Vec<oneshot::Sender<()>>>();
-    // Those who wait are woken by a task: one wake-up across threads for a group instead of one for each.
+    // A task wakes the waiting tasks: one wake-up across threads for a group instead of one for each.
     tokio::spawn(async move {
         while let Some(group) = groups.recv().await {
             for done in group {
-                // Whoever waited may have been dropped.
+                // The waiting task may have been dropped.
                 let _ = done.send(());
             }
         }
@@ -277,7 +277,7 @@ impl Writer {
     }
 }
 
-/// A listener that keeps what it heard.
+/// A listener that keeps all events.
 #[cfg(test)]
 #[derive(Clone, Default)]
 pub(crate) struct Heard(Arc<Mutex<Vec<Recorded>>>);
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(end.wait().ledger.unwrap().count(fleetlogs_model::ledger::NodeStatus::Requested), 2);
         let reason = stop.reason().unwrap().to_string();
         assert!(
-            reason.starts_with("only 2 KiB are free") && reason.contains("1024 KiB are kept"),
+            reason.starts_with("only 2 KiB are free") && reason.contains("1024 KiB are reserved"),
             "{reason}"
         );
     }

@@ -1,12 +1,12 @@
 //! The executor: turns a plan into upload calls, one per node.
 //!
-//! It decides when to send, when to try again, and when to give up. It does not draw, does not write files, and
+//! It decides when to send, when to retry, and when to give up. It does not draw, does not write files, and
 //! does not know Azure: it asks a [`BatchService`] and tells the event log.
 //!
 //! The order of events for one node is always the same, and resume depends on it: for each attempt
 //! `UploadRequested`, durable before the first byte is sent; then `UploadWillRetry` or `UploadInDoubt`; at the end
 //! `UploadAccepted`, `UploadAdopted` or `UploadFailed`. After `UploadInDoubt` the container is asked before anything
-//! is sent again, and `UploadAbsent` or `UploadAdopted` says what it answered.
+//! is sent again, and `UploadAbsent` or `UploadAdopted` records the answer.
 //!
 //! Each account has workers of its own, as many as its concurrency allows (and some more to wait for the journal, where
 //! speed is wanted), so a slow or refused account leaves the others alone. A node that waits for its next attempt holds
@@ -44,18 +44,18 @@ use crate::sas_guard::outlives_upload;
 use crate::settings::{Allowed, Budget, Deadlines, Limits};
 use crate::stop::{Stop, StopReason};
 
-/// From this rate on, in calls per second, waiting for the journal would cost speed.
+/// At this rate or above, in calls per second, waiting for the journal would cost speed.
 const FAST: f64 = 1000.0;
 
-/// Workers of all fast accounts together that put intents on record while all permitted calls are in flight. Each is a
-/// node more that is in doubt after a crash, so they are few.
+/// Workers of all fast accounts together that record intents while all permitted calls are in flight. After a crash
+/// each of them is one more node in doubt, so they are few.
 const MOST_AHEAD: usize = 256;
 
-/// What each of many fast accounts gets of them.
+/// How many of them each of many fast accounts gets at least.
 const LEAST_AHEAD: usize = 8;
 
-/// Oldest intent that a call is sent on. One that waited longer for another call to end is put on record anew, as
-/// resume knows no better time of the call than that of its intent.
+/// Oldest intent that a call is sent on. An intent that waited longer for another call to end is recorded again,
+/// because resume takes its time for the time of the call.
 const OLDEST_INTENT: Duration = Duration::from_secs(5);
 
 /// How the calls are made.
@@ -67,7 +67,7 @@ pub struct Execution {
     pub upload_allowance: Duration,
     /// Per account.
     pub limits: Limits,
-    /// When to try again.
+    /// When to retry.
     pub retry: RetryPolicy,
     /// When to give up.
     pub deadlines: Deadlines,
@@ -77,13 +77,13 @@ pub struct Execution {
     pub budget: Budget,
 }
 
-/// Does the work that is outstanding in a plan. `services` holds each account's service, by the account's position in
+/// Does the outstanding work of a plan. `services` holds each account's service, by the account's position in
 /// the plan; accounts without one have no nodes in the plan. `store` answers for calls in doubt; without one they are
 /// repeated and marked as such.
 ///
 /// Ends when every node has its answer, or when the run drains and what was in flight is answered. Returns the nodes
-/// whose call was repeated, for [`look_for_duplicates`](crate::doubt::look_for_duplicates). `random` is for the jitter of
-/// backoff and pace.
+/// whose call was repeated, for [`look_for_duplicates`](crate::doubt::look_for_duplicates). `random` is for the jitter
+/// of backoff and pace.
 pub async fn execute<B: BatchService, S: LogStore>(
     run: &Run,
     services: &[Option<Arc<B>>],
@@ -175,7 +175,7 @@ impl Failures {
     }
 }
 
-/// What of the outstanding work is one account's.
+/// One account's share of the outstanding work.
 #[derive(Default)]
 struct Share {
     /// Nodes of the plan, whether anything is left to do about them or not.
@@ -225,8 +225,8 @@ fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share
 }
 
 impl Execution {
-    /// From when on the container may be asked about a call in doubt: until the call's deadline the service may still
-    /// take it, and then the node needs time for its first blob.
+    /// The earliest time at which the container may be asked about a call in doubt: the service may still take the call
+    /// until its deadline, and then the node needs time for its first blob.
     fn may_ask_from(&self, work: &Work, now: OffsetDateTime) -> Instant {
         let due = work.last_intent.unwrap_or(now) + self.deadlines.call + self.settle;
         Instant::now() + Duration::try_from(due - now).unwrap_or(Duration::ZERO)
@@ -237,7 +237,7 @@ impl Execution {
 enum NodeStep {
     /// It needs nothing more, or the run no longer wants it.
     Done,
-    /// It is taken up again at a time.
+    /// It is due again at a time.
     Again(Work, Instant),
 }
 
@@ -289,9 +289,9 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         if let Some(cause) = self.known_gone(planned.pool()) {
             return self.fail(&work, cause);
         }
-        // Waiting here must not outlive the run's will to send.
+        // Waiting here must end when the run stops sending.
         tokio::select! {
-            // In this order, so that nothing is set up to wait for a stop where there is no wait.
+            // In this order, so that nothing waits for a stop if there is no other wait.
             biased;
             () = async { self.run.slots.take().await; self.pacer.turn().await } => {}
             () = self.run.stop.reached(Stop::Drain) => return Ok(NodeStep::Done),
@@ -311,11 +311,12 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         tokio::select! {
             biased;
             () = self.pacer.gate() => {}
-            // What follows sees that the run is stopped.
+            // The checks below see that the run is stopped.
             () = self.run.stop.reached(Stop::Drain) => {}
         }
         self.crash_before_send();
-        // Much may have happened since: the run or the account may have been stopped, the pool be gone, the SAS be over.
+        // Much may have happened since: the run or the account may have been stopped, the pool be gone, the SAS be
+        // over.
         let known_gone = self.known_gone(planned.pool());
         let stopped = self.run.stop.level() >= Stop::Drain || self.queue.is_closed();
         let order = self.order().filter(|_| !stopped && known_gone.is_none());
@@ -345,7 +346,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let limit = self.how.deadlines.call;
         let node = planned.node();
         let call = self.service.upload_logs(planned.pool(), &node, &order, client_request_id, limit);
-        // The service keeps the limit itself; this bounds it should it fail to.
+        // The service client keeps the limit itself; this is the bound in case it does not.
         let answer = tokio::time::timeout(limit + Duration::from_secs(5), call).await.unwrap_or_else(|_| {
             Err(Failure::new(FailureClass::InDoubt, format!("no answer within {limit:?}")))
         });
@@ -394,7 +395,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         match cause.class {
             FailureClass::Throttled => self.slow_down(&cause, sent_at)?,
             FailureClass::Auth => self.stop_account(&cause)?,
-            // What the account took from one node it does not refuse from all.
+            // A request that the account accepted once is not wrong for all nodes.
             FailureClass::Config if !self.has_accepted.load(Ordering::Relaxed) => {
                 self.stop_account(&cause)?;
             }
@@ -423,7 +424,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             Next::Retry(delay) | Next::Look(delay) => {
                 let due = Instant::now() + delay;
                 if cause.class == FailureClass::Throttled {
-                    // It is the account that has to wait, however long it takes; the node's own time has not begun.
+                    // The account has to wait, however long it takes; the node's own deadline has not begun.
                     work.deadline = None;
                 }
                 if work.deadline.is_some_and(|deadline| due > deadline) {
@@ -441,7 +442,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     fn doubt(&self, mut work: Work, cause: Failure) -> Result<NodeStep, NotRecorded> {
         let attempt = work.attempt;
         if self.store.is_none() {
-            // Nobody can be asked: the call is repeated, and the manifest says that it may have doubled.
+            // There is no container to ask: the call is repeated, and the manifest says that there may be a duplicate.
             if work.tries.counted >= self.how.retry.attempts {
                 self.run.log.note(Some(work.node), Event::UploadInDoubt { attempt, cause })?;
                 return Ok(NodeStep::Done);
@@ -471,10 +472,10 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let finding = match &self.store {
             Some(store) => tokio::select! {
                 finding = doubt::search(&**store, &self.naming, &node, since, &work.known) => finding,
-                // It stays in doubt, and is asked about when the run goes on.
+                // It stays in doubt until the run is resumed.
                 () = self.run.stop.reached(Stop::Drain) => return Ok(NodeStep::Done),
             },
-            // A run that could list was resumed without the permission.
+            // The earlier process could list the container; this one lacks the permission.
             None => Ok(Finding::Unknown),
         };
         match finding {
@@ -486,13 +487,13 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 self.run.log.note(Some(work.node), Event::UploadAdopted { attempt, directory, others })?;
                 Ok(NodeStep::Done)
             }
-            // On record as in doubt, and so it stays: nobody knows.
+            // It is recorded as in doubt and stays so: nothing can tell.
             Ok(Finding::Unknown) if work.tries.counted >= self.how.retry.attempts => Ok(NodeStep::Done),
             Ok(Finding::Absent) if work.tries.counted >= self.how.retry.attempts => {
                 let cause = Failure::new(
                     FailureClass::Refused,
                     format!(
-                        "no attempt of {attempt} was answered, and the container holds no directory of them"
+                        "none of {attempt} calls was answered, and the container holds no directory from them"
                     ),
                 );
                 self.fail(&work, cause)
@@ -503,8 +504,8 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 let event = if found == Finding::Absent {
                     Event::UploadAbsent { attempt }
                 } else {
-                    // The repeat is as good as blind, and the manifest says so.
-                    let message = "whether the container has a directory of it cannot be told";
+                    // The call is repeated without knowing, and the manifest says so.
+                    let message = "whether the container has a directory of this call is unknown";
                     let cause = Failure::new(FailureClass::InDoubt, message);
                     Event::UploadWillRetry { attempt, cause, delay_ms: 0 }
                 };
@@ -514,7 +515,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 Ok(NodeStep::Again(work, Instant::now()))
             }
             Err(failure) => {
-                tracing::warn!(%node, %failure, "cannot search the container for a call in doubt; trying again");
+                tracing::warn!(%node, %failure, "cannot search the container for a call in doubt; retrying");
                 let delay = backoff(&self.how.retry, 4, f64::midpoint(1.0, self.random()));
                 Ok(NodeStep::Again(work, Instant::now() + delay))
             }
@@ -528,7 +529,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             Ok(node) => {
                 let state = node.facts.state.unwrap_or(NodeState::Idle);
                 if matches!(state, NodeState::Preempted | NodeState::Deallocated | NodeState::Deallocating) {
-                    let message = format!("the node is `{}`: no agent runs on it any more", state.as_str());
+                    let message = format!("the node is `{}`: no agent runs on it", state.as_str());
                     return self.fail(&work, Failure::new(FailureClass::Gone, message));
                 }
             }
@@ -575,21 +576,22 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         self.run.log.note(None, Event::AccountThrottled { account, millirate, pause_ms })
     }
 
-    /// Counts a failed node, and stops what can bear no more of them.
+    /// Counts a failed node, and stops the account or the run if its error budget is spent.
     fn spend_budget(&self, cause: &Failure) -> Result<(), NotRecorded> {
         if let Some((failed, allowed)) = self.run_failures.one_more() {
             self.run.stop.stop(Stop::Drain, StopReason::BudgetSpent { failed, allowed });
         }
         if let Some((failed, allowed)) = self.failures.one_more() {
             let message = format!(
-                "{failed} nodes of the account failed, and its budget allows {allowed}; last: {cause}"
+                "{failed} nodes of the account failed, and its error budget allows {allowed}; last: {cause}"
             );
             return self.stop_account(&Failure::new(cause.class, message));
         }
         Ok(())
     }
 
-    /// Sends nothing more to the account: it refuses the credential or the request as such, or its budget is spent.
+    /// Sends nothing more to the account: it refuses the credential or the request itself, or its error budget is
+    /// spent.
     fn stop_account(&self, cause: &Failure) -> Result<(), NotRecorded> {
         if !self.queue.close() {
             return Ok(());
@@ -600,14 +602,14 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
 
     fn known_gone(&self, pool: &PoolId) -> Option<Failure> {
         let gone = self.gone_pools.lock().contains(pool);
-        gone.then(|| Failure::new(FailureClass::Gone, "its pool is no longer there"))
+        gone.then(|| Failure::new(FailureClass::Gone, "its pool no longer exists"))
     }
 
     /// The order to send now. None where its SAS would not outlive an upload that is started now; then the run is told
     /// to drain.
     fn order(&self) -> Option<Arc<UploadOrder>> {
         let order = self.how.access.current();
-        // Storage will hold the SAS against its own clock.
+        // Storage checks the SAS by its own clock.
         let now = self.run.clock.now() + self.service.clock_offset().unwrap_or_default();
         match order.access.sas() {
             Some(sas) if !outlives_upload(sas, now, self.how.upload_allowance) => {

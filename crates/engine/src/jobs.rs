@@ -1,7 +1,7 @@
 //! From jobs to nodes: where the tasks of a job ran, and when.
 //!
-//! A task names the node that it ran on last; multi-instance tasks have subtasks on further nodes. What was retried or
-//! queued anew ran on others before, which only the nodes themselves still know, in their recent tasks.
+//! A task names the node that it ran on last; multi-instance tasks have subtasks on further nodes. A task that was
+//! retried or requeued ran on other nodes before; only those nodes still know, from their recent tasks.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,8 @@ pub struct JobFilter {
 }
 
 impl JobFilter {
-    /// Whether a run of a task is of interest. One that has not ended lasts until now; one that has not started is none.
+    /// Whether a run of a task is of interest. A run that has not ended lasts until now; one that has not started never
+    /// is.
     #[must_use]
     pub fn wants(&self, task: &str, started: Option<OffsetDateTime>, ended: Option<OffsetDateTime>) -> bool {
         let in_time = self.until.is_none_or(|until| started.is_some_and(|started| started <= until))
@@ -47,12 +48,12 @@ pub(crate) struct TaskNode {
     pub(crate) ran: Option<Window>,
 }
 
-/// When tasks ran on a node; none inside where no task says when it started.
+/// When tasks ran on a node; the window is none if no task says when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskTimes(pub(crate) Option<Window>);
 
 impl TaskNodes {
-    /// Takes a task in, at each of its nodes.
+    /// Adds a task, for the node that it ran on.
     pub(crate) fn add(&mut self, task: &Task, now: OffsetDateTime) {
         let Some((pool, node)) = &task.ran_on else { return };
         let ran = task.started.map(|start| Window { start, end: task.ended.unwrap_or(now).max(start) });
@@ -70,7 +71,7 @@ impl TaskNodes {
         self.0.contains_key(&pool.as_str().to_ascii_lowercase())
     }
 
-    /// Takes a node out that is still there, with when tasks ran on it. `recent` is what the node itself says.
+    /// Removes a node that still exists, and returns when tasks ran on it. `recent` is what the node itself says.
     pub(crate) fn take(
         &mut self,
         pool: &PoolId,

@@ -1,8 +1,8 @@
-//! All decisions of fleetlogs: what to plan, when to send, when to try again, when to give up, what counts as
-//! arrived; and the journal that these rest on. It knows the outside only through `BatchService` and `LogStore`.
+//! All decisions of fleetlogs: what to plan, when to send, when to retry, when to give up, what counts as arrived; and
+//! the journal that these rest on. It knows the outside only through `BatchService` and `LogStore`.
 
-/// A place where a test may end the process, as a power cut would: `FAILPOINTS="before-commit=5*off->return"` ends it at
-/// the sixth time. Nothing in a normal build.
+/// A place where a test may end the process, as a power cut would: `FAILPOINTS="before-commit=5*off->return"` ends it
+/// at the sixth time. Nothing in a normal build.
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]

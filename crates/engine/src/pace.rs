@@ -1,9 +1,9 @@
 //! One request budget per Batch account: how fast calls may go out, and how the account's answers change that.
 //!
 //! The rate starts at a quarter of the ceiling and doubles every round trip until the ceiling or the first
-//! throttled answer. It halves when the service says that it is too much: once per round trip, as the calls that were
-//! in flight together tell the same story. Then it goes back to a little below the level that was too much, stays
-//! there, and tries what lies beyond in steps that grow. A `Retry-After` pauses the whole account. The reasons are in
+//! throttled answer. It halves when the service throttles: once per round trip, because the calls that were in flight
+//! together carry the same news. Then it returns to a little below the level that was too much, stays there, and probes
+//! beyond it in growing steps. A `Retry-After` pauses the whole account. The reasons are in
 //! docs/design/pace.md.
 
 use std::collections::VecDeque;
@@ -21,46 +21,47 @@ use tokio::time::{Instant, sleep_until};
 
 use fleetlogs_model::retry::LONGEST_RETRY_AFTER;
 
-/// The pace never falls below this, in calls per second: a call now and then finds out that the service recovered.
+/// The pace never falls below this, in calls per second: an occasional call finds out whether the service recovered.
 const SLOWEST: f64 = 0.5;
 
 /// How much lateness may be caught up, in seconds of the rate. Timers wake a millisecond or more late; without
 /// this each late wake-up would lose its share of the budget for good.
 const CATCH_UP_SECONDS: f64 = 0.02;
 
-/// Where the rate goes back to after a cut, as a share of the level that was too much.
+/// Where the rate returns to after a cut, as a share of the level that was too much.
 const PLATEAU: RangeInclusive<f64> = 0.86..=0.90;
 
-/// How far from what was good to what was too much the rate goes back to, where that is less.
+/// Where the rate returns to between the level that was good and the one that was too much, if that is less.
 const ONWARD: f64 = 0.3;
 
 /// Shortest time between two steps of the climb.
 const STEP: Duration = Duration::from_millis(500);
 
-/// How long trying what lies beyond the plateau takes to add once more what was too much. It grows with the third power
-/// of time, so half of this adds an eighth.
+/// How long probing beyond the plateau takes to add the level that was too much once more. The probe grows with the
+/// third power of time, so half of this time adds an eighth.
 const DOUBLING: RangeInclusive<f64> = 25.0..=35.0;
 
-/// After so many cuts in a row without any good answer it is an outage, not a level that is too high.
+/// This many cuts in a row without a good answer are an outage, not a level that is too high.
 const BLANK_CUTS: u32 = 3;
 
-/// Fewer good answers than this between two cuts make the second one news of a storm, not of a level a little too high.
+/// With fewer good answers than this between two cuts, the second cut tells of a storm, not of a level a little too
+/// high.
 const FEW: u32 = 16;
 
-/// So many cuts within [`OFTEN`] are no level that is too much: below such a one they end. What is refused then is
-/// refused for reasons that the rate does not know.
+/// This many cuts within [`OFTEN`] do not mean that a level is too high: below such a level they would end. The service
+/// then throttles for reasons that the rate does not explain.
 const MANY_CUTS: usize = 8;
 
 /// See [`MANY_CUTS`].
 const OFTEN: Duration = Duration::from_secs(60);
 
-/// Unless so many of them in a row were at levels that are so near to each other: that is a level.
+/// Unless this many cuts in a row were at levels this close to each other: that is a level that is too high.
 const SAME_LEVEL: (usize, f64) = (4, 0.85);
 
-/// What the rate gains per second then: a share of the ceiling, or of itself where that is less.
+/// What the rate gains per second then: a share of the ceiling, or of the rate itself if that is less.
 const ADDED: (f64, f64) = (0.05, 0.2);
 
-/// The least of it, where the ceiling allows, in calls per second.
+/// The least gain, if the ceiling allows it, in calls per second.
 const LEAST_ADDED: f64 = 5.0;
 
 /// A rate that is used less than this is not raised: the calls in flight are the limit, not the rate.
@@ -118,7 +119,7 @@ fn limiter(rate: f64) -> Limiter {
 pub struct Slowdown {
     /// The new rate, in calls per second.
     pub rate: f64,
-    /// How long nothing is sent, if the service asked for that.
+    /// How long nothing is sent, if the service asked for a pause.
     pub pause: Option<Duration>,
 }
 
@@ -136,22 +137,22 @@ struct PacerState {
     /// None: as fast as the concurrency allows.
     rate: Option<f64>,
     limiter: Option<Limiter>,
-    /// As fast as `limiter`, for calls that had their turn.
+    /// As fast as `limiter`, for calls that already had their turn.
     gate: Option<Limiter>,
     climb: Climb,
     /// Highest rate that was answered well.
     good: f64,
     /// The rate before the last raise, which calls that are still in flight were sent at.
     before_raise: f64,
-    /// When the rate was changed, or a pause ended: calls sent before say nothing about the rate there is.
+    /// When the rate was changed, or a pause ended: calls sent earlier say nothing about the current rate.
     changed: Instant,
     last_step: Instant,
     last_cut: Option<Instant>,
     /// When the last cuts were made, and at which level.
     cuts: VecDeque<(Instant, f64)>,
-    /// Calls sent after the last cut and answered well.
+    /// Calls sent after the last cut that got a good answer.
     well: u32,
-    /// Cuts in a row without any of those in between.
+    /// Cuts in a row without a good answer in between.
     blank_cuts: u32,
     /// Smoothed; none before the first answer.
     round_trip: Option<Duration>,
@@ -163,13 +164,13 @@ struct PacerState {
 /// How the rate rises while answers are good.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Climb {
-    /// Doubling: what is too much is not known yet. No quicker than once in `pause`.
+    /// Doubling: the level that is too much is not known yet. At most once in `pause`.
     Starting { pause: Duration },
     /// After a cut: each step closes half of the gap to the plateau.
     Returning(RateMemory),
     /// Beyond the plateau, for so long.
     Probing(RateMemory, Duration),
-    /// By a little each second: nothing is known of what would be too much.
+    /// A little each second: nothing is known about the level that would be too much.
     Adding,
 }
 
@@ -265,8 +266,8 @@ impl Pacer {
         }
     }
 
-    /// Waits until a call that had its turn may go out. Between the two its intent is put on record, and a disk that stalls
-    /// holds several back; without this they would go out together, and the account see more than its ceiling.
+    /// Waits until a call that had its turn may go out. Between turn and call the intent is recorded, and a disk that
+    /// stalls holds several calls back; without this gate they would go out together and exceed the account's ceiling.
     ///
     /// # Cancel safety
     /// As [`Pacer::turn`].
@@ -305,15 +306,15 @@ impl Pacer {
         self.state().answered_well(Instant::now(), round_trip);
     }
 
-    /// The service refused a call as too much. Returns what changed; none if this answer tells what an earlier one
-    /// of the same round trip already told.
+    /// The service throttled a call. Returns what changed; none if an earlier answer of the same round trip already
+    /// carried the news.
     pub fn throttled(&self, sent_at: Instant, retry_after: Option<Duration>) -> Option<Slowdown> {
         self.state().throttled(Instant::now(), sent_at, retry_after)
     }
 }
 
 impl PacerState {
-    /// Takes a turn, or tells until when to wait.
+    /// Takes a turn, or says until when to wait.
     fn try_turn(&mut self, now: Instant) -> Option<Instant> {
         if let Some(until) = self.paused_until {
             if now < until {
@@ -335,7 +336,7 @@ impl PacerState {
         self.rate = Some(rate);
         self.changed = now;
         self.meter = Meter::starting(now);
-        // They begin with nothing saved up: else every change of the rate would let calls through at once.
+        // New limiters begin with nothing saved up: otherwise every change of the rate would let calls through at once.
         let empty = || {
             let limiter = limiter(rate);
             let _ = limiter.check_n(burst(rate));
@@ -344,7 +345,7 @@ impl PacerState {
         (self.limiter, self.gate) = (empty(), empty());
     }
 
-    /// Not below this, whatever the account answers.
+    /// The rate never falls below this, whatever the account answers.
     fn slowest(&self) -> f64 {
         self.ceiling.map_or(SLOWEST, |ceiling| SLOWEST.min(ceiling))
     }
@@ -353,7 +354,7 @@ impl PacerState {
         let smoothed = self.round_trip.map_or(round_trip, |before| (before * 7 + round_trip) / 8);
         self.round_trip = Some(smoothed);
         let Some(rate) = self.rate else { return };
-        // Sent at another rate: it says nothing about this one.
+        // The call was sent at another rate and says nothing about this one.
         if now < self.changed + round_trip {
             return;
         }
@@ -398,14 +399,14 @@ impl PacerState {
                 }
             }
             Climb::Probing(memory, probed) => {
-                // Time in which the rate was not used does not count: else it would rise at a bound after it.
+                // Time in which the rate was not used does not count: otherwise the rate would jump afterwards.
                 *probed += length.min(step * 2);
                 let doublings = probed.div_duration_f64(memory.doubling);
                 memory.plateau + memory.too_much.max(4.0 * SLOWEST) * doublings.powi(3)
             }
         };
         let next = next.min(ceiling);
-        // Each change costs half a call, so it has to be worth it.
+        // Each change costs half a call, so a small one is not worth it.
         if next > rate * 1.005 || (next > rate && next >= ceiling) {
             self.set_rate(now, next);
         }
@@ -438,7 +439,7 @@ impl PacerState {
         if let Some(pause) = longer_pause {
             self.paused_until = Some(now + pause);
         }
-        // A call sent before the last cut went out at the old pace: its refusal is no news.
+        // A call sent before the last cut went out at the old pace, so its refusal says nothing new.
         let is_news = self.last_cut.is_none_or(|cut| sent_at > cut);
         if is_news {
             let level = self.level(now, sent_at);
@@ -454,7 +455,7 @@ impl PacerState {
         self.rate.filter(|_| is_news).map(|rate| Slowdown { rate, pause: longer_pause })
     }
 
-    /// Whether the last cuts came too often, and at levels too far apart, for any one level to be what is too much.
+    /// Whether the last cuts came too often, and at levels too far apart, for a single level to be the cause.
     fn is_refused_at_random(&self, now: Instant) -> bool {
         let is_often =
             self.cuts.len() == MANY_CUTS && self.cuts.front().is_some_and(|(first, _)| now < *first + OFTEN);
@@ -472,7 +473,7 @@ impl PacerState {
         let is_storm = self.last_cut.is_some() && self.well < FEW;
         self.blank_cuts = if self.last_cut.is_some() && self.well == 0 { self.blank_cuts + 1 } else { 0 };
         if self.blank_cuts >= BLANK_CUTS || (self.rate.is_some() && level <= self.slowest()) {
-            // An outage says nothing about what the account bears after it.
+            // An outage says nothing about the load that the account can take afterwards.
             self.climb = Climb::Starting { pause: Duration::from_secs(1) };
             self.good = 0.0;
             return;
@@ -484,7 +485,7 @@ impl PacerState {
         }
         let starting = matches!(self.climb, Climb::Starting { .. });
         if self.good > level * 0.95 {
-            // What was good is so no more. In a storm nothing is known but where the rate goes now.
+            // The level that was good no longer is. In a storm nothing is known but where the rate goes now.
             self.good = if is_storm { level / 2.0 } else { level * PLATEAU.start() };
         } else if starting {
             self.good = self.good.max(level / 2.0);

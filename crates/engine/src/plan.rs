@@ -1,8 +1,8 @@
 //! The planner: lists pools and nodes, selects, orders, and freezes the result.
 //!
 //! Accounts are listed side by side, and so are the pools of an account. An account that cannot be listed stands in the
-//! plan with the reason; the others are planned. A list may repeat a node across pages (the list moves while it is read),
-//! so ids are compared without regard to case and each is taken once.
+//! plan with the reason; the others are planned. A list may repeat a node across pages (the list moves while it is
+//! read), so ids are compared without regard to case and each is taken once.
 
 mod account;
 mod merge;

@@ -370,7 +370,8 @@ proptest! {
         prop_assert_eq!(outstanding.nodes(), unfinished, "what has no end is outstanding, and nothing else");
     }
 
-    /// Whatever the account answers, it is called no faster than its ceiling, and not at all while it asked for a pause.
+    /// Whatever the account answers, it is called no faster than its ceiling, and not at all while it asked for a
+    /// pause.
     #[test]
     fn no_second_sees_more_calls_than_the_ceiling_and_the_burst(
         replies in replies(),

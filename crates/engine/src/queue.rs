@@ -1,5 +1,5 @@
-//! The work that is left in one account: nodes that were not called yet, in plan order, and nodes to be taken up
-//! again at a time. It hands work out; what is done with it is the executor's business.
+//! The work that is left in one account: nodes that were not called yet, in plan order, and nodes that are due again at
+//! a time. The queue hands out work; the executor does it.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -18,7 +18,7 @@ use crate::stop::{Stop, StopHandle};
 pub(crate) enum Step {
     /// Send the call.
     Send,
-    /// Read the node first: its state stood in the way.
+    /// Read the node first: its state prevented the call.
     Look,
     /// Search the container: the answer of the last call was lost.
     AskContainer,
@@ -32,11 +32,11 @@ pub(crate) struct Work {
     /// Calls sent so far.
     pub(crate) attempt: u32,
     pub(crate) tries: Tries,
-    /// When the first call of this round was put on record.
+    /// When the first call of this round was recorded.
     pub(crate) first_intent: Option<OffsetDateTime>,
     /// When the last one was.
     pub(crate) last_intent: Option<OffsetDateTime>,
-    /// Directories that earlier rounds made; none of them is what a call in doubt made.
+    /// Directories of earlier rounds: a call in doubt made none of them.
     pub(crate) known: Box<[Box<str>]>,
     /// When to give the node up.
     pub(crate) deadline: Option<Instant>,
@@ -65,7 +65,7 @@ const MOST_RETRIES_SAVED: f32 = 50.0;
 
 struct DueWork {
     due: Instant,
-    /// Keeps the order of equals, and makes the heap's order total.
+    /// Keeps equal entries in order, and makes the heap's order total.
     number: u64,
     work: Work,
 }
@@ -91,10 +91,10 @@ impl Ord for DueWork {
 }
 
 struct QueueState {
-    /// Nodes that nothing was done about yet: a number each, as there may be a million.
+    /// Nodes that were not called yet: only their positions, as there may be a million.
     fresh: VecDeque<NodeIndex>,
     later: BinaryHeap<Reverse<DueWork>>,
-    /// Handed out and not yet given back or done.
+    /// How much work is handed out, and neither given back nor done.
     busy: usize,
     retries_saved: f32,
     numbers: u64,
@@ -113,7 +113,7 @@ pub(crate) struct WorkQueue {
 }
 
 impl WorkQueue {
-    /// Nodes to be called, and work to be done at a time.
+    /// Nodes to be called, and work that is due at a time.
     pub(crate) fn new(
         fresh: impl IntoIterator<Item = NodeIndex>,
         later: impl IntoIterator<Item = (Work, Instant)>,
@@ -143,7 +143,7 @@ impl WorkQueue {
             if stop.level() >= Stop::Drain {
                 return None;
             }
-            // Registered before looking, so that a change in between is not missed.
+            // Registered before the queue is looked at, so that a change in between is not missed.
             let changed = self.changed.notified();
             let taken = self.state().take(Instant::now());
             let until = match taken {
@@ -165,7 +165,7 @@ impl WorkQueue {
         }
     }
 
-    /// Gives work back, to be taken up again at a time.
+    /// Gives work back; it is due again at a time.
     pub(crate) fn put_back(&self, work: Work, due: Instant) {
         let mut state = self.state();
         state.busy -= 1;
@@ -185,12 +185,12 @@ impl WorkQueue {
         }
     }
 
-    /// Nodes that nothing was done about yet.
+    /// Nodes that were not called yet.
     pub(crate) fn waiting(&self) -> Vec<NodeIndex> {
         self.state().fresh.iter().copied().collect()
     }
 
-    /// Puts the nodes that nothing was done about yet in another order; among equals that of the plan.
+    /// Sorts the nodes that were not called yet; equal ones stay in the order of the plan.
     ///
     /// Returns whether any moved.
     pub(crate) fn sort_waiting<K: Ord>(&self, key: impl Fn(NodeIndex) -> K) -> bool {
@@ -208,7 +208,7 @@ impl WorkQueue {
         self.state().closed
     }
 
-    /// Hands nothing out any more. Returns whether it did until now.
+    /// Stops handing out work. Returns whether it handed out work until now.
     pub(crate) fn close(&self) -> bool {
         let newly = !std::mem::replace(&mut self.state().closed, true);
         self.changed.notify_waiters();

@@ -1,4 +1,4 @@
-//! Opening a run that is on record: the one way for every command that looks at a run or resumes it.
+//! Opens a recorded run: for every command that looks at a run or resumes it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use fleetlogs_model::run_store::{
 use crate::resume::{Outstanding, Replay};
 use crate::run_record::RunRecord;
 
-/// What a command wants of a recorded run besides reading it.
+/// What a command needs besides reading a recorded run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunClaim {
     /// Nothing: a process may work on the run meanwhile.

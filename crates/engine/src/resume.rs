@@ -1,7 +1,7 @@
-//! What is left to do in a run: everything, of a fresh plan; or what its journal says is outstanding.
+//! What is left to do in a run: everything, if the plan is fresh; otherwise what its journal says is outstanding.
 //!
 //! A call whose intent is on record without a result was lost with its process: it is in doubt, and the container is
-//! asked before it is repeated. Nothing here is decided anew that the journal already holds. Pure but for the time.
+//! asked before the call is repeated. Decisions that the journal holds are not made again. Pure but for the time.
 
 use std::collections::HashMap;
 
@@ -19,17 +19,18 @@ use crate::retry::Tries;
 /// What is left to do.
 #[derive(Debug, Default)]
 pub struct Outstanding {
-    /// Nodes that nothing was done about yet, in plan order.
+    /// Nodes that were not called yet, in plan order.
     pub(crate) fresh: Vec<NodeIndex>,
     /// Nodes to be called again, or asked about, in plan order.
     pub(crate) work: Vec<Work>,
     /// Nodes whose files are awaited.
     pub(crate) awaited: Vec<AwaitedUpload>,
-    /// Calls that were on their way when their process ended; to be put on record as in doubt.
+    /// Calls that were in flight when their process ended; to be recorded as in doubt.
     pub(crate) lost: Vec<(NodeIndex, u32)>,
-    /// Nodes whose call was repeated, with the time since when they may have more than one directory.
+    /// Nodes whose call was repeated, with the time of the first call: they may have more than one directory since
+    /// then.
     pub(crate) repeated: Vec<(NodeIndex, OffsetDateTime)>,
-    /// A directory of each account and pool that is on record: how they are named is learned from it.
+    /// One recorded directory of each account and pool, from which the naming is learned.
     pub(crate) directories: Vec<(NodeIndex, Box<str>)>,
 }
 
@@ -38,9 +39,9 @@ pub struct Outstanding {
 pub(crate) struct AwaitedUpload {
     pub(crate) node: NodeIndex,
     pub(crate) directory: Box<str>,
-    /// None where the promise was lost with the call's answer.
+    /// None if the number of promised files was lost with the call's answer.
     pub(crate) files: Option<u32>,
-    /// Whether it holds an upload slot: those of an earlier process ended with it.
+    /// Whether it holds an upload slot: slots of an earlier process ended with that process.
     pub(crate) slot: bool,
 }
 
@@ -51,13 +52,13 @@ impl Outstanding {
         Self { fresh: plan.indexed().map(|(node, _)| node).collect(), ..Self::default() }
     }
 
-    /// Whether there is nothing to do.
+    /// Whether nothing is left to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes() == 0
     }
 
-    /// How many nodes there is something to do about.
+    /// How many nodes still need something.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.fresh.len() + self.work.len() + self.awaited.len()
@@ -72,15 +73,15 @@ pub struct Replay {
     nodes: HashMap<NodeIndex, Past>,
 }
 
-/// What happened to a node so far, as far as going on needs it.
+/// What happened to a node so far, as far as resume needs it.
 #[derive(Debug, Default)]
 struct Past {
     attempt: u32,
     tries: Tries,
-    /// First intent of the attempts since the node last had an answer that counted.
+    /// First intent since the node's last accepted call.
     first_intent: Option<OffsetDateTime>,
     last_intent: Option<OffsetDateTime>,
-    /// First intent of a call that was repeated, until somebody looked whether it left a directory after all.
+    /// First intent of a call that was repeated, until the container was searched for a directory from it.
     repeated: Option<OffsetDateTime>,
     /// Directories of this node that are known, the last one last.
     directories: Vec<Box<str>>,
@@ -140,7 +141,7 @@ impl Past {
         }
     }
 
-    /// A new round for a node that had its answer: what was tried before does not count.
+    /// A new round for a node that had its answer: earlier attempts do not count.
     fn anew(&self, node: NodeIndex) -> Work {
         Work { tries: Tries::default(), first_intent: None, last_intent: None, ..self.work(node, Step::Send) }
     }
@@ -153,7 +154,7 @@ impl Replay {
         Self { ledger: Ledger::new(plan), nodes: HashMap::new() }
     }
 
-    /// Takes the journal's next event in.
+    /// Applies the journal's next event.
     pub fn apply(&mut self, recorded: &Recorded) {
         self.ledger.apply(recorded);
         if let Some(node) = recorded.node {
@@ -161,7 +162,7 @@ impl Replay {
         }
     }
 
-    /// Where the run stands, and what is outstanding. Nodes that ended in one of `retry` are taken up again.
+    /// Where the run stands, and what is outstanding. Nodes that ended with one of the outcomes in `retry` are retried.
     #[must_use]
     pub fn finish(self, plan: &Plan, retry: &[Outcome]) -> (Ledger, Outstanding) {
         let mut outstanding = Outstanding::default();
@@ -208,7 +209,7 @@ impl Replay {
     }
 }
 
-/// Why a call that was on its way when its process ended is in doubt.
+/// Why a call that was in flight when its process ended is in doubt.
 pub(crate) fn lost_with_its_process() -> Failure {
     Failure::new(FailureClass::InDoubt, "the process ended before the answer came")
 }

@@ -1,17 +1,17 @@
 //! Whether an upload call that failed is sent again, and after how long.
 //!
-//! Pure: the random number enters as an argument. Delays are those of [`fleetlogs_model::retry`], as for every other call;
-//! unlike the others, an upload call changes something, so more is asked than whether its failure may pass.
+//! Pure: the random number enters as an argument. Delays are those of [`fleetlogs_model::retry`], as for every other
+//! call; unlike the others, an upload call changes something, so more is asked than whether its failure may pass.
 
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::retry::{RetryPolicy, delay};
 
-/// Looks at a booting node come this far apart: a boot takes minutes.
+/// Pause between two reads of a booting node: a boot takes minutes.
 const WAIT_BASE: Duration = Duration::from_secs(10);
 
-/// How often a node that is unusable is tried again: the service's documentation gives little hope.
+/// How often an unusable node is retried: the service's documentation gives little hope.
 const BRIEF_WAITS: u32 = 1;
 
 /// What to do after a failed upload call.
@@ -23,11 +23,11 @@ pub enum Next {
     Look(Duration),
     /// The answer was lost: ask the container before anything else.
     AskContainer,
-    /// Not again.
+    /// Do not send again.
     GiveUp,
 }
 
-/// How often a node was tried, by what the tries say about it.
+/// How often a node was called, by what the results say about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tries {
     /// Calls that failed for reasons of their own.

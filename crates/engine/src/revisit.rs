@@ -1,7 +1,7 @@
-//! A later look at what a run collected: whether the files are still there, as they were, and which time they cover.
+//! A later check of what a run collected: whether the files are still there and unchanged, and which time they cover.
 //!
-//! It changes nothing, neither in the container nor in the journal. It goes through the container one directory at a
-//! time, so that memory does not grow with the files.
+//! It changes neither the container nor the journal. It goes through the container one directory at a time, so that
+//! memory does not grow with the number of files.
 
 mod compare;
 mod coverage;

@@ -1,4 +1,4 @@
-//! The nodes of one pool that a plan knows: to tell, of a list read later, who is missing from it and who is new.
+//! The nodes of one pool that a plan knows: shows which of them a later list lacks, and which nodes are new in it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ pub(crate) struct Roster {
 }
 
 struct RosterEntry {
-    /// None of a node that was left out.
+    /// None for a node that the plan left out.
     index: Option<NodeIndex>,
     seen: bool,
 }
@@ -41,7 +41,7 @@ impl Roster {
         roster
     }
 
-    /// Takes in that a list has a node. Returns its position in the plan.
+    /// Notes that a list has a node. Returns the node's position in the plan.
     pub(crate) fn see(&mut self, node: &NodeId) -> Option<NodeIndex> {
         let key = key(node.as_str());
         if let Some(known) = self.known.get_mut(&key) {

@@ -16,20 +16,20 @@ pub struct Run {
     pub plan: Arc<Plan>,
     /// Where everything that happens is put on record.
     pub log: EventLog,
-    /// Who wants it to end.
+    /// Ends it early.
     pub stop: StopHandle,
     /// Where the time of day comes from.
     pub clock: Clock,
-    /// Uploads that may be on their way at once.
+    /// Bounds how many uploads are in progress at once.
     pub slots: UploadSlots,
 }
 
-/// Uploads that were accepted and have not arrived: a limit over all accounts, or none.
+/// Bounds how many accepted uploads have not arrived yet, over all accounts; or there is no limit.
 #[derive(Clone, Debug, Default)]
 pub struct UploadSlots(Option<Arc<Semaphore>>);
 
 impl UploadSlots {
-    /// So many slots; none for no limit.
+    /// This many slots; none for no limit.
     #[must_use]
     pub fn new(limit: Option<usize>) -> Self {
         Self(limit.map(|limit| Arc::new(Semaphore::new(limit))))

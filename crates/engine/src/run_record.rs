@@ -12,17 +12,17 @@ use fleetlogs_model::outcome::RunOutcome;
 pub struct RunRecord {
     /// When the first process began to work on it.
     pub started_at: Option<time::OffsetDateTime>,
-    /// When the last process ended in order.
+    /// When the last process ended properly.
     pub ended_at: Option<time::OffsetDateTime>,
     /// Time of the last event about the run as a whole.
     pub last_at: Option<time::OffsetDateTime>,
     /// Why it stopped before its end.
     pub stopped: Option<String>,
-    /// How it ended, where it stopped for a reason after which it can go on.
+    /// How it ended, if it stopped for a reason after which it can be resumed.
     pub cut_short: Option<RunOutcome>,
     /// Whether an account was given up.
     pub account_stopped: bool,
-    /// Whether arrival was looked at.
+    /// Whether arrival was verified.
     pub verification: bool,
     /// List calls that verification took.
     pub list_calls: u64,
@@ -52,7 +52,7 @@ impl RunRecord {
                     record.stopped = Some(reason.to_string());
                     record.cut_short = *outcome;
                 }
-                // A request that the account refuses as it is will not be taken when the run goes on.
+                // A request that the account refuses as wrong will not be accepted after a resume either.
                 Event::AccountStopped { cause, .. } => {
                     record.account_stopped |= cause.class != FailureClass::Config;
                 }

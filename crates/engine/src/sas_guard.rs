@@ -1,7 +1,7 @@
-//! Refuses work that the container SAS would not outlive, and says before a run what is wrong with a SAS.
+//! Refuses work that the container SAS would not outlive, and reports before a run what is wrong with a SAS.
 //!
-//! The node uses the SAS after the call was answered, so what counts is the SAS's life at the end of the upload
-//! allowance, not at the call.
+//! The node uses the SAS after the call was answered, so the SAS must be valid at the end of the upload allowance, not
+//! only at the call.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ pub enum SasProblem {
     /// It lacks a permission.
     #[error("the SAS lacks the permission `{0}` ({1})")]
     Permission(char, &'static str),
-    /// It ended.
+    /// It has expired.
     #[error("the SAS expired at {}", text(*.0))]
     Expired(OffsetDateTime),
-    /// It ends before the last upload could.
+    /// It expires before the last upload may end.
     #[error("the SAS ends at {}, and the run needs it until {}", text(*.ends), text(*.needed))]
     EndsTooSoon {
         /// The earlier of `se` and `ske`.
@@ -29,7 +29,7 @@ pub enum SasProblem {
         /// Estimated end of the calls plus the upload allowance.
         needed: OffsetDateTime,
     },
-    /// It does not hold yet.
+    /// It is not valid yet.
     #[error("the SAS starts only at {}", text(*.0))]
     NotYet(OffsetDateTime),
 }
@@ -51,7 +51,7 @@ impl SasProblem {
     }
 }
 
-/// All that is wrong with the SAS that nodes write with, for a run that needs it until `needed`.
+/// Everything that is wrong with the SAS that nodes write with, for a run that needs it until `needed`.
 #[must_use]
 pub fn write_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) -> Vec<SasProblem> {
     let mut problems = common_problems(sas, now, needed);
@@ -61,7 +61,7 @@ pub fn write_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime)
     problems
 }
 
-/// All that is wrong with the SAS that the container is listed with, for a run that needs it until `needed`.
+/// Everything that is wrong with the SAS that the container is listed with, for a run that needs it until `needed`.
 #[must_use]
 pub fn list_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) -> Vec<SasProblem> {
     let mut problems = common_problems(sas, now, needed);

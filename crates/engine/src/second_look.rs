@@ -1,9 +1,9 @@
-//! A second look at the nodes that were asked: whether each is still the node that was planned, and what the service
-//! says of it now.
+//! A second look at the nodes that were called: whether each is still the node that was planned, and what the service
+//! says about it now.
 //!
 //! A node can be re-imaged, rebooted or replaced under the same id between the list and its upload; its logs are then
 //! not those of the incident. So the pools are listed once more, a thousand nodes a call, when every call is answered;
-//! the files may still be on their way then.
+//! the files may not have arrived yet.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,8 +35,8 @@ const POOLS_AT_ONCE: usize = 4;
 /// How long all of it may take: the files are what the run is for.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Looks at `taken`, the nodes that accepted a call, and puts on record what is no longer as it was planned, and who is
-/// new in their pools. A pool that cannot be listed is left out: the run has its files already.
+/// Looks at `taken`, the nodes that accepted a call, and records which are no longer the planned node, and which nodes
+/// are new in their pools. A pool that cannot be listed is skipped: the run has its files already.
 pub async fn look_again<B: BatchService>(
     run: &Run,
     services: &[Option<Arc<B>>],
@@ -46,7 +46,7 @@ pub async fn look_again<B: BatchService>(
 ) {
     taken.sort_unstable();
     taken.dedup();
-    // With the positions that hold all nodes of the pool: those of its account.
+    // Each account with the positions in the plan that hold its nodes.
     let mut pools: BTreeMap<(&AccountName, &PoolId), NodeIndex> = BTreeMap::new();
     for index in &taken {
         let node = run.plan.node(*index);
@@ -66,31 +66,31 @@ pub async fn look_again<B: BatchService>(
         let roster = Roster::of(&run.plan, place, accounts[account].clone());
         let reader = Reader::new(account, retry, random);
         if let Ok(Err(failure)) = compare(run, &**service, &reader, (account, pool), roster, taken).await {
-            tracing::warn!(%account, %pool, %failure, "whether its nodes are still the same is not known: they cannot be listed again");
+            tracing::warn!(%account, %pool, %failure, "whether its nodes are still the same is unknown: they cannot be listed again");
         }
     };
     tokio::select! {
         () = futures::stream::iter(pools).for_each_concurrent(POOLS_AT_ONCE, look) => {}
         () = run.stop.reached(Stop::Drain) => {}
         () = tokio::time::sleep(LONGEST) => {
-            tracing::warn!("whether all nodes are still the same is not known: listing them again takes too long");
+            tracing::warn!("whether all nodes are still the same is unknown: listing them again takes too long");
         }
     }
 }
 
-/// The nodes that accepted a call, as the run goes on.
+/// The nodes that accepted a call so far.
 #[derive(Clone, Default)]
 pub struct AcceptedNodes(Arc<Mutex<Vec<NodeIndex>>>);
 
 impl AcceptedNodes {
-    /// Begins with those that an earlier process had.
+    /// Starts with the nodes that accepted a call in an earlier process.
     #[must_use]
     pub fn of(ledger: &Ledger) -> Self {
         let nodes = (0..u32::try_from(ledger.outcomes().total()).unwrap_or(u32::MAX)).map(NodeIndex);
         Self(Arc::new(Mutex::new(nodes.filter(|node| ledger.status(*node).is_accepted()).collect())))
     }
 
-    /// Those known by now.
+    /// The nodes known so far.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeIndex> {
         self.0.lock().clone()
@@ -126,7 +126,7 @@ async fn compare<B: BatchService>(
                 if let (Some(index), Ok(())) = (index.filter(is_taken), recorded) {
                     recorded = note_changes(run, index, &NodeEvidence::of(node, &mut facts));
                 }
-                // Whether it is the list's own repetition does not matter: the whole look is bounded in time.
+                // A repetition in the list does not matter: the whole look is bounded in time.
                 true
             },
         )
@@ -179,8 +179,8 @@ mod tests {
     use crate::stop::StopHandle;
     use crate::testing::{NOW, VolatileJournal, plan_of};
 
-    /// A pool as it is now; gives the failure where there is none, and does not answer where it is empty. The first call
-    /// is throttled.
+    /// A pool as it is now; gives the failure where there is none, and does not answer where it is empty. The first
+    /// call is throttled.
     struct Now(Result<Vec<Node>, FailureClass>, Mutex<bool>);
 
     impl BatchService for Now {

@@ -13,20 +13,20 @@ use time::OffsetDateTime;
 
 use crate::jobs::JobFilter;
 
-/// Which pools and nodes of an account are wanted. Every filter that is left out lets everything pass.
+/// Which pools and nodes of an account are wanted. A filter that is not set lets everything pass.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Of pools.
+    /// Which pools.
     pub pools: PoolFilter,
-    /// Of nodes in those pools.
+    /// Which nodes in those pools.
     pub nodes: NodeFilter,
     /// Only nodes that tasks of these jobs ran on; empty for all.
     pub jobs: Vec<JobFilter>,
-    /// Exactly these nodes, whatever is wanted of pools and nodes; none for all that are wanted.
+    /// Exactly these nodes, regardless of the filters of pools and nodes; none for all nodes that the filters want.
     pub exact: Option<ExactNodes>,
 }
 
-/// Nodes that are wanted one by one. Cheap to clone.
+/// Nodes that are wanted by id. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ExactNodes(Arc<HashMap<AccountName, WantedNodes>>);
 
@@ -81,7 +81,7 @@ pub struct PoolFilter {
     pub ids: GlobSet,
     /// Ids to leave out, as globs.
     pub exclude: GlobSet,
-    /// Ids once more: what the command line wants of what the config wants.
+    /// Ids, as globs of the command line, which narrow what the config wants.
     pub only: Option<GlobSet>,
     /// Metadata that it must have: names, and globs for their values.
     pub metadata: Vec<(String, GlobMatcher)>,
@@ -102,7 +102,7 @@ pub struct NodeFilter {
     pub ids: Option<GlobSet>,
     /// Ids to leave out, as globs.
     pub exclude: Option<GlobSet>,
-    /// Ids once more: what the command line wants of what the config wants.
+    /// Ids, as globs of the command line, which narrow what the config wants.
     pub only: Option<GlobSet>,
     /// Dedicated nodes, or Spot nodes.
     pub dedicated: Option<bool>,
@@ -112,13 +112,13 @@ pub struct NodeFilter {
     pub errors: Option<bool>,
     /// Whether its start task failed.
     pub start_task_failed: Option<bool>,
-    /// Allocated at least so long before the plan.
+    /// Allocated at least this long before the plan.
     pub older_than: Option<Duration>,
-    /// Allocated at most so long before the plan.
+    /// Allocated at most this long before the plan.
     pub newer_than: Option<Duration>,
-    /// So many of each pool, spread over all that are wanted otherwise.
+    /// At most this many nodes of each pool, spread over all that pass the other filters.
     pub limit_per_pool: Option<usize>,
-    /// Chooses which: the same seed takes the same nodes.
+    /// Decides which nodes these are: the same seed takes the same nodes.
     pub seed: u64,
 }
 
@@ -159,7 +159,7 @@ impl PoolFilter {
 }
 
 impl NodeFilter {
-    /// Why a node is not wanted; none if it is. What the service does not say of a node fits no filter.
+    /// Why a node is not wanted; none if it is. A fact that the service does not report passes no filter.
     #[must_use]
     pub fn unwanted(&self, node: &Node, now: OffsetDateTime) -> Option<LeftOutReason> {
         use LeftOutReason as R;
@@ -208,8 +208,8 @@ impl NodeFilter {
         }
     }
 
-    /// Parts the nodes of a pool into a sample and the rest. The sample is spread evenly over the ids, as neighbours in a
-    /// list often share a rack and an hour of birth.
+    /// Splits the nodes of a pool into a sample and the rest. The sample is spread evenly over the ids, because
+    /// neighbours in a list often share a rack and the hour of their allocation.
     #[must_use]
     pub fn sample(&self, mut nodes: Vec<PlannedNode>) -> (Vec<PlannedNode>, Vec<PlannedNode>) {
         let Some(limit) = self.limit_per_pool.filter(|limit| *limit < nodes.len()) else {
@@ -217,7 +217,7 @@ impl NodeFilter {
         };
         nodes.sort_by(|a, b| a.node.cmp(&b.node));
         let count = nodes.len();
-        // One of each of `limit` stretches of equal length, at a place that the seed decides.
+        // One from each of `limit` stretches of equal length, at a position that the seed decides.
         let mut random = fastrand::Rng::with_seed(self.seed);
         let taken: Vec<usize> = (0..limit)
             .map(|stretch| {

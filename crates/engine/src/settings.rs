@@ -13,18 +13,18 @@ pub struct Limits {
     pub concurrency: usize,
     /// Uploads accepted whose files have not arrived yet, at most, over all accounts; none for no limit.
     pub max_uploads_in_flight: Option<usize>,
-    /// How long until the lists of an account are read again, so that the order of its calls follows them; none for never.
+    /// Time between two readings of an account's lists, which keep the order of its calls up to date; none for never.
     pub relist: Option<Duration>,
 }
 
 /// When to give up.
 #[derive(Clone, Debug)]
 pub struct Deadlines {
-    /// One call, from connecting to the last byte of the answer.
+    /// For one call, from connecting to the last byte of the answer.
     pub call: Duration,
-    /// One node, from its first call. Time spent waiting for an in-doubt call to show up does not count.
+    /// For one node, from its first call. Time spent waiting for an in-doubt call to show up does not count.
     pub node: Duration,
-    /// The whole run, from its start.
+    /// For the whole run, from its start.
     pub run: Duration,
 }
 
@@ -40,14 +40,14 @@ pub struct Budget {
 /// A number of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// So many.
+    /// This many nodes.
     Nodes(u32),
     /// A share of the plan, in percent.
     Percent(u8),
 }
 
 impl Allowed {
-    /// How many of so many planned nodes. A share is rounded up, so that it never allows less than it says.
+    /// The number of nodes out of `planned`. A share is rounded up, so that it never allows less than it says.
     #[must_use]
     pub fn of(self, planned: usize) -> u64 {
         match self {
@@ -73,7 +73,7 @@ pub struct VerifySettings {
 pub struct RunSettings {
     /// Per account.
     pub limits: Limits,
-    /// When to try again.
+    /// When to retry.
     pub retry: RetryPolicy,
     /// When to give up.
     pub deadlines: Deadlines,

@@ -1,5 +1,5 @@
-//! How a run is told to end before its end: [`Stop::Drain`] sends nothing new and awaits what is in flight,
-//! [`Stop::Abort`] awaits nothing. The journal is good in both cases.
+//! How a run is stopped early: [`Stop::Drain`] sends nothing new and waits for what is in flight, [`Stop::Abort`] waits
+//! for nothing. The journal is intact in both cases.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use tokio::sync::watch;
 
 use fleetlogs_model::run_store::{JournalError, LittleRoom};
 
-/// How far the run is to stop. Each level includes those before it.
+/// How a run stops. Each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// Go on.
+    /// It does not stop.
     No,
-    /// Send nothing new; await what is in flight.
+    /// Send nothing new; wait for what is in flight.
     Drain,
-    /// Await nothing.
+    /// Wait for nothing.
     Abort,
 }
 
@@ -28,27 +28,27 @@ pub enum StopReason {
     /// A person or the system asked for it.
     #[error("stopped by a signal")]
     Signal,
-    /// This machine does not own the schedule any more, or cannot tell.
-    #[error("another machine owns the schedule, or may own it by now")]
+    /// This machine no longer owns the schedule, or cannot tell whether it does.
+    #[error("another machine owns the schedule, or may own it already")]
     OwnershipLost,
-    /// `deadlines.run` is over.
-    #[error("the run deadline is over")]
+    /// `deadlines.run` has passed.
+    #[error("the run's deadline has passed")]
     RunDeadline,
     /// The container SAS would not outlive another upload.
-    #[error("the container SAS ends at {}, and no upload is sent that could outlive it", timestamp::text(*.0))]
+    #[error("the container SAS expires at {}, and no upload is sent that could outlive it", timestamp::text(*.0))]
     SasEnds(OffsetDateTime),
-    /// More nodes failed than the budget allows.
-    #[error("{failed} nodes failed, and the budget of this run allows {allowed}")]
+    /// More nodes failed than the error budget allows.
+    #[error("{failed} nodes failed, and the run's error budget allows {allowed}")]
     BudgetSpent {
         /// How many failed.
         failed: u64,
         /// How many may.
         allowed: u64,
     },
-    /// The container is not there (any more).
+    /// The container does not exist, or no longer does.
     #[error("the container is gone: {0}")]
     ContainerGone(Failure),
-    /// Nothing can be put on record any more, so nothing may be sent.
+    /// Nothing can be recorded any more, so nothing may be sent.
     #[error("the journal cannot be written: {error}{}", help.as_deref().map(|help| format!("; {help}")).unwrap_or_default())]
     Journal {
         /// What failed.
@@ -56,12 +56,12 @@ pub enum StopReason {
         /// What a person can do about it.
         help: Option<Box<str>>,
     },
-    /// The schedule that began the run cannot go on: its state cannot be changed, or another machine owns it.
-    #[error("the schedule cannot go on: {0}")]
+    /// The schedule that started the run cannot continue: its state cannot be changed, or another machine owns it.
+    #[error("the schedule cannot continue: {0}")]
     Schedule(String),
-    /// The disk is about to be full. What is in flight can still be put on record, and the reports be written.
+    /// The disk is nearly full. What is in flight can still be recorded, and the reports can be written.
     #[error(
-        "only {} KiB are free on the disk of the run directory, and {} KiB are kept for what is in flight and for the reports; make room, then resume",
+        "only {} KiB are free on the disk of the run directory, and {} KiB are reserved for calls in flight and for the reports; free space, then resume",
         .0.free / 1024, .0.needed.div_ceil(1024)
     )]
     LittleRoom(LittleRoom),
@@ -126,7 +126,7 @@ impl StopHandle {
         self.0.borrow().level
     }
 
-    /// Why it stops; none while it goes on.
+    /// Why it stops; none while it is not stopped.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
         self.0.borrow().reason.clone()

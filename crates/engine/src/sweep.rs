@@ -1,21 +1,21 @@
 //! How to look at many directories with few list calls.
 //!
 //! A listing answers with 5,000 blobs a page, so one sweep over a common prefix is cheaper than a listing per
-//! directory, unless the prefix also holds much that nobody waits for (older runs in the same container). Which it
-//! is, is learned: from the files promised below a prefix, and from the pages that the last sweep took. Pure.
+//! directory, unless the prefix also holds much that nobody waits for (older runs in the same container). Which is
+//! cheaper is learned from the files promised below a prefix, and from the pages that the last sweep took. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
 /// Blobs of one page, at most: the service's limit.
 const PAGE: u64 = 5000;
 
-/// Pages of one directory, at most: 100,000 files of a node are no logs, but a listing that has no end.
+/// Pages of one directory, at most: 100,000 files are not the logs of a node, but a listing without an end.
 const MOST_OF_ONE: u64 = 20;
 
 /// One listing to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Every blob whose name starts so.
+    /// Lists every blob whose name starts with this.
     pub prefix: String,
     /// Past this many pages the listing costs more than it saves, and is given up.
     pub most_pages: u64,
@@ -42,7 +42,7 @@ impl Outlook {
         }
     }
 
-    /// A sweep over a prefix took so many pages, or was given up after that many.
+    /// A sweep over a prefix took this many pages, or was given up after that many.
     pub fn swept(&mut self, prefix: &str, pages: u64) {
         if let Some(known) = self.known.get_mut(prefix) {
             known.pages = pages;
@@ -65,7 +65,7 @@ impl Outlook {
         let mut listings = Vec::new();
         for (account, pools) in accounts {
             let by_pool: u64 = pools.iter().map(|(pool, dirs)| self.pages(pool).min(dirs.len() as u64)).sum();
-            // At the same cost rather by pool: those sweeps are made side by side.
+            // At equal cost by pool: those sweeps are made side by side.
             if self.pages(account) < by_pool {
                 listings.push(Listing { prefix: format!("{account}/"), most_pages: worth(by_pool) });
                 continue;

@@ -44,7 +44,7 @@ const JUDGED_AT_ONCE: usize = 16;
 /// How long the last look may take.
 const LAST_LOOK: Duration = Duration::from_secs(30);
 
-/// How long what was accepted is still verified after a signal, at most.
+/// How long accepted uploads are still verified after a signal, at most.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Listens to the event log and tells the verifier of accepted uploads.
@@ -53,8 +53,8 @@ pub struct Announcements(UnboundedSender<resume::AwaitedUpload>);
 /// The verifier's end of [`Announcements`].
 pub struct Feed(UnboundedReceiver<resume::AwaitedUpload>);
 
-/// A pair of listener and feed, which begins with what was accepted before. The channel needs no bound: it holds at most one entry per planned node, and less
-/// than the ledger does.
+/// A pair of listener and feed; the feed begins with what was accepted before. The channel needs no bound: it holds at
+/// most one entry per planned node, and less than the ledger does.
 #[must_use]
 pub fn announcements(outstanding: &mut Outstanding) -> (Announcements, Feed) {
     let (sender, receiver) = unbounded_channel();
@@ -98,7 +98,7 @@ impl EventSink for Announcements {
                 | Event::RunDraining { .. }
                 | Event::RunEnded { .. } => continue,
             };
-            // Nobody listens any more when verification ended early.
+            // The receiver is gone if verification ended early.
             let _ = self.0.send(announced);
         }
     }
@@ -111,7 +111,7 @@ pub struct VerifyCost {
     pub list_calls: u64,
 }
 
-/// Verifies what the feed announces until all of it has arrived or its time is over. `sending` turns false when no
+/// Verifies what the feed announces until everything has arrived or the time is over. `sending` turns false when no
 /// further call will be accepted and everything accepted has been announced.
 pub async fn verify<S: LogStore>(
     run: &Run,
@@ -145,9 +145,9 @@ struct Verifier<'run, S> {
     outlook: Outlook,
     last_accepted: Instant,
     list_calls: u64,
-    /// How many nodes of a pool had any file arrive: tells a blocked pool from an unlucky node.
+    /// How many nodes of a pool had any file arrive: distinguishes a blocked pool from a single failure.
     arrived_by_pool: HashMap<(AccountName, PoolId), u32>,
-    /// The last listing that failed, as the reason for what could not be seen.
+    /// The last listing that failed: the reason why files could not be seen.
     last_trouble: Option<Failure>,
 }
 
@@ -161,7 +161,7 @@ impl<S: LogStore> Verifier<'_, S> {
             let over = !*sending.borrow();
             let deadline = self.deadline(over);
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                // One last look, so that the verdict rests on what is there now.
+                // A last look, so that the result reflects what is there now.
                 if let Ok(looked) = timeout(LAST_LOOK, self.look()).await {
                     looked?;
                 }
@@ -182,19 +182,14 @@ impl<S: LogStore> Verifier<'_, S> {
             }
             let took = before.elapsed();
             next_look = Instant::now() + self.interval(calls, took, over);
-            tracing::debug!(
-                list_calls = calls,
-                ?took,
-                awaited = self.awaited.len(),
-                "looked into the container"
-            );
+            tracing::debug!(list_calls = calls, ?took, awaited = self.awaited.len(), "listed the container");
             if let Some(deadline) = deadline {
                 next_look = next_look.min(deadline);
             }
         }
     }
 
-    /// Takes announcements in until a time. Returns whether there is anything left to do.
+    /// Takes announcements until a time. Returns whether anything is left to do.
     async fn listen_until(
         &mut self,
         until: Instant,
@@ -225,7 +220,7 @@ impl<S: LogStore> Verifier<'_, S> {
         self.last_accepted = Instant::now();
         self.outlook.promised(&directory, files.unwrap_or(1));
         let is_first = self.awaited.insert(&directory, node, files, slot);
-        // Where the service gave one directory to two nodes, what is there is then there for both.
+        // If the service gave one directory to two nodes, its files count for both.
         if !is_first && slot {
             self.run.slots.give_back();
         }
@@ -238,7 +233,7 @@ impl<S: LogStore> Verifier<'_, S> {
         }
     }
 
-    /// No longer waits for a directory.
+    /// Stops waiting for a directory.
     fn settle(&mut self, awaited: &AwaitedDirectory, event: Event) -> Result<(), NotRecorded> {
         if awaited.holds_slot {
             self.run.slots.give_back();
@@ -259,9 +254,9 @@ impl<S: LogStore> Verifier<'_, S> {
         Some(self.last_accepted + patience)
     }
 
-    /// How long to wait for the next look: longer as the run grows old, as looks grow dear, and as calls add up.
-    /// By the last term the calls grow with the square root of time. Once calls are over and all files are there, so
-    /// that they only have to stay as they are, the next look confirms it as soon as it may.
+    /// How long to wait for the next look: longer as the run gets older, as looks get more expensive, and as calls add
+    /// up. Because of the last term the calls grow with the square root of time. Once no more calls are sent and all
+    /// files are there, they only have to stay unchanged, and the next look comes as early as it can confirm that.
     fn interval(&self, calls: u64, took: Duration, over: bool) -> Duration {
         let now = self.awaited.now();
         let confirms = self
@@ -272,7 +267,7 @@ impl<S: LogStore> Verifier<'_, S> {
         if let (true, Some(wait)) = (over, confirms) {
             return wait.max(SHORTEST_INTERVAL);
         }
-        // While calls are sent there is time; when only files are awaited, somebody waits for the verdict.
+        // While calls are sent there is time; when only files are awaited, somebody waits for the result.
         let (age, took) = if over {
             (self.last_accepted.elapsed() / 20, took)
         } else {
@@ -288,7 +283,7 @@ impl<S: LogStore> Verifier<'_, S> {
         let listings = self.outlook.choose(self.awaited.names());
         let before = self.list_calls;
         for listings in listings.chunks(JUDGED_AT_ONCE) {
-            // What was announced while the listings ran is judged at the next look.
+            // Uploads announced while the listings ran are judged at the next look.
             let (store, awaited) = (self.store, &self.awaited);
             let found: Vec<_> = futures::stream::iter(listings)
                 .map(|listing| async move { (list(store, listing, awaited).await, listing) })
@@ -300,7 +295,7 @@ impl<S: LogStore> Verifier<'_, S> {
                 self.outlook.swept(listing.prefix.trim_end_matches('/'), seen.pages);
                 match seen.end {
                     ListingEnd::Whole => self.judge(&listing.prefix, &seen.directories)?,
-                    // The outlook knows better now, and the next look lists otherwise.
+                    // The outlook has learned the cost, and the next look lists in another way.
                     ListingEnd::TooDear => {}
                     ListingEnd::Failed(failure) => self.trouble(failure),
                 }
@@ -309,7 +304,7 @@ impl<S: LogStore> Verifier<'_, S> {
         Ok(self.list_calls - before)
     }
 
-    /// Compares what a whole listing showed with what is awaited below its prefix.
+    /// Compares what a complete listing showed with what is awaited below its prefix.
     fn judge(&mut self, prefix: &str, shown: &HashMap<NodeIndex, Contents>) -> Result<(), NotRecorded> {
         let (now, plan, by_pool) = (self.awaited.now(), &self.run.plan, &mut self.arrived_by_pool);
         let arrived = self.awaited.take_arrived(prefix, |awaited| {
@@ -330,7 +325,7 @@ impl<S: LogStore> Verifier<'_, S> {
 
     fn trouble(&mut self, failure: Failure) {
         if self.last_trouble.as_ref() != Some(&failure) {
-            tracing::warn!(%failure, "cannot list the container; trying again until the verification deadline");
+            tracing::warn!(%failure, "cannot list the container; retrying until the verification deadline");
         }
         if failure.class == FailureClass::Gone {
             self.run.stop.stop(Stop::Drain, StopReason::ContainerGone(failure.clone()));
@@ -338,9 +333,9 @@ impl<S: LogStore> Verifier<'_, S> {
         self.last_trouble = Some(failure);
     }
 
-    /// The time is over: says of everything that has not arrived how much of it there is, and why.
+    /// The time is over: records for everything that has not arrived how much of it is there, and why.
     ///
-    /// Of an interrupted run it says nothing: what was accepted stays so, and is looked at when the run goes on.
+    /// An interrupted run records nothing: what was accepted stays accepted, and is verified when the run is resumed.
     fn give_up(&mut self) -> Result<(), NotRecorded> {
         if self.run.stop.level() >= Stop::Drain {
             return Ok(());
@@ -362,7 +357,7 @@ impl<S: LogStore> Verifier<'_, S> {
                     awaited.promised.unwrap_or(0)
                 )
             } else {
-                "the files still changed at the verification deadline".to_owned()
+                "the files were still changing at the verification deadline".to_owned()
             };
             self.settle(&awaited, Event::FilesIncomplete { files, bytes, reason: reason.into() })?;
         }
@@ -374,7 +369,7 @@ impl<S: LogStore> Verifier<'_, S> {
 /// that is told to stop.
 async fn cut_off(run: &Run, deadline: Duration, mut sending: watch::Receiver<bool>) {
     let calls_end = async {
-        // Whoever sends is gone when this fails, which is the end as well.
+        // If this fails, the sender is gone, which is the end as well.
         let _ = sending.wait_for(|sending| !sending).await;
         sleep(deadline).await;
     };
@@ -429,10 +424,7 @@ async fn list<S: LogStore>(store: &S, listing: &Listing, awaited: &Directories) 
             return seen;
         }
         if page.next == marker {
-            seen.end = ListingEnd::Failed(Failure::new(
-                FailureClass::Transient,
-                "the listing's pages go in a circle",
-            ));
+            seen.end = ListingEnd::Failed(Failure::new(FailureClass::Transient, "the listing's pages loop"));
             return seen;
         }
         marker = page.next;

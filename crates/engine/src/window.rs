@@ -1,5 +1,5 @@
-//! Windows of their own for nodes: since a node booted, was allocated or came into its state, or since its last verified
-//! window ended.
+//! Windows for single nodes: since a node booted, was allocated or entered its state, or since its last verified window
+//! ended.
 
 mod last;
 
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use self::last::SHORTEST;
 pub use self::last::{SinceLast, VerifiedUntil};
 
-/// How nodes get windows of their own.
+/// How the windows of single nodes are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeWindows {
     /// Since something happened to the node.
@@ -41,29 +41,29 @@ impl NodeWindows {
     }
 }
 
-/// From what on the logs of a node are wanted.
+/// What a node's window starts at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
     /// Its last boot.
     Boot,
     /// Its allocation.
     Allocation,
-    /// The change to the state it is in.
+    /// Its last change of state.
     State,
-    /// The tasks that it was chosen for: from the first one's start to the last one's end.
+    /// The tasks that it was chosen for: from the start of the first to the end of the last.
     Task,
 }
 
-/// How a node's window is made of what is known of it.
+/// A window that starts at something that happened to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinceAnchor {
-    /// From what on.
+    /// What it starts at.
     pub anchor: Anchor,
-    /// So long before it: what led to it is of interest, and clocks differ.
+    /// Starts this long before: what led to it is of interest, and clocks differ.
     pub margin: Duration,
-    /// No window is longer; its end is kept.
+    /// Longest window; a longer one keeps its end.
     pub longest: Duration,
-    /// Length of the window of a node of which the service does not say it.
+    /// Length of the window if the service does not report the anchor of a node.
     pub otherwise: Duration,
 }
 

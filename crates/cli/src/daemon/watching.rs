@@ -54,7 +54,7 @@ impl<'a> Watching<'a> {
             match self.prepare().await {
                 Ok(prepared) => break prepared,
                 Err(error) => {
-                    tracing::warn!("nodes cannot be watched: {}; trying again in a minute", error.reason());
+                    tracing::warn!("nodes cannot be watched: {}; retrying in a minute", error.reason());
                     sleep(PAUSE).await;
                 }
             }

@@ -1,5 +1,5 @@
-//! Keeps the order of a long run true: the lists are read again now and then, and the nodes not called yet are put in
-//! the order that the plan would give them now.
+//! Keeps the order of a long run up to date: the lists are read again from time to time, and the nodes not called yet
+//! are put in the order that the plan would give them now.
 //!
 //! The plan itself stays as it is. Nodes that appeared since are reported, not called.
 
@@ -21,17 +21,17 @@ use crate::event_log::NotRecorded;
 use crate::plan::priority;
 use crate::roster::Roster;
 
-/// Pages are read no faster than one in so long, and no faster than a tenth of the pace of the uploads, which they do
-/// not wait for: those may hold all turns for minutes.
+/// Shortest time between two pages. They are also read no faster than a tenth of the pace of the uploads. They do not
+/// wait for a turn of the pace: uploads may hold all turns for minutes.
 const PAGE_EVERY: Duration = Duration::from_secs(1);
 
-/// Uploads for each page.
+/// Uploads for each page that is read.
 const UPLOADS_PER_PAGE: f64 = 10.0;
 
-/// More pages than this are not read in one round: an account that lists for ever must not be asked for ever.
+/// Pages in one round, at most: a list without an end must not be read forever.
 const MOST_PAGES: u32 = 1_000;
 
-/// Nodes that were not there when the plan was made, as far as they were reported.
+/// Nodes that appeared after the plan was made and are already reported.
 type Reported = HashSet<(PoolId, NodeId)>;
 
 impl<B: BatchService, S: LogStore> AccountRun<B, S> {
@@ -77,7 +77,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             pools.iter().filter(|pool| pool.deleting || pool.shrinking).map(|pool| &pool.id).collect();
         for node in self.queue.waiting() {
             let planned = self.run.plan.node(node);
-            // Nothing is to be had from a pool that is gone; its calls say so soon enough.
+            // A pool that is gone has nothing to collect; its calls will say so.
             if wanted.contains(planned.pool()) {
                 urgency.insert(node, Priority::OutOfReach);
             } else if losing.contains(planned.pool()) {
@@ -86,7 +86,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             }
         }
         self.reorder(urgency)?;
-        // Those first whose nodes are about to vanish.
+        // Pools whose nodes are about to vanish come first.
         pools.sort_by_key(|pool| !(pool.deleting || pool.shrinking));
         for pool in &pools {
             let waiting = self.queue.waiting();
@@ -124,10 +124,10 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     fn not_followed(&self, pool: Option<&PoolId>, failure: &Failure) {
         let account = &self.run.plan.accounts[self.index.get()].name;
         let pool = pool.map(tracing::field::display);
-        tracing::warn!(%account, pool, %failure, "a list cannot be read again; the order stays as it is");
+        tracing::warn!(%account, pool, %failure, "a list cannot be read again; the order of calls stays as it is");
     }
 
-    /// Puts the nodes not called yet in order by how urgent they are now, and on record how many moved.
+    /// Sorts the nodes not called yet by how urgent they are now, and records how many moved.
     fn reorder(&self, now: &HashMap<NodeIndex, Priority>) -> Result<(), NotRecorded> {
         let planned = |node: NodeIndex| self.run.plan.node(node).priority;
         let moved = self.queue.sort_waiting(|node| now.get(&node).copied().unwrap_or_else(|| planned(node)));
@@ -213,7 +213,8 @@ impl<B: BatchService, S: LogStore> Pages<'_, B, S> {
             answer.map_err(PageError::Failed)
         };
         let pause = |attempt, failure: &Failure| {
-            // An account that cannot be reached has worse troubles than its order; the next round reads the lists again.
+            // An account that cannot be reached has worse troubles than its order; the next round reads the lists
+            // again.
             let is_reached = failure.class != FailureClass::NotSent;
             is_reached.then(|| account.how.retry.pause(attempt, failure, account.random())).flatten()
         };

@@ -24,7 +24,8 @@ use crate::window::NodeWindows;
 /// Pools of one account listed side by side. List calls count against the account's unpublished limits, too.
 const POOLS_AT_ONCE: usize = 4;
 
-/// An account whose lists take longer is given up: the others wait for the plan. A list of 100,000 nodes takes a minute.
+/// If the lists of an account take longer, the account is given up: the others wait for the plan. A list of 100,000
+/// nodes takes a minute.
 const LONGEST_LISTING: Duration = Duration::from_secs(600);
 
 /// An account as planning found it.
@@ -34,7 +35,7 @@ pub(super) struct AccountPlan {
     pub(super) account: PlannedAccount,
     /// Its pools whose nodes were listed.
     pub(super) pools: Vec<Arc<PlannedPool>>,
-    /// Its nodes, in the order in which they will be asked.
+    /// Its nodes, in the order in which they will be called.
     pub(super) nodes: FoundNodes,
     /// What was seen and left out.
     pub(super) left_out: Vec<LeftOut>,
@@ -43,9 +44,9 @@ pub(super) struct AccountPlan {
 /// An account that could not be planned.
 #[derive(Debug)]
 pub(super) struct NotPlanned {
-    /// Why.
+    /// Why it could not be planned.
     pub(super) cause: PlanFailure,
-    /// List calls that were sent all the same.
+    /// List calls that were sent nevertheless.
     pub(super) list_calls: u32,
 }
 
@@ -55,7 +56,7 @@ pub(super) enum PlanFailure {
     /// It could not be listed.
     #[error(transparent)]
     Unlisted(#[from] Failure),
-    /// What is known of its nodes could not be kept.
+    /// The details of its nodes could not be written to the temporary file.
     #[error(transparent)]
     Spool(#[from] io::Error),
 }
@@ -69,8 +70,8 @@ pub(super) struct Planning<'plan> {
     pub(super) since: Option<&'plan NodeWindows>,
     /// How calls are retried.
     pub(super) retry: &'plan RetryPolicy,
-    /// Bounds how many of the accounts that are listed side by side hold pages of nodes in memory; an account that does not
-    /// answer is none of them.
+    /// Bounds how many of the accounts that are listed side by side hold pages of nodes in memory; an account that does
+    /// not answer is none of them.
     pub(super) slots: &'plan Semaphore,
     /// Hears of the progress.
     pub(super) listener: &'plan dyn PlanListener,
@@ -115,9 +116,9 @@ struct Listed {
     /// Pools whose nodes were listed, each with its position in the list.
     pools: Vec<(usize, Arc<PlannedPool>)>,
     left_out: Vec<LeftOut>,
-    /// Pools whose nodes are not listed, so that nothing can be said of a node that is not in a list.
+    /// Pools whose nodes are not listed, so that a node missing from the lists may still exist.
     unlisted: Vec<PoolId>,
-    /// Why the first pool that could not be listed could not.
+    /// The failure of the first pool that could not be listed.
     refused: Option<Failure>,
 }
 
@@ -164,7 +165,8 @@ impl<B: BatchService> Lister<'_, B> {
         Ok(pools)
     }
 
-    /// Lists the nodes of these pools and sorts them as they come in. A pool that cannot be listed does not cost the others.
+    /// Lists the nodes of these pools and sorts them as they come in. A pool that cannot be listed does not stop the
+    /// others.
     async fn list_nodes(
         &self,
         pools: Vec<Pool>,
@@ -215,12 +217,12 @@ impl Listed {
         self.refused.get_or_insert(failure);
     }
 
-    /// Orders what was found, and says which wanted nodes no list had. Fails if no pool could be listed.
+    /// Sorts the nodes, and reports wanted nodes that no list had. Fails if no pool could be listed.
     fn freeze(self, sorting: Sorting<'_>) -> Result<AccountPlan, PlanFailure> {
         let Self { mut account, mut pools, mut left_out, unlisted, refused } = self;
         let (mut nodes, gone) = sorting.into_nodes();
         for (pool, node, reason) in gone {
-            // A pool whose nodes were not listed says nothing about them.
+            // If a pool's nodes were not listed, nothing is known about them.
             if unlisted.iter().all(|other| !other.as_str().eq_ignore_ascii_case(pool.as_str())) {
                 left_out.push(left(&account.name, &pool, Some(&node), reason));
             }
@@ -228,7 +230,7 @@ impl Listed {
         if let (0, Some(failure)) = (account.pools, refused) {
             return Err(failure.into());
         }
-        // Those about to vanish first; within a priority in the order of the lists, whatever arrived first.
+        // Nodes about to vanish come first; within a priority the order is that of the lists, not of arrival.
         pools.sort_by_key(|(order, _)| *order);
         let order: HashMap<*const PlannedPool, usize> =
             pools.iter().map(|(order, pool)| (Arc::as_ptr(pool), *order)).collect();
@@ -250,11 +252,11 @@ fn missing(left_out: &[LeftOut]) -> Option<String> {
         0 => String::new(),
         more => format!(", and {more} more of its pools"),
     };
-    Some(format!("not all of it could be listed: pool `{}`: {cause}{more}", first.pool))
+    Some(format!("part of it could not be listed: pool `{}`: {cause}{more}", first.pool))
 }
 
-/// Where the tasks of the wanted jobs ran. A job that cannot be read is a failure of the account: without it, nodes would
-/// be missing from the plan unnoticed. One that the account does not have may be another account's.
+/// Where the tasks of the wanted jobs ran. If a job cannot be read, the account fails: without the job, nodes would
+/// be missing from the plan unnoticed. A job that the account does not have may belong to another account.
 async fn places_of<B: BatchService>(
     reader: &Reader<'_>,
     service: &B,
@@ -294,7 +296,7 @@ async fn places_of<B: BatchService>(
     Ok(places)
 }
 
-/// Parts the pools that are wanted from the others, each with why not.
+/// Separates the pools that are wanted from the others, which have a reason each.
 fn choose_pools(
     pools: Vec<Pool>,
     selection: &Selection,

@@ -18,7 +18,7 @@ use crate::window::NodeWindows;
 /// Accounts that are called side by side. One that does not answer stays among them for a while, so there are many.
 const ACCOUNTS_AT_ONCE: usize = 64;
 
-/// Those of them whose nodes are listed: each holds some pages of a megabyte in memory meanwhile.
+/// How many of them list nodes at the same time: each holds some pages of a megabyte in memory.
 pub const LISTED_AT_ONCE: usize = 4;
 
 /// An account that is to be planned.
@@ -69,16 +69,17 @@ pub struct UnlistedAccount {
 /// Why there is no plan.
 #[derive(Debug)]
 pub enum PlanningError {
-    /// What is known of the nodes could not be kept.
+    /// The details of the nodes could not be written to the temporary file.
     Spool(io::Error),
     /// No account could be listed, or with `strict` not all.
     Unlisted(Vec<UnlistedAccount>),
-    /// With `strict`: these pools could not be listed, or an account stands in the plan only to say why it is not planned.
+    /// With `strict`: these pools could not be listed, or an account stands in the plan only to say why it is not
+    /// planned.
     Incomplete(Vec<(AccountName, PoolId)>),
 }
 
-/// Lists every account and fills `plan`, which has none yet. Nodes with windows of their own move the start of the plan's
-/// window back to the earliest.
+/// Lists every account and fills `plan`, which has none yet. Nodes with windows of their own move the start of the
+/// plan's window back to the earliest.
 ///
 /// # Errors
 /// See [`PlanningError`].

@@ -12,17 +12,18 @@ use fleetlogs_model::service::{Page, PageLink};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-/// More pages than this in one list is taken for a loop that changes its links: 10 million nodes.
+/// A list with more pages than this (10 million nodes) is taken for a loop whose links change.
 pub(crate) const MOST_PAGES: u32 = 10_000;
 
-/// An account that answers nothing at all is given up after this, however many attempts are left: the others wait for
-/// the plan. The service itself gives a list call up after as long.
+/// If an account does not answer at all, it is given up after this time, however many attempts are left: the others
+/// wait for the plan. The service itself gives up a list call after the same time.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
-/// Pages in a row that bring nothing new: the list has no end. The service does give empty pages with a link now and then.
+/// After this many pages in a row without anything new, the list has no end. The service does send an occasional empty
+/// page with a link.
 const MOST_BARREN_PAGES: u32 = 100;
 
-/// A page that got no answer at all is asked for once more, and no oftener: the others wait.
+/// A page that got no answer at all is requested once more, and no more often: the others wait.
 const MOST_UNANSWERED: u32 = 2;
 
 /// What was in a list so far, by id without regard to case.
@@ -34,9 +35,9 @@ pub(crate) struct SeenIds(HashMap<Box<str>, Option<Box<str>>>);
 pub(crate) enum Sight {
     /// It was not.
     First,
-    /// The list's own repetition, as it moves while it is read.
+    /// It was: the list moves while it is read, and repeats items.
     Again,
-    /// Two ids that differ in case only.
+    /// An id that differs from it only in case was.
     InOtherCase,
 }
 
@@ -56,13 +57,13 @@ impl SeenIds {
     }
 }
 
-/// Reads lists to their end, page by page, trying again where that can help.
+/// Reads lists to their end, page by page, and retries calls whose failure may pass.
 pub(crate) struct Reader<'plan> {
     account: &'plan AccountName,
     retry: &'plan RetryPolicy,
     random: Mutex<fastrand::Rng>,
     calls: AtomicU32,
-    /// Whether the account answered anything yet, good or bad.
+    /// Whether the account has answered at all, well or not.
     heard: AtomicBool,
     started: Instant,
 }
@@ -119,7 +120,7 @@ impl<'plan> Reader<'plan> {
                 return Err(Failure::new(FailureClass::Config, message));
             }
             if seen.len() >= MOST_PAGES as usize || !seen.insert(link.clone()) {
-                let message = "the service's list goes in a circle: a page links to one already read";
+                let message = "the service's list loops: a page links to one that was already read";
                 return Err(Failure::new(FailureClass::Config, message));
             }
             next = Some(link);

@@ -17,7 +17,7 @@ use crate::jobs::{TaskNodes, TaskTimes};
 use crate::select::{Selection, WantedNodes, inability};
 use crate::window::NodeWindows;
 
-/// Nodes of one pool that are held with all that is known of them; of those before, what must be is in memory.
+/// Nodes of one pool that are held with all their details; of earlier ones only the necessary part stays in memory.
 pub(super) const HELD_AT_ONCE: usize = 2000;
 
 /// Sorts nodes as their pages come in, so that no list is ever held as a whole.
@@ -31,7 +31,7 @@ pub(super) struct Sorting<'plan> {
 
 struct SharedNodes {
     places: TaskNodes,
-    /// Of a plan for exact nodes, those that no list had yet.
+    /// If exact nodes are planned: those that no list had yet.
     awaited: Option<WantedNodes>,
     facts: SharedFacts,
     nodes: FoundNodes,
@@ -43,7 +43,7 @@ pub(super) struct PoolNodes {
     seen: SeenIds,
     wanted: Vec<PlannedNode>,
     pub(super) left_out: Vec<LeftOut>,
-    /// How many were wanted and are kept, if that worked.
+    /// How many wanted nodes were kept so far.
     pub(super) count: u32,
     kept: io::Result<()>,
 }
@@ -112,7 +112,7 @@ impl<'plan> Sorting<'plan> {
         true
     }
 
-    /// Puts the nodes that are wanted where they take little room. In order, so that they can be read back with few calls.
+    /// Moves the wanted nodes to where they take little memory. In order, so that they can be read back with few calls.
     fn keep(&self, from: &mut PoolNodes) {
         from.wanted.sort_by(|x, y| (x.priority, &x.node).cmp(&(y.priority, &y.node)));
         let nodes = &mut self.shared().nodes;
@@ -124,7 +124,7 @@ impl<'plan> Sorting<'plan> {
         }
     }
 
-    /// All of a pool is listed: keeps what is wanted of it, or a sample.
+    /// The pool is listed completely: keeps the wanted nodes, or a sample of them.
     pub(super) fn complete(&self, mut pool: PoolNodes) -> io::Result<PoolNodes> {
         let wanted = std::mem::take(&mut pool.wanted);
         let (sample, rest) = match self.selection.exact {
@@ -140,7 +140,7 @@ impl<'plan> Sorting<'plan> {
         std::mem::replace(&mut pool.kept, Ok(())).map(|()| pool)
     }
 
-    /// The wanted nodes of all pools, and those that are wanted and that no list had, each with the reason to report it by.
+    /// The wanted nodes of all pools, and the wanted ones that no list had, each with its reason.
     pub(super) fn into_nodes(self) -> (FoundNodes, Vec<(PoolId, NodeId, LeftOutReason)>) {
         let SharedNodes { places, awaited, nodes, .. } = self.shared.into_inner();
         (nodes, gone(places, awaited, self.selection))
@@ -151,7 +151,7 @@ impl<'plan> Sorting<'plan> {
     }
 }
 
-/// Nodes that are wanted for themselves, or that tasks of wanted jobs ran on, and that no list had.
+/// Nodes that no list had, although they are wanted by id or tasks of wanted jobs ran on them.
 fn gone(
     places: TaskNodes,
     awaited: Option<WantedNodes>,

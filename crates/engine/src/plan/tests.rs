@@ -339,8 +339,8 @@ fn mortal_fleet(random: &mut fastrand::Rng) -> Vec<Mortal> {
     fleet
 }
 
-/// How many of those that will be gone are asked while they are there, at so many a second. The others can wait, and say
-/// nothing of an order.
+/// How many of those that will be gone are asked while they are there, at so many a second. The others can wait, and
+/// say nothing of an order.
 fn captured(order: impl Iterator<Item = f64>, rate: f64) -> usize {
     let asked_at = (1..).map(|number| f64::from(number) / rate);
     asked_at.zip(order).filter(|(asked, dies)| asked <= dies && dies.is_finite()).count()

@@ -1,7 +1,7 @@
-//! What is in a node's directory now against what the run verified and an earlier look saw. Pure.
+//! Compares what is in a node's directory now with what the run verified and what an earlier check saw. Pure.
 //!
-//! The journal counts: it tells that something is other than it was, not what. The inventory of an earlier look names
-//! the files. What became of a file stays with it in later looks: one that was found missing is missing until it is back.
+//! The journal has only counts: it shows that something changed, not what. The inventory of an earlier check names the
+//! files. A file keeps its status in later checks: a missing file stays missing until it is back.
 
 use std::collections::HashMap;
 
@@ -15,16 +15,16 @@ use fleetlogs_model::service::BlobDetails;
 /// What the run verified of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifiedFiles {
-    /// Files.
+    /// How many files.
     pub files: u32,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// Of their names and sizes; none in journals of earlier versions.
+    /// Fingerprint of their names and sizes; none in journals of earlier versions.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl VerifiedFiles {
-    /// Of a node's record; none where the run verified nothing.
+    /// Taken from a node's record; none if the run verified nothing.
     #[must_use]
     pub fn of(history: &NodeHistory) -> Option<Self> {
         match history.status {
@@ -60,14 +60,14 @@ impl VerifiedFiles {
 /// A file that is there now.
 #[derive(Clone, Debug)]
 pub struct SeenFile {
-    /// As the listing has it.
+    /// The blob as listed.
     pub blob: BlobDetails,
-    /// From its first line's time to its last one's, where somebody looked and there are any.
+    /// From the time of its first line to that of its last, if it was read and its lines have times.
     pub lines: Option<Interval>,
 }
 
-/// Compares the files that are in a directory now with what is known of them. `earlier` are the lines that an earlier look
-/// has of it; none where there was none.
+/// Compares the files that are in a directory now with what is known about them. `earlier` is what an earlier check
+/// recorded of the directory; empty if there was no check.
 #[must_use]
 pub fn compare(
     directory: &str,
@@ -109,13 +109,13 @@ pub fn compare(
     }
     now.fingerprint = Some(fingerprint);
     if verified.is_some_and(|verified| verified.fingerprint == now.fingerprint) {
-        // What was away at the first look and is back is not new.
+        // A file that was missing at the first check and is back is not new.
         let new = files.iter_mut().filter(|file| file.status == FileStatus::New);
         new.for_each(|file| file.status = FileStatus::Present);
     }
     let mut gone: Vec<InventoryFile> = known.into_values().collect();
     gone.sort_unstable_by(|one, other| one.file.cmp(&other.file));
-    // What came after the first look and went again was never verified.
+    // A file that came after the first check and went again was never verified.
     gone.retain(|file| file.status != FileStatus::New);
     let named_missing = u32::try_from(gone.len()).unwrap_or(u32::MAX);
     files.extend(gone.into_iter().map(|file| InventoryFile { status: FileStatus::Missing, ..file }));
@@ -134,7 +134,7 @@ pub fn compare(
     }
 }
 
-/// What became of a file that an earlier look saw.
+/// The status of a file that an earlier check saw.
 fn became(before: &InventoryFile, now: &InventoryFile) -> FileStatus {
     match before.status {
         // It is back; whatever was there before it went, it is not the worse for it.
@@ -146,8 +146,8 @@ fn became(before: &InventoryFile, now: &InventoryFile) -> FileStatus {
     }
 }
 
-/// Whether it is the same content: by its MD5 where storage has it both times, for a copy or an undeleted blob is as good;
-/// else by its version.
+/// Whether it is the same content: by its MD5 where storage has it both times, for a copy or an undeleted blob is as
+/// good; else by its version.
 fn is_same(before: &InventoryFile, now: &InventoryFile) -> bool {
     if before.bytes != now.bytes {
         return false;

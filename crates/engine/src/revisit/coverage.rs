@@ -1,8 +1,7 @@
-//! Which part of its window the logs of a node cover: read off the first and the last lines of its files.
+//! Which part of its window the logs of a node cover, by the times in the first and last lines of its files.
 //!
-//! A file covers the time from its first line to its last one. A quiet stretch inside a file is no hole: a log of warnings
-//! is silent while all is well. A file whose lines tell no time says nothing, neither that it covers a time nor that it
-//! does not.
+//! A file covers the time from its first line to its last. A quiet stretch inside a file is not a gap: a log of
+//! warnings is silent while all is well. If the lines of a file have no times, nothing is known about what it covers.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +14,10 @@ use time::Duration;
 use super::log_times::{first_time, last_time};
 use super::storage_retry::StorageRetry;
 
-/// A stretch without lines that is no longer than this is no hole: an agent that has nothing to do writes now and then.
+/// Shorter stretches without lines are not gaps: an idle agent writes from time to time.
 pub const TOLERANCE: Duration = Duration::minutes(5);
 
-/// Bytes that are read of a file at its beginning, and as many at its end.
+/// Bytes that are read at the beginning of a file, and as many at its end.
 const AT_ONCE: u64 = 64 << 10;
 
 /// Files that are read of one node, at most; twice as many reads.
@@ -27,13 +26,13 @@ const MOST_FILES: usize = 64;
 /// How compressed files begin: gzip, Zip, Zstandard, bzip2, xz.
 const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00"];
 
-/// What the lines of a file tell of its time.
+/// The time that the lines of a file cover, or why it is unknown.
 pub type FileTimes = Result<Interval, NoTimes>;
 
-/// Reads the files of a node, and says what each covers and what they cover together.
+/// Reads the files of a node, and returns what each covers and what they cover together.
 ///
 /// # Errors
-/// Storage refuses to have blobs read. One that is not there any more, or cannot be read, is only unknown.
+/// The credential may not read blobs. A blob that is gone, or cannot be read, only counts as unknown.
 pub async fn cover<S: LogStore>(
     store: &S,
     retry: &StorageRetry<'_>,
@@ -75,12 +74,12 @@ async fn of_file<S: LogStore>(
             Ok(bytes) => Ok(Some(bytes)),
             Err(failure) if failure.class == FailureClass::Auth => Err(failure),
             Err(failure) => {
-                tracing::debug!(%failure, blob = blob.name, "which time it covers is not known");
+                tracing::debug!(%failure, blob = blob.name, "cannot read which time a file covers");
                 Ok(None)
             }
         }
     };
-    // One read of what is hardly more than either end costs less than two.
+    // For a small file one read is cheaper than two.
     let is_small = blob.size <= 2 * AT_ONCE;
     let Some(head) = part(0, blob.size.min(if is_small { 2 * AT_ONCE } else { AT_ONCE })).await? else {
         return Ok(Err(NoTimes::Unreadable));
@@ -94,7 +93,7 @@ async fn of_file<S: LogStore>(
     let Some(tail) = part(blob.size - AT_ONCE, AT_ONCE).await? else {
         return Ok(Err(NoTimes::Unreadable));
     };
-    // It begins in the middle of a line.
+    // The tail begins in the middle of a line.
     let whole_lines = tail.iter().position(|byte| *byte == b'\n').map_or(&[][..], |at| &tail[at + 1..]);
     Ok(times_of(&head, whole_lines, blob))
 }
@@ -120,7 +119,7 @@ fn times_of(head: &[u8], tail: &[u8], blob: &BlobDetails) -> FileTimes {
     Ok(lines)
 }
 
-/// What files cover of a window together. Pure.
+/// Which part of a window the files cover together. Pure.
 #[must_use]
 pub fn judge(window: Interval, files: &[FileTimes]) -> NodeCoverage {
     let covered = union(files.iter().filter_map(|times| times.ok()));
@@ -128,7 +127,7 @@ pub fn judge(window: Interval, files: &[FileTimes]) -> NodeCoverage {
     for reason in files.iter().filter_map(|times| times.err()) {
         *unknown.entry(reason).or_default() += 1;
     }
-    // An empty file covers nothing, and nobody knows what the others do.
+    // An empty file covers nothing; what the others cover is unknown.
     let some_do_not_tell = unknown.keys().any(|reason| *reason != NoTimes::Empty);
     let touches = covered.iter().any(|interval| interval.within(window).is_some());
     let mut holes = holes(window, &covered, TOLERANCE);

@@ -1,26 +1,26 @@
-//! Times in lines of logs: of forms that can be told from everything else, at the beginning of a line. Pure.
+//! Times at the beginning of log lines, in forms that nothing else can be mistaken for. Pure.
 //!
-//! Nothing is documented of the logs of a node, so nothing is guessed either: a number that may be a count of seconds
-//! since 1970 may be anything, and is no time here. A time without a zone is taken for UTC.
+//! The format of a node's logs is not documented, so nothing is guessed: a number that may be seconds since 1970 may be
+//! anything, and is no time here. A time without a zone is taken as UTC.
 
 use time::{Date, Duration, Month, OffsetDateTime, Time, UtcOffset};
 
-/// A time begins within so many bytes of its line: behind a bracket, a level, or the name of a member.
+/// A time begins within this many bytes of its line: after a bracket, a level, or the name of a JSON member.
 const FURTHEST: usize = 32;
 
-/// A line is looked at no further: the longest form, behind what may come before it.
+/// Bytes of a line that are searched: the longest form, after what may come before it.
 const LONGEST: usize = FURTHEST + 48;
 
-/// Years that a log may be of.
+/// Years that count as plausible.
 const YEARS: std::ops::RangeInclusive<i32> = 2000..=2100;
 
-/// The time of the first line that begins with one.
+/// The time of the first line that begins with a time.
 #[must_use]
 pub fn first_time(text: &[u8]) -> Option<OffsetDateTime> {
     text.split(|byte| *byte == b'\n').find_map(time_of_line)
 }
 
-/// The time of the last line that begins with one.
+/// The time of the last line that begins with a time.
 #[must_use]
 pub fn last_time(text: &[u8]) -> Option<OffsetDateTime> {
     text.rsplit(|byte| *byte == b'\n').find_map(time_of_line)
@@ -30,7 +30,7 @@ pub fn last_time(text: &[u8]) -> Option<OffsetDateTime> {
 fn time_of_line(line: &[u8]) -> Option<OffsetDateTime> {
     let line = &line[..line.len().min(LONGEST)];
     (0..line.len().min(FURTHEST)).find_map(|at| {
-        // In the middle of a number or a word nothing begins.
+        // No time begins in the middle of a number or a word.
         let begins = at == 0 || !line[at - 1].is_ascii_alphanumeric();
         (begins && line[at].is_ascii_digit()).then(|| time_at(&line[at..]))?
     })
@@ -90,11 +90,11 @@ fn date(year: u32, month: u32, day: u32) -> Option<Date> {
     Date::from_calendar_date(year, month, u8::try_from(day).ok()?).ok()
 }
 
-/// What is left of a line.
+/// The rest of a line.
 struct Text<'line>(&'line [u8]);
 
 impl Text<'_> {
-    /// A number of so many digits, and no digit behind it where there may be fewer.
+    /// A number with this many digits; if fewer are allowed, no digit follows.
     fn number(&mut self, least: usize, most: usize) -> Option<u32> {
         let digits = self.0.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
         if digits < least {
@@ -136,7 +136,7 @@ impl Text<'_> {
         Time::from_hms_nano(small(hour)?, small(minute)?, small(second)?, nano).ok()
     }
 
-    /// Whether it is afternoon, where that is said.
+    /// Whether it is afternoon; none if the line does not say.
     fn half_of_day(&mut self) -> Option<bool> {
         let text = self.0.strip_prefix(b" ").unwrap_or(self.0);
         let half = text.get(..2)?;
@@ -152,7 +152,7 @@ impl Text<'_> {
         Some(afternoon)
     }
 
-    /// The zone, if there is one; then the moment. What goes on with a digit was something else.
+    /// The zone, if there is one; then the time. If a digit follows, it was no time.
     fn moment(mut self, date: Date, time: Time) -> Option<OffsetDateTime> {
         let offset = self.offset()?;
         if self.0.first().is_some_and(u8::is_ascii_digit) {

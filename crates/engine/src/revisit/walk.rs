@@ -1,7 +1,7 @@
 //! The walk through the container: which files are in each node's directory now, one directory at a time.
 //!
-//! It lists as the verifier does, one sweep over a common prefix or a listing per directory, whichever is cheaper. The
-//! files of one directory come together in a listing; in which order the directories come does not matter.
+//! It lists as the verifier does: one sweep over a common prefix or a listing per directory, whichever is cheaper. The
+//! files of one directory are adjacent in a listing; the order of the directories does not matter.
 
 use std::collections::VecDeque;
 
@@ -12,19 +12,19 @@ use fleetlogs_model::service::{BlobDetails, LogStore};
 use super::storage_retry::StorageRetry;
 use crate::sweep::{Listing, Outlook};
 
-/// A directory that is to be looked into.
+/// A directory that is to be listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedDirectory {
     /// `virtualDirectoryName`, verbatim.
     pub directory: Box<str>,
-    /// Whose it is.
+    /// The node that it belongs to.
     pub node: NodeIndex,
 }
 
 /// What is in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundDirectory {
-    /// Whose it is.
+    /// The node that it belongs to.
     pub node: NodeIndex,
     /// Its name.
     pub directory: Box<str>,
@@ -36,7 +36,7 @@ pub struct FoundDirectory {
 pub struct Walk<'store, S> {
     store: &'store S,
     retry: &'store StorageRetry<'store>,
-    /// By name. The service should never give one directory to two nodes; where it did, both have what is there.
+    /// Sorted by name. The service should never give one directory to two nodes; if it did, both have what is there.
     wanted: Vec<WantedDirectory>,
     outlook: Outlook,
     listings: VecDeque<Listing>,
@@ -45,9 +45,9 @@ pub struct Walk<'store, S> {
     calls: u64,
 }
 
-/// A directory on the way.
+/// A directory that is not visited yet, or was.
 struct WantedDirectory {
-    /// With a slash at its end: so they sort as the blobs in them do.
+    /// With a slash at its end, so that directories sort as their blobs do.
     name: Box<str>,
     node: NodeIndex,
     done: bool,
@@ -64,7 +64,7 @@ struct OpenListing {
     listing: Listing,
     pages: u64,
     marker: Option<String>,
-    /// The directory whose files are being shown, and those that were.
+    /// The directory whose files are being listed, and its files so far.
     open: Option<(usize, Vec<BlobDetails>)>,
 }
 
@@ -102,10 +102,10 @@ impl<'store, S: LogStore> Walk<'store, S> {
         self.calls
     }
 
-    /// The next directory; none when all were found, or found not to be there.
+    /// The next directory, with its files if it is there; none when all directories were visited.
     ///
     /// # Errors
-    /// The container cannot be listed, also not when asked again.
+    /// The container cannot be listed, even after retries.
     pub async fn next(&mut self) -> Result<Option<FoundDirectory>, Failure> {
         loop {
             if let Some(found) = self.ready.pop_front() {
@@ -119,7 +119,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
         }
     }
 
-    /// What is cheapest for the directories that are left.
+    /// Chooses the cheapest listings for the directories that are left.
     fn choose(&mut self) {
         let left = self.wanted.iter().filter(|wanted| !wanted.done).map(WantedDirectory::directory);
         self.listings = self.outlook.choose(left).into();
@@ -144,7 +144,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
             let at = self.of_blob(&blob.name);
             match (&mut current.open, at) {
                 (Some((open, blobs)), Some(at)) if *open == at => blobs.push(blob),
-                // Whatever comes behind a directory ends it, also what is not ours.
+                // Any blob after a directory ends it, also a foreign one.
                 (open, at) => {
                     let next = at.map(|at| (at, vec![blob]));
                     if let Some((ended, blobs)) = std::mem::replace(open, next) {
@@ -154,7 +154,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
             }
         }
         if page.next.is_some() && page.next == current.marker {
-            return Err(Failure::new(FailureClass::Transient, "the listing's pages go in a circle"));
+            return Err(Failure::new(FailureClass::Transient, "the listing's pages loop"));
         }
         current.marker = page.next;
         if current.marker.is_some() {
@@ -165,7 +165,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
         Ok(())
     }
 
-    /// The listing is whole: what it did not show is not there.
+    /// The listing is complete: a directory that it did not show does not exist.
     fn end(&mut self, current: OpenListing) {
         let prefix = &*current.listing.prefix;
         self.outlook.swept(prefix.trim_end_matches('/'), current.pages);
@@ -179,17 +179,20 @@ impl<'store, S: LogStore> Walk<'store, S> {
         }
     }
 
-    /// The listing costs more than it saves: what is left is listed otherwise.
+    /// The listing costs more than it saves: the remaining directories are listed in another way.
     fn give_up(&mut self, current: OpenListing) -> Result<(), Failure> {
         let prefix = &*current.listing.prefix;
         let directory = prefix.trim_end_matches('/');
         match current.open {
             Some((at, blobs)) if *self.wanted[at].name == *prefix => {
-                tracing::warn!(directory, "more files than any logs have: the rest is not looked at");
+                tracing::warn!(
+                    directory,
+                    "a directory has more files than logs can have; the rest is not checked"
+                );
                 self.finish(at, blobs);
             }
             _ if self.wanted.iter().any(|wanted| *wanted.name == *prefix) => {
-                let message = format!("the listing of `{directory}` has pages and no end");
+                let message = format!("the listing of `{directory}` has no end");
                 return Err(Failure::new(FailureClass::Transient, message));
             }
             _ => self.outlook.swept(directory, current.pages + 1),
@@ -198,7 +201,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
         Ok(())
     }
 
-    /// Takes down what a directory holds, for each node that was given it.
+    /// Records what a directory holds, for each node that it was given to.
     fn finish(&mut self, first: usize, mut blobs: Vec<BlobDetails>) {
         let name = self.wanted[first].name.clone();
         let same = self.wanted[first..].iter_mut().take_while(|wanted| wanted.name == name);
@@ -211,7 +214,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
         }
     }
 
-    /// The first that was given the directory that holds a blob.
+    /// The position of the first entry for the directory that holds a blob.
     fn of_blob(&self, blob: &str) -> Option<usize> {
         let after = self.wanted.partition_point(|wanted| *wanted.name <= *blob);
         let name = &*self.wanted[after.checked_sub(1)?].name;

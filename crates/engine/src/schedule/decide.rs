@@ -1,8 +1,8 @@
-//! What becomes of the times of a snapshot: which are begun, skipped or missed. Pure.
+//! Decides which times of a snapshot start a run, are skipped or are missed. Pure.
 //!
-//! A time that is looked at within [`PUNCTUAL`] of the moment when it was to begin is subject to [`Overlap`]. One that is
-//! looked at later passed while nothing was there to begin it (no process, a suspended machine, a clock set forward), and
-//! is subject to [`CatchUp`]. Times are looked at in their order, each once.
+//! If a time is considered within [`PUNCTUAL`] of its start, [`Overlap`] applies. If it is considered later, no
+//! scheduler was running when it came (no process, a suspended machine, a clock set forward), and [`CatchUp`] applies.
+//! Times are considered in order, each once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,34 +14,34 @@ use time::OffsetDateTime;
 use super::rule::{CatchUp, Overlap, Rule};
 use super::timetable::{Tick, Timetable};
 
-/// A time that is looked at so long after it was to begin is not late: twice as long as the scheduler ever sleeps.
+/// A time that is considered at most this long after its start is not late: longer than the scheduler ever sleeps.
 pub const PUNCTUAL: Duration = Duration::from_secs(60);
 
-/// So many late times have a row each, the latest; those before them are counted in one row. Also, so many runs of a
-/// snapshot wait at most: a cron of every minute after a month is 43,000 times.
+/// At most this many late times, the latest, have a row each; earlier ones are counted in one row. It also bounds the
+/// waiting runs of a snapshot: a cron of every minute has 43,000 times in a month.
 pub const MOST_ROWS: usize = 100;
 
 /// Late times longer ago than this are not even counted.
 const LONGEST: time::Duration = time::Duration::days(366);
 
-/// What is considered that is so long ahead of the clock was considered while the clock was wrong.
+/// If times are considered this far ahead of the clock, that happened while the clock was wrong.
 const AHEAD: time::Duration = time::Duration::days(1);
 
-const NOTHING_THERE: &str = "nothing was there to begin it";
+const NOTHING_THERE: &str = "no scheduler was running";
 
-/// Runs of a snapshot that a time of it meets: those by timetable and by `--once`. Captures are of a few nodes, and never
-/// stand for a time of the timetable.
+/// Other runs of a snapshot when its time comes: those by timetable and by `--once`. Captures collect a few nodes, and
+/// never count as a run of the timetable.
 #[derive(Clone, Debug, Default)]
 pub struct OtherRuns {
-    /// The run that goes on, as a reason names it.
+    /// The run that is in progress, as a reason names it.
     pub going_on: Option<String>,
-    /// The first that waits, as a reason names it.
+    /// The first run that waits, as a reason names it.
     pub waiting: Option<String>,
-    /// How many wait.
+    /// How many runs wait.
     pub wait: usize,
 }
 
-/// What becomes of a time.
+/// What happens to a time of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It goes into the queue.
@@ -52,19 +52,19 @@ pub enum Fate {
     Missed(String),
 }
 
-/// What becomes of the times of a snapshot that have come.
+/// What happens to the times of a snapshot that have come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// One row for each, in their order; one may stand for more.
+    /// One row for each time, in order; a row may stand for several times.
     pub rows: Vec<(Tick, Fate)>,
-    /// Up to when times are considered from now on.
+    /// Up to when times have been considered now.
     pub until: OffsetDateTime,
     /// The clock was set back so far that times are counted anew.
     pub anew: bool,
 }
 
-/// Decides on the times after `until` that have come by now; none where there is nothing to decide. Before the first start
-/// of a snapshot `until` is none: nothing before now is caught up with.
+/// Decides on the times after `until` that have come by now; none if there is nothing to decide. Before the first start
+/// of a snapshot `until` is none: nothing before now is caught up.
 #[must_use]
 pub fn decide(
     rule: &Rule,
@@ -108,7 +108,7 @@ struct PassedTimes {
     folded: Option<(usize, Tick, Tick)>,
     /// The latest of the late times.
     late: VecDeque<Tick>,
-    /// Those that are in time.
+    /// The times that are not late.
     punctual: Vec<Tick>,
 }
 
@@ -136,24 +136,26 @@ impl PassedTimes {
 
 fn punctual(overlap: Overlap, others: &OtherRuns) -> Fate {
     match (overlap, others) {
-        (Overlap::Skip, OtherRuns { going_on: Some(run), .. }) => Fate::Skipped(format!("{run} is going on")),
-        (_, OtherRuns { waiting: Some(run), .. }) => Fate::Skipped(format!("{run} waits to begin")),
+        (Overlap::Skip, OtherRuns { going_on: Some(run), .. }) => {
+            Fate::Skipped(format!("{run} is still running"))
+        }
+        (_, OtherRuns { waiting: Some(run), .. }) => Fate::Skipped(format!("{run} is waiting to start")),
         _ => Fate::Queued(Trigger::Cron),
     }
 }
 
-/// Rows of the late times: of those within `catch_up_within`, the last so many become runs, as the rule says.
+/// Rows of the late times. Of those within `catch_up_within`, the latest become runs, as many as the rule says.
 fn late(rule: &Rule, come: &PassedTimes, now: OffsetDateTime, others: &mut OtherRuns) -> Vec<(Tick, Fate)> {
     let too_old = come.late.partition_point(|tick| now - tick.begins_at > rule.catch_up_within);
     let made_up_for = come.late.len() - too_old;
     let (runs, why_no_run) = match (rule.catch_up, &others.waiting, come.late.back()) {
-        (CatchUp::Once, Some(run), _) => (0, format!("; {run} makes up for it")),
+        (CatchUp::Once, Some(run), _) => (0, format!("; {run} catches up")),
         (CatchUp::Once, None, Some(latest)) => {
-            (made_up_for.min(1), format!("; {} makes up for it", due_at(latest.due)))
+            (made_up_for.min(1), format!("; {} catches up", due_at(latest.due)))
         }
         (CatchUp::Each, ..) => {
             let room = MOST_ROWS.saturating_sub(others.wait);
-            (made_up_for.min(room), format!(", and {MOST_ROWS} runs of it wait already"))
+            (made_up_for.min(room), format!(", and {MOST_ROWS} runs of it are already waiting"))
         }
         (CatchUp::No, ..) | (CatchUp::Once, None, None) => (0, String::new()),
     };
@@ -176,7 +178,7 @@ fn folded((count, first, last): (usize, Tick, Tick)) -> (Tick, Fate) {
     let reason = match count - 1 {
         0 => NOTHING_THERE.to_owned(),
         before => {
-            format!("{NOTHING_THERE}, nor the {before} before it, from {} on", timestamp::text(first.due))
+            format!("{NOTHING_THERE}; earlier times missed: {before}, since {}", timestamp::text(first.due))
         }
     };
     (last, Fate::Missed(reason))

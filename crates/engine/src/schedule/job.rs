@@ -9,26 +9,26 @@ use fleetlogs_model::snapshot::SnapshotRef;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub i64);
 
-/// A run that is on record, and is to be run now.
+/// A run that is recorded and is to start now.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Its row in the state.
     pub id: JobId,
     /// Which snapshot, why and when.
     pub snapshot: SnapshotRef,
-    /// Its run directory, where an earlier process began it on this machine and did not end it.
+    /// Its run directory, if an earlier process started it on this machine and did not end it.
     pub begun: Option<PathBuf>,
 }
 
 /// How a job ended.
 #[derive(Clone, Debug)]
 pub struct JobEnd {
-    /// How its run ended; none where no run came of it.
+    /// How its run ended; none if there was no run.
     pub outcome: Option<RunOutcome>,
     /// The exit code that `fleetlogs run` would have ended with.
     pub exit_code: u8,
-    /// Why no run came of it, or why the run ended early: for people, one line, no secret.
+    /// Why there was no run, or why it ended early: one line for people, without secrets.
     pub reason: Option<String>,
-    /// Whether the run is to be taken up again by the next process: this one was told to end.
+    /// Whether the next process resumes the run, because this one was told to end.
     pub interrupted: bool,
 }

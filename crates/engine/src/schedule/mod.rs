@@ -1,9 +1,9 @@
-//! Snapshots: which run is to begin next, when, and what came of those before.
+//! Snapshots: which run starts next, when, and how earlier ones ended.
 //!
-//! Whatever asks for a run puts it on record as a row of the queue ([`state::runs`]): a timetable, nodes that entered a
-//! state, an alert. The scheduler takes rows from there, one at a time for each [`Lane`], and has a [`Runner`] run them.
-//! Every decision is in the state before it is acted on, so that a process that is killed leaves nothing undone and
-//! nothing to be done twice. Design and reasons: docs/design/schedule.md.
+//! A timetable, nodes that entered a watched state, or an alert request a run by a row in the queue ([`state::runs`]).
+//! The scheduler takes rows from there, one at a time for each [`Lane`], and a [`Runner`] runs them. Every decision is
+//! in the state before it is acted on, so that a killed process leaves nothing undone and nothing is done twice. Design
+//! and reasons: docs/design/schedule.md.
 
 pub mod decide;
 mod job;

@@ -1,4 +1,4 @@
-//! What there is to say about each snapshot at a moment: for `--list`, and for whoever watches over the schedule.
+//! Where each snapshot stands at a moment: for `--list`, and for monitoring.
 
 use fleetlogs_model::ids::SnapshotName;
 use rusqlite::Connection;
@@ -12,17 +12,17 @@ use super::timetable::Tick;
 /// A snapshot at a moment.
 #[derive(Clone, Debug)]
 pub struct SnapshotView {
-    /// Which.
+    /// Its name.
     pub name: SnapshotName,
-    /// Its next time; none where it has no timetable.
+    /// Its next time; none if it has no timetable.
     pub next: Option<Tick>,
-    /// The run that goes on.
+    /// The run that is in progress.
     pub running: Option<PastRun>,
-    /// The first that waits.
+    /// The first run that waits.
     pub waiting: Option<PastRun>,
-    /// The last that ended, or was lost.
+    /// The last run that ended, or was lost.
     pub last: Option<PastRun>,
-    /// The last that collected everything.
+    /// The last run that collected everything.
     pub last_good: Option<PastRun>,
 }
 
@@ -48,7 +48,8 @@ pub fn overview(
     rules.iter().map(view).collect()
 }
 
-/// The next time that is still to come. One that is due and waits for its delay comes first, if nobody considered it yet.
+/// The next time that is still to come. A time that is due and waits for its delay comes first, unless it was
+/// considered.
 fn next(rule: &Rule, until: Option<OffsetDateTime>, now: OffsetDateTime) -> Option<Tick> {
     let timetable = rule.timetable.as_ref()?;
     let waits_for_its_delay = timetable

@@ -1,8 +1,9 @@
-//! Owning the schedule: one machine at a time, where its state has a home that several share.
+//! Owning the schedule: one machine at a time, if several machines share the home of its state.
 //!
-//! An owner renews four times in the time of a lease, and knows by itself when it is over: a lease counts from the moment
-//! before a renewal was sent, by the monotonic clock and by the wall clock, as the first stands still while a machine is
-//! suspended. A little before another can become the owner, it gives up, and says so to whoever has to stop.
+//! An owner renews four times during a lease, and knows by itself when the lease is over: it counts from the moment
+//! before a renewal was sent, by the monotonic clock and by the wall clock, because the monotonic clock stands still
+//! while a machine is suspended. A little before another machine can become the owner, this one gives up, and tells
+//! those who have to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +19,23 @@ use tokio::time::{Instant, sleep};
 use crate::clock::Clock;
 use crate::stop::{Stop, StopHandle};
 
-/// Between two tries to become the owner, at least.
+/// Shortest pause between two attempts to become the owner.
 const STANDBY: Duration = Duration::from_secs(2);
 
-/// By chance, up to so much longer: machines that wait do not ask in step.
+/// Random addition to the pause, so that waiting machines do not ask in step.
 const STANDBY_JITTER: Duration = Duration::from_secs(2);
 
-/// Longest time in which a change of the wall clock is noticed.
+/// A change of the wall clock is noticed within this time.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 
-/// What a machine has as the owner of the schedule.
+/// The ownership of the schedule.
 #[derive(Debug)]
 pub struct Ownership {
     lease: Arc<Lease>,
     keeper: JoinHandle<()>,
 }
 
-/// The owner's, and the state as it was when it became so: none where nothing was published yet.
+/// The ownership, and the state when it began: none if nothing was published yet.
 pub type OwnedState = (Ownership, Option<Vec<u8>>);
 
 struct Lease {
@@ -44,7 +45,7 @@ struct Lease {
     given_up: watch::Sender<bool>,
 }
 
-/// A moment by both clocks.
+/// The same moment by both clocks.
 #[derive(Clone, Copy, Debug)]
 struct ClockReading {
     instant: Instant,
@@ -52,8 +53,8 @@ struct ClockReading {
 }
 
 impl Ownership {
-    /// Waits until this machine is the owner, however long another is; none where it is told to stop before. A failure
-    /// that waiting does not cure, such as a missing right, is returned if it is the answer to the first try.
+    /// Waits until this machine is the owner, however long another one is; none if it is told to stop before. If the
+    /// first attempt fails in a way that waiting does not cure, such as a missing right, the failure is returned.
     ///
     /// Cancel safety: a dropped call may leave a lease that nobody uses, which ends by itself.
     pub async fn acquire(
@@ -76,7 +77,7 @@ impl Ownership {
         let fetched = tokio::select! {
             fetched = lease.acquire(random) => fetched?,
             () = stop.reached(Stop::Drain) => {
-                // A try that was under way may have had its way.
+                // An attempt that was in progress may have succeeded.
                 lease.release().await;
                 return Ok(None);
             }
@@ -94,26 +95,28 @@ impl Ownership {
         Ok(Some((Self { lease, keeper }, fetched)))
     }
 
-    /// Whether this machine is still the owner. Nothing may be begun or sent where it is not.
+    /// Whether this machine is still the owner. If it is not, nothing may be started or sent.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.lease.is_valid()
     }
 
-    /// Waits until it is the owner no more, and everything has to stop.
+    /// Waits until this machine is no longer the owner, and everything has to stop.
     ///
     /// Cancel safety: may be dropped at any time.
     pub async fn lost(&self) {
         self.lease.lost().await;
     }
 
-    /// The home, for the [`Store`](super::state::Store): it takes no state from a machine that gave up, and one that it refuses has given up.
+    /// The home for the [`Store`](super::state::Store). It takes no state from a machine that gave up, and when it
+    /// refuses one this machine has given up.
     #[must_use]
     pub fn home(&self) -> Arc<dyn StateHome> {
         Arc::new(OwnedHome(self.lease.clone()))
     }
 
-    /// Lets another machine be the owner at once. Best after the last change was published, and nothing runs any more.
+    /// Lets another machine become the owner at once. Call it after the last change was published and all runs have
+    /// ended.
     pub async fn release(self) {
         self.keeper.abort();
         let valid = self.is_valid();
@@ -132,7 +135,8 @@ impl Drop for Ownership {
 }
 
 impl Lease {
-    /// Tries until it is the owner. A failure of the first try that another will not cure is final.
+    /// Tries until this machine is the owner. If the first attempt fails in a way that waiting does not cure, that is
+    /// final.
     async fn acquire(&self, mut random: fastrand::Rng) -> Result<Option<Vec<u8>>, Failure> {
         let mut told = None;
         loop {
@@ -148,14 +152,14 @@ impl Lease {
                     return Err(failure);
                 }
                 HomeError::Failed(failure) if told != Some(false) => {
-                    tracing::warn!("the shared state of the schedule: {failure}; trying again");
+                    tracing::warn!("the shared state of the schedule: {failure}; retrying");
                     told = Some(false);
                 }
                 HomeError::Held | HomeError::Lost if told != Some(true) => {
-                    tracing::info!("another machine owns the schedule; waiting for it to go");
+                    tracing::info!("another machine owns the schedule; standing by");
                     told = Some(true);
                 }
-                error => tracing::debug!(%error, "the schedule is not ours yet"),
+                error => tracing::debug!(%error, "this machine does not own the schedule yet"),
             }
             sleep(STANDBY + STANDBY_JITTER.mul_f64(random.f64())).await;
         }
@@ -165,7 +169,7 @@ impl Lease {
         let sent = ClockReading::of(&*self.now);
         let fetched = self.home.acquire().await?;
         self.set_since(sent);
-        // To fetch the state may take as long as a lease.
+        // Fetching the state may take as long as a lease.
         if self.age() >= self.home.lease() / 4
             && let Err(error) = self.renew().await
         {
@@ -202,7 +206,7 @@ impl Lease {
                 Err(HomeError::Failed(failure)) => {
                     if !told {
                         tracing::warn!(
-                            "the ownership of the schedule cannot be renewed: {failure}; trying again"
+                            "the ownership of the schedule cannot be renewed: {failure}; retrying"
                         );
                     }
                     (pause, told) = (self.tick(), true);
@@ -221,7 +225,7 @@ impl Lease {
 
     async fn release(&self) {
         if let Err(error) = self.home.release().await {
-            tracing::debug!(%error, "the ownership of the schedule was not given back; it ends by itself");
+            tracing::debug!(%error, "the ownership of the schedule was not released; it ends by itself");
         }
     }
 
@@ -236,11 +240,11 @@ impl Lease {
 
     fn is_valid(&self) -> bool {
         let lease = self.home.lease();
-        // A tenth is left for what was begun just before, and for clocks that do not run alike.
+        // A tenth is left for what was started just before, and for clocks that drift.
         !*self.given_up.borrow() && self.age() < lease * 9 / 10
     }
 
-    /// How long ago the last renewal was sent, by the clock that thinks it longer.
+    /// How long ago the last renewal was sent, by the clock that shows the longer time.
     fn age(&self) -> Duration {
         let since = *self.since.lock();
         let by_wall = Duration::try_from((self.now)() - since.time).unwrap_or_default();
@@ -251,7 +255,7 @@ impl Lease {
         *self.since.lock() = moment;
     }
 
-    /// Between two looks at the clocks.
+    /// Pause between two looks at the clocks.
     fn tick(&self) -> Duration {
         LONGEST_TICK.min(self.home.lease() / 20)
     }

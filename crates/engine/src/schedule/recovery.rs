@@ -1,4 +1,4 @@
-//! What an earlier process left behind: rows that it put into the queue or began, and did not end.
+//! What an earlier process left behind: rows that it queued or started, and did not end.
 
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
@@ -11,13 +11,13 @@ use super::state::StateError;
 use super::state::runs::{self, PastRun, Status};
 use super::state::{alerts, occurrences};
 
-/// Looks after what is left of all snapshots. Returns the runs that this machine has to take up again.
+/// Settles what is left of all snapshots. Returns the runs that this machine resumes.
 ///
-/// - A run that this machine began is taken up again.
-/// - A run that another machine began is lost: its directory is there. One by an alert, or by a timetable that is caught up
-///   with, is put into the queue anew.
+/// - A run that this machine started is resumed.
+/// - A run that another machine started is lost: that machine has its directory. If an alert requested it, or a
+///   timetable that catches up, it is queued again.
 /// - A row that was started and has no directory goes back into the queue: nothing was sent.
-/// - A row of the queue whose snapshot the config does not name any more is skipped.
+/// - A queued row is skipped if the config no longer names its snapshot.
 pub(super) fn recover_all(
     state: &Transaction<'_>,
     rules: &[Rule],
@@ -30,7 +30,7 @@ pub(super) fn recover_all(
     }
     for row in runs::queued_rows(state)? {
         if !rules.iter().any(|rule| rule.name == row.snapshot.name) {
-            let reason = "the config does not name this snapshot any more";
+            let reason = "the config no longer names this snapshot";
             info!("{} is skipped: {reason}", row.title());
             runs::close_row(state, row.id, Status::Skipped, reason, now)?;
         }
@@ -38,8 +38,8 @@ pub(super) fn recover_all(
     Ok(begun)
 }
 
-/// The same of one snapshot, before a person or another scheduler has it run once more. What such an earlier request left
-/// that was not begun is skipped: the new one takes its place.
+/// The same for one snapshot, before `--once` runs it. Earlier `--once` requests that did not start are skipped: the
+/// new one replaces them.
 pub(super) fn recover_snapshot(
     state: &Transaction<'_>,
     snapshot: &SnapshotName,
@@ -48,12 +48,12 @@ pub(super) fn recover_snapshot(
 ) -> Result<Vec<PastRun>, StateError> {
     let mut begun = Vec::new();
     for row in runs::started_rows(state)?.into_iter().filter(|row| row.snapshot.name == *snapshot) {
-        // The run that is asked for now stands for those by timetable.
+        // The requested run replaces those by timetable.
         begun.extend(recover_row(state, row, &[], machine, now)?);
     }
     for row in runs::queued_rows(state)? {
         if row.snapshot.name == *snapshot && row.snapshot.trigger == Trigger::Once {
-            runs::close_row(state, row.id, Status::Skipped, "it was asked for again before it began", now)?;
+            runs::close_row(state, row.id, Status::Skipped, "it was requested again before it started", now)?;
         }
     }
     Ok(begun)
@@ -67,7 +67,7 @@ fn recover_row(
     now: OffsetDateTime,
 ) -> Result<Option<PastRun>, StateError> {
     if row.dir.is_none() {
-        info!("{} was not begun by the process before: it waits again", row.title());
+        info!("{} was not started by the earlier process; it waits again", row.title());
         runs::put_back(state, row.id)?;
         return Ok(None);
     }
@@ -75,19 +75,19 @@ fn recover_row(
         return Ok(Some(row));
     }
     let other = row.machine.as_deref().unwrap_or("another machine");
-    let reason = format!("{other} began it, and its run directory is there");
+    let reason = format!("{other} started it and has its run directory");
     info!("{} is lost: {reason}", row.title());
     runs::close_row(state, row.id, Status::Lost, &reason, now)?;
     occurrences::release(state, row.id)?;
     let again = match row.snapshot.trigger {
-        // Who sent it was told that a run will begin, and does not send it again.
+        // The sender was told that a run will start, and does not send the alert again.
         Trigger::Alert => Some(Trigger::Alert),
         Trigger::Cron | Trigger::CatchUp => rules
             .iter()
             .find(|rule| rule.name == row.snapshot.name)
             .filter(|rule| rule.catch_up != CatchUp::No && now - row.snapshot.due <= rule.catch_up_within)
             .map(|_| Trigger::CatchUp),
-        // The watcher has seen to its nodes; who asked for it is gone with that machine.
+        // The watcher takes care of the nodes; whoever asked for `--once` is gone with that machine.
         Trigger::State | Trigger::Once => None,
     };
     if let Some(trigger) = again {

@@ -1,4 +1,4 @@
-//! How the runs of a snapshot are to begin, as the config means it.
+//! When the runs of a snapshot start, as the config means it.
 
 use std::time::Duration;
 
@@ -7,47 +7,47 @@ use fleetlogs_model::snapshot::Trigger;
 
 use super::timetable::Timetable;
 
-/// How a snapshot is to be run, as the config means it.
+/// When a snapshot runs, as the config means it.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Which snapshot.
+    /// The snapshot.
     pub name: SnapshotName,
-    /// When; none for one that only states, alerts or `--once` begin.
+    /// Its timetable; none if only states, alerts or `--once` start its runs.
     pub timetable: Option<Timetable>,
-    /// What happens when its time comes while an earlier run of it goes on, or waits.
+    /// What happens when its time comes while an earlier run of it is in progress or waits.
     pub overlap: Overlap,
-    /// What happens to times that passed while nothing was there to begin its runs.
+    /// What happens to times that passed while no scheduler was running.
     pub catch_up: CatchUp,
-    /// Times that passed longer ago than this are not caught up with.
+    /// Times that passed longer ago than this are not caught up.
     pub catch_up_within: Duration,
 }
 
-/// What happens when the time of a snapshot comes while an earlier run of it goes on, or waits.
+/// What happens when the time of a snapshot comes while an earlier run of it is in progress or waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlap {
-    /// That time is skipped, and put on record as skipped.
+    /// That time is skipped, and recorded as skipped.
     Skip,
     /// One run waits until the earlier one has ended; further times are skipped while one waits.
     Queue,
 }
 
-/// What happens to times that passed while nothing was there to begin runs.
+/// What happens to times that passed while no scheduler was running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
-    /// They are put on record as missed.
+    /// They are recorded as missed.
     No,
-    /// One run makes up for all of them.
+    /// One run catches up for all of them.
     Once,
-    /// Each is made up for by a run of its own, oldest first.
+    /// Each gets a run of its own, oldest first.
     Each,
 }
 
-/// Runs of one lane go one after another. Both lanes share the budget of each Batch account by fixed parts.
+/// Runs of one lane follow one another. Both lanes share the budget of each Batch account in fixed parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Runs by timetable, and those that `--once` asks for.
+    /// Runs by timetable, and those that `--once` requests.
     Regular,
-    /// Runs that nodes in a bad state, or alerts, ask for: they cannot wait until a long run ends.
+    /// Runs requested by nodes in a bad state or by alerts: they cannot wait until a long run ends.
     Capture,
 }
 

@@ -1,4 +1,4 @@
-//! Who runs the jobs of a schedule, and what is put on record when a run begins.
+//! What runs the jobs of a schedule, and what is recorded when a run starts.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use super::state::{StateError, Store, coverage, runs};
 
 /// Runs jobs: plans, executes, verifies, reports.
 pub trait Runner: Send + Sync + 'static {
-    /// Runs a job to its end, or until it is told to stop. Calls `begun` once, after the plan is frozen and before the
-    /// first upload is sent; if that fails, the run must not begin.
+    /// Runs a job to its end, or until it is told to stop. Records the start by `begun` once, after the plan is frozen
+    /// and before the first upload is sent; if that fails, the run must not start.
     fn run(&self, job: Job, begun: StartRecord) -> impl Future<Output = JobEnd> + Send;
 }
 
-/// What is put on record when a run begins.
+/// Records that a run starts.
 #[derive(Clone, Debug)]
 pub struct StartRecord {
     store: Store,
@@ -22,13 +22,13 @@ pub struct StartRecord {
 }
 
 impl StartRecord {
-    /// A job's.
+    /// For a job.
     #[must_use]
     pub fn new(store: Store, job: JobId) -> Self {
         Self { store, job }
     }
 
-    /// Puts the run of a plan and its directory on record, durably. Its series begins with it, if it has not begun.
+    /// Records the run of a plan and its directory, durably. If its series has not begun, it begins with this run.
     pub async fn record(&self, plan: &Plan, dir: &Path) -> Result<(), StateError> {
         self.store
             .change(|state| {

@@ -1,7 +1,7 @@
-//! The scheduler: looks at the clock and at the queue, and has runs begun, one at a time in each lane.
+//! The scheduler: watches the clock and the queue, and starts runs, one at a time in each lane.
 //!
-//! It holds nothing that is not in the state, but for which runs go on in this process. Whoever puts rows into the queue
-//! (a watcher, a listener) does so by the [`Store`], whose changes wake the scheduler.
+//! Everything that it knows is in the state, except which runs are in progress in this process. The watcher and the
+//! listener put rows into the queue by the [`Store`], whose changes wake the scheduler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,11 @@ use super::state::{StateError, Store, data_version};
 use crate::clock::Clock;
 use crate::stop::{Stop, StopHandle, StopReason};
 
-/// So long it sleeps at most. Sleep follows a clock that stands still while the machine is suspended, and does not see
-/// that the time of day was set, nor that another process put something into the queue.
+/// Longest sleep. Sleep follows a clock that stands still while the machine is suspended, and does not notice that the
+/// time of day was set, or that another process put something into the queue.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
-/// Begins the runs of a schedule. There may be one of them for a state at a time.
+/// Starts the runs of a schedule. Only one scheduler may work on a state at a time.
 #[derive(Debug)]
 pub struct Scheduler<R> {
     store: Store,
@@ -39,26 +39,26 @@ pub struct Scheduler<R> {
     runner: Arc<R>,
 }
 
-/// Runs that go on.
+/// Runs in progress.
 type Runs = JoinSet<(Lane, Result<(), StateError>)>;
 
 impl<R: Runner> Scheduler<R> {
-    /// `rules` are those of every snapshot of the config, also of those without a timetable. `machine` tells this machine,
-    /// with its disk, from others that share the state; it stays the same when the process is started again.
+    /// `rules` has every snapshot of the config, also those without a timetable. `machine` distinguishes this machine,
+    /// with its disk, from others that share the state; it stays the same when the process restarts.
     #[must_use]
     pub fn new(store: Store, rules: Vec<Rule>, clock: Clock, machine: String, runner: Arc<R>) -> Self {
         Self { store, rules, clock, machine, runner }
     }
 
-    /// Works until it is told to stop: then it begins nothing new, and waits for the runs that go on; the runner is to see
-    /// `stop` by itself. A run that was interrupted stays on record as started, and is taken up again by the next process.
+    /// Works until it is told to stop. Then it starts nothing new and waits for the runs in progress; the runner has to
+    /// watch `stop` itself. A run that was interrupted stays recorded as started, and the next process resumes it.
     ///
-    /// Where the state cannot be changed any more, all runs are told to drain, and the error is returned once they have
+    /// If the state can no longer be changed, all runs are told to drain, and the error is returned once they have
     /// ended. [`HomeError::Lost`](fleetlogs_model::home::HomeError::Lost) among them says that another machine owns the
     /// schedule.
     ///
     /// # Cancel safety
-    /// To drop it is as to kill the process: the runs end where they are, and the next process takes them up again.
+    /// Dropping it is like killing the process: the runs end where they are, and the next process resumes them.
     pub async fn run(self, stop: StopHandle) -> Result<(), StateError> {
         let mut going = JoinSet::new();
         let mut result = self.begin_runs(&stop, &mut going).await;
@@ -73,12 +73,13 @@ impl<R: Runner> Scheduler<R> {
 
     /// Runs one snapshot now, whatever its timetable says, and returns how that run ended.
     ///
-    /// What an earlier process left of this snapshot comes first. A run that an earlier call of this began, and that did
-    /// not end, is taken up again *instead of* a new one: who was killed and is started again gets the same run. A run that
-    /// something else began is ended, and then the new one is run. Nothing else of the queue is touched.
+    /// What an earlier process left of this snapshot comes first. If an earlier call of this function started a run
+    /// that did not end, that run is resumed *instead of* a new one: a killed process that is restarted continues the
+    /// same run. A run that something else started is finished first, and then the new one runs. The rest of the queue
+    /// stays as it is.
     ///
     /// # Cancel safety
-    /// As of [`Self::run`].
+    /// As for [`Self::run`].
     pub async fn once(self, snapshot: &SnapshotName) -> Result<JobEnd, StateError> {
         let now = self.clock.now();
         let begun = self
@@ -140,10 +141,10 @@ impl<R: Runner> Scheduler<R> {
         Ok(())
     }
 
-    /// Puts on record what becomes of the times that have come.
+    /// Records what happens to the times that have come.
     async fn consider(&self) -> Result<(), StateError> {
         let now = self.clock.now();
-        // Every change may go to a home that others share, so there is none without a need.
+        // Every change may have to be published to a shared home, so nothing is changed without need.
         if self.store.read(|state| decisions(state, &self.rules, now)).await?.is_empty() {
             return Ok(());
         }
@@ -163,7 +164,7 @@ impl<R: Runner> Scheduler<R> {
         Ok(())
     }
 
-    /// The next row to carry out in a lane, which is free: those that an earlier process began come first.
+    /// The next row to run in a lane, which is free: rows that an earlier process started come first.
     async fn next(&self, lane: Lane, begun: &mut Vec<PastRun>) -> Result<Option<PastRun>, StateError> {
         if let Some(at) = begun.iter().position(|row| Lane::of(row.snapshot.trigger) == lane) {
             return Ok(Some(begun.remove(at)));
@@ -175,7 +176,7 @@ impl<R: Runner> Scheduler<R> {
         self.store.change(|state| runs::take_next(state, lane, &self.machine, now)).await
     }
 
-    /// Waits for a time, or until the clock is found to have been set back, or another process to have changed the state.
+    /// Waits for a time, or until the clock was set back or another process changed the state.
     async fn time_comes(
         &self,
         looked_at: OffsetDateTime,
@@ -201,7 +202,7 @@ impl<R: Runner> Scheduler<R> {
     }
 }
 
-/// A job, and what it takes to carry it out.
+/// A job, and what is needed to run it.
 struct JobRun<R> {
     store: Store,
     clock: Clock,
@@ -210,20 +211,18 @@ struct JobRun<R> {
 }
 
 impl<R: Runner> JobRun<R> {
-    /// Has the job run, and puts on record how it ended.
+    /// Runs the job, and records how it ended.
     async fn carry_out(self) -> Result<JobEnd, StateError> {
         let SnapshotRef { name, trigger, due } = &self.job.snapshot;
         let (id, what) = (self.job.id, format!("{name}, {} ({trigger})", due_at(*due)));
         if let Some(dir) = &self.job.begun {
-            info!("{what} is taken up again, in `{}`", dir.display());
+            info!("{what} resumes in `{}`", dir.display());
         } else {
-            info!("{what} begins");
+            info!("{what} starts");
         }
         let ended = self.runner.run(self.job, StartRecord::new(self.store.clone(), id)).await;
         if ended.interrupted {
-            info!(
-                "{what} is interrupted; this machine takes it up again, unless another owns the schedule by then"
-            );
+            info!("{what} is interrupted; this machine resumes it, unless another owns the schedule by then");
             return Ok(ended);
         }
         let now = self.clock.now();
@@ -250,7 +249,7 @@ fn joined<T>(ended: Result<T, JoinError>) -> T {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// What is to become of the times of each snapshot that have come.
+/// Decides on the times of each snapshot that have come.
 fn decisions(
     state: &Connection,
     rules: &[Rule],
@@ -297,7 +296,7 @@ fn put_on_record(
 
 fn log_decision(snapshot: &SnapshotName, decision: &Decision) {
     if decision.anew {
-        warn!("the clock was more than a day ahead: the times of {snapshot} are counted anew from now on");
+        warn!("the clock was more than a day ahead: the times of {snapshot} count from now on");
     }
     for (tick, fate) in &decision.rows {
         let due = timestamp::text(tick.due);
@@ -309,7 +308,7 @@ fn log_decision(snapshot: &SnapshotName, decision: &Decision) {
     }
 }
 
-/// When there is something to do next, as far as the clock tells.
+/// When something is due next, by the clock.
 fn next_time(
     state: &Connection,
     rules: &[Rule],

@@ -1,8 +1,8 @@
 //! When a snapshot is due: a cron expression in a time zone, and a delay that spreads load. Pure.
 //!
-//! Where clocks change the rules are those of Vixie cron, which the crate `croner` has: a job at a fixed time that the
-//! clock leaps over runs right after the leap, and one at a time that comes twice runs once, the first time. A job every
-//! so many minutes runs whenever the clock shows one of its minutes.
+//! When clocks change, the rules of Vixie cron apply, which the crate `croner` implements: a job at a fixed time that
+//! the clock skips runs right after the change, and a job at a time that comes twice runs once, the first time. A job
+//! at an interval of minutes runs whenever the clock shows one of its minutes.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use time::OffsetDateTime;
 pub struct Timetable {
     cron: Cron,
     zone: TimeZone,
-    /// Each time is late by less than this, and by less than until the next; always by the same for the same snapshot and
-    /// time.
+    /// Each time is delayed by less than this, and by less than the interval to the next; the delay of a snapshot's
+    /// time is always the same.
     jitter: Duration,
-    /// What tells the delays of this snapshot from those of others.
+    /// Makes the delays of this snapshot differ from those of others.
     seed: u64,
 }
 
 /// Why a timetable cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTimetable {
-    /// The expression is not one: what is wrong with it.
+    /// It is not a cron expression: what is wrong with it.
     #[error("not a cron expression: {0}")]
     Cron(String),
-    /// It is one, and its time never comes.
+    /// It is a cron expression whose time never comes.
     #[error("its time never comes")]
     Never,
     /// The zone is not known.
@@ -39,12 +39,12 @@ pub enum InvalidTimetable {
     Zone,
 }
 
-/// A time of a timetable, and the moment its run is begun.
+/// A time of a timetable, and the moment its run starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tick {
-    /// As the timetable says: what the run is known by.
+    /// The time in the timetable, which names the run.
     pub due: OffsetDateTime,
-    /// With its delay.
+    /// The same with its delay.
     pub begins_at: OffsetDateTime,
 }
 
@@ -96,7 +96,7 @@ impl Timetable {
         Tick { due, begins_at: due + self.delay(at, seconds) }
     }
 
-    /// It ends before the next time comes, so that times begin in their order, however long the jitter is.
+    /// It ends before the next time comes, so that times start in order, however long the jitter is.
     fn delay(&self, at: &Zoned, seconds: i64) -> Duration {
         if self.jitter.is_zero() {
             return Duration::ZERO;
@@ -119,7 +119,7 @@ pub fn zone_is_known(zone: &str) -> bool {
     TimeZone::get(zone).is_ok()
 }
 
-/// What is wrong with an expression, in plain words; none where no single field is to blame.
+/// What is wrong with an expression, in plain words; none if no single field is wrong.
 fn complaint(parser: CronParser, expression: &str) -> Option<String> {
     const FIELDS: [(&str, &str); 5] = [
         ("minute", "0 to 59"),
@@ -130,10 +130,10 @@ fn complaint(parser: CronParser, expression: &str) -> Option<String> {
     ];
     let fields: Vec<_> = expression.split_whitespace().collect();
     if expression.contains('@') {
-        return Some(format!("no timetable is called `{expression}`"));
+        return Some(format!("there is no timetable `{expression}`"));
     }
     if fields.len() != FIELDS.len() {
-        return Some(format!("it has not five fields, but {}", fields.len()));
+        return Some(format!("it has {} fields instead of five", fields.len()));
     }
     let is_wrong = |at: &usize| {
         let mut alone = ["*"; FIELDS.len()];
@@ -142,10 +142,10 @@ fn complaint(parser: CronParser, expression: &str) -> Option<String> {
     };
     let at = (0..FIELDS.len()).find(is_wrong)?;
     let (field, range) = FIELDS[at];
-    Some(format!("`{}` is no {field} ({range})", fields[at]))
+    Some(format!("`{}` is not a valid {field} ({range})", fields[at]))
 }
 
-/// A moment as the clocks of a zone show it, with the zone's abbreviation: for people.
+/// A time as the clocks of a zone show it, with the zone's abbreviation: for people.
 #[must_use]
 pub fn local(moment: OffsetDateTime, zone: &str) -> Option<String> {
     let zone = TimeZone::get(zone).ok()?;
@@ -257,13 +257,13 @@ mod tests {
             Timetable::new(&SnapshotName::new("nightly"), expression, zone, Duration::ZERO).unwrap_err()
         };
         for (expression, wrong) in [
-            ("61 * * * *", "`61` is no minute (0 to 59)"),
-            ("0 2-30 * * *", "`2-30` is no hour (0 to 23)"),
-            ("0 0 * * FUNDAY", "`FUNDAY` is no day of week (0 to 7, or SUN to SAT)"),
-            ("* * * *", "it has not five fields, but 4"),
-            ("* * * * * *", "it has not five fields, but 6"),
-            ("", "it has not five fields, but 0"),
-            ("@fortnightly", "no timetable is called `@fortnightly`"),
+            ("61 * * * *", "`61` is not a valid minute (0 to 59)"),
+            ("0 2-30 * * *", "`2-30` is not a valid hour (0 to 23)"),
+            ("0 0 * * FUNDAY", "`FUNDAY` is not a valid day of week (0 to 7, or SUN to SAT)"),
+            ("* * * *", "it has 4 fields instead of five"),
+            ("* * * * * *", "it has 6 fields instead of five"),
+            ("", "it has 0 fields instead of five"),
+            ("@fortnightly", "there is no timetable `@fortnightly`"),
         ] {
             assert_eq!(new(expression, "UTC"), InvalidTimetable::Cron(wrong.into()));
         }

@@ -1,8 +1,8 @@
-//! The watcher: looks for nodes that enter a state, and puts runs that capture them into the queue.
+//! The watcher: looks for nodes that enter a watched state, and queues runs that capture them.
 //!
-//! Each account is looked at on its own, so that one that is slow or fails holds up no other. What a look brings goes to
-//! [`occurrences`], where it is decided what is new; once nodes were gathered for long enough, they are claimed. Nothing
-//! is in memory only: the watcher may be dropped at any moment and started anew.
+//! Each account is watched on its own, so that a slow or failing one does not hold up the others. What a look finds
+//! goes to [`occurrences`], which decides what is new; once nodes were gathered for long enough, they are claimed.
+//! Nothing is kept in memory only: the watcher may be dropped and restarted at any moment.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,45 +31,45 @@ use crate::select::{NodeFilter, Selection};
 /// List calls that wait for an answer at the same time, over all accounts.
 const CALLS_AT_ONCE: usize = 32;
 
-/// How a page is tried again within a look.
+/// How a page is retried within a look.
 const RETRY: RetryPolicy =
     RetryPolicy { attempts: 3, base_delay: Duration::from_secs(2), max_delay: Duration::from_secs(60) };
 
-/// An account that fails is looked at no less often than this, where `every` is not longer.
+/// Longest pause between two looks at an account that fails, unless `every` is longer.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
-/// The state is looked at no less often than this: the clock of this machine may be set.
+/// Longest pause between two looks at the state: the clock of this machine may be set.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Nodes of which states are captured, for one snapshot.
+/// Which nodes one snapshot captures.
 #[derive(Clone, Debug)]
 pub struct WatchRule {
     /// The snapshot whose runs capture them.
     pub snapshot: SnapshotName,
-    /// The states.
+    /// The watched states.
     pub states: Vec<NodeState>,
-    /// Between the beginnings of two looks at an account.
+    /// Time between the starts of two looks at an account.
     pub every: Duration,
     /// How long nodes are gathered into one run, from the first that was seen.
     pub gather: Duration,
-    /// How long after a capture of a node no other of the same state begins; zero for never.
+    /// The quiet time: how long after a capture of a node it is not captured again in the same state; zero for none.
     pub quiet: Duration,
-    /// Nodes that were in the state for longer when they are first seen are left alone.
+    /// If a node was in the state for longer than this when it is first seen, it is not captured.
     pub max_age: Duration,
-    /// Which pools and nodes of which accounts. Their states, samples and jobs do not count here.
+    /// Which pools and nodes of which accounts. The states, samples and jobs of these selections do not count here.
     pub selections: Vec<(AccountName, Selection)>,
 }
 
 /// Everything that is watched.
 #[derive(Debug)]
 pub struct Watch<B> {
-    /// Accounts by name, each with what it is asked through.
+    /// Accounts by name, each with its service.
     pub accounts: Vec<(AccountName, Arc<B>)>,
-    /// What is watched for.
+    /// What to watch for.
     pub rules: Vec<WatchRule>,
-    /// Where it is put on record.
+    /// Where occurrences are recorded.
     pub store: Store,
-    /// Tells the time.
+    /// Where the time of day comes from.
     pub clock: Clock,
     /// List calls per second and account, at most.
     pub poll_rate: f64,
@@ -82,7 +82,7 @@ pub struct Watch<B> {
 /// What the watcher did since its start, for metrics.
 #[derive(Debug, Default)]
 pub struct WatchCounters {
-    /// Looks at an account for a snapshot, good and bad.
+    /// Looks at an account for a snapshot, successful or not.
     pub rounds: AtomicU64,
     /// List calls.
     pub list_calls: AtomicU64,
@@ -90,7 +90,7 @@ pub struct WatchCounters {
     pub failures: AtomicU64,
     /// Occurrences that were too old to be captured.
     pub old: AtomicU64,
-    /// Occurrences that were held and then damped.
+    /// Occurrences that were on hold and then suppressed.
     pub damped: AtomicU64,
     /// Occurrences that were claimed by a run.
     pub claimed: AtomicU64,
@@ -100,8 +100,8 @@ fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
-/// Watches for ever. Returns only when another machine owns the state. An account that a rule names and that is not there is
-/// not watched.
+/// Watches forever. Returns only when another machine owns the state. An account that a rule names but that does not
+/// exist is not watched.
 ///
 /// Cancel safety: may be dropped at any time.
 pub async fn watch<B: BatchService>(watch: Watch<B>) -> StateError {
@@ -136,7 +136,7 @@ pub async fn watch<B: BatchService>(watch: Watch<B>) -> StateError {
 #[derive(Clone, Copy)]
 struct RuleWatch<'a> {
     rule: &'a WatchRule,
-    /// Something waits to be claimed.
+    /// Notified when something waits to be claimed.
     news: &'a Notify,
     store: &'a Store,
     clock: Clock,
@@ -144,7 +144,7 @@ struct RuleWatch<'a> {
 }
 
 impl RuleWatch<'_> {
-    /// Claims what was gathered for long enough.
+    /// Claims nodes that were gathered for long enough.
     async fn gather(self) -> StateError {
         let mut trouble = Trouble::default();
         loop {
@@ -157,7 +157,7 @@ impl RuleWatch<'_> {
                 Err(error) => {
                     if trouble.begins() {
                         let snapshot = &self.rule.snapshot;
-                        tracing::warn!(%snapshot, %error, "a capture cannot be put on record; trying again");
+                        tracing::warn!(%snapshot, %error, "a capture cannot be recorded; retrying");
                     }
                     LONGEST_WAIT
                 }
@@ -166,14 +166,14 @@ impl RuleWatch<'_> {
         }
     }
 
-    /// Returns when to come again, unless there is news before.
+    /// Returns how long to wait until the next look, unless there is news before.
     async fn claim_what_is_due(&self) -> Result<Duration, StateError> {
         let Self { rule: WatchRule { snapshot, gather, .. }, store, counters, .. } = self;
         let first = store.read(|state| occurrences::waiting_since(state, snapshot)).await?;
         let Some(first) = first else { return Ok(LONGEST_WAIT) };
         let now = self.clock.now();
         let due = first + *gather;
-        // A first one from the future was seen before the clock was set back: it waits no longer.
+        // If the first was seen in the future, the clock was set back since: it waits no longer.
         if (first..due).contains(&now) {
             return Ok((due - now).unsigned_abs().min(LONGEST_WAIT));
         }
@@ -181,7 +181,7 @@ impl RuleWatch<'_> {
         if let Some(claim) = claim {
             add(&counters.claimed, claim.occurrences);
             let (occurrences, job) = (claim.occurrences, claim.job.0);
-            tracing::info!(%snapshot, occurrences, job, "nodes entered a state that is watched for");
+            tracing::info!(%snapshot, occurrences, job, "nodes entered a watched state");
         }
         Ok(LONGEST_WAIT)
     }
@@ -191,17 +191,17 @@ fn is_lost(error: &StateError) -> bool {
     matches!(error, StateError::Home(HomeError::Lost | HomeError::Held))
 }
 
-/// Whether something fails, so that it is told once and not each time.
+/// Whether something fails, so that it is logged once and not each time.
 #[derive(Default)]
 struct Trouble(bool);
 
 impl Trouble {
-    /// Whether it is new.
+    /// Notes a failure. Returns whether it is the first.
     fn begins(&mut self) -> bool {
         !std::mem::replace(&mut self.0, true)
     }
 
-    /// Whether there was any.
+    /// Notes a success. Returns whether there was a failure before.
     fn ends(&mut self) -> bool {
         std::mem::take(&mut self.0)
     }
@@ -217,14 +217,14 @@ struct Lookout<'a, B> {
     selection: Selection,
 }
 
-/// What a look at an account brought.
+/// What a look at an account found.
 #[derive(Default)]
 struct LookResult {
     sightings: Vec<Sighting>,
     unread: Vec<PoolId>,
-    /// The first, of the account or of one of its pools.
+    /// The first failure, of the account or of one of its pools.
     failure: Option<Failure>,
-    /// Whether the account is left alone for longer than usual: it does not answer, or refuses everything.
+    /// Whether to back off, because the account does not answer or refuses everything.
     back_off: bool,
     /// How long calls waited for their turn.
     waited: Mutex<Duration>,
@@ -267,17 +267,17 @@ impl<B: BatchService> Lookout<'_, B> {
         }
     }
 
-    /// The state of an account is told when it changes, and not each time.
+    /// Logs the state of an account when it changes, and not each time.
     fn tell(&self, trouble: &mut Trouble, failure: Option<&Failure>, error: Option<StateError>) {
         let RuleWatch { rule: WatchRule { snapshot, .. }, counters, .. } = self.shared;
         let account = self.name;
         add(&counters.rounds, 1);
         match (failure, error) {
             (Some(failure), _) if trouble.begins() => {
-                tracing::warn!(%account, %snapshot, %failure, "nodes cannot be watched; trying again");
+                tracing::warn!(%account, %snapshot, %failure, "nodes cannot be watched; retrying");
             }
             (None, Some(error)) if trouble.begins() => {
-                tracing::warn!(%account, %snapshot, %error, "what was seen cannot be put on record; trying again");
+                tracing::warn!(%account, %snapshot, %error, "occurrences cannot be recorded; retrying");
             }
             (None, None) if trouble.ends() => {
                 tracing::info!(%account, %snapshot, "nodes are watched again");
@@ -309,7 +309,7 @@ impl<B: BatchService> Lookout<'_, B> {
         Ok(())
     }
 
-    /// Lists the pools that are wanted, and their nodes that are in one of the states. Fails only where nothing is known.
+    /// Lists the wanted pools, and their nodes that are in one of the states. Fails only if the pools cannot be listed.
     async fn look(&self, found: &mut LookResult) -> Result<(), Failure> {
         let (service, states) = (self.service, &self.shared.rule.states);
         let mut pools = Vec::new();
@@ -349,7 +349,7 @@ impl<B: BatchService> Lookout<'_, B> {
         Ok(())
     }
 
-    /// Reads a list to its end. Of a list that is filtered, many pages in a row may be empty.
+    /// Reads a list to its end. In a filtered list many pages in a row may be empty.
     async fn each<T, F>(
         &self,
         waited: &Mutex<Duration>,
@@ -366,7 +366,7 @@ impl<B: BatchService> Lookout<'_, B> {
             page.items.into_iter().for_each(&mut item);
             let Some(link) = page.next else { return Ok(()) };
             if seen.len() >= MOST_PAGES as usize || !seen.insert(link.clone()) {
-                let message = "the service's list goes in a circle: a page links to one already read";
+                let message = "the service's list loops: a page links to one that was already read";
                 return Err(Failure::new(FailureClass::Refused, message));
             }
             next = Some(link);
@@ -403,7 +403,7 @@ impl<B: BatchService> Lookout<'_, B> {
     }
 }
 
-/// Whether a failure of one pool is one of all its account.
+/// Whether a failure of one pool concerns its whole account.
 fn is_of_account(failure: &Failure) -> bool {
     match failure.class {
         FailureClass::Auth | FailureClass::NotSent => true,

@@ -1,5 +1,5 @@
-//! Directories that are awaited. There may be a million of them at once, so each takes little: times are milliseconds
-//! since verification began, and what hardly any of them has is kept aside.
+//! Directories that are awaited. There may be a million of them at once, so each takes little memory: times are
+//! milliseconds since verification began, and what few of them have is kept separately.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -27,9 +27,9 @@ pub(super) struct AwaitedDirectory {
     pub(super) promised: Option<u32>,
     pub(super) seen: Contents,
     accepted_at: SinceStart,
-    /// Since when it was seen as it is now.
+    /// Since when its contents are unchanged.
     unchanged_since: SinceStart,
-    /// Whether it holds an upload slot: a node that takes too long is not heard of, and must not hold up others.
+    /// Whether it holds an upload slot: a node that takes too long must not hold up others.
     pub(super) holds_slot: bool,
 }
 
@@ -44,9 +44,10 @@ impl SinceStart {
 }
 
 impl AwaitedDirectory {
-    /// Takes a look in, and says whether the files have arrived: enough of them, and unchanged since an earlier look.
+    /// Notes what a look showed, and returns whether the files have arrived: enough of them, and unchanged since an
+    /// earlier look.
     ///
-    /// That look lies back a tenth of the time the upload took: a node that uploads slowly also rewrites slowly.
+    /// That look is a tenth of the upload's duration ago: a node that uploads slowly also rewrites slowly.
     pub(super) fn look(&mut self, shown: Contents, now: SinceStart) -> bool {
         if shown != self.seen {
             self.seen = shown;
@@ -60,7 +61,7 @@ impl AwaitedDirectory {
         self.seen.files > 0 && self.promised.is_none_or(|promised| self.seen.files >= promised)
     }
 
-    /// How long the files must stay as they are.
+    /// How long the files must stay unchanged.
     fn stable_for(&self) -> Duration {
         (self.accepted_at.until(self.unchanged_since) / 10).min(LONGEST_STABLE)
     }
@@ -71,13 +72,13 @@ impl AwaitedDirectory {
     }
 }
 
-/// All that are awaited.
+/// All awaited directories.
 #[derive(Debug)]
 pub(super) struct Directories {
     began: Instant,
     /// By name with a slash at its end; ordered, so that a blob's directory is found by its name.
     by_name: BTreeMap<Box<str>, AwaitedDirectory>,
-    /// More nodes that were given the same directory, by the first; the service never should.
+    /// More nodes that were given the same directory, by the first node; this should never happen.
     others: HashMap<NodeIndex, Vec<NodeIndex>>,
 }
 
@@ -102,7 +103,7 @@ impl Directories {
         self.by_name.is_empty()
     }
 
-    /// Awaits a directory. Returns whether nobody awaited it before.
+    /// Adds a directory. Returns whether it was not awaited before.
     pub(super) fn insert(
         &mut self,
         directory: &str,
@@ -143,7 +144,7 @@ impl Directories {
         before.filter(|(name, _)| blob.starts_with(&***name)).map(|(_, awaited)| awaited)
     }
 
-    /// Takes out those below a prefix that have arrived.
+    /// Removes those below a prefix that have arrived.
     pub(super) fn take_arrived(
         &mut self,
         prefix: &str,
@@ -157,7 +158,7 @@ impl Directories {
         arrived.into_iter().filter_map(|name| self.by_name.remove(&name)).collect()
     }
 
-    /// Takes them all out.
+    /// Removes them all.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = AwaitedDirectory> + use<> {
         std::mem::take(&mut self.by_name).into_values()
     }
@@ -167,7 +168,7 @@ impl Directories {
         self.others.remove(&node).unwrap_or_default()
     }
 
-    /// Takes their slots from those that were accepted longer ago than this, and says how many they were.
+    /// Frees the slots of those that were accepted longer ago than this, and returns how many there were.
     pub(super) fn take_slots_after(&mut self, allowance: Duration) -> usize {
         let now = self.now();
         let overdue = |awaited: &&mut AwaitedDirectory| {

@@ -55,7 +55,7 @@ async fn files_that_still_change_are_not_verified() {
     growing.abort();
     assert_eq!(end.outcome(0), Outcome::Incomplete);
     let reason = end.histories[0].reason.as_deref().unwrap();
-    assert_eq!(reason, "the files still changed at the verification deadline");
+    assert_eq!(reason, "the files were still changing at the verification deadline");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,15 +9,15 @@ use fleetlogs_model::planned::PlannedNode;
 use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
-/// Shortest window: an anchor may lie in the future, by clocks that differ.
+/// Shortest window: an anchor may lie in the future, because clocks differ.
 pub(super) const SHORTEST: Duration = Duration::from_secs(60);
 
-/// How a node's window is made of what earlier runs of the series verified.
+/// A window that starts where earlier runs of the series stopped verifying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinceLast {
-    /// So long before the end of the last verified window: clocks differ.
+    /// Starts this long before the end of the last verified window: clocks differ.
     pub margin: Duration,
-    /// No window is longer; its end is kept, and what is left out is a hole.
+    /// Longest window; a longer one keeps its end, and the rest is a gap.
     pub longest: Duration,
     /// Length of the windows of the first run of a series.
     pub otherwise: Duration,
@@ -52,32 +52,32 @@ impl SinceLast {
     }
 }
 
-/// Up to when the logs of each node of a series are verified. A hundred thousand nodes are some ten megabytes.
+/// Up to when the logs of each node of a series are verified. A hundred thousand nodes take some ten megabytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifiedUntil {
     began: Option<OffsetDateTime>,
     accounts: HashMap<AccountName, HashMap<PoolId, Nodes>>,
 }
 
-/// The nodes of a pool by id, each as often as it was allocated.
+/// The nodes of a pool by id, with an entry for each allocation.
 type Nodes = HashMap<Box<str>, Vec<VerifiedAllocation>>;
 
 /// In milliseconds since 1970, as the state has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct VerifiedAllocation {
-    /// None where the service does not say it.
+    /// None if the service does not report it.
     allocated: Option<i64>,
     until: i64,
 }
 
 impl VerifiedUntil {
-    /// Nothing of a series yet that began at a time; none before its first run.
+    /// An empty record of a series that began at a time; none before its first run.
     #[must_use]
     pub fn since(began: Option<OffsetDateTime>) -> Self {
         Self { began, ..Self::default() }
     }
 
-    /// Adds a node, as allocated at a time. What was added of it before is forgotten.
+    /// Adds a node with its allocation time. An earlier entry for the same allocation is replaced.
     pub fn insert(
         &mut self,
         (account, pool, node): (&str, &str, &str),
@@ -91,13 +91,13 @@ impl VerifiedUntil {
         if let Some(known) = known.iter_mut().find(|known| known.allocated == allocated) {
             known.until = until;
         } else {
-            // Mostly there is one, and room for four would be taken.
+            // Mostly there is one entry, and the default would reserve four.
             known.reserve_exact(1);
             known.push(VerifiedAllocation { allocated, until });
         }
     }
 
-    /// Up to when the logs of a node are verified; none of one that is new to the series.
+    /// Up to when the logs of a node are verified; none for one that is new to the series.
     #[must_use]
     pub fn until(
         &self,
@@ -113,7 +113,7 @@ impl VerifiedUntil {
     }
 }
 
-/// As [`fleetlogs_model::timestamp::text`] has it: cut, not rounded.
+/// Cut, not rounded, as in [`fleetlogs_model::timestamp::text`].
 fn milliseconds(moment: OffsetDateTime) -> i64 {
     moment.unix_timestamp() * 1000 + i64::from(moment.millisecond())
 }

@@ -60,7 +60,7 @@ fn a_time_that_comes_meets_the_runs_that_go_on_or_wait() {
 fn a_skipped_time_names_the_run_that_is_in_its_way() {
     let at_ten = datetime!(2026-11-22 10:00 UTC);
     let decision = decide(&hourly(Overlap::Skip, CatchUp::No), Some(START), at_ten, going_on()).unwrap();
-    assert_eq!(decision.rows[0].1, Fate::Skipped("the run 1 is going on".into()));
+    assert_eq!(decision.rows[0].1, Fate::Skipped("the run 1 is still running".into()));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_month_of_minutes_is_a_hundred_rows_and_one_that_counts_the_rest() {
         assert_eq!(told.iter().filter(|(_, letter)| *letter == 'c').count(), runs);
         let Fate::Missed(reason) = &decision.rows[0].1 else { panic!("{:?}", decision.rows[0]) };
         let counted = format!(
-            "nothing was there to begin it, nor the {} before it, from 2026-11-22T09:31:00.000Z on",
+            "no scheduler was running; earlier times missed: {}, since 2026-11-22T09:31:00.000Z",
             30 * 24 * 60 - told.len()
         );
         // The last two are in time.

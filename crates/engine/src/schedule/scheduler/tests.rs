@@ -145,10 +145,10 @@ async fn what_a_process_left_is_taken_up_again_or_put_back_or_given_up() {
     assert_eq!(scene.row(bare).await.status, Status::Ended);
     let theirs = scene.row(theirs).await;
     assert_eq!(theirs.status, Status::Lost);
-    assert_eq!(theirs.reason.unwrap(), "there began it, and its run directory is there");
+    assert_eq!(theirs.reason.unwrap(), "there started it and has its run directory");
     let unknown = scene.row(unknown).await;
     assert_eq!(unknown.status, Status::Skipped);
-    assert_eq!(unknown.reason.unwrap(), "the config does not name this snapshot any more");
+    assert_eq!(unknown.reason.unwrap(), "the config no longer names this snapshot");
 }
 
 #[tokio::test(start_paused = true)]

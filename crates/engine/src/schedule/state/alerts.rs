@@ -1,7 +1,7 @@
-//! Alerts that arrived, and the runs that they began.
+//! Alerts that arrived, and the runs that they started.
 //!
-//! Senders repeat what they think was lost, so an alert is known by its id, the time it fired and the snapshot it is for.
-//! Several alerts of one incident arrive close together: they become one run, as long as that waits.
+//! Senders repeat what they think was lost, so an alert is identified by its id, the time it fired and its snapshot.
+//! Several alerts of one incident arrive close together: they share one run, as long as it waits.
 
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
@@ -13,21 +13,21 @@ use super::error::StateError;
 use super::runs::enqueue;
 use crate::schedule::job::JobId;
 
-/// How long an alert is remembered. Nobody repeats one that long: Azure Monitor gives up after minutes.
+/// How long an alert is remembered. No sender repeats one for that long: Azure Monitor gives up after minutes.
 const REMEMBERED: Duration = Duration::days(30);
 
-/// What came of an alert.
+/// What happened to an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertReceipt {
     /// A run was put into the queue for it.
     New(JobId),
-    /// A run that another alert began, and that still waits, is for this one as well.
+    /// It joined a run that another alert requested and that still waits.
     Joined(JobId),
-    /// It was taken before. The run is that of then; none where the past of the queue does not have it any more.
+    /// It was taken before, with this run; none if the queue has forgotten the run.
     Known(Option<JobId>),
 }
 
-/// Puts an alert on record, and a run for it into the queue, if there is none. Forgets alerts of long ago.
+/// Records an alert, and queues a run for it unless one waits. Forgets old alerts.
 pub fn take_alert(
     state: &Transaction<'_>,
     id: &str,
@@ -61,7 +61,7 @@ pub fn take_alert(
     Ok(taken)
 }
 
-/// The run of a snapshot that an alert put into the queue and that has not begun.
+/// The run of a snapshot that an alert queued and that has not started.
 fn waiting(state: &Transaction<'_>, snapshot: &SnapshotName) -> Result<Option<JobId>, StateError> {
     let run = state
         .query_row(
@@ -73,7 +73,7 @@ fn waiting(state: &Transaction<'_>, snapshot: &SnapshotName) -> Result<Option<Jo
     Ok(run.map(JobId))
 }
 
-/// Another run stands for the alerts of a run that is lost.
+/// Moves the alerts of a lost run to another run.
 pub fn hand_on(state: &Transaction<'_>, JobId(from): JobId, JobId(to): JobId) -> Result<(), StateError> {
     state.execute("UPDATE alert SET run = ?2 WHERE run = ?1", [from, to])?;
     Ok(())

@@ -1,6 +1,7 @@
-//! What the runs of a series verified: up to when for each node, and what the runs covered whose directories are gone.
+//! What the runs of a series verified: up to when for each node, and what runs covered whose directories were removed.
 //!
-//! A node is known by account, pool, id and allocation time; the time is empty text where the service does not say it.
+//! A node is identified by account, pool, id and allocation time; the time is empty text if the service does not report
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -42,8 +43,8 @@ pub fn series_began(
     began.as_deref().map(stored_time).transpose()
 }
 
-/// Lets the series of a plan begin with it, if it has not begun. To be called as soon as a run's plan is frozen: should
-/// the run be lost, the next one goes back to where this one began. A run by hand is of no series.
+/// Starts the series of a plan, if it has not begun. Call it as soon as a run's plan is frozen: if the run is lost, the
+/// next one goes back to where this one began. A run by hand belongs to no series.
 pub fn begin_series(state: &Transaction<'_>, plan: &Plan) -> Result<(), StateError> {
     if let Some(snapshot) = &plan.snapshot {
         state.execute(
@@ -54,8 +55,8 @@ pub fn begin_series(state: &Transaction<'_>, plan: &Plan) -> Result<(), StateErr
     Ok(())
 }
 
-/// Puts on record up to when a run verified its nodes. May be done again, and later than for a younger run: no node goes
-/// back. A run by hand is of no series.
+/// Records up to when a run verified its nodes. It may be repeated, also after a later run: no node goes back. A run by
+/// hand belongs to no series.
 pub fn record(state: &Transaction<'_>, plan: &Plan, ledger: &Ledger) -> Result<(), StateError> {
     begin_series(state, plan)?;
     let Some(snapshot) = &plan.snapshot else { return Ok(()) };
@@ -79,7 +80,8 @@ pub fn record(state: &Transaction<'_>, plan: &Plan, ledger: &Ledger) -> Result<(
     })
 }
 
-/// Keeps what a run covered whose directory is about to be removed. May be done again. A run by hand is of no series.
+/// Keeps what a run covered whose directory is about to be removed. It may be repeated. A run by hand belongs to no
+/// series.
 pub fn fold(state: &Transaction<'_>, plan: &Plan, ledger: &Ledger) -> Result<(), StateError> {
     let Some(snapshot) = &plan.snapshot else { return Ok(()) };
     for_each_answered(plan, ledger, |node, outcome| {
@@ -96,7 +98,7 @@ pub fn fold(state: &Transaction<'_>, plan: &Plan, ledger: &Ledger) -> Result<(),
     })
 }
 
-/// Adds a stretch to those of a node, and makes one of those that it touches.
+/// Adds a stretch of time to those of a node, and merges those that it touches.
 fn merge(
     state: &Transaction<'_>,
     [snapshot, account, pool, node, allocated, outcome]: [&str; 6],
@@ -122,7 +124,8 @@ fn merge(
     Ok(())
 }
 
-/// Forgets nodes of which nothing was verified since a time. One that is there all the same counts as new to its series.
+/// Forgets nodes of which nothing was verified since a time. If such a node still exists, it counts as new to its
+/// series.
 pub fn forget(state: &Transaction<'_>, before: OffsetDateTime) -> Result<(), StateError> {
     let before = timestamp::text(before);
     state.execute("DELETE FROM reached WHERE until < ?1", [&before])?;
@@ -135,8 +138,8 @@ pub fn forget(state: &Transaction<'_>, before: OffsetDateTime) -> Result<(), Sta
     Ok(())
 }
 
-/// The runs of a snapshot that were begun and not removed since: their directories are to be somewhere. Each with whether
-/// it is over: it ended, or was lost with its machine.
+/// The runs of a snapshot that were started and not removed since: their directories must be somewhere. Each with
+/// whether it is over: it ended, or was lost with its machine.
 pub fn begun_runs(state: &Connection, snapshot: &SnapshotName) -> Result<BTreeMap<String, bool>, StateError> {
     let mut rows = state.prepare_cached(
         "SELECT run_id, status IN ('ended', 'lost') FROM run
@@ -146,7 +149,7 @@ pub fn begun_runs(state: &Connection, snapshot: &SnapshotName) -> Result<BTreeMa
     Ok(runs.collect::<Result<_, _>>()?)
 }
 
-/// What a removed run covered of a node.
+/// What a removed run covered for a node.
 #[derive(Clone, Copy, Debug)]
 pub struct RemovedCoverage<'row> {
     /// The Batch account.
@@ -159,13 +162,13 @@ pub struct RemovedCoverage<'row> {
     pub allocated: Option<OffsetDateTime>,
     /// [`Outcome::Verified`] or [`Outcome::Empty`].
     pub outcome: Outcome,
-    /// First moment.
+    /// Start of the stretch.
     pub start: OffsetDateTime,
-    /// Last moment.
+    /// End of the stretch.
     pub until: OffsetDateTime,
 }
 
-/// Hands over what was folded of a series, row by row.
+/// Hands over what removed runs of a series covered, row by row.
 pub fn for_each_folded(
     state: &Connection,
     snapshot: &SnapshotName,
@@ -191,7 +194,7 @@ pub fn for_each_folded(
     Ok(())
 }
 
-/// Hands over the nodes that answered with their files, or that there are none.
+/// Hands over the nodes whose files are verified, and those that promised none.
 fn for_each_answered(
     plan: &Plan,
     ledger: &Ledger,
@@ -199,7 +202,7 @@ fn for_each_answered(
 ) -> Result<(), StateError> {
     for (index, node) in (0..).map(NodeIndex).zip(plan.nodes.details()) {
         let outcome = ledger.status(index).outcome();
-        // The files of another life prove nothing, so the next window goes back.
+        // Files from before a reboot or replacement prove nothing, so the next window goes back.
         if matches!(outcome, Outcome::Verified | Outcome::Empty) && !ledger.is_another(index) {
             each(&node.map_err(StateError::Plan)?, outcome)?;
         }

@@ -9,7 +9,7 @@ use super::tables::FORMAT;
 /// The state cannot be used, or a change to it cannot be made durable.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The file is not the state of a schedule, or one of another version.
+    /// The file is not the state of a schedule, or has another version.
     #[error("`{path}` has format {found}, and this fleetlogs reads format {FORMAT}")]
     Format {
         /// The database.
@@ -20,10 +20,10 @@ pub enum StateError {
     /// SQLite failed.
     #[error("the state of the schedule: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// What the home has is not the state of a schedule, or one of another version.
+    /// What the home holds is not the state of a schedule, or has another version.
     #[error("the shared state of the schedule cannot be used: {0}")]
     Shared(Box<StateError>),
-    /// The home that it shares with other machines does not take it.
+    /// The home that it shares with other machines does not accept it.
     #[error("the shared state of the schedule: {0}")]
     Home(#[from] HomeError),
     /// Its text is not what this program writes.
@@ -32,7 +32,7 @@ pub enum StateError {
     /// The file system failed.
     #[error("`{0}`: {1}")]
     File(PathBuf, std::io::Error),
-    /// What is known of the nodes of a plan could not be read.
+    /// The details of the nodes of a plan could not be read.
     #[error("cannot read the plan: {0}")]
     Plan(std::io::Error),
 }

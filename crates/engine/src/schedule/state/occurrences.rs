@@ -1,8 +1,9 @@
-//! Nodes that entered a state that is watched for: what was seen, and what became of it.
+//! Nodes that entered a watched state: what was seen, and what happened to it.
 //!
-//! An occurrence is a node, a state and since when it is in it. Each has one fate: it is claimed by one run, damped, or too
-//! old. Until then it is `seen` and waits for others to be gathered with, or it is `held`, as the node was captured a short
-//! time ago. Of a node and a state one occurrence at most is held: the one that the node is in.
+//! An occurrence is a node, a state, and the time since when the node is in it. Each ends in one fate: one run claims
+//! it, it is suppressed (`damped`), or it is too old. Until then it is `seen` and waits to be gathered with others, or
+//! it is on hold (`held`), because the node was captured a short time ago. At most one occurrence of a node and a state
+//! is on hold: the current one.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -22,10 +23,10 @@ use crate::schedule::job::JobId;
 /// Rows of nodes that are no longer in the state are forgotten after this.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Stands for a time that the service did not tell.
+/// Stands for a time that the service did not report.
 const UNKNOWN: &str = "unknown";
 
-/// A node in a state that is watched for.
+/// A node in a watched state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// Its pool.
@@ -34,14 +35,14 @@ pub struct Sighting {
     pub node: NodeId,
     /// The state.
     pub state: NodeState,
-    /// What tells this time in the state from others.
+    /// Distinguishes this stay in the state from others.
     since: String,
-    /// Since when it is in the state, if the service says.
+    /// Since when it is in the state, if the service reports it.
     state_since: Option<OffsetDateTime>,
 }
 
 impl Sighting {
-    /// A node as a list has it; none if the list does not say its state.
+    /// A listed node; none if the list does not report its state.
     #[must_use]
     pub fn of(pool: &PoolId, node: Node) -> Option<Self> {
         let since = node.state_since.or(node.allocation_time).map_or(UNKNOWN.to_owned(), timestamp::text);
@@ -50,7 +51,7 @@ impl Sighting {
     }
 }
 
-/// What one look at the nodes of an account brought.
+/// What one look at the nodes of an account found.
 #[derive(Debug)]
 pub struct Round<'a> {
     /// For which snapshot.
@@ -63,9 +64,9 @@ pub struct Round<'a> {
     pub unread: &'a [PoolId],
     /// When it was made.
     pub now: OffsetDateTime,
-    /// How long after a capture of a node no other of the same state begins.
+    /// The quiet time: how long after a capture of a node it is not captured again in the same state.
     pub quiet: Duration,
-    /// Nodes that were in the state for longer when they are first seen are left alone.
+    /// If a node was in the state for longer than this when it is first seen, it is not captured.
     pub max_age: Duration,
 }
 
@@ -74,30 +75,30 @@ pub struct Round<'a> {
 pub struct RoundResult {
     /// New, and waiting to be claimed.
     pub seen: u64,
-    /// New, and held as the node was captured a short time ago.
+    /// New, and on hold because the node was captured a short time ago.
     pub held: u64,
     /// New, and too old.
     pub old: u64,
-    /// Held until now, and damped for good.
+    /// On hold until now, and suppressed for good.
     pub damped: u64,
-    /// Held until now, and waiting to be claimed.
+    /// On hold until now, and waiting to be claimed.
     pub released: u64,
 }
 
 /// A change that a look asks for. A key is pool, node, state and since.
 enum StateChange<'a> {
     Insert(&'a Sighting, &'static str),
-    /// From held to another status.
+    /// From on hold to another status.
     Turn([String; 4], &'static str),
     Forget([String; 4]),
 }
 
-/// Whether a look would change anything: a change is published, and most looks bring nothing.
+/// Whether a look would change anything: a change has to be published, and most looks find nothing.
 pub fn has_news(state: &Connection, round: &Round<'_>) -> Result<bool, StateError> {
     Ok(!steps(state, round)?.is_empty())
 }
 
-/// Takes a look in.
+/// Records what a look found.
 pub fn take_in(state: &Transaction<'_>, round: &Round<'_>) -> Result<RoundResult, StateError> {
     let mut taken = RoundResult::default();
     let (snapshot, account) = (round.snapshot.as_str(), round.account.as_str());
@@ -251,7 +252,7 @@ fn is_quiet(state: &Connection, round: &Round<'_>, sighting: &Sighting) -> Resul
     })
 }
 
-/// When the first of those was seen that wait to be claimed.
+/// When the first occurrence that waits to be claimed was seen.
 pub fn waiting_since(
     state: &Connection,
     snapshot: &SnapshotName,
@@ -262,19 +263,19 @@ pub fn waiting_since(
     first.map(|first| stored_time(&first)).transpose()
 }
 
-/// A run that is for occurrences.
+/// A run that captures occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaptureClaim {
     /// Its row in the queue.
     pub job: JobId,
-    /// Whether it was put into the queue for them; else it waited there already.
+    /// Whether it was queued for them; otherwise it was waiting already.
     pub is_new: bool,
-    /// How many it is for from now on, besides those it was for before.
+    /// How many occurrences it captures in addition to earlier ones.
     pub occurrences: u64,
 }
 
-/// Claims all that wait, for a run that is put into the queue with them, or for one that waits there: its plan is not
-/// made yet. None where nothing waits.
+/// Claims all that wait, for a new run in the queue or for one that waits there: its plan is not made yet. None if
+/// nothing waits.
 pub fn claim(
     state: &Transaction<'_>,
     snapshot: &SnapshotName,
@@ -302,25 +303,25 @@ pub fn claim(
     Ok(Some(CaptureClaim { job, is_new: queued.is_none(), occurrences: occurrences as u64 }))
 }
 
-/// Nothing came of the run that claimed them, as far as this machine knows. They are held: those whose node is still so when
-/// its quiet time is over are claimed by another run.
+/// The run that claimed these occurrences captured nothing, as far as this machine knows. They are put on hold: if a
+/// node is still in its state when its quiet time is over, another run claims it.
 pub fn release(state: &Transaction<'_>, JobId(job): JobId) -> Result<(), StateError> {
     state.execute("UPDATE occurrence SET status = 'held' WHERE run = ?1 AND status = 'claimed'", [job])?;
     Ok(())
 }
 
-/// An occurrence that a run is for.
+/// An occurrence that a run captures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrence {
     /// The node.
     pub node: NodeRef,
     /// The state it entered.
     pub state: NodeState,
-    /// When, or when it was allocated where the service did not say; none where it said neither.
+    /// When, or when it was allocated if the service did not report that; none if it reported neither.
     pub since: Option<OffsetDateTime>,
 }
 
-/// The occurrences that a run is for. A node may have entered several states, or one of them several times.
+/// The occurrences that a run captures. A node may have entered several states, or one of them several times.
 pub fn of_run(state: &Connection, JobId(job): JobId) -> Result<Vec<Occurrence>, StateError> {
     let mut select = state.prepare_cached(
         "SELECT account, pool, node, state, since FROM occurrence WHERE run = ?1

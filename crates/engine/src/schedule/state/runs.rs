@@ -1,7 +1,7 @@
-//! The queue of runs, and its past.
+//! The queue of runs, and its history.
 //!
-//! A row begins as `queued`, becomes `started` when its lane is free, and `ended` when its run has; or it is `skipped`,
-//! `missed` or `lost`, with the reason. Only the scheduler moves rows on; everybody may put some into the queue.
+//! A row is `queued` first, `started` when its lane is free, and `ended` when its run ended; or it is `skipped`,
+//! `missed` or `lost`, with the reason. Only the scheduler changes the status of rows; others may add rows.
 
 use std::path::{Path, PathBuf};
 
@@ -18,20 +18,20 @@ use crate::schedule::decide::due_at;
 use crate::schedule::job::{JobEnd, JobId};
 use crate::schedule::rule::Lane;
 
-/// How far a row of the queue is.
+/// The status of a row of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// It waits for its time, or for its lane.
     Queued,
-    /// Its run is going on, or was when the process ended.
+    /// Its run is in progress, or was when the process ended.
     Started,
     /// Its run has ended, however.
     Ended,
-    /// It was not begun: an earlier run went on or waited, or the config does not name its snapshot any more.
+    /// It was not started: an earlier run was in progress or waited, or the config no longer names its snapshot.
     Skipped,
-    /// Its time passed while nothing was there to begin it, and no run of its own makes up for it.
+    /// Its time passed while no scheduler was running, and no run of its own catches up.
     Missed,
-    /// Another machine began it, and what came of it is not known here.
+    /// Another machine started it, and how it ended is unknown here.
     Lost,
 }
 
@@ -53,32 +53,32 @@ impl Status {
     }
 }
 
-/// A row of the queue, as far as it is.
+/// A row of the queue.
 #[derive(Clone, Debug)]
 pub struct PastRun {
     /// The row.
     pub id: JobId,
     /// Which snapshot, why and when.
     pub snapshot: SnapshotRef,
-    /// When it was to begin: `due`, with the delay of its timetable.
+    /// When it is to start: `due` with the delay of its timetable.
     pub begins_at: OffsetDateTime,
-    /// How far it is.
+    /// Its status.
     pub status: Status,
-    /// The machine that began it.
+    /// The machine that started it.
     pub machine: Option<String>,
-    /// Its run, from the time when the plan is frozen.
+    /// Its run, once the plan is frozen.
     pub run_id: Option<RunId>,
     /// The directory of its run, on that machine.
     pub dir: Option<PathBuf>,
-    /// When it was begun.
+    /// When it was started.
     pub started_at: Option<OffsetDateTime>,
     /// When it ended, or was skipped, missed or lost.
     pub ended_at: Option<OffsetDateTime>,
-    /// How its run ended; none where no run came of it.
+    /// How its run ended; none if there was no run.
     pub outcome: Option<RunOutcome>,
     /// The exit code that `fleetlogs run` would have ended with.
     pub exit_code: Option<u8>,
-    /// Why no run came of it, or why the run ended early: for people.
+    /// Why there was no run, or why it ended early: for people.
     pub reason: Option<String>,
     /// When retention removed its directory.
     pub removed_at: Option<OffsetDateTime>,
@@ -99,7 +99,7 @@ const COLUMNS: &str =
     "id, snapshot, cause, due, begins_at, status, machine, run_id, dir, started_at, ended_at, outcome,
     exit_code, reason, removed_at";
 
-/// Puts a run into the queue, to be begun at a time or as soon as its lane is free after it.
+/// Queues a run, to be started at a time or as soon after it as its lane is free.
 pub fn enqueue(
     state: &Transaction<'_>,
     SnapshotRef { name, trigger, due }: &SnapshotRef,
@@ -112,8 +112,8 @@ pub fn enqueue(
     Ok(JobId(state.last_insert_rowid()))
 }
 
-/// Takes the next run of a lane out of the queue: of those whose time has come, and of whose snapshot no other goes on,
-/// the one that has waited longest; what is caught up with gives way to what is on time.
+/// Starts the next run of a lane: of the runs whose time has come, and whose snapshot has no run in progress, the one
+/// that has waited longest. Runs that catch up come after those that are on time.
 pub fn take_next(
     state: &Transaction<'_>,
     lane: Lane,
@@ -125,7 +125,7 @@ pub fn take_next(
     find_row(state, next.id)
 }
 
-/// What [`take_next`] would take.
+/// The run that [`take_next`] would start.
 pub fn next_to_start(
     state: &Connection,
     lane: Lane,
@@ -140,7 +140,7 @@ pub fn next_to_start(
     first(state, &tail, [timestamp::text(now)])
 }
 
-/// A row is begun by a machine.
+/// Records that a machine starts a row.
 pub fn start_row(
     state: &Transaction<'_>,
     JobId(job): JobId,
@@ -154,7 +154,7 @@ pub fn start_row(
     Ok(())
 }
 
-/// The run of a job has its plan and its directory, and is about to send its first upload.
+/// Records the run of a job and its directory: it is about to send its first upload.
 pub fn record_begin(
     state: &Transaction<'_>,
     JobId(job): JobId,
@@ -166,7 +166,7 @@ pub fn record_begin(
     Ok(())
 }
 
-/// A job has ended, or nothing came of it.
+/// Records how a job ended.
 pub fn record_end(
     state: &Transaction<'_>,
     JobId(job): JobId,
@@ -187,7 +187,7 @@ pub fn record_end(
     Ok(())
 }
 
-/// No run comes of a row any more, or it is not known what came of it.
+/// Closes a row that gets no run, or whose run is lost.
 pub fn close_row(
     state: &Transaction<'_>,
     JobId(job): JobId,
@@ -202,7 +202,7 @@ pub fn close_row(
     Ok(())
 }
 
-/// The directories of runs were removed, as they are not to be kept any more.
+/// Records that retention removed the directories of runs.
 pub fn record_removed(
     state: &Transaction<'_>,
     runs: &[RunId],
@@ -217,8 +217,8 @@ pub fn record_removed(
     Ok(())
 }
 
-/// Forgets the oldest rows of a snapshot: a shared state is sent whole with each change. Rows whose run directory is to be
-/// somewhere stay, and so does the last run that collected everything.
+/// Forgets the oldest rows of a snapshot: a shared state is sent whole with each change. Rows whose run directory still
+/// exists stay, and so does the last run that collected everything.
 pub fn forget_rows(state: &Transaction<'_>, snapshot: &SnapshotName, kept: u32) -> Result<(), StateError> {
     let old = "SELECT id FROM run WHERE snapshot = ?1 AND status NOT IN ('queued', 'started')
         AND (run_id IS NULL OR removed_at IS NOT NULL)
@@ -232,7 +232,7 @@ pub fn forget_rows(state: &Transaction<'_>, snapshot: &SnapshotName, kept: u32) 
     Ok(())
 }
 
-/// Puts a row that was started back into the queue: nothing was sent for it yet.
+/// Puts a started row back into the queue: nothing was sent for it yet.
 pub fn put_back(state: &Transaction<'_>, JobId(job): JobId) -> Result<(), StateError> {
     state.execute(
         "UPDATE run SET status = 'queued', machine = NULL, started_at = NULL WHERE id = ?1",
@@ -246,17 +246,17 @@ pub fn find_row(state: &Connection, JobId(job): JobId) -> Result<Option<PastRun>
     first(state, "WHERE id = ?1", params![job])
 }
 
-/// All that are started, the earliest first.
+/// All started rows, the earliest first.
 pub fn started_rows(state: &Connection) -> Result<Vec<PastRun>, StateError> {
     select(state, "WHERE status = 'started' ORDER BY started_at, id", [])
 }
 
-/// All that wait, in the order in which they are to begin.
+/// All queued rows, in the order in which they are to start.
 pub fn queued_rows(state: &Connection) -> Result<Vec<PastRun>, StateError> {
     select(state, "WHERE status = 'queued' ORDER BY begins_at, id", [])
 }
 
-/// The first time after a moment that something in the queue waits for.
+/// The first start time in the queue after a moment.
 pub fn next_time(state: &Connection, after: OffsetDateTime) -> Result<Option<OffsetDateTime>, StateError> {
     let next: Option<String> = state.query_row(
         "SELECT min(begins_at) FROM run WHERE status = 'queued' AND begins_at > ?1",
@@ -278,7 +278,7 @@ pub fn last_complete(state: &Connection, snapshot: &SnapshotName) -> Result<Opti
     first(state, tail, [snapshot.as_str()])
 }
 
-/// Every row of a snapshot, the latest due first; so many at most, where a number is given.
+/// The rows of a snapshot, the latest due first; at most `most`, if given.
 pub fn past_rows(
     state: &Connection,
     snapshot: &SnapshotName,
@@ -312,7 +312,7 @@ pub fn set_considered(
     Ok(())
 }
 
-/// Whatever of a snapshot waits for a time after a moment does not wait any longer than until then.
+/// Moves the start of a snapshot's queued runs forward to a moment, if it is later.
 pub fn bring_forward(
     state: &Transaction<'_>,
     snapshot: &SnapshotName,
@@ -325,7 +325,7 @@ pub fn bring_forward(
     Ok(())
 }
 
-/// The condition that a row is of a lane; see [`Lane::of`].
+/// The condition for rows of a lane; see [`Lane::of`].
 fn of_lane(lane: Lane) -> &'static str {
     match lane {
         Lane::Regular => "cause NOT IN ('state', 'alert')",

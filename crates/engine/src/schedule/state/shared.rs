@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::error::StateError;
 
-/// How a state is sent until the change fails. Nobody else may write meanwhile, so sending it again does no harm.
+/// How often a state is sent before the change fails. No other machine may write meanwhile, so repeating is harmless.
 const RETRY: RetryPolicy =
     RetryPolicy { attempts: 4, base_delay: Duration::from_millis(500), max_delay: LONGEST_PAUSE };
 
@@ -20,13 +20,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// No call is repeated after this: the state stays locked all the time.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// Where the header of a database says how it is written and read: by a journal to roll back, or by a log (WAL).
+/// Bytes of a database's header that say how it is written and read: with a rollback journal, or with a write-ahead
+/// log.
 const VERSIONS: std::ops::Range<usize> = 18..20;
 
-/// Puts a database into its home, again where that may help.
+/// Publishes a database to its home, with retries.
 pub(super) async fn publish(home: &dyn StateHome, database: &mut Connection) -> Result<(), StateError> {
     let began = Instant::now();
-    // Made anew for each call, as a copy to keep would be twice the memory.
+    // Serialized for each call: keeping a copy would take twice the memory.
     let call = || {
         let state = database.serialize("main").map(|database| without_log(database.to_vec()));
         async { Ok(home.publish(state?).await?) }
@@ -54,7 +55,7 @@ impl CallError for StateError {
     }
 }
 
-/// A database's bytes, made to be read by themselves: its header says that there is a log beside it, which is not so here.
+/// Makes a database's bytes readable on their own: the header says that a write-ahead log exists, which is not so here.
 pub(super) fn without_log(mut database: Vec<u8>) -> Vec<u8> {
     if let Some(versions) = database.get_mut(VERSIONS) {
         versions.fill(1);

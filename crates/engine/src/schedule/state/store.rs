@@ -14,7 +14,7 @@ use super::error::StateError;
 use super::shared;
 use super::tables::{APPLICATION_ID, FORMAT, TABLES};
 
-/// How long another connection of this machine may be writing.
+/// How long to wait for another connection of this machine that is writing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state, open for changes. Cheap to clone.
@@ -28,16 +28,16 @@ struct OpenState {
     changes: watch::Sender<()>,
 }
 
-/// A home, and what it had when this machine became its owner: none where nothing was published yet.
+/// A home, and what it held when this machine became its owner: none if nothing was published yet.
 pub type Fetched = (Arc<dyn StateHome>, Option<Vec<u8>>);
 
 impl Store {
-    /// Opens the database, or makes it. With a home, call this only as its owner, with `fetched` what the home had: that
-    /// takes the place of what is here.
+    /// Opens the database, or creates it. With a home, call this only as its owner, with what the home held: it
+    /// replaces the local database.
     pub fn open(path: &Path, home: Option<Fetched>) -> Result<Self, StateError> {
         let (home, fetched) = home.map_or((None, None), |(home, fetched)| (Some(home), fetched));
         if let Some(fetched) = fetched {
-            // What is here must not be lost to something that is of no use.
+            // The local database must not be replaced by something unusable.
             Self::look_at(&fetched).map_err(|error| StateError::Shared(error.into()))?;
             replace(path, &fetched)?;
         }
@@ -47,7 +47,7 @@ impl Store {
         Ok(Self(Arc::new(OpenState::new(path.into(), database, home))))
     }
 
-    /// Opens a database in memory, from what a home has: to be looked at.
+    /// Opens what a home holds in memory, for reading.
     pub fn look_at(fetched: &[u8]) -> Result<Self, StateError> {
         let mut database = Connection::open_in_memory()?;
         let fetched = shared::without_log(fetched.to_vec());
@@ -65,7 +65,7 @@ impl Store {
         Ok(Self(Arc::new(OpenState::new(path, database, None))))
     }
 
-    /// Opens the database to be looked at, beside the process that changes it; none where there is none.
+    /// Opens the database for reading, beside the process that changes it; none if there is none.
     pub fn look_in(path: &Path) -> Result<Option<Self>, StateError> {
         if !path.exists() {
             return Ok(None);
@@ -83,13 +83,13 @@ impl Store {
         &self.0.path
     }
 
-    /// Tells of every change that was made by [`Self::change`], as of something that whoever waits may want to look at.
+    /// Notifies of every change made by [`Self::change`].
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changes.subscribe()
     }
 
-    /// Looks something up.
+    /// Reads from the database.
     pub async fn read<T>(
         &self,
         look: impl FnOnce(&Connection) -> Result<T, StateError>,
@@ -97,10 +97,11 @@ impl Store {
         look(&*self.0.database.lock().await)
     }
 
-    /// Changes something, whole or not at all. Once it returns the change is durable, also in the home where there is one.
-    /// [`HomeError::Lost`](fleetlogs_model::home::HomeError::Lost) tells that another machine owns the schedule: nothing may be done that rests on this change.
+    /// Changes the database, completely or not at all. Once it returns the change is durable, also in the home if there
+    /// is one. [`HomeError::Lost`](fleetlogs_model::home::HomeError::Lost) means that another machine owns the
+    /// schedule: nothing that depends on this change may be done.
     ///
-    /// Cancel safety: the change may be made here and not in the home. It counts when the next one is published.
+    /// Cancel safety: the change may be made here and not in the home. It is published with the next one.
     pub async fn change<T>(
         &self,
         make: impl FnOnce(&Transaction<'_>) -> Result<T, StateError>,
@@ -108,7 +109,7 @@ impl Store {
         let mut database = self.0.database.lock().await;
         let done = make_whole(&mut database, make)?;
         if let Some(home) = &self.0.home {
-            // Held until it is there, so that versions arrive in their order.
+            // The lock is held until the state is published, so that versions arrive in order.
             shared::publish(&**home, &mut database).await?;
         }
         self.0.changes.send_replace(());
@@ -128,7 +129,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Makes a change, whole or not at all. Apart, as a transaction cannot be held where something is awaited.
+/// Makes a change in a transaction. A function of its own, because a transaction cannot be held across an await.
 fn make_whole<T>(
     database: &mut Connection,
     make: impl FnOnce(&Transaction<'_>) -> Result<T, StateError>,
@@ -139,7 +140,7 @@ fn make_whole<T>(
     Ok(done)
 }
 
-/// Puts another database in the place of this one, whole or not at all.
+/// Replaces the local database, completely or not at all.
 fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
     let failed = |error| StateError::File(path.into(), error);
     let mut new = path.as_os_str().to_owned();
@@ -150,7 +151,7 @@ fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
         let mut file = options.write(true).create(true).truncate(true).open(&new).map_err(failed)?;
         file.write_all(fetched).and_then(|()| file.sync_all()).map_err(failed)?;
     }
-    // What a journal beside the old one says is not about the new one.
+    // The write-ahead log of the old database does not belong to the new one.
     for suffix in ["-wal", "-shm"] {
         let mut old = path.as_os_str().to_owned();
         old.push(suffix);
@@ -162,7 +163,7 @@ fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
     std::fs::rename(&new, path).map_err(failed)
 }
 
-/// Makes the file, for its owner only, if it is not there. What SQLite puts beside it has the same mode.
+/// Creates the file, for its owner only, if it does not exist. SQLite gives its log the same mode.
 fn private(path: &Path) -> Result<(), StateError> {
     let mut options = owner_only();
     options.read(true).write(true).create(true).truncate(false);
@@ -193,7 +194,7 @@ fn check(database: &Connection, path: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Another number whenever a connection other than this one has changed the database.
+/// A number that changes whenever another connection has changed the database.
 pub(in crate::schedule) fn data_version(database: &Connection) -> Result<i64, StateError> {
     Ok(database.pragma_query_value(None, "data_version", |row| row.get(0))?)
 }

@@ -1,4 +1,4 @@
-//! The tables of the state, and how its file is told from others.
+//! The tables of the state, and how its file is identified.
 
 /// Version of the tables.
 pub(super) const FORMAT: i64 = 1;

@@ -531,8 +531,8 @@ fn scripted(lives: &[Turns]) -> Vec<ScriptedNode> {
     lives.iter().enumerate().map(node_of).collect()
 }
 
-/// Watches, is killed at moments that are not of its choosing and started anew, while runs begin and end; then all nodes are
-/// well, and everything comes to its end. Returns the bench and when it was killed.
+/// Watches, is killed at moments that are not of its choosing and started anew, while runs begin and end; then all
+/// nodes are well, and everything comes to its end. Returns the bench and when it was killed.
 async fn killed_now_and_then(
     lives: [&[Turns]; 2],
     kills: &[(u64, u64)],

@@ -73,10 +73,10 @@ fn each_time_once(rows: &[PastRun], timetable: &Timetable, start: OffsetDateTime
     assert_eq!(times.next(), None);
 }
 
-/// Of "nor the 12 before it, from 2026-03-29T01:00:00.000Z on": how many, and from when on.
+/// Of "earlier times missed: 12, since 2026-03-29T01:00:00.000Z": how many, and since when.
 fn folded(reason: &str) -> Option<(usize, OffsetDateTime)> {
-    let (count, rest) = reason.split_once("nor the ")?.1.split_once(" before it, from ")?;
-    let from = crate::schedule::state::stored_time(rest.strip_suffix(" on")?).ok()?;
+    let (count, rest) = reason.split_once("earlier times missed: ")?.1.split_once(", since ")?;
+    let from = crate::schedule::state::stored_time(rest).ok()?;
     Some((count.parse().ok()?, from))
 }
 
@@ -118,7 +118,7 @@ fn late_ones(rule: &Rule, began: OffsetDateTime, late: &[&PastRun]) {
             (None, []) => {}
             (Some(latest), [one]) => assert_eq!(latest.id, one.id),
             (Some(latest), []) => {
-                assert!(latest.reason.as_deref().unwrap().ends_with("makes up for it"), "{latest:#?}");
+                assert!(latest.reason.as_deref().unwrap().ends_with("catches up"), "{latest:#?}");
             }
             _ => panic!("{late:#?}"),
         },

@@ -302,7 +302,8 @@ impl Series {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The last run verifies everybody. Then each node is covered from where it owes to the end, but for what `longest` cut.
+    /// The last run verifies everybody. Then each node is covered from where it owes to the end, but for what `longest`
+    /// cut.
     #[test]
     fn once_a_node_verifies_nothing_is_missing_but_what_was_cut(
         runs in parts(),
