@@ -339,7 +339,8 @@ mod tests {
         let refusal = || Refusal::new("what", "help");
         let io = || io::Error::other("no");
         let path = || std::path::PathBuf::from("file");
-        let plan_error = || Plan::from_json(io::Cursor::new("{")).unwrap_err();
+        let plan_error =
+            || Plan::from_json(io::Cursor::new("{"), Box::new(io::Cursor::new(vec![]))).unwrap_err();
         let table: Vec<(CliError, u8)> = vec![
             (ConfigError::Unreadable(path(), io()).into(), 2),
             (ConfigError::Mistakes(path(), vec![]).into(), 2),

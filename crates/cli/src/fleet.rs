@@ -7,6 +7,7 @@ use fleetlogs_azure::{
     AzureBatch, BatchAuth, Client, Clients, SharedKey, TokenSource, http_client, list_client,
 };
 use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::node_spool::node_spool;
 use fleetlogs_engine::plan::{
     AccountToPlan, LISTED_AT_ONCE, PlanListener, PlanRequest, PlannedFleet, PlanningError, UnlistedAccount,
     plan_fleet,
@@ -120,7 +121,7 @@ impl Fleet {
             destination: destination.into(),
             accounts: vec![],
             pools: vec![],
-            nodes: PlannedNodes::default(),
+            nodes: PlannedNodes::spooled(node_spool()),
             left_out: vec![],
         };
         let accounts: Vec<_> = self.accounts.iter().map(Account::to_plan).collect();

@@ -18,6 +18,7 @@ pub mod event_log;
 pub mod execute;
 pub mod jobs;
 pub mod local_store;
+pub mod node_spool;
 pub mod pace;
 pub mod plan;
 #[cfg(test)]

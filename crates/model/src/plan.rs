@@ -7,12 +7,13 @@ use std::collections::HashSet;
 use std::io::{BufReader, Read, Seek};
 use std::sync::Arc;
 
+use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::evidence::NodeEvidence;
 use crate::ids::{AccountIndex, AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
-use crate::planned::{NodeAt, PlannedNodes, PlannedPool};
+use crate::planned::{NodeAt, NodesOfPlan, PlannedNodes, PlannedPool, Spool};
 use crate::snapshot::SnapshotRef;
 use crate::window::Window;
 
@@ -46,6 +47,8 @@ pub struct Plan {
     #[serde(default)]
     pub pools: Vec<Arc<PlannedPool>>,
     /// The nodes, in the order in which they will be called.
+    // Read apart, by `Plan::from_json`.
+    #[serde(skip_deserializing)]
     pub nodes: PlannedNodes,
     /// Nodes (and whole pools) that were seen and skipped.
     pub left_out: Vec<LeftOut>,
@@ -196,20 +199,14 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Reads a plan and checks that this version can execute it. The text is read twice and never held in memory: it
-    /// has a kilobyte for each node.
-    /// kilobyte for each node.
-    pub fn from_json(mut text: impl Read + Seek) -> Result<Self, PlanError> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema: String,
-        }
-        let version: Version = serde_json::from_reader(BufReader::new(&mut text))?;
-        if version.schema != PLAN_SCHEMA {
-            return Err(PlanError::Schema(version.schema));
-        }
+    /// Reads a plan and checks that this version can execute it. The text is read twice and never held in memory, as it
+    /// has a kilobyte for each node; what is known about the nodes goes into the spool.
+    pub fn from_json(mut text: impl Read + Seek, spool: Box<dyn Spool>) -> Result<Self, PlanError> {
+        let mut plan = Self::without_nodes(&mut text)?;
         text.rewind().map_err(serde_json::Error::io)?;
-        let mut plan: Self = serde_json::from_reader(BufReader::new(text))?;
+        let mut json = serde_json::Deserializer::from_reader(BufReader::new(text));
+        plan.nodes = NodesOfPlan(spool).deserialize(&mut json)?;
+        json.end()?;
         plan.nodes.share(&plan.pools);
         let mut seen = HashSet::with_capacity(plan.nodes.len());
         for node in plan.nodes.iter() {
@@ -221,6 +218,23 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    fn without_nodes(text: &mut (impl Read + Seek)) -> Result<Self, PlanError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: String,
+        }
+        let read: Result<Self, _> = serde_json::from_reader(BufReader::new(&mut *text));
+        let schema = match &read {
+            Ok(plan) => plan.schema.clone(),
+            // Another version may have other members.
+            Err(_) => {
+                text.rewind().map_err(serde_json::Error::io)?;
+                serde_json::from_reader::<_, Version>(BufReader::new(text))?.schema
+            }
+        };
+        if schema == PLAN_SCHEMA { Ok(read?) } else { Err(PlanError::Schema(schema)) }
     }
 
     /// The pools that could not be listed; the plan has none of their nodes.
@@ -327,7 +341,8 @@ mod tests {
     }
 
     fn read(plan: &Plan) -> Result<Plan, PlanError> {
-        Plan::from_json(std::io::Cursor::new(serde_json::to_vec(plan).unwrap()))
+        let text = std::io::Cursor::new(serde_json::to_vec(plan).unwrap());
+        Plan::from_json(text, Box::new(std::io::Cursor::new(vec![])))
     }
 
     #[test]

@@ -11,13 +11,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
-use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeSeq};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use self::details::Details;
+pub use self::details::Spool;
 pub use self::found::FoundNodes;
 pub use self::node::{PlannedNode, Priority};
 pub use self::pool::PlannedPool;
@@ -133,6 +134,12 @@ impl fmt::Debug for PlannedNodes {
 }
 
 impl PlannedNodes {
+    /// No nodes yet; their details go into a spool.
+    #[must_use]
+    pub fn spooled(spool: Box<dyn Spool>) -> Self {
+        Self { details: Details::spooled(spool), ..Self::default() }
+    }
+
     /// Number of nodes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -274,28 +281,63 @@ impl Serialize for PlannedNodes {
     }
 }
 
-impl<'de> Deserialize<'de> for PlannedNodes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
+/// Reads the nodes of a plan into a spool, one at a time.
+pub(crate) struct NodesOfPlan(pub(crate) Box<dyn Spool>);
 
-        impl<'de> Visitor<'de> for List {
-            type Value = PlannedNodes;
+impl<'de> DeserializeSeed<'de> for NodesOfPlan {
+    type Value = PlannedNodes;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of nodes")
-            }
+    fn deserialize<D: Deserializer<'de>>(self, plan: D) -> Result<PlannedNodes, D::Error> {
+        plan.deserialize_map(self)
+    }
+}
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PlannedNodes, A::Error> {
-                let mut nodes = PlannedNodes::default();
-                while let Some(node) = list.next_element::<PlannedNode>()? {
-                    nodes.push(&node).map_err(A::Error::custom)?;
+impl<'de> Visitor<'de> for NodesOfPlan {
+    type Value = PlannedNodes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a plan")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut plan: A) -> Result<PlannedNodes, A::Error> {
+        let mut spool = Some(self.0);
+        let mut nodes = None;
+        while let Some(key) = plan.next_key::<String>()? {
+            match spool.take_if(|_| key == "nodes") {
+                Some(spool) => nodes = Some(plan.next_value_seed(NodeList(spool))?),
+                None => {
+                    plan.next_value::<IgnoredAny>()?;
                 }
-                nodes.shrink();
-                Ok(nodes)
             }
         }
+        nodes.ok_or_else(|| A::Error::missing_field("nodes"))
+    }
+}
 
-        deserializer.deserialize_seq(List)
+struct NodeList(Box<dyn Spool>);
+
+impl<'de> DeserializeSeed<'de> for NodeList {
+    type Value = PlannedNodes;
+
+    fn deserialize<D: Deserializer<'de>>(self, list: D) -> Result<PlannedNodes, D::Error> {
+        list.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NodeList {
+    type Value = PlannedNodes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of nodes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PlannedNodes, A::Error> {
+        let mut nodes = PlannedNodes::spooled(self.0);
+        while let Some(node) = list.next_element::<PlannedNode>()? {
+            nodes.push(&node).map_err(A::Error::custom)?;
+        }
+        nodes.shrink();
+        Ok(nodes)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleetlogs_azure::{AzureBatch, AzureLogStore};
 use fleetlogs_engine::clock::Clock;
+use fleetlogs_engine::node_spool::node_spool;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 
@@ -85,7 +86,7 @@ pub(super) async fn prepare_new(
 /// A plan made earlier, for a run of its own.
 fn read_plan(path: &Path) -> Result<Plan, CliError> {
     let text = std::fs::File::open(path).map_err(|error| CliError::file(path, &error))?;
-    Plan::from_json(text).map_err(|error| CliError::plan(path, &error))
+    Plan::from_json(text, node_spool()).map_err(|error| CliError::plan(path, &error))
 }
 
 /// The same checks as before a new run, for what is left of this one.

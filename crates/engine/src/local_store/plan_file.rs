@@ -11,6 +11,7 @@ use fleetlogs_model::whole_file::WholeFile;
 use sha2::{Digest as _, Sha256};
 
 use super::failure::LocalError;
+use crate::node_spool::node_spool;
 
 /// Name of the frozen plan in a run directory.
 pub const PLAN_FILE: &str = "plan.json";
@@ -34,7 +35,7 @@ pub(super) fn read_plan(dir: &Path) -> Result<StoredPlan, LocalError> {
     let mut hashed = HashedFile { file: io::sink(), digest: Sha256::new() };
     io::copy(&mut text, &mut hashed).map_err(failed)?;
     text.rewind().map_err(failed)?;
-    let plan = Plan::from_json(text).map_err(|error| LocalError::Plan(path.clone(), error))?;
+    let plan = Plan::from_json(text, node_spool()).map_err(|error| LocalError::Plan(path.clone(), error))?;
     Ok(StoredPlan { plan, digest: hex(&hashed.digest.finalize()) })
 }
 

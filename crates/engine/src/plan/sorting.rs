@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::priority::priority;
 use super::reader::{SeenIds, Sight};
 use crate::jobs::{TaskNodes, TaskTimes};
+use crate::node_spool::node_spool;
 use crate::select::{Selection, WantedNodes, inability};
 use crate::window::NodeWindows;
 
@@ -63,7 +64,7 @@ impl<'plan> Sorting<'plan> {
         places: TaskNodes,
         awaited: Option<WantedNodes>,
     ) -> Self {
-        let (facts, nodes) = (SharedFacts::default(), FoundNodes::default());
+        let (facts, nodes) = (SharedFacts::default(), FoundNodes::spooled(node_spool()));
         Self { selection, now, since, shared: Mutex::new(SharedNodes { places, awaited, facts, nodes }) }
     }
 

@@ -1,16 +1,17 @@
-//! Everything known about nodes, as text: in memory if it is small, in a temporary file otherwise.
+//! Everything known about nodes, as text, in a spool that whoever makes the plan brings along.
 
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use tempfile::SpooledTempFile;
 
 use super::node::PlannedNode;
 
-/// Text longer than this is moved to a temporary file.
-const IN_MEMORY: usize = 2 << 20;
+/// What the text is written to and read from: a temporary file for a large plan, memory for a small one.
+pub trait Spool: Read + Write + Seek + Send {}
+
+impl<T: Read + Write + Seek + Send> Spool for T {}
 
 /// Bytes written at a time.
 const WRITTEN_AT_ONCE: usize = 64 << 10;
@@ -19,21 +20,22 @@ const WRITTEN_AT_ONCE: usize = 64 << 10;
 pub(super) const READ_AT_ONCE: usize = 256 << 10;
 
 /// A line of JSON for each node.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Details(Arc<Mutex<Text>>);
 
+/// In memory.
+impl Default for Details {
+    fn default() -> Self {
+        Self::spooled(Box::new(Cursor::new(vec![])))
+    }
+}
+
 struct Text {
-    file: SpooledTempFile,
+    file: Box<dyn Spool>,
     /// How much of the file is text; after it there may be the rest of a failed attempt to write.
     written: u64,
     /// The text after that of the file.
     block: Vec<u8>,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self { file: SpooledTempFile::new(IN_MEMORY), written: 0, block: vec![] }
-    }
 }
 
 impl Text {
@@ -79,6 +81,10 @@ impl Text {
 }
 
 impl Details {
+    pub(super) fn spooled(file: Box<dyn Spool>) -> Self {
+        Self(Arc::new(Mutex::new(Text { file, written: 0, block: vec![] })))
+    }
+
     fn text(&self) -> MutexGuard<'_, Text> {
         self.0.lock()
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::details::READ_AT_ONCE;
+use super::details::{READ_AT_ONCE, Spool};
 use super::node::PlannedNode;
 use super::pool::PlannedPool;
 use super::{NodeAt, PlannedNodes};
@@ -22,6 +22,12 @@ pub struct FoundNodes {
 }
 
 impl FoundNodes {
+    /// No nodes yet; their details go into a spool.
+    #[must_use]
+    pub fn spooled(spool: Box<dyn Spool>) -> Self {
+        Self { nodes: PlannedNodes::spooled(spool), ..Self::default() }
+    }
+
     /// Adds a node.
     ///
     /// # Errors
