@@ -106,16 +106,36 @@ impl Azurite {
 fn a_fleet_uploads_into_real_blob_storage_and_is_verified_there() {
     let azurite = Azurite::start();
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nlatency = \"10ms\"\n[[account.pool]]\nid = \"Mixed-Case_Pool\"\nnodes = 40\n\
-         files = { min = 2, max = 5 }\narrival = { min = \"100ms\", max = \"1s\" }\n\
-         [[account.pool]]\nid = \"blocked\"\nnodes = 2\nstorage_blocked = true\n\
-         [[account.fault]]\nkind = \"timeout-accepted\"\npool = \"Mixed-Case_Pool\"\nshare = 0.1\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "10ms"
+        [[account.pool]]
+        id = "Mixed-Case_Pool"
+        nodes = 40
+        files = { min = 2, max = 5 }
+        arrival = { min = "100ms", max = "1s" }
+        [[account.pool]]
+        id = "blocked"
+        nodes = 2
+        storage_blocked = true
+        [[account.fault]]
+        kind = "timeout-accepted"
+        pool = "Mixed-Case_Pool"
+        share = 0.1
+        "#,
     );
     std::fs::write(sim.dir.path().join("write"), azurite.container_sas("w")).unwrap();
     std::fs::write(sim.dir.path().join("list"), azurite.container_sas("rl")).unwrap();
-    let config = std::fs::read_to_string(
-        sim.config("[limits]\nrate = 50\n[verify]\ndeadline = \"15s\"\nsettle = \"5s\""),
-    )
+    let config = std::fs::read_to_string(sim.config(
+        r#"
+        [limits]
+        rate = 50
+        [verify]
+        deadline = "15s"
+        settle = "5s"
+        "#,
+    ))
     .unwrap();
     let config = config
         .replace("\"ready.json.container_url\"", "\"write\"")
@@ -140,7 +160,15 @@ fn a_fleet_uploads_into_real_blob_storage_and_is_verified_there() {
 #[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
 fn a_container_that_real_storage_does_not_have_is_refused() {
     let azurite = Azurite::start();
-    let sim = Sim::start("[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 2\n");
+    let sim = Sim::start(
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 2
+        "#,
+    );
     let elsewhere = azurite.container_sas("rl").replace("/logs?", "/absent?");
     std::fs::write(sim.dir.path().join("list"), elsewhere).unwrap();
     let config = std::fs::read_to_string(sim.config("")).unwrap();
@@ -155,7 +183,14 @@ fn a_container_that_real_storage_does_not_have_is_refused() {
 fn real_storage_opens_and_closes_a_share() {
     let azurite = Azurite::start_with(&[]);
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\narrival = \"50ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 3
+        arrival = "50ms"
+        "#,
     );
     let storage = crate::sharing::Storage {
         account: ACCOUNT.to_owned(),
@@ -232,18 +267,30 @@ fn real_storage_takes_the_sas_that_a_user_delegation_key_makes() {
     let azurite = Azurite::start_with(&["--oauth", "basic", "--cert", &certificate, "--key", &key]);
     let authority = path("authority.pem");
     let sim = Sim::start_in(
-        "[[account]]\nname = \"contoso\"\nlatency = \"20ms\"\n[[account.pool]]\nid = \"a\"\nnodes = 20\n\
-         arrival = { min = \"100ms\", max = \"500ms\" }\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "20ms"
+        [[account.pool]]
+        id = "a"
+        nodes = 20
+        arrival = { min = "100ms", max = "500ms" }
+        "#,
         &[("SSL_CERT_FILE", &authority)],
     );
     let account = format!("https://127.0.0.1:{}/{ACCOUNT}", azurite.port);
     let config = crate::credentials::config(
         &sim,
         &format!(
-            "mint = \"user-delegation\"\naccount = \"{account}\"\ncontainer = \"incident-{{run_id}}\"\n\
-             lifetime = \"12s\"\nupload_allowance = \"4s\""
+            r#"
+            mint = "user-delegation"
+            account = "{account}"
+            container = "incident-{{run_id}}"
+            lifetime = "12s"
+            upload_allowance = "4s"
+            "#
         ),
-        "[limits]\nrate = 3\nconcurrency = 2",
+        "limits = { rate = 3, concurrency = 2 }",
     );
     let output = fleetlogs()
         .arg("run")
@@ -275,14 +322,26 @@ fn real_storage_takes_the_sas_that_a_user_delegation_key_makes() {
 fn real_storage_takes_the_sas_and_makes_the_container_that_its_key_signs() {
     let azurite = Azurite::start_with(&[]);
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 5\narrival = \"100ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 5
+        arrival = "100ms"
+        "#,
     );
     std::fs::write(sim.dir.path().join("secret.storage"), BASE64_STANDARD.encode(KEY)).unwrap();
     let config = crate::credentials::config(
         &sim,
         &format!(
-            "mint = \"account-key\"\naccount = \"http://127.0.0.1:{}/{ACCOUNT}\"\ncontainer = \"incident-{{run_id}}\"\n\
-             account_key = {{ file = \"secret.storage\" }}\nstart_time = true",
+            r#"
+            mint = "account-key"
+            account = "http://127.0.0.1:{}/{ACCOUNT}"
+            container = "incident-{{run_id}}"
+            account_key = {{ file = "secret.storage" }}
+            start_time = true
+            "#,
             azurite.port
         ),
         "",

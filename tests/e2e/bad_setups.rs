@@ -8,9 +8,16 @@ use time::OffsetDateTime;
 
 use crate::stage::{Run, Sim, fleetlogs, signature};
 
-const FLEET: &str = "[[account]]\nname = \"contoso\"\nauth = [\"shared-key\", \"entra\"]\n[[account.pool]]\nid = \"a\"\nnodes = 3\n";
+const FLEET: &str = r#"
+[[account]]
+name = "contoso"
+auth = ["shared-key", "entra"]
+[[account.pool]]
+id = "a"
+nodes = 3
+"#;
 
-const KEY: &str = "{ shared_key = { file = \"ready.json.contoso.key\" } }";
+const KEY: &str = r#"{ shared_key = { file = "ready.json.contoso.key" } }"#;
 
 /// One way to get it wrong.
 struct Bad {
@@ -35,10 +42,13 @@ fn account(text: &str, code: i32, says: &'static [&'static str]) -> Bad {
 
 /// A config with these tables, called by Entra.
 fn entra(text: &str, code: i32, says: &'static [&'static str]) -> Bad {
-    Bad { more: text.into(), ..account("auth = \"entra\"", code, says) }
+    Bad { more: text.into(), ..account(r#"auth = "entra""#, code, says) }
 }
 
-const GOOD: &str = "container_url = { file = \"ready.json.container_url\" }\nverify_url = { file = \"ready.json.verify_url\" }";
+const GOOD: &str = r#"
+container_url = { file = "ready.json.container_url" }
+verify_url = { file = "ready.json.verify_url" }
+"#;
 
 fn run(sim: &Sim, bad: &Bad) -> Run {
     let mut endpoint = format!("endpoint = {}\n", sim.ready["accounts"][0]["endpoint"]);
@@ -46,7 +56,19 @@ fn run(sim: &Sim, bad: &Bad) -> Run {
         endpoint.clear();
     }
     let config = sim.write_config(&format!(
-        "{}\n[retry]\nattempts = 2\nbase_delay = \"50ms\"\nmax_delay = \"100ms\"\n[destination]\n{}\n[[account]]\nname = \"contoso\"\n{endpoint}{}\n",
+        r#"
+        {}
+        [retry]
+        attempts = 2
+        base_delay = "50ms"
+        max_delay = "100ms"
+        [destination]
+        {}
+        [[account]]
+        name = "contoso"
+        {endpoint}
+        {}
+        "#,
         bad.more, bad.destination, bad.account
     ));
     let output = fleetlogs()
@@ -93,7 +115,7 @@ fn sas(sim: &Sim, name: &str, parameters: &[(&str, &str)]) -> String {
     let url = format!("{}?{query}&sig={}", sim.ready["container"].as_str().unwrap(), signature(&key, &text));
     let file = format!("secret.{name}");
     std::fs::write(sim.dir.path().join(&file), url).unwrap();
-    format!("{{ file = \"{file}\" }}")
+    format!(r#"{{ file = "{file}" }}"#)
 }
 
 #[test]
@@ -105,12 +127,30 @@ fn a_config_that_cannot_be_meant() {
     write("secret.word", "hunter2hunter2");
     write("secret.unsigned", "https://logs.blob.core.windows.net/c?sp=w");
     write("secret.http", "http://logs.blob.core.windows.net/c?sp=w&sr=c&sig=fakefakefake");
-    let minted = |more: &str| format!("mint = \"user-delegation\"\naccount = \"contosologs\"\n{more}");
+    let minted = |more: &str| {
+        format!(
+            r#"
+            mint = "user-delegation"
+            account = "contosologs"
+            {more}
+            "#
+        )
+    };
     let keyed = |more: &str| {
-        format!("mint = \"account-key\"\naccount = \"contosologs\"\ncontainer = \"logs\"\n{more}")
+        format!(
+            r#"
+            mint = "account-key"
+            account = "contosologs"
+            container = "logs"
+            {more}
+            "#
+        )
     };
     let by = |secret: &str| format!("container_url = {secret}");
-    let named = "account = \"contosologs\"\ncontainer = \"logs\"";
+    let named = r#"
+        account = "contosologs"
+        container = "logs"
+    "#;
     let table = vec![
         destination("", 2, &["`destination.container_url`: this key is missing", "add `container_url"]),
         destination(
@@ -119,120 +159,183 @@ fn a_config_that_cannot_be_meant() {
             &["must not be written in the config", "env = "],
         ),
         destination(
-            by("{ env = \"NOT_SET_HERE\" }"),
+            by(r#"{ env = "NOT_SET_HERE" }"#),
             2,
             &["`NOT_SET_HERE` is not set", "set `NOT_SET_HERE`"],
         ),
         destination(
-            by("{ env = \"https://a.blob.core.windows.net/c?sig=fakefakefake\" }"),
+            by(r#"{ env = "https://a.blob.core.windows.net/c?sig=fakefakefake" }"#),
             2,
             &["not the name of an environment variable"],
         ),
         destination(
-            minted("container = \"incident-{run_id}\"\nverify_url = { file = \"ready.json.verify_url\" }"),
+            minted(
+                r#"
+                container = "incident-{run_id}"
+                verify_url = { file = "ready.json.verify_url" }
+                "#,
+            ),
             2,
             &["every run has its own", "remove `verify_url`"],
         ),
-        destination(by("{ file = \"nowhere\" }"), 2, &["cannot read", "nowhere"]),
-        destination(by("{ command = [\"/bin/false\"] }"), 2, &["`/bin/false` failed", "run it by hand"]),
+        destination(by(r#"{ file = "nowhere" }"#), 2, &["cannot read", "nowhere"]),
+        destination(by(r#"{ command = ["/bin/false"] }"#), 2, &["`/bin/false` failed", "run it by hand"]),
         destination(
-            by("{ command = [\"/nowhere/vault\"] }"),
+            by(r#"{ command = ["/nowhere/vault"] }"#),
             2,
             &["cannot run `/nowhere/vault`", "run it by hand"],
         ),
         destination(by("{ command = [] }"), 2, &["the command is empty"]),
-        destination(by("{ file = \"secret.empty\" }"), 2, &["the secret is empty"]),
-        destination(by("{ env = \"A\", file = \"b\" }"), 2, &["exactly one source"]),
-        destination(by("{ file = \"secret.word\" }"), 2, &["it is not a URL", "a container URL looks like"]),
+        destination(by(r#"{ file = "secret.empty" }"#), 2, &["the secret is empty"]),
+        destination(by(r#"{ env = "A", file = "b" }"#), 2, &["exactly one source"]),
+        destination(by(r#"{ file = "secret.word" }"#), 2, &["it is not a URL", "a container URL looks like"]),
         destination(
-            by("{ file = \"secret.unsigned\" }"),
+            by(r#"{ file = "secret.unsigned" }"#),
             2,
             &["it has no SAS", "a container URL looks like"],
         ),
-        destination(by("{ file = \"secret.http\" }"), 2, &["must start with https://"]),
-        destination("continer_url = { env = \"X\" }", 2, &["unknown key", "did you mean `container_url`?"]),
-        destination(format!("{GOOD}\nmint = \"user-delegation\""), 2, &["cannot be combined", "keep one"]),
-        destination(format!("{GOOD}\ncontainer = \"logs\""), 2, &["`container` needs `mint` or `identity`"]),
+        destination(by(r#"{ file = "secret.http" }"#), 2, &["must start with https://"]),
+        destination(r#"continer_url = { env = "X" }"#, 2, &["unknown key", "did you mean `container_url`?"]),
+        destination(format!(r#"{GOOD} mint = "user-delegation""#), 2, &["cannot be combined", "keep one"]),
         destination(
-            "mint = \"magic\"\naccount = \"contosologs\"\ncontainer = \"logs\"",
+            format!(r#"{GOOD} container = "logs""#),
+            2,
+            &["`container` needs `mint` or `identity`"],
+        ),
+        destination(
+            r#"
+            mint = "magic"
+            account = "contosologs"
+            container = "logs"
+            "#,
             2,
             &["`magic`", "use `user-delegation`"],
         ),
         destination(
-            "mint = \"user-delegation\"\ncontainer = \"logs\"",
+            r#"
+            mint = "user-delegation"
+            container = "logs"
+            "#,
             2,
             &["`destination.account`: this key is missing"],
         ),
         destination(minted(""), 2, &["`destination.container`: this key is missing", "incident-{run_id}"]),
         destination(
-            minted("container = \"Logs\""),
+            minted(r#"container = "Logs""#),
             2,
             &["`Logs` is not the name of a container", "lower-case letters"],
         ),
         destination(
-            minted("container = \"incident-{run}\""),
+            minted(r#"container = "incident-{run}""#),
             2,
             &["is not the name of a container", "`{run_id}` stands for"],
         ),
         destination(
-            "mint = \"user-delegation\"\naccount = \"Contoso Logs\"\ncontainer = \"logs\"",
+            r#"
+            mint = "user-delegation"
+            account = "Contoso Logs"
+            container = "logs"
+            "#,
             2,
             &["is not a storage account", "the URL of its blob endpoint"],
         ),
         destination(
-            minted("container = \"logs\"\naccount_key = { file = \"secret.word\" }"),
+            minted(
+                r#"
+                container = "logs"
+                account_key = { file = "secret.word" }
+                "#,
+            ),
             2,
             &["needs `mint = \"account-key\"`"],
         ),
         destination(keyed(""), 2, &["`destination.account_key`: this key is missing"]),
         destination(
-            keyed("account_key = { file = \"secret.word\" }"),
+            keyed(r#"account_key = { file = "secret.word" }"#),
             2,
             &["copy the storage account's key"],
         ),
-        destination(minted("container = \"logs\"\nlifetime = \"8days\""), 2, &["7 days at most"]),
         destination(
-            minted("container = \"logs\"\nlifetime = \"5m\""),
+            minted(
+                r#"
+                container = "logs"
+                lifetime = "8days"
+                "#,
+            ),
+            2,
+            &["7 days at most"],
+        ),
+        destination(
+            minted(
+                r#"
+                container = "logs"
+                lifetime = "5m"
+                "#,
+            ),
             2,
             &["one and a half times `upload_allowance`"],
         ),
         destination(
-            format!("identity = \"logs\"\n{named}"),
+            format!(r#"identity = "logs" {named}"#),
             2,
             &["not the ARM id", "userAssignedIdentities/NAME"],
         ),
         destination(
             format!(
-                "identity = \"/subscriptions/0/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/l\"\nlifetime = \"1h\"\n{named}"
+                r#"
+                identity = "/subscriptions/0/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/l"
+                lifetime = "1h"
+                {named}
+                "#
             ),
             2,
             &["`lifetime` needs `mint`"],
         ),
-        account("auth = \"entre\"", 2, &["`entre` is not a way to authenticate", "write \"entra\""]),
+        account(r#"auth = "entre""#, 2, &["`entre` is not a way to authenticate", "write \"entra\""]),
         account(
-            "auth = { shared_key = { file = \"secret.word\" } }",
+            r#"auth = { shared_key = { file = "secret.word" } }"#,
             2,
             &["copy the account's key as the portal shows it"],
         ),
-        account("auth = \"entra\"\ncloud = \"germany\"", 2, &["`germany` is not a cloud", "use `public`"]),
         account(
-            "auth = \"entra\"\naudience = \"https://batch.core.windows.net\"",
+            r#"
+            auth = "entra"
+            cloud = "germany"
+            "#,
+            2,
+            &["`germany` is not a cloud", "use `public`"],
+        ),
+        account(
+            r#"
+            auth = "entra"
+            audience = "https://batch.core.windows.net"
+            "#,
             2,
             &["is not an audience", "a slash at the end"],
         ),
         account(
-            "auth = \"entra\"\nendpoint = \"http://contoso.westeurope.batch.azure.com\"",
+            r#"
+            auth = "entra"
+            endpoint = "http://contoso.westeurope.batch.azure.com"
+            "#,
             2,
             &["must start with https://"],
         ),
         account(
-            "auth = \"entra\"\nendpoint = \"https://contoso.westeurope.batch.azure.com/pools\"",
+            r#"
+            auth = "entra"
+            endpoint = "https://contoso.westeurope.batch.azure.com/pools"
+            "#,
             2,
             &["must be a host without a path"],
         ),
-        entra("[entra]\ncredential = \"password\"", 2, &["`password` is not a credential", "use `auto`"]),
-        entra("[entra]\nauthority = \"http://login.example\"", 2, &["is not the URL of an authority"]),
-        entra("[entra]\ntenantid = \"x\"", 2, &["unknown key", "did you mean `tenant_id`?"]),
+        entra(
+            r#"entra = { credential = "password" }"#,
+            2,
+            &["`password` is not a credential", "use `auto`"],
+        ),
+        entra(r#"entra = { authority = "http://login.example" }"#, 2, &["is not the URL of an authority"]),
+        entra(r#"entra = { tenantid = "x" }"#, 2, &["unknown key", "did you mean `tenant_id`?"]),
     ];
     let count = assert_all_refused(&sim, table);
     assert!(count >= 35, "{count}");
@@ -256,11 +359,21 @@ fn credentials_that_are_not_good_enough() {
     let http = ("spr", "https,http");
     let write = |name: &str, parameters: &[(&str, &str)]| {
         let sas = sas(&sim, name, parameters);
-        format!("container_url = {sas}\nverify_url = {{ file = \"ready.json.verify_url\" }}")
+        format!(
+            r#"
+            container_url = {sas}
+            verify_url = {{ file = "ready.json.verify_url" }}
+            "#
+        )
     };
     let verify = |name: &str, parameters: &[(&str, &str)]| {
         let sas = sas(&sim, name, parameters);
-        format!("container_url = {{ file = \"ready.json.container_url\" }}\nverify_url = {sas}")
+        format!(
+            r#"
+            container_url = {{ file = "ready.json.container_url" }}
+            verify_url = {sas}
+            "#
+        )
     };
     let forged = std::fs::read_to_string(sim.dir.path().join("ready.json.verify_url")).unwrap();
     std::fs::write(sim.dir.path().join("secret.forged"), forged.replace("sp=rl", "sp=rwl")).unwrap();
@@ -309,47 +422,76 @@ fn credentials_that_are_not_good_enough() {
             &["cannot be listed", "403"],
         ),
         destination(
-            "container_url = { file = \"ready.json.container_url\" }\nverify_url = { file = \"secret.forged\" }",
+            r#"
+            container_url = { file = "ready.json.container_url" }
+            verify_url = { file = "secret.forged" }
+            "#,
             5,
             &["cannot be listed", "check its signature"],
         ),
         destination(
-            "container_url = { file = \"secret.missing\" }\nverify_url = { file = \"secret.missing\" }",
+            r#"
+            container_url = { file = "secret.missing" }
+            verify_url = { file = "secret.missing" }
+            "#,
             5,
             &["lacks the permission `l`"],
         ),
         destination(
             format!(
-                "mint = \"account-key\"\naccount = \"{storage}\"\ncontainer = \"batch-logs\"\naccount_key = {{ file = \"secret.wrong\" }}"
+                r#"
+                mint = "account-key"
+                account = "{storage}"
+                container = "batch-logs"
+                account_key = {{ file = "secret.wrong" }}
+                "#
             ),
             5,
             &["cannot be listed", "403"],
         ),
         destination(
             format!(
-                "mint = \"account-key\"\naccount = \"{storage}\"\ncontainer = \"other-logs\"\naccount_key = {{ file = \"secret.storage\" }}"
+                r#"
+                mint = "account-key"
+                account = "{storage}"
+                container = "other-logs"
+                account_key = {{ file = "secret.storage" }}
+                "#
             ),
             5,
             &["404 ContainerNotFound", "create the container"],
         ),
         destination(
-            format!("mint = \"user-delegation\"\naccount = \"{storage}\"\ncontainer = \"batch-logs\""),
+            format!(
+                r#"
+                mint = "user-delegation"
+                account = "{storage}"
+                container = "batch-logs"
+                "#
+            ),
             5,
             &["no SAS can be created", "Storage Blob Delegator"],
         ),
         account(
-            "auth = { shared_key = { file = \"secret.wrong\" } }",
+            r#"auth = { shared_key = { file = "secret.wrong" } }"#,
             5,
             &["account `contoso`", "403", "check the key"],
         ),
         account(
-            "auth = { shared_key = { file = \"ready.json.contoso.key\" } }\nendpoint = \"http://127.0.0.1:1\"",
+            r#"
+            auth = { shared_key = { file = "ready.json.contoso.key" } }
+            endpoint = "http://127.0.0.1:1"
+            "#,
             5,
             &["cannot be listed", "check `endpoint`, DNS"],
         ),
-        account("auth = \"entra\"", 5, &["account `contoso`", "no token"]),
-        entra("[entra]\ncredential = \"client-secret\"", 5, &["entra: ", "AZURE_TENANT_ID"]),
-        entra("[entra]\ncredential = \"workload-identity\"", 5, &["entra: ", "AZURE_FEDERATED_TOKEN_FILE"]),
+        account(r#"auth = "entra""#, 5, &["account `contoso`", "no token"]),
+        entra(r#"entra = { credential = "client-secret" }"#, 5, &["entra: ", "AZURE_TENANT_ID"]),
+        entra(
+            r#"entra = { credential = "workload-identity" }"#,
+            5,
+            &["entra: ", "AZURE_FEDERATED_TOKEN_FILE"],
+        ),
     ];
     std::fs::write(sim.dir.path().join("secret.storage"), sim.ready["storage"]["key"].as_str().unwrap())
         .unwrap();
@@ -364,7 +506,11 @@ fn storage_that_does_not_let_us_make_what_the_run_needs() {
     ] {
         let sim = Sim::start(&format!("[storage]\n{refusal} = true\n{FLEET}"));
         let destination = format!(
-            "mint = \"user-delegation\"\naccount = {}\ncontainer = \"{container}\"",
+            r#"
+            mint = "user-delegation"
+            account = {}
+            container = "{container}"
+            "#,
             sim.ready["storage"]["endpoint"]
         );
         let path = crate::credentials::config(&sim, &destination, "");
@@ -380,8 +526,11 @@ fn storage_that_does_not_let_us_make_what_the_run_needs() {
 fn an_identity_that_the_pool_does_not_have() {
     let sim = Sim::start(FLEET);
     let destination = format!(
-        "identity = \"/subscriptions/0/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/logs\"\n\
-         account = {}\ncontainer = \"batch-logs\"",
+        r#"
+        identity = "/subscriptions/0/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/logs"
+        account = {}
+        container = "batch-logs"
+        "#,
         sim.ready["storage"]["endpoint"]
     );
     let path = crate::credentials::config(&sim, &destination, "");
@@ -397,7 +546,9 @@ fn an_identity_that_the_pool_does_not_have() {
 
 #[test]
 fn a_clock_that_is_off() {
-    let sim = Sim::start(&FLEET.replace("[[account.pool]]", "clock_skew = \"20m\"\n[[account.pool]]"));
+    let skewed =
+        |by: &str| FLEET.replace("[[account.pool]]", &format!("clock_skew = \"{by}\"\n[[account.pool]]"));
+    let sim = Sim::start(&skewed("20m"));
     let run = run(&sim, &destination(GOOD, 5, &[]));
     assert_eq!(run.code, 5, "{}", run.stderr);
     assert!(
@@ -407,7 +558,7 @@ fn a_clock_that_is_off() {
     );
     assert_eq!(sim.upload_calls(), 0);
 
-    let sim = Sim::start(&FLEET.replace("[[account.pool]]", "clock_skew = \"3m\"\n[[account.pool]]"));
+    let sim = Sim::start(&skewed("3m"));
     let run = run_checked(&sim);
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(
@@ -457,7 +608,7 @@ fn check_tells_everything_that_is_wrong_and_ends_as_the_run_would() {
     assert_eq!(sim.run(&config).code, 5);
     assert_eq!(sim.upload_calls(), 0);
 
-    let config = sim.write_config("[limts]\nrate = 3\n");
+    let config = sim.write_config("limts = { rate = 3 }");
     let output =
         fleetlogs().args(["check", "--json"]).arg(&config).current_dir(sim.dir.path()).output().unwrap();
     let check = Run::of(sim.dir.path(), output);

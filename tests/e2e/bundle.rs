@@ -10,16 +10,19 @@ use crate::azurite::Azurite;
 use crate::stage::{Run, Server, Sim, fleetlogs, wait_for};
 
 /// A fleet with a bad day: nodes that deliver, a pool whose storage is blocked, and nodes that vanish.
-const TROUBLED: &str = "[[account]]\nname = \"contoso\"\n\
-    [[account.pool]]\nid = \"good\"\nnodes = 8\nfiles = 2\nfile_size = 3000\narrival = \"50ms\"\n\
-    [[account.pool]]\nid = \"blocked\"\nnodes = 3\nstorage_blocked = true\n\
-    [[account.pool]]\nid = \"gone\"\nnodes = 2\n\
-    [[account.fault]]\nkind = \"code\"\npool = \"gone\"\nstatus = 404\ncode = \"NodeNotFound\"\n\
-    [[account.fault]]\nkind = \"throttle\"\npool = \"good\"\nfirst = 1\nshare = 0.5\nretry_after = \"1s\"\n";
+const TROUBLED: &str = include_str!("fleets/troubled.toml");
 
 /// One pool whose files all arrive.
-const GOOD: &str = "[[account]]\nname = \"contoso\"\n\
-    [[account.pool]]\nid = \"good\"\nnodes = 4\nfiles = 2\nfile_size = 5000\narrival = \"50ms\"\n";
+const GOOD: &str = r#"
+[[account]]
+name = "contoso"
+[[account.pool]]
+id = "good"
+nodes = 4
+files = 2
+file_size = 5000
+arrival = "50ms"
+"#;
 
 fn bundle(run: &Run, arguments: &[&str]) -> Output {
     let dir = run.dir.as_ref().unwrap();
@@ -176,8 +179,17 @@ fn the_same_run_gives_the_same_bytes_and_nothing_is_overwritten_unasked() {
 #[test]
 fn a_run_of_which_nothing_was_collected_has_a_bundle_too() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\n\
-        [[account.fault]]\nkind = \"code\"\nstatus = 403\ncode = \"AuthenticationFailed\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 3
+        [[account.fault]]
+        kind = "code"
+        status = 403
+        code = "AuthenticationFailed"
+        "#,
     );
     let run = sim.run(&sim.config(""));
     assert_ne!(run.code, 0);
@@ -262,9 +274,16 @@ fn whatever_is_changed_in_a_bundle_is_found() {
 #[test]
 fn a_run_that_a_process_works_on_is_left_alone() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nlatency = \"300ms\"\n[[account.pool]]\nid = \"a\"\nnodes = 200\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "300ms"
+        [[account.pool]]
+        id = "a"
+        nodes = 200
+        "#,
     );
-    let config = sim.config("[limits]\nrate = 5");
+    let config = sim.config("limits = { rate = 5 }");
     let running = fleetlogs().arg("run").arg(&config).current_dir(sim.dir.path()).spawn().unwrap();
     let _running = Server(running);
     let dir = wait_for("the run", || {
@@ -283,9 +302,17 @@ fn a_run_that_a_process_works_on_is_left_alone() {
 #[test]
 fn logs_that_break_off_are_gone_on_with_and_whole_ones_are_not_fetched_again() {
     let sim = Sim::start(&format!(
-        "[storage]\ncontent_md5 = true\n\
-         [[storage.read_fault]]\nkind = \"truncated\"\nsuffix = \"log\"\n\
-         [[storage.read_fault]]\nkind = \"corrupt\"\nsuffix = \"txt\"\n{GOOD}"
+        r#"
+        [storage]
+        content_md5 = true
+        [[storage.read_fault]]
+        kind = "truncated"
+        suffix = "log"
+        [[storage.read_fault]]
+        kind = "corrupt"
+        suffix = "txt"
+        {GOOD}
+        "#
     ));
     let run = sim.run(&sim.config(""));
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -344,7 +371,14 @@ fn logs_without_an_md5_are_told_apart_by_their_version() {
 #[test]
 fn a_log_that_storage_keeps_cutting_is_gone_on_with_by_the_next_try() {
     // More cuts than one try goes on after, and each gives half of what is left.
-    let sim = Sim::start(&format!("[[storage.read_fault]]\nkind = \"truncated\"\nfirst = 6\n{GOOD}"));
+    let sim = Sim::start(&format!(
+        r#"
+        [[storage.read_fault]]
+        kind = "truncated"
+        first = 6
+        {GOOD}
+        "#
+    ));
     let run = sim.run(&sim.config(""));
     let (first, _) = made(&run, &["--with-logs", "-o", "first.zip"], 3);
     let place = tempfile::tempdir().unwrap();
@@ -368,7 +402,13 @@ fn a_log_that_storage_keeps_cutting_is_gone_on_with_by_the_next_try() {
 
 #[test]
 fn a_log_that_changes_while_it_is_fetched_is_noted() {
-    let sim = Sim::start(&format!("[[storage.read_fault]]\nkind = \"grows\"\n{GOOD}"));
+    let sim = Sim::start(&format!(
+        r#"
+        [[storage.read_fault]]
+        kind = "grows"
+        {GOOD}
+        "#
+    ));
     let run = sim.run(&sim.config(""));
     let (file, _) = made(&run, &["--with-logs"], 3);
     let place = tempfile::tempdir().unwrap();
@@ -509,8 +549,12 @@ fn a_sas_that_cannot_be_printed_is_named_with_its_end() {
     let storage = |name: &str| sim.ready["storage"][name].as_str().unwrap().to_owned();
     std::fs::write(sim.dir.path().join("secret.storage"), storage("key")).unwrap();
     let destination = format!(
-        "mint = \"account-key\"\naccount = \"{}\"\naccount_key = {{ file = \"secret.storage\" }}\n\
-         container = \"incident-{{run_id}}\"",
+        r#"
+        mint = "account-key"
+        account = "{}"
+        account_key = {{ file = "secret.storage" }}
+        container = "incident-{{run_id}}"
+        "#,
         storage("endpoint")
     );
     let run = sim.run(&crate::credentials::config(&sim, &destination, ""));
@@ -560,8 +604,16 @@ fn what_a_hostile_log_line_holds_does_not_leave() {
 fn logs_come_out_of_real_blob_storage_and_an_interrupted_fetch_is_gone_on_with() {
     let azurite = Azurite::start();
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"Mixed-Case_Pool\"\nnodes = 6\nfiles = 3\n\
-         file_size = 200000\narrival = \"100ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "Mixed-Case_Pool"
+        nodes = 6
+        files = 3
+        file_size = 200000
+        arrival = "100ms"
+        "#,
     );
     let run = azurite.collect(&sim);
 

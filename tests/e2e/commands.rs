@@ -4,8 +4,19 @@ use serde_json::Value;
 
 use crate::stage::{Sim, assert_manifest_equals_ledger, fleetlogs};
 
-const TWO_POOLS: &str = "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 8\narrival = \"50ms\"\n\
-    [[account.pool]]\nid = \"b\"\nnodes = 4\narrival = \"50ms\"\nstates = { preempted = 0.5 }\n";
+const TWO_POOLS: &str = r#"
+[[account]]
+name = "contoso"
+[[account.pool]]
+id = "a"
+nodes = 8
+arrival = "50ms"
+[[account.pool]]
+id = "b"
+nodes = 4
+arrival = "50ms"
+states = { preempted = 0.5 }
+"#;
 
 #[test]
 fn plan_shows_who_would_be_asked_and_sends_no_upload() {

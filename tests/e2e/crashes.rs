@@ -16,14 +16,43 @@ use crate::stage::{Sim, assert_manifest_equals_ledger_but_for_unsent_calls, flee
 /// settle time of the config is over.
 fn fleet(nodes: usize) -> String {
     format!(
-        "[[account]]\nname = \"contoso\"\nlatency = {{ min = \"5ms\", max = \"60ms\" }}\n[[account.pool]]\nid = \"Pool_A\"\n\
-         nodes = {nodes}\narrival = {{ min = \"10ms\", max = \"400ms\" }}\n[[account.fault]]\nkind = \"timeout-accepted\"\n\
-         share = 0.01\n[[account.fault]]\nkind = \"drop-before\"\nshare = 0.01\n[[account.fault]]\nkind = \"throttle\"\nshare = 0.01\n"
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = {{ min = "5ms", max = "60ms" }}
+        [[account.pool]]
+        id = "Pool_A"
+        nodes = {nodes}
+        arrival = {{ min = "10ms", max = "400ms" }}
+        [[account.fault]]
+        kind = "timeout-accepted"
+        share = 0.01
+        [[account.fault]]
+        kind = "drop-before"
+        share = 0.01
+        [[account.fault]]
+        kind = "throttle"
+        share = 0.01
+        "#
     )
 }
 
-const CONFIG: &str = "[limits]\nrate = 200\nconcurrency = 6\n[deadlines]\ncall = \"1s\"\nnode = \"60s\"\nrun = \"1h\"\n\
-    [verify]\ndeadline = \"10s\"\nsettle = \"1500ms\"\n[retry]\nattempts = 50\nbase_delay = \"50ms\"\nmax_delay = \"500ms\"";
+const CONFIG: &str = r#"
+[limits]
+rate = 200
+concurrency = 6
+[deadlines]
+call = "1s"
+node = "60s"
+run = "1h"
+[verify]
+deadline = "10s"
+settle = "1500ms"
+[retry]
+attempts = 50
+base_delay = "50ms"
+max_delay = "500ms"
+"#;
 
 fn kills() -> usize {
     std::env::var("FLEETLOGS_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(100)

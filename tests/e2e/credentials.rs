@@ -12,17 +12,41 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::stage::{Run, Sim, assert_manifest_equals_ledger, fleetlogs, service_sas_until};
 
-const FLEET: &str = "[[account]]\nname = \"contoso\"\nauth = [\"shared-key\", \"entra\"]\nlatency = \"20ms\"\n\
-    [[account.pool]]\nid = \"a\"\nnodes = 60\narrival = { min = \"50ms\", max = \"200ms\" }\n";
+const FLEET: &str = r#"
+[[account]]
+name = "contoso"
+auth = ["shared-key", "entra"]
+latency = "20ms"
+[[account.pool]]
+id = "a"
+nodes = 60
+arrival = { min = "50ms", max = "200ms" }
+"#;
 
-const QUICK: &str = "[deadlines]\ncall = \"2s\"\nnode = \"30s\"\nrun = \"60s\"\n[verify]\ndeadline = \"4s\"\nsettle = \"3s\"\n";
+const QUICK: &str = r#"
+[deadlines]
+call = "2s"
+node = "30s"
+run = "60s"
+[verify]
+deadline = "4s"
+settle = "3s"
+"#;
 
 /// A config whose container is reached in another way than by the simulator's own SAS.
 pub(crate) fn config(sim: &Sim, destination: &str, more: &str) -> PathBuf {
     let account = &sim.ready["accounts"][0];
     sim.write_config(&format!(
-        "{more}\n{QUICK}\n[destination]\n{destination}\n[[account]]\nname = {}\nendpoint = {}\n\
-         auth = {{ shared_key = {{ file = \"ready.json.contoso.key\" }} }}\n",
+        r#"
+        {more}
+        {QUICK}
+        [destination]
+        {destination}
+        [[account]]
+        name = {}
+        endpoint = {}
+        auth = {{ shared_key = {{ file = "ready.json.contoso.key" }} }}
+        "#,
         account["name"], account["endpoint"],
     ))
 }
@@ -82,9 +106,12 @@ fn a_sas_in_a_file_is_taken_up_when_it_is_rotated() {
         std::fs::rename(new, file).unwrap();
     };
     rotate(12);
-    let destination = "container_url = { file = \"secret.sas\" }\nverify_url = { file = \"ready.json.verify_url\" }\n\
-                       upload_allowance = \"4s\"";
-    let config = config(&sim, destination, "[limits]\nrate = 3\nconcurrency = 4");
+    let destination = r#"
+        container_url = { file = "secret.sas" }
+        verify_url = { file = "ready.json.verify_url" }
+        upload_allowance = "4s"
+    "#;
+    let config = config(&sim, destination, "limits = { rate = 3, concurrency = 4 }");
     let mut command = fleetlogs();
     command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
@@ -117,9 +144,12 @@ fn a_worse_sas_is_not_taken_up() {
         std::fs::write(sim.dir.path().join("secret.sas"), &url[..url.len() - cut]).unwrap();
     };
     put("w", 14, 0);
-    let destination = "container_url = { file = \"secret.sas\" }\nverify_url = { file = \"ready.json.verify_url\" }\n\
-                       upload_allowance = \"4s\"";
-    let config = config(&sim, destination, "[limits]\nrate = 4\nconcurrency = 4");
+    let destination = r#"
+        container_url = { file = "secret.sas" }
+        verify_url = { file = "ready.json.verify_url" }
+        upload_allowance = "4s"
+    "#;
+    let config = config(&sim, destination, "limits = { rate = 4, concurrency = 4 }");
     let mut command = fleetlogs();
     command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
@@ -153,9 +183,12 @@ fn a_sas_that_nobody_rotates_stops_the_run_before_a_call_would_outlive_it() {
     let container = sim.ready["container"].as_str().unwrap();
     let url = service_sas_until(&key, container, "/blob/simlogs/batch-logs", "w", until);
     std::fs::write(sim.dir.path().join("secret.sas"), url).unwrap();
-    let destination = "container_url = { command = [\"cat\", \"secret.sas\"] }\nverify_url = { file = \"ready.json.verify_url\" }\n\
-                       upload_allowance = \"4s\"";
-    let run = sim.run(&config(&sim, destination, "[limits]\nrate = 6\nconcurrency = 4"));
+    let destination = r#"
+        container_url = { command = ["cat", "secret.sas"] }
+        verify_url = { file = "ready.json.verify_url" }
+        upload_allowance = "4s"
+    "#;
+    let run = sim.run(&config(&sim, destination, "limits = { rate = 6, concurrency = 4 }"));
     assert_eq!(run.code, 6, "{}", run.stderr);
     assert!(run.stderr.contains("the container SAS expires at"), "{}", run.stderr);
     assert!(run.count("not-sent") > 0 && run.count("verified") > 0, "{}", run.manifest()["counts"]);
@@ -167,11 +200,16 @@ fn a_sas_that_nobody_rotates_stops_the_run_before_a_call_would_outlive_it() {
 fn a_minted_sas_is_renewed_and_every_run_has_its_own_container() {
     let sim = Sim::start(FLEET);
     let destination = format!(
-        "mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"incident-{{run_id}}\"\nlifetime = \"10s\"\n\
-         upload_allowance = \"4s\"",
+        r#"
+        mint = "user-delegation"
+        account = "{}"
+        container = "incident-{{run_id}}"
+        lifetime = "10s"
+        upload_allowance = "4s"
+        "#,
         storage(&sim)
     );
-    let path = config(&sim, &destination, "[limits]\nrate = 4\nconcurrency = 4");
+    let path = config(&sim, &destination, "limits = { rate = 4, concurrency = 4 }");
     let run = with_identity(&sim, &["run", path.to_str().unwrap()]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
@@ -185,12 +223,24 @@ fn a_minted_sas_is_renewed_and_every_run_has_its_own_container() {
 
 #[test]
 fn a_delegation_key_that_ends_early_is_replaced() {
-    let sim = Sim::start(&format!("[storage]\ndelegation_key_lifetime = \"12s\"\n{FLEET}"));
+    let sim = Sim::start(&format!(
+        r#"
+        [storage]
+        delegation_key_lifetime = "12s"
+        {FLEET}
+        "#
+    ));
     let destination = format!(
-        "mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"batch-logs\"\nlifetime = \"1h\"\nupload_allowance = \"4s\"",
+        r#"
+        mint = "user-delegation"
+        account = "{}"
+        container = "batch-logs"
+        lifetime = "1h"
+        upload_allowance = "4s"
+        "#,
         storage(&sim)
     );
-    let path = config(&sim, &destination, "[limits]\nrate = 4\nconcurrency = 4");
+    let path = config(&sim, &destination, "limits = { rate = 4, concurrency = 4 }");
     let run = with_identity(&sim, &["run", path.to_str().unwrap()]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(run.count("verified"), 60);
@@ -203,8 +253,13 @@ fn the_accounts_key_makes_a_sas_and_a_container() {
     std::fs::write(sim.dir.path().join("secret.storage"), sim.ready["storage"]["key"].as_str().unwrap())
         .unwrap();
     let destination = format!(
-        "mint = \"account-key\"\naccount = \"{}\"\naccount_key = {{ file = \"secret.storage\" }}\n\
-         container = \"incident-{{run_id}}\"\nstart_time = true",
+        r#"
+        mint = "account-key"
+        account = "{}"
+        account_key = {{ file = "secret.storage" }}
+        container = "incident-{{run_id}}"
+        start_time = true
+        "#,
         storage(&sim)
     );
     let path = config(&sim, &destination, "");
@@ -222,9 +277,15 @@ fn the_accounts_key_makes_a_sas_and_a_container() {
 fn nodes_write_by_their_own_identity() {
     let id =
         "/subscriptions/0/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/logs";
-    let sim = Sim::start(&format!("{FLEET}identities = [\"{id}\"]\n"));
-    let destination =
-        format!("identity = \"{id}\"\naccount = \"{}\"\ncontainer = \"batch-logs\"", storage(&sim));
+    let sim = Sim::start(&format!(r#"{FLEET} identities = ["{id}"]"#));
+    let destination = format!(
+        r#"
+        identity = "{id}"
+        account = "{}"
+        container = "batch-logs"
+        "#,
+        storage(&sim)
+    );
     let path = config(&sim, &destination, "");
     let run = with_identity(&sim, &["run", path.to_str().unwrap()]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -237,13 +298,17 @@ fn nodes_write_by_their_own_identity() {
 fn check_says_what_it_found_and_sends_and_makes_nothing() {
     let sim = Sim::start(FLEET);
     let destination = format!(
-        "mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"incident-{{run_id}}\"",
+        r#"
+        mint = "user-delegation"
+        account = "{}"
+        container = "incident-{{run_id}}"
+        "#,
         storage(&sim)
     );
     let path = config(&sim, &destination, "");
     let text = std::fs::read_to_string(&path).unwrap();
-    let key = "auth = { shared_key = { file = \"ready.json.contoso.key\" } }";
-    sim.write_config(&text.replace(key, "auth = \"entra\""));
+    let key = r#"auth = { shared_key = { file = "ready.json.contoso.key" } }"#;
+    sim.write_config(&text.replace(key, r#"auth = "entra""#));
     let check = with_identity(&sim, &["check", path.to_str().unwrap()]);
     assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
     for said in [
@@ -270,8 +335,14 @@ fn check_says_what_it_found_and_sends_and_makes_nothing() {
 #[test]
 fn check_tries_writing_on_request_and_leaves_nothing() {
     let sim = Sim::start(FLEET);
-    let destination =
-        format!("mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"batch-logs\"", storage(&sim));
+    let destination = format!(
+        r#"
+        mint = "user-delegation"
+        account = "{}"
+        container = "batch-logs"
+        "#,
+        storage(&sim)
+    );
     let path = config(&sim, &destination, "");
     let check = with_identity(&sim, &["check", "--probe-write", path.to_str().unwrap()]);
     assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
@@ -284,7 +355,7 @@ fn check_tries_writing_on_request_and_leaves_nothing() {
 #[test]
 fn a_process_shows_no_secret_to_others_and_leaves_no_core_dump() {
     let sim = Sim::start(FLEET);
-    let config = sim.config("[limits]\nrate = 10\nconcurrency = 2");
+    let config = sim.config("limits = { rate = 10, concurrency = 2 }");
     let mut command = fleetlogs();
     command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = crate::stage::Server(command.spawn().unwrap());

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::resuming::{FLEET, resume};
 use crate::stage::{Run, Sim, assert_manifest_equals_ledger_but_for_unsent_calls, fleetlogs};
 
-const CONFIG: &str = "[limits]\nrate = 100\nconcurrency = 4";
+const CONFIG: &str = "limits = { rate = 100, concurrency = 4 }";
 
 /// The library that makes the disk fail, built with the C compiler that the build of SQLite needs as well.
 fn failing_disk() -> PathBuf {

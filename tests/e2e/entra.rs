@@ -5,16 +5,24 @@ use crate::stage::{Run, Sim};
 
 fn run(sim: &Sim) -> Run {
     let config = std::fs::read_to_string(sim.config("")).unwrap();
-    let key = "auth = { shared_key = { file = \"ready.json.contoso.key\" } }";
+    let key = r#"auth = { shared_key = { file = "ready.json.contoso.key" } }"#;
     assert!(config.contains(key));
-    let config = sim.write_config(&config.replace(key, "auth = \"entra\""));
+    let config = sim.write_config(&config.replace(key, r#"auth = "entra""#));
     with_identity(sim, &["run", config.to_str().unwrap()])
 }
 
 #[test]
 fn a_managed_identity_collects_a_fleet() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nauth = [\"entra\"]\n[[account.pool]]\nid = \"a\"\nnodes = 10\narrival = \"100ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        auth = ["entra"]
+        [[account.pool]]
+        id = "a"
+        nodes = 10
+        arrival = "100ms"
+        "#,
     );
     let run = run(&sim);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -25,8 +33,18 @@ fn a_managed_identity_collects_a_fleet() {
 #[test]
 fn tokens_that_end_during_the_run_are_renewed() {
     let sim = Sim::start(
-        "[identity]\ntoken_lifetime = \"3s\"\n[[account]]\nname = \"contoso\"\nauth = [\"entra\"]\nlatency = \"300ms\"\n\
-         [[account.pool]]\nid = \"a\"\nnodes = 150\narrival = \"100ms\"\n",
+        r#"
+        [identity]
+        token_lifetime = "3s"
+        [[account]]
+        name = "contoso"
+        auth = ["entra"]
+        latency = "300ms"
+        [[account.pool]]
+        id = "a"
+        nodes = 150
+        arrival = "100ms"
+        "#,
     );
     let run = run(&sim);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -36,7 +54,14 @@ fn tokens_that_end_during_the_run_are_renewed() {
 #[test]
 fn an_account_that_refuses_tokens_is_named() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nauth = [\"shared-key\"]\n[[account.pool]]\nid = \"a\"\nnodes = 3\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        auth = ["shared-key"]
+        [[account.pool]]
+        id = "a"
+        nodes = 3
+        "#,
     );
     let run = run(&sim);
     assert_eq!(run.code, 5, "{}", run.stderr);

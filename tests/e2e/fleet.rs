@@ -5,82 +5,13 @@ use serde_json::Value;
 use crate::stage::{Run, Sim, assert_manifest_equals_ledger};
 
 /// Two accounts, with most of what can go wrong.
-const BAD_DAY: &str = r#"
-seed = 11
-[[account]]
-name = "contoso"
-latency = { min = "5ms", max = "30ms" }
-[[account.pool]]
-id = "Render-Linux"
-nodes = 150
-spot = 20
-states = { running = 0.3, creating = 0.02, preempted = 0.02, starttaskfailed = 0.03 }
-arrival = { min = "50ms", max = "800ms" }
-[[account.pool.life]]
-nodes = 5
-at = "0s"
-becomes = "rebooting"
-back_after = "1s"
-[[account.pool]]
-id = "vanishing"
-nodes = 10
-[[account.pool.life]]
-nodes = 10
-at = "600ms"
-becomes = "gone"
-[[account.fault]]
-kind = "throttle"
-share = 0.01
-retry_after = "1s"
-[[account.fault]]
-kind = "timeout-accepted"
-share = 0.02
-[[account.fault]]
-kind = "timeout-refused"
-share = 0.02
-[[account.fault]]
-kind = "drop-after"
-share = 0.01
-[[account.fault]]
-kind = "drop-before"
-share = 0.01
-[[account.fault]]
-kind = "truncated"
-share = 0.02
-[[account.fault]]
-kind = "bad-gateway"
-share = 0.01
-[[account.arrival_fault]]
-kind = "foreign"
-share = 0.1
-
-[[account]]
-name = "fabrikam"
-latency = "10ms"
-capacity = 80
-[[account.pool]]
-id = "simulate"
-nodes = 120
-arrival = "300ms"
-[[account.pool]]
-id = "blocked"
-nodes = 6
-storage_blocked = true
-[[account.fault]]
-on = "list-nodes"
-kind = "truncated"
-first = 1
-[[account.arrival_fault]]
-pool = "simulate"
-kind = "short"
-share = 0.02
-"#;
+const BAD_DAY: &str = include_str!("fleets/bad_day.toml");
 
 #[test]
 fn on_a_bad_day_the_manifest_equals_the_ledger() {
     let sim = Sim::start(BAD_DAY);
     let events = sim.dir.path().join("events.jsonl");
-    let config = sim.config("[limits]\nrate = 150\nconcurrency = 16");
+    let config = sim.config("limits = { rate = 150, concurrency = 16 }");
     let run = sim.run_with(&config, &["--json", "--events", events.to_str().unwrap()]);
     assert_eq!(run.code, 3, "{}", run.stderr);
     let (manifest, ledger) = (run.manifest(), sim.ledger());
@@ -115,21 +46,21 @@ fn on_a_bad_day_the_manifest_equals_the_ledger() {
 fn no_secret_leaves() {
     let sim = Sim::start(
         r#"
-[[account]]
-name = "contoso"
-[[account.pool]]
-id = "a"
-nodes = 20
-[[account.fault]]
-kind = "code"
-status = 400
-code = "InvalidPropertyValue"
-first = 1
-share = 0.2
-"#,
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 20
+        [[account.fault]]
+        kind = "code"
+        status = 400
+        code = "InvalidPropertyValue"
+        first = 1
+        share = 0.2
+        "#,
     );
     // A bad containerUrl is quoted by the simulator in its error; it must not come out here either.
-    let config = sim.config("[limits]\nrate = 100");
+    let config = sim.config("limits = { rate = 100 }");
     let run = sim.run_with(&config, &["-vv", "--log-format", "json"]);
     let all = run.everything();
     for secret in ["container_url", "verify_url"] {
@@ -146,9 +77,16 @@ share = 0.2
 #[test]
 fn a_fleet_without_faults_is_complete() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 30\narrival = \"100ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 30
+        arrival = "100ms"
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = \"unlimited\""));
+    let run = sim.run(&sim.config(r#"limits = { rate = "unlimited" }"#));
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
     assert_eq!(run.manifest()["outcome"], "complete");
@@ -161,21 +99,21 @@ fn a_fleet_without_faults_is_complete() {
 fn nodes_that_vanish_are_gone_and_the_rest_is_collected() {
     let sim = Sim::start(
         r#"
-[[account]]
-name = "contoso"
-latency = "20ms"
-[[account.pool]]
-id = "a"
-nodes = 40
-arrival = "100ms"
-[[account.pool.life]]
-nodes = 3
-from = 37
-at = "1200ms"
-becomes = "gone"
-"#,
+        [[account]]
+        name = "contoso"
+        latency = "20ms"
+        [[account.pool]]
+        id = "a"
+        nodes = 40
+        arrival = "100ms"
+        [[account.pool.life]]
+        nodes = 3
+        from = 37
+        at = "1200ms"
+        becomes = "gone"
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 10\nconcurrency = 4"));
+    let run = sim.run(&sim.config("limits = { rate = 10, concurrency = 4 }"));
     assert_eq!(run.code, 3, "{}", run.stderr);
     assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
     assert_eq!((run.count("gone"), run.count("verified")), (3, 37), "{}", run.stderr);
@@ -185,22 +123,22 @@ becomes = "gone"
 fn a_pool_that_vanishes_while_listing_is_left_out() {
     let sim = Sim::start(
         r#"
-[[account]]
-name = "contoso"
-[[account.pool]]
-id = "stays"
-nodes = 5
-arrival = "100ms"
-[[account.pool]]
-id = "goes"
-nodes = 5
-[[account.fault]]
-on = "list-nodes"
-pool = "goes"
-kind = "code"
-status = 404
-code = "PoolNotFound"
-"#,
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "stays"
+        nodes = 5
+        arrival = "100ms"
+        [[account.pool]]
+        id = "goes"
+        nodes = 5
+        [[account.fault]]
+        on = "list-nodes"
+        pool = "goes"
+        kind = "code"
+        status = 404
+        code = "PoolNotFound"
+        "#,
     );
     let run = sim.run(&sim.config(""));
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -213,10 +151,19 @@ code = "PoolNotFound"
 #[test]
 fn calls_in_flight_keep_to_the_open_files_that_the_system_allows() {
     let accounts = (0..6).map(|account| {
-        format!("[[account]]\nname = \"acct{account}\"\nlatency = \"200ms\"\n[[account.pool]]\nid = \"p\"\nnodes = 60\n")
+        format!(
+            r#"
+            [[account]]
+            name = "acct{account}"
+            latency = "200ms"
+            [[account.pool]]
+            id = "p"
+            nodes = 60
+            "#
+        )
     });
     let sim = Sim::start(&accounts.collect::<String>());
-    let config = sim.config("[limits]\nrate = \"unlimited\"\nconcurrency = 64");
+    let config = sim.config(r#"limits = { rate = "unlimited", concurrency = 64 }"#);
     let output = std::process::Command::new("bash")
         .args(["-c", "ulimit -n 280 && exec \"$@\"", "bash", env!("CARGO_BIN_EXE_fleetlogs"), "run"])
         .arg(&config)
@@ -231,8 +178,16 @@ fn calls_in_flight_keep_to_the_open_files_that_the_system_allows() {
 
 #[test]
 fn with_verification_off_accepted_is_complete() {
-    let sim = Sim::start("[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 5\n");
-    let run = sim.run(&sim.config("[verify]\nenabled = false"));
+    let sim = Sim::start(
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 5
+        "#,
+    );
+    let run = sim.run(&sim.config("verify = { enabled = false }"));
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(run.count("accepted"), 5);
     assert_eq!(sim.ledger()["storage"]["list_calls"], 0);
@@ -240,7 +195,15 @@ fn with_verification_off_accepted_is_complete() {
 
 #[test]
 fn without_permission_to_list_the_run_says_so_beforehand_and_goes_on() {
-    let sim = Sim::start("[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 5\n");
+    let sim = Sim::start(
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 5
+        "#,
+    );
     let config = std::fs::read_to_string(sim.config("")).unwrap();
     let without: Vec<_> = config.lines().filter(|line| !line.starts_with("verify_url")).collect();
     let run = sim.run(&sim.write_config(&without.join("\n")));
@@ -251,10 +214,25 @@ fn without_permission_to_list_the_run_says_so_beforehand_and_goes_on() {
 
 #[test]
 fn a_hundred_thousand_nodes_are_listed_and_planned() {
-    let pools: Vec<_> =
-        (0..20).map(|pool| format!("[[account.pool]]\nid = \"pool-{pool}\"\nnodes = 5000\n")).collect();
+    let pools: Vec<_> = (0..20)
+        .map(|pool| {
+            format!(
+                r#"
+                [[account.pool]]
+                id = "pool-{pool}"
+                nodes = 5000
+                "#
+            )
+        })
+        .collect();
     let pools = pools.concat();
-    let sim = Sim::start(&format!("[[account]]\nname = \"contoso\"\n{pools}"));
+    let sim = Sim::start(&format!(
+        r#"
+        [[account]]
+        name = "contoso"
+        {pools}
+        "#
+    ));
     let config = sim.config("");
     let output = crate::stage::fleetlogs().args(["plan", "--json"]).arg(config).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

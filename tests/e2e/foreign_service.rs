@@ -92,8 +92,17 @@ fn run(service: &Service, more: &str) -> Run {
     )
     .unwrap();
     let text = format!(
-        "{more}\n[verify]\nenabled = false\n[destination]\ncontainer_url = {{ file = \"url\" }}\n[[account]]\nname = \"contoso\"\n\
-         endpoint = \"{}\"\nauth = {{ shared_key = {{ file = \"key\" }} }}\n",
+        r#"
+        {more}
+        [verify]
+        enabled = false
+        [destination]
+        container_url = {{ file = "url" }}
+        [[account]]
+        name = "contoso"
+        endpoint = "{}"
+        auth = {{ shared_key = {{ file = "key" }} }}
+        "#,
         service.endpoint
     );
     std::fs::write(&config, text).unwrap();
@@ -214,7 +223,7 @@ fn a_request_that_is_wrong_for_all_stops_the_run() {
         }
         answers
     });
-    let run = run(&service, "[limits]\nconcurrency = 4");
+    let run = run(&service, "limits = { concurrency = 4 }");
     assert_eq!(run.code, 4, "{}", run.stderr);
     assert!(run.stderr.contains("InvalidPropertyValue"), "{}", run.stderr);
     let posts = service.seen.lock().unwrap().iter().filter(|line| line.starts_with("POST")).count();

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Which pools of a generated fleet are wanted.
-pub(crate) const SELECTION: &str =
-    "[defaults]\npools = [\"render-*\", \"batch-*\"]\nexclude_pools = [\"*-old\"]\n";
+pub(crate) const SELECTION: &str = r#"
+[defaults]
+pools = ["render-*", "batch-*"]
+exclude_pools = ["*-old"]
+"#;
 const WANTED: &[&str] = &["render-#", "batch-#"];
 const NOT_WANTED: &[&str] = &["web-#", "Render-#", "old-render-#", "batch-#-old"];
 
@@ -81,8 +84,8 @@ impl Pool {
         };
         let states = STATES.split(' ').map(&mut some).filter(|(_, count)| *count > 0).collect();
         let squeeze = match dice.up_to(9) {
-            0 if nodes > 0 => format!("shrinking = {}\n", nodes.div_ceil(4)),
-            1 => "state = \"deleting\"\n".into(),
+            0 if nodes > 0 => format!("shrinking = {}", nodes.div_ceil(4)),
+            1 => r#"state = "deleting""#.into(),
             _ => String::new(),
         };
         Self { id, wanted, nodes, spot, states, squeeze }
@@ -148,16 +151,43 @@ impl Fleet {
     pub(crate) fn scenario(&self, faults: &[(&str, &str)]) -> String {
         let mut text = format!("seed = {}\n", self.seed);
         for Account { name, page, pools } in &self.accounts {
-            writeln!(text, "[[account]]\nname = \"{name}\"\npage_size = {page}").unwrap();
+            writeln!(
+                text,
+                r#"
+                [[account]]
+                name = "{name}"
+                page_size = {page}
+                "#
+            )
+            .unwrap();
             for Pool { id, nodes, spot, states, squeeze, .. } in pools {
-                writeln!(text, "[[account.pool]]\nid = \"{id}\"\nnodes = {nodes}\nspot = {spot}").unwrap();
-                writeln!(text, "unknown_state = 0\n{squeeze}[account.pool.states]").unwrap();
+                writeln!(
+                    text,
+                    r#"
+                    [[account.pool]]
+                    id = "{id}"
+                    nodes = {nodes}
+                    spot = {spot}
+                    unknown_state = 0
+                    {squeeze}
+                    [account.pool.states]
+                    "#
+                )
+                .unwrap();
                 for (state, count) in states {
                     writeln!(text, "{state} = {}", f64::from(*count) / f64::from(*nodes)).unwrap();
                 }
             }
             for (_, fault) in faults.iter().filter(|(struck, _)| struck == name) {
-                writeln!(text, "[[account.fault]]\non = \"any\"\n{fault}").unwrap();
+                writeln!(
+                    text,
+                    r#"
+                    [[account.fault]]
+                    on = "any"
+                    {fault}
+                    "#
+                )
+                .unwrap();
             }
         }
         text

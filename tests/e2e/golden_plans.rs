@@ -185,9 +185,22 @@ static SMALL: LazyLock<Made> = LazyLock::new(|| Made::of(Fleet::generate(11, 3, 
 fn accounts_that_are_sick_are_named_and_cost_the_others_nothing() {
     let (refusing, silent) = ("fleet07", "fleet22");
     let faults = [
-        (refusing, "kind = \"code\"\nstatus = 403\ncode = \"AuthorizationFailure\""),
+        (
+            refusing,
+            r#"
+            kind = "code"
+            status = 403
+            code = "AuthorizationFailure"
+            "#,
+        ),
         // Longer than fleetlogs waits for the first answer of an account.
-        (silent, "kind = \"silent\"\ndelay = \"10m\""),
+        (
+            silent,
+            r#"
+            kind = "silent"
+            delay = "10m"
+            "#,
+        ),
     ];
     let sim = Sim::start(&large_fleet().scenario(&faults));
     let (plan, run) = Plan::of(&sim, "");

@@ -22,12 +22,30 @@ use time::macros::datetime;
 
 use crate::stage::{Run, Sim, fleetlogs};
 
-const NIGHTLY: &str = "[[snapshot]]\nname = \"nightly\"\nwindow = \"since-last\"\n";
+const NIGHTLY: &str = r#"
+[[snapshot]]
+name = "nightly"
+window = "since-last"
+"#;
 
-const FLEET: &str = "[[account]]\nname = \"contoso\"\nlatency = \"5ms\"\n\
-    [[account.pool]]\nid = \"render\"\nnodes = 4\nfiles = 2\narrival = { min = \"20ms\", max = \"100ms\" }\n";
+const FLEET: &str = r#"
+[[account]]
+name = "contoso"
+latency = "5ms"
+[[account.pool]]
+id = "render"
+nodes = 4
+files = 2
+arrival = { min = "20ms", max = "100ms" }
+"#;
 
-const BLOCKED: &str = "[[account.pool]]\nid = \"blocked\"\nnodes = 1\nfiles = 2\nstorage_blocked = true\n";
+const BLOCKED: &str = r#"
+[[account.pool]]
+id = "blocked"
+nodes = 1
+files = 2
+storage_blocked = true
+"#;
 
 fn history(sim: &Sim, config: &Path, arguments: &[&str]) -> Run {
     let output =
@@ -229,7 +247,14 @@ fn a_newest_run_that_has_not_ended_leaves_nothing_open() {
 #[test]
 fn what_cannot_be_asked_is_refused_with_what_can_be() {
     let sim = Sim::start(FLEET);
-    let two = "[[snapshot]]\nname = \"a\"\nwindow = \"6h\"\n[[snapshot]]\nname = \"b\"\nwindow = \"6h\"\n";
+    let two = r#"
+        [[snapshot]]
+        name = "a"
+        window = "6h"
+        [[snapshot]]
+        name = "b"
+        window = "6h"
+    "#;
     for (more, arguments, said) in [
         ("", &[][..], "the config has no snapshot"),
         ("", &["weekly"], "add a [[snapshot]]"),

@@ -14,8 +14,14 @@ use serde_json::Value;
 
 use crate::stage::{Run, Sim, fleetlogs, signature, wait_for};
 
-const SMALL: &str =
-    "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 4\narrival = \"50ms\"\n";
+const SMALL: &str = r#"
+[[account]]
+name = "contoso"
+[[account.pool]]
+id = "a"
+nodes = 4
+arrival = "50ms"
+"#;
 
 /// What of a webhook's URL nobody may see.
 const PATH: &str = "hooks/T0PATHSECRET";
@@ -81,7 +87,13 @@ impl Hook {
     /// Its table in the config. The URL is in a file that the stage takes for a secret.
     fn table(&self, sim: &Sim, name: &str, more: &str) -> String {
         std::fs::write(sim.dir.path().join(format!("secret-{name}")), &self.url).unwrap();
-        format!("[[notify]]\nwebhook = {{ file = \"secret-{name}\" }}\n{more}\n")
+        format!(
+            r#"
+            [[notify]]
+            webhook = {{ file = "secret-{name}" }}
+            {more}
+            "#
+        )
     }
 }
 
@@ -115,7 +127,7 @@ fn signed_run() -> (Run, Received) {
     let hook = Hook::start(Some("204 No Content"));
     let key = format!("whsec_{}", BASE64_STANDARD.encode(KEY));
     std::fs::write(sim.dir.path().join("secret-key"), key).unwrap();
-    let config = sim.config(&hook.table(&sim, "hook", "key = { file = \"secret-key\" }"));
+    let config = sim.config(&hook.table(&sim, "hook", r#"key = { file = "secret-key" }"#));
     let run = sim.run_with(&config, &["--json", "-vv"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_hides_the_url(&run);
@@ -173,8 +185,8 @@ fn a_webhook_that_fails_or_hangs_holds_nothing_up() {
     let (broken, hanging) = (Hook::start(Some("500 Oops")), Hook::start(None));
     let config = format!(
         "{}{}",
-        broken.table(&sim, "broken", "timeout = \"3s\""),
-        hanging.table(&sim, "hanging", "timeout = \"3s\"")
+        broken.table(&sim, "broken", r#"timeout = "3s""#),
+        hanging.table(&sim, "hanging", r#"timeout = "3s""#)
     );
     let run = sim.run(&sim.config(&config));
     let ended = Instant::now();
@@ -202,7 +214,13 @@ fn a_refusal_is_not_repeated_and_a_redirect_not_followed() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     std::fs::write(sim.dir.path().join("secret-closed"), format!("http://{closed}/{PATH}")).unwrap();
     let config = format!(
-        "{}{}[[notify]]\nwebhook = {{ file = \"secret-closed\" }}\ntimeout = \"2s\"\n",
+        r#"
+        {}
+        {}
+        [[notify]]
+        webhook = {{ file = "secret-closed" }}
+        timeout = "2s"
+        "#,
         refusing.table(&sim, "refusing", ""),
         moved.table(&sim, "moved", "")
     );
@@ -220,7 +238,7 @@ fn only_wanted_outcomes_are_told() {
     let config = format!(
         "{}{}",
         all.table(&sim, "all", ""),
-        bad.table(&sim, "bad", "on = [\"partial\", \"nothing-collected\"]")
+        bad.table(&sim, "bad", r#"on = ["partial", "nothing-collected"]"#)
     );
     assert_eq!(sim.run(&sim.config(&config)).code, 0);
     assert_eq!((all.received().len(), bad.received().len()), (1, 0));
@@ -237,7 +255,12 @@ fn a_command_gets_the_message_and_may_work_with_the_run() {
         env!("CARGO_BIN_EXE_fleetlogs")
     );
     std::fs::write(sim.dir.path().join("hook.sh"), script).unwrap();
-    let run = sim.run(&sim.config("[[notify]]\ncommand = [\"sh\", \"hook.sh\"]"));
+    let run = sim.run(&sim.config(
+        r#"
+        [[notify]]
+        command = ["sh", "hook.sh"]
+        "#,
+    ));
     assert_eq!(run.code, 0, "{}", run.stderr);
     let read = |name| std::fs::read_to_string(sim.dir.path().join(name)).unwrap();
     let message: Value = serde_json::from_str(&read("message.json")).unwrap();
@@ -262,11 +285,15 @@ fn a_command_gets_the_message_and_may_work_with_the_run() {
 fn a_command_gets_no_secret_of_the_config() {
     let sim = Sim::start(SMALL);
     let config = sim.config(
-        "[[notify]]\ncommand = [\"sh\", \"-c\", \"env > environment\"]\n\
-         [schedule.listener]\nsecret = { env = \"LISTENER_SECRET\" }\n",
+        r#"
+        [[notify]]
+        command = ["sh", "-c", "env > environment"]
+        [schedule.listener]
+        secret = { env = "LISTENER_SECRET" }
+        "#,
     );
     let text = std::fs::read_to_string(&config).unwrap();
-    let of_env = text.replace("{ file = \"ready.json.container_url\" }", "{ env = \"CONTAINER_SECRET\" }");
+    let of_env = text.replace(r#"{ file = "ready.json.container_url" }"#, r#"{ env = "CONTAINER_SECRET" }"#);
     assert_ne!(text, of_env);
     let config = sim.write_config(&of_env);
     let output = fleetlogs()
@@ -289,10 +316,19 @@ fn a_command_gets_no_secret_of_the_config() {
 #[test]
 fn only_commands_that_need_a_secret_ask_for_it() {
     let sim = Sim::start(SMALL);
-    let config = sim.config("[[notify]]\nwebhook = { env = \"NOBODY_SET_HOOK\" }\n");
+    let config = sim.config(
+        r#"
+        [[notify]]
+        webhook = { env = "NOBODY_SET_HOOK" }
+        "#,
+    );
     let text = std::fs::read_to_string(&config).unwrap();
-    let schedule =
-        "[[snapshot]]\nname = \"a\"\n[schedule.listener]\nsecret = { env = \"NOBODY_SET_LISTENER\" }\n";
+    let schedule = r#"
+        [[snapshot]]
+        name = "a"
+        [schedule.listener]
+        secret = { env = "NOBODY_SET_LISTENER" }
+    "#;
     std::fs::write(&config, format!("{text}\n{schedule}")).unwrap();
     let said = |arguments: &[&str]| {
         let output = fleetlogs().args(arguments).arg(&config).current_dir(sim.dir.path()).output().unwrap();
@@ -314,8 +350,13 @@ fn only_commands_that_need_a_secret_ask_for_it() {
 fn a_command_that_hangs_is_ended_with_all_that_it_started() {
     let sim = Sim::start(SMALL);
     let script = "echo $$ > leader; sh -c 'echo $$ > child; sleep 300' & wait";
-    let config =
-        sim.config(&format!("[[notify]]\ncommand = [\"sh\", \"-c\", \"{script}\"]\ntimeout = \"2s\""));
+    let config = sim.config(&format!(
+        r#"
+        [[notify]]
+        command = ["sh", "-c", "{script}"]
+        timeout = "2s"
+        "#
+    ));
     let run = sim.run(&config);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("did not end within 2s"), "{}", run.stderr);
@@ -331,8 +372,17 @@ fn a_command_that_hangs_is_ended_with_all_that_it_started() {
 #[test]
 fn a_command_that_fails_is_a_warning() {
     let sim = Sim::start(SMALL);
-    let failing = "[[notify]]\ncommand = [\"sh\", \"-c\", \"exit 3\"]\n";
-    let run = sim.run(&sim.config(&format!("{failing}[[notify]]\ncommand = [\"/nowhere/hook\"]\n")));
+    let failing = r#"
+        [[notify]]
+        command = ["sh", "-c", "exit 3"]
+    "#;
+    let run = sim.run(&sim.config(&format!(
+        r#"
+        {failing}
+        [[notify]]
+        command = ["/nowhere/hook"]
+        "#
+    )));
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("it failed (exit status: 3)"), "{}", run.stderr);
     assert!(run.stderr.contains("`/nowhere/hook`: not told") && run.stderr.contains("cannot be run"));
@@ -341,11 +391,19 @@ fn a_command_that_fails_is_a_warning() {
 #[test]
 fn an_interrupted_run_is_told_and_so_is_its_resumption() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nlatency = \"300ms\"\n[[account.pool]]\nid = \"a\"\nnodes = 60\narrival = \"50ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "300ms"
+        [[account.pool]]
+        id = "a"
+        nodes = 60
+        arrival = "50ms"
+        "#,
     );
     let hook = Hook::start(Some("200 OK"));
-    let limits = "[limits]\nrate = 10\nconcurrency = 10\n";
-    let config = sim.config(&format!("{limits}{}", hook.table(&sim, "hook", "")));
+    let limits = "limits = { rate = 10, concurrency = 10 }";
+    let config = sim.config(&format!("{limits}\n{}", hook.table(&sim, "hook", "")));
     let child = fleetlogs()
         .arg("run")
         .arg(&config)
@@ -377,7 +435,7 @@ fn an_interrupted_run_is_told_and_so_is_its_resumption() {
 fn a_second_signal_does_not_wait_for_those_who_are_told() {
     let sim = Sim::start(SMALL);
     let hook = Hook::start(None);
-    let config = sim.config(&hook.table(&sim, "hook", "timeout = \"100s\""));
+    let config = sim.config(&hook.table(&sim, "hook", r#"timeout = "100s""#));
     let child = fleetlogs()
         .arg("run")
         .arg(&config)
@@ -402,7 +460,7 @@ fn a_key_that_is_no_key_is_a_mistake() {
     let sim = Sim::start(SMALL);
     let hook = Hook::start(Some("200 OK"));
     std::fs::write(sim.dir.path().join("secret-key"), "whsec_this is no Base64").unwrap();
-    let run = sim.run(&sim.config(&hook.table(&sim, "hook", "key = { file = \"secret-key\" }")));
+    let run = sim.run(&sim.config(&hook.table(&sim, "hook", r#"key = { file = "secret-key" }"#)));
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(
         run.stderr.contains("is not Base64") && !run.stderr.contains("this is no Base64"),

@@ -5,9 +5,17 @@ use crate::stage::{Sim, assert_manifest_equals_ledger};
 #[test]
 fn rate_and_concurrency_never_exceed_their_ceilings() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nlatency = \"100ms\"\n[[account.pool]]\nid = \"a\"\nnodes = 300\narrival = \"100ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "100ms"
+        [[account.pool]]
+        id = "a"
+        nodes = 300
+        arrival = "100ms"
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 100\nconcurrency = 8"));
+    let run = sim.run(&sim.config("limits = { rate = 100, concurrency = 8 }"));
     assert_eq!(run.code, 0, "{}", run.stderr);
     let account = &sim.ledger()["accounts"][0];
     // Eight calls of 100 ms make 80 a second at most; the rate's own ceiling is looked at below.
@@ -15,9 +23,17 @@ fn rate_and_concurrency_never_exceed_their_ceilings() {
     assert!(account["highest_rate"].as_u64().unwrap() <= 100, "{account}");
 
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nlatency = \"10ms\"\n[[account.pool]]\nid = \"a\"\nnodes = 300\narrival = \"100ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "10ms"
+        [[account.pool]]
+        id = "a"
+        nodes = 300
+        arrival = "100ms"
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 100\nconcurrency = 32"));
+    let run = sim.run(&sim.config("limits = { rate = 100, concurrency = 32 }"));
     assert_eq!(run.code, 0, "{}", run.stderr);
     // Two calls, a fiftieth of a second, may be caught up after a late timer.
     let highest = sim.ledger()["accounts"][0]["highest_rate"].as_u64().unwrap();
@@ -27,9 +43,18 @@ fn rate_and_concurrency_never_exceed_their_ceilings() {
 #[test]
 fn a_throttled_account_slows_down_and_no_node_fails() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nlatency = \"20ms\"\ncapacity = 40\n[[account.pool]]\nid = \"a\"\nnodes = 200\narrival = \"100ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "20ms"
+        capacity = 40
+        [[account.pool]]
+        id = "a"
+        nodes = 200
+        arrival = "100ms"
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 200\nconcurrency = 16"));
+    let run = sim.run(&sim.config("limits = { rate = 200, concurrency = 16 }"));
     assert_eq!(run.code, 0, "{}", run.stderr);
     let ledger = sim.ledger();
     assert_manifest_equals_ledger(&run.manifest(), &ledger);

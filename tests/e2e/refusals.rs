@@ -4,7 +4,13 @@ use std::path::PathBuf;
 
 use crate::stage::{Run, Sim, fleetlogs, wait_for};
 
-const SMALL: &str = "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\n";
+const SMALL: &str = r#"
+[[account]]
+name = "contoso"
+[[account.pool]]
+id = "a"
+nodes = 3
+"#;
 
 /// The simulator's config with one text replaced by another.
 fn replaced(sim: &Sim, old: &str, new: &str) -> PathBuf {
@@ -34,8 +40,16 @@ fn assert_refused(sim: &Sim, run: &Run, code: i32, says: &[&str]) {
 fn every_mistake_of_a_config_is_told_at_once_and_nothing_is_sent() {
     let sim = Sim::start(SMALL);
     let text = std::fs::read_to_string(sim.config("")).unwrap();
-    let config =
-        sim.write_config(&format!("[limts]\nrate = 3\n\n[window]\nlast = 7\n{text}\nendpont = \"x\"\n"));
+    let config = sim.write_config(&format!(
+        r#"[limts]
+        rate = 3
+
+        [window]
+        last = 7
+        {text}
+        endpont = "x"
+        "#
+    ));
     let run = sim.run(&config);
     assert_refused(
         &sim,
@@ -76,8 +90,19 @@ fn a_wrong_key_names_the_account() {
 #[test]
 fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\narrival = \"50ms\"\n\
-         [[account]]\nname = \"fabrikam\"\n[[account.pool]]\nid = \"b\"\nnodes = 3\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 3
+        arrival = "50ms"
+        [[account]]
+        name = "fabrikam"
+        [[account.pool]]
+        id = "b"
+        nodes = 3
+        "#,
     );
     std::fs::write(sim.dir.path().join("wrong"), "d3Jvbmcga2V5").unwrap();
     let run = sim.run(&replaced(&sim, "\"ready.json.fabrikam.key\"", "\"wrong\""));
@@ -175,7 +200,14 @@ fn a_verify_url_that_cannot_list_is_refused() {
 #[test]
 fn lists_that_go_in_circles_or_elsewhere_are_refused() {
     for (kind, says) in [("next-link-loop", "circle"), ("next-link-elsewhere", "account `contoso`")] {
-        let sim = Sim::start(&format!("{SMALL}[[account.fault]]\non = \"list-nodes\"\nkind = \"{kind}\"\n"));
+        let sim = Sim::start(&format!(
+            r#"
+            {SMALL}
+            [[account.fault]]
+            on = "list-nodes"
+            kind = "{kind}"
+            "#
+        ));
         let run = sim.run(&sim.config(""));
         assert_refused(&sim, &run, 5, &[says]);
         assert_eq!(sim.ledger()["storage"]["credentials_leaked"], 0, "a credential went elsewhere");
@@ -185,8 +217,16 @@ fn lists_that_go_in_circles_or_elsewhere_are_refused() {
 #[test]
 fn a_list_that_is_cut_off_or_behind_a_broken_gateway_is_read_again() {
     for kind in ["truncated", "bad-gateway", "drop-before", "non-json"] {
-        let fault = format!("[[account.fault]]\non = \"list-nodes\"\nkind = \"{kind}\"\nfirst = 1\n");
-        let sim = Sim::start(&format!("{SMALL}arrival = \"50ms\"\n{fault}"));
+        let sim = Sim::start(&format!(
+            r#"
+            {SMALL}
+            arrival = "50ms"
+            [[account.fault]]
+            on = "list-nodes"
+            kind = "{kind}"
+            first = 1
+            "#
+        ));
         let run = sim.run(&sim.config(""));
         assert_eq!(run.code, 0, "{kind}: {}", run.stderr);
         assert_eq!(run.count("verified"), 3, "{kind}");
@@ -196,9 +236,23 @@ fn a_list_that_is_cut_off_or_behind_a_broken_gateway_is_read_again() {
 #[test]
 fn a_pool_that_cannot_be_listed_makes_the_run_partial_and_the_others_are_collected() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"good\"\nnodes = 3\narrival = \"50ms\"\n\
-         [[account.pool]]\nid = \"bad\"\nnodes = 3\n[[account.fault]]\non = \"list-nodes\"\npool = \"bad\"\nkind = \"code\"\n\
-         status = 403\ncode = \"InsufficientAccountPermissions\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "good"
+        nodes = 3
+        arrival = "50ms"
+        [[account.pool]]
+        id = "bad"
+        nodes = 3
+        [[account.fault]]
+        on = "list-nodes"
+        pool = "bad"
+        kind = "code"
+        status = 403
+        code = "InsufficientAccountPermissions"
+        "#,
     );
     let run = sim.run(&sim.config(""));
     assert_eq!(run.code, 3, "{}", run.stderr);
@@ -209,9 +263,16 @@ fn a_pool_that_cannot_be_listed_makes_the_run_partial_and_the_others_are_collect
 #[test]
 fn a_report_of_a_run_that_goes_on_is_refused() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\nlatency = \"1s\"\n[[account.pool]]\nid = \"a\"\nnodes = 50\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "1s"
+        [[account.pool]]
+        id = "a"
+        nodes = 50
+        "#,
     );
-    let config = sim.config("[limits]\nrate = 5");
+    let config = sim.config("limits = { rate = 5 }");
     let mut child = fleetlogs().arg("run").arg(config).current_dir(sim.dir.path()).spawn().unwrap();
     let dir = wait_for("a journal", || {
         let run = std::fs::read_dir(sim.dir.path().join("runs")).ok()?.next()?.ok()?.path();
@@ -226,14 +287,28 @@ fn a_report_of_a_run_that_goes_on_is_refused() {
 
 #[test]
 fn a_gateway_that_stays_broken_is_named() {
-    let sim = Sim::start(&format!("{SMALL}[[account.fault]]\non = \"list-pools\"\nkind = \"bad-gateway\"\n"));
+    let sim = Sim::start(&format!(
+        r#"
+        {SMALL}
+        [[account.fault]]
+        on = "list-pools"
+        kind = "bad-gateway"
+        "#
+    ));
     assert_refused(&sim, &sim.run(&sim.config("")), 5, &["account `contoso`", "502"]);
 }
 
 #[test]
 fn a_selection_without_nodes_is_an_exit_code_of_its_own() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\nstates = { creating = 1.0 }\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 3
+        states = { creating = 1.0 }
+        "#,
     );
     assert_refused(&sim, &sim.run(&sim.config("")), 8, &["the selection matches no node", "no-agent-yet: 3"]);
 }

@@ -44,35 +44,35 @@ fn look(script: &str, page: &Path, expected: &Value) {
 fn the_page_of_a_bad_day_says_what_the_manifest_says() {
     let sim = Sim::start(
         r#"
-seed = 3
-[[account]]
-name = "contoso"
-latency = "5ms"
-[[account.pool]]
-id = "render"
-nodes = 60
-states = { starttaskfailed = 0.1, creating = 0.05 }
-arrival = { min = "50ms", max = "900ms" }
-[[account.fault]]
-kind = "throttle"
-share = 0.1
-[[account]]
-name = "fabrikam"
-[[account.pool]]
-id = "simulate"
-nodes = 35
-arrival = "100ms"
-[[account.pool.life]]
-nodes = 3
-at = "0s"
-becomes = "rebooting"
-[[account.pool]]
-id = "blocked"
-nodes = 5
-storage_blocked = true
-"#,
+        seed = 3
+        [[account]]
+        name = "contoso"
+        latency = "5ms"
+        [[account.pool]]
+        id = "render"
+        nodes = 60
+        states = { starttaskfailed = 0.1, creating = 0.05 }
+        arrival = { min = "50ms", max = "900ms" }
+        [[account.fault]]
+        kind = "throttle"
+        share = 0.1
+        [[account]]
+        name = "fabrikam"
+        [[account.pool]]
+        id = "simulate"
+        nodes = 35
+        arrival = "100ms"
+        [[account.pool.life]]
+        nodes = 3
+        at = "0s"
+        becomes = "rebooting"
+        [[account.pool]]
+        id = "blocked"
+        nodes = 5
+        storage_blocked = true
+        "#,
     );
-    let run = sim.run_with(&sim.config("[limits]\nrate = 100"), &["--json"]);
+    let run = sim.run_with(&sim.config("limits = { rate = 100 }"), &["--json"]);
     assert_eq!(run.code, 3, "{}", run.stderr);
     let page = run.dir.as_ref().unwrap().join("report.html");
     let document: Value = serde_json::from_str(&run.stdout).unwrap();

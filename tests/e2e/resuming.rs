@@ -14,9 +14,18 @@ use crate::stage::{
     service_sas, wait_for,
 };
 
-pub(crate) const FLEET: &str = "[[account]]\nname = \"contoso\"\nlatency = { min = \"10ms\", max = \"60ms\" }\n\
-    [[account.pool]]\nid = \"a\"\nnodes = 150\narrival = { min = \"50ms\", max = \"400ms\" }\n\
-    [[account.fault]]\nkind = \"timeout-accepted\"\nshare = 0.02\n";
+pub(crate) const FLEET: &str = r#"
+[[account]]
+name = "contoso"
+latency = { min = "10ms", max = "60ms" }
+[[account.pool]]
+id = "a"
+nodes = 150
+arrival = { min = "50ms", max = "400ms" }
+[[account.fault]]
+kind = "timeout-accepted"
+share = 0.02
+"#;
 
 fn start(sim: &Sim, limits: &str) -> Child {
     let config = sim.config(limits);
@@ -41,7 +50,7 @@ pub(crate) fn resume(sim: &Sim, dir: &Path, arguments: &[&str]) -> Run {
 #[test]
 fn a_killed_run_goes_on_and_ends_as_if_nothing_had_happened() {
     let sim = Sim::start(FLEET);
-    let mut child = start(&sim, "[limits]\nrate = 100\nconcurrency = 8");
+    let mut child = start(&sim, "limits = { rate = 100, concurrency = 8 }");
     let dir = run_dir(&sim);
     wait_for("some calls", || (sim.upload_calls() > 40).then_some(()));
     child.kill().unwrap();
@@ -77,7 +86,7 @@ fn attempts(manifest: &Value) -> u64 {
 #[test]
 fn a_drained_run_prints_the_command_that_goes_on_with_it() {
     let sim = Sim::start(FLEET);
-    let child = start(&sim, "[limits]\nrate = 50\nconcurrency = 4");
+    let child = start(&sim, "limits = { rate = 50, concurrency = 4 }");
     let dir = run_dir(&sim);
     wait_for("some calls", || (sim.upload_calls() > 10).then_some(()));
     Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
@@ -99,7 +108,7 @@ fn a_drained_run_prints_the_command_that_goes_on_with_it() {
 #[test]
 fn a_second_process_is_kept_out_and_status_sees_the_first() {
     let sim = Sim::start(FLEET);
-    let mut child = start(&sim, "[limits]\nrate = 20\nconcurrency = 4");
+    let mut child = start(&sim, "limits = { rate = 20, concurrency = 4 }");
     let dir = run_dir(&sim);
     wait_for("some calls", || (sim.upload_calls() > 3).then_some(()));
     let second = resume(&sim, &dir, &[]);
@@ -117,11 +126,25 @@ fn a_second_process_is_kept_out_and_status_sees_the_first() {
 #[test]
 fn what_failed_is_taken_up_again_on_request_only() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 20\narrival = \"50ms\"\n\
-         [[account.fault]]\nkind = \"code\"\nstatus = 409\ncode = \"OperationNotValidOnNode\"\nfirst = 1\nshare = 0.3\n\
-         [[account.arrival_fault]]\nkind = \"short\"\nshare = 0.3\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 20
+        arrival = "50ms"
+        [[account.fault]]
+        kind = "code"
+        status = 409
+        code = "OperationNotValidOnNode"
+        first = 1
+        share = 0.3
+        [[account.arrival_fault]]
+        kind = "short"
+        share = 0.3
+        "#,
     );
-    let first = sim.run(&sim.config("[limits]\nrate = 200"));
+    let first = sim.run(&sim.config("limits = { rate = 200 }"));
     assert_eq!(first.code, 3, "{}", first.stderr);
     let (failed, incomplete) = (first.count("failed"), first.count("incomplete"));
     assert!(failed > 0 && incomplete > 0, "{}", first.manifest()["counts"]);
@@ -146,12 +169,12 @@ fn what_failed_is_taken_up_again_on_request_only() {
 #[test]
 fn a_changed_config_is_noticed() {
     let sim = Sim::start(FLEET);
-    let mut child = start(&sim, "[limits]\nrate = 50\nconcurrency = 4");
+    let mut child = start(&sim, "limits = { rate = 50, concurrency = 4 }");
     let dir = run_dir(&sim);
     wait_for("some calls", || (sim.upload_calls() > 10).then_some(()));
     child.kill().unwrap();
     child.wait().unwrap();
-    sim.config("[limits]\nrate = 100\nconcurrency = 4");
+    sim.config("limits = { rate = 100, concurrency = 4 }");
     let refused = resume(&sim, &dir, &[]);
     assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(
@@ -168,8 +191,14 @@ fn a_changed_config_is_noticed() {
 fn a_sas_that_ends_during_the_run_stops_it_and_a_new_one_goes_on() {
     // The estimate trusts the ceiling; the service bears far less, so the calls outlive the SAS.
     let slow = FLEET.replace("latency", "capacity = 12\nlatency");
-    let sim = Sim::start(&format!("[storage]\nsas_lifetime = \"605s\"\n{slow}"));
-    let first = sim.run(&sim.config("[limits]\nrate = 100\nconcurrency = 8"));
+    let sim = Sim::start(&format!(
+        r#"
+        [storage]
+        sas_lifetime = "605s"
+        {slow}
+        "#
+    ));
+    let first = sim.run(&sim.config("limits = { rate = 100, concurrency = 8 }"));
     assert_eq!(first.code, 6, "{}", first.stderr);
     assert!(first.stderr.contains("the container SAS expires at"), "{}", first.stderr);
     assert!(first.count("not-sent") > 0 && first.count("verified") > 0, "{}", first.manifest()["counts"]);
@@ -194,7 +223,13 @@ fn a_sas_that_ends_during_the_run_stops_it_and_a_new_one_goes_on() {
 #[test]
 fn the_run_deadline_ends_a_run_that_can_be_resumed() {
     let sim = Sim::start(FLEET);
-    let config = "[limits]\nrate = 20\n[deadlines]\ncall = \"2s\"\nrun = \"2s\"";
+    let config = r#"
+        [limits]
+        rate = 20
+        [deadlines]
+        call = "2s"
+        run = "2s"
+    "#;
     let before = Instant::now();
     let run = sim.run(&sim.config(config));
     assert_eq!(run.code, 6, "{}", run.stderr);
@@ -206,11 +241,25 @@ fn the_run_deadline_ends_a_run_that_can_be_resumed() {
 #[test]
 fn an_account_that_refuses_every_call_is_given_up_and_the_other_collected() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 100\n[[account.fault]]\nkind = \"code\"\n\
-         status = 403\ncode = \"InsufficientAccountPermissions\"\n\
-         [[account]]\nname = \"fabrikam\"\n[[account.pool]]\nid = \"b\"\nnodes = 20\narrival = \"50ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 100
+        [[account.fault]]
+        kind = "code"
+        status = 403
+        code = "InsufficientAccountPermissions"
+        [[account]]
+        name = "fabrikam"
+        [[account.pool]]
+        id = "b"
+        nodes = 20
+        arrival = "50ms"
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 100\nconcurrency = 4"));
+    let run = sim.run(&sim.config("limits = { rate = 100, concurrency = 4 }"));
     assert_eq!(run.code, 7, "{}", run.stderr);
     assert_eq!((run.count("verified"), run.count("not-sent") + run.count("failed")), (20, 100));
     let refused = sim.ledger()["accounts"][0]["upload_calls"].as_u64().unwrap();
@@ -222,10 +271,29 @@ fn an_account_that_refuses_every_call_is_given_up_and_the_other_collected() {
 #[test]
 fn a_spent_error_budget_stops_the_run() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 200\narrival = \"50ms\"\n[[account.fault]]\n\
-         kind = \"code\"\nstatus = 409\ncode = \"OperationNotValidOnNode\"\nshare = 0.5\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 200
+        arrival = "50ms"
+        [[account.fault]]
+        kind = "code"
+        status = 409
+        code = "OperationNotValidOnNode"
+        share = 0.5
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 200\nconcurrency = 2\n[budget]\nrun = \"5%\""));
+    let run = sim.run(&sim.config(
+        r#"
+        [limits]
+        rate = 200
+        concurrency = 2
+        [budget]
+        run = "5%"
+        "#,
+    ));
     assert_eq!(run.code, 7, "{}", run.stderr);
     assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
     assert!((11..=13).contains(&run.count("failed")), "{}", run.manifest()["counts"]);

@@ -13,8 +13,24 @@ use crate::stage::{
     wait_for,
 };
 
-const FLEET: &str = "[[account]]\nname = \"contoso\"\nlatency = { min = \"5ms\", max = \"20ms\" }\n\
-    [[account.pool]]\nid = \"a\"\nnodes = 40\narrival = { min = \"50ms\", max = \"300ms\" }\n";
+const FLEET: &str = r#"
+[[account]]
+name = "contoso"
+latency = { min = "5ms", max = "20ms" }
+[[account.pool]]
+id = "a"
+nodes = 40
+arrival = { min = "50ms", max = "300ms" }
+"#;
+
+/// A run of some seconds.
+const SLOW: &str = r#"
+[limits]
+rate = 8
+concurrency = 2
+[deadlines]
+call = "2s"
+"#;
 
 /// The config of a simulator, with snapshots behind it.
 fn config(sim: &Sim, more: &str, snapshots: &str) -> PathBuf {
@@ -93,8 +109,13 @@ fn time(text: &Value) -> time::OffsetDateTime {
 #[test]
 fn each_node_is_asked_for_what_came_after_its_last_verified_window() {
     let sim = Sim::start(FLEET);
-    let snapshot = "[[snapshot]]\nname = \"nightly\"\nwindow = \"since-last\"\nmargin = \"30s\"";
-    let config = config(&sim, "[window]\nlast = \"2h\"", snapshot);
+    let snapshot = r#"
+        [[snapshot]]
+        name = "nightly"
+        window = "since-last"
+        margin = "30s"
+    "#;
+    let config = config(&sim, r#"window = { last = "2h" }"#, snapshot);
     let first = once(&sim, &config, "nightly");
     assert_eq!(first.code, 0, "{}", first.stderr);
     let first = first.manifest();
@@ -129,8 +150,13 @@ fn each_node_is_asked_for_what_came_after_its_last_verified_window() {
 #[test]
 fn a_daemon_that_was_killed_goes_on_with_its_run_and_runs_nothing_twice() {
     let sim = Sim::start(FLEET);
-    let snapshot = "[[snapshot]]\nname = \"minutely\"\ncron = \"* * * * *\"\nwindow = \"1h\"";
-    let config = config(&sim, "[limits]\nrate = 8\nconcurrency = 2\n[deadlines]\ncall = \"2s\"", snapshot);
+    let snapshot = r#"
+        [[snapshot]]
+        name = "minutely"
+        cron = "* * * * *"
+        window = "1h"
+    "#;
+    let config = config(&sim, SLOW, snapshot);
     let daemon = Daemon::start(sim.dir.path(), &config);
     let deadline = Instant::now() + Duration::from_secs(75);
     while sim.upload_calls() < 8 {
@@ -156,8 +182,12 @@ fn a_daemon_that_was_killed_goes_on_with_its_run_and_runs_nothing_twice() {
 #[test]
 fn a_daemon_that_is_told_to_end_leaves_its_run_to_the_next() {
     let sim = Sim::start(FLEET);
-    let snapshot = "[[snapshot]]\nname = \"slow\"\nwindow = \"1h\"";
-    let config = config(&sim, "[limits]\nrate = 8\nconcurrency = 2\n[deadlines]\ncall = \"2s\"", snapshot);
+    let snapshot = r#"
+        [[snapshot]]
+        name = "slow"
+        window = "1h"
+    "#;
+    let config = config(&sim, SLOW, snapshot);
     let child = {
         let mut command = fleetlogs();
         command.arg("schedule").arg(&config).args(["--once", "slow"]).current_dir(sim.dir.path());
@@ -186,8 +216,14 @@ fn a_daemon_that_is_told_to_end_leaves_its_run_to_the_next() {
 #[test]
 fn a_daemon_is_asked_to_run_a_snapshot_now_and_those_who_are_to_hear_of_it_do() {
     let sim = Sim::start(FLEET);
-    let snapshot = "[[snapshot]]\nname = \"yearly\"\ncron = \"0 0 1 1 *\"\nwindow = \"1h\"\n\
-                    [[notify]]\ncommand = [\"sh\", \"-c\", \"cat > told.$FLEETLOGS_RUN_ID\"]";
+    let snapshot = r#"
+        [[snapshot]]
+        name = "yearly"
+        cron = "0 0 1 1 *"
+        window = "1h"
+        [[notify]]
+        command = ["sh", "-c", "cat > told.$FLEETLOGS_RUN_ID"]
+    "#;
     let config = config(&sim, "", snapshot);
     let told = || {
         let files = std::fs::read_dir(sim.dir.path()).unwrap().map(|file| file.unwrap().file_name());
@@ -215,7 +251,12 @@ fn a_daemon_is_asked_to_run_a_snapshot_now_and_those_who_are_to_hear_of_it_do() 
 #[test]
 fn runs_that_are_no_longer_kept_are_removed_and_not_forgotten() {
     let sim = Sim::start(FLEET);
-    let snapshot = "[[snapshot]]\nname = \"nightly\"\nwindow = \"since-last\"\nkeep_runs = 1";
+    let snapshot = r#"
+        [[snapshot]]
+        name = "nightly"
+        window = "since-last"
+        keep_runs = 1
+    "#;
     let config = config(&sim, "", snapshot);
     for _ in 0..3 {
         let run = once(&sim, &config, "nightly");
@@ -235,12 +276,32 @@ fn runs_that_are_no_longer_kept_are_removed_and_not_forgotten() {
 /// Half of a pool goes bad at once, and a node of another goes in and out every ten seconds, so many times.
 fn failing(times: u32) -> String {
     format!(
-        "[[account]]\nname = \"contoso\"\npage_size = 5\n\
-         [[account.pool]]\nid = \"Render\"\nnodes = 40\nunknown_state = 0\narrival = {{ min = \"50ms\", max = \"300ms\" }}\n\
-         [[account.pool.life]]\nshare = 0.5\nat = \"6s\"\nbecomes = \"starttaskfailed\"\n\
-         [[account.pool]]\nid = \"encode\"\nnodes = 7\nunknown_state = 0\narrival = {{ min = \"50ms\", max = \"300ms\" }}\n\
-         [[account.pool.life]]\nnodes = 1\nat = \"18s\"\nbecomes = \"starttaskfailed\"\nrecovers_after = \"6s\"\n\
-         every = \"10s\"\ntimes = {times}\n"
+        r#"
+        [[account]]
+        name = "contoso"
+        page_size = 5
+        [[account.pool]]
+        id = "Render"
+        nodes = 40
+        unknown_state = 0
+        arrival = {{ min = "50ms", max = "300ms" }}
+        [[account.pool.life]]
+        share = 0.5
+        at = "6s"
+        becomes = "starttaskfailed"
+        [[account.pool]]
+        id = "encode"
+        nodes = 7
+        unknown_state = 0
+        arrival = {{ min = "50ms", max = "300ms" }}
+        [[account.pool.life]]
+        nodes = 1
+        at = "18s"
+        becomes = "starttaskfailed"
+        recovers_after = "6s"
+        every = "10s"
+        times = {times}
+        "#
     )
 }
 
@@ -254,8 +315,17 @@ fn calls(sim: &Sim, pool: &str) -> Vec<u64> {
 #[test]
 fn nodes_that_go_bad_are_captured_once_each_time_also_when_the_daemon_is_killed() {
     let sim = Sim::start(&failing(3));
-    let snapshot = "[schedule]\npoll_rate = 20\n[[snapshot]]\nname = \"went-bad\"\nwindow = \"1h\"\n\
-                    on_state = [\"starttaskfailed\"]\nevery = \"1s\"\ngather = \"1s\"\nquiet = \"0s\"";
+    let snapshot = r#"
+        [schedule]
+        poll_rate = 20
+        [[snapshot]]
+        name = "went-bad"
+        window = "1h"
+        on_state = ["starttaskfailed"]
+        every = "1s"
+        gather = "1s"
+        quiet = "0s"
+    "#;
     let config = config(&sim, "", snapshot);
     let daemon = Daemon::start(sim.dir.path(), &config);
     wait_for("the capture of the pool", || (calls(&sim, "Render").len() == 20).then_some(()));
@@ -280,8 +350,14 @@ fn an_alert_begins_a_snapshot_once_and_the_metrics_tell_of_it() {
     std::fs::write(sim.dir.path().join("secret.alert"), "plainly-fake-alert-secret").unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let snapshot = format!(
-        "[schedule.listener]\naddress = \"127.0.0.1:{port}\"\nsecret = {{ file = \"secret.alert\" }}\n\
-         [[snapshot]]\nname = \"incident\"\nwindow = \"1h\""
+        r#"
+        [schedule.listener]
+        address = "127.0.0.1:{port}"
+        secret = {{ file = "secret.alert" }}
+        [[snapshot]]
+        name = "incident"
+        window = "1h"
+        "#
     );
     let config = config(&sim, "", &snapshot);
     let daemon = Daemon::start(sim.dir.path(), &config);
@@ -329,10 +405,23 @@ fn of_two_daemons_one_works_and_the_other_takes_over_when_it_is_killed() {
     let azurite = crate::azurite::Azurite::start();
     let sim = Sim::start(&failing(9));
     std::fs::write(sim.dir.path().join("secret.state"), azurite.container_sas("rcw")).unwrap();
-    let snapshot = "[schedule]\npoll_rate = 20\n[schedule.lease]\ncontainer_url = { file = \"secret.state\" }\n\
-                    duration = \"15s\"\n[[snapshot]]\nname = \"went-bad\"\nwindow = \"1h\"\n\
-                    on_state = [\"starttaskfailed\"]\nevery = \"1s\"\ngather = \"1s\"\nquiet = \"0s\"\n\
-                    [[snapshot]]\nname = \"nightly\"\nwindow = \"since-last\"";
+    let snapshot = r#"
+        [schedule]
+        poll_rate = 20
+        [schedule.lease]
+        container_url = { file = "secret.state" }
+        duration = "15s"
+        [[snapshot]]
+        name = "went-bad"
+        window = "1h"
+        on_state = ["starttaskfailed"]
+        every = "1s"
+        gather = "1s"
+        quiet = "0s"
+        [[snapshot]]
+        name = "nightly"
+        window = "since-last"
+    "#;
     let config = config(&sim, "", snapshot);
     let machines = [sim.dir.path().join("one"), sim.dir.path().join("two")];
     for machine in &machines {
@@ -378,8 +467,13 @@ fn an_owner_that_slept_longer_than_its_lease_stands_by_and_takes_over_again() {
     let azurite = crate::azurite::Azurite::start();
     let sim = Sim::start(FLEET);
     std::fs::write(sim.dir.path().join("secret.state"), azurite.container_sas("rcw")).unwrap();
-    let snapshot = "[schedule.lease]\ncontainer_url = { file = \"secret.state\" }\nduration = \"15s\"\n\
-                    [[snapshot]]\nname = \"nightly\"";
+    let snapshot = r#"
+        [schedule.lease]
+        container_url = { file = "secret.state" }
+        duration = "15s"
+        [[snapshot]]
+        name = "nightly"
+    "#;
     let config = config(&sim, "", snapshot);
     let machines = [sim.dir.path().join("one"), sim.dir.path().join("two")];
     for machine in &machines {
@@ -415,14 +509,7 @@ fn what_cannot_be_scheduled_is_told_beforehand() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("has no snapshot"));
 
-    let bad = config(
-        &sim,
-        "",
-        "[[snapshot]]\nname = \"Nightly!\"\n[[snapshot]]\nname = \"a\"\ncron = \"61 * * * *\"\ntime_zone = \"UTC\"\n\
-         [[snapshot]]\nname = \"b\"\ncron = \"@daily\"\ntime_zone = \"Mars/Olympus\"\non_stat = []\n\
-         [[snapshot]]\nname = \"b\"\njitter = \"1m\"\noverlap = \"skip\"\n\
-         [[snapshot]]\nname = \"c\"\ncron = \"* * * *\"\ntime_zone = \"Nowhere\"\n",
-    );
+    let bad = config(&sim, "", include_str!("configs/bad_schedule.toml"));
     let output = schedule(&sim, &bad, &["--list"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -440,7 +527,15 @@ fn what_cannot_be_scheduled_is_told_beforehand() {
         assert!(said.contains(part), "no `{part}` in {said}");
     }
     assert!(!said.contains("`overlap` needs"), "`--once` obeys it as well: {said}");
-    let good = config(&sim, "", "[[snapshot]]\nname = \"a\"\ncron = \"@daily\"");
+    let good = config(
+        &sim,
+        "",
+        r#"
+        [[snapshot]]
+        name = "a"
+        cron = "@daily"
+        "#,
+    );
     let output = schedule(&sim, &good, &["--once", "b"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("it has: a"));

@@ -20,10 +20,31 @@ fn python() -> Command {
 #[ignore = "needs the SDK in tests/tools; tests/all.sh installs it and runs this"]
 fn the_official_sdk_lists_and_uploads_against_the_simulator() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"Pool-A\"\nnodes = 23\nstates = { creating = 0.1 }\n\
-         [[account.pool]]\nid = \"pool-b\"\nnodes = 5\n[[account.pool]]\nid = \"pool-c\"\nnodes = 1\n\
-         [[account.job]]\nid = \"nightly\"\npool = \"Pool-A\"\ntasks = 10\ngone = 2\nfailed = 3\n\
-         [[account.job]]\nid = \"mpi\"\npool = \"pool-b\"\ntasks = 4\ninstances = 3\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "Pool-A"
+        nodes = 23
+        states = { creating = 0.1 }
+        [[account.pool]]
+        id = "pool-b"
+        nodes = 5
+        [[account.pool]]
+        id = "pool-c"
+        nodes = 1
+        [[account.job]]
+        id = "nightly"
+        pool = "Pool-A"
+        tasks = 10
+        gone = 2
+        failed = 3
+        [[account.job]]
+        id = "mpi"
+        pool = "pool-b"
+        tasks = 4
+        instances = 3
+        "#,
     );
     let ready = sim.dir.path().join("ready.json");
     let check = python().arg(tests_dir().join("sdk/check.py")).arg(ready).output().unwrap();
@@ -38,10 +59,20 @@ fn the_official_sdk_lists_and_uploads_against_the_simulator() {
 #[ignore = "needs jsonschema in tests/tools; tests/all.sh installs it and runs this"]
 fn a_manifest_fits_its_published_schema() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 20\narrival = \"50ms\"\n\
-         states = { creating = 0.1, unusable = 0.2 }\n[[account.fault]]\nkind = \"throttle\"\nshare = 0.2\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 20
+        arrival = "50ms"
+        states = { creating = 0.1, unusable = 0.2 }
+        [[account.fault]]
+        kind = "throttle"
+        share = 0.2
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 100"));
+    let run = sim.run(&sim.config("limits = { rate = 100 }"));
     let schema = sim.dir.path().join("schema.json");
     std::fs::write(&schema, fleetlogs().args(["schema", "manifest"]).output().unwrap().stdout).unwrap();
     let fits = |manifest: &std::path::Path| {

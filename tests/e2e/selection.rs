@@ -6,10 +6,27 @@ use serde_json::Value;
 
 use crate::stage::{Run, Sim, fleetlogs};
 
-const FLEET: &str = "[[account]]\nname = \"contoso\"\n\
-    [[account.pool]]\nid = \"render\"\nnodes = 20\nspot = 5\nunknown_state = 0\nstates = { running = 0.5 }\narrival = \"50ms\"\n\
-    [[account.pool]]\nid = \"windows\"\nnodes = 4\nos = \"windows\"\nvm_size = \"STANDARD_E4s_v5\"\nunknown_state = 0\narrival = \"50ms\"\n\
-    [[account]]\nname = \"fabrikam\"\n[[account.pool]]\nid = \"render\"\nnodes = 3\nunknown_state = 0\narrival = \"50ms\"\n";
+/// Two pools of contoso and one of fabrikam, 27 nodes in all.
+const FLEET: &str = concat!(include_str!("fleets/contoso.toml"), include_str!("fleets/fabrikam.toml"));
+
+/// The same, with more lines for contoso: its account is the last table before them.
+fn fleet_with(more_of_contoso: &str) -> String {
+    format!(
+        "{}\n{more_of_contoso}\n{}",
+        include_str!("fleets/contoso.toml"),
+        include_str!("fleets/fabrikam.toml")
+    )
+}
+
+/// Gives up on a call after a second try.
+const IMPATIENT: &str = r#"
+[limits]
+rate = 100
+[retry]
+attempts = 2
+base_delay = "50ms"
+max_delay = "100ms"
+"#;
 
 /// `plan --json` with lines of the config for all accounts, and arguments.
 fn plan(sim: &Sim, defaults: &str, arguments: &[&str]) -> Run {
@@ -50,16 +67,21 @@ fn a_config_chooses_and_says_why_the_others_are_left_out() {
     let chosen = |defaults: &str| counts(&plan(&sim, defaults, &[]));
     assert_eq!(chosen("").0, map(&[("contoso/render", 20), ("contoso/windows", 4), ("fabrikam/render", 3)]));
     assert_eq!(
-        chosen("os = [\"*Windows*\"]"),
+        chosen(r#"os = ["*Windows*"]"#),
         (map(&[("contoso/windows", 4)]), map(&[("pool-not-selected", 2)]))
     );
-    assert_eq!(chosen("vm_sizes = [\"standard_e*\"]").0, map(&[("contoso/windows", 4)]));
+    assert_eq!(chosen(r#"vm_sizes = ["standard_e*"]"#).0, map(&[("contoso/windows", 4)]));
     assert_eq!(
-        chosen("pools = [\"render\"]\nnodes = { kind = \"spot\" }"),
+        chosen(
+            r#"
+            pools = ["render"]
+            nodes = { kind = "spot" }
+            "#
+        ),
         (map(&[("contoso/render", 5)]), map(&[("pool-not-selected", 1), ("kind-not-selected", 18)]))
     );
     assert_eq!(
-        chosen("nodes = { states = [\"running\"] }"),
+        chosen(r#"nodes = { states = ["running"] }"#),
         (map(&[("contoso/render", 10)]), map(&[("state-not-selected", 17)]))
     );
     assert_eq!(
@@ -69,24 +91,24 @@ fn a_config_chooses_and_says_why_the_others_are_left_out() {
             map(&[("not-in-sample", 21)])
         )
     );
-    let none = plan(&sim, "nodes = { newer_than = \"1s\" }", &[]);
+    let none = plan(&sim, r#"nodes = { newer_than = "1s" }"#, &[]);
     assert_eq!(none.code, 8, "{}", none.stderr);
 }
 
 #[test]
 fn the_command_line_narrows_what_the_config_chooses() {
     let sim = Sim::start(FLEET);
-    let chosen = |arguments: &[&str]| counts(&plan(&sim, "exclude_pools = [\"windows\"]", arguments)).0;
+    let chosen = |arguments: &[&str]| counts(&plan(&sim, r#"exclude_pools = ["windows"]"#, arguments)).0;
     assert_eq!(chosen(&[]), map(&[("contoso/render", 20), ("fabrikam/render", 3)]));
     assert_eq!(chosen(&["--account", "fab*"]), map(&[("fabrikam/render", 3)]));
     assert_eq!(chosen(&["--state", "running"]), map(&[("contoso/render", 10)]));
-    let windows = plan(&sim, "exclude_pools = [\"windows\"]", &["--pool", "windows"]);
+    let windows = plan(&sim, r#"exclude_pools = ["windows"]"#, &["--pool", "windows"]);
     assert_eq!(windows.code, 8, "what the config excludes stays out: {}", windows.stderr);
 
     let all: Value = serde_json::from_str(&plan(&sim, "", &[]).stdout).unwrap();
     let node = all["nodes"][0]["node"].as_str().unwrap();
     assert_eq!(chosen(&["--node", node]).values().sum::<u64>(), 1);
-    let run = sim.run_with(&sim.config("[limits]\nrate = 100"), &["--node", node]);
+    let run = sim.run_with(&sim.config("limits = { rate = 100 }"), &["--node", node]);
     assert_eq!((run.code, sim.upload_calls()), (0, 1), "{}", run.stderr);
 
     let nobody = plan(&sim, "", &["--account", "northwind"]);
@@ -100,8 +122,16 @@ fn the_command_line_narrows_what_the_config_chooses() {
 #[test]
 fn each_node_is_asked_for_its_own_window() {
     let sim = Sim::start(FLEET);
-    let config =
-        sim.config("[limits]\nrate = 100\n[window]\nsince = \"boot\"\nmargin = \"5m\"\nlongest = \"12h\"");
+    let config = sim.config(
+        r#"
+        [limits]
+        rate = 100
+        [window]
+        since = "boot"
+        margin = "5m"
+        longest = "12h"
+        "#,
+    );
     let run = sim.run(&config);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let manifest = run.manifest();
@@ -122,7 +152,7 @@ fn each_node_is_asked_for_its_own_window() {
     assert!(starts.len() > 1, "nodes booted at different times");
     assert!(!run.stderr.contains("of logs"), "{}", run.stderr);
 
-    let long = sim.config("[window]\nlast = \"3days\"");
+    let long = sim.config(r#"window = { last = "3days" }"#);
     let plan = fleetlogs().arg("plan").arg(long).current_dir(sim.dir.path()).output().unwrap();
     let said = String::from_utf8(plan.stderr).unwrap();
     assert!(said.contains("up to 3d 00h of logs") && said.contains("uploaded whole"), "{said}");
@@ -131,10 +161,16 @@ fn each_node_is_asked_for_its_own_window() {
 #[test]
 fn strict_refuses_what_otherwise_makes_a_run_partial() {
     let sim = Sim::start(&format!(
-        "{FLEET}[[account.fault]]\nkind = \"code\"\nstatus = 403\ncode = \"AuthorizationFailure\"\non = \"any\"\n"
+        r#"
+        {FLEET}
+        [[account.fault]]
+        kind = "code"
+        status = 403
+        code = "AuthorizationFailure"
+        on = "any"
+        "#
     ));
-    let config = sim
-        .config("[limits]\nrate = 100\n[retry]\nattempts = 2\nbase_delay = \"50ms\"\nmax_delay = \"100ms\"");
+    let config = sim.config(IMPATIENT);
     let text = std::fs::read_to_string(&config).unwrap();
     let strict = sim.run(&sim.write_config(&format!("strict = true\n{text}")));
     assert_eq!(strict.code, 5, "{}", strict.stderr);
@@ -150,14 +186,17 @@ fn strict_refuses_what_otherwise_makes_a_run_partial() {
 
 #[test]
 fn a_pool_that_cannot_be_listed_is_named_with_its_cause_wherever_somebody_looks() {
-    let sim = Sim::start(&FLEET.replacen(
-        "[[account]]\nname = \"fabrikam\"",
-        "[[account.fault]]\nkind = \"code\"\nstatus = 500\ncode = \"InternalError\"\non = \"list-nodes\"\npool = \"windows\"\n\
-         [[account]]\nname = \"fabrikam\"",
-        1,
+    let sim = Sim::start(&fleet_with(
+        r#"
+        [[account.fault]]
+        kind = "code"
+        status = 500
+        code = "InternalError"
+        on = "list-nodes"
+        pool = "windows"
+        "#,
     ));
-    let config = sim
-        .config("[limits]\nrate = 100\n[retry]\nattempts = 2\nbase_delay = \"50ms\"\nmax_delay = \"100ms\"");
+    let config = sim.config(IMPATIENT);
     let run = sim.run(&config);
     assert_eq!((run.code, run.count("verified")), (3, 23), "{}", run.stderr);
     let manifest = run.manifest();
@@ -179,28 +218,48 @@ fn a_pool_that_cannot_be_listed_is_named_with_its_cause_wherever_somebody_looks(
 
 #[test]
 fn a_job_leads_to_the_nodes_that_its_tasks_ran_on() {
-    let sim = Sim::start(&FLEET.replacen(
-        "[[account]]\nname = \"fabrikam\"",
-        "[[account.job]]\nid = \"nightly\"\npool = \"render\"\ntasks = 8\nnodes = 4\ngone = 1\nstarted = \"2h\"\nlasted = \"20m\"\n\
-         [[account.job]]\nid = \"mpi\"\npool = \"render\"\ntasks = 1\nnodes = 3\ninstances = 3\nstarted = \"1h\"\n\
-         [[account]]\nname = \"fabrikam\"",
-        1,
+    let sim = Sim::start(&fleet_with(
+        r#"
+        [[account.job]]
+        id = "nightly"
+        pool = "render"
+        tasks = 8
+        nodes = 4
+        gone = 1
+        started = "2h"
+        lasted = "20m"
+        [[account.job]]
+        id = "mpi"
+        pool = "render"
+        tasks = 1
+        nodes = 3
+        instances = 3
+        started = "1h"
+        "#,
     ));
     let chosen = |defaults: &str, arguments: &[&str]| plan(&sim, defaults, arguments);
-    let (planned, left_out) = counts(&chosen("jobs = [\"nightly\"]", &[]));
+    let (planned, left_out) = counts(&chosen(r#"jobs = ["nightly"]"#, &[]));
     assert_eq!(planned, map(&[("contoso/render", 4)]));
     assert_eq!((left_out["job-node-gone"], left_out["no-task-of-job"]), (1, 16 + 2), "{left_out:?}");
     assert_eq!(counts(&chosen("", &["--job", "mpi"])).0, map(&[("contoso/render", 3)]));
-    let two = "jobs = [{ id = \"nightly\", tasks = [\"task-0001\", \"task-0002\"] }]";
+    let two = r#"jobs = [{ id = "nightly", tasks = ["task-0001", "task-0002"] }]"#;
     assert_eq!(counts(&chosen(two, &[])).0, map(&[("contoso/render", 2)]));
-    let early = "jobs = [{ id = \"nightly\", until = 2020-01-01T00:00:00Z }]";
+    let early = r#"jobs = [{ id = "nightly", until = 2020-01-01T00:00:00Z }]"#;
     assert_eq!(chosen(early, &[]).code, 8);
     let unknown = chosen("", &["--job", "nighty"]);
     assert_eq!(unknown.code, 8);
     assert!(unknown.stderr.contains("the account has no such job"), "{}", unknown.stderr);
 
     let config = sim.config(
-        "[limits]\nrate = 100\n[window]\nsince = \"task\"\nmargin = \"5m\"\n[defaults]\njobs = [\"nightly\"]",
+        r#"
+        [limits]
+        rate = 100
+        [window]
+        since = "task"
+        margin = "5m"
+        [defaults]
+        jobs = ["nightly"]
+        "#,
     );
     let run = sim.run(&config);
     assert_eq!((run.code, run.count("verified")), (0, 4), "{}", run.stderr);
@@ -223,10 +282,29 @@ fn a_job_leads_to_the_nodes_that_its_tasks_ran_on() {
 #[test]
 fn a_node_that_booted_anew_meanwhile_is_told() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 10\nunknown_state = 0\narrival = \"3s\"\n\
-         [[account.pool.life]]\nnodes = 2\nat = \"3s\"\nbecomes = \"gone\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 10
+        unknown_state = 0
+        arrival = "3s"
+        [[account.pool.life]]
+        nodes = 2
+        at = "3s"
+        becomes = "gone"
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 2.4\n[verify]\ndeadline = \"6s\"\nsettle = \"3s\""));
+    let run = sim.run(&sim.config(
+        r#"
+        [limits]
+        rate = 2.4
+        [verify]
+        deadline = "6s"
+        settle = "3s"
+        "#,
+    ));
     let manifest = run.manifest();
     let changed = |node: &&Value| node["identity_changed"] == true;
     let told: Vec<_> = manifest["nodes"].as_array().unwrap().iter().filter(changed).collect();
@@ -241,13 +319,23 @@ fn accounts_are_found_in_subscriptions() {
     let other = "00000000-0000-0000-0000-00000000000f";
     let account = |name: &str, more: &str| {
         format!(
-            "[[account]]\nname = \"{name}\"\nsubscription = \"{first}\"\n{more}[[account.pool]]\nid = \"a\"\nnodes = 3\nunknown_state = 0\narrival = \"50ms\"\n"
+            r#"
+            [[account]]
+            name = "{name}"
+            subscription = "{first}"
+            {more}
+            [[account.pool]]
+            id = "a"
+            nodes = 3
+            unknown_state = 0
+            arrival = "50ms"
+            "#
         )
     };
     let sim = Sim::start(&format!(
         "{}{}{}",
         account("contoso", ""),
-        account("fabrikam", "pool_allocation_mode = \"UserSubscription\"\n"),
+        account("fabrikam", r#"pool_allocation_mode = "UserSubscription""#),
         account("tailspin", "")
     ));
     let arm = sim.ready["arm"].as_str().unwrap().to_owned();
@@ -255,7 +343,14 @@ fn accounts_are_found_in_subscriptions() {
         let text = std::fs::read_to_string(sim.config("")).unwrap();
         let without_accounts = &text[..text.find("[[account]]").unwrap()];
         sim.write_config(&format!(
-            "{more}\n{without_accounts}\n[discover]\nsubscriptions = {subscriptions}\nexclude = [\"tail*\"]\nmanagement = \"{arm}\"\n"
+            r#"
+            {more}
+            {without_accounts}
+            [discover]
+            subscriptions = {subscriptions}
+            exclude = ["tail*"]
+            management = "{arm}"
+            "#
         ))
     };
     let one = written(&format!("[\"{first}\"]"), "");
@@ -297,10 +392,18 @@ fn accounts_are_found_in_subscriptions() {
 #[test]
 fn nodes_that_cannot_upload_have_their_evidence_in_the_manifest() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 10\nunknown_state = 0\narrival = \"50ms\"\n\
-         states = { preempted = 0.2, creating = 0.1 }\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 10
+        unknown_state = 0
+        arrival = "50ms"
+        states = { preempted = 0.2, creating = 0.1 }
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 100"));
+    let run = sim.run(&sim.config("limits = { rate = 100 }"));
     assert_eq!((run.code, run.count("verified")), (0, 7), "{}", run.stderr);
     let manifest = run.manifest();
     let mut states: Vec<_> = manifest["left_out"]
@@ -319,12 +422,39 @@ fn nodes_that_cannot_upload_have_their_evidence_in_the_manifest() {
 #[test]
 fn what_the_service_says_of_pools_and_nodes_is_evidence_before_and_after() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 12\nunknown_state = 0\narrival = \"3s\"\n\
-         resize_error = \"AccountCoreQuotaReached\"\nstates = { preempted = 0.25 }\n\
-         [[account.pool.life]]\nnodes = 2\nof = \"idle\"\nat = \"3s\"\nbecomes = \"unusable\"\n\
-         [[account.job]]\nid = \"nightly\"\npool = \"a\"\ntasks = 60\nstarted = \"1h\"\nlasted = \"50m\"\nfailed = 60\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 12
+        unknown_state = 0
+        arrival = "3s"
+        resize_error = "AccountCoreQuotaReached"
+        states = { preempted = 0.25 }
+        [[account.pool.life]]
+        nodes = 2
+        of = "idle"
+        at = "3s"
+        becomes = "unusable"
+        [[account.job]]
+        id = "nightly"
+        pool = "a"
+        tasks = 60
+        started = "1h"
+        lasted = "50m"
+        failed = 60
+        "#,
     );
-    let run = sim.run(&sim.config("[limits]\nrate = 2.4\n[verify]\ndeadline = \"9s\"\nsettle = \"3s\""));
+    let run = sim.run(&sim.config(
+        r#"
+        [limits]
+        rate = 2.4
+        [verify]
+        deadline = "9s"
+        settle = "3s"
+        "#,
+    ));
     let manifest = run.manifest();
     let pool = &manifest["pools"][0];
     assert_eq!((pool["pool"].as_str(), pool["seen_again"].as_bool()), (Some("a"), Some(true)), "{pool}");
@@ -350,14 +480,31 @@ fn what_the_service_says_of_pools_and_nodes_is_evidence_before_and_after() {
 #[test]
 fn the_order_of_a_long_run_follows_the_lists_and_new_nodes_are_reported() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n\
-         [[account.pool]]\nid = \"a\"\nnodes = 240\nunknown_state = 0\narrival = \"50ms\"\n\
-         [[account.pool.life]]\nnodes = 1\nfrom = 239\nat = \"0s\"\nbecomes = \"gone\"\nback_after = \"3s\"\n\
-         [[account.pool]]\nid = \"b\"\nnodes = 5\nunknown_state = 0\narrival = \"50ms\"\ndeleting_at = \"3s\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 240
+        unknown_state = 0
+        arrival = "50ms"
+        [[account.pool.life]]
+        nodes = 1
+        from = 239
+        at = "0s"
+        becomes = "gone"
+        back_after = "3s"
+        [[account.pool]]
+        id = "b"
+        nodes = 5
+        unknown_state = 0
+        arrival = "50ms"
+        deleting_at = "3s"
+        "#,
     );
     let events = sim.dir.path().join("events.jsonl");
     let run = sim.run_with(
-        &sim.config("[limits]\nrate = 12\nconcurrency = 4\nrelist = \"2s\""),
+        &sim.config(r#"limits = { rate = 12, concurrency = 4, relist = "2s" }"#),
         &["--events", events.to_str().unwrap()],
     );
     assert_eq!((run.code, run.count("verified")), (0, 244), "{}", run.stderr);

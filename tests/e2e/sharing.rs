@@ -14,8 +14,14 @@ use time::macros::format_description;
 use crate::bundle::{files, unpack};
 use crate::stage::{Run, Sim, fleetlogs};
 
-const FLEET: &str =
-    "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 3\narrival = \"50ms\"\n";
+const FLEET: &str = r#"
+[[account]]
+name = "contoso"
+[[account.pool]]
+id = "a"
+nodes = 3
+arrival = "50ms"
+"#;
 
 /// A policy of somebody else.
 const OTHERS: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><SignedIdentifiers><SignedIdentifier><Id>theirs</Id>\
@@ -129,7 +135,12 @@ fn shares(run: &Run) -> Value {
 fn by_key(sim: &Sim, storage: &Storage, container: &str) -> std::path::PathBuf {
     std::fs::write(sim.dir.path().join("secret.storage"), BASE64_STANDARD.encode(&storage.key)).unwrap();
     let destination = format!(
-        "mint = \"account-key\"\naccount = \"{}\"\naccount_key = {{ file = \"secret.storage\" }}\ncontainer = \"{container}\"",
+        r#"
+        mint = "account-key"
+        account = "{}"
+        account_key = {{ file = "secret.storage" }}
+        container = "{container}"
+        "#,
         storage.endpoint
     );
     crate::credentials::config(sim, &destination, "")
@@ -183,7 +194,13 @@ pub(crate) fn a_share_comes_and_goes(sim: &Sim, storage: &Storage) {
 #[test]
 fn a_share_reads_and_lists_until_it_is_taken_back() {
     // As slow as the real service may be, and with some time to spare.
-    let sim = Sim::start(&format!("[storage]\npolicy_delay = \"2s\"\n{FLEET}"));
+    let sim = Sim::start(&format!(
+        r#"
+        [storage]
+        policy_delay = "2s"
+        {FLEET}
+        "#
+    ));
     a_share_comes_and_goes(&sim, &Storage::of(&sim));
 }
 
@@ -239,7 +256,11 @@ fn a_container_of_many_runs_is_shared_with_a_warning() {
 fn a_share_by_entra_ends_by_itself_and_says_so() {
     let sim = Sim::start(FLEET);
     let destination = format!(
-        "mint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"incident-{{run_id}}\"",
+        r#"
+        mint = "user-delegation"
+        account = "{}"
+        container = "incident-{{run_id}}"
+        "#,
         Storage::of(&sim).endpoint
     );
     let config = crate::credentials::config(&sim, &destination, "");

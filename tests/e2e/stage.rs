@@ -134,12 +134,14 @@ impl Sim {
 fn quick(more: &str) -> String {
     let mut text = more.to_owned();
     for (table, keys) in [
-        ("[retry]", "base_delay = \"200ms\"\nmax_delay = \"2s\""),
-        ("[deadlines]", "call = \"2s\"\nnode = \"30s\"\nrun = \"60s\""),
-        ("[verify]", "deadline = \"4s\"\nsettle = \"3s\""),
+        ("retry", r#"base_delay = "200ms", max_delay = "2s""#),
+        ("deadlines", r#"call = "2s", node = "30s", run = "60s""#),
+        ("verify", r#"deadline = "4s", settle = "3s""#),
     ] {
-        if !text.contains(table) {
-            text = format!("{text}\n{table}\n{keys}\n");
+        let is_set = text.contains(&format!("[{table}]")) || text.contains(&format!("{table} = {{"));
+        if !is_set {
+            let keys = keys.replace(", ", "\n");
+            text = format!("{text}\n[{table}]\n{keys}\n");
         }
     }
     text

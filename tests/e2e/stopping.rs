@@ -6,10 +6,18 @@ use std::time::{Duration, Instant};
 
 use crate::stage::{Run, Sim, assert_manifest_equals_ledger, fleetlogs, wait_for};
 
-const SLOW: &str = "[[account]]\nname = \"contoso\"\nlatency = \"1s\"\n[[account.pool]]\nid = \"a\"\nnodes = 500\narrival = \"200ms\"\n";
+const SLOW: &str = r#"
+[[account]]
+name = "contoso"
+latency = "1s"
+[[account.pool]]
+id = "a"
+nodes = 500
+arrival = "200ms"
+"#;
 
 fn start(sim: &Sim) -> Child {
-    let config = sim.config("[limits]\nrate = 20\nconcurrency = 10");
+    let config = sim.config("limits = { rate = 20, concurrency = 10 }");
     let mut command = fleetlogs();
     command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();

@@ -13,13 +13,18 @@ use crate::stage::{Run, Sim, fleetlogs, wait_for};
 const COLUMNS: u16 = 80;
 
 /// Two accounts: one is throttled, and one has a pool whose storage is blocked.
-const BAD_DAY: &str = "[[account]]\nname = \"contoso\"\ncapacity = 20\nretry_after = \"2s\"\n\
-    [[account.pool]]\nid = \"a\"\nnodes = 60\narrival = \"200ms\"\n\
-    [[account]]\nname = \"fabrikam\"\n[[account.pool]]\nid = \"isolated-vnet\"\nnodes = 212\nstorage_blocked = true\n";
+const BAD_DAY: &str = include_str!("fleets/throttled_and_blocked.toml");
 
 /// A run of some seconds.
-const SLOW: &str = "[[account]]\nname = \"contoso\"\nlatency = \"100ms\"\n\
-    [[account.pool]]\nid = \"a\"\nnodes = 120\narrival = \"200ms\"\n";
+const SLOW: &str = r#"
+[[account]]
+name = "contoso"
+latency = "100ms"
+[[account.pool]]
+id = "a"
+nodes = 120
+arrival = "200ms"
+"#;
 
 /// The program under a terminal of 80 columns.
 fn on_a_terminal(sim: &Sim, options: &[&str]) -> Command {
@@ -96,7 +101,7 @@ fn start(sim: &Sim, config: &Path) -> Child {
 #[test]
 fn bars_notices_and_summary_fit_into_eighty_columns() {
     let sim = Sim::start(BAD_DAY);
-    let config = sim.config("[limits]\nrate = 80\nconcurrency = 32");
+    let config = sim.config("limits = { rate = 80, concurrency = 32 }");
     let shown = Shown::of(&sim, on_a_terminal(&sim, &[]).arg("run").arg(&config).spawn().unwrap());
     assert_eq!(shown.code, 3, "{}", shown.screen);
     shown.has(&[
@@ -142,7 +147,7 @@ fn colours_are_left_out_where_they_are_not_wanted_and_all_codes_in_a_pipe() {
 #[test]
 fn a_run_that_is_interrupted_says_so_and_how_to_go_on() {
     let sim = Sim::start(SLOW);
-    let config = sim.config("[limits]\nrate = 10\nconcurrency = 4");
+    let config = sim.config("limits = { rate = 10, concurrency = 4 }");
     let interrupted = ["--interrupt-at", " in flight"];
     let child = on_a_terminal(&sim, &interrupted).arg("run").arg(&config).spawn().unwrap();
     let shown = Shown::of(&sim, child);
@@ -161,7 +166,7 @@ fn a_run_that_is_interrupted_says_so_and_how_to_go_on() {
 #[test]
 fn who_follows_a_run_sees_it_to_its_end() {
     let sim = Sim::start(BAD_DAY);
-    let config = sim.config("[limits]\nrate = 80\nconcurrency = 32");
+    let config = sim.config("limits = { rate = 80, concurrency = 32 }");
     let run = start(&sim, &config);
     let dir = the_run_dir(&sim);
     let follow = on_a_terminal(&sim, &[]).arg("status").arg(&dir).arg("--follow").spawn().unwrap();
@@ -200,7 +205,7 @@ fn who_follows_a_run_sees_it_to_its_end() {
 #[test]
 fn ctrl_c_ends_the_view_and_not_the_run() {
     let sim = Sim::start(SLOW);
-    let config = sim.config("[limits]\nrate = 30\nconcurrency = 8");
+    let config = sim.config("limits = { rate = 30, concurrency = 8 }");
     let run = start(&sim, &config);
     let dir = the_run_dir(&sim);
     let interrupted = ["--interrupt-at", " verified"];

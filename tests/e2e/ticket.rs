@@ -10,15 +10,30 @@ use crate::stage::{Run, Sim, fleetlogs, get};
 const SUBSCRIPTION: &str = "00000000-0000-4000-8000-00000000000a";
 
 /// One pool whose storage is blocked, and some nodes that are unusable.
-const FLEET: &str = "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 6\narrival = \"50ms\"\n\
-    states = { unusable = 0.5 }\n[[account.pool]]\nid = \"blocked\"\nnodes = 2\nstorage_blocked = true\n";
+const FLEET: &str = r#"
+[[account]]
+name = "contoso"
+[[account.pool]]
+id = "a"
+nodes = 6
+arrival = "50ms"
+states = { unusable = 0.5 }
+[[account.pool]]
+id = "blocked"
+nodes = 2
+storage_blocked = true
+"#;
 
 fn table(sim: &Sim, more: &str) -> String {
     let arm = sim.ready["arm"].as_str().unwrap();
     format!(
-        "[ticket]\nresource_id = \"/subscriptions/{SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.Batch/batchAccounts/contoso\"\n\
-         management = \"{arm}\"\n\
-         contact = {{ first_name = \"Ada\", last_name = \"Operator\", email = \"ada@contoso.example\", country = \"deu\" }}\n{more}\n"
+        r#"
+        [ticket]
+        resource_id = "/subscriptions/{SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.Batch/batchAccounts/contoso"
+        management = "{arm}"
+        contact = {{ first_name = "Ada", last_name = "Operator", email = "ada@contoso.example", country = "deu" }}
+        {more}
+        "#
     )
 }
 
@@ -55,7 +70,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_ticket_lies_beside_the_summary() {
-    let (_sim, run, _config) = collected("problem_classification = \"x\"");
+    let (_sim, run, _config) = collected(r#"problem_classification = "x""#);
     let ticket = run.file("ticket.md");
     for said in [
         "Severity: moderate",
@@ -77,7 +92,7 @@ fn a_ticket_lies_beside_the_summary() {
 
 #[test]
 fn a_dry_run_and_a_ticket_that_nobody_agreed_to_send_nothing() {
-    let (sim, run, config) = collected("problem_classification = \"unusable\"");
+    let (sim, run, config) = collected(r#"problem_classification = "unusable""#);
     let dry = ticket(&sim, &config, &run, &["--dry-run"]);
     assert_eq!(dry.status.code(), Some(0), "{}", text(&dry.stderr));
     let document: Value = serde_json::from_slice(&dry.stdout).unwrap();
@@ -97,8 +112,12 @@ fn a_dry_run_and_a_ticket_that_nobody_agreed_to_send_nothing() {
 
 #[test]
 fn a_ticket_is_opened_once_as_it_was_shown_and_added_to_on_request() {
-    let (sim, run, config) =
-        collected("problem_classification = \"node is unusable\"\nseverity = \"critical\"");
+    let (sim, run, config) = collected(
+        r#"
+        problem_classification = "node is unusable"
+        severity = "critical"
+        "#,
+    );
     std::fs::write(sim.dir.path().join("screen.txt"), "what the portal says").unwrap();
     std::fs::write(sim.dir.path().join("large.bin"), vec![b'x'; 5_000_001]).unwrap();
     let more = ["--problem", "Nodes of <a> are lost.", "--attach", "screen.txt", "--attach", "large.bin"];
@@ -156,7 +175,7 @@ fn a_ticket_is_opened_once_as_it_was_shown_and_added_to_on_request() {
 
 #[test]
 fn a_kind_of_problem_that_there_is_not_is_answered_with_those_there_are() {
-    let (sim, run, config) = collected("problem_classification = \"pools\"");
+    let (sim, run, config) = collected(r#"problem_classification = "pools""#);
     let refused = ticket(&sim, &config, &run, &["--yes"]);
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
@@ -169,8 +188,13 @@ fn a_kind_of_problem_that_there_is_not_is_answered_with_those_there_are() {
 fn mistakes_in_the_table_are_told_each_with_its_place() {
     let sim = Sim::start(FLEET);
     let config = sim.config(
-        "[ticket]\nresource_id = \"contoso\"\nseverity = \"high\"\nsubscriptions = \"x\"\n\
-         contact = { first_name = \"\", email = \"ada\", country = \"Germany\", preferred_method = \"pigeon\" }\n",
+        r#"
+        [ticket]
+        resource_id = "contoso"
+        severity = "high"
+        subscriptions = "x"
+        contact = { first_name = "", email = "ada", country = "Germany", preferred_method = "pigeon" }
+        "#,
     );
     let refused = fleetlogs().arg("check").arg(&config).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));

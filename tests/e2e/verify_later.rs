@@ -11,8 +11,16 @@ use serde_json::Value;
 use crate::azurite::Azurite;
 use crate::stage::{Run, Sim, fleetlogs, service_sas};
 
-const FLEET: &str = "[[account]]\nname = \"contoso\"\nlatency = \"5ms\"\n\
-    [[account.pool]]\nid = \"Mixed-Case\"\nnodes = 8\nfiles = 3\narrival = { min = \"20ms\", max = \"200ms\" }\n";
+const FLEET: &str = r#"
+[[account]]
+name = "contoso"
+latency = "5ms"
+[[account.pool]]
+id = "Mixed-Case"
+nodes = 8
+files = 3
+arrival = { min = "20ms", max = "200ms" }
+"#;
 
 fn verify(sim: &Sim, run: &Run, arguments: &[&str]) -> Run {
     let dir = run.dir.as_ref().unwrap();
@@ -186,13 +194,29 @@ fn the_journal_alone_tells_that_files_were_exchanged_or_lost() {
 #[test]
 fn what_the_lines_cover_is_told_and_holes_are_named() {
     let pool = |id: &str, more: &str| {
-        format!("[[account.pool]]\nid = \"{id}\"\nnodes = 3\nfiles = 2\narrival = \"50ms\"\n{more}\n")
+        format!(
+            r#"
+            [[account.pool]]
+            id = "{id}"
+            nodes = 3
+            files = 2
+            arrival = "50ms"
+            {more}
+            "#
+        )
     };
     let sim = Sim::start(&format!(
-        "[[account]]\nname = \"contoso\"\nlatency = \"5ms\"\n{}{}{}",
-        pool("lines", "file_size = \"300KiB\""),
-        pool("gap", "content = \"gap\""),
-        pool("opaque", "content = \"opaque\""),
+        r#"
+        [[account]]
+        name = "contoso"
+        latency = "5ms"
+        {}
+        {}
+        {}
+        "#,
+        pool("lines", r#"file_size = "300KiB""#),
+        pool("gap", r#"content = "gap""#),
+        pool("opaque", r#"content = "opaque""#),
     ));
     let run = sim.run(&sim.config(""));
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -254,10 +278,20 @@ fn what_the_lines_cover_is_told_and_holes_are_named() {
 #[test]
 fn a_node_that_was_never_verified_is_not_intact_whatever_is_there() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 2\narrival = \"50ms\"\n\
-         [[account.pool]]\nid = \"b\"\nnodes = 2\nstorage_blocked = true\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 2
+        arrival = "50ms"
+        [[account.pool]]
+        id = "b"
+        nodes = 2
+        storage_blocked = true
+        "#,
     );
-    let run = sim.run(&sim.config("[verify]\ndeadline = \"1s\"\nsettle = \"1s\""));
+    let run = sim.run(&sim.config(r#"verify = { deadline = "1s", settle = "1s" }"#));
     assert_eq!(run.code, 3, "{}", run.stderr);
     let looked = verify(&sim, &run, &["--coverage"]);
     assert_eq!(looked.code, 3, "{}", looked.stderr);
@@ -276,7 +310,14 @@ fn a_node_that_was_never_verified_is_not_intact_whatever_is_there() {
 #[test]
 fn names_that_look_alike_are_told_apart_over_two_looks() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 1\narrival = \"50ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 1
+        arrival = "50ms"
+        "#,
     );
     let run = sim.run(&sim.config(""));
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -307,9 +348,16 @@ fn names_that_look_alike_are_told_apart_over_two_looks() {
 #[test]
 fn nodes_whose_files_nobody_looked_for_are_looked_for_by_resume_and_not_called() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 2\narrival = \"50ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 2
+        arrival = "50ms"
+        "#,
     );
-    let config = sim.config("[verify]\nenabled = false");
+    let config = sim.config("verify = { enabled = false }");
     let run = sim.run(&config);
     assert_eq!(run.count("accepted"), 2, "{}", run.stderr);
     let looked = verify(&sim, &run, &[]);
@@ -335,7 +383,14 @@ fn nodes_whose_files_nobody_looked_for_are_looked_for_by_resume_and_not_called()
 #[test]
 fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
     let sim = Sim::start(
-        "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 2\narrival = \"50ms\"\n",
+        r#"
+        [[account]]
+        name = "contoso"
+        [[account.pool]]
+        id = "a"
+        nodes = 2
+        arrival = "50ms"
+        "#,
     );
     let config = sim.config("");
     let run = sim.run(&config);
