@@ -197,11 +197,7 @@ fn a_config_that_cannot_be_meant() {
         destination(by(r#"{ file = "secret.http" }"#), 2, &["must start with https://"]),
         destination(r#"continer_url = { env = "X" }"#, 2, &["unknown key", "did you mean `container_url`?"]),
         destination(format!(r#"{GOOD} mint = "user-delegation""#), 2, &["cannot be combined", "keep one"]),
-        destination(
-            format!(r#"{GOOD} container = "logs""#),
-            2,
-            &["`container` needs `mint` or `identity`"],
-        ),
+        destination(format!(r#"{GOOD} container = "logs""#), 2, &["`container` needs `mint` or `identity`"]),
         destination(
             r#"
             mint = "magic"
@@ -329,11 +325,7 @@ fn a_config_that_cannot_be_meant() {
             2,
             &["must be a host without a path"],
         ),
-        entra(
-            r#"entra = { credential = "password" }"#,
-            2,
-            &["`password` is not a credential", "use `auto`"],
-        ),
+        entra(r#"entra = { credential = "password" }"#, 2, &["`password` is not a credential", "use `auto`"]),
         entra(r#"entra = { authority = "http://login.example" }"#, 2, &["is not the URL of an authority"]),
         entra(r#"entra = { tenantid = "x" }"#, 2, &["unknown key", "did you mean `tenant_id`?"]),
     ];

@@ -13,7 +13,17 @@ const LOGS: &str =
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/logs";
 
 fn pool_with_identity() -> String {
-    one_pool(&format!("nodes = 3\nfiles = 1\narrival = \"0s\"\nidentities = [\"{LOGS}\"]"), "")
+    one_pool(
+        &format!(
+            r#"
+            nodes = 3
+            files = 1
+            arrival = "0s"
+            identities = ["{LOGS}"]
+            "#
+        ),
+        "",
+    )
 }
 
 fn body(url: &str, identity: &str) -> String {

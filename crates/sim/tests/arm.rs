@@ -12,7 +12,15 @@ const OTHER: &str = "00000000-0000-0000-0000-00000000000f";
 
 fn fleet() -> String {
     let account = |name: &str, more: &str| {
-        format!("[[account]]\nname = \"{name}\"\n{more}\n[[account.pool]]\nid = \"p\"\n")
+        format!(
+            r#"
+            [[account]]
+            name = "{name}"
+            {more}
+            [[account.pool]]
+            id = "p"
+            "#
+        )
     };
     account("contoso1", "pool_allocation_mode = \"UserSubscription\"")
         + &account("contoso2", "")

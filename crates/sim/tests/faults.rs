@@ -193,8 +193,15 @@ async fn lists_and_reads_use_the_capacity_too() {
 
 #[tokio::test]
 async fn two_runs_of_one_seed_meet_the_same_faults() {
-    let scenario =
-        format!("{}\n[[account.fault]]\nkind = \"internal-error\"\nshare = 0.3", one_pool("nodes = 60", ""));
+    let scenario = format!(
+        r#"
+        {}
+        [[account.fault]]
+        kind = "internal-error"
+        share = 0.3
+        "#,
+        one_pool("nodes = 60", "")
+    );
     let mut runs = Vec::new();
     for reverse in [false, true] {
         let simulator = simulate(&scenario).await;

@@ -55,8 +55,16 @@ async fn nodes_are_found_by_their_start_task() {
 
 #[tokio::test]
 async fn pools_are_found_by_what_they_are() {
-    let more = "[[account.pool]]\nid = \"Render-2\"\nvm_size = \"standard_nc6\"\nstate = \"deleting\"\n\
-                [[account.pool]]\nid = \"render-3\"\nauto_scale = true\nallocation_state = \"resizing\"";
+    let more = r#"
+        [[account.pool]]
+        id = "Render-2"
+        vm_size = "standard_nc6"
+        state = "deleting"
+        [[account.pool]]
+        id = "render-3"
+        auto_scale = true
+        allocation_state = "resizing"
+    "#;
     let simulator = simulate(&one_pool(more, "")).await;
     let caller = Caller::new(&simulator);
 
@@ -113,8 +121,15 @@ async fn pages_of_a_filtered_list_have_it_all() {
 
 #[tokio::test]
 async fn a_node_that_flaps_is_found_by_its_state_each_time_with_a_new_time() {
-    let pool = "nodes = 5\n[[account.pool.life]]\nnodes = 1\nat = \"100ms\"\nbecomes = \"starttaskfailed\"\n\
-                recovers_after = \"500ms\"\nevery = \"1s\"";
+    let pool = r#"
+        nodes = 5
+        [[account.pool.life]]
+        nodes = 1
+        at = "100ms"
+        becomes = "starttaskfailed"
+        recovers_after = "500ms"
+        every = "1s"
+    "#;
     let simulator = simulate(&one_pool(pool, "")).await;
     let caller = Caller::new(&simulator);
     let bad = "/pools/p/nodes?$filter=state%20eq%20%27unusable%27%20or%20state%20eq%20%27starttaskfailed%27\

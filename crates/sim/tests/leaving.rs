@@ -8,7 +8,13 @@ use common::{Caller, entry, one_pool, refusal, simulate};
 
 #[tokio::test]
 async fn a_node_that_left_takes_no_upload_and_the_ledger_knows_when_it_left() {
-    let pool = "nodes = 4\nshrinking = 1\nleaves_after = \"1500ms\"\nnotice = \"1s\"\nunknown_state = 0";
+    let pool = r#"
+        nodes = 4
+        shrinking = 1
+        leaves_after = "1500ms"
+        notice = "1s"
+        unknown_state = 0
+    "#;
     let simulator = simulate(&one_pool(pool, "")).await;
     let caller = Caller::new(&simulator);
     let nodes = caller.node_ids().await;
@@ -38,7 +44,13 @@ async fn a_node_that_left_takes_no_upload_and_the_ledger_knows_when_it_left() {
 
 #[tokio::test]
 async fn a_pool_that_shrinks_says_so() {
-    let pool = "nodes = 10\nspot = 2\nshrinking = 9\nleaves_after = \"300ms\"\nnotice = \"0s\"";
+    let pool = r#"
+        nodes = 10
+        spot = 2
+        shrinking = 9
+        leaves_after = "300ms"
+        notice = "0s"
+    "#;
     let simulator = simulate(&one_pool(pool, "")).await;
     let caller = Caller::new(&simulator);
     let sizes = async || {

@@ -53,7 +53,16 @@ async fn a_link_repeats_the_query_and_has_its_token_bare() {
 
 #[tokio::test]
 async fn a_token_is_good_for_its_own_list_only_and_whatever_the_api_version() {
-    let simulator = simulate(&one_pool("nodes = 3\n[[account.pool]]\nid = \"q\"\nnodes = 3", "")).await;
+    let simulator = simulate(&one_pool(
+        r#"
+        nodes = 3
+        [[account.pool]]
+        id = "q"
+        nodes = 3
+        "#,
+        "",
+    ))
+    .await;
     let caller = Caller::new(&simulator);
     let page = caller.get_json("/pools/p/nodes?maxresults=1").await;
     let link = page["odata.nextLink"].as_str().expect("a link");

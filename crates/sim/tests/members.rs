@@ -9,8 +9,15 @@ const SECRET: &str = "FAKE-SECRET-IN-TASK";
 
 #[tokio::test]
 async fn a_pool_says_what_the_scenario_gave_it() {
-    let pool = "nodes = 3\nspot = 1\nvm_size = \"standard_nc6\"\nresize_error = \"AllocationFailed\"\nauto_scale = true\n\
-                image = \"contoso:linux:gpu:1.2.3\"\nmetadata = { team = \"render\", cost = \"42\" }";
+    let pool = r#"
+        nodes = 3
+        spot = 1
+        vm_size = "standard_nc6"
+        resize_error = "AllocationFailed"
+        auto_scale = true
+        image = "contoso:linux:gpu:1.2.3"
+        metadata = { team = "render", cost = "42" }
+    "#;
     let simulator = simulate(&one_pool(pool, "")).await;
 
     let pool = Caller::new(&simulator).get_json("/pools/p").await;
@@ -83,8 +90,15 @@ async fn secrets_of_start_tasks_come_with_all_members_and_not_with_those_that_ar
 
 #[tokio::test]
 async fn recent_tasks_are_those_of_the_jobs_and_fit_the_total() {
-    let job =
-        "[[account.job]]\nid = \"nightly\"\npool = \"p\"\ntasks = 8\nnodes = 2\ninstances = 2\nfailed = 8";
+    let job = r#"
+        [[account.job]]
+        id = "nightly"
+        pool = "p"
+        tasks = 8
+        nodes = 2
+        instances = 2
+        failed = 8
+    "#;
     let simulator = simulate(&one_pool(&format!("nodes = 3\nunknown_state = 0\n{job}"), "")).await;
 
     let (nodes, _) = Caller::new(&simulator).walk("/pools/p/nodes").await;

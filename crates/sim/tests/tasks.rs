@@ -19,7 +19,15 @@ fn text<'a>(value: &'a Value, path: &str) -> &'a str {
 
 #[tokio::test]
 async fn tasks_are_spread_over_the_first_nodes_of_the_pool() {
-    let simulator = simulate(&scenario("tasks = 40\nnodes = 10\ngone = 2\nfailed = 3")).await;
+    let simulator = simulate(&scenario(
+        r"
+        tasks = 40
+        nodes = 10
+        gone = 2
+        failed = 3
+        ",
+    ))
+    .await;
     let caller = Caller::new(&simulator);
     let nodes = caller.node_ids().await;
 
@@ -149,8 +157,16 @@ async fn a_task_on_one_node_has_no_subtasks() {
 
 #[tokio::test]
 async fn jobs_are_listed_page_by_page() {
-    let more = "[[account.job]]\nid = \"hourly\"\npool = \"p\"\nstarted = \"1m\"\nlasted = \"1h\"\n\
-                [[account.job]]\nid = \"weekly\"\npool = \"p\"";
+    let more = r#"
+        [[account.job]]
+        id = "hourly"
+        pool = "p"
+        started = "1m"
+        lasted = "1h"
+        [[account.job]]
+        id = "weekly"
+        pool = "p"
+    "#;
     let simulator = simulate(&scenario(more)).await;
     let caller = Caller::new(&simulator);
 
@@ -195,7 +211,14 @@ async fn secrets_of_tasks_come_with_all_members_and_not_with_those_that_are_sele
 
 #[tokio::test]
 async fn the_same_scenario_has_the_same_tasks() {
-    let text = scenario("tasks = 25\nnodes = 7\ngone = 3\nfailed = 5");
+    let text = scenario(
+        r"
+        tasks = 25
+        nodes = 7
+        gone = 3
+        failed = 5
+        ",
+    );
     let (one, other) = (simulate(&text).await, simulate(&text).await);
 
     let look = async |simulator| {
@@ -210,7 +233,12 @@ async fn the_same_scenario_has_the_same_tasks() {
 
 #[tokio::test]
 async fn a_fault_may_strike_lists_of_tasks() {
-    let fault = "[[account.fault]]\non = \"list-tasks\"\nkind = \"server-busy\"\nfirst = 1";
+    let fault = r#"
+        [[account.fault]]
+        on = "list-tasks"
+        kind = "server-busy"
+        first = 1
+    "#;
     let simulator = simulate(&(scenario("") + "\n" + fault)).await;
     let caller = Caller::new(&simulator);
 

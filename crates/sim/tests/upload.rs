@@ -115,7 +115,12 @@ async fn the_state_of_a_node_decides() {
 
 #[tokio::test]
 async fn unusable_nodes_without_errors_accept_and_bring_nothing_or_refuse() {
-    let pool = "nodes = 60\nstates = { unusable = 1.0 }\nfiles = 1\narrival = \"0s\"";
+    let pool = r#"
+        nodes = 60
+        states = { unusable = 1.0 }
+        files = 1
+        arrival = "0s"
+    "#;
     let simulator = simulate(&one_pool(pool, "")).await;
     let caller = Caller::new(&simulator);
     let (nodes, _) = caller.walk("/pools/p/nodes").await;
@@ -139,8 +144,18 @@ async fn unusable_nodes_without_errors_accept_and_bring_nothing_or_refuse() {
 
 #[tokio::test]
 async fn a_node_that_is_gone_is_not_found_and_one_that_comes_back_has_a_new_allocation() {
-    let life = "nodes = 2\n[[account.pool.life]]\nnodes = 1\nat = \"300ms\"\nbecomes = \"gone\"\n\
-                [[account.pool.life]]\nnodes = 1\nat = \"0s\"\nbecomes = \"preempted\"\nback_after = \"300ms\"";
+    let life = r#"
+        nodes = 2
+        [[account.pool.life]]
+        nodes = 1
+        at = "300ms"
+        becomes = "gone"
+        [[account.pool.life]]
+        nodes = 1
+        at = "0s"
+        becomes = "preempted"
+        back_after = "300ms"
+    "#;
     let simulator = simulate(&one_pool(life, "")).await;
     let caller = Caller::new(&simulator);
     let (before, _) = caller.walk("/pools/p/nodes").await;

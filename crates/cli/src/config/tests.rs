@@ -243,8 +243,13 @@ fn settings_can_be_printed_without_showing_a_secret() {
 #[test]
 fn exact_nodes_leave_their_accounts_only() {
     let text = format!(
-        "{GOOD}[[account]]\nname = \"fabrikam\"\nendpoint = \"https://fabrikam.westeurope.batch.azure.com\"\n\
-         auth = {{ shared_key = {{ file = \"key\" }} }}\n"
+        r#"
+        {GOOD}
+        [[account]]
+        name = "fabrikam"
+        endpoint = "https://fabrikam.westeurope.batch.azure.com"
+        auth = {{ shared_key = {{ file = "key" }} }}
+        "#
     );
     let mut settings = load_text(&text).unwrap();
     let node = NodeRef {

@@ -139,8 +139,17 @@ mod tests {
 
     fn job(lines: &str) -> Job {
         let text = format!(
-            "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"p\"\nnodes = 12\n\
-             [[account.job]]\nid = \"j\"\npool = \"p\"\n{lines}"
+            r#"
+            [[account]]
+            name = "contoso"
+            [[account.pool]]
+            id = "p"
+            nodes = 12
+            [[account.job]]
+            id = "j"
+            pool = "p"
+            {lines}
+            "#
         );
         let scenario = Scenario::from_toml(&text).expect("valid");
         Job::new(&scenario.accounts[0].jobs[0], 0, 12, Roll::new(1))
@@ -169,7 +178,12 @@ mod tests {
 
     #[test]
     fn a_job_begins_and_ends_when_the_scenario_says() {
-        let job = job("tasks = 30\nstarted = \"1h\"\nlasted = \"2h\"\nfailed = 3");
+        let job = job(r#"
+            tasks = 30
+            started = "1h"
+            lasted = "2h"
+            failed = 3
+        "#);
         let runs: Vec<TaskRun> = (0..30).map(|task| job.run(task)).collect();
 
         assert_eq!(runs.iter().map(|run| run.start).min(), Some(time::Duration::hours(-1)));

@@ -245,7 +245,15 @@ mod tests {
     use crate::scenario::Scenario;
 
     fn lives(lines: &str) -> PoolLives {
-        let text = format!("[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"p\"\n{lines}");
+        let text = format!(
+            r#"
+            [[account]]
+            name = "contoso"
+            [[account.pool]]
+            id = "p"
+            {lines}
+            "#
+        );
         let scenario = Scenario::from_toml(&text).expect("valid");
         PoolLives::new(&scenario.accounts[0].pools[0], Roll::new(1))
     }
@@ -267,8 +275,18 @@ mod tests {
     #[test]
     fn lives_take_the_next_nodes_in_line() {
         let lives = lives(
-            "nodes = 10\n[[account.pool.life]]\nnodes = 2\nat = \"1s\"\nbecomes = \"gone\"\n\
-             [[account.pool.life]]\nshare = 0.3\nat = \"2s\"\nbecomes = \"rebooting\"\nback_after = \"4s\"",
+            r#"
+            nodes = 10
+            [[account.pool.life]]
+            nodes = 2
+            at = "1s"
+            becomes = "gone"
+            [[account.pool.life]]
+            share = 0.3
+            at = "2s"
+            becomes = "rebooting"
+            back_after = "4s"
+            "#,
         );
 
         assert_eq!(count(&lives, NodeState::Gone, 0), 0);
@@ -281,8 +299,19 @@ mod tests {
     #[test]
     fn a_preempted_node_comes_back_as_a_new_allocation_and_a_rebooted_one_does_not() {
         let lives = lives(
-            "nodes = 2\n[[account.pool.life]]\nnodes = 1\nat = \"1s\"\nbecomes = \"preempted\"\nback_after = \"2s\"\n\
-             [[account.pool.life]]\nnodes = 1\nat = \"1s\"\nbecomes = \"rebooting\"\nback_after = \"2s\"",
+            r#"
+            nodes = 2
+            [[account.pool.life]]
+            nodes = 1
+            at = "1s"
+            becomes = "preempted"
+            back_after = "2s"
+            [[account.pool.life]]
+            nodes = 1
+            at = "1s"
+            becomes = "rebooting"
+            back_after = "2s"
+            "#,
         );
         let back = Duration::from_secs(3);
 
@@ -295,9 +324,22 @@ mod tests {
     #[test]
     fn a_node_can_flap_and_is_the_same_machine_all_along() {
         let lives = lives(
-            "nodes = 2\n[[account.pool.life]]\nnodes = 1\nat = \"10s\"\nbecomes = \"unusable\"\n\
-             recovers_after = \"4s\"\nevery = \"10s\"\ntimes = 3\n\
-             [[account.pool.life]]\nnodes = 1\nat = \"10s\"\nbecomes = \"preempted\"\nback_after = \"4s\"\nevery = \"10s\"",
+            r#"
+            nodes = 2
+            [[account.pool.life]]
+            nodes = 1
+            at = "10s"
+            becomes = "unusable"
+            recovers_after = "4s"
+            every = "10s"
+            times = 3
+            [[account.pool.life]]
+            nodes = 1
+            at = "10s"
+            becomes = "preempted"
+            back_after = "4s"
+            every = "10s"
+            "#,
         );
         let seconds = Duration::from_secs;
         let at = |place, second| lives.moment(place, seconds(second));
@@ -322,7 +364,13 @@ mod tests {
     #[test]
     fn a_leaving_node_is_gone_in_the_end() {
         let lives = lives(
-            "nodes = 1\n[[account.pool.life]]\nat = \"1s\"\nbecomes = \"leavingpool\"\ngone_after = \"2s\"",
+            r#"
+            nodes = 1
+            [[account.pool.life]]
+            at = "1s"
+            becomes = "leavingpool"
+            gone_after = "2s"
+            "#,
         );
 
         assert_eq!(lives.moment(0, Duration::from_secs(1)).state, NodeState::LeavingPool);
@@ -365,8 +413,14 @@ mod tests {
     #[test]
     fn nodes_that_are_created_can_be_told_to_come_up() {
         let lives = lives(
-            "nodes = 10\nstates = { creating = 0.5 }\n\
-             [[account.pool.life]]\nof = \"creating\"\nat = \"2s\"\nbecomes = \"idle\"",
+            r#"
+            nodes = 10
+            states = { creating = 0.5 }
+            [[account.pool.life]]
+            of = "creating"
+            at = "2s"
+            becomes = "idle"
+            "#,
         );
 
         assert_eq!(count(&lives, NodeState::Creating, 1), 5);

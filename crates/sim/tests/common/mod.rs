@@ -25,7 +25,16 @@ pub(crate) async fn simulate(toml: &str) -> Simulator {
 
 /// One account with one pool called `p`, and further lines for the account.
 pub(crate) fn one_pool(pool: &str, account: &str) -> String {
-    format!("[[account]]\nname = \"contoso\"\n{account}\n[[account.pool]]\nid = \"p\"\n{pool}\n")
+    format!(
+        r#"
+        [[account]]
+        name = "contoso"
+        {account}
+        [[account.pool]]
+        id = "p"
+        {pool}
+        "#
+    )
 }
 
 pub(crate) fn http() -> Client {
