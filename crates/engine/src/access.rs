@@ -124,7 +124,7 @@ mod tests {
         SasUrl::parse(&format!("https://logs.blob.core.windows.net/c?sr=c&sp=w&se={until}&sig=fake")).unwrap()
     }
 
-    /// Renews for so many minutes; at which minutes a request was made, and what was published.
+    /// Renews for some minutes; returns at which minutes a request was made, and what was published.
     async fn renewals(
         life: i64,
         spare: u64,

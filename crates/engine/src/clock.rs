@@ -6,7 +6,7 @@ use tokio::time::Instant;
 /// Where the time of day comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
-    /// The system's clock. It is read anew each time, so it is right after the machine was suspended.
+    /// The system's clock. It is read each time, so it is right after the machine was suspended.
     System,
     /// A start and tokio's time since then: for tests.
     Since(OffsetDateTime, Instant),

@@ -30,7 +30,7 @@ const BUSY: usize = 8;
 /// How long a busy log waits for more events before it commits: a commit costs about as much for one as for many.
 const LINGER: Duration = Duration::from_millis(3);
 
-/// The journal failed, so nothing can be put on record any more.
+/// The journal failed, so nothing more can be recorded.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the journal cannot be written")]
 pub struct NotRecorded;
@@ -227,7 +227,7 @@ impl Writer {
             busy = group.len() >= BUSY;
             let waited = std::mem::take(&mut waiting);
             if self.take(&group) && !waited.is_empty() {
-                // The runtime may be shutting down, and then nobody waits.
+                // The runtime may be shutting down, and then nothing waits.
                 let _ = durable.send(waited);
             }
             group.clear();

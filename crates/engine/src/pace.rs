@@ -168,7 +168,7 @@ enum Climb {
     Starting { pause: Duration },
     /// After a cut: each step closes half of the gap to the plateau.
     Returning(RateMemory),
-    /// Beyond the plateau, for so long.
+    /// Probing beyond the plateau, for this long.
     Probing(RateMemory, Duration),
     /// A little each second: nothing is known about the level that would be too much.
     Adding,

@@ -102,7 +102,7 @@ fn scene(scripts: &[Script]) -> Scene {
 /// Where a node may be, by the rules that every other part of the engine relies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// So many calls were sent, and none is open.
+    /// This many calls were sent, and none is open.
     Ready(u32),
     Open(u32),
     Doubt(u32),

@@ -203,7 +203,7 @@ impl WorkQueue {
         moves
     }
 
-    /// Whether nothing is handed out any more.
+    /// Whether the queue has stopped handing out work.
     pub(crate) fn is_closed(&self) -> bool {
         self.state().closed
     }

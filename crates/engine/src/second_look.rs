@@ -179,7 +179,7 @@ mod tests {
     use crate::stop::StopHandle;
     use crate::testing::{NOW, VolatileJournal, plan_of};
 
-    /// A pool as it is now; gives the failure where there is none, and does not answer where it is empty. The first
+    /// A pool as it is now; returns the failure if there is no pool, and does not answer if it is empty. The first
     /// call is throttled.
     struct Now(Result<Vec<Node>, FailureClass>, Mutex<bool>);
 

@@ -3,7 +3,8 @@
 //!
 //! The service keeps a ledger of its own: every call that it took, and the directory it made for it. What the run says
 //! of a node is compared with that. A crash drops executor and verifier where they stand; the service works on, and of
-//! the journal what was appended stays, but for the last group where that is lost, too. Then a new process goes on.
+//! the journal what was appended stays, except for the last group if that is lost too. Then a new process resumes the
+//! run.
 //!
 //! `FLEETLOGS_SEED=n` runs that seed alone.
 
@@ -129,7 +130,7 @@ struct Books {
     taken: Vec<Vec<AcceptedCall>>,
     /// Requests that were sent at all.
     heard: HashSet<Uuid>,
-    /// By name. What a call will make is entered when the call is sent, as nothing can stop it any more.
+    /// By name. What a call will create is entered when the call is sent, because nothing can stop it after that.
     blobs: BTreeMap<String, Shown>,
 }
 
@@ -244,8 +245,8 @@ impl BatchService for Account {
     }
 }
 
-/// A journal in memory, which outlives the processes that write it. It may be full after so many events: that is what
-/// a process that was killed at that event left.
+/// A journal in memory, which outlives the processes that write it. It may be full after some number of events: that is
+/// what a process that was killed at that event left.
 #[derive(Clone)]
 pub(crate) struct Kept {
     events: Arc<Mutex<Vec<Recorded>>>,
@@ -258,7 +259,7 @@ impl Kept {
         Self { events: Arc::default(), most: usize::MAX, full: Arc::default() }
     }
 
-    /// The same events, and room for others up to so many.
+    /// The same events, with room for others up to this number.
     pub(crate) fn full_at(&self, most: usize) -> Self {
         Self { events: self.events.clone(), most, full: Arc::default() }
     }
@@ -321,7 +322,7 @@ impl Scene {
         }
     }
 
-    /// One process: goes on with what the journal says is outstanding, until the run ends or the process crashes.
+    /// One process: works on what the journal says is outstanding, until the run ends or the process crashes.
     /// Returns whether the run ended.
     pub(crate) async fn process(&self, journal: &Kept, crash: impl Future<Output = ()>) -> bool {
         let mut replay = Replay::new(&self.plan);
@@ -433,9 +434,9 @@ struct Tally {
     calls: u64,
     /// Nodes for which the service took two calls or more.
     doubled: u64,
-    /// Of those, the ones of which the run says so, or says that it may be.
+    /// Of those, the nodes for which the run reports a second directory, or that there may be one.
     admitted: u64,
-    /// Nodes of which the run says that there may be a directory that nobody saw.
+    /// Nodes for which the run reports that there may be an unseen directory.
     marked: u64,
     adopted: u64,
     simulated: Duration,

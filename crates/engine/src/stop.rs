@@ -48,7 +48,7 @@ pub enum StopReason {
     /// The container does not exist, or no longer does.
     #[error("the container is gone: {0}")]
     ContainerGone(Failure),
-    /// Nothing can be recorded any more, so nothing may be sent.
+    /// Nothing more can be recorded, so nothing may be sent.
     #[error("the journal cannot be written: {error}{}", help.as_deref().map(|help| format!("; {help}")).unwrap_or_default())]
     Journal {
         /// What failed.

@@ -62,7 +62,7 @@ pub(crate) struct MemoryRunStore {
 }
 
 impl MemoryRunStore {
-    /// For whoever works on the run; a second owner is refused.
+    /// For the process that works on the run; a second owner is refused.
     fn own(&self) -> Result<Arc<()>, JournalError> {
         if Arc::strong_count(&self.owner) > 1 {
             return Err(JournalError::new(JournalErrorKind::Busy, "another process works on this run"));
@@ -179,7 +179,7 @@ pub(crate) fn plan_at(now: OffsetDateTime) -> Plan {
     Plan { run_id: RunId::new(now, 0), ..plan_of(1) }
 }
 
-/// A plan over several accounts, each with a pool `Pool` of so many nodes.
+/// A plan over several accounts, each with a pool `Pool` of this many nodes.
 pub(crate) fn plan_over(accounts: &[(&str, u32)]) -> Plan {
     let pools: Vec<_> = accounts
         .iter()
@@ -234,9 +234,9 @@ pub(crate) fn order_until(expires: &str) -> UploadOrder {
 /// What a scripted account does with an upload call.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// Accepts; so many files arrive at once.
+    /// Accepts; this many files arrive at once.
     Accepts(u32),
-    /// Accepts and promises files, but only so many of them ever arrive.
+    /// Accepts and promises files, but only this many of them ever arrive.
     Short { promised: u32, arrive: u32 },
     /// Refuses.
     Fails(Failure),
@@ -462,7 +462,7 @@ impl End {
 }
 
 impl Bench {
-    /// Accounts, each with so many nodes, and one container for all.
+    /// Accounts, each with this many nodes, and one container for all.
     pub(crate) fn over(accounts: impl IntoIterator<Item = (ScriptedAccount, u32)>) -> Self {
         let store = Arc::new(ScriptedStore::default());
         let accounts = accounts

@@ -93,7 +93,7 @@ impl SqliteJournal {
         Ok(Self::over(connection, dir, plan.nodes.len() as u64, lock, 0))
     }
 
-    /// Opens the journal of an earlier process to go on with it. What that process did not finish writing is dropped,
+    /// Opens the journal of an earlier process to resume its run. What that process did not finish writing is dropped,
     /// as it was never promised; damage elsewhere is refused.
     ///
     /// A copy of a run directory is refused unless `accept_copy`: the original may still be at work.

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct HeldLock {
     file: File,
-    /// The directory is locked as well: whoever removes the lock's file does not get past it.
+    /// The directory is locked as well: removing the lock's file does not get another process past it.
     _dir: Option<File>,
     /// Events that were on record when it was taken.
     mark: u64,

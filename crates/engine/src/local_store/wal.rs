@@ -1,11 +1,11 @@
 //! How SQLite's write-ahead log ends after its process died.
 //!
-//! SQLite drops everything from the first frame on that does not check out, without a word. For a commit that was
-//! never finished that is right: it had not returned, so nothing was promised. A person should still hear of it. But
-//! where whole commits follow, the frame was good once and was damaged since, and dropping it would lose records that
-//! calls were sent on. A commit is begun only after the one before it was synced, so the two can be told apart.
-//! Frames of an earlier round of the log lie behind the valid ones as well; they have another salt, and are no loss.
-//! Format: sqlite.org/fileformat.html, section 4.
+//! SQLite silently drops everything from the first invalid frame on. For a commit that was never finished that is
+//! right: it had not returned, so nothing was promised; a person should still hear of it. But if whole commits follow,
+//! the frame was good once and was damaged since, and dropping it would lose records that calls rely on. A commit
+//! starts only after the one before it was synced, so the two cases can be told apart. Frames of an earlier round of
+//! the log may follow the valid ones; they have another salt, and dropping them loses nothing. Format:
+//! sqlite.org/fileformat.html, section 4.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -88,7 +88,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// SQLite's checksum over a number of bytes that 8 divides, going on from another.
+/// SQLite's checksum over a number of bytes that 8 divides, continued from another.
 fn sum(word: fn([u8; 4]) -> u32, (mut first, mut second): (u32, u32), bytes: &[u8]) -> (u32, u32) {
     for pair in bytes.as_chunks::<8>().0 {
         let (left, right) = pair.split_at(4);

@@ -15,7 +15,8 @@ fn pacer(ceiling: Option<f64>) -> Pacer {
     Pacer::new(ceiling, fastrand::Rng::with_seed(7))
 }
 
-/// An account that bears so many calls per second and does not say how many. A tenth of a second can be saved up.
+/// An account that takes a limited number of calls per second and does not say how many. A tenth of a second can be
+/// saved up.
 struct Account {
     capacity: Cell<f64>,
     saved: Cell<f64>,

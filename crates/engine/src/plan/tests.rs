@@ -305,7 +305,7 @@ async fn a_list_that_goes_in_a_circle_ends() {
     assert!(failure.message.contains("circle"), "{failure}");
 }
 
-/// A node of a made-up fleet: as the lists show it, and when it is gone, in seconds, which nobody can know.
+/// A node of a made-up fleet: as the lists show it, and when it vanishes, in seconds, which no planner can know.
 struct Mortal {
     pool: Pool,
     node: Node,
@@ -339,7 +339,7 @@ fn mortal_fleet(random: &mut fastrand::Rng) -> Vec<Mortal> {
     fleet
 }
 
-/// How many of those that will be gone are asked while they are there, at so many a second. The others can wait, and
+/// How many of the nodes that will vanish are called in time, at a rate per second. The others can wait, and
 /// say nothing of an order.
 fn captured(order: impl Iterator<Item = f64>, rate: f64) -> usize {
     let asked_at = (1..).map(|number| f64::from(number) / rate);

@@ -255,7 +255,7 @@ mod tests {
         (times, reads)
     }
 
-    /// A line a minute, of so many bytes.
+    /// A line a minute, each of this many bytes.
     fn lines(minutes: i64, length: usize) -> Vec<u8> {
         let line = |minute| {
             let mut line = format!("{} x", fleetlogs_model::timestamp::text(at(minute)));

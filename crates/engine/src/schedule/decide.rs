@@ -59,7 +59,7 @@ pub struct Decision {
     pub rows: Vec<(Tick, Fate)>,
     /// Up to when times have been considered now.
     pub until: OffsetDateTime,
-    /// The clock was set back so far that times are counted anew.
+    /// The clock was set back so far that times count from now on.
     pub anew: bool,
 }
 

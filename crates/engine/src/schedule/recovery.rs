@@ -87,7 +87,7 @@ fn recover_row(
             .find(|rule| rule.name == row.snapshot.name)
             .filter(|rule| rule.catch_up != CatchUp::No && now - row.snapshot.due <= rule.catch_up_within)
             .map(|_| Trigger::CatchUp),
-        // The watcher takes care of the nodes; whoever asked for `--once` is gone with that machine.
+        // The watcher takes care of the nodes; the caller of `--once` is gone with that machine.
         Trigger::State | Trigger::Once => None,
     };
     if let Some(trigger) = again {

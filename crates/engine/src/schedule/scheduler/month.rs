@@ -58,7 +58,7 @@ struct World {
 
 #[derive(Default)]
 struct Seen {
-    /// What goes on now.
+    /// What is in progress now.
     going: Vec<(Lane, SnapshotName)>,
     dirs: HashMap<PathBuf, Dir>,
     /// Directories that are on record, as far as the runner was told.
@@ -159,7 +159,7 @@ struct Simulated {
     stop: StopHandle,
 }
 
-/// A run that goes on; whether it ends, is interrupted or killed, it does not any more once this is dropped.
+/// A run in progress; it is over once this is dropped, whether it ended, was interrupted or was killed.
 struct Going(Arc<World>, Lane, SnapshotName);
 
 impl Going {

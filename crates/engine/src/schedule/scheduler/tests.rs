@@ -210,7 +210,7 @@ async fn a_capture_runs_beside_another_snapshot_and_not_beside_its_own() {
     assert_eq!(scene.runner.notes(), expected);
 }
 
-/// A home that belongs to another after so many changes.
+/// A home that another machine owns after this many changes.
 struct Taken(Mutex<u32>);
 
 impl StateHome for Taken {

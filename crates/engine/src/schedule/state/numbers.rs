@@ -1,4 +1,4 @@
-//! Numbers of the state that those who watch the daemon want to see.
+//! Numbers of the state for the daemon's metrics.
 
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::outcome::RunOutcome;
@@ -15,7 +15,7 @@ pub struct Numbers {
     pub queued: u64,
     /// Runs that were lost with their machine, as far as they are remembered.
     pub lost: u64,
-    /// Every snapshot of which a run has ended.
+    /// Every snapshot with a run that has ended.
     pub last: Vec<LastRuns>,
 }
 
@@ -24,13 +24,13 @@ pub struct Numbers {
 pub struct LastRuns {
     /// Which snapshot.
     pub snapshot: SnapshotName,
-    /// The end of the newest, however it ended.
+    /// The end of the newest run, however it ended.
     pub ended_at: OffsetDateTime,
-    /// The end of the newest that was complete; none where there is none.
+    /// The end of the newest complete run, if there is one.
     pub complete_at: Option<OffsetDateTime>,
 }
 
-/// Looks them up.
+/// Reads them from the state.
 pub fn numbers(state: &Connection) -> Result<Numbers, StateError> {
     let count = |status: &str| {
         state.query_row("SELECT count(*) FROM run WHERE status = ?1", [status], |row| row.get(0))

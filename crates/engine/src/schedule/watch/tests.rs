@@ -206,7 +206,7 @@ impl Bench {
         let _ = timeout(Duration::from_secs(seconds), self.watch()).await.map_err(|_| ());
     }
 
-    /// As another process would find it, which will be killed right after so many changes.
+    /// As another process would find it, which will be killed right after this many changes.
     fn reopen(&mut self, changes_before: u64) -> Arc<StuckHome> {
         let home = Arc::new(StuckHome { changes_before: changes_before.into(), ..StuckHome::default() });
         let shared: Arc<dyn StateHome> = home.clone();
@@ -510,7 +510,7 @@ async fn rows_are_forgotten_a_month_after_and_not_while_the_node_is_as_it_was() 
     assert_eq!(bench.runs().await.len(), 1);
 }
 
-/// Turns of a node: good for so many seconds, then bad for so many, and how.
+/// Turns of a node: seconds in a good state, then seconds in a bad one, and which.
 type Turns = Vec<(u64, u64, bool)>;
 
 fn lives() -> impl Strategy<Value = Vec<Turns>> {

@@ -10,9 +10,9 @@ use crate::schedule::decide::PUNCTUAL;
 /// - each time of each timetable has exactly one row, or is counted in the row of a later one;
 /// - each row has come to an end, and a run that ended has one directory that ended;
 /// - a time that came while a process was there was run or skipped, and one that did not by the rule of catch-up;
-/// - the windows of the runs that verified everything leave no hole.
+/// - the windows of the runs that verified everything leave no gap.
 ///
-/// That no runs overlap, and that a run is taken up again in its directory, is seen while it happens.
+/// That no runs overlap, and that a run is resumed in its directory, is checked while it happens.
 pub(super) fn month(seen: &Seen, state: &Connection, start: OffsetDateTime) -> Result<String, StateError> {
     let mut counts: HashMap<&str, u32> = HashMap::new();
     for rule in rules() {
@@ -37,7 +37,7 @@ pub(super) fn month(seen: &Seen, state: &Connection, start: OffsetDateTime) -> R
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_unstable();
     Ok(format!(
-        "{} processes, {counts:?}, {caught_up} caught up, {folded} folded, {} taken up again",
+        "{} processes, {counts:?}, {caught_up} caught up, {folded} folded, {} resumed",
         seen.lives.len(),
         seen.resumed
     ))
