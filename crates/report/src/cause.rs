@@ -1,6 +1,6 @@
 //! Why nodes were not collected, folded: a thousand nodes with the same trouble are one cause with a count.
 //!
-//! Small whatever the plan's size: it keeps counts and a few examples, and past a limit only counts.
+//! Its size does not depend on the plan: it keeps counts and a few examples, and beyond a limit only counts.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -11,14 +11,14 @@ use crate::node_end::NodeEnd;
 use crate::ticket_findings::TicketFindings;
 use crate::width::cut;
 
-/// Different causes that are kept apart. More than this and nobody reads them; the rest is counted together.
+/// Causes that are kept apart; nobody reads more. The rest is counted together.
 pub(crate) const MOST_CAUSES: usize = 1_000;
 /// Nodes named with each cause.
 pub(crate) const MOST_EXAMPLES: usize = 3;
 /// Characters of a folded reason. The service's own messages are shorter.
 const LONGEST_REASON: usize = 300;
 
-/// A node's id that can be told from an ordinary word.
+/// Node ids shorter than this are not replaced: they would be found inside ordinary words.
 const SHORTEST_ID: usize = 4;
 
 /// What one pass over the nodes found, small enough to keep.
@@ -30,15 +30,15 @@ pub struct Findings {
     pub bytes: u64,
     /// Nodes with more than one directory in the container.
     pub duplicated: u64,
-    /// Nodes that may have a directory nobody saw.
+    /// Nodes that may have a directory that was not found.
     pub may_have_duplicates: u64,
-    /// Nodes that were others, or gone, when they were looked at again.
+    /// Nodes that had been replaced or were gone in the second look.
     pub changed: u64,
-    /// What a ticket names.
+    /// What a ticket lists.
     pub(crate) noticed: TicketFindings,
     causes: HashMap<CauseKey, CauseTally>,
     beyond_limit: HashMap<(AccountName, Outcome), u64>,
-    /// Pools of which at least one file arrived.
+    /// Pools from which at least one file arrived.
     delivering: HashSet<(AccountName, PoolId)>,
 }
 
@@ -62,13 +62,13 @@ struct CauseTally {
 pub struct Cause {
     /// How the nodes ended.
     pub outcome: Outcome,
-    /// Why, without what differs from node to node.
+    /// Why, without details that differ from node to node.
     pub reason: String,
     /// The service's error code.
     pub code: Option<Box<str>>,
     /// The account.
     pub account: AccountName,
-    /// The pools, by name. None where they were too many to keep.
+    /// The pools, by name. Empty if there were too many to keep.
     pub pools: Vec<PoolId>,
     /// How many nodes.
     pub nodes: u64,
@@ -120,7 +120,7 @@ impl Findings {
     #[must_use]
     pub fn causes(&self) -> Vec<Cause> {
         let mut by_trouble: HashMap<(&AccountName, Outcome, &str), Cause> = HashMap::new();
-        // In the order of names, so that the same run always gives the same report.
+        // Sorted by name, so that the same run always gives the same report.
         let mut parts: Vec<_> = self.causes.iter().collect();
         parts.sort_by_key(|(key, _)| (&key.account, &key.pool, key.outcome, &key.reason));
         for (key, tally) in parts {
@@ -158,13 +158,13 @@ impl Findings {
         causes
     }
 
-    /// The outcomes that need something done, in the order reports list them.
+    /// The outcomes that need action, in the order in which reports list them.
     pub(crate) fn troubled(&self) -> BTreeSet<Outcome> {
         let named = self.causes.keys().map(|key| key.outcome);
         named.chain(self.beyond_limit.keys().map(|(_, outcome)| *outcome)).collect()
     }
 
-    /// A pool where calls are accepted and nothing ever arrives is called what it is.
+    /// Whether calls to a pool are accepted but no file ever arrives from it.
     fn is_storage_blocked(&self, key: &CauseKey) -> bool {
         key.outcome == Outcome::Incomplete
             && !self.delivering.contains(&(key.account.clone(), key.pool.clone()))
@@ -174,18 +174,18 @@ impl Findings {
 /// The reason of such a pool.
 pub(crate) const STORAGE_BLOCKED: &str = "storage blocked: calls are accepted, but no file ever arrives";
 
-/// Why a node was not collected, without what makes it its own.
+/// Why a node was not collected, without details of the node.
 pub(crate) fn folded_reason(end: &NodeEnd<'_>) -> String {
     folded(end.reason.as_deref().unwrap_or("no known reason"), end.node.node.as_str())
 }
 
-/// A reason without what makes it each node's own: the node's name, ids of requests, long numbers, times.
+/// A reason without what differs from node to node: the node's id, request ids, long numbers, times.
 ///
-/// The service ends its messages with a line each for `RequestId:` and `Time:`; those go as a whole.
+/// The service ends its messages with the lines `RequestId:` and `Time:`; both are removed.
 pub(crate) fn folded(reason: &str, node: &str) -> String {
     let end = ["RequestId:", "Time:"].iter().filter_map(|mark| reason.find(mark)).min();
     let text = &reason[..end.unwrap_or(reason.len())];
-    // A very short id (the service's own are long) would be found inside of words and numbers.
+    // A very short id (the service's own are long) would also be found inside words and numbers.
     let text = if node.len() >= SHORTEST_ID { text.replace(node, "<node>") } else { text.to_owned() };
     let words: Vec<&str> =
         text.split_whitespace().map(|word| if is_an_id(word) { "…" } else { word }).collect();

@@ -1,7 +1,7 @@
 //! `--events FILE`: every event as a line of JSON, for programs that watch a run.
 //!
-//! Unlike the journal, a line needs nothing else to be understood: positions in the plan are resolved to names. It is
-//! a courtesy: when it cannot be written any more, the run goes on without it.
+//! Unlike in the journal, each line is self-contained: positions in the plan are resolved to names. If the file can no
+//! longer be written, the run continues without it.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::manifest::Utc;
 
-/// Version of a line's form. Events and members may be added to it.
+/// Version of the line format. Events and members may be added within it.
 pub const EVENT_SCHEMA: &str = "fleetlogs.event/v1";
 
 /// Writes events as lines of JSON.
@@ -34,7 +34,7 @@ struct EventLine<'a> {
     /// Counts the lines of this process from 1, so that a reader sees when one is missing.
     seq: u64,
     at: Utc,
-    // Events about an account as a whole bring an `account` of their own.
+    // Events about a whole account have an `account` member of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<&'a AccountName>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ struct EventLine<'a> {
 }
 
 impl EventsFile {
-    /// Appends to a file, which may also be a pipe: a resumed run goes on in the file of the interrupted one.
+    /// Appends to a file, which may also be a pipe: a resumed run continues the file of the interrupted one.
     pub fn open(path: &Path, plan: Arc<Plan>) -> io::Result<Self> {
         let file = owner_only().append(true).create(true).open(path)?;
         Ok(Self::to(Box::new(file), plan))
@@ -88,7 +88,7 @@ impl EventSink for EventsFile {
         let Some(writer) = &mut self.writer else { return };
         if let Err(error) = Self::write(&self.plan, writer, &mut self.sequence, events) {
             tracing::warn!(%error, "cannot write the events file any more; the run goes on without it");
-            // Taken apart rather than dropped: dropping would try to write what is left once more.
+            // Not dropped, because dropping would try to write the rest once more.
             if let Some(writer) = self.writer.take() {
                 let _ = writer.into_parts();
             }

@@ -1,4 +1,4 @@
-//! Names of the files that reports are written to. All but the bundle's own stand in the run directory.
+//! Names of the files that reports are written to, in the run directory.
 
 /// The manifest: what the run can prove, node by node.
 pub const MANIFEST_FILE: &str = "manifest.json";

@@ -1,13 +1,13 @@
 //! One large JSON object, written member by member, so that memory does not grow with it.
 //!
-//! Every member and every item of a list stands on its own line: the file can be searched with `grep` and compared
-//! with `diff`, and is still plain JSON.
+//! Every member and every list item is on its own line, so the file can be searched with `grep` and compared with
+//! `diff`.
 
 use std::io::Write;
 
 use serde::Serialize;
 
-/// Result of writing: `serde_json` passes errors of the writer on as its own.
+/// Result of writing; `serde_json` reports errors of the writer as its own.
 type JsonResult = Result<(), serde_json::Error>;
 
 /// An object under construction.
@@ -36,7 +36,7 @@ impl<W: Write> JsonDocument<W> {
         Ok(JsonList { writer: &mut self.writer, empty: true })
     }
 
-    /// The same as [`list`](Self::list), for those who keep the open list for a while.
+    /// Like [`list`](Self::list), for callers that keep the list open for a while.
     pub(crate) fn into_list(mut self, name: &str) -> Result<OpenList<W>, serde_json::Error> {
         self.list(name)?;
         Ok(OpenList { document: self, empty: true })
@@ -78,7 +78,7 @@ impl<W: Write> JsonList<'_, W> {
     }
 }
 
-/// A document in the middle of a list.
+/// A document with an open list.
 pub(crate) struct OpenList<W: Write> {
     document: JsonDocument<W>,
     empty: bool,
@@ -93,7 +93,7 @@ impl<W: Write> OpenList<W> {
         Ok(())
     }
 
-    /// Closes the list, and hands the document back for what comes behind it.
+    /// Closes the list and returns the document, for the members after it.
     pub(crate) fn end(mut self) -> Result<JsonDocument<W>, serde_json::Error> {
         JsonList { writer: &mut self.document.writer, empty: self.empty }.end()?;
         Ok(self.document)

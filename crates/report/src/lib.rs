@@ -1,5 +1,5 @@
 //! Turns the events of a run into things people read: the manifest and its tables, the page, the summary for a ticket
-//! and for the terminal, progress while the run goes on, and the plan as a table. Works offline, from a journal.
+//! and for the terminal, progress during the run, and the plan as a table. Works offline, from a journal.
 
 mod advice;
 mod bundle;

@@ -1,6 +1,6 @@
-//! What the place can show that text goes to, and text laid out for it: measured in columns, wrapped at words.
+//! What the output can show (width, colours, links), and text laid out for it: measured in columns, wrapped at words.
 //!
-//! Text is laid out first and coloured afterwards, so no width is ever measured over an escape code.
+//! Text is laid out first and coloured afterwards, so escape codes never count as columns.
 
 use std::borrow::Cow;
 use std::env;
@@ -12,15 +12,15 @@ use url::Url;
 
 use crate::width::{columns, cut};
 
-/// Narrower terminals are written to as if they had this width; nothing can be read there anyway.
+/// Narrower terminals are treated as if they had this width; they are unreadable anyway.
 const NARROWEST: usize = 30;
 
 /// What can be shown, and how wide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// Columns of a line. None where lines may be of any length: a pipe, a file, a job's log.
+    /// Columns of a line. None if lines may have any length: a pipe, a file, a job log.
     pub width: Option<usize>,
-    /// Lines that are seen at once, if anything is.
+    /// Lines that are visible at once; none if the output is not a terminal.
     pub height: Option<usize>,
     /// Whether colours are shown.
     pub styled: bool,
@@ -29,13 +29,13 @@ pub struct Look {
 }
 
 impl Look {
-    /// Of stdout, as it is now.
+    /// What stdout can show now.
     #[must_use]
     pub fn of_stdout() -> Self {
         Self::of(&Term::stdout(), supports_hyperlinks::Stream::Stdout)
     }
 
-    /// Of stderr, as it is now.
+    /// What stderr can show now.
     #[must_use]
     pub fn of_stderr() -> Self {
         Self::of(&Term::stderr(), supports_hyperlinks::Stream::Stderr)
@@ -66,7 +66,7 @@ impl Look {
         }
     }
 
-    /// The text as a link to a file, where that can be shown.
+    /// The text as a link to a file, if links are supported.
     pub(crate) fn link(&self, file: &Path, text: &str) -> String {
         let url = std::path::absolute(file).ok().and_then(|file| Url::from_file_path(file).ok());
         match url.filter(|_| self.links) {
@@ -75,20 +75,20 @@ impl Look {
         }
     }
 
-    /// The text wrapped at words: the first line begins `indent` columns in, the others `hang`. A word that is wider than
-    /// a line is broken.
+    /// The text wrapped at words: the first line begins `indent` columns in, the others `hang`. A word that is wider
+    /// than a line is broken.
     pub(crate) fn wrapped(&self, indent: usize, hang: usize, text: &str) -> Vec<String> {
         let (indent, hang) = (" ".repeat(indent), " ".repeat(hang));
         let Some(width) = self.width else { return vec![format!("{indent}{text}")] };
         let options = textwrap::Options::new(width)
             .initial_indent(&indent)
             .subsequent_indent(&hang)
-            // Ids and options have hyphens, and are not to be torn apart there.
+            // Ids and options contain hyphens and must not be split there.
             .word_splitter(WordSplitter::NoHyphenation);
         wrap(text, options).into_iter().map(Cow::into_owned).collect()
     }
 
-    /// A command that can be copied: where it does not fit, it goes on as a shell has it. A path is never torn.
+    /// A command that can be copied: a long one continues after a backslash, as in a shell. Paths are never split.
     pub(crate) fn command(&self, indent: usize, command: &str) -> Vec<String> {
         // Room for the backslash.
         let room = self.width.unwrap_or(usize::MAX).saturating_sub(indent + 2);
@@ -109,7 +109,7 @@ impl Look {
         lines.into_iter().map(|line| format!("{:indent$}{line}", "")).collect()
     }
 
-    /// `lead: part, part`, on as many lines as it takes. Each begins `indent` columns in, and no part is torn.
+    /// `lead: part, part`, on as many lines as needed. Each begins `indent` columns in, and no part is split.
     pub(crate) fn flow(&self, indent: usize, lead: &str, parts: &[StyledPart]) -> Vec<String> {
         let width = self.width.unwrap_or(usize::MAX);
         // One column stays free for the comma.
@@ -138,7 +138,7 @@ pub fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// The few styles there are. They repeat what the words say.
+/// The styles. They only repeat what the words say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     None,

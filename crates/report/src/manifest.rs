@@ -1,7 +1,7 @@
 //! The manifest: what the run can prove, node by node. Its names are a contract (`docs/schema/manifest.v1.json`).
 //!
-//! It is written as a stream, head first, and never held in memory. The head's counts come from the ledger, as the
-//! nodes have not been seen yet when it is written; that both agree is for the caller to check.
+//! It is written as a stream, head first, and never held in memory. The counts in the head come from the ledger,
+//! because the nodes have not been read yet when it is written; the caller checks that both agree.
 
 use std::io::Write;
 
@@ -25,7 +25,8 @@ use crate::json_document::{JsonDocument, JsonList};
 use crate::node_end::NodeEnd;
 use crate::run_facts::RunFacts;
 
-/// Version of the manifest's form. Members may be added to it; a change that an older reader cannot ignore is v2.
+/// Version of the manifest's format. Members may be added to v1; a change that an older reader cannot ignore makes it
+/// v2.
 pub const MANIFEST_VERSION: &str = "fleetlogs.manifest/v1";
 
 /// The JSON Schema of the manifest.
@@ -92,7 +93,7 @@ pub(crate) fn write_tail<W: Write>(
     list.end()
 }
 
-/// How an account ended: like a run of its own, except that the end of the run may have cut it short.
+/// How an account ended: judged like a run of its own, except that the end of the run may have cut it short.
 pub(crate) fn account_outcome(
     account: &PlannedAccount,
     tally: &AccountTally,
@@ -102,7 +103,7 @@ pub(crate) fn account_outcome(
     let awaited = if facts.verification { counts.get(Outcome::Accepted) } else { 0 };
     let unfinished = awaited + counts.get(Outcome::NotSent) + counts.get(Outcome::InDoubt) > 0;
     match facts.outcome {
-        // A run may have stopped as a whole, or only this account.
+        // Either the whole run stopped, or only this account.
         RunOutcome::Interrupted if unfinished && tally.stopped.is_none() => RunOutcome::Interrupted,
         RunOutcome::BudgetSpent if unfinished && (tally.stopped.is_some() || facts.reason.is_some()) => {
             RunOutcome::BudgetSpent
@@ -115,7 +116,7 @@ pub(crate) fn account_outcome(
     }
 }
 
-/// Why an account is not complete, as far as that concerns the account as a whole.
+/// Why an account is not complete, if the reason concerns the whole account.
 pub(crate) fn account_reason<'a>(
     account: &'a PlannedAccount,
     tally: &'a AccountTally,
@@ -135,7 +136,7 @@ impl Serialize for Utc {
     }
 }
 
-/// `planned` and every outcome, also those that did not occur: a reader need not know which may be missing.
+/// `planned` and every outcome, including those that did not occur, so that readers find every member.
 struct Counts(OutcomeCounts);
 
 impl Serialize for Counts {
@@ -155,7 +156,7 @@ pub(crate) struct WindowRecord {
     end: Utc,
 }
 
-/// What a node was when it was looked at again.
+/// What a node was in the second look.
 #[derive(Serialize)]
 pub(crate) struct IdentityRecord<'a> {
     state: Option<&'a NodeState>,
@@ -223,11 +224,11 @@ impl<'a> AccountRecord<'a> {
 struct PoolRecord<'a> {
     #[serde(flatten)]
     pool: &'a PlannedPool,
-    /// Whether its nodes were looked at again when every call was answered.
+    /// Whether its nodes were listed again after the last call was answered.
     seen_again: bool,
 }
 
-/// Unlike in the plan, what is unknown is written as null: every node has every member.
+/// Unlike in the plan, unknown values are written as null: every node has every member.
 #[derive(Serialize)]
 struct NodeRecord<'a> {
     account: &'a AccountName,
@@ -259,7 +260,7 @@ impl<'a> NodeRecord<'a> {
         let NodeEnd { node, history, outcome, reason, .. } = end;
         let evidence = &node.evidence;
         let between = NodeBetween { times: Times::from(evidence), os: node.place.os.as_deref() };
-        // Of a node without files of its own nobody asked.
+        // Without a directory, the second look does not compare the node.
         let looked = history.directory.is_some() && facts.seen_again(node.account(), node.pool());
         let changed = history.identity_changed.is_some();
         // Without either time there was nothing to compare.
@@ -356,7 +357,7 @@ impl<'a> From<&'a RecentTask> for TaskRecord<'a> {
     }
 }
 
-/// What the service said of a node; what it did not is left out.
+/// What the service said of a node; members without a value are left out.
 #[derive(Serialize)]
 pub(crate) struct EvidenceRecord<'a> {
     #[serde(flatten)]

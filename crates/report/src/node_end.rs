@@ -1,7 +1,7 @@
 //! How one planned node ended: its outcome, and the reason in words.
 //!
-//! A node's history knows why a call failed or files are missing. What it cannot know is that the run ended before
-//! the node's own end came; that part of the reason is added here, once, for all reports alike.
+//! A node's history knows why a call failed or files are missing. It does not know that the run ended before the node
+//! was finished; that part of the reason is added here, once for all reports.
 
 use fleetlogs_model::history::{Attempt, NodeHistory};
 use fleetlogs_model::ids::AccountIndex;
@@ -21,7 +21,7 @@ pub(crate) struct NodeEnd<'a> {
 }
 
 impl<'a> NodeEnd<'a> {
-    /// `stopped` says why nothing more was sent to the node's account, if that is so.
+    /// `stopped` is the reason why the run stopped calling the node's account, if it did.
     pub(crate) fn new(
         node: &'a PlannedNode,
         account: AccountIndex,
@@ -63,7 +63,7 @@ fn reason(history: &NodeHistory, facts: &RunFacts, stopped: Option<&str>) -> Opt
     }
 }
 
-/// An account that was stopped says more about its nodes than the end of the run does.
+/// If the account was stopped, that explains more than the end of the run.
 fn why_not_called(facts: &RunFacts, stopped: Option<&str>) -> String {
     match (stopped, &facts.reason) {
         (Some(cause), _) => format!("nothing more was sent to its account: {cause}"),
@@ -72,8 +72,8 @@ fn why_not_called(facts: &RunFacts, stopped: Option<&str>) -> String {
     }
 }
 
-/// Why the node waits. A new call wipes the history's reason; if that call was then cancelled, the attempts before it
-/// still know.
+/// Why the node waits. A new call clears the reason in the history; if that call was cancelled, the reason is taken
+/// from the earlier attempts.
 fn last_cause(history: &NodeHistory) -> Option<String> {
     history.reason.clone().or_else(|| {
         let attempt = history.attempts.last()?;

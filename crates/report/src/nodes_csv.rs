@@ -1,4 +1,4 @@
-//! `nodes.csv`: a line per planned node, for spreadsheets. A part of the manifest, which has all of it.
+//! `nodes.csv`: a line per planned node, for spreadsheets. It has a part of what the manifest has.
 
 use std::io::Write;
 
@@ -39,7 +39,7 @@ impl<W: Write> NodesCsv<W> {
 
     /// Writes a node.
     ///
-    /// Every cell that may hold somebody else's text is kept from being a formula.
+    /// Cells with text from outside are escaped so that a spreadsheet does not run them as formulas.
     pub(crate) fn node(&mut self, end: &NodeEnd<'_>) -> csv::Result<()> {
         let NodeEnd { node, history, outcome, reason, .. } = end;
         let last = end.last_attempt();

@@ -1,5 +1,5 @@
-//! How each outcome looks: its colour on the terminal, its shape, colour and rank on the page. A new outcome gets its looks
-//! here, and the compiler asks for each of them.
+//! How each outcome looks: its colour on the terminal, its shape, colour and rank on the page. A new outcome gets its
+//! looks here, and the compiler asks for each of them.
 
 use std::fmt::Write as _;
 
@@ -30,8 +30,8 @@ pub(crate) fn is_alarming(outcome: Outcome) -> bool {
     }
 }
 
-/// Whether a line of progress counts such nodes beside those that were accepted and verified. Nodes in doubt and nodes not
-/// called yet have no outcome before the end of the run.
+/// Whether a line of progress counts such nodes beside those that were accepted and verified. Nodes in doubt and
+/// nodes not called yet have no outcome before the end of the run.
 pub(crate) fn is_shown_in_progress(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Empty | Outcome::Incomplete | Outcome::Failed | Outcome::Gone => true,

@@ -1,4 +1,4 @@
-//! Text of our own in which some words are code (names of files, keys, members), shown as each medium shows code.
+//! Text in which some words are code (names of files, keys, members), rendered for each medium.
 
 use std::borrow::Cow;
 

@@ -17,16 +17,16 @@ use fleetlogs_model::service::NodeState;
 use crate::text::{between, counted, for_terminal, moment, number};
 use crate::width::{cut, shortened};
 
-/// How the plan is to be shown, and what it does not know itself.
+/// How to show the plan, and facts that are not in it.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanView<'a> {
-    /// Characters in a line, at most; none for as many as it takes.
+    /// Characters in a line, at most; none for no limit.
     pub width: Option<usize>,
     /// List every node.
     pub nodes: bool,
     /// How long the run will take.
     pub estimate: Option<Duration>,
-    /// When the container's SAS ends, and whether that is late enough; as a sentence.
+    /// A sentence that says when the SAS of the container expires and whether that is late enough.
     pub sas: Option<&'a str>,
 }
 
@@ -40,7 +40,7 @@ const PRIORITIES: [(Priority, &str); 6] = [
     (Priority::OutOfReach, "unreachable"),
 ];
 
-/// Two spaces between columns, and before the first.
+/// Spaces between columns, and before the first.
 const GAP: usize = 2;
 /// Narrower than this, a shortened name says nothing.
 const NARROWEST_NAME: usize = 12;
@@ -48,7 +48,7 @@ const NARROWEST_NAME: usize = 12;
 /// The plan as text, each line ended by a newline.
 ///
 /// # Errors
-/// What is known of the nodes cannot be read, where they are wanted.
+/// The details of the nodes are wanted, but cannot be read.
 pub fn plan_table(plan: &Plan, view: &PlanView<'_>) -> io::Result<String> {
     let nodes = if view.nodes { plan.nodes.details().collect::<io::Result<Vec<_>>>()? } else { Vec::new() };
     let mut text = String::new();
@@ -153,7 +153,7 @@ fn write_account(
     Ok(())
 }
 
-/// What kept pools from growing: often a part of the incident.
+/// What kept pools from growing; it is often part of the incident.
 fn write_resize_errors(
     out: &mut String,
     plan: &Plan,
@@ -187,8 +187,8 @@ fn write_left_out(out: &mut String, plan: &Plan, width: usize) -> std::fmt::Resu
     Ok(())
 }
 
-/// A line per node in the order of the run, under a line for each stretch of the same pool. The id comes last: it is
-/// the longest, and nothing needs to be aligned behind it.
+/// A line per node in the order of the run, under a line for each group of the same pool. The id comes last: it is
+/// the longest, and nothing has to be aligned after it.
 fn write_nodes(out: &mut String, nodes: &[PlannedNode], width: usize) -> std::fmt::Result {
     writeln!(out, "\nnodes, in the order of the run")?;
     let state =

@@ -1,7 +1,8 @@
-//! Writes the reports that list every node, in one pass over the journal: `manifest.json`, `nodes.csv` and `report.html`.
+//! Writes the reports that list every node: `manifest.json`, `nodes.csv` and `report.html`, in one pass over the
+//! journal.
 //!
-//! The histories come from a cursor and can be read once, so the files grow side by side, and the little that the
-//! summary needs is picked up on the way. Memory does not grow with the number of nodes (the plan is there anyway).
+//! The histories come from a cursor and can be read only once, so all three files are written at the same time, and
+//! what the summary needs is collected on the way. Memory does not grow with the number of nodes (beyond the plan).
 
 use std::error::Error;
 use std::io;
@@ -24,10 +25,10 @@ use crate::page::Page;
 use crate::run_facts::RunFacts;
 use crate::summary::Summary;
 
-/// The reports could not be written. Earlier ones are still there.
+/// The reports could not be written. Earlier reports are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The disk is full, say.
+    /// For example, because the disk is full.
     #[error("cannot write `{file}`: {source}")]
     Write {
         /// Which file.
@@ -35,26 +36,26 @@ pub enum ReportError {
         /// Why.
         source: io::Error,
     },
-    /// What is known of the nodes could not be read.
+    /// The details of the planned nodes could not be read.
     #[error("cannot read the plan: {0}")]
     Plan(#[source] io::Error),
     /// The journal could not be read to its end.
     #[error("cannot read the journal: {0}")]
     Journal(#[source] Box<dyn Error + Send + Sync>),
-    /// The journal's nodes do not come in plan order, once each. A defect.
+    /// The journal yields a node out of plan order, or twice. A defect.
     #[error("defect: node {} of the plan is out of order in the journal, or not in the plan", .0.0)]
     OutOfTurn(NodeIndex),
-    /// Ledger and journal tell different stories of a node. A defect.
+    /// Ledger and journal disagree about a node. A defect.
     #[error("defect: node `{node}` is {ledger:?} in the ledger and {history:?} in the journal")]
     NodeDisagrees {
         /// Which node.
         node: Box<NodeRef>,
-        /// The ledger's story.
+        /// Its status in the ledger.
         ledger: NodeStatus,
-        /// The journal's.
+        /// Its status in the journal.
         history: NodeStatus,
     },
-    /// The counts at the manifest's head are not those of its nodes. A defect.
+    /// The counts at the head of the manifest are not those of its nodes. A defect.
     #[error("defect: the counts of account `{account}` in the ledger do not agree with its nodes")]
     CountsDisagree {
         /// Which account.
@@ -72,9 +73,9 @@ pub enum ReportError {
 
 /// Writes `manifest.json`, `nodes.csv` and `report.html` into `dir`, each whole or not at all.
 ///
-/// `histories` yields the nodes that had events, in plan order. A planned node it does not yield had none, and is
-/// written as not sent. `resume` is the command that goes on with the run, where it can be. The manifest is the last to
-/// get its name: once it is there, the others are too.
+/// `histories` yields the nodes that had events, in plan order. A planned node that it does not yield had none, and is
+/// written as not sent. `resume` is the command that resumes the run, if the run can be resumed. The manifest gets its
+/// name last: once it exists, the others do, too.
 pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
     dir: &Path,
     plan: &Plan,
@@ -115,7 +116,7 @@ pub fn find<E: Into<Box<dyn Error + Send + Sync>>>(
     for_each_node(plan, facts, ledger, histories, |_| Ok(()))
 }
 
-/// Hands every planned node's end over, in plan order, and holds all of them against the ledger.
+/// Calls `write` with the end of every planned node, in plan order, and checks the nodes against the ledger.
 fn for_each_node<E: Into<Box<dyn Error + Send + Sync>>>(
     plan: &Plan,
     facts: &RunFacts,
@@ -147,7 +148,7 @@ fn for_each_node<E: Into<Box<dyn Error + Send + Sync>>>(
     Ok(findings)
 }
 
-/// The histories, one for every planned node: those that are missing are those of nodes without events.
+/// One history for every planned node; nodes without events get an empty one.
 struct InPlanOrder<I> {
     histories: I,
     next: Option<(NodeIndex, NodeHistory)>,
@@ -179,7 +180,7 @@ where
         }
     }
 
-    /// Nothing may be left over.
+    /// Checks that no history is left over.
     fn end(self) -> Result<(), ReportError> {
         self.next.map_or(Ok(()), |(at, _)| Err(ReportError::OutOfTurn(at)))
     }
@@ -196,7 +197,7 @@ fn check_is_of(ledger: &Ledger, plan: &Plan) -> Result<(), ReportError> {
     if ledger == plan { Ok(()) } else { Err(ReportError::OtherPlan { ledger, plan }) }
 }
 
-/// The promise that the counts at the head are those of the nodes below it.
+/// Checks that the counts at the head of the manifest are those of its nodes.
 fn check_counts(ledger: &Ledger, written: &[OutcomeCounts]) -> Result<(), ReportError> {
     for ((account, tally), written) in ledger.accounts().zip(written) {
         if tally.outcomes() != *written {

@@ -1,4 +1,4 @@
-//! What is true of a run as a whole. Every report needs it, so it stands below all of them.
+//! Facts about a run as a whole. Every report needs them, so this file stands below all reports.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -6,7 +6,7 @@ use fleetlogs_model::ids::{AccountName, NodeRef, PoolId};
 use fleetlogs_model::outcome::RunOutcome;
 use time::OffsetDateTime;
 
-/// What is true of the run as a whole, beyond plan and ledger.
+/// Facts about the run as a whole that are neither in the plan nor in the ledger.
 #[derive(Clone, Debug)]
 pub struct RunFacts {
     /// How it ended.
@@ -15,22 +15,22 @@ pub struct RunFacts {
     pub reason: Option<String>,
     /// Whether its last process ended without a word: it was killed.
     pub is_killed: bool,
-    /// When its first process began to work.
+    /// When its first process started.
     pub started_at: OffsetDateTime,
     /// When its last one ended.
     pub ended_at: OffsetDateTime,
-    /// Whether arrival of the files was looked at.
+    /// Whether arrival of the files was checked.
     pub verification: bool,
-    /// List calls that this took.
+    /// List calls made for that.
     pub list_calls: u64,
-    /// Pools whose nodes were looked at again when every call was answered.
+    /// Pools whose nodes were listed again after the last call was answered.
     pub seen_again: HashSet<(AccountName, PoolId)>,
-    /// Nodes that were not there when the plan was made.
+    /// Nodes that did not exist when the plan was made.
     pub appeared: BTreeSet<NodeRef>,
 }
 
 impl RunFacts {
-    /// Whether the nodes of a pool were looked at again.
+    /// Whether the nodes of a pool were listed again after the last call.
     pub(crate) fn seen_again(&self, account: &AccountName, pool: &PoolId) -> bool {
         self.seen_again.contains(&(account.clone(), pool.clone()))
     }

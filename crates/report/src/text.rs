@@ -1,7 +1,7 @@
 //! Text for people: names made safe for the place they are shown in, and numbers, sizes and times made readable.
 //!
-//! Names come from the service or a config, and are data: a node id may hold a terminal's escape code, a table's
-//! bar or a spreadsheet's formula. Each medium has one function here, and every name passes through it.
+//! Names come from the service or a config and are untrusted: a node id may contain a terminal escape code, a table
+//! bar or a spreadsheet formula. Each medium has one function here, and every name passes through it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::UtcOffset;
 use time::macros::format_description;
 
-/// For a terminal or a log: on one line, and without anything that moves the cursor or turns the text around.
+/// For a terminal or a log: on one line, without anything that moves the cursor or reverses the direction of text.
 #[must_use]
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unprintable) {
@@ -34,7 +34,7 @@ fn is_unprintable(char: char) -> bool {
         || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// For running Markdown text and table cells alike: nothing in it is taken for markup or HTML.
+/// For running Markdown text and table cells alike: nothing in it is interpreted as markup or HTML.
 pub(crate) fn for_markdown(text: &str) -> String {
     let text = for_terminal(text);
     let mut safe = String::with_capacity(text.len() + 8);
@@ -49,7 +49,7 @@ pub(crate) fn for_markdown(text: &str) -> String {
                 safe.push('\\');
                 safe.push(char);
             }
-            // Inside a word it is no markup, and ids look better as they are.
+            // Inside a word it is not markup, and ids look better unescaped.
             '_' if !(before.is_alphanumeric() && chars.peek().is_some_and(|next| next.is_alphanumeric())) => {
                 safe.push_str("\\_");
             }
@@ -77,13 +77,13 @@ pub(crate) fn for_html(text: &str) -> String {
     safe
 }
 
-/// For a spreadsheet: a cell that begins like a formula gets an apostrophe in front.
+/// For a spreadsheet: a cell that begins like a formula is prefixed with an apostrophe.
 ///
-/// Spreadsheets run a cell that starts with `=`, `+`, `-` or `@` (also behind a tab or carriage return), and a
-/// node's or pool's name is not ours. The apostrophe makes it text; a program that reads the file should take its
-/// names from the manifest, where they are verbatim.
+/// Spreadsheets run a cell that starts with `=`, `+`, `-` or `@` (also behind a tab or carriage return), and
+/// names of nodes and pools are untrusted. The apostrophe makes the cell text; programs should read names from the
+/// manifest, where they are verbatim.
 pub(crate) fn for_spreadsheet(text: &str) -> Cow<'_, str> {
-    // Somebody will show it on a terminal, too.
+    // The file may also be shown on a terminal.
     let safe = for_terminal(text);
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { Cow::Owned(format!("'{safe}")) } else { safe }
 }
@@ -113,7 +113,7 @@ pub(crate) fn size(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
-    // Tenths of a unit, in whole numbers; the division goes on as long as four digits would stand before the point.
+    // Tenths of a unit, in whole numbers; the division is repeated while four digits would stand before the point.
     let mut tenths = u128::from(bytes) * 10 / 1024;
     let mut unit = 0;
     while tenths >= 10_240 && unit + 1 < UNITS.len() {
@@ -123,7 +123,7 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// `2026-11-22 09:30:00`, in UTC. The caller writes `UTC` once, behind the last of its times.
+/// `2026-11-22 09:30:00`, in UTC. The caller writes `UTC` once, after its last time.
 pub(crate) fn moment(at: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
     at.to_offset(UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
@@ -135,7 +135,7 @@ pub(crate) fn time_of_day(at: OffsetDateTime) -> String {
     at.to_offset(UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
 }
 
-/// The time between two moments; zero where the clock went backwards.
+/// The time between two moments; zero if the clock went backwards.
 pub(crate) fn between(start: OffsetDateTime, end: OffsetDateTime) -> Duration {
     (end - start).try_into().unwrap_or_default()
 }

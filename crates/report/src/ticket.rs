@@ -1,5 +1,6 @@
-//! `ticket.md`: what support asks for, ready to paste. Lists and no tables, so that it also reads well where Markdown is
-//! shown as it is. Every name and message in it goes through [`for_markdown`], and no SAS is in it.
+//! `ticket.md`: the text of a support request, ready to paste. It has lists instead of tables, so that it also reads
+//! well where Markdown is not rendered. Every name and message in it goes through [`for_markdown`]. It contains no
+//! SAS.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -20,14 +21,14 @@ use crate::text::{counted, for_markdown, listed, moment, number, size};
 use crate::ticket_findings::{NotedCall, TroubledNode, is_troubled};
 use crate::width::cut;
 
-/// Causes, accounts and pools that are named. A ticket is read by people.
+/// Most causes, accounts, pools and skipped nodes that are listed.
 const MOST_CAUSES: usize = 8;
 const MOST_ACCOUNTS: usize = 10;
 const MOST_POOLS: usize = 5;
 const MOST_LEFT_OUT: usize = 10;
-/// Characters of a message of the service.
+/// Longest message of the service, in characters.
 const LONGEST_MESSAGE: usize = 300;
-/// Characters of a title.
+/// Longest title, in characters.
 const LONGEST_TITLE: usize = 200;
 
 /// All that a ticket is made of.
@@ -41,16 +42,16 @@ pub struct Ticket<'a> {
     pub ledger: &'a Ledger,
     /// What [`write_reports`](crate::write_reports) found.
     pub findings: &'a Findings,
-    /// What only a config knows.
+    /// What only the config contains.
     pub known: TicketDetails<'a>,
 }
 
-/// What a plan does not hold, where somebody knows it.
+/// Details that are not in the plan, if they are known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TicketDetails<'a> {
     /// The words to use for the title.
     pub title: Option<&'a str>,
-    /// What the operator sees, in his own words.
+    /// The problem in the words of the operator.
     pub problem: Option<&'a str>,
     /// `minimal`, `moderate`, `critical` or `highestcriticalimpact`; `moderate` if left out.
     pub severity: Option<&'a str>,
@@ -266,7 +267,7 @@ impl Ticket<'_> {
         writeln!(out)
     }
 
-    /// Nodes that were not asked, and that the service reports trouble on.
+    /// Skipped nodes on which the service reports problems.
     fn troubled_left_out(&self) -> Vec<(&LeftOut, TroubledNode)> {
         let troubled = |entry| {
             let LeftOut { account, pool, node, evidence, .. }: &LeftOut = entry;
@@ -325,7 +326,7 @@ impl Ticket<'_> {
     }
 }
 
-/// What the service says of a node that is in trouble.
+/// What the service says of a node with problems.
 fn describe(TroubledNode { node, place, facts, state_since }: &TroubledNode) -> String {
     let mut parts = vec![];
     if let Some(state) = &facts.state {

@@ -1,4 +1,4 @@
-//! What of all nodes and calls goes into a ticket: a few of each kind, picked while they pass by, however many there are.
+//! The nodes and calls that go into a ticket: a few of each kind, picked during the pass over all nodes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use crate::node_end::NodeEnd;
 /// Calls and nodes that are kept.
 const MOST_CALLS: usize = 25;
 const MOST_NODES: usize = 25;
-/// Of each kind: a thousand calls with the same answer need not be named one by one.
+/// Entries of each kind: a thousand calls with the same answer need not be listed one by one.
 const MOST_OF_A_KIND: u32 = 5;
-/// Kinds that are told apart.
+/// Kinds that are distinguished.
 const MOST_KINDS: usize = 200;
 
-/// What was noticed on the way through all nodes.
+/// What was found in the pass over all nodes.
 #[derive(Debug, Default)]
 pub(crate) struct TicketFindings {
     /// Some of the calls that failed, or whose files did not arrive.
     pub(crate) calls: Vec<NotedCall>,
-    /// All of these.
+    /// The number of all such calls.
     pub(crate) failed_calls: u64,
-    /// Some of the nodes that the service reports trouble on.
+    /// Some of the nodes on which the service reports problems.
     pub(crate) nodes: Vec<TroubledNode>,
-    /// All of these.
+    /// The number of all such nodes.
     pub(crate) troubled: u64,
     kinds_of_calls: HashMap<KindOfCall, u32>,
     kinds_of_nodes: HashMap<KindOfNode, u32>,
@@ -50,7 +50,7 @@ pub(crate) struct NotedCall {
     pub(crate) outcome: Outcome,
 }
 
-/// A node that the service reports trouble on.
+/// A node on which the service reports problems.
 #[derive(Debug)]
 pub(crate) struct TroubledNode {
     pub(crate) node: NodeRef,
@@ -64,7 +64,7 @@ impl TicketFindings {
     pub(crate) fn add(&mut self, end: &NodeEnd<'_>, verification: bool) {
         let lost = !end.outcome.is_collected(verification);
         for attempt in &end.history.attempts {
-            // A call that was taken is worth a look where its files did not come.
+            // An accepted call is listed, too, if its files did not arrive.
             if attempt.status != Some(200) || lost {
                 self.add_call(end, attempt);
             }
@@ -122,7 +122,7 @@ fn has_room<K: Eq + std::hash::Hash>(kinds: &mut HashMap<K, u32>, kind: K) -> bo
     *seen <= MOST_OF_A_KIND
 }
 
-/// Whether the service reports trouble on a node.
+/// Whether the service reports problems on a node.
 pub(crate) fn is_troubled(facts: &NodeFacts) -> bool {
     let bad_state =
         matches!(facts.state, Some(NodeState::Unusable | NodeState::StartTaskFailed | NodeState::Unknown));

@@ -1,5 +1,5 @@
-//! One kind of trouble over all accounts that have it, in the words in which the terminal tells it: the cause first,
-//! then how many nodes, then where.
+//! One kind of trouble over all accounts that have it, as the terminal shows it: the cause, the number of nodes, the
+//! place.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use crate::width::{cut, shortened};
 
 /// Accounts or pools that are named with a trouble; more are counted.
 const MOST_NAMES: usize = 3;
-/// Columns of a name of an account or pool; the service's own have 24 and 64 at most.
+/// Columns of the name of an account or pool; the service allows 24 and 64 characters.
 const NAME_WIDTH: usize = 40;
-/// A name of a node is not made shorter than this.
+/// Node ids are not shortened below this.
 const NARROWEST_NODE: usize = 12;
 
 /// One kind of trouble.
@@ -26,7 +26,7 @@ pub(crate) struct Trouble {
     pub(crate) nodes: u64,
     reason: String,
     accounts: Vec<AccountName>,
-    /// None where they were too many to keep.
+    /// Empty if there were too many to keep.
     pools: Vec<PoolId>,
     examples: Vec<NodeRef>,
 }
@@ -57,7 +57,7 @@ impl Trouble {
         troubles
     }
 
-    /// `storage blocked from pool render: 212 nodes of contoso`. Where the run has one account only, it is not named.
+    /// `storage blocked from pool render: 212 nodes of contoso`. If the run has only one account, it is not named.
     pub(crate) fn headline(&self, one_account: bool) -> String {
         let nodes = counted(self.nodes, "node");
         let of = if one_account { String::new() } else { format!(" of {}", self.whose()) };
@@ -99,7 +99,7 @@ impl Trouble {
         };
         let room = look.width.unwrap_or(usize::MAX).saturating_sub(indent + more.len());
         let each = (room / shown.max(1)).saturating_sub(2).max(NARROWEST_NODE);
-        // A node's id is its own in its pool only, but pools are named above.
+        // A node id is unique in its pool only, but the line above names the pools.
         let ids =
             self.examples.iter().map(|at| shortened(&for_terminal(at.node.as_str()), each).into_owned());
         let names: Vec<String> = ids.collect();
@@ -107,7 +107,7 @@ impl Trouble {
     }
 }
 
-/// A name of an account or pool, safe and not too long.
+/// The name of an account or pool, made safe and shortened.
 pub(crate) fn name(name: &str) -> Cow<'_, str> {
     Cow::Owned(shortened(&for_terminal(name), NAME_WIDTH).into_owned())
 }

@@ -31,7 +31,7 @@ pub(crate) fn cut(text: &str, width: usize) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
-/// As many of the characters as fit into so many columns.
+/// As many leading characters as fit into `width` columns.
 fn head_of(chars: impl Iterator<Item = char>, width: usize) -> String {
     let mut taken = 0;
     chars

@@ -1,7 +1,7 @@
 //! The zip file under construction: entries in one directory, with the checksum of each.
 //!
-//! The same entries give the same bytes: times are those of the run, permissions are fixed, and nothing tells of the
-//! machine.
+//! The same entries give the same bytes: times are those of the run, permissions are fixed, and nothing
+//! identifies the machine.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -15,16 +15,16 @@ use zip::{CompressionMethod, DateTime, System, ZipWriter};
 use super::own_files::SUMS_FILE;
 use super::scrub::{self, CopyError};
 
-/// Checksums are kept in memory up to this size; a bundle with logs can have many.
+/// Size up to which the checksums are kept in memory; a bundle with logs can have many.
 const SUMS_IN_MEMORY: usize = 1 << 20;
 
-/// From this size on, an entry is written so that it may grow beyond 4 GiB.
+/// Size from which an entry is written so that it may grow beyond 4 GiB.
 const LARGE: u64 = 3 << 30;
 
-/// The bundle itself could not be written. Nothing is left of it.
+/// The bundle itself could not be written. No part of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// The disk is full, say.
+    /// For example, because the disk is full.
     #[error("cannot write the bundle: {0}")]
     Write(#[source] io::Error),
 }
@@ -39,14 +39,14 @@ pub(super) struct Archive<W: Write + Seek> {
     entries: u64,
 }
 
-/// What became of an entry.
+/// An entry that was added.
 pub(super) struct AddedEntry {
-    /// SHA-256 of what is in the bundle, in hex.
+    /// SHA-256 of the entry as it is in the bundle, in hex.
     pub(super) sha256: String,
     pub(super) bytes: u64,
     /// Texts that looked like secrets and were left out.
     pub(super) removed: u64,
-    /// Why it was not copied to its end.
+    /// Why it was not copied to its end, if it was not.
     pub(super) cut: Option<io::Error>,
 }
 
@@ -128,7 +128,7 @@ impl<W: Write + Seek> Write for Entry<'_, W> {
     }
 }
 
-/// In UTC; zip files know no zone. Times that they cannot hold become their first one.
+/// In UTC, because zip files have no time zone. Times that they cannot represent become their earliest one.
 fn zip_time(at: OffsetDateTime) -> DateTime {
     let at = at.to_offset(UtcOffset::UTC);
     let year = u16::try_from(at.year()).unwrap_or(0);

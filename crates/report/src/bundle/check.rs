@@ -1,4 +1,4 @@
-//! Reads a bundle again, and says what is wrong with it. Nothing in it is trusted: neither names nor sizes.
+//! Checks a bundle. Nothing in it is trusted, neither names nor sizes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,13 +20,13 @@ use crate::files::MANIFEST_FILE;
 use crate::manifest::MANIFEST_VERSION;
 use crate::text::{counted, number};
 
-/// Problems that are kept; of more there is only the number.
+/// Problems that are kept; further ones are only counted.
 const MOST_PROBLEMS: usize = 100;
 
 /// Longest line of a list of checksums.
 const LONGEST_LINE: u64 = 8 * 1024;
 
-/// What is to be found in every bundle.
+/// Files that every bundle has.
 const REQUIRED: [&str; 3] = [README_FILE, MANIFEST_FILE, MANIFEST_SUM_FILE];
 
 /// What was found in a bundle.
@@ -36,14 +36,15 @@ pub struct CheckedBundle {
     pub sha256: String,
     /// Files in it.
     pub entries: u64,
-    /// What is wrong, a sentence each, without secrets; names in it are foreign.
+    /// What is wrong, a sentence each, without secrets. Names in it are untrusted.
     pub problems: Vec<String>,
-    /// Further problems.
+    /// Number of further problems.
     pub more: u64,
 }
 
 impl CheckedBundle {
-    /// Whether it is as it was made, as far as it can tell by itself: whoever changes an entry can change its checksum.
+    /// Whether the bundle is consistent. This does not prove that it is unchanged: whoever changes an entry can also
+    /// change its checksum.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.problems.is_empty()
@@ -58,7 +59,7 @@ impl CheckedBundle {
     }
 }
 
-/// Checks a bundle. `sha256` is what it is to have as a whole, in hex, if that is known from elsewhere.
+/// Checks a bundle. `sha256` is the expected digest of the whole file, in hex, if it is known from elsewhere.
 pub fn check_bundle(path: &Path, sha256: Option<&str>) -> io::Result<CheckedBundle> {
     let mut file = File::open(path)?;
     let mut digest = DigestWriter::default();
@@ -85,7 +86,7 @@ pub fn check_bundle(path: &Path, sha256: Option<&str>) -> io::Result<CheckedBund
 /// Length of a zip file's end record without a comment.
 const END_RECORD: usize = 22;
 
-/// Whether nothing is behind the end record, nor in it as a comment.
+/// Whether the file ends with the end record, and that has no comment.
 fn ends_with_end_record(file: &mut File) -> io::Result<bool> {
     let Some(begin) = file.seek(SeekFrom::End(0))?.checked_sub(END_RECORD as u64) else { return Ok(false) };
     file.seek(SeekFrom::Start(begin))?;
@@ -133,7 +134,7 @@ impl Check<'_> {
         }
     }
 
-    /// Every entry by its name below the one directory. None if there is more than one such directory.
+    /// Every entry by its name below the top directory; none if there is more than one top directory.
     fn names(&mut self, archive: &mut ZipArchive<impl Read + Seek>) -> Option<BTreeMap<String, usize>> {
         let mut tops = BTreeSet::new();
         let mut names = BTreeMap::new();
@@ -215,7 +216,7 @@ impl Check<'_> {
         Some(sums)
     }
 
-    /// The manifest against its own checksum, and its counts against its nodes.
+    /// Checks the manifest against its own checksum, and its counts against its nodes.
     fn manifest(&mut self, archive: &mut ZipArchive<impl Read + Seek>, index: usize, sum: Option<usize>) {
         let wanted = sum.map(|sum| read_small(archive, sum));
         match (digest_of(archive, index), wanted) {
@@ -263,7 +264,7 @@ fn sum_of_line(line: &str) -> Option<(&str, &str)> {
     (sum.bytes().all(|byte| byte.is_ascii_hexdigit()) && !name.is_empty()).then_some((sum, name))
 }
 
-/// Whether an entry is a regular file, whatever system it says that it is from.
+/// Whether an entry is a regular file, whatever system it claims to be from.
 fn is_plain(entry: &ZipFile<'_, impl Read>) -> bool {
     const TYPE: u32 = 0o170_000;
     const REGULAR: u32 = 0o100_000;
@@ -278,17 +279,17 @@ fn is_plain(entry: &ZipFile<'_, impl Read>) -> bool {
         && attributes & DOS_LABEL_OR_DIRECTORY == 0
 }
 
-/// Whether a name stands for a device on Windows, whatever ending it has.
+/// Whether a name is a device on Windows, whatever its extension.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
     let is_port = ["com", "lpt"].iter().filter_map(|kind| stem.strip_prefix(kind)).any(|number| {
-        // Windows takes the raised digits of Latin-1 for digits, too.
+        // Windows also treats the superscript digits of Latin-1 as digits.
         matches!(number, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³")
     });
     is_port || matches!(&*stem, "con" | "nul" | "aux" | "prn")
 }
 
-/// What is in an entry, of the size that its header says.
+/// The content of an entry, limited to the size in its header.
 fn content<R: Read + Seek>(
     archive: &mut ZipArchive<R>,
     index: usize,
@@ -297,7 +298,7 @@ fn content<R: Read + Seek>(
     Ok(ExactSize { left: source.size(), source })
 }
 
-/// Fails where the source has more or less than it is to have. More is not inflated.
+/// Fails if the source has more or less than the expected size. Surplus is not inflated.
 struct ExactSize<R> {
     source: R,
     left: u64,
@@ -338,7 +339,7 @@ fn read_small(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::R
     Ok(text)
 }
 
-/// Takes bytes for their digest alone.
+/// A writer that only computes the digest.
 #[derive(Default)]
 struct DigestWriter(Sha256);
 
@@ -359,7 +360,7 @@ impl io::Write for DigestWriter {
     }
 }
 
-/// A manifest of which only the counts are kept.
+/// The counts of a manifest; the rest of it is not kept.
 #[derive(Deserialize)]
 struct ManifestCounts {
     schema: String,

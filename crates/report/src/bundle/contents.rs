@@ -1,4 +1,4 @@
-//! What a bundle is made of, and what comes of it.
+//! What a bundle is made of, and the finished bundle.
 
 use std::path::Path;
 
@@ -22,20 +22,20 @@ pub struct Bundle<'a> {
     pub ledger: &'a Ledger,
     /// What [`find`](crate::find) found.
     pub findings: &'a Findings,
-    /// The logs in the run directory, where they are wanted in the bundle.
+    /// The logs in the run directory, if they are to go into the bundle.
     pub logs: Option<DownloadedLogs>,
-    /// Files that are not of the run directory.
+    /// Files from outside the run directory.
     pub extras: &'a [ExtraFile],
-    /// What went wrong before.
+    /// What has gone wrong so far.
     pub notes: Notes,
 }
 
-/// A file that goes in as it is, also where it holds a secret: whoever adds it means to hand it over.
+/// A file that is added unchanged, even if it contains a secret: it is added on purpose.
 #[derive(Clone)]
 pub struct ExtraFile {
     /// Its name in the bundle's directory.
     pub name: &'static str,
-    /// What it is, in Markdown, for the list of files.
+    /// What the file is, in Markdown, for the list of files.
     pub about: &'static str,
     /// What is in it.
     pub content: String,
@@ -43,7 +43,7 @@ pub struct ExtraFile {
 
 /// A bundle that was written.
 pub struct FinishedBundle<W> {
-    /// What it was written to.
+    /// The writer it was written to.
     pub target: W,
     /// Files in it.
     pub entries: u64,
@@ -58,7 +58,7 @@ pub(super) struct ListedFile {
 }
 
 impl Bundle<'_> {
-    /// Name of the directory in the bundle, and of its file but for the ending.
+    /// Name of the directory in the bundle, and of its file without the extension.
     #[must_use]
     pub fn name(plan: &Plan) -> String {
         format!("fleetlogs-{}", plan.run_id)

@@ -1,5 +1,5 @@
-//! Logs that were fetched from the container: a line for each in `logs.jsonl`, beside them in the run directory, and in
-//! the bundle.
+//! Logs that were downloaded from the container. `logs.jsonl` has a line for each, in the run directory and in the
+//! bundle.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::LOGS_FILE;
 
-/// A blob that was fetched whole.
+/// A blob that was downloaded completely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogFile {
     /// Its Batch account.
@@ -21,29 +21,28 @@ pub struct LogFile {
     pub node: NodeId,
     /// Its full name in the container, verbatim.
     pub blob: String,
-    /// Where it is, below the run directory and the bundle's alike.
+    /// Its path below the run directory; in the bundle the path is the same.
     pub file: String,
     /// Its size in the container.
     pub bytes: u64,
-    /// The version that was fetched.
+    /// The version that was downloaded.
     pub etag: String,
-    /// Its MD5 in hex, as storage has it and as it was found to be; none where storage has none, and only the size could
-    /// be compared.
+    /// Its MD5 in hex, the same in storage and in the file. None if storage has none; then only the size was compared.
     pub md5: Option<String>,
 }
 
-/// How much was fetched.
+/// How much was downloaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DownloadedLogs {
-    /// Files that are whole.
+    /// Complete files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those of them that storage has no MD5 of.
+    /// Files of which storage has no MD5.
     pub without_md5: u64,
 }
 
-/// The list of a run directory, line by line.
+/// The list in a run directory, line by line.
 pub(super) fn log_files(run_dir: &Path) -> io::Result<impl Iterator<Item = io::Result<LogFile>>> {
     let lines = BufReader::new(File::open(run_dir.join(LOGS_FILE))?).lines();
     Ok(lines.map(|line| serde_json::from_str(&line?).map_err(io::Error::from)))

@@ -1,8 +1,8 @@
 //! The escalation bundle: one zip file that answers the questions of a support engineer who has nothing else.
 //!
-//! It is a list of steps. One that fails is noted inside, and the rest goes on. It is made of the files of a run
-//! directory, and of what journal and plan say; nothing is asked of the network. [`check`](check_bundle) reads one
-//! again, and says what is wrong with it.
+//! It is written in steps. If a step fails, that is noted in the bundle and the other steps continue. It is made from
+//! the files of a run directory, the journal and the plan, without the network. [`check_bundle`] checks a finished
+//! bundle.
 
 mod archive;
 mod check;

@@ -1,6 +1,6 @@
-//! File names made from names of the service: never a way out of the directory, the same on every system.
+//! File names made from names of the service: they never lead out of the directory, and mean the same on every system.
 //!
-//! A name of plain letters stays as it is. Anything else is percent-encoded, so that different names stay different.
+//! Plain names stay as they are. Other characters are percent-encoded, so that different names stay different.
 
 use std::fmt::Write as _;
 
@@ -8,20 +8,20 @@ use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use sha2::{Digest, Sha256};
 
-/// Longest part of a path, in bytes. File systems take 255, and something may be added to it.
+/// Longest part of a path, in bytes. File systems allow 255, and a suffix may be added.
 const LONGEST: usize = 200;
-/// What is kept of a longer one, before the digest that tells it from others.
+/// Bytes that are kept of a longer part, before the digest that makes it unique.
 const KEPT: usize = 160;
 
-/// Names that stand for devices on Windows, whatever ending they have.
+/// Names of devices on Windows, whatever their extension.
 const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 
-/// Endings that downloads have beside a file while it is not whole.
+/// Extensions of the files beside an incomplete download.
 const OWN_ENDINGS: [&str; 3] = [".part", ".etag", ".tmp"];
 
 /// One part of a path.
 pub(super) fn component(name: &str) -> String {
-    // No other name becomes this: behind a `%` there are two digits otherwise.
+    // No other name becomes this: otherwise two digits follow a `%`.
     if name.is_empty() {
         return "%-".into();
     }
@@ -57,12 +57,12 @@ fn is_device(name: &str) -> bool {
     DEVICES.contains(&letters) && digits.len() <= 1
 }
 
-/// Path of a pool's evidence, below the bundle's directory.
+/// Path of the evidence of a pool, below the top directory of the bundle.
 pub(super) fn evidence_path(account: &str, pool: &str) -> String {
     format!("evidence/{}/{}.jsonl", component(account), component(pool))
 }
 
-/// Directory of a node's logs, below the bundle's directory and the run directory alike.
+/// Directory of a node's logs, below the run directory and the top directory of the bundle.
 #[must_use]
 pub fn logs_dir(account: &AccountName, pool: &PoolId, node: &NodeId) -> String {
     let [account, pool, node] = [account.as_str(), pool.as_str(), node.as_str()].map(component);
@@ -75,7 +75,7 @@ pub fn blob_path(blob: &str) -> String {
     blob.split('/').map(component).collect::<Vec<_>>().join("/")
 }
 
-/// Whether a path of a bundle leads to where it says, on every system.
+/// Whether a path in a bundle stays inside it, on every system.
 pub(super) fn is_safe_path(path: &str) -> bool {
     let is_safe = |part: &str| {
         !part.is_empty()

@@ -1,5 +1,5 @@
-//! The nodes of a `manifest.json`, one at a time: each stands on a line of its own, as
-//! [`JsonDocument`](crate::json_document::JsonDocument) writes it.
+//! Reads the nodes of a `manifest.json` one at a time. Each is on a line of its own, because
+//! [`JsonDocument`](crate::json_document::JsonDocument) writes it that way.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -42,12 +42,12 @@ pub(super) struct AttemptLine<'a> {
     pub(super) status: Option<u16>,
     #[serde(borrow)]
     pub(super) code: Option<Cow<'a, str>>,
-    /// There where the call failed.
+    /// Present if the call failed.
     #[serde(borrow)]
     pub(super) message: Option<Cow<'a, str>>,
 }
 
-/// Where a node stands in the file, without the comma and the end of its line.
+/// Where a node is in the file, without the comma and the line end.
 #[derive(Clone, Copy)]
 pub(super) struct LineSpan {
     pub(super) at: u64,
@@ -137,7 +137,7 @@ pub struct NodeDirectory {
     pub node: NodeId,
     /// `virtualDirectoryName`, verbatim.
     pub directory: String,
-    /// Files that the run saw there, and their bytes; none where it did not look.
+    /// Files that the run found there, and their bytes; none if it did not check.
     pub seen: Option<(u64, u64)>,
 }
 

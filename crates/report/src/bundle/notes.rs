@@ -1,10 +1,10 @@
-//! What went wrong while a bundle was made: said inside of it, and to whoever made it.
+//! What went wrong while a bundle was made. The notes are in the bundle, and the command prints them.
 
 use std::fmt::Write as _;
 
 use crate::text::{counted, for_markdown, number};
 
-/// Notes that are kept; of more there is only the number.
+/// Notes that are kept; further ones are only counted.
 const MOST: usize = 200;
 
 /// What is missing in a bundle, or different from what it should be, and why.
@@ -15,7 +15,7 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Takes a note: a sentence without its full stop. Names in it may be foreign.
+    /// Adds a note: a sentence without its full stop. Names in it may be untrusted.
     pub fn add(&mut self, note: impl Into<String>) {
         if self.lines.len() < MOST {
             self.lines.push(note.into());
@@ -24,13 +24,13 @@ impl Notes {
         }
     }
 
-    /// Whether everything went well.
+    /// Whether nothing went wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// Every note that is kept, and what is not.
+    /// Every note that is kept, then how many more there are.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let more = (self.more > 0).then(|| format!("and {} more notes", number(self.more)));
         self.lines.iter().cloned().chain(more)

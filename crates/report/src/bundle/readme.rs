@@ -78,7 +78,7 @@ impl Readme<'_> {
         writeln!(out)
     }
 
-    /// Where nodes are asked for different ranges, the run's holds all of them.
+    /// Whether nodes have time windows of their own; that of the run covers all of them.
     fn has_own_windows(&self) -> bool {
         self.bundle
             .plan

@@ -1,14 +1,14 @@
-//! The last line of defence: whatever goes into a bundle is copied through here, and what looks like a secret is not.
+//! The last line of defence: everything in a bundle is copied through here, without what looks like a secret.
 //!
-//! fleetlogs never writes a secret into its files; but a bundle leaves the house, and holds texts of others. It works on
-//! a stream, and keeps no more than a buffer.
+//! fleetlogs never writes a secret into its files, but a bundle is given away and contains texts from outside. The
+//! copy is a stream and needs no more memory than a buffer.
 
 use std::io::{self, Read, Write};
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-/// What stands before a secret, and how long the word behind it is at least: shorter ones are ordinary text.
+/// What precedes a secret, and the minimum length of the word after it; shorter words are ordinary text.
 const MARKS: [(&str, usize, Alphabet); 9] = [
     ("sig=", 8, Alphabet::Base64),
     ("sig%3d", 8, Alphabet::Base64),
@@ -25,14 +25,14 @@ const HIDDEN: &[u8] = b"<redacted>";
 
 const BUFFER: usize = 64 * 1024;
 
-/// Longest mark with the shortest word that makes it one.
+/// Length of the longest mark plus the shortest word after it, rounded up.
 const LOOKAHEAD: usize = 64;
 
 #[derive(Clone, Copy)]
 enum Alphabet {
-    /// Also as it stands in URLs, and the characters of words that people make up.
+    /// Base64, also as encoded in URLs, and characters of words that people make up.
     Base64,
-    /// Of tokens that stand for their bearer.
+    /// Characters of bearer tokens.
     Token,
 }
 
@@ -57,17 +57,17 @@ static FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
 /// Which side of a copy failed.
 #[derive(Debug)]
 pub(super) enum CopyError {
-    /// What was read: what came before is copied.
+    /// The source. What was read before the error is copied.
     Source(io::Error),
-    /// The bundle.
+    /// The target.
     Target(io::Error),
 }
 
-/// Copies all of it but for secrets. Returns how many were left out.
+/// Copies everything except secrets. Returns how many secrets were left out.
 pub(super) fn copy(mut source: impl Read, mut target: impl Write) -> Result<u64, CopyError> {
     let mut buffer = vec![0; BUFFER];
     let (mut filled, mut ended, mut removed) = (0, false, 0);
-    // Inside of a secret: its alphabet.
+    // The alphabet of the secret that the position is in.
     let mut hiding: Option<Alphabet> = None;
     loop {
         while !ended && filled < buffer.len() {
@@ -88,7 +88,7 @@ pub(super) fn copy(mut source: impl Read, mut target: impl Write) -> Result<u64,
             }
             hiding = None;
         }
-        // A mark that begins later may not be whole yet.
+        // A mark that begins after this may not be complete yet.
         let decided = if ended { filled } else { filled - LOOKAHEAD.min(filled - at) };
         while let Some(found) = next_secret(&bytes[at..]).filter(|found| at + found.mark < decided) {
             let (from, word) = (at + found.word, found.alphabet);

@@ -22,7 +22,7 @@ use crate::files::{
 use crate::manifest::LeftOutRecord;
 use crate::text::counted;
 
-/// Files of a run directory that go in: name there, name in the bundle, and whether every run has it.
+/// Files of a run directory that go into the bundle: name there, name in the bundle, and whether every run has it.
 const FILES: [(&str, &str, bool); 10] = [
     (MANIFEST_FILE, MANIFEST_FILE, true),
     (NODES_FILE, NODES_FILE, true),
@@ -36,11 +36,11 @@ const FILES: [(&str, &str, bool); 10] = [
     ("log.jsonl", "tool.log.jsonl", true),
 ];
 
-/// Name of the list of what is not in the plan.
+/// The list of skipped nodes and pools.
 const LEFT_OUT_FILE: &str = "left-out.jsonl";
 
 impl Bundle<'_> {
-    /// Writes the bundle. Whatever cannot be read is noted; only a target that cannot be written is an error.
+    /// Writes the bundle. What cannot be read is noted; only a target that cannot be written is an error.
     pub fn write<W: Write + Seek>(self, target: W) -> Result<FinishedBundle<W>, BundleError> {
         let archive = Archive::begin(target, Self::name(self.plan), self.facts.ended_at);
         let mut steps = Steps { archive, listed: vec![], absent: vec![], notes: self.notes.clone() };
@@ -78,9 +78,9 @@ impl Bundle<'_> {
 /// A bundle under way.
 struct Steps<W: Write + Seek> {
     archive: Archive<W>,
-    /// What is in, but for logs and evidence, of which there is no end.
+    /// The files so far, except logs and evidence, of which there may be very many.
     listed: Vec<ListedFile>,
-    /// Files that this run does not have, and need not have.
+    /// Optional files that this run does not have.
     absent: Vec<&'static str>,
     notes: Notes,
 }
@@ -123,7 +123,7 @@ impl<W: Write + Seek> Steps<W> {
         }
     }
 
-    /// What is known of each node, a file for each pool.
+    /// What is known of each node, in a file for each pool.
     fn evidence(&mut self, manifest: &Path, survey: &Survey) -> Result<(), BundleError> {
         for ((account, pool), places) in &survey.pools {
             let name = evidence_path(account, pool);
@@ -139,7 +139,7 @@ impl<W: Write + Seek> Steps<W> {
         Ok(())
     }
 
-    /// What was seen and not planned, with what is known of it.
+    /// What was skipped, with what is known of it.
     fn left_out(&mut self, plan: &Plan) -> Result<(), BundleError> {
         if plan.left_out.is_empty() {
             return Ok(());
@@ -158,7 +158,7 @@ impl<W: Write + Seek> Steps<W> {
     fn logs(&mut self, dir: &Path) -> Result<(), BundleError> {
         match open(&dir.join(LOGS_FILE)) {
             Ok((file, size)) => self.add(LOGS_FILE, size, file)?,
-            // Why none could be fetched is noted already.
+            // The notes already say why no logs could be downloaded.
             Err(_) => return Ok(()),
         };
         let files = match log_files(dir) {
@@ -208,7 +208,7 @@ fn lines_at(mut file: File, places: &[LineSpan]) -> impl Read {
     })
 }
 
-/// A text that is made a line at a time, while it is read.
+/// A text that is produced line by line while it is read.
 struct Generated<F> {
     /// Fills an empty line; false at the end.
     next: F,

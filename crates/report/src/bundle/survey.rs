@@ -1,4 +1,4 @@
-//! One look at every node of the manifest: where each stands, and the few that the README names.
+//! One pass over the nodes of the manifest: where each is in the file, and the few that the README lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,30 +12,30 @@ use super::node_lines::{AttemptLine, LineSpan, NodeLines, NodeRow};
 pub(super) const MOST_ROWS: usize = 50;
 /// Rows of the table of calls.
 pub(super) const MOST_CALLS: usize = 25;
-/// Kinds of failed calls that are told apart.
+/// Kinds of failed calls that are distinguished.
 const MOST_KINDS: usize = 50;
-/// Accounts whose directories' common beginning is told, and beginnings of each.
+/// Accounts whose common directory prefixes are listed, and prefixes of each.
 const MOST_ACCOUNTS: usize = 20;
 const MOST_BEGINNINGS: usize = 3;
 
-/// What the README says of single nodes, and where all of them are.
+/// What the README says about single nodes, and where each node is in the file.
 #[derive(Default)]
 pub(super) struct Survey {
     /// Places of the nodes of each pool, by account and pool.
     pub(super) pools: BTreeMap<(String, String), Vec<LineSpan>>,
-    /// Nodes with a directory: first of those that were not collected.
+    /// Nodes with a directory; those that were not collected come first.
     pub(super) directories: FirstRows<DirectoryRow>,
-    /// First parts of the directories of each account: the service names an account's directories alike.
+    /// First parts of the directories of each account; the service gives them the same prefix.
     pub(super) beginnings: BTreeMap<String, BTreeSet<String>>,
     /// The last call of nodes that were not collected.
     pub(super) calls: FirstRows<CallRow>,
     /// Calls that failed, by status and code, with one as an example.
     pub(super) failed: BTreeMap<(Option<u16>, String), (u64, CallRow)>,
-    /// Failed calls of further kinds.
+    /// Number of failed calls of further kinds.
     pub(super) failed_otherwise: u64,
 }
 
-/// The first few of many, those of trouble before all others.
+/// The first few of many rows; rows of nodes that were not collected come first.
 pub(super) struct FirstRows<T> {
     troubled: Vec<T>,
     fine: Vec<T>,
@@ -84,7 +84,7 @@ pub(super) struct DirectoryRow {
     pub(super) bytes: Option<u64>,
 }
 
-/// A call, as support looks for it.
+/// A call, with what support needs to find it.
 pub(super) struct CallRow {
     pub(super) account: String,
     pub(super) pool: String,
@@ -114,7 +114,7 @@ impl CallRow {
 }
 
 impl Survey {
-    /// Reads the manifest. `verification` says whether arrival was looked at.
+    /// Reads the manifest. `verification` says whether arrival was checked.
     pub(super) fn of(manifest: &Path, verification: bool) -> io::Result<Self> {
         let mut lines = NodeLines::open(manifest)?;
         let mut survey = Self::default();

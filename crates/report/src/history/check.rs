@@ -1,4 +1,4 @@
-//! Whether a manifest can be true: one that was cut, changed or put together by hand proves nothing.
+//! Checks whether a manifest is consistent: one that was cut, changed or put together by hand proves nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,10 +12,10 @@ use time::{Duration, OffsetDateTime};
 use super::manifest::{HistoryError, ItemVisitor, Members, NodeText, read};
 use crate::manifest::MANIFEST_VERSION;
 
-/// The clock of a machine may be set back by so much while a run goes on.
+/// How far the clock of a machine may be set back during a run.
 const CLOCK_TOLERANCE: Duration = Duration::MINUTE;
 
-/// Reads a manifest to its end, and looks whether its nodes, counts and times can all be true.
+/// Reads a manifest to its end and checks that its nodes, counts and times are consistent.
 pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
     let mut seen = ManifestTotals::default();
     read(path, &mut seen)?;
@@ -48,14 +48,14 @@ pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
     }))
 }
 
-/// What matters of a manifest; does not grow with its nodes.
+/// Totals of a manifest. The size does not depend on the number of nodes.
 #[derive(Default)]
 struct ManifestTotals {
     schema: Option<String>,
     counts: Option<Counts>,
     ended: Option<Rfc3339Time>,
     nodes: BTreeMap<Outcome, u64>,
-    /// The latest end of a window.
+    /// The latest end of a time window.
     latest: Option<OffsetDateTime>,
     is_reversed: bool,
 }

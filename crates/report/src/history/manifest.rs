@@ -23,29 +23,29 @@ pub enum HistoryError {
     /// The file cannot be read.
     #[error("its manifest cannot be read: {0}")]
     File(#[from] std::io::Error),
-    /// It is not what fleetlogs writes.
+    /// It is not in the form that fleetlogs writes.
     #[error("its manifest is not in the form that fleetlogs writes: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// It is of a form that this fleetlogs does not read.
+    /// It has a schema that this fleetlogs does not read.
     #[error("its manifest has the schema `{0}`, but this fleetlogs reads `{MANIFEST_VERSION}`")]
     Schema(String),
-    /// What it says cannot all be true.
+    /// It is not consistent.
     #[error("its manifest contradicts itself: {0}")]
     Contradiction(String),
 }
 
-/// What a manifest, or a plan, says of its run as a whole.
+/// What a manifest or a plan says about the whole run.
 #[derive(Clone, Debug)]
 pub struct RunHead {
     /// The run.
     pub run_id: RunId,
-    /// The snapshot that it is of; none of a run by hand.
+    /// The snapshot that it belongs to; none for a run that was started by hand.
     pub snapshot: Option<SnapshotRef>,
-    /// Holds the windows of all its nodes. Its end is when it was planned.
+    /// Covers the time windows of all its nodes. It ends when the run was planned.
     pub(super) window: Interval,
 }
 
-/// Reads what a `manifest.json` or a `plan.json` says of its run as a whole, and its nodes only where they come first.
+/// Reads what a `manifest.json` or a `plan.json` says about the whole run. Nodes are read only if they come first.
 pub fn read_head(path: &Path) -> Result<RunHead, HistoryError> {
     let mut found = ManifestHead::default();
     let read = read(path, &mut found);
@@ -62,14 +62,15 @@ pub fn read_head(path: &Path) -> Result<RunHead, HistoryError> {
     }
 }
 
-/// Hears what a manifest says of accounts and nodes.
+/// Receives the accounts and nodes of a manifest.
 pub(super) trait ManifestListener {
     fn account(&mut self, account: AccountText);
     fn node(&mut self, node: NodeText);
     fn left_out(&mut self, left: LeftOutText);
 }
 
-/// Hands over what a manifest has of accounts and nodes. Look with [`check()`] first whether it is to be believed.
+/// Passes the accounts and nodes of a manifest to the listener. Check the manifest with [`check`](super::check::check)
+/// first.
 pub(super) fn read_nodes(path: &Path, hearer: &mut impl ManifestListener) -> Result<(), HistoryError> {
     read(path, &mut ManifestNodes(hearer))
 }
@@ -91,13 +92,13 @@ pub(super) struct AccountText {
 }
 
 impl AccountText {
-    /// Whether it could not be listed: there is a reason, and nothing of it.
+    /// Whether it could not be listed: it has a reason, and no pools or nodes.
     pub(super) fn is_unlisted(&self) -> bool {
         self.reason.is_some() && self.pools == 0 && self.planned == 0
     }
 }
 
-/// A node of a manifest, as far as it matters here.
+/// A node of a manifest, as far as it is needed here.
 #[derive(Debug, Deserialize)]
 pub(super) struct NodeText {
     pub(super) account: AccountName,
@@ -113,19 +114,19 @@ pub(super) struct NodeText {
 }
 
 impl NodeText {
-    /// Whether another node had its id when it was looked at again: nobody can tell whose files they are.
+    /// Whether another node had its id in the second look: then the files may belong to either.
     pub(super) fn is_replaced(&self) -> bool {
         let now = self.identity_now.as_ref().and_then(|now| now.allocation_time);
         now.zip(self.allocation_time).is_some_and(|(now, then)| now != then)
     }
 
-    /// Whether its files may be those of another life: it was replaced or booted anew, or was gone, when it was looked at
-    /// again.
+    /// Whether its files may be from before a reboot or replacement: in the second look it was replaced, rebooted or
+    /// gone.
     pub(super) fn is_another(&self) -> bool {
         self.identity_changed == Some(true) || self.is_replaced()
     }
 
-    /// Whether it was gone then.
+    /// Whether it was gone in the second look.
     pub(super) fn has_left(&self) -> bool {
         self.identity_changed == Some(true) && self.identity_now.is_none()
     }
@@ -137,7 +138,7 @@ struct IdentityText {
     allocation_time: Option<OffsetDateTime>,
 }
 
-/// A node, or a pool, that was left out.
+/// A skipped node or pool.
 #[derive(Debug, Deserialize)]
 pub(super) struct LeftOutText {
     pub(super) account: AccountName,
@@ -153,7 +154,7 @@ impl LeftOutText {
     }
 }
 
-/// Takes the members of an object one by one.
+/// Receives the members of an object one by one.
 pub(super) trait Members {
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
@@ -180,7 +181,7 @@ struct ManifestHead {
     schema: Option<String>,
     run_id: Option<RunId>,
     snapshot: Option<SnapshotRef>,
-    /// Whether it was said: of a run by hand, that there is none.
+    /// Whether the member was present; it is null for a run that was started by hand.
     snapshot_told: bool,
     window: Option<Window>,
 }
@@ -192,7 +193,7 @@ impl Members for ManifestHead {
             "run_id" => self.run_id = Some(map.next_value()?),
             "snapshot" => (self.snapshot, self.snapshot_told) = (map.next_value()?, true),
             "window" => self.window = Some(map.next_value()?),
-            // All that is asked for is known, and the nodes are long to read.
+            // Everything needed is known, and reading the nodes would take long.
             "nodes" if self.run_id.is_some() && self.snapshot_told && self.window.is_some() => {
                 return Err(de::Error::custom("the rest is not asked for"));
             }
@@ -217,7 +218,7 @@ impl<H: ManifestListener> Members for ManifestNodes<'_, H> {
     }
 }
 
-/// Hands over the items of a list, one by one.
+/// Passes on the items of a list one by one.
 pub(super) struct ItemVisitor<F, T>(pub(super) F, pub(super) Option<T>);
 
 impl<'de, F: FnMut(T), T: DeserializeOwned> DeserializeSeed<'de> for ItemVisitor<F, T> {

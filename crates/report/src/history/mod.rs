@@ -1,8 +1,8 @@
-//! `fleetlogs history`: over a series of runs, which minutes of which node are covered by verified files, and which not.
+//! `fleetlogs history`: which time ranges of each node the verified files of a series cover, and every gap.
 //!
-//! The sum rests on the manifests of the runs, and on what was kept of those that were removed; not on what the
-//! scheduler remembers. A node owes its logs from its allocation (or the beginning of the series) to the last run that
-//! saw it. Memory grows with the nodes of the series, and not with its runs.
+//! The result is computed from the manifests of the runs and from the record of removed runs, not from the state of the
+//! scheduler. A node owes logs from its allocation (or the beginning of the series) to the last run that saw it. Memory
+//! grows with the nodes of the series, not with its runs.
 
 mod check;
 mod manifest;

@@ -1,4 +1,4 @@
-//! One node of a series: what the runs say of it, and what of the time that it owes is open. Pure.
+//! One node of a series: what the runs say about it, and which of the time it owes is not covered. Pure.
 
 use std::sync::Arc;
 
@@ -7,29 +7,29 @@ use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::LeftOutReason;
 use time::{Duration, OffsetDateTime};
 
-/// Files say when they were written to the millisecond; whatever is shorter is no hole.
+/// Anything shorter is not a gap: the times of files are exact to a millisecond only.
 pub(super) const TOLERANCE: Duration = Duration::SECOND;
 
 /// A node of a series, as allocated at one time.
 #[derive(Debug)]
 pub(super) struct SeriesNode {
-    /// None where the service did not say it.
+    /// None if the service did not say.
     pub(super) allocated: Option<OffsetDateTime>,
-    /// What was verified, merged.
+    /// Verified time ranges, merged.
     verified: Vec<Interval>,
-    /// What the node answered to that there was nothing, merged.
+    /// Time ranges for which the node answered that it has no logs, merged.
     empty: Vec<Interval>,
-    /// What was not, and is still open.
+    /// Time ranges that were requested but not collected, and are still open.
     misses: Vec<Miss>,
-    /// Number of the last run that had it in its plan, or saw it.
+    /// Number of the last run that planned or saw it.
     pub(super) seen: Option<usize>,
-    /// Up to when it owes its logs.
+    /// Until when it owes logs.
     pub(super) until: Option<OffsetDateTime>,
-    /// What was last heard of it, where that was its end.
+    /// How it ended, if the last run says so.
     pub(super) ending: Option<Ending>,
 }
 
-/// What a run wanted of a node and did not get.
+/// What a run requested from a node and did not get.
 #[derive(Clone, Debug)]
 pub(super) struct Miss {
     pub(super) stretch: Interval,
@@ -37,7 +37,7 @@ pub(super) struct Miss {
     pub(super) run: Option<usize>,
     pub(super) why: Option<MissReason>,
     pub(super) reason: Option<Arc<str>>,
-    /// A later window was as long as windows may be, and did not reach back so far.
+    /// A later time window had the maximum length and did not reach back this far.
     pub(super) cut: bool,
 }
 
@@ -49,22 +49,22 @@ pub(super) enum MissReason {
     NotListed,
 }
 
-/// Why nothing more is owed.
+/// Why a node owes no more logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// A call to it said so.
+    /// A call found that it was gone.
     Gone,
-    /// Its VM was taken away.
+    /// Its VM was preempted.
     Preempted,
     /// Another node has its id.
     Replaced,
-    /// The config does not choose it any more.
+    /// The config no longer selects it.
     NotSelected(LeftOutReason),
     /// Later runs did not see it.
     NotSeen,
 }
 
-/// What a node owes, has and lacks.
+/// What a node owes, what is covered, and the gaps.
 #[derive(Debug)]
 pub(super) struct Balance {
     pub(super) owed: Option<Interval>,
@@ -80,19 +80,20 @@ impl SeriesNode {
         Self { allocated, verified, empty, misses, seen: None, until: None, ending: None }
     }
 
-    /// From when on it owes its logs.
+    /// Since when it owes logs.
     pub(super) fn owes_from(&self, began: OffsetDateTime) -> OffsetDateTime {
         self.allocated.map_or(began, |allocated| allocated.max(began))
     }
 
-    /// It was in the plan of a run, or was seen by it.
+    /// A run planned or saw it.
     pub(super) fn sighted(&mut self, run: usize, until: OffsetDateTime) {
         self.seen = Some(run);
         self.until = self.until.max(Some(until));
         self.ending = None;
     }
 
-    /// It answered for a window. Where that is as long as windows may be and leaves something open before it, that is why.
+    /// It answered for a time window. If the window has the maximum length and leaves a gap before it, that limit is
+    /// the reason.
     pub(super) fn answered(
         &mut self,
         outcome: Outcome,
@@ -114,7 +115,7 @@ impl SeriesNode {
         self.misses.retain(|miss| !holes(miss.stretch, &covered, Duration::ZERO).is_empty());
     }
 
-    /// A run wanted something and did not get it. Memory does not grow with the number of runs that fail one after another.
+    /// A run requested something and did not get it. Memory does not grow with the number of consecutive failed runs.
     pub(super) fn missed(&mut self, miss: Miss) {
         match self.misses.last_mut() {
             Some(last) if miss.stretch.within(last.stretch).is_some() => {
@@ -133,13 +134,13 @@ impl SeriesNode {
         union(self.verified.iter().chain(&self.empty).copied())
     }
 
-    /// Up to when it answered.
+    /// Until when its answers reach.
     pub(super) fn covered_to(&self) -> Option<OffsetDateTime> {
         let ends = [self.verified.last(), self.empty.last()];
         ends.into_iter().flatten().map(|last| last.to).max()
     }
 
-    /// The sum, over a stretch that it owes.
+    /// The balance over a time range that it owes.
     pub(super) fn balance(&self, owed: Option<Interval>) -> Balance {
         let Some(owed) = owed else {
             return Balance { owed, verified: Duration::ZERO, empty: Duration::ZERO, holes: vec![] };

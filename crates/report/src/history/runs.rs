@@ -1,4 +1,4 @@
-//! The runs of a series, taken in one after another.
+//! The runs of a series, read one after another.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,15 +15,15 @@ use super::check::check;
 use super::manifest::{AccountText, LeftOutText, ManifestListener, NodeText, RunHead, read_nodes};
 use super::node::{Ending, Miss, MissReason, SeriesNode};
 
-/// The runs of a series, taken in one after another.
+/// The runs of a series, read one after another.
 #[derive(Debug)]
 pub struct History {
     pub(super) snapshot: SnapshotName,
-    /// When the series began, as far as it is known.
+    /// When the series began, if that is known.
     pub(super) began: Option<OffsetDateTime>,
-    /// No window was meant to be longer, if there was such a limit.
+    /// Maximum length of a time window, if there was one.
     longest: Option<Duration>,
-    /// Up to when the record of removed runs goes.
+    /// Until when the record of removed runs reaches.
     pub(super) kept_until: Option<OffsetDateTime>,
     pub(super) runs: Vec<ReadRun>,
     pub(super) unread: Vec<UnreadRun>,
@@ -36,24 +36,24 @@ pub struct History {
 pub(super) struct ReadRun {
     pub(super) id: RunId,
     pub(super) window: Interval,
-    /// Whether a node that is not in it was not there: it was of the whole selection.
+    /// Whether it covered the whole selection, so that a node that is not in it did not exist.
     pub(super) is_whole: bool,
     /// The accounts of its plan, and whether each could be listed.
     pub(super) accounts: BTreeMap<AccountName, bool>,
 }
 
-/// A run whose manifest says nothing.
+/// A run whose manifest cannot be read.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(super) struct UnreadRun {
     pub(super) run_id: String,
     pub(super) why: String,
-    /// Whether it ended, so that it may have covered something.
+    /// Whether it ended; then it may have covered something.
     #[serde(skip)]
     pub(super) is_over: bool,
 }
 
 impl UnreadRun {
-    /// When it was planned, by its id.
+    /// When it was planned, according to its id.
     pub(super) fn planned_at(&self) -> Option<OffsetDateTime> {
         let format = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
         let stamp = self.run_id.split('-').next()?;
@@ -84,7 +84,7 @@ impl Reasons {
 }
 
 impl History {
-    /// Of a series that began at a time, if that is on record. `longest` is what its windows were limited to.
+    /// A series that began at this time, if that is recorded. `longest` is the limit of its time windows.
     #[must_use]
     pub fn new(
         snapshot: SnapshotName,
@@ -103,8 +103,8 @@ impl History {
         }
     }
 
-    /// Takes in what a removed run covered of a node: with verified files, or with the answer that there is nothing. To be
-    /// called before any run is added.
+    /// Adds a time range of a node that a removed run covered with verified files, or for which the node had no logs.
+    /// To be called before any run is added.
     pub fn add_folded(
         &mut self,
         (account, pool, node): (&str, &str, &str),
@@ -119,31 +119,31 @@ impl History {
         record.until = record.until.max(Some(stretch.to));
     }
 
-    /// Names a run that cannot be read, or is not there. Where none that can be read is later, nothing proves the time up to
-    /// it; but one that is not over (`is_over`) was only interrupted, and asks for that time yet.
+    /// Adds a run that cannot be read or does not exist. If no readable run is later, nothing proves the time up to
+    /// it. A run that is not over (`is_over`) was only interrupted and will still request that time.
     pub fn add_unread(&mut self, run: &str, why: impl Into<String>, is_over: bool) {
         self.unread.push(UnreadRun { run_id: run.into(), why: why.into(), is_over });
     }
 
-    /// Takes in a manifest. Runs come in the order of their ids. One that cannot be read to its end, or cannot be true, is
-    /// named, and counts for nothing.
+    /// Adds the manifest of a run. Runs must be added in the order of their ids. A manifest that cannot be read to
+    /// its end, or is not consistent, is listed as unread and proves nothing.
     pub fn add_run(&mut self, manifest: &Path, head: &RunHead) {
         if let Err(error) = check(manifest) {
             self.add_unread(head.run_id.as_str(), error.to_string(), true);
             return;
         }
         if self.runs.is_empty() {
-            // The state may be younger than the runs: whoever lost it began anew.
+            // The recorded beginning may be later than the runs, if the state was lost and created again.
             let first = head.window.from;
             self.began = Some(self.began.map_or(first, |began| began.min(first)));
         }
         let trigger = head.snapshot.as_ref().map(|snapshot| snapshot.trigger);
-        // Runs that a state or an alert began are of some nodes only.
+        // Runs started by a state or an alert cover only some nodes.
         let is_whole = !matches!(trigger, Some(Trigger::State | Trigger::Alert));
         let accounts = BTreeMap::new();
         self.runs.push(ReadRun { id: head.run_id.clone(), window: head.window, is_whole, accounts });
         if let Err(error) = read_nodes(manifest, self) {
-            // It changed since it was looked at.
+            // It changed after it was checked.
             self.add_unread(head.run_id.as_str(), error.to_string(), true);
             if let Some(run) = self.runs.last_mut() {
                 run.is_whole = false;
@@ -172,7 +172,7 @@ impl History {
         self.accounts.entry(account.clone()).or_default().entry(pool.clone()).or_default()
     }
 
-    /// The run that is being read: its number, its window, and when the series began.
+    /// The run that is being read: its number, its time window, and when the series began.
     fn reading(&self) -> (usize, Interval, OffsetDateTime) {
         let last = self.runs.len() - 1;
         let window = self.runs[last].window;
@@ -233,7 +233,7 @@ impl ManifestListener for History {
             return;
         };
         match reason {
-            // They stand in the plan in another spelling, or are no nodes any more.
+            // They are in the plan with another spelling, or no longer exist.
             Reason::ListedTwice | Reason::JobNodeGone => {}
             Reason::Preempted | Reason::Deallocated => {
                 let record = self.record(&account, &pool, node, allocated);
@@ -247,7 +247,7 @@ impl ManifestListener for History {
                     record.missed(Miss { stretch, run: Some(run), why, reason: None, cut: false });
                 }
             }
-            // Without an agent it logs nothing, and owes nothing.
+            // Without an agent a node writes no logs, so it owes none.
             Reason::NoAgentYet => {
                 if let Some(record) = self.latest(&account, &pool, &node) {
                     record.seen = Some(run);
@@ -266,7 +266,7 @@ impl ManifestListener for History {
 }
 
 impl History {
-    /// The node that had an id last: lists of what is left out do not say when it was allocated.
+    /// The latest node with an id, because the list of skipped nodes does not say when they were allocated.
     fn latest(&mut self, account: &AccountName, pool: &PoolId, node: &str) -> Option<&mut SeriesNode> {
         let known = self.accounts.get_mut(account)?.get_mut(pool)?.nodes.get_mut(node)?;
         known.iter_mut().max_by_key(|record| (record.seen, record.allocated))

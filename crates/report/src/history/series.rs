@@ -1,4 +1,4 @@
-//! What the runs of a series prove together, node by node.
+//! What the runs of a series prove together, for each node.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,34 +12,34 @@ use time::{Duration, OffsetDateTime};
 use super::node::{Balance, Ending, Miss, MissReason, SeriesNode, TOLERANCE};
 use super::runs::{History, ReadRun, SeriesPool, UnreadRun};
 
-/// A run that was lost is told as the reason of a hole that ends so soon before it, at most: its windows ended when its
-/// plan was made, and a part of a window is asked for twice.
+/// A lost run is given as the reason for a gap only if the gap ends at most this long before the run: its time
+/// windows ended when it was planned, and consecutive windows overlap.
 const NEAR: Duration = Duration::HOUR;
 
-/// What the runs of a series prove together about a stretch of time.
+/// What the runs of a series prove together about a time range.
 #[derive(Debug, Serialize)]
 pub struct Series<'a> {
     pub(super) snapshot: &'a SnapshotName,
-    /// When the series, or the stretch that was asked for, begins; none without a run.
+    /// When the series, or the requested time range, begins; none without a run.
     #[serde(with = "moment")]
     pub(super) from: Option<OffsetDateTime>,
-    /// When the last run was planned, or the stretch that was asked for ends.
+    /// When the last run was planned, or the requested time range ends.
     #[serde(with = "moment")]
     pub(super) to: Option<OffsetDateTime>,
-    /// Where the stretch goes on after the last run that was read: when that was planned.
+    /// When the last readable run was planned, if the time range extends beyond it.
     #[serde(with = "moment")]
     pub(super) no_run_after: Option<OffsetDateTime>,
     /// Why nothing is known of the time after it.
     #[serde(skip)]
     pub(super) no_run_why: Cow<'static, str>,
-    /// Up to when the record of removed runs goes.
+    /// Until when the record of removed runs reaches.
     #[serde(skip)]
     pub(super) kept_until: Option<OffsetDateTime>,
-    /// The whole series, where nothing of it lies in the stretch.
+    /// The time range of the whole series, if none of it is in the requested range.
     #[serde(skip)]
     pub(super) elsewhere: Option<Interval>,
     pub(super) runs: RunRange<'a>,
-    /// Runs whose manifest says nothing.
+    /// Runs whose manifest cannot be read.
     pub(super) unread: &'a [UnreadRun],
     pub(super) totals: Totals,
     /// By account, pool, node and time.
@@ -47,12 +47,12 @@ pub struct Series<'a> {
     pub(super) ended: Vec<EndedNode<'a>>,
 }
 
-/// What the runs of a series prove together about a stretch of time.
+/// The verdict over a time range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// No run of it was read, or nothing of it lies in the stretch.
+    /// No run was read, or none is in the time range.
     Nothing,
-    /// Something is missing that a node owes, or no run that was read says anything about the end of the stretch.
+    /// Logs that a node owes are missing, or no readable run covers the end of the time range.
     Gaps,
     /// Nothing is missing.
     Whole,
@@ -66,22 +66,22 @@ pub(super) struct RunRange<'a> {
     pub(super) last: Option<&'a RunId>,
 }
 
-/// Of all nodes together.
+/// Totals over all nodes.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Totals {
-    /// Nodes, each as allocated at one time.
+    /// Nodes; a node that was allocated again counts again.
     pub(super) nodes: u64,
     pub(super) nodes_with_holes: u64,
-    /// Of these `nodes`, those that are there no more, or are not chosen any more.
+    /// Of these `nodes`, those that are gone or no longer selected.
     pub(super) nodes_ended: u64,
     pub(super) owed_seconds: i64,
     pub(super) verified_seconds: i64,
-    /// What nodes answered to that there was nothing, beyond what is verified.
+    /// Time for which nodes answered that they have no logs, and which is not verified otherwise.
     pub(super) empty_seconds: i64,
     pub(super) open_seconds: i64,
 }
 
-/// A node as the documents name it.
+/// A node, with the members that documents have.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct NodePlace<'a> {
     pub(super) account: &'a AccountName,
@@ -90,7 +90,7 @@ pub(super) struct NodePlace<'a> {
     pub(super) allocation_time: Option<String>,
 }
 
-/// A stretch that a node owes and nothing covers.
+/// A time range that a node owes and nothing covers.
 #[derive(Debug, Serialize)]
 pub(super) struct Gap<'a> {
     #[serde(flatten)]
@@ -100,15 +100,15 @@ pub(super) struct Gap<'a> {
     seconds: i64,
     /// In words.
     pub(super) why: String,
-    /// The last run that wanted it and did not get it.
+    /// The last run that requested it and did not get it.
     run_id: Option<&'a RunId>,
-    /// The service's words.
+    /// The reason in the words of the service.
     reason: Option<Arc<str>>,
-    /// Whether later windows did not reach back so far.
+    /// Whether later time windows did not reach back this far.
     cut_by_longest: bool,
 }
 
-/// A node that owes nothing more, and what is not known of its end.
+/// A node that owes no more logs, and the time range before its end of which nothing is known.
 #[derive(Debug, Serialize)]
 pub(super) struct EndedNode<'a> {
     #[serde(flatten)]
@@ -125,7 +125,7 @@ impl<'a> Series<'a> {
         let last = history.runs.last();
         let read_to = history.read_to();
         let lost_at = history.lost_after().and_then(UnreadRun::planned_at);
-        // Runs that cannot be read make the series no shorter.
+        // Runs that cannot be read do not make the series shorter.
         let end = read_to.map(|read_to| lost_at.map_or(read_to, |lost_at| lost_at.max(read_to)));
         let (start, until) = (from.max(history.began), end.map(|end| to.unwrap_or(end)));
         let is_within = start.zip(end.min(until)).is_some_and(|(start, end)| start < end);
@@ -195,7 +195,7 @@ impl<'a> Series<'a> {
         if let (None, Some(owed), Some(_), Some(to)) =
             (&account.ended, &mut account.owed, self.no_run_after, self.to)
         {
-            // It was there last, and for all that is known is there still.
+            // It existed in the last run and, as far as is known, still does.
             owed.to = owed.to.max(to);
         }
         let Balance { owed, verified, empty, holes } = record.balance(account.owed.and_then(&within));
@@ -228,16 +228,16 @@ impl<'a> Series<'a> {
     }
 }
 
-/// What a node owes at all.
+/// What a node owes.
 struct Obligation {
     owed: Option<Interval>,
-    /// Why it owes nothing more, and the stretch of which nothing is known.
+    /// Why it owes no more logs, and the time range of which nothing is known.
     ended: Option<(Ending, Interval)>,
-    /// Why the last runs say nothing of it.
+    /// Why the last runs say nothing about it.
     not_listed: Option<Miss>,
 }
 
-/// None of a node that never owed anything.
+/// None for a node that never owed anything.
 fn judge(
     history: &History,
     account: &AccountName,
@@ -252,10 +252,10 @@ fn judge(
     };
     let after = || history.runs.iter().enumerate().skip(later);
     let (ending, to) = match (record.ending, after().find(could_see)) {
-        // It was heard of it in the last run that had it.
+        // The last run that had the node reported its end.
         (Some(ending @ (Ending::Gone | Ending::Preempted | Ending::Replaced)), _) => (Some(ending), until),
         (ending, Some((_, run))) => (Some(ending.unwrap_or(Ending::NotSeen)), run.window.to),
-        // A run of some nodes says nothing of the others; one that could not list its pool says that it does not know.
+        // A run of some nodes says nothing about the others; a run that could not list the pool does not know.
         (_, None) => {
             let unknown = after().rfind(|(_, run)| run.is_whole);
             let miss = unknown.map(|(number, run)| Miss {
@@ -277,8 +277,8 @@ fn judge(
 }
 
 impl ReadRun {
-    /// Whether the nodes of an account could be seen by it. Where any account could not be listed, one that is not named may
-    /// be missing for that.
+    /// Whether the run could list the nodes of an account. If any account could not be listed, an account that is not
+    /// in the manifest may be missing for that reason.
     fn accounts_listed(&self, account: &AccountName) -> bool {
         self.accounts.get(account).copied().unwrap_or_else(|| self.accounts.values().all(|listed| *listed))
     }
@@ -296,7 +296,7 @@ impl Ending {
     }
 }
 
-/// Why a hole is there, as far as the manifests tell. `no_run` is why no run says anything of its end.
+/// The reason for a gap, as far as the manifests say. `no_run` is why no run covers its end.
 fn why(history: &History, hole: Interval, miss: Option<&Miss>, no_run: Option<Cow<'static, str>>) -> String {
     let run = |number: Option<usize>| {
         number.map_or(String::new(), |number| format!(" in run {}", history.runs[number].id))
@@ -331,7 +331,7 @@ fn why(history: &History, hole: Interval, miss: Option<&Miss>, no_run: Option<Co
 }
 
 impl History {
-    /// All that can be said about a stretch of time, by default the whole series. `to` is not to lie in the future.
+    /// Everything that the runs prove about a time range, by default the whole series. `to` must not be in the future.
     #[must_use]
     pub fn series(&self, from: Option<OffsetDateTime>, to: Option<OffsetDateTime>) -> Series<'_> {
         Series::of(self, from, to)
@@ -342,7 +342,7 @@ impl History {
         self.runs.iter().map(|run| run.window.to).max()
     }
 
-    /// The last run that ended and cannot be read, where it is later than all that can.
+    /// The last run that ended and cannot be read, if it is later than all readable runs.
     fn lost_after(&self) -> Option<&UnreadRun> {
         let last = self.runs.iter().map(|run| run.id.as_str()).max().unwrap_or_default();
         let later = |unread: &&UnreadRun| unread.is_over && *unread.run_id > *last;
@@ -358,7 +358,7 @@ impl History {
     }
 }
 
-/// A time that may not be there, as files have it.
+/// An optional time, in the format of the files.
 mod moment {
     use fleetlogs_model::timestamp;
     use serde::Serializer;

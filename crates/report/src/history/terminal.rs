@@ -1,4 +1,4 @@
-//! The history of a series for people: a few lines, the worst holes, and the verdict last.
+//! The history of a series on the terminal: a few lines, the longest gaps, and the verdict last.
 
 use fleetlogs_model::duration;
 use time::Duration;
@@ -8,17 +8,17 @@ use crate::look::{Look, Style};
 use crate::text::{counted, for_terminal, moment, number};
 use crate::width::{cut, shortened};
 
-/// Holes, ended nodes and unread runs that are shown unless all are asked for.
+/// Gaps, ended nodes and unread runs that are shown unless all are requested.
 const MOST: usize = 20;
 /// Columns of the labels on the left.
 const LABEL: usize = 12;
 /// Characters of a name.
 const NAME_WIDTH: usize = 40;
-/// Characters of the service's words.
+/// Longest reason, in characters.
 const REASON_WIDTH: usize = 160;
 
 impl Series<'_> {
-    /// The lines on the terminal, each ended by a newline. `all` shows every hole and every node that ended.
+    /// The lines on the terminal, each ended by a newline. `all` shows every gap and every node that ended.
     #[must_use]
     pub fn to_terminal(&self, look: &Look, all: bool) -> String {
         let most = if all { usize::MAX } else { MOST };
@@ -50,7 +50,7 @@ impl Series<'_> {
             0 => String::new(),
             empty => format!(", and {} answered with nothing to send", number(empty)),
         };
-        // Where a second is missing, not all minutes are verified.
+        // If only a second is missing, the minute is not fully verified.
         let begun = if totals.open_seconds > 0 { 59 } else { 0 };
         let (verified, owed) = (minutes(totals.verified_seconds), minutes(totals.owed_seconds + begun));
         line("minutes", &format!("{} of {} verified{empty}", number(verified), number(owed)));

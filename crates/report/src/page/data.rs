@@ -1,7 +1,7 @@
 //! The data of the page: a row for each node, then the tables that rows refer to. The page's script (`script/base.js`)
-//! knows the order of the members; it changes with this file.
+//! depends on the order of the members: change both together.
 //!
-//! Times are milliseconds from the start of the run, which makes them short.
+//! Times are milliseconds since the start of the run, because these are short.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -27,14 +27,14 @@ use crate::outcome_look::urgency_of;
 use crate::run_facts::RunFacts;
 use crate::summary::Summary;
 
-/// Entries of the list of what was left out. It may be longer than the plan; the manifest has all of it.
+/// Skipped nodes and pools that are listed. There may be more than planned nodes; the manifest has all of them.
 pub(super) const MOST_LEFT_OUT: usize = 2_000;
 
 /// What the page's script reads, under construction.
 pub(super) struct PageData {
     start: OffsetDateTime,
     verification: bool,
-    /// Rows that may still be written of nodes that were collected, and of those that were not.
+    /// How many rows may still be written: of collected nodes, and of others.
     room: (u64, u64),
     rows: u64,
     texts: Table,
@@ -106,7 +106,7 @@ fn row_facts(node: &PlannedNode) -> FactMembers<'_, RowFacts<'_>> {
     FactMembers { facts: &node.evidence.facts, between, nulls: false }
 }
 
-/// What few nodes have, under names.
+/// What few nodes have; with names, because it is rare.
 #[derive(Serialize)]
 struct RareFacts<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -155,7 +155,7 @@ impl<'a> RareFacts<'a> {
 }
 
 impl PageData {
-    /// Opens the list of rows. The ledger tells how many nodes need one, before the first is seen.
+    /// Opens the list of rows. The ledger says in advance how many nodes were not collected.
     pub(super) fn begin(
         out: &mut impl Write,
         facts: &RunFacts,
@@ -287,7 +287,7 @@ impl PageData {
         out.write_all(b"}</script>")
     }
 
-    /// What a row must be to belong to a cause; none where that cannot be told from the row.
+    /// Which rows belong to a cause; none if that cannot be decided from the rows.
     fn cause(&mut self, cause: &Cause, summary: &Summary<'_>) -> io::Result<Option<CauseRow>> {
         let account = summary.plan.accounts.iter().position(|account| account.name == cause.account);
         let Some(account) = account.filter(|_| !cause.pools.is_empty()) else { return Ok(None) };
@@ -295,7 +295,7 @@ impl PageData {
         let places =
             cause.pools.iter().filter_map(|pool| self.pool_places.get(&(key, pool.clone())).copied());
         let pools = places.collect();
-        // All that is incomplete in a blocked pool is so for this one reason, whatever the nodes' own say.
+        // In a blocked pool, all incomplete nodes belong to this cause, whatever their own reasons say.
         let reason = (cause.reason != STORAGE_BLOCKED).then_some(cause.reason.as_str());
         Ok(Some(CauseRow(cause.outcome as u8, pools, self.texts.place_of(reason)?)))
     }
@@ -333,7 +333,7 @@ impl Serialize for Pool {
     }
 }
 
-/// Writes a member of an object that goes on behind it.
+/// Writes a member of an object, with a comma after it.
 fn member(out: &mut impl Write, name: &str, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
     write!(out, "\n\"{name}\":")?;
     write_json(out, value)?;

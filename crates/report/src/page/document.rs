@@ -16,13 +16,13 @@ use crate::run_facts::RunFacts;
 use crate::summary::Summary;
 use crate::text::for_html;
 
-/// Nodes with a row of their own, those that were not collected first. More makes a file that browsers open slowly.
+/// Nodes with a row of their own, those that were not collected first. Browsers open larger files slowly.
 const MOST_ROWS: u64 = 20_000;
 
-/// The page, with `{{names}}` where something is filled in.
+/// The page, with `{{names}}` as placeholders.
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-/// The page's script, part by part: one script when they are joined.
+/// The parts of the page's script, which are joined into one.
 const SCRIPT: [&str; 7] = [
     include_str!("script/base.js"),
     include_str!("script/node.js"),
@@ -58,7 +58,7 @@ impl<W: Write> Page<W> {
         self.data.node(&mut self.out, end)
     }
 
-    /// Writes all that could not be known before the last node was seen, and hands the writer back.
+    /// Writes what is known only after the last node, and returns the writer.
     pub(crate) fn end(mut self, summary: &Summary<'_>) -> io::Result<W> {
         let (rows, nodes) = (self.data.rows(), summary.ledger.outcomes().total());
         self.data.end(&mut self.out, summary)?;

@@ -1,15 +1,15 @@
-//! `report.html`: the whole run on one page, for eyes. One file that asks nobody for anything and works offline.
+//! `report.html`: the whole run on one page. One file that makes no requests and works offline.
 //!
-//! It grows in the same pass as the manifest: data first, in blocks that only the page's own script reads; then, when
-//! all nodes were seen, what can be read without any script (verdict, counts, causes, next steps). Everything a
-//! service or a config has named is data: escaped here, and shown by the script as text and nothing else. The
-//! policy in the page's head lets the browser run this script and no other, and open no connection.
+//! It is written in the same pass as the manifest: first the data, in blocks that only the page's own script reads;
+//! then, after the last node, what can be read without a script (verdict, counts, causes, next steps). Every name
+//! from the service or the config is untrusted: it is escaped here, and the script shows it as text only. The policy
+//! in the head of the page lets the browser run this script and no other, and open no connection.
 //!
-//! Links to a node's directory are the plain URL of the container with the directory behind it, never a SAS. Links into
-//! the Azure portal and into Storage Explorer are taken to need the storage account's subscription and resource group,
-//! which no run knows, so there are none.
+//! Links to a node's directory are the plain URL of the container followed by the directory, never a SAS. There are no
+//! links into the Azure portal or Storage Explorer: we assume that they need the subscription and resource group of the
+//! storage account, which a run does not know.
 //!
-//! A very large run is bounded: see [`MOST_ROWS`]. What has no row is still counted, and is in `nodes.csv`.
+//! The number of rows is limited (`MOST_ROWS`). Nodes without a row are still counted, and are in `nodes.csv`.
 
 mod data;
 mod document;

@@ -1,5 +1,5 @@
 //! The parts of the page that can be read without its script: verdict, facts, counts, next steps, causes and what was
-//! left out. Every text that is not ours goes through [`for_html`].
+//! skipped. Every text from outside goes through [`for_html`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,16 +19,16 @@ use crate::outcome_look::word_of_run;
 use crate::summary::{Summary, UNLISTED, nothing_missing};
 use crate::text::{between, counted, for_html, listed, moment, number};
 
-/// Causes that are shown. The table of nodes has every node's own reason.
+/// Causes that are shown; the table of nodes has the reason of every node.
 const MOST_CAUSES: usize = 50;
 /// Pools named with a cause.
 const MOST_POOLS: usize = 12;
 /// Accounts that are shown.
 const MOST_ACCOUNTS: usize = 200;
-/// The least share of the bar that an outcome gets, so that one node among thousands can be seen.
+/// The smallest share of the bar that an outcome gets, so that one node among thousands is visible.
 const LEAST_SHARE: f64 = 0.8;
 
-/// The first thing that is read: a badge, one sentence, and a bar of all planned nodes.
+/// A badge, one sentence, and a bar of all planned nodes.
 pub(super) fn verdict(summary: &Summary<'_>) -> String {
     let outcome = summary.facts.outcome;
     let mut html = format!(
@@ -44,7 +44,7 @@ pub(super) fn verdict(summary: &Summary<'_>) -> String {
     html + &bar_of_all(&summary.ledger.outcomes())
 }
 
-/// All planned nodes as one bar. The table of counts says the same in numbers.
+/// All planned nodes as one bar; the table of counts has the numbers.
 fn bar_of_all(counts: &OutcomeCounts) -> String {
     let present: Vec<Outcome> = Outcome::ALL.into_iter().filter(|&outcome| counts.get(outcome) > 0).collect();
     let wide: Vec<f64> =
@@ -118,7 +118,7 @@ fn time(at: OffsetDateTime) -> String {
     format!("<time>{}</time>", moment(at))
 }
 
-/// A line for each account; nothing where there is one account and nothing to say of it.
+/// A line for each account; nothing if there is only one account and it has no problem.
 pub(super) fn accounts(summary: &Summary<'_>) -> String {
     let Summary { plan, facts, ledger, .. } = summary;
     let tallies: Vec<_> = plan.accounts.iter().zip(ledger.accounts().map(|(_, tally)| tally)).collect();
@@ -210,7 +210,7 @@ fn share(part: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { part as f64 * 100.0 / of as f64 }
 }
 
-/// `97.3%`. A few are never none, and nearly all are never all.
+/// `97.3%`. `0%` and `100%` are shown only if they are exact.
 fn percent(part: u64, of: u64) -> String {
     match share(part, of) {
         _ if part == 0 => "0%".into(),
@@ -262,7 +262,7 @@ pub(super) fn causes(summary: &Summary<'_>) -> String {
     }
     let mut html = String::from("<ol class=\"causes\">\n");
     for (at, cause) in causes.iter().take(MOST_CAUSES).enumerate() {
-        // A node's id is its own in its pool only.
+        // A node id is unique in its pool only.
         let name = |at: &NodeRef| match cause.pools.len() {
             1 => format!("<code>{}</code>", for_html(at.node.as_str())),
             _ => format!("<code>{}/{}</code>", for_html(at.pool.as_str()), for_html(at.node.as_str())),
@@ -299,7 +299,7 @@ pub(super) fn causes(summary: &Summary<'_>) -> String {
     html
 }
 
-/// Says plainly how many nodes the table and the map do not have.
+/// Says how many nodes the table and the map leave out.
 pub(super) fn bound(rows: u64, nodes: u64) -> String {
     if rows == nodes {
         return String::new();
@@ -312,7 +312,7 @@ pub(super) fn bound(rows: u64, nodes: u64) -> String {
     )
 }
 
-/// What is not in the plan, by reason. The list itself is the script's.
+/// What was skipped, by reason. The script makes the list itself.
 pub(super) fn left_out(summary: &Summary<'_>) -> String {
     let left_out = &summary.plan.left_out;
     let appeared = summary.facts.appeared.len() as u64;

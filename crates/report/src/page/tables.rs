@@ -1,5 +1,5 @@
-//! What rows have in common is written once, in tables, and rows name it by its place there; and JSON that can stand
-//! in a page's script.
+//! Tables for values that many rows share: each is written once, and rows refer to it by its position. And JSON that is
+//! safe inside a `<script>` element.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-/// Writes a value so that nothing in it ends a `<script>`, or begins a comment or an entity.
+/// Writes a value so that nothing in it ends the `<script>` element or starts a comment or an entity.
 pub(super) fn write_json(out: &mut impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
     value.serialize(&mut Serializer::with_formatter(out, ForScript)).map_err(io::Error::from)
 }
 
-/// The marks that mean something to an HTML parser, and the line ends that only JSON allows in texts, are escaped.
+/// Escapes the characters that mean something to an HTML parser, and the line ends that only JSON allows in strings.
 struct ForScript;
 
 impl Formatter for ForScript {
@@ -38,7 +38,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The place of a value, which is taken in if it is new.
+    /// The position of a value, which is added if it is new.
     pub(super) fn place(&mut self, value: &(impl Serialize + ?Sized)) -> io::Result<u32> {
         let mut json = Vec::new();
         write_json(&mut json, value)?;
@@ -54,7 +54,7 @@ impl Table {
         Ok(place)
     }
 
-    /// The place of a value that may be missing.
+    /// The position of an optional value.
     pub(super) fn place_of(&mut self, value: Option<&(impl Serialize + ?Sized)>) -> io::Result<Option<u32>> {
         value.map(|value| self.place(value)).transpose()
     }

@@ -1,4 +1,4 @@
-//! Calls, throttled answers and arrivals over the run, counted in steps of time: small whatever the run's size.
+//! Calls, throttled answers and arrivals over the run, counted in time steps, at most 120 whatever the size of the run.
 
 use fleetlogs_model::history::NodeHistory;
 use serde::Serialize;
@@ -6,10 +6,10 @@ use time::OffsetDateTime;
 
 use crate::run_facts::RunFacts;
 
-/// Steps of a run at most. More are thinner than a bar can be.
+/// Most steps of a run; with more, the bars would be too thin.
 const MOST_STEPS: i64 = 120;
 
-/// Lengths of a step that a person can count in, in milliseconds; beyond the last, whole days.
+/// Round lengths of a step, in milliseconds; beyond the last, whole days.
 const STEPS: [i64; 17] = [
     1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 900_000, 1_800_000,
     3_600_000, 7_200_000, 21_600_000, 43_200_000, 86_400_000,
@@ -41,7 +41,7 @@ impl Timeline {
         Self { start: facts.started_at, step, calls, throttled, verified }
     }
 
-    /// Counts what happened to a node. What lies before or behind the run is counted at its end there.
+    /// Counts what happened to a node. Events before or after the run are counted in its first or last step.
     pub(super) fn add(&mut self, history: &NodeHistory) {
         let last = self.calls.len() - 1;
         let (start, step) = (self.start, self.step);

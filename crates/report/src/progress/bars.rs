@@ -1,4 +1,4 @@
-//! The picture of a run, redrawn in place on a terminal, with lines above it that stay.
+//! Progress on a terminal: bars that are redrawn in place, and lines above them that stay.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
@@ -16,7 +16,7 @@ pub(crate) struct Bars {
 }
 
 impl Bars {
-    /// `look` is asked before each drawing, as a terminal may be resized.
+    /// `look` is called before each drawing, because the terminal may be resized.
     pub(crate) fn new(
         term: Box<dyn Fn() -> Box<dyn TermLike> + Send>,
         look: Box<dyn Fn() -> Look + Send>,
@@ -24,18 +24,18 @@ impl Bars {
         Self { area: area(term()), term, look }
     }
 
-    /// Leaves what is drawn where it is, and draws anew below it. For after Ctrl-C: the terminal wrote `^C` into the
-    /// picture, and it cannot be redrawn in place any more.
+    /// Keeps what is drawn and draws again below it. For use after Ctrl-C: the terminal wrote `^C` into the bars, so
+    /// they can no longer be redrawn in place.
     pub(crate) fn begin_anew(&mut self) {
         self.leave();
         self.area = area((self.term)());
     }
 
-    /// Leaves what is drawn where it is; what comes next begins a line.
+    /// Keeps what is drawn; further output begins on a new line.
     pub(crate) fn leave(&self) {
         self.area.set_draw_target(ProgressDrawTarget::hidden());
         let term = (self.term)();
-        // A terminal that is gone shows nothing anyway.
+        // Errors do not matter: if the terminal is gone, nobody sees it.
         let _ = term.write_line("").and_then(|()| term.flush());
     }
 
@@ -47,7 +47,7 @@ impl Bars {
         self.area.set_message(lines.join("\n"));
     }
 
-    /// Lines above the bars, which stay.
+    /// Prints lines above the bars, which stay.
     pub(crate) fn say(&self, notices: &[Notice]) {
         let look = self.look();
         for (style, text) in notices {
@@ -57,7 +57,7 @@ impl Bars {
         }
     }
 
-    /// To write around the bars.
+    /// For output while the bars are shown.
     pub(crate) fn handle(&self) -> ProgressBar {
         self.area.clone()
     }
@@ -70,7 +70,7 @@ impl Bars {
 fn area(term: Box<dyn TermLike>) -> ProgressBar {
     let target = ProgressDrawTarget::term_like_with_hz(term, REDRAWS);
     let area = ProgressBar::with_draw_target(None, target);
-    // The template is ours; a mistake in it costs the picture, not the run.
+    // A mistake in the template would cost the bars, not the run.
     area.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
     area
 }

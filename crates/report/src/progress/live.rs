@@ -1,4 +1,4 @@
-//! Progress of a run: takes events in, and shows them in the form that fits.
+//! Progress of a run: receives events and shows them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::troubles::Troubles;
 use crate::look::{Look, Style};
 use crate::text::{counted, for_terminal};
 
-/// Between two drawings of the bars: ten a second look smooth, more is a waste.
+/// Time between two drawings of the bars: ten a second look smooth.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// Progress of a run. Clones show the same progress: one listens to events, another is ticked and finished.
@@ -36,9 +36,9 @@ struct Live {
     drawn: Instant,
     /// When the last event happened.
     heard: Instant,
-    /// When the counts were looked at last while events of earlier were taken in.
+    /// When counts were last sampled while earlier events were replayed.
     caught_up: Option<Instant>,
-    /// Lines above the picture, for whoever looks on from outside; troubles are shown below it then.
+    /// Lines above the bars, for `status`; problems are then shown below the bars.
     title: Option<String>,
 }
 
@@ -78,15 +78,15 @@ impl Progress {
         })))
     }
 
-    /// Takes in an event of earlier, which is told in the counts and nowhere else; the ledger counts it already. Rates
-    /// are told from the time at which it happened.
+    /// Replays an earlier event, which changes counts but prints no line; the ledger already counts it. Rates use the
+    /// time at which the event happened.
     pub fn catch_up(&self, recorded: &Recorded, ledger: &Ledger) {
         let mut live = self.live();
         let at = live.clock.instant(recorded.at);
         live.fold(recorded, at);
         live.notices = Notices::default();
         live.heard = at;
-        // The counts of long ago are of no use; those of the last seconds give a rate.
+        // Old counts are useless; those of the last seconds give a rate.
         let is_old = live.clock.now().saturating_duration_since(at) > 2 * ETA_OVER;
         let is_next = |last: Instant| at.saturating_duration_since(last) >= DRAW_EVERY;
         if !is_old && live.caught_up.is_none_or(is_next) {
@@ -98,7 +98,7 @@ impl Progress {
         }
     }
 
-    /// All events of earlier were taken in.
+    /// All earlier events have been replayed.
     pub fn caught_up(&self, ledger: &Ledger) {
         let mut live = self.live();
         live.board.take(ledger);
@@ -108,17 +108,17 @@ impl Progress {
         live.draw(now);
     }
 
-    /// A line above the picture, for whoever looks on from outside. Troubles are shown below it from now on.
+    /// Sets a line above the bars, for `status`. Problems are shown below the bars from now on.
     pub fn set_title(&self, title: String) {
         self.live().title = Some(title);
     }
 
-    /// No process works on the run any more: nothing goes on.
+    /// No process works on the run any more.
     pub fn ended(&self) {
         self.live().board.end();
     }
 
-    /// The picture as text.
+    /// The bars as text.
     #[must_use]
     pub fn picture(&self, look: &Look) -> Vec<String> {
         let mut live = self.live();
@@ -129,14 +129,14 @@ impl Progress {
         live.picture(look, now)
     }
 
-    /// Shows that time passes, also when nothing happens. To be called about once a second.
+    /// Updates times and rates. To be called about once a second, even if nothing happens.
     pub fn tick(&self) {
         let mut live = self.live();
         let now = live.clock.now();
         live.show(now);
     }
 
-    /// Nothing new is sent any more, for this reason.
+    /// No new call is sent from now on, for this reason.
     pub fn drain(&self, reason: &str) {
         let mut live = self.live();
         if live.board.phase == Phase::Draining {
@@ -155,7 +155,7 @@ impl Progress {
         live.say(&[(Style::Warning, text)], now);
     }
 
-    /// Leaves the bars where they are. What comes after is ignored.
+    /// Keeps the bars on the screen. Later events are ignored.
     pub fn leave(&self) {
         let mut live = self.live();
         if let Screen::Bars(bars) = std::mem::replace(&mut live.screen, Screen::Silent) {
@@ -163,7 +163,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bars away, or writes the last lines. What comes after is ignored.
+    /// Removes the bars, or writes the last lines. Later events are ignored.
     pub fn finish(&self) {
         let mut live = self.live();
         let now = live.clock.now();
@@ -177,9 +177,9 @@ impl Progress {
         }
     }
 
-    /// Runs something that writes to the same terminal (a log line, say) while the bars are out of its way.
+    /// Runs something that writes to the same terminal (for example a log line) while the bars are hidden.
     pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
-        // Not under the lock, as the writer may well be on the thread that is just drawing.
+        // Not under the lock, because the writer may be on the thread that is drawing.
         let bars = match &self.live().screen {
             Screen::Bars(bars) => Some(bars.handle()),
             _ => None,
@@ -220,7 +220,7 @@ impl EventSink for Progress {
 }
 
 impl Live {
-    /// What an event means beyond the counts, which are the ledger's.
+    /// What an event changes besides the counts, which come from the ledger.
     fn fold(&mut self, recorded: &Recorded, now: Instant) {
         self.troubles.hear(recorded);
         match &recorded.event {
@@ -229,7 +229,7 @@ impl Live {
             }
             Event::AccountThrottled { account, pause_ms, .. } => {
                 let pause = pause_ms.map(Duration::from_millis);
-                // Its bar shows it, should it happen again.
+                // If it happens again, the bar shows it.
                 let once = matches!(self.screen, Screen::Bars(_));
                 if self.board.throttled(account, pause, once, now) {
                     self.notices.throttled(account, pause, now);
@@ -275,7 +275,7 @@ impl Live {
         let Screen::Bars(bars) = &self.screen else { return };
         let look = bars.look();
         let mut lines = self.picture(&look, now);
-        // What is above the screen cannot be redrawn.
+        // Lines above the screen cannot be redrawn.
         lines.truncate(look.height.map_or(usize::MAX, |height| height.saturating_sub(1)));
         if let Screen::Bars(bars) = &self.screen {
             bars.draw(&lines);
@@ -296,7 +296,7 @@ impl Live {
         let board = &self.board;
         let mut notices = self.notices.take(|account| board.line(account)?.now.pace);
         notices.extend(blocked(&self.troubles.newly_blocked(), board.lines.len() == 1));
-        // Whoever looks on from outside reads them below the picture.
+        // `status` shows them below the bars.
         if self.title.is_none() || matches!(self.screen, Screen::Plain(_)) {
             self.say(&notices, now);
         }

@@ -1,8 +1,7 @@
-//! Progress of a run while it goes on: bars on a terminal, a plain line now and then elsewhere.
+//! Progress during a run: bars on a terminal, a plain line now and then elsewhere. The caller chooses the form.
 //!
-//! It counts nothing itself: the ledger does, and every group of events brings it along. So a resumed run starts where
-//! the interrupted one ended, and whoever reads the journal of a run sees what the run itself shows. Which of the two
-//! forms fits, and whether any, is for the caller to say.
+//! The counts come from the ledger, which is passed with every group of events. So a resumed run starts where the
+//! interrupted one ended, and `status`, which reads the journal, shows the same as the run itself.
 
 mod bars;
 mod live;

@@ -1,4 +1,4 @@
-//! How progress is shown and where, and the clock that it is told by.
+//! How and where progress is shown, and the clock for it.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,9 +12,9 @@ use crate::look::Look;
 
 /// How progress is shown, and where.
 pub enum ProgressMode {
-    /// Bars that are redrawn in place. Only for a terminal: a handle to it, and what it can show at the moment.
+    /// Bars that are redrawn in place. Only for a terminal: functions that return a handle to it, and what it can show.
     Bars(Box<dyn Fn() -> Box<dyn TermLike> + Send>, Box<dyn Fn() -> Look + Send>),
-    /// A line every ten seconds, and one at once for what is worth it.
+    /// A line every ten seconds, and immediate lines for important events.
     Plain(Box<dyn Write + Send>),
     /// Nothing.
     Silent,
@@ -56,7 +56,7 @@ impl fmt::Debug for ProgressMode {
     }
 }
 
-/// Where progress has its time from: what the clock on the wall said at the start, and a clock that never jumps.
+/// The clock for progress: the time of day at the start, and a monotonic clock.
 pub struct ProgressClock {
     started_at: OffsetDateTime,
     started: Instant,
@@ -64,7 +64,7 @@ pub struct ProgressClock {
 }
 
 impl ProgressClock {
-    /// `started_at` is the time of day right now; `now` says how time goes on from here.
+    /// `started_at` is the time of day right now; `now` is the monotonic clock.
     #[must_use]
     pub fn new(started_at: OffsetDateTime, now: impl Fn() -> Instant + Send + 'static) -> Self {
         Self { started_at, started: now(), now: Box::new(now) }
@@ -74,7 +74,7 @@ impl ProgressClock {
         (self.now)()
     }
 
-    /// A moment of the wall's clock on this one. Moments before this machine started are told as the start.
+    /// A time of day on the monotonic clock. Times before the machine started become the start.
     pub(super) fn instant(&self, at: OffsetDateTime) -> Instant {
         let passed = at - self.started_at;
         let instant = if passed.is_negative() {

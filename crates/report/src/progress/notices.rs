@@ -1,6 +1,6 @@
-//! Short lines for what is worth saying at once, and once: accounts that pause or stop, pools with blocked storage.
+//! Short lines about important events: accounts that pause or stop, pools with blocked storage.
 //!
-//! They are held back for a moment, so that a hundred accounts that pause in the same second make one line.
+//! They are delayed for a moment, so that a hundred accounts that pause in the same second need only one line.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,10 +14,10 @@ use crate::look::Style;
 use crate::text::for_terminal;
 use crate::trouble::{Trouble, names};
 
-/// How long a line is held back.
+/// How long a line is delayed.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// Lines that are about to be said.
+/// Lines that are about to be printed.
 #[derive(Default)]
 pub(crate) struct Notices {
     since: Option<Instant>,
@@ -41,17 +41,17 @@ impl Notices {
         self.stopped.entry(cause.to_string()).or_default().push(account.clone());
     }
 
-    /// Something happened that [`take`](Self::take)'s caller knows more of.
+    /// Something happened that the caller of [`take`](Self::take) adds a line about.
     pub(crate) fn wake(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// Whether lines were held back long enough.
+    /// Whether the lines were delayed long enough.
     pub(crate) fn are_due(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.saturating_duration_since(since) >= HOLD)
     }
 
-    /// The lines; nothing is held back any more. `pace` is what a throttled account goes on at.
+    /// Takes the lines. `pace` returns the pace of a throttled account.
     pub(crate) fn take(&mut self, pace: impl Fn(&AccountName) -> Option<f64>) -> Vec<Notice> {
         let Self { throttled, stopped, .. } = std::mem::take(self);
         let mut lines = vec![];

@@ -1,5 +1,5 @@
-//! A run as it stands, in a few lines: a bar for all, one for each of the accounts that matter most, one for the rest,
-//! and, where asked for, the troubles. The bars of a run and `status` show the same.
+//! A run as it stands, in a few lines: a bar for all, one for each of the accounts that matter most, one for the rest
+//! and, on request, the problems. The bars of a run and `status` show the same.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::width::{columns, shortened};
 
 /// Accounts with a line of their own, at most.
 const MOST_ACCOUNTS: usize = 8;
-/// Longest account name that is shown whole; the service's own have 24 characters at most.
+/// Longest account name that is shown in full; the service allows 24 characters.
 const LONGEST_LABEL: usize = 24;
 /// Columns of a bar, at least and at most.
 const BAR: std::ops::RangeInclusive<usize> = 8..=30;
@@ -32,7 +32,7 @@ const TOTAL_LINES: usize = 7;
 /// Lines of the screen for title and troubles, where they are shown.
 const TROUBLE_LINES: usize = 7;
 
-/// One bar with what stands beside it.
+/// One bar with the text beside it.
 struct Row<'a> {
     label: &'a str,
     now: &'a Numbers,
@@ -60,7 +60,7 @@ pub(crate) fn draw(board: &mut Board, look: &Look, now: Instant, troubles: bool)
     let mut total = of_account(&board.total, board.phase, now);
     total.notes = vec![];
     if let [line] = &board.lines[..] {
-        // One account is all there is; it needs no second bar.
+        // With one account, the total would repeat its bar.
         total.label = &line.label;
     }
     let below = if board.lines.len() == 1 { vec![] } else { accounts };
@@ -96,7 +96,7 @@ pub(crate) fn draw_troubles(troubles: &[Trouble], one_account: bool, look: &Look
     lines
 }
 
-/// As many as the screen has room for; each may take two lines.
+/// As many as fit on the screen; each may take two lines.
 fn most_accounts(look: &Look, troubles: bool) -> usize {
     let taken = TOTAL_LINES + if troubles { TROUBLE_LINES } else { 0 };
     look.height.map_or(MOST_ACCOUNTS, |height| (height.saturating_sub(taken) / 2).clamp(1, MOST_ACCOUNTS))
@@ -115,7 +115,7 @@ fn of_account(line: &BoardLine, phase: Phase, now: Instant) -> Row<'_> {
         now: &line.now,
         style: if line.now.done == line.now.planned { Style::Good } else { Style::Active },
         rate: line.rate(now).filter(|_| goes_on),
-        // While it drains, the rest will not be done.
+        // While the run drains, the rest will not be done.
         left: line.time_left(now).filter(|_| goes_on && phase != Phase::Draining),
         notes,
     }
@@ -138,11 +138,11 @@ impl Grid {
         let widest = |of: fn(&Row<'_>) -> usize| rows.iter().map(|row| of(row)).max().unwrap_or(0);
         let width = look.width.unwrap_or(120);
         let label = widest(|row| columns(row.label)).min(LONGEST_LABEL).min(width / 4);
-        // As wide as it will become.
+        // The width at the end of the run.
         let done = widest(|row| 2 * number(row.now.planned).len() + 1);
-        // With the blanks between them.
+        // With the spaces between them.
         let others = label + 1 + 2 + done + 1 + RATE + 2 + LEFT;
-        // Room is kept for notes, also while there are none: bars that change their length all the time are a nuisance.
+        // Room for notes is reserved even if there are none, so that bars do not change their length all the time.
         let room = width.saturating_sub(others);
         let notes_inline = room >= BAR.start() + 2 + NOTES;
         let for_notes = if notes_inline { 2 + NOTES } else { 0 };
@@ -157,7 +157,7 @@ impl Row<'_> {
         format!("{}/{}", number(self.now.done), number(self.now.planned))
     }
 
-    /// A bar, and below it the notes where there is no room beside it.
+    /// A bar, with the notes beside it or, if there is no room, below it.
     fn draw(&self, grid: &Grid, look: &Look) -> Vec<String> {
         let label = shortened(self.label, grid.label);
         let pad = grid.label - columns(&label);
@@ -201,7 +201,7 @@ fn one_decimal(rate: f64) -> String {
     format!("{}.{}", number(tenths / 10), tenths % 10)
 }
 
-/// `41s calling nodes`: how long the run goes on by now, and what it does.
+/// `41s calling nodes`: how long the run has taken so far, and what it is doing.
 fn phase(board: &Board, now: Instant) -> String {
     let took = duration::text(now.saturating_duration_since(board.started_at));
     let doing = match board.phase {
@@ -214,7 +214,7 @@ fn phase(board: &Board, now: Instant) -> String {
     format!("{took} {doing}")
 }
 
-/// `throttled ×12, 75/s` while it lasts, with the pace; afterwards how often it was. And the pause, while it lasts.
+/// `throttled ×12, 75/s at most`: how often, and the pace or pause while it lasts.
 pub(crate) fn throttling(line: &BoardLine, now: Instant) -> Vec<StyledPart> {
     let lasts = line.is_throttled(now);
     let style = if lasts { Style::Warning } else { Style::Dim };
@@ -235,7 +235,7 @@ pub(crate) fn throttling(line: &BoardLine, now: Instant) -> Vec<StyledPart> {
     parts
 }
 
-/// `3 failed`, `1 gone`: the outcomes of finished nodes that a watcher should see, as far as they occur.
+/// `3 failed`, `1 gone`: the outcomes of finished nodes that need attention, if they occur.
 pub(crate) fn troubles(numbers: &Numbers) -> impl Iterator<Item = StyledPart> {
     Outcome::ALL
         .into_iter()
@@ -245,7 +245,7 @@ pub(crate) fn troubles(numbers: &Numbers) -> impl Iterator<Item = StyledPart> {
         })
 }
 
-/// Every node, by where it is: ended ones by outcome, then the others.
+/// All nodes: finished ones by outcome, then the others by status.
 fn counts(numbers: &Numbers) -> Vec<StyledPart> {
     let outcomes = Outcome::ALL
         .into_iter()

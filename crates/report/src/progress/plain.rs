@@ -1,5 +1,5 @@
-//! Lines for where nothing can be redrawn: a pipe, a file, a job's log. One per account every ten seconds, if
-//! something changed, and one at once for what is worth it. Times are UTC.
+//! Plain lines for output that cannot be redrawn: a pipe, a file, a job log. One per account every ten seconds, if
+//! something changed, and immediate lines for important events. Times are UTC.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::picture::{throttling, troubles};
 use super::tally::{Board, BoardLine, Numbers, Phase};
 use crate::text::{counted, number};
 
-/// Between two reports.
+/// Time between two reports.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Accounts with a line of their own in each report; all others share one.
 const MOST_ACCOUNTS: usize = 8;
@@ -22,7 +22,7 @@ pub(crate) struct Plain {
     writer: Box<dyn Write + Send>,
     reported_at: Instant,
     phase: Phase,
-    /// What each line said last: what did not change is not said again. The rest of the accounts comes last.
+    /// What each line showed last; unchanged lines are not repeated. The last entry is for the other accounts.
     said: Vec<Option<Numbers>>,
 }
 
@@ -31,7 +31,7 @@ impl Plain {
         Self { writer, reported_at: now, phase: board.phase, said: vec![None; board.lines.len() + 1] }
     }
 
-    /// Reports if it is time to.
+    /// Reports if it is time.
     pub(crate) fn show(&mut self, board: &mut Board, clock: &ProgressClock, now: Instant) {
         let due = now.saturating_duration_since(self.reported_at) >= REPORT_EVERY;
         if due || board.phase != self.phase {
@@ -46,7 +46,7 @@ impl Plain {
         }
     }
 
-    /// A line for each account of which there is news.
+    /// Prints a line for each account that has changed.
     pub(crate) fn report(&mut self, board: &mut Board, clock: &ProgressClock, now: Instant) {
         self.reported_at = now;
         let (chosen, rest) = board.choose(MOST_ACCOUNTS, now);
@@ -69,14 +69,14 @@ impl Plain {
         }
     }
 
-    /// Lines that are worth saying at once.
+    /// Prints immediate lines.
     pub(crate) fn say_all(&mut self, notices: &[Notice], clock: &ProgressClock, now: Instant) {
         for (_, text) in notices {
             self.say(clock, now, text);
         }
     }
 
-    /// A courtesy: where nobody reads any more, nothing is lost.
+    /// Errors are ignored: if nobody reads the output, nothing is lost.
     fn say(&mut self, clock: &ProgressClock, now: Instant, text: &str) {
         let line = format!("{} {text}\n", clock.time_of_day(now));
         let _ = self.writer.write_all(line.as_bytes()).and_then(|()| self.writer.flush());

@@ -13,12 +13,12 @@ use super::mode::{ProgressClock, ProgressMode};
 use crate::text::counted;
 use crate::trouble::name;
 
-/// Between two plain lines.
+/// Time between two plain lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Between two turns of the spinner.
+/// Time between two turns of the spinner.
 const TURN_EVERY: Duration = Duration::from_millis(120);
 
-/// Shows how the listing of accounts goes. Shared by the tasks that list them.
+/// Shows the progress of listing accounts. Shared by the tasks that list them.
 pub struct PlanningProgress(Mutex<Listing>);
 
 struct Listing {
@@ -40,7 +40,7 @@ impl PlanningProgress {
         let screen = match mode {
             ProgressMode::Bars(term, _) => {
                 let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(term()));
-                // What does not fit is cut off at the end of the message.
+                // A message that does not fit is cut at its end.
                 let style = ProgressStyle::with_template("{spinner} {wide_msg}");
                 spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
                 spinner.enable_steady_tick(TURN_EVERY);
@@ -52,7 +52,7 @@ impl PlanningProgress {
         Self(Mutex::new(Listing { seen: BTreeMap::new(), screen, clock }))
     }
 
-    /// So many pools and nodes of an account were seen so far.
+    /// Updates how many pools and nodes of an account have been listed so far.
     pub fn update(&self, account: &AccountName, pools: u32, nodes: u32) {
         let mut listing = self.0.lock();
         let Listing { seen, screen, clock } = &mut *listing;
@@ -70,7 +70,7 @@ impl PlanningProgress {
         }
     }
 
-    /// Takes the spinner away.
+    /// Removes the spinner.
     pub fn finish(&self) {
         let mut listing = self.0.lock();
         if let Screen::Spinner(spinner) = std::mem::replace(&mut listing.screen, Screen::Silent) {

@@ -12,16 +12,17 @@ use fleetlogs_model::plan::Plan;
 use crate::outcome_look::is_alarming;
 use crate::text::for_terminal;
 
-/// Between two samples of a line.
+/// Time between two samples of a line.
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
-/// The rate shown is that of this long.
+/// Period over which the rate is measured.
 const RATE_OVER: Duration = Duration::from_secs(5);
-/// The time left is told from this long: nodes are finished in bursts, as the container is looked at now and then.
+/// Period from which the time left is estimated. It is longer, because nodes finish in bursts: the container is
+/// listed only now and then.
 pub(crate) const ETA_OVER: Duration = Duration::from_secs(30);
-/// An account counts as throttled until nothing of the kind was heard for this long. There is no event for the end
-/// of it, as the pace climbs back slowly and without a word.
+/// An account counts as throttled until it was not throttled for this long. There is no event for the end of
+/// throttling, because the pace recovers slowly.
 const THROTTLED_FOR: Duration = Duration::from_secs(30);
-/// Between two choices of the accounts that are shown. Lines that change places all the time cannot be read.
+/// Time between two choices of the accounts that are shown: lines that move all the time cannot be read.
 const CHOOSE_EVERY: Duration = Duration::from_secs(5);
 
 /// All lines, a line for each account that has nodes.
@@ -29,7 +30,7 @@ pub(crate) struct Board {
     pub(crate) lines: Vec<BoardLine>,
     pub(crate) total: BoardLine,
     pub(crate) phase: Phase,
-    /// When the process that works on the run began to.
+    /// When the process that works on the run started.
     pub(crate) started_at: Instant,
     chosen_at: Option<Instant>,
     chosen: Vec<usize>,
@@ -67,15 +68,15 @@ pub(crate) struct BoardLine {
 #[derive(Clone, Copy, Default, PartialEq)]
 pub(crate) struct Numbers {
     pub(crate) planned: u64,
-    /// Nodes whose call the service took, whatever became of the files.
+    /// Nodes whose call the service accepted, whatever happened to the files.
     pub(crate) accepted: u64,
-    /// Nodes with their last outcome.
+    /// Nodes with their final outcome.
     pub(crate) done: u64,
-    /// By outcome, and of nodes that are done only.
+    /// Nodes that are done, by outcome.
     pub(crate) outcomes: OutcomeCounts,
     /// Nodes that were not called yet.
     pub(crate) not_called: u64,
-    /// Nodes with a call on its way.
+    /// Nodes with a call in flight.
     pub(crate) in_flight: u64,
     /// Nodes that wait to be called again.
     pub(crate) waiting: u64,
@@ -85,9 +86,9 @@ pub(crate) struct Numbers {
     pub(crate) awaited: u64,
     pub(crate) calls: u64,
     pub(crate) throttled: u64,
-    /// The pace after the last throttling, in calls per second; the sum over accounts that were.
+    /// The pace after the last throttling, in calls per second; summed over throttled accounts.
     pub(crate) pace: Option<f64>,
-    /// Accounts to which nothing more is sent.
+    /// Accounts that were stopped.
     pub(crate) stopped: u64,
 }
 
@@ -153,7 +154,7 @@ impl Board {
         }
     }
 
-    /// Nothing new is sent from here on.
+    /// No new call is sent from now on.
     pub(crate) fn drain(&mut self) {
         self.phase = Phase::Draining;
     }
@@ -163,18 +164,18 @@ impl Board {
         self.phase = Phase::Ended;
     }
 
-    /// Remembers the numbers of now, so that rates can be told later.
+    /// Records the current numbers, so that rates can be computed later.
     pub(crate) fn sample(&mut self, now: Instant) {
         self.lines.iter_mut().chain([&mut self.total]).for_each(|line| line.sample(now));
     }
 
-    /// Rates are told from what is sampled from now on.
+    /// Rates use only samples from now on.
     pub(crate) fn forget_samples(&mut self) {
         self.lines.iter_mut().chain([&mut self.total]).for_each(|line| line.samples.clear());
     }
 
-    /// An account was asked to slow down, and maybe to pause. Says whether that is news: the first time, or, unless it is
-    /// told `once`, the first for a while.
+    /// An account was asked to slow down, and maybe to pause. Returns whether to report it: the first time or,
+    /// unless `once`, the first time for a while.
     pub(crate) fn throttled(
         &mut self,
         account: &AccountName,
@@ -201,8 +202,8 @@ impl Board {
         self.line_of[self.names.iter().position(|name| name == account)?]
     }
 
-    /// The lines that are shown, at most so many, in plan order: accounts in trouble first, then those with most left to
-    /// do. The rest shares one line.
+    /// Chooses at most `most` lines to show: accounts with problems first, then those with the most nodes left. They
+    /// are in plan order; the other accounts share one line.
     pub(crate) fn choose(&mut self, most: usize, now: Instant) -> (Vec<usize>, Option<OtherAccounts>) {
         let is_old = |at: Instant| now.saturating_duration_since(at) >= CHOOSE_EVERY;
         let fitting = self.chosen.len() == most.min(self.lines.len());
@@ -240,7 +241,7 @@ impl BoardLine {
         }
     }
 
-    /// What needs to be seen: trouble first, then the number of nodes that are left.
+    /// Accounts with problems come first, then those with the most nodes left.
     fn urgency(&self, now: Instant) -> (u8, u64) {
         let trouble = if self.now.stopped > 0 || self.is_throttled(now) {
             2
@@ -259,19 +260,19 @@ impl BoardLine {
         if self.samples.back().is_some_and(|last| age(last) < SAMPLE_EVERY) {
             return;
         }
-        // One sample older than the longest span is kept, to measure from.
+        // One sample older than the longest period is kept, to measure from.
         while self.samples.get(1).is_some_and(|second| age(second) >= ETA_OVER) {
             self.samples.pop_front();
         }
         self.samples.push_back(Sample { at: now, calls: self.now.calls, done: self.now.done });
     }
 
-    /// Calls per second over the last few seconds; none while nothing is sent, or too early to say.
+    /// Calls per second over the last few seconds; none if nothing is sent, or it is too early.
     pub(crate) fn rate(&self, now: Instant) -> Option<f64> {
         self.per_second(now, RATE_OVER, self.now.calls, |sample| sample.calls)
     }
 
-    /// How long until every node is done, if it goes on like this.
+    /// Time until every node is done, at the current rate.
     pub(crate) fn time_left(&self, now: Instant) -> Option<Duration> {
         let rate = self.per_second(now, ETA_OVER, self.now.done, |sample| sample.done)?;
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -279,7 +280,7 @@ impl BoardLine {
         (left > 0.0).then(|| Duration::try_from_secs_f64((left / rate).ceil()).ok()).flatten()
     }
 
-    /// Whether the service asked to slow down a short while ago.
+    /// Whether the service throttled the account recently.
     pub(crate) fn is_throttled(&self, now: Instant) -> bool {
         self.throttled_at.is_some_and(|at| now.saturating_duration_since(at) <= THROTTLED_FOR)
     }
@@ -298,10 +299,10 @@ impl BoardLine {
         of: impl Fn(&Sample) -> u64,
     ) -> Option<f64> {
         let age = |sample: &Sample| now.saturating_duration_since(sample.at);
-        // The youngest that is old enough, or the oldest there is.
+        // The youngest sample that is old enough, or else the oldest.
         let from = self.samples.iter().rev().find(|sample| age(sample) >= over).or(self.samples.front())?;
         let seconds = age(from).as_secs_f64();
-        // A cancelled call is taken out of the count again.
+        // The count can go down: a cancelled call is subtracted.
         #[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]
         let counted = count.saturating_sub(of(from)) as f64;
         (seconds >= SAMPLE_EVERY.as_secs_f64() && counted > 0.0).then(|| counted / seconds)

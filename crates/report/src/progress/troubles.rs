@@ -1,6 +1,6 @@
-//! What goes wrong while a run goes on, folded by cause: what the summary's causes are at the end, told early.
+//! What goes wrong during a run, grouped by cause, as in the summary at the end.
 //!
-//! Small whatever the plan's size: two bytes a node, to take a trouble back when its node is called again.
+//! It needs two bytes a node, to withdraw a problem when its node is called again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,12 +20,12 @@ pub(crate) struct Troubles {
     plan: Arc<Plan>,
     found: Vec<FoundTrouble>,
     at: HashMap<Key, u16>,
-    /// For each node, one more than the place of its trouble in `found`; 0 for none.
+    /// For each node, one more than the position of its problem in `found`; 0 for none.
     of_node: Vec<u16>,
     pools: HashMap<usize, Arrivals>,
 }
 
-/// Pool, outcome and folded reason. The pool by its place in memory: all nodes of a pool share one.
+/// Pool, outcome and folded reason. The pool is identified by its address: all nodes of a pool share one.
 type Key = (usize, Outcome, String);
 
 struct FoundTrouble {
@@ -97,7 +97,7 @@ impl Troubles {
         let key = (address(planned.place), outcome, reason);
         let at = match self.at.get(&key) {
             Some(at) => *at,
-            // Nobody reads that many; the counts by outcome have them all.
+            // Nobody reads that many causes; the counts by outcome include all nodes.
             None if self.found.len() >= MOST_CAUSES => return,
             None => {
                 let pool = planned.place.clone();
@@ -123,7 +123,7 @@ impl Troubles {
         self.of_node[node.get()] = at;
     }
 
-    /// The node is called again: what went wrong before is over.
+    /// The node is called again, so its earlier problem no longer counts.
     fn take_back(&mut self, node: NodeIndex) {
         let at = std::mem::take(&mut self.of_node[node.get()]);
         if let Some(found) = usize::from(at).checked_sub(1).map(|at| &mut self.found[at]) {
@@ -137,7 +137,7 @@ impl Troubles {
         self.folded_of(|_| true)
     }
 
-    /// Pools that are called storage blocked, and were not before. Each is given once.
+    /// Pools newly found to have blocked storage. Each is returned once.
     pub(crate) fn newly_blocked(&mut self) -> Vec<Trouble> {
         let mut news = BTreeSet::new();
         for found in self.found.iter().filter(|found| found.nothing_came && found.nodes > 0) {
@@ -162,7 +162,7 @@ impl Troubles {
 
     fn cause(&self, found: &FoundTrouble) -> Cause {
         let delivered = self.pools.get(&address(&found.pool)).is_some_and(|pool| pool.delivered);
-        // A pool of which other nodes' files arrived is not blocked.
+        // If files of other nodes in the pool arrived, it is not blocked.
         let reason = if found.nothing_came && delivered { "no file arrived" } else { &found.reason };
         Cause {
             outcome: found.outcome,

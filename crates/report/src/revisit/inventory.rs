@@ -1,7 +1,8 @@
-//! `files.csv`: a line per file, as a later look found it; and the lines of the look before.
+//! `files.csv`: a line per file, as `fleetlogs verify` found it; and the reader for the file of the verification
+//! before.
 //!
-//! It is written for spreadsheets and read again by the next look, so what is compared is spelled so that it can be read
-//! back as it was. The lines of one directory stand together; the order of the directories means nothing.
+//! It is written for spreadsheets and read again by the next verification, so names are spelled in a way that can be
+//! read back exactly. The lines of a directory are together; the order of directories has no meaning.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -37,7 +38,7 @@ const COLUMNS: [&str; 12] = [
     "status",
 ];
 
-/// Where the directory stands in a line.
+/// Column of the directory.
 const DIRECTORY: usize = 3;
 
 /// The table under construction.
@@ -86,23 +87,23 @@ impl Inventory {
     }
 }
 
-/// The inventory of an earlier look. Of each directory it keeps where its lines are, and no more.
+/// The inventory of an earlier verification. It keeps only where the lines of each directory are.
 pub struct EarlierInventory {
     csv: csv::Reader<File>,
     hasher: RandomState,
     places: HashMap<u64, Position>,
 }
 
-/// An inventory that is not as it was written.
+/// An inventory that was changed after it was written.
 #[derive(Debug, thiserror::Error)]
 pub enum InventoryError {
-    /// It cannot be read, or is no table.
+    /// It cannot be read, or is not a table.
     #[error(transparent)]
     Table(#[from] csv::Error),
     /// It has other columns.
     #[error("its columns are not those of an inventory of this version")]
     Columns,
-    /// Something in it cannot be.
+    /// A cell has an impossible value.
     #[error("line {line}: `{column}` cannot be read")]
     Cell {
         /// Which line, from 1.
@@ -113,7 +114,7 @@ pub enum InventoryError {
 }
 
 impl EarlierInventory {
-    /// Opens the inventory of a run directory, and reads it once; none if there is none.
+    /// Opens the inventory of a run directory and reads it once; none if there is none.
     pub fn open(dir: &Path) -> Result<Option<Self>, InventoryError> {
         let file = match File::open(dir.join(FILES_FILE)) {
             Ok(file) => file,

@@ -1,8 +1,7 @@
-//! The reports of a later look at the container: `verify.json` and `files.csv`, with coverage also `coverage.json`, and the
-//! last lines on the terminal.
+//! The reports of `fleetlogs verify`, which checks the files of a run later: `verify.json`, `files.csv`, with
+//! coverage also `coverage.json`, and the last lines on the terminal.
 //!
-//! Nodes are handed over one by one, in whichever order the look came by them; what stays in memory are counts by pool and
-//! a few examples.
+//! Nodes are passed one by one, in any order; only counts by pool and a few examples stay in memory.
 
 mod finding;
 mod inventory;

@@ -1,4 +1,4 @@
-//! Writes the reports of a later look, node by node.
+//! Writes the reports of a verification, node by node.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +26,7 @@ const VERIFY_SCHEMA: &str = "fleetlogs.verify/v1";
 /// Schema of [`COVERAGE_FILE`].
 const COVERAGE_SCHEMA: &str = "fleetlogs.coverage/v1";
 
-/// Files that are named of one node; the inventory has them all.
+/// Files that are listed for one node; the inventory has all of them.
 const MOST_FILES: usize = 100;
 
 /// The reports under construction.
@@ -39,7 +39,7 @@ pub struct RevisitReports<'run> {
     tally: RevisitTally,
 }
 
-/// The reports of a later look, written.
+/// The finished reports of a verification.
 pub struct RevisitResult<'run> {
     pub(super) plan: &'run Plan,
     pub(super) facts: RevisitFacts,
@@ -48,7 +48,7 @@ pub struct RevisitResult<'run> {
 }
 
 impl<'run> RevisitReports<'run> {
-    /// Begins the reports; earlier ones stay until these are whole.
+    /// Begins the reports. Earlier reports stay until these are complete.
     pub fn begin(dir: &Path, plan: &'run Plan, facts: RevisitFacts) -> Result<Self, ReportError> {
         let inventory = Inventory::begin(dir).map_err(failed(FILES_FILE))?;
         let begin = |file: &'static str, schema: &str| -> io::Result<JsonDocument<WholeFile>> {
@@ -96,14 +96,13 @@ impl<'run> RevisitReports<'run> {
         Ok(())
     }
 
-    /// Whether all is as it was, by all that was taken in: `Complete`, `Partial` or, where no file is there any more,
-    /// `NothingCollected`.
+    /// `Complete` if all files are unchanged, `NothingCollected` if none exists any more, otherwise `Partial`.
     #[must_use]
     pub fn outcome(&self) -> RunOutcome {
         self.tally.outcome()
     }
 
-    /// Gives all of them their names. `exit_code` is the command's.
+    /// Finishes the reports and gives them their names. `exit_code` is that of the command.
     pub fn commit(self, list_calls: u64, exit_code: u8) -> Result<RevisitResult<'run>, ReportError> {
         let Self { plan, facts, inventory, nodes, coverage, tally } = self;
         inventory.commit().map_err(failed(FILES_FILE))?;

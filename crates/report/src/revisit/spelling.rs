@@ -1,7 +1,7 @@
 //! How a name is spelled in the inventory: safe in a spreadsheet and on a terminal, and read back as it was.
 //!
-//! A character that could be taken for something else is written as `\u{…}`, with its number in hexadecimal: what a terminal
-//! would obey, what makes a formula of a cell at its beginning, and the backslash itself.
+//! Some characters are written as `\u{…}` with their hexadecimal number: those that a terminal interprets, those that
+//! turn a cell into a formula, and the backslash itself.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub(super) fn spelled(name: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The name that a cell of the inventory spells; none if it spells none.
+/// The name that a cell of the inventory spells; none if the cell is not a spelled name.
 pub(super) fn unspelled(cell: &str) -> Option<String> {
     let mut parts = cell.split('\\');
     let mut name = parts.next().unwrap_or_default().to_owned();
@@ -38,7 +38,7 @@ pub(super) fn unspelled(cell: &str) -> Option<String> {
     Some(name)
 }
 
-/// Whether a spreadsheet runs, or swallows, a cell that begins so.
+/// Whether a spreadsheet runs or changes a cell that begins with this character.
 fn begins_formula(char: char) -> bool {
     matches!(char, '=' | '+' | '-' | '@' | '\'')
 }

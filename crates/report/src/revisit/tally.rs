@@ -1,4 +1,4 @@
-//! What a later look found, counted: by pool, and with a few examples.
+//! What a verification found, counted by pool, with a few examples.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
 use super::finding::NodeFinding;
 
-/// Files that are named on the terminal.
+/// Files that are listed on the terminal.
 const MOST_NAMED: usize = 10;
 
 /// A pool of an account.
@@ -18,32 +18,32 @@ pub(super) type PoolPlace = (AccountName, PoolId);
 /// The counts.
 #[derive(Debug, Default)]
 pub(super) struct RevisitTally {
-    /// Nodes of each pool, by what became of their files, and how many files they miss.
+    /// Nodes and missing files of each pool, by standing.
     pub(super) by_pool: BTreeMap<(Standing, PoolPlace), (u64, u64)>,
-    /// Nodes that were never verified, by where the run left them; and how many of them have files all the same.
+    /// Nodes that were never verified, by outcome; and how many of them have files nevertheless.
     pub(super) uncollected: BTreeMap<Outcome, (u64, u64)>,
-    /// Files that are there now.
+    /// Files that exist now.
     pub(super) files: u64,
     /// Their bytes.
     pub(super) bytes: u64,
-    /// Some of the files that are not as they were: node, file, and what became of it.
+    /// Some of the changed files: node, file and status.
     pub(super) named: Vec<(String, Box<str>, FileStatus)>,
-    /// How many there are of those.
+    /// Number of changed files.
     pub(super) not_as_they_were: u64,
     covers: BTreeMap<Covers, u64>,
-    /// The longest hole of each pool.
+    /// The longest gap of each pool.
     pub(super) holes: BTreeMap<PoolPlace, PoolGaps>,
     /// Range reads made.
     pub(super) reads: u64,
 }
 
-/// The holes of a pool, folded.
+/// The gaps of a pool.
 #[derive(Clone, Debug)]
 pub(super) struct PoolGaps {
-    /// Nodes that have one.
+    /// Nodes with a gap.
     pub(super) nodes: u64,
     pub(super) longest: Interval,
-    /// A node that has the longest.
+    /// A node with the longest gap.
     pub(super) node: Box<str>,
 }
 
@@ -70,7 +70,7 @@ impl RevisitTally {
         let Some(coverage) = coverage else { return };
         *self.covers.entry(coverage.covers).or_default() += 1;
         self.reads += coverage.reads;
-        // A node without any file is told of already.
+        // A node without files is already reported.
         let of_files = coverage.holes.iter().filter(|_| coverage.files > 0);
         let Some(longest) = of_files.copied().max_by_key(|hole| hole.length()) else { return };
         let fresh = || PoolGaps { nodes: 0, longest, node: node.id.into() };

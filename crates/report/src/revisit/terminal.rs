@@ -1,4 +1,4 @@
-//! The last lines on the terminal after a later look.
+//! The last lines of `fleetlogs verify` on the terminal.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::phrase::Phrase;
 use crate::text::{counted, for_terminal, moment, number, size};
 use crate::width::shortened;
 
-/// Pools with trouble, and pools with holes, that are shown.
+/// Pools with problems, and pools with gaps, that are shown.
 const MOST_POOLS: usize = 8;
 /// Columns of the labels on the left.
 const LABEL: usize = 16;
@@ -45,7 +45,7 @@ impl Lines<'_> {
         self.headed((Style::Dim, &head(label)), LABEL, text);
     }
 
-    /// A path under a label; it is never torn, so that it can be copied.
+    /// A path under a label; it is never split, so that it can be copied.
     fn path(&mut self, label: &str, path: &Path) {
         let label = self.look.paint(Style::Dim, &head(label));
         self.lines.push(format!("{label}{}", for_terminal(&path.to_string_lossy())));
@@ -53,7 +53,7 @@ impl Lines<'_> {
 
     /// A command that can be copied, on lines of its own.
     fn command(&mut self, command: &str) {
-        // Between quotes no line may end.
+        // A line must not break inside quotes.
         let whole = Look { width: None, ..*self.look };
         let look = if command.contains('\'') { &whole } else { self.look };
         let lines = look.command(LABEL + 2, &for_terminal(command));
@@ -72,14 +72,14 @@ fn head(label: &str) -> String {
 }
 
 impl RevisitResult<'_> {
-    /// Whether all is as it was.
+    /// The result; see [`RevisitReports::outcome`](super::RevisitReports::outcome).
     #[must_use]
     pub fn outcome(&self) -> RunOutcome {
         self.tally.outcome()
     }
 
-    /// The last lines on the terminal, each ended by a newline. `dir` is the run directory, and `run` the same as a
-    /// command takes it.
+    /// The last lines on the terminal, each ended by a newline. `dir` is the run directory, and `run` is the
+    /// same directory as a command takes it.
     #[must_use]
     pub fn to_terminal(&self, look: &Look, dir: &Path, run: &str) -> String {
         let mut lines = Lines { look, lines: vec![] };
@@ -116,7 +116,7 @@ impl RevisitResult<'_> {
         lines.labelled("nodes", &counts_of(counts));
     }
 
-    /// The nodes that are not as they were, by pool and the worst first, and some of their files.
+    /// Nodes with changed or missing files, by pool and the worst first, and some of these files.
     fn trouble(&self, lines: &mut Lines<'_>) {
         let tally = &self.tally;
         let not_intact = Standing::ALL.into_iter().filter(|standing| *standing != Standing::Intact);
@@ -132,7 +132,7 @@ impl RevisitResult<'_> {
         }
         lines.and_more(trouble.len(), "pool", VERIFY_FILE);
         for (node, file, status) in &tally.named {
-            // As the inventory has it: on one line, and not to be mistaken for another one.
+            // Spelled as in the inventory: on one line and unambiguous.
             let text = format!("{} {}: {}", status.as_str(), for_terminal(node), spelled(file));
             lines.labelled("file", &text);
         }
@@ -222,7 +222,7 @@ impl RevisitResult<'_> {
     }
 }
 
-/// `36 intact, 4 missing`, without those that there are none of.
+/// `36 intact, 4 missing`: every count that is not zero.
 fn counts_of<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> String {
     let shown = counts.into_iter().filter(|(_, count)| *count > 0);
     shown.map(|(name, count)| format!("{} {name}", number(count))).collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! What a summary says, in whichever form.
+//! What a summary says, independent of its form.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -18,10 +18,10 @@ use crate::phrase::Phrase;
 use crate::run_facts::RunFacts;
 use crate::text::{counted, for_terminal, number, size};
 
-/// The reports of a run, in the order in which people want them. Those that are there are named.
+/// The reports of a run, the most useful first. Those that exist are listed.
 const REPORTS: [&str; 5] = [PAGE_FILE, SUMMARY_FILE, TICKET_FILE, NODES_FILE, MANIFEST_FILE];
 
-/// Causes that are shown. More is a wall, and `nodes.csv` has them all.
+/// Causes that are shown; `nodes.csv` has all of them.
 pub(super) const MOST_CAUSES: usize = 8;
 /// Pools named with a cause.
 const MOST_POOLS: usize = 3;
@@ -39,9 +39,9 @@ pub struct Summary<'a> {
     pub findings: &'a Findings,
     /// The run directory.
     pub dir: &'a Path,
-    /// The command that goes on with the run, where it can be.
+    /// The command that resumes the run, if it can be resumed.
     pub resume: Option<&'a str>,
-    /// The run directory as a command takes it; none where no command can go on with the run.
+    /// The run directory as a command takes it; none if no command can resume the run.
     pub run: Option<&'a str>,
 }
 
@@ -103,7 +103,7 @@ impl Summary<'_> {
         }
     }
 
-    /// What happened in the fleet beside the run.
+    /// What changed in the fleet during the run.
     pub(crate) fn changes(&self) -> Vec<Phrase> {
         let mut changes = Vec::new();
         if self.findings.changed > 0 {
@@ -124,7 +124,7 @@ impl Summary<'_> {
         let causes = self.findings.causes();
         let mut steps: Vec<(Step, Vec<Outcome>)> = vec![];
         for outcome in self.findings.troubled() {
-            // The most frequent causes speak for their outcome; the codes behind them may need different things.
+            // The most frequent causes decide; their error codes may need different steps.
             let codes = causes.iter().take(MOST_CAUSES).filter(|cause| cause.outcome == outcome);
             let mut found: Vec<_> =
                 codes.filter_map(|cause| advice(outcome, cause.code.as_deref())).collect();
@@ -143,7 +143,7 @@ impl Summary<'_> {
     }
 }
 
-/// How many nodes were collected, and why the run ended early where it did, for a message.
+/// How many nodes were collected and, if the run ended early, why; for a message.
 #[must_use]
 pub fn verdict_sentence(facts: &RunFacts, ledger: &Ledger) -> String {
     let early = reason_sentence(facts, |reason| for_terminal(reason).into_owned());
@@ -172,7 +172,7 @@ pub(crate) fn verdict(counts: &OutcomeCounts, verification: bool) -> String {
 /// What to do about an account that could not be listed.
 pub(crate) const UNLISTED: &str = "fix the reason, then start a new run";
 
-/// `, pool a`, `, pools a, b` or `, 40 pools`; nothing where none is known.
+/// `, pool a`, `, pools a, b` or `, 40 pools`; nothing if none is known.
 pub(super) fn pools<'a>(pools: &'a [PoolId], safe: impl Fn(&'a str) -> Cow<'a, str>) -> String {
     match pools {
         [] => String::new(),
@@ -193,7 +193,7 @@ pub(super) fn more(causes: &[Cause]) -> Option<String> {
     Some(format!("and {causes} more ({nodes}) in {NODES_FILE}"))
 }
 
-/// What there is to do where nothing is known to be missing.
+/// What to do if nothing is known to be missing.
 pub(crate) fn nothing_missing(verification: bool) -> &'static str {
     if verification {
         "Nothing: every planned node was collected."

@@ -44,7 +44,7 @@ impl Summary<'_> {
 
     fn markdown_accounts(&self, out: &mut String) -> fmt::Result {
         let all = self.ledger.outcomes();
-        // `verified` is what people look for; the others only where they occur.
+        // `verified` is always shown, because people look for it; the others only if they occur.
         let shown: Vec<Outcome> = Outcome::ALL
             .into_iter()
             .filter(|&outcome| outcome == Outcome::Verified || all.get(outcome) > 0)
@@ -83,7 +83,7 @@ impl Summary<'_> {
         writeln!(out, "| nodes | outcome | where | cause | for example |")?;
         writeln!(out, "| ---: | --- | --- | --- | --- |")?;
         for cause in causes.iter().take(MOST_CAUSES) {
-            // A node's id is its own in its pool only.
+            // A node id is unique in its pool only.
             let name = |at: &NodeRef| match cause.pools.len() {
                 1 => for_markdown(at.node.as_str()),
                 _ => for_markdown(&format!("{}/{}", at.pool, at.node)),

@@ -1,5 +1,5 @@
-//! The summary of a run: `summary.md` for a ticket, and the last lines on the terminal. Both say the same: the
-//! verdict first, then what is missing and why, then where things are and what to do next.
+//! The summary of a run: `summary.md` for a ticket, and the last lines on the terminal. Both say
+//! the same: the verdict first, then what is missing and why, then where the files are and what to do next.
 
 mod content;
 mod markdown;

@@ -1,5 +1,5 @@
-//! The last lines on the terminal: the summary for whoever waited for the run. The verdict comes first, then what
-//! became of the nodes with the causes folded under it, then where the logs are, what to do next, and where to read on.
+//! The last lines on the terminal: verdict, outcomes with their causes, where the logs are, what to do next, and the
+//! reports.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::text::{between, counted, for_terminal, number};
 use crate::trouble::{Trouble, names};
 use crate::width::cut;
 
-/// Characters of a reason on the terminal; `summary.md` has it whole.
+/// Longest reason, in characters; `summary.md` has it in full.
 const REASON_WIDTH: usize = 160;
 /// Columns of the labels on the left.
 const LABEL: usize = 10;
@@ -81,7 +81,7 @@ impl Summary<'_> {
             let path = self.dir.join(file);
             let shown = look.link(&path, &for_terminal(&path.to_string_lossy()));
             let label = look.paint(Style::Dim, &format!("  {:<8}", if at == 0 { "reports" } else { "" }));
-            // A path is never torn, so that it can be copied.
+            // A path is never split, so that it can be copied.
             page.lines.push(format!("{label}{shown}"));
         }
         page.text()
@@ -94,7 +94,7 @@ impl Summary<'_> {
         lines_of_verdict(look, self.facts.outcome, &format!("{}, in {took}.{early}", self.verdict()))
     }
 
-    /// A line for each outcome, its causes under it; then accounts with a reason of their own.
+    /// A line for each outcome with its causes, then the accounts with problems of their own.
     fn outcomes(&self, page: &mut TerminalText<'_>) {
         let counts = self.ledger.outcomes();
         let troubles = Trouble::fold(&self.findings.causes());
@@ -138,7 +138,7 @@ impl Summary<'_> {
         }
     }
 
-    /// Accounts with trouble that is not one of their nodes, by what it is and why.
+    /// Accounts with problems that are not those of single nodes, by kind and reason.
     fn troubled_accounts(&self) -> BTreeMap<(&'static str, String), Vec<&AccountName>> {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (account, (name, tally)) in self.plan.accounts.iter().zip(self.ledger.accounts()) {
@@ -160,8 +160,8 @@ impl Summary<'_> {
         }
     }
 
-    /// Whether advice for an outcome is left to the ticket: nothing can be done, the command below does it, or no command
-    /// can resume the run.
+    /// Whether advice for an outcome is left to the ticket: nothing can be done, the command below does it, or no
+    /// command can resume the run.
     fn is_plain(&self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Gone => true,
@@ -195,7 +195,7 @@ impl Summary<'_> {
     }
 }
 
-/// The first lines of the summary alone: how the run ended. For where the nodes were not looked through.
+/// Only the first lines of the summary: how the run ended. For callers that did not read the nodes.
 #[must_use]
 pub fn verdict_lines(look: &Look, facts: &RunFacts, ledger: &Ledger) -> Vec<String> {
     lines_of_verdict(look, facts.outcome, &verdict_sentence(facts, ledger))

@@ -82,9 +82,9 @@ impl Readme<'_> {
     }
 }
 
-/// How to fetch one directory, and all of the container.
+/// How to download one directory.
 fn commands(out: &mut String, destination: &str) -> fmt::Result {
-    // It goes into a shell: anything but a plain URL is left for the reader to fill in.
+    // Readers paste this into a shell: if the URL is not plain, they fill it in themselves.
     let plain = |char: char| char.is_ascii_alphanumeric() || ":/.-_".contains(char);
     let url = if destination.chars().all(plain) { destination } else { "CONTAINER_URL" };
     let (endpoint, container) = url.rsplit_once('/').unwrap_or(("BLOB_ENDPOINT", "CONTAINER"));

@@ -1,6 +1,6 @@
 "use strict";
-// The data of the page, and what its parts share. Everything that is not ours becomes text, never markup: elements are made
-// by `el`, and there is no innerHTML in this script.
+// The data of the page, and what its parts share. Text from outside is never interpreted as markup: `el` creates the
+// elements, and this script does not use innerHTML.
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const rows = JSON.parse(document.getElementById("node-data").textContent);
@@ -22,14 +22,14 @@ const isCollected = (row) => collected[row[OUTCOME]];
 
 const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 
-// Where each of some values stands among all of them.
+// The position of each value in sorted order.
 function ranks(values, compare) {
   const rank = [];
   [...values.keys()].sort((a, b) => compare(values[a], values[b])).forEach((at, place) => { rank[at] = place; });
   return rank;
 }
 
-// Names are compared once, here: a row's last member is its place by account, pool and node.
+// Names are compared only here: the last member of a row is its position by account, pool and node.
 const accountRank = ranks(page.accounts, inOrder);
 const poolRank = ranks(page.pools, (a, b) => accountRank[a[POOL_ACCOUNT]] - accountRank[b[POOL_ACCOUNT]] || inOrder(a[POOL_ID], b[POOL_ID]));
 ranks(rows, (a, b) => poolRank[a[POOL]] - poolRank[b[POOL]] || inOrder(a[NODE], b[NODE]))
@@ -39,7 +39,7 @@ const byPlace = (a, b) => a[PLACE] - b[PLACE];
 const number = new Intl.NumberFormat("en").format;
 const counted = (many, what) => `${number(many)} ${what}${many === 1 ? "" : "s"}`;
 
-// Marks that cannot be seen, or that turn the text around them, are spelled out.
+// Invisible characters, and those that reverse the direction of text, are spelled out.
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 const spelled = (mark) => (/[\n\r\t]/.test(mark) ? " " : `\\u{${mark.codePointAt(0).toString(16)}}`);
 const shown = (value) => String(value).replace(HIDDEN, spelled);
@@ -111,14 +111,14 @@ function size(bytes) {
   return unit === 0 ? `${bytes} B` : `${bytes.toFixed(1)} ${units[unit]}`;
 }
 
-// `3/4` files; a dash where nobody looked.
+// `3/4` files; a dash if they were not checked.
 function files(row) {
   if (row[ARRIVED] === null && row[PROMISED] === null) return "–";
   return `${row[ARRIVED] ?? "–"}/${row[PROMISED] ?? "?"}`;
 }
 
-// The URL of a node's directory: of the container, which has no query, and so without any SAS. A link into the portal or
-// into Storage Explorer would need the subscription and resource group of the storage account, which no run knows.
+// The URL of a node's directory, without a SAS: the URL of the container has no query. There are no links into the
+// portal or Storage Explorer: they would need the subscription and resource group of the storage account.
 function directoryUrl(row) {
   if (row[DIRECTORY] === null || !/^https?:\/\//.test(page.destination)) return null;
   const path = row[DIRECTORY].split("/").map(encodeURIComponent).join("/");
@@ -130,8 +130,8 @@ function directoryUrl(row) {
   }
 }
 
-// The command that downloads a directory. Only where account and directory hold nothing that a shell or a pattern takes for
-// more than text.
+// The command that downloads a directory; none if account or directory have characters with a meaning in a shell or a
+// pattern.
 function downloadCommand(row) {
   const found = /^https:\/\/([a-z0-9]+)\.blob\.core\.[a-z.]+\/([a-z0-9$-]+)\/?$/.exec(page.destination);
   if (!found || row[DIRECTORY] === null || !/^[A-Za-z0-9][A-Za-z0-9._/-]*$/.test(row[DIRECTORY])) return null;
@@ -140,7 +140,7 @@ function downloadCommand(row) {
     + `--pattern "${row[DIRECTORY]}/*" --destination .`;
 }
 
-// A button that copies a text as it is, and says so.
+// A button that copies a text and reports whether that worked.
 function copyButton(value, what) {
   const button = el("button", { type: "button", class: "copy", "aria-label": `Copy ${what}` }, "Copy");
   button.addEventListener("click", async () => {
@@ -159,7 +159,7 @@ async function copied(value) {
   }
 }
 
-// For browsers that keep the clipboard from pages that came from a file.
+// For browsers that do not give pages from files access to the clipboard.
 function copiedTheOldWay(value) {
   const area = el("textarea", { value, class: "unseen" });
   const host = document.querySelector("dialog[open]") ?? document.body;

@@ -1,4 +1,4 @@
-// The list of what is not in the plan.
+// The list of skipped nodes and pools.
 
 function setUpLeftOut() {
   const details = byId("left-details");

@@ -1,5 +1,6 @@
-// The map: one shape for each node, in blocks by pool. Shapes are drawn on one canvas, as elements for each would be too
-// many; names stand over it as text. What has no row is drawn too, from the counts of its pool.
+// The map: one shape for each node, in blocks by pool. Shapes are drawn on one canvas, because an element for each
+// node would be too many; names are text over the canvas. Nodes without a row are drawn from the counts of their
+// pool.
 
 const MOST_CELLS = 200000;
 // Browsers refuse larger canvases.
@@ -28,7 +29,7 @@ function cellSize(nodes) {
   return nodes <= 300 ? 20 : nodes <= 1200 ? 15 : nodes <= 4000 ? 12 : nodes <= 15000 ? 8 : nodes <= 60000 ? 6 : 4;
 }
 
-// Pools as blocks, side by side as far as they fit, below the name of their account.
+// Pools as blocks below the name of their account, side by side if they fit.
 function layOut(width) {
   const cell = Math.min(cellSize(page.nodes), Math.max(4, Math.floor(width / 12)));
   const nodes = map.nodes ??= nodesByPool();
@@ -129,13 +130,13 @@ function moveCursor(to) {
   });
 }
 
-// The same cell after the map was laid out anew.
+// The same cell after a new layout of the map.
 function refound({ block, at }) {
   const now = map.blocks.find(({ pool }) => pool === block.pool);
   return now ? { block: now, at } : null;
 }
 
-// Where a key leads to: along the nodes of a pool, and from its ends into the pool before or behind it.
+// Where a key leads: along the nodes of a pool, and at its ends to the pool before or after it.
 function stepped(key, { block, at }) {
   const last = block.nodes.length - 1, place = map.blocks.indexOf(block);
   const before = map.blocks[place - 1], behind = map.blocks[place + 1];
@@ -214,7 +215,7 @@ function setUpMap() {
   matchMedia("print").addEventListener("change", (event) => onPaper(event.matches));
 }
 
-// The map in words: every pool with its counts.
+// The map as a table: every pool with its counts.
 function fillPools() {
   const occurring = page.outcomes.map((_, at) => at).filter((at) => page.pools.some((pool) => pool[POOL_COUNTS][at] > 0));
   const pools = [...page.pools.keys()].sort((a, b) => missingOf(page.pools[b]) - missingOf(page.pools[a]) || inOrder(page.pools[a][POOL_ID], page.pools[b][POOL_ID]));

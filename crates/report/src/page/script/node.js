@@ -17,7 +17,7 @@ function showNode(row) {
 }
 
 byId("details-close").addEventListener("click", () => dialog.close());
-// A click beside it closes it.
+// A click outside closes it.
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });

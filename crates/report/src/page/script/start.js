@@ -1,4 +1,4 @@
-// Everything is there: the page may be set up.
+// All parts are loaded: set up the page.
 
 document.documentElement.classList.add("js");
 document.documentElement.classList.toggle("one-account", page.accounts.length === 1);

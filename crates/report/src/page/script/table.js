@@ -1,7 +1,7 @@
 // The table of nodes: search, filters, order, pages.
 
 const PAGE_ROWS = 50;
-// More than this on paper is for a spreadsheet.
+// More rows on paper are better read in a spreadsheet.
 const MOST_PRINTED = 1000;
 
 const by = (value) => (a, b) => (value(a) ?? -1) - (value(b) ?? -1);
@@ -27,7 +27,7 @@ const noFilter = () => ({ words: "", outcome: "", account: "", pool: "", cause: 
 
 function nodeCell(row) {
   const button = el("button", { type: "button", class: "link mono", "aria-haspopup": "dialog", title: shown(row[NODE]), onclick: () => showNode(row) }, shortened(row[NODE], 22));
-  // Where there is no room for their columns, place and reason stand here.
+  // Place and reason are also here, for narrow screens that hide their columns.
   return el("span", null, button, el("small", { class: "place" }, `${accountOf(row)} / ${poolOf(row)[POOL_ID]}`),
     row[REASON] === null ? null : el("small", { class: "place" }, text(row[REASON])));
 }
@@ -40,7 +40,7 @@ function reasonCell(row) {
   return el("div", null, row[REASON] === null ? null : el("div", { class: "why" }, text(row[REASON])), directory);
 }
 
-// What a search looks into, made when it is first needed.
+// The text that a search looks in, built when it is first needed.
 const hay = [];
 function haystack(at) {
   hay[at] ??= [rows[at][NODE], poolOf(rows[at])[POOL_ID], accountOf(rows[at]), text(rows[at][REASON]), rows[at][DIRECTORY],
@@ -90,7 +90,7 @@ function showPage() {
   byId("following").disabled = to >= found.length;
 }
 
-// What the table is limited to beyond the form: a cause, or one node of the map.
+// A filter that is not in the form: a cause, or one node of the map.
 function showChip() {
   const { cause, node } = table.filter, chip = byId("chip");
   const what = cause !== null ? causeText(cause) : node !== null ? `Node ${shown(rows[node][NODE])}` : null;
@@ -107,7 +107,7 @@ function causeText(cause) {
   return `Cause: ${why ? why.textContent : cause + 1}`;
 }
 
-// Limits the table to these, and to nothing else; the form follows.
+// Replaces the filter and updates the form.
 function limit(to) {
   table.filter = { ...noFilter(), ...to };
   byId("search").value = table.filter.words;
@@ -118,7 +118,7 @@ function limit(to) {
   refresh();
 }
 
-// The same, and goes there.
+// Replaces the filter and scrolls to the table.
 function goTo(to) {
   limit(to);
   const head = byId("nodes");
@@ -147,7 +147,7 @@ function setUpTable() {
   byId("by-account").append(el("option", { value: "" }, "all"), ...page.accounts.map((name, at) => el("option", { value: String(at) }, name)));
   const form = byId("filters");
   form.addEventListener("submit", (event) => event.preventDefault());
-  // `limit` puts every field back by itself.
+  // `limit` resets every field itself.
   form.addEventListener("reset", (event) => {
     event.preventDefault();
     limit({});
@@ -177,7 +177,7 @@ function turn(by) {
   byId("table-scroll").scrollIntoView({ block: "start", behavior: scrolling() });
 }
 
-// The same column again turns the order around.
+// The same column again reverses the order.
 function orderBy(column) {
   const { order } = table;
   order.down = order.column === column && document.querySelector("#columns [aria-sort]") ? !order.down : false;
@@ -189,7 +189,7 @@ function orderBy(column) {
   refresh();
 }
 
-// Buttons for what the page shows without a script.
+// Adds buttons to what the page shows without a script.
 function setUpShortcuts() {
   for (const line of document.querySelectorAll("[data-cause]")) {
     const cause = Number(line.dataset.cause);
@@ -209,7 +209,7 @@ function setUpShortcuts() {
   }
 }
 
-// On paper, the nodes that were not collected, as far as they are few enough to read.
+// On paper: the nodes that were not collected, up to a limit.
 let printed = false;
 function fillPrint() {
   if (printed) return;

@@ -1,4 +1,4 @@
-// The timeline: calls, throttled answers and arrivals, each in a lane of its own under one axis of time.
+// The timeline: calls, throttled answers and arrivals, each in a lane, with a common time axis.
 
 const LANES = [
   { key: "calls", name: "Upload calls", what: "call" },
@@ -68,7 +68,7 @@ function setUpTimeline() {
   byId("timeline-table").closest("details").addEventListener("toggle", fillTimeline, { once: true });
 }
 
-// The timeline in words, of the steps in which something happened.
+// The timeline as a table of the steps in which something happened.
 function fillTimeline() {
   const lines = [...page.timeline.calls.keys()].filter((at) => LANES.some(({ key }) => page.timeline[key][at] > 0))
     .map((at) => [moment(at * page.timeline.step), ...LANES.map(({ key }) => number(page.timeline[key][at]))]);
