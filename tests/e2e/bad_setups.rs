@@ -376,7 +376,7 @@ fn credentials_that_are_not_good_enough() {
         destination(
             write("expired", &[("sp", "w"), ("se", &past), http]),
             5,
-            &["the SAS expired at", "create a new SAS"],
+            &["the SAS expired at", "make a new SAS"],
         ),
         destination(
             write("short", &[("sp", "w"), ("se", &in_five_minutes), http]),
@@ -593,7 +593,7 @@ fn check_tells_everything_that_is_wrong_and_ends_as_the_run_would() {
     let check = Run::of(sim.dir.path(), output);
     assert_eq!(check.code, 5, "{}{}", check.stdout, check.stderr);
     for said in
-        ["expired at", "lacks the permission `w`", "403", "fix: create a new SAS", "a run would be refused"]
+        ["expired at", "lacks the permission `w`", "403", "fix: make a new SAS", "a run would be refused"]
     {
         assert!(check.stdout.contains(said), "`{said}` is not in\n{}", check.stdout);
     }

@@ -165,7 +165,7 @@ fn a_worse_sas_is_not_taken_up() {
         let run = Run::of(sim.dir.path(), child.wait_with_output().unwrap());
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert!(
-            run.stderr.contains("cannot be renewed: of the new one: the SAS lacks the permission `w`"),
+            run.stderr.contains("cannot be renewed: the new SAS: the SAS lacks the permission `w`"),
             "{}",
             run.stderr
         );

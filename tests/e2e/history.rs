@@ -261,7 +261,7 @@ fn what_cannot_be_asked_is_refused_with_what_can_be() {
         (NIGHTLY, &["weekly"], "no snapshot `weekly`"),
         (NIGHTLY, &["--from", "yesterday"], "write a time with its offset"),
         (NIGHTLY, &["--from", "2026-11-22T00:00:00Z", "--to", "2026-11-21T00:00:00Z"], "is not after"),
-        (two, &[], "name one of them: a, b"),
+        (two, &[], "name a snapshot: a, b"),
     ] {
         let run = history(&sim, &sim.config(more), arguments);
         assert_eq!(run.code, 2, "{}", run.stderr);

@@ -385,7 +385,7 @@ fn a_command_that_fails_is_a_warning() {
     )));
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("it failed (exit status: 3)"), "{}", run.stderr);
-    assert!(run.stderr.contains("`/nowhere/hook`: not told") && run.stderr.contains("cannot be run"));
+    assert!(run.stderr.contains("`/nowhere/hook`: not notified") && run.stderr.contains("cannot be run"));
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn a_kind_of_problem_that_there_is_not_is_answered_with_those_there_are() {
     let refused = ticket(&sim, &config, &run, &["--yes"]);
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
-    assert!(said.contains("`ticket.problem_classification`: more than one fits `pools`"), "{said}");
+    assert!(said.contains("`ticket.problem_classification`: more than one matches `pools`"), "{said}");
     assert!(said.contains("Node is unusable") && !said.contains("Task failed"), "{said}");
     assert!(ledger(&sim)["tickets"].as_array().unwrap().is_empty());
 }
@@ -201,14 +201,14 @@ fn mistakes_in_the_table_are_told_each_with_its_place() {
     let said = text(&refused.stderr);
     for mistake in [
         "`ticket.resource_id`: `contoso` is not the ARM id of a Batch account",
-        "`ticket.severity`: no severity is called `high`",
+        "`ticket.severity`: `high` is not a severity",
         "`ticket.subscriptions`: unknown key",
         "`ticket.problem_classification`: this key is missing",
         "`ticket.contact.first_name`: must not be empty",
         "`ticket.contact.last_name`: this key is missing",
         "`ticket.contact.email`: `ada` is not an e-mail address",
         "`ticket.contact.country`: `Germany` is not a country",
-        "`ticket.contact.preferred_method`: nobody can be reached by `pigeon`",
+        "`ticket.contact.preferred_method`: `pigeon` is not a contact method",
     ] {
         assert!(said.contains(mistake), "`{mistake}` is not in\n{said}");
     }

@@ -36,8 +36,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Narrows the config's selection for one command. A node must match every kind of option that is given; an option may be
-/// given more than once, and matches if any of its values does.
+/// Narrows the config's selection for one command. A node must match every kind of option that is given; an option may
+/// be given more than once, and matches if any of its values does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Parser)]
 pub(crate) struct Pick {
     /// Select only accounts with a matching name

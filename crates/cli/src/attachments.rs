@@ -1,5 +1,5 @@
-//! Files that are attached to a support ticket: the small files of the run, and those that the user names. A file that is
-//! too large for support is left out, with a note.
+//! Files that are attached to a support ticket: the small files of the run, and those that the user names. A file that
+//! is too large for support is left out, with a note.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};

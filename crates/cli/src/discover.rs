@@ -24,8 +24,8 @@ pub(crate) struct DiscoveredAccounts {
     pub(crate) unlisted: Vec<PlannedAccount>,
 }
 
-/// The accounts of the subscriptions, except those that the config names itself. A subscription that cannot be listed is
-/// a warning; it refuses the run only in strict mode, or if no account is left.
+/// The accounts of the subscriptions, except those that the config names itself. A subscription that cannot be listed
+/// is a warning; it refuses the run only in strict mode, or if no account is left.
 pub(crate) async fn discover_accounts(
     discover: &DiscoverSettings,
     settings: &Settings,
@@ -72,8 +72,8 @@ async fn list_subscriptions<'config>(
     let listings = futures::stream::iter(&discover.subscriptions)
         .map(|subscription| async move {
             let pause = |attempt, failure: &Failure| {
-                // Without a connection to Azure Resource Manager, the address or the network is wrong: no wait cures it.
-                // A call without an answer took its whole time limit: one more is enough.
+                // Without a connection to Azure Resource Manager, the address or the network is wrong: no wait cures
+                // it. A call without an answer took its whole time limit: one more is enough.
                 let is_reached = failure.class != FailureClass::NotSent;
                 let is_worth_it = is_reached && (failure.status.is_some() || attempt < 2);
                 let pause = retry.pause(attempt, failure, fastrand::f64()).filter(|_| is_worth_it)?;
@@ -112,14 +112,14 @@ impl DiscoveredAccounts {
         if self.accounts.iter().any(is_named) {
             let name = format!("{}-{}", account.name, account.location);
             let why = "another account that was found has the same name; collect it with a config of its own";
-            tracing::warn!(account = account.name, endpoint = %account.endpoint, "left out: {why}");
+            tracing::warn!(account = account.name, endpoint = %account.endpoint, "skipped: {why}");
             self.unlisted.push(not_planned(&name, &account.endpoint, why.into()));
             return;
         }
         if !account.is_public {
             tracing::warn!(
                 account = account.name,
-                "it cannot be reached from everywhere (public network access is not enabled)"
+                "its public network access is not enabled, so it cannot be reached from every network"
             );
         }
         self.accounts.push(AccountSettings {

@@ -156,7 +156,7 @@ impl Fleet {
             PlanningError::Incomplete(pools) => {
                 let pools = pools.into_iter().map(|(account, pool)| {
                     let help =
-                        "see the warnings above, leave it out (`exclude_pools`), or set `strict = false`";
+                        "see the warnings above, exclude the pool (`exclude_pools`), or set `strict = false`";
                     Refusal::new("its nodes cannot be listed", help)
                         .about(format!("account `{account}`, pool `{pool}`"))
                 });
@@ -200,7 +200,7 @@ impl Fleet {
                 match self.accounts.iter().find(|account| account.planned.name == planned.name) {
                     Some(account) => Ok(Some(account.service.clone())),
                     None => Err(format!(
-                        "it has nodes of account `{}`, which the config does not name",
+                        "it has nodes of account `{}`, which the config does not have",
                         planned.name
                     )),
                 }
@@ -282,7 +282,7 @@ fn unlisted(
     let refusal = match clock_offset.filter(|offset| !by_token && offset.abs() >= SHARED_KEY_SKEW) {
         Some(offset) => {
             let help = format!(
-                "set this machine's clock: it is {}; with Shared Key 15 minutes are the limit",
+                "set this machine's clock: it is {}; Shared Key allows 15 minutes at most",
                 off_by(offset)
             );
             Refusal::new(what, help)

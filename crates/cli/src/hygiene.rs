@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-/// Refuses arguments that hold a SAS: every user of the machine can see arguments in the list of processes, and the shell
-/// keeps them in its history. The message does not quote the SAS.
+/// Refuses arguments that hold a SAS: every user of the machine can see arguments in the list of processes, and the
+/// shell keeps them in its history. The message does not quote the SAS.
 pub(crate) fn no_secret_in(arguments: impl IntoIterator<Item = OsString>) -> Result<(), String> {
     let holds_sas = arguments.into_iter().any(|argument| {
         let text = argument.to_string_lossy().to_lowercase();

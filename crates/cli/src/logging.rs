@@ -24,8 +24,8 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Also writes the log to a file until the guard is dropped. The first file begins with the lines logged before it was
-    /// opened. Runs that work side by side have each other's lines in their files.
+    /// Also writes the log to a file until the guard is dropped. The first file begins with the lines logged before it
+    /// was opened. Runs that work side by side have each other's lines in their files.
     pub(crate) fn keep_in(&self, mut file: File) -> LogGuard {
         let mut target = self.file.target();
         if let Some(early) = target.early.take() {

@@ -26,6 +26,7 @@ mod run_dir;
 mod share;
 mod signals;
 mod simulated_fleet;
+mod text;
 mod tokens;
 
 use std::num::NonZeroUsize;
@@ -76,8 +77,8 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// The number of threads that make calls. A call is little work, and threads that share that work wake each other all the
-/// time. The journal and the command itself run on threads of their own and need a processor as well.
+/// The number of threads that make calls. A call is little work, and threads that share that work wake each other all
+/// the time. The journal and the command itself run on threads of their own and need a processor as well.
 fn worker_threads(command: &Command) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     match command {

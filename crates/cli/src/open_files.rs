@@ -1,5 +1,5 @@
-//! How many connections may be open at once. Each call in flight holds one. Most systems allow a program 1,024 open files
-//! unless it asks for more, and each connection takes some memory.
+//! How many connections may be open at once. Each call in flight holds one. Most systems allow a program 1,024 open
+//! files unless it asks for more, and each connection takes some memory.
 
 /// The most calls in flight over all accounts. At 50 ms a call that is 40,000 calls a second. A connection takes some
 /// 20 KiB, so more connections would take more memory than the plan.

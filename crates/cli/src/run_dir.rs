@@ -51,13 +51,13 @@ pub(crate) fn config_of(meta: &RunMeta, named: Option<&Path>) -> PathBuf {
     named.map_or_else(|| meta.config.clone().into(), Path::to_owned)
 }
 
-/// A path as a person here types it: relative where it is below the working directory.
+/// A path as the user would type it: relative if it is below the working directory.
 pub(crate) fn as_typed(path: &Path) -> &Path {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).ok().filter(|below| !below.as_os_str().is_empty()).unwrap_or(path)
 }
 
-/// The same as a word of a command: in quotes where a shell would take it for something else.
+/// A path as an argument of a command, in quotes if the shell needs them.
 pub(crate) fn as_argument(path: &Path) -> String {
     let text = as_typed(path).to_string_lossy();
     let plain = |char: char| char.is_alphanumeric() || "/\\_-.:@%+=,".contains(char);
@@ -71,7 +71,7 @@ pub(crate) fn digest(mut text: impl io::Read) -> io::Result<(String, u64)> {
     Ok((hex(&hasher.0.finalize()), bytes))
 }
 
-/// Takes the digest of what is written to it.
+/// Computes the digest of everything that is written to it.
 struct HashedSink(Sha256);
 
 impl io::Write for HashedSink {

@@ -19,7 +19,7 @@ pub(crate) async fn start_simulator(path: &std::path::Path) -> Result<Simulator,
 }
 
 fn unusable_scenario(path: &std::path::Path, error: &ScenarioError) -> CliError {
-    let what = format!("cannot use the scenario `{}`: {error}", path.display());
+    let what = format!("the scenario `{}` cannot be used: {error}", path.display());
     CliError::usage(Refusal::new(what, "docs/reference/scenario.md lists every key"))
 }
 

@@ -1,5 +1,5 @@
-//! `fleetlogs check`: makes every check that a run makes before its first call, and more. After a problem it continues as
-//! far as it can. It sends no upload and creates nothing.
+//! `fleetlogs check`: makes every check that a run makes before its first call, and more. After a problem it continues
+//! as far as it can. It sends no upload and creates nothing.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::output::{as_json, planning_progress, print};
 use crate::preflight::{self, Finding, Findings, Level};
+use crate::text::counted;
 
 #[derive(Debug, Parser)]
 pub(crate) struct CheckArgs {
@@ -173,7 +174,6 @@ fn describe(findings: &Findings, exit: Exit, colours: bool, quiet: bool) -> Stri
     }
     let (refusals, warnings) = (findings.count(Level::Refusal), findings.count(Level::Warning));
     let verdict = if exit == Exit::Complete { "a run would start" } else { "a run would be refused" };
-    let count = |number, noun| if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") };
-    let _ = writeln!(text, "{verdict}: {}, {}", count(refusals, "problem"), count(warnings, "warning"));
+    let _ = writeln!(text, "{verdict}: {}, {}", counted(refusals, "problem"), counted(warnings, "warning"));
     text
 }

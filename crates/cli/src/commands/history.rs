@@ -1,5 +1,5 @@
-//! `fleetlogs history`: which time ranges the runs of a snapshot cover together, from their manifests. It sends no request
-//! to any service.
+//! `fleetlogs history`: which time ranges the runs of a snapshot cover together, from their manifests. It sends no
+//! request to any service.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! `fleetlogs report`: the reports of a run again, from its journal alone.
+//! `fleetlogs report`: writes the reports of a run again from its journal.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(crate) struct ReportArgs {
 pub(crate) async fn report(args: &ReportArgs, output: &Output) -> Result<Exit, CliError> {
     let (dir, run) = RunDir::open(&args.run, RunClaim::Rest).await?;
     let ledger = run.ledger()?;
-    // Writing reports is the work here; what they say is not this command's result.
+    // The command succeeds once the reports are written, whatever they say.
     let reported = Reported::write(dir.path, run.plan, ledger, &*run.journal, true, None)?;
     print_end(&reported, output)?;
     Ok(Exit::Complete)

@@ -1,4 +1,4 @@
-//! `fleetlogs resume`: works on exactly what is outstanding in a run.
+//! `fleetlogs resume`: does exactly what is outstanding in a run.
 
 use std::path::{Path, PathBuf};
 
@@ -22,27 +22,27 @@ use crate::signals;
 pub(crate) struct ResumeArgs {
     /// The run directory
     pub(crate) run: PathBuf,
-    /// The config file; left out: the one that the run was begun with
+    /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Take nodes up again that ended so
+    /// Retry nodes that ended with these outcomes
     #[arg(long, value_enum, value_delimiter = ',', value_name = "OUTCOMES")]
     pub(crate) retry: Vec<Retry>,
-    /// Go on although the config has changed since the run was begun, or the run directory is a copy
+    /// Resume even if the config has changed since the run was started, or the run directory is a copy
     #[arg(long)]
     pub(crate) accept_changes: bool,
 }
 
-/// An outcome that can be tried again.
+/// An outcome that can be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Retry {
     /// No call succeeded.
     Failed,
     /// Files were missing at the deadline.
     Incomplete,
-    /// The node was not there.
+    /// The node no longer existed.
     Gone,
-    /// The node promised no file.
+    /// The node had no files.
     Empty,
 }
 
@@ -88,16 +88,15 @@ fn print_ended(ended: EndedRun, output: &Output) -> Result<Exit, CliError> {
     Ok(reported.outcome().into())
 }
 
-/// The config, if it is the one that the run was begun with.
+/// Loads the config, which must be the one that the run was started with.
 fn load(path: &Path, plan: &Plan, accept_changes: bool) -> Result<Settings, CliError> {
     let settings = config::load_for(path, Needs::RUN)?;
     if settings.simulator.is_some() {
         return Err(CliError::simulator_gone());
     }
     if settings.digest != plan.config_digest && !accept_changes {
-        let what = format!("the config `{}` has changed since this run was begun", path.display());
-        let help =
-            "give the config it was begun with as `--config`, or `--accept-changes` to go on with this one";
+        let what = format!("the config `{}` has changed since this run was started", path.display());
+        let help = "pass the original config as `--config`, or resume with the changed config with `--accept-changes`";
         return Err(CliError::usage(Refusal::new(what, help)));
     }
     Ok(settings)

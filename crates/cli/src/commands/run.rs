@@ -1,4 +1,4 @@
-//! `fleetlogs run`: config becomes a plan; the plan is executed; the result is verified; what happened is reported.
+//! `fleetlogs run`: turns the config into a plan, executes it, verifies the result and reports.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ use crate::signals;
 pub(crate) struct RunArgs {
     /// The config file
     pub(crate) config: PathBuf,
-    /// Execute exactly this plan (a plan.json) instead of making one
+    /// Run exactly this plan (a plan.json) instead of making one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["accounts", "pools", "nodes", "states", "jobs"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]

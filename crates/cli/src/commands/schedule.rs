@@ -1,4 +1,4 @@
-//! `fleetlogs schedule`: runs that start by themselves. Design and reasons: docs/design/schedule.md.
+//! `fleetlogs schedule`: starts runs automatically. Design and reasons: docs/design/schedule.md.
 
 use std::path::PathBuf;
 
@@ -20,16 +20,16 @@ use crate::simulated_fleet;
 pub(crate) struct ScheduleArgs {
     /// The config file, with one snapshot or more
     pub(crate) config: PathBuf,
-    /// Run this snapshot now and end: for cron, systemd timers and other schedulers
+    /// Run this snapshot once, now, and end: for cron, systemd timers and other schedulers
     #[arg(long, value_name = "NAME")]
     pub(crate) once: Option<String>,
-    /// Show when each snapshot runs next, and how it went last
+    /// Show when each snapshot runs next and how its last run ended
     #[arg(long, conflicts_with = "once")]
     pub(crate) list: bool,
 }
 
 impl ScheduleArgs {
-    /// Whether it goes on until it is told to end.
+    /// Whether it runs until it is told to stop.
     pub(crate) fn is_daemon(&self) -> bool {
         self.once.is_none() && !self.list
     }
@@ -39,7 +39,7 @@ pub(crate) async fn schedule(args: &ScheduleArgs, output: &Output, logs: &Logs) 
     let settings = config::load_for(&args.config, if args.list { Needs::LIST } else { Needs::SCHEDULE })?;
     if settings.snapshots.is_empty() {
         let what = format!("`{}` has no snapshot", args.config.display());
-        let help = "add a [[snapshot]] with `name` and `cron`; docs/guide/snapshots.md shows some";
+        let help = "add a [[snapshot]] with `name` and `cron`; docs/guide/snapshots.md has examples";
         return Err(CliError::usage(Refusal::new(what, help)));
     }
     if args.list {

@@ -118,7 +118,7 @@ fn tell(
             line("next", &format!("{at}, in {}", length_text(tick.begins_at - now)));
         }
         None if snapshot.watch.is_some() => line("next", "when a node enters one of these states"),
-        None => line("next", "when an alert, or --once, asks for it"),
+        None => line("next", "on an alert or with --once"),
     }
     let of = |run: &PastRun| {
         let at = run.ended_at.or(run.started_at).unwrap_or(run.snapshot.due);
@@ -129,7 +129,7 @@ fn tell(
     };
     match &view.running {
         Some(run) if is_worked_on => line("running", &of(run)),
-        Some(run) => line("stopped", &format!("{}; the next start goes on with it", of(run))),
+        Some(run) => line("stopped", &format!("{}; the next start resumes it", of(run))),
         None => {}
     }
     if let Some(run) = &view.waiting {

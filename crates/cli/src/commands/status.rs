@@ -74,7 +74,8 @@ struct WatchedRun<'dir> {
 impl WatchedRun<'_> {
     /// Reads the new events, and returns whether a process works on the run.
     async fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<bool, CliError> {
-        // Checked before the events are read, so that they include everything that the process wrote while it held the run.
+        // Checked before the events are read, so that they include everything that the process wrote while it held the
+        // run.
         let held = self.dir.store.is_held().await?;
         self.journal.refresh().await?;
         let Self { ledger, journal, .. } = self;

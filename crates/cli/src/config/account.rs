@@ -37,8 +37,8 @@ pub(crate) enum Auth {
     SharedKey(Secret),
 }
 
-/// The settings that all accounts found in a subscription share. They authenticate with tokens, because each account has
-/// its own key.
+/// The settings that all accounts found in a subscription share. They authenticate with tokens, because each account
+/// has its own key.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundAccountSettings {
     pub(crate) audience: Option<String>,

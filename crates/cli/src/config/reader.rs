@@ -1,7 +1,7 @@
 //! Reads TOML and collects every mistake, each with its line, its key and help.
 //!
-//! serde stops at the first mistake, but an operator in an incident needs to see all of them at once. Each table is read
-//! together with its table of defaults, so every default stands in one place only: `config/fleetlogs.toml`.
+//! serde stops at the first mistake, but an operator in an incident needs to see all of them at once. Each table is
+//! read together with its table of defaults, so every default stands in one place only: `config/fleetlogs.toml`.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;

@@ -48,7 +48,8 @@ pub(crate) enum LeasePlace {
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerSettings {
     pub(crate) address: SocketAddr,
-    /// The secret that senders of alerts must know. None if alerts are not accepted, and for commands that do not need it.
+    /// The secret that senders of alerts must know. None if alerts are not accepted, and for commands that do not need
+    /// it.
     pub(crate) secret: Option<Secret>,
 }
 

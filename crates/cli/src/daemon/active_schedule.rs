@@ -91,11 +91,11 @@ impl<'a> ActiveSchedule<'a> {
                 Ok(()) if self.stop.level() > Stop::No => return Ok(interrupted?),
                 // It drained, as another may own the schedule by now.
                 Ok(()) => {
-                    tracing::warn!("nothing is begun until this machine owns the schedule again");
+                    tracing::warn!("no run starts until this machine owns the schedule again");
                 }
                 // Another machine goes on, or storage is away: as a machine that stands by.
                 Err(StateError::Home(error)) if self.stop.level() == Stop::No => {
-                    tracing::warn!("{error}; nothing is begun until this machine owns the schedule again");
+                    tracing::warn!("{error}; no run starts until this machine owns the schedule again");
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -1,6 +1,6 @@
 //! The metrics of `GET /metrics`: counters of this process, and numbers from the state of the schedule.
-//! docs/reference/metrics.md lists every name. Labels are names of snapshots and accounts, or values of a fixed list; never
-//! names of nodes.
+//! docs/reference/metrics.md lists every name. Labels are names of snapshots and accounts, or values of a fixed list;
+//! never names of nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -223,7 +223,8 @@ impl Metrics {
         }
     }
 
-    /// The numbers from the state of the schedule. None on standby: the local state may be out of date, so it is not shown.
+    /// The numbers from the state of the schedule. None on standby: the local state may be out of date, so it is not
+    /// shown.
     pub(crate) fn state(&self, numbers: Option<&Numbers>) {
         let Families { last_run, last_good_run, last_good_run_age, next_run, queue_length, .. } = &*self.0;
         let Families { lost_runs, owner, good, .. } = &*self.0;

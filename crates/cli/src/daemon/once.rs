@@ -172,7 +172,7 @@ async fn ask_daemon(
         tokio::select! {
             () = sleep(LOOK) => {}
             () = schedule.stop.reached(Stop::Drain) => {
-                let help = "it stays in the queue; `fleetlogs schedule CONFIG --list` shows how it gets on";
+                let help = "the run stays in the queue; `fleetlogs schedule CONFIG --list` shows its progress";
                 return Err(CliError::not_done(Refusal::new("stopped waiting for the daemon", help)));
             }
         }

@@ -1,8 +1,8 @@
 //! Retention: deletes the runs of a snapshot that are older, or more, than the config keeps.
 //!
-//! A run directory is deleted only if its plan says that it is that run of that snapshot. Its container is deleted first,
-//! if the config says so. Then the directory is renamed, so that a process that ends halfway leaves no run directory with
-//! half of its files; the next process deletes the rest.
+//! A run directory is deleted only if its plan says that it is that run of that snapshot. Its container is deleted
+//! first, if the config says so. Then the directory is renamed, so that a process that ends halfway leaves no run
+//! directory with half of its files; the next process deletes the rest.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -74,9 +74,9 @@ impl Containers {
     }
 }
 
-/// Deletes the runs of a snapshot that exceed its retention, and returns those that are gone. A run that cannot be deleted
-/// stays, with a warning. Before a directory is deleted, `fold` saves what its journal says; it may be called twice for the
-/// same directory.
+/// Deletes the runs of a snapshot that exceed its retention, and returns those that are gone. A run that cannot be
+/// deleted stays, with a warning. Before a directory is deleted, `fold` saves what its journal says; it may be called
+/// twice for the same directory.
 ///
 /// Cancel safety: may be dropped at any time; the next call continues.
 pub(crate) async fn apply<E: Display>(
@@ -101,8 +101,8 @@ pub(crate) async fn apply<E: Display>(
 
 /// The runs that exceed the retention, oldest first. Each limit applies on its own.
 ///
-/// Always kept: the newest run, the newest complete run, runs whose end is not recorded, and resumable runs that are not
-/// too old.
+/// Always kept: the newest run, the newest complete run, runs whose end is not recorded, and resumable runs that are
+/// not too old.
 fn spent<'a>(
     Retention { runs, age, .. }: &Retention,
     past: &'a [PastRun],
@@ -173,8 +173,8 @@ async fn remove<E: Display>(
     Ok(())
 }
 
-/// The real path of the run's directory, which must be a directory (not a link to one) directly in `output.dir`. None if
-/// it is gone.
+/// The real path of the run's directory, which must be a directory (not a link to one) directly in `output.dir`. None
+/// if it is gone.
 fn directory(output_dir: &Path, run: &PastRun) -> Result<Option<PathBuf>, RetainReason> {
     let parent = match run.dir.parent().map(std::fs::canonicalize) {
         Some(Ok(parent)) => parent,
@@ -195,7 +195,8 @@ fn directory(output_dir: &Path, run: &PastRun) -> Result<Option<PathBuf>, Retain
     }
 }
 
-/// Refuses a directory whose plan is of another run. The plan may be long, so only the compared members are kept in memory.
+/// Refuses a directory whose plan is of another run. The plan may be long, so only the compared members are kept in
+/// memory.
 fn check_plan(dir: &Path, run: &RunId, snapshot: &SnapshotName) -> Result<(), RetainReason> {
     #[derive(Deserialize)]
     struct Head {

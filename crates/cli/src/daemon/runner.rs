@@ -72,7 +72,7 @@ impl Runner for SnapshotRunner {
         ended.unwrap_or_else(|_| JobEnd {
             outcome: None,
             exit_code: Exit::Defect as u8,
-            reason: Some("a defect in fleetlogs ended it; its message is on stderr".into()),
+            reason: Some("a defect in fleetlogs ended the run; the message is on stderr".into()),
             interrupted: false,
         })
     }
@@ -189,7 +189,10 @@ impl SnapshotRunner {
             .await;
         if let Err(error) = recorded {
             // The next windows begin earlier than they need to.
-            tracing::warn!("what {} verified is not in the state of the schedule: {error}", end.run_id);
+            tracing::warn!(
+                "the windows that {} verified were not recorded in the state of the schedule: {error}",
+                end.run_id
+            );
         }
         if let Some(snapshot) = find_snapshot(&self.0.context.settings, &snapshot.name) {
             self.retain(snapshot, &end).await;
@@ -219,7 +222,11 @@ impl SnapshotRunner {
             return;
         }
         if let Err(error) = self.remove_spent(snapshot, end).await {
-            tracing::warn!("runs of {} that are not to be kept stay: {}", snapshot.name(), error.reason());
+            tracing::warn!(
+                "runs of {} past their retention are not deleted: {}",
+                snapshot.name(),
+                error.reason()
+            );
         }
     }
 

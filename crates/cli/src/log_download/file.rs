@@ -1,7 +1,7 @@
 //! Downloads one log into a file. An interrupted download can be continued.
 //!
-//! `NAME.part` is the part downloaded so far, and `NAME.etag` its version. The part gets its final name once size and MD5
-//! are correct. The version stays, so that a blob without MD5 can be told from a later one of the same size.
+//! `NAME.part` is the part downloaded so far, and `NAME.etag` its version. The part gets its final name once size and
+//! MD5 are correct. The version stays, so that a blob without MD5 can be told from a later one of the same size.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

@@ -106,8 +106,8 @@ fn files_of(run_dir: &Path, node: &NodeDirectory) -> io::Result<Vec<LogFile>> {
     Ok(files)
 }
 
-/// The name of the blob stored at a path, relative to the directory of its node. None for partial files and versions, and
-/// for names that were shortened.
+/// The name of the blob stored at a path, relative to the directory of its node. None for partial files and versions,
+/// and for names that were shortened.
 fn blob_of(path: &str) -> Option<String> {
     let parts: Option<Vec<_>> = path.split('/').map(decoded).collect();
     parts.map(|parts| parts.join("/")).filter(|blob| blob_path(blob) == path)

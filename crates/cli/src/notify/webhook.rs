@@ -48,7 +48,7 @@ pub(super) async fn post(
         let refused = match timeout_at(limit, send(&client, url, key, message)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(refused)) => refused,
-            Err(_) => Refused { why: "it did not answer in time".into(), again: Some(Duration::ZERO) },
+            Err(_) => FailedAttempt { why: "it did not answer in time".into(), again: Some(Duration::ZERO) },
         };
         let pause = refused.again.map(|pause| pause.max(backoff));
         match pause.filter(|pause| attempt < ATTEMPTS && Instant::now() + *pause < deadline) {
@@ -61,7 +61,7 @@ pub(super) async fn post(
 }
 
 /// A failed attempt.
-struct Refused {
+struct FailedAttempt {
     why: String,
     /// How long to wait at least before another; none where another is of no use.
     again: Option<Duration>,
@@ -72,7 +72,7 @@ async fn send(
     url: &Secret,
     key: Option<&Secret>,
     message: &Message,
-) -> Result<(), Refused> {
+) -> Result<(), FailedAttempt> {
     let now = Clock::System.now().unix_timestamp();
     let mut request = client
         .post(url.expose())
@@ -86,7 +86,7 @@ async fn send(
     let answer = request
         .send()
         .await
-        .map_err(|error| Refused { why: error_chain(&error), again: Some(Duration::ZERO) })?;
+        .map_err(|error| FailedAttempt { why: error_chain(&error), again: Some(Duration::ZERO) })?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());
@@ -94,7 +94,7 @@ async fn send(
     let passing = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
     let pause = answer.headers().get(RETRY_AFTER).and_then(|pause| pause.to_str().ok()?.parse().ok());
-    Err(Refused {
+    Err(FailedAttempt {
         why: format!("it answered {}", status.as_u16()),
         again: passing.then(|| Duration::from_secs(pause.unwrap_or(0))),
     })

@@ -10,6 +10,7 @@ use super::finding::Findings;
 use crate::clock_skew::{SHARED_KEY_SKEW, off_by};
 use crate::destination::Destination;
 use crate::fleet::Fleet;
+use crate::text::counted;
 
 /// A longer time window gets a warning.
 const LONG_WINDOW: time::Duration = time::Duration::days(1);
@@ -34,7 +35,8 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
                 findings.warn(about, format!("{failure}; tried {by}"), fix);
             }
             Ok(claims) => match claims.audience {
-                // An audience may have a trailing slash or not, and be an application id or a URL. Only the service knows all forms.
+                // An audience may have a trailing slash or not, and be an application id or a URL. Only the service
+                // knows all forms.
                 Some(audience) if audience.trim_end_matches('/') != wanted.trim_end_matches('/') => {
                     let said =
                         format!("its token from {by} is for `{audience}`, but `{wanted}` was requested");
@@ -68,8 +70,10 @@ pub(crate) fn listings(plan: &Plan, findings: &mut Findings) {
             (None, None) => findings.good(
                 about,
                 format!(
-                    "{} pools and {} nodes selected, with {} list calls",
-                    account.pools, account.nodes, account.list_calls
+                    "{} and {} selected, with {}",
+                    counted(account.pools, "pool"),
+                    counted(account.nodes, "node"),
+                    counted(account.list_calls, "list call")
                 ),
             ),
             (Some(why), _) => findings.warn(

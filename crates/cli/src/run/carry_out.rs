@@ -122,7 +122,7 @@ async fn report(
         Ok(ledger) => (ledger, None),
         // What is on record is still worth a report.
         Err(error) => {
-            tracing::error!("{error}; what was on record before is reported");
+            tracing::error!("{error}; the report covers what was recorded before");
             (ledger_of(&*reader, &plan)?, Some(StopReason::journal(&error).to_string()))
         }
     };
@@ -139,7 +139,7 @@ async fn show_progress<T>(progress: &Progress, stop: &StopHandle) -> T {
             () = stop.reached(Stop::Drain), if !draining => {
                 draining = true;
                 if let Some(reason) = stop.reason() {
-                    tracing::info!("{reason}; no new call is sent, and what is in flight is awaited");
+                    tracing::info!("{reason}; draining: no new call is sent, and calls in flight are awaited");
                     progress.drain(&reason.to_string());
                 }
             }

@@ -1,7 +1,7 @@
 //! A run, from config to reports: what `run`, `resume`, the daemon and the commands that look at a run have in common.
 //!
-//! Nothing here prints or notifies. Whoever calls decides what a person sees, by the [`Watchers`] it gives, and who hears
-//! of the end, from the [`FinishedRun`] it gets.
+//! Nothing here prints or notifies. Whoever calls decides what a person sees, by the [`Watchers`] it gives, and who
+//! hears of the end, from the [`FinishedRun`] it gets.
 
 mod carry_out;
 mod prepare;

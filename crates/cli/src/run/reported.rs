@@ -34,8 +34,8 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    /// Writes manifest, table, page and summary from the journal. A fleet that ended with its process cannot be resumed.
-    /// `unrecorded` is why the run stopped, where the journal could not take that any more.
+    /// Writes manifest, table, page and summary from the journal. A fleet that ended with its process cannot be
+    /// resumed. `unrecorded` is why the run stopped, where the journal could not take that any more.
     pub(crate) fn write(
         dir: PathBuf,
         plan: Arc<Plan>,

@@ -1,5 +1,5 @@
-//! Alerts in the common alert schema of Azure Monitor. Only the members that identify an alert, and say whether it fired,
-//! are read.
+//! Alerts in the common alert schema of Azure Monitor. Only the members that identify an alert, and say whether it
+//! fired, are read.
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -40,8 +40,8 @@ struct Connection {
 }
 
 impl Connections {
-    /// Adds a connection. If there are too many, drops another one: the oldest whose sender has not authenticated, or else
-    /// the oldest of all.
+    /// Adds a connection. If there are too many, drops another one: the oldest whose sender has not authenticated, or
+    /// else the oldest of all.
     pub(super) async fn add(&mut self, stream: TcpStream, service: Arc<Service>) {
         while self.tasks.len() >= CONNECTIONS {
             let at = self.open.iter().position(|connection| !connection.trust.is_gained()).unwrap_or(0);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// After this long without a heartbeat the daemon counts as stuck. The loop beats at least once a minute, even on a busy
-/// machine.
+/// After this long without a heartbeat the daemon counts as stuck. The loop beats at least once a minute, even on a
+/// busy machine.
 const LATE: Duration = Duration::from_secs(150);
 
 /// The heartbeat of the daemon. Clones share the value.

@@ -1,8 +1,8 @@
 //! The HTTP listener of the daemon: it takes alerts that start a snapshot, and serves health and metrics.
 //!
 //! It speaks plain HTTP/1.1 with one request per connection; put a proxy that terminates TLS in front of it. It drops
-//! clients that send too slowly or too much. The number and the duration of connections are limited, and a new connection
-//! replaces the oldest.
+//! clients that send too slowly or too much. The number and the duration of connections are limited, and a new
+//! connection replaces the oldest.
 
 mod alert;
 mod connections;
