@@ -226,13 +226,12 @@ impl Plan {
             schema: String,
         }
         let read: Result<Self, _> = serde_json::from_reader(BufReader::new(&mut *text));
-        let schema = match &read {
-            Ok(plan) => plan.schema.clone(),
+        let schema = if let Ok(plan) = &read {
+            plan.schema.clone()
+        } else {
             // Another version may have other members.
-            Err(_) => {
-                text.rewind().map_err(serde_json::Error::io)?;
-                serde_json::from_reader::<_, Version>(BufReader::new(text))?.schema
-            }
+            text.rewind().map_err(serde_json::Error::io)?;
+            serde_json::from_reader::<_, Version>(BufReader::new(text))?.schema
         };
         if schema == PLAN_SCHEMA { Ok(read?) } else { Err(PlanError::Schema(schema)) }
     }

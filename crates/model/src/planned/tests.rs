@@ -79,6 +79,6 @@ fn many_nodes_are_the_same_from_a_file_whatever_order_they_came_in() {
     assert_eq!(details(&plan).last(), Some(&nodes[0]));
     let json = format!(r#"{{"pools":[],"nodes":{}}}"#, serde_json::to_string(&plan).unwrap());
     let mut json = serde_json::Deserializer::from_str(&json);
-    let read = NodesOfPlan(Box::new(std::io::Cursor::new(vec![]))).deserialize(&mut json).unwrap();
+    let read = NodesOfPlan(Box::new(io::Cursor::new(vec![]))).deserialize(&mut json).unwrap();
     assert_eq!(details(&read).len(), nodes.len() + 1);
 }
