@@ -113,7 +113,7 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
         }
         let cost = tokio::select! {
             cost = self.execute_beside_verify(access, outstanding, feed, random) => cost,
-            () = self.keep_deadline() => VerifyCost::default(),
+            never = self.keep_deadline() => never,
         };
         if let Some(reason) = run.stop.reason() {
             let outcome = Some(reason.outcome());
@@ -166,7 +166,7 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
     }
 
     /// Drains the run when its deadline is over. Never ends.
-    async fn keep_deadline(&self) {
+    async fn keep_deadline(&self) -> ! {
         sleep(self.settings.deadlines.run).await;
         self.run.stop.stop(Stop::Drain, StopReason::RunDeadline);
         std::future::pending().await

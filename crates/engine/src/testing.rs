@@ -151,7 +151,7 @@ impl JournalReader for MemoryReader {
     }
 
     fn histories(&self) -> Result<Box<dyn HistoryQuery + '_>, JournalError> {
-        let mut histories: std::collections::BTreeMap<NodeIndex, NodeHistory> = Default::default();
+        let mut histories = std::collections::BTreeMap::<NodeIndex, NodeHistory>::new();
         self.events_after(0, &mut |recorded| {
             if let Some(node) = recorded.node {
                 histories.entry(node).or_default().apply(recorded);

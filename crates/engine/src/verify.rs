@@ -70,15 +70,15 @@ impl EventSink for Announcements {
         for recorded in events {
             let Some(node) = recorded.node else { continue };
             let announced = match &recorded.event {
-                Event::UploadAccepted { files: Some(0), .. } => continue,
-                Event::UploadAccepted { directory, files, .. } => {
+                Event::UploadAccepted { directory, files, .. } if *files != Some(0) => {
                     resume::AwaitedUpload { node, directory: directory.clone(), files: *files, slot: true }
                 }
                 Event::UploadAdopted { directory, .. } => {
                     resume::AwaitedUpload { node, directory: directory.clone(), files: None, slot: true }
                 }
                 // None of these announces files.
-                Event::RunStarted { .. }
+                Event::UploadAccepted { .. }
+                | Event::RunStarted { .. }
                 | Event::UploadRequested { .. }
                 | Event::UploadCancelled { .. }
                 | Event::UploadWillRetry { .. }
