@@ -40,7 +40,7 @@ assert.equal(await page.locator("#cells").evaluate((canvas) => {
 }), true, "the map is empty");
 const bound = page.locator(".bound");
 if (expected.rows < expected.nodes) {
-  assert.match(await bound.innerText(), new RegExp(`names ${expected.rows.toLocaleString("en")} of ${expected.nodes.toLocaleString("en")}`));
+  assert.match(await bound.innerText(), new RegExp(`lists ${expected.rows.toLocaleString("en")} of ${expected.nodes.toLocaleString("en")}`));
 } else {
   assert.equal(await bound.count(), 0);
 }

@@ -56,7 +56,7 @@ impl Phrase {
             match span {
                 Span::Text(text) if html.is_empty() => html.push_str(&for_html(&capitalized(text))),
                 Span::Text(text) => html.push_str(&for_html(text)),
-                Span::Code(code) => html.push_str(&format!("<code>{}</code>", for_html(code))),
+                Span::Code(code) => html.extend(["<code>", &for_html(code), "</code>"]),
             }
         }
         html
