@@ -302,7 +302,7 @@ async fn a_list_that_goes_in_a_circle_ends() {
         ..Listed::default()
     };
     let failure = plan(&service, &["*"], &[]).await.unwrap_err();
-    assert!(failure.message.contains("circle"), "{failure}");
+    assert!(failure.message.contains("loops"), "{failure}");
 }
 
 /// A node of a made-up fleet: as the lists show it, and when it vanishes, in seconds, which no planner can know.
