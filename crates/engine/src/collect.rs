@@ -169,6 +169,6 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
     async fn keep_deadline(&self) -> ! {
         sleep(self.settings.deadlines.run).await;
         self.run.stop.stop(Stop::Drain, StopReason::RunDeadline);
-        std::future::pending::<()>().await;
+        std::future::pending().await
     }
 }
