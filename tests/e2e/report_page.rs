@@ -227,8 +227,7 @@ impl RecordedRun {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("run");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let store = LocalRunStore::new(&run);
-        let mut journal = runtime.block_on(store.create(plan, "fleetlogs.toml")).unwrap();
+        let mut journal = runtime.block_on(LocalRunStore::new(&run).create(plan, "fleetlogs.toml")).unwrap();
         let of_run = |seconds, event| Recorded { at: START + Duration::seconds(seconds), node: None, event };
         let started = Event::RunStarted { tool_version: "0.1.0".into(), verification: true };
         let mut events = vec![of_run(0, started)];

@@ -51,19 +51,16 @@ pub(crate) async fn schedule(args: &ScheduleArgs, output: &Output, logs: &Logs) 
             say(text);
         }
     };
-    let ended = match &args.once {
-        Some(name) => {
-            let name = require_snapshot(&settings, name)?.name().clone();
-            let on_end = |reported: &Reported| print_end(reported, output);
-            let listener = OnceListener { say: &talk, on_end: &on_end };
-            run_once(&args.config, settings, &name, watchers(output, logs), &listener).await
-        }
-        None => {
-            // Its runs show nothing on the screen; what they do is in the log.
-            let watchers = Watchers { progress: ProgressView::Hidden, ..watchers(output, logs) };
-            let interrupted = serve(&args.config, settings, watchers, &talk).await;
-            interrupted.map(|interrupted| if interrupted { Exit::Interrupted } else { Exit::Complete })
-        }
+    let ended = if let Some(name) = &args.once {
+        let name = require_snapshot(&settings, name)?.name().clone();
+        let on_end = |reported: &Reported| print_end(reported, output);
+        let listener = OnceListener { say: &talk, on_end: &on_end };
+        run_once(&args.config, settings, &name, watchers(output, logs), &listener).await
+    } else {
+        // Its runs show nothing on the screen; what they do is in the log.
+        let watchers = Watchers { progress: ProgressView::Hidden, ..watchers(output, logs) };
+        let interrupted = serve(&args.config, settings, watchers, &talk).await;
+        interrupted.map(|interrupted| if interrupted { Exit::Interrupted } else { Exit::Complete })
     };
     if let Some(simulator) = simulator {
         simulator.shutdown().await;

@@ -34,7 +34,7 @@ pub(crate) fn sas(
     let allowance = settings.upload_allowance;
     match destination.access.sas() {
         None => {
-            findings.good(&about, "nodes write with their own identity; there is no SAS that could expire")
+            findings.good(&about, "nodes write with their own identity; there is no SAS that could expire");
         }
         Some(sas) => {
             let needed = now + calls_take + allowance;
