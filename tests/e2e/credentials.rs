@@ -313,7 +313,7 @@ fn check_says_what_it_found_and_sends_and_makes_nothing() {
     assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
     for said in [
         "managed identity (IDENTITY_ENDPOINT is set)",
-        "1 pools and 60 nodes selected",
+        "1 pool and 60 nodes selected",
         "this machine's clock agrees",
         "a user delegation SAS for the container, permissions `w`",
         "will be created when the run starts",

@@ -199,7 +199,7 @@ fn a_verify_url_that_cannot_list_is_refused() {
 
 #[test]
 fn lists_that_go_in_circles_or_elsewhere_are_refused() {
-    for (kind, says) in [("next-link-loop", "circle"), ("next-link-elsewhere", "account `contoso`")] {
+    for (kind, says) in [("next-link-loop", "loops"), ("next-link-elsewhere", "account `contoso`")] {
         let sim = Sim::start(&format!(
             r#"
             {SMALL}

@@ -7,6 +7,8 @@ use std::path::Path;
 use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{DownloadedLogs, LogFile, NodeDirectory, Notes, blob_path, logs_dir};
 
+use crate::text::counted;
+
 /// What the run directory has of the nodes whose logs could not be downloaded.
 #[derive(Debug, Default)]
 pub(super) struct DiskCounts {
@@ -23,15 +25,19 @@ impl DiskCounts {
         let Self { nodes, files, missing, in_part } = self;
         if *files > 0 {
             notes.add(format!(
-                "{files} logs of {nodes} nodes come from the run directory, which already had them; they could not be \
-                 compared with storage"
+                "{} of {} come from the run directory, which already had them; they could not be compared with storage",
+                counted(*files, "log"),
+                counted(*nodes, "node")
             ));
         }
         if *missing > 0 {
-            notes.add(format!("the logs of {missing} nodes are missing"));
+            notes.add(format!("the logs of {} are missing", counted(*missing, "node")));
         }
         if *in_part > 0 {
-            notes.add(format!("some of the logs that the run saw are missing for {in_part} nodes"));
+            notes.add(format!(
+                "some of the logs that the run saw are missing for {}",
+                counted(*in_part, "node")
+            ));
         }
     }
 }
