@@ -19,6 +19,12 @@ pub(crate) fn print(text: &str) -> Result<Exit, CliError> {
     }
 }
 
+/// Prints on stdout what exists only once. Unlike for other data, a reader that went away is an error.
+pub(crate) fn print_only_copy(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+}
+
 /// A JSON document as `--json` prints it.
 pub(crate) fn as_json(document: &impl serde::Serialize) -> Result<String, CliError> {
     Ok(serde_json::to_string_pretty(document).map_err(std::io::Error::from)? + "\n")

@@ -210,6 +210,7 @@ impl Ledger {
             Event::IdentityChanged { .. } => {
                 self.others.insert(node);
             }
+            // No other event changes a count. `NodeStatus::after`, below, names every event.
             _ => {}
         }
         let status = &mut self.status[node.get()];

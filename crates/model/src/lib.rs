@@ -1,7 +1,7 @@
 //! What crosses a boundary in fleetlogs: ids, the frozen plan, events, failures, the ledger folded from the events,
-//! and the traits through which the engine sees the outside. No network and no runtime. The only files are those that
-//! several crates share: owner-only options ([`files`]), files written completely or not at all ([`whole_file`]), and
-//! the temporary file for the details of a large plan ([`planned`]).
+//! and the traits through which the engine sees the outside. No network and no runtime. It opens no files of its
+//! own; what several crates need to write theirs is here: owner-only options ([`files`]) and files written completely
+//! or not at all ([`whole_file`]).
 
 pub mod access;
 pub mod duration;

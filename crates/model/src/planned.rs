@@ -1,5 +1,5 @@
 //! The nodes of a plan. There may be a million of them: what is needed to call them is in memory, a hundred bytes
-//! each, and everything known about them is text, which is in a temporary file if it is more than a few megabytes.
+//! each, and everything known about them is text in a [`Spool`], which whoever makes or reads the plan brings along.
 
 mod details;
 mod found;

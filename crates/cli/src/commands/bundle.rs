@@ -1,7 +1,7 @@
 //! `fleetlogs bundle`: creates the escalation bundle of a run in one file, or checks such a file.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::destination::Destination;
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::log_download::{fetch_logs, keep_logs};
-use crate::output::{as_json, print, say};
+use crate::output::{as_json, print, print_only_copy, say};
 use crate::run::Reported;
 use crate::run_dir::{RunDir, config_of, digest};
 use crate::share::{self, Entry, Share};
@@ -313,8 +313,7 @@ impl BundleFile {
 
 /// Prints the only copy of a SAS. Unlike for other data, a closed pipe is an error.
 fn hand_over(text: &str, share: &Share, run: &Path) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
+    print_only_copy(text).map_err(|error| {
         let lost = lost(share, run);
         let what = format!("stdout cannot be written to: {error}; {}", lost.what);
         CliError::not_done(Refusal { what, ..lost })

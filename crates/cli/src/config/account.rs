@@ -164,18 +164,13 @@ fn endpoint(value: &Value<'_>) -> Option<Url> {
 
 /// Reads the name of a cloud.
 pub(super) fn cloud(value: &Value<'_>) -> Option<Cloud> {
-    match value.string()? {
-        "public" => Some(Cloud::Public),
-        "us-government" => Some(Cloud::UsGovernment),
-        "china" => Some(Cloud::China),
-        other => {
-            value.wrong(
-                format!("`{other}` is not a cloud"),
-                Some("use `public`, `us-government` or `china`".into()),
-            );
-            None
-        }
+    let name = value.string()?;
+    let known = Cloud::ALL.into_iter().find(|cloud| cloud.as_str() == name);
+    if known.is_none() {
+        let names = Cloud::ALL.map(|cloud| format!("`{}`", cloud.as_str())).join(" or ");
+        value.wrong(format!("`{name}` is not a cloud"), Some(format!("use {names}")));
     }
+    known
 }
 
 /// Reads the audience of tokens. The service compares it including the slash at its end.
