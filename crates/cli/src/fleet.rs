@@ -200,7 +200,7 @@ impl Fleet {
                 match self.accounts.iter().find(|account| account.planned.name == planned.name) {
                     Some(account) => Ok(Some(account.service.clone())),
                     None => Err(format!(
-                        "it has nodes of account `{}`, which the config does not have",
+                        "it has nodes of account `{}`, which the config does not name",
                         planned.name
                     )),
                 }
