@@ -97,7 +97,7 @@ fn a_drained_run_prints_the_command_that_goes_on_with_it() {
     assert!(run.count("not-sent") > 50);
     let status = fleetlogs().arg("status").arg(&dir).output().unwrap();
     let said = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(said.contains("stopped before its end: `fleetlogs resume "), "{said}");
+    assert!(said.contains("stopped early: resume it with `fleetlogs resume "), "{said}");
 
     let run = resume(&sim, &dir, &[]);
     assert_eq!(run.code, 0, "{}", run.stderr);
