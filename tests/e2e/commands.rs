@@ -1,8 +1,10 @@
 //! The other commands, as a person or a script uses them.
 
+use std::path::Path;
+
 use serde_json::Value;
 
-use crate::stage::{Sim, assert_manifest_equals_ledger, fleetlogs};
+use crate::stage::{Run, Sim, assert_manifest_equals_ledger, fleetlogs};
 
 const TWO_POOLS: &str = r#"
 [[account]]
@@ -18,14 +20,36 @@ arrival = "50ms"
 states = { preempted = 0.5 }
 "#;
 
+/// The picture of a command that runs in a directory.
+fn seen_in(dir: &Path, arguments: &[&str]) -> String {
+    let output = fleetlogs().args(arguments).current_dir(dir).output().unwrap();
+    Run::of(dir, output).picture()
+}
+
 #[test]
 fn plan_shows_who_would_be_asked_and_sends_no_upload() {
     let sim = Sim::start(TWO_POOLS);
     let config = sim.config("");
-    let text = fleetlogs().arg("plan").arg(&config).output().unwrap();
-    assert!(text.status.success());
-    let table = String::from_utf8(text.stdout).unwrap();
-    assert!(table.contains("contoso") && table.contains("preempted"), "{table}");
+    let plan = fleetlogs().arg("plan").arg(&config).output().unwrap();
+    insta::assert_snapshot!(Run::of(sim.dir.path(), plan).picture(), @r"
+    exit code: 0
+    ----- stdout -----
+    plan         RUN, frozen TIME UTC
+    window       TIME to TIME UTC (2h 00m)
+    destination  http://127.0.0.1:PORT/simlogs/batch-logs
+
+    contoso  10 nodes planned, 2 pools listed
+      http://127.0.0.1:PORT
+      pool  nodes  ordinary
+      a         8         8
+      b         2         2
+
+    skipped
+      contoso  2 nodes: preempted
+
+    needs        10 upload calls, about 0s; 3 list calls made for this plan
+    sas          the container SAS is valid until TIME and is renewed during the run
+    ");
     let json = fleetlogs().args(["plan", "--json"]).arg(&config).output().unwrap();
     let plan: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(plan["schema"], "fleetlogs.plan/v1");
@@ -53,8 +77,12 @@ fn run_executes_exactly_the_plan_it_is_given() {
     plan["nodes"] = Value::Array(vec![]);
     std::fs::write(&file, plan.to_string()).unwrap();
     let run = sim.run_with(&config, &["--plan", file.to_str().unwrap()]);
-    assert_eq!(run.code, 2, "{}", run.stderr);
-    assert!(run.stderr.contains("the config does not name"), "{}", run.stderr);
+    insta::assert_snapshot!(run.picture(), @r"
+    exit code: 2
+    ----- stderr -----
+    error: the plan `DIR/some.plan.json` does not fit this config: it has nodes of account `other`, which the config does not name
+      help: make a plan with `fleetlogs plan CONFIG --output FILE`
+    ");
 }
 
 #[test]
@@ -67,7 +95,20 @@ fn report_writes_the_same_manifest_again() {
         std::fs::remove_file(dir.join(name)).unwrap();
     }
     let report = fleetlogs().arg("report").arg(&dir).output().unwrap();
-    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+    insta::assert_snapshot!(Run::of(sim.dir.path(), report).picture(), @r"
+    exit code: 0
+    ----- stderr -----
+    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE.
+
+      10 verified
+
+      logs    40 files, 160.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
+      reports DIR/runs/RUN/report.html
+              DIR/runs/RUN/summary.md
+              DIR/runs/RUN/ticket.md
+              DIR/runs/RUN/nodes.csv
+              DIR/runs/RUN/manifest.json
+    ");
     assert_eq!(run.file("manifest.json"), before);
     assert_eq!(run.file("report.html"), page);
     assert!(run.file("summary.md").contains("12") || run.file("summary.md").contains("10"));
@@ -103,6 +144,232 @@ fn a_simulator_listens_on_this_machine_only() {
     let scenario = dir.path().join("scenario.toml");
     std::fs::write(&scenario, TWO_POOLS).unwrap();
     let refused = fleetlogs().arg("sim").arg(&scenario).args(["--listen", "0.0.0.0:0"]).output().unwrap();
-    assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("loopback"), "{refused:?}");
+    insta::assert_snapshot!(Run::of(dir.path(), refused).picture(), @r"
+    exit code: 5
+    ----- stderr -----
+    error: the simulator cannot start: the simulator listens on loopback addresses only, and `0.0.0.0:0` is not one
+    ");
+}
+
+#[test]
+fn a_run_and_every_command_that_reads_it_say_the_same() {
+    let sim = Sim::start(TWO_POOLS);
+    let snapshot = r#"
+        [[snapshot]]
+        name = "nightly"
+    "#;
+    let text = std::fs::read_to_string(sim.config("")).unwrap();
+    let config = sim.write_config(&format!("{text}{snapshot}"));
+    let seen = |arguments: &[&str]| seen_in(sim.dir.path(), arguments);
+    let config = config.to_str().unwrap();
+
+    let run = sim.run_with(config.as_ref(), &[]);
+    insta::assert_snapshot!(run.picture(), @r"
+    exit code: 0
+    ----- stderr -----
+    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE.
+
+      10 verified
+
+      logs    40 files, 160.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
+      reports runs/RUN/report.html
+              runs/RUN/summary.md
+              runs/RUN/ticket.md
+              runs/RUN/nodes.csv
+              runs/RUN/manifest.json
+    ");
+    let name = run.dir.as_ref().unwrap().file_name().unwrap().to_str().unwrap();
+    let dir = format!("runs/{name}");
+    insta::assert_snapshot!(seen(&["status", &dir]), @r"
+    exit code: 0
+    ----- stdout -----
+    ✓ COMPLETE  10 of 10 nodes collected.
+    run RUN ended
+    contoso ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  10/10
+            took A WHILE: 10 verified
+    ");
+    insta::assert_snapshot!(seen(&["verify", &dir]), @r"
+    exit code: 0
+    ----- stderr -----
+    INTACT  the files of 10 of 10 nodes are unchanged since they were verified.
+      nodes         10 intact
+      files         40 files, 160.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
+      cost          1 list call
+      inventory     runs/RUN/files.csv
+    ");
+    insta::assert_snapshot!(seen(&["resume", &dir]), @r"
+    exit code: 0
+    ----- stderr -----
+    nothing is outstanding in run RUN; its reports are unchanged
+    ");
+    insta::assert_snapshot!(seen(&["share", &dir]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `destination.container_url` is a SAS, and no other SAS can be created from it
+      help: pass a config with `mint` for the same container as `--config`, or ask the person who created that SAS for one with `r` and `l` for support (`az storage container generate-sas --permissions rl`)
+    ");
+    insta::assert_snapshot!(seen(&["unshare", &dir]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `destination.container_url` is a SAS, and no other SAS can be created from it
+      help: pass a config with `mint` for the same container as `--config`, or ask the person who created that SAS for one with `r` and `l` for support (`az storage container generate-sas --permissions rl`)
+    ");
+    insta::assert_snapshot!(seen(&["schedule", config, "--once", "nightly"]), @r"
+    exit code: 0
+    ----- stderr -----
+    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE.
+
+      10 verified
+
+      logs    40 files, 160.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
+      reports runs/RUN/report.html
+              runs/RUN/summary.md
+              runs/RUN/ticket.md
+              runs/RUN/nodes.csv
+              runs/RUN/manifest.json
+    ");
+    insta::assert_snapshot!(seen(&["schedule", config, "--list"]), @r"
+    exit code: 0
+    ----- stdout -----
+    nightly
+      next       on an alert or with --once
+      last       complete, A WHILE ago, run RUN, by once
+    ");
+    insta::assert_snapshot!(seen(&["check", config]), @r"
+    exit code: 0
+    ----- stdout -----
+         ok  config: `DIR/fleetlogs.toml` is valid, and every secret was found
+         ok  output.dir: run directories go to `DIR/runs`
+         ok  account `contoso`: authenticates with the account key (Shared Key)
+         ok  account `contoso`: this machine's clock agrees with the service's
+         ok  account `contoso`: 2 pools and 10 nodes selected, with 3 list calls
+         ok  destination.container_url: a service SAS for the container, permissions `w`, until TIME
+         ok  destination.verify_url: a service SAS for the container, permissions `rl`, until TIME
+         ok  destination.verify_url: the container http://127.0.0.1:PORT/simlogs/batch-logs exists and can be listed
+    a run would start: 0 problems, 0 warnings
+    ");
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let seen = |arguments: &[&str]| seen_in(dir.path(), arguments);
+    insta::assert_snapshot!(seen(&[]), @r"
+    exit code: 2
+    ----- stderr -----
+    Collect the Batch service logs of a whole Azure Batch fleet, and prove which nodes were collected
+
+    Usage: fleetlogs [OPTIONS] <COMMAND>
+
+    Commands:
+      run       Collect logs: plan, execute, verify, report
+      resume    Resume an interrupted run
+      status    Show the progress of a run, live or finished
+      plan      Show which nodes a run would call and which it would skip, and why; sends no upload
+      check     Check config, credentials, permissions, clocks and storage; sends no upload
+      report    Write the reports of a run again from its journal
+      history   Show which time ranges a series of snapshots covers for each node, and every gap
+      verify    Check that the files of a run are still there and unchanged
+      share     Create a read-only SAS for support and print it once
+      unshare   Revoke the SAS of a run that are backed by a stored access policy
+      ticket    Open a support ticket for a run, or add a message to one; shows what it would send, and asks first
+      bundle    Create the escalation bundle of a run, or check one
+      schedule  Run snapshots automatically: on a schedule, when nodes go bad, on alerts
+      sim       Serve a simulated fleet on loopback
+      init      Print a config with every key, its default and a comment
+      schema    Print a JSON Schema
+      help      Print this message or the help of the given subcommand(s)
+
+    Options:
+          --json                 Print one JSON document on stdout instead of text
+          --events <FILE>        Append every event to this file as a JSON line
+      -v, --verbose...           More log output (-vv for everything)
+      -q, --quiet                Print errors only
+          --log-format <FORMAT>  Format of the log lines on stderr [default: text] [possible values: text, json]
+      -h, --help                 Print help (see more with '--help')
+      -V, --version              Print version
+
+    Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, 5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and resumable, 8 no node selected.
+    ");
+    insta::assert_snapshot!(seen(&["runn", "fleetlogs.toml"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: unrecognized subcommand 'runn'
+
+      tip: a similar subcommand exists: 'run'
+
+    Usage: fleetlogs [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(seen(&["run"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: the following required arguments were not provided:
+      <CONFIG>
+
+    Usage: fleetlogs run <CONFIG>
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(seen(&["run", "fleetlogs.toml", "--acount", "contoso"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: unexpected argument '--acount' found
+
+      tip: a similar argument exists: '--account'
+
+    Usage: fleetlogs run --account <PATTERN> <CONFIG>
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(seen(&["run", "fleetlogs.toml", "--state", "idel"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: invalid value 'idel' for '--state <STATE>': known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let seen = |arguments: &[&str]| seen_in(dir.path(), arguments);
+    insta::assert_snapshot!(seen(&["resume", "runs/no-such-run"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `runs/no-such-run/plan.json`: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(seen(&["status", "runs/no-such-run"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `runs/no-such-run/plan.json`: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(seen(&["verify", "runs/no-such-run"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `runs/no-such-run/plan.json`: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(seen(&["bundle", "runs/no-such-run"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `runs/no-such-run/plan.json`: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(seen(&["bundle", "--check", "no-such-file.zip"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `no-such-file.zip`: No such file or directory (os error 2)
+    ");
+    insta::assert_snapshot!(seen(&["history", "no-such-config.toml"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: cannot read `no-such-config.toml`: No such file or directory (os error 2)
+      help: `fleetlogs init > fleetlogs.toml` writes a commented config
+    ");
+    insta::assert_snapshot!(seen(&["sim", "no-such-scenario.toml"]), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `no-such-scenario.toml`: No such file or directory (os error 2)
+    ");
 }

@@ -310,17 +310,19 @@ fn check_says_what_it_found_and_sends_and_makes_nothing() {
     let key = r#"auth = { shared_key = { file = "ready.json.contoso.key" } }"#;
     sim.write_config(&text.replace(key, r#"auth = "entra""#));
     let check = with_identity(&sim, &["check", path.to_str().unwrap()]);
-    assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
-    for said in [
-        "managed identity (IDENTITY_ENDPOINT is set)",
-        "1 pool and 60 nodes selected",
-        "this machine's clock agrees",
-        "a user delegation SAS for the container, permissions `w`",
-        "will be created when the run starts",
-        "a run would start: 0 problems",
-    ] {
-        assert!(check.stdout.contains(said), "`{said}` is not in\n{}", check.stdout);
-    }
+    insta::assert_snapshot!(check.picture(), @r"
+    exit code: 0
+    ----- stdout -----
+         ok  config: `DIR/fleetlogs.toml` is valid, and every secret was found
+         ok  output.dir: run directories go to `DIR/runs`
+         ok  account `contoso`: has a token from managed identity (IDENTITY_ENDPOINT is set), valid until TIME and renewed before that
+         ok  account `contoso`: this machine's clock agrees with the service's
+         ok  account `contoso`: 1 pool and 60 nodes selected, with 2 list calls
+         ok  destination.mint: a user delegation SAS for the container, permissions `w`, until TIME
+         ok  destination.mint: a user delegation SAS for the container, permissions `rl`, until TIME
+         ok  destination.container: http://127.0.0.1:PORT/simlogs/incident-RUN will be created when the run starts, if the credential permits it
+    a run would start: 0 problems, 0 warnings
+    ");
     let json = with_identity(&sim, &["check", "--json", path.to_str().unwrap()]);
     let document: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((&document["ready"], &document["exit_code"]), (&true.into(), &0.into()));
@@ -345,8 +347,20 @@ fn check_tries_writing_on_request_and_leaves_nothing() {
     );
     let path = config(&sim, &destination, "");
     let check = with_identity(&sim, &["check", "--probe-write", path.to_str().unwrap()]);
-    assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
-    assert!(check.stdout.contains("a blob was written and deleted again"), "{}", check.stdout);
+    insta::assert_snapshot!(check.picture(), @r"
+    exit code: 0
+    ----- stdout -----
+         ok  config: `DIR/fleetlogs.toml` is valid, and every secret was found
+         ok  output.dir: run directories go to `DIR/runs`
+         ok  account `contoso`: authenticates with the account key (Shared Key)
+         ok  account `contoso`: this machine's clock agrees with the service's
+         ok  account `contoso`: 1 pool and 60 nodes selected, with 2 list calls
+         ok  destination.mint: a user delegation SAS for the container, permissions `w`, until TIME
+         ok  destination.mint: a user delegation SAS for the container, permissions `rl`, until TIME
+         ok  destination.mint: the container http://127.0.0.1:PORT/simlogs/batch-logs exists and can be listed
+         ok  destination.mint: a blob was written and deleted again
+    a run would start: 0 problems, 0 warnings
+    ");
     let storage = &sim.ledger()["storage"];
     assert_eq!((&storage["probes_written"], &storage["probes_deleted"]), (&1.into(), &1.into()));
 }

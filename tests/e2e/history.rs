@@ -255,18 +255,51 @@ fn what_cannot_be_asked_is_refused_with_what_can_be() {
         name = "b"
         window = "6h"
     "#;
-    for (more, arguments, said) in [
-        ("", &[][..], "the config has no snapshot"),
-        ("", &["weekly"], "add a [[snapshot]]"),
-        (NIGHTLY, &["weekly"], "no snapshot `weekly`"),
-        (NIGHTLY, &["--from", "yesterday"], "write a time with its offset"),
-        (NIGHTLY, &["--from", "2026-11-22T00:00:00Z", "--to", "2026-11-21T00:00:00Z"], "is not after"),
-        (two, &[], "name a snapshot: a, b"),
+    let mut told = String::new();
+    for (more, arguments) in [
+        ("", &[][..]),
+        ("", &["weekly"]),
+        (NIGHTLY, &["weekly"]),
+        (NIGHTLY, &["--from", "yesterday"]),
+        (NIGHTLY, &["--from", "2026-11-22T00:00:00Z", "--to", "2026-11-21T00:00:00Z"]),
+        (two, &[]),
     ] {
-        let run = history(&sim, &sim.config(more), arguments);
-        assert_eq!(run.code, 2, "{}", run.stderr);
-        assert!(run.stderr.contains(said), "{}", run.stderr);
+        told += &format!("> history {}\n", arguments.join(" ")).replace(" \n", "\n");
+        told += &history(&sim, &sim.config(more), arguments).picture();
     }
+    insta::assert_snapshot!(told, @r#"
+    > history
+    exit code: 2
+    ----- stderr -----
+    error: the config has no snapshot
+      help: add a [[snapshot]]; `fleetlogs init` shows an example
+    > history weekly
+    exit code: 2
+    ----- stderr -----
+    error: the config has no snapshot
+      help: add a [[snapshot]]; `fleetlogs init` shows an example
+    > history weekly
+    exit code: 2
+    ----- stderr -----
+    error: the config has no snapshot `weekly`
+      help: it has: nightly
+    > history --from yesterday
+    exit code: 2
+    ----- stderr -----
+    error: invalid value 'yesterday' for '--from <TIME>': write a time with its offset, such as 2026-11-22T08:00:00Z
+
+    For more information, try '--help'.
+    > history --from 2026-11-22T00:00:00Z --to 2026-11-21T00:00:00Z
+    exit code: 2
+    ----- stderr -----
+    error: `--to` is not after `--from`
+      help: pass the earlier time as `--from`
+    > history
+    exit code: 2
+    ----- stderr -----
+    error: no snapshot of the config has `window = "since-last"`
+      help: name a snapshot: a, b
+    "#);
 }
 
 /// What becomes of a node in a run.

@@ -27,13 +27,11 @@ fn with_container(sim: &Sim, change: impl Fn(&str) -> String) -> PathBuf {
     replaced(sim, "\"ready.json.container_url\"", "\"changed\"")
 }
 
-fn assert_refused(sim: &Sim, run: &Run, code: i32, says: &[&str]) {
-    assert_eq!(run.code, code, "{}", run.stderr);
-    for text in says {
-        assert!(run.stderr.contains(text), "`{text}` is not in\n{}", run.stderr);
-    }
+/// What a person saw of a run that did not begin: nothing was sent, and no run directory made.
+fn refusal(sim: &Sim, run: &Run) -> String {
     assert_eq!(sim.upload_calls(), 0, "an upload was sent");
     assert!(run.dir.is_none(), "a run directory was made");
+    run.picture()
 }
 
 #[test]
@@ -51,17 +49,16 @@ fn every_mistake_of_a_config_is_told_at_once_and_nothing_is_sent() {
         "#
     ));
     let run = sim.run(&config);
-    assert_refused(
-        &sim,
-        &run,
-        2,
-        &[
-            ":1: `limts`: unknown key",
-            "did you mean `limits`?",
-            ":5: `window.last`",
-            "did you mean `endpoint`?",
-        ],
-    );
+    insta::assert_snapshot!(refusal(&sim, &run), @r#"
+    exit code: 2
+    ----- stderr -----
+    error: DIR/fleetlogs.toml:1: `limts`: unknown key
+      help: did you mean `limits`?
+    error: DIR/fleetlogs.toml:5: `window.last`: expected a duration in quotes, found a number
+      help: write a number with its unit, such as "90s", "10m" or "2h"
+    error: DIR/fleetlogs.toml:31: `account[0].endpont`: unknown key
+      help: did you mean `endpoint`?
+    "#);
     let ledger = sim.ledger();
     assert_eq!(ledger["accounts"][0]["list_calls"], 0, "a request was sent");
     assert_eq!(ledger["storage"]["list_calls"], 0, "a request was sent");
@@ -71,7 +68,12 @@ fn every_mistake_of_a_config_is_told_at_once_and_nothing_is_sent() {
 fn a_missing_config_is_told_with_what_to_do() {
     let sim = Sim::start(SMALL);
     let run = sim.run(&sim.dir.path().join("nowhere.toml"));
-    assert_refused(&sim, &run, 2, &["cannot read", "nowhere.toml", "fleetlogs init"]);
+    insta::assert_snapshot!(refusal(&sim, &run), @r"
+    exit code: 2
+    ----- stderr -----
+    error: cannot read `DIR/nowhere.toml`: No such file or directory (os error 2)
+      help: `fleetlogs init > fleetlogs.toml` writes a commented config
+    ");
 }
 
 #[test]
@@ -79,12 +81,13 @@ fn a_wrong_key_names_the_account() {
     let sim = Sim::start(SMALL);
     std::fs::write(sim.dir.path().join("wrong"), "d3Jvbmcga2V5").unwrap();
     let config = replaced(&sim, "\"ready.json.contoso.key\"", "\"wrong\"");
-    assert_refused(
-        &sim,
-        &sim.run(&config),
-        5,
-        &["account `contoso`", "403 AuthenticationFailed", "help: check the key"],
-    );
+    insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
+    exit code: 5
+    ----- stderr -----
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; AuthenticationErrorDetail: The MAC signature found in the HTTP request is not the same as any computed signature.
+      help: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
+    no upload was sent
+    ");
 }
 
 #[test]
@@ -106,7 +109,24 @@ fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
     );
     std::fs::write(sim.dir.path().join("wrong"), "d3Jvbmcga2V5").unwrap();
     let run = sim.run(&replaced(&sim, "\"ready.json.fabrikam.key\"", "\"wrong\""));
-    assert_eq!(run.code, 3, "{}", run.stderr);
+    insta::assert_snapshot!(run.picture(), @r"
+    exit code: 3
+    ----- stderr -----
+     WARN account `fabrikam` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; AuthenticationErrorDetail: The MAC signature found in the HTTP request is not the same as any computed signature.; the other accounts are planned (check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication)
+    ! PARTIAL  3 of 3 nodes collected, in A WHILE.
+
+      3 verified
+      1 account could not be listed
+        403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; …: fabrikam
+
+      logs    12 files, 48.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
+      next    accounts and pools that could not be listed: fix the reason, then start a new run
+      reports runs/RUN/report.html
+              runs/RUN/summary.md
+              runs/RUN/ticket.md
+              runs/RUN/nodes.csv
+              runs/RUN/manifest.json
+    ");
     assert_eq!(run.count("verified"), 3);
     let accounts = &run.manifest()["accounts"];
     assert!(accounts[0]["reason"].is_null(), "{accounts}");
@@ -118,12 +138,17 @@ fn an_endpoint_that_is_not_there_is_told_in_seconds() {
     let sim = Sim::start(SMALL);
     let endpoint = sim.ready["accounts"][0]["endpoint"].as_str().unwrap();
     let config = replaced(&sim, endpoint, "http://127.0.0.1:9");
-    assert_refused(
-        &sim,
-        &sim.run(&config),
-        5,
-        &["account `contoso`", "http://127.0.0.1:9", "help: check `endpoint`"],
-    );
+    insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
+    exit code: 5
+    ----- stderr -----
+     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=1
+     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=2
+     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=3
+     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=4
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: cannot connect: tcp connect error: Connection refused (os error 111)
+      help: check `endpoint`, DNS, proxy and firewall; a private endpoint needs a machine in its network
+    no upload was sent
+    ");
 }
 
 #[test]
@@ -138,24 +163,51 @@ fn an_unfit_sas_is_refused_with_what_to_do() {
             format!("{base}?{}&{name}={value}", kept.join("&"))
         }
     };
-    let refused = |config: PathBuf, says: &[&str]| assert_refused(&sim, &sim.run(&config), 5, says);
-    refused(
-        with_container(&sim, query("se", "2020-01-01T00:00:00Z")),
-        &["the SAS expired", "help: make a new SAS"],
-    );
-    refused(
-        with_container(&sim, query("sp", "rl")),
-        &["lacks the permission `w`", "help: make a container SAS"],
-    );
-    refused(with_container(&sim, query("sr", "b")), &["not for a container", "`sr=c`"]);
+    let refused = |config: PathBuf| refusal(&sim, &sim.run(&config));
+    insta::assert_snapshot!(refused(with_container(&sim, query("se", "2020-01-01T00:00:00Z"))), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination.container_url: the SAS expired at 2020-01-01T00:00:00.000Z
+      help: make a new SAS
+    no upload was sent
+    ");
+    insta::assert_snapshot!(refused(with_container(&sim, query("sp", "rl"))), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination.container_url: the SAS lacks the permission `w` (nodes write their logs with it)
+      help: make a container SAS with the permission `w` (write)
+    no upload was sent
+    ");
+    insta::assert_snapshot!(refused(with_container(&sim, query("sr", "b"))), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination.container_url: the SAS is for a blob or directory, not for a container
+      help: make a SAS for the container itself (`sr=c`)
+    no upload was sent
+    ");
     let soon = time::OffsetDateTime::now_utc() + time::Duration::minutes(5);
     let soon = soon.format(&time::format_description::well_known::Rfc3339).unwrap();
-    refused(
-        with_container(&sim, query("se", &soon)),
-        &["the run needs it until", "help: make a SAS that lives longer"],
-    );
-    refused(with_container(&sim, query("ske", &soon)), &["the run needs it until"]);
-    refused(with_container(&sim, query("st", "2036-01-01T00:00:00Z")), &["starts only at"]);
+    insta::assert_snapshot!(refused(with_container(&sim, query("se", &soon))), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination.container_url: the SAS ends at TIME, and the run needs it until TIME
+      help: make a SAS that lives longer, or lower `destination.upload_allowance`, or raise `limits.rate`
+    no upload was sent
+    ");
+    insta::assert_snapshot!(refused(with_container(&sim, query("ske", &soon))), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination.container_url: the SAS ends at TIME, and the run needs it until TIME
+      help: make a SAS that lives longer, or lower `destination.upload_allowance`, or raise `limits.rate`
+    no upload was sent
+    ");
+    insta::assert_snapshot!(refused(with_container(&sim, query("st", "2036-01-01T00:00:00Z"))), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination.container_url: the SAS starts only at 2036-01-01T00:00:00.000Z
+      help: make a SAS without a start time (`st`), or check this machine's clock
+    no upload was sent
+    ");
     assert_eq!(
         sim.ledger()["accounts"][0]["list_calls"],
         0,
@@ -169,7 +221,14 @@ fn a_container_that_is_not_there_is_refused() {
     let url = sim.ready["verify_url"].as_str().unwrap().replace("/batch-logs?", "/other?");
     std::fs::write(sim.dir.path().join("changed"), url).unwrap();
     let config = replaced(&sim, "\"ready.json.verify_url\"", "\"changed\"");
-    assert_refused(&sim, &sim.run(&config), 5, &["destination.verify_url", "cannot be listed"]);
+    insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
+    exit code: 5
+    ----- stderr -----
+     WARN destination.verify_url: it names another container or host than the one that the nodes write to: http://127.0.0.1:PORT/simlogs/other. Nodes write to http://127.0.0.1:PORT/simlogs/batch-logs
+    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
+      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+    no upload was sent
+    ");
 }
 
 #[test]
@@ -182,24 +241,34 @@ fn a_sas_that_storage_refuses_is_refused_before_any_upload() {
     let config = config.replace("\"ready.json.container_url\"", "\"changed\"");
     let one: Vec<_> = config.lines().filter(|line| !line.starts_with("verify_url")).collect();
     let run = sim.run(&sim.write_config(&one.join("\n")));
-    assert_refused(
-        &sim,
-        &run,
-        5,
-        &["destination.container_url", "403 AuthenticationFailed", "storage rejects this SAS"],
-    );
+    insta::assert_snapshot!(refusal(&sim, &run), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination.container_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
+      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+    no upload was sent
+    ");
 }
 
 #[test]
 fn a_verify_url_that_cannot_list_is_refused() {
     let sim = Sim::start(SMALL);
     let config = replaced(&sim, "\"ready.json.verify_url\"", "\"ready.json.container_url\"");
-    assert_refused(&sim, &sim.run(&config), 5, &["destination.verify_url: the SAS lacks the permission `l`"]);
+    insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
+      help: make a container SAS with the permissions `r` and `l` for `verify_url`
+    error: destination.verify_url: the container cannot be listed: 403 AuthorizationPermissionMismatch: This request is not authorized to perform this operation using this permission.
+      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+    no upload was sent
+    ");
 }
 
 #[test]
 fn lists_that_go_in_circles_or_elsewhere_are_refused() {
-    for (kind, says) in [("next-link-loop", "loops"), ("next-link-elsewhere", "account `contoso`")] {
+    let mut told = String::new();
+    for kind in ["next-link-loop", "next-link-elsewhere"] {
         let sim = Sim::start(&format!(
             r#"
             {SMALL}
@@ -209,9 +278,23 @@ fn lists_that_go_in_circles_or_elsewhere_are_refused() {
             "#
         ));
         let run = sim.run(&sim.config(""));
-        assert_refused(&sim, &run, 5, &[says]);
+        told += &refusal(&sim, &run);
         assert_eq!(sim.ledger()["storage"]["credentials_leaked"], 0, "a credential went elsewhere");
     }
+    insta::assert_snapshot!(told, @r"
+    exit code: 5
+    ----- stderr -----
+     WARN the nodes of a pool cannot be listed account=contoso pool=a failure=the service's list loops: a page links to one that was already read
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: the service's list loops: a page links to one that was already read
+      help: the service rejects the request: check `endpoint` and `api_version`
+    no upload was sent
+    exit code: 5
+    ----- stderr -----
+     WARN the nodes of a pool cannot be listed account=contoso pool=a failure=the link to the next page, `http://127.0.0.1:PORT/pools/a/nodes`, leads away from `http://127.0.0.1:PORT`; it was not followed
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: the link to the next page, `http://127.0.0.1:PORT/pools/a/nodes`, leads away from `http://127.0.0.1:PORT`; it was not followed
+      help: see the message above
+    no upload was sent
+    ");
 }
 
 #[test]
@@ -255,7 +338,24 @@ fn a_pool_that_cannot_be_listed_makes_the_run_partial_and_the_others_are_collect
         "#,
     );
     let run = sim.run(&sim.config(""));
-    assert_eq!(run.code, 3, "{}", run.stderr);
+    insta::assert_snapshot!(run.picture(), @r"
+    exit code: 3
+    ----- stderr -----
+     WARN the nodes of a pool cannot be listed account=contoso pool=bad failure=403 InsufficientAccountPermissions: The scenario wants this call to fail.
+    ! PARTIAL  3 of 3 nodes collected, in A WHILE.
+
+      3 verified
+      1 account not listed completely
+        part of it could not be listed: pool `bad`: 403 InsufficientAccountPermissions: The scenario wants this call to fail.: contoso
+
+      logs    12 files, 48.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
+      next    accounts and pools that could not be listed: fix the reason, then start a new run
+      reports runs/RUN/report.html
+              runs/RUN/summary.md
+              runs/RUN/ticket.md
+              runs/RUN/nodes.csv
+              runs/RUN/manifest.json
+    ");
     assert_eq!(run.count("verified"), 3);
     assert_eq!(run.manifest()["left_out"][0]["reason"], "pool-not-listed");
 }
@@ -279,7 +379,12 @@ fn a_report_of_a_run_that_goes_on_is_refused() {
         (sim.upload_calls() > 0).then_some(run)
     });
     let report = fleetlogs().arg("report").arg(&dir).output().unwrap();
-    assert_eq!(report.status.code(), Some(5), "{report:?}");
+    insta::assert_snapshot!(Run::of(sim.dir.path(), report).picture(), @r"
+    exit code: 5
+    ----- stderr -----
+    error: another process works on this run (process PID; it holds `DIR/runs/RUN/run.lock`)
+      help: wait for the other process, or end it; `fleetlogs status` shows its progress
+    ");
     assert!(!dir.join("manifest.json").exists());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -295,7 +400,17 @@ fn a_gateway_that_stays_broken_is_named() {
         kind = "bad-gateway"
         "#
     ));
-    assert_refused(&sim, &sim.run(&sim.config("")), 5, &["account `contoso`", "502"]);
+    insta::assert_snapshot!(refusal(&sim, &sim.run(&sim.config(""))), @r"
+    exit code: 5
+    ----- stderr -----
+     WARN a list cannot be read; retrying account=contoso failure=502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> attempt=1
+     WARN a list cannot be read; retrying account=contoso failure=502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> attempt=2
+     WARN a list cannot be read; retrying account=contoso failure=502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> attempt=3
+     WARN a list cannot be read; retrying account=contoso failure=502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> attempt=4
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html>
+      help: the service is busy or unreachable; retry in a few minutes
+    no upload was sent
+    ");
 }
 
 #[test]
@@ -310,5 +425,11 @@ fn a_selection_without_nodes_is_an_exit_code_of_its_own() {
         states = { creating = 1.0 }
         "#,
     );
-    assert_refused(&sim, &sim.run(&sim.config("")), 8, &["the selection matches no node", "no-agent-yet: 3"]);
+    insta::assert_snapshot!(refusal(&sim, &sim.run(&sim.config(""))), @r"
+    exit code: 8
+    ----- stderr -----
+    error: the selection matches no node
+      skipped as no-agent-yet: 3
+      help: `fleetlogs plan CONFIG` shows which nodes there are and why each is skipped
+    ");
 }

@@ -112,9 +112,13 @@ fn a_second_process_is_kept_out_and_status_sees_the_first() {
     let dir = run_dir(&sim);
     wait_for("some calls", || (sim.upload_calls() > 3).then_some(()));
     let second = resume(&sim, &dir, &[]);
-    assert_eq!(second.code, 5, "{}", second.stderr);
-    let holder = format!("another process works on this run (process {};", child.id());
-    assert!(second.stderr.contains(&holder), "{}", second.stderr);
+    assert!(second.stderr.contains(&format!("(process {};", child.id())), "{}", second.stderr);
+    insta::assert_snapshot!(second.picture(), @r"
+    exit code: 5
+    ----- stderr -----
+    error: another process works on this run (process PID; it holds `DIR/runs/RUN/run.lock`)
+      help: wait for the other process, or end it; `fleetlogs status` shows its progress
+    ");
     let status = fleetlogs().args(["status", "--json"]).arg(&dir).output().unwrap();
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["state"], "running");
@@ -151,7 +155,11 @@ fn what_failed_is_taken_up_again_on_request_only() {
     let dir = first.dir.clone().unwrap();
 
     let nothing = resume(&sim, &dir, &[]);
-    assert_eq!(nothing.code, 3);
+    insta::assert_snapshot!(nothing.picture(), @r"
+    exit code: 3
+    ----- stderr -----
+    nothing is outstanding in run RUN; its reports are unchanged
+    ");
     assert_eq!(nothing.manifest(), first.manifest());
 
     let again = resume(&sim, &dir, &["--retry", "failed,incomplete"]);
@@ -177,6 +185,7 @@ fn a_changed_config_is_noticed() {
     sim.config("limits = { rate = 100, concurrency = 4 }");
     let refused = resume(&sim, &dir, &[]);
     assert_eq!(refused.code, 2, "{}", refused.stderr);
+    // No picture: if the kill struck in the middle of a commit, a warning says so.
     assert!(
         refused.stderr.contains("has changed") && refused.stderr.contains("--accept-changes"),
         "{}",

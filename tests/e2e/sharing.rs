@@ -170,10 +170,14 @@ pub(crate) fn a_share_comes_and_goes(sim: &Sim, storage: &Storage) {
     assert_eq!(record["shares"][0]["revoked_at"], Value::Null);
 
     let unshared = on_run(sim, &run, "unshare", &[]);
-    assert_eq!(unshared.status.code(), Some(0), "{}", text(&unshared.stderr));
     let said = text(&unshared.stdout);
     assert!(said.contains(&format!("fleetlogs-{run_id}, fleetlogs-{run_id}-2")), "{said}");
-    assert!(said.contains("unchanged: theirs"), "{said}");
+    insta::assert_snapshot!(Run::of(sim.dir.path(), unshared).picture(), @r"
+    exit code: 0
+    ----- stdout -----
+    deleted, and found to be gone: fleetlogs-RUN, fleetlogs-RUN-2
+    other policies of the container, unchanged: theirs
+    ");
     for url in [&url, &second] {
         assert_eq!(opens(url), [403; 4]);
     }
@@ -188,7 +192,12 @@ pub(crate) fn a_share_comes_and_goes(sim: &Sim, storage: &Storage) {
     assert!(!run.everything().contains("sig="));
 
     let again = on_run(sim, &run, "unshare", &[]);
-    assert!(text(&again.stdout).contains("no policy of this run"), "{}", text(&again.stdout));
+    insta::assert_snapshot!(Run::of(sim.dir.path(), again).picture(), @r"
+    exit code: 0
+    ----- stdout -----
+    the container has no policy of this run
+    other policies of the container, unchanged: theirs
+    ");
 }
 
 #[test]
@@ -268,8 +277,12 @@ fn a_share_by_entra_ends_by_itself_and_says_so() {
     assert_eq!(run.code, 0, "{}", run.stderr);
 
     let long = on_run(&sim, &run, "share", &["--for", "8d"]);
-    assert_eq!(long.status.code(), Some(2), "{}", text(&long.stderr));
-    assert!(text(&long.stderr).contains("7 days at most") && long.stdout.is_empty());
+    insta::assert_snapshot!(Run::of(sim.dir.path(), long).picture(), @r#"
+    exit code: 2
+    ----- stderr -----
+    error: a SAS created with Entra is valid for 7 days at most, like its user delegation key
+      help: use `--for 7d` or less and share again once it has expired; or use `mint = "account-key"`
+    "#);
 
     let shared = on_run(&sim, &run, "share", &["--for", "7d"]);
     let url = sas_of(&shared, &run);
@@ -278,9 +291,14 @@ fn a_share_by_entra_ends_by_itself_and_says_so() {
     assert_eq!(shares(&run)["shares"][0]["kind"], "user-delegation");
 
     let unshared = on_run(&sim, &run, "unshare", &[]);
-    assert_eq!(unshared.status.code(), Some(3), "something is open still");
-    let said = text(&unshared.stdout);
-    assert!(said.contains("STILL OPEN") && said.contains("revoke-delegation-keys"), "{said}");
+    // Something is open still.
+    insta::assert_snapshot!(Run::of(sim.dir.path(), unshared).picture(), @r"
+    exit code: 3
+    ----- stdout -----
+    the container has no policy of this run
+    STILL OPEN until TIME: the SAS created with Entra at TIME
+      help: a SAS created with Entra cannot be revoked on its own; `az storage account revoke-delegation-keys` revokes all SAS of all user delegation keys of the storage account
+    ");
     assert_eq!(opens(&url)[0], 200);
 }
 
@@ -290,13 +308,12 @@ fn what_cannot_be_shared_says_what_to_do() {
     let run = sim.run(&sim.config(""));
     assert_eq!(run.code, 0, "{}", run.stderr);
     let refused = on_run(&sim, &run, "share", &[]);
-    let said = text(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(2), "{said}");
-    assert!(
-        said.contains("is a SAS, and no other") && said.contains("help: pass a config with `mint`"),
-        "{said}"
-    );
-    assert!(refused.stdout.is_empty());
+    insta::assert_snapshot!(Run::of(sim.dir.path(), refused).picture(), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `destination.container_url` is a SAS, and no other SAS can be created from it
+      help: pass a config with `mint` for the same container as `--config`, or ask the person who created that SAS for one with `r` and `l` for support (`az storage container generate-sas --permissions rl`)
+    ");
 
     // With the key of that account it can, and only for the run's own container.
     let other = by_key(&sim, &Storage::of(&sim), "other-logs");

@@ -13,6 +13,8 @@ use serde_json::Value;
 use sha2::Sha256;
 use tempfile::TempDir;
 
+use crate::picture::picture;
+
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
@@ -154,6 +156,8 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
     /// The newest run directory, if there is one.
     pub(crate) dir: Option<PathBuf>,
+    /// Where it ran.
+    stage: PathBuf,
 }
 
 impl Run {
@@ -163,6 +167,7 @@ impl Run {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
+            stage: dir.to_owned(),
             // Ids tell runs apart to the second only.
             dir: runs.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).max_by_key(|run| {
                 std::fs::metadata(run.join("plan.json")).and_then(|plan| plan.modified()).ok()
@@ -170,6 +175,11 @@ impl Run {
         };
         run.holds_no_secret(dir);
         run
+    }
+
+    /// What a person saw of it, for a snapshot.
+    pub(crate) fn picture(&self) -> String {
+        picture(&self.stage, self.code, &self.stdout, &self.stderr)
     }
 
     /// Searches everything that the program said and wrote for every secret it was given. Every test ends with this.

@@ -197,19 +197,24 @@ fn mistakes_in_the_table_are_told_each_with_its_place() {
         "#,
     );
     let refused = fleetlogs().arg("check").arg(&config).output().unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    let said = text(&refused.stderr);
-    for mistake in [
-        "`ticket.resource_id`: `contoso` is not the ARM id of a Batch account",
-        "`ticket.severity`: `high` is not a severity",
-        "`ticket.subscriptions`: unknown key",
-        "`ticket.problem_classification`: this key is missing",
-        "`ticket.contact.first_name`: must not be empty",
-        "`ticket.contact.last_name`: this key is missing",
-        "`ticket.contact.email`: `ada` is not an e-mail address",
-        "`ticket.contact.country`: `Germany` is not a country",
-        "`ticket.contact.preferred_method`: `pigeon` is not a contact method",
-    ] {
-        assert!(said.contains(mistake), "`{mistake}` is not in\n{said}");
-    }
+    insta::assert_snapshot!(Run::of(sim.dir.path(), refused).picture(), @r#"
+    exit code: 2
+    ----- stderr -----
+    error: DIR/fleetlogs.toml:2: `ticket.problem_classification`: this key is missing
+      help: add `problem_classification = "Node is unusable"`
+    error: DIR/fleetlogs.toml:3: `ticket.resource_id`: `contoso` is not the ARM id of a Batch account
+      help: write "/subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Batch/batchAccounts/NAME"
+    error: DIR/fleetlogs.toml:4: `ticket.severity`: `high` is not a severity
+      help: use `minimal`, `moderate`, `critical` or `highestcriticalimpact`
+    error: DIR/fleetlogs.toml:5: `ticket.subscriptions`: unknown key
+      help: did you mean `subscription`?
+    error: DIR/fleetlogs.toml:6: `ticket.contact.first_name`: must not be empty
+    error: DIR/fleetlogs.toml:6: `ticket.contact.last_name`: this key is missing
+      help: add `last_name = "..."`
+    error: DIR/fleetlogs.toml:6: `ticket.contact.email`: `ada` is not an e-mail address
+    error: DIR/fleetlogs.toml:6: `ticket.contact.country`: `Germany` is not a country
+      help: write the three letters of ISO 3166-1, such as "USA" or "DEU"
+    error: DIR/fleetlogs.toml:6: `ticket.contact.preferred_method`: `pigeon` is not a contact method
+      help: use `email` or `phone`
+    "#);
 }

@@ -167,8 +167,8 @@ pub(super) fn cloud(value: &Value<'_>) -> Option<Cloud> {
     let name = value.string()?;
     let known = Cloud::ALL.into_iter().find(|cloud| cloud.as_str() == name);
     if known.is_none() {
-        let names = Cloud::ALL.map(|cloud| format!("`{}`", cloud.as_str())).join(" or ");
-        value.wrong(format!("`{name}` is not a cloud"), Some(format!("use {names}")));
+        let [names @ .., last] = Cloud::ALL.map(|cloud| format!("`{}`", cloud.as_str()));
+        value.wrong(format!("`{name}` is not a cloud"), Some(format!("use {} or {last}", names.join(", "))));
     }
     known
 }
