@@ -166,8 +166,12 @@ fn the_same_run_gives_the_same_bytes_and_nothing_is_overwritten_unasked() {
     let run = sim.run(&sim.config(""));
     let (file, first) = made(&run, &["-o", "a.zip"], 0);
     let refused = bundle(&run, &["-o", "a.zip"]);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("--force"), "{}", stderr(&refused));
+    insta::assert_snapshot!(Run::of(sim.dir.path(), refused).picture(), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `a.zip` already exists
+      help: name another file with `--output`, or overwrite it with `--force`
+    ");
     // Reports that are gone are made anew, and say the same.
     for name in ["manifest.json", "nodes.csv", "summary.md"] {
         std::fs::remove_file(run.dir.as_ref().unwrap().join(name)).unwrap();

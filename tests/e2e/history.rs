@@ -77,7 +77,14 @@ fn a_series_without_a_hole_is_proven_and_a_lost_manifest_is_named() {
     let sim = Sim::start(FLEET);
     let config = sim.config(NIGHTLY);
     let none = history(&sim, &config, &[]);
-    assert_eq!(none.code, 4, "{}{}", none.stdout, none.stderr);
+    insta::assert_snapshot!(none.picture(), @r"
+    exit code: 4
+    ----- stdout -----
+    nightly
+      nodes     0
+      minutes   0 of 0 verified
+    NO RUN  no run of this snapshot was found.
+    ");
 
     let by_hand = sim.run(&config);
     assert_eq!(by_hand.manifest()["snapshot"], Value::Null);

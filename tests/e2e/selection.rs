@@ -112,11 +112,19 @@ fn the_command_line_narrows_what_the_config_chooses() {
     assert_eq!((run.code, sim.upload_calls()), (0, 1), "{}", run.stderr);
 
     let nobody = plan(&sim, "", &["--account", "northwind"]);
-    assert_eq!(nobody.code, 2);
-    assert!(nobody.stderr.contains("it has: contoso, fabrikam"), "{}", nobody.stderr);
+    insta::assert_snapshot!(nobody.picture(), @r"
+    exit code: 2
+    ----- stderr -----
+    error: no account of the config matches; it has: contoso, fabrikam
+    ");
     let state = plan(&sim, "", &["--state", "sleeping"]);
-    assert_eq!(state.code, 2);
-    assert!(state.stderr.contains("starttaskfailed"), "{}", state.stderr);
+    insta::assert_snapshot!(state.picture(), @r"
+    exit code: 2
+    ----- stderr -----
+    error: invalid value 'sleeping' for '--state <STATE>': known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]

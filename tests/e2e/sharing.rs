@@ -318,7 +318,12 @@ fn what_cannot_be_shared_says_what_to_do() {
     // With the key of that account it can, and only for the run's own container.
     let other = by_key(&sim, &Storage::of(&sim), "other-logs");
     let elsewhere = on_run(&sim, &run, "share", &["--config", other.to_str().unwrap()]);
-    assert_eq!(elsewhere.status.code(), Some(2), "{}", text(&elsewhere.stderr));
+    insta::assert_snapshot!(Run::of(sim.dir.path(), elsewhere).picture(), @r"
+    exit code: 2
+    ----- stderr -----
+    error: this run collects into `http://127.0.0.1:PORT/simlogs/batch-logs`, but the config names `http://127.0.0.1:PORT/simlogs/other-logs`
+      help: name the container that the run was started with
+    ");
     let same = by_key(&sim, &Storage::of(&sim), "batch-logs");
     let shared = on_run(&sim, &run, "share", &["--config", same.to_str().unwrap()]);
     assert_eq!(opens(&sas_of(&shared, &run))[..2], [200, 200]);
@@ -339,8 +344,18 @@ fn a_share_that_nobody_got_is_said_to_be_there() {
     share.arg("share").arg(run.dir.as_ref().unwrap()).current_dir(sim.dir.path());
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let shared = share.stdout(full).output().unwrap();
-    assert_eq!(shared.status.code(), Some(5), "{}", text(&shared.stderr));
-    assert!(text(&shared.stderr).contains("revoke it with `fleetlogs unshare"), "{}", text(&shared.stderr));
+    insta::assert_snapshot!(Run::of(sim.dir.path(), shared).picture(), @r"
+    exit code: 5
+    ----- stderr -----
+    the SAS can read and list http://127.0.0.1:PORT/simlogs/incident-RUN until TIME; it was tested and works
+    to revoke it earlier, delete its policy `fleetlogs-RUN`: `fleetlogs unshare DIR/runs/RUN`
+    error: a SAS was created but could not be printed: No space left on device (os error 28)
+      help: nobody has it; revoke it with `fleetlogs unshare runs/RUN`
+    ");
     let unshared = on_run(&sim, &run, "unshare", &[]);
-    assert!(text(&unshared.stdout).contains("found to be gone"), "{}", text(&unshared.stdout));
+    insta::assert_snapshot!(Run::of(sim.dir.path(), unshared).picture(), @r"
+    exit code: 0
+    ----- stdout -----
+    deleted, and found to be gone: fleetlogs-RUN
+    ");
 }

@@ -152,8 +152,13 @@ fn a_ticket_is_opened_once_as_it_was_shown_and_added_to_on_request() {
     assert_eq!(files["screen.txt"], "what the portal says");
 
     let again = ticket(&sim, &config, &run, &["--yes"]);
-    assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
-    assert!(text(&again.stderr).contains("this run already has a ticket"), "{}", text(&again.stderr));
+    insta::assert_snapshot!(Run::of(sim.dir.path(), again).picture(), @r"
+    exit code: 0
+    ----- stdout -----
+    ticket fleetlogs-RUN, support request 120000000000000, open
+    ----- stderr -----
+    this run already has a ticket; add to it with `--amend fleetlogs-RUN`
+    ");
     assert_eq!(ledger(&sim)["tickets"].as_array().unwrap().len(), 1);
 
     for _ in 0..2 {
@@ -177,10 +182,12 @@ fn a_ticket_is_opened_once_as_it_was_shown_and_added_to_on_request() {
 fn a_kind_of_problem_that_there_is_not_is_answered_with_those_there_are() {
     let (sim, run, config) = collected(r#"problem_classification = "pools""#);
     let refused = ticket(&sim, &config, &run, &["--yes"]);
-    let said = text(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(2), "{said}");
-    assert!(said.contains("`ticket.problem_classification`: more than one matches `pools`"), "{said}");
-    assert!(said.contains("Node is unusable") && !said.contains("Task failed"), "{said}");
+    insta::assert_snapshot!(Run::of(sim.dir.path(), refused).picture(), @r"
+    exit code: 2
+    ----- stderr -----
+    error: `ticket.problem_classification`: more than one matches `pools`
+      help: name one of `Pools and nodes / Node is unusable`, `Pools and nodes / Start task failed`
+    ");
     assert!(ledger(&sim)["tickets"].as_array().unwrap().is_empty());
 }
 
