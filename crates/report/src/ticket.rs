@@ -152,7 +152,7 @@ impl Ticket<'_> {
             writeln!(out, "- Batch account: {name}; region: {region}; endpoint: {endpoint}")?;
         }
         if let Some(more) = plan.accounts.len().checked_sub(MOST_ACCOUNTS).filter(|more| *more > 0) {
-            writeln!(out, "- and {} more, in {MANIFEST_FILE}", counted(more as u64, "account"))?;
+            writeln!(out, "- and {}, in {MANIFEST_FILE}", counted(more as u64, "more account"))?;
         }
         let subscription =
             known.subscription.map_or_else(|| "that of the Batch account".into(), for_markdown);
@@ -196,7 +196,7 @@ impl Ticket<'_> {
             )?;
         }
         if let Some(hidden) = causes.get(MOST_CAUSES..).filter(|hidden| !hidden.is_empty()) {
-            writeln!(out, "- and {} more, in {NODES_FILE}", counted(hidden.len() as u64, "cause"))?;
+            writeln!(out, "- and {}, in {NODES_FILE}", counted(hidden.len() as u64, "more cause"))?;
         }
         for account in self.plan.accounts.iter().filter(|account| !account.is_whole()).take(MOST_ACCOUNTS) {
             let why = account.unlisted.as_deref().or(account.missing.as_deref()).unwrap_or_default();
@@ -230,7 +230,7 @@ impl Ticket<'_> {
         }
         let more = noticed.failed_calls - noticed.calls.len() as u64;
         if more > 0 {
-            writeln!(out, "- and {} more of the same kinds, in {MANIFEST_FILE}", counted(more, "call"))?;
+            writeln!(out, "- and {} of the same kinds, in {MANIFEST_FILE}", counted(more, "more call"))?;
         }
         writeln!(out)
     }
@@ -255,14 +255,14 @@ impl Ticket<'_> {
         }
         let more = noticed.troubled - noticed.nodes.len() as u64;
         if more > 0 {
-            writeln!(out, "- and {} more with similar problems, in {MANIFEST_FILE}", counted(more, "node"))?;
+            writeln!(out, "- and {} with similar problems, in {MANIFEST_FILE}", counted(more, "more node"))?;
         }
         for (entry, node) in left_out.iter().take(MOST_LEFT_OUT) {
             writeln!(out, "- {} (skipped: {})", describe(node), entry.reason.as_str())?;
         }
         if let Some(more) = left_out.len().checked_sub(MOST_LEFT_OUT).filter(|more| *more > 0) {
-            let nodes = counted(more as u64, "node");
-            writeln!(out, "- and {nodes} more that have problems and were skipped, in {MANIFEST_FILE}")?;
+            let nodes = counted(more as u64, "more node");
+            writeln!(out, "- and {nodes} that have problems and were skipped, in {MANIFEST_FILE}")?;
         }
         writeln!(out)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::text::{counted, for_markdown, number};
+use crate::text::{counted, for_markdown};
 
 /// Notes that are kept; further ones are only counted.
 const MOST: usize = 200;
@@ -32,7 +32,7 @@ impl Notes {
 
     /// Every note that is kept, then how many more there are.
     pub fn lines(&self) -> impl Iterator<Item = String> {
-        let more = (self.more > 0).then(|| format!("and {} more notes", number(self.more)));
+        let more = (self.more > 0).then(|| format!("and {}", counted(self.more, "more note")));
         self.lines.iter().cloned().chain(more)
     }
 

@@ -217,8 +217,8 @@ impl Readme<'_> {
         if causes.len() > MOST_CAUSES {
             writeln!(
                 out,
-                "\nand {} more, in `nodes.csv`",
-                counted((causes.len() - MOST_CAUSES) as u64, "cause")
+                "\nand {}, in `nodes.csv`",
+                counted((causes.len() - MOST_CAUSES) as u64, "more cause")
             )?;
         }
         for account in unlisted {
@@ -261,8 +261,8 @@ impl Readme<'_> {
         if pools.len() > MOST_POOLS {
             writeln!(
                 out,
-                "\nand {} more, in `manifest.json`",
-                counted((pools.len() - MOST_POOLS) as u64, "pool")
+                "\nand {}, in `manifest.json`",
+                counted((pools.len() - MOST_POOLS) as u64, "more pool")
             )?;
         }
         writeln!(out)

@@ -134,7 +134,7 @@ impl Series<'_> {
 
 fn and_more(line: &mut impl FnMut(&str, &str), all: usize, most: usize, noun: &str) {
     if let Some(more @ 1..) = all.checked_sub(most) {
-        line("", &format!("and {} more: use `--nodes`", counted(more as u64, noun)));
+        line("", &format!("and {}: use `--nodes`", counted(more as u64, &format!("more {noun}"))));
     }
 }
 

@@ -155,8 +155,8 @@ pub(super) fn accounts(summary: &Summary<'_>) -> String {
     }
     html.push_str("</tbody></table></div>");
     if tallies.len() > MOST_ACCOUNTS {
-        let more = counted((tallies.len() - MOST_ACCOUNTS) as u64, "account");
-        let _ = write!(html, "\n<p class=\"note\">And {more} more in <code>{MANIFEST_FILE}</code>.</p>");
+        let more = counted((tallies.len() - MOST_ACCOUNTS) as u64, "more account");
+        let _ = write!(html, "\n<p class=\"note\">And {more} in <code>{MANIFEST_FILE}</code>.</p>");
     }
     html
 }
@@ -292,9 +292,8 @@ pub(super) fn causes(summary: &Summary<'_>) -> String {
     html.push_str("</ol>");
     if let Some(hidden) = causes.get(MOST_CAUSES..).filter(|hidden| !hidden.is_empty()) {
         let nodes = counted(hidden.iter().map(|cause| cause.nodes).sum(), "node");
-        let more = counted(hidden.len() as u64, "cause");
-        let _ =
-            write!(html, "\n<p class=\"note\">And {more} more ({nodes}) in <code>{NODES_FILE}</code>.</p>");
+        let more = counted(hidden.len() as u64, "more cause");
+        let _ = write!(html, "\n<p class=\"note\">And {more} ({nodes}) in <code>{NODES_FILE}</code>.</p>");
     }
     html
 }

@@ -334,7 +334,7 @@ fn many_causes_do_not_become_a_wall() {
     let terminal = reported.summary().to_terminal(&Look::default());
 
     assert_eq!(terminal.matches("trouble of the kind").count(), 8, "{terminal}");
-    assert!(terminal.contains("and 12 causes more (14 nodes) in nodes.csv"), "{terminal}");
+    assert!(terminal.contains("and 12 more causes (14 nodes) in nodes.csv"), "{terminal}");
     assert_eq!(reported.findings.causes().iter().map(|cause| cause.nodes).sum::<u64>(), 30);
 }
 

@@ -62,7 +62,7 @@ impl Lines<'_> {
 
     fn and_more(&mut self, all: usize, noun: &str, file: &str) {
         if let Some(more @ 1..) = all.checked_sub(MOST_POOLS) {
-            self.labelled("", &format!("and {} more in {file}", counted(more as u64, noun)));
+            self.labelled("", &format!("and {} in {file}", counted(more as u64, &format!("more {noun}"))));
         }
     }
 }
@@ -138,7 +138,7 @@ impl RevisitResult<'_> {
         }
         let unnamed = tally.not_as_they_were - tally.named.len() as u64;
         if unnamed > 0 {
-            lines.labelled("", &format!("and {} more in {FILES_FILE}", counted(unnamed, "file")));
+            lines.labelled("", &format!("and {} in {FILES_FILE}", counted(unnamed, "more file")));
         }
     }
 

@@ -189,8 +189,8 @@ pub(super) fn pools<'a>(pools: &'a [PoolId], safe: impl Fn(&'a str) -> Cow<'a, s
 pub(super) fn more(causes: &[Cause]) -> Option<String> {
     let hidden = causes.get(MOST_CAUSES..).filter(|hidden| !hidden.is_empty())?;
     let nodes = hidden.iter().map(|cause| cause.nodes).sum();
-    let (causes, nodes) = (counted(hidden.len() as u64, "cause"), counted(nodes, "node"));
-    Some(format!("and {causes} more ({nodes}) in {NODES_FILE}"))
+    let (causes, nodes) = (counted(hidden.len() as u64, "more cause"), counted(nodes, "node"));
+    Some(format!("and {causes} ({nodes}) in {NODES_FILE}"))
 }
 
 /// What to do if nothing is known to be missing.

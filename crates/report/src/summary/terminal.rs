@@ -124,8 +124,8 @@ impl Summary<'_> {
         }
         // So that the numbers still add up.
         if let (causes @ 1.., nodes) = hidden {
-            let (causes, nodes) = (counted(causes, "cause"), counted(nodes, "node"));
-            let text = format!("and {causes} more ({nodes}) in {NODES_FILE}");
+            let (causes, nodes) = (counted(causes, "more cause"), counted(nodes, "node"));
+            let text = format!("and {causes} ({nodes}) in {NODES_FILE}");
             page.paragraph(Style::Dim, width + 1, width + 1, &text);
         }
         for ((what, why), accounts) in self.troubled_accounts() {

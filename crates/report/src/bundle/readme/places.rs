@@ -74,8 +74,8 @@ impl Readme<'_> {
         if hidden > 0 {
             writeln!(
                 out,
-                "\nand {} more, in `nodes.csv`, column `virtual_directory`.",
-                counted(hidden, "node")
+                "\nand {}, in `nodes.csv`, column `virtual_directory`.",
+                counted(hidden, "more node")
             )?;
         }
         writeln!(out)
