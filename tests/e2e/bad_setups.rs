@@ -640,7 +640,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS expired at TIME
-      help: make a new SAS
+      help: create a new SAS
     no upload was sent
 
     > container_url = { file = "secret.short" }
@@ -648,7 +648,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS ends at TIME, and the run needs it until TIME
-      help: make a SAS that lives longer, or lower `destination.upload_allowance`, or raise `limits.rate`
+      help: create a SAS that is valid longer, or lower `destination.upload_allowance`, or raise `limits.rate`
     no upload was sent
 
     > container_url = { file = "secret.read" }
@@ -656,7 +656,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS lacks the permission `w` (nodes write their logs with it)
-      help: make a container SAS with the permission `w` (write)
+      help: create a container SAS with the permission `w` (write)
     no upload was sent
 
     > container_url = { file = "secret.future" }
@@ -664,7 +664,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS starts only at TIME
-      help: make a SAS without a start time (`st`), or check this machine's clock
+      help: create a SAS without a start time (`st`), or check this machine's clock
     no upload was sent
 
     > container_url = { file = "secret.blob" }
@@ -672,7 +672,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS is for a blob or directory, not for a container
-      help: make a SAS for the container itself (`sr=c`)
+      help: create a SAS for the container itself (`sr=c`)
     no upload was sent
 
     > container_url = { file = "ready.json.container_url" }
@@ -680,7 +680,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
-      help: make a container SAS with the permissions `r` and `l` for `verify_url`
+      help: create a container SAS with the permissions `r` and `l` for `verify_url`
     error: destination.verify_url: the container cannot be listed: 403 AuthorizationPermissionMismatch: This request is not authorized to perform this operation using this permission.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
@@ -690,7 +690,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.verify_url: the SAS expired at TIME
-      help: make a new SAS
+      help: create a new SAS
     error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature not valid in the specified time frame: expired.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
@@ -716,7 +716,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
-      help: make a container SAS with the permissions `r` and `l` for `verify_url`
+      help: create a container SAS with the permissions `r` and `l` for `verify_url`
     error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
@@ -923,9 +923,9 @@ fn check_tells_everything_that_is_wrong_and_ends_as_the_run_would() {
              fix: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
          ok  account `contoso`: this machine's clock agrees with the service's
     refused  destination.container_url: the SAS expired at 2026-01-01T00:00:00.000Z
-             fix: make a new SAS
+             fix: create a new SAS
     refused  destination.container_url: the SAS lacks the permission `w` (nodes write their logs with it)
-             fix: make a container SAS with the permission `w` (write)
+             fix: create a container SAS with the permission `w` (write)
          ok  destination.container_url: a service SAS for the container, permissions `r`, until 2026-01-01T00:00:00.000Z
     warning  destination.container_url: its SAS lacks the permission `l`: nodes will end as `accepted`, and a call whose answer is lost will be repeated without looking for its files
              fix: Set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files

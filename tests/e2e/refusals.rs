@@ -168,21 +168,21 @@ fn an_unfit_sas_is_refused_with_what_to_do() {
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS expired at 2020-01-01T00:00:00.000Z
-      help: make a new SAS
+      help: create a new SAS
     no upload was sent
     ");
     insta::assert_snapshot!(refused(with_container(&sim, query("sp", "rl"))), @r"
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS lacks the permission `w` (nodes write their logs with it)
-      help: make a container SAS with the permission `w` (write)
+      help: create a container SAS with the permission `w` (write)
     no upload was sent
     ");
     insta::assert_snapshot!(refused(with_container(&sim, query("sr", "b"))), @r"
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS is for a blob or directory, not for a container
-      help: make a SAS for the container itself (`sr=c`)
+      help: create a SAS for the container itself (`sr=c`)
     no upload was sent
     ");
     let soon = time::OffsetDateTime::now_utc() + time::Duration::minutes(5);
@@ -191,21 +191,21 @@ fn an_unfit_sas_is_refused_with_what_to_do() {
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS ends at TIME, and the run needs it until TIME
-      help: make a SAS that lives longer, or lower `destination.upload_allowance`, or raise `limits.rate`
+      help: create a SAS that is valid longer, or lower `destination.upload_allowance`, or raise `limits.rate`
     no upload was sent
     ");
     insta::assert_snapshot!(refused(with_container(&sim, query("ske", &soon))), @r"
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS ends at TIME, and the run needs it until TIME
-      help: make a SAS that lives longer, or lower `destination.upload_allowance`, or raise `limits.rate`
+      help: create a SAS that is valid longer, or lower `destination.upload_allowance`, or raise `limits.rate`
     no upload was sent
     ");
     insta::assert_snapshot!(refused(with_container(&sim, query("st", "2036-01-01T00:00:00Z"))), @r"
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the SAS starts only at 2036-01-01T00:00:00.000Z
-      help: make a SAS without a start time (`st`), or check this machine's clock
+      help: create a SAS without a start time (`st`), or check this machine's clock
     no upload was sent
     ");
     assert_eq!(
@@ -258,7 +258,7 @@ fn a_verify_url_that_cannot_list_is_refused() {
     exit code: 5
     ----- stderr -----
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
-      help: make a container SAS with the permissions `r` and `l` for `verify_url`
+      help: create a container SAS with the permissions `r` and `l` for `verify_url`
     error: destination.verify_url: the container cannot be listed: 403 AuthorizationPermissionMismatch: This request is not authorized to perform this operation using this permission.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent

@@ -235,7 +235,7 @@ impl Writer {
         if self.unrecorded > 0 {
             tracing::warn!(
                 calls = self.unrecorded,
-                "calls in flight were accepted and could not be put on record; resume finds them in the container"
+                "calls in flight were accepted but could not be recorded; resume finds them in the container"
             );
         }
         self.into_written()

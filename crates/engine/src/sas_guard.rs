@@ -39,14 +39,16 @@ impl SasProblem {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
-            Self::NotContainer => "make a SAS for the container itself (`sr=c`)",
-            Self::Permission('w', _) => "make a container SAS with the permission `w` (write)",
-            Self::Permission(..) => "make a container SAS with the permissions `r` and `l` for `verify_url`",
-            Self::Expired(_) => "make a new SAS",
-            Self::EndsTooSoon { .. } => {
-                "make a SAS that lives longer, or lower `destination.upload_allowance`, or raise `limits.rate`"
+            Self::NotContainer => "create a SAS for the container itself (`sr=c`)",
+            Self::Permission('w', _) => "create a container SAS with the permission `w` (write)",
+            Self::Permission(..) => {
+                "create a container SAS with the permissions `r` and `l` for `verify_url`"
             }
-            Self::NotYet(_) => "make a SAS without a start time (`st`), or check this machine's clock",
+            Self::Expired(_) => "create a new SAS",
+            Self::EndsTooSoon { .. } => {
+                "create a SAS that is valid longer, or lower `destination.upload_allowance`, or raise `limits.rate`"
+            }
+            Self::NotYet(_) => "create a SAS without a start time (`st`), or check this machine's clock",
         }
     }
 }

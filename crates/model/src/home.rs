@@ -18,7 +18,7 @@ pub enum HomeError {
     #[error("another machine owns the schedule")]
     Held,
     /// This machine owned it and no longer does. From here on it must start and send nothing.
-    #[error("this machine does not own the schedule any more")]
+    #[error("this machine no longer owns the schedule")]
     Lost,
     /// The home did not answer, or refused the call.
     #[error(transparent)]

@@ -188,7 +188,7 @@ pub enum PlanError {
     #[error("not a plan: {0}")]
     Malformed(#[from] serde_json::Error),
     /// Another version wrote it.
-    #[error("the plan has schema `{0}`, and this fleetlogs reads `{PLAN_SCHEMA}`")]
+    #[error("the plan has schema `{0}`, but this fleetlogs reads `{PLAN_SCHEMA}`")]
     Schema(String),
     /// A node names an account that the plan does not list.
     #[error("node `{0}` belongs to an account that the plan does not list")]

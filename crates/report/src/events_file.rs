@@ -87,7 +87,7 @@ impl EventSink for EventsFile {
     fn hear(&mut self, events: &[Recorded], _ledger: &Ledger) {
         let Some(writer) = &mut self.writer else { return };
         if let Err(error) = Self::write(&self.plan, writer, &mut self.sequence, events) {
-            tracing::warn!(%error, "cannot write the events file any more; the run goes on without it");
+            tracing::warn!(%error, "cannot write to the events file any longer; the run continues without it");
             // Not dropped, because dropping would try to write the rest once more.
             if let Some(writer) = self.writer.take() {
                 let _ = writer.into_parts();

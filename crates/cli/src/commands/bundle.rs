@@ -366,7 +366,8 @@ fn check_file(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit
         print(&format!("sound: {} files, SHA-256 {}\n", checked.entries, checked.sha256))?;
         if sha256.is_none() && !output.quiet {
             say(
-                "it agrees with itself; that it is the one that was made, only its SHA-256 from elsewhere shows (`--sha256`)\n",
+                "the bundle is consistent; to prove that it is the original, pass the SHA-256 that was printed with it \
+                 as `--sha256`\n",
             );
         }
     }

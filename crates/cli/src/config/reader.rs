@@ -173,7 +173,7 @@ impl<'doc> Table<'doc> {
     pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'doc>> {
         let Some(value) = self.get(key) else { return vec![] };
         let items =
-            value.items("an array of tables, each begun by a line in double brackets").unwrap_or_default();
+            value.items("an array of tables, each started by a line in double brackets").unwrap_or_default();
         items.into_iter().filter_map(|item| item.table()).collect()
     }
 

@@ -139,7 +139,7 @@ async fn show_progress<T>(progress: &Progress, stop: &StopHandle) -> T {
             () = stop.reached(Stop::Drain), if !draining => {
                 draining = true;
                 if let Some(reason) = stop.reason() {
-                    tracing::info!("{reason}; draining: no new call is sent, and calls in flight are awaited");
+                    tracing::info!("{reason}; draining: sending no new calls, waiting for calls in flight");
                     progress.drain(&reason.to_string());
                 }
             }

@@ -20,7 +20,7 @@ pub(super) enum LocalError {
         holder: Option<u32>,
     },
     /// The file is not a journal, or one of another version.
-    #[error("`{path}` has journal format {found}, and this fleetlogs reads format {FORMAT}")]
+    #[error("`{path}` has journal format {found}, but this fleetlogs reads format {FORMAT}")]
     Format {
         /// The database.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub(super) enum LocalError {
     #[error("`{0}`: {1}")]
     PlanFile(PathBuf, io::Error),
     /// The plan is not one that this version can execute.
-    #[error("cannot use the plan `{0}`: {1}")]
+    #[error("the plan `{0}` cannot be used: {1}")]
     Plan(PathBuf, PlanError),
     /// The file system cannot hold a write-ahead log (network file systems often cannot).
     #[error(
@@ -104,14 +104,14 @@ impl LocalError {
                 Some("wait for the other process, or end it; `fleetlogs status` shows its progress")
             }
             Self::Damaged { .. } => Some(
-                "nothing was sent; `sqlite3 run.db .recover` saves what can be read, and the container has the files",
+                "nothing was sent; `sqlite3 run.db .recover` saves what can be read; the files are in the container",
             ),
             Self::Copied(_) => Some(
                 "resume the original; if it is lost, or its process has ended for good, resume the copy with \
                  `--accept-changes`",
             ),
             Self::Plan(..) => Some("create one with `fleetlogs plan CONFIG --output FILE`"),
-            Self::File(..) => Some("the run directory must be writable for this user, even to look at it"),
+            Self::File(..) => Some("the run directory must be writable for this user, even to read it"),
             Self::Sqlite(error) => Some(remedy_of_sqlite(error)),
             Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => Some(MAKE_ROOM),
             Self::Event(_) | Self::Io(_) => Some(MEND_THE_DISK),

@@ -32,7 +32,7 @@ impl HeldLock {
             .map_err(|error| damaged(path, error))?;
         if last < self.mark {
             let detail = format!(
-                "{} events were on record, and {last} are there: its write-ahead log was lost or cut",
+                "{} events were recorded, but only {last} are there: its write-ahead log was lost or cut",
                 self.mark
             );
             return Err(LocalError::Damaged { path: path.into(), detail });

@@ -225,7 +225,7 @@ impl Lease {
 
     async fn release(&self) {
         if let Err(error) = self.home.release().await {
-            tracing::debug!(%error, "the ownership of the schedule was not released; it ends by itself");
+            tracing::debug!(%error, "the ownership of the schedule was not released; it expires on its own");
         }
     }
 

@@ -237,7 +237,7 @@ impl<R: Runner> JobRun<R> {
             (Some(outcome), None) => info!("{what} ended: {outcome}"),
             (Some(outcome), Some(reason)) => info!("{what} ended: {outcome}: {reason}"),
             (None, reason) => {
-                warn!("{what} did not run: {}", reason.as_deref().unwrap_or("no reason is known"));
+                warn!("{what} did not run: {}", reason.as_deref().unwrap_or("no known reason"));
             }
         }
         Ok(ended)

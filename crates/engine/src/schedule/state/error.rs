@@ -10,7 +10,7 @@ use super::tables::FORMAT;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file is not the state of a schedule, or has another version.
-    #[error("`{path}` has format {found}, and this fleetlogs reads format {FORMAT}")]
+    #[error("`{path}` has format {found}, but this fleetlogs reads format {FORMAT}")]
     Format {
         /// The database.
         path: PathBuf,
