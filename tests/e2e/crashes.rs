@@ -58,7 +58,7 @@ fn kills() -> usize {
     std::env::var("FLEETLOGS_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(100)
 }
 
-/// Starts the run, or goes on with it.
+/// Starts the run, or resumes it.
 fn command(sim: &Sim, config: &PathBuf) -> Command {
     let run = std::fs::read_dir(sim.dir.path().join("runs")).ok().and_then(|mut runs| runs.next());
     let journal = run.map(|run| run.unwrap().path()).filter(|run| run.join("run.db").exists());

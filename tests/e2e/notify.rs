@@ -1,4 +1,4 @@
-//! Who is to hear of the end of a run hears of it, and nothing that goes wrong there changes the run.
+//! Every receiver is notified of the end of a run, and a failed notification does not change the run.
 #![cfg(unix)]
 
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ nodes = 4
 arrival = "50ms"
 "#;
 
-/// What of a webhook's URL nobody may see.
+/// The parts of a webhook's URL that must not be shown.
 const PATH: &str = "hooks/T0PATHSECRET";
 const QUERY: &str = "code=QUERYSECRET";
 const KEY: &[u8] = b"a key that signs in tests";

@@ -1,4 +1,4 @@
-//! Which nodes are asked: by config and by command line, each node planned or left out with a reason.
+//! Which nodes are called, by config and by command line: each node is planned, or skipped with a reason.
 
 use std::collections::BTreeMap;
 

@@ -157,7 +157,7 @@ fn a_run_that_is_interrupted_says_so_and_how_to_go_on() {
         shown.screen.lines().filter(|line| line.starts_with("contoso ") || line.contains(" contoso "));
     assert_eq!(drawn.count(), 1, "the picture before ^C stays, nothing of a later one: {}", shown.screen);
     let resume = |line: &str| Some(line.trim().strip_prefix("fleetlogs resume ")?.to_owned());
-    let dir = shown.screen.lines().find_map(resume).expect("the command that goes on with it");
+    let dir = shown.screen.lines().find_map(resume).expect("the command that resumes it");
     let resumed = Shown::of(&sim, on_a_terminal(&sim, &[]).arg("resume").arg(dir).spawn().unwrap());
     assert_eq!(resumed.code, 0, "{}", resumed.screen);
     assert!(resumed.screen.contains("✓ COMPLETE  120 of 120"), "{}", resumed.screen);

@@ -46,7 +46,7 @@ fn progress_view(output: &Output) -> ProgressView {
     }
 }
 
-/// Who watches a run that a person started: the screen, `--events`, the log.
+/// The watchers of a run that a person started: the screen, `--events`, the log.
 pub(crate) fn watchers(output: &Output, logs: &Logs) -> Watchers {
     Watchers { progress: progress_view(output), events: output.events.clone(), logs: logs.clone() }
 }

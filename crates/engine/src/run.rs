@@ -14,7 +14,7 @@ use crate::stop::StopHandle;
 pub struct Run {
     /// The frozen plan.
     pub plan: Arc<Plan>,
-    /// Where everything that happens is put on record.
+    /// Where everything that happens is recorded.
     pub log: EventLog,
     /// Ends it early.
     pub stop: StopHandle,

@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) ticket: Option<TicketSettings>,
     pub(crate) schedule: ScheduleSettings,
     pub(crate) snapshots: Vec<SnapshotSettings>,
-    /// Who is notified of the end of a run; empty for commands that end no run.
+    /// The receivers that are notified when a run ends; empty for commands that end no run.
     pub(crate) notify: Vec<NotifySettings>,
 }
 

@@ -32,7 +32,7 @@ use crate::signals;
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_secs(10);
 
-/// Before the schedule is taken up again after its state could not be changed.
+/// The pause before the schedule is resumed, after its state could not be changed.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A schedule at work on this machine: all that the daemon and `--once` have in common.
@@ -72,7 +72,7 @@ impl<'a> ActiveSchedule<'a> {
         Ok(Self { config, settings, watchers, reports: None, stop, state, home, metrics })
     }
 
-    /// Works until it is told to end. Returns whether a run was interrupted, which the next process takes up.
+    /// Works until it is told to end. Returns whether a run was interrupted; the next process resumes it.
     pub(super) async fn work(
         &self,
         state: &watch::Sender<Option<Store>>,

@@ -32,7 +32,7 @@ use crate::run_dir::as_typed;
 /// Between two looks whether it is our turn.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Who hears what happens while a snapshot waits for its turn and runs.
+/// Receives what happens while a snapshot waits for its turn and runs.
 pub(crate) struct OnceListener<'a> {
     /// Hears, in a line, what is waited for.
     pub(crate) say: &'a dyn Fn(&str),

@@ -29,10 +29,10 @@ use crate::run::{FinishedRun, OpenedRun, Reported, RunEnd, RunRequest, Watchers,
 use crate::run_dir::{RunDir, as_typed};
 use crate::tokens::Tokens;
 
-/// What is known of nodes that were not verified for so long is forgotten: they are gone.
+/// Nodes that were not verified for this long are forgotten: they are gone.
 const FORGOTTEN: time::Duration = time::Duration::days(400);
 
-/// So many runs of a snapshot are remembered, besides those whose directory is there.
+/// How many runs of a snapshot are remembered, besides those whose directory still exists.
 const ROWS: u32 = 5000;
 
 /// Runs jobs in this process. Cheap to clone.
@@ -216,7 +216,7 @@ impl SnapshotRunner {
         }
     }
 
-    /// Removes what is not kept any more. What goes wrong is told, and is no fault of the run.
+    /// Removes run directories whose retention has ended. Failures are logged and do not count against the run.
     async fn retain(&self, snapshot: &SnapshotSettings, end: &RunEnd) {
         if snapshot.retention.runs.is_none() && snapshot.retention.age.is_none() {
             return;
@@ -235,7 +235,7 @@ impl SnapshotRunner {
         let (now, here) = (Clock::System.now(), machine_id(state)?);
         let past = store.read(|state| runs::past_rows(state, snapshot.name(), None)).await?;
         let mut past: Vec<_> = past.into_iter().filter_map(|run| on_disk(run, &here)).collect();
-        // Its end is put on record after this, so that a process that is killed here comes back to it.
+        // The end of the run is recorded after this, so that a process that is killed here repeats this step.
         for run in past.iter_mut().filter(|run| run.run == end.run_id) {
             run.outcome = Some(end.outcome);
         }
@@ -301,7 +301,7 @@ fn for_lane(settings: &Settings, lane: Lane) -> Settings {
     settings
 }
 
-/// What the snapshot has instead of what the config has.
+/// Replaces settings of the config by those of the snapshot.
 fn narrow(settings: &mut Settings, snapshot: &SnapshotSettings, run: &SnapshotRef) -> Result<(), CliError> {
     settings.narrow(&snapshot.pick)?;
     match snapshot.window {

@@ -36,8 +36,7 @@ impl<'a> Watching<'a> {
         Self { settings, store, metrics, counters: Arc::default() }
     }
 
-    /// Watches, where the config says so. Where the state cannot be changed any more, the term is told to end. Never
-    /// ends.
+    /// Watches, if the config says so. If the state can no longer be changed, the term is told to end. Never returns.
     pub(super) async fn watch<T>(self, end: &StopHandle) -> T {
         if self.settings.snapshots.iter().any(|snapshot| snapshot.watch.is_some()) {
             let error = tokio::select! {

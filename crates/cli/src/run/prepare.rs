@@ -48,7 +48,7 @@ pub(super) async fn prepare_new(
     }
     findings.settle()?;
     let plan = match given {
-        // Who and which window is the plan's; where to, this config's.
+        // Nodes and windows are those of the plan; the destination is that of this config.
         Some(plan) => Plan {
             run_id: run_id.clone(),
             destination: destination.url(),

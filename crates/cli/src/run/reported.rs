@@ -27,9 +27,9 @@ pub(crate) struct Reported {
     ledger: Ledger,
     facts: RunFacts,
     findings: Findings,
-    /// The command that goes on with the run, where one can.
+    /// The command that resumes the run, if one can.
     resume: Option<String>,
-    /// The run directory as a command takes it, where a command can go on with the run.
+    /// The run directory as an argument of a command, if a command can resume the run.
     run: Option<String>,
 }
 
@@ -115,12 +115,12 @@ impl Reported {
         self.facts.outcome
     }
 
-    /// The same for those who hear of it: who is notified, and what counts runs.
+    /// The same for notifications, and for the counters of runs.
     pub(crate) fn end(&self) -> Result<RunEnd, CliError> {
         let Self { dir, plan, ledger, facts, .. } = self;
         Ok(RunEnd {
             run_id: plan.run_id.clone(),
-            // Who hears of it may be in another directory.
+            // The receiver may work in another directory.
             dir: absolute(dir),
             snapshot: plan.snapshot.clone(),
             outcome: facts.outcome,
@@ -179,12 +179,12 @@ pub(crate) struct RunDocument<'run> {
     report: String,
 }
 
-/// The command that goes on with a run that ended early.
+/// The command that resumes a run that ended early.
 fn resume_command(run: Option<&str>, facts: &RunFacts) -> Option<String> {
     run.filter(|_| facts.outcome.is_resumable()).map(|run| format!("fleetlogs resume {run}"))
 }
 
-/// Why a run stopped whose process said nothing any more.
+/// Why a run stopped, if its process recorded no end.
 const KILLED: &str = "the process ended without ending the run";
 
 /// What the journal says of the run as a whole.

@@ -11,6 +11,6 @@ pub(crate) struct RunRequest<'a> {
     pub(crate) config: &'a Path,
     /// A plan made earlier.
     pub(crate) plan: Option<&'a Path>,
-    /// The snapshot that it is a run of, and where its start is put on record.
+    /// The snapshot that it is a run of, and where its start is recorded.
     pub(crate) snapshot: Option<(&'a SnapshotRef, schedule::StartRecord)>,
 }

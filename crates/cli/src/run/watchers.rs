@@ -1,4 +1,4 @@
-//! Who watches a run while it is under way.
+//! The watchers of a run while it is under way.
 
 use std::path::PathBuf;
 use std::time::Instant;

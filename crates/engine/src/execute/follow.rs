@@ -242,7 +242,7 @@ impl<B: BatchService, S: LogStore> Pages<'_, B, S> {
 /// Why a page was not read.
 enum PageError {
     Failed(Failure),
-    /// That the account throttles could not be put on record.
+    /// That the account throttles could not be recorded.
     NotRecorded,
 }
 

@@ -14,13 +14,13 @@ use super::failure::LocalError;
 /// How long another process may hold the lock before it is called busy: `status` takes it for a moment.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The lock of a run, held. It also says how many events are on record: SQLite forgets what a lost log held.
+/// The lock of a run, held. It also says how many events were recorded: SQLite forgets what a lost log held.
 #[derive(Debug)]
 pub(super) struct HeldLock {
     file: File,
     /// The directory is locked as well: removing the lock's file does not get another process past it.
     _dir: Option<File>,
-    /// Events that were on record when it was taken.
+    /// The number of recorded events when the lock was taken.
     mark: u64,
 }
 

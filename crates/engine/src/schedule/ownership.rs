@@ -56,7 +56,7 @@ impl Ownership {
     /// Waits until this machine is the owner, however long another one is; none if it is told to stop before. If the
     /// first attempt fails in a way that waiting does not cure, such as a missing right, the failure is returned.
     ///
-    /// Cancel safety: a dropped call may leave a lease that nobody uses, which ends by itself.
+    /// Cancel safety: a dropped call may leave a lease that nobody uses, which expires on its own.
     pub async fn acquire(
         home: Arc<dyn StateHome>,
         clock: Clock,

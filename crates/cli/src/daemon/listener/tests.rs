@@ -100,7 +100,7 @@ struct Reply {
 impl Reply {
     async fn read(stream: &mut TcpStream) -> Self {
         let mut text = Vec::new();
-        // Who is cut off may see a reset behind the answer.
+        // A client that is cut off may see a reset after the answer.
         let _ = stream.read_to_end(&mut text).await;
         let text = String::from_utf8(text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -178,7 +178,7 @@ async fn the_secret_opens_and_nothing_else_does() {
         ("/alerts/nightly", ""),
         ("/alerts/nightly?code=wrong", ""),
         ("/alerts/nightly", "authorization: Bearer wrong\r\n"),
-        // Who does not know it does not even learn which snapshots there are.
+        // A client without the secret does not even learn which snapshots exist.
         ("/alerts/nowhere?code=wrong", ""),
     ] {
         let started = Instant::now();
