@@ -436,7 +436,7 @@ fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
     exit code: 5
     ----- stderr -----
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
-      help: make a container SAS with the permissions `r` and `l` for `verify_url`
+      help: create a container SAS with the permissions `r` and `l` for `verify_url`
     ");
 
     let url = sas("rl");
