@@ -374,7 +374,7 @@ fn logs_without_an_md5_are_told_apart_by_their_version() {
 
 #[test]
 fn a_log_that_storage_keeps_cutting_is_gone_on_with_by_the_next_try() {
-    // More cuts than one try goes on after, and each gives half of what is left.
+    // More cuts than one attempt survives, and each gives half of what is left.
     let sim = Sim::start(&format!(
         r#"
         [[storage.read_fault]]

@@ -1,4 +1,4 @@
-//! Every way into Batch and storage, and credentials that end while a run goes on.
+//! Every way into Batch and storage, and credentials that expire during a run.
 
 use std::path::PathBuf;
 use std::process::Stdio;

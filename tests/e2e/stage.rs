@@ -321,7 +321,7 @@ pub(crate) fn assert_manifest_equals_ledger(manifest: &Value, ledger: &Value) {
     compare(manifest, ledger, false);
 }
 
-/// The same after a process was killed: a call that was put on record may not have been sent.
+/// The same after a process was killed: a call that was recorded may not have been sent.
 pub(crate) fn assert_manifest_equals_ledger_but_for_unsent_calls(manifest: &Value, ledger: &Value) {
     compare(manifest, ledger, true);
 }

@@ -130,7 +130,7 @@ impl Measured {
     }
 }
 
-/// List calls of the verification, and when the first call was put on record; read line by line, as it may be large.
+/// List calls of the verification, and when the first call was recorded; read line by line, as it may be large.
 fn facts(manifest: &Path) -> (f64, f64) {
     use std::io::BufRead;
     let file = std::io::BufReader::new(std::fs::File::open(manifest).expect("a manifest"));

@@ -382,7 +382,7 @@ fn whole_run(nodes: usize, verify: bool, place: Option<&Path>) -> Measured {
         .expect("the run starts");
     let used = Used::until_the_end_of(&mut child, started, nodes);
     assert_all_called(&server, nodes);
-    // Times of calls from the manifest; the last answer came a round trip after the last call was put on record.
+    // Times of calls from the manifest; the last answer came a round trip after the last call was recorded.
     let run = std::fs::read_dir(dir.join("runs")).expect("runs").next().expect("a run").expect("a run");
     let manifest = read_json(&run.path().join("manifest.json"));
     let format = &time::format_description::well_known::Rfc3339;

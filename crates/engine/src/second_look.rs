@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// What is put on record when nodes 0 to 3 of five were taken.
+    /// What is recorded when nodes 0 to 3 of five were taken.
     async fn events(now: Result<Vec<Node>, FailureClass>) -> Vec<(Option<u32>, Event)> {
         let mut plan = plan_of(5);
         let born = |mut node: PlannedNode| {

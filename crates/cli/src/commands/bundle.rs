@@ -172,7 +172,7 @@ fn access_file(Share { url, entry }: &Share) -> ExtraFile {
     }
 }
 
-/// Whether the reports are missing, or something was put on record after them.
+/// Whether the reports are missing, or something was recorded after them.
 async fn is_stale(dir: &RunDir) -> Result<bool, CliError> {
     let recorded = dir.store.changed_at().await?;
     let written = |name: &str| std::fs::metadata(dir.path.join(name)).and_then(|file| file.modified()).ok();

@@ -93,7 +93,7 @@ impl<'a> ActiveSchedule<'a> {
                 Ok(()) => {
                     tracing::warn!("no run starts until this machine owns the schedule again");
                 }
-                // Another machine goes on, or storage is away: as a machine that stands by.
+                // Another machine owns the schedule, or storage cannot be reached: this one becomes a standby.
                 Err(StateError::Home(error)) if self.stop.level() == Stop::No => {
                     tracing::warn!("{error}; no run starts until this machine owns the schedule again");
                 }

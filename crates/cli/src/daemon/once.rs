@@ -127,7 +127,7 @@ async fn run(
     Ok(Exit::of_code(ended.exit_code))
 }
 
-/// Whether a run of the same snapshot goes on elsewhere, and this one is not to wait for it.
+/// Whether another run of the snapshot is under way, and this one is to be skipped instead of waiting for it.
 async fn is_to_skip(schedule: &ActiveSchedule<'_>, name: &SnapshotName) -> Result<bool, CliError> {
     let skips = find_snapshot(&schedule.settings, name)
         .is_some_and(|snapshot| snapshot.rule.overlap == Overlap::Skip);

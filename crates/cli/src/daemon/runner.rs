@@ -271,7 +271,7 @@ impl SnapshotRunner {
     }
 }
 
-/// A run whose directory is on this machine; one that goes on has no outcome.
+/// A run whose directory is on this machine; a run that is under way has no outcome.
 fn on_disk(run: runs::PastRun, here: &str) -> Option<retention::PastRun> {
     let is_here = run.machine.as_deref() == Some(here) && run.removed_at.is_none();
     let (id, dir) = run.run_id.zip(run.dir).filter(|_| is_here)?;

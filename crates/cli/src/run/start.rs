@@ -1,4 +1,4 @@
-//! A new run: planned, put on record, and carried out.
+//! A new run: planned, recorded, and carried out.
 
 use fleetlogs_engine::resume::Outstanding;
 use fleetlogs_engine::stop::{Stop, StopHandle};

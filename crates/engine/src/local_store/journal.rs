@@ -21,13 +21,13 @@ use super::failure::LocalError;
 use super::lock::{HeldLock, private_file, take_lock};
 
 /// Pages of the write-ahead log before SQLite moves them into the database: about 256 MB, the events of some 200,000
-/// nodes. While it does, nothing can be put on record and so nothing is sent; most runs end before that.
+/// nodes. While it does, nothing can be recorded, and so nothing is sent; most runs end before that.
 const CHECKPOINT_PAGES: i64 = 65_536;
 
 /// Room that the disk must have for calls to be sent, whatever the size of the plan.
 const ROOM: u64 = 1 << 20;
 
-/// The same for each node of the plan: what may still have to be put on record about it, and its share of the reports.
+/// The same for each node of the plan: what may still have to be recorded about it, and its share of the reports.
 const ROOM_PER_NODE: u64 = 2048;
 
 /// Between two looks at the room on the disk.

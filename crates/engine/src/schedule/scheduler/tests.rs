@@ -243,7 +243,7 @@ async fn another_owner_stops_the_runs_and_the_scheduler() {
     let home = Arc::new(Taken(Mutex::new(5)));
     let path = scene.dir.path().join("shared.db");
     scene.store = Store::open(&path, Some((home, None))).unwrap();
-    // Recovery, first look, time of ten, its start, its directory; then the time of eleven cannot be put on record.
+    // Recovery, first look, time of ten, its start, its directory; then the time of eleven cannot be recorded.
     let result = scene.scheduler().run(scene.stop.clone()).await;
     assert!(matches!(result, Err(StateError::Home(HomeError::Lost))), "{result:?}");
     assert_eq!(scene.runner.notes(), ["30: 1 begins", "90: 1 is interrupted"]);
