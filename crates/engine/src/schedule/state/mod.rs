@@ -1,8 +1,9 @@
 //! The state of a schedule: one SQLite database, which survives `kill -9` and the loss of power.
 //!
-//! Where several machines share a schedule, the database is a copy of what lives in their common home ([`StateHome`]):
-//! it is fetched when this machine becomes the owner, and every change is published before it is acted on. Times are
-//! stored as text, RFC 3339 in UTC with milliseconds, so that they sort.
+//! If several machines share a schedule, the database is a copy of the one in their common home
+//! ([`StateHome`](fleetlogs_model::home::StateHome)). It is fetched when this machine becomes the owner, and every
+//! change is published before it is acted on. Times are stored as text, RFC 3339 in UTC with milliseconds, so that
+//! they sort.
 
 pub mod alerts;
 pub mod coverage;
