@@ -12,8 +12,7 @@ use crate::run::{ProgressView, Reported, Watchers, progress_clock};
 
 /// Prints data on stdout. A closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<Exit, CliError> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match print_only_copy(text) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(Exit::Complete),
     }

@@ -14,6 +14,7 @@ use fleetlogs_model::event::Event;
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
+use fleetlogs_model::run_store::Journal;
 use fleetlogs_model::service::{BatchService, LogStore};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -29,7 +30,6 @@ use crate::second_look::{AcceptedNodes, look_again};
 use crate::settings::RunSettings;
 use crate::stop::{Stop, StopHandle, StopReason};
 use crate::verify::{Feed, VerifyCost, announcements, verify};
-use fleetlogs_model::run_store::Journal;
 
 /// Everything that one process needs to work on a run.
 pub struct Collection<B, L> {

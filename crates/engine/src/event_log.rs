@@ -13,13 +13,13 @@ use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::run_store::{Journal, JournalError};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::stop::{Stop, StopHandle, StopReason};
-use fleetlogs_model::run_store::{Journal, JournalError};
 
 /// Events in one commit, at most. It bounds how long the first of them waits for the last.
 const GROUP: usize = 1024;

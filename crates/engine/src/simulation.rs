@@ -24,6 +24,7 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::retry::RetryPolicy;
+use fleetlogs_model::run_store::{Journal, JournalError, JournalErrorKind};
 use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
 };
@@ -41,7 +42,6 @@ use crate::run_record::RunRecord;
 use crate::settings::{Budget, Deadlines, Limits, RunSettings, VerifySettings};
 use crate::stop::{Stop, StopHandle};
 use crate::testing::{NOW, order_until, plan_over};
-use fleetlogs_model::run_store::{Journal, JournalError, JournalErrorKind};
 
 const SEEDS: u64 = 1000;
 

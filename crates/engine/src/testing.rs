@@ -18,6 +18,10 @@ use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, PlannedPool};
 use fleetlogs_model::retry::RetryPolicy;
+use fleetlogs_model::run_store::{
+    HistoryQuery, HistoryRows, Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta,
+    RunStore, StoreFuture, StoredPlan,
+};
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
@@ -37,10 +41,6 @@ use crate::resume::Outstanding;
 use crate::run::{Run, UploadSlots};
 use crate::settings::{Budget, Deadlines, Limits, RunSettings, VerifySettings};
 use crate::stop::StopHandle;
-use fleetlogs_model::run_store::{
-    HistoryQuery, HistoryRows, Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta,
-    RunStore, StoreFuture, StoredPlan,
-};
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
 

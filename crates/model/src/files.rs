@@ -19,10 +19,7 @@ pub fn owner_only() -> OpenOptions {
 /// # Errors
 /// It exists, its parent does not, or the file system refuses.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    private_dirs().create(path)
 }
 
 /// Creates a directory that only its owner may use, and every directory above it that is missing.
@@ -30,10 +27,14 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The file system refuses.
 pub fn create_private_dirs(path: &Path) -> io::Result<()> {
+    private_dirs().recursive(true).create(path)
+}
+
+fn private_dirs() -> DirBuilder {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path)
+    builder
 }
 
 /// The directory of a path; `.` for a bare file name.
