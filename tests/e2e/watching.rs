@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fleetlogs_azure::{AccountSettings, AzureBatch, BatchAuth, Clients, SharedKey, http_client, list_client};
+use fleetlogs_azure::{
+    AccountSettings, AzureBatch, BatchAuth, Clients, SharedKey, http_client, list_client, unkept_client,
+};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::schedule::state::{JobId, Store, occurrences, runs};
 use fleetlogs_engine::schedule::watch::{Watch, WatchCounters, WatchRule, watch};
@@ -52,7 +54,11 @@ async fn simulate() -> Simulator {
 
 fn account(simulator: &Simulator) -> AzureBatch {
     let ready = &simulator.ready().accounts[0];
-    let clients = Clients { uploads: http_client(1).unwrap(), lists: list_client(1).unwrap() };
+    let clients = Clients {
+        uploads: http_client(1).unwrap(),
+        lists: list_client(1).unwrap(),
+        unkept: unkept_client().unwrap(),
+    };
     let settings = AccountSettings {
         endpoint: ready.endpoint.parse().unwrap(),
         api_version: "2024-07-01.20.0".into(),

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use crate::answer::{Answer, PAGE, SMALL};
 use crate::classify::{Call, no_answer, refusal};
 use crate::http_date::{self, Dates};
+use crate::kept_connections::{CLIENT_REQUEST_ID, Connection, KeptConnections};
 use crate::shared_key::{SharedKey, SignedParts};
 use crate::target::{AccountEndpoint, Target};
 use crate::token::{Token, TokenSource};
@@ -36,7 +37,6 @@ use crate::wire::{
 };
 use crate::{link, redact};
 
-const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 const RETURN_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("return-client-request-id");
 const OCP_DATE: HeaderName = HeaderName::from_static("ocp-date");
 const JSON: &str = "application/json; odata=minimalmetadata";
@@ -64,6 +64,8 @@ pub struct Clients {
     pub uploads: reqwest::Client,
     /// From [`list_client`](crate::list_client).
     pub lists: reqwest::Client,
+    /// From [`unkept_client`](crate::unkept_client).
+    pub unkept: reqwest::Client,
 }
 
 /// How to authenticate to an account.
@@ -92,6 +94,7 @@ struct BatchAccount {
     /// The service's clock minus this machine's, in milliseconds.
     clock_offset_ms: AtomicI64,
     dates: Dates,
+    kept: KeptConnections,
     /// The last body of an upload call: most nodes get the same one.
     written: Mutex<Option<WrittenOrder>>,
 }
@@ -129,6 +132,7 @@ impl AzureBatch {
             read_timeout: settings.read_timeout,
             clock_offset_ms: AtomicI64::new(NO_OFFSET),
             dates: Dates::default(),
+            kept: KeptConnections::default(),
             written: Mutex::default(),
         })))
     }
@@ -189,11 +193,24 @@ impl BatchAccount {
         }
         let sent_at = Instant::now();
         *request.timeout_mut() = Some(left);
-        let client = match outgoing.call {
-            Call::Upload => &self.clients.uploads,
-            Call::Read => &self.clients.lists,
+        let connection = self.kept.next();
+        let client = match (connection, outgoing.call) {
+            (Connection::New, _) => &self.clients.unkept,
+            (Connection::Kept, Call::Upload) => &self.clients.uploads,
+            (Connection::Kept, Call::Read) => &self.clients.lists,
         };
         let response = client.execute(request).await.map_err(|error| no_answer(outgoing.call, &error))?;
+        let is_ours = self.kept.judge(
+            connection,
+            outgoing.client_request_id,
+            response.status().as_u16(),
+            response.headers(),
+        );
+        if let Err(why) = is_ours {
+            // Nothing of it is kept: neither its status nor its request id are those of this call.
+            tracing::warn!(path = outgoing.target.url.path(), why, "an answer is not taken");
+            return Err(Failure::new(outgoing.call.lost(), why));
+        }
         let answer = Answer::read(response, outgoing.longest_answer).await;
         if let Some(offset) =
             answer.headers.get(DATE).and_then(|date| self.dates.read(date)).and_then(http_date::offset_ms)

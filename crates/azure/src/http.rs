@@ -1,5 +1,5 @@
 //! The HTTP clients: Batch calls and the Azure SDK share one, with its connections; lists of Batch accounts have
-//! their own.
+//! their own, and so have calls to accounts whose answers cannot be told apart.
 
 use std::time::Duration;
 
@@ -38,6 +38,11 @@ pub enum HttpClientError {
 /// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or lower case), but never for loopback.
 pub fn http_client(calls_at_once: usize) -> Result<reqwest::Client, HttpClientError> {
     build_client((calls_at_once, IDLE_TIMEOUT), |name| std::env::var(name).ok())
+}
+
+/// The same without connections that are kept: every call opens one of its own.
+pub fn unkept_client() -> Result<reqwest::Client, HttpClientError> {
+    build_client((0, IDLE_TIMEOUT), |name| std::env::var(name).ok())
 }
 
 /// The same for lists of Batch accounts, with this many requests to each account at a time.

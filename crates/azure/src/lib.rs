@@ -18,6 +18,7 @@ mod delegation_key;
 mod error_body;
 mod http;
 mod http_date;
+mod kept_connections;
 mod link;
 mod probe;
 mod redact;
@@ -42,7 +43,7 @@ pub use batch::{AccountSettings, AzureBatch, BatchAuth, Clients, InvalidEndpoint
 pub use blob::{AzureLogStore, BlobVersion, InvalidContainer, OpenBlob, has_changed};
 pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
-pub use http::{HttpClientError, http_client, list_client};
+pub use http::{HttpClientError, http_client, list_client, unkept_client};
 pub use probe::probe_write;
 pub use redact::{error_chain, never_show, safe};
 /// The client that [`http_client`] returns.

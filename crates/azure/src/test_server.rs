@@ -36,6 +36,20 @@ impl Reply {
         )
     }
 
+    /// The same with the `client-request-id` of the request, as the service answers.
+    pub(crate) fn echoing(self, seen: &SeenRequest) -> Self {
+        let echo = format!("\r\nclient-request-id: {}\r\n", seen.header("client-request-id").unwrap());
+        let echoed = |bytes: Vec<u8>| {
+            let line_end = bytes.windows(2).position(|window| window == b"\r\n").unwrap();
+            [&bytes[..line_end], echo.as_bytes(), &bytes[line_end + 2..]].concat()
+        };
+        match self {
+            Self::Raw(bytes) => Self::Raw(echoed(bytes)),
+            Self::KeepAlive(bytes) => Self::KeepAlive(echoed(bytes)),
+            other @ (Self::Reset | Self::Silence) => other,
+        }
+    }
+
     /// Like [`json`](Self::json), with more header lines, each ending with CR LF.
     pub(crate) fn with_headers(status: &str, headers: &str, body: &str) -> Self {
         Self::Raw(

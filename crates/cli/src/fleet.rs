@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetlogs_azure::{
-    AzureBatch, BatchAuth, Client, Clients, SharedKey, TokenSource, http_client, list_client,
+    AzureBatch, BatchAuth, Client, Clients, SharedKey, TokenSource, http_client, list_client, unkept_client,
 };
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::node_spool::node_spool;
@@ -81,7 +81,8 @@ impl Fleet {
             Some(discover) => discover_accounts(discover, settings, &http, &tokens).await?,
             None => DiscoveredAccounts::default(),
         };
-        let clients = Clients { uploads: http.clone(), lists: list_client(LISTED_AT_ONCE)? };
+        let clients =
+            Clients { uploads: http.clone(), lists: list_client(LISTED_AT_ONCE)?, unkept: unkept_client()? };
         let accounts = settings
             .accounts
             .iter()

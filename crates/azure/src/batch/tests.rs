@@ -11,7 +11,7 @@ use time::macros::datetime;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::http::{http_client, list_client};
+use crate::http::{http_client, list_client, unkept_client};
 use crate::test_server::{Reply, TestServer};
 
 const ACCEPTED: &str =
@@ -19,7 +19,11 @@ const ACCEPTED: &str =
 const NO_POOLS: &str = r#"{"value":[]}"#;
 
 fn clients() -> Clients {
-    Clients { uploads: http_client(4).unwrap(), lists: list_client(4).unwrap() }
+    Clients {
+        uploads: http_client(4).unwrap(),
+        lists: list_client(4).unwrap(),
+        unkept: unkept_client().unwrap(),
+    }
 }
 
 fn account(endpoint: &str, auth: BatchAuth) -> AzureBatch {
@@ -209,18 +213,20 @@ async fn an_upload_whose_connection_is_reset_is_in_doubt_and_sent_once() {
 
 #[tokio::test]
 async fn a_kept_connection_that_dies_under_an_upload_leaves_it_in_doubt_and_sent_once() {
-    let server = TestServer::start(|number| match number {
-        1 => Reply::keep_alive(ACCEPTED),
+    let server = TestServer::start_seeing(|number, seen| match number {
+        1 => Reply::json("200 OK", NO_POOLS).echoing(seen),
+        2 => Reply::keep_alive(ACCEPTED).echoing(seen),
         _ => Reply::Reset,
     })
     .await;
     let batch = with_key(&server);
+    batch.list_pools(None).await.unwrap();
     upload(&batch).await.unwrap();
 
     let failure = upload(&batch).await.unwrap_err();
 
     assert_eq!(failure.class, FailureClass::InDoubt, "{failure}");
-    assert_eq!((server.requests().len(), server.connections()), (2, 1));
+    assert_eq!((server.requests().len(), server.connections()), (3, 2));
 }
 
 #[tokio::test]
@@ -412,4 +418,118 @@ async fn an_accepted_call_is_accepted_whatever_it_says_of_the_number_of_files() 
 
         assert_eq!((&*accepted.directory, accepted.files), ("d", files));
     }
+}
+
+/// An answer that accepts a call, with this echo, on a connection that stays open.
+fn accepted_echoing(directory: &str, echo: Option<&str>) -> Vec<u8> {
+    let body = format!(r#"{{"virtualDirectoryName":"{directory}","numberOfFilesUploaded":4}}"#);
+    let echo = echo.map_or(String::new(), |echo| format!("client-request-id: {echo}\r\n"));
+    format!("HTTP/1.1 200 OK\r\n{echo}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// An account that is known to echo.
+async fn echoing(server: &TestServer) -> AzureBatch {
+    let batch = with_key(server);
+    batch.list_pools(None).await.unwrap();
+    batch
+}
+
+#[tokio::test]
+async fn an_answer_with_the_id_of_another_call_is_not_taken_and_no_connection_is_kept_after_it() {
+    let server = TestServer::start_seeing(|number, seen| match number {
+        1 => Reply::json("200 OK", NO_POOLS).echoing(seen),
+        3 => Reply::KeepAlive(accepted_echoing("another", Some(&Uuid::from_u128(8).to_string()))),
+        _ => Reply::KeepAlive(accepted_echoing("ours", seen.header("client-request-id"))),
+    })
+    .await;
+    let batch = echoing(&server).await;
+    upload(&batch).await.unwrap();
+
+    let failure = upload(&batch).await.unwrap_err();
+
+    assert_eq!(
+        (failure.class, &*failure.message),
+        (FailureClass::InDoubt, "the answer has the `client-request-id` of another call")
+    );
+    assert_eq!((failure.status, failure.request_id), (None, None), "they are not those of this call");
+    assert_eq!(server.connections(), 2, "one for the list, one for both uploads");
+    for connections in 3..5 {
+        assert_eq!(&*upload(&batch).await.unwrap().directory, "ours");
+        assert_eq!(server.connections(), connections);
+    }
+}
+
+#[tokio::test]
+async fn a_second_answer_in_one_write_is_never_taken_for_that_to_the_next_call() {
+    // With and without an echo in the answer that nobody asked for.
+    for echo in [true, false] {
+        let server = TestServer::start_seeing(move |number, seen| {
+            if number == 1 {
+                return Reply::json("200 OK", NO_POOLS).echoing(seen);
+            }
+            let id = seen.header("client-request-id");
+            let early = accepted_echoing("early", id.filter(|_| echo));
+            Reply::KeepAlive([accepted_echoing("ours", id), early].concat())
+        })
+        .await;
+        let batch = echoing(&server).await;
+        for number in 0..30_u128 {
+            let (pool, node) = (PoolId::new("p"), NodeId::new("n"));
+            let limit = Duration::from_secs(5);
+            match batch.upload_logs(&pool, &node, &order(), Uuid::from_u128(number), limit).await {
+                Ok(accepted) => assert_eq!(&*accepted.directory, "ours"),
+                Err(failure) => assert_eq!(failure.class, FailureClass::InDoubt, "{failure}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_echo_is_called_on_new_connections() {
+    let server = TestServer::start(|number| match number {
+        1 => Reply::json("200 OK", NO_POOLS),
+        _ => Reply::KeepAlive([accepted_echoing("ours", None), accepted_echoing("early", None)].concat()),
+    })
+    .await;
+    let batch = echoing(&server).await;
+    for connections in 2..6 {
+        assert_eq!(&*upload(&batch).await.unwrap().directory, "ours");
+        assert_eq!(server.connections(), connections);
+    }
+}
+
+#[tokio::test]
+async fn on_a_kept_connection_a_good_answer_needs_an_echo_and_an_error_of_a_gateway_does_not() {
+    let server = TestServer::start_seeing(|number, seen| match number {
+        1 => Reply::json("200 OK", NO_POOLS).echoing(seen),
+        3 => Reply::json("429 Busy", ""),
+        7 => Reply::KeepAlive(accepted_echoing("whose", None)),
+        _ => Reply::KeepAlive(accepted_echoing("ours", seen.header("client-request-id"))),
+    })
+    .await;
+    let batch = echoing(&server).await;
+    let mut ends = vec![];
+    for _ in 0..7 {
+        ends.push(match upload(&batch).await {
+            Ok(accepted) => String::from(accepted.directory),
+            Err(failure) => format!("{:?}", failure.class),
+        });
+    }
+    assert_eq!(ends, ["ours", "Throttled", "ours", "ours", "ours", "InDoubt", "ours"]);
+}
+
+#[tokio::test]
+async fn a_page_with_the_id_of_another_call_is_asked_for_again() {
+    let server = TestServer::start_seeing(|number, seen| match number {
+        1 => Reply::with_headers(
+            "200 OK",
+            "client-request-id: {00000000-0000-0000-0000-000000000001}\r\n",
+            NO_POOLS,
+        ),
+        _ => Reply::json("200 OK", NO_POOLS).echoing(seen),
+    })
+    .await;
+    let batch = with_key(&server);
+    assert_eq!(batch.list_pools(None).await.unwrap_err().class, FailureClass::Transient);
+    batch.list_pools(None).await.unwrap();
 }
