@@ -2,20 +2,84 @@
 //! requests and answers), in the formats of the two services.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 
+use crate::scenario::{ClockShift, Scenario, Skew};
+
 /// Both clocks, read once at the same moment, so that a time of the scenario can be converted to a date.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Clock {
     started: Instant,
     started_at: OffsetDateTime,
+    /// Upload calls that have arrived, of all accounts.
+    uploads: AtomicU64,
+    /// By how much the clocks of all services are wrong.
+    services: WrongClock,
+    /// By how much they were shifted from outside.
+    by_hand: Mutex<time::Duration>,
+}
+
+/// By how much the clock of one service is wrong.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WrongClock {
+    skew: time::Duration,
+    shifts: Vec<ClockShift>,
+}
+
+impl WrongClock {
+    pub(crate) fn new(skew: Skew, shifts: &[ClockShift]) -> Self {
+        Self { skew: skew.0, shifts: shifts.to_vec() }
+    }
+
+    /// `uploads` is the number of upload calls that have arrived.
+    fn off(&self, now: Duration, uploads: u64) -> time::Duration {
+        let happened = |shift: &&ClockShift| {
+            shift.at.is_some_and(|at| now >= at.0)
+                || shift.after_uploads.is_some_and(|after| uploads >= u64::from(after))
+        };
+        let shifts = self.shifts.iter().filter(happened);
+        shifts.fold(self.skew, |off, shift| off.saturating_add(shift.by.0))
+    }
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), started_at: OffsetDateTime::now_utc() }
+    pub(crate) fn start(scenario: &Scenario) -> Self {
+        Self {
+            started: Instant::now(),
+            started_at: OffsetDateTime::now_utc(),
+            uploads: AtomicU64::new(0),
+            services: WrongClock::new(scenario.clock_skew, &scenario.clock_shifts),
+            by_hand: Mutex::default(),
+        }
+    }
+
+    /// Counts an upload call.
+    pub(crate) fn count_upload(&self) {
+        self.uploads.fetch_add(1, Relaxed);
+    }
+
+    /// Shifts the clocks of all services, and returns by how much they have been shifted in total.
+    pub(crate) fn shift(&self, by: time::Duration) -> time::Duration {
+        let mut shifted = self.by_hand.lock();
+        *shifted = shifted.saturating_add(by);
+        *shifted
+    }
+
+    /// The clock of a service at `now`; `uploads` is the number of upload calls that this service goes by, or else
+    /// those of all accounts.
+    pub(crate) fn service_date(
+        &self,
+        clock: &WrongClock,
+        now: Duration,
+        uploads: Option<u64>,
+    ) -> OffsetDateTime {
+        let all = self.uploads.load(Relaxed);
+        let off = clock.off(now, uploads.unwrap_or(all)).saturating_add(self.services.off(now, all));
+        self.date_at(now).saturating_add(off).saturating_add(*self.by_hand.lock())
     }
 
     /// Time since the simulator started; every `at`, `from` and `until` of a scenario is measured on it.

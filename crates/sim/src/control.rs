@@ -8,11 +8,19 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::http::{Query, ReplyBody};
+use crate::scenario::Skew;
 use crate::world::World;
 
 /// Returns none if the request is for the service on this port.
 pub(crate) fn answer(world: &World, request: &Request<Incoming>) -> Option<Response<ReplyBody>> {
     let what = request.uri().path().strip_prefix("/_sim/")?;
+    if what == "clock" && request.method() == Method::POST {
+        let query = Query::parse(request.uri().query().unwrap_or(""));
+        return Some(match query.get("by").and_then(|text| text.parse::<Skew>().ok()) {
+            Some(by) => json(StatusCode::OK, &world.clock.shift(by.0).as_seconds_f64()),
+            None => json(StatusCode::BAD_REQUEST, &"by must be a duration with a sign such as -20m"),
+        });
+    }
     if request.method() != Method::GET {
         return Some(json(StatusCode::METHOD_NOT_ALLOWED, &"GET only"));
     }

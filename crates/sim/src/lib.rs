@@ -16,6 +16,7 @@ mod blob;
 mod clock;
 mod control;
 mod delivery;
+mod echo;
 mod fleet;
 mod http;
 mod identity;

@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -154,7 +153,7 @@ fn ready(
     let endpoint = format!("http://{}/{}", world.storage_address, store.keys.account);
     let name = &scenario.storage.container;
     let container = format!("{endpoint}/{name}");
-    let expires = OffsetDateTime::now_utc() + scenario.storage.sas_lifetime.0;
+    let expires = store.now() + scenario.storage.sas_lifetime.0;
     let sas_url = |permissions| {
         let query = container_sas(&store.keys, name, permissions, expires);
         format!("{container}?{query}")

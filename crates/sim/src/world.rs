@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 
 use crate::batch::{AccountFaults, Bucket};
 use crate::blob::BlobStore;
-use crate::clock::{Clock, iso_millis, iso_seconds};
+use crate::clock::{Clock, WrongClock, iso_millis, iso_seconds};
 use crate::delivery::{Deliveries, UploadTargets};
+use crate::echo::Heard;
 use crate::fleet::{Job, Pool};
 use crate::identity::TokenService;
 use crate::ledger::{AccountLedger, DirectoryEntry, LedgerSnapshot, LeftEntry, NodeEntry, StorageEntry};
@@ -23,7 +24,7 @@ use crate::support::Support;
 
 /// The simulated world.
 pub(crate) struct World {
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) accounts: Vec<Account>,
     pub(crate) store: BlobStore,
     pub(crate) storage_address: SocketAddr,
@@ -53,6 +54,9 @@ pub(crate) struct Account {
     pub(crate) ledger: Arc<AccountLedger>,
     pub(crate) bucket: Mutex<Bucket>,
     pub(crate) faults: AccountFaults,
+    pub(crate) clock: WrongClock,
+    /// What clients sent, for faults that repeat it.
+    pub(crate) heard: Mutex<Heard>,
 }
 
 /// The key from the scenario, or else one derived from the seed. 64 bytes, like the real keys.
@@ -101,6 +105,8 @@ impl Account {
             ledger: Arc::new(AccountLedger::new()),
             bucket: Mutex::new(Bucket::new(scenario)),
             faults: AccountFaults::new(scenario, roll),
+            clock: WrongClock::new(scenario.clock_skew, &scenario.clock_shifts),
+            heard: Mutex::default(),
             scenario: scenario.clone(),
         })
     }
@@ -109,6 +115,20 @@ impl Account {
     pub(crate) fn pool(&self, id: &str) -> Option<(u16, &Pool)> {
         let place = *self.pool_places.get(&id.to_ascii_lowercase())?;
         Some((place, self.pools.get(usize::from(place))?))
+    }
+
+    /// The first directory that was given to a node of the pool at this position, going by the positions of the nodes.
+    pub(crate) fn first_directory(&self, pool: u16) -> Option<String> {
+        let mut first = None;
+        self.ledger.each_node(|key, record| {
+            if key.pool == pool
+                && let Some(directory) = record.directories.first()
+                && first.is_none_or(|(place, _)| key.place < place)
+            {
+                first = Some((key.place, directory.request_id));
+            }
+        });
+        first.map(|(place, id)| self.directory_name(&self.pools[usize::from(pool)], place, id))
     }
 
     /// The `virtualDirectoryName` of an upload.
@@ -135,10 +155,11 @@ impl World {
             .collect::<Option<Vec<_>>>()?;
         let (storage_key, _) = account_key(seed.text("storage"), storage.key.as_deref())?;
         let (token_key, _) = account_key(seed.text("tokens"), None)?;
+        let clock = Arc::new(Clock::start(scenario));
         Some(Self {
-            clock: Clock::start(),
             accounts,
-            store: BlobStore::new(storage, storage_key, seed.text("storage")),
+            store: BlobStore::new(storage, storage_key, seed.text("storage"), Arc::clone(&clock)),
+            clock,
             storage_address,
             tokens: TokenService::new(token_key, scenario.identity.token_lifetime.0),
             support: Support::default(),

@@ -2,10 +2,12 @@
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::errors::BatchError;
 use super::json::Json;
 use super::request::Call;
+use super::routes::Route;
 use crate::clock::{batch_time, rfc1123};
 use crate::http::ReplyBody;
 use crate::scenario::RetryAfter;
@@ -22,6 +24,9 @@ impl SuccessReply {
         Self { body, etag: None }
     }
 }
+
+/// The type of the answer to an upload call.
+pub(super) const UPLOAD_RESULT: &str = "Microsoft.Azure.Batch.Protocol.Entities.UploadBatchServiceLogsResult";
 
 const HTML: &str = "text/html";
 
@@ -84,6 +89,45 @@ impl Call<'_> {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(how));
         }
         response
+    }
+
+    /// 307, with what the account was sent in the path and in the query of the location.
+    pub(super) fn redirect(&self, echo: &str) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::sized(""));
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        self.stamp(response.headers_mut());
+        let encoded = utf8_percent_encode(echo, NON_ALPHANUMERIC).to_string();
+        let plain = echo.replace(' ', "%20");
+        let location = format!("{}/{encoded}%20end/{plain}?{plain}", self.base());
+        set_header(response.headers_mut(), header::LOCATION, &location);
+        response
+    }
+
+    /// The bytes of a good answer to an upload call of the next node, which has not come yet. Half of these answers
+    /// repeat the request id of this call, if it asked for that, and the others have none.
+    pub(super) fn early_answer(&self, route: &Route) -> Vec<u8> {
+        let Route::Upload { pool, node } = route else { return Vec::new() };
+        let Some((_, pool)) = self.account.pool(pool) else { return Vec::new() };
+        let next = pool.names.place(node).map_or(0, |place| (place + 1) % pool.places().max(1));
+        let request_id = uuid::Uuid::new_v4();
+        let mut json = Json::document(&self.base(), UPLOAD_RESULT, 512);
+        json.text("virtualDirectoryName", &self.account.directory_name(pool, next, request_id));
+        json.number("numberOfFilesUploaded", pool.scenario.files.min.0);
+        let body = json.finish();
+        let mut headers = HeaderMap::new();
+        self.stamp(&mut headers);
+        set_header(&mut headers, header::HeaderName::from_static("request-id"), &request_id.to_string());
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if pool.node_roll(next).text("early").happens(0.5) {
+            headers.remove("client-request-id");
+        }
+        let mut bytes = b"HTTP/1.1 200 OK\r\n".to_vec();
+        for (name, value) in &headers {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(body.into_bytes());
+        bytes
     }
 
     /// A page from something in between: a login portal or a gateway. It has none of the service's headers.

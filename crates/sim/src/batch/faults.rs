@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::errors::BatchError;
 use super::routes::Route;
 use crate::roll::Roll;
-use crate::scenario::{AccountScenario, Fault, FaultKind, Operation};
+use crate::scenario::{AccountScenario, EchoPlace, Fault, FaultKind, Operation};
 
 /// The faults of one account, and how many calls each path has had.
 #[derive(Debug)]
@@ -25,8 +25,25 @@ impl AccountFaults {
         Self { faults: account.faults.clone(), roll, ordinals: Ordinals::default() }
     }
 
+    /// Whether any of them repeats what clients send.
+    pub(crate) fn echoes(&self) -> bool {
+        self.faults.iter().any(|fault| fault.kind == FaultKind::Echo)
+    }
+
+    /// Whether any of them makes links of its own.
+    pub(super) fn bends_links(&self) -> bool {
+        self.faults.iter().any(|fault| is_of_lists(fault.kind) || fault.kind == FaultKind::Flood)
+    }
+
     /// The first fault of the scenario that applies to this call.
-    pub(super) fn strike(&self, route: &Route, path: &str, now: Duration) -> Option<&Fault> {
+    /// `place` is the position of the node that the call names.
+    pub(super) fn strike(
+        &self,
+        route: &Route,
+        path: &str,
+        place: Option<u32>,
+        now: Duration,
+    ) -> Option<&Fault> {
         if self.faults.is_empty() {
             return None;
         }
@@ -39,6 +56,7 @@ impl AccountFaults {
             .enumerate()
             .find(|(index, fault)| {
                 is_about(fault, operation, route.pool(), now)
+                    && fault.nodes.is_none_or(|nodes| place.is_some_and(|place| nodes.contains(place)))
                     && fault.first.is_none_or(|first| ordinal < first)
                     && call.number(*index as u64).happens(fault.share)
             })
@@ -77,6 +95,7 @@ fn is_about(fault: &Fault, operation: Operation, pool: Option<&str>, now: Durati
         && fault.from.is_none_or(|from| now >= from.0)
         && fault.until.is_none_or(|until| now < until.0)
         && (!is_of_lists(fault.kind) || is_list(operation))
+        && (!is_of_uploads(fault.kind) || operation == Operation::Upload)
 }
 
 /// Lists with pages. (The list of node counts does not fail in this way.)
@@ -88,7 +107,17 @@ fn is_list(operation: Operation) -> bool {
 }
 
 fn is_of_lists(kind: FaultKind) -> bool {
-    matches!(kind, FaultKind::NextLinkLoop | FaultKind::NextLinkElsewhere)
+    use FaultKind as K;
+    matches!(kind, K::NextLinkLoop | K::NextLinkElsewhere | K::NextLinkTurn | K::NextLinkNew)
+}
+
+fn is_of_uploads(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::EarlyAnswer | FaultKind::Directory | FaultKind::Promise)
+}
+
+/// Whether a good answer repeats what the account was sent.
+pub(super) fn echoes_in_answer(fault: &Fault) -> bool {
+    fault.kind == FaultKind::Echo && fault.into == EchoPlace::Answer
 }
 
 /// Whether the call is carried out before it fails.
@@ -101,7 +130,14 @@ pub(super) fn is_carried_out(fault: &Fault) -> bool {
         | K::Truncated
         | K::EmptyBody
         | K::NextLinkLoop
-        | K::NextLinkElsewhere => true,
+        | K::NextLinkElsewhere
+        | K::NextLinkTurn
+        | K::NextLinkNew
+        | K::EarlyAnswer
+        | K::Flood
+        | K::Directory
+        | K::Promise => true,
+        K::Echo => fault.into == EchoPlace::Answer,
         K::Throttle
         | K::ServerBusy
         | K::InternalError
@@ -120,7 +156,7 @@ pub(super) fn is_carried_out(fault: &Fault) -> bool {
 pub(super) fn error_of(fault: &Fault) -> Option<BatchError> {
     let status =
         |default: StatusCode| fault.status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(default);
-    let error = match fault.kind {
+    let mut error = match fault.kind {
         FaultKind::Throttle => BatchError::too_many_requests(),
         FaultKind::ServerBusy => BatchError::server_busy(),
         FaultKind::InternalError => BatchError::internal(),
@@ -136,8 +172,15 @@ pub(super) fn error_of(fault: &Fault) -> Option<BatchError> {
             error.plain = true;
             error
         }
+        FaultKind::Echo if fault.into == EchoPlace::Error => {
+            let code = fault.code.as_deref().unwrap_or("InvalidPropertyValue");
+            BatchError::new(status(StatusCode::BAD_REQUEST), code, "")
+        }
         _ => return None,
     };
+    if let Some(message) = &fault.message {
+        error.message.clone_from(message);
+    }
     Some(error.after(fault.retry_after))
 }
 
@@ -164,7 +207,7 @@ mod tests {
 
     fn kind(faults: &AccountFaults, node: usize) -> Option<FaultKind> {
         let (route, path) = upload(node);
-        faults.strike(&route, &path, Duration::ZERO).map(|fault| fault.kind)
+        faults.strike(&route, &path, None, Duration::ZERO).map(|fault| fault.kind)
     }
 
     #[test]
@@ -198,7 +241,7 @@ mod tests {
         let route = Route::ListNodes { pool: "P".into() };
         let busy = |seconds| {
             faults
-                .strike(&route, "/pools/P/nodes", Duration::from_secs(seconds))
+                .strike(&route, "/pools/P/nodes", None, Duration::from_secs(seconds))
                 .is_some_and(|fault| fault.kind == FaultKind::ServerBusy)
         };
 

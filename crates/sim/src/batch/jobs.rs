@@ -5,15 +5,16 @@ use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::filter::{FilterValue, FilteredList};
 use super::json::{Json, Selected};
-use super::paging::{LinkFault, Position};
+use super::paging::Position;
 use super::request::Call;
 use super::select::Select;
 use crate::clock::rfc1123;
 use crate::fleet::Job;
+use crate::scenario::Fault;
 
 impl Call<'_> {
     /// `GET /jobs`.
-    pub(super) fn list_jobs(&self, fault: LinkFault) -> Result<SuccessReply, BatchError> {
+    pub(super) fn list_jobs(&self, fault: Option<&Fault>) -> Result<SuccessReply, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Jobs)?;
         let select = Select::parse(self.query.get("$select"));
@@ -32,6 +33,7 @@ impl Call<'_> {
                 given += 1;
                 json.item(|json| self.job_members(&mut Selected { json, select: &select }, &base, job));
             }
+            Self::push_flood(json, fault);
         });
         self.push_link(&mut json, position, next, fault);
         Ok(SuccessReply::body(json.finish()))

@@ -90,6 +90,20 @@ impl Json {
         self.close('}');
     }
 
+    /// An object in a list, as it is.
+    pub(crate) fn raw_item(&mut self, object: &str) {
+        if self.comma {
+            self.out.push(',');
+        }
+        self.comma = true;
+        self.out.push_str(object);
+    }
+
+    /// Number of bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
+    }
+
     pub(crate) fn text(&mut self, name: &str, text: &str) {
         self.name(name);
         self.quoted(text);
@@ -113,12 +127,12 @@ impl Json {
         self.out.push('"');
     }
 
-    /// A text that a function writes by itself; it must need no escaping.
+    /// A text that a function writes by itself.
     pub(crate) fn plain(&mut self, name: &str, write: impl FnOnce(&mut String)) {
         self.name(name);
-        self.out.push('"');
-        write(&mut self.out);
-        self.out.push('"');
+        let mut text = String::new();
+        write(&mut text);
+        self.quoted(&text);
     }
 
     pub(crate) fn time(&mut self, name: &str, date: OffsetDateTime) {

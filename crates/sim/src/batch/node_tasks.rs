@@ -72,7 +72,8 @@ impl Call<'_> {
             json.number("subtaskId", *instance);
         }
         json.text("taskState", run.state(self.now).wire());
-        self.execution_info(json, "executionInfo", *run);
+        let end_times = self.find_job(job).ok().and_then(|job| job.scenario.end_times.as_deref());
+        self.execution_info(json, "executionInfo", *run, end_times);
     }
 
     /// The last task of a job that has been deleted since.

@@ -8,19 +8,19 @@ use super::errors::BatchError;
 use super::filter::{FilterValue, FilteredList};
 use super::image::image;
 use super::json::{Json, Selected};
-use super::paging::{LinkFault, Position};
+use super::paging::Position;
 use super::request::Call;
 use super::select::Select;
 use super::start_task::StartTaskInfo;
 use crate::fleet::{NodeDates, NodeMoment, Pool, node_address};
-use crate::scenario::{AllocationState, NodeState, Os};
+use crate::scenario::{AllocationState, Fault, NodeError, NodeState, Os};
 
 /// Rough size of a node in a list, so that the buffer is large enough from the start.
 const NODE_BYTES: usize = 3072;
 
 impl Call<'_> {
     /// `GET /pools/{pool}/nodes`.
-    pub(super) fn list_nodes(&self, id: &str, fault: LinkFault) -> Result<SuccessReply, BatchError> {
+    pub(super) fn list_nodes(&self, id: &str, fault: Option<&Fault>) -> Result<SuccessReply, BatchError> {
         let (_, pool) = self.find_pool(id)?;
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Nodes)?;
@@ -46,9 +46,15 @@ impl Call<'_> {
                 }
                 given += 1;
                 json.item(|json| {
-                    self.node_members(&mut Selected { json, select: &select }, &base, pool, place, node);
+                    self.node_members(
+                        &mut Selected { json, select: &select },
+                        &base,
+                        (pool, place, node),
+                        fault,
+                    );
                 });
             }
+            Self::push_flood(json, fault);
         });
         self.push_link(&mut json, position, next, fault);
         Ok(SuccessReply::body(json.finish()))
@@ -62,13 +68,19 @@ impl Call<'_> {
     }
 
     /// `GET /pools/{pool}/nodes/{node}`.
-    pub(super) fn get_node(&self, pool: &str, node: &str) -> Result<SuccessReply, BatchError> {
+    pub(super) fn get_node(
+        &self,
+        pool: &str,
+        node: &str,
+        fault: Option<&Fault>,
+    ) -> Result<SuccessReply, BatchError> {
         let (_, pool) = self.find_pool(pool)?;
         let (place, moment) = self.find_node(pool, node)?;
         let select = Select::parse(self.query.get("$select"));
         let base = self.base();
         let mut json = Json::document(&base, "nodes/@Element", NODE_BYTES);
-        self.node_members(&mut Selected { json: &mut json, select: &select }, &base, pool, place, moment);
+        let out = &mut Selected { json: &mut json, select: &select };
+        self.node_members(out, &base, (pool, place, moment), fault);
         Ok(SuccessReply::body(json.finish()))
     }
 
@@ -101,7 +113,18 @@ impl Call<'_> {
         }
     }
 
-    fn node_members(&self, out: &mut Selected<'_>, base: &str, pool: &Pool, place: u32, node: NodeMoment) {
+    fn node_members(
+        &self,
+        out: &mut Selected<'_>,
+        base: &str,
+        (pool, place, node): (&Pool, u32, NodeMoment),
+        fault: Option<&Fault>,
+    ) {
+        let echo = self.echo_of_answer(fault);
+        let time = |json: &mut Json, name: &str, date| match &pool.scenario.node_times {
+            Some(text) => json.text(name, text),
+            None => json.time(name, date),
+        };
         let roll = pool.node_roll(place);
         let dates = pool.dates(place, node, &self.world.clock);
         let up = !node.state.is_before_boot();
@@ -118,11 +141,11 @@ impl Call<'_> {
         out.member("state", |json, name| json.text(name, node.state.wire()));
         let scheduling = if pool.is_disabled(place, node) { "disabled" } else { "enabled" };
         out.member("schedulingState", |json, name| json.text(name, scheduling));
-        out.member("stateTransitionTime", |json, name| json.time(name, dates.changed));
+        out.member("stateTransitionTime", |json, name| time(json, name, dates.changed));
         if let Some(booted) = last_boot(pool, place, node, dates) {
-            out.member("lastBootTime", |json, name| json.time(name, booted));
+            out.member("lastBootTime", |json, name| time(json, name, booted));
         }
-        out.member("allocationTime", |json, name| json.time(name, dates.allocated));
+        out.member("allocationTime", |json, name| time(json, name, dates.allocated));
         out.member("ipAddress", |json, name| {
             json.text(name, &node_address(place).to_string());
         });
@@ -136,10 +159,24 @@ impl Call<'_> {
         self.node_tasks(out, base, pool, place, node);
         if let Some(info) = StartTaskInfo::of(pool, place, node, dates) {
             out.member("startTask", command::start_task);
-            out.member("startTaskInfo", |json, name| info.write(json, name));
+            out.member("startTaskInfo", |json, name| info.write(json, name, echo.as_deref()));
         }
-        if node.state == NodeState::Unusable && pool.tells_errors(place) {
-            out.member("errors", |json, name| json.list(name, disk_full));
+        let disk_is_full = node.state == NodeState::Unusable && pool.tells_errors(place);
+        let told = &pool.scenario.node_error;
+        if disk_is_full || told.is_some() || echo.is_some() {
+            out.member("errors", |json, name| {
+                json.list(name, |json| {
+                    if disk_is_full {
+                        disk_full(json);
+                    }
+                    if let Some(NodeError { code, message }) = told {
+                        node_error(json, code, message);
+                    }
+                    if let Some(echo) = &echo {
+                        node_error(json, "BlobDownloadFailed", echo);
+                    }
+                });
+            });
         }
         out.member("isDedicated", |json, name| json.flag(name, pool.names.is_dedicated(place)));
         out.member("endpointConfiguration", |json, name| {
@@ -148,8 +185,9 @@ impl Call<'_> {
         if up {
             out.member("nodeAgentInfo", |json, name| {
                 json.object(name, |json| {
-                    json.text("version", if pool.scenario.os == Os::Windows { "1.12.15" } else { "1.13.2" });
-                    json.time("lastUpdateTime", dates.booted);
+                    let version = if pool.scenario.os == Os::Windows { "1.12.15" } else { "1.13.2" };
+                    json.text("version", echo.as_deref().unwrap_or(version));
+                    time(json, "lastUpdateTime", dates.booted);
                 });
             });
         }
@@ -174,6 +212,13 @@ fn last_boot(pool: &Pool, place: u32, node: NodeMoment, dates: NodeDates) -> Opt
 fn machine_info(json: &mut Json, pool: &Pool) {
     json.object("imageReference", |json| image(json, &pool.scenario, true));
     json.text("scaleSetVmResourceId", "");
+}
+
+fn node_error(json: &mut Json, code: &str, message: &str) {
+    json.item(|json| {
+        json.text("code", code);
+        json.text("message", message);
+    });
 }
 
 /// Node errors say `name` where API errors say `key`.

@@ -8,16 +8,16 @@ use super::errors::BatchError;
 use super::filter::{Filter, FilterValue, FilteredList};
 use super::image::{agent, image};
 use super::json::{Json, Selected};
-use super::paging::{LinkFault, Position};
+use super::paging::Position;
 use super::request::Call;
 use super::select::Select;
 use crate::clock::rfc1123;
 use crate::fleet::Pool;
-use crate::scenario::{AllocationState, NodeState};
+use crate::scenario::{AllocationState, Fault, NodeState};
 
 impl Call<'_> {
     /// `GET /pools`.
-    pub(super) fn list_pools(&self, fault: LinkFault) -> Result<SuccessReply, BatchError> {
+    pub(super) fn list_pools(&self, fault: Option<&Fault>) -> Result<SuccessReply, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Pools)?;
         let select = Select::parse(self.query.get("$select"));
@@ -36,29 +36,14 @@ impl Call<'_> {
                     break;
                 }
                 given += 1;
-                json.item(|json| self.pool_members(&mut Selected { json, select: &select }, &base, pool));
+                json.item(|json| {
+                    self.pool_members(&mut Selected { json, select: &select }, &base, pool, fault)
+                });
             }
+            Self::push_flood(json, fault);
         });
         self.push_link(&mut json, position, next, fault);
         Ok(SuccessReply::body(json.finish()))
-    }
-
-    /// Adds `odata.nextLink` if there is a next page.
-    pub(super) fn push_link(
-        &self,
-        json: &mut Json,
-        here: Position,
-        next: Option<Position>,
-        fault: LinkFault,
-    ) {
-        let target = match fault {
-            LinkFault::None => next,
-            LinkFault::Loop => Some(here),
-            LinkFault::Elsewhere => Some(next.unwrap_or(here)),
-        };
-        if let Some(target) = target {
-            json.text("odata.nextLink", &self.link(target, fault));
-        }
     }
 
     pub(super) fn filter(&self, list: FilteredList) -> Result<Filter, BatchError> {
@@ -68,12 +53,12 @@ impl Call<'_> {
     }
 
     /// `GET /pools/{pool}`.
-    pub(super) fn get_pool(&self, id: &str) -> Result<SuccessReply, BatchError> {
+    pub(super) fn get_pool(&self, id: &str, fault: Option<&Fault>) -> Result<SuccessReply, BatchError> {
         let (_, pool) = self.find_pool(id)?;
         let select = Select::parse(self.query.get("$select"));
         let base = self.base();
         let mut json = Json::document(&base, "pools/@Element", 2048);
-        self.pool_members(&mut Selected { json: &mut json, select: &select }, &base, pool);
+        self.pool_members(&mut Selected { json: &mut json, select: &select }, &base, pool, fault);
         let etag = Some((etag(pool), rfc1123(self.pool_changed(pool))));
         Ok(SuccessReply { body: json.finish(), etag })
     }
@@ -107,7 +92,7 @@ impl Call<'_> {
         self.world.clock.started_at() - time::Duration::days(10) - pool.least_age - age
     }
 
-    fn pool_members(&self, out: &mut Selected<'_>, base: &str, pool: &Pool) {
+    fn pool_members(&self, out: &mut Selected<'_>, base: &str, pool: &Pool, fault: Option<&Fault>) {
         let scenario = &pool.scenario;
         let changed = self.pool_changed(pool);
         let (dedicated, spot) = pool.present(self.now);
@@ -127,8 +112,18 @@ impl Call<'_> {
         out.member("targetDedicatedNodes", |json, name| json.number(name, target.0));
         out.member("currentLowPriorityNodes", |json, name| json.number(name, spot));
         out.member("targetLowPriorityNodes", |json, name| json.number(name, target.1));
-        if let Some(code) = &scenario.resize_error {
-            out.member("resizeErrors", |json, name| json.list(name, |json| resize_error(json, code)));
+        let echo = self.echo_of_answer(fault);
+        if scenario.resize_error.is_some() || echo.is_some() {
+            out.member("resizeErrors", |json, name| {
+                json.list(name, |json| {
+                    if let Some(code) = &scenario.resize_error {
+                        resize_error(json, code, &scenario.resize_message);
+                    }
+                    if let Some(echo) = &echo {
+                        resize_error(json, "AllocationFailed", echo);
+                    }
+                });
+            });
         }
         out.member("enableAutoScale", |json, name| json.flag(name, scenario.auto_scale));
         if scenario.auto_scale {
@@ -182,7 +177,7 @@ impl Call<'_> {
     }
 
     /// `GET /nodecounts`.
-    pub(super) fn node_counts(&self, fault: LinkFault) -> Result<SuccessReply, BatchError> {
+    pub(super) fn node_counts(&self) -> Result<SuccessReply, BatchError> {
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Counts)?;
         let mut json = Json::document(&self.base(), "poolnodecounts", 1024);
@@ -202,7 +197,7 @@ impl Call<'_> {
                 json.item(|json| self.counts(json, pool));
             }
         });
-        self.push_link(&mut json, position, next, fault);
+        self.push_link(&mut json, position, next, None);
         Ok(SuccessReply::body(json.finish()))
     }
 
@@ -287,10 +282,10 @@ fn target_size(pool: &Pool, now: std::time::Duration) -> (u32, u32) {
     (dedicated.saturating_sub(fewer) + more, spot - fewer.saturating_sub(dedicated))
 }
 
-fn resize_error(json: &mut Json, code: &str) {
+fn resize_error(json: &mut Json, code: &str, message: &str) {
     json.item(|json| {
         json.text("code", code);
-        json.text("message", "Desired number of dedicated nodes could not be allocated");
+        json.text("message", message);
     });
 }
 

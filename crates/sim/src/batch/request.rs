@@ -1,5 +1,7 @@
 //! A parsed request that has not been carried out yet.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Uri};
 use time::OffsetDateTime;
@@ -7,7 +9,7 @@ use uuid::Uuid;
 
 use super::errors::BatchError;
 use super::versions;
-use crate::http::Query;
+use crate::http::{AfterAnswer, Query};
 use crate::world::{Account, World};
 
 /// Everything that a handler needs, except the body.
@@ -23,6 +25,8 @@ pub(super) struct Call<'a> {
     pub(super) received_at: OffsetDateTime,
     /// Time since the simulator started.
     pub(super) now: std::time::Duration,
+    /// For bytes behind the answer.
+    pub(super) after: AfterAnswer,
 }
 
 impl Call<'_> {
@@ -32,7 +36,8 @@ impl Call<'_> {
 
     /// The wall clock of this account, which may be wrong.
     pub(super) fn date(&self) -> OffsetDateTime {
-        self.world.clock.date_at(self.now) + self.account.scenario.clock_skew.0
+        let uploads = self.account.ledger.upload_calls.load(Relaxed);
+        self.world.clock.service_date(&self.account.clock, self.now, Some(uploads))
     }
 
     /// Scheme, host and port, as the client wrote them.

@@ -12,14 +12,14 @@ use uuid::Uuid;
 use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::faults;
-use super::paging::LinkFault;
 use super::request::Call;
 use super::routes::Route;
 use super::upload::LARGEST_BODY;
 use crate::clock::micros;
+use crate::echo::echo;
 use crate::http::{Answer, HangUp, Query, ReplyBody, Service, read_body};
 use crate::ledger::{InFlight, NodeKey};
-use crate::scenario::{Fault, FaultKind};
+use crate::scenario::{EchoPlace, Fault, FaultKind};
 use crate::world::{Account, World};
 
 /// Answers the port of one Batch account.
@@ -46,14 +46,19 @@ impl Service for BatchService {
             request_id: Uuid::new_v4(),
             received_at: OffsetDateTime::now_utc(),
             now: self.world.clock.elapsed(),
+            after: parts.extensions.get().cloned().unwrap_or_default(),
         };
         let route = Route::find(call.method, call.uri.path());
-        let in_flight = route.as_ref().ok().and_then(|route| count_call(account, route, call.now));
+        let in_flight =
+            route.as_ref().ok().and_then(|route| count_call(&self.world, account, route, call.now));
         let body = match &route {
             // Read even if the call will be refused: otherwise the connection could not be used again.
             Ok(Route::Upload { .. }) => read_body(body, LARGEST_BODY).await,
             _ => None,
         };
+        if account.faults.echoes() {
+            account.heard.lock().hear(call.header("authorization"), body.as_deref());
+        }
         wait_latency(account, call.request_id).await;
         call.now = self.world.clock.elapsed();
         let mut answer = match route {
@@ -71,7 +76,7 @@ impl Service for BatchService {
 }
 
 /// Records the call in the ledger when it arrives.
-fn count_call(account: &Account, route: &Route, now: Duration) -> Option<InFlight> {
+fn count_call(world: &World, account: &Account, route: &Route, now: Duration) -> Option<InFlight> {
     match route {
         Route::ListPools
         | Route::ListNodes { .. }
@@ -93,6 +98,7 @@ fn count_call(account: &Account, route: &Route, now: Duration) -> Option<InFligh
             {
                 account.ledger.node(NodeKey { pool: pool_place, place }, |record| record.received += 1);
             }
+            world.clock.count_upload();
             Some(account.ledger.upload_call(now))
         }
     }
@@ -123,8 +129,8 @@ impl Call<'_> {
             let error = BatchError::too_many_requests().after(self.account.scenario.retry_after);
             return Ok(self.refuse(&error));
         }
-        match self.account.faults.strike(route, self.uri.path(), self.now) {
-            None => Ok(self.response(self.carry_out(route, body, LinkFault::None))),
+        match self.account.faults.strike(route, self.uri.path(), self.place(route), self.now) {
+            None => Ok(self.response(self.carry_out(route, body, None))),
             Some(fault) => self.go_wrong(fault, route, body).await,
         }
     }
@@ -133,21 +139,37 @@ impl Call<'_> {
         &self,
         route: &Route,
         body: Option<&Bytes>,
-        link: LinkFault,
+        fault: Option<&Fault>,
     ) -> Result<SuccessReply, BatchError> {
         match route {
-            Route::ListPools => self.list_pools(link),
-            Route::GetPool { pool } => self.get_pool(pool),
-            Route::ListNodes { pool } => self.list_nodes(pool, link),
-            Route::GetNode { pool, node } => self.get_node(pool, node),
-            Route::NodeCounts => self.node_counts(link),
-            Route::ListJobs => self.list_jobs(link),
+            Route::ListPools => self.list_pools(fault),
+            Route::GetPool { pool } => self.get_pool(pool, fault),
+            Route::ListNodes { pool } => self.list_nodes(pool, fault),
+            Route::GetNode { pool, node } => self.get_node(pool, node, fault),
+            Route::NodeCounts => self.node_counts(),
+            Route::ListJobs => self.list_jobs(fault),
             Route::GetJob { job } => self.get_job(job),
-            Route::ListTasks { job } => self.list_tasks(job, link),
+            Route::ListTasks { job } => self.list_tasks(job, fault),
             Route::GetTask { job, task } => self.get_task(job, task),
             Route::ListSubtasks { job, task } => self.list_subtasks(job, task),
-            Route::Upload { pool, node } => self.upload(pool, node, body),
+            Route::Upload { pool, node } => self.upload(pool, node, body, fault),
         }
+    }
+
+    /// The position of the node that the call names.
+    fn place(&self, route: &Route) -> Option<u32> {
+        let (Route::GetNode { pool, node } | Route::Upload { pool, node }) = route else { return None };
+        self.account.pool(pool)?.1.names.place(node)
+    }
+
+    /// What the account was sent.
+    pub(super) fn what_was_sent(&self, fault: &Fault) -> String {
+        echo(&self.account.heard.lock().secrets(), fault.spelling)
+    }
+
+    /// The same, if a good answer is to repeat it.
+    pub(super) fn echo_of_answer(&self, fault: Option<&Fault>) -> Option<String> {
+        fault.filter(|fault| faults::echoes_in_answer(fault)).map(|fault| self.what_was_sent(fault))
     }
 
     fn response(&self, result: Result<SuccessReply, BatchError>) -> Response<ReplyBody> {
@@ -166,13 +188,8 @@ impl Call<'_> {
 
     /// Serves a call to which a fault applies.
     async fn go_wrong(&self, fault: &Fault, route: &Route, body: Option<&Bytes>) -> Answer {
-        let link = match fault.kind {
-            FaultKind::NextLinkLoop => LinkFault::Loop,
-            FaultKind::NextLinkElsewhere => LinkFault::Elsewhere,
-            _ => LinkFault::None,
-        };
         let result = if faults::is_carried_out(fault) {
-            match self.carry_out(route, body, link) {
+            match self.carry_out(route, body, Some(fault)) {
                 Ok(good) => Some(good),
                 // A call that is refused anyway gets no fault in addition.
                 Err(error) => return Ok(self.refuse(&error)),
@@ -180,7 +197,10 @@ impl Call<'_> {
         } else {
             None
         };
-        if let Some(error) = faults::error_of(fault) {
+        if let Some(mut error) = faults::error_of(fault) {
+            if fault.kind == FaultKind::Echo {
+                error.message = self.what_was_sent(fault);
+            }
             return Ok(self.refuse(&error));
         }
         match fault.kind {
@@ -193,10 +213,16 @@ impl Call<'_> {
             FaultKind::NonJson => return Ok(Self::html(StatusCode::OK, "Sign in to the network")),
             FaultKind::BadGateway => return Ok(Self::html(StatusCode::BAD_GATEWAY, "502 Bad Gateway")),
             FaultKind::EmptyBody => return Ok(self.nothing()),
+            FaultKind::Echo if fault.into == EchoPlace::Redirect => {
+                return Ok(self.redirect(&self.what_was_sent(fault)));
+            }
             _ => {}
         }
         let Some(good) = result else { return Err(HangUp) };
         let response = self.good(good);
+        if fault.kind == FaultKind::EarlyAnswer {
+            self.after.send(self.early_answer(route));
+        }
         Ok(match fault.kind {
             FaultKind::Slow => response.map(|body| body.into_trickle(fault.delay.0)),
             FaultKind::Truncated => response.map(ReplyBody::into_broken_off),

@@ -35,7 +35,8 @@ impl StartTaskInfo {
         if self.failed { "failure" } else { "success" }
     }
 
-    pub(super) fn write(self, json: &mut Json, name: &str) {
+    /// A task that failed says why; `told` is what it says of any task.
+    pub(super) fn write(self, json: &mut Json, name: &str, told: Option<&str>) {
         json.object(name, |json| {
             json.text("state", self.state());
             json.time("startTime", self.start);
@@ -43,6 +44,13 @@ impl StartTaskInfo {
                 json.time("endTime", end);
                 json.number("exitCode", u32::from(self.failed));
                 json.text("result", self.result());
+            }
+            if let Some(told) = told {
+                json.object("failureInfo", |json| {
+                    json.text("category", "usererror");
+                    json.text("code", "FailureExitCode");
+                    json.text("message", told);
+                });
             }
             json.number("retryCount", 0_u32);
         });

@@ -7,18 +7,19 @@ use super::envelope::SuccessReply;
 use super::errors::BatchError;
 use super::filter::{FilterValue, FilteredList};
 use super::json::{Json, Selected};
-use super::paging::{LinkFault, Position};
+use super::paging::Position;
 use super::request::Call;
 use super::select::Select;
 use crate::clock::rfc1123;
 use crate::fleet::{Job, TaskRun, TaskState};
+use crate::scenario::Fault;
 
 /// Rough size of a task in a list, so that the buffer is large enough from the start.
 const TASK_BYTES: usize = 2560;
 
 impl Call<'_> {
     /// `GET /jobs/{job}/tasks`.
-    pub(super) fn list_tasks(&self, job: &str, fault: LinkFault) -> Result<SuccessReply, BatchError> {
+    pub(super) fn list_tasks(&self, job: &str, fault: Option<&Fault>) -> Result<SuccessReply, BatchError> {
         let job = self.find_job(job)?;
         let (size, position) = (self.page_size()?, self.position()?);
         let filter = self.filter(FilteredList::Tasks)?;
@@ -41,6 +42,7 @@ impl Call<'_> {
                     self.task_members(&mut Selected { json, select: &select }, &base, job, task);
                 });
             }
+            Self::push_flood(json, fault);
         });
         self.push_link(&mut json, position, next, fault);
         Ok(SuccessReply::body(json.finish()))
@@ -77,7 +79,7 @@ impl Call<'_> {
                     out.member("nodeInfo", |json, name| {
                         self.node_info(json, name, &base, job, task, instance);
                     });
-                    self.push_run(out, run);
+                    self.push_run(out, run, job.scenario.end_times.as_deref());
                     out.member("state", |json, name| json.text(name, state.wire()));
                 });
             }
@@ -137,29 +139,34 @@ impl Call<'_> {
                 });
             });
         }
-        out.member("executionInfo", |json, name| self.execution_info(json, name, run));
+        out.member("executionInfo", |json, name| {
+            self.execution_info(json, name, run, job.scenario.end_times.as_deref())
+        });
         if state != TaskState::Active {
             out.member("nodeInfo", |json, name| self.node_info(json, name, base, job, task, 0));
         }
     }
 
     /// `executionInfo` of a task, here and in the `recentTasks` of a node.
-    pub(super) fn execution_info(&self, json: &mut Json, name: &str, run: TaskRun) {
+    pub(super) fn execution_info(&self, json: &mut Json, name: &str, run: TaskRun, end_times: Option<&str>) {
         json.object(name, |json| {
-            self.push_run(&mut Selected { json, select: &Select::default() }, run);
+            self.push_run(&mut Selected { json, select: &Select::default() }, run, end_times);
             json.number("retryCount", 0_u32);
             json.number("requeueCount", 0_u32);
         });
     }
 
-    /// The known members of a run: `startTime`, `endTime`, `exitCode`, `result` and `failureInfo`.
-    fn push_run(&self, out: &mut Selected<'_>, run: TaskRun) {
+    /// The known members of a run; `end_times` stands for its end: `startTime`, `endTime`, `exitCode`, `result` and `failureInfo`.
+    fn push_run(&self, out: &mut Selected<'_>, run: TaskRun, end_times: Option<&str>) {
         let state = run.state(self.now);
         if state != TaskState::Active {
             out.member("startTime", |json, name| json.time(name, self.at(run.start)));
         }
         if state == TaskState::Completed {
-            out.member("endTime", |json, name| json.time(name, self.at(run.end)));
+            out.member("endTime", |json, name| match end_times {
+                Some(text) => json.text(name, text),
+                None => json.time(name, self.at(run.end)),
+            });
             out.member("exitCode", |json, name| json.number(name, u32::from(run.failed)));
             out.member("result", |json, name| json.text(name, task_result(run)));
             if run.failed {

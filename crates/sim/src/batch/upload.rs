@@ -7,8 +7,9 @@ use hyper::body::Bytes;
 use hyper::header;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-use super::envelope::SuccessReply;
+use super::envelope::{SuccessReply, UPLOAD_RESULT};
 use super::errors::BatchError;
 use super::json::Json;
 use super::request::Call;
@@ -16,7 +17,7 @@ use crate::clock::{parse_iso, unix_millis};
 use crate::delivery::{Place, Upload, UploadTarget, WriteAccess};
 use crate::fleet::{NodeMoment, Pool};
 use crate::ledger::{DirectoryRecord, NodeKey};
-use crate::scenario::NodeState;
+use crate::scenario::{DirectoryForm, Fault, FaultKind, FloodPart, NodeState};
 
 /// Larger than any request that this service accepts.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
@@ -37,6 +38,7 @@ impl Call<'_> {
         pool: &str,
         node: &str,
         body: Option<&Bytes>,
+        fault: Option<&Fault>,
     ) -> Result<SuccessReply, BatchError> {
         self.check_headers()?;
         let Some(body) = body else {
@@ -85,10 +87,9 @@ impl Call<'_> {
         self.account.ledger.accepted.fetch_add(1, Relaxed);
         let name = self.account.directory_name(pool, place, self.request_id);
 
-        let fragment = "Microsoft.Azure.Batch.Protocol.Entities.UploadBatchServiceLogsResult";
-        let mut json = Json::document(&self.base(), fragment, 512);
-        json.text("virtualDirectoryName", &name);
-        json.number("numberOfFilesUploaded", files);
+        let mut json = Json::document(&self.base(), UPLOAD_RESULT, 512);
+        json.text("virtualDirectoryName", &self.told_directory(&name, (pool_place, place), fault));
+        json.number("numberOfFilesUploaded", fault.and_then(|fault| fault.files).unwrap_or(files.into()));
         if arrives {
             let account = self.account.index;
             let window = (asked.start, asked.end);
@@ -97,6 +98,34 @@ impl Call<'_> {
             self.world.deliveries.plan(faults, &pool.scenario, upload, self.now);
         }
         Ok(SuccessReply::body(json.finish()))
+    }
+
+    /// The directory in the answer, which a fault may bend.
+    fn told_directory(&self, name: &str, (pool, place): (u16, u32), fault: Option<&Fault>) -> String {
+        let Some(fault) = fault else { return name.to_owned() };
+        let segments = |name: &str, count| name.split('/').take(count).collect::<Vec<_>>().join("/");
+        match (fault.kind, fault.directory) {
+            (FaultKind::Flood, _) if fault.part == FloodPart::Directory => {
+                let size = fault.size.map_or(0, |size| usize::try_from(size.0).unwrap_or(usize::MAX));
+                format!("{name}/{}", "x".repeat(size.saturating_sub(name.len() + 1)))
+            }
+            (FaultKind::Echo, _) => format!("{name}/{}", self.what_was_sent(fault)),
+            (FaultKind::Directory, Some(form)) => match form {
+                DirectoryForm::Account => segments(name, 1),
+                DirectoryForm::Pool => segments(name, 2),
+                DirectoryForm::Node => segments(name, 3),
+                DirectoryForm::First | DirectoryForm::FirstNode => {
+                    let first = self.account.first_directory(pool).unwrap_or_else(|| name.to_owned());
+                    if form == DirectoryForm::First { first } else { segments(&first, 3) }
+                }
+                DirectoryForm::NextNode => {
+                    let pool = &self.account.pools[usize::from(pool)];
+                    let next = (place + 1) % pool.places().max(1);
+                    self.account.directory_name(pool, next, Uuid::new_v4())
+                }
+            },
+            _ => name.to_owned(),
+        }
     }
 
     fn check_headers(&self) -> Result<(), BatchError> {

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use time::OffsetDateTime;
 
 use super::acl;
 use super::container::Container;
@@ -16,6 +15,7 @@ use super::sas::Resource;
 use super::store::Authority;
 use crate::clock::{parse_rfc1123, rfc1123};
 use crate::http::{Query, ReplyBody, read_body};
+use crate::scenario::StorageFault;
 
 /// Larger than any document that gives the start and expiry of a key.
 const LARGEST_KEY_INFO: usize = 64 << 10;
@@ -43,7 +43,7 @@ impl BlobService {
                     .filter(|version| *version >= FIRST_WITH_DELEGATION)
                     .ok_or(BlobError::bad_header())?;
                 let body = read_body(body, LARGEST_KEY_INFO).await.ok_or(BlobError::too_large())?;
-                let key = store.keys.delegated.issue(&body, version, OffsetDateTime::now_utc())?;
+                let key = store.keys.delegated.issue(&body, version, store.now())?;
                 store.ledger.delegation_keys.fetch_add(1, Relaxed);
                 Ok(xml_response(key))
             }
@@ -75,8 +75,7 @@ impl BlobService {
             Method::GET | Method::HEAD => xml_response(container.acl().to_xml()),
             Method::PUT => {
                 let body = read_body(body, acl::LARGEST).await.ok_or(BlobError::too_large())?;
-                let now = OffsetDateTime::now_utc();
-                container.acl_mut().replace(&body, headers, store.policy_delay, now)?;
+                container.acl_mut().replace(&body, headers, store.policy_delay, store.now())?;
                 empty(StatusCode::OK)
             }
             _ => return Err(BlobError::bad_verb()),
@@ -91,7 +90,7 @@ impl BlobService {
         method: &Method,
         headers: &HeaderMap,
         authority: Authority<'_>,
-        name: &str,
+        (name, fault): (&str, Option<&StorageFault>),
         query: &Query,
     ) -> Result<Response<ReplyBody>, BlobError> {
         let store = &self.world.store;
@@ -101,7 +100,8 @@ impl BlobService {
                 store.ledger.list_calls.fetch_add(1, Relaxed);
                 store.authorize(authority, resource, &['l'])?;
                 let endpoint = self.world.ready().storage.endpoint.as_str();
-                Ok(xml_response(listing::list_blobs(&*store.container(name)?, name, endpoint, query)?))
+                let container = store.container(name)?;
+                Ok(xml_response(listing::list_blobs(&container, (name, endpoint), query, fault)?))
             }
             (&Method::PUT, Some("container"), None) => {
                 if headers.contains_key("x-ms-blob-public-access") {

@@ -48,7 +48,7 @@ pub(crate) struct Page {
 }
 
 /// An entry of a list.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Entry {
     Blob(Arc<str>, Blob),
     Prefix(String),

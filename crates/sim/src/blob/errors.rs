@@ -1,5 +1,7 @@
 //! Errors of the Blob service: XML, with the code repeated in a header.
 
+use std::borrow::Cow;
+
 use hyper::StatusCode;
 
 /// An error that the service answers with.
@@ -7,13 +9,13 @@ use hyper::StatusCode;
 pub(crate) struct BlobError {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
-    pub(crate) message: &'static str,
+    pub(crate) message: Cow<'static, str>,
     pub(crate) detail: Option<String>,
 }
 
 impl BlobError {
     const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, detail: None }
+        Self { status, code, message: Cow::Borrowed(message), detail: None }
     }
 
     pub(crate) fn authentication(detail: &str) -> Self {
@@ -74,6 +76,11 @@ impl BlobError {
     pub(crate) const fn anonymous() -> Self {
         let message = "Public access is not permitted on this storage account.";
         Self::new(StatusCode::CONFLICT, "PublicAccessNotPermitted", message)
+    }
+
+    /// An error that repeats what it was sent.
+    pub(crate) fn echo(text: String) -> Self {
+        Self { message: Cow::Owned(text), ..Self::not_authorized() }
     }
 
     pub(crate) const fn no_container() -> Self {

@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
+use uuid::Uuid;
 
 use super::container::{Container, Entry, Page};
 use super::errors::BlobError;
 use super::xml::escape;
 use crate::clock::rfc1123;
 use crate::http::Query;
+use crate::scenario::{StorageFault, StorageFaultKind};
 
 /// The largest page, and the default.
 const LARGEST_PAGE: usize = 5000;
@@ -17,9 +19,9 @@ const LARGEST_PAGE: usize = 5000;
 /// Lists the container `name` as `query` asks. The caller has already been authorized.
 pub(super) fn list_blobs(
     container: &Container,
-    name: &str,
-    endpoint: &str,
+    (name, endpoint): (&str, &str),
     query: &Query,
+    fault: Option<&StorageFault>,
 ) -> Result<String, BlobError> {
     let most = match query.get("maxresults") {
         None => LARGEST_PAGE,
@@ -37,8 +39,33 @@ pub(super) fn list_blobs(
         None => None,
         Some(marker) => Some(name_of_marker(marker).ok_or(BlobError::out_of_range_query())?),
     };
-    let page = container.list(prefix, delimiter, from.as_deref(), most);
-    Ok(listing_xml(name, endpoint, query, &page))
+    let mut page = container.list(prefix, delimiter, from.as_deref(), most);
+    let mut times = None;
+    if let Some(fault) = fault {
+        bend(&mut page, fault.kind, from.as_deref());
+        times = fault.text.as_deref().filter(|_| fault.kind == StorageFaultKind::Times);
+    }
+    Ok(listing_xml(name, endpoint, query, (&page, times)))
+}
+
+/// Applies a fault to a good page.
+fn bend(page: &mut Page, fault: StorageFaultKind, from: Option<&str>) {
+    // No name of a blob is behind these, so the pages that they lead to are empty.
+    let endless = |text: &str| format!("{}{text}", char::MAX);
+    match fault {
+        StorageFaultKind::Twice => {
+            page.entries = page.entries.drain(..).flat_map(|entry| [entry.clone(), entry]).collect();
+        }
+        StorageFaultKind::Unordered => page.entries.reverse(),
+        StorageFaultKind::MarkerTurn if page.next.is_none() => {
+            let turn = if from.is_some_and(|from| from == endless("a")) { "b" } else { "a" };
+            page.next = Some(endless(turn));
+        }
+        StorageFaultKind::MarkerNew if page.next.is_none() => {
+            page.next = Some(endless(&Uuid::new_v4().to_string()));
+        }
+        _ => {}
+    }
 }
 
 /// Opaque to clients, like the real ones.
@@ -56,7 +83,12 @@ fn name_of_marker(marker: &str) -> Option<String> {
     String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
-fn listing_xml(container: &str, endpoint: &str, query: &Query, page: &Page) -> String {
+fn listing_xml(
+    container: &str,
+    endpoint: &str,
+    query: &Query,
+    (page, times): (&Page, Option<&str>),
+) -> String {
     let mut out = String::with_capacity(512 + page.entries.len() * 800);
     // The real service begins with a byte order mark, which an XML parser must skip.
     out.push_str("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"");
@@ -73,7 +105,7 @@ fn listing_xml(container: &str, endpoint: &str, query: &Query, page: &Page) -> S
     }
     out.push_str("<Blobs>");
     for entry in &page.entries {
-        push_entry(&mut out, entry);
+        push_entry(&mut out, entry, times);
     }
     out.push_str("</Blobs>");
     match &page.next {
@@ -103,7 +135,7 @@ pub(super) fn list_containers(all: &[(String, Arc<Container>)], endpoint: &str, 
     out
 }
 
-fn push_entry(out: &mut String, entry: &Entry) {
+fn push_entry(out: &mut String, entry: &Entry, times: Option<&str>) {
     let (name, blob) = match entry {
         Entry::Prefix(prefix) => {
             out.push_str("<BlobPrefix>");
@@ -116,8 +148,9 @@ fn push_entry(out: &mut String, entry: &Entry) {
     out.push_str("<Blob>");
     element(out, "Name", name);
     out.push_str("<Properties>");
-    element(out, "Creation-Time", &rfc1123(blob.created));
-    element(out, "Last-Modified", &rfc1123(blob.modified));
+    let time = |date| times.map_or_else(|| rfc1123(date), str::to_owned);
+    element(out, "Creation-Time", &time(blob.created));
+    element(out, "Last-Modified", &time(blob.modified));
     element(out, "Etag", blob.etag().trim_matches('"'));
     let written = write!(out, "<Content-Length>{}</Content-Length>", blob.content.len());
     debug_assert!(written.is_ok(), "writing to a String does not fail");

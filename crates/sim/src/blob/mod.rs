@@ -6,6 +6,7 @@ mod container;
 mod content;
 mod delegation;
 mod errors;
+mod faults;
 mod listing;
 mod object;
 mod read_faults;

@@ -17,7 +17,7 @@ use super::sas::Resource;
 use super::store::{Authority, Condition};
 use crate::clock::{parse_rfc1123, rfc1123};
 use crate::http::{ReplyBody, read_body};
-use crate::scenario::ReadFaultKind;
+use crate::scenario::{ReadFault, ReadFaultKind};
 
 /// Larger than any log, and small enough for the machine's memory.
 const LARGEST_BLOB: usize = 256 << 20;
@@ -42,14 +42,15 @@ impl BlobService {
                 }
                 store.ledger.blob_reads.fetch_add(1, Relaxed);
                 let fault = store.read_faults.strike(container, name);
-                if fault == Some(ReadFaultKind::ServerBusy) {
+                let kind = fault.as_ref().map(|fault| fault.kind);
+                if kind == Some(ReadFaultKind::ServerBusy) {
                     return Err(BlobError::busy());
                 }
                 let response = read_blob(&blob, headers, false)?;
-                if fault == Some(ReadFaultKind::Grows) {
+                if kind == Some(ReadFaultKind::Grows) {
                     store.lengthen(container, name)?;
                 }
-                Ok(apply_read_fault(response, fault))
+                Ok(apply_read_fault(response, fault.as_ref()))
             }
             Method::DELETE => {
                 store.delete(authority, container, name)?;
@@ -117,19 +118,31 @@ fn describe_blob(headers: &mut HeaderMap, blob: &Blob, md5_name: &'static str) {
 }
 
 /// Applies a fault to a good answer.
-fn apply_read_fault(response: Response<ReplyBody>, fault: Option<ReadFaultKind>) -> Response<ReplyBody> {
-    match fault {
-        Some(ReadFaultKind::Truncated | ReadFaultKind::Grows) => {
+fn apply_read_fault(response: Response<ReplyBody>, fault: Option<&ReadFault>) -> Response<ReplyBody> {
+    let Some(fault) = fault else { return response };
+    match fault.kind {
+        ReadFaultKind::Truncated | ReadFaultKind::Grows | ReadFaultKind::Stalls => {
             let length = response.body().size_hint().exact();
             let mut response = response.map(ReplyBody::into_broken_off);
+            if fault.kind == ReadFaultKind::Stalls {
+                response = response.map(|body| body.stalling_for(fault.delay.0));
+            }
             // The intended length is known: it was sent before the connection broke.
             if let Some(length) = length {
                 response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
             response
         }
-        Some(ReadFaultKind::Corrupt) => response.map(ReplyBody::into_corrupt),
-        Some(ReadFaultKind::ServerBusy) | None => response,
+        ReadFaultKind::Trickle => {
+            let length = response.body().size_hint().exact();
+            let mut response = response.map(|body| body.into_trickle(fault.delay.0));
+            if let Some(length) = length {
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            response
+        }
+        ReadFaultKind::Corrupt => response.map(ReplyBody::into_corrupt),
+        ReadFaultKind::ServerBusy => response,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use crate::scenario::{ReadFault, ReadFaultKind};
+use crate::scenario::ReadFault;
 
 /// The read faults of the scenario, and how often each blob was read.
 pub(super) struct ReadFaults {
@@ -18,7 +18,7 @@ impl ReadFaults {
     }
 
     /// Counts a read and returns the fault that applies to it, if any.
-    pub(super) fn strike(&self, container: &str, name: &str) -> Option<ReadFaultKind> {
+    pub(super) fn strike(&self, container: &str, name: &str) -> Option<ReadFault> {
         // Fleets are large, and most scenarios have no such fault: do not count then.
         if self.faults.is_empty() {
             return None;
@@ -27,6 +27,6 @@ impl ReadFaults {
         let read = reads.entry((container.to_owned(), name.to_owned())).or_default();
         *read += 1;
         let strikes = |fault: &&ReadFault| *read <= fault.first && name.ends_with(&fault.suffix);
-        self.faults.iter().find(strikes).map(|fault| fault.kind)
+        self.faults.iter().find(strikes).cloned()
     }
 }

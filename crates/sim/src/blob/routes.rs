@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -15,8 +15,11 @@ use super::sas::Sas;
 use super::shared_key;
 use super::store::Authority;
 use super::xml::escape;
+use crate::clock::rfc1123;
+use crate::echo::{credential, echo, signature};
 use crate::http::{Answer, Peer, Query, ReplyBody, Service, decode};
 use crate::identity::Audience;
+use crate::scenario::{StorageFault, StorageFaultKind, StorageOperation};
 use crate::world::World;
 
 /// The first version that accepts tokens; a request that names no version counts as older.
@@ -66,6 +69,9 @@ impl Service for BlobService {
         headers.insert("x-ms-version", HeaderValue::from_static("2022-11-02"));
         headers
             .insert(header::SERVER, HeaderValue::from_static("Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0"));
+        if let Ok(date) = HeaderValue::try_from(rfc1123(self.world.store.now())) {
+            headers.insert(header::DATE, date);
+        }
         Ok(response)
     }
 }
@@ -85,17 +91,38 @@ impl BlobService {
             None => self.credential(&parts.method, parts.uri.path(), &query, &parts.headers)?,
         };
         let (method, headers) = (&parts.method, &parts.headers);
+        let fault = self.fault(&target, method, &query);
+        if let Some(fault) = &fault {
+            go_wrong(fault, &parts.uri, headers).await?;
+        }
         match target {
             RequestPath::Service => self.service(method, headers, body, authority, &query).await,
             RequestPath::Container(name) if query.get("comp") == Some("acl") => {
                 self.acl(method, headers, body, authority, &name).await
             }
-            RequestPath::Container(name) => self.container(method, headers, authority, &name, &query),
+            RequestPath::Container(name) => {
+                self.container(method, headers, authority, (&name, fault.as_ref()), &query)
+            }
             RequestPath::Blob(..) if query.get("comp").is_some() => Err(BlobError::bad_query()),
             RequestPath::Blob(container, blob) => {
                 self.blob(method, headers, body, authority, (&container, &blob)).await
             }
         }
+    }
+
+    /// The fault that applies to the request, if any.
+    fn fault(&self, target: &RequestPath, method: &Method, query: &Query) -> Option<StorageFault> {
+        let (operation, name) = match (target, method) {
+            (RequestPath::Container(_), &Method::GET) if query.get("comp") == Some("list") => {
+                (StorageOperation::List, query.get("prefix").unwrap_or(""))
+            }
+            (RequestPath::Blob(_, name), &Method::GET | &Method::HEAD) => {
+                (StorageOperation::Read, name.as_str())
+            }
+            (RequestPath::Blob(_, name), &Method::PUT) => (StorageOperation::Write, name.as_str()),
+            _ => return None,
+        };
+        self.world.store.strike(operation, name)
     }
 
     /// Counts credentials that are not for storage: a client sent one to the wrong port.
@@ -125,7 +152,7 @@ impl BlobService {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Authority::None) };
         let text = value.to_str().unwrap_or("");
         let Some(token) = text.strip_prefix("Bearer ") else {
-            let now = OffsetDateTime::now_utc();
+            let now = self.world.store.now();
             shared_key::check(text, &self.world.store.keys, (method, path, query), headers, now)?;
             return Ok(Authority::Key);
         };
@@ -139,7 +166,7 @@ impl BlobService {
     }
 
     fn error_response(&self, error: &BlobError, request_id: &str) -> Response<ReplyBody> {
-        let mut response = error_response(error, request_id);
+        let mut response = error_response(error, request_id, self.world.store.now());
         if error.status == StatusCode::UNAUTHORIZED {
             let how = format!(
                 "Bearer authorization_uri=https://login.microsoftonline.com/{}/oauth2/authorize \
@@ -151,6 +178,29 @@ impl BlobService {
             }
         }
         response
+    }
+}
+
+/// Fails the request, if that is what the fault is about.
+async fn go_wrong(fault: &StorageFault, uri: &Uri, headers: &HeaderMap) -> Result<(), BlobError> {
+    match fault.kind {
+        StorageFaultKind::ServerBusy => Err(BlobError::busy()),
+        StorageFaultKind::Silent => {
+            tokio::time::sleep(fault.delay.0).await;
+            Err(BlobError::busy())
+        }
+        StorageFaultKind::Echo => {
+            let mut secrets: Vec<String> = signature(&uri.to_string()).into_iter().collect();
+            secrets.push(uri.to_string());
+            let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+            secrets.extend(authorization.map(|text| credential(text).to_owned()));
+            Err(BlobError::echo(echo(&secrets, fault.spelling)))
+        }
+        StorageFaultKind::Twice
+        | StorageFaultKind::Unordered
+        | StorageFaultKind::MarkerTurn
+        | StorageFaultKind::MarkerNew
+        | StorageFaultKind::Times => Ok(()),
     }
 }
 
@@ -167,15 +217,15 @@ pub(super) fn empty(status: StatusCode) -> Response<ReplyBody> {
     response
 }
 
-fn error_response(error: &BlobError, request_id: &str) -> Response<ReplyBody> {
+fn error_response(error: &BlobError, request_id: &str, now: OffsetDateTime) -> Response<ReplyBody> {
     let mut xml = String::from("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>");
     xml.push_str(error.code);
     xml.push_str("</Code><Message>");
-    escape(&mut xml, error.message);
+    escape(&mut xml, &error.message);
     xml.push_str("\nRequestId:");
     xml.push_str(request_id);
     xml.push_str("\nTime:");
-    xml.push_str(&crate::clock::batch_time(OffsetDateTime::now_utc()));
+    xml.push_str(&crate::clock::batch_time(now));
     xml.push_str("</Message>");
     if let Some(detail) = &error.detail {
         xml.push_str("<AuthenticationErrorDetail>");

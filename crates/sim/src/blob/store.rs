@@ -16,12 +16,14 @@ use super::container::{Blob, Container, is_container_name};
 use super::content::Content;
 use super::delegation::DelegationKeys;
 use super::errors::BlobError;
+use super::faults::StorageFaults;
 use super::read_faults::ReadFaults;
 use super::sas::{Keys, Resource, Sas};
 use super::sas_text::PERMISSION_LETTERS;
+use crate::clock::{Clock, WrongClock};
 use crate::ledger::StorageLedger;
 use crate::roll::Roll;
-use crate::scenario::StorageScenario;
+use crate::scenario::{StorageFault, StorageOperation, StorageScenario};
 use crate::signing_key::SigningKey;
 
 /// What authorizes a request.
@@ -42,6 +44,9 @@ pub(crate) enum Authority<'a> {
 pub(crate) struct BlobStore {
     pub(crate) keys: Keys,
     pub(crate) ledger: StorageLedger,
+    clock: Arc<Clock>,
+    wrong: WrongClock,
+    pub(super) faults: StorageFaults,
     pub(super) read_faults: ReadFaults,
     refuse_create: bool,
     /// How long a new stored access policy takes to become effective.
@@ -62,12 +67,17 @@ pub(crate) enum Condition {
 
 impl BlobStore {
     /// An account with the container of the scenario; `seed` decides the identities of its users.
-    pub(crate) fn new(storage: &StorageScenario, key: SigningKey, seed: Roll) -> Self {
+    pub(crate) fn new(storage: &StorageScenario, key: SigningKey, seed: Roll, clock: Arc<Clock>) -> Self {
         let delegated = DelegationKeys::new(storage, seed, key.clone());
-        let container = Arc::new(Container::new(OffsetDateTime::now_utc()));
+        let wrong = WrongClock::new(storage.clock_skew, &storage.clock_shifts);
+        let created = clock.service_date(&wrong, clock.elapsed(), None);
+        let container = Arc::new(Container::new(created));
         Self {
+            clock,
+            wrong,
             keys: Keys { account: storage.account.clone(), key, delegated },
             ledger: StorageLedger::default(),
+            faults: StorageFaults::new(storage.faults.clone()),
             read_faults: ReadFaults::new(storage.read_faults.clone()),
             refuse_create: storage.refuse_create,
             policy_delay: Duration::try_from(storage.policy_delay.0).unwrap_or(Duration::MAX),
@@ -75,6 +85,16 @@ impl BlobStore {
             containers: RwLock::new(BTreeMap::from([(storage.container.clone(), container)])),
             version: AtomicU64::new(0x6_7137_22D7_F000),
         }
+    }
+
+    /// The clock of storage, which may be wrong.
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.clock.service_date(&self.wrong, self.clock.elapsed(), None)
+    }
+
+    /// The fault that applies to a request for `name`, if any.
+    pub(super) fn strike(&self, operation: StorageOperation, name: &str) -> Option<StorageFault> {
+        self.faults.strike(operation, name, self.clock.elapsed())
     }
 
     /// Checks the authority, then whether it has one of the permissions in `letters`.
@@ -89,7 +109,7 @@ impl BlobStore {
             Authority::None => Err(BlobError::anonymous()),
             Authority::Sas(sas, from) => {
                 let sas = self.under_policy(sas, resource);
-                sas.check(&self.keys, resource, from, OffsetDateTime::now_utc())?;
+                sas.check(&self.keys, resource, from, self.now())?;
                 let allowed = letters.iter().any(|letter| sas.allows(*letter));
                 if allowed { Ok(()) } else { Err(BlobError::permission_mismatch()) }
             }
@@ -103,7 +123,7 @@ impl BlobStore {
             return Cow::Borrowed(sas);
         };
         let container = self.container(name).ok();
-        let policy = container.and_then(|container| container.policy(id, OffsetDateTime::now_utc()));
+        let policy = container.and_then(|container| container.policy(id, self.now()));
         Cow::Owned(sas.under(policy))
     }
 
@@ -148,7 +168,7 @@ impl BlobStore {
         if containers.contains_key(name) {
             return Err(BlobError::container_exists());
         }
-        let container = Arc::new(Container::with_metadata(OffsetDateTime::now_utc(), metadata));
+        let container = Arc::new(Container::with_metadata(self.now(), metadata));
         containers.insert(name.to_owned(), Arc::clone(&container));
         self.ledger.containers_created.fetch_add(1, Relaxed);
         Ok(container)
@@ -216,7 +236,7 @@ impl BlobStore {
             Content::Sent(bytes) => Some(Md5::digest(bytes).into()),
             Content::Log(_) => self.content_md5.then(|| Md5::digest(content.bytes()).into()),
         };
-        let now = OffsetDateTime::now_utc();
+        let now = self.now();
         // The version grows in steps larger than one, because other blobs are written between two writes of the same
         // blob.
         let version = self.version.fetch_add(0x11, Relaxed);
@@ -257,7 +277,7 @@ impl BlobStore {
         let content = [&blob.content.bytes()[..], b"and one more line\n"].concat();
         blob.md5 = Some(Md5::digest(&content).into());
         blob.content = Content::Sent(content.into());
-        blob.modified = OffsetDateTime::now_utc();
+        blob.modified = self.now();
         blob.version = self.version.fetch_add(0x11, Relaxed);
         Ok(())
     }
@@ -288,12 +308,15 @@ impl BlobStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Scenario;
 
     fn store() -> BlobStore {
+        let scenario = Scenario::from_toml("[[account]]\nname = \"contoso\"").expect("valid");
         BlobStore::new(
             &StorageScenario::default(),
             SigningKey::new(b"fake").expect("any length is a key"),
             Roll::new(1),
+            Arc::new(Clock::start(&scenario)),
         )
     }
 

@@ -83,7 +83,9 @@ impl Deliveries {
     pub(crate) fn plan(&self, faults: &[ArrivalFault], pool: &PoolScenario, upload: Upload, now: Duration) {
         let fault = faults.iter().enumerate().find(|(index, fault)| {
             let roll = upload.roll.text("arrival fault").number(*index as u64);
-            fault.pool.as_ref().is_none_or(|id| *id == pool.id) && roll.happens(fault.share)
+            fault.pool.as_ref().is_none_or(|id| *id == pool.id)
+                && fault.nodes.is_none_or(|nodes| nodes.contains(upload.node.place))
+                && roll.happens(fault.share)
         });
         let fault: Option<&ArrivalFault> = fault.map(|(_, fault)| fault);
         let kind = fault.map(|fault| fault.kind);

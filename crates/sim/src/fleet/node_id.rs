@@ -12,17 +12,19 @@ const PREFIX: &str = "tvmps_";
 const HEX: usize = 64;
 
 /// How the nodes of one pool are named.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeNames {
     key: u64,
     nodes: u32,
     spot: u32,
+    /// At the end of every id.
+    suffix: String,
 }
 
 impl NodeNames {
     /// Names for `nodes` nodes, of which the first `spot` are low priority.
-    pub(crate) fn new(pool: Roll, nodes: u32, spot: u32) -> Self {
-        Self { key: pool.text("node ids").bits(), nodes, spot }
+    pub(crate) fn new(pool: Roll, nodes: u32, spot: u32, suffix: &str) -> Self {
+        Self { key: pool.text("node ids").bits(), nodes, spot, suffix: suffix.to_owned() }
     }
 
     pub(crate) fn is_dedicated(&self, place: u32) -> bool {
@@ -33,13 +35,14 @@ impl NodeNames {
     pub(crate) fn push(&self, out: &mut String, place: u32) {
         let head = mix(u64::from(place) ^ self.key);
         let tail = Roll::new(head);
-        let suffix = if self.is_dedicated(place) { 'd' } else { 'p' };
+        let kind = if self.is_dedicated(place) { 'd' } else { 'p' };
         let written = write!(
             out,
-            "{PREFIX}{head:016x}{:016x}{:016x}{:016x}_{suffix}",
+            "{PREFIX}{head:016x}{:016x}{:016x}{:016x}_{kind}{}",
             tail.number(1).bits(),
             tail.number(2).bits(),
             tail.number(3).bits(),
+            self.suffix,
         );
         debug_assert!(written.is_ok(), "writing to a String does not fail");
     }
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn every_id_leads_back_to_its_place() {
-        let names = NodeNames::new(Roll::new(7).text("pool"), 100_000, 3);
+        let names = NodeNames::new(Roll::new(7).text("pool"), 100_000, 3, "");
 
         for place in [0, 1, 2, 3, 50_000, 99_999] {
             let id = names.id(place);
@@ -77,8 +80,8 @@ mod tests {
 
     #[test]
     fn ids_that_were_never_given_lead_nowhere() {
-        let names = NodeNames::new(Roll::new(7).text("pool"), 10, 0);
-        let others = NodeNames::new(Roll::new(7).text("other"), 10, 0);
+        let names = NodeNames::new(Roll::new(7).text("pool"), 10, 0, "");
+        let others = NodeNames::new(Roll::new(7).text("other"), 10, 0, "");
         let mut forged = names.id(0);
         forged.replace_range(40..41, if forged.as_bytes()[40] == b'0' { "1" } else { "0" });
 

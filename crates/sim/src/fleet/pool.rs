@@ -39,7 +39,7 @@ impl Pool {
         let roll = account.text(&scenario.id);
         Self {
             roll,
-            names: NodeNames::new(roll, scenario.nodes, scenario.spot),
+            names: NodeNames::new(roll, scenario.nodes, scenario.spot, &scenario.node_suffix),
             least_age: time::Duration::hours(1) + time::Duration::try_from(oldest_job).unwrap_or_default(),
             lower_id: scenario.id.to_ascii_lowercase(),
             lives: PoolLives::new(&scenario, roll),

@@ -20,6 +20,7 @@ pub(crate) struct ReplyBody {
     ending: BodyEnding,
     /// Waited before a body breaks off.
     pause: Option<Pin<Box<Sleep>>>,
+    pause_for: Duration,
     /// Whether the Content-Length header is sent; the real service sends it with errors, but not with good answers.
     sized: bool,
     /// Held until the last byte is sent: a call is in flight until its answer is complete.
@@ -37,10 +38,13 @@ enum BodyEnding {
     BrokenOff,
 }
 
+/// hyper needs this long to send what comes before the break.
+const PAUSE: Duration = Duration::from_millis(20);
+
 impl ReplyBody {
     fn new(bytes: Bytes, sized: bool, ending: BodyEnding) -> Self {
         let pieces = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) };
-        Self { pieces, pace: BodyPace::AtOnce, ending, pause: None, sized, held: None }
+        Self { pieces, pace: BodyPace::AtOnce, ending, pause: None, pause_for: PAUSE, sized, held: None }
     }
 
     /// With Content-Length.
@@ -59,6 +63,12 @@ impl ReplyBody {
         let mut broken = Self::new(bytes.slice(..bytes.len() / 2), false, BodyEnding::BrokenOff);
         broken.held = self.held.take();
         broken
+    }
+
+    /// A body that breaks off after this long.
+    pub(crate) fn stalling_for(mut self, time: Duration) -> Self {
+        self.pause_for = time.max(PAUSE);
+        self
     }
 
     /// The same length, but one byte in the middle is wrong.
@@ -116,8 +126,7 @@ impl Body for ReplyBody {
         if this.ending == BodyEnding::BrokenOff {
             // hyper holds small answers back until the body ends. Without a pause, the error would overtake headers
             // and bytes, and the client would see a dropped connection instead of half an answer.
-            let pause =
-                this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(20))));
+            let pause = this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.pause_for)));
             return pause.as_mut().poll(context).map(|()| {
                 this.ending = BodyEnding::Good;
                 Some(Err(io::Error::other("broken off by the scenario")))

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
+use super::after_answer::{AfterAnswer, Wire};
 use super::body::ReplyBody;
 
 /// A response, or the instruction to drop the connection without one.
@@ -62,13 +63,16 @@ async fn serve_connection<S: Service>(stream: TcpStream, peer: Peer, service: Ar
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let after = AfterAnswer::default();
+    let wire = Wire::new(stream, after.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(after.clone());
         Arc::clone(&service).answer(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(wire), service);
     // A client that disconnects and an answer that hangs up both end here as an error; neither is a fault of the
     // server.
     let _: Result<(), Infallible> = connection.await.or(Ok(()));

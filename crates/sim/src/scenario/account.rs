@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::clock::ClockShift;
 use super::fault::{ArrivalFault, Fault};
 use super::job::JobScenario;
 use super::pool::PoolScenario;
@@ -36,6 +37,11 @@ pub(crate) struct AccountScenario {
     /// By how much the account's clock is wrong: it sets the Date header, and the Shared Key check uses it.
     #[serde(default)]
     pub(crate) clock_skew: Skew,
+    #[serde(default, rename = "clock_shift")]
+    pub(crate) clock_shifts: Vec<ClockShift>,
+    /// Ids of pools and jobs may be any text, as a broken or hostile service would send it.
+    #[serde(default)]
+    pub(crate) any_ids: bool,
     /// The subscription that contains the account.
     #[serde(default = "some_subscription")]
     pub(crate) subscription: String,

@@ -7,8 +7,9 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use crate::blob::is_container_name;
 
 use super::account::{AccountScenario, AuthMode};
+use super::clock::ClockShift;
 use super::document::{Scenario, ScenarioError, StorageScenario};
-use super::fault::{Fault, FaultKind};
+use super::fault::{Fault, FaultKind, StorageFault, StorageOperation};
 use super::job::JobScenario;
 use super::pool::{Life, NodeState, PoolScenario};
 
@@ -53,6 +54,15 @@ fn is_identity(id: &str) -> bool {
             .is_some_and(|(_, name)| !name.is_empty() && !name.contains('/'))
 }
 
+fn check_shifts(shifts: &[ClockShift], path: &str) -> CheckResult {
+    for (index, shift) in shifts.iter().enumerate() {
+        let path = format!("{path}clock_shift[{index}]");
+        let good = shift.at.is_some() != shift.after_uploads.is_some();
+        ensure(good, &path, "give either `at` or `after_uploads`")?;
+    }
+    Ok(())
+}
+
 fn check_key(key: Option<&str>, path: &str) -> CheckResult {
     let Some(text) = key else { return Ok(()) };
     let good = BASE64_STANDARD.decode(text).is_ok_and(|bytes| !bytes.is_empty());
@@ -61,6 +71,7 @@ fn check_key(key: Option<&str>, path: &str) -> CheckResult {
 
 impl Scenario {
     pub(super) fn check(&self) -> CheckResult {
+        check_shifts(&self.clock_shifts, "")?;
         self.storage.check()?;
         ensure(!self.accounts.is_empty(), "account", "at least one `[[account]]` is needed")?;
         for (index, account) in self.accounts.iter().enumerate() {
@@ -90,10 +101,23 @@ impl StorageScenario {
         // Storage gives the times of a key in whole seconds.
         let good = self.delegation_key_lifetime.is_none_or(|span| span.0.as_secs() >= 1);
         ensure(good, "storage.delegation_key_lifetime", "must be 1s or more")?;
+        check_shifts(&self.clock_shifts, "storage.")?;
+        for (index, fault) in self.faults.iter().enumerate() {
+            fault.check(&format!("storage.fault[{index}]"))?;
+        }
         for (index, fault) in self.read_faults.iter().enumerate() {
             ensure(fault.first > 0, &format!("storage.read_fault[{index}].first"), "must be 1 or more")?;
         }
         Ok(())
+    }
+}
+
+impl StorageFault {
+    fn check(&self, path: &str) -> CheckResult {
+        let good = self.on == StorageOperation::List || !self.kind.is_of_lists();
+        ensure(good, &format!("{path}.on"), "this kind is for `list` only")?;
+        let good = !self.kind.needs_text() || self.text.is_some();
+        ensure(good, &format!("{path}.text"), "this kind needs a `text`")
     }
 }
 
@@ -105,6 +129,7 @@ impl AccountScenario {
             "must be 3 to 24 lower-case letters and digits",
         )?;
         check_key(self.key.as_deref(), &format!("{path}.key"))?;
+        check_shifts(&self.clock_shifts, &format!("{path}."))?;
         ensure(
             self.capacity.is_none_or(|c| c.is_finite() && c > 0.0),
             &format!("{path}.capacity"),
@@ -135,6 +160,7 @@ impl AccountScenario {
                 &format!("{path}.id"),
                 "two pools have this id (ids are compared without case)",
             )?;
+            ensure(self.is_id(&pool.id), &format!("{path}.id"), BATCH_ID)?;
             pool.check(&path)?;
         }
         for (index, job) in self.jobs.iter().enumerate() {
@@ -162,6 +188,13 @@ impl AccountScenario {
         ensure(is_share(fault.share), &format!("{path}.share"), "must be from 0 to 1")?;
         self.check_pool_name(fault.pool.as_deref(), path)?;
         let of_code = fault.kind == FaultKind::Code;
+        let flood = fault.kind == FaultKind::Flood;
+        ensure(!flood || fault.size.is_some(), &format!("{path}.size"), "kind `flood` needs a `size`")?;
+        let bent = fault.kind == FaultKind::Directory;
+        let what = "kind `directory` needs a `directory`";
+        ensure(!bent || fault.directory.is_some(), &format!("{path}.directory"), what)?;
+        let promise = fault.kind == FaultKind::Promise;
+        ensure(!promise || fault.files.is_some(), &format!("{path}.files"), "kind `promise` needs `files`")?;
         ensure(!of_code || fault.code.is_some(), &format!("{path}.code"), "kind `code` needs a `code`")?;
         ensure(
             !of_code || fault.status.is_some(),
@@ -173,7 +206,7 @@ impl AccountScenario {
     }
 
     fn check_job(&self, job: &JobScenario, path: &str) -> CheckResult {
-        ensure(is_batch_id(&job.id), &format!("{path}.id"), BATCH_ID)?;
+        ensure(self.is_id(&job.id), &format!("{path}.id"), BATCH_ID)?;
         self.check_pool_name(Some(&job.pool), path)?;
         let there = self.pools.iter().find(|pool| pool.id == job.pool).map_or(0, |pool| pool.nodes);
         let nodes = job.nodes.unwrap_or(there);
@@ -188,6 +221,11 @@ impl AccountScenario {
         ensure(job.failed <= job.tasks, &format!("{path}.failed"), "must not be more than `tasks`")
     }
 
+    /// Whether the account can have a pool or job with this id.
+    fn is_id(&self, id: &str) -> bool {
+        if self.any_ids { !id.is_empty() } else { is_batch_id(id) }
+    }
+
     fn check_pool_name(&self, name: Option<&str>, path: &str) -> CheckResult {
         let good = name.is_none_or(|name| self.pools.iter().any(|pool| pool.id == name));
         ensure(good, &format!("{path}.pool"), "the account has no pool with this id")
@@ -196,7 +234,6 @@ impl AccountScenario {
 
 impl PoolScenario {
     fn check(&self, path: &str) -> CheckResult {
-        ensure(is_batch_id(&self.id), &format!("{path}.id"), BATCH_ID)?;
         for (key, nodes) in [
             ("spot", self.spot),
             ("scheduling_disabled", self.scheduling_disabled),

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::account::AccountScenario;
-use super::fault::ReadFault;
-use super::values::Span;
+use super::clock::ClockShift;
+use super::fault::{ReadFault, StorageFault};
+use super::values::{Skew, Span};
 
 /// A whole simulated fleet: accounts, pools, nodes, faults, and the storage account their logs go to.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,6 +14,12 @@ pub struct Scenario {
     /// Decides every roll of the dice, every key and every node id. The same seed gives the same fleet.
     #[serde(default = "default_seed")]
     pub(crate) seed: u64,
+    /// By how much all clocks are wrong, those of the accounts and that of storage.
+    #[serde(default)]
+    pub(crate) clock_skew: Skew,
+    /// How all of them jump together.
+    #[serde(default, rename = "clock_shift")]
+    pub(crate) clock_shifts: Vec<ClockShift>,
     #[serde(default)]
     pub(crate) storage: StorageScenario,
     #[serde(default)]
@@ -43,6 +50,13 @@ pub(crate) struct StorageScenario {
     pub(crate) policy_delay: Span,
     /// Logs of nodes have a Content-MD5, like blobs that are uploaded in one piece.
     pub(crate) content_md5: bool,
+    /// By how much the clock of storage is wrong: it sets the Date header and the times of blobs, and SAS are checked
+    /// by it.
+    pub(crate) clock_skew: Skew,
+    #[serde(rename = "clock_shift")]
+    pub(crate) clock_shifts: Vec<ClockShift>,
+    #[serde(rename = "fault")]
+    pub(crate) faults: Vec<StorageFault>,
     #[serde(rename = "read_fault")]
     pub(crate) read_faults: Vec<ReadFault>,
 }
@@ -59,6 +73,9 @@ impl Default for StorageScenario {
             delegation_key_lifetime: None,
             policy_delay: Span(std::time::Duration::ZERO),
             content_md5: false,
+            clock_skew: Skew::default(),
+            clock_shifts: vec![],
+            faults: vec![],
             read_faults: vec![],
         }
     }
@@ -200,6 +217,18 @@ mod tests {
             ),
             (pool("[[account.pool.life]]\nat = \"1s\"\nbecomes = \"unusable\"\ntimes = 3"), "life[0].times"),
             (pool("[[account.fault]]\nkind = \"code\""), "account[0].fault[0].code"),
+            (pool("[[account.fault]]\nkind = \"flood\""), "account[0].fault[0].size"),
+            (pool("[[account.fault]]\nkind = \"directory\""), "account[0].fault[0].directory"),
+            (pool("[[account.fault]]\nkind = \"promise\""), "account[0].fault[0].files"),
+            (pool("[[account.clock_shift]]\nby = \"1h\""), "account[0].clock_shift[0]"),
+            (
+                "[[clock_shift]]\nby = \"1h\"\nat = \"1s\"\nafter_uploads = 3\n[[account]]\nname = \"contoso\"".to_owned(),
+                "clock_shift[0]",
+            ),
+            (
+                "[[storage.fault]]\nkind = \"twice\"\non = \"read\"\n[[account]]\nname = \"contoso\"".to_owned(),
+                "storage.fault[0].on",
+            ),
             (pool("[[account.fault]]\nkind = \"throttle\"\nshare = 3.0"), "account[0].fault[0].share"),
             (pool("[[account.fault]]\nkind = \"throttle\"\npool = \"q\""), "account[0].fault[0].pool"),
             (pool("[[account.pool]]\nid = \"P\""), "account[0].pool[1].id"),

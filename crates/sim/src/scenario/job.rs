@@ -23,6 +23,8 @@ pub(crate) struct JobScenario {
     /// How long after its start the last task ended.
     #[serde(default = "twenty_minutes")]
     pub(crate) lasted: Span,
+    /// The text that stands for the end of every task that has ended.
+    pub(crate) end_times: Option<String>,
     /// Nodes per task: with more than one, tasks are multi-instance tasks and have subtasks.
     #[serde(default = "at_least_one")]
     pub(crate) instances: u32,

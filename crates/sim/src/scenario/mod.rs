@@ -8,6 +8,7 @@
 
 mod account;
 mod check;
+mod clock;
 mod document;
 mod fault;
 mod job;
@@ -15,11 +16,15 @@ mod pool;
 mod values;
 
 pub(crate) use account::{AccountScenario, AuthMode, CapacityChange, PoolAllocationMode};
+pub(crate) use clock::ClockShift;
 pub(crate) use document::StorageScenario;
 pub use document::{Scenario, ScenarioError};
 pub(crate) use fault::{
-    ArrivalFault, ArrivalFaultKind, Fault, FaultKind, Operation, ReadFault, ReadFaultKind,
+    ArrivalFault, ArrivalFaultKind, DirectoryForm, EchoPlace, Fault, FaultKind, FloodPart, Operation,
+    ReadFault, ReadFaultKind, Spelling, StorageFault, StorageFaultKind, StorageOperation,
 };
 pub(crate) use job::JobScenario;
-pub(crate) use pool::{AllocationState, FileContent, Life, NodeState, Os, PoolScenario, PoolState};
-pub(crate) use values::RetryAfter;
+pub(crate) use pool::{
+    AllocationState, FileContent, Life, NodeError, NodeState, Os, PoolScenario, PoolState,
+};
+pub(crate) use values::{RetryAfter, Skew};

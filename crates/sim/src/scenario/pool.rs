@@ -29,6 +29,16 @@ pub(crate) struct PoolScenario {
     pub(crate) auto_scale: bool,
     /// Code of the error that stopped the last resize; its target is one node more than the pool has.
     pub(crate) resize_error: Option<String>,
+    /// The text of that error.
+    #[serde(default = "could_not_be_allocated")]
+    pub(crate) resize_message: String,
+    /// An error that every node shows in `errors`, in addition to those of its state.
+    pub(crate) node_error: Option<NodeError>,
+    /// Text at the end of every node id.
+    #[serde(default)]
+    pub(crate) node_suffix: String,
+    /// The text that stands for every time of every node.
+    pub(crate) node_times: Option<String>,
     /// The first nodes, this many, accept no new tasks; those that begin idle are `offline`.
     #[serde(default)]
     pub(crate) scheduling_disabled: u32,
@@ -218,6 +228,18 @@ pub(crate) enum AllocationState {
     Steady,
     Resizing,
     Stopping,
+}
+
+/// `node_error` of a pool.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeError {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+fn could_not_be_allocated() -> String {
+    "Desired number of dedicated nodes could not be allocated".to_owned()
 }
 
 fn one_node() -> u32 {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -81,6 +82,12 @@ impl ScenarioValue for Count {
 pub(crate) struct Between<T> {
     pub(crate) min: T,
     pub(crate) max: T,
+}
+
+impl Between<Count> {
+    pub(crate) fn contains(&self, number: u32) -> bool {
+        (self.min.0..=self.max.0).contains(&number)
+    }
 }
 
 impl<T: Copy> Between<T> {
@@ -164,18 +171,24 @@ impl<'de, T: ScenarioValue + Deserialize<'de>> Deserialize<'de> for Between<T> {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Skew(pub(crate) time::Duration);
 
+impl FromStr for Skew {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (sign, amount) = match text.strip_prefix('-') {
+            Some(amount) => (-1, amount),
+            None => (1, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let span = humantime::parse_duration(amount.trim()).ok();
+        let span = span.and_then(|span| time::Duration::try_from(span).ok());
+        span.map(|span| Self(span * sign)).ok_or("a duration with a sign such as \"-20m\"")
+    }
+}
+
 impl<'de> Deserialize<'de> for Skew {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let (sign, amount) = match text.strip_prefix('-') {
-            Some(amount) => (-1, amount),
-            None => (1, text.strip_prefix('+').unwrap_or(&text)),
-        };
-        let span = humantime::parse_duration(amount.trim()).map_err(|_| {
-            de::Error::invalid_value(de::Unexpected::Str(&text), &"a duration with a sign such as \"-20m\"")
-        })?;
-        let span = time::Duration::try_from(span).map_err(de::Error::custom)?;
-        Ok(Self(span * sign))
+        text.parse().map_err(|what| de::Error::invalid_value(de::Unexpected::Str(&text), &what))
     }
 }
 
