@@ -6,6 +6,7 @@
 //! the calls of [`SupportClient`] are retried here, because every caller would retry them in the same way. A refused
 //! token is renewed once.
 
+mod account_key;
 mod answer;
 mod arm;
 mod arm_call;
@@ -38,6 +39,7 @@ mod token;
 mod token_claims;
 mod wire;
 
+pub use account_key::InvalidKey;
 pub use arm::{FoundAccount, list_accounts};
 pub use batch::{AccountSettings, AzureBatch, BatchAuth, Clients, InvalidEndpoint};
 pub use blob::{AzureLogStore, BlobVersion, InvalidContainer, OpenBlob, has_changed};

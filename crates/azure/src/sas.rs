@@ -13,6 +13,8 @@ use sha2::Sha256;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
+use crate::account_key::key_bytes;
+
 /// `sv`: 16 lines for a service SAS, 24 for a user delegation SAS. Emulators support it as well.
 const SIGNED_VERSION: &str = "2022-11-02";
 
@@ -29,7 +31,7 @@ pub(crate) struct SigningKey(Hmac<Sha256>);
 impl SigningKey {
     /// Takes a key in Base64; none if it is empty or not Base64.
     pub(crate) fn from_base64(text: &str) -> Option<Self> {
-        let key = BASE64_STANDARD.decode(text.trim()).ok().filter(|key| !key.is_empty())?;
+        let key = key_bytes(text).ok()?;
         Hmac::new_from_slice(&key).ok().map(Self)
     }
 

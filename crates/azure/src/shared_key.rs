@@ -7,21 +7,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use fleetlogs_model::secret::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
 use reqwest::header::HeaderValue;
 use sha2::Sha256;
 
-/// As lenient as .NET's decoder, which users know: leftover bits in the last character are ignored.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
+use crate::account_key::{BASE64, InvalidKey, key_bytes};
 
 /// Length of a SHA-256 in Base64.
 const SIGNATURE_LENGTH: usize = 44;
@@ -37,12 +29,9 @@ pub struct SharedKey {
 /// The text is not an account key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSharedKey {
-    /// Not Base64. The text is not quoted.
-    #[error("the account key is not Base64")]
-    NotBase64,
-    /// It is empty.
-    #[error("the account key is empty")]
-    Empty,
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] InvalidKey),
     /// The name of an account consists of letters and digits.
     #[error("the name of a Batch account must consist of letters and digits")]
     AccountName,
@@ -70,10 +59,7 @@ impl SharedKey {
         if account.is_empty() || !account.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(InvalidSharedKey::AccountName);
         }
-        let key = BASE64.decode(key.expose().trim()).map_err(|_| InvalidSharedKey::NotBase64)?;
-        if key.is_empty() {
-            return Err(InvalidSharedKey::Empty);
-        }
+        let key = key_bytes(key.expose())?;
         let keyed = Hmac::new_from_slice(&key).expect("HMAC takes keys of any length");
         Ok(Self { account: account.into(), keyed })
     }
@@ -255,8 +241,8 @@ mod tests {
     #[test]
     fn what_is_not_a_key_is_refused() {
         let refused = |account, text: &str| SharedKey::new(account, &Secret::new(text.into())).unwrap_err();
-        assert_eq!(refused("contoso", "hunter2!"), InvalidSharedKey::NotBase64);
-        assert_eq!(refused("contoso", " "), InvalidSharedKey::Empty);
+        assert_eq!(refused("contoso", "hunter2!"), InvalidSharedKey::Key(InvalidKey::NotBase64));
+        assert_eq!(refused("contoso", " "), InvalidSharedKey::Key(InvalidKey::Empty));
         assert_eq!(refused("contoso\n", KEY), InvalidSharedKey::AccountName);
     }
 }
