@@ -7,6 +7,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use fleetlogs_model::sas::PERMISSION_ORDER;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::Sha256;
@@ -17,9 +18,6 @@ use crate::account_key::key_bytes;
 
 /// `sv`: 16 lines for a service SAS, 24 for a user delegation SAS. Emulators support it as well.
 const SIGNED_VERSION: &str = "2022-11-02";
-
-/// The required order of the letters in `sp`.
-const PERMISSION_ORDER: &str = "racwdxyltmeopi";
 
 /// All characters except those that are never encoded (RFC 3986, unreserved).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

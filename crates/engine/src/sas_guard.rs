@@ -15,6 +15,12 @@ pub enum SasProblem {
     /// It is for a blob or a directory.
     #[error("the SAS is for a blob or directory, not for a container")]
     NotContainer,
+    /// An account SAS for other services.
+    #[error("the account SAS is not for blobs (`ss` has no `b`)")]
+    NotForBlobs,
+    /// An account SAS for other levels.
+    #[error("the account SAS lacks the resource type `{0}` in `srt` ({1})")]
+    ResourceType(char, &'static str),
     /// It lacks a permission.
     #[error("the SAS lacks the permission `{0}` ({1})")]
     Permission(char, &'static str),
@@ -22,7 +28,7 @@ pub enum SasProblem {
     #[error("the SAS expired at {}", text(*.0))]
     Expired(OffsetDateTime),
     /// It expires before the last upload may end.
-    #[error("the SAS ends at {}, and the run needs it until {}", text(*.ends), text(*.needed))]
+    #[error("the SAS expires at {}, and the run needs it until {}", text(*.ends), text(*.needed))]
     EndsTooSoon {
         /// The earlier of `se` and `ske`.
         ends: OffsetDateTime,
@@ -40,6 +46,9 @@ impl SasProblem {
     pub fn help(&self) -> &'static str {
         match self {
             Self::NotContainer => "create a SAS for the container itself (`sr=c`)",
+            Self::NotForBlobs | Self::ResourceType(..) => {
+                "create a SAS for the container (`sr=c`); an account SAS needs `ss=b` and `srt=co`"
+            }
             Self::Permission('w', _) => "create a container SAS with the permission `w` (write)",
             Self::Permission(..) => {
                 "create a container SAS with the permissions `r` and `l` for `verify_url`"
@@ -57,6 +66,9 @@ impl SasProblem {
 #[must_use]
 pub fn write_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) -> Vec<SasProblem> {
     let mut problems = common_problems(sas, now, needed);
+    if !sas.is_for_level('o') {
+        problems.push(SasProblem::ResourceType('o', "nodes write blobs with it"));
+    }
     if sas.grants('w') == Some(false) {
         problems.push(SasProblem::Permission('w', "nodes write their logs with it"));
     }
@@ -67,6 +79,9 @@ pub fn write_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime)
 #[must_use]
 pub fn list_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) -> Vec<SasProblem> {
     let mut problems = common_problems(sas, now, needed);
+    if !sas.is_for_level('c') {
+        problems.push(SasProblem::ResourceType('c', "verification lists the container with it"));
+    }
     if sas.grants('l') == Some(false) {
         problems.push(SasProblem::Permission('l', "verification lists the container with it"));
     }
@@ -77,6 +92,9 @@ fn common_problems(sas: &SasUrl, now: OffsetDateTime, needed: OffsetDateTime) ->
     let mut problems = Vec::new();
     if sas.kind == SasKind::NotContainer {
         problems.push(SasProblem::NotContainer);
+    }
+    if !sas.is_for_blobs() {
+        problems.push(SasProblem::NotForBlobs);
     }
     match sas.expires_at {
         Some(ends) if ends <= now => problems.push(SasProblem::Expired(ends)),
@@ -112,6 +130,15 @@ mod tests {
         let problems = |query: &str| write_problems(&sas(query), NOW, NOW + Duration::from_secs(3600));
         let good = "sr=c&sp=w&se=2026-11-22T11:00:00Z";
         assert_eq!(problems(good), []);
+        let account = "sp=w&se=2026-11-22T12:00:00Z";
+        assert_eq!(problems(&format!("ss=bf&srt=so&{account}")), []);
+        assert_eq!(problems(&format!("ss=qf&srt=sco&{account}")), [SasProblem::NotForBlobs]);
+        assert!(matches!(problems(&format!("ss=b&srt=s&{account}"))[..], [SasProblem::ResourceType('o', _)]));
+        let lists = |query: &str| list_problems(&sas(query), NOW, NOW);
+        assert!(matches!(
+            lists("ss=b&srt=so&sp=rl&se=2026-11-22T12:00:00Z")[..],
+            [SasProblem::ResourceType('c', _)]
+        ));
         assert_eq!(problems("sr=b&sp=w&se=2026-11-22T12:00:00Z"), [SasProblem::NotContainer]);
         assert!(matches!(
             problems("sr=c&sp=rl&se=2026-11-22T12:00:00Z")[..],

@@ -5,6 +5,9 @@
 //! start and expiry, `sr`/`srt` resource, `si` stored access policy, `skoid`… user delegation key, `ske` its
 //! expiry, `sip` IP restriction.
 
+mod host;
+mod query;
+
 use std::fmt;
 use std::net::IpAddr;
 
@@ -13,6 +16,9 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use url::{Host, Url};
 use zeroize::Zeroizing;
+
+pub use self::query::SasMend;
+use self::query::SasQuery;
 
 /// A container URL with its authorization in the query.
 #[derive(Clone)]
@@ -24,6 +30,10 @@ pub struct SasUrl {
     pub kind: SasKind,
     /// The letters of `sp`; none if a stored access policy has them.
     pub permissions: Option<String>,
+    /// The letters of `ss`: the services that an account SAS is for.
+    pub services: Option<String>,
+    /// The letters of `srt`: the levels that an account SAS is for.
+    pub resource_types: Option<String>,
     /// `st`.
     pub starts_at: Option<OffsetDateTime>,
     /// The earlier of `se` and `ske`; none if a stored access policy has the expiry.
@@ -34,6 +44,8 @@ pub struct SasUrl {
     pub stored_policy: bool,
     /// Whether it is signed with a user delegation key.
     pub delegated: bool,
+    /// What was mended in its text.
+    pub mends: Box<[SasMend]>,
 }
 
 /// The scope of a SAS.
@@ -47,63 +59,171 @@ pub enum SasKind {
     Account,
 }
 
-/// Why a text is not a container URL with a SAS.
+/// Why a text is not a container URL with a SAS. No variant holds anything secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SasUrlError {
     /// Not a URL.
     #[error("it is not a URL")]
     NotAUrl,
+    /// White space in the middle: a line that was broken, or a `+` that was read as a space.
+    #[error("it has white space or a line break in the middle")]
+    WhiteSpace,
     /// Plain http to a host that is not this machine, or another scheme.
     #[error("it must start with https:// (http:// is for loopback addresses only)")]
     Scheme,
+    /// A user or a fragment.
+    #[error("it has a user in front of its host, or a `#`")]
+    UserOrFragment,
+    /// The host of another service. `blob_host` is that of the same storage account.
+    #[error("its host `{host}` is that of {service}")]
+    OtherService {
+        /// The host.
+        host: String,
+        /// Whose it is.
+        service: &'static str,
+        /// Where the blobs of the account are, if it is a storage account.
+        blob_host: Option<String>,
+    },
+    /// The read-only copy of an account in another region.
+    #[error("its host `{0}` is the secondary endpoint, which cannot be written to")]
+    Secondary(String),
     /// The path does not name exactly a container.
     #[error("its path must name a container and nothing else")]
     NotAContainer,
     /// There is no signature in its query.
     #[error("it has no SAS: the query has no `sig`")]
     NoSignature,
+    /// There is no expiry in its query, and no policy that could have one.
+    #[error("its query has neither `se` (the expiry) nor `si` (a stored access policy)")]
+    NoExpiry,
     /// A time in its query cannot be read.
     #[error("its `{0}` is not a time")]
     BadTime(&'static str),
+    /// Percent signs were taken for something else, as in a batch file.
+    #[error("its percent signs are gone: `{0}` has lost them")]
+    PercentsGone(String),
+    /// A percent sign without two hexadecimal digits.
+    #[error("its `{0}` has a `%` without two hexadecimal digits after it")]
+    BrokenEscape(String),
+    /// A parameter that no SAS has.
+    #[error("its query has `{0}`, which is no parameter of a SAS")]
+    UnknownParameter(String),
+    /// A parameter with two values.
+    #[error("its query has `{0}` twice, with different values")]
+    Repeated(String),
+    /// `sp` has something other than letters of permissions.
+    #[error("its `sp` has something that is not the letter of a permission, or a letter twice")]
+    BadPermissions,
+    /// `sp` is out of order; the signature covers the order.
+    #[error("its `sp` is out of order: storage accepts `{0}` only")]
+    PermissionOrder(String),
+    /// `spr` without https.
+    #[error("its `spr` does not allow https")]
+    Protocol,
 }
 
+impl SasUrlError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::PercentsGone(_) => {
+                "in a batch file, write `%%` for each `%`; better, put the URL into a file: { file = \"path\" }".into()
+            }
+            Self::WhiteSpace => {
+                "write the whole URL in one line; a space in `sig` was a `+`, which is `%2B` in a URL".into()
+            }
+            Self::OtherService { blob_host: Some(host), .. } => {
+                format!("nodes write blobs: create a SAS for the container at `{host}`")
+            }
+            Self::Secondary(_) => "write the host without `-secondary`".into(),
+            Self::NoExpiry
+            | Self::UnknownParameter(_)
+            | Self::Repeated(_)
+            | Self::BrokenEscape(_)
+            | Self::UserOrFragment => {
+                "copy the whole URL again, and only the URL, as the tool that created the SAS shows it".into()
+            }
+            Self::BadPermissions | Self::PermissionOrder(_) | Self::Protocol => "create the SAS again".into(),
+            Self::NotAUrl
+            | Self::Scheme
+            | Self::OtherService { .. }
+            | Self::NotAContainer
+            | Self::NoSignature
+            | Self::BadTime(_) => {
+                "a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=..."
+                    .into()
+            }
+        }
+    }
+}
+
+/// The letters of permissions in the order in which storage wants them, as its own clients write them.
+pub const PERMISSION_ORDER: &str = "racwdxyltfmeopi";
+
 impl SasUrl {
-    /// Parses a container URL. Errors never quote the text.
+    /// Parses a container URL. Errors never quote a secret.
+    ///
+    /// What is wrong in its text but has one meaning is mended ([`SasUrl::mends`]); [`SasUrl::expose`] is the mended
+    /// text, which storage understands.
     pub fn parse(text: &str) -> Result<Self, SasUrlError> {
-        let url = Url::parse(text.trim()).map_err(|_| SasUrlError::NotAUrl)?;
+        let text = text.trim().trim_start_matches('\u{feff}').trim();
+        if text.contains(char::is_whitespace) && text.contains("://") {
+            return Err(SasUrlError::WhiteSpace);
+        }
+        let (place, query) = text.split_once('?').unwrap_or((text, ""));
+        // `\?` is how a shell is given a question mark.
+        let mut url = Url::parse(place.trim_end_matches('\\')).map_err(|_| SasUrlError::NotAUrl)?;
         if !is_https_or_loopback(&url) {
             return Err(SasUrlError::Scheme);
         }
+        if !url.username().is_empty() || url.password().is_some() || text.contains('#') {
+            return Err(SasUrlError::UserOrFragment);
+        }
+        host::check(&url)?;
         // Emulators are reached by address and have the storage account first in the path.
         let depth = if url.domain().is_some_and(|name| name != "localhost") { 1 } else { 2 };
         let segments = url.path().trim_matches('/').split('/').filter(|part| !part.is_empty()).count();
-        let param =
-            |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
         if segments == 0 || (segments < depth && url.domain().is_none()) {
             return Err(SasUrlError::NotAContainer);
         }
-        if param("sig").is_none_or(|signature| signature.is_empty()) {
-            return Err(SasUrlError::NoSignature);
-        }
-        let time = |name: &'static str| match param(name) {
+        let query = SasQuery::read(query)?;
+        let value = |name: &str| query.value(name).map(|value| value.as_str().to_owned());
+        let time = |name: &'static str| match value(name) {
             Some(text) => parse_time(&text).ok_or(SasUrlError::BadTime(name)).map(Some),
             None => Ok(None),
         };
         let (se, ske) = (time("se")?, time("ske")?);
-        let kind = match param("sr").as_deref() {
+        let stored_policy = value("si").is_some();
+        if se.is_none() && !stored_policy {
+            return Err(SasUrlError::NoExpiry);
+        }
+        let kind = match value("sr").as_deref() {
             Some("c") if segments == depth => SasKind::Container,
-            None if param("srt").is_some() && segments == depth => SasKind::Account,
+            None if (value("srt").is_some() || value("ss").is_some()) && segments == depth => {
+                SasKind::Account
+            }
             _ => SasKind::NotContainer,
         };
+        let permissions = value("sp");
+        check_permissions(permissions.as_deref().unwrap_or_default(), kind)?;
+        if value("spr").is_some_and(|protocols| !protocols.split(',').any(|protocol| protocol == "https")) {
+            return Err(SasUrlError::Protocol);
+        }
+        let without_query = without_query(&url).into();
+        url.set_query(Some(&query.text()));
         Ok(Self {
             kind,
-            permissions: param("sp"),
+            permissions,
+            services: value("ss"),
+            resource_types: value("srt"),
             starts_at: time("st")?,
             expires_at: se.map_or(ske, |se| Some(ske.map_or(se, |ske| se.min(ske)))),
-            ip_restricted: param("sip").is_some(),
-            stored_policy: param("si").is_some(),
-            delegated: param("skoid").is_some(),
-            without_query: without_query(&url).into(),
+            ip_restricted: value("sip").is_some(),
+            stored_policy,
+            delegated: value("skoid").is_some(),
+            mends: query.mends.iter().cloned().collect(),
+            without_query,
             text: Zeroizing::new(url.into()),
         })
     }
@@ -129,6 +249,19 @@ impl SasUrl {
         let plain = signature.replace("%3D", "=").replace("%3d", "=");
         let escapes = plain.matches('%').count();
         plain.len() - escapes * 2 == 44 && plain.ends_with('=')
+    }
+
+    /// Whether it is for blobs: an account SAS says so in `ss`.
+    #[must_use]
+    pub fn is_for_blobs(&self) -> bool {
+        self.kind != SasKind::Account || self.services.as_ref().is_some_and(|letters| letters.contains('b'))
+    }
+
+    /// Whether it is for a level of resources: an account SAS says so in `srt`.
+    #[must_use]
+    pub fn is_for_level(&self, level: char) -> bool {
+        let levels = self.resource_types.as_ref();
+        self.kind != SasKind::Account || levels.is_some_and(|letters| letters.contains(level))
     }
 
     /// Whether `sp` grants a permission; none if a stored access policy decides.
@@ -172,6 +305,23 @@ pub fn is_https_or_loopback(url: &Url) -> bool {
         },
         _ => false,
     }
+}
+
+/// Permissions are letters, each once. Only an account SAS may have them in any order.
+fn check_permissions(letters: &str, kind: SasKind) -> Result<(), SasUrlError> {
+    let rank = |letter| PERMISSION_ORDER.chars().chain(['u']).position(|known| known == letter);
+    let ranks: Vec<_> = letters.chars().map(rank).collect();
+    let mut sorted: Vec<_> = ranks.iter().flatten().copied().collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if sorted.len() != ranks.len() {
+        return Err(SasUrlError::BadPermissions);
+    }
+    if kind != SasKind::Account && !ranks.iter().flatten().is_sorted() {
+        let ordered = PERMISSION_ORDER.chars().filter(|letter| letters.contains(*letter)).collect();
+        return Err(SasUrlError::PermissionOrder(ordered));
+    }
+    Ok(())
 }
 
 /// Parses the times of a SAS: a date, or a time to the minute, second or fraction of it, in UTC.
@@ -234,17 +384,158 @@ mod tests {
 
     #[test]
     fn what_is_not_a_container_with_a_sas_is_refused() {
-        let refused = |text: &str| SasUrl::parse(text).unwrap_err();
-        assert_eq!(refused("logs"), SasUrlError::NotAUrl);
-        assert_eq!(refused("http://logs.blob.core.windows.net/c?sig=x"), SasUrlError::Scheme);
-        assert_eq!(refused("https://logs.blob.core.windows.net/?sig=x"), SasUrlError::NotAContainer);
-        assert_eq!(refused("https://logs.blob.core.windows.net/c"), SasUrlError::NoSignature);
-        assert_eq!(refused("https://logs.blob.core.windows.net/c?sig=x&se=soon"), SasUrlError::BadTime("se"));
+        let host = "https://logs.blob.core.windows.net";
+        let good = "sv=2022-11-02&sr=c&sp=cw&se=2036-01-01T00:00:00Z";
+        let signature = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789abcdefg";
+        let other = |host: &str, service, blob_host: Option<&str>| SasUrlError::OtherService {
+            host: host.into(),
+            service,
+            blob_host: blob_host.map(Into::into),
+        };
+        let name = |name: &str| name.to_owned();
+        let table = [
+            ("logs".to_owned(), SasUrlError::NotAUrl),
+            (format!("http://logs.blob.core.windows.net/c?{good}&sig=x"), SasUrlError::Scheme),
+            (format!("{host}/?{good}&sig=x"), SasUrlError::NotAContainer),
+            (format!("{host}/c"), SasUrlError::NoSignature),
+            (format!("{host}/c?{good}&sig="), SasUrlError::NoSignature),
+            (format!("{host}/c?sig=x&se=soon"), SasUrlError::BadTime("se")),
+            (format!("{host}/c?{good}\n&sig=x"), SasUrlError::WhiteSpace),
+            (format!("{host}/c?{good}&sig=Ab c="), SasUrlError::WhiteSpace),
+            (format!("https://me:pw@logs.blob.core.windows.net/c?{good}&sig=x"), SasUrlError::UserOrFragment),
+            (format!("{host}/c?{good}&sig=x#top"), SasUrlError::UserOrFragment),
+            (format!("{host}/c?sv=2022-11-02&sr=c&sp=w&sig=x"), SasUrlError::NoExpiry),
+            (
+                format!("{host}/c?se=2036-02-18T14A33A01Z&sr=c&sp=w&sig=x"),
+                SasUrlError::PercentsGone(name("se")),
+            ),
+            (format!("{host}/c?{good}&sig={signature}D"), SasUrlError::PercentsGone(name("sig"))),
+            (format!("{host}/c?{good}&sig=abc%3"), SasUrlError::BrokenEscape(name("sig"))),
+            (format!("{host}/c?{good}&sig=abc%ZZ"), SasUrlError::BrokenEscape(name("sig"))),
+            (format!("{host}/c?{good}&sig=x&prefix=a"), SasUrlError::UnknownParameter(name("prefix"))),
+            (format!("{host}/c?{good}&sig=x&comp=metadata"), SasUrlError::UnknownParameter(name("comp"))),
+            // What could be a part of a secret is not quoted.
+            (format!("{host}/c?{good}&sig=x&a%2Fb=1"), SasUrlError::UnknownParameter(name("…"))),
+            (format!("{host}/c?{good}&sig=x&sp=rl"), SasUrlError::Repeated(name("sp"))),
+            (format!("{host}/c?{good}&sig=x&SIG=y"), SasUrlError::Repeated(name("sig"))),
+            (format!("{host}/c?se=2036-01-01&sr=c&sp=read,list&sig=x"), SasUrlError::BadPermissions),
+            (format!("{host}/c?se=2036-01-01&sr=c&sp=ww&sig=x"), SasUrlError::BadPermissions),
+            (format!("{host}/c?se=2036-01-01&sr=c&sp=W&sig=x"), SasUrlError::BadPermissions),
+            (format!("{host}/c?se=2036-01-01&sr=c&sp=wr&sig=x"), SasUrlError::PermissionOrder(name("rw"))),
+            (format!("{host}/c?{good}&spr=http&sig=x"), SasUrlError::Protocol),
+            (
+                format!("https://logs.file.core.windows.net/c?{good}&sig=x"),
+                other("logs.file.core.windows.net", "Azure Files", Some("logs.blob.core.windows.net")),
+            ),
+            (
+                format!("https://logs.dfs.core.chinacloudapi.cn/c?{good}&sig=x"),
+                other(
+                    "logs.dfs.core.chinacloudapi.cn",
+                    "Data Lake Storage",
+                    Some("logs.blob.core.chinacloudapi.cn"),
+                ),
+            ),
+            (
+                format!("https://logs.z6.web.core.windows.net/c?{good}&sig=x"),
+                other("logs.z6.web.core.windows.net", "static websites", Some("logs.blob.core.windows.net")),
+            ),
+            (
+                format!("https://logs.z01.queue.storage.azure.net/c?{good}&sig=x"),
+                other(
+                    "logs.z01.queue.storage.azure.net",
+                    "Queue Storage",
+                    Some("logs.z01.blob.storage.azure.net"),
+                ),
+            ),
+            (
+                "https://contoso.vault.azure.net/secrets/sas".to_owned(),
+                other("contoso.vault.azure.net", "a key vault", None),
+            ),
+            (
+                format!("https://logs-secondary.blob.core.windows.net/c?{good}&sig=x"),
+                SasUrlError::Secondary(name("logs-secondary.blob.core.windows.net")),
+            ),
+        ];
+        for (text, error) in table {
+            assert_eq!(SasUrl::parse(&text).unwrap_err(), error, "{text}");
+        }
+        // A host of one's own may have any label.
+        for host in ["file.example", "logs.file.example", "queue.contoso.net"] {
+            SasUrl::parse(&format!("https://{host}/c?{good}&sig=x")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_has_one_meaning_is_mended_and_sent_so() {
+        use SasMend::{
+            Capitals, DoubledPercent, Empty, EncodedTwice, Html, Json, OfAList, Plus, QuestionMark, Repeated,
+            ShellEscape,
+        };
+        let name = |name: &str| name.to_owned();
+        let sent = "sv=2022-11-02&se=2036-01-01T00%3A00%3A00Z&sr=c&sp=cw&sig=Ab%2Bc%2F0%3D";
+        let table = [
+            (sent.to_owned(), vec![]),
+            (sent.replace("%2B", "+"), vec![Plus(name("sig"))]),
+            (
+                sent.replace("%2B", "%252B").replace("%2F", "%252F").replace("%3D", "%253D"),
+                vec![EncodedTwice(name("sig"))],
+            ),
+            (format!("?{sent}"), vec![QuestionMark]),
+            (sent.replace('&', "&amp;"), vec![Html]),
+            (sent.replace('&', r"\u0026"), vec![Json]),
+            (sent.replace('&', r"\&"), vec![ShellEscape]),
+            (sent.replace('&', "^&"), vec![ShellEscape]),
+            (sent.replace('%', "%%"), vec![DoubledPercent]),
+            (sent.replace("sig=", "SIG="), vec![Capitals(name("sig"))]),
+            (format!("{sent}&sp=cw"), vec![Repeated(name("sp"))]),
+            (format!("{sent}&"), vec![Empty]),
+            (
+                format!("restype=container&comp=list&{sent}"),
+                vec![OfAList(name("comp=list")), OfAList(name("restype=container"))],
+            ),
+            (format!("{sent}&ResType=Container"), vec![OfAList(name("restype=container"))]),
+            (format!("\u{feff}{sent}\r\n"), vec![]),
+        ];
+        for (query, mends) in table {
+            let query = query.trim_start_matches('\u{feff}');
+            let sas =
+                SasUrl::parse(&format!("\u{feff} https://logs.blob.core.windows.net/c?{query}")).unwrap();
+            assert_eq!(sas.expose(), format!("https://logs.blob.core.windows.net/c?{sent}"), "{query}");
+            assert_eq!(*sas.mends, mends, "{query}");
+        }
+        // As it is: nothing of this needs mending.
+        for good in ["sig=Ab%2bc/0=", "se=2036-01-01T00:00:00%2B01:00&sig=x", "sv=2099-01-01&sxyz=1&sig=x"] {
+            let query = format!("sr=c&sp=w&se=2036-01-01&{good}").replace("se=2036-01-01&se=", "se=");
+            let url = format!("https://logs.blob.core.windows.net/c?{query}");
+            let sas = SasUrl::parse(&url).unwrap();
+            assert_eq!((sas.expose(), &*sas.mends), (url.as_str(), &[][..]));
+        }
+    }
+
+    #[test]
+    fn an_account_sas_reaches_what_its_services_and_levels_say() {
+        let sas = |query: &str| {
+            let url = format!("https://logs.blob.core.windows.net/c?{query}&sp=wl&se=2036-01-01&sig=x");
+            SasUrl::parse(&url).unwrap()
+        };
+        for (query, blobs, objects, containers) in [
+            ("sr=c", true, true, true),
+            ("ss=bf&srt=sco", true, true, true),
+            ("ss=b&srt=s", true, false, false),
+            ("ss=b&srt=o", true, true, false),
+            ("ss=qt&srt=sco", false, true, true),
+            ("ss=b", true, false, false),
+            ("srt=co", false, true, true),
+        ] {
+            let sas = sas(query);
+            let found = (sas.is_for_blobs(), sas.is_for_level('o'), sas.is_for_level('c'));
+            assert_eq!(found, (blobs, objects, containers), "{query}");
+        }
     }
 
     #[test]
     fn a_sas_for_a_blob_is_told_from_one_for_the_container() {
-        let kind = |text: &str| SasUrl::parse(text).unwrap().kind;
+        let kind = |text: &str| SasUrl::parse(&format!("{text}&se=2036-01-01")).unwrap().kind;
         assert_eq!(kind("https://logs.blob.core.windows.net/c/b.log?sr=b&sig=x"), SasKind::NotContainer);
         assert_eq!(kind("https://logs.blob.core.windows.net/c/b.log?sr=c&sig=x"), SasKind::NotContainer);
         assert_eq!(kind("https://logs.blob.core.windows.net/c?ss=b&srt=co&sig=x"), SasKind::Account);

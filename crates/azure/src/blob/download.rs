@@ -163,7 +163,9 @@ mod tests {
     const MD5: &str = "eB5eJF1ptWaXm4bijSPyxw==";
 
     fn store(port: u16) -> AzureLogStore {
-        let url = format!("http://127.0.0.1:{port}/devstoreaccount1/logs/?sp=rl&sr=c&sig=TOPSECRET%2B%3D");
+        let url = format!(
+            "http://127.0.0.1:{port}/devstoreaccount1/logs/?sp=rl&sr=c&se=2036-01-01&sig=TOPSECRET%2B%3D"
+        );
         AzureLogStore::new(http_client(1).unwrap(), &SasUrl::parse(&url).unwrap()).unwrap()
     }
 

@@ -185,8 +185,7 @@ pub(super) fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {
     match SasUrl::parse(text.expose()) {
         Ok(sas) => Some(GivenSas { sas, source }),
         Err(error) => {
-            let help = "a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=...";
-            value.wrong(format!("this is not a container URL with a SAS: {error}"), Some(help.into()));
+            value.wrong(format!("this is not a container URL with a SAS: {error}"), Some(error.help()));
             None
         }
     }
