@@ -8,12 +8,14 @@ use std::path::Path;
 
 use fleetlogs_engine::schedule::state::StateError;
 use fleetlogs_model::failure::Failure;
+use fleetlogs_model::files::is_disk_trouble;
 use fleetlogs_model::plan::{LeftOut, PlanError};
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind};
 use fleetlogs_report::{BundleError, ReportError};
 
 use crate::config::{ConfigError, Mistake, PickError};
 use crate::exit::Exit;
+use crate::input_file::InputError;
 
 /// Why a command failed: the exit code, and everything that is wrong.
 #[derive(Clone, Debug)]
@@ -99,9 +101,24 @@ impl CliError {
         Self::new(Exit::Interrupted, Refusal::without_help(what))
     }
 
-    /// A file cannot be read or written.
+    /// A file cannot be read or written: the wrong one was named, or its disk is full or fails.
     pub(crate) fn file(path: impl AsRef<Path>, error: &io::Error) -> Self {
-        Self::usage(Refusal::without_help(error.to_string()).about(format!("`{}`", path.as_ref().display())))
+        let refusal =
+            Refusal::without_help(error.to_string()).about(format!("`{}`", path.as_ref().display()));
+        if is_disk_trouble(error) {
+            return Self::not_done(Refusal { help: Some(MAKE_ROOM.into()), ..refusal });
+        }
+        Self::usage(refusal)
+    }
+
+    /// A file that the user named cannot be read.
+    pub(crate) fn input(path: &Path, error: &InputError) -> Self {
+        match error {
+            InputError::Io(error) => Self::file(path, error),
+            other => {
+                Self::usage(Refusal::without_help(other.to_string()).about(format!("`{}`", path.display())))
+            }
+        }
     }
 
     /// A plan file is not a valid plan.
@@ -198,6 +215,21 @@ impl fmt::Display for CliError {
     }
 }
 
+/// What to do about a config that cannot be read.
+fn unreadable_help(error: &InputError) -> &'static str {
+    match error {
+        InputError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+            "`fleetlogs init > fleetlogs.toml` writes a commented config"
+        }
+        InputError::Io(_) => "check the path and its permissions",
+        InputError::Device | InputError::TooLong(_) => "name a config file",
+        InputError::NoEnd => "start the program that writes to it first, or name a file",
+        InputError::NotText(_) => "save the file as UTF-8",
+    }
+}
+
+const MAKE_ROOM: &str = "make room on its disk or repair it, or name a place on another disk";
+
 const MAKE_A_PLAN: &str = "make a plan with `fleetlogs plan CONFIG --output FILE`";
 
 impl From<ConfigError> for CliError {
@@ -205,7 +237,7 @@ impl From<ConfigError> for CliError {
         let refusals = match error {
             ConfigError::Unreadable(path, error) => {
                 let what = format!("cannot read `{}`: {error}", path.display());
-                vec![Refusal::new(what, "`fleetlogs init > fleetlogs.toml` writes a commented config")]
+                vec![Refusal::new(what, unreadable_help(&error))]
             }
             ConfigError::Mistakes(path, mistakes) => {
                 let refusal = |Mistake { line, key, message, help }: Mistake| {
@@ -263,7 +295,8 @@ impl From<StateError> for CliError {
 
 impl From<ReportError> for CliError {
     fn from(error: ReportError) -> Self {
-        let exit = match error {
+        let exit = match &error {
+            ReportError::Write { source, .. } if is_disk_trouble(source) => Exit::Refused,
             ReportError::Write { .. } | ReportError::Plan(_) => Exit::Usage,
             // Every other report error is a defect.
             _ => Exit::Defect,
@@ -342,7 +375,7 @@ mod tests {
         let plan_error =
             || Plan::from_json(io::Cursor::new("{"), Box::new(io::Cursor::new(vec![]))).unwrap_err();
         let table: Vec<(CliError, u8)> = vec![
-            (ConfigError::Unreadable(path(), io()).into(), 2),
+            (ConfigError::Unreadable(path(), InputError::Io(io())).into(), 2),
             (ConfigError::Mistakes(path(), vec![]).into(), 2),
             (CliError::usage(refusal()), 2),
             (CliError::plan(&path(), &plan_error()), 2),
@@ -352,6 +385,10 @@ mod tests {
             (PickError::NoSuchAccount("a".into()).into(), 2),
             (PickError::Simulated.into(), 2),
             (CliError::file(path(), &io()), 2),
+            (CliError::file(path(), &io::ErrorKind::StorageFull.into()), 5),
+            (CliError::file(path(), &io::ErrorKind::ReadOnlyFilesystem.into()), 5),
+            (CliError::input(&path(), &InputError::Device), 2),
+            (CliError::input(&path(), &InputError::NoEnd), 2),
             (BundleError::Write(io()).into(), 2),
             (ReportError::Write { file: "manifest.json", source: io() }.into(), 2),
             (ReportError::Plan(io()).into(), 2),

@@ -14,6 +14,7 @@ mod estimate;
 mod exit;
 mod fleet;
 mod hygiene;
+mod input_file;
 mod log_download;
 mod logging;
 mod notify;

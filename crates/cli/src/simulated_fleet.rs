@@ -11,6 +11,7 @@ use crate::config::{
     AccountSettings, Auth, DEFAULT_API_VERSION, DestinationSettings, GivenSas, WriteSettings,
 };
 use crate::error::{CliError, Refusal};
+use crate::input_file::{InputText, LONGEST_TEXT, read_text};
 
 /// Reads a scenario and serves it.
 pub(crate) async fn start_simulator(path: &std::path::Path) -> Result<Simulator, CliError> {
@@ -24,7 +25,8 @@ fn unusable_scenario(path: &std::path::Path, error: &ScenarioError) -> CliError 
 }
 
 pub(crate) fn read_scenario(path: &std::path::Path) -> Result<Scenario, CliError> {
-    let text = std::fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
+    let InputText { text, .. } =
+        read_text(path, LONGEST_TEXT).map_err(|error| CliError::input(path, &error))?;
     Scenario::from_toml(&text).map_err(|error| unusable_scenario(path, &error))
 }
 

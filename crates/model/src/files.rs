@@ -37,6 +37,15 @@ fn private_dirs() -> DirBuilder {
     builder
 }
 
+/// Whether a file cannot be written because of its disk, and not because of its name or its permissions.
+#[must_use]
+pub fn is_disk_trouble(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    // EIO on Unix.
+    let fails = cfg!(unix) && error.raw_os_error() == Some(5);
+    fails || matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+}
+
 /// The directory of a path; `.` for a bare file name.
 #[must_use]
 pub fn dir_of(path: &Path) -> &Path {

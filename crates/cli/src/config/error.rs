@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::reader::Mistake;
+use crate::input_file::InputError;
 
 /// The config cannot be used.
 #[derive(Debug)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
-    Unreadable(PathBuf, std::io::Error),
+    Unreadable(PathBuf, InputError),
     /// The file has mistakes.
     Mistakes(PathBuf, Vec<Mistake>),
 }

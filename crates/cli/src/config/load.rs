@@ -23,6 +23,7 @@ use super::settings::{Settings, Simulator};
 use super::snapshot::{SnapshotSettings, SnapshotWindow, snapshots};
 use super::ticket::ticket;
 use super::window::window;
+use crate::input_file::{InputText, LONGEST_TEXT, read_text};
 
 /// Reads a config file for a command that neither ends a run nor needs the shared state of a schedule.
 pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
@@ -31,17 +32,20 @@ pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
 
 /// Reads a config file and everything that it refers to, except secrets that the command does not need.
 pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.into(), error))?;
+    let InputText { bytes, text } =
+        read_text(path, LONGEST_TEXT).map_err(|error| ConfigError::Unreadable(path.into(), error))?;
+    // Of the file as it is, not of the text in it: `resume` compares files.
+    let digest = hex(&Sha256::digest(&*bytes));
     let dir = dir_of(path);
     let mistakes = Mistakes::of(&text);
-    let settings = read(&text, dir, needs, &mistakes);
+    let settings = read(&text, digest, dir, needs, &mistakes);
     match (settings, mistakes.into_sorted()) {
         (Some(settings), mistakes) if mistakes.is_empty() => Ok(settings),
         (_, mistakes) => Err(ConfigError::Mistakes(path.into(), mistakes)),
     }
 }
 
-fn read(text: &str, dir: &Path, needs: Needs, mistakes: &Mistakes<'_>) -> Option<Settings> {
+fn read(text: &str, digest: String, dir: &Path, needs: Needs, mistakes: &Mistakes<'_>) -> Option<Settings> {
     let defaults = DeTable::parse(DEFAULTS).expect("the built-in config is TOML");
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -53,13 +57,13 @@ fn read(text: &str, dir: &Path, needs: Needs, mistakes: &Mistakes<'_>) -> Option
         return None;
     }
     let root = Table::root(document.get_ref(), defaults.get_ref(), mistakes);
-    let settings = read_root(&root, text, dir, needs);
+    let settings = read_root(&root, digest, dir, needs);
     root.finish();
     settings
 }
 
 /// Reads every table before it fails, so that all mistakes are found.
-fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<Settings> {
+fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Option<Settings> {
     let window = window(root.table("window"));
     let strict = root.get("strict").and_then(|value| value.boolean());
     let limits = limits(root.table("limits"));
@@ -100,7 +104,7 @@ fn read_root(root: &Table<'_>, text: &str, dir: &Path, needs: Needs) -> Option<S
         root.wrong("there is no Batch account", "add an [[account]] with `name`, `endpoint` and `auth`");
     }
     Some(Settings {
-        digest: hex(&Sha256::digest(text)),
+        digest,
         window: window?,
         strict: strict?,
         destination: destination?,

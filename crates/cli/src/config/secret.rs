@@ -1,6 +1,7 @@
 //! Secrets come from the environment, a file or a command, never from the config itself.
 
 use std::collections::BTreeSet;
+use std::env::VarError;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::reader::{ListedMistake, Value};
+use crate::input_file::{decode, read_text};
 use crate::process_group::ProcessGroup;
 
 /// The longest secret, in bytes; a SAS is far shorter.
@@ -49,23 +51,37 @@ pub(crate) enum Source {
 impl Source {
     /// Reads the secret. Errors never quote it.
     pub(crate) fn read(&self) -> Result<Secret, String> {
-        let text = match self {
+        match self {
             Self::File(path) => {
-                let mut text = String::new();
-                std::fs::File::open(path)
-                    .and_then(|open| open.take(LONGEST).read_to_string(&mut text))
-                    .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-                text
+                let read = read_text(path, LONGEST);
+                let read = read.map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+                unwrapped(&read.text).map_err(|why| format!("`{}`: {why}", path.display()))
             }
-            Self::Command(words, dir) => output_of(words, dir)?,
-        };
-        let text = Zeroizing::new(text);
-        Ok(Secret::new(text.trim().to_owned()))
+            Self::Command(words, dir) => {
+                let text = output_of(words, dir)?;
+                unwrapped(&text).map_err(|why| format!("`{}`: {why}", words[0]))
+            }
+        }
     }
 }
 
+/// The secret in a text, without what editors, shells and JSON put around it: white space, a byte order mark, quotes.
+fn unwrapped(text: &str) -> Result<Secret, String> {
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return Err("it holds JSON, not the secret alone (for `az`, add `--output tsv`)".into());
+    }
+    if text.starts_with('"')
+        && let Ok(inner) = serde_json::from_str::<String>(text)
+    {
+        return Ok(Secret::new(Zeroizing::new(inner).trim().to_owned()));
+    }
+    let inner = ['"', '\''].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote));
+    Ok(Secret::new(inner.unwrap_or(text).trim().to_owned()))
+}
+
 /// Runs a command and returns its output.
-fn output_of(words: &[String], dir: &Path) -> Result<String, String> {
+fn output_of(words: &[String], dir: &Path) -> Result<Zeroizing<String>, String> {
     let [program, arguments @ ..] = words else { return Err("the command is empty".into()) };
     let mut command = Command::new(program);
     command
@@ -84,7 +100,11 @@ fn output_of(words: &[String], dir: &Path) -> Result<String, String> {
     if !done.status.success() {
         return Err(format!("`{program}` failed ({})", done.status));
     }
-    String::from_utf8(done.stdout).map_err(|_| format!("`{program}` did not print text"))
+    let printed = Zeroizing::new(done.stdout);
+    if printed.len() as u64 > LONGEST {
+        return Err(format!("`{program}` printed more than {} KiB", LONGEST >> 10));
+    }
+    decode(&printed).map_err(|_| format!("`{program}` did not print text"))
 }
 
 /// Reads a secret from its source. A mistake names the source, never the secret.
@@ -170,14 +190,19 @@ fn variable<'doc>(name: &Value<'doc>) -> Option<&'doc str> {
 }
 
 fn from_env(name: &Value<'_>, variable: &str) -> Option<Secret> {
-    let text = std::env::var(variable);
-    if text.is_err() {
-        name.wrong(
-            format!("the environment variable `{variable}` is not set"),
-            Some(format!("set `{variable}` and run again")),
-        );
-    }
-    text.ok().map(|text| Secret::new(text.trim().to_owned()))
+    let text = match std::env::var(variable) {
+        Ok(text) => unwrapped(&Zeroizing::new(text)),
+        Err(VarError::NotUnicode(_)) => Err("it is not text in UTF-8".into()),
+        Err(VarError::NotPresent) => {
+            name.wrong(
+                format!("the environment variable `{variable}` is not set"),
+                Some(format!("set `{variable}` and run again")),
+            );
+            return None;
+        }
+    };
+    let wrong = |why| name.wrong(format!("the environment variable `{variable}`: {why}"), None);
+    text.map_err(wrong).ok()
 }
 
 fn from_source(value: &Value<'_>, source: Source, help: Option<&str>) -> Option<(Secret, Option<Source>)> {
@@ -209,7 +234,7 @@ fn watch(child: &mut Child, group: &ProcessGroup) -> std::io::Result<Output> {
     // Read while waiting: a command that prints more than a pipe holds would never end.
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        let read = stdout.as_mut().map(|stdout| stdout.take(LONGEST).read_to_end(&mut text));
+        let read = stdout.as_mut().map(|stdout| stdout.take(LONGEST + 1).read_to_end(&mut text));
         let _ = send.send(read.transpose().map(|_| text));
     });
     let started = Instant::now();
@@ -238,6 +263,43 @@ fn watch(child: &mut Child, group: &ProcessGroup) -> std::io::Result<Output> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_around_a_secret_is_taken_off() {
+        let url = "https://logs.blob.core.windows.net/c?sv=1&sig=x%3D";
+        let utf16: Vec<u8> = format!("\u{feff}{url}\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big_endian: Vec<u8> =
+            format!("\u{feff}{url}\r\n").encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let table = [
+            url.as_bytes().to_vec(),
+            format!("  {url}\r\n\n").into_bytes(),
+            format!("\u{feff}{url}\r\n").into_bytes(),
+            utf16,
+            big_endian,
+            format!("\"{url}\"\r\n").into_bytes(),
+            format!("'{url}'\n").into_bytes(),
+            format!("\u{feff}\"{}\"\n", url.replace('&', r"\u0026")).into_bytes(),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        for content in table {
+            std::fs::write(&file, &content).unwrap();
+            assert_eq!(Source::File(file.clone()).read().unwrap().expose(), url, "{content:?}");
+        }
+        // Only what stands around the whole.
+        for text in ["it's", "\"a\" or \"b", "'"] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(Source::File(file.clone()).read().unwrap().expose(), text);
+        }
+        let refused = |text: &[u8]| {
+            std::fs::write(&file, text).unwrap();
+            Source::File(file.clone()).read().unwrap_err()
+        };
+        assert!(refused(br#"{"value": "hunter2"}"#).contains("it holds JSON"));
+        assert!(refused(&[b'x'; 65 * 1024]).contains("it has more than 64 KiB"));
+        assert!(refused(b"hunt\xFFer2").contains("it is not text"));
+        assert_eq!(command("printf '\"hunter2\"\\r\\n'").read().unwrap().expose(), "hunter2");
+    }
 
     fn command(script: &str) -> Source {
         Source::Command(["sh", "-c", script].map(String::from).to_vec(), ".".into())

@@ -17,6 +17,7 @@ use crate::destination::Destination;
 use crate::error::CliError;
 use crate::estimate::{estimate, estimate_calls};
 use crate::fleet::Fleet;
+use crate::input_file;
 use crate::preflight::{self, Findings};
 
 /// A run that may begin: everything that can be known to be wrong beforehand is right.
@@ -85,7 +86,7 @@ pub(super) async fn prepare_new(
 
 /// A plan made earlier, for a run of its own.
 fn read_plan(path: &Path) -> Result<Plan, CliError> {
-    let text = std::fs::File::open(path).map_err(|error| CliError::file(path, &error))?;
+    let text = input_file::open(path).map_err(|error| CliError::input(path, &error))?;
     Plan::from_json(text, node_spool()).map_err(|error| CliError::plan(path, &error))
 }
 

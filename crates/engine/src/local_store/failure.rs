@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use fleetlogs_model::files::is_disk_trouble;
 use fleetlogs_model::plan::PlanError;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind};
 
@@ -92,6 +93,9 @@ impl LocalError {
             Self::Missing(_) => JournalErrorKind::Missing,
             Self::Damaged { .. } => JournalErrorKind::Damaged,
             Self::Copied(_) => JournalErrorKind::Copied,
+            Self::RunDir(_, error) | Self::PlanFile(_, error) if is_disk_trouble(error) => {
+                JournalErrorKind::Failed
+            }
             Self::RunDir(..) | Self::PlanFile(..) | Self::Plan(..) => JournalErrorKind::NoPlan,
             Self::NoWal { .. } | Self::Network { .. } | Self::File(..) => JournalErrorKind::Unsuitable,
             Self::Sqlite(_) | Self::Event(_) | Self::Io(_) => JournalErrorKind::Failed,
@@ -114,6 +118,9 @@ impl LocalError {
             Self::File(..) => Some("the run directory must be writable for this user, even to read it"),
             Self::Sqlite(error) => Some(remedy_of_sqlite(error)),
             Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => Some(MAKE_ROOM),
+            Self::RunDir(_, error) | Self::PlanFile(_, error) if is_disk_trouble(error) => {
+                Some("make room on its disk or repair it, or set `output.dir` to a directory on another disk")
+            }
             Self::Event(_) | Self::Io(_) => Some(MEND_THE_DISK),
             Self::Format { .. }
             | Self::Missing(_)
