@@ -647,7 +647,7 @@ fn credentials_that_are_not_good_enough() {
     > verify_url = { file = "ready.json.verify_url" }
     exit code: 5
     ----- stderr -----
-    error: destination.container_url: the SAS ends at TIME, and the run needs it until TIME
+    error: destination.container_url: the SAS expires at TIME, and the run needs it until TIME
       help: create a SAS that is valid longer, or lower `destination.upload_allowance`, or raise `limits.rate`
     no upload was sent
 
@@ -873,10 +873,10 @@ fn a_clock_that_is_off() {
          ok  output.dir: run directories go to `DIR/runs`
          ok  account `contoso`: authenticates with the account key (Shared Key)
     warning  account `contoso`: this machine's clock is A WHILE behind the service's
-             fix: Set the clock: it decides when a SAS or a token counts as expired
+             fix: set the clock: it decides when a SAS or a token counts as expired
          ok  account `contoso`: 1 pool and 3 nodes selected, with 2 list calls
-         ok  destination.container_url: a service SAS for the container, permissions `w`, until TIME
-         ok  destination.verify_url: a service SAS for the container, permissions `rl`, until TIME
+         ok  destination.container_url: by its text a service SAS for the container, permissions `w`, until TIME
+         ok  destination.verify_url: by its text a service SAS for the container, permissions `rl`, until TIME
          ok  destination.verify_url: the container http://127.0.0.1:PORT/simlogs/batch-logs exists and can be listed
     a run would start: 0 problems, 1 warning
     ");
@@ -926,9 +926,9 @@ fn check_tells_everything_that_is_wrong_and_ends_as_the_run_would() {
              fix: create a new SAS
     refused  destination.container_url: the SAS lacks the permission `w` (nodes write their logs with it)
              fix: create a container SAS with the permission `w` (write)
-         ok  destination.container_url: a service SAS for the container, permissions `r`, until 2026-01-01T00:00:00.000Z
+         ok  destination.container_url: by its text a service SAS for the container, permissions `r`, until 2026-01-01T00:00:00.000Z
     warning  destination.container_url: its SAS lacks the permission `l`: nodes will end as `accepted`, and a call whose answer is lost will be repeated without looking for its files
-             fix: Set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files
+             fix: set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files
     a run would be refused: 3 problems, 1 warning
     ");
     assert_eq!(sim.run(&config).code, 5);

@@ -243,8 +243,8 @@ fn a_run_and_every_command_that_reads_it_say_the_same() {
          ok  account `contoso`: authenticates with the account key (Shared Key)
          ok  account `contoso`: this machine's clock agrees with the service's
          ok  account `contoso`: 2 pools and 10 nodes selected, with 3 list calls
-         ok  destination.container_url: a service SAS for the container, permissions `w`, until TIME
-         ok  destination.verify_url: a service SAS for the container, permissions `rl`, until TIME
+         ok  destination.container_url: by its text a service SAS for the container, permissions `w`, until TIME
+         ok  destination.verify_url: by its text a service SAS for the container, permissions `rl`, until TIME
          ok  destination.verify_url: the container http://127.0.0.1:PORT/simlogs/batch-logs exists and can be listed
     a run would start: 0 problems, 0 warnings
     ");

@@ -190,14 +190,14 @@ fn an_unfit_sas_is_refused_with_what_to_do() {
     insta::assert_snapshot!(refused(with_container(&sim, query("se", &soon))), @r"
     exit code: 5
     ----- stderr -----
-    error: destination.container_url: the SAS ends at TIME, and the run needs it until TIME
+    error: destination.container_url: the SAS expires at TIME, and the run needs it until TIME
       help: create a SAS that is valid longer, or lower `destination.upload_allowance`, or raise `limits.rate`
     no upload was sent
     ");
     insta::assert_snapshot!(refused(with_container(&sim, query("ske", &soon))), @r"
     exit code: 5
     ----- stderr -----
-    error: destination.container_url: the SAS ends at TIME, and the run needs it until TIME
+    error: destination.container_url: the SAS expires at TIME, and the run needs it until TIME
       help: create a SAS that is valid longer, or lower `destination.upload_allowance`, or raise `limits.rate`
     no upload was sent
     ");
@@ -224,7 +224,7 @@ fn a_container_that_is_not_there_is_refused() {
     insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
     exit code: 5
     ----- stderr -----
-     WARN destination.verify_url: it names another container or host than the one that the nodes write to: http://127.0.0.1:PORT/simlogs/other. Nodes write to http://127.0.0.1:PORT/simlogs/batch-logs
+     WARN destination.verify_url: it names another container or host than the one that the nodes write to: http://127.0.0.1:PORT/simlogs/other (nodes write to http://127.0.0.1:PORT/simlogs/batch-logs)
     error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent

@@ -12,7 +12,7 @@ use fleetlogs_model::ids::RunId;
 use serde::Serialize;
 
 use crate::args::{Output, Pick};
-use crate::config::{self, ConfigError, Mistake, Settings};
+use crate::config::{self, ConfigError, Mistake, Needs, Settings};
 use crate::destination::Destination;
 use crate::error::CliError;
 use crate::estimate::estimate;
@@ -46,7 +46,7 @@ struct Document<'a> {
 pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, CliError> {
     let mut findings = Findings::default();
     let config = args.config.display();
-    let mut settings = match config::load(&args.config) {
+    let mut settings = match config::load_for(&args.config, Needs::RUN) {
         Ok(settings) => settings,
         Err(ConfigError::Mistakes(_, mistakes)) if output.json => {
             for Mistake { line, key, message, help } in mistakes {

@@ -31,7 +31,7 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
             Err(failure) => {
                 // The listing decides whether the run starts without the account.
                 let fix =
-                    "See `[entra]` in the config: log in, or set up the credential that you want to use";
+                    "see `[entra]` in the config: log in, or set up the credential that you want to use";
                 findings.warn(about, format!("{failure}; tried {by}"), fix);
             }
             Ok(claims) => match claims.audience {
@@ -43,7 +43,7 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
                     findings.warn(
                         about,
                         said,
-                        "If the account rejects the token, see `cloud` and `audience` of the account",
+                        "if the account rejects the token, see `cloud` and `audience` of the account",
                     );
                 }
                 _ => {
@@ -65,7 +65,7 @@ pub(crate) fn listings(plan: &Plan, findings: &mut Findings) {
         let about = format!("account `{}`", account.name);
         match (&account.unlisted, &account.missing) {
             (None, Some(why)) => {
-                findings.warn(about, why.clone(), "A run would skip these pools and end as partial");
+                findings.warn(about, why.clone(), "a run would skip these pools and end as partial");
             }
             (None, None) => findings.good(
                 about,
@@ -79,7 +79,7 @@ pub(crate) fn listings(plan: &Plan, findings: &mut Findings) {
             (Some(why), _) => findings.warn(
                 about,
                 format!("cannot be listed: {why}"),
-                "A run would skip this account and end as partial",
+                "a run would skip this account and end as partial",
             ),
         }
     }
@@ -94,7 +94,7 @@ pub(crate) fn clocks(fleet: &Fleet, findings: &mut Findings) {
         if account.tokens.is_none() && offset.abs() >= SHARED_KEY_SKEW {
             findings.refuse(about, said, "set the clock: Shared Key allows 15 minutes at most");
         } else if offset.abs() >= SKEW {
-            findings.warn(about, said, "Set the clock: it decides when a SAS or a token counts as expired");
+            findings.warn(about, said, "set the clock: it decides when a SAS or a token counts as expired");
         } else {
             findings.good(about, "this machine's clock agrees with the service's");
         }
@@ -110,7 +110,7 @@ pub(crate) fn windows(plan: &Plan, findings: &mut Findings) {
         let length = std::time::Duration::try_from(length).unwrap_or_default();
         let said = format!("nodes upload up to {} of logs", duration::text(length));
         let fix =
-            "Every file with a line in the time window is uploaded whole: a shorter window takes less time";
+            "every file with a line in the time window is uploaded whole: a shorter window takes less time";
         findings.warn("window", said, fix);
     }
 }
@@ -149,7 +149,7 @@ pub(crate) async fn identities(
             Err(failure) => findings.warn(
                 about,
                 format!("the pool cannot be read: {failure}"),
-                "It is unknown whether the identity is attached",
+                "it is unknown whether the identity is attached",
             ),
         }
     }

@@ -38,14 +38,11 @@ pub(crate) fn sas(
         }
         Some(sas) => {
             let needed = now + calls_take + allowance;
-            judge(
-                write_problems(sas, now, needed),
-                &about,
-                destination.write_renewal(),
-                now + allowance,
-                findings,
-            );
-            describe(sas, &about, findings);
+            let problems = write_problems(sas, now, needed);
+            if judge(problems, &about, destination.write_renewal(), now + allowance, findings) {
+                describe(sas, &about, findings);
+            }
+            note(sas, &about, findings);
         }
     }
     let about = format!("destination.{}", destination.names.list);
@@ -53,8 +50,10 @@ pub(crate) fn sas(
         destination.listing.as_ref().filter(|_| settings.verification && destination.lists_apart)
     {
         let needed = now + calls_take + settings.verify.deadline;
-        judge(list_problems(sas, now, needed), &about, destination.list_renewal(), now, findings);
-        describe(sas, &about, findings);
+        if judge(list_problems(sas, now, needed), &about, destination.list_renewal(), now, findings) {
+            describe(sas, &about, findings);
+        }
+        note(sas, &about, findings);
     }
 }
 
@@ -91,28 +90,34 @@ pub(crate) fn early(destination: &Destination, settings: &Settings, findings: &m
 }
 
 /// Refuses a SAS that has problems. One that expires before the end of the run but is renewed is only a warning.
+/// Returns whether nothing was refused.
 fn judge(
     problems: Vec<SasProblem>,
     about: &str,
     renewal: Renewal,
     at_least_until: OffsetDateTime,
     findings: &mut Findings,
-) {
+) -> bool {
+    let mut is_fit = true;
     for problem in problems {
         match problem {
             SasProblem::EndsTooSoon { ends, .. } if renewal != Renewal::Never && ends > at_least_until => {
                 // fleetlogs creates short SAS on purpose.
                 if renewal == Renewal::Given {
-                    let fix = "Make sure that a newer SAS is put there in time; it is read again before this one expires";
+                    let fix = "make sure that a newer SAS is put there in time; it is read again before this one expires";
                     findings.warn(about, problem.to_string(), fix);
                 }
             }
-            problem => findings.refuse(about, problem.to_string(), problem.help()),
+            problem => {
+                is_fit = false;
+                findings.refuse(about, problem.to_string(), problem.help());
+            }
         }
     }
+    is_fit
 }
 
-/// Describes a SAS: its kind, permissions, expiry and restrictions.
+/// Describes a SAS by its text: kind, permissions, expiry. Only a call can try it.
 fn describe(sas: &SasUrl, about: &str, findings: &mut Findings) {
     let kind = match sas.kind {
         SasKind::Account => "an account SAS",
@@ -125,17 +130,26 @@ fn describe(sas: &SasUrl, about: &str, findings: &mut Findings) {
         .as_deref()
         .map_or("of a stored access policy".to_owned(), |letters| format!("`{letters}`"));
     let until = sas.expires_at.map_or("its stored access policy ends".to_owned(), timestamp::text);
-    findings.good(about, format!("{kind}, permissions {may}, until {until}"));
+    findings.good(about, format!("by its text {kind}, permissions {may}, until {until}"));
+}
+
+/// What is worth knowing about a SAS besides.
+fn note(sas: &SasUrl, about: &str, findings: &mut Findings) {
+    if !sas.mends.is_empty() {
+        let mends: Vec<_> = sas.mends.iter().map(ToString::to_string).collect();
+        let fix = "correct it in its source, too: other tools may not mend it";
+        findings.warn(about, format!("its text was mended: {}", mends.join(", ")), fix);
+    }
     if !sas.has_whole_signature() {
-        let fix = "Copy the whole URL, in quotes: a run with a wrong signature collects nothing";
+        let fix = "copy the whole URL, in quotes: a run with a wrong signature collects nothing";
         findings.warn(about, "its signature does not have the usual length; it may be cut off", fix);
     }
     if sas.ip_restricted {
-        let fix = "Uploads of nodes with other addresses will fail: create a SAS without `sip`";
+        let fix = "uploads of nodes with other addresses will fail: create a SAS without `sip`";
         findings.warn(about, "the SAS is valid for some IP addresses only (`sip`)", fix);
     }
     if sas.kind == SasKind::Account {
-        let fix = "Every node receives it: a SAS for the container, with only `w`, exposes less";
+        let fix = "every node receives it: a SAS for the container, with only `w`, exposes less";
         findings.warn(about, "the SAS gives access to the whole storage account", fix);
     }
 }
@@ -162,7 +176,7 @@ pub(crate) async fn open_store(
             "it names another container or host than the one that the nodes write to: {}",
             listing.without_query()
         );
-        findings.warn(&about, said, format!("Nodes write to {}", destination.url()));
+        findings.warn(&about, said, format!("nodes write to {}", destination.url()));
     }
     let store = match AzureLogStore::new(http.clone(), listing) {
         Ok(store) => Arc::new(store),
@@ -185,7 +199,8 @@ pub(crate) async fn open_store(
             None
         }
         Ok(_) => {
-            findings.good(&about, format!("the container {} exists and can be listed", destination.url()));
+            findings
+                .good(&about, format!("the container {} exists and can be listed", listing.without_query()));
             Some(store)
         }
         // The SAS is valid but may not list. After any other refusal the nodes cannot use it either.
@@ -211,7 +226,7 @@ fn cannot_verify(why: &str, findings: &mut Findings) {
         format!(
             "{why}: nodes will end as `accepted`, and a call whose answer is lost will be repeated without looking for its files"
         ),
-        "Set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files",
+        "set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files",
     );
 }
 
@@ -235,7 +250,7 @@ pub(crate) async fn probe(http: &Client, destination: &Destination, findings: &m
     let sas = match destination.probing().await {
         Ok(Some(sas)) => sas,
         Ok(None) => {
-            let fix = "Only a node can write with its own identity: test it with a run of one node";
+            let fix = "only a node can write with its own identity: test it with a run of one node";
             return findings.warn(about, "writing cannot be tested from here", fix);
         }
         Err(failure) => {
@@ -244,7 +259,7 @@ pub(crate) async fn probe(http: &Client, destination: &Destination, findings: &m
         }
     };
     if sas.grants('d') == Some(false) {
-        let fix = "The test blob could not be deleted again: add `d` to the SAS to test writing";
+        let fix = "the test blob could not be deleted again: add `d` to the SAS to test writing";
         return findings.warn(about, "writing was not tested, because the SAS lacks the permission `d`", fix);
     }
     match probe_write(http, &sas).await {
