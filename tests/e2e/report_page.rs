@@ -168,9 +168,17 @@ fn story(at: u32, why: &str) -> Vec<Event> {
     let reason = "3 of 4 files arrived before the verification deadline".into();
     match at % 100 {
         3 => vec![requested(1), failed(1, why)],
-        5 => vec![requested(1), accepted, Event::FilesIncomplete { files: 3, bytes: 30, reason }],
+        5 => vec![
+            requested(1),
+            accepted,
+            Event::FilesIncomplete { files: 3, bytes: 30, reason, shortfall: None },
+        ],
         7 => vec![],
-        _ => vec![requested(1), accepted, Event::FilesVerified { files: 4, bytes: 4_096, fingerprint: None }],
+        _ => vec![
+            requested(1),
+            accepted,
+            Event::FilesVerified { files: 4, bytes: 4_096, fingerprint: None, proof: None },
+        ],
     }
 }
 

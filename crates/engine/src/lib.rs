@@ -13,6 +13,7 @@ macro_rules! crash_point {
 pub mod access;
 pub mod clock;
 pub mod collect;
+mod directory_name;
 pub mod doubt;
 pub mod event_log;
 pub mod execute;

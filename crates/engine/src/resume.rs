@@ -30,6 +30,8 @@ pub struct Outstanding {
     /// Nodes whose call was repeated, with the time of the first call: they may have more than one directory since
     /// then.
     pub(crate) repeated: Vec<(NodeIndex, OffsetDateTime)>,
+    /// How many files nodes promised in calls that earlier processes made.
+    pub(crate) promises: Vec<(NodeIndex, u32)>,
     /// One recorded directory of each account and pool, from which the naming is learned.
     pub(crate) directories: Vec<(NodeIndex, Box<str>)>,
 }
@@ -86,6 +88,8 @@ struct Past {
     /// Directories of this node that are known, the last one last.
     directories: Vec<Box<str>>,
     files: Option<u32>,
+    /// The most files that the node promised in any of its calls.
+    promised: Option<u32>,
 }
 
 impl Past {
@@ -105,6 +109,7 @@ impl Past {
             Event::UploadAccepted { directory, files, .. } => {
                 self.directories.push(directory.clone());
                 self.files = *files;
+                self.promised = self.promised.max(*files);
                 self.first_intent = None;
             }
             Event::UploadAdopted { directory, .. } => {
@@ -121,6 +126,7 @@ impl Past {
             | Event::OrderFollowed { .. }
             | Event::UploadFailed { .. }
             | Event::FilesVerified { .. }
+            | Event::FilesAdopted { .. }
             | Event::FilesIncomplete { .. }
             | Event::AccountThrottled { .. }
             | Event::AccountStopped { .. }
@@ -170,6 +176,7 @@ impl Replay {
         for (node, _) in plan.indexed() {
             let past = self.nodes.get(&node).unwrap_or(&none);
             outstanding.repeated.extend(past.repeated.map(|since| (node, since)));
+            outstanding.promises.extend(past.promised.map(|files| (node, files)));
             if let Some(directory) = past.directories.last() {
                 outstanding.directories.push((node, directory.clone()));
             }
@@ -195,6 +202,7 @@ impl Replay {
                     outstanding.awaited.extend(awaited);
                 }
                 NodeStatus::Verified
+                | NodeStatus::Adopted
                 | NodeStatus::Empty
                 | NodeStatus::Incomplete
                 | NodeStatus::Failed
@@ -273,7 +281,7 @@ mod tests {
 
     #[test]
     fn ended_nodes_are_left_alone_unless_asked_for_and_keep_their_directories() {
-        let late = Event::FilesIncomplete { files: 3, bytes: 3, reason: "late".into() };
+        let late = Event::FilesIncomplete { files: 3, bytes: 3, reason: "late".into(), shortfall: None };
         let events = || [(0, requested(1)), (0, accepted("first")), (0, late.clone())];
         assert_eq!(steps(&replay(events(), &[])), [(1, Step::Send, 0), (2, Step::Send, 0)]);
         let again = replay(events(), &[Outcome::Incomplete]);

@@ -85,6 +85,7 @@ impl RunRecord {
                 | Event::OrderFollowed { .. }
                 | Event::UploadFailed { .. }
                 | Event::FilesVerified { .. }
+                | Event::FilesAdopted { .. }
                 | Event::FilesIncomplete { .. }
                 | Event::AccountThrottled { .. } => {}
             }

@@ -529,6 +529,14 @@ fn judge(plan: &Plan, world: &World, events: &[Recorded], given: Circumstances, 
                 assert!(history.files_promised.is_none_or(|promised| promised == counted.files), "{at}");
                 tally.adopted += u64::from(history.files_promised.is_none());
             }
+            Outcome::Adopted => {
+                assert_eq!(history.files_promised, None, "{at}");
+                assert!(
+                    taken.iter().any(|taken| Some(&taken.directory) == history.directory.as_ref()),
+                    "{at}"
+                );
+                tally.adopted += 1;
+            }
             Outcome::Accepted | Outcome::InDoubt if !given.can_list => {}
             Outcome::Failed | Outcome::Gone => {
                 let unseen = taken.iter().filter(|_| !history.may_have_duplicates).count();

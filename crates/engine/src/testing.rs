@@ -242,6 +242,12 @@ pub(crate) enum Answer {
     Fails(Failure),
     /// Accepts, but the answer is lost.
     AcceptsUnheard,
+    /// The same, and only this many of the four files ever arrive.
+    ShortUnheard(u32),
+    /// Accepts without a word about the number of files; this many arrive.
+    AcceptsUncounted(u32),
+    /// Accepts, promises four files, and names this directory; its own files go where they belong.
+    Misdirects(&'static str),
 }
 
 /// A Batch account and the container behind it. Nodes without a script accept four files.
@@ -366,6 +372,16 @@ impl BatchService for ScriptedAccount {
                 accept(4, 4)?;
                 Err(Failure::new(FailureClass::InDoubt, "connection reset"))
             }
+            Answer::ShortUnheard(arrive) => {
+                accept(4, arrive)?;
+                Err(Failure::new(FailureClass::InDoubt, "connection reset"))
+            }
+            Answer::AcceptsUncounted(arrive) => {
+                accept(4, arrive).map(|accepted| Accepted { files: None, ..accepted })
+            }
+            Answer::Misdirects(directory) => {
+                accept(4, 4).map(|accepted| Accepted { directory: directory.into(), ..accepted })
+            }
         }
     }
 }
@@ -376,6 +392,12 @@ pub(crate) struct ScriptedStore {
     pub(crate) blobs: Mutex<std::collections::BTreeMap<String, Blob>>,
     pub(crate) lists: AtomicU32,
     pub(crate) refuses: Mutex<Option<Failure>>,
+    /// Refuses only the list call with this number, from 1.
+    pub(crate) refuses_call: Mutex<Option<(u32, Failure)>>,
+    /// How long a list call takes.
+    pub(crate) latency: Mutex<Duration>,
+    /// Whether it lists every blob twice.
+    pub(crate) doubles: Mutex<bool>,
     started: std::sync::OnceLock<tokio::time::Instant>,
 }
 
@@ -397,8 +419,15 @@ impl ScriptedStore {
 
 impl LogStore for ScriptedStore {
     async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
-        self.lists.fetch_add(1, Ordering::SeqCst);
+        let call = self.lists.fetch_add(1, Ordering::SeqCst) + 1;
+        let latency = *self.latency.lock();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         if let Some(failure) = self.refuses.lock().clone() {
+            return Err(failure);
+        }
+        if let Some((_, failure)) = self.refuses_call.lock().clone().filter(|(number, _)| *number == call) {
             return Err(failure);
         }
         let blobs = self.blobs.lock();
@@ -410,6 +439,9 @@ impl LogStore for ScriptedStore {
             .take(5001)
             .collect();
         let next = (found.len() > 5000).then(|| found.pop().expect("it has 5001").name);
+        if *self.doubles.lock() {
+            found = found.into_iter().flat_map(|blob| [blob.clone(), blob]).collect();
+        }
         Ok(BlobPage { blobs: found, next })
     }
 }

@@ -12,7 +12,7 @@ use crate::evidence::NodeEvidence;
 use crate::failure::Failure;
 use crate::fingerprint::Fingerprint;
 use crate::ids::{AccountName, NodeId, NodeIndex, PoolId};
-use crate::outcome::RunOutcome;
+use crate::outcome::{Proof, RunOutcome, Shortfall};
 use crate::service::NodeState;
 
 /// One thing that happened.
@@ -140,6 +140,21 @@ pub enum Event {
         /// Fingerprint of their names and sizes. Journals of earlier versions have none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fingerprint: Option<Fingerprint>,
+        /// What shows that they are all. Journals of earlier versions have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proof: Option<Proof>,
+    },
+    /// Files are there, and their sizes were the same in two listings, but how many were promised is not known, and the
+    /// promises of the node's peers do not prove that they are all. Final.
+    FilesAdopted {
+        /// Number of files.
+        files: u32,
+        /// Their total size in bytes.
+        bytes: u64,
+        /// Fingerprint of their names and sizes.
+        fingerprint: Fingerprint,
+        /// Why nothing proves that they are all.
+        reason: Box<str>,
     },
     /// The deadline passed before the promised files arrived. Final.
     FilesIncomplete {
@@ -149,6 +164,9 @@ pub enum Event {
         bytes: u64,
         /// Why, as far as it is known.
         reason: Box<str>,
+        /// The kind of the reason. Journals of earlier versions have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shortfall: Option<Shortfall>,
     },
     /// The service asked an account to slow down.
     AccountThrottled {
@@ -244,10 +262,16 @@ mod tests {
     fn verified_files_of_earlier_versions_have_no_fingerprint() {
         let read = |text| serde_json::from_str::<Event>(text).unwrap();
         let old = r#"{"event":"files-verified","files":4,"bytes":40}"#;
-        assert_eq!(read(old), Event::FilesVerified { files: 4, bytes: 40, fingerprint: None });
+        assert_eq!(read(old), Event::FilesVerified { files: 4, bytes: 40, fingerprint: None, proof: None });
         let mut fingerprint = Fingerprint::default();
         fingerprint.add("d/a", 40);
-        let new = Event::FilesVerified { files: 1, bytes: 40, fingerprint: Some(fingerprint) };
+        let fingerprint_of = Some(fingerprint);
+        let new = Event::FilesVerified {
+            files: 1,
+            bytes: 40,
+            fingerprint: fingerprint_of,
+            proof: Some(Proof::Peers),
+        };
         let text = serde_json::to_string(&new).unwrap();
         assert!(text.contains(&format!(r#""fingerprint":"{fingerprint}""#)), "{text}");
         assert_eq!(read(&text), new);

@@ -8,6 +8,7 @@ use crate::evidence::NodeEvidence;
 use crate::failure::{Failure, FailureClass};
 use crate::fingerprint::Fingerprint;
 use crate::ledger::NodeStatus;
+use crate::outcome::{Proof, Shortfall};
 
 /// One upload call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,11 @@ pub struct NodeHistory {
     pub bytes: Option<u64>,
     /// When all of them were there and their sizes had stayed the same.
     pub verified_at: Option<OffsetDateTime>,
-    /// Fingerprint of their names and sizes, if they were verified.
+    /// What shows that they are all; none unless they were verified.
+    pub proof: Option<Proof>,
+    /// What is wrong with them, if the node is incomplete. Journals of earlier versions do not say.
+    pub shortfall: Option<Shortfall>,
+    /// Fingerprint of their names and sizes, if they were verified or adopted.
     pub fingerprint: Option<Fingerprint>,
     /// Other directories of the node that this run created or may have created.
     pub duplicates: Vec<Box<str>>,
@@ -75,6 +80,8 @@ impl Default for NodeHistory {
             files_arrived: None,
             bytes: None,
             verified_at: None,
+            proof: None,
+            shortfall: None,
             fingerprint: None,
             duplicates: vec![],
             may_have_duplicates: false,
@@ -126,16 +133,25 @@ impl NodeHistory {
                 self.reason =
                     Some("the call's answer was lost; its directory was found in the container".into());
             }
-            Event::FilesVerified { files, bytes, fingerprint } => {
+            Event::FilesVerified { files, bytes, fingerprint, proof } => {
                 self.files_arrived = Some(*files);
                 self.bytes = Some(*bytes);
                 self.verified_at = Some(recorded.at);
                 self.fingerprint = *fingerprint;
+                self.proof = proof.or_else(|| self.files_promised.map(|_| Proof::Promise));
             }
-            Event::FilesIncomplete { files, bytes, reason } => {
+            Event::FilesAdopted { files, bytes, fingerprint, reason } => {
                 self.files_arrived = Some(*files);
                 self.bytes = Some(*bytes);
                 self.verified_at = None;
+                self.fingerprint = Some(*fingerprint);
+                self.reason = Some(reason.to_string());
+            }
+            Event::FilesIncomplete { files, bytes, reason, shortfall } => {
+                self.files_arrived = Some(*files);
+                self.bytes = Some(*bytes);
+                self.verified_at = None;
+                self.shortfall = *shortfall;
                 self.reason = Some(reason.to_string());
             }
             // The settle time is an estimate: a directory that was absent then may appear later.
@@ -168,6 +184,8 @@ impl NodeHistory {
         self.files_arrived = None;
         self.bytes = None;
         self.verified_at = None;
+        self.proof = None;
+        self.shortfall = None;
         self.fingerprint = None;
     }
 
@@ -223,7 +241,7 @@ mod tests {
                 files: Some(4),
                 request_id: Some("r2".into()),
             },
-            Event::FilesVerified { files: 4, bytes: 40, fingerprint: None },
+            Event::FilesVerified { files: 4, bytes: 40, fingerprint: None, proof: None },
         ]);
         assert_eq!(history.status.outcome(), Outcome::Verified);
         assert_eq!(history.verified_at, Some(datetime!(2026-11-22 09:30:00 UTC)));
@@ -263,7 +281,7 @@ mod tests {
             files: Some(4),
             request_id: None,
         };
-        let counted = Event::FilesVerified { files: 3, bytes: 9, fingerprint: None };
+        let counted = Event::FilesVerified { files: 3, bytes: 9, fingerprint: None, proof: None };
         let adopted = Event::UploadAdopted { attempt: 2, directory: "b".into(), others: vec![] };
         let history = history([requested(1), accepted("a"), counted, requested(2), adopted]);
         assert_eq!(history.duplicates, ["a".into()]);

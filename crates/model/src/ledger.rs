@@ -23,6 +23,8 @@ pub enum NodeStatus {
     Accepted,
     /// The files arrived.
     Verified,
+    /// Files arrived, but nothing proves that they are all: how many were promised is not known.
+    Adopted,
     /// The service accepted the call, and the node promised no file.
     Empty,
     /// Not all files arrived in time.
@@ -38,7 +40,7 @@ impl NodeStatus {
     #[must_use]
     pub fn is_accepted(self) -> bool {
         match self {
-            Self::Accepted | Self::Verified | Self::Incomplete | Self::Empty => true,
+            Self::Accepted | Self::Verified | Self::Adopted | Self::Incomplete | Self::Empty => true,
             Self::Planned | Self::Requested | Self::Waiting | Self::InDoubt | Self::Failed | Self::Gone => {
                 false
             }
@@ -46,13 +48,14 @@ impl NodeStatus {
     }
 
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Planned,
         Self::Requested,
         Self::Waiting,
         Self::InDoubt,
         Self::Accepted,
         Self::Verified,
+        Self::Adopted,
         Self::Empty,
         Self::Incomplete,
         Self::Failed,
@@ -73,6 +76,7 @@ impl NodeStatus {
             Event::UploadFailed { cause, .. } if cause.class == FailureClass::Gone => Self::Gone,
             Event::UploadFailed { .. } => Self::Failed,
             Event::FilesVerified { .. } => Self::Verified,
+            Event::FilesAdopted { .. } => Self::Adopted,
             Event::FilesIncomplete { .. } => Self::Incomplete,
             Event::RunStarted { .. }
             | Event::DirectoriesFound { .. }
@@ -96,6 +100,7 @@ impl NodeStatus {
             Self::Requested | Self::InDoubt => Outcome::InDoubt,
             Self::Accepted => Outcome::Accepted,
             Self::Verified => Outcome::Verified,
+            Self::Adopted => Outcome::Adopted,
             Self::Empty => Outcome::Empty,
             Self::Incomplete => Outcome::Incomplete,
             Self::Failed => Outcome::Failed,

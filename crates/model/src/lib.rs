@@ -18,6 +18,7 @@ pub mod ids;
 pub mod interval;
 pub mod inventory;
 pub mod ledger;
+pub mod listing;
 pub mod node_facts;
 pub mod outcome;
 pub mod plan;

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 pub enum Outcome {
     /// The promised number of files is in the container, and their sizes were the same in two listings.
     Verified,
+    /// Files are in the container and did not change, but how many were promised is not known: the promise was lost
+    /// with the call's answer, and the promises of the node's peers do not prove that all files are there.
+    Adopted,
     /// The service accepted the call; whether files arrived was not checked (verification off or not permitted).
     Accepted,
     /// Fewer files than promised at the deadline.
@@ -28,8 +31,9 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Verified,
+        Self::Adopted,
         Self::Accepted,
         Self::Incomplete,
         Self::Empty,
@@ -45,7 +49,9 @@ impl Outcome {
         match self {
             Self::Verified | Self::Empty => true,
             Self::Accepted => !verification,
-            Self::Incomplete | Self::InDoubt | Self::Failed | Self::Gone | Self::NotSent => false,
+            Self::Adopted | Self::Incomplete | Self::InDoubt | Self::Failed | Self::Gone | Self::NotSent => {
+                false
+            }
         }
     }
 
@@ -55,6 +61,10 @@ impl Outcome {
         match self {
             Self::Verified => {
                 "the promised files are in the container, and their sizes stayed the same over two listings"
+            }
+            Self::Adopted => {
+                "files are in the container and stayed the same, but how many the node promised is not known: the \
+                 answer to its call was lost"
             }
             Self::Accepted => "the service accepted the call; whether the files arrived was not checked",
             Self::Incomplete => {
@@ -75,6 +85,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
+            Self::Adopted => "adopted",
             Self::Accepted => "accepted",
             Self::Incomplete => "incomplete",
             Self::Empty => "empty",
@@ -84,6 +95,35 @@ impl Outcome {
             Self::NotSent => "not-sent",
         }
     }
+}
+
+/// What shows that all files of a verified node are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// The node promised a number of files, and as many are there.
+    Promise,
+    /// The promise was lost with the call's answer. As many files are there as the most that was promised to any node of
+    /// the same pool with the same time window and operating system in this run, known from three nodes or more.
+    Peers,
+}
+
+/// What is wrong with the files of an incomplete node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shortfall {
+    /// No file arrived.
+    NothingArrived,
+    /// Fewer files arrived than were promised.
+    FilesMissing,
+    /// All files were there and changed between two looks.
+    StillChanging,
+    /// All files were there, but no second look confirmed that they stayed the same.
+    SeenOnce,
+    /// The container could not be listed, so nobody knows what arrived.
+    NotListed,
+    /// The service named a directory that is not this node's.
+    ForeignDirectory,
 }
 
 impl fmt::Display for Outcome {
@@ -165,7 +205,7 @@ impl RunOutcome {
         let collected = counts.collected(verification);
         if collected == counts.total() && whole {
             Self::Complete
-        } else if collected == 0 && counts.get(Outcome::Accepted) == 0 {
+        } else if collected == 0 && counts.get(Outcome::Accepted) == 0 && counts.get(Outcome::Adopted) == 0 {
             Self::NothingCollected
         } else {
             Self::Partial
@@ -225,11 +265,21 @@ mod tests {
     }
 
     #[test]
+    fn adopted_everywhere_is_partial() {
+        let all = counts(&[Outcome::Adopted]);
+        assert_eq!(RunOutcome::of(&all, true, true), RunOutcome::Partial);
+        assert_eq!(
+            RunOutcome::of(&counts(&[Outcome::Adopted, Outcome::Verified]), true, true),
+            RunOutcome::Partial
+        );
+    }
+
+    #[test]
     fn counts_are_written_by_outcome() {
         let text = serde_json::to_string(&counts(&[Outcome::Verified, Outcome::Gone])).unwrap();
         assert_eq!(
             text,
-            r#"{"verified":1,"accepted":0,"incomplete":0,"empty":0,"in-doubt":0,"failed":0,"gone":1,"not-sent":0}"#
+            r#"{"verified":1,"adopted":0,"accepted":0,"incomplete":0,"empty":0,"in-doubt":0,"failed":0,"gone":1,"not-sent":0}"#
         );
     }
 

@@ -53,6 +53,13 @@ pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<Step> {
             Phrase::new("the files may have arrived: use a SAS with list permission, and check for them"),
             ResumeCommand::PLAIN,
         ),
+        Outcome::Adopted => Step::new(
+            Phrase::new(
+                "files of these nodes are there, but whether they are all is not known: if support needs all of them, \
+                 collect these nodes again",
+            ),
+            ResumeCommand::retrying(outcome),
+        ),
         Outcome::Incomplete => Step::new(
             Phrase::new(
                 "check the storage account's firewall and private endpoint for these pools, and the SAS; then retry",

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fleetlogs_model::ids::{AccountName, NodeRef, PoolId};
-use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::outcome::{Outcome, Shortfall};
 
 use crate::node_end::NodeEnd;
 use crate::ticket_findings::TicketFindings;
@@ -47,6 +47,8 @@ struct CauseKey {
     account: AccountName,
     pool: PoolId,
     outcome: Outcome,
+    /// Whether no file of the nodes arrived, as far as anybody could see.
+    nothing_came: bool,
     reason: String,
 }
 
@@ -100,6 +102,7 @@ impl Findings {
             account: end.node.account().clone(),
             pool: end.node.pool().clone(),
             outcome: end.outcome,
+            nothing_came: nothing_came(end),
             reason: folded_reason(end),
         };
         if self.causes.len() >= MOST_CAUSES && !self.causes.contains_key(&key) {
@@ -166,13 +169,19 @@ impl Findings {
 
     /// Whether calls to a pool are accepted but no file ever arrives from it.
     fn is_storage_blocked(&self, key: &CauseKey) -> bool {
-        key.outcome == Outcome::Incomplete
-            && !self.delivering.contains(&(key.account.clone(), key.pool.clone()))
+        key.nothing_came && !self.delivering.contains(&(key.account.clone(), key.pool.clone()))
     }
 }
 
 /// The reason of such a pool.
 pub(crate) const STORAGE_BLOCKED: &str = "storage blocked: calls are accepted, but no file ever arrives";
+
+/// Whether the call of a node was accepted and the container could be listed, and no file was there. Journals of earlier
+/// versions do not say whether it could be listed.
+fn nothing_came(end: &NodeEnd<'_>) -> bool {
+    end.outcome == Outcome::Incomplete
+        && end.history.shortfall.is_none_or(|shortfall| shortfall == Shortfall::NothingArrived)
+}
 
 /// Why a node was not collected, without details of the node.
 pub(crate) fn folded_reason(end: &NodeEnd<'_>) -> String {

@@ -11,7 +11,7 @@ use fleetlogs_model::history::Attempt;
 use fleetlogs_model::ids::{AccountName, NodeId, PoolId};
 use fleetlogs_model::ledger::{AccountTally, Ledger};
 use fleetlogs_model::node_facts::{BetweenFacts, FactMembers, Members, NodeState, RecentTask};
-use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
+use fleetlogs_model::outcome::{Outcome, OutcomeCounts, Proof, RunOutcome};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedPool, Priority};
 use fleetlogs_model::timestamp;
@@ -241,6 +241,7 @@ struct NodeRecord<'a> {
     files_arrived: Option<u32>,
     bytes: Option<u64>,
     verified_at: Option<Utc>,
+    proof: Option<Proof>,
     duplicates: &'a [Box<str>],
     may_have_duplicates: bool,
     priority: Priority,
@@ -276,6 +277,7 @@ impl<'a> NodeRecord<'a> {
             files_arrived: history.files_arrived,
             bytes: history.bytes,
             verified_at: history.verified_at.map(Utc),
+            proof: history.proof,
             duplicates: &history.duplicates,
             may_have_duplicates: history.may_have_duplicates,
             priority: node.priority,

@@ -56,6 +56,7 @@ fn reason(history: &NodeHistory, facts: &RunFacts, stopped: Option<&str>) -> Opt
         }
         NodeStatus::Accepted
         | NodeStatus::Verified
+        | NodeStatus::Adopted
         | NodeStatus::Empty
         | NodeStatus::Incomplete
         | NodeStatus::Failed

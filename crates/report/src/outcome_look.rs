@@ -12,7 +12,7 @@ pub(crate) fn style_of(outcome: Outcome) -> Style {
     match outcome {
         Outcome::Verified | Outcome::Empty => Style::Good,
         Outcome::Incomplete | Outcome::Failed => Style::Bad,
-        Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => Style::Warning,
+        Outcome::Adopted | Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => Style::Warning,
         Outcome::Gone => Style::Dim,
     }
 }
@@ -22,6 +22,7 @@ pub(crate) fn is_alarming(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Incomplete | Outcome::Failed => true,
         Outcome::Verified
+        | Outcome::Adopted
         | Outcome::Accepted
         | Outcome::Empty
         | Outcome::InDoubt
@@ -34,7 +35,7 @@ pub(crate) fn is_alarming(outcome: Outcome) -> bool {
 /// nodes not called yet have no outcome before the end of the run.
 pub(crate) fn is_shown_in_progress(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::Empty | Outcome::Incomplete | Outcome::Failed | Outcome::Gone => true,
+        Outcome::Adopted | Outcome::Empty | Outcome::Incomplete | Outcome::Failed | Outcome::Gone => true,
         Outcome::Verified | Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => false,
     }
 }
@@ -45,11 +46,12 @@ pub(crate) fn urgency_of(outcome: Outcome) -> u8 {
         Outcome::Failed => 0,
         Outcome::Incomplete => 1,
         Outcome::InDoubt => 2,
-        Outcome::Gone => 3,
-        Outcome::NotSent => 4,
-        Outcome::Accepted => 5,
-        Outcome::Empty => 6,
-        Outcome::Verified => 7,
+        Outcome::Adopted => 3,
+        Outcome::Gone => 4,
+        Outcome::NotSent => 5,
+        Outcome::Accepted => 6,
+        Outcome::Empty => 7,
+        Outcome::Verified => 8,
     }
 }
 
@@ -62,6 +64,7 @@ struct Shape {
 fn shape_of(outcome: Outcome) -> Shape {
     let (path, colour) = match outcome {
         Outcome::Verified => ("M1 1h8v8h-8z", "#3a9d73"),
+        Outcome::Adopted => ("M1 1h8v8h-8zM5.7 2.2l-3.5 3.5v2.1h2.1l3.5 -3.5v-2.1z", "#b08900"),
         Outcome::Accepted => ("M5 .5a4.5 4.5 0 0 1 0 9a4.5 4.5 0 0 1 0 -9z", "#3d85c6"),
         Outcome::Incomplete => ("M5 .6l4.7 8.6h-9.4z", "#cc7a00"),
         Outcome::Empty => ("M1 1h8v8h-8zM2.7 2.7v4.6h4.6v-4.6z", "#6b9080"),

@@ -274,12 +274,12 @@ pub(crate) fn retried(attempt: u32, cause: Failure) -> Event {
 }
 
 pub(crate) fn verified(files: u32, bytes: u64) -> Event {
-    Event::FilesVerified { files, bytes, fingerprint: None }
+    Event::FilesVerified { files, bytes, fingerprint: None, proof: None }
 }
 
 pub(crate) fn incomplete(files: u32, promised: u32) -> Event {
     let reason = format!("{files} of {promised} files arrived before the deadline").into();
-    Event::FilesIncomplete { files, bytes: 0, reason }
+    Event::FilesIncomplete { files, bytes: 0, reason, shortfall: None }
 }
 
 pub(crate) fn failure(class: FailureClass, status: u16, code: &str, message: &str) -> Failure {

@@ -7,13 +7,15 @@ use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A number in any spelling; none if it is not a number.
+/// A number in any spelling; none if it is not a number. One that is too large counts as the largest: a huge promise is
+/// not the same as none.
 pub(super) fn lenient_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     Ok(match serde_json::Value::deserialize(deserializer)? {
-        serde_json::Value::Number(number) => number.as_u64().and_then(|number| number.try_into().ok()),
-        serde_json::Value::String(text) => text.trim().parse().ok(),
+        serde_json::Value::Number(number) => number.as_u64(),
+        serde_json::Value::String(text) => text.trim().parse::<u64>().ok(),
         _ => None,
-    })
+    }
+    .map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
 }
 
 /// A member that matters less than its container: an unexpected value counts as none.

@@ -40,6 +40,8 @@ pub(crate) enum Retry {
     Failed,
     /// Files were missing at the deadline.
     Incomplete,
+    /// Files are there, and nothing shows whether they are all.
+    Adopted,
     /// The node no longer existed.
     Gone,
     /// The node had no files.
@@ -51,6 +53,7 @@ impl From<Retry> for Outcome {
         match retry {
             Retry::Failed => Self::Failed,
             Retry::Incomplete => Self::Incomplete,
+            Retry::Adopted => Self::Adopted,
             Retry::Gone => Self::Gone,
             Retry::Empty => Self::Empty,
         }

@@ -39,6 +39,7 @@ impl VerifiedFiles {
             | NodeStatus::Waiting
             | NodeStatus::InDoubt
             | NodeStatus::Accepted
+            | NodeStatus::Adopted
             | NodeStatus::Incomplete
             | NodeStatus::Failed
             | NodeStatus::Gone => None,

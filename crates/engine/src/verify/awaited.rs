@@ -2,15 +2,21 @@
 //! milliseconds since verification began, and what few of them have is kept separately.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
+use fleetlogs_model::failure::Failure;
 use fleetlogs_model::fingerprint::Fingerprint;
 use fleetlogs_model::ids::NodeIndex;
 use tokio::time::Instant;
 
 /// Longest time that sizes must stay the same.
-const LONGEST_STABLE: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_STABLE: Duration = Duration::from_secs(5);
+
+/// How long files must stay the same where nothing tells how many there will be.
+const UNKNOWN_STABLE: Duration = Duration::from_secs(30);
 
 /// What one listing showed of a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,8 +30,17 @@ pub(super) struct Contents {
 #[derive(Debug)]
 pub(super) struct AwaitedDirectory {
     pub(super) node: NodeIndex,
+    /// None if nobody knows how many files the node will upload.
     pub(super) promised: Option<u32>,
     pub(super) seen: Contents,
+    /// Why the last listing that should have shown it failed; none if that listing was whole.
+    pub(super) trouble: Option<Arc<Failure>>,
+    /// How many looks in a row showed the same contents.
+    looks: u8,
+    /// Whether the contents changed although all promised files were there.
+    has_changed: bool,
+    /// When the last listing showed it.
+    seen_at: SinceStart,
     accepted_at: SinceStart,
     /// Since when its contents are unchanged.
     unchanged_since: SinceStart,
@@ -44,21 +59,45 @@ impl SinceStart {
 }
 
 impl AwaitedDirectory {
-    /// Notes what a look showed, and returns whether the files have arrived: enough of them, and unchanged since an
-    /// earlier look.
-    ///
-    /// That look is a tenth of the upload's duration ago: a node that uploads slowly also rewrites slowly.
-    pub(super) fn look(&mut self, shown: Contents, now: SinceStart) -> bool {
-        if shown != self.seen {
+    /// Notes what a look showed.
+    pub(super) fn note(&mut self, shown: Contents, now: SinceStart) {
+        self.trouble = None;
+        self.seen_at = now;
+        if shown == self.seen {
+            self.looks = self.looks.saturating_add(1);
+        } else {
+            self.has_changed |= self.is_enough();
             self.seen = shown;
+            self.looks = 1;
             self.unchanged_since = now;
-            return false;
         }
-        self.is_enough() && self.unchanged_since.until(now) >= self.stable_for()
     }
 
-    fn is_enough(&self) -> bool {
+    /// Whether all promised files are there, as far as the promise is known.
+    pub(super) fn is_enough(&self) -> bool {
         self.seen.files > 0 && self.promised.is_none_or(|promised| self.seen.files >= promised)
+    }
+
+    /// Whether two looks showed the same.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.looks > 1
+    }
+
+    /// Whether the files changed after they were all there.
+    pub(super) fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// Whether a listing has shown it since a time.
+    pub(super) fn was_seen_since(&self, since: SinceStart) -> bool {
+        self.looks > 0 && self.seen_at.0 >= since.0
+    }
+
+    /// Whether the contents have been the same for long enough, in two looks at least.
+    ///
+    /// The first of them is a tenth of the upload's duration ago: a node that uploads slowly also rewrites slowly.
+    pub(super) fn is_stable(&self, now: SinceStart) -> bool {
+        self.is_confirmed() && self.unchanged_since.until(now) >= self.stable_for()
     }
 
     /// How long the files must stay unchanged.
@@ -66,9 +105,27 @@ impl AwaitedDirectory {
         (self.accepted_at.until(self.unchanged_since) / 10).min(LONGEST_STABLE)
     }
 
-    /// When the next look can be the last; none while files are missing.
-    pub(super) fn confirmed_in(&self, now: SinceStart) -> Option<Duration> {
-        self.is_enough().then(|| self.stable_for().saturating_sub(self.unchanged_since.until(now)))
+    /// Whether it is unlikely that more files come, if nobody knows how many there will be.
+    pub(super) fn has_come_to_rest(&self, now: SinceStart) -> bool {
+        self.is_stable(now) && self.unchanged_since.until(now) >= UNKNOWN_STABLE
+    }
+
+    /// How long until a look can find it stable.
+    pub(super) fn stable_in(&self, now: SinceStart) -> Duration {
+        self.stable_for().saturating_sub(self.unchanged_since.until(now))
+    }
+}
+
+/// Which node was given a directory first: hashes, because there may be a million.
+#[derive(Debug, Default)]
+pub(super) struct GivenDirectories(HashMap<u64, NodeIndex>);
+
+impl GivenDirectories {
+    /// A node was given this directory. Returns whether no other node was given it before.
+    pub(super) fn is_own(&mut self, directory: &str, node: NodeIndex) -> bool {
+        let mut hasher = DefaultHasher::new();
+        directory.hash(&mut hasher);
+        *self.0.entry(hasher.finish()).or_insert(node) == node
     }
 }
 
@@ -78,13 +135,11 @@ pub(super) struct Directories {
     began: Instant,
     /// By name with a slash at its end; ordered, so that a blob's directory is found by its name.
     by_name: BTreeMap<Box<str>, AwaitedDirectory>,
-    /// More nodes that were given the same directory, by the first node; this should never happen.
-    others: HashMap<NodeIndex, Vec<NodeIndex>>,
 }
 
 impl Directories {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), by_name: BTreeMap::new(), others: HashMap::new() }
+        Self { began: Instant::now(), by_name: BTreeMap::new() }
     }
 
     pub(super) fn began(&self) -> Instant {
@@ -103,30 +158,28 @@ impl Directories {
         self.by_name.is_empty()
     }
 
-    /// Adds a directory. Returns whether it was not awaited before.
+    /// Adds a directory.
     pub(super) fn insert(
         &mut self,
         directory: &str,
         node: NodeIndex,
         promised: Option<u32>,
         holds_slot: bool,
-    ) -> bool {
-        let name = [directory, "/"].concat();
-        if let Some(same) = self.by_name.get(name.as_str()) {
-            self.others.entry(same.node).or_default().push(node);
-            return false;
-        }
+    ) {
         let now = self.now();
         let awaited = AwaitedDirectory {
             node,
             promised,
             seen: Contents::default(),
+            trouble: None,
+            looks: 0,
+            has_changed: false,
+            seen_at: now,
             accepted_at: now,
             unchanged_since: now,
             holds_slot,
         };
-        self.by_name.insert(name.into(), awaited);
-        true
+        self.by_name.insert([directory, "/"].concat().into(), awaited);
     }
 
     /// Their names, in order, without the slash at the end.
@@ -144,28 +197,30 @@ impl Directories {
         before.filter(|(name, _)| blob.starts_with(&***name)).map(|(_, awaited)| awaited)
     }
 
-    /// Removes those below a prefix that have arrived.
-    pub(super) fn take_arrived(
+    /// Those below a prefix.
+    pub(super) fn below(&mut self, prefix: &str) -> impl Iterator<Item = &mut AwaitedDirectory> {
+        let from = self.by_name.range_mut::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(move |(name, _)| name.starts_with(prefix)).map(|(_, awaited)| awaited)
+    }
+
+    /// Removes those below a prefix about which there is something to say.
+    pub(super) fn take_below<T>(
         &mut self,
         prefix: &str,
-        mut has_arrived: impl FnMut(&mut AwaitedDirectory) -> bool,
-    ) -> Vec<AwaitedDirectory> {
+        mut verdict: impl FnMut(&mut AwaitedDirectory) -> Option<T>,
+    ) -> Vec<(AwaitedDirectory, T)> {
         let below = self.by_name.range_mut::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        let arrived: Vec<_> = below
+        let taken: Vec<_> = below
             .take_while(|(name, _)| name.starts_with(prefix))
-            .filter_map(|(name, awaited)| has_arrived(awaited).then(|| name.clone()))
+            .filter_map(|(name, awaited)| Some((name.clone(), verdict(awaited)?)))
             .collect();
-        arrived.into_iter().filter_map(|name| self.by_name.remove(&name)).collect()
+        let remove = |(name, verdict): (Box<str>, T)| Some((self.by_name.remove(&name)?, verdict));
+        taken.into_iter().filter_map(remove).collect()
     }
 
     /// Removes them all.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = AwaitedDirectory> + use<> {
         std::mem::take(&mut self.by_name).into_values()
-    }
-
-    /// The other nodes that were given a node's directory.
-    pub(super) fn take_others(&mut self, node: NodeIndex) -> Vec<NodeIndex> {
-        self.others.remove(&node).unwrap_or_default()
     }
 
     /// Frees the slots of those that were accepted longer ago than this, and returns how many there were.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::window::Window;
 
 use super::*;
 use crate::testing::{Answer, Bench, ScriptedAccount};
@@ -58,12 +59,170 @@ async fn files_that_still_change_are_not_verified() {
     assert_eq!(reason, "the files were still changing at the verification deadline");
 }
 
+/// How a node ends whose call's answer was lost, beside peers.
 #[tokio::test(start_paused = true)]
-async fn an_adopted_directory_is_verified_by_what_is_there() {
+async fn a_lost_promise_is_proved_by_three_peers_or_not_at_all() {
+    let lost = "the call's answer was lost, and with it how many files the node promised: ";
+    let peers = || [Answer::Accepts(4), Answer::Accepts(4), Answer::Accepts(4)];
+    let found = "the call's answer was lost; its directory was found in the container";
+    let cases: [(Answer, Vec<Answer>, Outcome, Option<Proof>, String); 6] = [
+        (Answer::AcceptsUnheard, peers().into(), Outcome::Verified, Some(Proof::Peers), found.into()),
+        (
+            Answer::ShortUnheard(3),
+            peers().into(),
+            Outcome::Adopted,
+            None,
+            format!("{lost}another node of the pool promised 4 files"),
+        ),
+        (
+            Answer::AcceptsUnheard,
+            [Answer::Accepts(4), Answer::Accepts(4), Answer::Accepts(5)].into(),
+            Outcome::Adopted,
+            None,
+            format!("{lost}another node of the pool promised 5 files"),
+        ),
+        (
+            Answer::AcceptsUnheard,
+            peers()[1..].into(),
+            Outcome::Adopted,
+            None,
+            format!("{lost}too few nodes of the pool that were asked for the same time window tell"),
+        ),
+        (
+            Answer::AcceptsUnheard,
+            vec![],
+            Outcome::Adopted,
+            None,
+            format!("{lost}no node of the pool that was asked for the same time window tells"),
+        ),
+        // What short peers promised counts, whatever arrived from them.
+        (
+            Answer::AcceptsUnheard,
+            vec![Answer::Short { promised: 4, arrive: 0 }; 3],
+            Outcome::Verified,
+            Some(Proof::Peers),
+            found.into(),
+        ),
+    ];
+    for (answer, peers, outcome, proof, reason) in cases {
+        let nodes = u32::try_from(peers.len()).unwrap() + 1;
+        let mut account = ScriptedAccount::new("contoso").answers("n0", [answer.clone()]);
+        for (number, peer) in peers.iter().enumerate() {
+            account = account.answers(&format!("n{}", number + 1), [peer.clone()]);
+        }
+        let end = Bench::over([(account, nodes)]).collect().await;
+        let history = &end.histories[0];
+        assert_eq!((end.outcome(0), history.proof), (outcome, proof), "{answer:?} beside {peers:?}");
+        assert_eq!(history.reason.as_deref(), Some(&*reason), "{answer:?} beside {peers:?}");
+        assert_eq!((history.files_promised, end.account(0).calls()), (None, nodes));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promise_that_the_answer_does_not_tell_is_a_lost_one() {
+    for (files, outcome) in [(4, Outcome::Verified), (3, Outcome::Adopted)] {
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUncounted(files)]);
+        let end = Bench::over([(account, 4)]).collect().await;
+        assert_eq!(end.outcome(0), outcome);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_lost_and_every_node_short_collects_nobody() {
+    let account = (0..40).fold(ScriptedAccount::new("contoso"), |account, node| {
+        account.answers(&format!("n{node}"), [Answer::ShortUnheard(3)])
+    });
+    let end = Bench::over([(account, 40)]).collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Adopted), 40);
+    assert_eq!(end.account(0).calls(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_a_window_of_its_own_has_no_peers() {
     let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
-    let end = Bench::over([(account, 2)]).collect().await;
-    assert_eq!(end.outcome(0), Outcome::Verified);
-    assert_eq!((end.histories[0].files_promised, end.histories[0].files_arrived), (None, Some(4)));
+    let mut bench = Bench::over([(account, 6)]);
+    let started = bench.started;
+    bench.first_window = Some(Window { start: started - time::Duration::HOUR, end: started });
+    assert_eq!(bench.collect().await.outcome(0), Outcome::Adopted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_not_held_until_the_peers_prove_the_files() {
+    let account = (0..3).fold(ScriptedAccount::new("contoso"), |account, node| {
+        account.answers(&format!("n{node}"), [Answer::AcceptsUncounted(4)])
+    });
+    let mut bench = Bench::over([(account, 10)]);
+    bench.limits.max_uploads_in_flight = Some(2);
+    let started = Instant::now();
+    let end = bench.collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Verified), 10);
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_is_not_the_nodes_own_verifies_nobody() {
+    for directory in [
+        "contoso-0123456789ABCDEF/pool/n0/00000000-0000-0000-0000-000000000001",
+        "contoso-0123456789ABCDEF",
+        "contoso-0123456789ABCDEF/pool",
+        "contoso-0123456789ABCDEF/pool/n1",
+        "contoso-0123456789ABCDEF/other/n1/8a52",
+    ] {
+        let account = ScriptedAccount::new("contoso").answers("n1", [Answer::Misdirects(directory)]);
+        let bench = Bench::over([(account, 3)]);
+        bench.store().put("contoso-0123456789ABCDEF/pool/n0/00000000-0000-0000-0000-000000000001", 4);
+        let end = bench.collect().await;
+        assert_eq!(end.outcome(1), Outcome::Incomplete, "{directory}");
+        assert_eq!(end.histories[1].shortfall, Some(Shortfall::ForeignDirectory));
+        assert_eq!(end.histories[1].files_arrived, Some(0));
+        assert_eq!((end.outcome(0), end.outcome(2)), (Outcome::Verified, Outcome::Verified));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_given_to_two_nodes_is_that_of_the_first() {
+    // Both accounts have a pool `Pool` with a node `n0`.
+    let twice = "contoso-0123456789ABCDEF/pool/n0/8a52";
+    let contoso = ScriptedAccount::new("contoso").answers("n0", [Answer::Misdirects(twice)]);
+    let mut fabrikam = ScriptedAccount::new("fabrikam").answers("n0", [Answer::Misdirects(twice)]);
+    fabrikam.latency = Duration::from_secs(10);
+    let bench = Bench::over([(contoso, 1), (fabrikam, 1)]);
+    bench.store().put(twice, 4);
+    let end = bench.collect().await;
+    assert_eq!((end.outcome(0), end.outcome(1)), (Outcome::Verified, Outcome::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_is_listed_twice_counts_once() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [Answer::Short { promised: 4, arrive: 2 }]);
+    let bench = Bench::over([(account, 2)]);
+    *bench.store().doubles.lock() = true;
+    let end = bench.collect().await;
+    assert_eq!((end.outcome(0), end.outcome(1)), (Outcome::Incomplete, Outcome::Verified));
+    assert_eq!((end.histories[0].files_arrived, end.histories[0].bytes), (Some(2), Some(200)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_look_is_not_the_reason_when_a_later_one_was_whole() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [Answer::Short { promised: 4, arrive: 0 }]);
+    let bench = Bench::over([(account, 1)]);
+    let busy = Failure::new(FailureClass::Transient, "server busy");
+    *bench.store().refuses_call.lock() = Some((2, busy));
+    let end = bench.collect().await;
+    assert!(end.list_calls > 5);
+    assert_eq!(end.histories[0].shortfall, Some(Shortfall::NothingArrived));
+    let reason = end.histories[0].reason.as_deref().unwrap();
+    assert_eq!(reason, "storage blocked from pool `Pool`: none of its nodes' files arrived");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_were_seen_once_get_a_second_look_before_the_end() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 4)]);
+    bench.verify.deadline = Duration::from_secs(3);
+    // A look takes almost as long as there is time.
+    *bench.store().latency.lock() = Duration::from_millis(2_500);
+    let end = bench.collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Verified), 4, "{:?}", end.histories[0].reason);
 }
 
 #[tokio::test(start_paused = true)]

@@ -253,6 +253,7 @@ impl Live {
             | Event::OrderFollowed { .. }
             | Event::UploadFailed { .. }
             | Event::FilesVerified { .. }
+            | Event::FilesAdopted { .. }
             | Event::FilesIncomplete { .. }
             | Event::RunEnded { .. } => {}
         }

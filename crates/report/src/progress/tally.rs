@@ -336,7 +336,7 @@ impl Numbers {
                     self.awaited += if verification { nodes } else { 0 };
                     !verification
                 }
-                NodeStatus::Verified | NodeStatus::Empty | NodeStatus::Incomplete => {
+                NodeStatus::Verified | NodeStatus::Adopted | NodeStatus::Empty | NodeStatus::Incomplete => {
                     self.accepted += nodes;
                     true
                 }

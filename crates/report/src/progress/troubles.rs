@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::FailureClass;
 use fleetlogs_model::ids::NodeIndex;
-use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::outcome::{Outcome, Shortfall};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::planned::PlannedPool;
 
@@ -61,9 +61,15 @@ impl Troubles {
                 self.add(node, outcome, &cause.to_string(), false);
             }
             Event::FilesVerified { files: 1.., .. } => self.arrivals(node).delivered = true,
-            Event::FilesIncomplete { files, reason, .. } => {
+            Event::FilesAdopted { reason, .. } => {
+                self.arrivals(node).delivered = true;
+                self.add(node, Outcome::Adopted, reason, false);
+            }
+            Event::FilesIncomplete { files, reason, shortfall, .. } => {
                 self.arrivals(node).delivered |= *files > 0;
-                self.add(node, Outcome::Incomplete, reason, *files == 0);
+                // Journals of earlier versions do not say what is wrong.
+                let nothing_came = shortfall.map_or(*files == 0, |why| why == Shortfall::NothingArrived);
+                self.add(node, Outcome::Incomplete, reason, nothing_came);
             }
             Event::RunStarted { .. }
             | Event::UploadCancelled { .. }

@@ -212,6 +212,7 @@ impl RevisitResult<'_> {
                 ResumeCommand { accept_changes: true, ..ResumeCommand::PLAIN },
             )),
             Outcome::Verified
+            | Outcome::Adopted
             | Outcome::Incomplete
             | Outcome::Empty
             | Outcome::InDoubt

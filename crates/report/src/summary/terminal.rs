@@ -167,7 +167,9 @@ impl Summary<'_> {
             Outcome::Gone => true,
             Outcome::NotSent => self.resume.is_some() || self.run.is_none(),
             Outcome::Accepted | Outcome::InDoubt => self.run.is_none(),
-            Outcome::Verified | Outcome::Empty | Outcome::Incomplete | Outcome::Failed => false,
+            Outcome::Verified | Outcome::Adopted | Outcome::Empty | Outcome::Incomplete | Outcome::Failed => {
+                false
+            }
         }
     }
 

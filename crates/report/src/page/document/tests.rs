@@ -127,10 +127,10 @@ fn the_data_of_a_small_run() {
     [
     [0,"tvm-1",0,null,null,"batch-2f/render/tvm-1",4,4,123456789,40000,[[1,1000,"00000000-0000-0000-0000-000000000001","service-1",429,0,1],[2,4000,"00000000-0000-0000-0000-000000000002","service-2",200,null,null]],0,[-1800000,-86400000,-3600000],{"tasks":[[2,"frame-7",-1800000,-1740000,137]],"seen_again":{}}],
     [0,"tvm-2",0,4,null,"batch-2f/render/tvm-2-b",null,3,1000,60000,[[1,1000,"00000000-0000-0000-0000-000000000001",null,null,null,3]],1,[null,-86400000,null],{"duplicates":["batch-2f/render/tvm-2-a"]}],
-    [1,"tvm-1",2,5,5,"batch-2f/blocked/tvm-1",4,0,0,null,[[1,1000,"00000000-0000-0000-0000-000000000001","service-1",200,null,null]],1,[null,-86400000,null],null],
-    [1,"tvm-2",2,5,5,"batch-2f/blocked/tvm-2",4,0,0,null,[[1,2000,"00000000-0000-0000-0000-000000000001","service-1",200,null,null]],1,[null,-86400000,null],null],
-    [2,"tvm-7",6,8,8,null,null,null,null,null,[[1,5000,"00000000-0000-0000-0000-000000000001","service-1",404,6,7]],1,[null,-86400000,null],null],
-    [2,"tvm-8",7,9,9,null,null,null,null,null,[],1,[null,-86400000,null],null]]
+    [1,"tvm-1",3,5,5,"batch-2f/blocked/tvm-1",4,0,0,null,[[1,1000,"00000000-0000-0000-0000-000000000001","service-1",200,null,null]],1,[null,-86400000,null],null],
+    [1,"tvm-2",3,5,5,"batch-2f/blocked/tvm-2",4,0,0,null,[[1,2000,"00000000-0000-0000-0000-000000000001","service-1",200,null,null]],1,[null,-86400000,null],null],
+    [2,"tvm-7",7,8,8,null,null,null,null,null,[[1,5000,"00000000-0000-0000-0000-000000000001","service-1",404,6,7]],1,[null,-86400000,null],null],
+    [2,"tvm-8",8,9,9,null,null,null,null,null,[],1,[null,-86400000,null],null]]
     "#);
     insta::assert_snapshot!(between(&page, "id=\"page-data\">", "</script>"), @r#"
     {
@@ -139,13 +139,13 @@ fn the_data_of_a_small_run() {
     "destination":"https://logs.blob.core.windows.net/batch",
     "verification":true,
     "nodes":6,
-    "outcomes":["verified","accepted","incomplete","empty","in-doubt","failed","gone","not-sent"],
-    "urgency":[7,5,1,6,2,0,3,4],
-    "collected":[true,false,false,true,false,false,false,false],
+    "outcomes":["verified","adopted","accepted","incomplete","empty","in-doubt","failed","gone","not-sent"],
+    "urgency":[8,3,6,1,7,2,0,4,5],
+    "collected":[true,false,false,false,true,false,false,false,false],
     "accounts":["contoso","fabrikam","tailspin"],
-    "pools":[[0,"render",[2,0,0,0,0,0,0,0]],[0,"blocked",[0,0,2,0,0,0,0,0]],[1,"web",[0,0,0,0,0,0,1,1]]],
+    "pools":[[0,"render",[2,0,0,0,0,0,0,0,0]],[0,"blocked",[0,0,0,2,0,0,0,0,0]],[1,"web",[0,0,0,0,0,0,0,1,1]]],
     "timeline":{"step":2000,"calls":[3,1,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"throttled":[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"verified":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]},
-    "causes":[[2,[1],null],[6,[2],8],[7,[2],9]],
+    "causes":[[3,[1],null],[7,[2],8],[8,[2],9]],
     "left_out":[["contoso","render","tvm-3","preempted",null,"preempted"],["contoso","test",null,"pool-not-selected",null,null]],
     "evidence":[{"state":"starttaskfailed","priority":"has-errors","dedicated":true,"scheduling_enabled":true,"os":"batch.node.ubuntu 22.04","agent_version":"1.11.9","errors":[{"code":"DiskFull","message":"no space left"}],"start_task":{"state":"completed","result":"failure","exit_code":1}},
     {"state":"idle","priority":"ordinary","dedicated":true}],

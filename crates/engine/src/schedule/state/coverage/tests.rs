@@ -46,7 +46,7 @@ enum End {
 impl End {
     fn event(self) -> Event {
         match self {
-            Self::Verified => Event::FilesVerified { files: 1, bytes: 1, fingerprint: None },
+            Self::Verified => Event::FilesVerified { files: 1, bytes: 1, fingerprint: None, proof: None },
             Self::Empty => {
                 Event::UploadAccepted { attempt: 1, directory: "d".into(), files: Some(0), request_id: None }
             }

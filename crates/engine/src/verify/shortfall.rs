@@ -1,0 +1,80 @@
+//! What is recorded of a directory whose files do not prove to be all there, in words.
+
+use fleetlogs_model::event::Event;
+use fleetlogs_model::ids::PoolId;
+use fleetlogs_model::outcome::Shortfall;
+
+use super::awaited::{AwaitedDirectory, Contents};
+use super::promises::PeerProof;
+
+/// The reason of a node that was given the directory of another one.
+pub(super) const FOREIGN_DIRECTORY: &str =
+    "the service named a directory that is not this node's, so what is in it does not count";
+
+/// A node whose files are not all there.
+pub(super) fn event(
+    Contents { files, bytes, .. }: Contents,
+    shortfall: Shortfall,
+    reason: impl Into<Box<str>>,
+) -> Event {
+    Event::FilesIncomplete { files, bytes, reason: reason.into(), shortfall: Some(shortfall) }
+}
+
+/// A node whose files are there, without a proof that they are all.
+pub(super) fn adopted(seen: Contents, proof: PeerProof) -> Event {
+    let Contents { files, bytes, fingerprint } = seen;
+    let why = match proof {
+        PeerProof::Fewer(most) => format!("another node of the pool promised {most} files"),
+        PeerProof::TooFewKnown(0) => {
+            "no node of the pool that was asked for the same time window tells".to_owned()
+        }
+        PeerProof::TooFewKnown(_) => {
+            "too few nodes of the pool that were asked for the same time window tell".to_owned()
+        }
+        // All files are there, but the looks at them were too close together.
+        PeerProof::Given => {
+            "they had not been unchanged for long enough at the verification deadline".to_owned()
+        }
+    };
+    let reason = format!("the call's answer was lost, and with it how many files the node promised: {why}");
+    Event::FilesAdopted { files, bytes, fingerprint, reason: reason.into() }
+}
+
+/// A node whose files were not all there, or not seen to be, when the time was over.
+pub(super) fn incomplete(awaited: &AwaitedDirectory, pool: &PoolId, pool_delivers: bool) -> Event {
+    let files = awaited.seen.files;
+    let of_all = match awaited.promised {
+        Some(promised) => format!("{files} of {promised} files"),
+        None => format!("{files} files"),
+    };
+    let (shortfall, reason) = match (files, &awaited.trouble) {
+        (0, Some(failure)) => {
+            (Shortfall::NotListed, format!("the container could not be listed: {failure}"))
+        }
+        (0, None) if pool_delivers => {
+            (Shortfall::NothingArrived, "no file arrived before the verification deadline".to_owned())
+        }
+        (0, None) => {
+            let reason = format!("storage blocked from pool `{pool}`: none of its nodes' files arrived");
+            (Shortfall::NothingArrived, reason)
+        }
+        (_, Some(failure)) => {
+            let shortfall =
+                if awaited.is_enough() { Shortfall::SeenOnce } else { Shortfall::NotListed };
+            (shortfall, format!("{of_all} had arrived when the container could no longer be listed: {failure}"))
+        }
+        (_, None) if !awaited.is_enough() => {
+            (Shortfall::FilesMissing, format!("{of_all} arrived before the verification deadline"))
+        }
+        (_, None) if awaited.has_changed() => {
+            (Shortfall::StillChanging, "the files were still changing at the verification deadline".to_owned())
+        }
+        (_, None) => (
+            Shortfall::SeenOnce,
+            "the files were seen only once: no later look confirmed before the verification deadline that they \
+             stayed the same"
+                .to_owned(),
+        ),
+    };
+    event(awaited.seen, shortfall, reason)
+}
