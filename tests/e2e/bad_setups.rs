@@ -691,7 +691,7 @@ fn credentials_that_are_not_good_enough() {
     ----- stderr -----
     error: destination.verify_url: the SAS expired at TIME
       help: create a new SAS
-    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature not valid in the specified time frame: expired.
+    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature not valid in the specified time frame: expired; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
 
@@ -707,7 +707,7 @@ fn credentials_that_are_not_good_enough() {
     > verify_url = { file = "secret.forged" }
     exit code: 5
     ----- stderr -----
-    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
+    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
 
@@ -717,7 +717,7 @@ fn credentials_that_are_not_good_enough() {
     ----- stderr -----
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
       help: create a container SAS with the permissions `r` and `l` for `verify_url`
-    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
+    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
 
@@ -727,7 +727,7 @@ fn credentials_that_are_not_good_enough() {
     > account_key = { file = "secret.wrong" }
     exit code: 5
     ----- stderr -----
-    error: destination.mint: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
+    error: destination.mint: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
 
@@ -746,14 +746,14 @@ fn credentials_that_are_not_good_enough() {
     > container = "batch-logs"
     exit code: 5
     ----- stderr -----
-    error: destination.mint: no SAS can be created for `http://127.0.0.1:PORT/simlogs`: no token: Multiple errors were encountered while attempting to authenticate: AzureCliCredential authentication failed. az not found on PATH To troubleshoot, visit https://aka.ms/azsdk/rust/identity/troubleshoot#azure-cli - az not found on PATH AzureDeveloperCliCredential authentication failed. azd not found on PATH To troubleshoot, visit https://aka.ms/azsdk/rust/identity/troubleshoot#azd - azd not found on PATH
+    error: destination.mint: no SAS can be created for `http://127.0.0.1:PORT/simlogs`: no token: AzureCliCredential authentication failed. az not found on PATH - az not found on PATH AzureDeveloperCliCredential authentication failed. azd not found on PATH - azd not found on PATH
       help: give the identity the role Storage Blob Delegator on the account and Storage Blob Data Contributor on the container; `fleetlogs check` shows which credential is used
     no upload was sent
 
     > auth = { shared_key = { file = "secret.wrong" } }
     exit code: 5
     ----- stderr -----
-    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; AuthenticationErrorDetail: The MAC signature found in the HTTP request is not the same as any computed signature.
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
     no upload was sent
 
@@ -769,7 +769,7 @@ fn credentials_that_are_not_good_enough() {
     > auth = "entra"
     exit code: 5
     ----- stderr -----
-    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: no token: Multiple errors were encountered while attempting to authenticate: AzureCliCredential authentication failed. az not found on PATH To troubleshoot, visit https://aka.ms/azsdk/rust/identity/troubleshoot#azure-cli - az not found on PATH AzureDeveloperCliCredential authentication failed. azd not found on PATH To troubleshoot, visit https://aka.ms/azsdk/rust/identity/troubleshoot#azd - azd not found on PATH
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: no token: AzureCliCredential authentication failed. az not found on PATH - az not found on PATH AzureDeveloperCliCredential authentication failed. azd not found on PATH - azd not found on PATH
       help: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
     no upload was sent
 
@@ -858,7 +858,7 @@ fn a_clock_that_is_off() {
     insta::assert_snapshot!(run.picture(), @r"
     exit code: 5
     ----- stderr -----
-    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; AuthenticationErrorDetail: The Date header in the request is incorrect: it is SECONDS off the time of the server.
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The Date header in the request is incorrect: it is SECONDS off the time of the server; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: set this machine's clock: it is A WHILE behind the service's; Shared Key allows 15 minutes at most
     no upload was sent
     ");
@@ -869,7 +869,7 @@ fn a_clock_that_is_off() {
     insta::assert_snapshot!(run.picture(), @r"
     exit code: 0
     ----- stdout -----
-         ok  config: `DIR/fleetlogs.toml` is valid, and every secret was found
+         ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
          ok  account `contoso`: authenticates with the account key (Shared Key)
     warning  account `contoso`: this machine's clock is A WHILE behind the service's
@@ -916,17 +916,16 @@ fn check_tells_everything_that_is_wrong_and_ends_as_the_run_would() {
     insta::assert_snapshot!(check.picture(), @r"
     exit code: 5
     ----- stdout -----
-         ok  config: `DIR/fleetlogs.toml` is valid, and every secret was found
+         ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
          ok  account `contoso`: authenticates with the account key (Shared Key)
-    refused  account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; AuthenticationErrorDetail: The MAC signature found in the HTTP request is not the same as any computed signature.
+    refused  account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
              fix: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
          ok  account `contoso`: this machine's clock agrees with the service's
     refused  destination.container_url: the SAS expired at 2026-01-01T00:00:00.000Z
              fix: create a new SAS
     refused  destination.container_url: the SAS lacks the permission `w` (nodes write their logs with it)
              fix: create a container SAS with the permission `w` (write)
-         ok  destination.container_url: by its text a service SAS for the container, permissions `r`, until 2026-01-01T00:00:00.000Z
     warning  destination.container_url: its SAS lacks the permission `l`: nodes will end as `accepted`, and a call whose answer is lost will be repeated without looking for its files
              fix: set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files
     a run would be refused: 3 problems, 1 warning

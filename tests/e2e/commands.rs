@@ -238,7 +238,7 @@ fn a_run_and_every_command_that_reads_it_say_the_same() {
     insta::assert_snapshot!(seen(&["check", config]), @r"
     exit code: 0
     ----- stdout -----
-         ok  config: `DIR/fleetlogs.toml` is valid, and every secret was found
+         ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
          ok  account `contoso`: authenticates with the account key (Shared Key)
          ok  account `contoso`: this machine's clock agrees with the service's

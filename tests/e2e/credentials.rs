@@ -313,7 +313,7 @@ fn check_says_what_it_found_and_sends_and_makes_nothing() {
     insta::assert_snapshot!(check.picture(), @r"
     exit code: 0
     ----- stdout -----
-         ok  config: `DIR/fleetlogs.toml` is valid, and every secret was found
+         ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
          ok  account `contoso`: has a token from managed identity (IDENTITY_ENDPOINT is set), valid until TIME and renewed before that
          ok  account `contoso`: this machine's clock agrees with the service's
@@ -350,7 +350,7 @@ fn check_tries_writing_on_request_and_leaves_nothing() {
     insta::assert_snapshot!(check.picture(), @r"
     exit code: 0
     ----- stdout -----
-         ok  config: `DIR/fleetlogs.toml` is valid, and every secret was found
+         ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
          ok  account `contoso`: authenticates with the account key (Shared Key)
          ok  account `contoso`: this machine's clock agrees with the service's

@@ -84,7 +84,7 @@ fn a_wrong_key_names_the_account() {
     insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
     exit code: 5
     ----- stderr -----
-    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; AuthenticationErrorDetail: The MAC signature found in the HTTP request is not the same as any computed signature.
+    error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
     no upload was sent
     ");
@@ -112,12 +112,12 @@ fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
     insta::assert_snapshot!(run.picture(), @r"
     exit code: 3
     ----- stderr -----
-     WARN account `fabrikam` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; AuthenticationErrorDetail: The MAC signature found in the HTTP request is not the same as any computed signature.; the other accounts are planned (check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication)
+     WARN account `fabrikam` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; the other accounts are planned (check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication)
     ! PARTIAL  3 of 3 nodes collected, in A WHILE.
 
       3 verified
       1 account could not be listed
-        403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; …: fabrikam
+        403 AuthenticationFailed: …: fabrikam; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
 
       logs    12 files, 48.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
       next    accounts and pools that could not be listed: fix the reason, then start a new run
@@ -225,7 +225,7 @@ fn a_container_that_is_not_there_is_refused() {
     exit code: 5
     ----- stderr -----
      WARN destination.verify_url: it names another container or host than the one that the nodes write to: http://127.0.0.1:PORT/simlogs/other (nodes write to http://127.0.0.1:PORT/simlogs/batch-logs)
-    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
+    error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
     ");
@@ -244,7 +244,7 @@ fn a_sas_that_storage_refuses_is_refused_before_any_upload() {
     insta::assert_snapshot!(refusal(&sim, &run), @r"
     exit code: 5
     ----- stderr -----
-    error: destination.container_url: the container cannot be listed: 403 AuthenticationFailed: Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; Signature did not match.
+    error: destination.container_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
     no upload was sent
     ");

@@ -12,7 +12,6 @@ use url::Url;
 
 use crate::arm_call::{arm_refusal, call_arm};
 use crate::link;
-use crate::redact::one_line;
 use crate::token::TokenSource;
 
 const API_VERSION: &str = "2024-07-01";
@@ -35,13 +34,22 @@ pub struct FoundAccount {
     pub is_public: bool,
 }
 
+/// The accounts of a subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedAccounts {
+    /// Those that can be called.
+    pub found: Vec<FoundAccount>,
+    /// The names of those without an endpoint that can be called: an account whose creation failed has none.
+    pub without_endpoint: Vec<String>,
+}
+
 /// Lists the Batch accounts of a subscription. `management` is the endpoint of Azure Resource Manager.
 pub async fn list_accounts(
     http: &reqwest::Client,
     management: &Url,
     subscription: &str,
     tokens: &TokenSource,
-) -> Result<Vec<FoundAccount>, Failure> {
+) -> Result<ListedAccounts, Failure> {
     let mut url = management.clone();
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().extend([
@@ -53,7 +61,7 @@ pub async fn list_accounts(
         ]);
     }
     url.set_query(Some(&format!("api-version={API_VERSION}")));
-    let mut found = Vec::new();
+    let mut listed = ListedAccounts::default();
     for _ in 0..MOST_PAGES {
         let answer = call_arm(http, tokens, Method::GET, &url, None).await?;
         if answer.status != 200 {
@@ -63,11 +71,15 @@ pub async fn list_accounts(
         let page: AccountsPage = serde_json::from_slice(body)
             .map_err(|_| answer.failure(FailureClass::Refused, "the answer is not a list of accounts"))?;
         for account in page.value {
-            found.push(account.into_found(management)?);
+            let name = account.name.clone();
+            match account.into_found(management) {
+                Some(account) => listed.found.push(account),
+                None => listed.without_endpoint.push(name),
+            }
         }
         match page.next_link.filter(|link| !link.is_empty()) {
             Some(next) => url = link::follow(management, &PageLink(next))?.url,
-            None => return Ok(found),
+            None => return Ok(listed),
         }
     }
     Err(Failure::new(FailureClass::Refused, "the list of accounts has no end"))
@@ -85,36 +97,36 @@ struct AccountAnswer {
     name: String,
     #[serde(default)]
     location: String,
+    #[serde(default)]
     properties: AccountProperties,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AccountProperties {
-    account_endpoint: String,
+    account_endpoint: Option<String>,
     allowed_authentication_modes: Option<Vec<String>>,
     public_network_access: Option<String>,
 }
 
 impl AccountAnswer {
-    fn into_found(self, management: &Url) -> Result<FoundAccount, Failure> {
+    /// None without an endpoint that can be called.
+    fn into_found(self, management: &Url) -> Option<FoundAccount> {
         let AccountProperties { account_endpoint, allowed_authentication_modes, public_network_access } =
             self.properties;
         // A host without a scheme. A simulated account is on this machine, like the list that names it.
         let scheme = if management.scheme() == "http" { "http" } else { "https" };
-        let endpoint = Url::parse(&format!("{scheme}://{account_endpoint}")).ok();
+        let endpoint = Url::parse(&format!("{scheme}://{}", account_endpoint?)).ok()?;
         let bare = |url: &Url| {
             is_https_or_loopback(url) && matches!(url.path(), "" | "/") && url.username().is_empty()
         };
-        let endpoint = endpoint.filter(bare).ok_or_else(|| {
-            let message =
-                format!("account `{}` has no endpoint that can be called", one_line(&self.name, 100));
-            Failure::new(FailureClass::Refused, message)
-        })?;
+        if !bare(&endpoint) {
+            return None;
+        }
         let is = |text: &Option<String>, word: &str| {
             text.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(word))
         };
-        Ok(FoundAccount {
+        Some(FoundAccount {
             name: self.name,
             location: self.location,
             endpoint,
@@ -149,7 +161,7 @@ mod tests {
     /// Lists accounts from a server with these answers, counted from 1; `{server}` stands for the server's URL.
     async fn list(
         pages: impl Fn(usize) -> (&'static str, &'static str) + Send + Sync + 'static,
-    ) -> (Result<Vec<FoundAccount>, Failure>, usize) {
+    ) -> (Result<ListedAccounts, Failure>, usize) {
         let own = std::sync::Arc::new(std::sync::OnceLock::<String>::new());
         let url = own.clone();
         let server = TestServer::start(move |number| {
@@ -173,7 +185,7 @@ mod tests {
             ("200 OK", if page == 1 { first } else { second })
         })
         .await;
-        let found = found.unwrap();
+        let found = found.unwrap().found;
         assert_eq!(requests, 2);
         assert_eq!((found[0].takes_shared_key, found[0].is_public), (false, false));
         assert_eq!((found[1].takes_shared_key, found[1].is_public), (true, true));
@@ -181,13 +193,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endpoint_that_is_none_and_a_link_elsewhere_are_refused() {
-        for body in [
-            r#"{"value":[{"name":"a","properties":{"accountEndpoint":"evil.example/path"}}]}"#,
-            r#"{"value":[{"name":"a","properties":{"accountEndpoint":"user@127.0.0.1:1"}}]}"#,
-            r#"{"value":[],"nextLink":"http://127.0.0.1:9/next"}"#,
-            "[]",
+    async fn an_account_without_an_endpoint_is_named_and_the_others_are_found() {
+        for properties in [
+            r#","properties":{"provisioningState":"Failed"}"#,
+            r#","properties":{"accountEndpoint":null}"#,
+            r#","properties":{"accountEndpoint":""}"#,
+            r#","properties":{"accountEndpoint":"evil.example/path"}"#,
+            r#","properties":{"accountEndpoint":"user@127.0.0.1:1"}"#,
+            "",
         ] {
+            let body = format!(
+                r#"{{"value":[{{"name":"halfmade","location":"x"{properties}}},
+                    {{"name":"good","properties":{{"accountEndpoint":"127.0.0.1:2"}}}}]}}"#
+            );
+            let body: &'static str = body.leak();
+            let listed = list(move |_| ("200 OK", body)).await.0.unwrap();
+            assert_eq!(listed.without_endpoint, ["halfmade"], "{body}");
+            let names: Vec<_> = listed.found.iter().map(|account| account.name.as_str()).collect();
+            assert_eq!(names, ["good"], "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_list_and_a_link_elsewhere_are_refused() {
+        for body in [r#"{"value":[],"nextLink":"http://127.0.0.1:9/next"}"#, "[]"] {
             let (found, requests) = list(move |_| ("200 OK", body)).await;
             assert_eq!(found.unwrap_err().class, FailureClass::Refused, "{body}");
             assert_eq!(requests, 1);

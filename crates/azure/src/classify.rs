@@ -82,6 +82,8 @@ fn class_of_code(call: Call, code: &str) -> Option<FailureClass> {
         | "NodeBeingStarted"
         | "NodeBeingRebooted"
         | "NodeBeingReimaged"
+        // Seen live, on a call for files of a node.
+        | "NodeNotReady"
         | "OperationInvalidForCurrentState"
         | "PoolBeingResized"
         | "PoolBeingCreated" => FailureClass::Wait,
@@ -186,6 +188,8 @@ mod tests {
             ("NodeBeingStarted", 409, Wait, Wait),
             ("NodeBeingRebooted", 409, Wait, Wait),
             ("NodeBeingReimaged", 409, Wait, Wait),
+            ("NodeNotReady", 409, Wait, Wait),
+            ("NodeNotReady", 400, Wait, Wait),
             ("OperationInvalidForCurrentState", 409, Wait, Wait),
             ("NodeStateUnusable", 409, WaitBriefly, WaitBriefly),
             ("OperationNotValidOnNode", 409, Refused, Refused),

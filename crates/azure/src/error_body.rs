@@ -6,6 +6,10 @@ use serde::Deserialize;
 
 use crate::redact::{LONGEST, one_line};
 
+/// The detail that says which of many ways to fail it was. It goes before the message, which is the same for all of
+/// them and long: reports cut texts at their end.
+const TELLING: &str = "AuthenticationErrorDetail";
+
 /// How much to show of a body that is not Batch's, in characters.
 const LONGEST_FOREIGN: usize = 200;
 
@@ -53,16 +57,16 @@ impl ServiceError {
             Some(ErrorMessage::Plain(text) | ErrorMessage::WithLanguage { value: Some(text) }) => text,
             _ => "",
         };
-        let mut message = without_trailer(text).to_owned();
+        let mut parts = vec![without_trailer(text).to_owned()];
         for detail in body.values.iter().flatten() {
             let (Some(key), Some(value)) = (&detail.key, &detail.value) else { continue };
-            if !message.is_empty() {
-                message.push_str("; ");
+            if key == TELLING {
+                parts.insert(0, value.trim().to_owned());
+            } else {
+                parts.push(format!("{key}: {}", value.trim()));
             }
-            message.push_str(key);
-            message.push_str(": ");
-            message.push_str(value.trim());
         }
+        let mut message = joined(parts.iter().map(String::as_str));
         if message.is_empty() {
             message.push_str("the service gives no reason");
         }
@@ -82,6 +86,16 @@ impl ServiceError {
         };
         Self { code: None, message }
     }
+}
+
+/// Sentences as one line; only the last keeps its full stop.
+pub(crate) fn joined<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+    let last = parts.len().saturating_sub(1);
+    let without_stop =
+        |(at, part): (usize, &&'a str)| if at < last { part.trim_end_matches('.') } else { part };
+    let parts: Vec<_> = parts.iter().enumerate().map(without_stop).collect();
+    parts.join("; ")
 }
 
 /// Removes the lines `RequestId:...` and `Time:...` at the end; the failure has both elsewhere.
@@ -126,7 +140,19 @@ mod tests {
         );
         assert_eq!(
             message,
-            "Bad value.; PropertyName: containerUrl; PropertyValue: https://logs.example/c?sp=w&sig=<redacted>&se=2026"
+            "Bad value; PropertyName: containerUrl; PropertyValue: https://logs.example/c?sp=w&sig=<redacted>&se=2026"
+        );
+    }
+
+    #[test]
+    fn the_telling_detail_comes_first() {
+        let (_, message) = read(
+            r#"{"code":"AuthenticationFailed","message":{"value":"Server failed to authenticate the request.\nTime:2"},
+                "values":[{"key":"AuthenticationErrorDetail","value":"SharedKey is not allowed for this account."}]}"#,
+        );
+        assert_eq!(
+            message,
+            "SharedKey is not allowed for this account; Server failed to authenticate the request."
         );
     }
 

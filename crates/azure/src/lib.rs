@@ -40,13 +40,13 @@ mod token_claims;
 mod wire;
 
 pub use account_key::InvalidKey;
-pub use arm::{FoundAccount, list_accounts};
+pub use arm::{FoundAccount, ListedAccounts, list_accounts};
 pub use batch::{AccountSettings, AzureBatch, BatchAuth, Clients, InvalidEndpoint};
 pub use blob::{AzureLogStore, BlobVersion, InvalidContainer, OpenBlob, has_changed};
 pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client, unkept_client};
-pub use probe::probe_write;
+pub use probe::{ProbeEnd, probe_write};
 pub use redact::{error_chain, never_show, safe};
 /// The client that [`http_client`] returns.
 pub use reqwest::Client;

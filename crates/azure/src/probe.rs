@@ -17,13 +17,22 @@ const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
 /// mistaken for a log.
 const NAME: &str = "fleetlogs-write-test";
 
+/// What became of the blob that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeEnd {
+    /// It was deleted again.
+    Deleted,
+    /// It is still there, under this name.
+    Left(String),
+}
+
 /// Writes a small blob with a SAS and removes it again.
 ///
 /// The answer is about writing only. If the SAS does not allow removing the blob, the blob stays; it has a fixed name
 /// if the SAS allows writing it again.
 ///
 /// Cancel safety: a dropped call may leave the blob behind.
-pub async fn probe_write(http: &reqwest::Client, container: &SasUrl) -> Result<(), Failure> {
+pub async fn probe_write(http: &reqwest::Client, container: &SasUrl) -> Result<ProbeEnd, Failure> {
     let removable = container.grants('d') != Some(false);
     let repeatable = !removable && container.grants('w') == Some(true);
     let name = if repeatable { format!("{NAME}.txt") } else { format!("{NAME}-{}.txt", Uuid::new_v4()) };
@@ -54,9 +63,11 @@ pub async fn probe_write(http: &reqwest::Client, container: &SasUrl) -> Result<(
         };
         if let Err(failure) = removed {
             tracing::warn!(%failure, blob = name, "a blob written as a test could not be removed");
+            return Ok(ProbeEnd::Left(name));
         }
+        return Ok(ProbeEnd::Deleted);
     }
-    Ok(())
+    Ok(ProbeEnd::Left(name))
 }
 
 #[cfg(test)]
@@ -72,7 +83,7 @@ mod tests {
     async fn probe(
         permissions: &str,
         answers: &'static [(&'static str, &'static str)],
-    ) -> (Result<(), Failure>, Vec<crate::test_server::SeenRequest>) {
+    ) -> (Result<ProbeEnd, Failure>, Vec<crate::test_server::SeenRequest>) {
         let server = TestServer::start(move |number| {
             let (status, headers) = answers[number - 1];
             Reply::with_headers(status, headers, "")
@@ -91,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn a_blob_is_written_and_removed() {
         let (answer, seen) = probe("cwd", &[CREATED, REMOVED]).await;
-        assert_eq!(answer, Ok(()));
+        assert_eq!(answer, Ok(ProbeEnd::Deleted));
         assert_eq!(seen.len(), 2);
         let path = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
         assert!(seen[0].line().starts_with("PUT /acct/logs/fleetlogs-write-test-"), "{}", seen[0].line());
@@ -116,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn a_sas_that_cannot_remove_writes_the_same_blob_each_time() {
         let (answer, seen) = probe("cw", &[CREATED]).await;
-        assert_eq!(answer, Ok(()));
+        assert_eq!(answer, Ok(ProbeEnd::Left("fleetlogs-write-test.txt".into())));
         assert!(seen[0].line().starts_with("PUT /acct/logs/fleetlogs-write-test.txt?"), "{}", seen[0].line());
         assert_eq!(seen.len(), 1);
         // A SAS that can only create must not collide with the blob of an earlier test.
@@ -126,6 +137,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_blob_that_stays_is_no_failure_to_write() {
-        assert_eq!(probe("wd", &[CREATED, REFUSED]).await.0, Ok(()));
+        assert!(matches!(probe("wd", &[CREATED, REFUSED]).await.0, Ok(ProbeEnd::Left(_))));
     }
 }

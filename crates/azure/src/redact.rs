@@ -124,7 +124,9 @@ pub fn error_chain(error: &(dyn Error + 'static)) -> String {
             parts.pop();
         }
         let said = parts.iter().any(|earlier| earlier.contains(&part));
-        if !said && !part.starts_with("client error (") {
+        let says_nothing =
+            part.starts_with("client error (") || part == "failed to execute `reqwest` request";
+        if !said && !says_nothing {
             parts.push(part);
         }
         next = error.source();

@@ -4,7 +4,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use reqwest::header::HeaderName;
 
 use crate::answer::Answer;
-use crate::error_body::without_trailer;
+use crate::error_body::{joined, without_trailer};
 use crate::redact::{LONGEST, one_line};
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
@@ -82,7 +82,8 @@ fn error_text(body: &[u8]) -> String {
     let said = element("Message");
     let detail = element("AuthenticationErrorDetail");
     match (said.as_deref().map(without_trailer), detail) {
-        (Some(said), Some(detail)) => one_line(&format!("{said}; {detail}"), LONGEST),
+        // The message is the same for every wrong SAS, and long.
+        (Some(said), Some(detail)) => one_line(&joined([detail.trim(), said].into_iter()), LONGEST),
         (Some(said), None) => one_line(said, LONGEST),
         (None, _) if body.trim().is_empty() => NO_REASON.to_owned(),
         (None, _) => format!("the answer is not an error of storage: {}", one_line(&body, 200)),
@@ -107,7 +108,7 @@ mod tests {
         };
         let failure = refusal.failure();
         assert_eq!(failure.class, FailureClass::Auth);
-        assert_eq!(failure.to_string(), "403 AuthenticationFailed: No.; sig=<redacted> & more");
+        assert_eq!(failure.to_string(), "403 AuthenticationFailed: sig=<redacted> & more; No.");
         assert_eq!((failure.request_id.as_deref(), failure.retry_after_ms), (Some("r-9"), Some(3000)));
     }
 

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::config::{DestinationSettings, GivenSas, Minting, Place, Source, WriteSettings};
-use crate::error::{CliError, Refusal};
+use crate::error::{CliError, Refusal, help_for_signing};
 use crate::tokens::Tokens;
 
 /// A SAS to list with is renewed this long before it expires: a listing may take a minute.
@@ -260,6 +260,7 @@ impl Destination {
             let what = format!("`{name}` cannot be created in `{}`: {failure}", storage.name());
             let help = "give the identity the role Storage Blob Data Contributor on the storage account, or name an \
                         existing container";
+            let help = help_for_signing(&failure, help);
             CliError::refused([Refusal::new(what, help).about("destination.container")])
         })?;
         if made {
@@ -337,5 +338,6 @@ fn not_minted(failure: &Failure, place: &Place) -> CliError {
         "give the identity the role Storage Blob Delegator on the account and Storage Blob Data Contributor on the \
          container; `fleetlogs check` shows which credential is used"
     };
+    let help = help_for_signing(failure, help);
     CliError::refused([Refusal::new(what, help).about("destination.mint")])
 }

@@ -1,8 +1,9 @@
 //! Discovery: the Batch accounts of whole subscriptions, as the config would name them.
 
-use fleetlogs_azure::{Client, FoundAccount, list_accounts};
+use fleetlogs_azure::{Client, FoundAccount, ListedAccounts, list_accounts, safe};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::known_cause::Asked;
 use fleetlogs_model::plan::PlannedAccount;
 use fleetlogs_model::retry::persistently;
 use futures::StreamExt;
@@ -10,7 +11,7 @@ use tokio::time::sleep;
 use url::Url;
 
 use crate::config::{AccountSettings, Auth, DiscoverSettings, Settings};
-use crate::error::{CliError, Refusal};
+use crate::error::{CliError, Refusal, help_for};
 use crate::tokens::Tokens;
 
 /// Subscriptions whose accounts are listed side by side.
@@ -36,9 +37,12 @@ pub(crate) async fn discover_accounts(
     let mut refusals = Vec::new();
     for (subscription, listed) in list_subscriptions(discover, settings, http, tokens).await? {
         match listed {
-            Ok(accounts) => {
-                for account in accounts {
+            Ok(ListedAccounts { found, without_endpoint }) => {
+                for account in found {
                     discovered.take(account, discover, settings);
+                }
+                for name in without_endpoint {
+                    discovered.leave_out(&name, discover, settings);
                 }
             }
             Err(failure) => {
@@ -66,7 +70,7 @@ async fn list_subscriptions<'config>(
     settings: &Settings,
     http: &Client,
     tokens: &Tokens,
-) -> Result<Vec<(&'config String, Result<Vec<FoundAccount>, Failure>)>, CliError> {
+) -> Result<Vec<(&'config String, Result<ListedAccounts, Failure>)>, CliError> {
     let source = tokens.of(discover.cloud, discover.cloud.management())?;
     let (management, source, retry) = (&discover.management, &source, &settings.retry);
     let listings = futures::stream::iter(&discover.subscriptions)
@@ -96,17 +100,31 @@ fn not_listed(subscription: &str, failure: &Failure) -> Refusal {
     } else {
         "check that Azure Resource Manager can be reached, or name the accounts in the config"
     };
-    Refusal::new(what, help).about("discover")
+    Refusal::new(what, help_for(Asked::ResourceManager, failure, help)).about("discover")
+}
+
+/// Whether an account is wanted that the config does not name itself.
+fn is_wanted(name: &str, discover: &DiscoverSettings, settings: &Settings) -> bool {
+    discover.accounts.is_match(name)
+        && !discover.exclude.is_match(name)
+        && discover.only.as_ref().is_none_or(|only| only.is_match(name))
+        && !settings.accounts.iter().any(|known| known.name.as_str().eq_ignore_ascii_case(name))
 }
 
 impl DiscoveredAccounts {
-    /// Takes an account that is wanted, unless the config names it itself or another of its name was found before.
+    /// Puts an account that is wanted, but has no endpoint, into the plan with the reason.
+    fn leave_out(&mut self, name: &str, discover: &DiscoverSettings, settings: &Settings) {
+        if is_wanted(name, discover, settings) {
+            let why = "Azure Resource Manager names no endpoint of it that can be called (its creation may have failed)";
+            tracing::warn!(account = safe(name), "skipped: {why}");
+            self.unlisted.push(not_planned(name, &discover.management, why.into()));
+        }
+    }
+
+    /// Takes an account that is wanted, unless another of its name was found before.
     fn take(&mut self, account: FoundAccount, discover: &DiscoverSettings, settings: &Settings) {
         let is_named = |known: &AccountSettings| known.name.as_str().eq_ignore_ascii_case(&account.name);
-        let is_wanted = discover.accounts.is_match(&account.name)
-            && !discover.exclude.is_match(&account.name)
-            && discover.only.as_ref().is_none_or(|only| only.is_match(&account.name));
-        if !is_wanted || settings.accounts.iter().any(is_named) {
+        if !is_wanted(&account.name, discover, settings) {
             return;
         }
         if self.accounts.iter().any(is_named) {

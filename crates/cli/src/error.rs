@@ -9,6 +9,7 @@ use std::path::Path;
 use fleetlogs_engine::schedule::state::StateError;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::files::is_disk_trouble;
+use fleetlogs_model::known_cause::{Asked, KnownCause};
 use fleetlogs_model::plan::{LeftOut, PlanError};
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind};
 use fleetlogs_report::{BundleError, ReportError};
@@ -330,8 +331,25 @@ impl From<io::Error> for CliError {
     }
 }
 
+/// What to do about a failure whose cause is known, and otherwise.
+pub(crate) fn help_for(asked: Asked, failure: &Failure, otherwise: &'static str) -> &'static str {
+    KnownCause::of(asked, failure.code.as_deref(), &failure.message).map_or(otherwise, KnownCause::advice)
+}
+
+/// The same where an identity signs: a permission that is missing is a role that is missing, which `otherwise` names.
+pub(crate) fn help_for_signing(failure: &Failure, otherwise: &'static str) -> &'static str {
+    match KnownCause::of(Asked::Storage, failure.code.as_deref(), &failure.message) {
+        None | Some(KnownCause::StoragePermission) => otherwise,
+        Some(cause) => cause.advice(),
+    }
+}
+
 /// What to do about an account that cannot be listed.
 pub(crate) fn account_help(failure: &Failure) -> &'static str {
+    help_for(Asked::Batch, failure, account_help_by_class(failure))
+}
+
+fn account_help_by_class(failure: &Failure) -> &'static str {
     use fleetlogs_model::failure::FailureClass::{Auth, Config, Gone, NotSent};
     match failure.class {
         Auth => {

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 
 use crate::config::{Place, Settings, WriteSettings};
 use crate::destination::storage;
-use crate::error::{CliError, Refusal};
+use crate::error::{CliError, Refusal, help_for_signing};
 use crate::run_dir::RunDir;
 use crate::tokens::Tokens;
 
@@ -266,6 +266,7 @@ impl Container {
             (FailureClass::Refused, _) => "see the message above",
             _ => "check `destination.account`, DNS, proxy and the storage firewall, and retry",
         };
+        let help = help_for_signing(failure, help);
         CliError::not_done(Refusal::new(format!("{what} in `{}`: {failure}", self.storage.name()), help))
     }
 }

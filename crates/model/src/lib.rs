@@ -17,6 +17,7 @@ pub mod home;
 pub mod ids;
 pub mod interval;
 pub mod inventory;
+pub mod known_cause;
 pub mod ledger;
 pub mod listing;
 pub mod node_facts;

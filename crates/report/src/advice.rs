@@ -1,5 +1,6 @@
 //! What to do about nodes that were not collected: one step per outcome, and per error code where that helps.
 
+use fleetlogs_model::known_cause::{Asked, KnownCause};
 use fleetlogs_model::outcome::Outcome;
 
 use crate::phrase::Phrase;
@@ -45,10 +46,15 @@ impl Step {
     }
 }
 
-/// What a person can do about nodes with this outcome; none where nothing is wrong.
-pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<Step> {
+/// What a person can do about nodes with this outcome; none where nothing is wrong. `code` and `reason` are those of
+/// the last failure, and `verification` says whether the run could list the container.
+pub(crate) fn advice(outcome: Outcome, code: Option<&str>, reason: &str, verification: bool) -> Option<Step> {
     Some(match outcome {
         Outcome::Verified | Outcome::Empty => return None,
+        Outcome::Accepted if verification => Step::new(
+            Phrase::new("the run ended before it had checked whether the files arrived: resume it"),
+            ResumeCommand::PLAIN,
+        ),
         Outcome::Accepted => Step::new(
             Phrase::new("the files may have arrived: use a SAS with list permission, and check for them"),
             ResumeCommand::PLAIN,
@@ -66,6 +72,13 @@ pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<Step> {
             ),
             ResumeCommand::retrying(outcome),
         ),
+        Outcome::InDoubt if verification => Step::new(
+            Phrase::new(
+                "the run ended before it was known whether the calls were carried out: resume it, and it searches the \
+                 container before it calls the nodes again",
+            ),
+            ResumeCommand::PLAIN,
+        ),
         Outcome::InDoubt => Step::new(
             Phrase::new(
                 "use a SAS with list permission, so that the container is searched before the nodes are called again",
@@ -81,8 +94,17 @@ pub(crate) fn advice(outcome: Outcome, code: Option<&str>) -> Option<Step> {
         Outcome::NotSent => {
             Step::new(Phrase::new("once the reason no longer applies, resume the run"), ResumeCommand::PLAIN)
         }
-        Outcome::Failed => after_failure(code.unwrap_or_default()),
+        Outcome::Failed => match KnownCause::of(Asked::Batch, code, reason) {
+            Some(cause) => of_known_cause(cause),
+            None => after_failure(code.unwrap_or_default()),
+        },
     })
+}
+
+fn of_known_cause(cause: KnownCause) -> Step {
+    let retry = ResumeCommand::retrying(Outcome::Failed);
+    let text = Phrase::marked(cause.advice()).text("; then retry");
+    Step::new(text, ResumeCommand { accept_changes: cause.changes_config(), ..retry })
 }
 
 /// By the service's error codes; the order is that of the wire reference.
@@ -149,10 +171,10 @@ mod tests {
     #[test]
     fn every_step_can_stand_before_a_colon_and_its_command() {
         let codes = ["", "ServerBusy", "InternalError", "PoolBeingResized", "NodeStateUnusable"];
-        let more = ["AuthenticationFailed", "InvalidInput"];
+        let more = ["AuthenticationFailed", "InvalidInput", "AuthorizationFailure", "NodeNotReady"];
         for outcome in Outcome::ALL {
             for code in codes.into_iter().chain(more) {
-                let Some(Step { text, command }) = advice(outcome, Some(code)) else { continue };
+                let Some(Step { text, command }) = advice(outcome, Some(code), "", true) else { continue };
                 let text = text.plain();
                 assert!(text.ends_with(|char: char| char.is_alphanumeric() || char == ')'), "{text}");
                 match command.map(|command| command.line(RUN)) {
@@ -160,6 +182,32 @@ mod tests {
                     None => assert_eq!(outcome, Outcome::Gone),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_known_cause_has_its_own_step() {
+        let step = |code: &str, reason: &str| {
+            let Step { text, command } = advice(Outcome::Failed, Some(code), reason, true).unwrap();
+            (text.plain(), command.unwrap().line(RUN))
+        };
+        let (text, command) =
+            step("AuthenticationFailed", "403: SharedKey is not allowed for this account; Server");
+        assert_eq!(text, "set auth = \"entra\" for this account: it does not accept its keys; then retry");
+        assert_eq!(command, "fleetlogs resume RUN --retry failed --accept-changes");
+        let (text, command) = step("AuthorizationFailure", "403 AuthorizationFailure: not authorized");
+        assert!(text.contains("network rules of the Batch account"), "{text}");
+        assert_eq!(command, "fleetlogs resume RUN --retry failed");
+        assert_eq!(step("NodeNotReady", "409").0, "wait until the nodes are ready; then retry");
+    }
+
+    #[test]
+    fn a_run_that_could_list_is_not_told_to_get_a_sas_that_can() {
+        for outcome in [Outcome::Accepted, Outcome::InDoubt] {
+            let text = |verification| advice(outcome, None, "", verification).unwrap().text.plain();
+            assert!(!text(true).contains("a SAS with list permission"), "{}", text(true));
+            assert!(text(true).contains("resume it"), "{}", text(true));
+            assert!(text(false).contains("a SAS with list permission"), "{}", text(false));
         }
     }
 }

@@ -15,6 +15,8 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use serde::Serialize;
 
+#[cfg(unix)]
+use crate::event_pipe;
 use crate::manifest::Utc;
 
 /// Version of the line format. Events and members may be added within it.
@@ -48,6 +50,10 @@ struct EventLine<'a> {
 impl EventsFile {
     /// Appends to a file, which may also be a pipe: a resumed run continues the file of the interrupted one.
     pub fn open(path: &Path, plan: Arc<Plan>) -> io::Result<Self> {
+        #[cfg(unix)]
+        if event_pipe::is_pipe(path) {
+            return Ok(Self::to(Box::new(event_pipe::EventPipe::open(path)?), plan));
+        }
         let file = owner_only().append(true).create(true).open(path)?;
         Ok(Self::to(Box::new(file), plan))
     }

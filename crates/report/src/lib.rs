@@ -4,6 +4,8 @@
 mod advice;
 mod bundle;
 mod cause;
+#[cfg(unix)]
+mod event_pipe;
 mod events_file;
 mod files;
 mod history;

@@ -19,6 +19,16 @@ impl Phrase {
         Self::default().text(text)
     }
 
+    /// A text in which code stands in backticks.
+    pub(crate) fn marked(text: &'static str) -> Self {
+        let spans = text.split('`').enumerate().filter(|(_, part)| !part.is_empty());
+        Self(
+            spans
+                .map(|(at, part)| if at % 2 == 0 { Span::Text(part.into()) } else { Span::Code(part.into()) })
+                .collect(),
+        )
+    }
+
     pub(crate) fn text(mut self, text: impl Into<Cow<'static, str>>) -> Self {
         self.0.push(Span::Text(text.into()));
         self
@@ -75,6 +85,7 @@ mod tests {
     #[test]
     fn code_looks_as_it_does_in_each_medium() {
         let phrase = Phrase::new("lower ").code("limits.rate").text(" & retry");
+        assert_eq!(Phrase::marked("lower `limits.rate` & retry"), phrase);
         assert_eq!(phrase.plain(), "lower limits.rate & retry");
         assert_eq!(phrase.markdown(), "lower `limits.rate` & retry");
         assert_eq!(phrase.html(), "Lower <code>limits.rate</code> &amp; retry");

@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(failure.class, FailureClass::Auth);
         assert_eq!(
             failure.to_string(),
-            "403 AuthenticationFailed: Server failed to authenticate.; Signature not valid in the specified time frame; sig=<redacted>"
+            "403 AuthenticationFailed: Signature not valid in the specified time frame; sig=<redacted>; Server failed to authenticate."
         );
         assert_eq!(failure.request_id.as_deref(), Some("r-9"));
     }

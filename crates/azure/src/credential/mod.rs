@@ -4,6 +4,7 @@
 //! each request a new credential is created, because the SDK's own cache would return a refused token again.
 
 mod chooser;
+mod developer_tools;
 mod settings;
 mod token_request;
 

@@ -9,12 +9,15 @@ use azure_core::error::ErrorKind;
 use azure_core::http::{ClientOptions, ExponentialRetryOptions, RetryOptions, Transport};
 use azure_identity::{
     ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
-    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    DeveloperToolsCredential, DeveloperToolsCredentialOptions, Executor, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
+    WorkloadIdentityCredentialOptions,
 };
 use fleetlogs_model::failure::{Failure, FailureClass};
+use serde::Deserialize;
 
 use super::chooser::{CredentialChoice, CredentialChooser, CredentialSource};
+use super::developer_tools::CheckedExecutor;
 use super::settings::EntraSettings;
 use crate::cloud::Cloud;
 use crate::redact;
@@ -72,7 +75,10 @@ impl TokenRequest {
                 let options = ClientSecretCredentialOptions { client_options: self.options(Some(authority)) };
                 ClientSecretCredential::new(tenant, client_id.clone(), secret.clone(), Some(options))?
             }
-            CredentialSource::DeveloperTools => DeveloperToolsCredential::new(None)?,
+            CredentialSource::DeveloperTools => {
+                let executor: Option<Arc<dyn Executor>> = Some(CheckedExecutor::new());
+                DeveloperToolsCredential::new(Some(DeveloperToolsCredentialOptions { executor }))?
+            }
         })
     }
 
@@ -101,11 +107,16 @@ fn scope_of(resource: &str) -> String {
 fn token_failure(error: &azure_core::Error) -> Failure {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     let mut passing = false;
+    let mut said = None;
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<azure_core::Error>() {
             passing |= match error.kind() {
                 ErrorKind::Connection => true,
-                ErrorKind::HttpResponse { status, .. } => matches!(u16::from(*status), 408 | 429 | 500..),
+                ErrorKind::HttpResponse { status, raw_response, .. } => {
+                    said =
+                        said.or_else(|| raw_response.as_ref().and_then(|answer| description(answer.body())));
+                    matches!(u16::from(*status), 408 | 429 | 500..)
+                }
                 _ => false,
             };
         }
@@ -113,7 +124,44 @@ fn token_failure(error: &azure_core::Error) -> Failure {
         next = error.source();
     }
     let class = if passing { FailureClass::NotSent } else { FailureClass::Auth };
-    Failure::new(class, format!("no token: {}", redact::error_chain(error)))
+    let chain = without_boilerplate(&redact::error_chain(error));
+    let message = match said {
+        // The SDK has these words for every 400 of an identity service, and not what the service says.
+        Some(said) if chain.contains("has not been assigned to this resource") => said,
+        _ => chain,
+    };
+    Failure::new(class, format!("no token: {message}"))
+}
+
+/// What an identity service says is wrong.
+fn description(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refused {
+        error_description: Option<String>,
+        message: Option<String>,
+        error: Option<serde_json::Value>,
+    }
+    let refused: Refused = serde_json::from_slice(body).ok()?;
+    let of_error = || match refused.error? {
+        serde_json::Value::String(text) => Some(text),
+        error => error["message"].as_str().map(str::to_owned),
+    };
+    let said = refused.error_description.or(refused.message).or_else(of_error)?;
+    Some(redact::one_line(&said, redact::LONGEST)).filter(|said| !said.is_empty())
+}
+
+/// The text of an error without the words that stand in every one: what tells it apart comes first.
+fn without_boilerplate(chain: &str) -> String {
+    let text = chain.replace("Multiple errors were encountered while attempting to authenticate: ", "");
+    let mut words = Vec::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("To troubleshoot, visit ") {
+        words.push(before.trim());
+        rest = after.split_once(' ').map_or("", |(_, after)| after);
+    }
+    words.push(rest.trim());
+    words.retain(|part| !part.is_empty());
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -277,6 +325,36 @@ mod tests {
     #[test]
     fn the_scope_for_batch_has_two_slashes() {
         assert_eq!(scope_of(Cloud::Public.batch_resource()), "https://batch.core.windows.net//.default");
+    }
+
+    #[tokio::test]
+    async fn an_identity_service_is_quoted_and_not_what_the_sdk_makes_of_it() {
+        let proxy = TestServer::start(|_| {
+            let body = r#"{"statusCode":400,"message":"Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"}"#;
+            Reply::json("400 Bad Request", body)
+        })
+        .await;
+        let settings = of_kind(CredentialKind::ManagedIdentity);
+        let failure = request(through(&proxy), &settings, &[]).send().await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Auth);
+        assert!(
+            failure.message.starts_with("no token: Multiple user assigned identities exist, please specify"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn boilerplate_is_taken_off() {
+        let chain = "Multiple errors were encountered while attempting to authenticate: AzureCliCredential \
+                     authentication failed. az not found on PATH To troubleshoot, visit https://aka.ms/a#azure-cli - az \
+                     not found on PATH AzureDeveloperCliCredential authentication failed. azd not found on PATH To \
+                     troubleshoot, visit https://aka.ms/a#azd";
+        assert_eq!(
+            without_boilerplate(chain),
+            "AzureCliCredential authentication failed. az not found on PATH - az not found on PATH \
+             AzureDeveloperCliCredential authentication failed. azd not found on PATH"
+        );
+        assert_eq!(without_boilerplate("cannot connect"), "cannot connect");
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ struct Document<'a> {
 pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, CliError> {
     let mut findings = Findings::default();
     let config = args.config.display();
-    let mut settings = match config::load_for(&args.config, Needs::RUN) {
+    let mut settings = match config::load(&args.config) {
         Ok(settings) => settings,
         Err(ConfigError::Mistakes(_, mistakes)) if output.json => {
             for Mistake { line, key, message, help } in mistakes {
@@ -58,7 +58,11 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
         Err(error) => return Err(error.into()),
     };
     settings.narrow(&args.pick)?;
-    findings.good("config", format!("`{config}` is valid, and every secret was found"));
+    findings
+        .good("config", format!("`{config}` is valid, and the secrets of accounts and storage were found"));
+    if !settings.notify.is_empty() {
+        check_notify_secrets(&args.config, &mut findings);
+    }
     let nodes = run_checks(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {
         (0, _) => Exit::Complete,
@@ -67,6 +71,15 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
         _ => Exit::Refused,
     };
     print_findings(&findings, exit, output)
+}
+
+/// A run also reads the secrets of `[[notify]]`; this command need not have them.
+fn check_notify_secrets(config: &Path, findings: &mut Findings) {
+    let Err(ConfigError::Mistakes(_, mistakes)) = config::load_for(config, Needs::RUN) else { return };
+    for Mistake { line, key, message, .. } in mistakes {
+        let said = format!("{}:{line}: `{key}`: {message}", config.display());
+        findings.warn("config", said, "`run` and `resume` need it: where it is missing, they are refused");
+    }
 }
 
 /// Checks whether `output.dir` can be created and written to. Creates nothing.

@@ -15,6 +15,7 @@ use fleetlogs_engine::recorded_run::RunClaim;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
+use fleetlogs_model::known_cause::Asked;
 use fleetlogs_report::TicketDetails;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -22,7 +23,7 @@ use sha2::{Digest, Sha256};
 use crate::args::Output;
 use crate::attachments::Attachments;
 use crate::config::{self, Settings, TicketSettings};
-use crate::error::{CliError, Refusal};
+use crate::error::{CliError, Refusal, help_for};
 use crate::exit::Exit;
 use crate::output::{as_json, print, say};
 use crate::run::Reported;
@@ -345,5 +346,6 @@ fn failed(failure: Failure) -> CliError {
         }
         _ => "run the same command again: it first checks whether the ticket exists",
     };
+    let help = help_for(Asked::ResourceManager, &failure, help);
     CliError::not_done(Refusal::new(format!("Azure support: {failure}"), help))
 }

@@ -19,6 +19,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::NodeCoverage;
+use fleetlogs_model::known_cause::Asked;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::retry::RetryPolicy;
@@ -33,7 +34,7 @@ use futures::StreamExt;
 use crate::args::Output;
 use crate::config::{self, Settings};
 use crate::destination::Destination;
-use crate::error::{CliError, Refusal};
+use crate::error::{CliError, Refusal, help_for};
 use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::output::{print, say};
@@ -298,5 +299,6 @@ fn unreachable_container(failure: &Failure) -> CliError {
              as they are"
         }
     };
+    let help = help_for(Asked::Storage, failure, help);
     CliError::not_done(Refusal::new(format!("the container cannot be listed: {failure}"), help))
 }

@@ -8,7 +8,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::home::StateHome;
 
 use crate::config::{GivenSas, LeasePlace, LeaseSettings, Place};
-use crate::error::{CliError, Refusal};
+use crate::error::{CliError, Refusal, help_for_signing};
 use crate::tokens::Tokens;
 
 /// Lifetime of a SAS that is created for the state; the next one is created in time.
@@ -63,6 +63,7 @@ pub(crate) fn refused(settings: &LeaseSettings, failure: &Failure) -> CliError {
              container"
         }
     };
+    let help = help_for_signing(failure, help);
     CliError::refused([Refusal::new(what, help).about("schedule.lease")])
 }
 

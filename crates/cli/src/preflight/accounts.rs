@@ -1,6 +1,7 @@
 //! The Batch accounts: tokens, listings, clocks, and identities of pools.
 
 use fleetlogs_model::duration;
+use fleetlogs_model::known_cause::Asked;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::planned::NodeAt;
 use fleetlogs_model::service::BatchService;
@@ -9,6 +10,7 @@ use fleetlogs_model::timestamp;
 use super::finding::Findings;
 use crate::clock_skew::{SHARED_KEY_SKEW, off_by};
 use crate::destination::Destination;
+use crate::error::help_for;
 use crate::fleet::Fleet;
 use crate::text::counted;
 
@@ -30,8 +32,9 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
         match tokens.claims().await {
             Err(failure) => {
                 // The listing decides whether the run starts without the account.
-                let fix =
+                let otherwise =
                     "see `[entra]` in the config: log in, or set up the credential that you want to use";
+                let fix = help_for(Asked::Batch, &failure, otherwise);
                 findings.warn(about, format!("{failure}; tried {by}"), fix);
             }
             Ok(claims) => match claims.audience {

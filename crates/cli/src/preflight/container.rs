@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlogs_azure::{AzureLogStore, Client, probe_write};
+use fleetlogs_azure::{AzureLogStore, Client, ProbeEnd, probe_write};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::sas_guard::{SasProblem, list_problems, write_problems};
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::known_cause::Asked;
 use fleetlogs_model::retry::persistently;
 use fleetlogs_model::sas::{SasKind, SasUrl};
 use fleetlogs_model::service::LogStore;
@@ -18,6 +19,7 @@ use super::finding::Findings;
 use crate::clock_skew::SHARED_KEY_SKEW;
 use crate::config::Settings;
 use crate::destination::{Destination, Renewal};
+use crate::error::{help_for, help_for_signing};
 
 /// How often the container is listed while the failure may pass; the first pause lasts one second, the second two.
 const ATTEMPTS: u32 = 3;
@@ -214,7 +216,7 @@ pub(crate) async fn open_store(
         }
         Err(failure) => {
             let said = format!("the container cannot be listed: {failure}");
-            findings.refuse(&about, said, list_help(&failure));
+            findings.refuse(&about, said, help_for(Asked::Storage, &failure, list_help(&failure)));
             None
         }
     }
@@ -255,7 +257,7 @@ pub(crate) async fn probe(http: &Client, destination: &Destination, findings: &m
         }
         Err(failure) => {
             let said = format!("no SAS can be created to test writing: {failure}");
-            return findings.refuse(about, said, "see the message above");
+            return findings.refuse(about, said, help_for_signing(&failure, "see the message above"));
         }
     };
     if sas.grants('d') == Some(false) {
@@ -263,10 +265,15 @@ pub(crate) async fn probe(http: &Client, destination: &Destination, findings: &m
         return findings.warn(about, "writing was not tested, because the SAS lacks the permission `d`", fix);
     }
     match probe_write(http, &sas).await {
-        Ok(()) => findings.good(about, "a blob was written and deleted again"),
+        Ok(ProbeEnd::Deleted) => findings.good(about, "a blob was written and deleted again"),
+        Ok(ProbeEnd::Left(name)) => {
+            let fix = format!("delete the blob `{name}`");
+            findings.warn(about, "a blob was written, but it could not be deleted again", fix);
+        }
         Err(failure) => {
-            let fix = "check the SAS's permissions and signature, and the storage firewall";
-            findings.refuse(about, format!("a blob cannot be written and deleted: {failure}"), fix);
+            let otherwise = "check the SAS's permissions and signature, and the storage firewall";
+            let fix = help_for(Asked::Storage, &failure, otherwise);
+            findings.refuse(about, format!("a blob cannot be written: {failure}"), fix);
         }
     }
 }

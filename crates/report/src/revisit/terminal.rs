@@ -218,7 +218,7 @@ impl RevisitResult<'_> {
             | Outcome::InDoubt
             | Outcome::Failed
             | Outcome::Gone
-            | Outcome::NotSent => advice(outcome, None),
+            | Outcome::NotSent => advice(outcome, None, "", self.facts.verification),
         }
     }
 }

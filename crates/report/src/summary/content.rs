@@ -122,14 +122,16 @@ impl Summary<'_> {
     /// Every step once, with the outcomes it is for, in the order of these.
     pub(crate) fn advice(&self) -> Vec<(Step, Vec<Outcome>)> {
         let causes = self.findings.causes();
+        let listed = self.facts.verification;
         let mut steps: Vec<(Step, Vec<Outcome>)> = vec![];
         for outcome in self.findings.troubled() {
             // The most frequent causes decide; their error codes may need different steps.
             let codes = causes.iter().take(MOST_CAUSES).filter(|cause| cause.outcome == outcome);
-            let mut found: Vec<_> =
-                codes.filter_map(|cause| advice(outcome, cause.code.as_deref())).collect();
+            let mut found: Vec<_> = codes
+                .filter_map(|cause| advice(outcome, cause.code.as_deref(), &cause.reason, listed))
+                .collect();
             if found.is_empty() {
-                found.extend(advice(outcome, None));
+                found.extend(advice(outcome, None, "", listed));
             }
             for step in found {
                 match steps.iter_mut().find(|(known, _)| *known == step) {
