@@ -205,6 +205,27 @@ fn a_webhook_that_fails_or_hangs_holds_nothing_up() {
 }
 
 #[test]
+fn a_receiver_that_asks_for_an_absurd_pause_is_given_up() {
+    let sim = Sim::start(SMALL);
+    let absurd = ["18446744073709551615", "9223372036854775807", "99999999999999999999999", "-1"];
+    let asking = absurd.map(|pause| {
+        let answer = format!("503 Busy\r\nretry-after: {pause}");
+        Hook::start(Some(Box::leak(answer.into_boxed_str())))
+    });
+    let tables: Vec<_> = asking
+        .iter()
+        .enumerate()
+        .map(|(number, hook)| hook.table(&sim, &format!("hook-{number}"), r#"timeout = "5s""#))
+        .collect();
+    let run = sim.run(&sim.config(&tables.concat()));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("it answered 503").count(), 4, "{}", run.stderr);
+    // What is not a number of seconds asks for nothing.
+    assert_eq!(asking.map(|hook| hook.received().len()), [1, 1, 3, 3]);
+}
+
+#[test]
 fn a_refusal_is_not_repeated_and_a_redirect_not_followed() {
     let sim = Sim::start(SMALL);
     let elsewhere = Hook::start(Some("200 OK"));

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use azure_core::xml;
 use fleetlogs_model::failure::Failure;
+use fleetlogs_model::timestamp;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::sas::{SigningKey, UserDelegation, time_text};
@@ -49,8 +49,8 @@ impl DelegationKey {
     /// text of an XML error may quote the key.
     pub(crate) fn read(body: &[u8], now: OffsetDateTime) -> Option<Self> {
         let answer: KeyAnswer = xml::from_xml(body).ok()?;
-        let starts_at = OffsetDateTime::parse(&answer.signed_start, &Rfc3339).ok()?;
-        let expires_at = OffsetDateTime::parse(&answer.signed_expiry, &Rfc3339).ok()?;
+        let starts_at = timestamp::parse(&answer.signed_start)?;
+        let expires_at = timestamp::parse(&answer.signed_expiry)?;
         let delegation = UserDelegation {
             key: SigningKey::from_base64(&answer.value)?,
             object_id: answer.signed_oid,

@@ -1,10 +1,11 @@
 //! Dates in HTTP headers: `Wed, 01 Jan 2025 12:00:00 GMT`.
 
+use fleetlogs_model::timestamp::{from_outside, in_utc};
 use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 const FORM: &[BorrowedFormatItem<'static>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
@@ -49,12 +50,12 @@ impl Dates {
 
 /// Writes a time as a header value.
 pub(crate) fn format(moment: OffsetDateTime) -> String {
-    moment.to_offset(UtcOffset::UTC).format(FORM).expect("a UTC time can be written so")
+    in_utc(moment).format(FORM).expect("a UTC time can be written so")
 }
 
-/// Reads a header value; none if it is not such a date.
+/// Reads a header value; none if it is not such a date, or out of the range of times from outside.
 pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
-    PrimitiveDateTime::parse(text.trim(), FORM).ok().map(PrimitiveDateTime::assume_utc)
+    PrimitiveDateTime::parse(text.trim(), FORM).ok().map(PrimitiveDateTime::assume_utc).and_then(from_outside)
 }
 
 /// How far the service's clock is ahead of this machine's, in milliseconds. None if the date is a day or more off:
@@ -77,6 +78,7 @@ mod tests {
         assert_eq!(parse(text), Some(datetime!(2025-01-01 12:00:00 UTC)));
         assert_eq!(format(datetime!(2025-01-01 13:00:00 +1)), text);
         assert_eq!(parse("soon"), None);
+        assert_eq!(parse("Fri, 31 Dec 9999 23:59:59 GMT"), None);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::fmt;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fleetlogs_model::sas::PERMISSION_ORDER;
+use fleetlogs_model::timestamp::in_utc;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::Sha256;
+use time::OffsetDateTime;
 use time::macros::format_description;
-use time::{OffsetDateTime, UtcOffset};
 
 use crate::account_key::key_bytes;
 
@@ -93,7 +94,7 @@ pub(crate) fn ordered_permissions(letters: &str) -> Option<String> {
 /// A time in the form of a SAS, to the second: `2025-01-02T00:00:00Z`.
 pub(crate) fn time_text(moment: OffsetDateTime) -> String {
     let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
-    moment.to_offset(UtcOffset::UTC).format(form).expect("a UTC time can be written so")
+    in_utc(moment).format(form).expect("a UTC time can be written so")
 }
 
 /// A SAS for one container.

@@ -113,7 +113,7 @@ impl RunId {
     #[must_use]
     pub fn new(now: OffsetDateTime, random: u16) -> Self {
         let format = format_description!("[year][month][day]T[hour][minute][second]Z");
-        let stamp = now.to_offset(time::UtcOffset::UTC).format(format).expect("a UTC time can be written so");
+        let stamp = crate::timestamp::in_utc(now).format(format).expect("a UTC time can be written so");
         Self(format!("{stamp}-{random:04x}"))
     }
 

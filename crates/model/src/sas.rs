@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 pub use self::query::SasMend;
 use self::query::SasQuery;
+use crate::timestamp::clamped;
 
 /// A container URL with its authorization in the query.
 #[derive(Clone)]
@@ -327,15 +328,15 @@ fn check_permissions(letters: &str, kind: SasKind) -> Result<(), SasUrlError> {
 /// Parses the times of a SAS: a date, or a time to the minute, second or fraction of it, in UTC.
 fn parse_time(text: &str) -> Option<OffsetDateTime> {
     if let Ok(time) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Some(time);
+        return Some(clamped(time));
     }
     if let Ok(time) =
         PrimitiveDateTime::parse(text, format_description!("[year]-[month]-[day]T[hour]:[minute]Z"))
     {
-        return Some(time.assume_utc());
+        return Some(clamped(time.assume_utc()));
     }
     let date = Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?;
-    Some(date.midnight().assume_utc())
+    Some(clamped(date.midnight().assume_utc()))
 }
 
 #[cfg(test)]
@@ -345,6 +346,14 @@ mod tests {
     use super::*;
 
     const SERVICE: &str = "https://logs.blob.core.windows.net/batch?sp=cw&se=2026-11-22T12:00:00Z&sv=2022-11-02&sr=c&sig=TOPSECRET";
+
+    #[test]
+    fn an_expiry_that_means_never_can_be_counted_with() {
+        for end in ["9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59Z", "9999-12-31T23:59Z", "9999-12-31"] {
+            let sas = SasUrl::parse(&SERVICE.replace("2026-11-22T12:00:00Z", end)).unwrap();
+            assert_eq!(sas.expires_at, Some(crate::timestamp::LAST), "{end}");
+        }
+    }
 
     #[test]
     fn a_service_sas_is_read_and_not_shown() {

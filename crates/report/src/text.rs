@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use fleetlogs_model::timestamp::in_utc;
 use time::OffsetDateTime;
-use time::UtcOffset;
 use time::macros::format_description;
 
 /// For a terminal or a log: on one line, without anything that moves the cursor or reverses the direction of text.
@@ -126,13 +126,13 @@ pub(crate) fn size(bytes: u64) -> String {
 /// `2026-11-22 09:30:00`, in UTC. The caller writes `UTC` once, after its last time.
 pub(crate) fn moment(at: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
-    at.to_offset(UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
+    in_utc(at).format(format).unwrap_or_else(|_| at.to_string())
 }
 
 /// `09:30:00`, in UTC.
 pub(crate) fn time_of_day(at: OffsetDateTime) -> String {
     let format = format_description!("[hour]:[minute]:[second]");
-    at.to_offset(UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
+    in_utc(at).format(format).unwrap_or_else(|_| at.to_string())
 }
 
 /// The time between two moments; zero if the clock went backwards.

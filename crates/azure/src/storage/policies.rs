@@ -10,11 +10,11 @@ use std::time::Duration;
 use azure_core::xml;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::SasUrl;
+use fleetlogs_model::timestamp;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderName, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
 use serde::Deserialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 use url::Url;
 
@@ -256,7 +256,7 @@ struct AccessPolicy {
 impl StoredPolicy {
     fn has_ended(&self, now: OffsetDateTime) -> bool {
         let expiry = self.access.as_ref().and_then(|access| access.expiry.as_deref());
-        expiry.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()).is_some_and(|end| end <= now)
+        expiry.and_then(timestamp::parse).is_some_and(|end| end <= now)
     }
 }
 

@@ -10,10 +10,10 @@ use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::schedule::state::{StateError, Store, coverage};
 use fleetlogs_model::ids::{RunId, SnapshotName};
 use fleetlogs_model::interval::Interval;
+use fleetlogs_model::timestamp;
 use fleetlogs_report::{HistoryError, Look, MANIFEST_FILE, RunHead, Series, Verdict, read_head};
 use serde::Serialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::args::Output;
 use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow};
@@ -41,8 +41,7 @@ pub(crate) struct HistoryArgs {
 }
 
 fn moment(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| "write a time with its offset, such as 2026-11-22T08:00:00Z".into())
+    timestamp::parse(text).ok_or_else(|| "write a time with its offset, such as 2026-11-22T08:00:00Z".into())
 }
 
 pub(crate) async fn history(args: &HistoryArgs, output: &Output) -> Result<Exit, CliError> {

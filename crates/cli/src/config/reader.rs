@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fleetlogs_azure::safe;
+use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Spanned;
@@ -361,10 +362,14 @@ impl<'doc> Value<'doc> {
                 return None;
             }
         };
-        let moment = OffsetDateTime::parse(&text, &Rfc3339).ok();
-        if moment.is_none() {
-            let help = "write a time with its offset from UTC, such as 2026-11-22T09:00:00Z";
+        let help = "write a time with its offset from UTC, such as 2026-11-22T09:00:00Z";
+        let Ok(moment) = OffsetDateTime::parse(&text, &Rfc3339) else {
             self.wrong(format!("`{text}` is not a time with an offset"), Some(help.into()));
+            return None;
+        };
+        let moment = timestamp::from_outside(moment);
+        if moment.is_none() {
+            self.wrong(format!("`{text}` is not between the years 1 and 8999"), Some(help.into()));
         }
         moment
     }

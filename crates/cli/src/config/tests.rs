@@ -192,6 +192,13 @@ fn a_window_of_two_forms_or_backwards_is_refused() {
     assert!(found(backwards).contains("`end` is not after `start`"));
     assert!(found("end = 2026-11-22T09:00:00Z").contains("window.start: this key is missing"));
     assert!(found("start = 2026-11-22").contains("is not a time with an offset"));
+    for odd in [
+        "around = 9999-12-31T23:59:59Z",
+        "start = 2026-11-22T09:00:00Z\nend = \"9999-12-31T23:59:59-23:59\"",
+        "start = 0000-01-01T00:00:00+23:59",
+    ] {
+        assert!(found(odd).contains("is not between the years 1 and 8999"), "{odd}: {}", found(odd));
+    }
 }
 
 #[test]

@@ -25,6 +25,9 @@ const ATTEMPTS: u32 = 3;
 /// The pause before the second attempt; the pause before the third is twice as long.
 const BACKOFF: Duration = Duration::from_secs(1);
 
+/// The longest pause that a receiver can ask for, in seconds; `timeout` is shorter.
+const LONGEST_PAUSE: u64 = 24 * 3600;
+
 /// The host of a webhook, for messages.
 pub(super) fn host(url: &Secret) -> String {
     let url = Url::parse(url.expose()).ok();
@@ -93,10 +96,10 @@ async fn send(
     }
     let passing = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-    let pause = answer.headers().get(RETRY_AFTER).and_then(|pause| pause.to_str().ok()?.parse().ok());
+    let pause = answer.headers().get(RETRY_AFTER).and_then(|pause| pause.to_str().ok()?.parse::<u64>().ok());
     Err(FailedAttempt {
         why: format!("it answered {}", status.as_u16()),
-        again: passing.then(|| Duration::from_secs(pause.unwrap_or(0))),
+        again: passing.then(|| Duration::from_secs(pause.unwrap_or(0).min(LONGEST_PAUSE))),
     })
 }
 

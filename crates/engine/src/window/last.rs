@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleetlogs_model::ids::{AccountName, PoolId};
 use fleetlogs_model::planned::PlannedNode;
+use fleetlogs_model::timestamp::from_outside;
 use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
@@ -109,7 +110,7 @@ impl VerifiedUntil {
         let allocated = allocated.map(milliseconds);
         let known = self.accounts.get(account)?.get(pool)?.get(node)?;
         let VerifiedAllocation { until, .. } = known.iter().find(|known| known.allocated == allocated)?;
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(*until) * 1_000_000).ok()
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(*until) * 1_000_000).ok().and_then(from_outside)
     }
 }
 

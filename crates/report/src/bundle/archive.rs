@@ -6,9 +6,10 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use fleetlogs_model::hex::hex;
+use fleetlogs_model::timestamp::in_utc;
 use sha2::{Digest, Sha256};
 use tempfile::SpooledTempFile;
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
@@ -130,7 +131,7 @@ impl<W: Write + Seek> Write for Entry<'_, W> {
 
 /// In UTC, because zip files have no time zone. Times that they cannot represent become their earliest one.
 fn zip_time(at: OffsetDateTime) -> DateTime {
-    let at = at.to_offset(UtcOffset::UTC);
+    let at = in_utc(at);
     let year = u16::try_from(at.year()).unwrap_or(0);
     DateTime::from_date_and_time(year, at.month().into(), at.day(), at.hour(), at.minute(), at.second())
         .unwrap_or_default()

@@ -70,7 +70,7 @@ impl Counts {
 }
 
 #[derive(Deserialize)]
-struct Rfc3339Time(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
+struct Rfc3339Time(#[serde(with = "fleetlogs_model::timestamp")] OffsetDateTime);
 
 impl ManifestTotals {
     fn of(&self, outcome: Outcome) -> u64 {

@@ -14,7 +14,7 @@ use csv::{Position, StringRecord};
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::{FileStatus, InventoryFile};
 use fleetlogs_model::planned::NodeAt;
-use fleetlogs_model::timestamp;
+use fleetlogs_model::timestamp::{self, clamped};
 use fleetlogs_model::whole_file::WholeFile;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -157,7 +157,7 @@ fn file(line: &StringRecord) -> Result<InventoryFile, InventoryError> {
     let wrong = |column: &'static str| InventoryError::Cell { line: number, column };
     let time = |at: usize| match &line[at] {
         "" => Ok(None),
-        text => OffsetDateTime::parse(text, &Rfc3339).map(Some).map_err(|_| wrong(COLUMNS[at])),
+        text => OffsetDateTime::parse(text, &Rfc3339).map(clamped).map(Some).map_err(|_| wrong(COLUMNS[at])),
     };
     let name = |at: usize| unspelled(&line[at]).ok_or_else(|| wrong(COLUMNS[at]));
     let said = |at: usize| name(at).map(|text| Some(text).filter(|text| !text.is_empty()).map(String::into));

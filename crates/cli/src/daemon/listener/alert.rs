@@ -1,10 +1,10 @@
 //! Alerts in the common alert schema of Azure Monitor. Only the members that identify an alert, and say whether it
 //! fired, are read.
 
+use fleetlogs_model::timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// The `schemaId` of the common alert schema.
 const SCHEMA: &str = "azureMonitorCommonAlertSchema";
@@ -57,7 +57,7 @@ impl Alert {
             return Err("`alertId` is empty or too long");
         }
         let at = essentials.fired_date_time.as_deref();
-        let at = at.and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+        let at = at.and_then(timestamp::parse);
         Ok(Self::Fired(FiredAlert {
             id: essentials.alert_id,
             at: at.ok_or("`firedDateTime` is missing or not an RFC 3339 time")?,
@@ -128,6 +128,8 @@ mod tests {
             essentials(&json!({ "alertId": "a", "monitorCondition": condition, "firedDateTime": at }))
         };
         assert!(of("Snoozed", "2026-11-22T09:30:00Z").unwrap_err().contains("monitorCondition"));
-        assert!(of("Fired", "yesterday").unwrap_err().contains("firedDateTime"));
+        for at in ["yesterday", "9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+23:59"] {
+            assert!(of("Fired", at).unwrap_err().contains("firedDateTime"), "{at}");
+        }
     }
 }
