@@ -4,8 +4,10 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use url::Url;
 
+use crate::large_pages::{FREE, LargePage, LargePages};
 use crate::{http_date, redact};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -14,8 +16,14 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// the service.
 pub(crate) const SMALL: usize = 1 << 20;
 
-/// A page of 1,000 items is about one megabyte, so no list page comes near this.
-pub(crate) const PAGE: usize = 64 << 20;
+/// The same for upload calls, of which hundreds are in flight. The page of a gateway has some ten kilobytes.
+pub(crate) const UPLOAD: usize = 64 << 10;
+
+/// A page of 1,000 nodes is about one megabyte, and ten if each lists its last tasks with their errors.
+pub(crate) const PAGE: usize = 24 << 20;
+
+/// Nothing is waited for any longer than a day, whatever the service asks.
+pub(crate) const LONGEST_WAIT_MS: u64 = 24 * 3600 * 1000;
 
 /// Memory reserved in advance because of a `content-length` alone.
 const TRUSTED_LENGTH: usize = 1 << 20;
@@ -25,6 +33,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Result<Vec<u8>, UnreadBody>,
+    #[expect(dead_code, reason = "held until the body is dropped")]
+    pub(crate) turn: Option<LargePage>,
 }
 
 /// Why there is a status but no complete body.
@@ -34,16 +44,28 @@ pub(crate) enum UnreadBody {
     TooLong(usize),
     #[error("the answer broke off: {0}")]
     BrokeOff(String),
+    #[error("too many large answers came at once")]
+    NoTurn,
 }
 
 impl Answer {
-    /// Reads an answer: the body of a 200 up to `limit`, any other body up to [`SMALL`].
-    pub(crate) async fn read(mut response: Response, limit: usize) -> Self {
+    /// Reads an answer: the body of a 200 up to `limit`, any other body up to [`SMALL`] at most.
+    pub(crate) async fn read(response: Response, limit: usize) -> Self {
+        Self::read_in_turn(response, limit, None).await
+    }
+
+    /// The same for a page of a list; a large one waits for its turn until the deadline.
+    pub(crate) async fn read_in_turn(
+        mut response: Response,
+        limit: usize,
+        pages: Option<(&LargePages, Instant)>,
+    ) -> Self {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
-        let limit = if status == 200 { limit } else { SMALL };
-        let body = read_body(response, limit).await;
-        Self { status, headers, body }
+        let limit = if status == 200 { limit } else { SMALL.min(limit) };
+        let mut turn = None;
+        let body = read_body(response, limit, pages, &mut turn).await;
+        Self { status, headers, body, turn }
     }
 
     /// A header's value, if it is text.
@@ -66,10 +88,10 @@ impl Answer {
     pub(crate) fn retry_after_ms(&self) -> Option<u64> {
         let text = self.header(&RETRY_AFTER)?.trim();
         if let Ok(seconds) = text.parse::<u64>() {
-            return Some(seconds.saturating_mul(1000));
+            return Some(seconds.saturating_mul(1000).min(LONGEST_WAIT_MS));
         }
         let wait = http_date::parse(text)? - self.date().unwrap_or_else(OffsetDateTime::now_utc);
-        Some(u64::try_from(wait.whole_milliseconds()).unwrap_or(0))
+        Some(u64::try_from(wait.whole_milliseconds()).unwrap_or(0).min(LONGEST_WAIT_MS))
     }
 
     /// The target of a redirect, without its query.
@@ -108,7 +130,12 @@ impl Answer {
     }
 }
 
-async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, UnreadBody> {
+async fn read_body(
+    mut response: Response,
+    limit: usize,
+    pages: Option<(&LargePages, Instant)>,
+    turn: &mut Option<LargePage>,
+) -> Result<Vec<u8>, UnreadBody> {
     let announced =
         response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
     if announced > limit {
@@ -118,7 +145,15 @@ async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Unre
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(UnreadBody::TooLong(limit)),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => {
+                if let Some((pages, deadline)) = pages
+                    && turn.is_none()
+                    && body.len() + chunk.len() > FREE
+                {
+                    *turn = Some(pages.turn(deadline).await.ok_or(UnreadBody::NoTurn)?);
+                }
+                body.extend_from_slice(&chunk);
+            }
             Ok(None) => return Ok(body),
             Err(error) => return Err(UnreadBody::BrokeOff(redact::error_chain(&error))),
         }

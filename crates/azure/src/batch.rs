@@ -24,22 +24,26 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 use uuid::Uuid;
 
-use crate::answer::{Answer, PAGE, SMALL};
+use crate::answer::{Answer, PAGE, UPLOAD};
 use crate::classify::{Call, no_answer, refusal};
 use crate::http_date::{self, Dates};
 use crate::kept_connections::{CLIENT_REQUEST_ID, Connection, KeptConnections};
+use crate::large_pages::LargePages;
 use crate::shared_key::{SharedKey, SignedParts};
 use crate::target::{AccountEndpoint, Target};
 use crate::token::{Token, TokenSource};
 use crate::wire::{
-    IdentityReference, ListAnswer, NodeAnswer, PoolAnswer, PoolIdentity, PoolIdentityAnswer, SubtaskAnswer,
-    TaskAnswer, UploadAnswer, UploadRequest, time_text,
+    HasId, IdentityReference, ListAnswer, NodeAnswer, OddPage, PoolAnswer, PoolIdentity, PoolIdentityAnswer,
+    SubtaskAnswer, TaskAnswer, UploadAnswer, UploadRequest, time_text,
 };
 use crate::{link, redact};
 
 const RETURN_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("return-client-request-id");
 const OCP_DATE: HeaderName = HeaderName::from_static("ocp-date");
 const JSON: &str = "application/json; odata=minimalmetadata";
+
+/// The name of a blob has 1,024 characters at most, and one in this directory has a slash and a name of its own.
+const LONGEST_DIRECTORY: usize = 1022;
 
 /// Stands for an unknown offset.
 const NO_OFFSET: i64 = i64::MIN;
@@ -95,6 +99,7 @@ struct BatchAccount {
     clock_offset_ms: AtomicI64,
     dates: Dates,
     kept: KeptConnections,
+    large_pages: LargePages,
     /// The last body of an upload call: most nodes get the same one.
     written: Mutex<Option<WrittenOrder>>,
 }
@@ -133,6 +138,7 @@ impl AzureBatch {
             clock_offset_ms: AtomicI64::new(NO_OFFSET),
             dates: Dates::default(),
             kept: KeptConnections::default(),
+            large_pages: LargePages::default(),
             written: Mutex::default(),
         })))
     }
@@ -211,7 +217,11 @@ impl BatchAccount {
             tracing::warn!(path = outgoing.target.url.path(), why, "an answer is not taken");
             return Err(Failure::new(outgoing.call.lost(), why));
         }
-        let answer = Answer::read(response, outgoing.longest_answer).await;
+        let pages = match outgoing.call {
+            Call::Upload => None,
+            Call::Read => Some((&self.large_pages, outgoing.deadline)),
+        };
+        let answer = Answer::read_in_turn(response, outgoing.longest_answer, pages).await;
         if let Some(offset) =
             answer.headers.get(DATE).and_then(|date| self.dates.read(date)).and_then(http_date::offset_ms)
         {
@@ -310,8 +320,18 @@ fn token_refused(failure: &Failure) -> bool {
 }
 
 /// Reads a page of a list.
-fn read_page<'a, T: serde::Deserialize<'a>, U: From<T>>(answer: &'a Answer) -> Result<Page<U>, Failure> {
-    read_json::<ListAnswer<T>>(Call::Read, answer).map(ListAnswer::into_page)
+fn read_page<'a, T, U>(answer: &'a Answer) -> Result<Page<U>, Failure>
+where
+    T: serde::Deserialize<'a> + HasId,
+    U: From<T>,
+{
+    let list = read_json::<ListAnswer<T>>(Call::Read, answer)?;
+    list.into_page().map_err(|why| odd_page(answer, &why))
+}
+
+/// A page that would be the same if it were requested again.
+fn odd_page(answer: &Answer, why: &OddPage) -> Failure {
+    answer.failure(FailureClass::Refused, redact::one_line(&why.to_string(), redact::LONGEST))
 }
 
 /// Reads the body of a 200. A body of another form counts like a lost answer.
@@ -379,7 +399,8 @@ impl BatchService for AzureBatch {
     async fn list_subtasks(&self, job: &str, task: &str) -> Result<Vec<Task>, Failure> {
         let answer = self.0.read(self.0.endpoint.subtasks(job, task)?).await?;
         let subtasks: ListAnswer<SubtaskAnswer> = read_json(Call::Read, &answer)?;
-        Ok(subtasks.into_items().map(|subtask| subtask.into_task(task)).collect())
+        let subtasks = subtasks.into_items().map_err(|why| odd_page(&answer, &why))?;
+        Ok(subtasks.map(|subtask| subtask.into_task(task)).collect())
     }
 
     async fn get_node(&self, pool: &PoolId, node: &NodeId) -> Result<Node, Failure> {
@@ -402,12 +423,18 @@ impl BatchService for AzureBatch {
             client_request_id,
             body: Some(self.0.body(order)),
             deadline: Instant::now() + time_limit,
-            longest_answer: SMALL,
+            longest_answer: UPLOAD,
         };
         let answer = self.0.send(outgoing).await?;
         let accepted: UploadAnswer = read_json(Call::Upload, &answer)?;
         if accepted.virtual_directory_name.is_empty() {
             return Err(answer.failure(Call::Upload.lost(), "the answer names no directory"));
+        }
+        // The call was accepted, so its files go somewhere, and only the container can say where.
+        if accepted.virtual_directory_name.chars().nth(LONGEST_DIRECTORY).is_some() {
+            let message =
+                "the answer names a directory that no blob can be in: its name is longer than a blob's";
+            return Err(answer.failure(Call::Upload.lost(), message));
         }
         Ok(Accepted {
             // Unchanged, unless something put a secret there.

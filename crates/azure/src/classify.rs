@@ -165,7 +165,7 @@ mod tests {
     fn answer(status: u16, body: &str, headers: &[(&'static str, &'static str)]) -> Answer {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
-        Answer { status, headers: headers.collect::<HeaderMap>(), body: Ok(body.into()) }
+        Answer { status, headers: headers.collect::<HeaderMap>(), body: Ok(body.into()), turn: None }
     }
 
     fn coded(status: u16, code: &str) -> Answer {
@@ -296,6 +296,8 @@ mod tests {
         let now = ("date", "Wed, 01 Jan 2025 12:00:00 GMT");
         assert_eq!(wait(&[("retry-after", "30")]), Some(30_000));
         assert_eq!(wait(&[("retry-after", "86400")]), Some(86_400_000));
+        assert_eq!(wait(&[("retry-after", "18446744073709551615")]), Some(86_400_000));
+        assert_eq!(wait(&[("retry-after", "Wed, 01 Jan 8025 12:01:30 GMT"), now]), Some(86_400_000));
         assert_eq!(wait(&[("retry-after", "Wed, 01 Jan 2025 12:01:30 GMT"), now]), Some(90_000));
         assert_eq!(wait(&[("retry-after", "Wed, 01 Jan 2025 11:00:00 GMT"), now]), Some(0));
         assert_eq!(wait(&[("retry-after", "soon"), now]), None);

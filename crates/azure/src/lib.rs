@@ -20,6 +20,7 @@ mod error_body;
 mod http;
 mod http_date;
 mod kept_connections;
+mod large_pages;
 mod link;
 mod probe;
 mod redact;

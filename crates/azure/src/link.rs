@@ -16,6 +16,9 @@ use crate::redact::{LONGEST, one_line};
 use crate::shared_key::canonical_query;
 use crate::target::Target;
 
+/// In bytes. A link has some hundreds, and no server takes a request line as long as this.
+const LONGEST_LINK: usize = 64 << 10;
+
 /// The target of a link, if it may be followed from `endpoint`.
 ///
 /// A refusal concerns this list only: the run continues with other accounts.
@@ -27,6 +30,9 @@ pub(crate) fn follow(endpoint: &Url, link: &PageLink) -> Result<Target<'static>,
             format!("the link to the next page, `{shown}`, {why}; it was not followed"),
         )
     };
+    if link.0.len() > LONGEST_LINK {
+        return Err(refused("is longer than any link of the service"));
+    }
     let url = Url::parse(&link.0).map_err(|_| refused("is not an absolute URL"))?;
     if url.origin() != endpoint.origin() {
         return Err(refused(&format!("leads away from `{}`", endpoint.origin().ascii_serialization())));
@@ -91,6 +97,7 @@ mod tests {
             "/a/../pools?x=1",
             "/pools?x=1#y",
             "/pools?x=é",
+            &format!("/pools?x={}", "y".repeat(LONGEST_LINK)),
         ] {
             assert!(follow(&format!("{base}{rest}")).is_err(), "{rest}");
         }

@@ -4,12 +4,14 @@
 //! valid. Here the old token is used until it expires, and a renewal runs in parallel with the calls that use it.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::credentials::AccessToken;
 use fleetlogs_model::failure::{Failure, FailureClass};
-use futures::future::BoxFuture;
+use fleetlogs_model::timestamp::clamped;
+use futures::future::{BoxFuture, FutureExt as _};
 use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
 use time::OffsetDateTime;
@@ -18,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::cloud::Cloud;
 use crate::credential::{EntraSettings, TokenRequest};
 use crate::redact;
-use crate::sdk_transport::transport;
+use crate::sdk_transport::token_transport;
 use crate::token_claims::TokenClaims;
 
 /// How long before its expiry a token is renewed; a token with a short life is renewed after half of it.
@@ -79,7 +81,7 @@ impl TokenSource {
         settings: &EntraSettings,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
-        let request = TokenRequest::new(transport(http), cloud, resource, settings, env)?;
+        let request = TokenRequest::new(token_transport(http), cloud, resource, settings, env)?;
         let description = request.description();
         let request = Arc::new(request);
         Ok(Self::described(description, move || {
@@ -172,9 +174,16 @@ impl TokenSource {
 
     /// Requests a token. Only the holder of the turn does this.
     async fn fetch(&self) -> Result<Token, Failure> {
-        let answer = timeout(FETCH_LIMIT, (self.0.fetch)())
-            .await
-            .unwrap_or_else(|_| Err(Failure::new(FailureClass::NotSent, "no token arrived in time")));
+        // A library that panics at an odd answer must not end the run.
+        let fetch = AssertUnwindSafe(async { (self.0.fetch)().await }).catch_unwind();
+        let answer = match timeout(FETCH_LIMIT, fetch).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                let message = "no token: the answer to the request for one cannot be understood";
+                Err(Failure::new(FailureClass::Auth, message))
+            }
+            Err(_) => Err(Failure::new(FailureClass::NotSent, "no token arrived in time")),
+        };
         let mut state = self.0.state.lock();
         let token = answer.and_then(|access| state.token_from(&access));
         match &token {
@@ -203,13 +212,14 @@ impl TokenState {
         self.generation += 1;
         // Measured with the monotonic clock, so that setting the wall clock does not age the token.
         let now = Instant::now();
-        let life = Duration::try_from(access.expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
+        let expires_at = clamped(access.expires_on);
+        let life = Duration::try_from(expires_at - OffsetDateTime::now_utc()).unwrap_or_default();
         Ok(Token {
             header,
             generation: self.generation,
             renew_at: now + life - RENEW_BEFORE_END.min(life / 2),
             valid_until: now + life,
-            expires_at: access.expires_on,
+            expires_at,
         })
     }
 }
@@ -352,6 +362,14 @@ mod tests {
         ] {
             assert!(!shown.contains("eyJ") && !shown.contains("SIGNATURE"), "{shown}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_library_that_panics_gives_no_token() {
+        let source = TokenSource::new(|| Box::pin(async { panic!("an odd answer") }));
+        let failure = source.get().await.err().unwrap();
+        assert_eq!(failure.class, FailureClass::Auth, "{failure}");
+        assert_eq!(source.get().await.err().unwrap().class, FailureClass::Auth, "and again");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use time::macros::datetime;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::answer::{PAGE, UPLOAD};
 use crate::http::{http_client, list_client, unkept_client};
 use crate::test_server::{Reply, TestServer};
 
@@ -247,14 +248,12 @@ async fn an_upload_without_an_answer_in_time_is_in_doubt() {
 #[tokio::test]
 async fn a_200_that_is_not_an_answer_leaves_an_upload_in_doubt() {
     let truncated = format!("HTTP/1.1 200 OK\r\nrequest-id: r-1\r\ncontent-length: 500\r\n\r\n{ACCEPTED}");
-    let long = format!("HTTP/1.1 200 OK\r\nrequest-id: r-1\r\ncontent-length: {}\r\n\r\n", (1 << 20) + 1);
+    let long = format!("HTTP/1.1 200 OK\r\nrequest-id: r-1\r\ncontent-length: {}\r\n\r\n", UPLOAD + 1);
     let body = |body: &str| {
         format!("HTTP/1.1 200 OK\r\nrequest-id: r-1\r\ncontent-length: {}\r\n\r\n{body}", body.len())
     };
-    let endless = format!(
-        "HTTP/1.1 200 OK\r\nrequest-id: r-1\r\nconnection: close\r\n\r\n{}",
-        " ".repeat((1 << 20) + 1)
-    );
+    let endless =
+        format!("HTTP/1.1 200 OK\r\nrequest-id: r-1\r\nconnection: close\r\n\r\n{}", " ".repeat(UPLOAD + 1));
     for answer in [
         truncated,
         long,
@@ -264,6 +263,7 @@ async fn a_200_that_is_not_an_answer_leaves_an_upload_in_doubt() {
         body(&ACCEPTED[..ACCEPTED.len() - 1]),
         body(r#"{"numberOfFilesUploaded":4}"#),
         body(r#"{"virtualDirectoryName":"","numberOfFilesUploaded":4}"#),
+        body(&format!(r#"{{"virtualDirectoryName":"a/{}"}}"#, "b".repeat(1021))),
         "HTTP/1.1 202 Accepted\r\nrequest-id: r-1\r\ncontent-length: 0\r\n\r\n".to_owned(),
     ] {
         let reply = answer.clone();
@@ -285,16 +285,16 @@ async fn a_huge_error_is_judged_by_its_status_and_not_kept() {
         TestServer::start(move |_| Reply::with_headers("429 Busy", "retry-after: 9\r\n", &body)).await;
     let failure = upload(&with_key(&server)).await.unwrap_err();
     assert_eq!((failure.class, failure.retry_after_ms), (FailureClass::Throttled, Some(9000)));
-    assert_eq!(&*failure.message, "the answer is longer than 1048576 bytes");
+    assert_eq!(&*failure.message, "the answer is longer than 65536 bytes");
 }
 
 #[tokio::test]
 async fn a_page_beyond_all_proportion_is_refused_unread() {
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", (64 << 20) + 1);
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", PAGE + 1);
     let server = TestServer::start(move |_| Reply::raw(&head)).await;
     let failure = with_key(&server).list_pools(None).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Refused, "{failure}");
-    assert_eq!(&*failure.message, "the answer is longer than 67108864 bytes");
+    assert_eq!(&*failure.message, "the answer is longer than 25165824 bytes");
 }
 
 #[tokio::test]
@@ -532,4 +532,28 @@ async fn a_page_with_the_id_of_another_call_is_asked_for_again() {
     let batch = with_key(&server);
     assert_eq!(batch.list_pools(None).await.unwrap_err().class, FailureClass::Transient);
     batch.list_pools(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_with_more_items_or_longer_ids_than_the_service_sends_is_refused() {
+    let many = format!(r#"{{"value":[{}]}}"#, vec![r#"{"id":"p"}"#; 1001].join(","));
+    let long = format!(r#"{{"value":[{{"id":"{}"}}]}}"#, "p".repeat(1 << 20));
+    for (body, said) in [(many, "more than 1000 items"), (long, "longer than any id of the service")] {
+        let server = TestServer::start(move |_| Reply::json("200 OK", &body)).await;
+        let failure = with_key(&server).list_pools(None).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Refused, "{failure}");
+        assert!(failure.message.contains(said) && failure.message.len() < 200, "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn of_large_pages_one_of_each_account_is_read_at_a_time() {
+    let body = format!(r#"{{"value":[{{"id":"p","more":"{}"}}]}}"#, "x".repeat(5 << 20));
+    let server = TestServer::start(move |_| Reply::json("200 OK", &body)).await;
+    let batch = with_key(&server);
+    let held = batch.0.large_pages.turn(Instant::now() + Duration::from_secs(5)).await;
+    let mut waiting = Box::pin(batch.list_pools(None));
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut waiting).await.is_err());
+    drop(held);
+    assert_eq!(waiting.await.unwrap().items.len(), 1);
 }

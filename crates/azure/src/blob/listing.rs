@@ -1,9 +1,13 @@
 //! A page of a listing, as storage writes it. The SDK's own model lacks `ResourceType`, and fails on a page with one
 //! bad date.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use fleetlogs_model::service::{Blob, BlobDetails, BlobPage, DetailsPage};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::http_date;
 
@@ -19,8 +23,76 @@ pub(super) struct ListingAnswer<P> {
 
 #[derive(Deserialize)]
 struct BlobItems<P> {
-    #[serde(rename = "Blob", default = "Vec::new")]
-    items: Vec<BlobItem<P>>,
+    #[serde(rename = "Blob", default = "Items::none")]
+    items: Items<BlobItem<P>>,
+}
+
+/// The most blobs that the service puts on a page; more than these are not kept.
+const MOST_ITEMS: usize = 5000;
+
+/// In bytes; a marker of the service has some hundred.
+const LONGEST_MARKER: usize = 8 << 10;
+
+/// Why a page is not one of the service. Nothing of it is taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OddListing {
+    #[error("a page of the listing has more than {MOST_ITEMS} blobs, which is the most that storage sends")]
+    TooManyItems,
+    #[error("the marker of the listing's next page is longer than any marker of storage")]
+    LongMarker,
+}
+
+impl<P> ListingAnswer<P> {
+    /// Refuses a page that storage would not send.
+    pub(super) fn checked(self) -> Result<Self, OddListing> {
+        if self.blobs.items.has_more {
+            return Err(OddListing::TooManyItems);
+        }
+        if self.next_marker.as_ref().is_some_and(|marker| marker.len() > LONGEST_MARKER) {
+            return Err(OddListing::LongMarker);
+        }
+        Ok(self)
+    }
+}
+
+/// The items of a page, up to the most that a page can have.
+struct Items<T> {
+    first: Vec<T>,
+    has_more: bool,
+}
+
+impl<T> Items<T> {
+    fn none() -> Self {
+        Self { first: vec![], has_more: false }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = Items<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("blobs")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<T>, A::Error> {
+                let mut items = Items::none();
+                while items.first.len() < MOST_ITEMS {
+                    let Some(item) = list.next_element()? else { return Ok(items) };
+                    items.first.push(item);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    items.has_more = true;
+                }
+                Ok(items)
+            }
+        }
+
+        deserializer.deserialize_seq(List(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
@@ -78,7 +150,7 @@ impl BlobName {
 
 impl From<ListingAnswer<SweepProperties>> for BlobPage {
     fn from(listing: ListingAnswer<SweepProperties>) -> Self {
-        let blobs = listing.blobs.items.into_iter().filter_map(|BlobItem { name, properties }| {
+        let blobs = listing.blobs.items.first.into_iter().filter_map(|BlobItem { name, properties }| {
             let properties = properties.unwrap_or_default();
             if properties.resource_type.as_deref() == Some(DIRECTORY) {
                 return None;
@@ -97,7 +169,7 @@ impl From<ListingAnswer<DetailProperties>> for DetailsPage {
     fn from(listing: ListingAnswer<DetailProperties>) -> Self {
         let said = |text: Option<String>| text.filter(|text| !text.is_empty());
         let time = |text: Option<String>| text.as_deref().and_then(http_date::parse);
-        let blobs = listing.blobs.items.into_iter().filter_map(|BlobItem { name, properties }| {
+        let blobs = listing.blobs.items.first.into_iter().filter_map(|BlobItem { name, properties }| {
             let properties = properties.unwrap_or_default();
             if properties.resource_type.as_deref() == Some(DIRECTORY) {
                 return None;
@@ -137,5 +209,31 @@ mod tests {
         .unwrap()
         .into();
         assert!(empty.blobs.is_empty() && empty.next.is_none());
+    }
+
+    #[test]
+    fn a_page_has_five_thousand_blobs_at_most_and_a_short_marker() {
+        let page = |blobs: usize, marker: usize| {
+            let (blobs, marker) = ("<Blob><Name>a</Name></Blob>".repeat(blobs), "m".repeat(marker));
+            let text = format!(
+                "<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
+            );
+            let page = xml::from_xml::<_, ListingAnswer<SweepProperties>>(text.as_bytes()).unwrap().checked();
+            page.map(|page| BlobPage::from(page).blobs.len())
+        };
+        assert_eq!(page(5000, 92), Ok(5000));
+        assert_eq!(page(5001, 92), Err(OddListing::TooManyItems));
+        assert_eq!(page(1, 9000), Err(OddListing::LongMarker));
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_counted_with_is_none() {
+        let listing = "<EnumerationResults><Blobs><Blob><Name>a</Name><Properties>\
+            <Creation-Time>Fri, 31 Dec 9999 23:59:59 GMT</Creation-Time>\
+            <Last-Modified>Fri, 31 Dec 9999 23:59:59 GMT</Last-Modified></Properties></Blob></Blobs><NextMarker/>\
+            </EnumerationResults>";
+        let page: DetailsPage =
+            xml::from_xml::<_, ListingAnswer<DetailProperties>>(listing.as_bytes()).unwrap().into();
+        assert_eq!((page.blobs[0].created_at, page.blobs[0].last_modified), (None, None));
     }
 }

@@ -6,6 +6,7 @@ use azure_core::error::ErrorKind;
 use azure_core::http::headers::{HeaderName, Headers};
 use fleetlogs_model::failure::{Failure, FailureClass};
 
+use crate::answer::LONGEST_WAIT_MS;
 use crate::redact::error_chain;
 use crate::storage_error::StorageRefusal;
 
@@ -27,7 +28,7 @@ pub(super) fn sdk_failure(error: &azure_core::Error) -> Failure {
         request_id: headers.and_then(|headers| header(headers, "x-ms-request-id")),
         retry_after_ms: headers
             .and_then(|headers| header(headers, "retry-after")?.trim().parse::<u64>().ok())
-            .map(|seconds| seconds.saturating_mul(1000)),
+            .map(|seconds| seconds.saturating_mul(1000).min(LONGEST_WAIT_MS)),
         body: raw_response.as_ref().map(|response| response.body().as_ref()),
     };
     refusal.failure()

@@ -93,7 +93,8 @@ impl AzureLogStore {
             return Ok(None);
         };
         let (_, _, body) = page.deconstruct();
-        xml::from_xml::<_, ListingAnswer<P>>(&body).map(Some)
+        let page = xml::from_xml::<_, ListingAnswer<P>>(&body)?.checked();
+        page.map(Some).map_err(|why| azure_core::Error::with_message(ErrorKind::Other, why.to_string()))
     }
 
     async fn range(&self, name: &str, offset: u64, length: u64) -> azure_core::Result<Vec<u8>> {

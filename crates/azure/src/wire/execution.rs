@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::values::WireTime;
+use super::values::{WireTime, lenient_value};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -11,5 +11,6 @@ pub(super) struct ExecutionInfo {
     pub(super) start_time: WireTime,
     #[serde(default)]
     pub(super) end_time: WireTime,
+    #[serde(default, deserialize_with = "lenient_value")]
     pub(super) exit_code: Option<i64>,
 }

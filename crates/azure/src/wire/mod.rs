@@ -12,7 +12,7 @@ mod task;
 mod upload;
 mod values;
 
-pub(crate) use list::ListAnswer;
+pub(crate) use list::{HasId, ListAnswer, OddPage};
 pub(crate) use node::NodeAnswer;
 pub(crate) use pool::{PoolAnswer, PoolIdentity, PoolIdentityAnswer};
 pub(crate) use task::{SubtaskAnswer, TaskAnswer};

@@ -8,15 +8,16 @@ use fleetlogs_model::service::{Node, NodeState, RecentTask, StartTaskResult};
 use serde::Deserialize;
 
 use super::execution::ExecutionInfo;
-use super::node_error::{NodeErrorAnswer, node_errors};
-use super::values::{WireTime, lenient_items, lenient_value};
+use super::list::HasId;
+use super::node_error::{MOST_ERRORS, NodeErrorAnswer, node_errors};
+use super::values::{WireTime, lenient_items, lenient_text, lenient_value};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NodeAnswer<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
-    #[serde(default, deserialize_with = "lenient_value")]
+    #[serde(default, deserialize_with = "lenient_text")]
     state: Option<String>,
     #[serde(default)]
     state_transition_time: WireTime,
@@ -26,42 +27,61 @@ pub(crate) struct NodeAnswer<'a> {
     last_boot_time: WireTime,
     #[serde(default, deserialize_with = "lenient_value")]
     is_dedicated: Option<bool>,
-    #[serde(default, deserialize_with = "lenient_value")]
+    #[serde(default, deserialize_with = "lenient_text")]
     scheduling_state: Option<String>,
     #[serde(default, deserialize_with = "lenient_value")]
     virtual_machine_info: Option<VirtualMachineInfo>,
     #[serde(default, deserialize_with = "lenient_value")]
     node_agent_info: Option<NodeAgentInfo>,
-    #[serde(default, deserialize_with = "lenient_items")]
-    errors: Vec<NodeErrorAnswer>,
+    #[serde(borrow, default, deserialize_with = "lenient_items::<_, _, MOST_ERRORS>")]
+    errors: Vec<NodeErrorAnswer<'a>>,
     #[serde(default, deserialize_with = "lenient_value")]
     start_task_info: Option<StartTaskInfo>,
-    #[serde(default, deserialize_with = "lenient_items")]
+    #[serde(default, deserialize_with = "lenient_items::<_, _, MOST_RECENT_TASKS>")]
     recent_tasks: Vec<RecentTaskAnswer>,
+}
+
+/// The service shows ten.
+const MOST_RECENT_TASKS: usize = 10;
+
+impl HasId for NodeAnswer<'_> {
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RecentTaskAnswer {
+    #[serde(default, deserialize_with = "lenient_text")]
     job_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     task_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient_value")]
     execution_info: Option<ExecutionInfo>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct VirtualMachineInfo {
+    #[serde(default, deserialize_with = "lenient_value")]
     image_reference: Option<ImageReference>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ImageReference {
+    #[serde(default, deserialize_with = "lenient_text")]
     publisher: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     offer: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     sku: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     version: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     exact_version: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     virtual_machine_image_id: Option<String>,
 }
 
@@ -76,14 +96,18 @@ impl ImageReference {
 
 #[derive(Deserialize)]
 struct NodeAgentInfo {
+    #[serde(default, deserialize_with = "lenient_text")]
     version: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StartTaskInfo {
+    #[serde(default, deserialize_with = "lenient_text")]
     state: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     result: Option<String>,
+    #[serde(default, deserialize_with = "lenient_value")]
     exit_code: Option<i64>,
 }
 

@@ -1,27 +1,28 @@
 //! The errors that Batch reports for a node or a pool.
 
+use std::borrow::Cow;
+
 use fleetlogs_model::service::NodeError;
 use serde::Deserialize;
 
+use super::values::{head, lenient_value};
+
+/// Read in place: most errors are cut or left out.
 #[derive(Deserialize)]
-pub(super) struct NodeErrorAnswer {
-    code: Option<String>,
-    message: Option<String>,
+pub(super) struct NodeErrorAnswer<'a> {
+    #[serde(borrow, default, deserialize_with = "lenient_value")]
+    code: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "lenient_value")]
+    message: Option<Cow<'a, str>>,
 }
 
 /// More errors of one node or pool, and longer texts, say nothing new.
-const MOST_ERRORS: usize = 10;
+pub(super) const MOST_ERRORS: usize = 10;
 const LONGEST_ERROR: usize = 1000;
 
-pub(super) fn node_errors(answers: Vec<NodeErrorAnswer>) -> Vec<NodeError> {
-    let text = |text: Option<String>| {
-        let mut text = text.unwrap_or_default();
-        if let Some((end, _)) = text.char_indices().nth(LONGEST_ERROR) {
-            text.truncate(end);
-        }
-        text
-    };
+pub(super) fn node_errors(answers: Vec<NodeErrorAnswer<'_>>) -> Vec<NodeError> {
+    let text = |text: Option<Cow<'_, str>>| head(&text.unwrap_or_default(), LONGEST_ERROR).to_owned();
     let error =
-        |answer: NodeErrorAnswer| NodeError { code: text(answer.code), message: text(answer.message) };
-    answers.into_iter().take(MOST_ERRORS).map(error).collect()
+        |answer: NodeErrorAnswer<'_>| NodeError { code: text(answer.code), message: text(answer.message) };
+    answers.into_iter().map(error).collect()
 }

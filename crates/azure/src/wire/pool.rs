@@ -6,37 +6,58 @@ use fleetlogs_model::ids::PoolId;
 use fleetlogs_model::service::Pool;
 use serde::Deserialize;
 
-use super::node_error::{NodeErrorAnswer, node_errors};
-use super::values::lenient_items;
+use super::list::HasId;
+use super::node_error::{MOST_ERRORS, NodeErrorAnswer, node_errors};
+use super::values::{lenient_items, lenient_text, lenient_value};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PoolAnswer<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
+    #[serde(default, deserialize_with = "lenient_text")]
     state: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     allocation_state: Option<String>,
+    #[serde(default, deserialize_with = "lenient_value")]
     current_dedicated_nodes: Option<i64>,
+    #[serde(default, deserialize_with = "lenient_value")]
     target_dedicated_nodes: Option<i64>,
+    #[serde(default, deserialize_with = "lenient_value")]
     current_low_priority_nodes: Option<i64>,
+    #[serde(default, deserialize_with = "lenient_value")]
     target_low_priority_nodes: Option<i64>,
+    #[serde(default, deserialize_with = "lenient_value")]
     virtual_machine_configuration: Option<VirtualMachineConfiguration>,
+    #[serde(default, deserialize_with = "lenient_text")]
     vm_size: Option<String>,
-    metadata: Option<Vec<MetadataItem>>,
-    #[serde(default, deserialize_with = "lenient_items")]
-    resize_errors: Vec<NodeErrorAnswer>,
+    #[serde(default, deserialize_with = "lenient_items::<_, _, MOST_METADATA>")]
+    metadata: Vec<MetadataItem>,
+    #[serde(borrow, default, deserialize_with = "lenient_items::<_, _, MOST_ERRORS>")]
+    resize_errors: Vec<NodeErrorAnswer<'a>>,
 }
 
+/// Pools have a handful.
+const MOST_METADATA: usize = 1000;
+
+/// One without a name is none.
 #[derive(Deserialize)]
 struct MetadataItem {
-    name: String,
-    #[serde(default)]
-    value: String,
+    #[serde(deserialize_with = "lenient_text")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
+    value: Option<String>,
+}
+
+impl HasId for PoolAnswer<'_> {
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 #[derive(Deserialize)]
 struct VirtualMachineConfiguration {
-    #[serde(rename = "nodeAgentSKUId")]
+    #[serde(rename = "nodeAgentSKUId", default, deserialize_with = "lenient_text")]
     node_agent_sku: Option<String>,
 }
 
@@ -61,7 +82,9 @@ pub(crate) struct UserAssignedIdentity {
 
 impl From<PoolAnswer<'_>> for Pool {
     fn from(answer: PoolAnswer<'_>) -> Self {
-        let total = |dedicated: Option<i64>, spot: Option<i64>| dedicated.unwrap_or(0) + spot.unwrap_or(0);
+        let total = |dedicated: Option<i64>, spot: Option<i64>| {
+            dedicated.unwrap_or(0).saturating_add(spot.unwrap_or(0))
+        };
         let current = total(answer.current_dedicated_nodes, answer.current_low_priority_nodes);
         let target = total(answer.target_dedicated_nodes, answer.target_low_priority_nodes);
         // A missing target is not a target of zero.
@@ -80,9 +103,8 @@ impl From<PoolAnswer<'_>> for Pool {
             allocation_state: answer.allocation_state,
             metadata: answer
                 .metadata
-                .unwrap_or_default()
                 .into_iter()
-                .map(|item| (item.name, item.value))
+                .filter_map(|item| Some((item.name?, item.value.unwrap_or_default())))
                 .collect(),
             target_nodes: target_known.then(|| u32::try_from(target.max(0)).unwrap_or(u32::MAX)),
             resize_errors: node_errors(answer.resize_errors),
@@ -119,5 +141,16 @@ mod tests {
             r#""allocationState":"resizing","currentDedicatedNodes":3,"targetDedicatedNodes":4"#
         ));
         assert!(!shrinking(r#""allocationState":"resizing","currentDedicatedNodes":3"#));
+    }
+
+    #[test]
+    fn what_is_odd_about_a_pool_costs_no_more_than_itself() {
+        let odd = pool(
+            r#"{"id":"p","state":7,"currentDedicatedNodes":9223372036854775807,"currentLowPriorityNodes":1,
+                "targetDedicatedNodes":1e300,"vmSize":{},"virtualMachineConfiguration":3,
+                "metadata":[null,{"name":"a"},{"value":"b"},{"name":"c","value":"d"}],"resizeErrors":{}}"#,
+        );
+        assert_eq!((odd.current_nodes, odd.target_nodes, odd.vm_size, odd.os), (u32::MAX, None, None, None));
+        assert_eq!(odd.metadata, [("a".into(), String::new()), ("c".into(), "d".into())]);
     }
 }

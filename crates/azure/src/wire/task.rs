@@ -5,21 +5,27 @@ use fleetlogs_model::service::Task;
 use serde::Deserialize;
 
 use super::execution::ExecutionInfo;
-use super::values::WireTime;
+use super::list::HasId;
+use super::values::{WireTime, lenient_count, lenient_text, lenient_value};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TaskAnswer {
     id: String,
+    #[serde(default, deserialize_with = "lenient_value")]
     execution_info: Option<ExecutionInfo>,
+    #[serde(default, deserialize_with = "lenient_value")]
     node_info: Option<NodeInfo>,
+    #[serde(default, deserialize_with = "lenient_value")]
     multi_instance_settings: Option<MultiInstanceSettings>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeInfo {
+    #[serde(default, deserialize_with = "lenient_text")]
     pool_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient_text")]
     node_id: Option<String>,
 }
 
@@ -32,17 +38,25 @@ impl NodeInfo {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MultiInstanceSettings {
+    #[serde(default, deserialize_with = "lenient_count")]
     number_of_instances: Option<u32>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SubtaskAnswer {
+    #[serde(default, deserialize_with = "lenient_value")]
     node_info: Option<NodeInfo>,
     #[serde(default)]
     start_time: WireTime,
     #[serde(default)]
     end_time: WireTime,
+}
+
+impl HasId for TaskAnswer {
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl From<TaskAnswer> for Task {

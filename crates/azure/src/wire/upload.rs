@@ -1,5 +1,6 @@
 //! The upload call: its body and its answer.
 
+use fleetlogs_model::timestamp::in_utc;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -42,7 +43,7 @@ pub(crate) struct UploadAnswer {
 
 /// A time in the format of requests: ISO 8601, UTC, milliseconds.
 pub(crate) fn time_text(moment: OffsetDateTime) -> String {
-    moment.to_offset(time::UtcOffset::UTC).format(TIME).expect("a UTC time can be written so")
+    in_utc(moment).format(TIME).expect("a UTC time can be written so")
 }
 
 #[cfg(test)]

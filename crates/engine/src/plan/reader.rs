@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 /// A list with more pages than this (10 million nodes) is taken for a loop whose links change.
-pub(crate) const MOST_PAGES: u32 = 10_000;
+const MOST_PAGES: u32 = 10_000;
+
+/// Why a link is not followed.
+pub(crate) const LIST_LOOPS: &str = "the service's list loops: a page links to one that was already read";
 
 /// If an account does not answer at all, it is given up after this time, however many attempts are left: the others
 /// wait for the plan. The service itself gives up a list call after the same time.
@@ -54,6 +58,21 @@ impl SeenIds {
             }
             Entry::Occupied(_) => Sight::InOtherCase,
         }
+    }
+}
+
+/// The links of a list so far, as hashes: links can be long, and a list can have [`MOST_PAGES`] of them. Of so few, two
+/// with the same hash do not occur.
+#[derive(Default)]
+pub(crate) struct SeenLinks {
+    hashes: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl SeenLinks {
+    /// Whether a link may be followed: it is new, and the list has not too many pages.
+    pub(crate) fn is_new(&mut self, link: &PageLink) -> bool {
+        self.hashes.len() < MOST_PAGES as usize && self.hashes.insert(self.hasher.hash_one(link))
     }
 }
 
@@ -108,7 +127,7 @@ impl<'plan> Reader<'plan> {
         F: Future<Output = Result<Page<T>, Failure>>,
     {
         let mut next: Option<PageLink> = None;
-        let mut seen: HashSet<PageLink> = HashSet::new();
+        let mut seen = SeenLinks::default();
         let mut barren = 0;
         loop {
             let page = self.page(&list, next).await?;
@@ -119,9 +138,8 @@ impl<'plan> Reader<'plan> {
                 let message = format!("the service's list has no end: {barren} pages brought nothing new");
                 return Err(Failure::new(FailureClass::Config, message));
             }
-            if seen.len() >= MOST_PAGES as usize || !seen.insert(link.clone()) {
-                let message = "the service's list loops: a page links to one that was already read";
-                return Err(Failure::new(FailureClass::Config, message));
+            if !seen.is_new(&link) {
+                return Err(Failure::new(FailureClass::Config, LIST_LOOPS));
             }
             next = Some(link);
         }

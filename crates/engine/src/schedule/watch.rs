@@ -4,7 +4,6 @@
 //! goes to [`occurrences`], which decides what is new; once nodes were gathered for long enough, they are claimed.
 //! Nothing is kept in memory only: the watcher may be dropped and restarted at any moment.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,7 +24,7 @@ use super::state::occurrences::{self, Round, Sighting};
 use super::state::{StateError, Store};
 use crate::clock::Clock;
 use crate::pace::Pacer;
-use crate::plan::reader::MOST_PAGES;
+use crate::plan::reader::{LIST_LOOPS, SeenLinks};
 use crate::select::{NodeFilter, Selection};
 
 /// List calls that wait for an answer at the same time, over all accounts.
@@ -360,14 +359,13 @@ impl<B: BatchService> Lookout<'_, B> {
         F: Future<Output = Result<Page<T>, Failure>>,
     {
         let mut next = None;
-        let mut seen = HashSet::new();
+        let mut seen = SeenLinks::default();
         loop {
             let page = self.page(waited, || list(next.clone())).await?;
             page.items.into_iter().for_each(&mut item);
             let Some(link) = page.next else { return Ok(()) };
-            if seen.len() >= MOST_PAGES as usize || !seen.insert(link.clone()) {
-                let message = "the service's list loops: a page links to one that was already read";
-                return Err(Failure::new(FailureClass::Refused, message));
+            if !seen.is_new(&link) {
+                return Err(Failure::new(FailureClass::Refused, LIST_LOOPS));
             }
             next = Some(link);
         }
