@@ -410,6 +410,7 @@ mod tests {
     fn permissions_are_put_in_order_and_unknown_ones_refused() {
         assert_eq!(ordered_permissions("lwcr").as_deref(), Some("rcwl"));
         assert_eq!(ordered_permissions("wwc").as_deref(), Some("cw"));
+        assert_eq!(ordered_permissions("mft").as_deref(), Some("tfm"), "`f` is filter by tags");
         for letters in ["", "w q", "W", "w\n"] {
             assert_eq!(ordered_permissions(letters), None, "{letters}");
         }

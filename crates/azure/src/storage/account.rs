@@ -138,7 +138,10 @@ impl StorageAccount {
         let account = &self.0;
         check_container_name(grant.container)?;
         let permissions = ordered_permissions(grant.permissions).ok_or_else(|| {
-            Failure::new(FailureClass::Config, "the permissions of a SAS must be letters of `racwdxyltmeopi`")
+            Failure::new(
+                FailureClass::Config,
+                "the permissions of a SAS must be letters of `racwdxyltfmeopi`",
+            )
         })?;
         let lifetime = time::Duration::try_from(grant.lifetime).unwrap_or(time::Duration::MAX);
         let signer = match &account.auth {

@@ -79,7 +79,10 @@ impl StorageAccount {
     ) -> Result<PolicyGrant, Failure> {
         let account = &self.0;
         let permissions = ordered_permissions(permissions).ok_or_else(|| {
-            Failure::new(FailureClass::Config, "the permissions of a SAS must be letters of `racwdxyltmeopi`")
+            Failure::new(
+                FailureClass::Config,
+                "the permissions of a SAS must be letters of `racwdxyltfmeopi`",
+            )
         })?;
         let lifetime = time::Duration::try_from(lifetime).unwrap_or(time::Duration::MAX);
         let (policy, expires_at) = account
