@@ -147,18 +147,35 @@ pub(crate) fn push_batch_time(out: &mut String, date: OffsetDateTime) {
     let (year, month, day) = date.to_calendar_date();
     let (hour, minute, second, nano) = date.to_hms_nano();
     let (month, ticks) = (u8::from(month), nano / 100);
-    // Batch writes 6 digits if the seventh is zero, and 7 otherwise.
+    // 6 digits if the seventh is zero, and 7 otherwise.
     let (fraction, digits) = if ticks % 10 == 0 { (ticks / 10, 6) } else { (ticks, 7) };
     let written =
         write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:0digits$}Z");
     debug_assert!(written.is_ok(), "writing to a String does not fail");
 }
 
-/// See [`push_batch_time`].
+/// `2025-01-02T03:04:05.12345Z`: ticks of 100 ns, without the zeros at their end.
+pub(crate) fn push_wire_time(out: &mut String, date: OffsetDateTime) {
+    out.push_str(&iso_seconds(date));
+    let ticks = date.nanosecond() / 100;
+    if ticks > 0 {
+        out.pop();
+        let written = write!(out, ".{}Z", format!("{ticks:07}").trim_end_matches('0'));
+        debug_assert!(written.is_ok(), "writing to a String does not fail");
+    }
+}
+
+/// See [`push_wire_time`].
 pub(crate) fn batch_time(date: OffsetDateTime) -> String {
     let mut out = String::with_capacity(28);
-    push_batch_time(&mut out, date);
+    push_wire_time(&mut out, date);
     out
+}
+
+/// The tag of a pool, job or task that was modified at `date`: the ticks of 100 ns since year 1. Batch writes no quotes.
+pub(crate) fn batch_etag(date: OffsetDateTime) -> String {
+    const YEAR_1970: i128 = 621_355_968_000_000_000;
+    format!("0x{:X}", date.unix_timestamp_nanos() / 100 + YEAR_1970)
 }
 
 /// `2025-01-01T12:00:00Z`, the format of storage for the times of a SAS; fractions are dropped.
@@ -175,9 +192,32 @@ pub(crate) fn iso_millis(date: OffsetDateTime) -> String {
     text + &format!(".{:03}Z", date.millisecond())
 }
 
-/// Parses ISO 8601 times sent by clients: UTC (`Z` or `+00:00`), with up to 7 digits after the second.
+/// Parses a time in the body of an upload call: with up to 9 digits after the second, and `Z` or an offset from UTC.
+pub(crate) fn parse_body_time(text: &str) -> Option<OffsetDateTime> {
+    if let Some(utc) = text.strip_suffix('Z') {
+        return parse_utc(utc, 9);
+    }
+    let at = text.len().checked_sub(6).filter(|at| text.is_char_boundary(*at))?;
+    let (local, offset) = text.split_at(at);
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let (hours, minutes) = (two_digits(hours)?, two_digits(minutes).filter(|minutes| *minutes < 60)?);
+    let east = time::Duration::minutes(i64::from(hours) * 60 + i64::from(minutes));
+    let local = parse_utc(local, 9)?;
+    match offset.as_bytes().first()? {
+        b'+' if hours < 15 => local.checked_sub(east),
+        b'-' if hours < 15 => local.checked_add(east),
+        _ => None,
+    }
+}
+
+/// Parses ISO 8601 times sent to storage: UTC (`Z` or `+00:00`), with up to 7 digits after the second.
 pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     let utc = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00"))?;
+    parse_utc(utc, 7)
+}
+
+/// A time without its offset, and with at most this many digits after the second.
+fn parse_utc(utc: &str, digits: usize) -> Option<OffsetDateTime> {
     let (date, clock) = utc.split_once('T')?;
     if date.len() != 10 {
         return None;
@@ -194,7 +234,7 @@ pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     }
     let nano = match fraction {
         None => 0,
-        Some(f) if (1..=7).contains(&f.len()) && f.bytes().all(|b| b.is_ascii_digit()) => {
+        Some(f) if (1..=digits).contains(&f.len()) && f.bytes().all(|b| b.is_ascii_digit()) => {
             format!("{f:0<9}").parse().ok()?
         }
         Some(_) => return None,
@@ -221,9 +261,17 @@ mod tests {
     }
 
     #[test]
-    fn body_times_have_six_or_seven_digits() {
+    fn body_times_have_as_many_digits_as_they_need() {
         assert_eq!(batch_time(datetime!(2025-01-02 03:04:05.1234567 UTC)), "2025-01-02T03:04:05.1234567Z");
-        assert_eq!(batch_time(datetime!(2025-01-02 03:04:05.123456 UTC)), "2025-01-02T03:04:05.123456Z");
+        assert_eq!(batch_time(datetime!(2025-01-02 03:04:05.95919 UTC)), "2025-01-02T03:04:05.95919Z");
+        assert_eq!(batch_time(datetime!(2025-01-02 03:04:05.0000001 UTC)), "2025-01-02T03:04:05.0000001Z");
+        assert_eq!(batch_time(datetime!(2025-01-02 03:04:05 UTC)), "2025-01-02T03:04:05Z");
+    }
+
+    #[test]
+    fn a_tag_is_a_time_in_ticks() {
+        // Of a recorded pool.
+        assert_eq!(batch_etag(datetime!(2025-03-19 18:25:37.4102274 UTC)), "0x8DD6713722D7F02");
     }
 
     #[test]
@@ -232,6 +280,34 @@ mod tests {
 
         assert_eq!(iso_seconds(date), "2025-01-02T03:04:05Z");
         assert_eq!(iso_millis(date), "2025-01-02T03:04:05.067Z");
+    }
+
+    #[test]
+    fn body_times_may_have_an_offset_and_nine_digits() {
+        for (text, expected) in [
+            // What Go writes.
+            ("2025-02-05T12:06:22.351894814-08:00", datetime!(2025-02-05 20:06:22.351894814 UTC)),
+            ("2025-02-05T12:06:22-08:00", datetime!(2025-02-05 20:06:22 UTC)),
+            ("2025-02-05T01:06:22+05:30", datetime!(2025-02-04 19:36:22 UTC)),
+            ("2025-02-05T01:06:22.123456789Z", datetime!(2025-02-05 1:06:22.123456789 UTC)),
+            ("2025-02-05T01:06:22+00:00", datetime!(2025-02-05 1:06:22 UTC)),
+        ] {
+            assert_eq!(parse_body_time(text), Some(expected), "{text}");
+        }
+        for text in [
+            "2025-02-05",
+            "2025-02-05T01:06:22",
+            "2025-02-05T01:06:22 08:00",
+            "2025-02-05T01:06:22-0800",
+            "2025-02-05T01:06:22-15:00",
+            "2025-02-05T01:06:22-08:60",
+            "2025-02-05T01:06:22.1234567890Z",
+            "9999-12-31T23:59:59-14:00",
+            "ü08:00",
+            "",
+        ] {
+            assert_eq!(parse_body_time(text), None, "{text}");
+        }
     }
 
     #[test]

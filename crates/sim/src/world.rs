@@ -79,6 +79,11 @@ impl Account {
         let roll = seed.text(&scenario.name);
         let (key, key_text) = account_key(roll, scenario.key.as_deref())?;
         let made = YEAR_2024 + roll.text("made").between(0, TWO_YEARS);
+        // The service sorts its lists by id.
+        let mut scenario = scenario.clone();
+        scenario.pools.sort_by_key(|pool| pool.id.to_ascii_lowercase());
+        scenario.jobs.sort_by_key(|job| job.id.to_ascii_lowercase());
+        let scenario = &scenario;
         let pools: Vec<Pool> = scenario
             .pools
             .iter()

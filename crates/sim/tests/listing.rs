@@ -145,10 +145,107 @@ async fn both_spellings_of_the_content_type_occur_and_bodies_have_cr_lf() {
         );
         assert_eq!(response.headers()["transfer-encoding"], "chunked");
         spellings.insert(response.headers()["content-type"].to_str().expect("text").to_owned());
-        assert!(response.text().await.expect("text").starts_with("{\r\n  \"odata.metadata\": "));
+        assert!(response.text().await.expect("text").starts_with("{\r\n  \"odata.metadata\":\""));
     }
 
     assert_eq!(spellings.len(), 2);
+}
+
+#[tokio::test]
+async fn every_body_has_breaks_after_and_before_brackets_only() {
+    let job = "[[account.job]]\nid = \"j\"\npool = \"p\"\ntasks = 3\ninstances = 2\nfailed = 1";
+    let pool = format!("nodes = 3\nstates = {{ unusable = 1.0 }}\nmetadata = {{ a = \"b\" }}\n{job}");
+    let simulator = simulate(&one_pool(&pool, "")).await;
+    let caller = Caller::new(&simulator);
+    let node = caller.node_ids().await.remove(0);
+    for path in [
+        "/pools",
+        "/pools/p",
+        "/pools/q",
+        "/pools/p/nodes",
+        &format!("/pools/p/nodes/{node}"),
+        "/nodecounts",
+        "/jobs",
+        "/jobs/j/tasks",
+        "/jobs/j/tasks/task-0000/subtasksinfo",
+        "/pools?maxresults=0",
+    ] {
+        let text = caller.get(path).await.text().await.expect("text");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(text, written(&value, &text), "{path}");
+    }
+}
+
+/// A value in the form of the service. Objects have the order of their members in `text`.
+fn written(value: &Value, text: &str) -> String {
+    fn write(value: &Value, depth: usize, members: &mut std::vec::IntoIter<String>) -> String {
+        let line = |depth: usize| format!("\r\n{}", "  ".repeat(depth));
+        let wrap = |parts: Vec<String>, open, close| {
+            format!("{open}{}{}{}{close}", line(depth + 1), parts.join(","), line(depth))
+        };
+        match value {
+            Value::Object(object) if !object.is_empty() => {
+                let parts = (0..object.len()).map(|_| {
+                    let name = members.next().expect("a member");
+                    format!("\"{name}\":{}", write(&object[&name], depth + 1, members))
+                });
+                wrap(parts.collect(), "{", "}")
+            }
+            Value::Array(items) if !items.is_empty() => {
+                wrap(items.iter().map(|item| write(item, depth + 1, members)).collect(), "[", "]")
+            }
+            other => other.to_string(),
+        }
+    }
+    // Names of members in their order: the texts in quotes that a colon follows.
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('"') {
+        rest = &rest[start + 1..];
+        let mut escaped = false;
+        let end = rest.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let end = end.expect("a quote");
+        if rest[end + 1..].starts_with(':') {
+            names.push(rest[..end].to_owned());
+        }
+        rest = &rest[end + 1..];
+    }
+    write(value, 0, &mut names.into_iter())
+}
+
+#[tokio::test]
+async fn every_list_is_sorted_by_id() {
+    let more = "nodes = 300\n[[account.pool]]\nid = \"c\"\n[[account.pool]]\nid = \"B\"\n[[account.job]]\nid = \"z\"\npool = \"c\"\n\
+                tasks = 30\n[[account.job]]\nid = \"a\"\npool = \"p\"";
+    let simulator = simulate(&one_pool(more, "")).await;
+    let caller = Caller::new(&simulator);
+
+    assert_eq!(ids(&caller.walk("/pools?maxresults=1").await.0), ["B", "c", "p"]);
+    assert_eq!(ids(&caller.walk("/jobs").await.0), ["a", "z"]);
+    assert!(ids(&caller.walk("/pools/p/nodes?maxresults=70").await.0).is_sorted());
+    assert!(ids(&caller.walk("/jobs/z/tasks").await.0).is_sorted());
+    let counts = caller.get_json("/nodecounts").await;
+    assert_eq!(counts["value"][1]["poolId"], "c");
+}
+
+#[tokio::test]
+async fn unknown_parameters_of_a_query_are_ignored() {
+    let simulator = simulate(&one_pool("nodes = 2", "")).await;
+
+    // The name is `%24select`, which is not the name of the option. A token needs no signature.
+    let url = format!(
+        "{}/pools/p/nodes?also=this&%2524select=id&api-version=2024-07-01.20.0",
+        simulator.ready().accounts[0].endpoint
+    );
+    let token = common::token(&simulator, "https://batch.core.windows.net/").await;
+    let answer = common::http().get(url).bearer_auth(token).send().await.expect("an answer");
+    let page: Value = answer.json().await.expect("JSON");
+
+    assert!(page["value"].as_array().is_some_and(|nodes| nodes.len() == 2 && nodes[0]["vmSize"].is_string()));
 }
 
 #[tokio::test]

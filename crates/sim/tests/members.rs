@@ -35,6 +35,90 @@ async fn a_pool_says_what_the_scenario_gave_it() {
 }
 
 #[tokio::test]
+async fn single_things_are_read_under_conditions_and_their_tag_is_a_time() {
+    let job = "[[account.job]]\nid = \"j\"\npool = \"p\"";
+    let simulator = simulate(&one_pool(&format!("deleting_at = \"0s\"\n{job}"), "")).await;
+    let caller = Caller::new(&simulator);
+
+    for path in ["/pools/p", "/jobs/j", "/jobs/j/tasks/task-0000"] {
+        let answer = caller.get(path).await;
+        let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+        let (etag, date) = (header("etag"), header("last-modified"));
+        let body: Value = answer.json().await.expect("JSON");
+        assert_eq!(body["eTag"], etag);
+        assert_eq!(body["lastModified"], body["stateTransitionTime"], "{path}");
+        let modified = body["lastModified"].as_str().expect("a time");
+        let modified = time::OffsetDateTime::parse(modified, &time::format_description::well_known::Rfc3339);
+        let ticks = modified.expect("a time").unix_timestamp_nanos() / 100 + 621_355_968_000_000_000;
+        assert_eq!(etag, format!("0x{ticks:X}"), "{path}");
+
+        let past = "Wed, 01 Jan 2020 12:00:00 GMT";
+        for (name, value, expected) in [
+            ("if-none-match", etag.as_str(), 304),
+            ("if-none-match", "*", 304),
+            ("if-none-match", "0x8DD6713722D7F02", 200),
+            ("if-match", etag.as_str(), 200),
+            ("if-match", "0x8DD6713722D7F02", 412),
+            ("if-modified-since", date.as_str(), 304),
+            ("if-modified-since", past, 200),
+            ("if-unmodified-since", date.as_str(), 200),
+            ("if-unmodified-since", past, 412),
+        ] {
+            let answer = caller.get_if(path, name, value).await;
+            assert_eq!(answer.status().as_u16(), expected, "{path} {name}: {value}");
+            if expected == 412 {
+                assert_eq!(common::refusal(answer).await.1, "ConditionNotMet");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pool_exists_or_does_not() {
+    let simulator = simulate(&one_pool("", "")).await;
+    let caller = Caller::new(&simulator);
+
+    for (path, expected) in [("/pools/p", 200), ("/pools/q", 404), ("/jobs", 405)] {
+        let path = format!("{path}?api-version=2024-07-01.20.0");
+        let answer = caller.request(reqwest::Method::HEAD, &path, None).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), expected);
+        assert!(answer.text().await.expect("text").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn members_are_those_of_recordings() {
+    let more = "os = \"windows\"\nnodes = 2\n[[account.job]]\nid = \"j\"\npool = \"p\"";
+    let of_user = "auth = [\"entra\"]\npool_allocation_mode = \"UserSubscription\"";
+    let simulator = simulate(&one_pool(more, "")).await;
+    let caller = Caller::new(&simulator);
+    let pool = caller.get_json("/pools/p").await;
+    assert_eq!(pool["taskSchedulingPolicy"]["nodeFillType"], "Spread");
+    assert!(
+        pool["startTask"]["commandLine"].as_str().is_some_and(|line| line.starts_with("cmd /c ")),
+        "{pool}"
+    );
+    let (nodes, _) = caller.walk("/pools/p/nodes").await;
+    assert_eq!((&nodes[0]["ipAddress"], &nodes[1]["ipAddress"]), (&json!("10.0.0.4"), &json!("10.0.0.5")));
+    assert_eq!(nodes[0]["virtualMachineInfo"].get("scaleSetVmResourceId"), None);
+    let job = caller.get_json("/jobs/j").await;
+    assert_eq!((&job["maxParallelTasks"], &job["constraints"]["maxTaskRetryCount"]), (&json!(-1), &json!(0)));
+    let task = caller.get_json("/jobs/j/tasks/task-0000").await;
+    assert_eq!(task["userIdentity"]["autoUser"]["elevationLevel"], "nonadmin");
+    assert_eq!(task["constraints"]["retentionTime"], "P7D");
+    let subtasks = caller.get_json("/jobs/j/tasks/task-0000/subtasksinfo").await;
+    assert!(subtasks["odata.metadata"].as_str().is_some_and(|text| text.ends_with("$metadata#subtaskinfo")));
+
+    let simulator = simulate(&one_pool("", of_user)).await;
+    let token = common::token(&simulator, "https://batch.core.windows.net/").await;
+    let url = format!("{}/pools/p/nodes?api-version=2024-07-01.20.0", simulator.ready().accounts[0].endpoint);
+    let answer = common::http().get(url).bearer_auth(token).send().await.expect("an answer");
+    let nodes: Value = answer.json().await.expect("JSON");
+    let id = &nodes["value"][0]["virtualMachineInfo"]["scaleSetVmResourceId"];
+    assert!(id.as_str().is_some_and(|id| id.starts_with("/subscriptions/00000000-")), "{nodes}");
+}
+
+#[tokio::test]
 async fn what_a_pool_was_not_given_is_absent() {
     let simulator = simulate(&one_pool("", "")).await;
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::storage::Storage;
 use common::{Caller, http, one_pool, simulate, wait_for};
 use reqwest::{Method, Response};
 
@@ -67,6 +68,21 @@ async fn a_sas_opens_only_what_its_letters_say() {
     assert_eq!(code(&put(&blob(&ready.verify_url, "x"), "x").await), mismatch);
     assert_eq!(code(&send(Method::GET, &list(&ready.verify_url)).await), (200, ""));
     assert_eq!(code(&send(Method::GET, &blob(&ready.verify_url, "x")).await), (404, "BlobNotFound"));
+}
+
+#[tokio::test]
+async fn letters_of_a_sas_have_one_order() {
+    let simulator = simulate(&one_pool("", "")).await;
+    let storage = Storage::new(&simulator).await;
+    for (letters, expected) in [
+        ("racwdxyltfmeopi", (404, "BlobNotFound")),
+        ("rtfm", (404, "BlobNotFound")),
+        ("rmf", (403, "AuthenticationFailed")),
+        ("rr", (403, "AuthenticationFailed")),
+    ] {
+        let sas = storage.service_sas("batch-logs", letters);
+        assert_eq!(code(&storage.with_sas(Method::GET, "/batch-logs/x", &sas).await), expected, "{letters}");
+    }
 }
 
 #[tokio::test]

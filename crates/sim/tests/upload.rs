@@ -181,6 +181,24 @@ async fn bad_requests_are_refused_with_their_code() {
     let send =
         async |body: &str| refusal(caller.upload_with(&node, body).send().await.expect("an answer")).await;
     assert_eq!(send("{}").await, (400, "MissingRequiredProperty".to_owned()));
+    let url = simulator.ready().container_url.as_str();
+    let times = |start: &str, end: &str| {
+        json!({ "containerUrl": url, "startTime": start, "endTime": end }).to_string()
+    };
+    let backwards = times("2025-01-02T00:00:00Z", "2025-01-01T00:00:00.5Z");
+    let answer = caller.upload_with(&node, &backwards).send().await.expect("an answer");
+    let error: Value = answer.json().await.expect("JSON");
+    let values = [("PropertyName", "endTime"), ("PropertyValue", "2025-01-01T00:00:00.5Z")];
+    for (place, (key, value)) in values.into_iter().enumerate() {
+        assert_eq!(error["values"][place], json!({ "key": key, "value": value }), "{error}");
+    }
+    for (start, end) in [
+        ("2025-02-05T12:06:22.351894814-08:00", "2025-02-06T12:06:22.351894814-08:00"),
+        ("2025-02-05T12:06:22-08:00", "2025-02-05T20:06:22.123456789Z"),
+    ] {
+        let answer = caller.upload_with(&node, &times(start, end)).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 200, "{start}");
+    }
     let bad_url = r#"{"containerUrl":"contoso","startTime":"2025-01-01T00:00:00Z"}"#;
     assert_eq!(send(bad_url).await, (400, "InvalidPropertyValue".to_owned()));
 

@@ -3,25 +3,26 @@
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use time::OffsetDateTime;
 
 use super::errors::BatchError;
 use super::json::Json;
 use super::request::Call;
 use super::routes::Route;
-use crate::clock::{batch_time, rfc1123};
+use crate::clock::{batch_etag, batch_time, parse_rfc1123, rfc1123};
 use crate::http::ReplyBody;
 use crate::scenario::RetryAfter;
 
 /// Body of a good answer.
 pub(super) struct SuccessReply {
     pub(super) body: String,
-    /// Sent for single pools only; without quotes, unlike everywhere else.
-    pub(super) etag: Option<(String, String)>,
+    /// Of a single pool, job or task: it has a tag and can be read under a condition.
+    pub(super) modified: Option<OffsetDateTime>,
 }
 
 impl SuccessReply {
     pub(super) fn body(body: String) -> Self {
-        Self { body, etag: None }
+        Self { body, modified: None }
     }
 }
 
@@ -33,39 +34,43 @@ const HTML: &str = "text/html";
 impl Call<'_> {
     pub(super) fn good(&self, good: SuccessReply) -> Response<ReplyBody> {
         let mut response = Response::new(ReplyBody::chunked(good.body));
-        self.stamp(response.headers_mut());
-        if let Some((etag, modified)) = good.etag {
-            set_header(response.headers_mut(), header::ETAG, &etag);
-            set_header(response.headers_mut(), header::LAST_MODIFIED, &modified);
+        if let Some(modified) = good.modified {
+            match self.condition(modified) {
+                None => {}
+                Some(StatusCode::NOT_MODIFIED) => {
+                    response = Response::new(ReplyBody::sized(""));
+                    *response.status_mut() = StatusCode::NOT_MODIFIED;
+                }
+                Some(_) => return self.error(&BatchError::condition_not_met()),
+            }
+            // Without quotes, unlike everywhere else.
+            set_header(response.headers_mut(), header::ETAG, &batch_etag(modified));
+            set_header(response.headers_mut(), header::LAST_MODIFIED, &rfc1123(modified));
         }
+        self.stamp(response.headers_mut());
         response
     }
 
+    /// 304 or 412, if the request has a condition that does not hold.
+    fn condition(&self, modified: OffsetDateTime) -> Option<StatusCode> {
+        let etag = batch_etag(modified);
+        let names = |text: &str| text == "*" || text.trim_matches('"') == etag;
+        let date = |name| self.header(name).and_then(parse_rfc1123);
+        let seconds = modified.unix_timestamp();
+        if self.header("if-match").is_some_and(|text| !names(text))
+            || date("if-unmodified-since").is_some_and(|date| seconds > date.unix_timestamp())
+        {
+            return Some(StatusCode::PRECONDITION_FAILED);
+        }
+        let unchanged = self.header("if-none-match").is_some_and(names)
+            || date("if-modified-since").is_some_and(|date| seconds <= date.unix_timestamp());
+        unchanged.then_some(StatusCode::NOT_MODIFIED)
+    }
+
     pub(super) fn error(&self, error: &BatchError) -> Response<ReplyBody> {
-        let fragment = "Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element";
-        let mut json = Json::document(&self.base(), fragment, 512);
-        json.text("code", &error.code);
-        if error.plain {
-            json.text("message", &error.message);
-        } else {
-            let (request_id, time) = (self.request_id, batch_time(self.date()));
-            json.object("message", |json| {
-                json.text("lang", "en-US");
-                json.text("value", &format!("{}\nRequestId:{request_id}\nTime:{time}", error.message));
-            });
-        }
-        if !error.values.is_empty() {
-            json.list("values", |json| {
-                for (key, value) in &error.values {
-                    json.item(|json| {
-                        json.text("key", key);
-                        json.text("value", value);
-                    });
-                }
-            });
-        }
         // Errors have a Content-Length; good answers are sent in chunks.
-        let mut response = Response::new(ReplyBody::sized(json.finish()));
+        let body = error_body(error, &self.base(), self.request_id, self.date());
+        let mut response = Response::new(ReplyBody::sized(body));
         *response.status_mut() = error.status;
         if let Ok(reason) = hyper::ext::ReasonPhrase::try_from(error.message.as_bytes()) {
             response.extensions_mut().insert(reason);
@@ -76,7 +81,7 @@ impl Call<'_> {
             None => {}
             Some(RetryAfter::Seconds(wait)) => {
                 // The header has whole seconds only.
-                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             Some(RetryAfter::Date) => {
@@ -169,8 +174,74 @@ impl Call<'_> {
     }
 }
 
+fn error_body(error: &BatchError, base: &str, request_id: uuid::Uuid, date: OffsetDateTime) -> String {
+    let fragment = "Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element";
+    let mut json = Json::document(base, fragment, 512);
+    json.text("code", &error.code);
+    if error.plain {
+        json.text("message", &error.message);
+    } else {
+        json.object("message", |json| {
+            json.text("lang", "en-US");
+            let time = batch_time(date);
+            json.text("value", &format!("{}\nRequestId:{request_id}\nTime:{time}", error.message));
+        });
+    }
+    if !error.values.is_empty() {
+        json.list("values", |json| {
+            for (key, value) in &error.values {
+                json.item(|json| {
+                    json.text("key", key);
+                    json.text("value", value);
+                });
+            }
+        });
+    }
+    json.finish()
+}
+
 fn set_header(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    /// Recorded errors of the service, whose lengths are known.
+    #[test]
+    fn errors_have_the_bytes_of_the_service() {
+        let base = "https://sanjsdkbatch.eastus.batch.azure.com";
+        let id = |text| uuid::Uuid::try_parse(text).expect("an id");
+        let missing = BatchError::bad_request(
+            "MissingRequiredProperty",
+            "A required property was not specified in the request body.",
+        )
+        .with("PropertyName", "targetDedicatedNodes and/or targetLowPriorityNodes");
+
+        let not_found = error_body(
+            &BatchError::pool_not_found(),
+            base,
+            id("890e5468-a859-4687-8761-ac5ef8151e11"),
+            datetime!(2025-07-13 20:39:32.8838973 UTC),
+        );
+        let missing = error_body(
+            &missing,
+            base,
+            id("df768605-fce9-48f4-b9a7-d54080ca1993"),
+            datetime!(2025-07-13 20:39:32.7273367 UTC),
+        );
+
+        assert_eq!((not_found.len(), missing.len()), (333, 487));
+        assert_eq!(
+            not_found,
+            "{\r\n  \"odata.metadata\":\"https://sanjsdkbatch.eastus.batch.azure.com/$metadata#Microsoft.Azure.Batch.\
+             Protocol.Entities.Container.errors/@Element\",\"code\":\"PoolNotFound\",\"message\":{\r\n    \"lang\":\
+             \"en-US\",\"value\":\"The specified pool does not exist.\\nRequestId:890e5468-a859-4687-8761-ac5ef8151e11\
+             \\nTime:2025-07-13T20:39:32.8838973Z\"\r\n  }\r\n}"
+        );
     }
 }

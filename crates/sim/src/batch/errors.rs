@@ -62,6 +62,11 @@ impl BatchError {
         Self::new(StatusCode::NOT_FOUND, "TaskNotFound", "The specified task does not exist.")
     }
 
+    pub(crate) fn condition_not_met() -> Self {
+        let message = "The condition specified using HTTP conditional header(s) is not met.";
+        Self::new(StatusCode::PRECONDITION_FAILED, "ConditionNotMet", message)
+    }
+
     pub(crate) fn too_many_requests() -> Self {
         let message = "Request failed as server encountered too many requests. Please try again.";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)

@@ -8,7 +8,7 @@ use super::json::{Json, Selected};
 use super::paging::Position;
 use super::request::Call;
 use super::select::Select;
-use crate::clock::rfc1123;
+use crate::clock::batch_etag;
 use crate::fleet::Job;
 use crate::scenario::Fault;
 
@@ -46,8 +46,7 @@ impl Call<'_> {
         let base = self.base();
         let mut json = Json::document(&base, "jobs/@Element", 1024);
         self.job_members(&mut Selected { json: &mut json, select: &select }, &base, job);
-        let etag = Some((etag(job), rfc1123(self.job_times(job).0)));
-        Ok(SuccessReply { body: json.finish(), etag })
+        Ok(SuccessReply { body: json.finish(), modified: Some(self.job_changed(job)) })
     }
 
     pub(super) fn find_job(&self, id: &str) -> Result<&Job, BatchError> {
@@ -62,14 +61,20 @@ impl Call<'_> {
         (started - time::Duration::minutes(1), started + job.scenario.lasted.0)
     }
 
+    /// When the job was last changed; a job changes when its state does.
+    fn job_changed(&self, job: &Job) -> time::OffsetDateTime {
+        let (made, ends) = self.job_times(job);
+        if job.is_over(self.now) { ends } else { made }
+    }
+
     fn job_value<'a>(&self, job: &'a Job, name: &str) -> Option<FilterValue<'a>> {
         let (made, ends) = self.job_times(job);
         let over = job.is_over(self.now);
         match name {
             "id" => Some(FilterValue::text(job.scenario.id.as_str())),
             "state" => Some(FilterValue::text(job_state(over))),
-            "stateTransitionTime" => Some(FilterValue::Time(if over { ends } else { made })),
-            "creationTime" | "lastModified" | "executionInfo/startTime" => Some(FilterValue::Time(made)),
+            "stateTransitionTime" | "lastModified" => Some(FilterValue::Time(self.job_changed(job))),
+            "creationTime" | "executionInfo/startTime" => Some(FilterValue::Time(made)),
             "executionInfo/endTime" => over.then_some(FilterValue::Time(ends)),
             "executionInfo/poolId" => Some(FilterValue::text(job.scenario.pool.as_str())),
             _ => None,
@@ -82,16 +87,19 @@ impl Call<'_> {
         let over = job.is_over(self.now);
         out.member("id", |json, name| json.text(name, id));
         out.member("url", |json, name| json.text(name, &format!("{base}/jobs/{id}")));
-        out.member("eTag", |json, name| json.text(name, &etag(job)));
-        out.member("lastModified", |json, name| json.time(name, made));
+        out.member("eTag", |json, name| json.text(name, &batch_etag(self.job_changed(job))));
+        out.member("lastModified", |json, name| json.time(name, self.job_changed(job)));
         out.member("creationTime", |json, name| json.time(name, made));
         out.member("state", |json, name| json.text(name, job_state(over)));
-        out.member("stateTransitionTime", |json, name| json.time(name, if over { ends } else { made }));
+        out.member("stateTransitionTime", |json, name| json.time(name, self.job_changed(job)));
         if over {
             out.member("previousState", |json, name| json.text(name, "active"));
             out.member("previousStateTransitionTime", |json, name| json.time(name, made));
         }
         out.member("priority", |json, name| json.number(name, 0_u32));
+        // No limit.
+        out.member("maxParallelTasks", |json, name| json.number(name, -1));
+        out.member("constraints", |json, name| command::constraints(json, name, None));
         out.member("commonEnvironmentSettings", command::environment);
         out.member("poolInfo", |json, name| {
             json.object(name, |json| json.text("poolId", &job.scenario.pool));
@@ -112,9 +120,4 @@ impl Call<'_> {
 
 fn job_state(over: bool) -> &'static str {
     if over { "completed" } else { "active" }
-}
-
-/// Without quotes, as Batch writes it.
-fn etag(job: &Job) -> String {
-    format!("0x8DD{:012X}", job.roll.text("etag").bits() >> 16)
 }

@@ -1,4 +1,5 @@
-//! JSON in the format of Batch: two spaces of indentation, CR LF, members in a fixed order.
+//! JSON byte for byte in the format of Batch: CR LF and two more spaces after `{` and `[`, CR LF before `}` and `]`, no
+//! break between members, no space after the colon. Recorded lengths of errors agree with it.
 //!
 //! It is written straight into a buffer: a page of a thousand nodes is more than a megabyte, and building a tree of
 //! values for it would cost more than the rest of the answer.
@@ -8,7 +9,7 @@ use std::fmt::Write as _;
 use time::OffsetDateTime;
 
 use super::select::Select;
-use crate::clock::push_batch_time;
+use crate::clock::push_wire_time;
 
 /// A document under construction. Members appear in the order in which they are written.
 pub(crate) struct Json {
@@ -56,8 +57,9 @@ impl Json {
     fn next(&mut self) {
         if self.comma {
             self.out.push(',');
+        } else {
+            self.line();
         }
-        self.line();
         self.comma = true;
     }
 
@@ -65,7 +67,7 @@ impl Json {
         self.next();
         self.out.push('"');
         self.out.push_str(name);
-        self.out.push_str("\": ");
+        self.out.push_str("\":");
     }
 
     pub(crate) fn object(&mut self, name: &str, members: impl FnOnce(&mut Self)) {
@@ -92,10 +94,7 @@ impl Json {
 
     /// An object in a list, as it is.
     pub(crate) fn raw_item(&mut self, object: &str) {
-        if self.comma {
-            self.out.push(',');
-        }
-        self.comma = true;
+        self.next();
         self.out.push_str(object);
     }
 
@@ -136,10 +135,10 @@ impl Json {
     }
 
     pub(crate) fn time(&mut self, name: &str, date: OffsetDateTime) {
-        self.plain(name, |out| push_batch_time(out, date));
+        self.plain(name, |out| push_wire_time(out, date));
     }
 
-    pub(crate) fn number(&mut self, name: &str, number: impl Into<u64>) {
+    pub(crate) fn number(&mut self, name: &str, number: impl Into<i128>) {
         self.name(name);
         let written = write!(self.out, "{}", number.into());
         debug_assert!(written.is_ok(), "writing to a String does not fail");
@@ -171,18 +170,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_indented_with_cr_lf_and_escaped() {
+    fn a_document_has_breaks_after_and_before_brackets_only_and_is_escaped() {
         let mut json = Json::document("http://h", "pools", 64);
         json.list("value", |json| {
-            json.item(|json| json.text("id", "a\"b\n"));
-            json.item(|json| json.number("n", 3_u32));
+            json.item(|json| {
+                json.text("id", "a\"b\n");
+                json.flag("good", true);
+            });
+            json.item(|json| json.number("n", -3));
         });
         json.list("empty", |_| {});
+        json.object("info", |json| json.list("items", |json| json.item(|json| json.text("a", ""))));
 
         assert_eq!(
             json.finish(),
-            "{\r\n  \"odata.metadata\": \"http://h/$metadata#pools\",\r\n  \"value\": [\r\n    {\r\n      \
-             \"id\": \"a\\\"b\\n\"\r\n    },\r\n    {\r\n      \"n\": 3\r\n    }\r\n  ],\r\n  \"empty\": []\r\n}"
+            "{\r\n  \"odata.metadata\":\"http://h/$metadata#pools\",\"value\":[\r\n    {\r\n      \"id\":\"a\\\"b\\n\",\
+             \"good\":true\r\n    },{\r\n      \"n\":-3\r\n    }\r\n  ],\"empty\":[],\"info\":{\r\n    \"items\":[\r\n      \
+             {\r\n        \"a\":\"\"\r\n      }\r\n    ]\r\n  }\r\n}"
         );
     }
 }

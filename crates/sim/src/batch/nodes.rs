@@ -13,7 +13,7 @@ use super::request::Call;
 use super::select::Select;
 use super::start_task::StartTaskInfo;
 use crate::fleet::{NodeDates, NodeMoment, Pool, node_address};
-use crate::scenario::{AllocationState, Fault, NodeError, NodeState, Os};
+use crate::scenario::{AllocationState, Fault, NodeError, NodeState, Os, PoolAllocationMode};
 
 /// Rough size of a node in a list, so that the buffer is large enough from the start.
 const NODE_BYTES: usize = 3072;
@@ -113,6 +113,18 @@ impl Call<'_> {
         }
     }
 
+    /// The machine in the subscription of its user; none if it is in that of the service.
+    fn scale_set_id(&self, pool: &Pool, place: u32) -> Option<String> {
+        let account = &self.account.scenario;
+        (account.pool_allocation_mode == PoolAllocationMode::UserSubscription).then(|| {
+            let (subscription, pool) = (&account.subscription, &pool.scenario.id);
+            format!(
+                "/subscriptions/{subscription}/resourceGroups/azurebatch-{pool}/providers/Microsoft.Compute/\
+                 virtualMachineScaleSets/{pool}-azurebatch-VMSS-D/virtualMachines/{place}"
+            )
+        })
+    }
+
     fn node_members(
         &self,
         out: &mut Selected<'_>,
@@ -158,7 +170,7 @@ impl Call<'_> {
         out.member("vmSize", |json, name| json.text(name, &pool.scenario.vm_size));
         self.node_tasks(out, base, pool, place, node);
         if let Some(info) = StartTaskInfo::of(pool, place, node, dates) {
-            out.member("startTask", command::start_task);
+            out.member("startTask", |json, name| command::start_task(json, name, pool.scenario.os));
             out.member("startTaskInfo", |json, name| info.write(json, name, echo.as_deref()));
         }
         let disk_is_full = node.state == NodeState::Unusable && pool.tells_errors(place);
@@ -192,7 +204,12 @@ impl Call<'_> {
             });
         }
         out.member("virtualMachineInfo", |json, name| {
-            json.object(name, |json| machine_info(json, pool));
+            json.object(name, |json| {
+                json.object("imageReference", |json| image(json, &pool.scenario, true));
+                if let Some(id) = self.scale_set_id(pool, place) {
+                    json.text("scaleSetVmResourceId", &id);
+                }
+            });
         });
         if roll.text("unknown member").happens(0.25) {
             out.member("simulatedOnly", |json, name| {
@@ -207,11 +224,6 @@ fn last_boot(pool: &Pool, place: u32, node: NodeMoment, dates: NodeDates) -> Opt
     let never = node.state.is_before_boot()
         || (node.state == NodeState::Unusable && pool.node_roll(place).text("never booted").happens(0.3));
     (!never).then_some(dates.booted)
-}
-
-fn machine_info(json: &mut Json, pool: &Pool) {
-    json.object("imageReference", |json| image(json, &pool.scenario, true));
-    json.text("scaleSetVmResourceId", "");
 }
 
 fn node_error(json: &mut Json, code: &str, message: &str) {

@@ -11,7 +11,7 @@ use super::json::{Json, Selected};
 use super::paging::Position;
 use super::request::Call;
 use super::select::Select;
-use crate::clock::rfc1123;
+use crate::clock::batch_etag;
 use crate::fleet::Pool;
 use crate::scenario::{AllocationState, Fault, NodeState};
 
@@ -59,8 +59,7 @@ impl Call<'_> {
         let base = self.base();
         let mut json = Json::document(&base, "pools/@Element", 2048);
         self.pool_members(&mut Selected { json: &mut json, select: &select }, &base, pool, fault);
-        let etag = Some((etag(pool), rfc1123(self.pool_changed(pool))));
-        Ok(SuccessReply { body: json.finish(), etag })
+        Ok(SuccessReply { body: json.finish(), modified: Some(self.pool_changed(pool).1) })
     }
 
     pub(super) fn find_pool(&self, id: &str) -> Result<(u16, &Pool), BatchError> {
@@ -79,32 +78,34 @@ impl Call<'_> {
             "vmSize" => FilterValue::text(pool.scenario.vm_size.as_str()),
             "enableAutoScale" => FilterValue::Flag(pool.scenario.auto_scale),
             "enableInterNodeCommunication" => FilterValue::Flag(false),
-            "stateTransitionTime" | "allocationStateTransitionTime" | "creationTime" | "lastModified" => {
-                FilterValue::Time(self.pool_changed(pool))
-            }
+            "allocationStateTransitionTime" | "creationTime" => FilterValue::Time(self.pool_changed(pool).0),
+            "stateTransitionTime" | "lastModified" => FilterValue::Time(self.pool_changed(pool).1),
             _ => return None,
         })
     }
 
-    fn pool_changed(&self, pool: &Pool) -> time::OffsetDateTime {
+    /// When the pool was created, and when its state last changed.
+    fn pool_changed(&self, pool: &Pool) -> (time::OffsetDateTime, time::OffsetDateTime) {
         let micros = pool.roll.text("changed").between(1_000_000, 40 * 86_400_000_000);
         let age = time::Duration::microseconds(i64::try_from(micros).unwrap_or(0));
-        self.world.clock.started_at() - time::Duration::days(10) - pool.least_age - age
+        let made = self.world.clock.started_at() - time::Duration::days(10) - pool.least_age - age;
+        let deleting = pool.scenario.deleting_at.filter(|at| self.now >= at.0);
+        (made, deleting.map_or(made, |at| self.world.clock.date_at(at.0)))
     }
 
     fn pool_members(&self, out: &mut Selected<'_>, base: &str, pool: &Pool, fault: Option<&Fault>) {
         let scenario = &pool.scenario;
-        let changed = self.pool_changed(pool);
+        let (made, changed) = self.pool_changed(pool);
         let (dedicated, spot) = pool.present(self.now);
         out.member("id", |json, name| json.text(name, &scenario.id));
         out.member("url", |json, name| json.text(name, &format!("{base}/pools/{}", scenario.id)));
-        out.member("eTag", |json, name| json.text(name, &etag(pool)));
+        out.member("eTag", |json, name| json.text(name, &batch_etag(changed)));
         out.member("lastModified", |json, name| json.time(name, changed));
-        out.member("creationTime", |json, name| json.time(name, changed));
+        out.member("creationTime", |json, name| json.time(name, made));
         out.member("state", |json, name| json.text(name, pool_state(pool, self.now)));
         out.member("stateTransitionTime", |json, name| json.time(name, changed));
         out.member("allocationState", |json, name| json.text(name, allocation_state(pool)));
-        out.member("allocationStateTransitionTime", |json, name| json.time(name, changed));
+        out.member("allocationStateTransitionTime", |json, name| json.time(name, made));
         out.member("vmSize", |json, name| json.text(name, &scenario.vm_size));
         out.member("resizeTimeout", |json, name| json.text(name, "PT15M"));
         let target = target_size(pool, self.now);
@@ -133,7 +134,7 @@ impl Call<'_> {
             out.member("autoScaleEvaluationInterval", |json, name| json.text(name, "PT15M"));
         }
         out.member("enableInterNodeCommunication", |json, name| json.flag(name, false));
-        out.member("startTask", command::start_task);
+        out.member("startTask", |json, name| command::start_task(json, name, scenario.os));
         if !scenario.metadata.is_empty() {
             out.member("metadata", |json, name| {
                 json.list(name, |json| {
@@ -149,7 +150,7 @@ impl Call<'_> {
         out.member("taskSlotsPerNode", |json, name| json.number(name, 1_u32));
         out.member("taskSchedulingPolicy", |json, name| {
             json.object(name, |json| {
-                json.text("nodeFillType", "spread");
+                json.text("nodeFillType", "Spread");
                 // Newer than most clients.
                 json.text("jobDefaultOrder", "none");
             });
@@ -254,11 +255,6 @@ fn counter(state: NodeState) -> &'static str {
 
 fn pool_state(pool: &Pool, now: std::time::Duration) -> &'static str {
     if pool.is_deleting(now) { "deleting" } else { "active" }
-}
-
-/// Without quotes, as Batch writes it.
-fn etag(pool: &Pool) -> String {
-    format!("0x8DD{:012X}", pool.roll.text("etag").bits() >> 16)
 }
 
 fn allocation_state(pool: &Pool) -> &'static str {

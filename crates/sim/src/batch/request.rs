@@ -59,18 +59,8 @@ impl Call<'_> {
         if asked { self.headers.get("client-request-id").cloned() } else { None }
     }
 
-    /// Checks the query parameters that all operations share.
+    /// Checks the query parameters that all operations share. Unknown ones are ignored, as in a recording.
     pub(super) fn check_query(&self) -> Result<(), BatchError> {
-        const KNOWN: [&str; 7] =
-            ["api-version", "timeout", "maxresults", "$filter", "$select", "$expand", "$skiptoken"];
-        for (name, value) in self.query.sorted() {
-            if !KNOWN.contains(&name) {
-                let message = "One of the query parameters specified in the request URI is not supported.";
-                return Err(BatchError::bad_request("UnsupportedQueryParameter", message)
-                    .with("QueryParameterName", name)
-                    .with("QueryParameterValue", value));
-            }
-        }
         let Some(version) = self.query.get("api-version") else {
             let message = "A query parameter that's mandatory for this request is not specified.";
             return Err(BatchError::bad_request("MissingRequiredQueryParameter", message)

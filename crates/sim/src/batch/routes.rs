@@ -50,7 +50,8 @@ impl Route {
                 return Err(BatchError::new(StatusCode::NOT_FOUND, "ResourceNotFound", message));
             }
         };
-        if *method != expected {
+        let exists = *method == Method::HEAD && matches!(route, Self::GetPool { .. });
+        if *method != expected && !exists {
             let message = "The resource doesn't support the specified HTTP verb.";
             return Err(BatchError::new(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedHttpVerb", message));
         }
@@ -97,11 +98,14 @@ mod tests {
     #[test]
     fn paths_lead_to_operations_and_others_to_errors() {
         let upload = Route::find(&Method::POST, "/pools/p%2D1/nodes/n/uploadbatchservicelogs");
+        let exists = Route::find(&Method::HEAD, "/pools/p");
+        assert_eq!(exists.expect("known"), Route::GetPool { pool: "p".into() });
         assert_eq!(upload.expect("known"), Route::Upload { pool: "p-1".into(), node: "n".into() });
 
         let code = |method, path| Route::find(&method, path).expect_err("refused").code;
         assert_eq!(code(Method::GET, "/pools/p/nodes/n/uploadbatchservicelogs"), "UnsupportedHttpVerb");
         assert_eq!(code(Method::DELETE, "/pools/p"), "UnsupportedHttpVerb");
+        assert_eq!(code(Method::HEAD, "/jobs/j"), "UnsupportedHttpVerb");
         assert_eq!(code(Method::DELETE, "/jobs/j/tasks/t"), "UnsupportedHttpVerb");
         assert_eq!(code(Method::GET, "/jobschedules"), "ResourceNotFound");
     }

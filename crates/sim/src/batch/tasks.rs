@@ -10,7 +10,7 @@ use super::json::{Json, Selected};
 use super::paging::Position;
 use super::request::Call;
 use super::select::Select;
-use crate::clock::rfc1123;
+use crate::clock::batch_etag;
 use crate::fleet::{Job, TaskRun, TaskState};
 use crate::scenario::Fault;
 
@@ -56,8 +56,7 @@ impl Call<'_> {
         let base = self.base();
         let mut json = Json::document(&base, "tasks/@Element", TASK_BYTES);
         self.task_members(&mut Selected { json: &mut json, select: &select }, &base, job, task);
-        let etag = Some((etag(job, task), rfc1123(self.job_times(job).0)));
-        Ok(SuccessReply { body: json.finish(), etag })
+        Ok(SuccessReply { body: json.finish(), modified: Some(self.changed(job, job.run(task))) })
     }
 
     /// `GET /jobs/{job}/tasks/{task}/subtasksinfo`: all subtasks at once, without the primary task.
@@ -68,7 +67,7 @@ impl Call<'_> {
         let base = self.base();
         let run = job.run(task);
         let state = run.state(self.now);
-        let mut json = Json::document(&base, "subtasks", 1024);
+        let mut json = Json::document(&base, "subtaskinfo", 1024);
         json.list("value", |json| {
             // A task without a node has no subtasks either.
             let instances = if state == TaskState::Active { 1 } else { job.scenario.instances };
@@ -96,8 +95,8 @@ impl Call<'_> {
         let (started, ended) = (state != TaskState::Active, state == TaskState::Completed);
         match name {
             "state" => Some(FilterValue::text(state.wire())),
-            "stateTransitionTime" => Some(FilterValue::Time(self.changed(job, run))),
-            "creationTime" | "lastModified" => Some(FilterValue::Time(self.job_times(job).0)),
+            "stateTransitionTime" | "lastModified" => Some(FilterValue::Time(self.changed(job, run))),
+            "creationTime" => Some(FilterValue::Time(self.job_times(job).0)),
             "executionInfo/startTime" => started.then(|| FilterValue::Time(self.at(run.start))),
             "executionInfo/endTime" => ended.then(|| FilterValue::Time(self.at(run.end))),
             "executionInfo/exitCode" => ended.then(|| FilterValue::Number(i64::from(run.failed))),
@@ -113,9 +112,9 @@ impl Call<'_> {
         let made = self.job_times(job).0;
         out.member("id", |json, name| json.text(name, &id));
         out.member("url", |json, name| json.text(name, &format!("{base}/jobs/{job_id}/tasks/{id}")));
-        out.member("eTag", |json, name| json.text(name, &etag(job, task)));
+        out.member("eTag", |json, name| json.text(name, &batch_etag(self.changed(job, run))));
         out.member("creationTime", |json, name| json.time(name, made));
-        out.member("lastModified", |json, name| json.time(name, made));
+        out.member("lastModified", |json, name| json.time(name, self.changed(job, run)));
         out.member("state", |json, name| json.text(name, state.wire()));
         out.member("stateTransitionTime", |json, name| json.time(name, self.changed(job, run)));
         let (previous, since) = match state {
@@ -127,15 +126,18 @@ impl Call<'_> {
             out.member("previousState", |json, name| json.text(name, previous));
             out.member("previousStateTransitionTime", |json, name| json.time(name, since));
         }
+        let os = self.account.pools[usize::from(job.pool)].scenario.os;
         for name in command::MEMBERS {
-            out.member(name, command::member);
+            out.member(name, |json, name| command::member(json, name, os));
         }
+        out.member("userIdentity", |json, name| command::user(json, name, "nonadmin"));
+        out.member("constraints", |json, name| command::constraints(json, name, Some("P7D")));
         out.member("requiredSlots", |json, name| json.number(name, 1_u32));
         if job.scenario.instances > 1 {
             out.member("multiInstanceSettings", |json, name| {
                 json.object(name, |json| {
                     json.number("numberOfInstances", job.scenario.instances);
-                    command::member(json, "coordinationCommandLine");
+                    command::member(json, "coordinationCommandLine", os);
                 });
             });
         }
@@ -219,8 +221,4 @@ fn failure_info(json: &mut Json) {
             json.text("value", "The task exited with an exit code representing a failure");
         });
     });
-}
-
-fn etag(job: &Job, task: u32) -> String {
-    format!("0x8DD{:012X}", job.roll.text("etag").number(u64::from(task)).bits() >> 16)
 }

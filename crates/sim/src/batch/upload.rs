@@ -13,7 +13,7 @@ use super::envelope::{SuccessReply, UPLOAD_RESULT};
 use super::errors::BatchError;
 use super::json::Json;
 use super::request::Call;
-use crate::clock::{parse_iso, unix_millis};
+use crate::clock::{parse_body_time, unix_millis};
 use crate::delivery::{Place, Upload, UploadTarget, WriteAccess};
 use crate::fleet::{NodeMoment, Pool};
 use crate::ledger::{DirectoryRecord, NodeKey};
@@ -212,7 +212,8 @@ impl UploadBody {
         let start = time_property(&members, "startTime")?.ok_or_else(|| missing_property("startTime"))?;
         let end = time_property(&members, "endTime")?;
         if end.is_some_and(|end| end < start) {
-            return Err(BatchError::property_value("endTime", "", "The end is before the start"));
+            let sent = text_property(&members, "endTime")?.unwrap_or("");
+            return Err(BatchError::property_value("endTime", sent, "The end is before the start"));
         }
         let identity = match members.get("identityReference") {
             None | Some(Value::Null) => None,
@@ -270,8 +271,8 @@ fn text_property<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Opti
 
 fn time_property(members: &Map<String, Value>, name: &str) -> Result<Option<OffsetDateTime>, BatchError> {
     let Some(text) = text_property(members, name)? else { return Ok(None) };
-    let parsed = parse_iso(text);
-    parsed.map(Some).ok_or_else(|| BatchError::property_value(name, text, "not a UTC time in ISO 8601"))
+    let parsed = parse_body_time(text);
+    parsed.map(Some).ok_or_else(|| BatchError::property_value(name, text, "not a time in ISO 8601"))
 }
 
 #[cfg(test)]

@@ -105,6 +105,10 @@ fn read_policies(body: &[u8]) -> Result<Vec<StoredPolicy>, BlobError> {
         None => text,
     };
     let mut policies: Vec<StoredPolicy> = vec![];
+    if text.is_empty() {
+        // Without a document, no policy is left.
+        return Ok(policies);
+    }
     for (name, inside) in elements(only_element(text, "SignedIdentifiers")?)? {
         if name != "SignedIdentifier" {
             return Err(BlobError::bad_xml());
@@ -216,6 +220,9 @@ mod tests {
         assert!(acl.to_xml().contains(&two), "{}", acl.to_xml());
         assert_eq!(acl.policy("a&b", THEN).map(|policy| policy.permission.as_str()), Some("rl"));
         assert!(set("").expect("none").policies.is_empty());
+        let mut acl = set(&two).expect("good policies");
+        acl.replace(b"", &HeaderMap::new(), Duration::ZERO, THEN).expect("an empty body");
+        assert!(acl.policies.is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::clock::parse_iso;
 
 /// The required order of the permissions for a container or blob.
-pub(super) const PERMISSION_LETTERS: &str = "racwdxyltmeopi";
+pub(super) const PERMISSION_LETTERS: &str = "racwdxyltfmeopi";
 
 /// The kind of a SAS: each kind signs other fields, or signs with another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! Node ids without a table of node ids.
 //!
-//! An id is `tvmps_`, 64 hex digits, and `_d` or `_p`. The first 16 digits encode the position of the node in its
-//! pool by a keyed bijection; the other 48 follow from them. An id can therefore be computed from a position and
+//! An id is `tvmps_`, 64 hex digits, and `_d` or `_p`. The first 16 digits are a number that grows with the position of the
+//! node in its pool, because the service sorts its lists by id: each position has an equal part of all numbers, and the
+//! key chooses one in it. The other 48 digits follow from them. An id can therefore be computed from a position and
 //! decoded back without any memory, and it looks as random as a real one.
 
 use std::fmt::Write as _;
 
-use crate::roll::{Roll, mix, unmix};
+use crate::roll::{Roll, mix};
 
 const PREFIX: &str = "tvmps_";
 const HEX: usize = 64;
@@ -27,13 +28,21 @@ impl NodeNames {
         Self { key: pool.text("node ids").bits(), nodes, spot, suffix: suffix.to_owned() }
     }
 
+    /// How many numbers each position has.
+    fn part(&self) -> u64 {
+        u64::MAX / u64::from(self.nodes.max(1))
+    }
+
     pub(crate) fn is_dedicated(&self, place: u32) -> bool {
         place >= self.spot
     }
 
     /// Appends the id of the node at `place`.
     pub(crate) fn push(&self, out: &mut String, place: u32) {
-        let head = mix(u64::from(place) ^ self.key);
+        let chosen = mix(u64::from(place) ^ self.key);
+        // Nodes that have left the pool, and are still named by tasks, have any number.
+        let part = self.part();
+        let head = if place < self.nodes { u64::from(place) * part + chosen % part } else { chosen };
         let tail = Roll::new(head);
         let kind = if self.is_dedicated(place) { 'd' } else { 'p' };
         let written = write!(
@@ -56,7 +65,7 @@ impl NodeNames {
     /// The position that `id` stands for, or none if this pool never had such a node.
     pub(crate) fn place(&self, id: &str) -> Option<u32> {
         let head = id.strip_prefix(PREFIX)?.get(..16)?;
-        let place = unmix(u64::from_str_radix(head, 16).ok()?) ^ self.key;
+        let place = u64::from_str_radix(head, 16).ok()? / self.part();
         let place = u32::try_from(place).ok().filter(|place| *place < self.nodes)?;
         (self.id(place) == id).then_some(place)
     }
@@ -75,6 +84,16 @@ mod tests {
             assert_eq!(names.place(&id), Some(place));
             assert_eq!(id.len(), 72);
             assert!(id.ends_with(if place < 3 { "_p" } else { "_d" }));
+        }
+    }
+
+    #[test]
+    fn ids_are_sorted_like_their_places() {
+        for nodes in [1, 2, 7, 100_000] {
+            let names = NodeNames::new(Roll::new(7).text("pool"), nodes, 1, "");
+            let ids: Vec<String> = (0..nodes).map(|place| names.id(place)).collect();
+
+            assert!(ids.is_sorted());
         }
     }
 

@@ -75,12 +75,27 @@ impl Caller {
 
     /// A signed request for `path`. The only escapes that its query may contain are `%20` and `%27`.
     pub(crate) fn request(&self, method: Method, path: &str, body: Option<&str>) -> RequestBuilder {
+        self.signed(method, path, body, None)
+    }
+
+    fn signed(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        condition: Option<(&str, &str)>,
+    ) -> RequestBuilder {
         let date = self.date(0);
         let content_type = body.map_or("", |_| "application/json; odata=minimalmetadata");
         let length = body.map_or(String::new(), |body| body.len().to_string());
         let (resource, query) = path.split_once('?').unwrap_or((path, ""));
+        let given = |name| condition.filter(|(given, _)| *given == name).map_or("", |(_, value)| value);
         let mut text = format!(
-            "{method}\n\n\n{length}\n\n{content_type}\n\n\n\n\n\n\nocp-date:{date}\n/{}{resource}",
+            "{method}\n\n\n{length}\n\n{content_type}\n\n{}\n{}\n{}\n{}\n\nocp-date:{date}\n/{}{resource}",
+            given("if-modified-since"),
+            given("if-match"),
+            given("if-none-match"),
+            given("if-unmodified-since"),
             self.name
         );
         let pairs: BTreeMap<String, &str> = query
@@ -99,10 +114,20 @@ impl Caller {
             .request(method, format!("{}{path}", self.endpoint))
             .header("ocp-date", date)
             .header("authorization", format!("SharedKey {}:{signature}", self.name));
+        let request = match condition {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        };
         match body {
             Some(body) => request.header("content-type", content_type).body(body.to_owned()),
             None => request,
         }
+    }
+
+    /// Reads under a condition, whose header the signature includes.
+    pub(crate) async fn get_if(&self, path: &str, name: &str, value: &str) -> Response {
+        let path = format!("{path}?api-version=2024-07-01.20.0");
+        self.signed(Method::GET, &path, None, Some((name, value))).send().await.expect("an answer")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {
