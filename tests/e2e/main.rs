@@ -22,6 +22,7 @@ mod history;
 mod notify;
 mod pace;
 mod picture;
+mod proof;
 mod refusals;
 mod report_page;
 mod resuming;

@@ -376,6 +376,10 @@ fn compare(manifest: &Value, ledger: &Value, unsent_calls: bool) {
                 );
             }
             "incomplete" => assert_ne!(truth["files_written"], truth["files_promised"], "{key:?} is whole"),
+            "adopted" => {
+                assert!(node["files_promised"].is_null(), "the promise of {key:?} is known");
+                assert_eq!(node["files_arrived"], truth["files_written"], "files of {key:?}");
+            }
             other => assert!(matches!(other, "accepted" | "empty"), "{key:?} is {other} with a directory"),
         }
     }
