@@ -74,7 +74,7 @@ fn a_node_is_verified_by_its_own_files_counted_once_or_not_at_all() {
             reason: Some("no file arrived before the verification deadline"),
         },
     ];
-    for directory in ["account", "pool", "node", "first", "first-node"] {
+    for directory in ["account", "pool", "node", "first-node", "next-node"] {
         cases.push(Case {
             what: format!("directory = \"{directory}\""),
             faults: format!(
