@@ -682,7 +682,7 @@ fn credentials_that_are_not_good_enough() {
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
       help: create a container SAS with the permissions `r` and `l` for `verify_url`
     error: destination.verify_url: the container cannot be listed: 403 AuthorizationPermissionMismatch: This request is not authorized to perform this operation using this permission.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: create a SAS with the permission that is missing; if an identity signed it, give that identity the role Storage Blob Data Contributor on the container
     no upload was sent
 
     > container_url = { file = "ready.json.container_url" }
@@ -692,7 +692,7 @@ fn credentials_that_are_not_good_enough() {
     error: destination.verify_url: the SAS expired at TIME
       help: create a new SAS
     error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature not valid in the specified time frame: expired; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: create a new SAS, or set this machine's clock
     no upload was sent
 
     > container_url = { file = "ready.json.container_url" }
@@ -700,7 +700,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.verify_url: the container cannot be listed: 403 AuthorizationProtocolMismatch: This request is not authorized to perform this operation using this protocol.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: use https:// in the URL, or create the SAS without `spr=https`
     no upload was sent
 
     > container_url = { file = "ready.json.container_url" }
@@ -708,7 +708,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: copy the whole SAS or key again, or create a new one: its signature is not what storage computes
     no upload was sent
 
     > container_url = { file = "secret.missing" }
@@ -718,7 +718,7 @@ fn credentials_that_are_not_good_enough() {
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
       help: create a container SAS with the permissions `r` and `l` for `verify_url`
     error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: copy the whole SAS or key again, or create a new one: its signature is not what storage computes
     no upload was sent
 
     > mint = "account-key"
@@ -728,7 +728,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.mint: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: copy the whole SAS or key again, or create a new one: its signature is not what storage computes
     no upload was sent
 
     > mint = "account-key"
@@ -747,14 +747,14 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: destination.mint: no SAS can be created for `http://127.0.0.1:PORT/simlogs`: no token: AzureCliCredential authentication failed. az not found on PATH - az not found on PATH AzureDeveloperCliCredential authentication failed. azd not found on PATH - azd not found on PATH
-      help: give the identity the role Storage Blob Delegator on the account and Storage Blob Data Contributor on the container; `fleetlogs check` shows which credential is used
+      help: install `az` and log in with `az login`, or set up another credential in `[entra]`
     no upload was sent
 
     > auth = { shared_key = { file = "secret.wrong" } }
     exit code: 5
     ----- stderr -----
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-      help: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
+      help: copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's
     no upload was sent
 
     > auth = { shared_key = { file = "ready.json.contoso.key" } }
@@ -770,7 +770,7 @@ fn credentials_that_are_not_good_enough() {
     exit code: 5
     ----- stderr -----
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: no token: AzureCliCredential authentication failed. az not found on PATH - az not found on PATH AzureDeveloperCliCredential authentication failed. azd not found on PATH - azd not found on PATH
-      help: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
+      help: install `az` and log in with `az login`, or set up another credential in `[entra]`
     no upload was sent
 
     > entra = { credential = "client-secret" }
@@ -920,7 +920,7 @@ fn check_tells_everything_that_is_wrong_and_ends_as_the_run_would() {
          ok  output.dir: run directories go to `DIR/runs`
          ok  account `contoso`: authenticates with the account key (Shared Key)
     refused  account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-             fix: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
+             fix: copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's
          ok  account `contoso`: this machine's clock agrees with the service's
     refused  destination.container_url: the SAS expired at 2026-01-01T00:00:00.000Z
              fix: create a new SAS

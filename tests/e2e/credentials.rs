@@ -318,8 +318,8 @@ fn check_says_what_it_found_and_sends_and_makes_nothing() {
          ok  account `contoso`: has a token from managed identity (IDENTITY_ENDPOINT is set), valid until TIME and renewed before that
          ok  account `contoso`: this machine's clock agrees with the service's
          ok  account `contoso`: 1 pool and 60 nodes selected, with 2 list calls
-         ok  destination.mint: a user delegation SAS for the container, permissions `w`, until TIME
-         ok  destination.mint: a user delegation SAS for the container, permissions `rl`, until TIME
+         ok  destination.mint: by its text a user delegation SAS for the container, permissions `w`, until TIME
+         ok  destination.mint: by its text a user delegation SAS for the container, permissions `rl`, until TIME
          ok  destination.container: http://127.0.0.1:PORT/simlogs/incident-RUN will be created when the run starts, if the credential permits it
     a run would start: 0 problems, 0 warnings
     ");
@@ -355,8 +355,8 @@ fn check_tries_writing_on_request_and_leaves_nothing() {
          ok  account `contoso`: authenticates with the account key (Shared Key)
          ok  account `contoso`: this machine's clock agrees with the service's
          ok  account `contoso`: 1 pool and 60 nodes selected, with 2 list calls
-         ok  destination.mint: a user delegation SAS for the container, permissions `w`, until TIME
-         ok  destination.mint: a user delegation SAS for the container, permissions `rl`, until TIME
+         ok  destination.mint: by its text a user delegation SAS for the container, permissions `w`, until TIME
+         ok  destination.mint: by its text a user delegation SAS for the container, permissions `rl`, until TIME
          ok  destination.mint: the container http://127.0.0.1:PORT/simlogs/batch-logs exists and can be listed
          ok  destination.mint: a blob was written and deleted again
     a run would start: 0 problems, 0 warnings

@@ -8,6 +8,7 @@
 mod azurite;
 mod bad_setups;
 mod bundle;
+mod causes;
 mod commands;
 mod crashes;
 mod credentials;
@@ -19,6 +20,7 @@ mod generated_fleet;
 mod golden_plans;
 mod help;
 mod history;
+mod inputs;
 mod notify;
 mod pace;
 mod picture;

@@ -85,7 +85,7 @@ fn a_wrong_key_names_the_account() {
     exit code: 5
     ----- stderr -----
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-      help: check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication
+      help: copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's
     no upload was sent
     ");
 }
@@ -112,12 +112,12 @@ fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
     insta::assert_snapshot!(run.picture(), @r"
     exit code: 3
     ----- stderr -----
-     WARN account `fabrikam` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; the other accounts are planned (check the key or the identity's role on the account (Reader and the right to upload node logs), the clock, and whether the account accepts this kind of authentication)
+     WARN account `fabrikam` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; the other accounts are planned (copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's)
     ! PARTIAL  3 of 3 nodes collected, in A WHILE.
 
       3 verified
       1 account could not be listed
-        403 AuthenticationFailed: …: fabrikam; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
+        403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Mak…: fabrikam
 
       logs    12 files, 48.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
       next    accounts and pools that could not be listed: fix the reason, then start a new run
@@ -226,7 +226,7 @@ fn a_container_that_is_not_there_is_refused() {
     ----- stderr -----
      WARN destination.verify_url: it names another container or host than the one that the nodes write to: http://127.0.0.1:PORT/simlogs/other (nodes write to http://127.0.0.1:PORT/simlogs/batch-logs)
     error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: copy the whole SAS or key again, or create a new one: its signature is not what storage computes
     no upload was sent
     ");
 }
@@ -245,7 +245,7 @@ fn a_sas_that_storage_refuses_is_refused_before_any_upload() {
     exit code: 5
     ----- stderr -----
     error: destination.container_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: copy the whole SAS or key again, or create a new one: its signature is not what storage computes
     no upload was sent
     ");
 }
@@ -260,7 +260,7 @@ fn a_verify_url_that_cannot_list_is_refused() {
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
       help: create a container SAS with the permissions `r` and `l` for `verify_url`
     error: destination.verify_url: the container cannot be listed: 403 AuthorizationPermissionMismatch: This request is not authorized to perform this operation using this permission.
-      help: storage rejects this SAS: check its signature, expiry, IP range and the storage firewall
+      help: create a SAS with the permission that is missing; if an identity signed it, give that identity the role Storage Blob Data Contributor on the container
     no upload was sent
     ");
 }
@@ -286,7 +286,7 @@ fn lists_that_go_in_circles_or_elsewhere_are_refused() {
     ----- stderr -----
      WARN the nodes of a pool cannot be listed account=contoso pool=a failure=the service's list loops: a page links to one that was already read
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: the service's list loops: a page links to one that was already read
-      help: the service rejects the request: check `endpoint` and `api_version`
+      help: retry, past any proxy that changes answers: nothing was refused, but the pages of the list are not in order; if it happens again, tell support
     no upload was sent
     exit code: 5
     ----- stderr -----
