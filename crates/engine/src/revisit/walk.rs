@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::listing::ListingOrder;
 use fleetlogs_model::service::{BlobDetails, LogStore};
 
 use super::storage_retry::StorageRetry;
@@ -64,8 +65,31 @@ struct OpenListing {
     listing: Listing,
     pages: u64,
     marker: Option<String>,
-    /// The directory whose files are being listed, and its files so far.
-    open: Option<(usize, Vec<BlobDetails>)>,
+    open: Option<OpenDirectory>,
+}
+
+/// The directory whose files are being listed.
+struct OpenDirectory {
+    /// Its first position among the wanted ones.
+    at: usize,
+    /// Its files so far.
+    blobs: Vec<BlobDetails>,
+    order: ListingOrder,
+}
+
+impl OpenDirectory {
+    fn at(at: usize) -> Self {
+        Self { at, blobs: vec![], order: ListingOrder::default() }
+    }
+
+    /// Adds a file, once.
+    fn add(&mut self, blob: BlobDetails) -> Result<(), Failure> {
+        let is_new = self.order.is_new(&blob.name);
+        if is_new.map_err(|why| Failure::new(FailureClass::Transient, why.to_string()))? {
+            self.blobs.push(blob);
+        }
+        Ok(())
+    }
 }
 
 impl<'store, S: LogStore> Walk<'store, S> {
@@ -142,15 +166,14 @@ impl<'store, S: LogStore> Walk<'store, S> {
         current.pages += 1;
         for blob in page.blobs {
             let at = self.of_blob(&blob.name);
-            match (&mut current.open, at) {
-                (Some((open, blobs)), Some(at)) if *open == at => blobs.push(blob),
+            if current.open.as_ref().map(|open| open.at) != at {
                 // Any blob after a directory ends it, also a foreign one.
-                (open, at) => {
-                    let next = at.map(|at| (at, vec![blob]));
-                    if let Some((ended, blobs)) = std::mem::replace(open, next) {
-                        self.finish(ended, blobs);
-                    }
+                if let Some(ended) = std::mem::replace(&mut current.open, at.map(OpenDirectory::at)) {
+                    self.finish(ended.at, ended.blobs);
                 }
+            }
+            if let Some(open) = &mut current.open {
+                open.add(blob)?;
             }
         }
         if page.next.is_some() && page.next == current.marker {
@@ -169,8 +192,8 @@ impl<'store, S: LogStore> Walk<'store, S> {
     fn end(&mut self, current: OpenListing) {
         let prefix = &*current.listing.prefix;
         self.outlook.swept(prefix.trim_end_matches('/'), current.pages);
-        if let Some((at, blobs)) = current.open {
-            self.finish(at, blobs);
+        if let Some(open) = current.open {
+            self.finish(open.at, open.blobs);
         }
         let from = self.wanted.partition_point(|wanted| *wanted.name < *prefix);
         let below = self.wanted[from..].iter().take_while(|wanted| wanted.name.starts_with(prefix)).count();
@@ -184,7 +207,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
         let prefix = &*current.listing.prefix;
         let directory = prefix.trim_end_matches('/');
         match current.open {
-            Some((at, blobs)) if *self.wanted[at].name == *prefix => {
+            Some(OpenDirectory { at, blobs, .. }) if *self.wanted[at].name == *prefix => {
                 tracing::warn!(
                     directory,
                     "a directory has more files than logs can have; the rest is not checked"
@@ -313,6 +336,17 @@ mod tests {
         assert_eq!(walk(&store, &directories).await.0, [(0, 2), (1, 2), (2, 2)]);
         store.names.sort();
         assert_eq!(walk(&store, &directories).await.0, [(0, 2), (1, 2), (2, 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_listed_twice_counts_once_and_a_page_out_of_order_fails() {
+        let twice = files("acc/a/1/x", 2).flat_map(|name| [name.clone(), name]);
+        assert_eq!(walk(&store(twice), &["acc/a/1/x"]).await.0, [(0, 2)]);
+        let again = store(files("acc/a/1/x", 2).chain(files("acc/a/1/x", 2)));
+        let expected = ExpectedDirectory { directory: "acc/a/1/x".into(), node: NodeIndex(0) };
+        let retry = StorageRetry::new(&RETRY, fastrand::Rng::with_seed(1));
+        let failure = Walk::new(&again, &retry, [(expected, 2)]).next().await.unwrap_err();
+        assert!(failure.message.contains("do not belong together"), "{failure}");
     }
 
     #[tokio::test]
