@@ -3,9 +3,8 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use fleetlogs_model::scrub;
 use zeroize::Zeroizing;
-
-use crate::redact::never_show;
 
 /// As lenient as .NET's decoder, which users know: leftover bits in the last character are ignored.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -44,7 +43,7 @@ pub(crate) fn key_bytes(text: &str) -> Result<Zeroizing<Vec<u8>>, InvalidKey> {
         key.push_str("==");
     }
     if *key != text {
-        never_show(&key);
+        scrub::learn(&key);
     }
     let bytes = Zeroizing::new(BASE64.decode(key.as_str()).map_err(|_| InvalidKey::NotBase64)?);
     if bytes.is_empty() { Err(InvalidKey::Empty) } else { Ok(bytes) }

@@ -8,10 +8,11 @@ use fleetlogs_model::sas::is_https_or_loopback;
 use fleetlogs_model::service::PageLink;
 use reqwest::Method;
 use serde::Deserialize;
-use url::Url;
+use url::{Position, Url};
 
 use crate::arm_call::{arm_refusal, call_arm};
 use crate::link;
+use crate::redact::{one_line, verbatim_if_harmless};
 use crate::token::TokenSource;
 
 const API_VERSION: &str = "2024-07-01";
@@ -118,7 +119,10 @@ impl AccountAnswer {
         let scheme = if management.scheme() == "http" { "http" } else { "https" };
         let endpoint = Url::parse(&format!("{scheme}://{}", account_endpoint?)).ok()?;
         let bare = |url: &Url| {
-            is_https_or_loopback(url) && matches!(url.path(), "" | "/") && url.username().is_empty()
+            is_https_or_loopback(url)
+                && matches!(&url[Position::BeforePath..], "" | "/")
+                && url.username().is_empty()
+                && url.password().is_none()
         };
         if !bare(&endpoint) {
             return None;
@@ -127,8 +131,8 @@ impl AccountAnswer {
             text.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(word))
         };
         Some(FoundAccount {
-            name: self.name,
-            location: self.location,
+            name: verbatim_if_harmless(self.name),
+            location: one_line(&self.location, 100),
             endpoint,
             takes_shared_key: allowed_authentication_modes
                 .is_none_or(|modes| modes.iter().any(|mode| mode.eq_ignore_ascii_case("SharedKey"))),

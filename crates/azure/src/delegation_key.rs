@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use azure_core::xml;
 use fleetlogs_model::failure::Failure;
+use fleetlogs_model::scrub;
 use fleetlogs_model::timestamp;
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -49,6 +50,7 @@ impl DelegationKey {
     /// text of an XML error may quote the key.
     pub(crate) fn read(body: &[u8], now: OffsetDateTime) -> Option<Self> {
         let answer: KeyAnswer = xml::from_xml(body).ok()?;
+        scrub::learn(&answer.value);
         let starts_at = timestamp::parse(&answer.signed_start)?;
         let expires_at = timestamp::parse(&answer.signed_expiry)?;
         let delegation = UserDelegation {

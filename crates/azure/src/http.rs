@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use fleetlogs_model::scrub;
 use reqwest::{NoProxy, Proxy, redirect, retry};
 
 /// Long enough for a slow handshake across continents, and well below the time limit of a call.
@@ -98,6 +99,10 @@ fn proxies(env: impl Fn(&str) -> Option<String>) -> Result<Vec<Proxy>, HttpClien
     let mut found = Vec::new();
     let https = either("HTTPS_PROXY").map(|url| ("HTTPS_PROXY", url)).or_else(|| all.clone());
     let http = either("HTTP_PROXY").map(|url| ("HTTP_PROXY", url)).or(all);
+    for (_, url) in https.iter().chain(&http) {
+        // Its password.
+        scrub::learn(url);
+    }
     if let Some((name, url)) = https {
         found.push(Proxy::https(&url).map_err(|_| HttpClientError::Proxy(name))?);
     }

@@ -48,7 +48,7 @@ pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client, unkept_client};
 pub use probe::{ProbeEnd, probe_write};
-pub use redact::{error_chain, never_show, safe};
+pub use redact::{error_chain, safe};
 /// The client that [`http_client`] returns.
 pub use reqwest::Client;
 pub use shared_key::{InvalidSharedKey, SharedKey};

@@ -8,6 +8,7 @@ use std::fmt;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fleetlogs_model::sas::PERMISSION_ORDER;
+use fleetlogs_model::scrub;
 use fleetlogs_model::timestamp::in_utc;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -282,6 +283,9 @@ impl CreationSas<'_> {
 }
 
 fn join_query(params: &[(&str, Option<&str>)]) -> String {
+    for (_, signature) in params.iter().filter(|(name, _)| *name == "sig") {
+        scrub::learn(signature.unwrap_or_default());
+    }
     let present = params.iter().filter_map(|(name, value)| Some((name, (*value)?)));
     let encoded: Vec<_> =
         present.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ENCODED))).collect();

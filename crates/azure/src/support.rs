@@ -21,7 +21,7 @@ use url::Url;
 use crate::answer::Answer;
 use crate::arm_call::{arm_refusal, call_arm};
 use crate::link;
-use crate::redact::one_line;
+use crate::redact::{one_line, verbatim_if_harmless};
 use crate::token::TokenSource;
 
 const API_VERSION: &str = "2024-04-01";
@@ -196,7 +196,7 @@ impl SupportClient {
             let answer = self.send(Method::GET, &url, None, &[200]).await?;
             let page: CatalogPage = read_answer(&answer)?;
             found.extend(page.value.into_iter().map(|item| SupportOption {
-                id: item.id,
+                id: verbatim_if_harmless(item.id),
                 name: one_line(&item.properties.display_name, 200),
                 resource_types: item.properties.resource_types,
             }));
@@ -382,7 +382,7 @@ fn read_ticket(answer: &Answer) -> Result<OpenTicket, Failure> {
     Ok(OpenTicket {
         support_ticket_id: shown(support_ticket_id),
         status: shown(status),
-        file_workspace: file_workspace_name.filter(|name| !name.is_empty()),
+        file_workspace: file_workspace_name.filter(|name| !name.is_empty()).map(verbatim_if_harmless),
     })
 }
 

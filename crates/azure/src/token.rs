@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use azure_core::credentials::AccessToken;
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::scrub;
 use fleetlogs_model::timestamp::clamped;
 use futures::future::{BoxFuture, FutureExt as _};
 use parking_lot::Mutex;
@@ -19,7 +20,6 @@ use tokio::time::{Instant, timeout};
 
 use crate::cloud::Cloud;
 use crate::credential::{EntraSettings, TokenRequest};
-use crate::redact;
 use crate::sdk_transport::token_transport;
 use crate::token_claims::TokenClaims;
 
@@ -208,7 +208,7 @@ impl TokenState {
                 Failure::new(FailureClass::Auth, "the token contains characters that a header cannot contain")
             })?;
         header.set_sensitive(true);
-        redact::never_show(access.token.secret());
+        scrub::learn(access.token.secret());
         self.generation += 1;
         // Measured with the monotonic clock, so that setting the wall clock does not age the token.
         let now = Instant::now();

@@ -1,6 +1,6 @@
 //! Sources of tokens: one per resource, shared by every caller.
 
-use fleetlogs_azure::{Client, Cloud, EntraSettings, TokenSource, never_show};
+use fleetlogs_azure::{Client, Cloud, EntraSettings, TokenSource};
 use parking_lot::Mutex;
 
 use crate::error::{CliError, Refusal};
@@ -14,12 +14,6 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(crate) fn new(http: Client, entra: EntraSettings) -> Self {
-        if let Some(secret) = &entra.client_secret {
-            never_show(secret.expose());
-        }
-        if let Ok(secret) = std::env::var("AZURE_CLIENT_SECRET") {
-            never_show(&secret);
-        }
         Self { http, entra, known: Mutex::default() }
     }
 

@@ -27,6 +27,7 @@ pub mod planned;
 pub mod retry;
 pub mod run_store;
 pub mod sas;
+pub mod scrub;
 pub mod secret;
 pub mod service;
 pub mod snapshot;

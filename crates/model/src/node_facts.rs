@@ -7,6 +7,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 
+use crate::scrub;
+
 /// The facts that many nodes share. A new fact is added here and to [`FactMembers`], and then everything that writes
 /// facts has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -19,8 +21,10 @@ pub struct NodeFacts {
     /// Whether tasks may be scheduled on it.
     pub scheduling_enabled: Option<bool>,
     /// Version of its node agent.
+    #[serde(deserialize_with = "scrub::shared")]
     pub agent_version: Option<Arc<str>>,
     /// The image of its VM: publisher, offer, SKU and version, joined by colons, or the image's ARM id.
+    #[serde(deserialize_with = "scrub::shared")]
     pub image: Option<Arc<str>>,
     /// The errors that the service reports for it.
     pub errors: Vec<NodeError>,
@@ -160,7 +164,7 @@ const NODE_STATES: [(&str, NodeState); 16] = [
 impl From<String> for NodeState {
     fn from(text: String) -> Self {
         let known = NODE_STATES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text));
-        known.map_or_else(|| Self::Other(text.clone()), |(_, state)| state.clone())
+        known.map_or_else(|| Self::Other(scrub::hide(&text).into_owned()), |(_, state)| state.clone())
     }
 }
 
@@ -204,12 +208,15 @@ pub struct RecentTask {
     pub exit_code: Option<i32>,
 }
 
-/// One entry of a node's `errors`, or of a pool's `resizeErrors`.
+/// One entry of a node's `errors`, or of a pool's `resizeErrors`. The service quotes URLs in them, with their SAS; they
+/// are read without it, also from files of earlier versions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeError {
     /// The service's code.
+    #[serde(deserialize_with = "scrub::text")]
     pub code: String,
     /// Its message.
+    #[serde(deserialize_with = "scrub::text")]
     pub message: String,
 }
 
@@ -217,8 +224,10 @@ pub struct NodeError {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StartTaskResult {
     /// `running` or `completed`.
+    #[serde(default, deserialize_with = "scrub::optional")]
     pub state: Option<String>,
     /// `success` or `failure`.
+    #[serde(default, deserialize_with = "scrub::optional")]
     pub result: Option<String>,
     /// Exit code of its process.
     pub exit_code: Option<i32>,

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 pub use self::query::SasMend;
 use self::query::SasQuery;
+use crate::scrub;
 use crate::timestamp::clamped;
 
 /// A container URL with its authorization in the query.
@@ -172,6 +173,8 @@ impl SasUrl {
         if text.contains(char::is_whitespace) && text.contains("://") {
             return Err(SasUrlError::WhiteSpace);
         }
+        // Also where it is refused: the message may quote it.
+        scrub::learn(text);
         let (place, query) = text.split_once('?').unwrap_or((text, ""));
         // `\?` is how a shell is given a question mark.
         let mut url = Url::parse(place.trim_end_matches('\\')).map_err(|_| SasUrlError::NotAUrl)?;
@@ -213,6 +216,7 @@ impl SasUrl {
         }
         let without_query = without_query(&url).into();
         url.set_query(Some(&query.text()));
+        scrub::learn(url.as_str());
         Ok(Self {
             kind,
             permissions,

@@ -4,7 +4,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret text. Debug output hides it, it has no Display, and its memory is cleared when dropped.
+use crate::scrub;
+
+/// A secret text. Debug output hides it, it has no Display, its memory is cleared when dropped, and [`scrub`](crate::scrub)
+/// hides it in every text from outside.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
@@ -12,6 +15,7 @@ impl Secret {
     /// Takes ownership of a text.
     #[must_use]
     pub fn new(text: String) -> Self {
+        scrub::learn(&text);
         Self(Zeroizing::new(text))
     }
 

@@ -10,6 +10,7 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::http_date;
+use crate::redact::verbatim_if_harmless;
 
 /// One page, with as much of each blob as `P` reads.
 #[derive(Deserialize)]
@@ -144,7 +145,12 @@ const DIRECTORY: &str = "directory";
 
 impl BlobName {
     fn decoded(self) -> String {
-        if self.encoded { percent_decode_str(&self.text).decode_utf8_lossy().into_owned() } else { self.text }
+        let name = if self.encoded {
+            percent_decode_str(&self.text).decode_utf8_lossy().into_owned()
+        } else {
+            self.text
+        };
+        verbatim_if_harmless(name)
     }
 }
 
@@ -167,7 +173,7 @@ impl From<ListingAnswer<SweepProperties>> for BlobPage {
 
 impl From<ListingAnswer<DetailProperties>> for DetailsPage {
     fn from(listing: ListingAnswer<DetailProperties>) -> Self {
-        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty()).map(verbatim_if_harmless);
         let time = |text: Option<String>| text.as_deref().and_then(http_date::parse);
         let blobs = listing.blobs.items.first.into_iter().filter_map(|BlobItem { name, properties }| {
             let properties = properties.unwrap_or_default();

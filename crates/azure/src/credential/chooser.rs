@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use azure_core::credentials::Secret;
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::scrub;
 use url::Url;
 
 use super::settings::{CredentialKind, EntraSettings};
@@ -55,6 +56,11 @@ impl<E: Fn(&str) -> Option<String>> CredentialChooser<'_, E> {
     /// A plain virtual machine sets no variable for its managed identity. There, the variable of Microsoft's other
     /// SDKs asks for it: `AZURE_TOKEN_CREDENTIALS=ManagedIdentityCredential`.
     pub(super) fn choose(&self) -> Result<CredentialChoice, Failure> {
+        for secret in
+            [CLIENT_SECRET, "IDENTITY_HEADER", "MSI_SECRET"].into_iter().filter_map(|name| self.var(name))
+        {
+            scrub::learn(&secret);
+        }
         const CHOSEN: &str = "chosen in the config";
         let (source, why) = match self.settings.credential {
             CredentialKind::WorkloadIdentity => (self.workload_identity()?, CHOSEN),

@@ -14,6 +14,7 @@ use azure_identity::{
     WorkloadIdentityCredentialOptions,
 };
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::scrub;
 use serde::Deserialize;
 
 use super::chooser::{CredentialChoice, CredentialChooser, CredentialSource};
@@ -58,6 +59,10 @@ impl TokenRequest {
         Ok(match &self.choice.source {
             CredentialSource::WorkloadIdentity { tenant, client_id, token_file, authority } => {
                 let client_options = self.options(Some(authority));
+                // It is sent, so it can be echoed. The SDK reads it again, and says what is wrong with it.
+                if let Ok(assertion) = std::fs::read_to_string(token_file) {
+                    scrub::learn(&assertion);
+                }
                 WorkloadIdentityCredential::new(Some(WorkloadIdentityCredentialOptions {
                     credential_options: ClientAssertionCredentialOptions { client_options },
                     client_id: Some(client_id.clone()),

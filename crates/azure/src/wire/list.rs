@@ -46,7 +46,7 @@ impl<T> ListAnswer<T> {
             return Err(OddPage::TooManyItems);
         }
         if let Some(long) = self.value.items.iter().map(HasId::id).find(|id| is_too_long(id)) {
-            return Err(OddPage::LongId(super::values::head(long, 64).to_owned()));
+            return Err(OddPage::LongId(super::values::clean_head(long, 64)));
         }
         Ok(Page {
             items: self.value.items.into_iter().map(U::from).collect(),

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::execution::ExecutionInfo;
 use super::list::HasId;
 use super::node_error::{MOST_ERRORS, NodeErrorAnswer, node_errors};
-use super::values::{WireTime, lenient_items, lenient_text, lenient_value};
+use super::values::{WireTime, lenient_items, lenient_name, lenient_text, lenient_value};
+use crate::redact::verbatim_if_harmless;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -53,9 +54,9 @@ impl HasId for NodeAnswer<'_> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RecentTaskAnswer {
-    #[serde(default, deserialize_with = "lenient_text")]
+    #[serde(default, deserialize_with = "lenient_name")]
     job_id: Option<String>,
-    #[serde(default, deserialize_with = "lenient_text")]
+    #[serde(default, deserialize_with = "lenient_name")]
     task_id: Option<String>,
     #[serde(default, deserialize_with = "lenient_value")]
     execution_info: Option<ExecutionInfo>,
@@ -114,7 +115,7 @@ struct StartTaskInfo {
 impl From<NodeAnswer<'_>> for Node {
     fn from(answer: NodeAnswer<'_>) -> Self {
         Self {
-            id: NodeId::new(&*answer.id),
+            id: NodeId::new(verbatim_if_harmless(answer.id.into_owned())),
             state_since: answer.state_transition_time.0,
             allocation_time: answer.allocation_time.0,
             last_boot_time: answer.last_boot_time.0,

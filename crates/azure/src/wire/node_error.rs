@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use fleetlogs_model::service::NodeError;
 use serde::Deserialize;
 
-use super::values::{head, lenient_value};
+use super::values::{clean_head, lenient_value};
 
 /// Read in place: most errors are cut or left out.
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ pub(super) const MOST_ERRORS: usize = 10;
 const LONGEST_ERROR: usize = 1000;
 
 pub(super) fn node_errors(answers: Vec<NodeErrorAnswer<'_>>) -> Vec<NodeError> {
-    let text = |text: Option<Cow<'_, str>>| head(&text.unwrap_or_default(), LONGEST_ERROR).to_owned();
+    let text = |text: Option<Cow<'_, str>>| clean_head(&text.unwrap_or_default(), LONGEST_ERROR);
     let error =
         |answer: NodeErrorAnswer<'_>| NodeError { code: text(answer.code), message: text(answer.message) };
     answers.into_iter().map(error).collect()

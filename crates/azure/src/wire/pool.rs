@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::list::HasId;
 use super::node_error::{MOST_ERRORS, NodeErrorAnswer, node_errors};
-use super::values::{lenient_items, lenient_text, lenient_value};
+use super::values::{lenient_items, lenient_name, lenient_text, lenient_value};
+use crate::redact::verbatim_if_harmless;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,9 +44,9 @@ const MOST_METADATA: usize = 1000;
 /// One without a name is none.
 #[derive(Deserialize)]
 struct MetadataItem {
-    #[serde(deserialize_with = "lenient_text")]
+    #[serde(deserialize_with = "lenient_name")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "lenient_text")]
+    #[serde(default, deserialize_with = "lenient_name")]
     value: Option<String>,
 }
 
@@ -94,7 +95,7 @@ impl From<PoolAnswer<'_>> for Pool {
             text.as_ref().is_some_and(|text| text.eq_ignore_ascii_case(state))
         };
         Self {
-            id: PoolId::new(&*answer.id),
+            id: PoolId::new(verbatim_if_harmless(answer.id.into_owned())),
             deleting: is(&answer.state, "deleting"),
             shrinking: is(&answer.allocation_state, "resizing") && target_known && target < current,
             current_nodes: u32::try_from(current.max(0)).unwrap_or(u32::MAX),

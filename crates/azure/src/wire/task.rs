@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::execution::ExecutionInfo;
 use super::list::HasId;
-use super::values::{WireTime, lenient_count, lenient_text, lenient_value};
+use super::values::{WireTime, lenient_count, lenient_name, lenient_value};
+use crate::redact::verbatim_if_harmless;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,9 +24,9 @@ pub(crate) struct TaskAnswer {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeInfo {
-    #[serde(default, deserialize_with = "lenient_text")]
+    #[serde(default, deserialize_with = "lenient_name")]
     pool_id: Option<String>,
-    #[serde(default, deserialize_with = "lenient_text")]
+    #[serde(default, deserialize_with = "lenient_name")]
     node_id: Option<String>,
 }
 
@@ -63,7 +64,7 @@ impl From<TaskAnswer> for Task {
     fn from(answer: TaskAnswer) -> Self {
         let times = answer.execution_info.unwrap_or_default();
         Self {
-            id: answer.id,
+            id: verbatim_if_harmless(answer.id),
             ran_on: answer.node_info.and_then(NodeInfo::into_pair),
             started: times.start_time.0,
             ended: times.end_time.0,

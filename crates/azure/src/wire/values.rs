@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use fleetlogs_model::timestamp;
+use fleetlogs_model::{scrub, timestamp};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -41,7 +41,19 @@ pub(super) fn lenient_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 /// A text that matters less than its container, cut if it is too long.
 pub(super) fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text: Option<Cow<'de, str>> = lenient_value(deserializer)?;
-    Ok(text.map(|text| head(&text, LONGEST_TEXT).to_owned()))
+    Ok(text.map(|text| clean_head(&text, LONGEST_TEXT)))
+}
+
+/// The same for a name that other answers have as well, or the config.
+pub(super) fn lenient_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text: Option<Cow<'de, str>> = lenient_value(deserializer)?;
+    Ok(text.map(|text| scrub::hide_in_name(head(&text, LONGEST_TEXT)).into_owned()))
+}
+
+/// The first characters of a text, without secrets. They are taken out first: half a signature does not look like one.
+pub(super) fn clean_head(text: &str, longest: usize) -> String {
+    // So that a text of megabytes is not searched for what is left out.
+    head(&scrub::hide(head(text, 8 * longest)), longest).to_owned()
 }
 
 /// The first characters of a text.

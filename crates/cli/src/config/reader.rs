@@ -41,9 +41,9 @@ impl<'text> Mistakes<'text> {
     }
 
     pub(crate) fn add(&self, offset: usize, key: &str, message: impl Into<String>, help: Option<String>) {
-        // A message may quote a value, and that value may be a misplaced secret.
+        // A message may quote a value, and a value or a key may be a misplaced secret.
         let (message, help) = (safe(&message.into()), help.map(|help| safe(&help)));
-        let mistake = Mistake { line: self.line(offset), key: key.into(), message, help };
+        let mistake = Mistake { line: self.line(offset), key: safe(key), message, help };
         self.found.borrow_mut().push(mistake);
     }
 

@@ -1,58 +1,19 @@
-//! The last line of defence: everything in a bundle is copied through here, without what looks like a secret.
+//! The last line of defence: everything in a bundle is copied through here, without secrets.
 //!
-//! fleetlogs never writes a secret into its files, but a bundle is given away and contains texts from outside. The
-//! copy is a stream and needs no more memory than a buffer.
+//! fleetlogs never writes a secret into its files, but a bundle is given away and contains texts from outside: logs, and
+//! reports of earlier versions. The copy is a stream and needs no more memory than a buffer.
 
 use std::io::{self, Read, Write};
-use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use fleetlogs_model::scrub::{self, HIDDEN};
 
-/// What precedes a secret, and the minimum length of the word after it; shorter words are ordinary text.
-const MARKS: [(&str, usize, Alphabet); 9] = [
-    ("sig=", 8, Alphabet::Base64),
-    ("sig%3d", 8, Alphabet::Base64),
-    ("sig%253d", 8, Alphabet::Base64),
-    ("sig\\u003d", 8, Alphabet::Base64),
-    ("accountkey=", 8, Alphabet::Base64),
-    ("accountkey%3d", 8, Alphabet::Base64),
-    ("accountkey\\u003d", 8, Alphabet::Base64),
-    ("bearer ", 20, Alphabet::Token),
-    ("bearer%20", 20, Alphabet::Token),
-];
+const BUFFER: usize = 256 * 1024;
 
-const HIDDEN: &[u8] = b"<redacted>";
+/// How far a secret that begins before the end of the buffer may reach.
+const LOOKAHEAD: usize = scrub::LONGEST_KNOWN;
 
-const BUFFER: usize = 64 * 1024;
-
-/// Length of the longest mark plus the shortest word after it, rounded up.
-const LOOKAHEAD: usize = 64;
-
-#[derive(Clone, Copy)]
-enum Alphabet {
-    /// Base64, also as encoded in URLs, and characters of words that people make up.
-    Base64,
-    /// Characters of bearer tokens.
-    Token,
-}
-
-impl Alphabet {
-    fn has(self, byte: u8) -> bool {
-        byte.is_ascii_alphanumeric()
-            || match self {
-                Self::Base64 => b"+/%_-=.~".contains(&byte),
-                Self::Token => b"+/_-.~".contains(&byte),
-            }
-    }
-}
-
-static FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(MatchKind::LeftmostFirst)
-        .build(MARKS.map(|(mark, ..)| mark))
-        .expect("a few short words make an automaton")
-});
+/// How much of what was copied is kept: a mark, such as `sig=`, in any spelling.
+const LOOKBEHIND: usize = 1024;
 
 /// Which side of a copy failed.
 #[derive(Debug)]
@@ -67,8 +28,10 @@ pub(super) enum CopyError {
 pub(super) fn copy(mut source: impl Read, mut target: impl Write) -> Result<u64, CopyError> {
     let mut buffer = vec![0; BUFFER];
     let (mut filled, mut ended, mut removed) = (0, false, 0);
-    // The alphabet of the secret that the position is in.
-    let mut hiding: Option<Alphabet> = None;
+    // Up to here the buffer has been copied. What precedes it tells what follows it.
+    let mut at = 0;
+    // Whether a secret goes on there.
+    let mut hiding = false;
     loop {
         while !ended && filled < buffer.len() {
             match source.read(&mut buffer[filled..]) {
@@ -79,55 +42,37 @@ pub(super) fn copy(mut source: impl Read, mut target: impl Write) -> Result<u64,
             }
         }
         let bytes = &buffer[..filled];
-        let mut at = 0;
-        if let Some(alphabet) = hiding {
-            at = bytes.iter().take_while(|byte| alphabet.has(**byte)).count();
-            if at == filled && !ended {
-                filled = 0;
+        if hiding {
+            at += bytes[at..].iter().take_while(|byte| scrub::may_continue(**byte)).count();
+        }
+        hiding = hiding && at == filled;
+        // What begins after this may not be complete yet.
+        let decided = if ended { filled } else { filled.saturating_sub(LOOKAHEAD).max(at) };
+        for secret in scrub::secrets_in(bytes) {
+            if secret.end <= at {
                 continue;
             }
-            hiding = None;
-        }
-        // A mark that begins after this may not be complete yet.
-        let decided = if ended { filled } else { filled - LOOKAHEAD.min(filled - at) };
-        while let Some(found) = next_secret(&bytes[at..]).filter(|found| at + found.mark < decided) {
-            let (from, word) = (at + found.word, found.alphabet);
-            target
-                .write_all(&bytes[at..from])
-                .and_then(|()| target.write_all(HIDDEN))
-                .map_err(CopyError::Target)?;
-            removed += 1;
-            at = from + bytes[from..].iter().take_while(|byte| word.has(**byte)).count();
-            if at == filled {
-                hiding = Some(word);
+            if secret.start >= decided {
                 break;
             }
+            target
+                .write_all(&bytes[at..secret.start.max(at)])
+                .and_then(|()| target.write_all(HIDDEN.as_bytes()))
+                .map_err(CopyError::Target)?;
+            removed += 1;
+            at = secret.end;
+            hiding = at == filled;
         }
         let keep = decided.max(at);
         target.write_all(&bytes[at..keep]).map_err(CopyError::Target)?;
         if ended {
             return Ok(removed);
         }
-        buffer.copy_within(keep..filled, 0);
-        filled -= keep;
+        let context = keep.saturating_sub(LOOKBEHIND);
+        buffer.copy_within(context..filled, 0);
+        filled -= context;
+        at = keep - context;
     }
-}
-
-struct FoundSecret {
-    /// Where its mark begins.
-    mark: usize,
-    /// Where the secret itself begins.
-    word: usize,
-    alphabet: Alphabet,
-}
-
-fn next_secret(bytes: &[u8]) -> Option<FoundSecret> {
-    FINDER.find_iter(bytes).find_map(|mark| {
-        let (_, shortest, alphabet) = MARKS[mark.pattern().as_usize()];
-        let word = bytes.get(mark.end()..mark.end() + shortest)?;
-        let found = FoundSecret { mark: mark.start(), word: mark.end(), alphabet };
-        word.iter().all(|byte| alphabet.has(*byte)).then_some(found)
-    })
 }
 
 #[cfg(test)]
@@ -180,12 +125,27 @@ mod tests {
     #[test]
     fn a_secret_is_found_wherever_the_buffer_ends() {
         let secret = "sig=SECRETSECRETSECRET&";
-        for before in (BUFFER - 100..BUFFER + 10).step_by(3) {
-            let text = format!("{}{secret}{}", "x".repeat(before), "y".repeat(BUFFER * 2));
+        let edges = [BUFFER - LOOKAHEAD, BUFFER];
+        for before in edges.into_iter().flat_map(|edge| (edge - 28..edge + 4).step_by(2)) {
+            let text = format!("{}{secret}{}", " ".repeat(before), "y".repeat(BUFFER));
             let (shown, removed) = scrubbed(&text);
             assert_eq!(removed, 1, "{before}");
             assert!(!shown.contains("SECRET"), "{before}");
             assert_eq!(shown.len(), text.len() - "SECRETSECRETSECRET".len() + HIDDEN.len());
+        }
+    }
+
+    #[test]
+    fn a_known_signature_is_found_without_its_mark_and_in_every_spelling() {
+        scrub::learn("pQ4v+Tz/8fWm1NHc2Rz0TtbVb7uXyA4sEoPj9LdGiK5=");
+        for text in [
+            "pQ4v+Tz/8fWm1NHc2Rz0TtbVb7uXyA4sEoPj9LdGiK5",
+            "pQ4v-Tz_8fWm1NHc2Rz0TtbVb7uXyA4sEoPj9LdGiK5",
+            "pQ4v%252BTz%252F8fWm1NHc2Rz0TtbVb7uXyA4sEoPj9LdGiK5%253D",
+            "pQ4v\\u002bTz\\/8fWm1NHc2Rz0TtbVb7uXyA4sEoPj9LdGiK5\\u003d",
+            "pQ4v&#43;Tz&#x2F;8fWm1NHc2Rz0TtbVb7uXyA4sEoPj9LdGiK5",
+        ] {
+            assert_eq!(scrubbed(&format!("a {text} b")), ("a <redacted> b".to_owned(), 1));
         }
     }
 

@@ -1,0 +1,156 @@
+//! What secrets of others look like, in a decoded text.
+
+use std::ops::Range;
+
+/// Keys whose value is a secret, in lower case.
+const KEYS: [&str; 7] = [
+    "sig",
+    "accountkey",
+    "sharedaccesskey",
+    "client_secret",
+    "client_assertion",
+    "access_token",
+    "refresh_token",
+];
+
+/// A shorter value after `sig=` is no signature.
+const SHORTEST_VALUE: usize = 6;
+
+/// In front of a colon, `sig` may be a word.
+const SHORTEST_AFTER_COLON: usize = 20;
+
+/// The shortest hash that is hidden without a mark: 32 bytes have 43 characters.
+const SHORTEST_HASH: usize = 40;
+
+/// How far from its mark the begin or the end of a login or of a token is looked for, so that no text takes long.
+const NEAR: usize = 1024;
+
+/// Adds the ranges of all that looks like a secret, in any order.
+pub(super) fn find(text: &[u8], found: &mut Vec<Range<usize>>) {
+    let mut hidden = 0;
+    for (at, byte) in text.iter().enumerate() {
+        if at < hidden {
+            continue;
+        }
+        let range = match byte {
+            b'=' => value_after(text, at).or_else(|| padded_hash(text, at)),
+            b':' => value_after(text, at).or_else(|| password(text, at)),
+            b' ' | b'+' => after_scheme(text, at),
+            b'J' => token(text, at),
+            _ => None,
+        };
+        if let Some(range) = range {
+            hidden = range.end;
+            found.push(range);
+        }
+    }
+}
+
+/// A byte that ends a secret. Commas and brackets are among them, as texts quote URLs in them.
+pub(super) fn is_delimiter(byte: u8) -> bool {
+    byte <= b' ' || byte == 0x7f || b"&\"'`<>,;()[]{}?\\".contains(&byte)
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/_-".contains(&byte)
+}
+
+/// From here to the next delimiter.
+fn word(text: &[u8], from: usize) -> Range<usize> {
+    let length = text[from..].iter().take_while(|byte| !is_delimiter(**byte)).count();
+    from..from + length
+}
+
+fn skip(text: &[u8], from: usize, of: &[u8]) -> usize {
+    from + text[from..].iter().take_while(|byte| of.contains(byte)).count()
+}
+
+fn ends_with(text: &[u8], end: &str) -> bool {
+    text.len() >= end.len() && text[text.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+}
+
+/// The value behind a key and `=` or `:`, with or without quotes.
+fn value_after(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let before = text[..at].trim_ascii_end();
+    let unquoted = before.strip_suffix(b"\"").or(before.strip_suffix(b"'")).unwrap_or(before);
+    let key = KEYS.iter().find(|key| ends_with(unquoted, key))?;
+    let exact = text[at] == b'=' && before.len() == at;
+    // `design: …` is no signature, `mysig=…` may be.
+    let in_a_word = unquoted[..unquoted.len() - key.len()].last().is_some_and(u8::is_ascii_alphanumeric);
+    if in_a_word && !exact {
+        return None;
+    }
+    let value = word(text, skip(text, at + 1, b" \"'"));
+    let shortest = if exact && value.start == at + 1 { SHORTEST_VALUE } else { SHORTEST_AFTER_COLON };
+    (value.len() >= shortest).then_some(value)
+}
+
+/// The Base64 of a hash, which ends in `=`. A hash with its algorithm in front is of a public file, and `base64,` begins
+/// a picture in a page.
+fn padded_hash(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let length = text[..at].iter().rev().take_while(|byte| is_base64(**byte)).count();
+    if length < SHORTEST_HASH {
+        return None;
+    }
+    let hash = &text[at - length..at];
+    let public = ["sha256-", "sha384-", "sha512-"].iter().any(|name| hash.starts_with(name.as_bytes()));
+    let random = hash.iter().any(u8::is_ascii_uppercase)
+        && hash.iter().any(u8::is_ascii_lowercase)
+        && hash.iter().any(u8::is_ascii_digit);
+    let hidden = random && !public && !ends_with(&text[..at - length], "base64,");
+    // What separates it from the path in front is not part of it.
+    let separator = usize::from(length > 43 && hash.starts_with(b"/"));
+    hidden.then(|| at - length + separator..skip(text, at, b"="))
+}
+
+/// The password of `https://user:password@host`.
+fn password(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let in_login = |byte: &&u8| !is_delimiter(**byte) && **byte != b'/';
+    let user = text[..at].iter().rev().take(NEAR).take_while(in_login).count();
+    if !text[..at - user].ends_with(b"://") {
+        return None;
+    }
+    let rest = &text[at + 1..];
+    let authority = rest.iter().take(NEAR).take_while(in_login).count();
+    let length = rest[..authority].iter().rposition(|byte| *byte == b'@')?;
+    (length > 0).then_some(at + 1..at + 1 + length)
+}
+
+/// What follows the name of a scheme in an `Authorization` header. A space may have become `+`.
+fn after_scheme(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let before = &text[..at];
+    let (bearer, basic) = (ends_with(before, "bearer"), ends_with(before, "basic"));
+    if !bearer && !basic && !ends_with(before, "sharedkey") && !ends_with(before, "sharedkeylite") {
+        return None;
+    }
+    let value = word(text, skip(text, at, b" +"));
+    let shown = &text[value.clone()];
+    let some = |of: fn(&u8) -> bool| shown.iter().any(of);
+    if bearer {
+        let odd = some(u8::is_ascii_digit) || some(u8::is_ascii_uppercase);
+        return (value.len() >= 20 || (odd && value.len() >= 8)).then_some(value);
+    }
+    if basic {
+        let random = some(u8::is_ascii_uppercase) && some(u8::is_ascii_lowercase) && some(u8::is_ascii_digit);
+        return (value.len() >= 16 && (random || shown.ends_with(b"="))).then_some(value);
+    }
+    let account = shown.iter().position(|byte| *byte == b':')? + 1;
+    (value.len() >= account + 16).then_some(value.start + account..value.end)
+}
+
+/// A JSON web token: `eyJ` begins the Base64 of `{"`. Within a word it needs a second part that begins so.
+fn token(text: &[u8], at: usize) -> Option<Range<usize>> {
+    if !text[..=at].ends_with(b"eyJ") {
+        return None;
+    }
+    let start = at - 2;
+    let in_token = |byte: &&u8| is_base64(**byte) || b".=~".contains(*byte);
+    let begins_a_word = !text[..start].last().is_some_and(u8::is_ascii_alphanumeric);
+    let near = &text[start..text.len().min(start + NEAR)];
+    let near = &near[..near.iter().take_while(in_token).count()];
+    if !begins_a_word && !near.windows(4).any(|part| part == b".eyJ") {
+        return None;
+    }
+    let length = text[start..].iter().take_while(in_token).count();
+    (length >= 20).then_some(start..start + length)
+}
