@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fleetlogs_azure::AzureLogStore;
+use fleetlogs_model::count::counted;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::retry::{CallError, RetryPolicy, persistently};
@@ -125,7 +126,9 @@ async fn fetch_node(
     let (count, bytes) = (blobs.len() as u64, blobs.iter().map(|blob| blob.size).sum::<u64>());
     if let Some((seen, seen_bytes)) = node.seen.filter(|seen| *seen != (count, bytes)) {
         fetched.problems.push(format!(
-            "the container has {count} files ({bytes} bytes), but the run saw {seen} files ({seen_bytes} bytes)"
+            "the container has {} ({bytes} bytes), but the run saw {} ({seen_bytes} bytes)",
+            counted(count, "file"),
+            counted(seen, "file")
         ));
     }
     let dir = logs_dir(&node.account, &node.pool, &node.node);

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use fleetlogs_model::count::counted;
 use fleetlogs_model::event::Event;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountIndex, NodeIndex, PoolId};
@@ -583,7 +584,8 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         }
         if let Some((failed, allowed)) = self.failures.one_more() {
             let message = format!(
-                "{failed} nodes of the account failed, and its error budget allows {allowed}; last: {cause}"
+                "{} of the account failed, and its error budget allows {allowed}; last: {cause}",
+                counted(failed, "node")
             );
             return self.stop_account(&Failure::new(cause.class, message));
         }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use fleetlogs_model::count::counted;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::timestamp;
@@ -38,7 +39,7 @@ pub enum StopReason {
     #[error("the container SAS expires at {}, and no upload is sent that could outlive it", timestamp::text(*.0))]
     SasEnds(OffsetDateTime),
     /// More nodes failed than the error budget allows.
-    #[error("{failed} nodes failed, and the run's error budget allows {allowed}")]
+    #[error("{} failed, and the run's error budget allows {allowed}", counted(*.failed, "node"))]
     BudgetSpent {
         /// How many failed.
         failed: u64,

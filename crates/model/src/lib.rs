@@ -4,6 +4,7 @@
 //! or not at all ([`whole_file`]).
 
 pub mod access;
+pub mod count;
 pub mod duration;
 pub mod event;
 pub mod event_sink;

@@ -29,6 +29,7 @@ use crate::output::{as_json, print, print_only_copy, say};
 use crate::run::Reported;
 use crate::run_dir::{RunDir, config_of, digest};
 use crate::share::{self, Entry, Share};
+use crate::text::counted;
 use crate::tokens::Tokens;
 
 #[derive(Debug, Parser)]
@@ -363,7 +364,7 @@ fn check_file(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit
         print(&format!("and {} more\n", checked.more))?;
     }
     if checked.is_sound() {
-        print(&format!("sound: {} files, SHA-256 {}\n", checked.entries, checked.sha256))?;
+        print(&format!("sound: {}, SHA-256 {}\n", counted(checked.entries, "file"), checked.sha256))?;
         if sha256.is_none() && !output.quiet {
             say(
                 "the bundle is consistent; to prove that it is the original, pass the SHA-256 that was printed with it \
