@@ -1,6 +1,6 @@
 //! Causes that a service, an identity or the network gives away: each has its own advice, in `check` and in `run`.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -311,4 +311,12 @@ fn a_proxy_with_a_root_of_its_own_needs_ssl_cert_file() {
     stage()
         .env("SSL_CERT_FILE", file.to_str().unwrap())
         .says(&["403 AuthorizationFailure: not from here", "the network rules of the Batch account"]);
+}
+
+#[test]
+fn a_proxy_that_demands_a_password_is_told() {
+    let proxy = always("407 Proxy Authentication Required", "proxy-authenticate: Basic\r\n", "");
+    Stage::of("https://contoso.westeurope.batch.azure.com".into(), KEY)
+        .env("HTTPS_PROXY", proxy)
+        .says(&["write user and password into the URL in `HTTPS_PROXY`"]);
 }

@@ -56,6 +56,28 @@ fn a_full_disk_stops_the_calls_and_nothing_is_lost() {
     fails_and_goes_on("write", 200, no_space_left, "make room on its disk, then resume");
 }
 
+/// Nothing is wrong with how the command was used, and nothing was sent.
+#[test]
+fn a_disk_that_is_full_at_the_very_beginning_is_no_wrong_usage() {
+    for file in ["plan.json", "run.db"] {
+        let sim = Sim::start(FLEET);
+        let library = failing_disk();
+        let output = fleetlogs()
+            .arg("run")
+            .arg(sim.config(CONFIG))
+            .env("LD_PRELOAD", &library)
+            .envs([("FAIL_CALL", "write"), ("FAIL_AFTER", "0"), ("FAIL_ERRNO", "28"), ("FAIL_FILE", file)])
+            .current_dir(sim.dir.path())
+            .output()
+            .unwrap();
+        std::fs::remove_file(library).unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{file}: {stderr}");
+        assert!(stderr.contains("help: make room on its disk"), "{file}: {stderr}");
+        assert_eq!(sim.upload_calls(), 0, "{file}");
+    }
+}
+
 #[test]
 fn a_disk_that_fails_to_sync_stops_the_calls_and_nothing_is_lost() {
     let input_output_error = 5;

@@ -1,6 +1,6 @@
 /* Makes the disk under a run's journal fail: preloaded into the program, which links to libc dynamically.
- * FAIL_CALL is "sync" or "write"; the first FAIL_AFTER of those calls on run.db and its log succeed, all later ones fail
- * with the number FAIL_ERRNO. */
+ * FAIL_CALL is "sync" or "write"; the first FAIL_AFTER of those calls on run.db and its log (or on the file with
+ * FAIL_FILE in its path) succeed, all later ones fail with the number FAIL_ERRNO. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,7 +20,8 @@ static int fails(const char *call, int fd) {
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
-    if (!strstr(path, "run.db") || atomic_fetch_add(&calls, 1) < atoi(after)) return 0;
+    const char *file = getenv("FAIL_FILE");
+    if (!strstr(path, file ? file : "run.db") || atomic_fetch_add(&calls, 1) < atoi(after)) return 0;
     errno = atoi(number);
     return 1;
 }

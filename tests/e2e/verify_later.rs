@@ -446,7 +446,7 @@ fn a_look_that_would_not_work_is_refused_and_leaves_what_is_there() {
     insta::assert_snapshot!(refused(&["--config", &down]), @r"
     exit code: 5
     ----- stderr -----
-    error: the container cannot be listed: failed to execute `reqwest` request: cannot connect: tcp connect error: Connection refused (os error 111)
+    error: the container cannot be listed: cannot connect: tcp connect error: Connection refused (os error 111)
       help: check that storage is up, DNS, proxy and the storage firewall; then run `verify` again: earlier results stay as they are
     ");
     let elsewhere = with("elsewhere.toml", &url.replacen("/batch-logs?", "/others?", 1));
