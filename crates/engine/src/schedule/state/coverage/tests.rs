@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::fingerprint::Fingerprint;
 use fleetlogs_model::ids::NodeId;
 use fleetlogs_model::interval::{Interval, holes, union};
 use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
@@ -40,6 +41,7 @@ fn nightly() -> SnapshotName {
 enum End {
     Verified,
     Empty,
+    Adopted,
     Failed,
 }
 
@@ -50,6 +52,12 @@ impl End {
             Self::Empty => {
                 Event::UploadAccepted { attempt: 1, directory: "d".into(), files: Some(0), request_id: None }
             }
+            Self::Adopted => Event::FilesAdopted {
+                files: 1,
+                bytes: 1,
+                fingerprint: Fingerprint::default(),
+                reason: "no peers".into(),
+            },
             Self::Failed => {
                 Event::UploadFailed { attempt: 1, cause: Failure::new(FailureClass::Refused, "no") }
             }
@@ -106,7 +114,12 @@ fn only_verified_nodes_get_further_and_none_ever_goes_back() {
     let (early, late) = (ago(HOUR * 3, HOUR * 2), ago(HOUR * 2, HOUR));
     let first = run(
         early,
-        &[(0, None, early, End::Verified), (1, None, early, End::Empty), (2, None, early, End::Failed)],
+        &[
+            (0, None, early, End::Verified),
+            (1, None, early, End::Empty),
+            (2, None, early, End::Failed),
+            (3, None, early, End::Adopted),
+        ],
     );
     let second = run(late, &[(0, None, late, End::Verified)]);
     for (plan, ledger) in [&first, &second, &first, &second, &first] {
@@ -114,7 +127,9 @@ fn only_verified_nodes_get_further_and_none_ever_goes_back() {
     }
     assert_eq!(until(&state, "n0", None), Some(late.end));
     assert_eq!(until(&state, "n0", Some(NOW)), None, "another node of the same id");
-    assert_eq!((until(&state, "n1", None), until(&state, "n2", None)), (None, None));
+    for node in ["n1", "n2", "n3"] {
+        assert_eq!(until(&state, node, None), None, "{node}");
+    }
     assert_eq!(series_began(&state, &nightly()).unwrap(), Some(early.start));
 }
 
@@ -214,7 +229,7 @@ enum Part {
 const NODES: usize = 4;
 
 fn parts() -> impl Strategy<Value = Vec<(u32, [Part; NODES])>> {
-    let end = || prop_oneof![Just(End::Verified), Just(End::Empty), Just(End::Failed)];
+    let end = || prop_oneof![Just(End::Verified), Just(End::Empty), Just(End::Adopted), Just(End::Failed)];
     let part = prop_oneof![6 => end().prop_map(Part::Is), 1 => Just(Part::Absent), 1 => end().prop_map(Part::Replaced)];
     let run = (5_u32..600, prop::array::uniform4(part));
     prop::collection::vec(run, 1..12)
