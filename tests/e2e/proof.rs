@@ -43,8 +43,7 @@ fn a_node_is_verified_by_its_own_files_counted_once_or_not_at_all() {
             code: 3,
             counts: &[("verified", 7), ("adopted", 1)],
             reason: Some(
-                "the call's answer was lost, and with it how many files the node promised: another node of the pool \
-                 promised 4 files",
+                "how many files the node promised is not known; another node of the pool promised 4",
             ),
         },
         Case {

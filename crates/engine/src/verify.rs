@@ -341,7 +341,7 @@ impl<S: LogStore> Verifier<'_, S> {
         match self.promises.prove(&self.run.plan, awaited.node, awaited.seen.files) {
             PeerProof::Given => Some(awaited.stable_in(now)),
             PeerProof::Fewer(_) => None,
-            PeerProof::TooFewKnown(_) => Some(LONGEST_STABLE),
+            PeerProof::TooFewKnown => Some(LONGEST_STABLE),
         }
     }
 
@@ -431,7 +431,7 @@ impl<S: LogStore> Verifier<'_, S> {
             match promises.prove(&run.plan, awaited.node, awaited.seen.files) {
                 PeerProof::Given => Some(Verdict::Verified(Proof::Peers)),
                 PeerProof::Fewer(_) => None,
-                proof @ PeerProof::TooFewKnown(_) => {
+                proof @ PeerProof::TooFewKnown => {
                     awaited.has_come_to_rest(now).then_some(Verdict::Adopted(proof))
                 }
             }

@@ -36,8 +36,8 @@ pub(super) enum PeerProof {
     Given,
     /// A peer was promised this many, which is more.
     Fewer(u32),
-    /// Too few promises are known; this many.
-    TooFewKnown(usize),
+    /// Too few promises are known.
+    TooFewKnown,
 }
 
 impl Promises {
@@ -57,10 +57,10 @@ impl Promises {
     /// Whether the promises of a node's peers prove that this many files are all of its files.
     pub(super) fn prove(&self, plan: &Plan, node: NodeIndex, files: u32) -> PeerProof {
         match self.0.get(&peers_of(plan, node)) {
-            Some(known) if known.nodes.len() < ENOUGH => PeerProof::TooFewKnown(known.nodes.len()),
+            Some(known) if known.nodes.len() < ENOUGH => PeerProof::TooFewKnown,
             Some(known) if files < known.most => PeerProof::Fewer(known.most),
             Some(_) => PeerProof::Given,
-            None => PeerProof::TooFewKnown(0),
+            None => PeerProof::TooFewKnown,
         }
     }
 }
@@ -80,13 +80,13 @@ mod tests {
         let plan = plan_of(6);
         let mut promises = Promises::default();
         let prove = |promises: &Promises, files| promises.prove(&plan, NodeIndex(5), files);
-        assert_eq!(prove(&promises, 9), PeerProof::TooFewKnown(0));
+        assert_eq!(prove(&promises, 9), PeerProof::TooFewKnown);
         promises.add(&plan, NodeIndex(0), 4);
         promises.add(&plan, NodeIndex(1), 5);
         // The same node again, and a node without files, make no third.
         promises.add(&plan, NodeIndex(1), 4);
         promises.add(&plan, NodeIndex(2), 0);
-        assert_eq!(prove(&promises, 9), PeerProof::TooFewKnown(2));
+        assert_eq!(prove(&promises, 9), PeerProof::TooFewKnown);
         promises.add(&plan, NodeIndex(3), 4);
         assert_eq!(prove(&promises, 4), PeerProof::Fewer(5));
         assert_eq!(prove(&promises, 5), PeerProof::Given);

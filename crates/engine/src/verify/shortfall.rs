@@ -24,19 +24,14 @@ pub(super) fn event(
 pub(super) fn adopted(seen: Contents, proof: PeerProof) -> Event {
     let Contents { files, bytes, fingerprint } = seen;
     let why = match proof {
-        PeerProof::Fewer(most) => format!("another node of the pool promised {most} files"),
-        PeerProof::TooFewKnown(0) => {
-            "no node of the pool that was asked for the same time window tells".to_owned()
-        }
-        PeerProof::TooFewKnown(_) => {
-            "too few nodes of the pool that were asked for the same time window tell".to_owned()
-        }
+        PeerProof::Fewer(most) => format!("another node of the pool promised {most}"),
+        PeerProof::TooFewKnown => "fewer than three nodes of the same pool and time window tell".to_owned(),
         // All files are there, but the looks at them were too close together.
         PeerProof::Given => {
-            "they had not been unchanged for long enough at the verification deadline".to_owned()
+            "the files had not been unchanged for long enough at the verification deadline".to_owned()
         }
     };
-    let reason = format!("the call's answer was lost, and with it how many files the node promised: {why}");
+    let reason = format!("how many files the node promised is not known; {why}");
     Event::FilesAdopted { files, bytes, fingerprint, reason: reason.into() }
 }
 

@@ -62,7 +62,7 @@ async fn files_that_still_change_are_not_verified() {
 /// How a node ends whose call's answer was lost, beside peers.
 #[tokio::test(start_paused = true)]
 async fn a_lost_promise_is_proved_by_three_peers_or_not_at_all() {
-    let lost = "the call's answer was lost, and with it how many files the node promised: ";
+    let lost = "how many files the node promised is not known; ";
     let peers = || [Answer::Accepts(4), Answer::Accepts(4), Answer::Accepts(4)];
     let found = "the call's answer was lost; its directory was found in the container";
     let cases: [(Answer, Vec<Answer>, Outcome, Option<Proof>, String); 6] = [
@@ -72,28 +72,28 @@ async fn a_lost_promise_is_proved_by_three_peers_or_not_at_all() {
             peers().into(),
             Outcome::Adopted,
             None,
-            format!("{lost}another node of the pool promised 4 files"),
+            format!("{lost}another node of the pool promised 4"),
         ),
         (
             Answer::AcceptsUnheard,
             [Answer::Accepts(4), Answer::Accepts(4), Answer::Accepts(5)].into(),
             Outcome::Adopted,
             None,
-            format!("{lost}another node of the pool promised 5 files"),
+            format!("{lost}another node of the pool promised 5"),
         ),
         (
             Answer::AcceptsUnheard,
             peers()[1..].into(),
             Outcome::Adopted,
             None,
-            format!("{lost}too few nodes of the pool that were asked for the same time window tell"),
+            format!("{lost}fewer than three nodes of the same pool and time window tell"),
         ),
         (
             Answer::AcceptsUnheard,
             vec![],
             Outcome::Adopted,
             None,
-            format!("{lost}no node of the pool that was asked for the same time window tells"),
+            format!("{lost}fewer than three nodes of the same pool and time window tell"),
         ),
         // What short peers promised counts, whatever arrived from them.
         (
