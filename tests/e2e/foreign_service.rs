@@ -1,29 +1,35 @@
 //! A Batch service that shares nothing with the simulator: canned answers in the forms that were recorded of the real
 //! service (CR LF, unknown members, both spellings of the content type, bodies in chunks).
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::stage::{Run, fleetlogs};
 
-struct Service {
-    endpoint: String,
+pub(crate) struct Service {
+    pub(crate) endpoint: String,
     /// Request lines with their bodies, in order.
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 /// A canned answer: status line, headers, and a body that is sent in chunks.
 #[derive(Clone)]
-struct Canned(&'static str, &'static str, String);
+pub(crate) struct Canned(pub(crate) &'static str, pub(crate) &'static str, pub(crate) String);
 
-fn ok(body: &str) -> Canned {
+pub(crate) fn ok(body: &str) -> Canned {
     Canned("200 OK", "application/json;odata=minimalmetadata", body.replace('\n', "\r\n"))
 }
 
 /// Serves until the test ends. Answers are found by method and path.
-fn serve(answers: impl FnOnce(&str) -> HashMap<&'static str, Canned>) -> Service {
+pub(crate) fn serve<K>(answers: impl FnOnce(&str) -> HashMap<K, Canned>) -> Service
+where
+    K: Borrow<str> + Eq + Hash + Send + Sync + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let answers = Arc::new(answers(&endpoint));
@@ -38,7 +44,11 @@ fn serve(answers: impl FnOnce(&str) -> HashMap<&'static str, Canned>) -> Service
     Service { endpoint, seen }
 }
 
-fn answer_all(stream: TcpStream, answers: &HashMap<&'static str, Canned>, log: &Mutex<Vec<String>>) {
+fn answer_all<K: Borrow<str> + Eq + Hash>(
+    stream: TcpStream,
+    answers: &HashMap<K, Canned>,
+    log: &Mutex<Vec<String>>,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut stream = stream;
     loop {
@@ -82,15 +92,12 @@ fn answer_all(stream: TcpStream, answers: &HashMap<&'static str, Canned>, log: &
     }
 }
 
-fn run(service: &Service, more: &str) -> Run {
-    let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("fleetlogs.toml");
-    std::fs::write(dir.path().join("key"), "ZmFrZSBrZXk=").unwrap();
-    std::fs::write(
-        dir.path().join("url"),
-        "https://logs.blob.core.windows.net/logs?sr=c&sp=w&se=2036-01-01&sig=fake",
-    )
-    .unwrap();
+/// The config of an account at this service, without verification; `more` comes first.
+pub(crate) fn config(service: &Service, dir: &Path, more: &str) -> PathBuf {
+    let config = dir.join("fleetlogs.toml");
+    std::fs::write(dir.join("key"), "ZmFrZSBrZXk=").unwrap();
+    let url = "https://logs.blob.core.windows.net/logs?sr=c&sp=w&se=2036-01-01&sig=fake";
+    std::fs::write(dir.join("url"), url).unwrap();
     let text = format!(
         r#"
         {more}
@@ -106,6 +113,12 @@ fn run(service: &Service, more: &str) -> Run {
         service.endpoint
     );
     std::fs::write(&config, text).unwrap();
+    config
+}
+
+fn run(service: &Service, more: &str) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(service, dir.path(), more);
     let output = fleetlogs().arg("run").arg(&config).current_dir(dir.path()).output().unwrap();
     let run = Run::of(dir.path(), output);
     // The directory is read by the caller after this returns.

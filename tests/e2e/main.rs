@@ -20,6 +20,7 @@ mod generated_fleet;
 mod golden_plans;
 mod help;
 mod history;
+mod hostile_texts;
 mod inputs;
 mod notify;
 mod pace;

@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::args::{LogFormat, Output};
+use crate::log_line::{JsonLine, text_fields};
 
 /// Where log lines go besides stderr.
 #[derive(Clone, Default)]
@@ -57,18 +58,18 @@ pub(crate) fn start(output: &Output, is_daemon: bool) -> Logs {
     // Lines for every call are kept only with `-v`.
     let kept = if output.verbose == 0 { LevelFilter::INFO } else { level };
     let own = |level: LevelFilter| Targets::new().with_target("fleetlogs", level);
-    let screen = tracing_subscriber::fmt::layer().with_writer(logs.screen.clone()).with_target(false);
+    let layer = || tracing_subscriber::fmt::layer().with_writer(logs.screen.clone());
+    let screen = || layer().with_target(false).fmt_fields(text_fields());
     let screen: Box<dyn Layer<Registry> + Send + Sync> = match output.log_format {
         // The journal of systemd adds times itself.
         LogFormat::Text if is_daemon && std::env::var_os("JOURNAL_STREAM").is_none() => {
-            screen.with_ansi(colours()).with_filter(own(level)).boxed()
+            screen().with_ansi(colours()).with_filter(own(level)).boxed()
         }
-        LogFormat::Text => screen.without_time().with_ansi(colours()).with_filter(own(level)).boxed(),
-        LogFormat::Json => screen.json().flatten_event(true).with_filter(own(level)).boxed(),
+        LogFormat::Text => screen().without_time().with_ansi(colours()).with_filter(own(level)).boxed(),
+        LogFormat::Json => layer().event_format(JsonLine).with_filter(own(level)).boxed(),
     };
     let file = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
+        .event_format(JsonLine)
         .with_writer(logs.file.clone())
         .with_filter(own(kept));
     tracing_subscriber::registry().with(screen).with(file).init();

@@ -16,6 +16,7 @@ mod fleet;
 mod hygiene;
 mod input_file;
 mod log_download;
+mod log_line;
 mod logging;
 mod notify;
 mod open_files;

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use fleetlogs_report::{Look, PlanningProgress, is_dumb};
+use fleetlogs_report::{Look, PlanningProgress, is_dumb, json_for_terminal, lines_for_terminal};
 
 use crate::args::Output;
 use crate::error::CliError;
@@ -26,11 +26,22 @@ pub(crate) fn print_only_copy(text: &str) -> std::io::Result<()> {
 
 /// A JSON document as `--json` prints it.
 pub(crate) fn as_json(document: &impl serde::Serialize) -> Result<String, CliError> {
-    Ok(serde_json::to_string_pretty(document).map_err(std::io::Error::from)? + "\n")
+    Ok(json_for_terminal(serde_json::to_string_pretty(document).map_err(std::io::Error::from)?) + "\n")
 }
 
-/// Prints a message on stderr. A failure to print it is ignored: it must not change how a run ends.
+/// Prints lines for people on stdout. Foreign text in them is made safe; they have no styles.
+pub(crate) fn print_lines(text: &str) -> Result<Exit, CliError> {
+    print(&lines_for_terminal(text))
+}
+
+/// Prints a message on stderr. A failure to print it is ignored: it must not change how a run ends. Foreign text in it is
+/// made safe; it has no styles.
 pub(crate) fn say(text: &str) {
+    say_styled(&lines_for_terminal(text));
+}
+
+/// The same for text of the reports, which has styles, and in which foreign text is safe.
+pub(crate) fn say_styled(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -55,7 +66,7 @@ pub(crate) fn print_end(reported: &Reported, output: &Output) -> Result<(), CliE
     if output.json {
         print(&as_json(&reported.document())?)?;
     } else if !output.quiet {
-        say(&reported.to_terminal(&Look::of_stderr()));
+        say_styled(&reported.to_terminal(&Look::of_stderr()));
     }
     Ok(())
 }

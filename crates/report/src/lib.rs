@@ -52,5 +52,5 @@ pub use revisit::{
 };
 pub use run_facts::RunFacts;
 pub use summary::{Summary, verdict_lines, verdict_sentence};
-pub use text::for_terminal;
+pub use text::{for_terminal, is_unprintable, json_for_terminal, lines_for_terminal};
 pub use ticket::{Ticket, TicketDetails};

@@ -28,10 +28,51 @@ pub fn for_terminal(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Controls, line and paragraph separators, and the marks that reverse the direction of the text around them.
-fn is_unprintable(char: char) -> bool {
+/// Lines of text for a terminal: each made safe, and the line feeds kept.
+#[must_use]
+pub fn lines_for_terminal(text: &str) -> String {
+    text.split_inclusive('\n').fold(String::with_capacity(text.len()), |mut safe, line| {
+        let end = line.strip_suffix('\n');
+        safe.push_str(&for_terminal(end.unwrap_or(line)));
+        safe.extend(end.map(|_| '\n'));
+        safe
+    })
+}
+
+/// JSON that may be shown on a terminal: what is not printable is escaped as JSON does it, so that nothing is lost.
+#[must_use]
+pub fn json_for_terminal(json: String) -> String {
+    // Outside of texts there is nothing but ASCII, and in texts every character may be escaped.
+    let is_raw = |char: char| char != '\n' && is_unprintable(char);
+    if !json.contains(is_raw) {
+        return json;
+    }
+    let mut safe = String::with_capacity(json.len() + 8);
+    for char in json.chars() {
+        if is_raw(char) {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(char);
+        }
+    }
+    safe
+}
+
+/// Controls, line and paragraph separators, the marks that reverse the direction of the text around them, and what
+/// nobody sees: characters without width, soft hyphens, fillers, annotations, selectors of variants, and tags.
+#[must_use]
+pub fn is_unprintable(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            char,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+                | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// For running Markdown text and table cells alike: nothing in it is interpreted as markup or HTML.
@@ -166,6 +207,18 @@ mod tests {
         assert_eq!(for_terminal("tvm-1"), "tvm-1");
         assert_eq!(for_terminal("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb c");
         assert_eq!(for_terminal("evil\u{202e}txt"), "evil\\u{202e}txt");
+        assert_eq!(for_terminal("a\u{61c}\u{e0041}\u{2060}"), "a\\u{61c}\\u{e0041}\\u{2060}");
+        assert_eq!(for_terminal("Größe 東京 ελ"), "Größe 東京 ελ");
+    }
+
+    #[test]
+    fn lines_and_json_are_shown_without_doing_anything() {
+        assert_eq!(lines_for_terminal("a\u{1b}[2J\n\nb\r\n"), "a\\u{1b}[2J\n\nb \n");
+        let json = serde_json::to_string_pretty(&["é\u{9b}2J\u{202e}\u{e0041}"]).unwrap();
+        let shown = json_for_terminal(json.clone());
+        assert_eq!(shown, "[\n  \"é\\u009b2J\\u202e\\udb40\\udc41\"\n]");
+        let read = |text: &str| serde_json::from_str::<Vec<String>>(text).unwrap();
+        assert_eq!(read(&shown), read(&json));
     }
 
     #[test]

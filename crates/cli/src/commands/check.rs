@@ -9,6 +9,7 @@ use clap::Parser;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::files::absolute;
 use fleetlogs_model::ids::RunId;
+use fleetlogs_report::for_terminal;
 use serde::Serialize;
 
 use crate::args::{Output, Pick};
@@ -180,9 +181,9 @@ fn describe(findings: &Findings, exit: Exit, colours: bool, quiet: bool) -> Stri
         };
         let label = format!("{label:>7}");
         let label = if colours { format!("\u{1b}[1;{colour}m{label}\u{1b}[0m") } else { label };
-        let _ = writeln!(text, "{label}  {about}: {message}");
+        let _ = writeln!(text, "{label}  {}: {}", for_terminal(about), for_terminal(message));
         if let Some(fix) = fix {
-            let _ = writeln!(text, "         fix: {fix}");
+            let _ = writeln!(text, "         fix: {}", for_terminal(fix));
         }
     }
     let (refusals, warnings) = (findings.count(Level::Refusal), findings.count(Level::Warning));

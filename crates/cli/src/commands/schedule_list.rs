@@ -20,7 +20,7 @@ use crate::config::{Settings, SnapshotSettings};
 use crate::daemon::{Holder, Lock, Locked, state_of, state_path};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{as_json, print};
+use crate::output::{as_json, print, print_lines};
 
 pub(super) async fn list(settings: &Settings, output: &Output) -> Result<Exit, CliError> {
     let now = Clock::System.now();
@@ -49,7 +49,7 @@ pub(super) async fn list(settings: &Settings, output: &Output) -> Result<Exit, C
         }
         tell(&mut text, view, snapshot, now, is_worked_on);
     }
-    print(&text)
+    print_lines(&text)
 }
 
 /// What `--json` prints.

@@ -15,7 +15,7 @@ use crate::args::{Output, sas_lifetime};
 use crate::config::{self, Settings};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::output::{as_json, print, say};
+use crate::output::{as_json, print, print_lines, say};
 use crate::run_dir::{RunDir, as_argument, config_of};
 use crate::share::{self, Entry, Unshared};
 
@@ -73,7 +73,7 @@ pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit,
         let document = UnshareDocument { schema: "fleetlogs.unshare/v1", removed, left, still_open };
         print(&as_json(&document)?)?;
     } else if !output.quiet {
-        print(&describe(&unshared))?;
+        print_lines(&describe(&unshared))?;
     }
     Ok(if unshared.still_open.is_empty() { Exit::Complete } else { Exit::Partial })
 }

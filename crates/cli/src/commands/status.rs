@@ -17,7 +17,7 @@ use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::timestamp;
-use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, is_dumb, verdict_lines};
+use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, is_dumb, json_for_terminal, verdict_lines};
 use serde::Serialize;
 
 use crate::args::Output;
@@ -96,7 +96,7 @@ async fn follow_as_json(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle)
         let held = run.read_on(|_, _| {}).await?;
         let state = if held { RunState::Running } else { RunState::of_ended(&run.facts()?) };
         let document = Document::of(&run.plan, &run.ledger, state);
-        print(&(serde_json::to_string(&document).map_err(std::io::Error::from)? + "\n"))?;
+        print(&(json_for_terminal(serde_json::to_string(&document).map_err(std::io::Error::from)?) + "\n"))?;
         if !follow || !held || is_over(&stop).await {
             return Ok(Exit::Complete);
         }

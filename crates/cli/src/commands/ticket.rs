@@ -25,7 +25,7 @@ use crate::attachments::Attachments;
 use crate::config::{self, Settings, TicketSettings};
 use crate::error::{CliError, Refusal, help_for};
 use crate::exit::Exit;
-use crate::output::{as_json, print, say};
+use crate::output::{as_json, print, print_lines, say};
 use crate::run::Reported;
 use crate::run_dir::RunDir;
 use crate::tokens::Tokens;
@@ -295,7 +295,7 @@ impl Draft<'_> {
             return print(&as_json(&document)?);
         }
         let status = open.status.as_deref().unwrap_or("of unknown status");
-        print(&format!(
+        print_lines(&format!(
             "ticket {name}, support request {}, {status}\n",
             number.unwrap_or("without a number yet")
         ))

@@ -37,7 +37,7 @@ use crate::destination::Destination;
 use crate::error::{CliError, Refusal, help_for};
 use crate::exit::Exit;
 use crate::logging::Logs;
-use crate::output::{print, say};
+use crate::output::{print, say_styled};
 use crate::preflight::{self, Findings};
 use crate::run_dir::{RunDir, as_argument, as_typed, config_of};
 use crate::signals;
@@ -78,7 +78,7 @@ pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> R
         let text = std::fs::read_to_string(&document).map_err(|error| CliError::file(&document, &error))?;
         print(&text)?;
     } else if !output.quiet {
-        say(&reported.to_terminal(&Look::of_stderr(), as_typed(&dir.path), &as_argument(&dir.path)));
+        say_styled(&reported.to_terminal(&Look::of_stderr(), as_typed(&dir.path), &as_argument(&dir.path)));
     }
     Ok(outcome.into())
 }
