@@ -4,9 +4,9 @@ use crate::credentials::with_identity;
 use crate::stage::{Run, Sim};
 
 fn run(sim: &Sim) -> Run {
+    // An account that takes no key already has a config with a token.
     let config = std::fs::read_to_string(sim.config("")).unwrap();
     let key = r#"auth = { shared_key = { file = "ready.json.contoso.key" } }"#;
-    assert!(config.contains(key));
     let config = sim.write_config(&config.replace(key, r#"auth = "entra""#));
     with_identity(sim, &["run", config.to_str().unwrap()])
 }
@@ -28,6 +28,44 @@ fn a_managed_identity_collects_a_fleet() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(run.count("verified"), 10);
     assert_eq!(sim.ledger()["accounts"][0]["unauthorized"], 0);
+}
+
+#[test]
+fn the_config_of_the_simulator_fits_accounts_that_take_no_key() {
+    let sim = Sim::start(
+        r#"
+        [[account]]
+        name = "contoso"
+        auth = ["entra"]
+        [[account.pool]]
+        id = "a"
+        arrival = "0s"
+        [[account]]
+        name = "fabrikam"
+        pool_allocation_mode = "UserSubscription"
+        [[account.pool]]
+        id = "b"
+        arrival = "0s"
+        [[account]]
+        name = "adatum"
+        auth = ["shared-key"]
+        [[account.pool]]
+        id = "c"
+        arrival = "0s"
+        "#,
+    );
+    assert_eq!(sim.ready["accounts"][1]["auth"], serde_json::json!(["entra"]));
+    let config = sim.ready["config"].as_str().unwrap();
+
+    let check = with_identity(&sim, &["check", config]);
+    assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+    let run = with_identity(&sim, &["run", config]);
+
+    assert_eq!((run.code, run.count("verified")), (0, 3), "{}", run.stderr);
+    assert_eq!(sim.ledger()["accounts"][0]["unauthorized"], 0);
+    let said = std::fs::read_to_string(sim.dir.path().join("sim.log")).unwrap();
+    let identity = sim.ready["identity"].as_str().unwrap();
+    assert!(said.contains(&format!("IDENTITY_ENDPOINT={identity} ")), "{said}");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct Ready {
     pub ledger: String,
     /// URL of Azure Resource Manager, which lists the accounts of a subscription; without a slash at the end.
     pub arm: String,
+    /// URL of the token service, as a managed identity on App Service has it in `IDENTITY_ENDPOINT`.
+    pub identity: String,
     /// Path of a config for `fleetlogs run` with this fleet; set by the program that writes the config.
     pub config: Option<String>,
 }
@@ -36,6 +38,8 @@ pub struct ReadyAccount {
     pub endpoint: String,
     /// Base64.
     pub key: String,
+    /// What it accepts: `shared-key`, `entra`, or both.
+    pub auth: Vec<&'static str>,
 }
 
 /// The storage account of the ready document.

@@ -17,7 +17,7 @@ use crate::http::{bind, serve};
 use crate::ledger::LedgerSnapshot;
 use crate::ready::{Ready, ReadyAccount, ReadyStorage};
 use crate::roll::Roll;
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{AuthMode, Scenario, ScenarioError};
 use crate::world::{World, account_key};
 
 /// A running simulator. It stops when it is dropped; [`Simulator::shutdown`] also waits until it has stopped.
@@ -162,13 +162,20 @@ fn ready(
         name: account.scenario.name.clone(),
         endpoint: format!("http://{address}"),
         key: account.key_text.clone(),
+        auth: [(AuthMode::SharedKey, "shared-key"), (AuthMode::Entra, "entra")]
+            .into_iter()
+            .filter(|(mode, _)| account.scenario.accepts(*mode))
+            .map(|(_, name)| name)
+            .collect(),
     });
+    let control = addresses.first().unwrap_or(&world.storage_address);
     Some(Ready {
         schema: "fleetlogs.sim-ready/v1".to_owned(),
         accounts: accounts.collect(),
         container_url: sas_url("w"),
         verify_url: sas_url("rl"),
-        ledger: format!("http://{}/_sim/ledger", addresses.first().unwrap_or(&world.storage_address)),
+        ledger: format!("http://{control}/_sim/ledger"),
+        identity: format!("http://{control}/_sim/identity"),
         storage: ReadyStorage { account: store.keys.account.clone(), key: storage_key, endpoint },
         container,
         arm: format!("http://{arm_address}"),

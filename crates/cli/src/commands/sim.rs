@@ -8,7 +8,7 @@ use clap::Parser;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::files::dir_of;
 use fleetlogs_model::whole_file::write_whole;
-use fleetlogs_sim::{Ready, Simulator};
+use fleetlogs_sim::{Ready, ReadyAccount, Simulator};
 
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -41,7 +41,14 @@ pub(crate) async fn sim(args: &SimArgs) -> Result<Exit, CliError> {
     if let Some(path) = &args.ready {
         let config =
             write_ready(path, simulator.ready().clone()).map_err(|error| CliError::file(path, &error))?;
-        say(&format!("collect its logs with: fleetlogs run {config}\n"));
+        // The identity that accounts without a key need is one that the simulator plays.
+        let identity = match simulator.ready() {
+            ready if needs_identity(ready) => {
+                format!("IDENTITY_ENDPOINT={} IDENTITY_HEADER=simulated ", ready.identity)
+            }
+            _ => String::new(),
+        };
+        say(&format!("collect its logs with: {identity}fleetlogs run {config}\n"));
     }
     stop.reached(Stop::Drain).await;
     simulator.shutdown().await;
@@ -50,6 +57,14 @@ pub(crate) async fn sim(args: &SimArgs) -> Result<Exit, CliError> {
 
 /// Short times for drills: simulated nodes upload within seconds.
 const QUICK: &str = "\n[deadlines]\ncall = \"5s\"\n\n[verify]\ndeadline = \"1m\"\nsettle = \"10s\"\n";
+
+fn takes_key(account: &ReadyAccount) -> bool {
+    account.auth.contains(&"shared-key")
+}
+
+fn needs_identity(ready: &Ready) -> bool {
+    !ready.accounts.iter().all(takes_key)
+}
 
 /// Writes the config and its secrets, and last the document that says that the simulator serves.
 fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
@@ -61,13 +76,21 @@ fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
         write_whole(&dir, &file, url.as_bytes())?;
         let _ = writeln!(config, "{key} = {{ file = \"{file}\" }}");
     }
+    if needs_identity(&ready) {
+        config.push_str("\n[entra]\ncredential = \"managed-identity\"\n");
+    }
     config.push_str(QUICK);
     for account in &ready.accounts {
         let file = format!("{name}.{}.key", account.name);
         write_whole(&dir, &file, account.key.as_bytes())?;
+        let auth = if takes_key(account) {
+            format!("{{ shared_key = {{ file = \"{file}\" }} }}")
+        } else {
+            "\"entra\"".to_owned()
+        };
         let _ = write!(
             config,
-            "\n[[account]]\nname = \"{}\"\nendpoint = \"{}\"\nauth = {{ shared_key = {{ file = \"{file}\" }} }}\n",
+            "\n[[account]]\nname = \"{}\"\nendpoint = \"{}\"\nauth = {auth}\n",
             account.name, account.endpoint
         );
     }
