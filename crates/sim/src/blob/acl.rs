@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::errors::BlobError;
 use super::sas_text::{PERMISSION_LETTERS, parse_sas_time};
-use super::xml::escape;
+use super::xml::{elements, escape, only_element, without_declaration};
 use crate::clock::parse_rfc1123;
 
 /// Larger than five policies can be.
@@ -99,11 +99,7 @@ impl Acl {
 /// Parses `<SignedIdentifiers>`. The policies are not effective yet.
 fn read_policies(body: &[u8]) -> Result<Vec<StoredPolicy>, BlobError> {
     let text = std::str::from_utf8(body).map_err(|_| BlobError::bad_xml())?;
-    let text = text.trim_start_matches('\u{feff}').trim();
-    let text = match text.strip_prefix("<?xml") {
-        Some(declared) => declared.split_once("?>").ok_or(BlobError::bad_xml())?.1.trim(),
-        None => text,
-    };
+    let text = without_declaration(text)?;
     let mut policies: Vec<StoredPolicy> = vec![];
     if text.is_empty() {
         // Without a document, no policy is left.
@@ -158,33 +154,6 @@ fn read_policy(text: &str) -> Result<StoredPolicy, BlobError> {
         return Ok(policy);
     }
     Err(BlobError::bad_xml_value())
-}
-
-/// The content of the single element `name`.
-fn only_element<'a>(text: &'a str, name: &str) -> Result<&'a str, BlobError> {
-    match elements(text)?.as_slice() {
-        [(found, inside)] if *found == name => Ok(inside),
-        _ => Err(BlobError::bad_xml()),
-    }
-}
-
-/// Consecutive elements, each with name and content. No element contains another one of the same name.
-fn elements(text: &str) -> Result<Vec<(&str, &str)>, BlobError> {
-    let mut found = vec![];
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let (tag, after) =
-            rest.strip_prefix('<').and_then(|rest| rest.split_once('>')).ok_or(BlobError::bad_xml())?;
-        if let Some(name) = tag.strip_suffix('/') {
-            found.push((name.trim(), ""));
-            rest = after.trim_start();
-            continue;
-        }
-        let (inside, after) = after.split_once(&format!("</{tag}>")).ok_or(BlobError::bad_xml())?;
-        found.push((tag, inside));
-        rest = after.trim_start();
-    }
-    Ok(found)
 }
 
 fn unescaped(text: &str) -> String {

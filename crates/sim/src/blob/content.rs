@@ -15,6 +15,8 @@ use crate::roll::Roll;
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     Sent(Bytes),
+    /// Sent in blocks.
+    Joined(Bytes),
     Log(Log),
 }
 
@@ -56,7 +58,7 @@ const WHAT: [&str; 8] = [
 impl Content {
     pub(crate) fn len(&self) -> u64 {
         match self {
-            Self::Sent(bytes) => bytes.len() as u64,
+            Self::Sent(bytes) | Self::Joined(bytes) => bytes.len() as u64,
             Self::Log(log) => log.size,
         }
     }
@@ -64,7 +66,7 @@ impl Content {
     /// All bytes; a log gives the same ones every time.
     pub(crate) fn bytes(&self) -> Bytes {
         match self {
-            Self::Sent(bytes) => bytes.clone(),
+            Self::Sent(bytes) | Self::Joined(bytes) => bytes.clone(),
             Self::Log(log) => log.bytes(),
         }
     }

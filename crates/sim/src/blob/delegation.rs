@@ -10,6 +10,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::errors::BlobError;
+use super::xml::without_declaration;
 use crate::clock::{iso_seconds, parse_iso};
 use crate::roll::Roll;
 use crate::scenario::StorageScenario;
@@ -89,11 +90,7 @@ impl DelegationKeys {
 /// Start and expiry from `<KeyInfo><Start>…</Start><Expiry>…</Expiry></KeyInfo>`. The start may be left out.
 fn read_key_info(body: &[u8]) -> Result<(Option<OffsetDateTime>, OffsetDateTime), BlobError> {
     let text = std::str::from_utf8(body).map_err(|_| BlobError::bad_xml())?;
-    let text = text.trim_start_matches('\u{feff}').trim();
-    let text = match text.strip_prefix("<?xml") {
-        Some(declared) => declared.split_once("?>").ok_or(BlobError::bad_xml())?.1.trim(),
-        None => text,
-    };
+    let text = without_declaration(text)?;
     let inside = text.strip_prefix("<KeyInfo>").and_then(|text| text.strip_suffix("</KeyInfo>"));
     let mut rest = inside.ok_or(BlobError::bad_xml())?.trim();
     let (mut start, mut expiry) = (None, None);

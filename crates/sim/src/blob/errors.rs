@@ -154,6 +154,22 @@ impl BlobError {
         Self::new(StatusCode::BAD_REQUEST, "OutOfRangeQueryParameterValue", message)
     }
 
+    pub(crate) const fn bad_block() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidBlobOrBlock",
+            "The specified blob or block content is invalid.",
+        )
+    }
+
+    pub(crate) const fn bad_block_list() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InvalidBlockList", "The specified block list is invalid.")
+    }
+
+    pub(crate) const fn bad_input() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InvalidInput", "One of the request inputs is not valid.")
+    }
+
     pub(crate) const fn bad_verb() -> Self {
         let message = "The resource doesn't support the specified HTTP verb.";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedHttpVerb", message)

@@ -2,6 +2,8 @@
 
 mod account;
 mod acl;
+mod batch_delete;
+mod blocks;
 mod container;
 mod content;
 mod delegation;

@@ -9,6 +9,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use time::OffsetDateTime;
 
+use super::blocks;
 use super::container::Blob;
 use super::content::Content;
 use super::errors::BlobError;
@@ -16,7 +17,7 @@ use super::routes::{BlobService, empty};
 use super::sas::Resource;
 use super::store::{Authority, Condition};
 use crate::clock::{parse_rfc1123, rfc1123};
-use crate::http::{ReplyBody, read_body};
+use crate::http::{Query, ReplyBody, read_body};
 use crate::scenario::{ReadFault, ReadFaultKind};
 
 /// Larger than any log, and small enough for the machine's memory.
@@ -61,6 +62,51 @@ impl BlobService {
         }
     }
 
+    /// Serves a request for the blocks of a blob.
+    pub(super) async fn blocks(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: Incoming,
+        authority: Authority<'_>,
+        of: (&str, &str),
+        query: &Query,
+    ) -> Result<Response<ReplyBody>, BlobError> {
+        let store = &self.world.store;
+        match (method, query.get("comp")) {
+            (&Method::PUT, Some("block")) => {
+                store.authorize(authority, Resource::Blob(of.0, of.1), &['w', 'c'])?;
+                store.container(of.0)?;
+                let content = read_body(body, LARGEST_BLOB).await.ok_or(BlobError::too_large())?;
+                store.blocks.put(of, query.get("blockid").unwrap_or(""), content)?;
+                Ok(empty(StatusCode::CREATED))
+            }
+            (&Method::PUT, _) => {
+                store.authorize(authority, Resource::Blob(of.0, of.1), &['w', 'c'])?;
+                let condition = read_condition(headers)?;
+                let list = read_body(body, blocks::LARGEST_LIST).await.ok_or(BlobError::too_large())?;
+                let content = Content::Joined(store.blocks.commit(of, &list)?);
+                let content_type = Arc::from(content_type(headers));
+                let blob = store.put(authority, of.0, of.1, content, content_type, condition)?;
+                store.ledger.probes_written.fetch_add(1, Relaxed);
+                let mut response = empty(StatusCode::CREATED);
+                describe_blob(response.headers_mut(), &blob, "content-md5");
+                Ok(response)
+            }
+            (&Method::GET, Some("blocklist")) => {
+                store.authorize(authority, Resource::Blob(of.0, of.1), &['r'])?;
+                let kind = query.get("blocklisttype").unwrap_or("committed");
+                let list = store.blocks.list(of, kind).ok_or(BlobError::no_blob())?;
+                let mut response = Response::new(ReplyBody::sized(list));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+                Ok(response)
+            }
+            _ => Err(BlobError::bad_verb()),
+        }
+    }
+
     async fn put(
         &self,
         headers: &HeaderMap,
@@ -77,19 +123,24 @@ impl BlobService {
             (Ok(()), Some(false)) => return Err(BlobError::bad_header()),
         }
         let condition = read_condition(headers)?;
-        let content_type = headers
-            .get("x-ms-blob-content-type")
-            .or_else(|| headers.get(header::CONTENT_TYPE))
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("application/octet-stream");
         let content = read_body(body, LARGEST_BLOB).await.ok_or(BlobError::too_large())?;
-        let content_type = Arc::from(content_type);
+        let content_type = Arc::from(content_type(headers));
         let blob = store.put(authority, container, name, Content::Sent(content), content_type, condition)?;
+        store.blocks.forget((container, name));
         store.ledger.probes_written.fetch_add(1, Relaxed);
         let mut response = empty(StatusCode::CREATED);
         describe_blob(response.headers_mut(), &blob, "content-md5");
         Ok(response)
     }
+}
+
+/// The type that a blob is to have.
+fn content_type(headers: &HeaderMap) -> &str {
+    headers
+        .get("x-ms-blob-content-type")
+        .or_else(|| headers.get(header::CONTENT_TYPE))
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("application/octet-stream")
 }
 
 fn read_condition(headers: &HeaderMap) -> Result<Condition, BlobError> {

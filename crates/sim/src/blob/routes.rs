@@ -95,7 +95,12 @@ impl BlobService {
         if let Some(fault) = &fault {
             go_wrong(fault, &parts.uri, headers).await?;
         }
+        let batch = *method == Method::POST && query.get("comp") == Some("batch");
         match target {
+            RequestPath::Service if batch => self.batch(headers, body, (authority, from), None).await,
+            RequestPath::Container(name) if batch => {
+                self.batch(headers, body, (authority, from), Some(&name)).await
+            }
             RequestPath::Service => self.service(method, headers, body, authority, &query).await,
             RequestPath::Container(name) if query.get("comp") == Some("acl") => {
                 self.acl(method, headers, body, authority, &name).await
@@ -103,10 +108,21 @@ impl BlobService {
             RequestPath::Container(name) => {
                 self.container(method, headers, authority, (&name, fault.as_ref()), &query)
             }
-            RequestPath::Blob(..) if query.get("comp").is_some() => Err(BlobError::bad_query()),
-            RequestPath::Blob(container, blob) => {
-                self.blob(method, headers, body, authority, (&container, &blob)).await
-            }
+            RequestPath::Blob(container, blob) => match query.get("comp") {
+                Some("block" | "blocklist") => {
+                    self.blocks(method, headers, body, authority, (&container, &blob), &query).await
+                }
+                Some(_) => Err(BlobError::bad_query()),
+                None => {
+                    let mut response =
+                        self.blob(method, headers, body, authority, (&container, &blob)).await?;
+                    if let Some(sas) = sas.as_ref().filter(|_| matches!(*method, Method::GET | Method::HEAD))
+                    {
+                        sas.give_headers(response.headers_mut());
+                    }
+                    Ok(response)
+                }
+            },
         }
     }
 
@@ -142,7 +158,7 @@ impl BlobService {
     }
 
     /// The authority that the Authorization header gives.
-    fn credential(
+    pub(super) fn credential(
         &self,
         method: &Method,
         path: &str,

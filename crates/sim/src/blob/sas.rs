@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
+use hyper::header::{self, HeaderMap, HeaderValue};
 use time::OffsetDateTime;
 
 use super::acl::StoredPolicy;
@@ -94,6 +95,23 @@ impl Sas {
     /// The effective value: the SAS's own field, or else the policy's.
     fn merged(&self, name: &str) -> &str {
         Some(self.field(name)).filter(|own| !own.is_empty()).unwrap_or_else(|| self.of_policy(name))
+    }
+
+    /// Gives an answer the headers that the SAS asks for. Only a SAS for one container or blob signs them.
+    pub(super) fn give_headers(&self, headers: &mut HeaderMap) {
+        let names = [
+            ("rscc", header::CACHE_CONTROL),
+            ("rscd", header::CONTENT_DISPOSITION),
+            ("rsce", header::CONTENT_ENCODING),
+            ("rscl", header::CONTENT_LANGUAGE),
+            ("rsct", header::CONTENT_TYPE),
+        ];
+        for (field, header) in names {
+            let value = Some(self.field(field)).filter(|value| !value.is_empty() && !self.is_for_account());
+            if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
+                headers.insert(header, value);
+            }
+        }
     }
 
     pub(crate) fn allows(&self, letter: char) -> bool {

@@ -12,6 +12,7 @@ use md5::{Digest as _, Md5};
 use parking_lot::RwLock;
 use time::{Duration, OffsetDateTime};
 
+use super::blocks::Blocks;
 use super::container::{Blob, Container, is_container_name};
 use super::content::Content;
 use super::delegation::DelegationKeys;
@@ -47,6 +48,7 @@ pub(crate) struct BlobStore {
     clock: Arc<Clock>,
     wrong: WrongClock,
     pub(super) faults: StorageFaults,
+    pub(super) blocks: Blocks,
     pub(super) read_faults: ReadFaults,
     refuse_create: bool,
     /// How long a new stored access policy takes to become effective.
@@ -77,6 +79,7 @@ impl BlobStore {
             wrong,
             keys: Keys { account: storage.account.clone(), key, delegated },
             ledger: StorageLedger::default(),
+            blocks: Blocks::default(),
             faults: StorageFaults::new(storage.faults.clone()),
             read_faults: ReadFaults::new(storage.read_faults.clone()),
             refuse_create: storage.refuse_create,
@@ -234,6 +237,7 @@ impl BlobStore {
         };
         let md5 = match &content {
             Content::Sent(bytes) => Some(Md5::digest(bytes).into()),
+            Content::Joined(_) => None,
             Content::Log(_) => self.content_md5.then(|| Md5::digest(content.bytes()).into()),
         };
         let now = self.now();
@@ -289,6 +293,7 @@ impl BlobStore {
         name: &str,
     ) -> Result<(), BlobError> {
         self.authorize(authority, Resource::Blob(container, name), &['d'])?;
+        self.blocks.forget((container, name));
         let removed = self.container(container)?.blobs_mut().remove(name);
         removed.map(|_| ()).ok_or(BlobError::no_blob())
     }
