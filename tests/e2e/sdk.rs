@@ -1,5 +1,5 @@
-//! The official Azure Batch SDK for Python as a client of the simulator, and a JSON Schema validator as a reader of
-//! the manifest. If the SDK fails, the simulator is wrong.
+//! The official Azure SDKs for Python (Batch and Blob Storage) as clients of the simulator, and a JSON Schema validator
+//! as a reader of the manifest. If an SDK fails, the simulator is wrong.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,7 +18,7 @@ fn python() -> Command {
 
 #[test]
 #[ignore = "needs the SDK in tests/tools; tests/all.sh installs it and runs this"]
-fn the_official_sdk_lists_and_uploads_against_the_simulator() {
+fn the_official_sdks_list_and_upload_against_the_simulator() {
     let sim = Sim::start(
         r#"
         [[account]]
@@ -53,6 +53,7 @@ fn the_official_sdk_lists_and_uploads_against_the_simulator() {
     assert!(check.status.success(), "{said}");
     assert!(sim.upload_calls() > 0, "the SDK uploaded nothing: {said}");
     assert!(said.contains("contoso/mpi: subtasks are on nodes"), "the SDK saw no jobs: {said}");
+    assert!(said.contains("storage: each has its own answer"), "storage was not looked at: {said}");
 }
 
 #[test]

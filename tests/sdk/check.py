@@ -1,9 +1,9 @@
-"""The official Azure Batch SDK for Python as a client of the simulator.
+"""The official Azure SDKs for Python, those of Batch and of Blob Storage, as clients of the simulator.
 
     python check.py READY.json
 
-READY.json is what the simulator writes once it serves. The SDK knows nothing of the simulator, so where the two
-disagree, the simulator is wrong. What the SDK was told is compared with the ledger, which knows what really happened.
+READY.json is what the simulator writes once it serves. The SDKs know nothing of the simulator, so where the two
+disagree, the simulator is wrong. What the SDKs were told is compared with the ledger, which knows what really happened.
 Prints a line per check; exits 1 if any of them failed.
 """
 
@@ -11,12 +11,16 @@ import datetime
 import json
 import sys
 import time
+import urllib.error
 import urllib.request
 
 from azure.batch import BatchClient
 from azure.batch.models import UploadBatchServiceLogsOptions
+from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import AccessPolicy, BlobBlock, BlobServiceClient, ContainerSasPermissions
+from azure.storage.blob import generate_blob_sas, generate_container_sas
 
 failures = 0
 
@@ -148,6 +152,66 @@ def refused(batch, account):
         check(f"{name}: a pool that is not there is not found", error.status_code == 404, error)
 
 
+def sorted_lists(batch, account, nodes):
+    """The service sorts its lists by id."""
+    name = account["name"]
+    pools = [pool.id.lower() for pool in batch.list_pools()]
+    check(f"{name}: pools are sorted", pools == sorted(pools), pools)
+    check(f"{name}: jobs are sorted", (ids := [job.id.lower() for job in batch.list_jobs()]) == sorted(ids), ids)
+    for pool in {pool for pool, _ in nodes}:
+        ids = [node.id for where, node in nodes if where == pool]
+        check(f"{name}/{pool}: nodes are sorted", ids == sorted(ids))
+
+
+def single(batch, account, pool):
+    """A pool by itself: it exists, it has a tag, and it is read under conditions."""
+    name = account["name"]
+    try:
+        there = batch.pool_exists("no-such-pool")
+    except ResourceNotFoundError:
+        # This version of the SDK raises what it promises to return.
+        there = False
+    check(f"{name}/{pool}: exists", batch.pool_exists(pool) and not there)
+    found = batch.get_pool(pool)
+    ticks = int(found.etag, 16) - 621355968000000000
+    modified = round(found.last_modified.timestamp() * 10_000_000)
+    # Python knows microseconds, and the tag knows a tenth of them.
+    check(f"{name}/{pool}: the tag is the time of the change", abs(ticks - modified) <= 10, f"{ticks} and {modified}")
+    asked = [
+        ({"etag": found.etag, "match_condition": MatchConditions.IfNotModified}, None),
+        ({"etag": found.etag, "match_condition": MatchConditions.IfModified}, 304),
+        ({"etag": "0x1", "match_condition": MatchConditions.IfNotModified}, 412),
+        ({"etag": "0x1", "match_condition": MatchConditions.IfModified}, None),
+    ]
+    for condition, expected in asked:
+        try:
+            batch.get_pool(pool, **condition)
+            got = None
+        except HttpResponseError as error:
+            got = error.status_code
+        check(f"{name}/{pool}: read under {condition}", got == expected, got)
+    ignored = list(batch.list_pools(params={"also": "this"}))
+    check(f"{name}: unknown parameters are ignored", ignored and all(pool.vm_size for pool in ignored))
+
+
+def times(batch, ready, account, pool, node):
+    """What other clients send: an offset from UTC, nine digits; and an end before the start."""
+    name = account["name"]
+    options = {"containerUrl": ready["container_url"], "startTime": "2025-02-05T12:06:22.351894814-08:00"}
+    try:
+        told = batch.upload_node_logs(pool, node, options)
+        check(f"{name}: a time with an offset and nine digits is taken", bool(told.virtual_directory_name))
+    except HttpResponseError as error:
+        check(f"{name}: a time with an offset and nine digits is taken", False, error)
+    try:
+        batch.upload_node_logs(pool, node, options | {"endTime": "2025-01-01T00:00:00Z"})
+        check(f"{name}: an end before the start is refused", False, "it was not")
+    except HttpResponseError as error:
+        values = {value["key"]: value["value"] for value in json.loads(error.response.text())["values"]}
+        check(f"{name}: an end before the start is refused", error.status_code == 400, error)
+        check(f"{name}: the value that was sent comes back", values["PropertyValue"] == "2025-01-01T00:00:00Z", values)
+
+
 def upload(batch, ready, account, nodes):
     """One upload per node; what the SDK was told must be in the ledger, no more and no less."""
     name = account["name"]
@@ -199,6 +263,70 @@ def arrived(ready, expected, seconds=20):
     check("the container lists them", listed >= min(written, 5000), f"{listed} of {written}")
 
 
+def storage(ready):
+    """The SDK of storage: policies, letters and headers of a SAS, blobs in blocks, many deletions in one request."""
+    account, key = ready["storage"]["account"], ready["storage"]["key"]
+    service = BlobServiceClient(
+        ready["storage"]["endpoint"],
+        {"account_name": account, "account_key": key},
+        max_single_put_size=1000,
+        max_block_size=1000,
+        retry_total=0,
+    )
+    container = service.create_container("sdk-logs")
+    expiry = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+
+    content = bytes(range(256)) * 20
+    blob = container.get_blob_client("a/large.bin")
+    blob.upload_blob(content)
+    check("storage: a blob in blocks comes back whole", blob.download_blob().readall() == content)
+    committed, waiting = blob.get_block_list("all")
+    check("storage: its blocks are listed", (len(committed), len(waiting)) == (6, 0), (committed, waiting))
+    blob.stage_block("b" * len(committed[0].id), b"more")
+    blob.commit_block_list([BlobBlock(committed[0].id), BlobBlock("b" * len(committed[0].id))])
+    check("storage: blocks are put together anew", blob.download_blob().readall() == content[:1000] + b"more")
+    try:
+        blob.commit_block_list([BlobBlock("x" * 8)])
+        check("storage: an unknown block is refused", False, "it was not")
+    except HttpResponseError as error:
+        check("storage: an unknown block is refused", error.error_code == "InvalidBlockList", error)
+
+    def reads(sas, name="a/large.bin"):
+        try:
+            url = f"{container.url}/{name}?{sas}"
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD")) as answer:
+                return answer.headers
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    letters = ContainerSasPermissions.from_string("rwdltfm")
+    sas = generate_container_sas(account, "sdk-logs", account_key=key, permission=letters, expiry=expiry)
+    check("storage: a SAS with filter by tags opens", not isinstance(reads(sas), int), f"{letters}: {reads(sas)}")
+    shown = 'attachment; filename="x.log"'
+    asked = {"content_type": "text/x-log", "content_disposition": shown, "cache_control": "no-store"}
+    sas = generate_blob_sas(account, "sdk-logs", "a/large.bin", account_key=key, permission="r", expiry=expiry, **asked)
+    headers = reads(sas)
+    names = ("Content-Type", "Content-Disposition", "Cache-Control")
+    given = headers if isinstance(headers, int) else [headers[name] for name in names]
+    check("storage: a SAS gives an answer its headers", given == list(asked.values()), given)
+
+    policy = AccessPolicy(permission="rl", expiry=expiry)
+    container.set_container_access_policy({"support": policy})
+    sas = generate_container_sas(account, "sdk-logs", account_key=key, policy_id="support")
+    check("storage: a SAS under a policy opens", not isinstance(reads(sas), int), reads(sas))
+    container.set_container_access_policy({})
+    left = container.get_container_access_policy()["signed_identifiers"]
+    check("storage: without policies, it does not", reads(sas) == 403 and not left, f"{reads(sas)}, {left}")
+
+    for number in range(3):
+        container.upload_blob(f"old/{number} %.log", b"x")
+    container.delete_blobs(*[f"old/{number} %.log" for number in range(3)])
+    left = [blob.name for blob in container.list_blobs()]
+    check("storage: many blobs are deleted in one request", left == ["a/large.bin"], left)
+    answers = list(container.delete_blobs("a/large.bin", "no-such-blob", raise_on_any_failure=False))
+    check("storage: each has its own answer", [answer.status_code for answer in answers] == [202, 404], answers)
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         ready = json.load(file)
@@ -210,9 +338,14 @@ def main():
             selected(batch, account, nodes[0][0])
             filtered(batch, account, nodes[0][0])
             jobs(batch, account, nodes)
+            sorted_lists(batch, account, nodes)
+            single(batch, account, nodes[0][0])
             promised += upload(batch, ready, account, nodes)
+            idle = next((pool, node.id) for pool, node in nodes if node.state == "idle")
+            times(batch, ready, account, *idle)
         refused(batch, account)
     arrived(ready, promised)
+    storage(ready)
     print(f"{failures} failed")
     sys.exit(1 if failures else 0)
 
