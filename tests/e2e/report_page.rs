@@ -183,7 +183,8 @@ fn story(at: u32, why: &str) -> Vec<Event> {
 }
 
 fn requested(attempt: u32) -> Event {
-    Event::UploadRequested { attempt, client_request_id: Uuid::from_u128(attempt.into()) }
+    let client_request_id = Uuid::from_u128(attempt.into());
+    Event::UploadRequested { attempt, client_request_id, service_ahead_ms: None }
 }
 
 fn failed(attempt: u32, why: &str) -> Event {

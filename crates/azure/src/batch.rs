@@ -4,7 +4,6 @@
 //! again, because a refused call was not carried out. `classify` decides what a failure means.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use azure_core::Bytes;
@@ -26,9 +25,10 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, PAGE, UPLOAD};
 use crate::classify::{Call, no_answer, refusal};
-use crate::http_date::{self, Dates};
+use crate::http_date::Dates;
 use crate::kept_connections::{CLIENT_REQUEST_ID, Connection, KeptConnections};
 use crate::large_pages::LargePages;
+use crate::service_clock::ServiceClock;
 use crate::shared_key::{SharedKey, SignedParts};
 use crate::target::{AccountEndpoint, Target};
 use crate::token::{Token, TokenSource};
@@ -44,9 +44,6 @@ const JSON: &str = "application/json; odata=minimalmetadata";
 
 /// The name of a blob has 1,024 characters at most, and one in this directory has a slash and a name of its own.
 const LONGEST_DIRECTORY: usize = 1022;
-
-/// Stands for an unknown offset.
-const NO_OFFSET: i64 = i64::MIN;
 
 /// How to reach an account.
 #[derive(Clone, Debug)]
@@ -95,8 +92,7 @@ struct BatchAccount {
     endpoint: AccountEndpoint,
     auth: BatchAuth,
     read_timeout: Duration,
-    /// The service's clock minus this machine's, in milliseconds.
-    clock_offset_ms: AtomicI64,
+    clock: ServiceClock,
     dates: Dates,
     kept: KeptConnections,
     large_pages: LargePages,
@@ -135,7 +131,7 @@ impl AzureBatch {
             endpoint: AccountEndpoint::new(settings.endpoint, &settings.api_version),
             auth: settings.auth,
             read_timeout: settings.read_timeout,
-            clock_offset_ms: AtomicI64::new(NO_OFFSET),
+            clock: ServiceClock::default(),
             dates: Dates::default(),
             kept: KeptConnections::default(),
             large_pages: LargePages::default(),
@@ -152,6 +148,15 @@ impl AzureBatch {
             identity.user_assigned_identities.into_iter().map(|identity| identity.resource_id).collect()
         };
         Ok(identity.map(ids))
+    }
+}
+
+impl AzureBatch {
+    /// How far the service's clock is ahead of this machine's, to about a second, by its latest answer; none before the
+    /// first answer.
+    #[must_use]
+    pub fn clock_offset(&self) -> Option<time::Duration> {
+        self.0.clock.offset()
     }
 }
 
@@ -217,16 +222,15 @@ impl BatchAccount {
             tracing::warn!(path = outgoing.target.url.path(), why, "an answer is not taken");
             return Err(Failure::new(outgoing.call.lost(), why));
         }
+        // Before the body is read, which may take long.
+        if let Some(date) = response.headers().get(DATE).and_then(|date| self.dates.read(date)) {
+            self.clock.hear(date);
+        }
         let pages = match outgoing.call {
             Call::Upload => None,
             Call::Read => Some((&self.large_pages, outgoing.deadline)),
         };
         let answer = Answer::read_in_turn(response, outgoing.longest_answer, pages).await;
-        if let Some(offset) =
-            answer.headers.get(DATE).and_then(|date| self.dates.read(date)).and_then(http_date::offset_ms)
-        {
-            self.clock_offset_ms.store(offset, Ordering::Relaxed);
-        }
         tracing::debug!(
             path = outgoing.target.url.path(),
             status = answer.status,
@@ -355,15 +359,8 @@ fn json_trouble(error: &serde_json::Error) -> String {
 }
 
 impl BatchService for AzureBatch {
-    /// The service's clock minus this machine's, to about a second, from the latest answer; none before the first
-    /// answer.
-    ///
-    /// Shared Key works within 15 minutes only, and the times of blobs are compared with this machine's.
-    fn clock_offset(&self) -> Option<time::Duration> {
-        match self.0.clock_offset_ms.load(Ordering::Relaxed) {
-            NO_OFFSET => None,
-            offset => Some(time::Duration::milliseconds(offset)),
-        }
+    fn time(&self) -> Option<OffsetDateTime> {
+        self.0.clock.now()
     }
 
     async fn list_pools(&self, link: Option<&PageLink>) -> Result<Page<Pool>, Failure> {

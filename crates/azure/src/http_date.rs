@@ -58,14 +58,6 @@ pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
     PrimitiveDateTime::parse(text.trim(), FORM).ok().map(PrimitiveDateTime::assume_utc).and_then(from_outside)
 }
 
-/// How far the service's clock is ahead of this machine's, in milliseconds. None if the date is a day or more off:
-/// that is a mistake of something in between, and would end a run although its SAS is valid.
-pub(crate) fn offset_ms(date: OffsetDateTime) -> Option<i64> {
-    const DAY: i128 = 24 * 3600 * 1000;
-    let offset = (date - OffsetDateTime::now_utc()).whole_milliseconds();
-    i64::try_from(offset).ok().filter(|offset| i128::from(*offset).abs() < DAY)
-}
-
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;
@@ -92,14 +84,5 @@ mod tests {
             assert_eq!(dates.read(&value), Some(moment));
             assert_eq!(dates.read(&HeaderValue::from_static("soon")), None);
         }
-    }
-
-    #[test]
-    fn a_date_of_another_day_is_no_clock() {
-        let now = OffsetDateTime::now_utc();
-        let near = offset_ms(now + time::Duration::minutes(20)).unwrap();
-        assert!((1_199_000..=1_200_000).contains(&near), "{near}");
-        assert_eq!(offset_ms(now + time::Duration::days(7)), None);
-        assert_eq!(offset_ms(time::macros::datetime!(9999-12-31 23:59:59 UTC)), None);
     }
 }

@@ -27,6 +27,7 @@ mod redact;
 mod request;
 mod sas;
 mod sdk_transport;
+mod service_clock;
 mod shared_key;
 mod state_home;
 mod storage;

@@ -160,7 +160,7 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
         };
         let (repeated, cost) = tokio::join!(executing, verifying);
         if let Some(store) = &self.store {
-            look_for_duplicates(run, &**store, repeated).await;
+            look_for_duplicates(run, services, &**store, repeated).await;
         }
         cost
     }

@@ -1,125 +1,142 @@
 //! What became of a call whose answer was lost: the container is searched for a directory of that node made since
 //! the call.
 //!
-//! Directories are named `{account}-{16 hex}/{pool id in lower case}/{node id}/{request id}`. What comes before the
-//! pool is constant for an account and is learned from accepted calls. A documented sample has `-` where the node id
-//! has `_`, so both are looked for. Before anything is learned, everything that starts with the account's name is
-//! searched; a directory found that way is certain, but one that is not found may just be named differently.
+//! Both ages that decide it, that of the call and that of a directory, are measured on the clocks of services
+//! ([`intent`](crate::intent)). What was in the container before, and what other calls of the run are known to have
+//! made, is not it ([`claims`](crate::doubt::claims)).
+
+pub(crate) mod claims;
+pub(crate) mod listing;
+pub(crate) mod naming;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use fleetlogs_model::event::Event;
-use fleetlogs_model::failure::{Failure, FailureClass};
-use fleetlogs_model::ids::{NodeId, NodeIndex, NodeRef, PoolId};
-use fleetlogs_model::service::LogStore;
-use time::OffsetDateTime;
+use fleetlogs_model::ids::{AccountIndex, NodeIndex};
+use fleetlogs_model::service::{BatchService, BlobPage, LogStore};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
+use self::claims::{Claims, Shown, directory_key};
+use self::listing::{Searcher, Sighting, Sought, each_page};
+use self::naming::Naming;
+use crate::intent::{Age, Intent, Now};
 use crate::run::Run;
 use crate::stop::Stop;
+use crate::sweep::Outlook;
 
-/// Creation times have a resolution of one second, and two clocks are compared.
+/// Creation times have a resolution of one second, and so have dates.
 const TOLERANCE: time::Duration = time::Duration::seconds(2);
 
-/// Pages of one search, at most: 50 million blobs.
-const MOST_PAGES: u32 = 10_000;
+/// Pages of the listing before the first call, at most.
+const PAGES_BEFORE: u64 = 10;
 
-/// What an account's accepted calls taught about how its directories are named.
-#[derive(Debug, Default)]
-pub struct Naming {
-    /// What comes before the pool: empty, or with a slash at its end.
-    root: OnceLock<Box<str>>,
-}
+/// How long that listing may take, and how long a service may take to tell its time.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-impl Naming {
-    /// Learns from the directory of an accepted call.
-    pub fn learn(&self, pool: &PoolId, directory: &str) {
-        if self.root.get().is_some() {
-            return;
-        }
-        let mut from_the_end = directory.rmatch_indices('/').map(|(at, _)| at).skip(1);
-        let Some(pool_ends) = from_the_end.next() else { return };
-        let root_ends = from_the_end.next().map_or(0, |at| at + 1);
-        if directory[root_ends..pool_ends].eq_ignore_ascii_case(pool.as_str()) {
-            // Another task may have learned it first; it learned the same.
-            let _ = self.root.set(directory[..root_ends].into());
-        }
-    }
-
-    /// The prefixes to list for a node; directories of others may be below them.
-    fn prefixes(&self, node: &NodeRef) -> Vec<String> {
-        let Some(root) = self.root.get() else { return vec![format!("{}-", node.account)] };
-        let pool = node.pool.as_str().to_lowercase();
-        let mut prefixes = vec![format!("{root}{pool}/{}/", node.node)];
-        if node.node.as_str().contains('_') {
-            prefixes.push(format!("{root}{pool}/{}/", with_hyphens(&node.node)));
-        }
-        prefixes
-    }
-
-    /// The directory part of a blob's name, if the blob is one of this node.
-    fn directory_of<'name>(&self, blob: &'name str, node: &NodeRef) -> Option<&'name str> {
-        let root_ends = if let Some(root) = self.root.get() {
-            blob.starts_with(&**root).then_some(root.len())?
-        } else {
-            let first = blob.split('/').next()?;
-            first.strip_prefix(node.account.as_str())?.strip_prefix('-')?;
-            first.len() + 1
-        };
-        let mut parts = blob.get(root_ends..)?.splitn(4, '/');
-        let (pool, id, request, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let this_node = id == node.node.as_str() || id == with_hyphens(&node.node);
-        let fits = pool.eq_ignore_ascii_case(node.pool.as_str()) && this_node && !request.is_empty();
-        fits.then(|| &blob[..blob.len() - file.len() - 1])
-    }
-}
-
-/// A node whose call was repeated after the settle time, which is a guess: its first call may have left a directory
-/// that showed up later.
+/// What is known of the directories of one account.
 #[derive(Debug)]
-pub struct RepeatedCall {
-    pub(crate) node: NodeIndex,
-    /// On the service's clock.
-    pub(crate) since: OffsetDateTime,
-    pub(crate) naming: Arc<Naming>,
+pub(crate) struct AccountDirectories {
+    pub(crate) naming: Naming,
+    /// Those that have an owner, of all accounts.
+    pub(crate) claims: Arc<Claims>,
+    /// Those that were there before the first call of this process.
+    before: OnceCell<Shown>,
 }
 
-/// Searches once more for directories of nodes whose call was repeated, and records what is there. Call this when the
-/// files have arrived; a run that is told to stop leaves it for later.
-pub async fn look_for_duplicates<S: LogStore>(run: &Run, store: &S, repeated: Vec<RepeatedCall>) {
-    for RepeatedCall { node, since, naming } in repeated {
-        let at = run.plan.node(node).at();
-        let found = tokio::select! {
-            found = search(store, &naming, &at, since, &[]) => found,
-            () = run.stop.reached(Stop::Drain) => return,
+impl AccountDirectories {
+    pub(crate) fn new(naming: Naming, claims: Arc<Claims>) -> Self {
+        Self { naming, claims, before: OnceCell::new() }
+    }
+
+    /// Lists what is there before the first call, once. An account with much in the container is listed in part.
+    pub(crate) async fn look_before<S: LogStore>(&self, store: &S) {
+        let list = || async {
+            let mut shown = Shown::default();
+            let see = |page: &BlobPage| {
+                let directories = page.blobs.iter().filter_map(|blob| self.naming.directory(&blob.name));
+                shown.directories.extend(directories.map(|directory| directory_key(directory.path)));
+            };
+            let prefix = self.naming.account_prefix();
+            let listed = timeout(PATIENCE, each_page(store, &prefix, PAGES_BEFORE, &mut 0, see)).await;
+            shown.is_whole = matches!(listed, Ok(Ok(true)));
+            shown
         };
-        let directories = match found {
-            Ok(Finding::Found { directory, others }) => others.into_iter().chain([directory]).collect(),
-            Ok(Finding::Absent) => vec![],
-            // The manifest still says that there may be one.
-            Ok(Finding::Unknown) => continue,
-            Err(failure) => {
-                tracing::warn!(node = %at, %failure, "cannot search for a second directory of a node");
+        self.before.get_or_init(list).await;
+    }
+
+    /// What the container has of a call.
+    pub(crate) fn judge(
+        &self,
+        lost: &LostCall<'_>,
+        seen: &BTreeMap<Box<str>, Option<time::Duration>>,
+    ) -> Finding {
+        let before = self.before.get().filter(|_| lost.first.is_ours());
+        let Age { trusted, longest, moved, .. } = lost.age;
+        let (mut found, mut possible) = (Vec::new(), false);
+        for (directory, age) in seen {
+            let has_owner = self.claims.owner(directory).is_some();
+            if has_owner || before.is_some_and(|before| before.has(directory)) {
                 continue;
             }
-        };
-        if run.log.note(Some(node), Event::DirectoriesFound { directories }).is_err() {
-            return;
+            let is_within = |call: Duration| {
+                let call = time::Duration::try_from(call).unwrap_or(time::Duration::MAX);
+                age.is_some_and(|age| age.saturating_sub(TOLERANCE) <= call)
+            };
+            let is_new = before.is_some_and(|before| before.is_whole);
+            let appeared = lost.shown.is_some_and(|shown| !shown.has(directory));
+            if is_within(trusted) || appeared || (is_within(longest) && is_new) {
+                found.push((age.unwrap_or(time::Duration::ZERO), directory));
+            } else {
+                possible |= is_within(longest);
+            }
         }
+        // The youngest first.
+        found.sort();
+        let mut directories = found.into_iter().map(|(_, directory)| directory.clone());
+        match directories.next() {
+            Some(directory) => Finding::Found { directory, others: directories.collect() },
+            None if !self.naming.is_known() => Finding::Unknown(Why::Naming),
+            None if moved || possible => Finding::Unknown(Why::Clock),
+            None => Finding::Absent,
+        }
+    }
+
+    /// All directories that the node got since its first call.
+    fn made_since(&self, call: &RepeatedCall, age: Age, seen: Sighting) -> Vec<Box<str>> {
+        let before = self.before.get().filter(|_| call.first.is_ours());
+        let trusted = time::Duration::try_from(age.trusted).unwrap_or(time::Duration::MAX);
+        let is_since = |directory: &str, age: Option<time::Duration>| {
+            let of_another = self.claims.owner(directory).is_some_and(|owner| owner != call.node);
+            let was_there = before.is_some_and(|before| before.has(directory));
+            !of_another && !was_there && age.is_some_and(|age| age.saturating_sub(TOLERANCE) <= trusted)
+        };
+        let directories = seen.directories.into_iter();
+        directories
+            .filter(|(directory, age)| is_since(directory, *age))
+            .map(|(directory, _)| directory)
+            .collect()
     }
 }
 
-fn with_hyphens(node: &NodeId) -> String {
-    node.as_str().replace('_', "-")
+/// A call whose answer was lost.
+pub(crate) struct LostCall<'call> {
+    /// The first call of its round.
+    pub(crate) first: &'call Intent,
+    pub(crate) age: Age,
+    /// What an earlier look of this process, after the call, showed of the node.
+    pub(crate) shown: Option<&'call Shown>,
 }
 
 /// What the container says about a call in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// No directory of that node was made since the call.
     Absent,
-    /// None was found, but how the account names its directories is not known yet.
-    Unknown,
+    /// None was found, but that proves nothing.
+    Unknown(Why),
     /// The newest directory made since the call, and any others.
     Found {
         /// The newest.
@@ -129,129 +146,95 @@ pub enum Finding {
     },
 }
 
-/// Searches the container for directories of `node` made since `since` (on the service's clock), except those `known`
-/// to be another call's.
-pub async fn search<S: LogStore>(
+/// Why it cannot be told whether there is a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// How the account names its directories is not known yet.
+    Naming,
+    /// A clock was set since the call.
+    Clock,
+}
+
+/// Lets a service tell its time: any answer does, and what this one says of the node does not matter.
+pub(crate) async fn ask_time<B: BatchService>(run: &Run, service: &B, node: NodeIndex) {
+    let planned = run.plan.node(node);
+    // Without an answer, the time stays unknown.
+    let _ = timeout(PATIENCE, service.get_node(planned.pool(), &planned.node())).await;
+}
+
+/// A node whose call was repeated after the settle time, which is a guess: its first call may have left a directory
+/// that showed up later.
+#[derive(Debug)]
+pub struct RepeatedCall {
+    pub(crate) node: NodeIndex,
+    pub(crate) account: AccountIndex,
+    /// Its first call.
+    pub(crate) first: Intent,
+    /// Whether a clock had moved when it was repeated.
+    pub(crate) clock_moved: bool,
+    pub(crate) directories: Arc<AccountDirectories>,
+}
+
+/// Searches once more for directories of nodes whose call was repeated, and records what is there. Call this when the
+/// files have arrived; a run that is told to stop leaves it for later.
+pub async fn look_for_duplicates<B: BatchService, S: LogStore>(
+    run: &Run,
+    services: &[Option<Arc<B>>],
     store: &S,
-    naming: &Naming,
-    node: &NodeRef,
-    since: OffsetDateTime,
-    known: &[Box<str>],
-) -> Result<Finding, Failure> {
-    let mut made: BTreeMap<Box<str>, OffsetDateTime> = BTreeMap::new();
-    for prefix in naming.prefixes(node) {
-        let mut marker: Option<String> = None;
-        for pages in 0.. {
-            if pages >= MOST_PAGES {
-                return Err(Failure::new(FailureClass::Transient, "the listing has no end"));
-            }
-            let page = store.list(&prefix, marker.as_deref()).await?;
-            for blob in &page.blobs {
-                let (Some(directory), Some(created)) =
-                    (naming.directory_of(&blob.name, node), blob.created_at)
-                else {
-                    continue;
-                };
-                let first = made.entry(directory.into()).or_insert(created);
-                *first = created.min(*first);
-            }
-            if page.next.is_none() || page.next == marker {
-                break;
-            }
-            marker = page.next;
+    repeated: Vec<RepeatedCall>,
+) {
+    let mut by_account: BTreeMap<AccountIndex, Vec<RepeatedCall>> = BTreeMap::new();
+    for call in repeated {
+        by_account.entry(call.account).or_default().push(call);
+    }
+    for (account, calls) in by_account {
+        let service = services.get(account.get()).and_then(Option::as_ref);
+        tokio::select! {
+            () = look_again_for(run, service, store, &calls) => {}
+            () = run.stop.reached(Stop::Drain) => return,
         }
     }
-    made.retain(|directory, created| *created >= since - TOLERANCE && !known.contains(directory));
-    let newest = made.iter().max_by_key(|(_, created)| **created).map(|(directory, _)| directory.clone());
-    Ok(match newest {
-        None if naming.root.get().is_none() => Finding::Unknown,
-        None => Finding::Absent,
-        Some(directory) => {
-            made.remove(&directory);
-            Finding::Found { directory, others: made.into_keys().collect() }
+}
+
+async fn look_again_for<B: BatchService, S: LogStore>(
+    run: &Run,
+    service: Option<&Arc<B>>,
+    store: &S,
+    calls: &[RepeatedCall],
+) {
+    let Some(first) = calls.first() else { return };
+    if let Some(service) = service {
+        ask_time(run, &**service, first.node).await;
+    }
+    let directories = &*first.directories;
+    let now = Now::read(run.clock, service.and_then(|service| service.time()));
+    let sought = |call: &RepeatedCall| Sought {
+        node: call.node,
+        at: run.plan.node(call.node).at(),
+        is_due: true,
+        is_thorough: true,
+    };
+    let sought: Vec<_> = calls.iter().map(sought).collect();
+    let outlook = &mut Outlook::default();
+    let searcher = Searcher { store, naming: &directories.naming, outlook, now };
+    let (mut sightings, trouble) = searcher.look(&sought).await;
+    if let Some(failure) = trouble {
+        tracing::warn!(%failure, "cannot search for second directories of nodes whose calls were repeated");
+    }
+    for call in calls {
+        let sighting = sightings.remove(&call.node).unwrap_or_default();
+        // The manifest still says that there may be one.
+        if !sighting.is_whole || !directories.naming.is_known() {
+            continue;
         }
-    })
+        let age = call.first.age(&now);
+        let (unsure, directories) =
+            (call.clock_moved || age.moved, directories.made_since(call, age, sighting));
+        if run.log.note(Some(call.node), Event::DirectoriesFound { directories, unsure }).is_err() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use fleetlogs_model::ids::AccountName;
-    use fleetlogs_model::service::Blob;
-
-    use super::*;
-    use crate::testing::{NOW, ScriptedStore};
-
-    fn node(id: &str) -> NodeRef {
-        NodeRef { account: AccountName::new("contoso"), pool: PoolId::new("Render"), node: NodeId::new(id) }
-    }
-
-    fn store(blobs: &[(&str, i64)]) -> Arc<ScriptedStore> {
-        let store = Arc::new(ScriptedStore::default());
-        for (name, age) in blobs {
-            let created_at = Some(NOW + time::Duration::seconds(*age));
-            store.blobs.lock().insert((*name).into(), Blob { name: (*name).into(), size: 1, created_at });
-        }
-        store
-    }
-
-    #[tokio::test]
-    async fn the_newest_directory_since_the_call_is_found_and_older_ones_are_not() {
-        let store = store(&[
-            ("contoso-00/render/n1/before/a.log", -60),
-            ("contoso-00/render/n1/first/a.log", 1),
-            ("contoso-00/render/n1/second/a.log", 9),
-            ("contoso-00/render/n1/second/b.log", 30),
-            ("contoso-00/render/n10/other/a.log", 5),
-            ("contoso-00/other/n1/other/a.log", 5),
-        ]);
-        let naming = Naming::default();
-        for _ in 0..2 {
-            let finding = search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap();
-            let directory = "contoso-00/render/n1/second".into();
-            let others = vec!["contoso-00/render/n1/first".into()];
-            assert_eq!(finding, Finding::Found { directory, others });
-            naming.learn(&PoolId::new("Render"), "contoso-00/render/n1/second");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_directory_of_an_earlier_round_is_not_adopted() {
-        let store = store(&[("contoso-00/render/n1/first/a.log", 1)]);
-        let naming = Naming::default();
-        naming.learn(&PoolId::new("render"), "contoso-00/render/n1/first");
-        let known = ["contoso-00/render/n1/first".into()];
-        assert_eq!(search(&*store, &naming, &node("n1"), NOW, &known).await.unwrap(), Finding::Absent);
-    }
-
-    #[tokio::test]
-    async fn an_underscore_may_have_become_a_hyphen() {
-        let store = store(&[("contoso-00/render/tvm-1/x/a.log", 1)]);
-        let naming = Naming::default();
-        naming.learn(&PoolId::new("render"), "contoso-00/render/whatever/x");
-        let finding = search(&*store, &naming, &node("tvm_1"), NOW, &[]).await.unwrap();
-        assert_eq!(finding, Finding::Found { directory: "contoso-00/render/tvm-1/x".into(), others: vec![] });
-    }
-
-    #[tokio::test]
-    async fn nothing_since_the_call_is_absent_once_the_naming_is_known() {
-        let store = store(&[("contoso-00/render/n1/before/a.log", -3)]);
-        let naming = Naming::default();
-        assert_eq!(search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap(), Finding::Unknown);
-        naming.learn(&PoolId::new("other"), "contoso-00/render/n2/x");
-        assert_eq!(search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap(), Finding::Unknown);
-        naming.learn(&PoolId::new("RENDER"), "contoso-00/render/n2/x");
-        assert_eq!(search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap(), Finding::Absent);
-    }
-
-    #[tokio::test]
-    async fn an_account_may_have_another_name_in_the_config_and_directories_fewer_parts() {
-        for root in ["realname-00/", ""] {
-            let store = store(&[(&format!("{root}render/n1/x/a.log"), 1)]);
-            let naming = Naming::default();
-            naming.learn(&PoolId::new("Render"), &format!("{root}render/n2/y"));
-            let directory = format!("{root}render/n1/x").into();
-            let finding = search(&*store, &naming, &node("n1"), NOW, &[]).await.unwrap();
-            assert_eq!(finding, Finding::Found { directory, others: vec![] });
-        }
-    }
-}
+mod tests;

@@ -313,7 +313,7 @@ mod tests {
     }
 
     fn requested() -> Event {
-        Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil() }
+        Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil(), service_ahead_ms: None }
     }
 
     #[tokio::test]

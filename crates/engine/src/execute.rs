@@ -13,6 +13,7 @@
 //! no worker.
 
 mod follow;
+mod in_doubt;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -24,18 +25,22 @@ use fleetlogs_model::count::counted;
 use fleetlogs_model::event::Event;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountIndex, NodeIndex, PoolId};
+use fleetlogs_model::plan::PlannedAccount;
 use fleetlogs_model::retry::{RetryPolicy, backoff};
 use fleetlogs_model::service::{BatchService, LogStore, NodeState, UploadOrder};
 use parking_lot::Mutex;
-use time::OffsetDateTime;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::access::Access;
-use crate::doubt::{self, Finding, Naming, RepeatedCall};
+use crate::doubt::claims::Claims;
+use crate::doubt::naming::Naming;
+use crate::doubt::{AccountDirectories, RepeatedCall, ask_time};
 use crate::event_log::NotRecorded;
+use crate::intent::{Intent, Now};
 use crate::pace::Pacer;
 use crate::queue::{Step, Work, WorkQueue};
 use crate::resume::{Outstanding, lost_with_its_process};
@@ -58,6 +63,9 @@ const LEAST_AHEAD: usize = 8;
 /// Oldest intent that a call is sent on. An intent that waited longer for another call to end is recorded again,
 /// because resume takes its time for the time of the call.
 const OLDEST_INTENT: Duration = Duration::from_secs(5);
+
+/// A service that does not tell its time is not asked for it more often.
+const ASK_TIME_EVERY: Duration = Duration::from_secs(30);
 
 /// How the calls are made.
 #[derive(Clone, Debug)]
@@ -100,7 +108,7 @@ pub async fn execute<B: BatchService, S: LogStore>(
         }
     }
     let run_failures = Arc::new(Failures::allowing(how.budget.run, run.plan.nodes.len()));
-    let (accounts, repeated) = share_out(run, &how, outstanding);
+    let (accounts, repeated) = share_out(run, outstanding);
     let repeated = Arc::new(Mutex::new(repeated));
     let how = Arc::new(how);
     let mut workers = JoinSet::new();
@@ -112,7 +120,7 @@ pub async fn execute<B: BatchService, S: LogStore>(
         let calls = how.limits.concurrency;
         let is_fast = how.limits.rate.is_none_or(|rate| rate >= FAST);
         let ahead = if is_fast { (calls * 4).min(most_ahead) } else { 0 };
-        let count = (calls + ahead).min(share.fresh.len() + share.later.len());
+        let count = (calls + ahead).min(share.fresh.len() + share.later.len() + share.in_doubt.len());
         let follow = how.limits.relist.filter(|_| !share.fresh.is_empty());
         let account = Arc::new(AccountRun {
             run: run.clone(),
@@ -122,9 +130,11 @@ pub async fn execute<B: BatchService, S: LogStore>(
             how: how.clone(),
             pacer: Pacer::new(how.limits.rate, random.fork()),
             calls: Semaphore::new(calls),
-            queue: WorkQueue::new(share.fresh, share.later),
+            queue: WorkQueue::new(share.fresh, share.later, share.in_doubt.len()),
             nodes: share.nodes,
-            naming: share.naming,
+            directories: share.directories,
+            is_ready: OnceCell::new(),
+            asked_in_vain: tokio::sync::Mutex::default(),
             repeated: repeated.clone(),
             gone_pools: Mutex::default(),
             has_accepted: AtomicBool::new(false),
@@ -136,9 +146,19 @@ pub async fn execute<B: BatchService, S: LogStore>(
             let account = account.clone();
             followers.spawn(async move { account.follow_order(every).await });
         }
-        for _ in 0..count {
+        // The channel needs no bound: a node is in it at most once.
+        let (lost, taken) = unbounded_channel();
+        for work in share.in_doubt {
+            // The receiver is right here.
+            let _ = lost.send(work);
+        }
+        if count > 0 {
             let account = account.clone();
-            workers.spawn(async move { account.work().await });
+            workers.spawn(async move { account.look_for_lost(taken).await });
+        }
+        for _ in 0..count {
+            let (account, lost) = (account.clone(), lost.clone());
+            workers.spawn(async move { account.work(lost).await });
         }
     }
     let all_end = async {
@@ -177,7 +197,6 @@ impl Failures {
 }
 
 /// One account's share of the outstanding work.
-#[derive(Default)]
 struct Share {
     /// Nodes of the plan, whether anything is left to do about them or not.
     planned: usize,
@@ -185,14 +204,23 @@ struct Share {
     nodes: Range<u32>,
     fresh: Vec<NodeIndex>,
     later: Vec<(Work, Instant)>,
-    naming: Arc<Naming>,
+    in_doubt: Vec<Work>,
+    directories: Arc<AccountDirectories>,
 }
 
 /// The outstanding work by account, in the plan's order, and the nodes whose call an earlier process repeated.
-fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share>, Vec<RepeatedCall>) {
+fn share_out(run: &Run, outstanding: Outstanding) -> (Vec<Share>, Vec<RepeatedCall>) {
     let account_of = run.plan.accounts_of_nodes();
-    let mut shares = Vec::new();
-    shares.resize_with(run.plan.accounts.len(), Share::default);
+    let claims = Arc::new(Claims::default());
+    let share = |account: &PlannedAccount| Share {
+        planned: 0,
+        nodes: 0..0,
+        fresh: vec![],
+        later: vec![],
+        in_doubt: vec![],
+        directories: Arc::new(AccountDirectories::new(Naming::of(&account.name), claims.clone())),
+    };
+    let mut shares: Vec<Share> = run.plan.accounts.iter().map(share).collect();
     for (at, account) in (0..).zip(&account_of) {
         let share = &mut shares[account.get()];
         if share.planned == 0 {
@@ -206,32 +234,26 @@ fn share_out(run: &Run, how: &Execution, outstanding: Outstanding) -> (Vec<Share
     }
     for work in outstanding.work {
         let share = &mut shares[account_of[work.node.get()].get()];
+        for directory in &work.known {
+            claims.claim(directory, work.node);
+        }
         match work.step {
-            Step::AskContainer => {
-                let due = how.may_ask_from(&work, run.clock.now()) + OLDEST_INTENT;
-                share.later.push((work, due));
-            }
-            Step::Send | Step::Look => share.later.push((work, Instant::now())),
+            Step::AskContainer => share.in_doubt.push(work),
+            Step::Send | Step::Look | Step::Adopt => share.later.push((work, Instant::now())),
         }
     }
     for (node, directory) in &outstanding.directories {
-        shares[account_of[node.get()].get()].naming.learn(run.plan.node(*node).pool(), directory);
+        let directories = &shares[account_of[node.get()].get()].directories;
+        directories.naming.learn(run.plan.node(*node).pool(), directory);
+        claims.claim(directory, *node);
     }
-    let repeated = outstanding.repeated.into_iter().map(|(node, since)| {
-        let naming = shares[account_of[node.get()].get()].naming.clone();
-        RepeatedCall { node, since, naming }
+    let repeated = outstanding.repeated.into_iter().map(|(node, first)| {
+        let account = account_of[node.get()];
+        let directories = shares[account.get()].directories.clone();
+        RepeatedCall { node, account, first, clock_moved: false, directories }
     });
     let repeated = repeated.collect();
     (shares, repeated)
-}
-
-impl Execution {
-    /// The earliest time at which the container may be asked about a call in doubt: the service may still take the call
-    /// until its deadline, and then the node needs time for its first blob.
-    fn may_ask_from(&self, work: &Work, now: OffsetDateTime) -> Instant {
-        let due = work.last_intent.unwrap_or(now) + self.deadlines.call + self.settle;
-        Instant::now() + Duration::try_from(due - now).unwrap_or(Duration::ZERO)
-    }
 }
 
 /// What becomes of a node after a step.
@@ -240,6 +262,8 @@ enum NodeStep {
     Done,
     /// It is due again at a time.
     Again(Work, Instant),
+    /// The answer was lost, and the container is to be searched.
+    InDoubt(Work),
 }
 
 struct AccountRun<B, S> {
@@ -254,7 +278,11 @@ struct AccountRun<B, S> {
     queue: WorkQueue,
     /// Positions in the plan that hold all nodes of the account.
     nodes: Range<u32>,
-    naming: Arc<Naming>,
+    directories: Arc<AccountDirectories>,
+    /// Set once what must be known before the first call is known.
+    is_ready: OnceCell<()>,
+    /// When the service was last asked for its time and did not tell it.
+    asked_in_vain: tokio::sync::Mutex<Option<Instant>>,
     repeated: Arc<Mutex<Vec<RepeatedCall>>>,
     /// Pools the service said are gone: their other nodes need no call.
     gone_pools: Mutex<HashSet<PoolId>>,
@@ -266,11 +294,13 @@ struct AccountRun<B, S> {
 }
 
 impl<B: BatchService, S: LogStore> AccountRun<B, S> {
-    async fn work(&self) {
+    async fn work(&self, lost: UnboundedSender<Work>) {
         while let Some(work) = self.queue.next(&self.run.stop).await {
             match self.step(work).await {
                 Ok(NodeStep::Done) => self.queue.done(),
                 Ok(NodeStep::Again(work, due)) => self.queue.put_back(work, due),
+                // Whoever looks for it gives it back. The receiver is gone if the run drains.
+                Ok(NodeStep::InDoubt(work)) => drop(lost.send(work)),
                 // The log already told the run to drain.
                 Err(NotRecorded) => return,
             }
@@ -281,7 +311,36 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         match work.step {
             Step::Send => self.send(work).await,
             Step::Look => self.look(work).await,
-            Step::AskContainer => self.ask_container(work).await,
+            Step::AskContainer => Ok(NodeStep::InDoubt(work)),
+            Step::Adopt => self.adopt(work).await,
+        }
+    }
+
+    /// All clocks now.
+    fn now(&self) -> Now {
+        Now::read(self.run.clock, self.service.time())
+    }
+
+    /// Learns what must be known before a call is made: the service's time, and what is in the container already.
+    async fn get_ready(&self, node: NodeIndex) {
+        let learn = async || {
+            if self.service.time().is_none() {
+                ask_time(&self.run, &*self.service, node).await;
+                *self.asked_in_vain.lock().await = self.service.time().is_none().then(Instant::now);
+            }
+            if let Some(store) = &self.store {
+                self.directories.look_before(&**store).await;
+            }
+        };
+        self.is_ready.get_or_init(learn).await;
+        // This machine's clock was set a moment ago, and no call was answered since. One worker asks, and the others
+        // wait for the answer.
+        if self.service.time().is_none() {
+            let mut in_vain = self.asked_in_vain.lock().await;
+            if self.service.time().is_none() && in_vain.is_none_or(|asked| asked.elapsed() > ASK_TIME_EVERY) {
+                ask_time(&self.run, &*self.service, node).await;
+                *in_vain = self.service.time().is_none().then(Instant::now);
+            }
         }
     }
 
@@ -297,17 +356,22 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             () = async { self.run.slots.take().await; self.pacer.turn().await } => {}
             () = self.run.stop.reached(Stop::Drain) => return Ok(NodeStep::Done),
         }
+        self.get_ready(work.node).await;
         if self.order().is_none() {
             self.run.slots.give_back();
             return Ok(NodeStep::Done);
         }
         work.attempt += 1;
         let client_request_id = Uuid::new_v4();
-        let intent = self.run.clock.now();
+        let intent = Intent::new(&self.now());
         work.first_intent.get_or_insert(intent);
         work.last_intent = Some(intent);
         let attempt = work.attempt;
-        self.run.log.record(Some(work.node), Event::UploadRequested { attempt, client_request_id }).await?;
+        let requested = |intent: Intent| {
+            let service_ahead_ms = intent.service_ahead_ms();
+            Event::UploadRequested { attempt, client_request_id, service_ahead_ms }
+        };
+        self.run.log.record(Some(work.node), requested(intent)).await?;
         let permit = self.calls.acquire().await;
         tokio::select! {
             biased;
@@ -334,14 +398,12 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             Some(window) => Arc::new(UploadOrder { window, access: order.access.clone() }),
             None => order,
         };
-        if self.run.clock.now() - intent > OLDEST_INTENT {
+        let now = self.now();
+        if intent.is_older_than(OLDEST_INTENT, &now) {
             self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
-            self.run
-                .log
-                .record(Some(work.node), Event::UploadRequested { attempt, client_request_id })
-                .await?;
+            self.run.log.record(Some(work.node), requested(Intent::new(&now))).await?;
         }
-        work.last_intent = Some(self.run.clock.now());
+        work.last_intent = Some(Intent::new(&self.now()));
         let sent_at = Instant::now();
         work.deadline.get_or_insert_with(|| sent_at + self.how.deadlines.node);
         let limit = self.how.deadlines.call;
@@ -356,7 +418,8 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         match answer {
             Ok(accepted) => {
                 self.pacer.answered_well(sent_at.elapsed());
-                self.naming.learn(planned.pool(), &accepted.directory);
+                self.directories.naming.learn(planned.pool(), &accepted.directory);
+                self.directories.claims.claim(&accepted.directory, work.node);
                 self.has_accepted.store(true, Ordering::Relaxed);
                 if accepted.files == Some(0) {
                     self.run.slots.give_back();
@@ -456,71 +519,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         }
         self.run.log.note(Some(work.node), Event::UploadInDoubt { attempt, cause })?;
         work.step = Step::AskContainer;
-        let due = self.how.may_ask_from(&work, self.run.clock.now());
-        Ok(NodeStep::Again(work, due))
-    }
-
-    async fn ask_container(&self, mut work: Work) -> Result<NodeStep, NotRecorded> {
-        let planned = self.run.plan.node(work.node);
-        let node = planned.at();
-        if self.service.clock_offset().is_none() {
-            // Any answer tells the service's time; what this one says of the node does not matter.
-            let _ = self.service.get_node(planned.pool(), &planned.node()).await;
-        }
-        let since = work.first_intent.unwrap_or_else(|| self.run.clock.now())
-            + self.service.clock_offset().unwrap_or_default();
-        let attempt = work.attempt;
-        let finding = match &self.store {
-            Some(store) => tokio::select! {
-                finding = doubt::search(&**store, &self.naming, &node, since, &work.known) => finding,
-                // It stays in doubt until the run is resumed.
-                () = self.run.stop.reached(Stop::Drain) => return Ok(NodeStep::Done),
-            },
-            // The earlier process could list the container; this one lacks the permission.
-            None => Ok(Finding::Unknown),
-        };
-        match finding {
-            Ok(Finding::Found { directory, others }) => {
-                tokio::select! {
-                    () = self.run.slots.take() => {}
-                    () = self.run.stop.reached(Stop::Drain) => {}
-                }
-                self.run.log.note(Some(work.node), Event::UploadAdopted { attempt, directory, others })?;
-                Ok(NodeStep::Done)
-            }
-            // It is recorded as in doubt and stays so: nothing can tell.
-            Ok(Finding::Unknown) if work.tries.counted >= self.how.retry.attempts => Ok(NodeStep::Done),
-            Ok(Finding::Absent) if work.tries.counted >= self.how.retry.attempts => {
-                let cause = Failure::new(
-                    FailureClass::Refused,
-                    format!(
-                        "none of {attempt} calls was answered, and the container holds no directory from them"
-                    ),
-                );
-                self.fail(&work, cause)
-            }
-            Ok(found @ (Finding::Absent | Finding::Unknown)) => {
-                let naming = self.naming.clone();
-                self.repeated.lock().push(RepeatedCall { node: work.node, since, naming });
-                let event = if found == Finding::Absent {
-                    Event::UploadAbsent { attempt }
-                } else {
-                    // The call is repeated without knowing, and the manifest says so.
-                    let message = "whether the container has a directory of this call is unknown";
-                    let cause = Failure::new(FailureClass::InDoubt, message);
-                    Event::UploadWillRetry { attempt, cause, delay_ms: 0 }
-                };
-                self.run.log.note(Some(work.node), event)?;
-                work.step = Step::Send;
-                work.deadline = None;
-                Ok(NodeStep::Again(work, Instant::now()))
-            }
-            Err(failure) => {
-                tracing::warn!(%node, %failure, "cannot search the container for a call in doubt; retrying");
-                let delay = backoff(&self.how.retry, 4, f64::midpoint(1.0, self.random()));
-                Ok(NodeStep::Again(work, Instant::now() + delay))
-            }
-        }
+        Ok(NodeStep::InDoubt(work))
     }
 
     /// The node's state stood in the way of the last call: is it still worth another?
@@ -612,7 +611,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     fn order(&self) -> Option<Arc<UploadOrder>> {
         let order = self.how.access.current();
         // Storage checks the SAS by its own clock.
-        let now = self.run.clock.now() + self.service.clock_offset().unwrap_or_default();
+        let now = self.service.time().unwrap_or_else(|| self.run.clock.now());
         match order.access.sas() {
             Some(sas) if !outlives_upload(sas, now, self.how.upload_allowance) => {
                 let ends = sas.expires_at.unwrap_or(now);

@@ -17,6 +17,7 @@ mod directory_name;
 pub mod doubt;
 pub mod event_log;
 pub mod execute;
+mod intent;
 pub mod jobs;
 pub mod local_store;
 pub mod node_spool;

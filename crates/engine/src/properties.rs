@@ -190,7 +190,8 @@ fn next_events(stage: Stage, cause: FailureClass) -> Vec<Event> {
     match stage {
         Stage::Ready(sent) => {
             let attempt = sent + 1;
-            let requested = Event::UploadRequested { attempt, client_request_id: Uuid::nil() };
+            let requested =
+                Event::UploadRequested { attempt, client_request_id: Uuid::nil(), service_ahead_ms: None };
             vec![requested.clone(), requested, fails(sent)]
         }
         Stage::Open(attempt) => vec![

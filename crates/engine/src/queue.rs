@@ -6,10 +6,10 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use fleetlogs_model::ids::NodeIndex;
 use parking_lot::{Mutex, MutexGuard};
-use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::intent::Intent;
 use crate::retry::Tries;
 use crate::stop::{Stop, StopHandle};
 
@@ -22,6 +22,16 @@ pub(crate) enum Step {
     Look,
     /// Search the container: the answer of the last call was lost.
     AskContainer,
+    /// Record the directory of the last call, which was found in the container.
+    Adopt,
+}
+
+/// What the container has of a call whose answer was lost.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundDirectories {
+    /// The newest.
+    pub(crate) directory: Box<str>,
+    pub(crate) others: Vec<Box<str>>,
 }
 
 /// A node that is not done.
@@ -32,10 +42,12 @@ pub(crate) struct Work {
     /// Calls sent so far.
     pub(crate) attempt: u32,
     pub(crate) tries: Tries,
-    /// When the first call of this round was recorded.
-    pub(crate) first_intent: Option<OffsetDateTime>,
-    /// When the last one was.
-    pub(crate) last_intent: Option<OffsetDateTime>,
+    /// The first call of this round.
+    pub(crate) first_intent: Option<Intent>,
+    /// The last one.
+    pub(crate) last_intent: Option<Intent>,
+    /// For [`Step::Adopt`].
+    pub(crate) found: Option<Box<FoundDirectories>>,
     /// Directories of earlier rounds: a call in doubt made none of them.
     pub(crate) known: Box<[Box<str>]>,
     /// When to give the node up.
@@ -51,6 +63,7 @@ impl Work {
             tries: Tries::default(),
             first_intent: None,
             last_intent: None,
+            found: None,
             known: Box::default(),
             deadline: None,
         }
@@ -113,15 +126,16 @@ pub(crate) struct WorkQueue {
 }
 
 impl WorkQueue {
-    /// Nodes to be called, and work that is due at a time.
+    /// Nodes to be called, and work that is due at a time; and how much is handed out already.
     pub(crate) fn new(
         fresh: impl IntoIterator<Item = NodeIndex>,
         later: impl IntoIterator<Item = (Work, Instant)>,
+        busy: usize,
     ) -> Self {
         let mut state = QueueState {
             fresh: fresh.into_iter().collect(),
             later: BinaryHeap::new(),
-            busy: 0,
+            busy,
             retries_saved: MOST_RETRIES_SAVED,
             numbers: 0,
             closed: false,
@@ -254,7 +268,7 @@ mod tests {
     use super::*;
 
     fn queue(nodes: u32) -> WorkQueue {
-        WorkQueue::new((0..nodes).map(NodeIndex), [])
+        WorkQueue::new((0..nodes).map(NodeIndex), [], 0)
     }
 
     #[tokio::test(start_paused = true)]

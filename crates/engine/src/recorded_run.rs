@@ -144,7 +144,8 @@ mod tests {
     use crate::testing::{MemoryRunStore, NOW, plan_of};
 
     fn requested(node: u32) -> Recorded {
-        let event = Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil() };
+        let event =
+            Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil(), service_ahead_ms: None };
         Recorded { at: NOW, node: Some(NodeIndex(node)), event }
     }
 

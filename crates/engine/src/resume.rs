@@ -11,8 +11,8 @@ use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::{Ledger, NodeStatus};
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
-use time::OffsetDateTime;
 
+use crate::intent::Intent;
 use crate::queue::{Step, Work};
 use crate::retry::Tries;
 
@@ -27,9 +27,8 @@ pub struct Outstanding {
     pub(crate) awaited: Vec<AwaitedUpload>,
     /// Calls that were in flight when their process ended; to be recorded as in doubt.
     pub(crate) lost: Vec<(NodeIndex, u32)>,
-    /// Nodes whose call was repeated, with the time of the first call: they may have more than one directory since
-    /// then.
-    pub(crate) repeated: Vec<(NodeIndex, OffsetDateTime)>,
+    /// Nodes whose call was repeated, with the first call: they may have more than one directory since then.
+    pub(crate) repeated: Vec<(NodeIndex, Intent)>,
     /// How many files nodes promised in calls that earlier processes made.
     pub(crate) promises: Vec<(NodeIndex, u32)>,
     /// One recorded directory of each account and pool, from which the naming is learned.
@@ -81,10 +80,10 @@ struct Past {
     attempt: u32,
     tries: Tries,
     /// First intent since the node's last accepted call.
-    first_intent: Option<OffsetDateTime>,
-    last_intent: Option<OffsetDateTime>,
+    first_intent: Option<Intent>,
+    last_intent: Option<Intent>,
     /// First intent of a call that was repeated, until the container was searched for a directory from it.
-    repeated: Option<OffsetDateTime>,
+    repeated: Option<Intent>,
     /// Directories of this node that are known, the last one last.
     directories: Vec<Box<str>>,
     files: Option<u32>,
@@ -95,10 +94,11 @@ struct Past {
 impl Past {
     fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
-            Event::UploadRequested { attempt, .. } => {
+            Event::UploadRequested { attempt, service_ahead_ms, .. } => {
                 self.attempt = *attempt;
-                self.first_intent.get_or_insert(recorded.at);
-                self.last_intent = Some(recorded.at);
+                let intent = Intent::recorded(recorded.at, *service_ahead_ms);
+                self.first_intent.get_or_insert(intent);
+                self.last_intent = Some(intent);
             }
             Event::UploadAbsent { .. } => self.repeated = self.repeated.or(self.first_intent),
             Event::DirectoriesFound { .. } => self.repeated = None,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn requested(attempt: u32) -> Event {
-        Event::UploadRequested { attempt, client_request_id: Uuid::nil() }
+        Event::UploadRequested { attempt, client_request_id: Uuid::nil(), service_ahead_ms: Some(-60_000) }
     }
 
     fn accepted(directory: &str) -> Event {
@@ -265,7 +265,8 @@ mod tests {
         let outstanding = replay([(0, requested(1)), (1, requested(1)), (1, accepted("d"))], &[]);
         assert_eq!(steps(&outstanding), [(0, Step::AskContainer, 1), (2, Step::Send, 0)]);
         assert_eq!(outstanding.lost, [(NodeIndex(0), 1)]);
-        assert_eq!(outstanding.work[0].first_intent, Some(NOW));
+        let first = outstanding.work[0].first_intent.unwrap();
+        assert_eq!((first.service_ahead_ms(), first.is_ours()), (Some(-60_000), false));
         assert_eq!(
             outstanding.awaited,
             [AwaitedUpload { node: NodeIndex(1), directory: "d".into(), files: Some(4), slot: false }]
@@ -287,8 +288,8 @@ mod tests {
         let again = replay(events(), &[Outcome::Incomplete]);
         assert_eq!(steps(&again)[0], (0, Step::Send, 1));
         assert_eq!(*again.work[0].known, ["first".into()]);
-        assert_eq!(
-            again.work[0].first_intent, None,
+        assert!(
+            again.work[0].first_intent.is_none(),
             "a directory of the first round is not one of the second"
         );
     }

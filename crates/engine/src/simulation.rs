@@ -4,7 +4,8 @@
 //! The service keeps a ledger of its own: every call that it took, and the directory it made for it. What the run says
 //! of a node is compared with that. A crash drops executor and verifier where they stand; the service works on, and of
 //! the journal what was appended stays, except for the last group if that is lost too. Then a new process resumes the
-//! run.
+//! run. This machine's clock is set at any moment, in mid-run and between processes, by up to two hours; the container
+//! holds directories of an earlier run.
 //!
 //! `FLEETLOGS_SEED=n` runs that seed alone.
 
@@ -29,12 +30,13 @@ use fleetlogs_model::service::{
     Accepted, BatchService, Blob, BlobPage, LogStore, Node, NodeState, Page, PageLink, Pool, UploadOrder,
 };
 use parking_lot::Mutex;
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::access::Access;
-use crate::clock::Clock;
+use crate::clock::{Clock, SetClock};
 use crate::collect::{Collection, collect};
 use crate::event_log::LogMode;
 use crate::resume::Replay;
@@ -148,6 +150,14 @@ impl World {
         Self { books: Mutex::new(books), deeds: Box::new(deeds), started: Instant::now() }
     }
 
+    /// Puts a directory of half an hour ago into the container: that of another run.
+    fn put_earlier(&self, account: &str, node: u32) {
+        let name = format!("{account}-0123456789ABCDEF/pool/n{node}/earlier/0.log");
+        let created_at = Some(NOW - time::Duration::minutes(30));
+        let blob = Blob { name: name.clone(), size: 100, created_at };
+        self.books.lock().blobs.insert(name, Shown { blob, from: self.started });
+    }
+
     /// The calls that were taken, per node.
     pub(crate) fn taken(&self) -> Vec<Vec<AcceptedCall>> {
         self.books.lock().taken.clone()
@@ -189,7 +199,7 @@ impl LogStore for World {
         let below = below.take_while(|(name, _)| name.starts_with(prefix));
         let blobs =
             below.filter(|(_, shown)| shown.from <= now).map(|(_, shown)| shown.blob.clone()).collect();
-        Ok(BlobPage { blobs, next: None })
+        Ok(BlobPage { blobs, next: None, date: Some(NOW + (now - self.started)) })
     }
 }
 
@@ -200,6 +210,16 @@ pub(crate) struct Account {
     /// Where its nodes begin in the plan, and how many there are.
     first: usize,
     nodes: u32,
+    clock: &'static SetClock,
+    /// How far this machine's clock was off when the service last answered this process. Its time is known until the
+    /// clock is set.
+    told: Mutex<Option<time::Duration>>,
+}
+
+impl Account {
+    fn tell_time(&self) {
+        *self.told.lock() = Some(self.clock.ahead());
+    }
 }
 
 impl BatchService for Account {
@@ -210,17 +230,19 @@ impl BatchService for Account {
     /// For the second look: every node is as it was planned.
     async fn list_nodes(&self, _: &PoolId, _: Option<&PageLink>) -> Result<Page<Node>, Failure> {
         sleep(NODE_LIST).await;
+        self.tell_time();
         let listed = |id| Node::in_state(id, NodeState::Idle);
         let items = (0..self.nodes).map(|number| listed(NodeId::new(format!("n{number}")))).collect();
         Ok(Page { items, next: None })
     }
 
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
+        self.tell_time();
         Ok(Node::in_state(node.clone(), NodeState::Idle))
     }
 
-    fn clock_offset(&self) -> Option<time::Duration> {
-        Some(time::Duration::ZERO)
+    fn time(&self) -> Option<OffsetDateTime> {
+        (*self.told.lock() == Some(self.clock.ahead())).then(|| self.clock.true_time())
     }
 
     async fn upload_logs(
@@ -237,6 +259,9 @@ impl BatchService for Account {
         sleep(deed.answers_after.min(time_limit)).await;
         if deed.answers_after > time_limit {
             return Err(Failure::new(FailureClass::InDoubt, "no answer in time"));
+        }
+        if deed.failure.as_ref().is_none_or(|failure| failure.class != FailureClass::NotSent) {
+            self.tell_time();
         }
         match deed.failure {
             Some(failure) => Err(failure),
@@ -270,6 +295,15 @@ impl Kept {
 
     pub(crate) fn events(&self) -> Vec<Recorded> {
         self.events.lock().clone()
+    }
+
+    /// As an earlier version would have written it.
+    fn forget_service_clock(&self) {
+        for recorded in &mut *self.events.lock() {
+            if let Event::UploadRequested { service_ahead_ms, .. } = &mut recorded.event {
+                *service_ahead_ms = None;
+            }
+        }
     }
 
     /// Loses some of the last events. An intent whose call was sent is not among them: it was durable before.
@@ -306,6 +340,8 @@ pub(crate) struct Scene {
     /// For the backoff.
     pub(crate) seed: u64,
     pub(crate) stop: StopHandle,
+    /// This machine's.
+    pub(crate) clock: &'static SetClock,
 }
 
 impl Scene {
@@ -319,6 +355,7 @@ impl Scene {
             can_list: true,
             seed: 0,
             stop: StopHandle::default(),
+            clock: SetClock::start(NOW),
         }
     }
 
@@ -331,7 +368,8 @@ impl Scene {
         let mut first = 0;
         let services = self.plan.accounts.iter().map(|account| {
             let (world, name, nodes) = (self.world.clone(), account.name.to_string(), account.nodes);
-            let service = Account { world, name, first, nodes };
+            let (clock, told) = (self.clock, Mutex::default());
+            let service = Account { world, name, first, nodes, clock, told };
             first += nodes as usize;
             Some(Arc::new(service))
         });
@@ -359,7 +397,7 @@ impl Scene {
             access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
             settings,
             tool_version: "0.0.0".into(),
-            clock: Clock::Since(NOW, self.world.started),
+            clock: Clock::Set(self.clock),
             stop: self.stop.clone(),
             random: Rng::with_seed(self.seed ^ journal.events.lock().len() as u64),
         });
@@ -460,6 +498,19 @@ impl Tally {
 struct Circumstances {
     settle: Duration,
     can_list: bool,
+    /// Whether every process but the last is of a version that did not record the service's clock.
+    silent_journal: bool,
+}
+
+impl Circumstances {
+    const ORDINARY: Self = Self { settle: SETTLE, can_list: true, silent_journal: false };
+}
+
+/// Sets this machine's clock, or leaves it as it is.
+fn set_clock(clock: &SetClock, random: &mut Rng) {
+    let seconds = *random.choice(&[0, 0, 1, 7, 60, 3600, 7200]).unwrap();
+    let seconds = if random.bool() { seconds } else { -seconds };
+    clock.set_ahead(time::Duration::seconds(seconds));
 }
 
 /// A run with its crashes; returns the service's side and the journal's.
@@ -470,6 +521,14 @@ async fn live(seed: u64, plan: &Arc<Plan>, given: Circumstances) -> (Arc<World>,
     scene.settle = given.settle;
     scene.can_list = given.can_list;
     scene.seed = seed;
+    for account in &plan.accounts {
+        for node in 0..account.nodes {
+            if random.u32(0..4) == 0 && !given.silent_journal {
+                scene.world.put_earlier(account.name.as_str(), node);
+            }
+        }
+    }
+    set_clock(scene.clock, &mut random);
     scene.limits = Limits {
         rate: *random.choice(&[None, Some(20.0), Some(100.0)]).unwrap(),
         concurrency: *random.choice(&[1, 4, 32]).unwrap(),
@@ -483,11 +542,21 @@ async fn live(seed: u64, plan: &Arc<Plan>, given: Circumstances) -> (Arc<World>,
     for _ in 0..crashes {
         // While calls are sent, or while what is in doubt is waited for.
         let longest = *random.choice(&[10_000, 250_000]).unwrap();
-        let crash = sleep(Duration::from_millis(random.u64(0..longest)));
+        let before = Duration::from_millis(random.u64(0..longest));
+        let after = Duration::from_millis(random.u64(0..longest));
+        let crash = async {
+            sleep(before).await;
+            set_clock(scene.clock, &mut random);
+            sleep(after).await;
+        };
         if scene.process(&journal, crash).await {
             break;
         }
         died += 1;
+        set_clock(scene.clock, &mut random);
+        if given.silent_journal {
+            journal.forget_service_clock();
+        }
         if random.bool() {
             journal.lose_last_group(&scene.world, &mut random);
         }
@@ -495,7 +564,12 @@ async fn live(seed: u64, plan: &Arc<Plan>, given: Circumstances) -> (Arc<World>,
             sleep(Duration::from_millis(random.u64(0..300_000))).await;
         }
     }
-    scene.process(&journal, no_crash()).await;
+    let sets_clock = async {
+        sleep(Duration::from_millis(random.u64(0..100_000))).await;
+        set_clock(scene.clock, &mut random);
+        no_crash().await;
+    };
+    scene.process(&journal, sets_clock).await;
     assert_eq!(scene.stop.level(), Stop::No, "the run ended by itself");
     let calls = scene.world.books.lock().calls.iter().map(|calls| u64::from(*calls)).sum();
     let tally = Tally { seeds: 1, crashes: died, calls, simulated: started.elapsed(), ..Tally::default() };
@@ -516,6 +590,9 @@ fn judge(plan: &Plan, world: &World, events: &[Recorded], given: Circumstances, 
         counts.add(outcome);
         assert_eq!(ledger.status(node), history.status, "{at}");
         tally.marked += u64::from(history.may_have_duplicates);
+        let is_ours = |directory: &Box<str>| taken.iter().any(|taken| taken.directory == *directory);
+        let others = history.directory.iter().chain(&history.duplicates).find(|found| !is_ours(found));
+        assert_eq!(others, None, "{at}: the service made it for no call of this run");
         if taken.len() > 1 {
             tally.doubled += 1;
             tally.admitted += u64::from(history.may_have_duplicates || !history.duplicates.is_empty());
@@ -574,7 +651,7 @@ fn simulate(seeds: u64, given: Circumstances) -> Tally {
             let one = || {
                 let (world, journal, mut tally) = on_paused_time(live(seed, &plan, given));
                 judge(&plan, &world, &journal.events(), given, &mut tally);
-                if given.can_list && given.settle >= SETTLE {
+                if given.can_list && given.settle >= SETTLE && !given.silent_journal {
                     assert_eq!(tally.doubled, 0, "nodes were asked twice");
                 }
                 assert!(
@@ -604,18 +681,23 @@ fn simulate(seeds: u64, given: Circumstances) -> Tally {
 
 #[test]
 fn no_node_is_lost_and_none_is_asked_twice_whatever_fails_and_however_often_the_process_dies() {
-    simulate(SEEDS, Circumstances { settle: SETTLE, can_list: true });
+    simulate(SEEDS, Circumstances::ORDINARY);
+}
+
+#[test]
+fn after_a_version_that_did_not_record_the_services_clock_every_node_that_was_asked_twice_is_marked() {
+    simulate(100, Circumstances { silent_journal: true, ..Circumstances::ORDINARY });
 }
 
 #[test]
 fn the_simulation_sees_what_a_settle_time_that_is_too_short_does() {
-    let tally = simulate(20, Circumstances { settle: Duration::ZERO, can_list: true });
+    let tally = simulate(20, Circumstances { settle: Duration::ZERO, ..Circumstances::ORDINARY });
     assert!(tally.doubled > tally.seeds, "{tally:?}");
 }
 
 #[test]
 fn without_list_permission_every_node_that_was_asked_twice_is_marked() {
-    let tally = simulate(100, Circumstances { settle: SETTLE, can_list: false });
+    let tally = simulate(100, Circumstances { can_list: false, ..Circumstances::ORDINARY });
     assert!(tally.doubled > 0, "{tally:?}");
     assert_eq!(tally.doubled, tally.admitted);
 }
@@ -623,7 +705,7 @@ fn without_list_permission_every_node_that_was_asked_twice_is_marked() {
 #[test]
 fn a_seed_tells_the_same_story_twice() {
     let plan = Arc::new(plan_over(&[("contoso", NODES), ("fabrikam", NODES)]));
-    let given = Circumstances { settle: SETTLE, can_list: true };
+    let given = Circumstances::ORDINARY;
     let story = |seed| {
         let (_, journal, _) = on_paused_time(live(seed, &plan, given));
         let mut events = journal.events();
@@ -637,6 +719,7 @@ fn a_seed_tells_the_same_story_twice() {
     for seed in 0..20 {
         let (first, second) = (story(seed), story(seed));
         let differs = first.iter().zip(&second).position(|(one, other)| one != other);
+        let differs = differs.map(|at| (&first[at], &second[at]));
         assert_eq!(differs, None, "seed {seed}");
         assert_eq!(first.len(), second.len(), "seed {seed}");
     }

@@ -33,7 +33,7 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use crate::access::Access;
-use crate::clock::Clock;
+use crate::clock::{Clock, SetClock};
 use crate::collect::{Collection, collect};
 use crate::event_log::{EventLog, Heard, LogMode};
 use crate::execute::{Execution, execute};
@@ -257,7 +257,8 @@ pub(crate) struct ScriptedAccount {
     pub(crate) script: Mutex<HashMap<String, Vec<Answer>>>,
     pub(crate) node_state: Mutex<HashMap<String, NodeState>>,
     pub(crate) latency: Duration,
-    /// How far the service's clock is ahead. Known once a node was read: calls are answered by a service without one.
+    /// How far the clocks of the service and of the container are ahead. The service's is known once a node was read:
+    /// calls are answered by a service without one.
     pub(crate) clock_ahead: time::Duration,
     pub(crate) uploads: AtomicU32,
     /// The window of each call, in order.
@@ -334,8 +335,8 @@ impl BatchService for ScriptedAccount {
         Ok(Node::in_state(node.clone(), state))
     }
 
-    fn clock_offset(&self) -> Option<time::Duration> {
-        (self.looks.load(Ordering::SeqCst) > 0).then_some(self.clock_ahead)
+    fn time(&self) -> Option<OffsetDateTime> {
+        (self.looks.load(Ordering::SeqCst) > 0).then(|| self.blobs.now())
     }
 
     async fn upload_logs(
@@ -357,7 +358,7 @@ impl BatchService for ScriptedAccount {
             pool.as_str().to_lowercase()
         );
         let accept = |promised: u32, arrive: u32| {
-            self.blobs.put_by(self.clock_ahead, &directory, arrive);
+            self.blobs.put(&directory, arrive);
             Ok(Accepted {
                 directory: directory.as_str().into(),
                 files: Some(promised),
@@ -398,17 +399,21 @@ pub(crate) struct ScriptedStore {
     pub(crate) latency: Mutex<Duration>,
     /// Whether it lists every blob twice.
     pub(crate) doubles: Mutex<bool>,
+    pub(crate) clock_ahead: Mutex<time::Duration>,
     started: std::sync::OnceLock<tokio::time::Instant>,
 }
 
 impl ScriptedStore {
-    pub(crate) fn put(&self, directory: &str, files: u32) {
-        self.put_by(time::Duration::ZERO, directory, files);
+    /// What its clock shows.
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        NOW + self.started.get_or_init(tokio::time::Instant::now).elapsed() + *self.clock_ahead.lock()
     }
 
-    /// The same, stamped by a clock that is ahead.
-    fn put_by(&self, clock_ahead: time::Duration, directory: &str, files: u32) {
-        let created_at = NOW + self.started.get_or_init(tokio::time::Instant::now).elapsed() + clock_ahead;
+    pub(crate) fn put(&self, directory: &str, files: u32) {
+        self.put_at(self.now(), directory, files);
+    }
+
+    pub(crate) fn put_at(&self, created_at: OffsetDateTime, directory: &str, files: u32) {
         let mut blobs = self.blobs.lock();
         for number in 0..files {
             let name = format!("{directory}/file-{number}.log");
@@ -442,7 +447,7 @@ impl LogStore for ScriptedStore {
         if *self.doubles.lock() {
             found = found.into_iter().flat_map(|blob| [blob.clone(), blob]).collect();
         }
-        Ok(BlobPage { blobs: found, next })
+        Ok(BlobPage { blobs: found, next, date: Some(self.now()) })
     }
 }
 
@@ -459,6 +464,8 @@ pub(crate) struct Bench {
     pub(crate) first_window: Option<Window>,
     pub(crate) stop: StopHandle,
     pub(crate) started: OffsetDateTime,
+    /// This machine's clock, if it is set in mid-run.
+    pub(crate) clock: Option<&'static SetClock>,
     accounts: Vec<(Arc<ScriptedAccount>, u32)>,
     store: Arc<ScriptedStore>,
 }
@@ -501,6 +508,7 @@ impl Bench {
             .into_iter()
             .map(|(mut account, nodes)| {
                 account.blobs = store.clone();
+                *store.clock_ahead.lock() = account.clock_ahead;
                 (Arc::new(account), nodes)
             })
             .collect();
@@ -520,6 +528,7 @@ impl Bench {
             first_window: None,
             stop: StopHandle::default(),
             started: NOW,
+            clock: None,
             accounts,
             store,
         }
@@ -536,7 +545,7 @@ impl Bench {
     /// The executor alone.
     pub(crate) async fn execute(self) -> End {
         let plan = Arc::new(self.plan());
-        let clock = Clock::Since(NOW, tokio::time::Instant::now());
+        let clock = self.clock();
         let heard = Heard::default();
         let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone())];
         let (journal, ledger) = (Box::new(VolatileJournal), Ledger::new(&plan));
@@ -582,7 +591,7 @@ impl Bench {
                 verify: self.verify.clone(),
             },
             tool_version: "0.0.0".into(),
-            clock: Clock::Since(NOW, tokio::time::Instant::now()),
+            clock: self.clock(),
             stop: self.stop.clone(),
             random: Rng::with_seed(0),
         };
@@ -590,6 +599,10 @@ impl Bench {
         let end = self.end(plan, &heard);
         assert_eq!(written.ledger.unwrap().outcomes(), end.ledger_counts());
         end
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock.map_or_else(|| Clock::Since(NOW, tokio::time::Instant::now()), Clock::Set)
     }
 
     fn plan(&self) -> Plan {

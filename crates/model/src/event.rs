@@ -32,6 +32,10 @@ pub enum Event {
         attempt: u32,
         /// Sent as `client-request-id`.
         client_request_id: Uuid,
+        /// How far the service's clock was ahead of this machine's, in milliseconds; none if it was not known. Journals
+        /// of earlier versions have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service_ahead_ms: Option<i64>,
     },
     /// The call was not sent after all; the attempt does not count.
     UploadCancelled {
@@ -86,6 +90,9 @@ pub enum Event {
     DirectoriesFound {
         /// All that were created since the node's first call.
         directories: Vec<Box<str>>,
+        /// Whether there may be others all the same, because a clock moved in between.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unsure: bool,
     },
     /// After every call was answered, the node was no longer the planned one: rebooted, re-imaged, replaced, or gone.
     IdentityChanged {
@@ -258,6 +265,23 @@ mod tests {
         );
         assert_eq!(serde_json::from_str::<Recorded>(&text).unwrap(), recorded);
     }
+
+    #[test]
+    fn an_intent_of_earlier_versions_does_not_tell_the_services_clock() {
+        let read = |text| serde_json::from_str::<Event>(text).unwrap();
+        let old = r#"{"event":"upload-requested","attempt":1,"client_request_id":"00000000-0000-0000-0000-000000000000"}"#;
+        let intent = |service_ahead_ms| Event::UploadRequested {
+            attempt: 1,
+            client_request_id: Uuid::nil(),
+            service_ahead_ms,
+        };
+        assert_eq!(read(old), intent(None));
+        assert_eq!(serde_json::to_string(&intent(None)).unwrap(), old);
+        let new = serde_json::to_string(&intent(Some(-60_000))).unwrap();
+        assert!(new.ends_with(r#","service_ahead_ms":-60000}"#), "{new}");
+        assert_eq!(read(&new), intent(Some(-60_000)));
+    }
+
     #[test]
     fn verified_files_of_earlier_versions_have_no_fingerprint() {
         let read = |text| serde_json::from_str::<Event>(text).unwrap();

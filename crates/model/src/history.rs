@@ -97,7 +97,7 @@ impl NodeHistory {
     pub fn apply(&mut self, recorded: &Recorded) {
         self.status = self.status.after(&recorded.event);
         match &recorded.event {
-            Event::UploadRequested { attempt, client_request_id } => {
+            Event::UploadRequested { attempt, client_request_id, .. } => {
                 self.reason = None;
                 self.attempts.push(Attempt {
                     number: *attempt,
@@ -156,8 +156,8 @@ impl NodeHistory {
             }
             // The settle time is an estimate: a directory that was absent then may appear later.
             Event::UploadAbsent { .. } => self.may_have_duplicates = true,
-            Event::DirectoriesFound { directories } => {
-                self.may_have_duplicates = false;
+            Event::DirectoriesFound { directories, unsure } => {
+                self.may_have_duplicates &= unsure;
                 for found in directories {
                     if self.directory.as_ref() != Some(found) && !self.duplicates.contains(found) {
                         self.duplicates.push(found.clone());
@@ -220,7 +220,8 @@ mod tests {
     }
 
     fn requested(attempt: u32) -> Event {
-        Event::UploadRequested { attempt, client_request_id: Uuid::from_u128(attempt.into()) }
+        let client_request_id = Uuid::from_u128(attempt.into());
+        Event::UploadRequested { attempt, client_request_id, service_ahead_ms: None }
     }
 
     #[test]
@@ -299,10 +300,13 @@ mod tests {
         };
         let events = [requested(1), Event::UploadAbsent { attempt: 1 }, requested(2), accepted];
         assert!(history(events.clone()).may_have_duplicates, "nobody looked again");
-        let found = Event::DirectoriesFound { directories: vec!["first".into(), "second".into()] };
-        let looked = history(events.into_iter().chain([found]));
-        assert!(!looked.may_have_duplicates);
-        assert_eq!(looked.duplicates, ["first".into()]);
+        for unsure in [false, true] {
+            let directories = vec!["first".into(), "second".into()];
+            let found = Event::DirectoriesFound { directories, unsure };
+            let looked = history(events.clone().into_iter().chain([found]));
+            assert_eq!(looked.may_have_duplicates, unsure);
+            assert_eq!(looked.duplicates, ["first".into()]);
+        }
     }
 
     #[test]

@@ -205,9 +205,9 @@ pub trait BatchService: Send + Sync + 'static {
         time_limit: Duration,
     ) -> impl Future<Output = Result<Accepted, Failure>> + Send;
 
-    /// How far the service's clock is ahead of this machine's, according to its last answer; none before the first
-    /// answer.
-    fn clock_offset(&self) -> Option<time::Duration> {
+    /// What the service's clock shows now: the date of its last answer, carried on by a clock that does not jump. None
+    /// before the first answer, and after this machine's clock was set until the next answer.
+    fn time(&self) -> Option<OffsetDateTime> {
         None
     }
 }
@@ -230,6 +230,8 @@ pub struct BlobPage {
     pub blobs: Vec<Blob>,
     /// The service's marker of the next page; absent on the last page.
     pub next: Option<String>,
+    /// Storage's clock when it answered, to the second: what the times of the blobs are compared with.
+    pub date: Option<OffsetDateTime>,
 }
 
 /// A blob with everything that a listing reports about it, for callers that look at few blobs, or once.

@@ -261,7 +261,8 @@ pub(crate) fn recorded(node: u32, seconds: i64, event: Event) -> Recorded {
 }
 
 pub(crate) fn requested(attempt: u32) -> Event {
-    Event::UploadRequested { attempt, client_request_id: Uuid::from_u128(attempt.into()) }
+    let client_request_id = Uuid::from_u128(attempt.into());
+    Event::UploadRequested { attempt, client_request_id, service_ahead_ms: None }
 }
 
 pub(crate) fn accepted(attempt: u32, directory: &str, files: u32) -> Event {

@@ -1,6 +1,6 @@
 //! The account, tested with a server that shows every byte.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use azure_core::credentials::AccessToken;
 use fleetlogs_model::access::WriteAccess;
@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use super::*;
 use crate::answer::{PAGE, UPLOAD};
 use crate::http::{http_client, list_client, unkept_client};
+use crate::http_date;
 use crate::test_server::{Reply, TestServer};
 
 const ACCEPTED: &str =
@@ -378,18 +379,20 @@ async fn without_a_token_nothing_is_sent() {
 
 #[tokio::test]
 async fn the_service_clock_is_compared_with_ours() {
-    let server = TestServer::start(|_| {
-        let date = http_date::format(OffsetDateTime::now_utc() + time::Duration::minutes(20));
-        Reply::with_headers("200 OK", &format!("date: {date}\r\n"), NO_POOLS)
-    })
-    .await;
-    let batch = with_key(&server);
-    assert_eq!(batch.clock_offset(), None);
+    for off in [time::Duration::minutes(20), time::Duration::hours(25), time::Duration::days(-40)] {
+        let server = TestServer::start(move |_| {
+            let date = http_date::format(OffsetDateTime::now_utc() + off);
+            Reply::with_headers("200 OK", &format!("date: {date}\r\n"), NO_POOLS)
+        })
+        .await;
+        let batch = with_key(&server);
+        assert_eq!(batch.clock_offset(), None);
 
-    batch.list_pools(None).await.unwrap();
+        batch.list_pools(None).await.unwrap();
 
-    let offset = batch.clock_offset().unwrap();
-    assert!((offset - time::Duration::minutes(20)).abs() < time::Duration::seconds(5), "{offset}");
+        let offset = batch.clock_offset().unwrap();
+        assert!((offset - off).abs() < time::Duration::seconds(5), "{offset}");
+    }
 }
 
 #[test]

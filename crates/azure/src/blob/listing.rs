@@ -167,7 +167,8 @@ impl From<ListingAnswer<SweepProperties>> for BlobPage {
                 created_at: properties.created.as_deref().and_then(http_date::parse),
             })
         });
-        Self { blobs: blobs.collect(), next: listing.next_marker.filter(|marker| !marker.is_empty()) }
+        let next = listing.next_marker.filter(|marker| !marker.is_empty());
+        Self { blobs: blobs.collect(), next, date: None }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use azure_core::error::ErrorKind;
 use azure_core::http::RetryOptions;
+use azure_core::http::headers::HeaderName;
 use azure_core::xml;
 use azure_storage_blob::models::{BlobClientDownloadOptions, BlobContainerClientListBlobsOptions, HttpRange};
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
@@ -16,14 +17,18 @@ use fleetlogs_model::service::{BlobPage, DetailsPage, LogStore};
 use futures::TryStreamExt;
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
 use tokio::time::timeout;
 use url::Url;
 
 use super::listing::{DetailProperties, ListingAnswer, SweepProperties};
 use super::sdk_failure::sdk_failure;
 use super::urls::{InvalidContainer, container_url, without_query};
+use crate::http_date;
 use crate::request::API_VERSION;
 use crate::sdk_transport::{client_options, transport};
+
+const DATE: HeaderName = HeaderName::from_static("date");
 
 /// The largest page of the service.
 const PAGE_SIZE: i32 = 5000;
@@ -76,12 +81,12 @@ impl AzureLogStore {
         self.0.signed.read().clone()
     }
 
-    /// A page of a listing; none if the SDK returns none.
+    /// A page of a listing and its `Date`; none if the SDK returns none.
     async fn page<P: DeserializeOwned>(
         &self,
         prefix: &str,
         marker: Option<&str>,
-    ) -> azure_core::Result<Option<ListingAnswer<P>>> {
+    ) -> azure_core::Result<Option<(ListingAnswer<P>, Option<OffsetDateTime>)>> {
         let options = BlobContainerClientListBlobsOptions {
             prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
             marker: marker.map(str::to_owned),
@@ -92,9 +97,11 @@ impl AzureLogStore {
         else {
             return Ok(None);
         };
-        let (_, _, body) = page.deconstruct();
+        let (_, headers, body) = page.deconstruct();
+        let date = headers.get_optional_str(&DATE).and_then(http_date::parse);
         let page = xml::from_xml::<_, ListingAnswer<P>>(&body)?.checked();
-        page.map(Some).map_err(|why| azure_core::Error::with_message(ErrorKind::Other, why.to_string()))
+        let page = page.map_err(|why| azure_core::Error::with_message(ErrorKind::Other, why.to_string()))?;
+        Ok(Some((page, date)))
     }
 
     async fn range(&self, name: &str, offset: u64, length: u64) -> azure_core::Result<Vec<u8>> {
@@ -130,15 +137,14 @@ fn signed(http: reqwest::Client, url: Url) -> Result<Arc<SignedContainer>, Inval
 
 impl LogStore for AzureLogStore {
     async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
-        Ok(within_time_limit(self.page::<SweepProperties>(prefix, marker))
-            .await?
-            .map(BlobPage::from)
-            .unwrap_or_default())
+        let page = within_time_limit(self.page::<SweepProperties>(prefix, marker)).await?;
+        let dated = |(listing, date)| BlobPage { date, ..BlobPage::from(listing) };
+        Ok(page.map(dated).unwrap_or_default())
     }
 
     async fn list_details(&self, prefix: &str, marker: Option<&str>) -> Result<DetailsPage, Failure> {
         let page = within_time_limit(self.page::<DetailProperties>(prefix, marker)).await?;
-        Ok(page.map(DetailsPage::from).unwrap_or_default())
+        Ok(page.map(|(listing, _)| DetailsPage::from(listing)).unwrap_or_default())
     }
 
     async fn read_range(&self, name: &str, offset: u64, length: u64) -> Result<Vec<u8>, Failure> {
@@ -189,9 +195,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_is_asked_for_with_prefix_and_marker_and_read() {
-        let server = TestServer::start(|_| Reply::json("200 OK", PAGE)).await;
+        let date = "date: Sun, 22 Nov 2026 09:31:07 GMT\r\n";
+        let server = TestServer::start(move |_| Reply::with_headers("200 OK", date, PAGE)).await;
 
         let page = store(server.port()).list("batch-22EC/pool/", Some("1!m=/+")).await.unwrap();
+
+        assert_eq!(page.date, Some(datetime!(2026-11-22 09:31:07 UTC)), "storage's clock");
 
         assert_eq!(
             page.blobs,

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -16,14 +15,14 @@ use url::Url;
 
 use crate::answer::Answer;
 use crate::delegation_key::{DelegationKey, DelegationKeyCache, START_BEFORE_NOW};
-use crate::http_date;
 use crate::request::{Request, TIME_LIMIT, exchange};
 use crate::sas::{ContainerSas, Protocol, SigningKey, ordered_permissions, time_text};
+use crate::service_clock::ServiceClock;
 use crate::storage_error::{storage_code, storage_refusal};
 use crate::token::TokenSource;
 
 /// If the clock was wrong by more than this, the delegation key may not be valid yet.
-pub(super) const CLOCK_TOLERANCE_MS: u64 = 60_000;
+pub(super) const CLOCK_TOLERANCE: time::Duration = time::Duration::minutes(1);
 
 /// A storage account for whose containers fleetlogs may create SAS. Cheap to clone.
 #[derive(Clone)]
@@ -36,8 +35,7 @@ pub(super) struct AccountClient {
     pub(super) name: String,
     pub(super) protocol: Protocol,
     pub(super) auth: AccountCredential,
-    /// The service's clock minus this machine's, in milliseconds; zero before the first answer.
-    pub(super) clock_offset_ms: AtomicI64,
+    clock: ServiceClock,
 }
 
 /// The credential for the account.
@@ -114,8 +112,8 @@ impl StorageAccount {
                 AccountCredential::Entra { tokens, kept: DelegationKeyCache::default() }
             }
         };
-        let clock_offset_ms = AtomicI64::new(0);
-        Ok(Self(Arc::new(AccountClient { http, endpoint, name, protocol, auth, clock_offset_ms })))
+        let clock = ServiceClock::default();
+        Ok(Self(Arc::new(AccountClient { http, endpoint, name, protocol, auth, clock })))
     }
 
     /// The account's name.
@@ -181,11 +179,14 @@ impl StorageAccount {
 }
 
 impl AccountClient {
-    /// The service's clock, as far as it is known.
+    /// The service's clock; this machine's, where it is not known.
     pub(super) fn now(&self) -> OffsetDateTime {
-        let now = OffsetDateTime::now_utc();
-        let offset = time::Duration::milliseconds(self.clock_offset_ms.load(Ordering::Relaxed));
-        now.checked_add(offset).unwrap_or(now)
+        self.clock.now().unwrap_or_else(OffsetDateTime::now_utc)
+    }
+
+    /// How far the service's clock is ahead of this machine's; zero where it is not known.
+    pub(super) fn clock_offset(&self) -> time::Duration {
+        self.clock.offset().unwrap_or_default()
     }
 
     pub(super) fn url(&self, container: &str) -> Url {
@@ -199,9 +200,9 @@ impl AccountClient {
     /// Requests a user delegation key, and once more if the answer shows that this machine's clock was wrong.
     async fn fetch_delegation_key(&self, tokens: &TokenSource) -> Result<DelegationKey, Failure> {
         let deadline = Instant::now() + TIME_LIMIT;
-        let assumed = self.clock_offset_ms.load(Ordering::Relaxed);
+        let assumed = self.clock_offset();
         let answer = self.request_delegation_key(tokens, deadline).await;
-        if self.clock_offset_ms.load(Ordering::Relaxed).abs_diff(assumed) <= CLOCK_TOLERANCE_MS {
+        if (self.clock_offset() - assumed).abs() <= CLOCK_TOLERANCE {
             return answer;
         }
         self.request_delegation_key(tokens, deadline).await
@@ -267,8 +268,8 @@ impl AccountClient {
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         let answer = exchange(builder, &request.url, deadline).await?;
-        if let Some(offset) = answer.date().and_then(http_date::offset_ms) {
-            self.clock_offset_ms.store(offset, Ordering::Relaxed);
+        if let Some(date) = answer.date() {
+            self.clock.hear(date);
         }
         Ok(answer)
     }

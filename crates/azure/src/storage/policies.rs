@@ -4,7 +4,6 @@
 //! allows this call. Therefore the current policies are read first and sent back with the one change.
 
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use azure_core::xml;
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::account::{
-    AccountClient, AccountCredential, CLOCK_TOLERANCE_MS, StorageAccount, check_container_name,
+    AccountClient, AccountCredential, CLOCK_TOLERANCE, StorageAccount, check_container_name,
 };
 use crate::answer::Answer;
 use crate::redact::one_line;
@@ -217,10 +216,10 @@ impl AccountClient {
         let key = self.key()?;
         let mut may_repeat = true;
         loop {
-            let assumed = self.clock_offset_ms.load(Ordering::Relaxed);
+            let assumed = self.clock_offset();
             let builder = storage_key::sign_request(request, &self.http, key, &self.name, self.now());
             let answer = self.answer(builder, request, deadline).await?;
-            let off = self.clock_offset_ms.load(Ordering::Relaxed).abs_diff(assumed) > CLOCK_TOLERANCE_MS;
+            let off = (self.clock_offset() - assumed).abs() > CLOCK_TOLERANCE;
             let refused = answer.status == 403 && storage_code(&answer) == Some("AuthenticationFailed");
             if !(may_repeat && off && refused) {
                 return Ok(answer);

@@ -21,7 +21,10 @@ fn meta() -> RunMeta {
 }
 
 fn requested(node: u32) -> Recorded {
-    recorded(node, Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil() })
+    recorded(
+        node,
+        Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil(), service_ahead_ms: None },
+    )
 }
 
 #[test]

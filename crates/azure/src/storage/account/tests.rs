@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use azure_core::credentials::AccessToken;
 use fleetlogs_model::ids::RunId;
 use futures::future::join_all;
