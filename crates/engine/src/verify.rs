@@ -242,6 +242,8 @@ impl<S: LogStore> Verifier<'_, S> {
                 return Ok(false);
             }
             tokio::select! {
+                // In this order, so that a simulation tells the same story twice.
+                biased;
                 () = sleep_until(until), if !self.awaited.is_empty() => return Ok(true),
                 announced = feed.uploads.recv() => match announced {
                     Some(announced) => self.expect(announced)?,
