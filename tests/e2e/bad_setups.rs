@@ -873,7 +873,7 @@ fn a_clock_that_is_off() {
          ok  output.dir: run directories go to `DIR/runs`
          ok  account `contoso`: authenticates with the account key (Shared Key)
     warning  account `contoso`: this machine's clock is A WHILE behind the service's
-             fix: set the clock: it decides when a SAS or a token counts as expired
+             fix: set the clock: it decides the time window, and when a SAS or a token counts as expired
          ok  account `contoso`: 1 pool and 3 nodes selected, with 2 list calls
          ok  destination.container_url: by its text a service SAS for the container, permissions `w`, until TIME
          ok  destination.verify_url: by its text a service SAS for the container, permissions `rl`, until TIME

@@ -17,7 +17,6 @@ use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
 use fleetlogs_model::planned::PlannedNodes;
-use fleetlogs_model::service::BatchService;
 use fleetlogs_report::PlanningProgress;
 use fleetlogs_sim::Simulator;
 

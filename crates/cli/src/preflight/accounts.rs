@@ -4,7 +4,6 @@ use fleetlogs_model::duration;
 use fleetlogs_model::known_cause::Asked;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::planned::NodeAt;
-use fleetlogs_model::service::BatchService;
 use fleetlogs_model::timestamp;
 
 use super::finding::Findings;
@@ -97,7 +96,11 @@ pub(crate) fn clocks(fleet: &Fleet, findings: &mut Findings) {
         if account.tokens.is_none() && offset.abs() >= SHARED_KEY_SKEW {
             findings.refuse(about, said, "set the clock: Shared Key allows 15 minutes at most");
         } else if offset.abs() >= SKEW {
-            findings.warn(about, said, "set the clock: it decides when a SAS or a token counts as expired");
+            findings.warn(
+                about,
+                said,
+                "set the clock: it decides the time window, and when a SAS or a token counts as expired",
+            );
         } else {
             findings.good(about, "this machine's clock agrees with the service's");
         }

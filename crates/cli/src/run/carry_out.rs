@@ -14,7 +14,7 @@ use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{Journal, JournalError};
-use fleetlogs_model::service::{BatchService, UploadOrder};
+use fleetlogs_model::service::UploadOrder;
 use fleetlogs_report::{EventsFile, Progress};
 
 use super::prepare::PreparedRun;

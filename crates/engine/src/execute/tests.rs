@@ -104,7 +104,7 @@ async fn a_lost_answer_is_looked_up_and_never_repeated_blindly() {
 async fn a_directory_that_shows_up_late_is_adopted_soon_after() {
     for late in [5, 60, 300, 630] {
         let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::InDoubt)]);
-        let bench = Bench::over([(account, 2)]);
+        let bench = Bench::over([(account, 4)]);
         let (store, started) = (bench.store(), Instant::now());
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(late)).await;
@@ -113,7 +113,7 @@ async fn a_directory_that_shows_up_late_is_adopted_soon_after() {
 
         let end = bench.collect().await;
 
-        assert_eq!((end.account(0).calls(), end.outcome(0)), (2, Outcome::Verified), "{late} s late");
+        assert_eq!((end.account(0).calls(), end.outcome(0)), (4, Outcome::Verified), "{late} s late");
         let adopted = end.heard.iter().find(|heard| matches!(heard.event, Event::UploadAdopted { .. }));
         let after = (adopted.unwrap().at - NOW).whole_seconds() - i64::try_from(late).unwrap();
         assert!((0..=61).contains(&after), "{late} s late, adopted {after} s after that");
