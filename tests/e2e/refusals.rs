@@ -120,7 +120,7 @@ fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
         403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Mak…: fabrikam
 
       logs    12 files, 48.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
-      next    accounts and pools that could not be listed: fix the reason, then start a new run
+      next    accounts and pools that could not be listed: copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's; then start a new run
       reports runs/RUN/report.html
               runs/RUN/summary.md
               runs/RUN/ticket.md

@@ -89,6 +89,15 @@ impl KnownCause {
         })
     }
 
+    /// The same of the text of a failure, which has its code after the status: `403 AuthorizationFailure: …`.
+    #[must_use]
+    pub fn of_text(asked: Asked, text: &str) -> Option<Self> {
+        let words = || text.split_whitespace();
+        let is_status = |word: &str| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+        let code = words().zip(words().skip(1)).find(|(status, _)| is_status(status));
+        Self::of(asked, code.and_then(|(_, code)| code.strip_suffix(':')), text)
+    }
+
     /// What to do, as one clause without a full stop; keys and commands stand in backticks.
     #[must_use]
     pub fn advice(self) -> &'static str {
@@ -335,6 +344,11 @@ mod tests {
         ];
         for (asked, code, text, cause) in table {
             assert_eq!(KnownCause::of(*asked, *code, text), *cause, "{code:?} {text}");
+            let whole = match code {
+                Some(code) => format!("the account stopped: 403 {code}: {text}"),
+                None => (*text).to_owned(),
+            };
+            assert_eq!(KnownCause::of_text(*asked, &whole), *cause, "{whole}");
             if let Some(cause) = cause {
                 let advice = cause.advice();
                 assert!(advice.starts_with(|first: char| first.is_lowercase()), "{advice}");

@@ -2,6 +2,7 @@
 
 use fleetlogs_model::known_cause::{Asked, KnownCause};
 use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::plan::PlannedAccount;
 
 use crate::phrase::Phrase;
 
@@ -91,14 +92,31 @@ pub(crate) fn advice(outcome: Outcome, code: Option<&str>, reason: &str, verific
             );
             Step { text, command: None }
         }
-        Outcome::NotSent => {
-            Step::new(Phrase::new("once the reason no longer applies, resume the run"), ResumeCommand::PLAIN)
-        }
+        Outcome::NotSent => match KnownCause::of_text(Asked::Batch, reason) {
+            Some(cause) => {
+                let accept_changes = cause.changes_config();
+                let text = Phrase::marked(cause.advice()).text("; then resume the run");
+                Step::new(text, ResumeCommand { accept_changes, ..ResumeCommand::PLAIN })
+            }
+            None => Step::new(
+                Phrase::new("once the reason no longer applies, resume the run"),
+                ResumeCommand::PLAIN,
+            ),
+        },
         Outcome::Failed => match KnownCause::of(Asked::Batch, code, reason) {
             Some(cause) => of_known_cause(cause),
             None => after_failure(code.unwrap_or_default()),
         },
     })
+}
+
+/// What to do about an account of the plan that could not be listed, or not completely.
+pub(crate) fn after_listing(account: &PlannedAccount) -> Phrase {
+    let why = account.unlisted.as_deref().or(account.missing.as_deref()).unwrap_or_default();
+    match KnownCause::of_text(Asked::Batch, why) {
+        Some(cause) => Phrase::marked(cause.advice()).text("; then start a new run"),
+        None => Phrase::new("fix the reason, then start a new run"),
+    }
 }
 
 fn of_known_cause(cause: KnownCause) -> Step {
@@ -199,6 +217,10 @@ mod tests {
         assert!(text.contains("network rules of the Batch account"), "{text}");
         assert_eq!(command, "fleetlogs resume RUN --retry failed");
         assert_eq!(step("NodeNotReady", "409").0, "wait until the nodes are ready; then retry");
+        let reason = "the account stopped: 403 AuthorizationFailure: not authorized";
+        let Step { text, command } = advice(Outcome::NotSent, None, reason, true).unwrap();
+        assert!(text.plain().ends_with("its private endpoint; then resume the run"), "{}", text.plain());
+        assert_eq!(command.unwrap().line(RUN), "fleetlogs resume RUN");
     }
 
     #[test]

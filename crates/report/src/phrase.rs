@@ -61,10 +61,18 @@ impl Phrase {
 
     /// For the page: with a capital letter at its start.
     pub(crate) fn html(&self) -> String {
+        let mut phrase = self.clone();
+        if let Some(Span::Text(text)) = phrase.0.first_mut() {
+            *text = capitalized(text).into();
+        }
+        phrase.html_inside()
+    }
+
+    /// For the page, inside a sentence.
+    pub(crate) fn html_inside(&self) -> String {
         let mut html = String::new();
         for span in &self.0 {
             match span {
-                Span::Text(text) if html.is_empty() => html.push_str(&for_html(&capitalized(text))),
                 Span::Text(text) => html.push_str(&for_html(text)),
                 Span::Code(code) => html.extend(["<code>", &for_html(code), "</code>"]),
             }

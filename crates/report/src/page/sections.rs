@@ -12,11 +12,11 @@ use fleetlogs_model::plan::{LeftOutReason, PlannedAccount};
 use time::OffsetDateTime;
 
 use super::data::MOST_LEFT_OUT;
-use crate::advice::{RUN, Step};
+use crate::advice::{RUN, Step, after_listing};
 use crate::files::{MANIFEST_FILE, NODES_FILE};
 use crate::manifest::{account_outcome, account_reason};
 use crate::outcome_look::word_of_run;
-use crate::summary::{Summary, UNLISTED, nothing_missing};
+use crate::summary::{Summary, nothing_missing};
 use crate::text::{between, counted, for_html, listed, moment, number};
 
 /// Causes that are shown; the table of nodes has the reason of every node.
@@ -238,7 +238,8 @@ pub(super) fn next(summary: &Summary<'_>) -> String {
             Some(missing) => format!("{}, so their nodes are", for_html(missing)),
             None => "could not be listed, so its nodes are".into(),
         };
-        items.push(format!("<b>{name}</b> {what} not in the plan: {UNLISTED}."));
+        let step = after_listing(account).html_inside();
+        items.push(format!("<b>{name}</b> {what} not in the plan: {step}."));
     }
     let duplicates = summary.duplicates().map(|text| format!("Also in the container: {}.", for_html(&text)));
     let changes = summary.changes().into_iter().map(|text| format!("{}.", text.html()));

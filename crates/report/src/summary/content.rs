@@ -171,9 +171,6 @@ pub(crate) fn verdict(counts: &OutcomeCounts, verification: bool) -> String {
     }
 }
 
-/// What to do about an account that could not be listed.
-pub(crate) const UNLISTED: &str = "fix the reason, then start a new run";
-
 /// `, pool a`, `, pools a, b` or `, 40 pools`; nothing if none is known.
 pub(super) fn pools<'a>(pools: &'a [PoolId], safe: impl Fn(&'a str) -> Cow<'a, str>) -> String {
     match pools {

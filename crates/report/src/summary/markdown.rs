@@ -9,8 +9,8 @@ use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::LeftOutReason;
 
-use super::content::{MOST_CAUSES, Summary, UNLISTED, more, nothing_missing, pools};
-use crate::advice::{RUN, Step};
+use super::content::{MOST_CAUSES, Summary, more, nothing_missing, pools};
+use crate::advice::{RUN, Step, after_listing};
 use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE};
 use crate::manifest::{account_outcome, account_reason};
 use crate::text::{between, counted, for_markdown, listed, moment, number};
@@ -143,7 +143,7 @@ impl Summary<'_> {
                 Some(missing) => format!("{}, so their nodes are", for_markdown(missing)),
                 None => "could not be listed, so its nodes are".into(),
             };
-            writeln!(out, "- **{name}** {what} not in the plan: {UNLISTED}")?;
+            writeln!(out, "- **{name}** {what} not in the plan: {}", after_listing(account).markdown())?;
         }
         match self.resume {
             Some(resume) => writeln!(out, "- Resume this run: `{}`", resume.replace('`', "'")),

@@ -6,5 +6,5 @@ mod markdown;
 mod terminal;
 
 pub use self::content::{Summary, verdict_sentence};
-pub(crate) use self::content::{UNLISTED, counts_line, nothing_missing, verdict};
+pub(crate) use self::content::{counts_line, nothing_missing, verdict};
 pub use self::terminal::verdict_lines;

@@ -1,15 +1,15 @@
 //! The last lines on the terminal: verdict, outcomes with their causes, where the logs are, what to do next, and the
 //! reports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleetlogs_model::duration;
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
-use super::content::{MOST_CAUSES, Summary, UNLISTED, verdict_sentence};
-use crate::advice::Step;
+use super::content::{MOST_CAUSES, Summary, verdict_sentence};
+use crate::advice::{Step, after_listing};
 use crate::files::NODES_FILE;
 use crate::look::{Look, Style};
 use crate::outcome_look::style_of;
@@ -186,8 +186,10 @@ impl Summary<'_> {
                 page.command(&for_terminal(&command));
             }
         }
-        if self.plan.accounts.iter().any(|account| !account.is_whole()) {
-            let text = format!("accounts and pools that could not be listed: {UNLISTED}");
+        let unlisted = self.plan.accounts.iter().filter(|account| !account.is_whole());
+        let steps: BTreeSet<_> = unlisted.map(|account| after_listing(account).plain()).collect();
+        for step in steps {
+            let text = format!("accounts and pools that could not be listed: {step}");
             page.labelled(label.take().unwrap_or_default(), &text);
         }
         if let Some(resume) = self.resume {
