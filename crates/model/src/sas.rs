@@ -17,6 +17,7 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+pub use self::host::check_blob_host;
 pub use self::query::SasMend;
 use self::query::SasQuery;
 use crate::scrub;
@@ -92,6 +93,9 @@ pub enum SasUrlError {
     /// The path does not name exactly a container.
     #[error("its path must name a container and nothing else")]
     NotAContainer,
+    /// The name of a container in capitals.
+    #[error("its container has capitals, which no container has")]
+    Capitals,
     /// There is no signature in its query.
     #[error("it has no SAS: the query has no `sig`")]
     NoSignature,
@@ -138,6 +142,7 @@ impl SasUrlError {
             Self::OtherService { blob_host: Some(host), .. } => {
                 format!("nodes write blobs: create a SAS for the container at `{host}`")
             }
+            Self::Capitals => "write the name of the container as the portal shows it".into(),
             Self::Secondary(_) => "write the host without `-secondary`".into(),
             Self::NoExpiry
             | Self::UnknownParameter(_)
@@ -184,12 +189,16 @@ impl SasUrl {
         if !url.username().is_empty() || url.password().is_some() || text.contains('#') {
             return Err(SasUrlError::UserOrFragment);
         }
-        host::check(&url)?;
+        check_blob_host(&url)?;
         // Emulators are reached by address and have the storage account first in the path.
         let depth = if url.domain().is_some_and(|name| name != "localhost") { 1 } else { 2 };
         let segments = url.path().trim_matches('/').split('/').filter(|part| !part.is_empty()).count();
         if segments == 0 || (segments < depth && url.domain().is_none()) {
             return Err(SasUrlError::NotAContainer);
+        }
+        // Names of containers have no capitals, and storage does not overlook them.
+        if url.path().bytes().any(|byte| byte.is_ascii_uppercase()) && segments == depth {
+            return Err(SasUrlError::Capitals);
         }
         let query = SasQuery::read(query)?;
         let value = |name: &str| query.value(name).map(|value| value.as_str().to_owned());
@@ -410,6 +419,7 @@ mod tests {
             ("logs".to_owned(), SasUrlError::NotAUrl),
             (format!("http://logs.blob.core.windows.net/c?{good}&sig=x"), SasUrlError::Scheme),
             (format!("{host}/?{good}&sig=x"), SasUrlError::NotAContainer),
+            (format!("{host}/Logs?{good}&sig=x"), SasUrlError::Capitals),
             (format!("{host}/c"), SasUrlError::NoSignature),
             (format!("{host}/c?{good}&sig="), SasUrlError::NoSignature),
             (format!("{host}/c?sig=x&se=soon"), SasUrlError::BadTime("se")),

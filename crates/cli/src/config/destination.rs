@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fleetlogs_azure::{Cloud, SharedKey};
 use fleetlogs_model::ids::RunId;
-use fleetlogs_model::sas::{SasUrl, is_https_or_loopback};
+use fleetlogs_model::sas::{SasUrl, check_blob_host, is_https_or_loopback};
 use fleetlogs_model::secret::Secret;
 use url::Url;
 
@@ -47,6 +47,9 @@ impl GivenSas {
     /// Reads the SAS again. It must be for the same container.
     pub(crate) fn read_again(source: &secret::Source, container: &str) -> Result<SasUrl, String> {
         let sas = SasUrl::parse(source.read()?.expose()).map_err(|error| error.to_string())?;
+        for mend in &sas.mends {
+            tracing::warn!("the text of the new SAS was mended: {mend}");
+        }
         if sas.without_query() != container {
             return Err(format!("it is now for `{}`", sas.without_query()));
         }
@@ -285,6 +288,7 @@ fn plain_container(table: &Table<'_>) -> Option<Place> {
         value.wrong("this is not a plain container URL", Some(help.into()));
         return None;
     };
+    is_for_blobs(&value, &endpoint)?;
     let cloud = cloud_of(table, &endpoint)?;
     Some(Place { endpoint, cloud, container: container_name(&value, container)? })
 }
@@ -307,6 +311,7 @@ pub(super) fn place(table: &Table<'_>) -> Option<Place> {
                 "write the storage account's name, such as \"contosologs\", or the URL of its blob endpoint";
             value.wrong(format!("`{text}` is not a storage account"), Some(help.into()));
         }
+        is_for_blobs(&value, url.as_ref()?)?;
         url
     });
     let container = table
@@ -315,6 +320,15 @@ pub(super) fn place(table: &Table<'_>) -> Option<Place> {
     let endpoint = endpoint?;
     let cloud = cloud_of(table, &endpoint)?;
     Some(Place { cloud, container: container?, endpoint })
+}
+
+/// Refuses the endpoint of another service than that of blobs.
+fn is_for_blobs(value: &Value<'_>, endpoint: &Url) -> Option<()> {
+    let error = check_blob_host(endpoint).err();
+    if let Some(error) = &error {
+        value.wrong(format!("this is not the endpoint of blobs: {error}"), Some(error.help()));
+    }
+    error.is_none().then_some(())
 }
 
 /// The cloud of the storage account: that of the config, or that of the host.

@@ -80,6 +80,11 @@ fn given_sas(given: &GivenSas, access: Access) -> Result<SasSource, CliError> {
         let help = "create one for the container that grants read, create and write: sp=rcw";
         return Err(CliError::refused([Refusal::new(what, help).about("schedule.lease.container_url")]));
     }
+    if !given.sas.is_for_blobs() || !given.sas.is_for_level('o') {
+        let what = "its account SAS does not open blobs";
+        let help = "create one for the container that grants read, create and write: sp=rcw";
+        return Err(CliError::refused([Refusal::new(what, help).about("schedule.lease.container_url")]));
+    }
     let GivenSas { sas, source } = given.clone();
     let container = sas.without_query();
     Ok(Box::new(move || {

@@ -22,7 +22,7 @@ const OTHERS: [(&str, &str); 4] = [
 ];
 
 /// Refuses the host of another service, and that of a read-only copy.
-pub(super) fn check(url: &Url) -> Result<(), SasUrlError> {
+pub fn check_blob_host(url: &Url) -> Result<(), SasUrlError> {
     let Some(host) = url.domain() else { return Ok(()) };
     let labels: Vec<_> = host.split('.').collect();
     // ACCOUNT.SERVICE.core.SUFFIX, ACCOUNT.ZONE.SERVICE.core.SUFFIX, ACCOUNT.ZONE.SERVICE.storage.azure.net
