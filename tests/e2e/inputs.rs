@@ -130,6 +130,7 @@ fn a_container_url_that_cannot_work_is_refused_by_name() {
             "create a SAS for the container at `logs.blob.core.windows.net`",
         ),
         (at("logs-secondary.blob.core.windows.net"), 2, "cannot be written to"),
+        (url.replace("/batch-logs?", "/Batch-Logs?"), 2, "its container has capitals"),
         (format!("{url}&snapshot=1"), 2, "its query has `snapshot`, which is no parameter of a SAS"),
         (format!("{url}&sp=rl"), 2, "its query has `sp` twice, with different values"),
         (url.replace("sp=cw", "sp=wc"), 2, "its `sp` is out of order: storage accepts `cw` only"),
@@ -209,12 +210,14 @@ fn devices_are_not_read_and_pipes_not_waited_for_without_end() {
         let run = Run::of(sim.dir.path(), output);
         assert_eq!(run.code, 2, "{arguments:?}: {}", run.stderr);
         assert!(run.stderr.contains(says), "{arguments:?}: {}", run.stderr);
+        assert!(run.dir.is_none(), "{arguments:?}: a run directory was made");
     };
     let device = "it is a device, not a file";
     told(&["run", "/dev/zero"], device);
     told(&["check", "/dev/null"], device);
     told(&["sim", "/dev/zero"], device);
     told(&["run", config, "--plan", "/dev/zero"], device);
+    told(&["bundle", "--check", "/dev/zero"], device);
     let text = std::fs::read_to_string(config).unwrap();
     std::fs::write(
         sim.dir.path().join("zero.toml"),

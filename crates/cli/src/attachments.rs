@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
 use crate::error::{CliError, Refusal};
+use crate::input_file::read_file;
 
 /// The files of a ticket, in the order they are sent.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ fn read(path: &Path, name: &str) -> io::Result<Attachment> {
     let content = if size > LONGEST_FILE as u64 {
         Err(TOO_LARGE)
     } else {
-        let content = std::fs::read(path)?;
+        let content = read_file(path)?.to_vec();
         if content.is_empty() { Err(EMPTY) } else { Ok(content) }
     };
     Ok(Attachment { name: name.to_owned(), size, content })

@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 /// The longest config or scenario, in bytes. A config with a thousand accounts is well below a megabyte.
 pub(crate) const LONGEST_TEXT: u64 = 4 << 20;
 
+/// The longest file of another kind, in bytes, that is read whole.
+const LONGEST_FILE: u64 = 64 << 20;
+
 /// The longest plan that is read from a pipe, in bytes.
 const LONGEST_PLAN: u64 = 1 << 30;
 
@@ -91,6 +94,19 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn LargeInput>, InputError> {
     }
     let bytes = read_bytes(path, LONGEST_PLAN, WAIT)?;
     Ok(Box::new(Cursor::new(bytes.to_vec())))
+}
+
+/// Reads a small file whole.
+pub(crate) fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_bytes(path, LONGEST_FILE, WAIT).map_err(|error| match error {
+        InputError::Io(error) => error,
+        other => io::Error::other(other.to_string()),
+    })
+}
+
+/// Refuses a device, whose content may have no end.
+pub(crate) fn refuse_device(path: &Path) -> Result<(), InputError> {
+    not_a_device(path).map(|_| ())
 }
 
 fn read_bytes(path: &Path, longest: u64, wait: Duration) -> Result<Zeroizing<Vec<u8>>, InputError> {

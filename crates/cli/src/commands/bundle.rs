@@ -24,6 +24,7 @@ use crate::config;
 use crate::destination::Destination;
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
+use crate::input_file::refuse_device;
 use crate::log_download::{fetch_logs, keep_logs};
 use crate::output::{as_json, print, print_only_copy, say};
 use crate::run::Reported;
@@ -343,6 +344,7 @@ struct ShareMember<'a> {
 }
 
 fn check_file(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit, CliError> {
+    refuse_device(file).map_err(|error| CliError::input(file, &error))?;
     let checked = check_bundle(file, sha256).map_err(|error| CliError::file(file, &error))?;
     let exit = if checked.is_sound() { Exit::Complete } else { Exit::Partial };
     if output.json {

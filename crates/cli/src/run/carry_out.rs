@@ -36,6 +36,8 @@ pub(super) struct OpenRun {
     pub(super) stop: StopHandle,
     /// Keeps the program's log in its directory.
     pub(super) log: LogGuard,
+    /// The file of `--events`.
+    pub(super) events: Option<EventsFile>,
 }
 
 /// A run that has ended and is reported.
@@ -53,13 +55,12 @@ pub(super) async fn carry_out(
     watchers: &Watchers,
 ) -> Result<FinishedRun, CliError> {
     let PreparedRun { fleet, destination, plan, services, store } = prepared;
-    let OpenRun { dir, journal, ledger, outstanding, stop, log } = open;
+    let OpenRun { dir, journal, ledger, outstanding, stop, log, events } = open;
     let mode = watchers.progress.mode();
     let progress = Progress::new(mode, progress_clock(), plan.clone(), &ledger, store.is_some());
     watchers.logs.share_screen(Some(progress.clone()));
     let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(progress.clone())];
-    if let Some(path) = &watchers.events {
-        let events = EventsFile::open(path, plan.clone()).map_err(|error| CliError::file(path, &error))?;
+    if let Some(events) = events {
         listeners.push(Box::new(events));
     }
     let order = UploadOrder { window: plan.window, access: Arc::new(destination.access.clone()) };

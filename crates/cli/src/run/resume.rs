@@ -74,7 +74,8 @@ impl UnfinishedRun {
             prepared = prepare_rest(settings, plan, outstanding.nodes()) => prepared?,
             () = stop.reached(Stop::Drain) => return Err(CliError::stopped_early()),
         };
-        let open = OpenRun { dir, journal, ledger, outstanding, stop, log };
+        let events = watchers.open_events(&prepared.plan)?;
+        let open = OpenRun { dir, journal, ledger, outstanding, stop, log, events };
         Box::pin(carry_out(prepared, open, settings, watchers)).await
     }
 }

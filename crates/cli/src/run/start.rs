@@ -26,6 +26,7 @@ pub(crate) async fn run_to_end(
         () = tokio::time::sleep(settings.deadlines.run) => return Err(CliError::planning_too_long()),
     };
     let plan = &prepared.plan;
+    let events = watchers.open_events(plan)?;
     let dir = RunDir::of_run(&settings.output_dir, &plan.run_id);
     let config = absolute(request.config).display().to_string();
     let journal = dir.store.create(plan, &config).await?;
@@ -36,6 +37,6 @@ pub(crate) async fn run_to_end(
         start_record.record(plan, &absolute(&dir.path)).await?;
     }
     let (ledger, outstanding) = (Ledger::new(plan), Outstanding::all(plan));
-    let open = OpenRun { dir, journal, ledger, outstanding, stop, log };
+    let open = OpenRun { dir, journal, ledger, outstanding, stop, log, events };
     Box::pin(carry_out(prepared, open, settings, watchers)).await
 }

@@ -1,11 +1,14 @@
 //! The watchers of a run while it is under way.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_report::{PlanningProgress, ProgressClock, ProgressMode};
+use fleetlogs_model::plan::Plan;
+use fleetlogs_report::{EventsFile, PlanningProgress, ProgressClock, ProgressMode};
 
+use crate::error::CliError;
 use crate::logging::Logs;
 
 /// The screen, the file of events and the program's own log.
@@ -40,6 +43,14 @@ impl ProgressView {
 }
 
 impl Watchers {
+    /// Opens the file of `--events`. What cannot be written to is told before anything is on record or sent.
+    pub(super) fn open_events(&self, plan: &Arc<Plan>) -> Result<Option<EventsFile>, CliError> {
+        let open = |path: &PathBuf| {
+            EventsFile::open(path, plan.clone()).map_err(|error| CliError::file(path, &error))
+        };
+        self.events.as_ref().map(open).transpose()
+    }
+
     /// Shows how planning makes progress.
     pub(super) fn planning(&self) -> PlanningProgress {
         PlanningProgress::new(self.progress.mode(), progress_clock())
