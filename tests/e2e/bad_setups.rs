@@ -330,19 +330,19 @@ fn a_config_that_cannot_be_meant() {
     exit code: 2
     ----- stderr -----
     error: DIR/fleetlogs.toml:8: `destination.container_url`: this is not a container URL with a SAS: it is not a URL
-      help: a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=<redacted>
+      help: a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=...
 
     > container_url = { file = "secret.unsigned" }
     exit code: 2
     ----- stderr -----
     error: DIR/fleetlogs.toml:8: `destination.container_url`: this is not a container URL with a SAS: it has no SAS: the query has no `sig`
-      help: a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=<redacted>
+      help: a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=...
 
     > container_url = { file = "secret.http" }
     exit code: 2
     ----- stderr -----
     error: DIR/fleetlogs.toml:8: `destination.container_url`: this is not a container URL with a SAS: it must start with https:// (http:// is for loopback addresses only)
-      help: a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=<redacted>
+      help: a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=...
 
     > continer_url = { env = "X" }
     exit code: 2
