@@ -58,6 +58,8 @@ struct Stage {
     /// The value of `auth`.
     auth: &'static str,
     destination: String,
+    /// Tables in place of the account.
+    accounts: Option<String>,
     env: Vec<(&'static str, String)>,
 }
 
@@ -70,7 +72,7 @@ impl Stage {
         let sas = "https://logs.blob.core.windows.net/logs?sr=c&sp=cw&se=2036-01-01&sig=fakefakefake";
         std::fs::write(dir.path().join("secret.sas"), sas).unwrap();
         let destination = "container_url = { file = \"secret.sas\" }\n[verify]\nenabled = false".into();
-        Self { dir, batch, auth, destination, env: vec![] }
+        Self { dir, batch, auth, destination, accounts: None, env: vec![] }
     }
 
     /// A storage account at this address, listed with a SAS.
@@ -98,10 +100,12 @@ impl Stage {
 
     fn does(&self, command: &str) -> Run {
         let config = self.dir.path().join("fleetlogs.toml");
+        let accounts = self.accounts.clone().unwrap_or_else(|| {
+            format!("[[account]]\nname = \"contoso\"\nendpoint = \"{}\"\nauth = {}\n", self.batch, self.auth)
+        });
         let text = format!(
-            "[retry]\nattempts = 2\nbase_delay = \"10ms\"\nmax_delay = \"20ms\"\n[destination]\n{}\n\
-             [[account]]\nname = \"contoso\"\nendpoint = \"{}\"\nauth = {}\n",
-            self.destination, self.batch, self.auth
+            "[retry]\nattempts = 2\nbase_delay = \"10ms\"\nmax_delay = \"20ms\"\n[destination]\n{}\n{accounts}",
+            self.destination
         );
         std::fs::write(&config, text).unwrap();
         let mut program = fleetlogs();
@@ -319,4 +323,34 @@ fn a_proxy_that_demands_a_password_is_told() {
     Stage::of("https://contoso.westeurope.batch.azure.com".into(), KEY)
         .env("HTTPS_PROXY", proxy)
         .says(&["write user and password into the URL in `HTTPS_PROXY`"]);
+}
+
+#[test]
+fn an_account_without_an_endpoint_is_left_out_by_name_and_the_other_is_used() {
+    let kind = "content-type: application/json\r\n";
+    let batch = always("200 OK", kind, NO_POOL);
+    let accounts = format!(
+        r#"{{"value":[{{"name":"halfmade","location":"x","properties":{{"provisioningState":"Failed"}}}},
+            {{"name":"good","location":"x","properties":{{"accountEndpoint":"{}"}}}}]}}"#,
+        batch.trim_start_matches("http://")
+    );
+    let expires = time::OffsetDateTime::now_utc().unix_timestamp() + 3600;
+    let token = format!(
+        r#"{{"access_token":"TOKEN","expires_in":"3600","expires_on":"{expires}","resource":"r","token_type":"Bearer"}}"#
+    );
+    let mut stage = Stage::of(batch, "\"entra\"")
+        .env("IDENTITY_ENDPOINT", always("200 OK", kind, token.leak()))
+        .env("IDENTITY_HEADER", "x");
+    stage.accounts = Some(format!(
+        "[discover]\nsubscriptions = [\"00000000-0000-0000-0000-000000000001\"]\nmanagement = \"{}\"\n",
+        always("200 OK", kind, accounts.leak())
+    ));
+    let check = stage.does("check");
+    assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+    for words in [
+        "warning  account `halfmade`: cannot be listed: Azure Resource Manager names no endpoint of it",
+        "ok  account `good`: 1 pool and 1 node selected",
+    ] {
+        assert!(check.stdout.contains(words), "{words}: {}", check.stdout);
+    }
 }

@@ -527,7 +527,12 @@ mod tests {
             assert_eq!(*sas.mends, mends, "{query}");
         }
         // As it is: nothing of this needs mending.
-        for good in ["sig=Ab%2bc/0=", "se=2036-01-01T00:00:00%2B01:00&sig=x", "sv=2099-01-01&sxyz=1&sig=x"] {
+        for good in [
+            "sig=Ab%2bc/0=",
+            "se=2036-01-01T00:00:00%2B01:00&sig=x",
+            "sv=2099-01-01&sxyz=1&sig=x",
+            "rscd=attachment;+filename=a%2520b&sig=x",
+        ] {
             let query = format!("sr=c&sp=w&se=2036-01-01&{good}").replace("se=2036-01-01&se=", "se=");
             let url = format!("https://logs.blob.core.windows.net/c?{query}");
             let sas = SasUrl::parse(&url).unwrap();

@@ -73,8 +73,8 @@ impl fmt::Display for SasMend {
     }
 }
 
-/// A query that storage understands.
-#[derive(Debug, Default)]
+/// A query that storage understands. It has no debug output, because it holds the signature.
+#[derive(Default)]
 pub(super) struct SasQuery {
     /// Name, and value as it is sent.
     parameters: Vec<(String, Zeroizing<String>)>,
@@ -157,20 +157,19 @@ impl SasQuery {
             self.mends.insert(SasMend::Capitals(name.clone()));
         }
         let mut value = Zeroizing::new(value.to_owned());
-        if value.contains('+') {
-            // No value of a SAS has a space, which is what a server makes of it.
+        if value.contains('+') && !is_free_text(&name) {
+            // These values have no space, which is what a server makes of it.
             value = Zeroizing::new(value.replace('+', "%2B"));
-            self.mends.insert(SasMend::Plus(name.clone()));
+            self.mends.insert(SasMend::Plus(quotable(&name)));
         }
-        // The name of a stored access policy may have any character.
-        if name != "si" && has_escape(&decoded(&value)) {
+        if !is_free_text(&name) && has_escape(&decoded(&value)) {
             value = decoded(&value);
-            self.mends.insert(SasMend::EncodedTwice(name.clone()));
+            self.mends.insert(SasMend::EncodedTwice(quotable(&name)));
         }
         match self.value(&name) {
             None => self.parameters.push((name, value)),
             Some(first) if first == decoded(&value) => {
-                self.mends.insert(SasMend::Repeated(name));
+                self.mends.insert(SasMend::Repeated(quotable(&name)));
             }
             Some(_) => return Err(SasUrlError::Repeated(quotable(&name))),
         }
@@ -209,6 +208,11 @@ fn decoded(raw: &str) -> Zeroizing<String> {
     let pair = Zeroizing::new(format!("v={raw}"));
     let value = form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned());
     Zeroizing::new(value.unwrap_or_default())
+}
+
+/// Whether a value may have any character: the name of a policy, headers of answers and requests.
+fn is_free_text(name: &str) -> bool {
+    matches!(name, "si" | "rscc" | "rscd" | "rsce" | "rscl" | "rsct" | "srh" | "srq")
 }
 
 /// Whether a text begins with `%` and two hexadecimal digits.
