@@ -44,7 +44,7 @@ mod wire;
 pub use account_key::InvalidKey;
 pub use arm::{FoundAccount, ListedAccounts, list_accounts};
 pub use batch::{AccountSettings, AzureBatch, BatchAuth, Clients, InvalidEndpoint};
-pub use blob::{AzureLogStore, BlobVersion, InvalidContainer, OpenBlob, has_changed};
+pub use blob::{AzureLogStore, BlobVersion, InvalidContainer, OpenBlob, fell_silent, has_changed};
 pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client, unkept_client};

@@ -58,7 +58,7 @@ impl RunRecord {
                 }
                 Event::RunEnded { list_calls } => {
                     record.ended_at = Some(recorded.at);
-                    record.list_calls += list_calls;
+                    record.list_calls = record.list_calls.saturating_add(*list_calls);
                 }
                 Event::PoolSeenAgain { account, pool } => {
                     record.seen_again.insert((account.clone(), pool.clone()));

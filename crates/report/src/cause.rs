@@ -83,8 +83,8 @@ impl Findings {
     pub(crate) fn add(&mut self, end: &NodeEnd<'_>, verification: bool) {
         self.noticed.add(end, verification);
         let files = u64::from(end.history.files_arrived.unwrap_or(0));
-        self.files += files;
-        self.bytes += end.history.bytes.unwrap_or(0);
+        self.files = self.files.saturating_add(files);
+        self.bytes = self.bytes.saturating_add(end.history.bytes.unwrap_or(0));
         self.duplicated += u64::from(!end.history.duplicates.is_empty());
         self.may_have_duplicates += u64::from(end.history.may_have_duplicates);
         self.changed += u64::from(end.history.identity_changed.is_some());

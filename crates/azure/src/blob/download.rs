@@ -125,8 +125,16 @@ pub fn has_changed(failure: &Failure) -> bool {
     failure.status == Some(CHANGED)
 }
 
-fn timed_out(limit: Duration) -> Failure {
-    Failure::new(FailureClass::Transient, format!("storage sent nothing for {} seconds", limit.as_secs()))
+/// Whether a call failed because storage sent nothing for a minute.
+#[must_use]
+pub fn fell_silent(failure: &Failure) -> bool {
+    failure.status.is_none() && failure.message.starts_with(SENT_NOTHING)
+}
+
+const SENT_NOTHING: &str = "storage sent nothing for";
+
+pub(super) fn timed_out(limit: Duration) -> Failure {
+    Failure::new(FailureClass::Transient, format!("{SENT_NOTHING} {} seconds", limit.as_secs()))
 }
 
 fn read_version(headers: &HeaderMap, size: Option<u64>) -> Result<BlobVersion, Failure> {

@@ -9,7 +9,7 @@ mod sdk_failure;
 mod store;
 mod urls;
 
-pub use download::{BlobVersion, OpenBlob, has_changed};
+pub use download::{BlobVersion, OpenBlob, fell_silent, has_changed};
 pub use store::AzureLogStore;
 pub use urls::InvalidContainer;
 pub(crate) use urls::{blob_url, container_url};

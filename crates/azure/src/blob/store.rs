@@ -11,7 +11,7 @@ use azure_core::http::headers::HeaderName;
 use azure_core::xml;
 use azure_storage_blob::models::{BlobClientDownloadOptions, BlobContainerClientListBlobsOptions, HttpRange};
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
-use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::failure::Failure;
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::{BlobPage, DetailsPage, LogStore};
 use futures::TryStreamExt;
@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 use url::Url;
 
+use super::download::timed_out;
 use super::listing::{DetailProperties, ListingAnswer, SweepProperties};
 use super::sdk_failure::sdk_failure;
 use super::urls::{InvalidContainer, container_url, without_query};
@@ -156,15 +157,13 @@ impl LogStore for AzureLogStore {
 async fn within_time_limit<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
     match timeout(TIME_LIMIT, call).await {
         Ok(answer) => answer.map_err(|error| sdk_failure(&error)),
-        Err(_) => Err(Failure::new(
-            FailureClass::Transient,
-            format!("storage did not answer within {} seconds", TIME_LIMIT.as_secs()),
-        )),
+        Err(_) => Err(timed_out(TIME_LIMIT)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fleetlogs_model::failure::FailureClass;
     use fleetlogs_model::service::Blob;
     use time::macros::datetime;
 

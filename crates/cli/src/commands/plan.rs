@@ -84,7 +84,10 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     if output.json {
         let document = PlanDocument {
             upload_calls: plan.nodes.len(),
-            list_calls: plan.accounts.iter().map(|account| account.list_calls).sum(),
+            list_calls: plan
+                .accounts
+                .iter()
+                .fold(0, |calls: u32, account| calls.saturating_add(account.list_calls)),
             estimated_seconds: calls_take.as_secs_f64(),
             sas_expires_at: sas_expires_at.map(timestamp::text),
             plan: &plan,

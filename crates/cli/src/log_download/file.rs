@@ -6,14 +6,19 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use fleetlogs_azure::{AzureLogStore, BlobVersion, OpenBlob, has_changed};
+use fleetlogs_azure::{AzureLogStore, BlobVersion, fell_silent, has_changed};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::files::{create_private_dirs, owner_only};
 use fleetlogs_model::retry::CallError;
 use md5::{Digest as _, Md5};
 
 use fleetlogs_model::hex::hex;
+use tokio::time::{Instant, timeout_at};
+
+use super::patience::{Brought, time_for};
 
 /// Why a log is incomplete.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,9 @@ pub(super) enum DownloadError {
     /// Storage refused.
     #[error("{0}")]
     Failed(Failure),
+    /// It came more slowly than a file may come.
+    #[error("it came too slowly: {0} of its bytes in {1} s; retry to continue it")]
+    TooSlow(u64, u64),
     /// The blob changed since its beginning was downloaded.
     #[error("it changed during the download; retry to download the new version")]
     Changed,
@@ -33,7 +41,7 @@ impl CallError for DownloadError {
     fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Failed(failure) => Some(failure),
-            Self::Changed | Self::File(_) => None,
+            Self::TooSlow(..) | Self::Changed | Self::File(_) => None,
         }
     }
 }
@@ -51,13 +59,25 @@ pub(super) struct LocalFile {
     whole: PathBuf,
     part: PathBuf,
     etag: PathBuf,
+    /// Bytes that were downloaded.
+    gained: AtomicU64,
 }
 
 impl LocalFile {
     pub(super) fn new(run_dir: &Path, name: String) -> Self {
         let [whole, part, etag] =
             ["", ".part", ".etag"].map(|ending| run_dir.join(format!("{name}{ending}")));
-        Self { name, whole, part, etag }
+        Self { name, whole, part, etag, gained: AtomicU64::new(0) }
+    }
+
+    /// What a download that failed brought.
+    pub(super) fn brought(&self, trouble: &DownloadError) -> Brought {
+        match trouble {
+            DownloadError::TooSlow(..) => Brought::Silence,
+            _ if self.gained.load(Ordering::Relaxed) > 0 => Brought::Something,
+            DownloadError::Failed(failure) if fell_silent(failure) => Brought::Silence,
+            _ => Brought::Nothing,
+        }
     }
 
     /// Downloads what is missing. A complete file is not downloaded again.
@@ -100,7 +120,11 @@ impl LocalFile {
         if from == 0 {
             write_private(&self.etag, open.version.etag.as_bytes())?;
         }
-        begun.take(&mut open).await?;
+        let size = open.version.size;
+        let limit = time_for(size.saturating_sub(from));
+        let taken = begun.take(size, limit, async || open.chunk().await).await;
+        self.gained.fetch_add(begun.length.saturating_sub(from), Ordering::Relaxed);
+        taken?;
         self.end(begun, open.version)
     }
 
@@ -177,17 +201,27 @@ impl PartFile {
         Ok(Self { file, digest, length, etag: Some(etag) })
     }
 
-    async fn take(&mut self, open: &mut OpenBlob) -> Result<(), DownloadError> {
-        while let Some(chunk) = open.chunk().await? {
+    /// Takes the rest of a blob of this size, within a time limit.
+    async fn take<C: AsRef<[u8]>>(
+        &mut self,
+        size: u64,
+        limit: Duration,
+        mut next: impl AsyncFnMut() -> Result<Option<C>, Failure>,
+    ) -> Result<(), DownloadError> {
+        let (begun, deadline) = (self.length, Instant::now() + limit);
+        loop {
+            let Ok(chunk) = timeout_at(deadline, next()).await else {
+                return Err(DownloadError::TooSlow(self.length - begun, limit.as_secs()));
+            };
+            let Some(chunk) = chunk? else { return Ok(()) };
             let bytes = chunk.as_ref();
             self.file.write_all(bytes)?;
             self.digest.update(bytes);
-            self.length += bytes.len() as u64;
-            if self.length > open.version.size {
-                break;
+            self.length = self.length.saturating_add(bytes.len() as u64);
+            if self.length > size {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }
 
@@ -214,4 +248,40 @@ async fn digest_of(path: &Path) -> io::Result<(Md5, u64)> {
     tokio::task::spawn_blocking(read)
         .await
         .unwrap_or_else(|_| Err(io::Error::other("reading it did not finish")))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_trickles_is_given_up_and_what_came_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut part = PartFile::anew(&dir.path().join("a.part")).unwrap();
+        let begun = Instant::now();
+        let trickle = async || {
+            sleep(Duration::from_secs(5)).await;
+            Ok(Some([b'x']))
+        };
+        let end = part.take(1 << 20, time_for(1 << 20), trickle).await;
+        assert!(matches!(end, Err(DownloadError::TooSlow(63, 316))), "{end:?}");
+        assert_eq!((begun.elapsed().as_secs(), part.length), (316, 63));
+        assert_eq!(fs::read(dir.path().join("a.part")).unwrap().len(), 63);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_file_at_a_common_speed_has_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut part = PartFile::anew(&dir.path().join("a.part")).unwrap();
+        let mut left = 200;
+        let slow = async || {
+            sleep(Duration::from_secs(1)).await;
+            left -= 1;
+            Ok((left >= 0).then(|| vec![0; 16 << 10]))
+        };
+        part.take(200 << 14, time_for(200 << 14), slow).await.unwrap();
+        assert_eq!(part.length, 200 << 14);
+    }
 }

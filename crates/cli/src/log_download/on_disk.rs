@@ -68,7 +68,7 @@ pub(super) fn keep(
 /// Adds a file to the list, and counts it.
 pub(super) fn list_file(file: &LogFile, list: &mut WholeFile, taken: &mut DownloadedLogs) -> io::Result<()> {
     taken.files += 1;
-    taken.bytes += file.bytes;
+    taken.bytes = taken.bytes.saturating_add(file.bytes);
     serde_json::to_writer(&mut *list, file)?;
     list.write_all(b"\n")
 }

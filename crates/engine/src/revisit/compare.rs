@@ -84,7 +84,7 @@ pub fn compare(
     let mut files = Vec::with_capacity(seen.len() + known.len());
     for SeenFile { blob, lines } in seen {
         now.files += 1;
-        now.bytes += blob.size;
+        now.bytes = now.bytes.saturating_add(blob.size);
         fingerprint.add(&blob.name, blob.size);
         let name = blob.name.strip_prefix(directory).and_then(|name| name.strip_prefix('/'));
         let mut file = InventoryFile {
@@ -190,7 +190,7 @@ mod tests {
         for file in files {
             fingerprint.add(&file.blob.name, file.blob.size);
         }
-        let bytes = files.iter().map(|file| file.blob.size).sum();
+        let bytes = files.iter().fold(0_u64, |bytes, file| bytes.saturating_add(file.blob.size));
         VerifiedFiles { files: u32::try_from(files.len()).unwrap(), bytes, fingerprint: Some(fingerprint) }
     }
 

@@ -60,7 +60,7 @@ impl RevisitTally {
             *with_files += u64::from(look.files_now > 0);
         }
         self.files += u64::from(look.files_now);
-        self.bytes += look.bytes_now;
+        self.bytes = self.bytes.saturating_add(look.bytes_now);
         for file in look.files.iter().filter(|file| file.status != FileStatus::Present) {
             self.not_as_they_were += 1;
             if self.named.len() < MOST_NAMED {
@@ -69,7 +69,7 @@ impl RevisitTally {
         }
         let Some(coverage) = coverage else { return };
         *self.covers.entry(coverage.covers).or_default() += 1;
-        self.reads += coverage.reads;
+        self.reads = self.reads.saturating_add(coverage.reads);
         // A node without files is already reported.
         let of_files = coverage.holes.iter().filter(|_| coverage.files > 0);
         let Some(longest) = of_files.copied().max_by_key(|hole| hole.length()) else { return };
