@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 mod azurite;
+mod bad_credentials;
 mod bad_setups;
 mod bundle;
 mod causes;
