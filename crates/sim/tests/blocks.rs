@@ -7,7 +7,8 @@ use common::{http, one_pool, simulate};
 use reqwest::Method;
 
 fn list(parts: &[(&str, &str)]) -> String {
-    let parts: String = parts.iter().map(|(kind, id)| format!("<{kind}>{id}</{kind}>")).collect();
+    let parts: Vec<String> = parts.iter().map(|(kind, id)| format!("<{kind}>{id}</{kind}>")).collect();
+    let parts = parts.concat();
     format!("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<BlockList>{parts}</BlockList>")
 }
 

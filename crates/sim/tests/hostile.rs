@@ -28,15 +28,16 @@ async fn directory(caller: &Caller, simulator: &Simulator, node: &str) -> String
 async fn an_early_answer_comes_in_one_write_with_the_answer_before_it() {
     let (simulator, caller, nodes) = with_fault("nodes = 3", "\"early-answer\"").await;
     let request = caller.upload_of(&nodes[0], "http://contoso.invalid").build().expect("a request");
-    let mut text =
-        format!("POST {}?{} HTTP/1.1\r\n", request.url().path(), request.url().query().expect("a query"));
-    text += &format!("host: {}\r\n", caller.endpoint.strip_prefix("http://").expect("a host"));
+    let host = caller.endpoint.strip_prefix("http://").expect("a host");
+    let (path, query) = (request.url().path(), request.url().query().expect("a query"));
+    let mut lines = vec![format!("POST {path}?{query} HTTP/1.1"), format!("host: {host}")];
     for (name, value) in request.headers() {
-        text += &format!("{name}: {}\r\n", value.to_str().expect("text"));
+        lines.push(format!("{name}: {}", value.to_str().expect("text")));
     }
     let body = request.body().and_then(|body| body.as_bytes()).expect("a body");
-    text += &format!("content-length: {}\r\n\r\n{}", body.len(), std::str::from_utf8(body).expect("text"));
-    let host = caller.endpoint.strip_prefix("http://").expect("a host");
+    lines.extend([format!("content-length: {}", body.len()), String::new()]);
+    lines.push(std::str::from_utf8(body).expect("text").to_owned());
+    let text = lines.join("\r\n");
     let mut stream = tokio::net::TcpStream::connect(host).await.expect("connected");
     stream.write_all(text.as_bytes()).await.expect("sent");
 
@@ -189,8 +190,9 @@ async fn an_account_repeats_what_it_was_sent_in_every_spelling() {
         let (simulator, caller, nodes) = with_fault("nodes = 2", &fault).await;
         directory(&caller, &simulator, &nodes[0]).await;
         let (items, _) = caller.walk(path).await;
-        let hex: String = plain_signature(&simulator).bytes().map(|byte| format!("{byte:02x}")).collect();
-        assert!(serde_json::to_string(&items).expect("JSON").contains(&hex), "{items:?}");
+        let hex: Vec<String> =
+            plain_signature(&simulator).bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert!(serde_json::to_string(&items).expect("JSON").contains(&hex.concat()), "{items:?}");
     }
 
     let (simulator, caller, nodes) =

@@ -132,6 +132,22 @@ async fn nodes_that_have_not_come_up_lack_what_only_an_agent_knows() {
 }
 
 #[tokio::test]
+async fn a_node_that_starts_again_keeps_what_it_knew() {
+    let life = "nodes = 8\n[[account.pool.life]]\nat = \"0s\"\nbecomes = \"starting\"";
+    let simulator = simulate(&one_pool(life, "")).await;
+    let before = simulate(&one_pool("nodes = 8", "")).await;
+
+    let (nodes, _) = Caller::new(&simulator).walk("/pools/p/nodes").await;
+    let (known, _) = Caller::new(&before).walk("/pools/p/nodes").await;
+
+    for (node, known) in nodes.iter().zip(&known) {
+        assert_eq!((&node["state"], &node["id"]), (&Value::from("starting"), &known["id"]));
+        assert!(node["lastBootTime"].is_string() && node["nodeAgentInfo"].is_object(), "{node}");
+        assert!(node["allocationTime"].as_str() < node["stateTransitionTime"].as_str(), "{node}");
+    }
+}
+
+#[tokio::test]
 async fn both_spellings_of_the_content_type_occur_and_bodies_have_cr_lf() {
     let simulator = simulate(&one_pool("", "")).await;
     let caller = Caller::new(&simulator);

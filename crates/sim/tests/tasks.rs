@@ -164,7 +164,7 @@ async fn jobs_are_listed_page_by_page() {
         started = "1m"
         lasted = "1h"
         [[account.job]]
-        id = "weekly"
+        id = "weekly:job-1"
         pool = "p"
     "#;
     let simulator = simulate(&scenario(more)).await;
@@ -173,7 +173,10 @@ async fn jobs_are_listed_page_by_page() {
     let (jobs, pages) = caller.walk("/jobs?maxresults=2").await;
     let (active, _) = caller.walk("/jobs?$filter=state%20eq%20'active'&$select=id,state").await;
 
-    assert_eq!(jobs.iter().map(|job| text(job, "/id")).collect::<Vec<_>>(), ["hourly", "Nightly", "weekly"]);
+    assert_eq!(
+        jobs.iter().map(|job| text(job, "/id")).collect::<Vec<_>>(),
+        ["hourly", "Nightly", "weekly:job-1"]
+    );
     assert_eq!((pages, text(&jobs[1], "/poolInfo/poolId"), text(&jobs[1], "/state")), (2, "p", "completed"));
     assert_eq!(active, [json!({ "id": "hourly", "state": "active" })]);
 }

@@ -28,7 +28,7 @@ impl Call<'_> {
     ) {
         let running = u32::from(node.state == NodeState::Running);
         // The pool got a new machine: what the old one ran is not reported.
-        let is_new = node.state.is_before_boot() || node.allocated.is_some();
+        let is_new = node.has_never_booted() || node.allocated.is_some();
         let older = if is_new { 0 } else { pool.node_roll(place).text("tasks").between(0, 400) };
         let mut recent = Vec::new();
         let (mut total, mut failed) = (older, older / 20);

@@ -139,7 +139,7 @@ impl Call<'_> {
         };
         let roll = pool.node_roll(place);
         let dates = pool.dates(place, node, &self.world.clock);
-        let up = !node.state.is_before_boot();
+        let up = !node.has_never_booted();
         out.member("id", |json, name| json.plain(name, |text| pool.names.push(text, place)));
         out.member("url", |json, name| {
             json.plain(name, |text| {
@@ -221,7 +221,7 @@ impl Call<'_> {
 
 /// Known only once the machine has come up; an unusable machine may never have.
 fn last_boot(pool: &Pool, place: u32, node: NodeMoment, dates: NodeDates) -> Option<OffsetDateTime> {
-    let never = node.state.is_before_boot()
+    let never = node.has_never_booted()
         || (node.state == NodeState::Unusable && pool.node_roll(place).text("never booted").happens(0.3));
     (!never).then_some(dates.booted)
 }

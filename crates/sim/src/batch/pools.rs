@@ -37,7 +37,7 @@ impl Call<'_> {
                 }
                 given += 1;
                 json.item(|json| {
-                    self.pool_members(&mut Selected { json, select: &select }, &base, pool, fault)
+                    self.pool_members(&mut Selected { json, select: &select }, &base, pool, fault);
                 });
             }
             Self::push_flood(json, fault);

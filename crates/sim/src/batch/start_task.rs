@@ -21,7 +21,7 @@ impl StartTaskInfo {
     pub(super) fn of(pool: &Pool, place: u32, node: NodeMoment, dates: NodeDates) -> Option<Self> {
         let failed = node.state == NodeState::StartTaskFailed;
         let running = node.state == NodeState::WaitingForStartTask;
-        let up = !node.state.is_before_boot();
+        let up = !node.has_never_booted();
         let has = failed || running || (up && pool.node_roll(place).text("start task").happens(0.5));
         let end = (!running).then(|| dates.booted + time::Duration::milliseconds(4_321));
         has.then_some(Self { start: dates.booted, end, failed })

@@ -142,7 +142,7 @@ impl Call<'_> {
             });
         }
         out.member("executionInfo", |json, name| {
-            self.execution_info(json, name, run, job.scenario.end_times.as_deref())
+            self.execution_info(json, name, run, job.scenario.end_times.as_deref());
         });
         if state != TaskState::Active {
             out.member("nodeInfo", |json, name| self.node_info(json, name, base, job, task, 0));

@@ -78,21 +78,24 @@ impl Blocks {
         let all = self.0.lock();
         let blocks = all.get(&owned(of))?;
         let mut xml = String::from("\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
-        let mut push = |tag: &str, blocks: &mut dyn Iterator<Item = (&String, &Bytes)>| {
-            xml.push_str(&format!("<{tag}>"));
+        let mut push = |[open, close]: [&str; 2], blocks: &mut dyn Iterator<Item = (&String, &Bytes)>| {
+            xml.push_str(open);
             for (id, content) in blocks {
                 xml.push_str("<Block><Name>");
                 escape(&mut xml, id);
                 let written = write!(xml, "</Name><Size>{}</Size></Block>", content.len());
                 debug_assert!(written.is_ok(), "writing to a String does not fail");
             }
-            xml.push_str(&format!("</{tag}>"));
+            xml.push_str(close);
         };
         if kind != "uncommitted" {
-            push("CommittedBlocks", &mut blocks.committed.iter().map(|(id, content)| (id, content)));
+            push(
+                ["<CommittedBlocks>", "</CommittedBlocks>"],
+                &mut blocks.committed.iter().map(|(id, content)| (id, content)),
+            );
         }
         if kind != "committed" {
-            push("UncommittedBlocks", &mut blocks.uncommitted.iter());
+            push(["<UncommittedBlocks>", "</UncommittedBlocks>"], &mut blocks.uncommitted.iter());
         }
         xml.push_str("</BlockList>");
         Some(xml)

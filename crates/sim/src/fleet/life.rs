@@ -19,6 +19,13 @@ pub(crate) struct NodeMoment {
     pub(crate) allocated: Option<Duration>,
 }
 
+impl NodeMoment {
+    /// Whether the machine has never come up. One that starts again has come up before, and says so (seen in a recording).
+    pub(crate) fn has_never_booted(&self) -> bool {
+        self.state.is_before_boot() && (self.since.is_none() || self.state == NodeState::Creating)
+    }
+}
+
 /// The initial states of all nodes of a pool, and the lives of the nodes.
 #[derive(Debug)]
 pub(crate) struct PoolLives {

@@ -107,7 +107,7 @@ impl Pool {
 
     pub(crate) fn dates(&self, place: u32, moment: NodeMoment, clock: &Clock) -> NodeDates {
         let roll = self.node_roll(place);
-        let age = if moment.state.is_before_boot() {
+        let age = if moment.has_never_booted() {
             time::Duration::seconds(20)
         } else {
             self.least_age + microseconds(roll.text("age").between(0, 9 * 86_400_000_000))
@@ -123,7 +123,7 @@ impl Pool {
             .map_or(allocated + microseconds(roll.text("change").between(300_000_001, 900_000_000)), |at| {
                 clock.date_at(at)
             });
-        let changed = if moment.state.is_before_boot() { allocated } else { changed };
+        let changed = if moment.has_never_booted() { allocated } else { changed };
         NodeDates { allocated, booted, changed }
     }
 }

@@ -206,7 +206,13 @@ impl AccountScenario {
     }
 
     fn check_job(&self, job: &JobScenario, path: &str) -> CheckResult {
-        ensure(self.is_id(&job.id), &format!("{path}.id"), BATCH_ID)?;
+        // Jobs of a schedule are called `{schedule}:job-1`.
+        let good = self.any_ids || is_batch_id(&job.id.replace(':', "-"));
+        ensure(
+            good && !job.id.is_empty(),
+            &format!("{path}.id"),
+            "must be 1 to 64 letters, digits, hyphens, underscores and colons",
+        )?;
         self.check_pool_name(Some(&job.pool), path)?;
         let there = self.pools.iter().find(|pool| pool.id == job.pool).map_or(0, |pool| pool.nodes);
         let nodes = job.nodes.unwrap_or(there);

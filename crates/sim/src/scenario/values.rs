@@ -85,7 +85,7 @@ pub(crate) struct Between<T> {
 }
 
 impl Between<Count> {
-    pub(crate) fn contains(&self, number: u32) -> bool {
+    pub(crate) fn contains(self, number: u32) -> bool {
         (self.min.0..=self.max.0).contains(&number)
     }
 }
