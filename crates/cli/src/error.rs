@@ -280,7 +280,10 @@ impl From<JournalError> for CliError {
 impl From<StateError> for CliError {
     fn from(error: StateError) -> Self {
         let help = match &error {
-            StateError::Sqlite(_) | StateError::Format { .. } | StateError::Text(_) => Some(
+            StateError::Sqlite(_)
+            | StateError::Format { .. }
+            | StateError::Damaged { .. }
+            | StateError::Text(_) => Some(
                 "the file is `schedule.state`, or `schedule.db` in `output.dir`; if you move it away, the schedule starts \
                  anew: windows start over, and nodes that are in a bad state now are captured again",
             ),

@@ -42,7 +42,7 @@ impl RunDir {
     /// The program's own log, to be appended to.
     pub(crate) fn log_file(&self) -> Result<File, CliError> {
         let path = self.path.join("log.jsonl");
-        owner_only().create(true).append(true).open(&path).map_err(|error| CliError::file(path, &error))
+        owner_only().create().append().open(&path).map_err(|error| CliError::file(path, &error))
     }
 }
 

@@ -15,7 +15,7 @@ use std::future::ready;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use fleetlogs_model::files::{create_private_dir, dir_of};
+use fleetlogs_model::files::{create_private_dir, dir_of, refuse_if_open_to_all};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{
     Journal, JournalError, JournalReader, RunHold, RunMeta, RunStore, StoreFuture, StoredPlan,
@@ -44,6 +44,7 @@ impl LocalRunStore {
         let failed = |error| LocalError::RunDir(self.dir.clone(), error);
         let output_dir = dir_of(&self.dir);
         std::fs::create_dir_all(output_dir).map_err(failed)?;
+        refuse_if_open_to_all(output_dir).map_err(|error| LocalError::File(output_dir.into(), error))?;
         create_private_dir(&self.dir).map_err(failed)?;
         let plan_digest = write_plan(&self.dir, PLAN_FILE, plan).map_err(failed)?;
         // The new directory's own entry must survive a crash, too.

@@ -31,7 +31,7 @@ impl WholeFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = owner_only().write(true).create_new(true).open(&temporary)?;
+        let file = owner_only().write().create_new().open(&temporary)?;
         let writer = Some(BufWriter::with_capacity(64 * 1024, file));
         Ok(Self { writer, temporary, target: dir.join(name) })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
-use fleetlogs_model::files::owner_only;
+use fleetlogs_model::files::owner_only_anywhere;
 use fleetlogs_model::ids::{AccountName, PoolId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
@@ -54,7 +54,7 @@ impl EventsFile {
         if event_pipe::is_pipe(path) {
             return Ok(Self::to(Box::new(event_pipe::EventPipe::open(path)?), plan));
         }
-        let file = owner_only().append(true).create(true).open(path)?;
+        let file = owner_only_anywhere().append(true).create(true).open(path)?;
         Ok(Self::to(Box::new(file), plan))
     }
 

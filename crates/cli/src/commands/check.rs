@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_model::files::absolute;
+use fleetlogs_model::files::{absolute, refuse_if_open_to_all};
 use fleetlogs_model::ids::RunId;
 use fleetlogs_report::for_terminal;
 use serde::Serialize;
@@ -64,6 +64,9 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
     if !settings.notify.is_empty() {
         check_notify_secrets(&args.config, &mut findings);
     }
+    if !settings.snapshots.is_empty() {
+        check_schedule(&args.config, &mut findings);
+    }
     let nodes = run_checks(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {
         (0, _) => Exit::Complete,
@@ -80,6 +83,16 @@ fn check_notify_secrets(config: &Path, findings: &mut Findings) {
     for Mistake { line, key, message, .. } in mistakes {
         let said = format!("{}:{line}: `{key}`: {message}", config.display());
         findings.warn("config", said, "`run` and `resume` need it: where it is missing, they are refused");
+    }
+}
+
+/// The schedule reads more; `run` does without.
+fn check_schedule(config: &Path, findings: &mut Findings) {
+    let Err(ConfigError::Mistakes(_, mistakes)) = config::load_for(config, Needs::LIST) else { return };
+    for Mistake { line, key, message, help } in mistakes {
+        let said = format!("{}:{line}: `{key}`: {message}", config.display());
+        let help = help.unwrap_or_else(|| "`schedule` needs it: where it is missing, it is refused".into());
+        findings.refuse("config", said, help);
     }
 }
 
@@ -100,6 +113,12 @@ fn check_output_dir(dir: &Path, findings: &mut Findings) {
             said,
             "name another directory, or run as a user who may write there",
         );
+    }
+    if absolute.is_dir()
+        && let Err(error) = refuse_if_open_to_all(&absolute)
+    {
+        let said = format!("`{shown}` is no place for runs: {error}");
+        return findings.refuse("output.dir", said, "then check again");
     }
     findings.good("output.dir", format!("run directories go to `{shown}`"));
 }

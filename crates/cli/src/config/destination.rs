@@ -84,9 +84,46 @@ impl Place {
         &self.container
     }
 
+    pub(crate) fn container_key(&self) -> ContainerKey {
+        ContainerKey::of_url(&format!("{}/{}", self.endpoint.as_str().trim_end_matches('/'), self.container))
+    }
+
     /// Whether every run has a container of its own.
     pub(crate) fn is_per_run(&self) -> bool {
         self.container.contains(RUN_ID)
+    }
+}
+
+impl DestinationSettings {
+    /// Whether nodes can write to this container. One of many that are made for single runs is not known here.
+    pub(crate) fn takes_from_nodes(&self, container: &ContainerKey) -> bool {
+        let own = match &self.write {
+            WriteSettings::Given(given) => ContainerKey::of_url(&given.sas.without_query()),
+            WriteSettings::Minted(place, _) | WriteSettings::Identity { place, .. } => place.container_key(),
+        };
+        own == *container
+    }
+}
+
+/// What tells containers apart: the name of the account, or the address of an emulator, and the path. An account has
+/// several hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ContainerKey(String);
+
+impl ContainerKey {
+    /// The container at a URL.
+    pub(crate) fn of_url(url: &str) -> Self {
+        let Ok(url) = Url::parse(url) else { return Self(url.to_owned()) };
+        let path = url.path().trim_matches('/').to_ascii_lowercase();
+        match url.domain().filter(|host| *host != "localhost") {
+            Some(host) => {
+                let account = host.split('.').next().unwrap_or_default();
+                Self(format!("{}/{path}", account.trim_end_matches("-secondary")))
+            }
+            None => {
+                Self(format!("{}:{}/{path}", url.host_str().unwrap_or_default(), url.port().unwrap_or(0)))
+            }
+        }
     }
 }
 

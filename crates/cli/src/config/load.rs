@@ -103,11 +103,21 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
     if !root.has("simulator") && !root.has("account") && !root.has("discover") {
         root.wrong("there is no Batch account", "add an [[account]] with `name`, `endpoint` and `auth`");
     }
+    let (destination, schedule) = (destination?, schedule?);
+    if let (Some(destination), Some(lease)) = (&destination, &schedule.lease)
+        && destination.takes_from_nodes(&lease.container())
+    {
+        root.table("schedule").table("lease").wrong(
+            "the nodes can write to the container of the shared state, and so change what the schedule does",
+            "name a container of its own, which only fleetlogs has a SAS or a role for",
+        );
+        return None;
+    }
     Some(Settings {
         digest,
         window: window?,
         strict: strict?,
-        destination: destination?,
+        destination,
         entra: entra?,
         upload_allowance: upload_allowance?,
         limits: limits?,
@@ -121,7 +131,7 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
         discover: discover.ok()?,
         simulator: simulator.ok()?,
         ticket: ticket.ok()?,
-        schedule: schedule?,
+        schedule,
         snapshots: snapshots?,
         notify: notify?,
     })

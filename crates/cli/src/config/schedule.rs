@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fleetlogs_model::secret::Secret;
 
-use super::destination::{GivenSas, Place, given, place};
+use super::destination::{ContainerKey, GivenSas, Place, given, place};
 use super::needs::Needs;
 use super::reader::{ListedMistake, Table};
 use super::secret;
@@ -42,6 +42,16 @@ pub(crate) enum LeasePlace {
     Given(GivenSas),
     /// A SAS that is created when needed, with the account's key or with Entra.
     Minted { place: Place, key: Option<Secret> },
+}
+
+impl LeaseSettings {
+    /// The container of the state.
+    pub(crate) fn container(&self) -> ContainerKey {
+        match &self.place {
+            LeasePlace::Given(given) => ContainerKey::of_url(&given.sas.without_query()),
+            LeasePlace::Minted { place, .. } => place.container_key(),
+        }
+    }
 }
 
 /// The HTTP listener of the daemon.

@@ -327,3 +327,53 @@ fn variables_that_hold_secrets_are_known_also_where_they_are_not_needed() {
         assert!(known.contains(name), "{name}");
     }
 }
+
+#[test]
+fn a_state_that_nodes_can_write_to_is_refused() {
+    let with = |lease: &str, destination: &str| {
+        let text = GOOD.replace("container_url = { file = \"url\" }", destination);
+        format!("[schedule.lease]\n{lease}\n{text}")
+    };
+    let given = "container_url = { file = \"url\" }";
+    let minted = |account: &str, container: &str| {
+        format!("mint = \"user-delegation\"\naccount = \"{account}\"\ncontainer = \"{container}\"")
+    };
+    let lease =
+        |account: &str, container: &str| format!("account = \"{account}\"\ncontainer = \"{container}\"");
+    for (text, refused) in [
+        (with(given, given), true),
+        (with(&lease("logs", "logs"), given), true),
+        (with(&lease("https://LOGS.blob.core.windows.net/", "logs"), given), true),
+        (with(given, &minted("logs", "logs")), true),
+        (with(&lease("contoso", "logs"), given), false),
+        (with(&lease("logs", "state"), given), false),
+        (with(given, &minted("logs", "logs-{run_id}")), false),
+    ] {
+        let found = match load_text_for(&text, Needs::LIST) {
+            Ok(_) => String::new(),
+            Err(ConfigError::Mistakes(_, mistakes)) => {
+                mistakes.iter().map(|mistake| format!("{}: {}\n", mistake.key, mistake.message)).collect()
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        let expected = if refused {
+            "schedule.lease: the nodes can write to the container of the shared state, and so change what the schedule does\n"
+        } else {
+            ""
+        };
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_key_that_is_a_secret_is_not_quoted() {
+    for text in [
+        format!("\"https://logs.blob.core.windows.net/c?sr=c&sig=TOPSECRET%3D\" = 1\n{GOOD}"),
+        format!("{GOOD}\"AccountKey=TOPSECRET==\" = 1"),
+        format!("[limits.\"sig%3DTOPSECRET\"]\nx = 1\n{GOOD}"),
+        format!("[destination]\ncontainer_url = {{ \"https://a.example/c?sig=TOPSECRET\" = \"x\" }}"),
+    ] {
+        let found = mistakes(&text).join("\n");
+        assert!(found.contains("<redacted>") && !found.contains("TOPSECRET"), "{found}");
+    }
+}

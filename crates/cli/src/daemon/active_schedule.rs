@@ -11,7 +11,7 @@ use fleetlogs_engine::schedule::ownership::Ownership;
 use fleetlogs_engine::schedule::scheduler::Scheduler;
 use fleetlogs_engine::schedule::state::{StateError, Store, runs};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
-use fleetlogs_model::files::dir_of;
+use fleetlogs_model::files::{dir_of, refuse_if_open_to_all};
 use fleetlogs_model::home::StateHome;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -66,7 +66,9 @@ impl<'a> ActiveSchedule<'a> {
         signals::listen(&stop)?;
         let state = state_path(&settings);
         let dir = dir_of(&state);
-        std::fs::create_dir_all(dir).map_err(|error| CliError::file(dir, &error))?;
+        std::fs::create_dir_all(dir)
+            .and_then(|()| refuse_if_open_to_all(dir))
+            .map_err(|error| CliError::file(dir, &error))?;
         let home = home_to_own(&settings)?;
         let metrics = Metrics::new();
         Ok(Self { config, settings, watchers, reports: None, stop, state, home, metrics })

@@ -36,9 +36,7 @@ impl Lock {
         path.push(".lock");
         let path = PathBuf::from(path);
         let failed = |error| CliError::file(&path, &error);
-        let mut options = owner_only();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(failed)?;
+        let mut file = owner_only().read().write().create().open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -195,6 +195,13 @@ fn directory(output_dir: &Path, run: &PastRun) -> Result<Option<PathBuf>, Retain
     }
 }
 
+/// Whether a directory is that of a run of a snapshot, as far as it can be read: what is missing in it is told by whoever
+/// opens it.
+pub(super) fn is_run_of(dir: &Path, snapshot: &SnapshotName) -> bool {
+    let run = dir.file_name().and_then(|name| name.to_str()?.parse::<RunId>().ok());
+    run.is_some_and(|run| !matches!(check_plan(dir, &run, snapshot), Err(RetainReason::OtherRun)))
+}
+
 /// Refuses a directory whose plan is of another run. The plan may be long, so only the compared members are kept in
 /// memory.
 fn check_plan(dir: &Path, run: &RunId, snapshot: &SnapshotName) -> Result<(), RetainReason> {

@@ -10,6 +10,7 @@ use fleetlogs_engine::schedule::state::{Store, coverage, occurrences, runs};
 use fleetlogs_engine::schedule::{Job, JobEnd, Lane, Runner, StartRecord};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::window::{NodeWindows, SinceLast};
+use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::snapshot::SnapshotRef;
 use parking_lot::Mutex;
@@ -134,7 +135,7 @@ impl SnapshotRunner {
     async fn work(&self, job: &Job, begun: StartRecord, stop: StopHandle) -> Result<Reported, CliError> {
         let lane = Lane::of(job.snapshot.trigger);
         if let Some(dir) = &job.begun {
-            return self.resume(dir, lane, stop).await;
+            return self.resume(dir, &job.snapshot.name, lane, stop).await;
         }
         let Some(snapshot) = find_snapshot(&self.0.context.settings, &job.snapshot.name) else {
             let what = format!("the config has no snapshot `{}`", job.snapshot.name);
@@ -164,7 +165,21 @@ impl SnapshotRunner {
     }
 
     /// Resumes the run that an earlier process started.
-    async fn resume(&self, dir: &Path, lane: Lane, stop: StopHandle) -> Result<Reported, CliError> {
+    async fn resume(
+        &self,
+        dir: &Path,
+        snapshot: &SnapshotName,
+        lane: Lane,
+        stop: StopHandle,
+    ) -> Result<Reported, CliError> {
+        // The state may be shared, and what it says of this machine's disk may be wrong.
+        if !retention::is_run_of(dir, snapshot) {
+            let what = format!("`{}` is not a run of the snapshot `{snapshot}`", as_typed(dir).display());
+            return Err(CliError::not_done(Refusal::new(
+                what,
+                "the state of the schedule names another directory than that of its run: look who writes to it",
+            )));
+        }
         // The config may have changed since. Where the logs go must be the same, which is checked.
         match OpenedRun::open(dir, &[], true).await? {
             OpenedRun::Unfinished(run) => {

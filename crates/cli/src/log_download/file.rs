@@ -191,13 +191,14 @@ impl PartFile {
         if let Some(dir) = part.parent() {
             create_private_dirs(dir)?;
         }
-        let file = owner_only().create(true).write(true).truncate(true).open(part)?;
+        let file = owner_only().create().write().open(part)?;
+        file.set_len(0)?;
         Ok(Self { file, digest: Md5::new(), length: 0, etag: None })
     }
 
     async fn again(part: &Path, etag: String) -> io::Result<Self> {
         let (digest, length) = digest_of(part).await?;
-        let file = owner_only().append(true).open(part)?;
+        let file = owner_only().append().open(part)?;
         Ok(Self { file, digest, length, etag: Some(etag) })
     }
 
@@ -226,7 +227,9 @@ impl PartFile {
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    owner_only().create(true).write(true).truncate(true).open(path)?.write_all(content)
+    let mut file = owner_only().create().write().open(path)?;
+    file.set_len(0)?;
+    file.write_all(content)
 }
 
 /// The MD5 state and the length of a file.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fleetlogs_azure::{AzureBatch, AzureLogStore};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::node_spool::node_spool;
+use fleetlogs_model::files::refuse_if_open_to_all;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 
@@ -37,6 +38,10 @@ pub(super) async fn prepare_new(
     watchers: &Watchers,
 ) -> Result<PreparedRun, CliError> {
     let given = request.plan.map(read_plan).transpose()?;
+    let output_dir = &settings.output_dir;
+    if output_dir.is_dir() {
+        refuse_if_open_to_all(output_dir).map_err(|error| CliError::file(output_dir, &error))?;
+    }
     let fleet = Fleet::connect(settings).await?;
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     let destination = fleet.destination_of(&run_id, settings).await?;

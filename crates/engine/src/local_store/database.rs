@@ -1,5 +1,6 @@
 //! The database of a run directory: how it is opened, and how a row is checked. Shared by the journal and its reader.
 
+use std::io;
 use std::path::Path;
 
 use fleetlogs_model::ids::NodeIndex;
@@ -33,8 +34,13 @@ pub(super) fn torn_pages(dir: &Path) -> Result<u64, LocalError> {
 
 /// Opens a database that must be a journal of this format.
 pub(super) fn open_existing(path: &Path) -> Result<Connection, LocalError> {
-    if !path.is_file() {
-        return Err(LocalError::Missing(path.into()));
+    match path.symlink_metadata() {
+        Ok(found) if found.is_symlink() => {
+            let error = io::Error::other("it is a symbolic link");
+            return Err(LocalError::File(path.into(), error));
+        }
+        Ok(found) if found.is_file() => {}
+        _ => return Err(LocalError::Missing(path.into())),
     }
     // A log in write-ahead form cannot be read without write access to its index.
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

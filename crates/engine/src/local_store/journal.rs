@@ -64,7 +64,7 @@ impl SqliteJournal {
         let lock = take_lock(dir)?;
         let path = dir.join("run.db");
         // SQLite gives its log the same permissions.
-        private_file(&path)?;
+        private_file(&path).map_err(|error| LocalError::File(path.clone(), error))?;
         let mut connection = Connection::open(&path)?;
         let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
         if mode != "wal" {

@@ -5,7 +5,7 @@ use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fleetlogs_model::files::owner_only;
+use fleetlogs_model::files::{owner_only, refuse_if_open_to_all};
 use rusqlite::Connection;
 
 use super::database::damaged;
@@ -66,6 +66,7 @@ pub(super) fn take_lock(dir: &Path) -> Result<HeldLock, LocalError> {
 
 pub(super) fn lock(dir: &Path) -> Result<HeldLock, LocalError> {
     let path = dir.join("run.lock");
+    refuse_if_open_to_all(dir).map_err(|error| LocalError::File(dir.to_owned(), error))?;
     let file = private_file(&path).map_err(|error| LocalError::File(path.clone(), error))?;
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let mut words = text.split_whitespace();
@@ -93,5 +94,5 @@ pub(super) fn is_held(dir: &Path) -> Result<bool, LocalError> {
 
 /// Opens a file that only its owner can read; creates it if it is not there.
 pub(super) fn private_file(path: &Path) -> io::Result<File> {
-    owner_only().create(true).truncate(false).write(true).open(path)
+    owner_only().create().write().open(path)
 }

@@ -17,6 +17,14 @@ pub enum StateError {
         /// Its format number.
         found: i64,
     },
+    /// The file is damaged, or something else has changed it.
+    #[error("`{path}` is damaged: {detail}")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// SQLite failed.
     #[error("the state of the schedule: {0}")]
     Sqlite(#[from] rusqlite::Error),

@@ -46,6 +46,7 @@ impl CallError for StateError {
             Self::Home(HomeError::Failed(failure)) => Some(failure),
             Self::Home(HomeError::Held | HomeError::Lost)
             | Self::Format { .. }
+            | Self::Damaged { .. }
             | Self::Sqlite(_)
             | Self::Shared(_)
             | Self::Text(_)

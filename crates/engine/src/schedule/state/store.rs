@@ -1,13 +1,14 @@
 //! The database of the state: opened, read, and changed whole or not at all.
 
-use std::io::Write as _;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlogs_model::files::owner_only;
+use fleetlogs_model::files::{dir_of, owner_only};
 use fleetlogs_model::home::StateHome;
-use rusqlite::{Connection, OpenFlags, Transaction};
+use fleetlogs_model::whole_file::write_whole;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use tokio::sync::{Mutex, watch};
 
 use super::error::StateError;
@@ -143,14 +144,10 @@ fn make_whole<T>(
 /// Replaces the local database, completely or not at all.
 fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
     let failed = |error| StateError::File(path.into(), error);
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    {
-        let mut options = owner_only();
-        let mut file = options.write(true).create(true).truncate(true).open(&new).map_err(failed)?;
-        file.write_all(fetched).and_then(|()| file.sync_all()).map_err(failed)?;
-    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let (dir, new) = (dir_of(path), dir_of(path).join(&name));
+    write_whole(dir, &name.to_string_lossy(), fetched).map_err(failed)?;
     // The write-ahead log of the old database does not belong to the new one.
     for suffix in ["-wal", "-shm"] {
         let mut old = path.as_os_str().to_owned();
@@ -165,9 +162,13 @@ fn replace(path: &Path, fetched: &[u8]) -> Result<(), StateError> {
 
 /// Creates the file, for its owner only, if it does not exist. SQLite gives its log the same mode.
 fn private(path: &Path) -> Result<(), StateError> {
-    let mut options = owner_only();
-    options.read(true).write(true).create(true).truncate(false);
-    options.open(path).map(drop).map_err(|error| StateError::File(path.into(), error))
+    owner_only()
+        .read()
+        .write()
+        .create()
+        .open(path)
+        .map(drop)
+        .map_err(|error| StateError::File(path.into(), error))
 }
 
 fn prepare(database: &Connection, path: &Path) -> Result<(), StateError> {
@@ -186,12 +187,41 @@ fn prepare(database: &Connection, path: &Path) -> Result<(), StateError> {
 }
 
 fn check(database: &Connection, path: &Path) -> Result<(), StateError> {
-    let number = |pragma| database.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let damaged = |detail: String| StateError::Damaged { path: path.into(), detail };
+    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(error.to_string()),
+        _ => error.into(),
+    };
+    let number =
+        |pragma| database.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
     let (application, found) = (number("application_id")?, number("user_version")?);
     if application != APPLICATION_ID || found != FORMAT {
         return Err(StateError::Format { path: path.into(), found });
     }
-    Ok(())
+    let checked: String =
+        database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if checked != "ok" {
+        return Err(damaged(checked));
+    }
+    // A trigger or a view of somebody else would act in our name.
+    let known = Connection::open_in_memory()?;
+    known.execute_batch(TABLES)?;
+    let (found, known) = (schema(database)?, schema(&known)?);
+    match found.symmetric_difference(&known).next() {
+        None => Ok(()),
+        Some((kind, name, _)) => Err(damaged(format!("its {kind} `{name}` is not one that fleetlogs makes"))),
+    }
+}
+
+/// Everything that a database is made of: kind, name and text. White space does not matter.
+fn schema(database: &Connection) -> Result<BTreeSet<(String, String, String)>, StateError> {
+    let mut parts = database
+        .prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")?;
+    let parts = parts.query_map([], |row| {
+        let text: String = row.get(2)?;
+        Ok((row.get(0)?, row.get(1)?, text.split_whitespace().collect::<Vec<_>>().join(" ")))
+    })?;
+    Ok(parts.collect::<Result<_, _>>()?)
 }
 
 /// A number that changes whenever another connection has changed the database.

@@ -152,3 +152,67 @@ async fn what_was_not_published_goes_with_the_next_change() {
     enqueue(&store, "hourly").await.unwrap();
     assert_eq!(queue(&Store::look_at(&home.state().unwrap()).unwrap()).await, ["nightly", "hourly"]);
 }
+
+/// A published state, as somebody else left it.
+fn changed(state: &[u8], by: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    std::fs::write(&path, without_log(state.to_vec())).unwrap();
+    Connection::open(&path).unwrap().execute_batch(by).unwrap();
+    std::fs::read(&path).unwrap()
+}
+
+#[tokio::test]
+async fn a_broken_or_foreign_state_is_refused_and_the_local_one_stays() {
+    let (home, dir) = (Arc::<Home>::default(), tempfile::tempdir().unwrap());
+    let store = open(dir.path(), &home);
+    for number in 0..200 {
+        enqueue(&store, &format!("nightly-{number}")).await.unwrap();
+    }
+    drop(store);
+    let good = home.state().unwrap();
+    let mut flipped = good.clone();
+    flipped.iter_mut().skip(5000).step_by(97).for_each(|byte| *byte ^= 1);
+    for (bad, why) in [
+        (flipped, "is damaged"),
+        (good[..good.len() - 5000].to_vec(), "is damaged"),
+        (
+            changed(&good, "CREATE TRIGGER t AFTER INSERT ON run BEGIN DELETE FROM reached; END"),
+            "its trigger `t`",
+        ),
+        (changed(&good, "CREATE VIEW v AS SELECT 1"), "its view `v`"),
+        (changed(&good, "CREATE TABLE more (x)"), "its table `more`"),
+        (changed(&good, "ALTER TABLE alert ADD COLUMN more TEXT"), "its table `alert`"),
+        (changed(&good, "DROP INDEX run_by_status"), "its index `run_by_status`"),
+        (changed(&good, "PRAGMA user_version = 7"), "has format 7"),
+    ] {
+        *home.state.lock() = Some(bad);
+        let opened = Store::open(&dir.path().join("schedule.db"), Some((home.clone(), home.state())));
+        let error = opened.err().unwrap_or_else(|| panic!("taken: {why}"));
+        assert!(matches!(error, StateError::Shared(_)), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    *home.state.lock() = Some(changed(&good, "ANALYZE"));
+    assert_eq!(queue(&open(dir.path(), &home)).await.len(), 200);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_in_the_place_of_the_state_is_not_followed() {
+    let (home, dir) = (Arc::<Home>::default(), tempfile::tempdir().unwrap());
+    enqueue(&open(dir.path(), &home), "nightly").await.unwrap();
+    let victim = dir.path().join("victim");
+    for name in ["schedule.db", "schedule.db.new", ".schedule.db.new.tmp"] {
+        std::fs::write(&victim, "precious").unwrap();
+        let place = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(&victim, place.path().join(name)).unwrap();
+        assert_eq!(queue(&open(place.path(), &home)).await, ["nightly"], "{name}");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious", "{name}");
+    }
+    // Without a home nothing replaces the link.
+    let place = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(&victim, place.path().join("schedule.db")).unwrap();
+    let refused = Store::open(&place.path().join("schedule.db"), None).unwrap_err();
+    assert!(refused.to_string().contains("it is a symbolic link"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+}
