@@ -18,7 +18,8 @@ use fleetlogs_model::retry::{CallError, RetryPolicy, persistently};
 use fleetlogs_model::service::{Blob, LogStore};
 use fleetlogs_model::whole_file::WholeFile;
 use fleetlogs_report::{
-    DownloadedLogs, LOGS_FILE, LogFile, NodeDirectory, Notes, blob_path, logs_dir, node_directories,
+    DistinctPaths, DownloadedLogs, LOGS_FILE, LogFile, NodeDirectory, Notes, blob_path, logs_dir,
+    node_directories,
 };
 use futures::StreamExt as _;
 use tokio::time::{sleep, timeout_at};
@@ -149,9 +150,10 @@ async fn fetch_node(
         ));
     }
     let dir = logs_dir(&node.account, &node.pool, &node.node);
+    let mut paths = DistinctPaths::default();
     for blob in blobs {
         let name = blob_path(&blob.name[prefix.len()..]);
-        let local = LocalFile::new(run_dir, format!("{dir}/{name}"));
+        let local = LocalFile::new(run_dir, paths.distinct(&format!("{dir}/{name}")));
         match fetch_blob(store, &blob.name, &local).await {
             Ok(version) => {
                 patience.went_well();

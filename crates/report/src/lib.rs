@@ -32,8 +32,8 @@ mod trouble;
 mod width;
 
 pub use bundle::{
-    Bundle, BundleError, CheckedBundle, DownloadedLogs, ExtraFile, FinishedBundle, LogFile, NodeDirectory,
-    Notes, blob_path, check_bundle, logs_dir, node_directories,
+    Bundle, BundleError, CheckedBundle, DistinctPaths, DownloadedLogs, ExtraFile, FinishedBundle, LogFile,
+    NodeDirectory, Notes, blob_path, check_bundle, logs_dir, node_directories,
 };
 pub use cause::{Cause, Findings};
 pub use events_file::{EVENT_SCHEMA, EventsFile};

@@ -6,6 +6,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use fleetlogs_model::hex::hex;
+use fleetlogs_model::scrub::{HIDDEN, hide};
 use fleetlogs_model::timestamp::in_utc;
 use sha2::{Digest, Sha256};
 use tempfile::SpooledTempFile;
@@ -13,6 +14,7 @@ use time::OffsetDateTime;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
+use super::name::DistinctPaths;
 use super::own_files::SUMS_FILE;
 use super::scrub::{self, CopyError};
 
@@ -38,10 +40,13 @@ pub(super) struct Archive<W: Write + Seek> {
     modified: DateTime,
     sums: SpooledTempFile,
     entries: u64,
+    paths: DistinctPaths,
 }
 
 /// An entry that was added.
 pub(super) struct AddedEntry {
+    /// Its name in the bundle: another one than it was to have if that was taken or held a secret.
+    pub(super) name: String,
     /// SHA-256 of the entry as it is in the bundle, in hex.
     pub(super) sha256: String,
     pub(super) bytes: u64,
@@ -54,7 +59,14 @@ pub(super) struct AddedEntry {
 impl<W: Write + Seek> Archive<W> {
     pub(super) fn begin(target: W, top: String, at: OffsetDateTime) -> Self {
         let sums = SpooledTempFile::new(SUMS_IN_MEMORY);
-        Self { zip: ZipWriter::new(target), top, modified: zip_time(at), sums, entries: 0 }
+        Self {
+            zip: ZipWriter::new(target),
+            top,
+            modified: zip_time(at),
+            sums,
+            entries: 0,
+            paths: DistinctPaths::default(),
+        }
     }
 
     /// Adds an entry, without what looks like a secret. `size` is the length of the source, as far as it is known.
@@ -64,7 +76,7 @@ impl<W: Write + Seek> Archive<W> {
         size: u64,
         source: impl Read,
     ) -> Result<AddedEntry, BundleError> {
-        self.start(name, size)?;
+        let name = &self.start(name, size)?;
         let mut entry = Entry { zip: &mut self.zip, digest: Sha256::new(), bytes: 0 };
         let (removed, cut) = match scrub::copy(source, &mut entry) {
             Ok(removed) => (removed, None),
@@ -73,12 +85,12 @@ impl<W: Write + Seek> Archive<W> {
         };
         let (sha256, bytes) = (hex(&entry.digest.finalize()), entry.bytes);
         self.note(&sha256, name)?;
-        Ok(AddedEntry { sha256, bytes, removed, cut })
+        Ok(AddedEntry { name: name.clone(), sha256, bytes, removed, cut })
     }
 
     /// Adds an entry as it is, secrets and all.
     pub(super) fn add_verbatim(&mut self, name: &str, content: &[u8]) -> Result<(), BundleError> {
-        self.start(name, content.len() as u64)?;
+        let name = &self.start(name, content.len() as u64)?;
         self.zip.write_all(content).map_err(BundleError::Write)?;
         self.note(&hex(&Sha256::digest(content)), name)
     }
@@ -92,7 +104,9 @@ impl<W: Write + Seek> Archive<W> {
         Ok((target, self.entries))
     }
 
-    fn start(&mut self, name: &str, size: u64) -> Result<(), BundleError> {
+    /// Starts an entry. Returns its name.
+    fn start(&mut self, name: &str, size: u64) -> Result<String, BundleError> {
+        let name = self.paths.distinct(&hide(name).replace(HIDDEN, "%-redacted"));
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
             .last_modified_time(self.modified)
@@ -101,7 +115,8 @@ impl<W: Write + Seek> Archive<W> {
             .large_file(size >= LARGE);
         self.entries += 1;
         let path = format!("{}/{name}", self.top);
-        self.zip.start_file(path, options).map_err(io::Error::from).map_err(BundleError::Write)
+        self.zip.start_file(path, options).map_err(io::Error::from).map_err(BundleError::Write)?;
+        Ok(name)
     }
 
     fn note(&mut self, sha256: &str, name: &str) -> Result<(), BundleError> {

@@ -2,6 +2,7 @@
 //!
 //! Plain names stay as they are. Other characters are percent-encoded, so that different names stay different.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use fleetlogs_model::hex::hex;
@@ -75,6 +76,47 @@ pub fn blob_path(blob: &str) -> String {
     blob.split('/').map(component).collect::<Vec<_>>().join("/")
 }
 
+/// Paths that stay different where upper and lower case are the same, as on Windows and macOS, and of which none is the
+/// directory of another.
+#[derive(Debug, Default)]
+pub struct DistinctPaths {
+    /// Files and directories so far, in lower case: whether each is a file.
+    taken: BTreeMap<String, bool>,
+}
+
+impl DistinctPaths {
+    /// The path, or if another has it already, one with a digest of its name. The same paths in the same order give the
+    /// same result.
+    pub fn distinct(&mut self, path: &str) -> String {
+        let (dirs, file) = path.rsplit_once('/').map_or((None, path), |(dirs, file)| (Some(dirs), file));
+        let mut free = String::with_capacity(path.len());
+        for dir in dirs.into_iter().flat_map(|dirs| dirs.split('/')) {
+            let from = free.len();
+            free.push_str(dir);
+            while self.taken.get(&free.to_lowercase()) == Some(&true) {
+                append_digest(&mut free, from);
+            }
+            self.taken.insert(free.to_lowercase(), false);
+            free.push('/');
+        }
+        let from = free.len();
+        free.push_str(file);
+        while self.taken.contains_key(&free.to_lowercase()) {
+            append_digest(&mut free, from);
+        }
+        self.taken.insert(free.to_lowercase(), true);
+        free
+    }
+}
+
+/// Makes the last part of a path another one, which no name becomes by itself.
+fn append_digest(path: &mut String, from: usize) {
+    let digest = hex(&Sha256::digest(&path[from..]));
+    path.truncate(from + path[from..].len().min(KEPT));
+    path.push_str("%-");
+    path.push_str(&digest[..8]);
+}
+
 /// Whether a path in a bundle stays inside it, on every system.
 pub(super) fn is_safe_path(path: &str) -> bool {
     let is_safe = |part: &str| {
@@ -122,6 +164,35 @@ mod tests {
     fn a_blob_keeps_its_directories() {
         assert_eq!(blob_path("startup/stdout.txt"), "startup/stdout.txt");
         assert_eq!(blob_path("/../x"), "%-/%2E%2E/x");
+    }
+
+    #[test]
+    fn paths_that_differ_in_case_only_stay_different_on_every_system() {
+        let mut paths = DistinctPaths::default();
+        let taken: Vec<_> =
+            ["d/Agent.log", "d/agent.log", "d/AGENT.log", "d/a", "d/A/b", "d/x/y", "d/X", "d/X/z", "d/ok"]
+                .into_iter()
+                .map(|path| paths.distinct(path))
+                .collect();
+        let digest = |name: &str| hex(&Sha256::digest(name))[..8].to_owned();
+        let renamed = |name: &str| format!("{name}%-{}", digest(name));
+        assert_eq!(
+            taken,
+            [
+                "d/Agent.log".to_owned(),
+                format!("d/{}", renamed("agent.log")),
+                format!("d/{}", renamed("AGENT.log")),
+                "d/a".to_owned(),
+                format!("d/{}/b", renamed("A")),
+                "d/x/y".to_owned(),
+                format!("d/{}", renamed("X")),
+                "d/X/z".to_owned(),
+                "d/ok".to_owned(),
+            ]
+        );
+        assert!(taken.iter().all(|path| is_safe_path(path)));
+        // Names that are the same twice are no accident, and stay different, too.
+        assert_ne!(paths.distinct("d/ok"), "d/ok");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use fleetlogs_model::files::owner_only;
 use fleetlogs_model::plan::Plan;
 
 use super::archive::{AddedEntry, Archive, BundleError};
@@ -113,6 +114,10 @@ impl<W: Write + Seek> Steps<W> {
     }
 
     fn note(&mut self, name: &str, added: &AddedEntry) {
+        let entry = &added.name;
+        if entry != name {
+            self.notes.add(format!("`{name}` is `{entry}` here, as another file has that name in upper or lower case, or it held a secret"));
+        }
         if let Some(error) = &added.cut {
             self.notes.add(format!("`{name}` is cut off, because it could not be read to its end: {error}"));
         }
@@ -182,7 +187,8 @@ impl<W: Write + Seek> Steps<W> {
 }
 
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = File::open(path)?;
+    // A link in a run directory would put another file into the bundle.
+    let file = owner_only().read().open(path)?;
     let size = file.metadata()?.len();
     Ok((file, size))
 }
