@@ -32,6 +32,7 @@ mod report_page;
 mod resuming;
 mod schedule;
 mod sdk;
+mod secrets;
 mod selection;
 mod sharing;
 mod stage;

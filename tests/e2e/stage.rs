@@ -211,7 +211,9 @@ impl Run {
                     // A place where one was taken out says so. No signature begins with `=`; a checksum in Base64 may
                     // end with `sig==`.
                     let after = &text[at + secret.len()..];
-                    !["<redacted>", "...", "="].iter().any(|harmless| after.starts_with(harmless))
+                    !["<redacted>", "&lt;redacted&gt;", "\\u003credacted", "...", "="]
+                        .iter()
+                        .any(|harmless| after.starts_with(harmless))
                 });
                 assert!(
                     shown.is_none(),

@@ -1,6 +1,9 @@
 //! Keeps secrets out of places where others could read them: the list of processes, and core dumps.
 
+use std::backtrace::BacktraceStatus;
 use std::ffi::OsString;
+
+use crate::output;
 
 /// Refuses arguments that hold a SAS: every user of the machine can see arguments in the list of processes, and the
 /// shell keeps them in its history. The message does not quote the SAS.
@@ -17,6 +20,19 @@ pub(crate) fn no_secret_in(arguments: impl IntoIterator<Item = OsString>) -> Res
          shell keeps in its history\n  help: create a new SAS, because this one has been exposed; put it into a file or an \
          environment variable, and name that in the config: container_url = { file = \"path\" }\n"
         .into())
+}
+
+/// The text of a panic may quote what it could not deal with.
+pub(crate) fn no_secret_in_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("?");
+        let trace = match std::backtrace::Backtrace::capture() {
+            trace if trace.status() == BacktraceStatus::Captured => format!("stack backtrace:\n{trace}"),
+            _ => "note: run with `RUST_BACKTRACE=1` to see where\n".to_owned(),
+        };
+        output::say(&format!("\nthread '{name}' {info}\n{trace}"));
+    }));
 }
 
 /// Turns core dumps off: a core dump holds every secret in memory.

@@ -2,10 +2,12 @@
 //!
 //! Only lines of fleetlogs itself are logged, at every level: libraries log URLs, and a URL can hold a signature.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use fleetlogs_model::scrub;
 use fleetlogs_report::{Look, Progress};
 use parking_lot::{Mutex, MutexGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -81,6 +83,17 @@ pub(crate) fn colours() -> bool {
     Look::of_stderr().styled
 }
 
+/// A log line, which arrives in one piece, without secrets, whatever was logged.
+fn without_secrets(line: &[u8]) -> Cow<'_, [u8]> {
+    match String::from_utf8_lossy(line) {
+        Cow::Borrowed(text) => match scrub::hide(text) {
+            Cow::Borrowed(_) => Cow::Borrowed(line),
+            Cow::Owned(shown) => Cow::Owned(shown.into_bytes()),
+        },
+        Cow::Owned(text) => Cow::Owned(scrub::hide(&text).into_owned().into_bytes()),
+    }
+}
+
 /// stderr; lines are written around the progress bars.
 #[derive(Clone, Default)]
 struct Screen(Arc<Mutex<Option<Progress>>>);
@@ -88,10 +101,12 @@ struct Screen(Arc<Mutex<Option<Progress>>>);
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let progress = self.0.lock().clone();
+        let line = without_secrets(bytes);
         match progress {
-            Some(progress) => progress.suspend(|| io::stderr().write(bytes)),
-            None => io::stderr().write(bytes),
+            Some(progress) => progress.suspend(|| io::stderr().write_all(&line))?,
+            None => io::stderr().write_all(&line)?,
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -149,13 +164,14 @@ const EARLY_BYTES: usize = 1 << 20;
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = without_secrets(bytes);
         let mut target = self.target();
         if let Some(early) = target.early.as_mut().filter(|early| early.len() < EARLY_BYTES) {
-            early.extend_from_slice(bytes);
+            early.extend_from_slice(&line);
         }
         for (_, file) in &mut target.files {
             // A full disk must not keep the line from the other files.
-            let _ = file.write_all(bytes);
+            let _ = file.write_all(&line);
         }
         Ok(bytes.len())
     }

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _crash_points = fail::FailScenario::setup();
     hygiene::no_core_dumps();
+    hygiene::no_secret_in_panics();
     open_files::raise_limit();
     if let Err(message) = hygiene::no_secret_in(std::env::args_os().skip(1)) {
         output::say(&message);

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use fleetlogs_model::scrub;
 use fleetlogs_report::{Look, PlanningProgress, is_dumb, json_for_terminal, lines_for_terminal};
 
 use crate::args::Output;
@@ -10,8 +11,13 @@ use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::run::{ProgressView, Reported, Watchers, progress_clock};
 
-/// Prints data on stdout. A closed pipe is not an error.
+/// Prints data on stdout, without secrets. A closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<Exit, CliError> {
+    print_secret(&scrub::hide(text))
+}
+
+/// The same for what is a secret, which is to be printed.
+pub(crate) fn print_secret(text: &str) -> Result<Exit, CliError> {
     match print_only_copy(text) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(Exit::Complete),
@@ -40,9 +46,9 @@ pub(crate) fn say(text: &str) {
     say_styled(&lines_for_terminal(text));
 }
 
-/// The same for text of the reports, which has styles, and in which foreign text is safe.
+/// The same for text of the reports, which has styles, and in which foreign text is safe. No secret is printed.
 pub(crate) fn say_styled(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(scrub::hide(text).as_bytes());
 }
 
 /// Bars on a terminal, lines elsewhere, nothing with `--quiet`.

@@ -15,7 +15,7 @@ use crate::args::{Output, sas_lifetime};
 use crate::config::{self, Settings};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
-use crate::output::{as_json, print, print_lines, say};
+use crate::output::{as_json, print, print_lines, print_secret, say};
 use crate::run_dir::{RunDir, as_argument, config_of};
 use crate::share::{self, Entry, Unshared};
 
@@ -57,7 +57,7 @@ pub(crate) async fn share(args: &ShareArgs, output: &Output) -> Result<Exit, Cli
 
 /// Prints a SAS that cannot be printed a second time.
 fn hand_out(text: &str, run: &Path) -> Result<Exit, CliError> {
-    print(text).map_err(|error| {
+    print_secret(text).map_err(|error| {
         let what = format!("a SAS was created but could not be printed: {}", error.reason());
         let help = format!("nobody has it; revoke it with `fleetlogs unshare {}`", as_argument(run));
         CliError::not_done(Refusal::new(what, help))
