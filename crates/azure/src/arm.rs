@@ -5,13 +5,11 @@
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::is_https_or_loopback;
-use fleetlogs_model::service::PageLink;
 use reqwest::Method;
 use serde::Deserialize;
 use url::{Position, Url};
 
-use crate::arm_call::{arm_refusal, call_arm};
-use crate::link;
+use crate::arm_call::{ArmPages, arm_refusal, call_arm};
 use crate::redact::{one_line, verbatim_if_harmless};
 use crate::token::TokenSource;
 
@@ -63,7 +61,8 @@ pub async fn list_accounts(
     }
     url.set_query(Some(&format!("api-version={API_VERSION}")));
     let mut listed = ListedAccounts::default();
-    for _ in 0..MOST_PAGES {
+    let mut pages = ArmPages::new(MOST_PAGES);
+    loop {
         let answer = call_arm(http, tokens, Method::GET, &url, None).await?;
         if answer.status != 200 {
             return Err(arm_refusal(&answer));
@@ -72,6 +71,9 @@ pub async fn list_accounts(
         let page: AccountsPage = serde_json::from_slice(body)
             .map_err(|_| answer.failure(FailureClass::Refused, "the answer is not a list of accounts"))?;
         for account in page.value {
+            if is_too_long(&account.name) {
+                return Err(answer.failure(FailureClass::Refused, "an account has a name that is too long"));
+            }
             let name = account.name.clone();
             match account.into_found(management) {
                 Some(account) => listed.found.push(account),
@@ -79,11 +81,15 @@ pub async fn list_accounts(
             }
         }
         match page.next_link.filter(|link| !link.is_empty()) {
-            Some(next) => url = link::follow(management, &PageLink(next))?.url,
+            Some(next) => url = pages.follow(management, next)?,
             None => return Ok(listed),
         }
     }
-    Err(Failure::new(FailureClass::Refused, "the list of accounts has no end"))
+}
+
+/// Names have 24 characters at most.
+fn is_too_long(name: &str) -> bool {
+    name.chars().nth(256).is_some()
 }
 
 #[derive(Deserialize)]
@@ -194,6 +200,19 @@ mod tests {
         assert_eq!((found[0].takes_shared_key, found[0].is_public), (false, false));
         assert_eq!((found[1].takes_shared_key, found[1].is_public), (true, true));
         assert_eq!(found[1].endpoint.as_str(), "http://127.0.0.1:2/");
+    }
+
+    #[tokio::test]
+    async fn pages_that_lead_to_each_other_in_turn_end() {
+        let (found, requests) = list(|page| {
+            let a = r#"{"value":[],"nextLink":"{server}/next?x=a"}"#;
+            let b = r#"{"value":[],"nextLink":"{server}/next?x=b"}"#;
+            ("200 OK", if page % 2 == 1 { a } else { b })
+        })
+        .await;
+        let failure = found.unwrap_err();
+        assert_eq!((failure.class, requests), (FailureClass::Refused, 3));
+        assert!(failure.message.contains("a page links to one that was already read"), "{failure}");
     }
 
     #[tokio::test]

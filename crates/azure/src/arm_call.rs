@@ -1,8 +1,10 @@
 //! One call to Azure Resource Manager, with a token, and the meaning of its refusals.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::service::PageLink;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
@@ -10,12 +12,16 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::answer::Answer;
+use crate::link;
 use crate::redact::{LONGEST, one_line};
 use crate::request::{Request, exchange};
 use crate::token::TokenSource;
 
 /// For one call in total.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// For all pages of a list.
+const LIST_TAKES: Duration = Duration::from_secs(600);
 
 /// Sends a call, with a JSON body if given, and returns the answer, whatever its status. If the token is refused, it
 /// is renewed once.
@@ -40,6 +46,36 @@ pub(crate) async fn call_arm(
         }
         tokens.invalidate(&token);
         may_renew = false;
+    }
+}
+
+/// The pages of a list so far: each is read once, and all of them within a time limit.
+pub(crate) struct ArmPages {
+    links: HashSet<String>,
+    most: usize,
+    deadline: Instant,
+}
+
+impl ArmPages {
+    /// At most this many pages.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { links: HashSet::new(), most, deadline: Instant::now() + LIST_TAKES }
+    }
+
+    /// The next page, if its link may be followed.
+    pub(crate) fn follow(&mut self, management: &Url, link: String) -> Result<Url, Failure> {
+        let refused = |why: &str| Err(Failure::new(FailureClass::Refused, why));
+        if Instant::now() > self.deadline {
+            return refused("the list could not be read to its end within ten minutes");
+        }
+        let url = link::follow(management, &PageLink(link.clone()))?.url;
+        if !self.links.insert(link) {
+            return refused("the list loops: a page links to one that was already read");
+        }
+        if self.links.len() >= self.most {
+            return refused("the list has no end");
+        }
+        Ok(url)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::answer::Answer;
-use crate::arm_call::{arm_refusal, call_arm};
+use crate::arm_call::{ArmPages, arm_refusal, call_arm};
 use crate::link;
 use crate::redact::{one_line, verbatim_if_harmless};
 use crate::token::TokenSource;
@@ -192,7 +192,8 @@ impl SupportClient {
     async fn offered(&self, path: &[&str]) -> Result<Vec<SupportOption>, Failure> {
         let mut url = self.url(&["providers", "Microsoft.Support"], path);
         let mut found = Vec::new();
-        for _ in 0..MOST_PAGES {
+        let mut pages = ArmPages::new(MOST_PAGES);
+        loop {
             let answer = self.send(Method::GET, &url, None, &[200]).await?;
             let page: CatalogPage = read_answer(&answer)?;
             found.extend(page.value.into_iter().map(|item| SupportOption {
@@ -201,11 +202,10 @@ impl SupportClient {
                 resource_types: item.properties.resource_types,
             }));
             match page.next_link.filter(|link| !link.is_empty()) {
-                Some(next) => url = link::follow(&self.management, &PageLink(next))?.url,
+                Some(next) => url = pages.follow(&self.management, next)?,
                 None => return Ok(found),
             }
         }
-        Err(Failure::new(FailureClass::Refused, "the list of services has no end"))
     }
 
     /// The ticket with this name or number, if it exists.
