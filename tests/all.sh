@@ -59,4 +59,18 @@ if ! "$deny" --version 2>/dev/null | grep -qF "$deny_version"; then
 fi
 "$deny" check licenses bans sources
 
+step "advisories"
+# The RustSec database cannot be fetched from everywhere, CI among others, and it is not kept here: it would be old soon.
+# FLEETLOGS_ADVISORY_DB names a checkout of it. With a network: cargo deny check advisories.
+if [ -n "${FLEETLOGS_ADVISORY_DB:-}" ]; then
+    offline="$(mktemp -d)"
+    # The name that cargo-deny gives to the database of its default URL.
+    ln -s "$(realpath "$FLEETLOGS_ADVISORY_DB")" "$offline/advisory-db-3157b0e258782691"
+    { cat deny.toml && printf '\n[advisories]\ndb-path = "%s"\n' "$offline"; } >"$offline/deny.toml"
+    "$deny" --config "$offline/deny.toml" --offline check advisories
+    rm -r "$offline"
+else
+    echo "not checked: FLEETLOGS_ADVISORY_DB names no checkout of the RustSec advisory database"
+fi
+
 step "all passed"
