@@ -207,10 +207,15 @@ mod tests {
         let long = dir.path().join("long");
         std::fs::write(&long, "eleven long").unwrap();
         assert!(matches!(read_bytes(&long, 10, WAIT), Err(InputError::TooLong(10))));
-        let pipe = dir.path().join("pipe");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
-        assert!(made.success());
-        assert!(matches!(read_bytes(&pipe, 10, Duration::from_millis(300)), Err(InputError::NoEnd)));
+        let pipe = |name: &str| {
+            let pipe = dir.path().join(name);
+            assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            pipe
+        };
+        let silent = pipe("silent");
+        assert!(matches!(read_bytes(&silent, 10, Duration::from_millis(300)), Err(InputError::NoEnd)));
+        // Another one: the reader that was left behind still waits at the first.
+        let pipe = pipe("pipe");
         let written = pipe.clone();
         std::thread::spawn(move || std::fs::write(written, "text").unwrap());
         assert_eq!(*read_bytes(&pipe, 10, WAIT).unwrap(), b"text");

@@ -377,3 +377,37 @@ fn a_key_that_is_a_secret_is_not_quoted() {
         assert!(found.contains("<redacted>") && !found.contains("TOPSECRET"), "{found}");
     }
 }
+
+#[test]
+fn the_endpoint_of_another_service_is_named_wherever_storage_is() {
+    let found = |lines: &str| mistakes(&GOOD.replace("container_url = { file = \"url\" }", lines)).join("\n");
+    let minted = "mint = \"user-delegation\"\ncontainer = \"logs\"\naccount = ";
+    let said = found(&format!("{minted}\"https://logs.dfs.core.windows.net\""));
+    assert!(said.contains("its host `logs.dfs.core.windows.net` is that of Data Lake Storage"), "{said}");
+    assert!(said.contains("at `logs.blob.core.windows.net`"), "{said}");
+    let said = found(&format!("{minted}\"https://logs-secondary.blob.core.windows.net\""));
+    assert!(said.contains("the secondary endpoint, which cannot be written to"), "{said}");
+    let identity =
+        "/subscriptions/0/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/l";
+    let url = "https://logs.file.core.windows.net/logs";
+    let said = found(&format!("identity = \"{identity}\"\ncontainer_url = \"{url}\""));
+    assert!(said.contains("is that of Azure Files"), "{said}");
+    // A host of one's own has no such parts.
+    assert!(
+        load_text(
+            &GOOD.replace(
+                "container_url = { file = \"url\" }",
+                &format!("{minted}\"https://storage.example\"")
+            )
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn a_config_is_read_with_a_byte_order_mark_and_digests_are_of_the_file() {
+    let plain = load_text(GOOD).unwrap();
+    let marked = load_text(&format!("\u{feff}{GOOD}")).unwrap();
+    assert_eq!(plain.accounts[0].name, marked.accounts[0].name);
+    assert_ne!(plain.digest, marked.digest);
+}
