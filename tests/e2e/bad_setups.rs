@@ -571,6 +571,31 @@ fn a_clock_that_is_off() {
     ");
 }
 
+/// A day or more is judged like less.
+#[test]
+fn a_clock_that_is_days_off() {
+    for (by, said) in [("25h", "this machine's clock is 1d 0"), ("-49h", "this machine's clock is 2d 0")] {
+        let sim = Sim::start(
+            &FLEET.replace("[[account.pool]]", &format!("clock_skew = \"{by}\"\n[[account.pool]]")),
+        );
+        let run = run(&sim, &destination(GOOD));
+        assert_eq!((run.code, sim.upload_calls()), (5, 0), "{}", run.stderr);
+        let help = said.replace("clock is", "clock: it is");
+        let helped = run.stderr.contains(&format!("help: set {help}"));
+        assert!(helped && run.stderr.contains("Shared Key allows 15 minutes"), "{}", run.stderr);
+
+        // A token works all the same.
+        let config = sim.config("");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let key = r#"auth = { shared_key = { file = "ready.json.contoso.key" } }"#;
+        sim.write_config(&text.replace(key, r#"auth = "entra""#));
+        let checked = crate::credentials::with_identity(&sim, &["check", config.to_str().unwrap()]);
+        let warned = format!("warning  account `contoso`: {said}");
+        assert!(checked.stdout.contains(&warned), "{by}: {}", checked.stdout);
+        assert!(checked.stdout.contains("it decides the time window"), "{by}: {}", checked.stdout);
+    }
+}
+
 fn run_checked(sim: &Sim) -> Run {
     let config = crate::credentials::config(sim, GOOD, "");
     let output = fleetlogs().arg("check").arg(config).current_dir(sim.dir.path()).output().unwrap();

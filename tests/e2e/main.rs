@@ -10,6 +10,7 @@ mod bad_credentials;
 mod bad_setups;
 mod bundle;
 mod causes;
+mod clocks;
 mod commands;
 mod crashes;
 mod credentials;

@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::access::Access;
 use crate::clock::Clock;
+use crate::clock_jump::warn_of_jumps;
 use crate::doubt::look_for_duplicates;
 use crate::event_log::{EventLog, LogMode, Written};
 use crate::execute::{Execution, execute};
@@ -114,6 +115,7 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
         let cost = tokio::select! {
             cost = self.execute_beside_verify(access, outstanding, feed, random) => cost,
             never = self.keep_deadline() => never,
+            never = warn_of_jumps(run.clock) => never,
         };
         if let Some(reason) = run.stop.reason() {
             let outcome = Some(reason.outcome());

@@ -12,6 +12,7 @@ macro_rules! crash_point {
 
 pub mod access;
 pub mod clock;
+mod clock_jump;
 pub mod collect;
 mod directory_name;
 pub mod doubt;

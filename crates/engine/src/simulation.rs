@@ -61,6 +61,8 @@ const LISTING: Duration = Duration::from_secs(3);
 /// What a list of the nodes of a pool takes.
 const NODE_LIST: Duration = Duration::from_millis(200);
 
+const ATTEMPTS: u32 = 4;
+
 const CALL: Duration = Duration::from_secs(35);
 
 /// Longer than the slowest upload, as the settle time must be.
@@ -350,7 +352,7 @@ impl Scene {
             plan,
             world: Arc::new(world),
             limits: Limits { rate: None, concurrency: 16, max_uploads_in_flight: None, relist: None },
-            attempts: 4,
+            attempts: ATTEMPTS,
             settle: SETTLE,
             can_list: true,
             seed: 0,
@@ -477,6 +479,7 @@ struct Tally {
     /// Nodes for which the run reports that there may be an unseen directory.
     marked: u64,
     adopted: u64,
+    in_doubt: u64,
     simulated: Duration,
 }
 
@@ -489,6 +492,7 @@ impl Tally {
         self.admitted += other.admitted;
         self.marked += other.marked;
         self.adopted += other.adopted;
+        self.in_doubt += other.in_doubt;
         self.simulated += other.simulated;
     }
 }
@@ -615,6 +619,8 @@ fn judge(plan: &Plan, world: &World, events: &[Recorded], given: Circumstances, 
                 tally.adopted += 1;
             }
             Outcome::Accepted | Outcome::InDoubt if !given.can_list => {}
+            // A clock was set, so that nobody can tell, and no attempt is left.
+            Outcome::InDoubt if history.attempts.len() >= ATTEMPTS as usize => tally.in_doubt += 1,
             Outcome::Failed | Outcome::Gone => {
                 let unseen = taken.iter().filter(|_| !history.may_have_duplicates).count();
                 assert!(
