@@ -79,6 +79,8 @@ pub struct Replay {
 struct Past {
     attempt: u32,
     tries: Tries,
+    /// Whether the last call's answer was lost.
+    in_doubt: bool,
     /// First intent since the node's last accepted call.
     first_intent: Option<Intent>,
     last_intent: Option<Intent>,
@@ -96,6 +98,7 @@ impl Past {
         match &recorded.event {
             Event::UploadRequested { attempt, service_ahead_ms, .. } => {
                 self.attempt = *attempt;
+                self.in_doubt = false;
                 let intent = Intent::recorded(recorded.at, *service_ahead_ms);
                 self.first_intent.get_or_insert(intent);
                 self.last_intent = Some(intent);
@@ -103,9 +106,13 @@ impl Past {
             Event::UploadAbsent { .. } => self.repeated = self.repeated.or(self.first_intent),
             Event::DirectoriesFound { .. } => self.repeated = None,
             Event::UploadCancelled { attempt } => self.attempt = attempt - 1,
-            Event::UploadWillRetry { cause, .. } | Event::UploadInDoubt { cause, .. } => {
+            Event::UploadInDoubt { cause, .. } => {
                 self.tries.count(cause.class);
+                self.in_doubt = true;
             }
+            // A call that is repeated because nobody could tell was counted when it came in doubt.
+            Event::UploadWillRetry { .. } if self.in_doubt => {}
+            Event::UploadWillRetry { cause, .. } => self.tries.count(cause.class),
             Event::UploadAccepted { directory, files, .. } => {
                 self.directories.push(directory.clone());
                 self.files = *files;
@@ -271,6 +278,17 @@ mod tests {
             outstanding.awaited,
             [AwaitedUpload { node: NodeIndex(1), directory: "d".into(), files: Some(4), slot: false }]
         );
+    }
+
+    #[test]
+    fn a_call_that_is_repeated_because_nobody_can_tell_counts_once() {
+        let lost = || Failure::new(FailureClass::InDoubt, "connection reset");
+        let doubt = Event::UploadInDoubt { attempt: 1, cause: lost() };
+        let again = Event::UploadWillRetry { attempt: 1, cause: lost(), delay_ms: 0 };
+        for events in [vec![requested(1), doubt, again.clone()], vec![requested(1), again]] {
+            let outstanding = replay(events.into_iter().map(|event| (0, event)), &[]);
+            assert_eq!(outstanding.work[0].tries.counted, 1);
+        }
     }
 
     #[test]
