@@ -70,10 +70,12 @@ fn shipped(text: &str) -> String {
             continue;
         }
         let mut depth = 0;
-        for line in lines.by_ref() {
+        for (number, line) in lines.by_ref().enumerate() {
             depth += line.matches('{').count();
             depth -= line.matches('}').count();
-            if depth == 0 && (line.ends_with(';') || line.ends_with('}')) {
+            // An item; or a variant, a field or an arm of a match in one line.
+            let is_part = number == 0 && line.ends_with(',');
+            if depth == 0 && (line.ends_with([';', '}']) || is_part) {
                 break;
             }
         }

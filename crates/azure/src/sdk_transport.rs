@@ -41,7 +41,7 @@ pub(crate) fn client_options(transport: Transport, retry: RetryOptions) -> Clien
 }
 
 /// An answer of the SDK's trait.
-type Answer<'a, T> = Pin<Box<dyn Future<Output = azure_core::Result<T>> + Send + 'a>>;
+type SdkAnswer<'a, T> = Pin<Box<dyn Future<Output = azure_core::Result<T>> + Send + 'a>>;
 
 #[derive(Debug)]
 struct BoundedClient {
@@ -85,7 +85,7 @@ impl BoundedClient {
 
 impl HttpClient for BoundedClient {
     // Written by hand because the trait uses `async_trait`, which would be a dependency for this alone.
-    fn execute_request<'a, 'b, 'c>(&'a self, request: &'b Request) -> Answer<'c, AsyncRawResponse>
+    fn execute_request<'a, 'b, 'c>(&'a self, request: &'b Request) -> SdkAnswer<'c, AsyncRawResponse>
     where
         'a: 'c,
         'b: 'c,
@@ -100,7 +100,7 @@ impl HttpClient for BoundedClient {
 struct TokenClient(BoundedClient);
 
 impl HttpClient for TokenClient {
-    fn execute_request<'a, 'b, 'c>(&'a self, request: &'b Request) -> Answer<'c, AsyncRawResponse>
+    fn execute_request<'a, 'b, 'c>(&'a self, request: &'b Request) -> SdkAnswer<'c, AsyncRawResponse>
     where
         'a: 'c,
         'b: 'c,
