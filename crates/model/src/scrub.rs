@@ -31,6 +31,11 @@ pub fn learn(secret: &str) {
     known::learn(secret);
 }
 
+/// The same for what signs one request only: the latest few are known, and keys of accounts do not give way to them.
+pub fn learn_for_now(secret: &str) {
+    known::learn_for_now(secret);
+}
+
 /// The text without secrets.
 #[must_use]
 pub fn hide(text: &str) -> Cow<'_, str> {

@@ -46,6 +46,12 @@ pub(super) enum Least {
 
 static KNOWN: RwLock<Option<Known>> = RwLock::new(None);
 
+/// What signs single requests, as many as can be in flight when one of them is echoed.
+static KNOWN_FOR_NOW: RwLock<Option<Known>> = RwLock::new(None);
+
+/// How many of those are kept.
+const MOST_FOR_NOW: usize = 256;
+
 #[derive(Default)]
 struct Known {
     /// Each secret with its forms, oldest first.
@@ -79,7 +85,18 @@ pub(super) fn learn(text: &str) {
             continue;
         }
         let forms = forms(&secret);
-        KNOWN.write().get_or_insert_default().add(secret, forms);
+        KNOWN.write().get_or_insert_default().add(secret, forms, MOST_SECRETS);
+    }
+}
+
+pub(super) fn learn_for_now(text: &str) {
+    if text.len() >= CUT_OFF {
+        let forms = forms(text);
+        KNOWN_FOR_NOW.write().get_or_insert_default().add(
+            Zeroizing::new(text.to_owned()),
+            forms,
+            MOST_FOR_NOW,
+        );
     }
 }
 
@@ -214,17 +231,25 @@ impl Known {
         self.secrets.iter().any(|(known, _)| known.as_str() == secret)
     }
 
-    fn add(&mut self, secret: Zeroizing<String>, forms: Vec<Form>) {
+    fn add(&mut self, secret: Zeroizing<String>, forms: Vec<Form>, most: usize) {
         if self.has(&secret) {
             return;
         }
-        if self.secrets.len() >= MOST_SECRETS && self.secrets.pop_front().is_some() {
+        if self.secrets.len() >= most && self.secrets.pop_front().is_some() {
             let gone = self.dropped;
             self.dropped += 1;
             self.starts.retain(|_, numbers| {
                 numbers.retain(|number| *number != gone);
                 !numbers.is_empty()
             });
+            if self.dropped.is_multiple_of(most) {
+                // It knows too many that are gone.
+                self.filter.fill(0);
+                for start in self.starts.keys() {
+                    let (word, bit) = filter_bit(*start);
+                    self.filter[word] |= bit;
+                }
+            }
         }
         self.filter.resize(1 << (FILTER_BITS - 6), 0);
         let number = self.dropped + self.secrets.len();
@@ -284,7 +309,13 @@ impl Known {
 
 /// Where the secrets of this process are in a decoded text.
 pub(super) fn found_in(text: &[u8], least: Least) -> Vec<Range<usize>> {
-    KNOWN.read().as_ref().map_or_else(Vec::new, |known| known.found_in(text, least))
+    let mut found = Vec::new();
+    for known in [&KNOWN, &KNOWN_FOR_NOW] {
+        if let Some(known) = known.read().as_ref() {
+            found.extend(known.found_in(text, least));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -296,12 +327,22 @@ mod tests {
         let mut known = Known::default();
         let name = |number: usize| format!("A1b-secret-number-{number:05}-of-many");
         for number in 0..MOST_SECRETS + 100 {
-            known.add(Zeroizing::new(name(number)), forms(&name(number)));
+            known.add(Zeroizing::new(name(number)), forms(&name(number)), MOST_SECRETS);
         }
         let found = |number| known.found_in(format!("x {} y", name(number)).as_bytes(), Least::Any);
         assert_eq!(found(MOST_SECRETS + 99), [2..2 + name(0).len()]);
         assert_eq!(found(100), [2..2 + name(0).len()]);
         assert_eq!(found(99), []);
         assert_eq!(known.secrets.len(), MOST_SECRETS);
+
+        let (key, mac) = ("A1b-a-key-that-stays-0123456789", |number: usize| {
+            format!("A1b-signature-{number:05}-of-one-request")
+        });
+        learn(key);
+        for number in 0..MOST_FOR_NOW * 9 {
+            learn_for_now(&mac(number));
+        }
+        let shown = super::super::hide(&format!("{key}, {}", mac(MOST_FOR_NOW * 9 - 1))).into_owned();
+        assert_eq!(shown, "<redacted>, <redacted>");
     }
 }

@@ -206,6 +206,49 @@ fn a_missing_file_is_noted_and_the_rest_is_there() {
     assert!(entries.contains_key("manifest.json") && !entries.contains_key("plan.json"));
 }
 
+/// A line of the list of logs.
+fn log(file: &str) -> String {
+    let log = LogFile {
+        account: fleetlogs_model::ids::AccountName::new("contoso"),
+        pool: fleetlogs_model::ids::PoolId::new("render"),
+        node: fleetlogs_model::ids::NodeId::new("tvm-1"),
+        blob: "batch-2f/render/tvm-1/agent.log".into(),
+        file: file.into(),
+        bytes: 6,
+        etag: "\"0x1\"".into(),
+        md5: None,
+    };
+    serde_json::to_string(&log).unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn logs_that_differ_in_case_hold_a_secret_in_their_name_or_are_links_make_a_sound_bundle() {
+    let run = Run::of(small_plan());
+    let dir = run.dir.path().join("logs/contoso/render/tvm-1");
+    fs::create_dir_all(&dir).unwrap();
+    let names = ["Agent.log", "agent.log", "a%3Fsig%3DAbCdEfGhIjKl.log"];
+    for name in names {
+        fs::write(dir.join(name), "hello\n").unwrap();
+    }
+    fs::write(run.dir.path().join("victim"), "precious").unwrap();
+    std::os::unix::fs::symlink(run.dir.path().join("victim"), dir.join("link.log")).unwrap();
+    let lines: Vec<_> = names
+        .iter()
+        .chain(&["link.log"])
+        .map(|name| log(&format!("logs/contoso/render/tvm-1/{name}")))
+        .collect();
+    fs::write(run.dir.path().join(LOGS_FILE), lines.join("\n")).unwrap();
+    let taken = DownloadedLogs { files: 4, bytes: 24, without_md5: 4 };
+    let (bundle, notes) = run.bundle(Some(taken), &[]);
+    let notes: Vec<_> = notes.lines().collect();
+    assert!(notes.iter().any(|note| note.contains("it is a symbolic link")), "{notes:?}");
+    let logs: Vec<_> = entries(&bundle).into_keys().filter(|name| name.starts_with("logs/")).collect();
+    assert_eq!(logs.len(), 3, "{logs:?}");
+    assert!(!logs.iter().any(|name| name.contains("AbCdEfGhIjKl")), "{logs:?}");
+    assert_eq!(problems(&bundle, None), Vec::<String>::new());
+}
+
 #[test]
 fn logs_are_those_of_the_list_and_no_others() {
     let run = Run::of(small_plan());
@@ -213,19 +256,6 @@ fn logs_are_those_of_the_list_and_no_others() {
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("agent.log"), "hello\n").unwrap();
     fs::write(dir.join("other.log.part"), "hel").unwrap();
-    let log = |file: &str| {
-        let log = LogFile {
-            account: fleetlogs_model::ids::AccountName::new("contoso"),
-            pool: fleetlogs_model::ids::PoolId::new("render"),
-            node: fleetlogs_model::ids::NodeId::new("tvm-1"),
-            blob: "batch-2f/render/tvm-1/agent.log".into(),
-            file: file.into(),
-            bytes: 6,
-            etag: "\"0x1\"".into(),
-            md5: None,
-        };
-        serde_json::to_string(&log).unwrap()
-    };
     let lines = [log("logs/contoso/render/tvm-1/agent.log"), log("logs/../../secret"), log("/etc/passwd")];
     fs::write(run.dir.path().join(LOGS_FILE), lines.join("\n")).unwrap();
     let taken = DownloadedLogs { files: 1, bytes: 6, without_md5: 1 };
