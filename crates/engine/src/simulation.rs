@@ -594,7 +594,7 @@ fn judge(plan: &Plan, world: &World, events: &[Recorded], given: Circumstances, 
         counts.add(outcome);
         assert_eq!(ledger.status(node), history.status, "{at}");
         tally.marked += u64::from(history.may_have_duplicates);
-        let is_ours = |directory: &Box<str>| taken.iter().any(|taken| taken.directory == *directory);
+        let is_ours = |directory: &str| taken.iter().any(|taken| &*taken.directory == directory);
         let others = history.directory.iter().chain(&history.duplicates).find(|found| !is_ours(found));
         assert_eq!(others, None, "{at}: the service made it for no call of this run");
         if taken.len() > 1 {

@@ -51,7 +51,7 @@ impl Naming {
 
     /// A prefix below which all directories of the account are, as far as it is known.
     pub(crate) fn account_prefix(&self) -> String {
-        self.root.get().map_or_else(|| format!("{}-", self.account), |root| root.to_string())
+        self.root.get().map_or_else(|| format!("{}-", self.account), ToString::to_string)
     }
 
     /// The directories to list for a node, without a slash at their end; its own are below them. None before the
