@@ -15,11 +15,14 @@ const HOSTILE: &str =
 
 /// What a terminal must never get, except what our own colours need.
 fn raw(text: &str) -> Option<char> {
-    let is_raw = |char: &char| match char {
+    let is_raw = |char: &char| match *char {
         '\n' => false,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
-        '\u{feff}' | '\u{e0000}'..='\u{e0fff}' => true,
-        char => char.is_control(),
+        char if char.is_control() => true,
+        char => matches!(
+            char,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+                | '\u{e0000}'..='\u{e0fff}'
+        ),
     };
     text.chars().find(is_raw)
 }

@@ -37,8 +37,8 @@ impl LargePages {
     pub(crate) async fn turn(&self, deadline: Instant) -> Option<LargePage> {
         let turn = async {
             // Neither is ever closed.
-            let _of_account = self.0.clone().acquire_owned().await.ok()?;
-            Some(LargePage { _of_account, _of_all: ALL.acquire().await.ok()? })
+            let of_account = self.0.clone().acquire_owned().await.ok()?;
+            Some(LargePage { _of_account: of_account, _of_all: ALL.acquire().await.ok()? })
         };
         timeout_at(deadline, turn).await.ok().flatten()
     }
