@@ -159,6 +159,7 @@ fn every_command_explains_itself() {
               Possible values:
               - failed:     No call succeeded
               - incomplete: Files were missing at the deadline
+              - adopted:    Files are there, and nothing shows whether they are all
               - gone:       The node no longer existed
               - empty:      The node had no files
 

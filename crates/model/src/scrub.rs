@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 
+use self::looks::Hashes;
 use self::spelling::Decoded;
 
 /// What stands in place of a secret.
@@ -47,14 +48,15 @@ pub fn hide(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn hide_in_name(name: &str) -> Cow<'_, str> {
     let decoded = Decoded::of(name.as_bytes());
-    replace(name, merged(&decoded, known::found_in(decoded.bytes(), known::Least::Long)))
+    let known = known::found_in(decoded.bytes(), known::Least::Long);
+    replace(name, merged(&decoded, Hashes::Shown, known))
 }
 
 /// Where the secrets in a text are, in ascending order. Bytes that are no text are allowed between them.
 #[must_use]
 pub fn secrets_in(text: &[u8]) -> Vec<Range<usize>> {
     let decoded = Decoded::of(text);
-    merged(&decoded, known::found_in(decoded.bytes(), known::Least::Any))
+    merged(&decoded, Hashes::Hidden, known::found_in(decoded.bytes(), known::Least::Any))
 }
 
 /// Whether a byte may continue a secret that is longer than the text in which its begin was found.
@@ -64,8 +66,8 @@ pub fn may_continue(byte: u8) -> bool {
 }
 
 /// Joins what is known with what looks like a secret, in positions of the original text.
-fn merged(decoded: &Decoded<'_>, mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    looks::find(decoded.bytes(), &mut found);
+fn merged(decoded: &Decoded<'_>, hashes: Hashes, mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    looks::find(decoded.bytes(), hashes, &mut found);
     found.sort_by_key(|range| range.start);
     let mut ranges: Vec<Range<usize>> = Vec::with_capacity(found.len());
     for range in found {

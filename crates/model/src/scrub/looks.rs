@@ -25,15 +25,27 @@ const SHORTEST_HASH: usize = 40;
 /// How far from its mark the begin or the end of a login or of a token is looked for, so that no text takes long.
 const NEAR: usize = 1024;
 
+/// What may be a secret by its look alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hashes {
+    /// Every padded hash: no text needs one.
+    Hidden,
+    /// None: a path whose last part begins with `=` looks like one.
+    Shown,
+}
+
 /// Adds the ranges of all that looks like a secret, in any order.
-pub(super) fn find(text: &[u8], found: &mut Vec<Range<usize>>) {
+pub(super) fn find(text: &[u8], hashes: Hashes, found: &mut Vec<Range<usize>>) {
     let mut hidden = 0;
     for (at, byte) in text.iter().enumerate() {
         if at < hidden {
             continue;
         }
         let range = match byte {
-            b'=' => value_after(text, at).or_else(|| padded_hash(text, at)),
+            b'=' => match hashes {
+                Hashes::Hidden => value_after(text, at).or_else(|| padded_hash(text, at)),
+                Hashes::Shown => value_after(text, at),
+            },
             b':' => value_after(text, at).or_else(|| password(text, at)),
             b' ' | b'+' => after_scheme(text, at),
             b'J' => token(text, at),
@@ -51,9 +63,8 @@ pub(super) fn is_delimiter(byte: u8) -> bool {
     byte <= b' ' || byte == 0x7f || b"&\"'`<>,;()[]{}?\\".contains(&byte)
 }
 
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/_-".contains(&byte)
-}
+/// The two alphabets of Base64, but for letters and digits. A path has characters of both.
+const ALPHABETS: [&[u8]; 2] = [b"+/", b"-_"];
 
 /// From here to the next delimiter.
 fn word(text: &[u8], from: usize) -> Range<usize> {
@@ -88,12 +99,18 @@ fn value_after(text: &[u8], at: usize) -> Option<Range<usize>> {
 /// The Base64 of a hash, which ends in `=`. A hash with its algorithm in front is of a public file, and `base64,` begins
 /// a picture in a page.
 fn padded_hash(text: &[u8], at: usize) -> Option<Range<usize>> {
-    let length = text[..at].iter().rev().take_while(|byte| is_base64(**byte)).count();
+    let in_alphabet = |signs: &[u8]| {
+        let of_hash = |byte: &&u8| byte.is_ascii_alphanumeric() || signs.contains(byte);
+        text[..at].iter().rev().take_while(of_hash).count()
+    };
+    let length = ALPHABETS.map(in_alphabet).into_iter().max().unwrap_or(0);
     if length < SHORTEST_HASH {
         return None;
     }
     let hash = &text[at - length..at];
-    let public = ["sha256-", "sha384-", "sha512-"].iter().any(|name| hash.starts_with(name.as_bytes()));
+    let public = ["sha256-", "sha384-", "sha512-"]
+        .iter()
+        .any(|name| hash.starts_with(name.as_bytes()) || text[..at - length].ends_with(name.as_bytes()));
     let random = hash.iter().any(u8::is_ascii_uppercase)
         && hash.iter().any(u8::is_ascii_lowercase)
         && hash.iter().any(u8::is_ascii_digit);
@@ -144,7 +161,7 @@ fn token(text: &[u8], at: usize) -> Option<Range<usize>> {
         return None;
     }
     let start = at - 2;
-    let in_token = |byte: &&u8| is_base64(**byte) || b".=~".contains(*byte);
+    let in_token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/_-.=~".contains(*byte);
     let begins_a_word = !text[..start].last().is_some_and(u8::is_ascii_alphanumeric);
     let near = &text[start..text.len().min(start + NEAR)];
     let near = &near[..near.iter().take_while(in_token).count()];

@@ -202,3 +202,13 @@ fn characters_of_several_bytes_are_not_cut() {
     assert_eq!(hide("p%C3%A4ssw%C3%B6rd-%C3%BCnd-m%C3%B6hr"), "<redacted>");
     assert_eq!(hide("sig=äöüäöü é"), "sig=<redacted> é");
 }
+
+#[test]
+fn a_file_whose_name_begins_with_an_equals_sign_keeps_its_name() {
+    let directory =
+        "contoso-22EC5BF4ED3872E9/mixed-case/tvmps_c6a029ffa5999f97f188bf307cbbc038ca64ded8_d/f4608462-a3c4";
+    for name in ["=cmd.log", "'=f", "a=b.log"] {
+        let blob = format!("{directory}/{name}");
+        assert_eq!((&*hide_in_name(&blob), &*hide(&blob)), (&*blob, &*blob));
+    }
+}
