@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use self::claims::{Claims, Shown, directory_key};
-use self::listing::{Searcher, Sighting, Sought, each_page};
+use self::listing::{Searcher, SeenNode, Sought, each_page};
 use self::naming::Naming;
 use crate::intent::{Age, Intent, Now};
 use crate::run::Run;
@@ -105,7 +105,7 @@ impl AccountDirectories {
     }
 
     /// All directories that the node got since its first call.
-    fn made_since(&self, call: &RepeatedCall, age: Age, seen: Sighting) -> Vec<Box<str>> {
+    fn made_since(&self, call: &RepeatedCall, age: Age, seen: SeenNode) -> Vec<Box<str>> {
         let before = self.before.get().filter(|_| call.first.is_ours());
         let trusted = time::Duration::try_from(age.trusted).unwrap_or(time::Duration::MAX);
         let is_since = |directory: &str, age: Option<time::Duration>| {

@@ -40,7 +40,7 @@ pub(crate) struct Sought {
 
 /// What was seen of a node.
 #[derive(Debug, Default)]
-pub(crate) struct Sighting {
+pub(crate) struct SeenNode {
     /// Its directories, each with its age when the look began, by storage's clock; none if no file told.
     pub(crate) directories: BTreeMap<Box<str>, Option<time::Duration>>,
     /// Whether all of them were listed.
@@ -93,7 +93,7 @@ pub(crate) struct Searcher<'run, S> {
 impl<S: LogStore> Searcher<'_, S> {
     /// What the container has of these nodes. The failure is that of the last listing that failed; what the others
     /// showed is returned all the same.
-    pub(crate) async fn look(self, sought: &[Sought]) -> (HashMap<NodeIndex, Sighting>, Option<Failure>) {
+    pub(crate) async fn look(self, sought: &[Sought]) -> (HashMap<NodeIndex, SeenNode>, Option<Failure>) {
         let mut found = Found::of(sought);
         let (mut pages, mut trouble) = (0, None);
         let mut whole: Vec<String> = Vec::new();
@@ -202,10 +202,10 @@ impl Found {
         mut self,
         sought: &[Sought],
         is_whole: impl Fn(&NodeRef) -> bool,
-    ) -> HashMap<NodeIndex, Sighting> {
+    ) -> HashMap<NodeIndex, SeenNode> {
         let sighting = |sought: &Sought| {
             let directories = self.seen.remove(&sought.node).unwrap_or_default();
-            (sought.node, Sighting { directories, is_whole: is_whole(&sought.at) })
+            (sought.node, SeenNode { directories, is_whole: is_whole(&sought.at) })
         };
         sought.iter().map(sighting).collect()
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{AccountRun, NodeStep, OLDEST_INTENT};
 use crate::doubt::claims::{Shown, directory_key};
-use crate::doubt::listing::{Searcher, Sighting, Sought};
+use crate::doubt::listing::{Searcher, SeenNode, Sought};
 use crate::doubt::{Finding, LostCall, RepeatedCall, Why, ask_time};
 use crate::event_log::NotRecorded;
 use crate::intent::{Age, Now};
@@ -159,11 +159,11 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     }
 
     /// Whether a look can say that there is no directory. Without a container it is never known.
-    fn is_conclusive(&self, sighting: &Sighting) -> bool {
+    fn is_conclusive(&self, sighting: &SeenNode) -> bool {
         self.store.is_none() || sighting.is_whole
     }
 
-    fn judge(&self, doubt: &Doubt, sighting: &Sighting, now: &Now) -> Finding {
+    fn judge(&self, doubt: &Doubt, sighting: &SeenNode, now: &Now) -> Finding {
         let (Some(first), Some(_)) = (&doubt.work.first_intent, &self.store) else {
             // The earlier process could list the container; this one lacks the permission.
             return Finding::Unknown(Why::Naming);
