@@ -13,7 +13,7 @@ use crate::stage::{Run, Sim, fleetlogs, secrets_of};
 /// What is left of a secret in every spelling: its longest run of letters and digits, as escapes change other characters;
 /// its Base64 at all three alignments without what neighbours change; its text as hex, and the hex of its bytes.
 fn traces(secret: &str) -> Vec<String> {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = fleetlogs_model::hex::hex;
     let run = secret.split(|c: char| !c.is_ascii_alphanumeric()).max_by_key(|run| run.len()).unwrap();
     let mut all = vec![hex(secret.as_bytes())];
     if run.len() >= 8 {
@@ -188,11 +188,11 @@ fn a_directory_that_everyone_can_change_is_refused_and_links_in_it_are_not_follo
     };
     mode(0o777);
     for arguments in [&["run"][..], &["check"], &["schedule", "--once", "s"]] {
-        let (command, more) = arguments.split_first().unwrap();
+        let (name, rest) = arguments.split_first().unwrap();
         let done =
-            fleetlogs().arg(command).arg(&config).args(more).current_dir(sim.dir.path()).output().unwrap();
+            fleetlogs().arg(name).arg(&config).args(rest).current_dir(sim.dir.path()).output().unwrap();
         let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
-        assert_eq!(done.status.code(), Some(if *command == "check" { 5 } else { 2 }), "{said}");
+        assert_eq!(done.status.code(), Some(if *name == "check" { 5 } else { 2 }), "{said}");
         assert!(said.contains("every user of this machine can write to this directory"), "{said}");
     }
     assert_eq!(sim.upload_calls(), 0);

@@ -56,12 +56,12 @@ impl<E: Fn(&str) -> Option<String>> CredentialChooser<'_, E> {
     /// A plain virtual machine sets no variable for its managed identity. There, the variable of Microsoft's other
     /// SDKs asks for it: `AZURE_TOKEN_CREDENTIALS=ManagedIdentityCredential`.
     pub(super) fn choose(&self) -> Result<CredentialChoice, Failure> {
+        const CHOSEN: &str = "chosen in the config";
         for secret in
             [CLIENT_SECRET, "IDENTITY_HEADER", "MSI_SECRET"].into_iter().filter_map(|name| self.var(name))
         {
             scrub::learn(&secret);
         }
-        const CHOSEN: &str = "chosen in the config";
         let (source, why) = match self.settings.credential {
             CredentialKind::WorkloadIdentity => (self.workload_identity()?, CHOSEN),
             CredentialKind::ManagedIdentity => (self.managed_identity(), CHOSEN),
