@@ -59,13 +59,15 @@ async fn files_that_still_change_are_not_verified() {
     assert_eq!(reason, "the files were still changing at the verification deadline");
 }
 
-/// How a node ends whose call's answer was lost, beside peers.
+/// The answer that the node gets, those that its peers get, and how the node ends: outcome, proof and reason.
+type LostPromise = (Answer, Vec<Answer>, Outcome, Option<Proof>, String);
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_promise_is_proved_by_three_peers_or_not_at_all() {
     let lost = "how many files the node promised is not known; ";
     let peers = || [Answer::Accepts(4), Answer::Accepts(4), Answer::Accepts(4)];
     let found = "the call's answer was lost; its directory was found in the container";
-    let cases: [(Answer, Vec<Answer>, Outcome, Option<Proof>, String); 6] = [
+    let cases: [LostPromise; 6] = [
         (Answer::AcceptsUnheard, peers().into(), Outcome::Verified, Some(Proof::Peers), found.into()),
         (
             Answer::ShortUnheard(3),

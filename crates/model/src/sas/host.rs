@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::SasUrlError;
+use super::error::SasUrlError;
 
 /// The services of a storage account other than blobs, by the part of the host that names them.
 const SERVICES: [(&str, &str); 5] = [

@@ -9,7 +9,7 @@ use std::fmt;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::SasUrlError;
+use super::error::SasUrlError;
 
 /// Every parameter of a SAS, up to the version [`NEWEST_VERSION`].
 const KNOWN: [&str; 31] = [
