@@ -138,12 +138,12 @@ fn not_a_device(path: &Path) -> Result<Metadata, InputError> {
 
 /// The text in bytes, without its byte order mark. Windows PowerShell 5 writes UTF-16 wherever it redirects output.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, NotText> {
-    let (rest, unit): (&[u8], fn([u8; 2]) -> u16) = match bytes {
-        [0xFF, 0xFE, rest @ ..] => (rest, u16::from_le_bytes),
-        [0xFE, 0xFF, rest @ ..] => (rest, u16::from_be_bytes),
+    let (rest, is_little) = match bytes {
+        [0xFF, 0xFE, rest @ ..] => (rest, true),
+        [0xFE, 0xFF, rest @ ..] => (rest, false),
         // Without a mark: every text that is meant here begins with a character of ASCII.
-        [first, 0, ..] if *first != 0 => (bytes, u16::from_le_bytes),
-        [0, first, ..] if *first != 0 => (bytes, u16::from_be_bytes),
+        [first, 0, ..] if *first != 0 => (bytes, true),
+        [0, first, ..] if *first != 0 => (bytes, false),
         _ => {
             let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
             let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -153,6 +153,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, NotText> {
             return text.map(|text| Zeroizing::new(text.to_owned()));
         }
     };
+    let unit = |pair: [u8; 2]| if is_little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) };
     let (units, odd) = rest.as_chunks::<2>();
     let mut text = Zeroizing::new(String::with_capacity(units.len()));
     for character in char::decode_utf16(units.iter().map(|pair| unit(*pair))) {

@@ -291,7 +291,7 @@ mod tests {
             Source::File(file.clone()).read().unwrap_err()
         };
         assert!(refused(br#"{"value": "hunter2"}"#).contains("it holds JSON"));
-        assert!(refused(&[b'x'; 65 * 1024]).contains("it has more than 64 KiB"));
+        assert!(refused(&vec![b'x'; 65 * 1024]).contains("it has more than 64 KiB"));
         assert!(refused(b"hunt\xFFer2").contains("it is not text"));
         assert_eq!(command("printf '\"hunter2\"\\r\\n'").read().unwrap().expose(), "hunter2");
     }
