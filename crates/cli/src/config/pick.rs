@@ -20,6 +20,9 @@ pub(crate) enum PickError {
          a [simulator]"
     )]
     Simulated,
+    /// The patterns are more than can be searched for at once.
+    #[error("the patterns are too long: {0}")]
+    TooLong(#[from] globset::Error),
 }
 
 impl Settings {
@@ -30,12 +33,13 @@ impl Settings {
             for glob in globs {
                 set.add(glob.clone());
             }
-            (!globs.is_empty()).then(|| set.build().expect("each is a pattern"))
+            // Each is a pattern, but together they may be too large.
+            (!globs.is_empty()).then(|| set.build()).transpose()
         };
         if self.simulator.is_some() && *pick != Pick::default() {
             return Err(PickError::Simulated);
         }
-        if let Some(wanted) = set(&pick.accounts) {
+        if let Some(wanted) = set(&pick.accounts)? {
             let names: Vec<_> = self.accounts.iter().map(|account| account.name.to_string()).collect();
             self.accounts.retain(|account| wanted.is_match(account.name.as_str()));
             match &mut self.discover {
@@ -49,8 +53,8 @@ impl Settings {
         let of_accounts = self.accounts.iter_mut().map(|account| &mut account.selection);
         let of_found = self.discover.iter_mut().map(|discover| &mut discover.shared.selection);
         for selection in of_accounts.chain(of_found) {
-            selection.pools.only = set(&pick.pools);
-            selection.nodes.only = set(&pick.nodes);
+            selection.pools.only = set(&pick.pools)?;
+            selection.nodes.only = set(&pick.nodes)?;
             if !pick.jobs.is_empty() {
                 let job = |id: &String| JobFilter { id: id.clone(), tasks: None, since: None, until: None };
                 selection.jobs = pick.jobs.iter().map(job).collect();

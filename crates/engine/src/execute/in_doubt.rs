@@ -180,9 +180,13 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 // It is recorded as in doubt and stays so: nothing can tell.
                 return Ok(NodeStep::Done);
             }
-            let message = format!(
-                "none of {attempt} calls was answered, and the container holds no directory from them"
-            );
+            let message = if attempt == 1 {
+                "the call was not answered, and the container holds no directory from it".to_owned()
+            } else {
+                format!(
+                    "none of {attempt} calls was answered, and the container holds no directory from them"
+                )
+            };
             return self.fail(&work, Failure::new(FailureClass::Refused, message));
         }
         if let Some(first) = work.first_intent {
