@@ -2,8 +2,8 @@
 //! the call.
 //!
 //! Both ages that decide it, that of the call and that of a directory, are measured on the clocks of services
-//! ([`intent`](crate::intent)). What was in the container before, and what other calls of the run are known to have
-//! made, is not it ([`claims`](crate::doubt::claims)).
+//! (`intent.rs`). What was in the container before, and what other calls of the run are known to have
+//! made, is not it (`doubt/claims.rs`).
 
 pub(crate) mod claims;
 pub(crate) mod listing;

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::scrub;
 
-/// A secret text. Debug output hides it, it has no Display, its memory is cleared when dropped, and [`scrub`](crate::scrub)
+/// A secret text. Debug output hides it, it has no Display, its memory is cleared when dropped, and [`scrub`]
 /// hides it in every text from outside.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
