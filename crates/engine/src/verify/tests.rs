@@ -121,6 +121,18 @@ async fn a_lost_promise_is_proved_by_three_peers_or_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_proof_waits_for_the_promises_of_calls_that_are_still_to_come() {
+    let account = ScriptedAccount::new("contoso")
+        .answers("n0", [Answer::AcceptsUnheard])
+        .answers("n4", [Answer::Accepts(5)]);
+    let mut bench = Bench::over([(account, 5)]);
+    // Seconds after three peers have promised four files, the last one promises five.
+    bench.limits.rate = Some(0.2);
+    let end = bench.collect().await;
+    assert_eq!((end.outcome(0), end.outcome(4)), (Outcome::Adopted, Outcome::Verified));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_promise_that_the_answer_does_not_tell_is_a_lost_one() {
     for (files, outcome) in [(4, Outcome::Verified), (3, Outcome::Adopted)] {
         let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUncounted(files)]);
