@@ -181,6 +181,20 @@ async fn a_directory_of_another_run_or_snapshot_or_without_a_plan_stays() {
     assert_eq!(runs.names().len(), 3);
 }
 
+#[test]
+fn only_the_directory_of_a_run_of_the_snapshot_is_that_of_the_run() {
+    let runs = Runs::new();
+    let (dir, nightly) = (&runs.oldest().dir, SnapshotName::new("nightly"));
+    assert!(is_run_of(dir, &nightly));
+    assert!(!is_run_of(dir, &SnapshotName::new("weekly")));
+    assert!(!is_run_of(runs.dir.path(), &nightly), "the name is no run id");
+    write_plan(dir, runs.past[0].run.as_str(), "nightly");
+    assert!(!is_run_of(dir, &nightly), "its plan is of another run");
+    // That it cannot be read is told by whoever opens it.
+    std::fs::remove_file(dir.join(PLAN_FILE)).unwrap();
+    assert!(is_run_of(dir, &nightly));
+}
+
 #[tokio::test]
 async fn a_run_that_somebody_works_on_stays() {
     let runs = Runs::new();
