@@ -4,12 +4,17 @@
 
 use fleetlogs_model::planned::NodeAt;
 
+/// The spelling of a node id in the documentation.
+pub(crate) fn with_hyphens(id: &str) -> String {
+    id.replace('_', "-")
+}
+
 /// Whether a directory names this node, in either spelling, and its pool. Files in a directory that does not are not
 /// known to be this node's.
 pub(crate) fn names(directory: &str, node: NodeAt<'_>) -> bool {
     let mut from_the_end = directory.rsplit('/');
     let (Some(request), Some(id)) = (from_the_end.next(), from_the_end.next()) else { return false };
-    let is_node = id.eq_ignore_ascii_case(node.id) || id.eq_ignore_ascii_case(&node.id.replace('_', "-"));
+    let is_node = id.eq_ignore_ascii_case(node.id) || id.eq_ignore_ascii_case(&with_hyphens(node.id));
     let is_pool = from_the_end.next().is_none_or(|pool| pool.eq_ignore_ascii_case(node.pool().as_str()));
     !request.is_empty() && is_node && is_pool
 }

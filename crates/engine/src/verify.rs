@@ -27,9 +27,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use self::awaited::{AwaitedDirectory, Contents, Directories, GivenDirectories, LONGEST_STABLE, SinceStart};
+use self::awaited::{AwaitedDirectory, Contents, Directories, LONGEST_STABLE, SinceStart};
 use self::promises::{PeerProof, Promises};
 use crate::directory_name;
+use crate::doubt::claims::Claims;
 use crate::event_log::NotRecorded;
 use crate::resume::{self, Outstanding};
 use crate::run::Run;
@@ -64,7 +65,7 @@ pub struct Feed {
     /// What earlier processes were promised.
     promises: Vec<(NodeIndex, u32)>,
     /// What earlier processes were given.
-    given: GivenDirectories,
+    given: Claims,
 }
 
 /// A pair of listener and feed; the feed begins with what was accepted before. The channel needs no bound: it holds at
@@ -76,9 +77,9 @@ pub fn announcements(outstanding: &mut Outstanding) -> (Announcements, Feed) {
         // The receiver is right here.
         let _ = sender.send(awaited);
     }
-    let mut given = GivenDirectories::default();
+    let given = Claims::default();
     for (node, directory) in &outstanding.directories {
-        given.is_own(directory, *node);
+        given.claim(directory, *node);
     }
     let promises = std::mem::take(&mut outstanding.promises);
     (Announcements(sender), Feed { uploads: receiver, promises, given })
@@ -175,7 +176,7 @@ struct Verifier<'run, S> {
     arrived_by_pool: HashMap<(AccountName, PoolId), u32>,
     /// What nodes promised: those of the earlier processes, and those of the calls accepted so far.
     promises: Promises,
-    given: GivenDirectories,
+    given: Claims,
     /// Why listings failed, as far as it was logged.
     told: Option<Failure>,
 }
@@ -268,8 +269,8 @@ impl<S: LogStore> Verifier<'_, S> {
         if let Some(files) = files {
             self.promises.add(&self.run.plan, node, files);
         }
-        let is_own = directory_name::names(&directory, self.run.plan.node(node))
-            && self.given.is_own(&directory, node);
+        let is_own =
+            directory_name::names(&directory, self.run.plan.node(node)) && self.given.claim(&directory, node);
         if is_own {
             self.outlook.promised(&directory, files.unwrap_or(1));
             self.awaited.insert(&directory, node, files, slot);

@@ -15,13 +15,15 @@ pub(crate) fn directory_key(directory: &str) -> u64 {
     })
 }
 
-/// The directories of accepted and adopted calls, by the node that has them.
+/// The directories of accepted and adopted calls, by the node that had each of them first. Hashes, because there may be a
+/// million.
 #[derive(Debug, Default)]
 pub(crate) struct Claims(Mutex<HashMap<u64, NodeIndex>>);
 
 impl Claims {
-    pub(crate) fn claim(&self, directory: &str, node: NodeIndex) {
-        self.0.lock().entry(directory_key(directory)).or_insert(node);
+    /// A node was given this directory. Returns whether no other node was given it before.
+    pub(crate) fn claim(&self, directory: &str, node: NodeIndex) -> bool {
+        *self.0.lock().entry(directory_key(directory)).or_insert(node) == node
     }
 
     pub(crate) fn owner(&self, directory: &str) -> Option<NodeIndex> {

@@ -1,6 +1,6 @@
 //! Lists what is in the container of many nodes at once, with few calls and at a bounded pace.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -8,9 +8,9 @@ use fleetlogs_model::ids::{NodeIndex, NodeRef};
 use fleetlogs_model::service::{BlobPage, LogStore};
 use tokio::time::sleep;
 
-use super::claims::directory_key;
 use super::naming::{Naming, spellings};
 use crate::intent::Now;
+use crate::plan::reader::SeenLinks;
 use crate::sweep::Outlook;
 
 /// Pages of one listing, at most: 50 million blobs.
@@ -58,7 +58,7 @@ pub(crate) async fn each_page<S: LogStore>(
 ) -> Result<bool, Failure> {
     let endless = || Failure::new(FailureClass::Transient, "the listing has no end");
     let mut marker: Option<String> = None;
-    let (mut followed, mut empty) = (HashSet::new(), 0);
+    let (mut followed, mut empty) = (SeenLinks::default(), 0);
     for number in 1.. {
         if number > most_pages {
             return if most_pages >= MOST_PAGES { Err(endless()) } else { Ok(false) };
@@ -72,7 +72,7 @@ pub(crate) async fn each_page<S: LogStore>(
         see(&page);
         let Some(next) = page.next else { return Ok(true) };
         // Pages that lead to each other, and pages that show nothing.
-        if !followed.insert(directory_key(&next)) || empty >= MOST_EMPTY {
+        if !followed.is_new(&next) || empty >= MOST_EMPTY {
             return Err(endless());
         }
         marker = Some(next);

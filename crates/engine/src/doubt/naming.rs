@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use fleetlogs_model::ids::{AccountName, NodeRef, PoolId};
 
+use crate::directory_name::with_hyphens;
+
 /// What an account's accepted calls taught about how its directories are named.
 #[derive(Debug)]
 pub(crate) struct Naming {
@@ -83,7 +85,7 @@ pub(crate) fn spellings(node: &NodeRef) -> Vec<String> {
     let id = node.node.as_str();
     let mut spellings = vec![id.to_owned()];
     if id.contains('_') {
-        spellings.push(id.replace('_', "-"));
+        spellings.push(with_hyphens(id));
     }
     spellings
 }

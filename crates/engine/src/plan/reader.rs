@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -61,8 +61,8 @@ impl SeenIds {
     }
 }
 
-/// The links of a list so far, as hashes: links can be long, and a list can have [`MOST_PAGES`] of them. Of so few, two
-/// with the same hash do not occur.
+/// The links, or markers, of a list so far, as hashes: links can be long, and a list can have [`MOST_PAGES`] of them. Of
+/// so few, two with the same hash do not occur.
 #[derive(Default)]
 pub(crate) struct SeenLinks {
     hashes: HashSet<u64>,
@@ -71,7 +71,7 @@ pub(crate) struct SeenLinks {
 
 impl SeenLinks {
     /// Whether a link may be followed: it is new, and the list has not too many pages.
-    pub(crate) fn is_new(&mut self, link: &PageLink) -> bool {
+    pub(crate) fn is_new(&mut self, link: &impl Hash) -> bool {
         self.hashes.len() < MOST_PAGES as usize && self.hashes.insert(self.hasher.hash_one(link))
     }
 }

@@ -1,8 +1,7 @@
 //! Directories that are awaited. There may be a million of them at once, so each takes little memory: times are
 //! milliseconds since verification began, and what few of them have is kept separately.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,19 +112,6 @@ impl AwaitedDirectory {
     /// How long until a look can find it stable.
     pub(super) fn stable_in(&self, now: SinceStart) -> Duration {
         self.stable_for().saturating_sub(self.unchanged_since.until(now))
-    }
-}
-
-/// Which node was given a directory first: hashes, because there may be a million.
-#[derive(Debug, Default)]
-pub(super) struct GivenDirectories(HashMap<u64, NodeIndex>);
-
-impl GivenDirectories {
-    /// A node was given this directory. Returns whether no other node was given it before.
-    pub(super) fn is_own(&mut self, directory: &str, node: NodeIndex) -> bool {
-        let mut hasher = DefaultHasher::new();
-        directory.hash(&mut hasher);
-        *self.0.entry(hasher.finish()).or_insert(node) == node
     }
 }
 
