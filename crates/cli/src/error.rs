@@ -229,7 +229,7 @@ fn unreadable_help(error: &InputError) -> &'static str {
     }
 }
 
-const MAKE_ROOM: &str = "make room on its disk or repair it, or name a place on another disk";
+pub(crate) const MAKE_ROOM: &str = "make room on its disk or repair it, or name a place on another disk";
 
 const MAKE_A_PLAN: &str = "make a plan with `fleetlogs plan CONFIG --output FILE`";
 

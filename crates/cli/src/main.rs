@@ -21,6 +21,7 @@ mod logging;
 mod notify;
 mod open_files;
 mod output;
+mod output_dir;
 mod preflight;
 mod process_group;
 mod run;

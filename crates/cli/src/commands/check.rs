@@ -1,5 +1,5 @@
 //! `fleetlogs check`: makes every check that a run makes before its first call, and more. After a problem it continues
-//! as far as it can. It sends no upload and creates nothing.
+//! as far as it can. It sends no upload, and nothing that it creates stays.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_model::files::{absolute, refuse_if_open_to_all};
+use fleetlogs_model::files::absolute;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_report::for_terminal;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::estimate::estimate;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::output::{as_json, planning_progress, print};
+use crate::output_dir;
 use crate::preflight::{self, Finding, Findings, Level};
 use crate::text::counted;
 
@@ -96,31 +97,14 @@ fn check_schedule(config: &Path, findings: &mut Findings) {
     }
 }
 
-/// Checks whether `output.dir` can be created and written to. Creates nothing.
+/// Tries `output.dir` out; nothing that is made for that stays.
 fn check_output_dir(dir: &Path, findings: &mut Findings) {
-    let absolute = absolute(dir);
-    let there = absolute.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
-    let shown = absolute.display();
-    if !there.is_dir() {
-        let said = format!("`{shown}` cannot be created: `{}` is not a directory", there.display());
-        return findings.refuse("output.dir", said, "name another directory");
+    match output_dir::try_out(dir) {
+        Ok(()) => findings.good("output.dir", format!("run directories go to `{}`", absolute(dir).display())),
+        Err(refusal) => {
+            findings.refuse(refusal.about.unwrap_or_default(), refusal.what, refusal.help.unwrap_or_default())
+        }
     }
-    #[cfg(unix)]
-    if let Err(error) = rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
-        let said = format!("`{}` cannot be written to: {error}", there.display());
-        return findings.refuse(
-            "output.dir",
-            said,
-            "name another directory, or run as a user who may write there",
-        );
-    }
-    if absolute.is_dir()
-        && let Err(error) = refuse_if_open_to_all(&absolute)
-    {
-        let said = format!("`{shown}` is no place for runs: {error}");
-        return findings.refuse("output.dir", said, "then check again");
-    }
-    findings.good("output.dir", format!("run directories go to `{shown}`"));
 }
 
 fn print_findings(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliError> {
