@@ -144,7 +144,7 @@ async fn run_checks(
     preflight::clocks(&fleet, findings);
     if let Some(plan) = &plan {
         preflight::listings(plan, findings);
-        preflight::windows(plan, findings);
+        preflight::windows(plan, Some(&settings.window), findings);
         if plan.nodes.is_empty() {
             let fix = "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` shows why each node is skipped";
             findings.refuse("plan", "the selection matches no node", fix);

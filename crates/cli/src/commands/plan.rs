@@ -63,7 +63,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     let sas_expires_at = destination.access.expires_at();
     // The plan is shown even if a run of it would be refused. The refusals follow it.
     let mut findings = Findings::default();
-    preflight::windows(&plan, &mut findings);
+    preflight::windows(&plan, Some(&settings.window), &mut findings);
     preflight::sas(
         &destination,
         &settings,

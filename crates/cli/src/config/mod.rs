@@ -19,6 +19,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod times;
 mod window;
 
 pub(crate) use self::account::{AccountSettings, Auth};

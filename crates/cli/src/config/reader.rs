@@ -8,11 +8,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fleetlogs_azure::safe;
-use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::times::{self, DURATION_HELP, Misread};
 
 /// A mistake in the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -329,27 +329,12 @@ impl<'doc> Value<'doc> {
 
     /// Reads a duration such as `"90s"` or `"1h 30m"`, above zero.
     pub(crate) fn duration(&self) -> Option<Duration> {
-        let help = || Some("write a number with its unit, such as \"90s\", \"10m\" or \"2h\"".to_owned());
         let Some(text) = self.read.as_str() else {
-            self.wrong(format!("expected a duration in quotes, found {}", type_of(self.read)), help());
+            let message = format!("expected a duration in quotes, found {}", type_of(self.read));
+            self.wrong(message, Some(DURATION_HELP.into()));
             return None;
         };
-        match humantime::parse_duration(text) {
-            // This limit keeps sums of times far from overflow.
-            Ok(duration) if duration > Duration::from_secs(366 * 24 * 3600) => {
-                self.wrong("must be a year at most", None);
-                None
-            }
-            Ok(duration) if duration > Duration::ZERO => Some(duration),
-            Ok(_) => {
-                self.wrong("must be above 0", help());
-                None
-            }
-            Err(error) => {
-                self.wrong(format!("`{text}` is not a duration: {error}"), help());
-                None
-            }
-        }
+        self.read_or_wrong(times::duration(text))
     }
 
     /// Reads a point in time: a TOML date with time and offset, or the same in quotes.
@@ -358,19 +343,16 @@ impl<'doc> Value<'doc> {
             DeValue::Datetime(date) => date.to_string(),
             DeValue::String(text) => text.to_string(),
             other => {
-                self.wrong(format!("expected a time, found {}", type_of(other)), None);
+                let help = "write a time with its offset from UTC, such as 2026-11-22T09:00:00Z";
+                self.wrong(format!("expected a time, found {}", type_of(other)), Some(help.into()));
                 return None;
             }
         };
-        let help = "write a time with its offset from UTC, such as 2026-11-22T09:00:00Z";
-        let Ok(moment) = OffsetDateTime::parse(&text, &Rfc3339) else {
-            self.wrong(format!("`{text}` is not a time with an offset"), Some(help.into()));
-            return None;
-        };
-        let moment = timestamp::from_outside(moment);
-        if moment.is_none() {
-            self.wrong(format!("`{text}` is not between the years 1 and 8999"), Some(help.into()));
-        }
-        moment
+        self.read_or_wrong(times::moment(&text))
+    }
+
+    /// The value, if its text could be read. Otherwise reports why not.
+    fn read_or_wrong<T>(&self, read: Result<T, Misread>) -> Option<T> {
+        read.map_err(|Misread { message, help }| self.wrong(message, Some(help))).ok()
     }
 }

@@ -172,12 +172,12 @@ fn broken_toml_is_told_with_its_line() {
 #[test]
 fn every_form_of_the_window_is_read() {
     let window = |lines: &str| load_text(&format!("[window]\n{lines}\n{GOOD}")).unwrap().window;
-    let moment = time::macros::datetime!(2026-11-22 09:00:00 UTC);
+    let moment = time::macros::datetime!(2025-11-22 09:00:00 UTC);
     assert_eq!(window("last = \"90m\""), WindowSpec::Last(Duration::from_secs(5400)));
-    assert_eq!(window("start = 2026-11-22T09:00:00Z"), WindowSpec::From(moment, None));
+    assert_eq!(window("start = 2025-11-22T09:00:00Z"), WindowSpec::From(moment, None));
     let half = time::Duration::minutes(30);
     assert_eq!(
-        window("around = \"2026-11-22T10:00:00+01:00\"\nbefore = \"1h\""),
+        window("around = \"2025-11-22T10:00:00+01:00\"\nbefore = \"1h\""),
         WindowSpec::From(moment - half * 2, Some(moment + half))
     );
     let frozen = window("last = \"1h\"").freeze(moment);
@@ -187,14 +187,14 @@ fn every_form_of_the_window_is_read() {
 #[test]
 fn a_window_of_two_forms_or_backwards_is_refused() {
     let found = |lines: &str| mistakes(&format!("[window]\n{lines}\n{GOOD}")).join("\n");
-    assert!(found("last = \"1h\"\nstart = 2026-11-22T09:00:00Z").contains("more than one form"));
-    let backwards = "start = 2026-11-22T09:00:00Z\nend = 2026-11-22T08:00:00Z";
+    assert!(found("last = \"1h\"\nstart = 2025-11-22T09:00:00Z").contains("more than one form"));
+    let backwards = "start = 2025-11-22T09:00:00Z\nend = 2025-11-22T08:00:00Z";
     assert!(found(backwards).contains("`end` is not after `start`"));
-    assert!(found("end = 2026-11-22T09:00:00Z").contains("window.start: this key is missing"));
-    assert!(found("start = 2026-11-22").contains("is not a time with an offset"));
+    assert!(found("end = 2025-11-22T09:00:00Z").contains("window.start: this key is missing"));
+    assert!(found("start = 2025-11-22").contains("is not a time with an offset"));
     for odd in [
         "around = 9999-12-31T23:59:59Z",
-        "start = 2026-11-22T09:00:00Z\nend = \"9999-12-31T23:59:59-23:59\"",
+        "start = 2025-11-22T09:00:00Z\nend = \"9999-12-31T23:59:59-23:59\"",
         "start = 0000-01-01T00:00:00+23:59",
     ] {
         assert!(found(odd).contains("is not between the years 1 and 8999"), "{odd}: {}", found(odd));

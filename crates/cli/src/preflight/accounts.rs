@@ -8,6 +8,7 @@ use fleetlogs_model::timestamp;
 
 use super::finding::Findings;
 use crate::clock_skew::{SHARED_KEY_SKEW, off_by};
+use crate::config::WindowSpec;
 use crate::destination::Destination;
 use crate::error::help_for;
 use crate::fleet::Fleet;
@@ -15,6 +16,10 @@ use crate::text::counted;
 
 /// A longer time window gets a warning.
 const LONG_WINDOW: time::Duration = time::Duration::days(1);
+
+/// A longer one is probably a wrong month or year: pools are resized, reimaged or recreated within weeks, and a node has
+/// the logs of its own life only.
+const ABSURD_WINDOW: time::Duration = time::Duration::days(30);
 
 /// A clock that is off by this much or more gets a warning.
 const SKEW: time::Duration = time::Duration::minutes(1);
@@ -107,14 +112,34 @@ pub(crate) fn clocks(fleet: &Fleet, findings: &mut Findings) {
     }
 }
 
-/// Whether the time window is longer than it should be: nodes upload whole files, however little of them is wanted.
-pub(crate) fn windows(plan: &Plan, findings: &mut Findings) {
+/// Whether the time window ends later than it can, and whether it is longer than it should be: nodes upload whole files,
+/// however little of them is wanted.
+pub(crate) fn windows(plan: &Plan, written: Option<&WindowSpec>, findings: &mut Findings) {
+    if let Some(end) = written.and_then(|written| written.end_beyond(plan.window)) {
+        let said = format!(
+            "it ends in the future, at {}; logs until {} are collected",
+            timestamp::text(end),
+            timestamp::text(plan.window.end)
+        );
+        findings.warn("window", said, "for later logs, start another run then");
+    }
     let of_node = |node: NodeAt<'_>| node.window.unwrap_or(plan.window);
     let longest = plan.nodes.iter().map(of_node).max_by_key(|window| window.end - window.start);
-    let Some(length) = longest.map(|window| window.end - window.start) else { return };
-    if length > LONG_WINDOW {
-        let length = std::time::Duration::try_from(length).unwrap_or_default();
-        let said = format!("nodes upload up to {} of logs", duration::text(length));
+    let Some(window) = longest else { return };
+    let length = window.end - window.start;
+    if length <= LONG_WINDOW {
+        return;
+    }
+    let length_text = duration::text(std::time::Duration::try_from(length).unwrap_or_default());
+    let said = format!("nodes upload up to {length_text} of logs");
+    if length > ABSURD_WINDOW {
+        let fix = format!(
+            "the time window starts at {}: is that meant? Few nodes live that long, and every file with a line in the \
+             time window is uploaded whole",
+            timestamp::text(window.start)
+        );
+        findings.warn("window", said, fix);
+    } else {
         let fix =
             "every file with a line in the time window is uploaded whole: a shorter window takes less time";
         findings.warn("window", said, fix);

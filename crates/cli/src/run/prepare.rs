@@ -72,7 +72,9 @@ pub(super) async fn prepare_new(
         return Err(CliError::no_node(&plan.left_out));
     }
     preflight::clocks(&fleet, &mut findings);
-    preflight::windows(&plan, &mut findings);
+    // The window of a plan made earlier is the plan's own.
+    let window = request.plan.is_none().then_some(&settings.window);
+    preflight::windows(&plan, window, &mut findings);
     preflight::identities(&fleet, &destination, &plan, &mut findings).await;
     // By the service's clock, which is what the SAS will be held against.
     let now = Clock::System.now() + fleet.clock_offset();
