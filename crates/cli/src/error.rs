@@ -87,6 +87,11 @@ impl CliError {
         Self::new(Exit::Usage, refusal)
     }
 
+    /// The same, for several reasons at once.
+    pub(crate) fn usage_all(refusals: impl IntoIterator<Item = Refusal>) -> Self {
+        Self { exit: Exit::Usage, refusals: refusals.into_iter().collect(), refuses_run: false }
+    }
+
     /// A run would fail, for these reasons. Nothing was sent.
     pub(crate) fn refused(refusals: impl IntoIterator<Item = Refusal>) -> Self {
         Self { exit: Exit::Refused, refusals: refusals.into_iter().collect(), refuses_run: true }
@@ -224,6 +229,7 @@ fn unreadable_help(error: &InputError) -> &'static str {
         }
         InputError::Io(_) => "check the path and its permissions",
         InputError::Device | InputError::TooLong(_) => "name a config file",
+        InputError::Terminal => "pass the config through a pipe, or name a config file",
         InputError::NoEnd => "start the program that writes to it first, or name a file",
         InputError::NotText(_) => "save the file as UTF-8",
     }

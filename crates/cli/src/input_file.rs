@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Cursor, Read, Seek};
+use std::io::{self, Cursor, IsTerminal as _, Read, Seek};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 /// The longest config or scenario, in bytes. A config with a thousand accounts is well below a megabyte.
@@ -26,6 +27,8 @@ const WAIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) enum InputError {
     Io(io::Error),
+    /// It is stdin, and somebody would have to type it.
+    Terminal,
     /// It is a device; some of them never end.
     Device,
     /// It has more bytes than this.
@@ -46,6 +49,7 @@ impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
+            Self::Terminal => f.write_str("it is a terminal"),
             Self::Device => f.write_str("it is a device, not a file"),
             Self::TooLong(longest) if *longest >= 1 << 20 => {
                 write!(f, "it has more than {} MiB", longest >> 20)
@@ -82,6 +86,22 @@ pub(crate) fn read_text(path: &Path, longest: u64) -> Result<InputText, InputErr
     Ok(InputText { bytes, text })
 }
 
+/// Reads a text from stdin, of at most `longest` bytes. It can be read once only, and so is kept for whoever reads it
+/// again.
+pub(crate) fn read_stdin(longest: u64) -> Result<InputText, InputError> {
+    static KEPT: Mutex<Option<Zeroizing<Vec<u8>>>> = Mutex::new(None);
+    let mut kept = KEPT.lock();
+    if kept.is_none() {
+        if io::stdin().is_terminal() {
+            return Err(InputError::Terminal);
+        }
+        *kept = Some(read_within(|| Ok(io::stdin()), longest, WAIT)?);
+    }
+    let bytes = kept.clone().unwrap_or_default();
+    let text = decode(&bytes).map_err(InputError::NotText)?;
+    Ok(InputText { bytes, text })
+}
+
 /// A file that may be large, and is read more than once.
 pub(crate) trait LargeInput: Read + Seek {}
 
@@ -111,12 +131,21 @@ pub(crate) fn refuse_device(path: &Path) -> Result<(), InputError> {
 
 fn read_bytes(path: &Path, longest: u64, wait: Duration) -> Result<Zeroizing<Vec<u8>>, InputError> {
     not_a_device(path)?;
-    let (send, bytes) = mpsc::channel();
     let path = path.to_owned();
-    // Opening a pipe that nobody writes to never returns, so it happens on a thread that can be left behind.
+    read_within(move || File::open(path), longest, wait)
+}
+
+/// Opens and reads what may be a pipe. Opening one that nobody writes to never returns, so it happens on a thread that
+/// can be left behind.
+fn read_within<R: Read>(
+    open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    longest: u64,
+    wait: Duration,
+) -> Result<Zeroizing<Vec<u8>>, InputError> {
+    let (send, bytes) = mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = Zeroizing::new(Vec::new());
-        let read = File::open(path).and_then(|file| file.take(longest + 1).read_to_end(&mut bytes));
+        let read = open().and_then(|file| file.take(longest + 1).read_to_end(&mut bytes));
         let _ = send.send(read.map(|_| bytes));
     });
     let bytes = bytes.recv_timeout(wait).map_err(|_| InputError::NoEnd)?.map_err(InputError::Io)?;

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use fleetlogs_engine::local_store::LocalRunStore;
 pub(crate) use fleetlogs_engine::local_store::{PLAN_FILE, write_plan};
 use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
-use fleetlogs_model::files::owner_only;
+use fleetlogs_model::files::{absolute, owner_only};
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::run_store::{RunMeta, RunStore};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::CliError;
+use crate::config::is_stdin;
+use crate::error::{CliError, Refusal};
 
 /// A run as a command names it: where its reports are, and where its record is kept.
 pub(crate) struct RunDir {
@@ -46,9 +47,23 @@ impl RunDir {
     }
 }
 
-/// The config that was named, or else the one that the run was started with.
-pub(crate) fn config_of(meta: &RunMeta, named: Option<&Path>) -> PathBuf {
-    named.map_or_else(|| meta.config.clone().into(), Path::to_owned)
+/// The config that was named, or else the one that the run was started with, which is gone if it came from stdin.
+pub(crate) fn config_of(meta: &RunMeta, named: Option<&Path>) -> Result<PathBuf, CliError> {
+    let started_with = Path::new(&meta.config);
+    match named {
+        Some(named) => Ok(named.to_owned()),
+        None if is_stdin(started_with) => {
+            let what = "this run was started with a config from stdin, which is kept nowhere";
+            let help = "pass the same config again, with `--config FILE` or `--config -`";
+            Err(CliError::usage(Refusal::new(what, help)))
+        }
+        None => Ok(started_with.to_owned()),
+    }
+}
+
+/// A config as a run records it, to be found again from any directory.
+pub(crate) fn recorded_config(path: &Path) -> String {
+    if is_stdin(path) { path.display().to_string() } else { absolute(path).display().to_string() }
 }
 
 /// A path as the user would type it: relative if it is below the working directory.

@@ -1,5 +1,6 @@
 //! `fleetlogs bundle`: creates the escalation bundle of a run in one file, or checks such a file.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,15 +30,19 @@ use crate::log_download::{fetch_logs, keep_logs};
 use crate::output::{as_json, print, print_only_copy, say};
 use crate::run::Reported;
 use crate::run_dir::{RunDir, config_of, digest};
+use crate::run_name::RunArg;
 use crate::share::{self, Entry, Share};
 use crate::text::counted;
 use crate::tokens::Tokens;
 
 #[derive(Debug, Parser)]
 pub(crate) struct BundleArgs {
-    /// The run directory
+    /// The run: its id or the beginning of it, `latest`, or its directory
     #[arg(required_unless_present = "check", conflicts_with = "check")]
-    pub(crate) run: Option<PathBuf>,
+    pub(crate) run: Option<OsString>,
+    /// Look for runs in this directory instead of `output.dir` of the config
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
+    pub(crate) runs_dir: Option<PathBuf>,
     /// Write to this file [default: fleetlogs-RUN_ID.zip in this directory]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -67,7 +72,10 @@ pub(crate) struct BundleArgs {
 pub(crate) async fn bundle(args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
     match (&args.check, &args.run) {
         (Some(file), _) => check_file(file, args.sha256.as_deref(), output),
-        (None, Some(run)) => create_bundle(run, args, output).await,
+        (None, Some(run)) => {
+            let run = RunArg { run: run.clone(), runs_dir: args.runs_dir.clone() };
+            create_bundle(&run.dir_by(args.config.as_deref())?, args, output).await
+        }
         (None, None) => Ok(Exit::Usage),
     }
 }
@@ -90,7 +98,10 @@ async fn create_bundle(run: &Path, args: &BundleArgs, output: &Output) -> Result
         Reported::earlier(dir.path.clone(), plan.clone(), ledger, &**journal)?
     };
     let mut notes = Notes::default();
-    let config = config_of(meta, args.config.as_deref());
+    let config = match config_of(meta, args.config.as_deref()) {
+        Err(error) if args.with_logs || args.share.is_some() => return Err(error),
+        config => config.unwrap_or_default(),
+    };
     let logs = if args.with_logs { download_logs(&dir.path, plan, &config, &mut notes).await } else { None };
     let shared = match args.share {
         Some(lifetime) => match share(&dir, plan, &config, lifetime).await {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Parser;
 use fleetlogs_engine::clock::Clock;
@@ -13,7 +13,8 @@ use fleetlogs_report::for_terminal;
 use serde::Serialize;
 
 use crate::args::{Output, Pick};
-use crate::config::{self, ConfigError, Mistake, Needs, Settings};
+use crate::config::{self, ConfigError, Mistake, Needs, Settings, config_name};
+use crate::config_arg::ConfigArg;
 use crate::destination::Destination;
 use crate::error::CliError;
 use crate::estimate::estimate;
@@ -23,16 +24,19 @@ use crate::output::{as_json, planning_progress, print};
 use crate::output_dir;
 use crate::preflight::{self, Finding, Findings, Level};
 use crate::text::counted;
+use crate::window_args::WindowArgs;
 
 #[derive(Debug, Parser)]
 pub(crate) struct CheckArgs {
-    /// The config file
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
     /// Write a blob as a node would, and delete it again
     #[arg(long)]
     pub(crate) probe_write: bool,
     #[command(flatten)]
     pub(crate) pick: Pick,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
 }
 
 /// What `--json` prints.
@@ -47,8 +51,10 @@ struct Document<'a> {
 
 pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, CliError> {
     let mut findings = Findings::default();
-    let config = args.config.display();
-    let mut settings = match config::load(&args.config) {
+    let path = args.config.path()?;
+    let config = config_name(&path);
+    let config = config.display();
+    let mut settings = match config::load(&path) {
         Ok(settings) => settings,
         Err(ConfigError::Mistakes(_, mistakes)) if output.json => {
             for Mistake { line, key, message, help } in mistakes {
@@ -60,13 +66,14 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
         Err(error) => return Err(error.into()),
     };
     settings.narrow(&args.pick)?;
+    args.window.apply(&mut settings)?;
     findings
         .good("config", format!("`{config}` is valid, and the secrets of accounts and storage were found"));
     if !settings.notify.is_empty() {
-        check_notify_secrets(&args.config, &mut findings);
+        check_notify_secrets(&path, &mut findings);
     }
     if !settings.snapshots.is_empty() {
-        check_schedule(&args.config, &mut findings);
+        check_schedule(&path, &mut findings);
     }
     let nodes = run_checks(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {
@@ -82,7 +89,7 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
 fn check_notify_secrets(config: &Path, findings: &mut Findings) {
     let Err(ConfigError::Mistakes(_, mistakes)) = config::load_for(config, Needs::RUN) else { return };
     for Mistake { line, key, message, .. } in mistakes {
-        let said = format!("{}:{line}: `{key}`: {message}", config.display());
+        let said = format!("{}:{line}: `{key}`: {message}", config_name(config).display());
         findings.warn("config", said, "`run` and `resume` need it: where it is missing, they are refused");
     }
 }
@@ -91,7 +98,7 @@ fn check_notify_secrets(config: &Path, findings: &mut Findings) {
 fn check_schedule(config: &Path, findings: &mut Findings) {
     let Err(ConfigError::Mistakes(_, mistakes)) = config::load_for(config, Needs::LIST) else { return };
     for Mistake { line, key, message, help } in mistakes {
-        let said = format!("{}:{line}: `{key}`: {message}", config.display());
+        let said = format!("{}:{line}: `{key}`: {message}", config_name(config).display());
         let help = help.unwrap_or_else(|| "`schedule` needs it: where it is missing, it is refused".into());
         findings.refuse("config", said, help);
     }

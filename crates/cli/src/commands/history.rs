@@ -16,7 +16,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::args::Output;
-use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow};
+use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow, is_stdin};
+use crate::config_arg::find_config;
 use crate::daemon::{require_snapshot, state_path};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
@@ -25,8 +26,8 @@ use crate::run_dir::{PLAN_FILE, RunDir, as_argument};
 
 #[derive(Debug, Parser)]
 pub(crate) struct HistoryArgs {
-    /// The config file
-    config: PathBuf,
+    /// The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
+    config: Option<PathBuf>,
     /// The snapshot [default: every one with `window = "since-last"`, or the only one]
     snapshot: Option<String>,
     /// Ignore everything before this time, such as 2026-11-22T08:00:00Z
@@ -38,6 +39,21 @@ pub(crate) struct HistoryArgs {
     /// List every gap, and every node that disappeared
     #[arg(long)]
     nodes: bool,
+}
+
+impl HistoryArgs {
+    /// A single argument that is neither a file nor looks like the path of one is a snapshot of the config that is found.
+    fn config_and_snapshot(&self) -> (Option<&Path>, Option<&str>) {
+        match (self.config.as_deref(), self.snapshot.as_deref()) {
+            (Some(only), None) => match only.to_str() {
+                Some(name) if !is_stdin(only) && !name.contains(['/', '.', '\\']) && !only.exists() => {
+                    (None, Some(name))
+                }
+                _ => (Some(only), None),
+            },
+            both => both,
+        }
+    }
 }
 
 fn moment(text: &str) -> Result<OffsetDateTime, String> {
@@ -55,8 +71,9 @@ pub(crate) async fn history(args: &HistoryArgs, output: &Output) -> Result<Exit,
         say("`--to` is in the future: using the present time instead\n");
     }
     let to = args.to.map(|to| to.min(now));
-    let settings = config::load(&args.config)?;
-    let snapshots = requested_snapshots(&settings, args.snapshot.as_deref())?;
+    let (config, snapshot) = args.config_and_snapshot();
+    let settings = config::load(&find_config(config)?)?;
+    let snapshots = requested_snapshots(&settings, snapshot)?;
     let store = Store::look_in(&state_path(&settings)).map_err(|error| of_state(&error))?;
     let dirs = run_dirs(&settings.output_dir).await?;
     let mut histories = Vec::new();

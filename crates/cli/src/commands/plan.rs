@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::args::{Output, Pick};
 use crate::config;
+use crate::config_arg::ConfigArg;
 use crate::destination::Renewal;
 use crate::error::CliError;
 use crate::estimate::estimate;
@@ -21,16 +22,19 @@ use crate::fleet::Fleet;
 use crate::output::{as_json, planning_progress, print};
 use crate::preflight::{self, Findings, Level};
 use crate::run_dir::write_plan;
+use crate::window_args::WindowArgs;
 
 #[derive(Debug, Parser)]
 pub(crate) struct PlanArgs {
-    /// The config file
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
     /// List every node
     #[arg(long = "nodes")]
     pub(crate) all_nodes: bool,
     #[command(flatten)]
     pub(crate) pick: Pick,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
     /// Save the plan to this file, for `run --plan`
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -49,8 +53,9 @@ struct PlanDocument<'plan> {
 }
 
 pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliError> {
-    let mut settings = config::load(&args.config)?;
+    let mut settings = config::load(&args.config.path()?)?;
     settings.narrow(&args.pick)?;
+    args.window.apply(&mut settings)?;
     let fleet = Fleet::connect(&settings).await?;
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     let destination = fleet.destination_of(&run_id, &settings).await?;

@@ -8,7 +8,7 @@ use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
 
 use crate::args::Output;
-use crate::config::{self, Needs, Settings};
+use crate::config::{self, Needs, Settings, config_name};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::logging::Logs;
@@ -16,12 +16,13 @@ use crate::notify::notify_all;
 use crate::output::{print_end, say, watchers};
 use crate::run::{EndedRun, FinishedRun, OpenedRun};
 use crate::run_dir::config_of;
+use crate::run_name::RunArg;
 use crate::signals;
 
 #[derive(Debug, Parser)]
 pub(crate) struct ResumeArgs {
-    /// The run directory
-    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArg,
     /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -62,11 +63,17 @@ impl From<Retry> for Outcome {
 
 pub(crate) async fn resume(args: &ResumeArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     let retry: Vec<Outcome> = args.retry.iter().map(|retry| (*retry).into()).collect();
-    let unfinished = match OpenedRun::open(&args.run, &retry, args.accept_changes).await? {
+    let unfinished = match OpenedRun::open(
+        &args.run.dir_by(args.config.as_deref())?,
+        &retry,
+        args.accept_changes,
+    )
+    .await?
+    {
         OpenedRun::Unfinished(unfinished) => unfinished,
         OpenedRun::Ended(ended) => return print_ended(*ended, output),
     };
-    let config = config_of(unfinished.meta(), args.config.as_deref());
+    let config = config_of(unfinished.meta(), args.config.as_deref())?;
     let settings = load(&config, unfinished.plan(), args.accept_changes)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;
@@ -98,7 +105,8 @@ fn load(path: &Path, plan: &Plan, accept_changes: bool) -> Result<Settings, CliE
         return Err(CliError::simulator_gone());
     }
     if settings.digest != plan.config_digest && !accept_changes {
-        let what = format!("the config `{}` has changed since this run was started", path.display());
+        let what =
+            format!("the config `{}` has changed since this run was started", config_name(path).display());
         let help = "pass the original config as `--config`, or resume with the changed config with `--accept-changes`";
         return Err(CliError::usage(Refusal::new(what, help)));
     }

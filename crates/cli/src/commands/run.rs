@@ -7,6 +7,7 @@ use fleetlogs_engine::stop::StopHandle;
 
 use crate::args::{Output, Pick};
 use crate::config::{self, Needs};
+use crate::config_arg::ConfigArg;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::logging::Logs;
@@ -14,24 +15,29 @@ use crate::notify::notify_all;
 use crate::output::{print_end, watchers};
 use crate::run::{FinishedRun, RunRequest, run_to_end};
 use crate::signals;
+use crate::window_args::WindowArgs;
 
 #[derive(Debug, Parser)]
 pub(crate) struct RunArgs {
-    /// The config file
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
     /// Run exactly this plan (a plan.json) instead of making one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["accounts", "pools", "nodes", "states", "jobs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["accounts", "pools", "nodes", "states", "jobs", "last", "start", "end", "around"])]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) pick: Pick,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
 }
 
 pub(crate) async fn run(args: &RunArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
-    let mut settings = config::load_for(&args.config, Needs::RUN)?;
+    let config = args.config.path()?;
+    let mut settings = config::load_for(&config, Needs::RUN)?;
     settings.narrow(&args.pick)?;
+    args.window.apply(&mut settings)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;
-    let request = RunRequest { config: &args.config, plan: args.plan.as_deref(), snapshot: None };
+    let request = RunRequest { config: &config, plan: args.plan.as_deref(), snapshot: None };
     let FinishedRun { reported, log: _log } =
         Box::pin(run_to_end(request, &settings, stop.clone(), &watchers(output, logs))).await?;
     let printed = print_end(&reported, output);

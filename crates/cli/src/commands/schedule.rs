@@ -1,13 +1,12 @@
 //! `fleetlogs schedule`: starts runs automatically. Design and reasons: docs/design/schedule.md.
 
-use std::path::PathBuf;
-
 use clap::Parser;
 use fleetlogs_sim::Simulator;
 
 use super::schedule_list::list;
 use crate::args::Output;
-use crate::config::{self, Needs, Settings};
+use crate::config::{self, Needs, Settings, config_name};
+use crate::config_arg::ConfigArg;
 use crate::daemon::{OnceListener, require_snapshot, run_once, serve};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
@@ -18,8 +17,8 @@ use crate::simulated_fleet;
 
 #[derive(Debug, Parser)]
 pub(crate) struct ScheduleArgs {
-    /// The config file, with one snapshot or more
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
     /// Run this snapshot once, now, and end: for cron, systemd timers and other schedulers
     #[arg(long, value_name = "NAME")]
     pub(crate) once: Option<String>,
@@ -36,9 +35,10 @@ impl ScheduleArgs {
 }
 
 pub(crate) async fn schedule(args: &ScheduleArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
-    let settings = config::load_for(&args.config, if args.list { Needs::LIST } else { Needs::SCHEDULE })?;
+    let config = args.config.path()?;
+    let settings = config::load_for(&config, if args.list { Needs::LIST } else { Needs::SCHEDULE })?;
     if settings.snapshots.is_empty() {
-        let what = format!("`{}` has no snapshot", args.config.display());
+        let what = format!("`{}` has no snapshot", config_name(&config).display());
         let help = "add a [[snapshot]] with `name` and `cron`; docs/guide/snapshots.md has examples";
         return Err(CliError::usage(Refusal::new(what, help)));
     }
@@ -55,11 +55,11 @@ pub(crate) async fn schedule(args: &ScheduleArgs, output: &Output, logs: &Logs) 
         let name = require_snapshot(&settings, name)?.name().clone();
         let on_end = |reported: &Reported| print_end(reported, output);
         let listener = OnceListener { say: &talk, on_end: &on_end };
-        run_once(&args.config, settings, &name, watchers(output, logs), &listener).await
+        run_once(&config, settings, &name, watchers(output, logs), &listener).await
     } else {
         // Its runs show nothing on the screen; what they do is in the log.
         let watchers = Watchers { progress: ProgressView::Hidden, ..watchers(output, logs) };
-        let interrupted = serve(&args.config, settings, watchers, &talk).await;
+        let interrupted = serve(&config, settings, watchers, &talk).await;
         interrupted.map(|interrupted| if interrupted { Exit::Interrupted } else { Exit::Complete })
     };
     if let Some(simulator) = simulator {

@@ -17,12 +17,13 @@ use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::output::{as_json, print, print_lines, print_secret, say};
 use crate::run_dir::{RunDir, as_argument, config_of};
+use crate::run_name::RunArg;
 use crate::share::{self, Entry, Unshared};
 
 #[derive(Debug, Parser)]
 pub(crate) struct ShareArgs {
-    /// The run directory
-    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArg,
     /// How long the SAS stays valid
     #[arg(long = "for", value_name = "TIME", default_value = "7d", value_parser = sas_lifetime)]
     pub(crate) lifetime: Duration,
@@ -33,8 +34,8 @@ pub(crate) struct ShareArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct UnshareArgs {
-    /// The run directory
-    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArg,
     /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -42,17 +43,18 @@ pub(crate) struct UnshareArgs {
 
 /// Prints only the SAS on stdout. It is printed nowhere else and stored nowhere.
 pub(crate) async fn share(args: &ShareArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, plan, settings) = open(&args.run, args.config.as_deref()).await?;
+    let run = args.run.dir_by(args.config.as_deref())?;
+    let (dir, plan, settings) = open(&run, args.config.as_deref()).await?;
     let share = share::share(&dir, &plan, &settings, args.lifetime).await?;
     if !output.quiet {
-        say(&share.describe(&args.run));
+        say(&share.describe(&run));
     }
     if output.json {
         let document =
             ShareDocument { schema: "fleetlogs.share/v1", url: share.url.expose(), share: &share.entry };
-        return hand_out(&as_json(&document)?, &args.run);
+        return hand_out(&as_json(&document)?, &run);
     }
-    hand_out(&format!("{}\n", share.url.expose()), &args.run)
+    hand_out(&format!("{}\n", share.url.expose()), &run)
 }
 
 /// Prints a SAS that cannot be printed a second time.
@@ -66,7 +68,8 @@ fn hand_out(text: &str, run: &Path) -> Result<Exit, CliError> {
 
 /// Ends with exit code 3 if a SAS still opens the container.
 pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, plan, settings) = open(&args.run, args.config.as_deref()).await?;
+    let run = args.run.dir_by(args.config.as_deref())?;
+    let (dir, plan, settings) = open(&run, args.config.as_deref()).await?;
     let unshared = share::unshare(&dir, &plan, &settings).await?;
     if output.json {
         let Unshared { removed, left, still_open } = &unshared;
@@ -81,7 +84,7 @@ pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit,
 /// A run, and the config that reaches its container.
 async fn open(run: &Path, config: Option<&Path>) -> Result<(RunDir, Arc<Plan>, Settings), CliError> {
     let (dir, recorded) = RunDir::open(run, RunClaim::Watch).await?;
-    let settings = config::load(&config_of(&recorded.meta, config))?;
+    let settings = config::load(&config_of(&recorded.meta, config)?)?;
     Ok((dir, recorded.plan, settings))
 }
 

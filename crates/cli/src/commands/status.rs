@@ -3,7 +3,6 @@
 //! It shows what the run itself shows: the same code, fed with the same events.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use crate::exit::Exit;
 use crate::output::print;
 use crate::run::{progress_clock, run_facts};
 use crate::run_dir::{RunDir, as_argument};
+use crate::run_name::RunArg;
 use crate::signals;
 
 /// The pause between two updates of `--follow`.
@@ -35,15 +35,15 @@ const GROUP: usize = 4096;
 
 #[derive(Debug, Parser)]
 pub(crate) struct StatusArgs {
-    /// The run directory
-    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArg,
     /// Update once a second until no process works on the run
     #[arg(short, long)]
     pub(crate) follow: bool,
 }
 
 pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, RecordedRun { plan, journal, .. }) = RunDir::open(&args.run, RunClaim::Watch).await?;
+    let (dir, RecordedRun { plan, journal, .. }) = RunDir::open(&args.run.dir()?, RunClaim::Watch).await?;
     let ledger = Ledger::new(&plan);
     let run = WatchedRun { dir: &dir, journal, plan, ledger, last: 0 };
     let stop = StopHandle::default();

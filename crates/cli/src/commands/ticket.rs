@@ -27,18 +27,20 @@ use crate::error::{CliError, Refusal, help_for};
 use crate::exit::Exit;
 use crate::output::{as_json, print, print_lines, say};
 use crate::run::Reported;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, config_of};
+use crate::run_name::RunArg;
 use crate::tokens::Tokens;
 
 /// The most services or problem classifications that an error lists.
 const MOST_NAMED: usize = 60;
 
 #[derive(Debug, Parser)]
+#[command(allow_missing_positional = true)]
 pub(crate) struct TicketArgs {
-    /// The config file; it must have a [ticket]
-    pub(crate) config: PathBuf,
-    /// The run directory
-    pub(crate) run: PathBuf,
+    /// The config file, which must have a [ticket] [default: the one that the run was started with]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunArg,
     /// Add a message to this ticket (name or number) instead of opening one
     #[arg(long, value_name = "TICKET")]
     pub(crate) amend: Option<String>,
@@ -87,12 +89,13 @@ struct Message {
 }
 
 pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, CliError> {
-    let settings = config::load(&args.config)?;
+    let run = args.run.dir_by(args.config.as_deref())?;
+    let (dir, recorded) = RunDir::open(&run, RunClaim::Rest).await?;
+    let settings = config::load(&config_of(&recorded.meta, args.config.as_deref())?)?;
     let Some(ticket) = &settings.ticket else {
         let help = "add a [ticket]; `fleetlogs init` shows its keys";
         return Err(unusable("the config has no [ticket]", help));
     };
-    let (dir, recorded) = RunDir::open(&args.run, RunClaim::Rest).await?;
     let (plan, ledger) = (recorded.plan.clone(), recorded.ledger()?);
     let reported = Reported::earlier(dir.path.clone(), plan.clone(), ledger, &*recorded.journal)?;
     let known = TicketDetails {

@@ -40,6 +40,7 @@ use crate::logging::Logs;
 use crate::output::{print, say_styled};
 use crate::preflight::{self, Findings};
 use crate::run_dir::{RunDir, as_argument, as_typed, config_of};
+use crate::run_name::RunArg;
 use crate::signals;
 use crate::tokens::Tokens;
 
@@ -48,8 +49,8 @@ const READS_AT_ONCE: usize = 8;
 
 #[derive(Debug, Parser)]
 pub(crate) struct VerifyArgs {
-    /// The run directory
-    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArg,
     /// Use this config file instead of the one that the run was started with
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -60,9 +61,9 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     // Held: two of these would write the same files.
-    let (dir, recorded) = RunDir::open(&args.run, RunClaim::Hold).await?;
+    let (dir, recorded) = RunDir::open(&args.run.dir_by(args.config.as_deref())?, RunClaim::Hold).await?;
     let (plan, journal) = (&*recorded.plan, &*recorded.journal);
-    let config = config_of(&recorded.meta, args.config.as_deref());
+    let config = config_of(&recorded.meta, args.config.as_deref())?;
     let settings = load(&config)?;
     let _kept = logs.keep_in(dir.log_file()?);
     let stop = StopHandle::default();

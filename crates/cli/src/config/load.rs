@@ -22,8 +22,27 @@ use super::schedule::schedule;
 use super::settings::{Settings, Simulator};
 use super::snapshot::{SnapshotSettings, SnapshotWindow, snapshots};
 use super::ticket::ticket;
-use super::window::window;
-use crate::input_file::{InputText, LONGEST_TEXT, read_text};
+use super::window::{around_sides, window};
+use crate::input_file::{InputText, LONGEST_TEXT, read_stdin, read_text};
+
+/// Whether a config is named that is to come from stdin.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// The config as messages name it.
+pub(crate) fn config_name(path: &Path) -> PathBuf {
+    if is_stdin(path) { "<stdin>".into() } else { path.to_owned() }
+}
+
+/// What a config says `output.dir` is, if it says so and can be read that far. Nothing else of it matters.
+pub(crate) fn output_dir_of(path: &Path) -> Option<PathBuf> {
+    // A pipe can be read once only, and is for the one who needs all of it.
+    let text = path.is_file().then(|| read_text(path, LONGEST_TEXT).ok()).flatten()?.text;
+    let (document, _) = DeTable::parse_recoverable(&text);
+    let dir = document.get_ref().get("output")?.get_ref().as_table()?.get("dir")?.get_ref().as_str()?;
+    (!dir.is_empty()).then(|| dir.into())
+}
 
 /// Reads a config file for a command that neither ends a run nor needs the shared state of a schedule.
 pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
@@ -32,8 +51,9 @@ pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
 
 /// Reads a config file and everything that it refers to, except secrets that the command does not need.
 pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigError> {
-    let InputText { bytes, text } =
-        read_text(path, LONGEST_TEXT).map_err(|error| ConfigError::Unreadable(path.into(), error))?;
+    let shown = || config_name(path);
+    let read_all = if is_stdin(path) { read_stdin(LONGEST_TEXT) } else { read_text(path, LONGEST_TEXT) };
+    let InputText { bytes, text } = read_all.map_err(|error| ConfigError::Unreadable(shown(), error))?;
     // Of the file as it is, not of the text in it: `resume` compares files.
     let digest = hex(&Sha256::digest(&*bytes));
     let dir = dir_of(path);
@@ -41,7 +61,7 @@ pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigErro
     let settings = read(&text, digest, dir, needs, &mistakes);
     match (settings, mistakes.into_sorted()) {
         (Some(settings), mistakes) if mistakes.is_empty() => Ok(settings),
-        (_, mistakes) => Err(ConfigError::Mistakes(path.into(), mistakes)),
+        (_, mistakes) => Err(ConfigError::Mistakes(shown(), mistakes)),
     }
 }
 
@@ -64,7 +84,9 @@ fn read(text: &str, digest: String, dir: &Path, needs: Needs, mistakes: &Mistake
 
 /// Reads every table before it fails, so that all mistakes are found.
 fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Option<Settings> {
-    let window = window(root.table("window"));
+    let window_table = root.table("window");
+    let around_sides = around_sides(&window_table);
+    let window = window(window_table);
     let strict = root.get("strict").and_then(|value| value.boolean());
     let limits = limits(root.table("limits"));
     let retry = retry(root.table("retry"));
@@ -116,6 +138,7 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
     Some(Settings {
         digest,
         window: window?,
+        around_sides,
         strict: strict?,
         destination,
         entra: entra?,

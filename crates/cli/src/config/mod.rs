@@ -19,7 +19,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod ticket;
-mod times;
+pub(crate) mod times;
 mod window;
 
 pub(crate) use self::account::{AccountSettings, Auth};
@@ -27,7 +27,7 @@ pub(crate) use self::defaults::{DEFAULT_API_VERSION, DEFAULTS};
 pub(crate) use self::destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
 pub(crate) use self::discover::DiscoverSettings;
 pub(crate) use self::error::ConfigError;
-pub(crate) use self::load::{load, load_for};
+pub(crate) use self::load::{config_name, is_stdin, load, load_for, output_dir_of};
 pub(crate) use self::needs::Needs;
 pub(crate) use self::notify::{NotifySettings, NotifyTo, signing_key};
 pub(crate) use self::pick::PickError;
@@ -37,4 +37,5 @@ pub(crate) use self::secret::{Source, secret_variables};
 pub(crate) use self::settings::Settings;
 pub(crate) use self::snapshot::{Retention, SnapshotSettings, SnapshotWindow};
 pub(crate) use self::ticket::TicketSettings;
+pub(crate) use self::times::Misread;
 pub(crate) use self::window::WindowSpec;

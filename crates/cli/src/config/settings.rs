@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     /// SHA-256 of the config file, in hex.
     pub(crate) digest: String,
     pub(crate) window: WindowSpec,
+    /// How long the window of `--around` is before and after its moment.
+    pub(crate) around_sides: (Duration, Duration),
     /// Whether the run is refused if an account or pool cannot be listed.
     pub(crate) strict: bool,
     /// None only if a simulator brings its own container.

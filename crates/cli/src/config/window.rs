@@ -8,7 +8,7 @@ use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 
 use super::reader::{Table, Value};
-use super::times::{Misread, written};
+use super::times::{self, Misread, written};
 
 /// How far an offset from UTC can move a time into the future.
 const LARGEST_OFFSET: time::Duration = time::Duration::hours(14);
@@ -102,6 +102,13 @@ fn in_the_future(key: &str, moment: OffsetDateTime, now: OffsetDateTime) -> Misr
 /// The window, if it can be meant. Otherwise reports why not.
 fn or_wrong(table: &Table<'_>, window: Result<WindowSpec, Misread>) -> Option<WindowSpec> {
     window.map_err(|Misread { message, help }| table.wrong(message, help)).ok()
+}
+
+/// How long a window around a moment is before and after it, as far as the table says so.
+pub(super) fn around_sides(table: &Table<'_>) -> (Duration, Duration) {
+    // Whether they are durations is told where the window is read.
+    let side = |key| table.get(key).and_then(|value| times::duration(value.as_str()?).ok());
+    (side("before").unwrap_or(AROUND), side("after").unwrap_or(AROUND))
 }
 
 pub(super) fn window(table: Table<'_>) -> Option<WindowSpec> {

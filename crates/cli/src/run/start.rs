@@ -11,7 +11,7 @@ use super::request::RunRequest;
 use super::watchers::Watchers;
 use crate::config::Settings;
 use crate::error::CliError;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, recorded_config};
 
 /// Plans a run, and carries it out until it has ended and is reported.
 pub(crate) async fn run_to_end(
@@ -28,8 +28,7 @@ pub(crate) async fn run_to_end(
     let plan = &prepared.plan;
     let events = watchers.open_events(plan)?;
     let dir = RunDir::of_run(&settings.output_dir, &plan.run_id);
-    let config = absolute(request.config).display().to_string();
-    let journal = dir.store.create(plan, &config).await?;
+    let journal = dir.store.create(plan, &recorded_config(request.config)).await?;
     let log = watchers.logs.keep_in(dir.log_file()?);
     tracing::info!(run_id = %plan.run_id, nodes = plan.nodes.len(), "planned");
     if let Some((_, start_record)) = request.snapshot {
