@@ -37,7 +37,7 @@ pub(crate) fn picture(dir: &Path, code: i32, stdout: &str, stderr: &str) -> Stri
     without_what_varies(&picture.replace(&dir.display().to_string(), "DIR"))
 }
 
-/// `10:15:03 contoso 5/9 accepted, 2 verified`
+/// `10:15:03 run 20261122T093000Z-4f2a: 2 of 9 nodes done (22%), 2 verified`
 fn is_progress(line: &str) -> bool {
     matching("99:99:99 ", line).is_some()
 }

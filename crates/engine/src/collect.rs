@@ -108,7 +108,11 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
         random: fastrand::Rng,
     ) {
         let run = self.run;
-        let started = Event::RunStarted { tool_version, verification: self.store.is_some() };
+        let started = Event::RunStarted {
+            tool_version,
+            verification: self.store.is_some(),
+            arrival_deadline_ms: self.arrival_deadline_ms(),
+        };
         if run.log.record(None, started).await.is_err() {
             return;
         }
@@ -165,6 +169,12 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
             look_for_duplicates(run, services, &**store, repeated).await;
         }
         cost
+    }
+
+    /// For the record: how long files are awaited after the last accepted call.
+    fn arrival_deadline_ms(&self) -> Option<u64> {
+        self.store.as_ref()?;
+        u64::try_from(self.settings.verify.deadline.as_millis()).ok()
     }
 
     /// Drains the run when its deadline is over. Never ends.

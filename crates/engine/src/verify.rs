@@ -56,6 +56,13 @@ const LAST_LOOK: Duration = Duration::from_secs(30);
 /// How long accepted uploads are still verified after a signal, at most.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// How long after the last accepted call files are awaited once a run is stopped. `deadline` is that of a run that goes
+/// on.
+#[must_use]
+pub fn patience_once_stopped(deadline: Duration) -> Duration {
+    deadline.min(GRACE)
+}
+
 /// Listens to the event log and tells the verifier of accepted uploads.
 pub struct Announcements(UnboundedSender<resume::AwaitedUpload>);
 
@@ -305,7 +312,8 @@ impl<S: LogStore> Verifier<'_, S> {
             return None;
         }
         let interrupted = self.run.stop.level() >= Stop::Drain;
-        let patience = if interrupted { self.settings.deadline.min(GRACE) } else { self.settings.deadline };
+        let deadline = self.settings.deadline;
+        let patience = if interrupted { patience_once_stopped(deadline) } else { deadline };
         Some(self.last_accepted + patience)
     }
 

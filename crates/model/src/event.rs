@@ -25,6 +25,10 @@ pub enum Event {
         tool_version: String,
         /// Whether the arrival of the files is verified.
         verification: bool,
+        /// How long after the last accepted call files are awaited, in milliseconds. Journals of earlier versions have
+        /// none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arrival_deadline_ms: Option<u64>,
     },
     /// An upload call is about to be sent. It is recorded first, so that a crash in between can be seen.
     UploadRequested {

@@ -45,7 +45,7 @@ pub use history::{History, HistoryError, RunHead, Series, Verdict, read_head};
 pub use look::{Look, is_dumb};
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 pub use plan_table::{PlanView, plan_table};
-pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode};
+pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode, StopNotice, TimeLeft};
 pub use reports::{ReportError, find, write_reports};
 pub use revisit::{
     EarlierInventory, InventoryError, NodeFinding, RevisitFacts, RevisitReports, RevisitResult,

@@ -172,7 +172,11 @@ pub(crate) fn small_run() -> Vec<Recorded> {
     };
     let lost = Failure::new(FailureClass::InDoubt, "connection reset");
     let gone = failure(FailureClass::Gone, 404, "NodeNotFound", "no such node");
-    let started = Event::RunStarted { tool_version: "0.1.0".into(), verification: true };
+    let started = Event::RunStarted {
+        tool_version: "0.1.0".into(),
+        verification: true,
+        arrival_deadline_ms: Some(600_000),
+    };
     vec![
         Recorded { at: at(0), node: None, event: started },
         recorded(0, 1, requested(1)),

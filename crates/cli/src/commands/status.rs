@@ -16,7 +16,9 @@ use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::timestamp;
-use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, is_dumb, json_for_terminal, verdict_lines};
+use fleetlogs_report::{
+    Look, Progress, ProgressMode, RunFacts, TimeLeft, is_dumb, json_for_terminal, verdict_lines,
+};
 use serde::Serialize;
 
 use crate::args::Output;
@@ -92,10 +94,14 @@ impl WatchedRun<'_> {
 }
 
 async fn follow_as_json(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle) -> Result<Exit, CliError> {
+    // For the estimate only.
+    let progress = Progress::new(ProgressMode::Silent, progress_clock(), run.plan.clone(), &run.ledger, true);
     loop {
-        let held = run.read_on(|_, _| {}).await?;
+        let held = run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
+        progress.caught_up(&run.ledger);
         let state = if held { RunState::Running } else { RunState::of_ended(&run.facts()?) };
-        let document = Document::of(&run.plan, &run.ledger, state);
+        let left = progress.time_left().filter(|_| held);
+        let document = Document::of(&run.plan, &run.ledger, state, left);
         print(&(json_for_terminal(serde_json::to_string(&document).map_err(std::io::Error::from)?) + "\n"))?;
         if !follow || !held || is_over(&stop).await {
             return Ok(Exit::Complete);
@@ -195,6 +201,10 @@ struct Document<'run> {
     run_id: &'run str,
     at: String,
     state: RunState,
+    /// How long the run will still take, in seconds; null if that is not known.
+    eta_seconds: Option<u64>,
+    /// Whether that is a bound only: files are awaited until their deadline.
+    eta_at_most: bool,
     counts: OutcomeCounts,
     accounts: Vec<Account<'run>>,
 }
@@ -212,7 +222,7 @@ struct Account<'run> {
 }
 
 impl<'run> Document<'run> {
-    fn of(plan: &'run Plan, ledger: &'run Ledger, state: RunState) -> Self {
+    fn of(plan: &'run Plan, ledger: &'run Ledger, state: RunState, left: Option<TimeLeft>) -> Self {
         let account =
             |(name, tally): (&'run fleetlogs_model::ids::AccountName, &'run AccountTally)| Account {
                 name: name.as_str(),
@@ -229,6 +239,8 @@ impl<'run> Document<'run> {
             run_id: plan.run_id.as_str(),
             at: timestamp::text(time::OffsetDateTime::now_utc()),
             state,
+            eta_seconds: left.map(|left| (left.left + Duration::from_millis(999)).as_secs()),
+            eta_at_most: left.is_some_and(|left| left.at_most),
             counts: ledger.outcomes(),
             accounts: ledger.accounts().map(account).collect(),
         }

@@ -10,12 +10,13 @@ use fleetlogs_engine::event_log::{LogMode, Written};
 use fleetlogs_engine::recorded_run::ledger_of;
 use fleetlogs_engine::resume::Outstanding;
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
+use fleetlogs_engine::verify::patience_once_stopped;
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{Journal, JournalError};
 use fleetlogs_model::service::UploadOrder;
-use fleetlogs_report::{EventsFile, Progress};
+use fleetlogs_report::{EventsFile, Progress, StopNotice};
 
 use super::prepare::PreparedRun;
 use super::reported::Reported;
@@ -24,7 +25,7 @@ use crate::config::Settings;
 use crate::error::CliError;
 use crate::logging::LogGuard;
 use crate::open_files::calls_of_each;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, as_argument};
 
 /// A run whose journal is open.
 pub(super) struct OpenRun {
@@ -84,6 +85,10 @@ pub(super) async fn carry_out(
         stop: stop.clone(),
         random: fastrand::Rng::new(),
     };
+    let patience = store.is_some().then(|| patience_once_stopped(settings.for_run().verify.deadline));
+    // A fleet that ends with this process cannot be asked again.
+    let can_resume = !fleet.is_simulated();
+    let resume = can_resume.then(|| format!("fleetlogs resume {}", as_argument(&dir.path)));
     // A SAS is held against the service's clock.
     let now = || {
         let ahead = services.iter().flatten().filter_map(|service| service.clock_offset()).max();
@@ -92,7 +97,7 @@ pub(super) async fn carry_out(
     let Written { ledger, journal } = tokio::select! {
         written = collect(collection) => written,
         never = destination.keep_fresh(settings.upload_allowance, now, replace, store.as_deref()) => never,
-        never = show_progress(&progress, &stop) => never,
+        never = show_progress(&progress, &stop, patience, resume.as_deref()) => never,
     };
     if stop.level() == Stop::Abort {
         // The second Ctrl-C stands in the middle of the bars.
@@ -100,8 +105,6 @@ pub(super) async fn carry_out(
     }
     progress.finish();
     watchers.logs.share_screen(None);
-    // A fleet that ends with this process cannot be asked again.
-    let can_resume = !fleet.is_simulated();
     fleet.end().await;
     let reported =
         report(dir, plan, ledger, can_resume).await.map_err(|error| CliError::unreported(&error))?;
@@ -131,7 +134,12 @@ async fn report(
 }
 
 /// Shows the passing of time, and once why the run drains. Never ends.
-async fn show_progress<T>(progress: &Progress, stop: &StopHandle) -> T {
+async fn show_progress<T>(
+    progress: &Progress,
+    stop: &StopHandle,
+    patience: Option<Duration>,
+    resume: Option<&str>,
+) -> T {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut draining = false;
     loop {
@@ -141,7 +149,7 @@ async fn show_progress<T>(progress: &Progress, stop: &StopHandle) -> T {
                 draining = true;
                 if let Some(reason) = stop.reason() {
                     tracing::info!("{reason}; draining: sending no new calls, waiting for calls in flight");
-                    progress.drain(&reason.to_string());
+                    progress.drain(StopNotice { reason: &reason.to_string(), patience, resume });
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fleetlogs_model::duration;
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::Ledger;
@@ -11,11 +12,12 @@ use fleetlogs_model::plan::Plan;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::bars::Bars;
+use super::eta::{Estimator, TimeLeft};
 use super::mode::{ProgressClock, ProgressMode};
-use super::notices::{Notice, Notices, blocked};
+use super::notices::{Notice, Notices, blocked, silent};
 use super::picture;
 use super::plain::Plain;
-use super::tally::{Board, ETA_OVER, Phase};
+use super::tally::{Board, Numbers, Phase, RATE_OVER};
 use super::troubles::Troubles;
 use crate::look::{Look, Style};
 use crate::text::{counted, for_terminal};
@@ -23,17 +25,37 @@ use crate::text::{counted, for_terminal};
 /// Time between two drawings of the bars: ten a second look smooth.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
+/// Time between two looks for pools that are silent.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Events are not dated back further than this: the clock may have been set.
+const OLDEST_EVENT: Duration = Duration::from_secs(3);
+
+/// What to say when a run stops early.
+#[derive(Clone, Copy, Debug)]
+pub struct StopNotice<'a> {
+    /// Why it stops.
+    pub reason: &'a str,
+    /// How long files are awaited after the last call, at most; none if they are not verified.
+    pub patience: Option<Duration>,
+    /// The command that resumes the run, if it can be resumed.
+    pub resume: Option<&'a str>,
+}
+
 /// Progress of a run. Clones show the same progress: one listens to events, another is ticked and finished.
 #[derive(Clone)]
 pub struct Progress(Arc<Mutex<Live>>);
 
 struct Live {
     board: Board,
+    estimator: Estimator,
     troubles: Troubles,
     notices: Notices,
     screen: Screen,
     clock: ProgressClock,
     drawn: Instant,
+    /// When pools that are silent were last looked for.
+    looked_for_silent: Instant,
     /// When the last event happened.
     heard: Instant,
     /// When counts were last sampled while earlier events were replayed.
@@ -62,16 +84,18 @@ impl Progress {
         let board = Board::new(&plan, ledger, verification, now);
         let screen = match mode {
             ProgressMode::Bars(target, look) => Screen::Bars(Bars::new(target, look)),
-            ProgressMode::Plain(writer) => Screen::Plain(Plain::new(writer, &board, now)),
+            ProgressMode::Plain(writer) => Screen::Plain(Plain::new(writer, &plan.run_id, &board, now)),
             ProgressMode::Silent => Screen::Silent,
         };
         Self(Arc::new(Mutex::new(Live {
             board,
-            troubles: Troubles::new(plan),
+            estimator: Estimator::new(&plan, verification, now),
+            troubles: Troubles::new(plan, ledger),
             notices: Notices::default(),
             screen,
             clock,
             drawn: now,
+            looked_for_silent: now,
             heard: now,
             caught_up: None,
             title: None,
@@ -87,7 +111,7 @@ impl Progress {
         live.notices = Notices::default();
         live.heard = at;
         // Old counts are useless; those of the last seconds give a rate.
-        let is_old = live.clock.now().saturating_duration_since(at) > 2 * ETA_OVER;
+        let is_old = live.clock.now().saturating_duration_since(at) > 2 * RATE_OVER;
         let is_next = |last: Instant| at.saturating_duration_since(last) >= DRAW_EVERY;
         if !is_old && live.caught_up.is_none_or(is_next) {
             if live.caught_up.replace(at).is_none() {
@@ -105,6 +129,7 @@ impl Progress {
         let now = live.clock.now();
         live.board.sample(now);
         let _ = live.troubles.newly_blocked();
+        let _ = live.newly_silent(now);
         live.draw(now);
     }
 
@@ -136,23 +161,43 @@ impl Progress {
         live.show(now);
     }
 
-    /// No new call is sent from now on, for this reason.
-    pub fn drain(&self, reason: &str) {
+    /// How long the run will still take; none if that is not known.
+    #[must_use]
+    pub fn time_left(&self) -> Option<TimeLeft> {
+        let live = self.live();
+        live.time_left(live.clock.now())
+    }
+
+    /// No new call is sent from now on.
+    pub fn drain(&self, StopNotice { reason, patience, resume }: StopNotice<'_>) {
         let mut live = self.live();
         if live.board.phase == Phase::Draining {
             return;
         }
         live.board.drain();
+        live.estimator.stopped(patience);
         let now = live.clock.now();
-        let in_flight = counted(live.board.total.now.in_flight, "call");
-        let reason = for_terminal(reason);
-        let mut text = format!("{reason}: waiting for {in_flight} in flight");
+        let Numbers { in_flight, awaited, .. } = live.board.total.now;
+        let mut waits = vec![];
+        if in_flight > 0 {
+            waits.push(format!("for {} in flight", counted(in_flight, "call")));
+        }
+        if let Some(patience) = patience.filter(|_| in_flight + awaited > 0) {
+            waits.push(format!("at most {} for files", duration::text(patience)));
+        }
+        let waits =
+            if waits.is_empty() { String::new() } else { format!(": waiting {}", waits.join(", then ")) };
+        let mut text = for_terminal(reason).into_owned() + &waits;
         if let Screen::Bars(bars) = &mut live.screen {
-            text.push_str("; press Ctrl-C again to abort");
+            text.push_str("; press Ctrl-C again to stop at once");
             bars.begin_anew();
         }
         live.draw(now);
         live.say(&[(Style::Warning, text)], now);
+        if let Some(resume) = resume {
+            let text = format!("nothing is lost; to resume the run: {}", for_terminal(resume));
+            live.say(&[(Style::Warning, text)], now);
+        }
     }
 
     /// Keeps the bars on the screen. Later events are ignored.
@@ -172,7 +217,7 @@ impl Progress {
         let Live { board, screen, clock, .. } = &mut *live;
         match std::mem::replace(screen, Screen::Silent) {
             Screen::Bars(bars) => bars.clear(),
-            Screen::Plain(mut plain) => plain.report(board, clock, now),
+            Screen::Plain(mut plain) => plain.report(board, None, clock, now),
             Screen::Silent => {}
         }
     }
@@ -213,7 +258,10 @@ impl EventSink for Progress {
         }
         live.board.take(ledger);
         for recorded in events {
-            live.fold(recorded, now);
+            // A group may be a second old for those who look on. The clock may have been set since.
+            let at = live.clock.instant(recorded.at);
+            let at = at.clamp(now.checked_sub(OLDEST_EVENT).unwrap_or(now), now);
+            live.fold(recorded, at);
         }
         live.show(now);
     }
@@ -222,13 +270,17 @@ impl EventSink for Progress {
 impl Live {
     /// What an event changes besides the counts, which come from the ledger.
     fn fold(&mut self, recorded: &Recorded, now: Instant) {
-        self.troubles.hear(recorded);
+        self.troubles.hear(recorded, now);
+        self.estimator.hear(&recorded.event, recorded.node, now);
         match &recorded.event {
             Event::RunStarted { verification, .. } => {
                 self.board.start(*verification, self.clock.instant(recorded.at));
             }
             Event::AccountThrottled { account, pause_ms, .. } => {
                 let pause = pause_ms.map(Duration::from_millis);
+                if let (Some(pause), Some(account)) = (pause, self.board.index(account)) {
+                    self.estimator.paused(account, pause, now);
+                }
                 // If it happens again, the bar shows it.
                 let once = matches!(self.screen, Screen::Bars(_));
                 if self.board.throttled(account, pause, once, now) {
@@ -264,8 +316,10 @@ impl Live {
         if self.notices.are_due(now) {
             self.tell_notices(now);
         }
+        self.tell_silent(now);
+        let left = self.time_left(now);
         if let Screen::Plain(plain) = &mut self.screen {
-            plain.show(&mut self.board, &self.clock, now);
+            plain.show(&mut self.board, left, &self.clock, now);
         } else if now.saturating_duration_since(self.drawn) >= DRAW_EVERY {
             self.drawn = now;
             self.draw(now);
@@ -285,12 +339,38 @@ impl Live {
 
     fn picture(&mut self, look: &Look, now: Instant) -> Vec<String> {
         let mut lines = self.title.as_ref().map_or_else(Vec::new, |title| look.wrapped(0, 2, title));
-        lines.extend(picture::draw(&mut self.board, look, now, self.title.is_some()));
+        let left = self.time_left(now);
+        lines.extend(picture::draw(&mut self.board, left, look, now, self.title.is_some()));
         if self.title.is_some() {
             let one_account = self.board.lines.len() == 1;
             lines.extend(picture::draw_troubles(&self.troubles.folded(), one_account, look));
         }
         lines
+    }
+
+    fn time_left(&self, now: Instant) -> Option<TimeLeft> {
+        let Self { board, estimator, .. } = self;
+        estimator.time_left(board.phase, &board.total.now, board.accounts(), now)
+    }
+
+    /// Pools that are silent while others deliver, once.
+    fn newly_silent(&mut self, now: Instant) -> Option<Notice> {
+        if matches!(self.board.phase, Phase::Draining | Phase::Done | Phase::Ended) {
+            return None;
+        }
+        let seen = self.estimator.settle_seen()?;
+        silent(&self.troubles.newly_silent(seen, now), seen)
+    }
+
+    fn tell_silent(&mut self, now: Instant) {
+        // A look at every pool; not for every group of events.
+        if now.saturating_duration_since(self.looked_for_silent) < LOOK_EVERY {
+            return;
+        }
+        self.looked_for_silent = now;
+        if let Some(notice) = self.newly_silent(now) {
+            self.say(&[notice], now);
+        }
     }
 
     fn tell_notices(&mut self, now: Instant) {

@@ -4,6 +4,7 @@
 //! interrupted one ended, and `status`, which reads the journal, shows the same as the run itself.
 
 mod bars;
+mod eta;
 mod live;
 mod mode;
 mod notices;
@@ -13,6 +14,7 @@ mod planning;
 mod tally;
 mod troubles;
 
-pub use self::live::Progress;
+pub use self::eta::TimeLeft;
+pub use self::live::{Progress, StopNotice};
 pub use self::mode::{ProgressClock, ProgressMode};
 pub use self::planning::PlanningProgress;

@@ -10,12 +10,16 @@ use fleetlogs_model::duration;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::AccountName;
 
+use super::troubles::SilentPool;
 use crate::look::Style;
-use crate::text::for_terminal;
-use crate::trouble::{Trouble, names};
+use crate::text::{counted, for_terminal};
+use crate::trouble::{Trouble, name, names};
 
 /// How long a line is delayed.
 const HOLD: Duration = Duration::from_secs(1);
+
+/// Pools that a line names.
+const MOST_POOLS: usize = 3;
 
 /// Lines that are about to be printed.
 #[derive(Default)]
@@ -76,6 +80,31 @@ impl Notices {
         }
         lines
     }
+}
+
+/// `contoso/render: nothing complete ...`: pools from which nothing has come, in one line. `seen` is the longest time
+/// that any node took.
+pub(crate) fn silent(pools: &[SilentPool], seen: Duration) -> Option<Notice> {
+    let since = pools.iter().map(|pool| pool.since).min()?;
+    let accepted: u64 = pools.iter().map(|pool| pool.accepted).sum();
+    let shown: Vec<String> = pools
+        .iter()
+        .take(MOST_POOLS)
+        .map(|pool| format!("{}/{}", name(pool.pool.account.as_str()), name(pool.pool.pool.as_str())))
+        .collect();
+    let mut shown = shown.join(", ");
+    if pools.len() > MOST_POOLS {
+        let _ = write!(shown, " and {} more", pools.len() - MOST_POOLS);
+    }
+    let text = format!(
+        "{shown}: nothing complete has arrived {} after the first of {}, while other nodes took {} at most: check \
+         the storage account's firewall and private endpoint for {}",
+        duration::text(since),
+        counted(accepted, "accepted call"),
+        duration::text(seen + Duration::from_millis(999)),
+        if pools.len() == 1 { "this pool" } else { "these pools" },
+    );
+    Some((Style::Warning, text))
 }
 
 /// `storage blocked from pool render: 12 nodes so far`.

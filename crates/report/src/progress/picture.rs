@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use fleetlogs_model::duration;
 use fleetlogs_model::outcome::Outcome;
 
+use super::eta::TimeLeft;
 use super::tally::{Board, BoardLine, Numbers, OtherAccounts, Phase};
 use crate::look::{Look, Style, StyledPart, columns_of};
 use crate::outcome_look::{is_shown_in_progress, style_of};
@@ -21,10 +22,12 @@ const LONGEST_LABEL: usize = 24;
 const BAR: std::ops::RangeInclusive<usize> = 8..=30;
 /// `1,234.5/s`.
 const RATE: usize = 9;
-/// `ETA 12m 05s`.
-const LEFT: usize = 11;
+/// `at most 12m 05s`.
+const LEFT: usize = 15;
 /// Columns for the notes of an account behind its bar; with fewer they get a line of their own.
 const NOTES: usize = 40;
+/// A bar is not made shorter than this for the sake of notes behind it.
+const SHORTEST_BESIDE_NOTES: usize = 20;
 /// Troubles that are shown.
 const MOST_TROUBLES: usize = 5;
 /// Lines of the screen for the total and its counts, and for a line or two of other things.
@@ -38,7 +41,7 @@ struct Row<'a> {
     now: &'a Numbers,
     style: Style,
     rate: Option<f64>,
-    left: Option<Duration>,
+    left: Option<TimeLeft>,
     notes: Vec<StyledPart>,
 }
 
@@ -50,8 +53,15 @@ struct Grid {
     notes_inline: bool,
 }
 
-/// Draws the board. With `troubles`, it leaves room for them.
-pub(crate) fn draw(board: &mut Board, look: &Look, now: Instant, troubles: bool) -> Vec<String> {
+/// Draws the board. With `troubles`, it leaves room for them. `left` is the time left for the whole run: there is no
+/// other estimate, because the run takes as long as its slowest account.
+pub(crate) fn draw(
+    board: &mut Board,
+    left: Option<TimeLeft>,
+    look: &Look,
+    now: Instant,
+    troubles: bool,
+) -> Vec<String> {
     let (chosen, rest) = board.choose(most_accounts(look, troubles), now);
     let accounts: Vec<Row<'_>> =
         chosen.iter().map(|&at| of_account(&board.lines[at], board.phase, now)).collect();
@@ -59,6 +69,7 @@ pub(crate) fn draw(board: &mut Board, look: &Look, now: Instant, troubles: bool)
     let rest = rest.as_ref().map(|rest| of_rest(rest, &rest_label));
     let mut total = of_account(&board.total, board.phase, now);
     total.notes = vec![];
+    total.left = left;
     if let [line] = &board.lines[..] {
         // With one account, the total would repeat its bar.
         total.label = &line.label;
@@ -115,8 +126,7 @@ fn of_account(line: &BoardLine, phase: Phase, now: Instant) -> Row<'_> {
         now: &line.now,
         style: if line.now.done == line.now.planned { Style::Good } else { Style::Active },
         rate: line.rate(now).filter(|_| goes_on),
-        // While the run drains, the rest will not be done.
-        left: line.time_left(now).filter(|_| goes_on && phase != Phase::Draining),
+        left: None,
         notes,
     }
 }
@@ -141,12 +151,13 @@ impl Grid {
         // The width at the end of the run.
         let done = widest(|row| 2 * number(row.now.planned).len() + 1);
         // With the spaces between them.
-        let others = label + 1 + 2 + done + 1 + RATE + 2 + LEFT;
-        // Room for notes is reserved even if there are none, so that bars do not change their length all the time.
+        let others = label + 1 + 2 + done + 1 + RATE + 2;
+        // Room for the time left and for notes is reserved even if there are none, so that bars do not change their
+        // length all the time. Both are never in one row.
         let room = width.saturating_sub(others);
-        let notes_inline = room >= BAR.start() + 2 + NOTES;
-        let for_notes = if notes_inline { 2 + NOTES } else { 0 };
-        let bar = room.saturating_sub(for_notes).clamp(*BAR.start(), *BAR.end());
+        let notes_inline = rows.len() > 1 && room >= SHORTEST_BESIDE_NOTES + NOTES;
+        let behind = if notes_inline { NOTES } else { LEFT };
+        let bar = room.saturating_sub(behind).clamp(*BAR.start(), *BAR.end());
         Self { label, bar, done, notes_inline }
     }
 }
@@ -162,17 +173,17 @@ impl Row<'_> {
         let label = shortened(self.label, grid.label);
         let pad = grid.label - columns(&label);
         let rate = self.rate.map_or_else(String::new, |rate| format!("{}/s", one_decimal(rate)));
-        let left = self.left.map_or_else(String::new, |left| format!("ETA {}", duration::text(left)));
+        let left = self.left.map_or_else(String::new, time_left);
         let bar = bar(self.now, grid.bar, self.style, look);
         let mut line = format!(
-            "{label}{:pad$} {bar}  {:>done$} {rate:>RATE$}  {left:<LEFT$}",
+            "{label}{:pad$} {bar}  {:>done$} {rate:>RATE$}  {left}",
             "",
             self.done(),
             done = grid.done,
         );
         if grid.notes_inline && columns_of(&self.notes) <= NOTES {
             // There is room for them, so they are one line.
-            line.extend(Look { width: None, ..*look }.flow(2, "", &self.notes));
+            line.extend(Look { width: None, ..*look }.flow(0, "", &self.notes));
             return vec![line.trim_end().to_owned()];
         }
         let mut lines = vec![line.trim_end().to_owned()];
@@ -199,6 +210,12 @@ fn one_decimal(rate: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for the eye")]
     let tenths = (rate * 10.0).round() as u64;
     format!("{}.{}", number(tenths / 10), tenths % 10)
+}
+
+/// `ETA 9m 40s`, or `at most 9m 40s` for a bound.
+pub(crate) fn time_left(TimeLeft { left, at_most }: TimeLeft) -> String {
+    let word = if at_most { "at most" } else { "ETA" };
+    format!("{word} {}", duration::text(left + Duration::from_millis(999)))
 }
 
 /// `41s calling nodes`: how long the run has taken so far, and what it is doing.

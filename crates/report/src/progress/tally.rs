@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::ids::{AccountIndex, AccountName};
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::Plan;
@@ -15,10 +15,7 @@ use crate::text::for_terminal;
 /// Time between two samples of a line.
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 /// Period over which the rate is measured.
-const RATE_OVER: Duration = Duration::from_secs(5);
-/// Period from which the time left is estimated. It is longer, because nodes finish in bursts: the container is
-/// listed only now and then.
-pub(crate) const ETA_OVER: Duration = Duration::from_secs(30);
+pub(crate) const RATE_OVER: Duration = Duration::from_secs(5);
 /// An account counts as throttled until it was not throttled for this long. There is no event for the end of
 /// throttling, because the pace recovers slowly.
 const THROTTLED_FOR: Duration = Duration::from_secs(30);
@@ -95,7 +92,6 @@ pub(crate) struct Numbers {
 struct Sample {
     at: Instant,
     calls: u64,
-    done: u64,
 }
 
 /// Accounts that have no line of their own, together.
@@ -189,6 +185,17 @@ impl Board {
         before.is_none_or(|before| !once && now.saturating_duration_since(before) > THROTTLED_FOR)
     }
 
+    /// The numbers of each account that has nodes.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = (AccountIndex, &Numbers)> {
+        let lines = (0..).map(AccountIndex).zip(&self.line_of);
+        lines.filter_map(|(account, line)| Some((account, &self.lines[(*line)?].now)))
+    }
+
+    /// The position of an account in the plan.
+    pub(crate) fn index(&self, account: &AccountName) -> Option<AccountIndex> {
+        (0..).map(AccountIndex).zip(&self.names).find(|(_, name)| *name == account).map(|(index, _)| index)
+    }
+
     /// The line an account is shown in.
     pub(crate) fn line(&self, account: &AccountName) -> Option<&BoardLine> {
         self.line_at(account).map(|at| &self.lines[at])
@@ -260,24 +267,24 @@ impl BoardLine {
         if self.samples.back().is_some_and(|last| age(last) < SAMPLE_EVERY) {
             return;
         }
-        // One sample older than the longest period is kept, to measure from.
-        while self.samples.get(1).is_some_and(|second| age(second) >= ETA_OVER) {
+        // One sample older than the period is kept, to measure from.
+        while self.samples.get(1).is_some_and(|second| age(second) >= RATE_OVER) {
             self.samples.pop_front();
         }
-        self.samples.push_back(Sample { at: now, calls: self.now.calls, done: self.now.done });
+        self.samples.push_back(Sample { at: now, calls: self.now.calls });
     }
 
     /// Calls per second over the last few seconds; none if nothing is sent, or it is too early.
     pub(crate) fn rate(&self, now: Instant) -> Option<f64> {
-        self.per_second(now, RATE_OVER, self.now.calls, |sample| sample.calls)
-    }
-
-    /// Time until every node is done, at the current rate.
-    pub(crate) fn time_left(&self, now: Instant) -> Option<Duration> {
-        let rate = self.per_second(now, ETA_OVER, self.now.done, |sample| sample.done)?;
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let left = (self.now.planned - self.now.done) as f64;
-        (left > 0.0).then(|| Duration::try_from_secs_f64((left / rate).ceil()).ok()).flatten()
+        let age = |sample: &Sample| now.saturating_duration_since(sample.at);
+        // The youngest sample that is old enough, or else the oldest.
+        let old = self.samples.iter().rev().find(|sample| age(sample) >= RATE_OVER);
+        let from = old.or(self.samples.front())?;
+        let seconds = age(from).as_secs_f64();
+        // The count can go down: a cancelled call is subtracted.
+        #[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]
+        let counted = self.now.calls.saturating_sub(from.calls) as f64;
+        (seconds >= SAMPLE_EVERY.as_secs_f64() && counted > 0.0).then(|| counted / seconds)
     }
 
     /// Whether the service throttled the account recently.
@@ -289,23 +296,6 @@ impl BoardLine {
     pub(crate) fn pauses(&self, now: Instant) -> Option<Duration> {
         let left = self.paused_until?.saturating_duration_since(now);
         (left > Duration::ZERO).then_some(left)
-    }
-
-    fn per_second(
-        &self,
-        now: Instant,
-        over: Duration,
-        count: u64,
-        of: impl Fn(&Sample) -> u64,
-    ) -> Option<f64> {
-        let age = |sample: &Sample| now.saturating_duration_since(sample.at);
-        // The youngest sample that is old enough, or else the oldest.
-        let from = self.samples.iter().rev().find(|sample| age(sample) >= over).or(self.samples.front())?;
-        let seconds = age(from).as_secs_f64();
-        // The count can go down: a cancelled call is subtracted.
-        #[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]
-        let counted = count.saturating_sub(of(from)) as f64;
-        (seconds >= SAMPLE_EVERY.as_secs_f64() && counted > 0.0).then(|| counted / seconds)
     }
 }
 

@@ -4,16 +4,24 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::FailureClass;
 use fleetlogs_model::ids::NodeIndex;
+use fleetlogs_model::ledger::{Ledger, NodeStatus};
 use fleetlogs_model::outcome::{Outcome, Shortfall};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::planned::PlannedPool;
 
 use crate::cause::{Cause, MOST_CAUSES, MOST_EXAMPLES, STORAGE_BLOCKED, folded};
 use crate::trouble::Trouble;
+
+/// Accepted calls from which a pool counts as silent.
+const SILENT_FROM: u64 = 3;
+/// A pool counts as silent after this multiple of the longest time that any node took, and after this time at least.
+const SILENT_FACTOR: u32 = 3;
+const SILENT_AT_LEAST: Duration = Duration::from_secs(15);
 
 /// Troubles so far.
 pub(crate) struct Troubles {
@@ -42,16 +50,33 @@ struct FoundTrouble {
 struct Arrivals {
     delivered: bool,
     told: bool,
+    /// Nodes that accepted a call and promised files, in this process, and when the first of them did.
+    accepted: u64,
+    first_accepted: Option<(NodeIndex, Instant)>,
+}
+
+/// A pool from which nothing has come while others deliver.
+pub(crate) struct SilentPool {
+    pub(crate) pool: Arc<PlannedPool>,
+    pub(crate) accepted: u64,
+    pub(crate) since: Duration,
 }
 
 impl Troubles {
-    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+    /// What the ledger knows of pools that deliver is known from the start.
+    pub(crate) fn new(plan: Arc<Plan>, ledger: &Ledger) -> Self {
         let of_node = vec![0; plan.nodes.len()];
-        Self { plan, found: vec![], at: HashMap::new(), of_node, pools: HashMap::new() }
+        let mut pools = HashMap::<usize, Arrivals>::new();
+        for (at, node) in (0..).zip(plan.nodes.iter()) {
+            if matches!(ledger.status(NodeIndex(at)), NodeStatus::Verified | NodeStatus::Adopted) {
+                pools.entry(address(node.place)).or_default().delivered = true;
+            }
+        }
+        Self { plan, found: vec![], at: HashMap::new(), of_node, pools }
     }
 
-    /// Takes an event in.
-    pub(crate) fn hear(&mut self, recorded: &Recorded) {
+    /// Takes an event in, which happened at this time.
+    pub(crate) fn hear(&mut self, recorded: &Recorded, at: Instant) {
         let Some(node) = recorded.node else { return };
         match &recorded.event {
             Event::UploadRequested { .. } => self.take_back(node),
@@ -59,6 +84,11 @@ impl Troubles {
                 let gone = cause.class == FailureClass::Gone;
                 let outcome = if gone { Outcome::Gone } else { Outcome::Failed };
                 self.add(node, outcome, &cause.to_string(), false);
+            }
+            Event::UploadAccepted { files: Some(1..), .. } => {
+                let arrivals = self.arrivals(node);
+                arrivals.accepted += 1;
+                arrivals.first_accepted.get_or_insert((node, at));
             }
             Event::FilesVerified { files: 1.., .. } => self.arrivals(node).delivered = true,
             Event::FilesAdopted { reason, .. } => {
@@ -156,6 +186,29 @@ impl Troubles {
             return vec![];
         }
         self.folded_of(|found| found.nothing_came && news.contains(&address(&found.pool)))
+    }
+
+    /// Pools from which nothing has come although their nodes accepted calls long ago, compared with what other nodes
+    /// of this run took at most. Each is returned once, and not again when its deadline passes.
+    pub(crate) fn newly_silent(&mut self, seen: Duration, now: Instant) -> Vec<SilentPool> {
+        let patience = (seen * SILENT_FACTOR).max(SILENT_AT_LEAST);
+        let mut silent = vec![];
+        for arrivals in self.pools.values_mut() {
+            let Arrivals { delivered: false, told: false, accepted, first_accepted: Some((node, at)) } =
+                *arrivals
+            else {
+                continue;
+            };
+            let since = now.saturating_duration_since(at);
+            if accepted >= SILENT_FROM && since > patience {
+                arrivals.told = true;
+                silent.push(SilentPool { pool: self.plan.node(node).place.clone(), accepted, since });
+            }
+        }
+        silent.sort_by(|one, other| {
+            (&one.pool.account, &one.pool.pool).cmp(&(&other.pool.account, &other.pool.pool))
+        });
+        silent
     }
 
     fn folded_of(&self, wanted: impl Fn(&FoundTrouble) -> bool) -> Vec<Trouble> {

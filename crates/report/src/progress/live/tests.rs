@@ -2,6 +2,7 @@
 
 use fleetlogs_model::failure::FailureClass;
 use fleetlogs_model::ids::{AccountName, NodeIndex};
+use fleetlogs_model::planned::PlannedNode;
 use indicatif::InMemoryTerm;
 
 use super::*;
@@ -23,7 +24,11 @@ impl Stage {
         let nodes = accounts.iter().flat_map(|(account, nodes)| {
             (0..*nodes).map(move |node| planned(account, "pool", &format!("tvm-{node}")))
         });
-        let plan = Arc::new(plan_of(nodes.collect()));
+        Self::of(mode, nodes.collect())
+    }
+
+    fn of(mode: ProgressMode, nodes: Vec<PlannedNode>) -> Self {
+        let plan = Arc::new(plan_of(nodes));
         let ledger = Ledger::new(&plan);
         let now = Arc::new(Mutex::new(Instant::now()));
         let clock = ProgressClock::new(START, {
@@ -51,7 +56,8 @@ impl Stage {
     }
 
     fn group(&mut self, events: Vec<(Option<NodeIndex>, Event)>) -> &mut Self {
-        let recorded = |(node, event)| Recorded { at: START, node, event };
+        let at = START + Duration::from_secs(self.seconds);
+        let recorded = |(node, event)| Recorded { at, node, event };
         let group: Vec<Recorded> = events.into_iter().map(recorded).collect();
         for event in &group {
             self.ledger.apply(event);
@@ -59,6 +65,10 @@ impl Stage {
         self.progress.hear(&group, &self.ledger);
         self
     }
+}
+
+fn started() -> Event {
+    Event::RunStarted { tool_version: "0.1.0".into(), verification: true, arrival_deadline_ms: Some(600_000) }
 }
 
 fn throttled(account: &str) -> Event {
@@ -99,13 +109,15 @@ fn elsewhere_than_on_a_terminal_a_plain_line_is_written_now_and_then() {
 
     insta::assert_snapshot!(buffer.text(), @"
     09:30:09 contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
-    09:30:11 contoso 380/700 accepted, 300 verified, 14.3/s, throttled ×12, 75/s at most
-    09:30:11 fabrikam 0/10 accepted
+    09:30:11 run 20261122T093000Z-4f2a: 300 of 710 nodes done (42%), 300 verified, 80 awaited, 14.3/s, ETA 11s
+    09:30:11 contoso: 300 of 700 nodes done, 300 verified, throttled ×12, 75/s at most
+    09:30:31 run 20261122T093000Z-4f2a: 300 of 710 nodes done (42%), 300 verified, 1 account stopped, 80 awaited
+    09:30:31 fabrikam: 0 of 10 nodes done, stopped
     09:31:00 fabrikam: stopped: 403 AuthenticationFailed: the role is missing
-    09:31:00 fabrikam 0/10 accepted, stopped
     09:31:01 contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
-    09:31:05 contoso 680/700 accepted, 300 verified, 60.0/s, throttled ×12, 75/s at most
-    09:31:06 contoso 680/700 accepted, 380 verified, 60.0/s, throttled ×12, 75/s at most
+    09:31:01 run 20261122T093000Z-4f2a: 300 of 710 nodes done (42%), 300 verified, 1 account stopped, 80 awaited
+    09:31:05 run 20261122T093000Z-4f2a: 300 of 710 nodes done (42%), 300 verified, 1 account stopped, 380 awaited, 60.0/s
+    09:31:06 run 20261122T093000Z-4f2a: 380 of 710 nodes done (53%), 380 verified, 1 account stopped, 300 awaited, 60.0/s
     ");
 }
 
@@ -113,14 +125,14 @@ fn elsewhere_than_on_a_terminal_a_plain_line_is_written_now_and_then() {
 fn the_wait_for_files_is_announced_at_once() {
     let buffer = SharedBuffer::default();
     let mut stage = Stage::new(ProgressMode::Plain(Box::new(buffer.clone())), &[("contoso", 4)]);
-    stage.second(1).hear(0..4, &requested(1)).second(3).hear(0..4, &accepted(1, "d", 4));
+    stage.tell(started()).second(1).hear(0..4, &requested(1)).second(3).hear(0..4, &accepted(1, "d", 4));
     stage.second(9).hear(0..4, &verified(4, 40)).second(15);
     stage.progress.finish();
 
     insta::assert_snapshot!(buffer.text(), @"
-    09:30:03 contoso 4/4 accepted, 1.3/s
+    09:30:03 run 20261122T093000Z-4f2a: 0 of 4 nodes done (0%), 4 awaited, 1.3/s, at most 10m 00s
     09:30:03 all calls are answered; waiting for the files of 4 nodes
-    09:30:09 contoso 4/4 accepted, 4 verified
+    09:30:09 run 20261122T093000Z-4f2a: 4 of 4 nodes done (100%), 4 verified
     ");
 }
 
@@ -136,10 +148,10 @@ fn a_terminal_shows_a_bar_per_account_and_a_total() {
     stage.hear(380..392, &busy()).tell(throttled("contoso")).second(5);
     insta::assert_snapshot!(terminal.contents(), @"
     contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
-    total    ━━━━━━━━━━━━━──────────────  350/710    80.0/s  ETA 6s
+    total    ━━━━━━━━━━━━━━╸───────────────  350/710    80.0/s  ETA 5s
              5s calling nodes: 350 verified, 30 awaited, 8 in flight, 12 waiting, 310 not called
-    contoso  ━━━━━━━━━━━━━╸─────────────  350/700    80.0/s  ETA 5s       throttled ×12, pauses 1s
-    fabrikam ───────────────────────────     0/10
+    contoso  ━━━━━━━━━━━━━━━───────────────  350/700    80.0/s  throttled ×12, pauses 1s
+    fabrikam ──────────────────────────────     0/10
     ");
 
     stage.progress.finish();
@@ -174,17 +186,17 @@ fn more_accounts_than_bars_share_the_last_one() {
 fn a_narrow_terminal_has_the_notes_below_and_no_line_is_too_wide() {
     let terminal = InMemoryTerm::new(24, 80);
     let mut stage = Stage::new(bars(&terminal, 79), &[("contoso", 70_000), ("fabrikam-production-weu", 10)]);
-    stage.second(1).hear(0..400, &requested(1)).hear(0..380, &accepted(1, "d", 4));
+    stage.tell(started()).second(1).hear(0..400, &requested(1)).hear(0..380, &accepted(1, "d", 4));
     stage.hear(0..350, &verified(4, 40)).hear(380..392, &busy()).tell(throttled("contoso")).second(3);
     stage.hear(350..360, &incomplete(3, 4)).second(5);
     insta::assert_snapshot!(terminal.contents(), @"
     contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
-    total               ─────────────────────     360/70,010    80.0/s  ETA 16m 08s
+    total               ─────────────────     360/70,010    80.0/s  at most 16m 07s
                         5s calling nodes: 350 verified, 10 incomplete, 20 awaited,
                         8 in flight, 12 waiting, 69,610 not called
-    contoso             ─────────────────────     360/70,000    80.0/s  ETA 16m 08s
+    contoso             ─────────────────     360/70,000    80.0/s
                         throttled ×12, 75/s at most, 10 incomplete
-    fabrikam-…ction-weu ─────────────────────           0/10
+    fabrikam-…ction-weu ─────────────────           0/10
     ");
 }
 
@@ -243,6 +255,7 @@ fn who_looks_on_sees_rates_by_the_time_of_the_events_and_the_troubles() {
             progress.catch_up(&recorded, ledger);
         }
     };
+    progress.catch_up(&Recorded { at: START, node: None, event: started() }, &ledger);
     // Ten calls a second, up to now.
     for second in 60..100 {
         hear(&mut ledger, second, (second - 60) * 10..(second - 59) * 10, requested(1));
@@ -260,9 +273,9 @@ fn who_looks_on_sees_rates_by_the_time_of_the_events_and_the_troubles() {
     let look = Look { width: Some(79), ..Look::default() };
     insta::assert_snapshot!(progress.picture(&look).join("\n"), @"
     run 20261122T093000Z-4f2a running
-    contoso ━━━━━━━━━━━━━━━━──────────────  217/400    10.0/s  ETA 26s
-            0s calling nodes: 200 verified, 14 incomplete, 3 failed, 166 awaited,
-            17 in flight
+    contoso ━━━━━━━━━━━━━━━━──────────────  217/400    10.0/s  ETA 3s
+            1m 40s calling nodes: 200 verified, 14 incomplete, 3 failed,
+            166 awaited, 17 in flight
       incomplete  storage blocked from pool b: 12 nodes
       failed      409 NodeNotReady: it is not: 3 nodes in pool b
       incomplete  no file arrived: 2 nodes in pool a
@@ -292,7 +305,7 @@ fn a_resumed_run_does_not_count_old_calls_as_speed() {
     progress.hear(&[tenth], &ledger);
     progress.finish();
 
-    assert_eq!(buffer.text(), "09:30:10 contoso 0/10 accepted, 0.1/s\n");
+    assert_eq!(buffer.text(), "09:30:10 run 20261122T093000Z-4f2a: 0 of 10 nodes done (0%), 0.1/s\n");
 }
 
 #[test]
@@ -303,4 +316,51 @@ fn a_name_cannot_move_the_cursor() {
     stage.progress.finish();
     assert!(!buffer.text().contains('\u{1b}'), "{}", buffer.text());
     assert_eq!(buffer.text().lines().count(), 2, "{}", buffer.text());
+}
+
+#[test]
+fn a_pool_from_which_nothing_comes_is_named_while_the_run_goes_on() {
+    let buffer = SharedBuffer::default();
+    let nodes = (0..60).map(|node| {
+        let pool = if node < 40 { "render" } else { "isolated" };
+        planned("contoso", pool, &format!("tvm-{node}"))
+    });
+    let mut stage = Stage::of(ProgressMode::Plain(Box::new(buffer.clone())), nodes.collect());
+    stage.tell(started()).second(1).hear(0..60, &requested(1)).hear(0..60, &accepted(1, "d", 4));
+    stage.second(4).hear(0..30, &verified(4, 40));
+    // Not yet: slow pools exist.
+    stage.second(14);
+    assert!(!buffer.text().contains("isolated"), "{}", buffer.text());
+    for second in [17, 18, 30, 60] {
+        stage.second(second);
+    }
+    let named: Vec<_> =
+        buffer.text().lines().filter(|line| line.contains("isolated")).map(str::to_owned).collect();
+    insta::assert_snapshot!(named.join("\n"), @"09:30:17 contoso/isolated: nothing complete has arrived 16s after the first of 20 accepted calls, while other nodes took 3s at most: check the storage account's firewall and private endpoint for this pool");
+    // It is not told again at its deadline.
+    stage.second(601).hear(40..60, &incomplete(0, 4)).second(603);
+    stage.progress.finish();
+    assert_eq!(buffer.text().matches("isolated").count(), 1, "{}", buffer.text());
+}
+
+#[test]
+fn a_stop_says_how_long_it_takes_and_counts_down() {
+    let buffer = SharedBuffer::default();
+    let mut stage = Stage::new(ProgressMode::Plain(Box::new(buffer.clone())), &[("contoso", 400)]);
+    stage.tell(started()).second(1).hear(0..22, &requested(1)).hear(0..10, &accepted(1, "d", 4)).second(2);
+    stage.progress.drain(StopNotice {
+        reason: "stopped by a signal",
+        patience: Some(Duration::from_secs(30)),
+        resume: Some("fleetlogs resume runs/20261122T093000Z-4f2a"),
+    });
+    stage.second(3).hear(10..22, &accepted(1, "d", 4)).second(14).second(25).second(50);
+    stage.progress.finish();
+    insta::assert_snapshot!(buffer.text(), @"
+    09:30:02 stopped by a signal: waiting for 12 calls in flight, then at most 30s for files
+    09:30:02 nothing is lost; to resume the run: fleetlogs resume runs/20261122T093000Z-4f2a
+    09:30:03 run 20261122T093000Z-4f2a: 0 of 400 nodes done (0%), 10 awaited, 7.3/s
+    09:30:14 run 20261122T093000Z-4f2a: 0 of 400 nodes done (0%), 22 awaited, at most 19s
+    09:30:25 run 20261122T093000Z-4f2a: 0 of 400 nodes done (0%), 22 awaited, at most 8s
+    09:30:50 run 20261122T093000Z-4f2a: 0 of 400 nodes done (0%), 22 awaited
+    ");
 }
