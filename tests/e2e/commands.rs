@@ -272,7 +272,8 @@ fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
       verify    Check that the files of a run are still there and unchanged
       share     Create a read-only SAS for support and print it once
       unshare   Revoke the SAS of a run that are backed by a stored access policy
-      ticket    Open a support ticket for a run, or add a message to one; shows what it would send, and asks first
+      ticket    Open a support ticket for a run, or add a message to one; shows what it would send, and
+                asks first
       bundle    Create the escalation bundle of a run, or check one
       schedule  Run snapshots automatically: on a schedule, when nodes go bad, on alerts
       sim       Serve a simulated fleet on loopback
@@ -285,50 +286,38 @@ fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
           --events <FILE>        Append every event to this file as a JSON line
       -v, --verbose...           More log output (-vv for everything)
       -q, --quiet                Print errors only
-          --log-format <FORMAT>  Format of the log lines on stderr [default: text] [possible values: text, json]
+          --log-format <FORMAT>  Format of the log lines on stderr [default: text] [possible values:
+                                 text, json]
       -h, --help                 Print help (see more with '--help')
       -V, --version              Print version
 
-    Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, 5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and resumable, 8 no node selected.
+    Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, 5
+    refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and resumable,
+    8 no node selected.
     ");
     insta::assert_snapshot!(seen(&["runn", "fleetlogs.toml"]), @r"
     exit code: 2
     ----- stderr -----
-    error: unrecognized subcommand 'runn'
-
-      tip: a similar subcommand exists: 'run'
-
-    Usage: fleetlogs [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    error: there is no command `runn`
+      help: did you mean `fleetlogs run`?
     ");
     insta::assert_snapshot!(seen(&["run"]), @r"
     exit code: 2
     ----- stderr -----
-    error: the following required arguments were not provided:
-      <CONFIG>
-
-    Usage: fleetlogs run <CONFIG>
-
-    For more information, try '--help'.
+    error: no config: there is no `fleetlogs.toml` here, and the variable FLEETLOGS_CONFIG is not set
+      help: name a config file, or write one with `fleetlogs init > fleetlogs.toml`
     ");
     insta::assert_snapshot!(seen(&["run", "fleetlogs.toml", "--acount", "contoso"]), @r"
     exit code: 2
     ----- stderr -----
-    error: unexpected argument '--acount' found
-
-      tip: a similar argument exists: '--account'
-
-    Usage: fleetlogs run --account <PATTERN> <CONFIG>
-
-    For more information, try '--help'.
+    error: `fleetlogs run` has no option `--acount`
+      help: did you mean `--account`?
     ");
     insta::assert_snapshot!(seen(&["run", "fleetlogs.toml", "--state", "idel"]), @r"
     exit code: 2
     ----- stderr -----
-    error: invalid value 'idel' for '--state <STATE>': known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
-
-    For more information, try '--help'.
+    error: `idel` is not a value of `--state <STATE>`: known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
+      help: `fleetlogs run --help` shows its arguments and options
     ");
 }
 

@@ -8,7 +8,10 @@ use crate::stage::fleetlogs;
 fn commands() -> Vec<String> {
     let help = help(&[]);
     let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    list.lines().filter_map(|line| line.split_whitespace().next()).map(String::from).collect()
+    // Deeper lines continue the one before.
+    let starts =
+        list.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    starts.filter_map(|line| line.split_whitespace().next()).map(String::from).collect()
 }
 
 fn help(command: &[&str]) -> String {
@@ -63,7 +66,8 @@ fn the_program_introduces_itself() {
       verify    Check that the files of a run are still there and unchanged
       share     Create a read-only SAS for support and print it once
       unshare   Revoke the SAS of a run that are backed by a stored access policy
-      ticket    Open a support ticket for a run, or add a message to one; shows what it would send, and asks first
+      ticket    Open a support ticket for a run, or add a message to one; shows what it would send, and
+                asks first
       bundle    Create the escalation bundle of a run, or check one
       schedule  Run snapshots automatically: on a schedule, when nodes go bad, on alerts
       sim       Serve a simulated fleet on loopback
@@ -99,7 +103,9 @@ fn the_program_introduces_itself() {
       -V, --version
               Print version
 
-    Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, 5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and resumable, 8 no node selected.
+    Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, 5
+    refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and resumable,
+    8 no node selected.
     ");
 }
 

@@ -293,9 +293,8 @@ fn what_cannot_be_asked_is_refused_with_what_can_be() {
     > history --from yesterday
     exit code: 2
     ----- stderr -----
-    error: invalid value 'yesterday' for '--from <TIME>': write a time with its offset, such as 2026-11-22T08:00:00Z
-
-    For more information, try '--help'.
+    error: `yesterday` is not a value of `--from <TIME>`: write a time with its offset, such as 2026-11-22T08:00:00Z
+      help: `fleetlogs history --help` shows its arguments and options
     > history --from 2026-11-22T00:00:00Z --to 2026-11-21T00:00:00Z
     exit code: 2
     ----- stderr -----

@@ -24,6 +24,7 @@ mod help;
 mod history;
 mod hostile_texts;
 mod inputs;
+mod machine_output;
 mod notify;
 mod pace;
 mod picture;

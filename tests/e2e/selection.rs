@@ -112,18 +112,19 @@ fn the_command_line_narrows_what_the_config_chooses() {
     assert_eq!((run.code, sim.upload_calls()), (0, 1), "{}", run.stderr);
 
     let nobody = plan(&sim, "", &["--account", "northwind"]);
-    insta::assert_snapshot!(nobody.picture(), @r"
+    insta::assert_snapshot!(nobody.picture(), @r#"
     exit code: 2
+    ----- stdout -----
+    {"schema":"fleetlogs.error/v1","exit_code":2,"error":"no account of the config matches; it has: contoso, fabrikam","help":[],"refusals":[{"about":null,"error":"no account of the config matches; it has: contoso, fabrikam","seen":[],"help":null}]}
     ----- stderr -----
     error: no account of the config matches; it has: contoso, fabrikam
-    ");
+    "#);
     let state = plan(&sim, "", &["--state", "sleeping"]);
     insta::assert_snapshot!(state.picture(), @r"
     exit code: 2
     ----- stderr -----
-    error: invalid value 'sleeping' for '--state <STATE>': known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
-
-    For more information, try '--help'.
+    error: `sleeping` is not a value of `--state <STATE>`: known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
+      help: `fleetlogs plan --help` shows its arguments and options
     ");
 }
 

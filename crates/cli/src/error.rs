@@ -163,6 +163,17 @@ impl CliError {
         Self::new(Exit::NoNode, Refusal { seen, ..Refusal::new("the selection matches no node", help) })
     }
 
+    /// The command line names no command.
+    pub(crate) fn no_command() -> Self {
+        Self::usage(Refusal::new("no command is named", "`fleetlogs --help` lists the commands"))
+    }
+
+    /// A panic. Its own message has been printed before.
+    pub(crate) fn defect() -> Self {
+        let help = "report this as a bug, with the message above; `fleetlogs resume` continues a run that it cut short";
+        Self::new(Exit::Defect, Refusal::new("fleetlogs has a defect and ended", help))
+    }
+
     /// The run was stopped before it sent anything.
     pub(crate) fn stopped_early() -> Self {
         Self::interrupted("stopped before this process sent any upload")
@@ -435,6 +446,7 @@ mod tests {
             (HttpClientError::Proxy("HTTPS_PROXY").into(), 5),
             (io().into(), 5),
             (CliError::no_node(&[]), 8),
+            (CliError::defect(), 1),
             (CliError::stopped_early(), 6),
             (CliError::interrupted("stopped"), 6),
             (CliError::unreported(&io().into()), 6),

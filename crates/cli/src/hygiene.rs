@@ -3,12 +3,13 @@
 use std::backtrace::BacktraceStatus;
 use std::ffi::OsString;
 
+use crate::error::Refusal;
 use crate::output;
 
 /// Refuses arguments that hold a SAS: every user of the machine can see arguments in the list of processes, and the
-/// shell keeps them in its history. The message does not quote the SAS.
-pub(crate) fn no_secret_in(arguments: impl IntoIterator<Item = OsString>) -> Result<(), String> {
-    let holds_sas = arguments.into_iter().any(|argument| {
+/// shell keeps them in its history. The refusal does not quote the SAS.
+pub(crate) fn no_secret_in(arguments: &[OsString]) -> Result<(), Refusal> {
+    let holds_sas = arguments.iter().any(|argument| {
         let text = argument.to_string_lossy().to_lowercase();
         let query = text.split_once('?').map_or(&*text, |(_, query)| query);
         query.split('&').any(|pair| pair.starts_with("sig=") && pair.len() > 4)
@@ -16,10 +17,11 @@ pub(crate) fn no_secret_in(arguments: impl IntoIterator<Item = OsString>) -> Res
     if !holds_sas {
         return Ok(());
     }
-    Err("error: an argument holds a SAS, which every user of this machine can see in the list of processes, and which the \
-         shell keeps in its history\n  help: create a new SAS, because this one has been exposed; put it into a file or an \
-         environment variable, and name that in the config: container_url = { file = \"path\" }\n"
-        .into())
+    let what = "an argument holds a SAS, which every user of this machine can see in the list of processes, and which the \
+                shell keeps in its history";
+    let help = "create a new SAS, because this one has been exposed; put it into a file or an environment variable, and \
+                name that in the config: container_url = { file = \"path\" }";
+    Err(Refusal::new(what, help))
 }
 
 /// The text of a panic may quote what it could not deal with.
@@ -56,18 +58,18 @@ mod tests {
 
     #[test]
     fn a_sas_in_an_argument_is_refused_and_not_quoted() {
-        let check = |text: &str| no_secret_in([OsString::from("run"), OsString::from(text)]);
+        let check = |text: &str| no_secret_in(&[OsString::from("run"), OsString::from(text)]);
         for text in [
             "https://logs.blob.core.windows.net/c?sp=w&sig=TOPSECRET",
             "--config=https://logs.blob.core.windows.net/c?SIG=TOPSECRET&sp=w",
             "?sp=w&sig=TOPSECRET",
             "sp=w&sig=TOPSECRET",
         ] {
-            let message = check(text).unwrap_err();
+            let message = check(text).unwrap_err().describe();
             assert!(!message.contains("TOPSECRET") && message.contains("file"), "{message}");
         }
         for text in ["config.toml", "https://logs.blob.core.windows.net/c?sp=w&sig=", "runs/design=1"] {
-            assert_eq!(check(text), Ok(()), "{text}");
+            assert!(check(text).is_ok(), "{text}");
         }
     }
 }

@@ -11,9 +11,11 @@ mod daemon;
 mod destination;
 mod discover;
 mod error;
+mod error_document;
 mod estimate;
 mod exit;
 mod fleet;
+mod help_texts;
 mod hygiene;
 mod input_file;
 mod log_download;
@@ -34,16 +36,21 @@ mod signals;
 mod simulated_fleet;
 mod text;
 mod tokens;
+mod usage_error;
 mod window_args;
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
+use clap::error::ErrorKind;
 
 use crate::command_line::{Args, Command};
+use crate::error::CliError;
 use crate::exit::Exit;
+use crate::usage_error::usage_error;
 
 /// One thread makes some 30,000 calls a second, and one journal records all of them: more threads add nothing.
 const MOST_WORKER_THREADS: usize = 4;
@@ -54,11 +61,22 @@ fn main() -> ExitCode {
     hygiene::no_core_dumps();
     hygiene::no_secret_in_panics();
     open_files::raise_limit();
-    if let Err(message) = hygiene::no_secret_in(std::env::args_os().skip(1)) {
-        output::say(&message);
-        return Exit::Usage.into();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let json = asks_for_json(&arguments);
+    if let Err(refusal) = hygiene::no_secret_in(&arguments) {
+        return end(Err(CliError::usage(refusal)), json);
     }
-    let args = Args::parse();
+    let args = match parse(&arguments) {
+        Ok(args) => args,
+        Err(CommandLineEnd::Shown) => return Exit::Complete.into(),
+        Err(CommandLineEnd::Empty) => {
+            if json {
+                output::print_error(&CliError::no_command());
+            }
+            return Exit::Usage.into();
+        }
+        Err(CommandLineEnd::Wrong(error)) => return end(Err(error), json),
+    };
     let logs = logging::start(&args.output, args.command.is_daemon());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -70,7 +88,7 @@ fn main() -> ExitCode {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 runtime.block_on(args.command.execute(&args.output, &logs))
             }))
-            .unwrap_or(Ok(Exit::Defect));
+            .unwrap_or_else(|_| Err(CliError::defect()));
             // A thread that is still resolving a host name must not delay the end of the program.
             runtime.shutdown_background();
             result
@@ -78,8 +96,48 @@ fn main() -> ExitCode {
         Err(error) => Err(error.into()),
     };
     process_group::kill_all();
+    end(result, json)
+}
+
+/// Whether `--json` is among the arguments, as far as can be told before they are understood.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|argument| argument == "--json")
+}
+
+/// Why the program ends with its command line.
+enum CommandLineEnd {
+    /// Help or version were asked for, and printed.
+    Shown,
+    /// No command was named, and the help was printed on stderr.
+    Empty,
+    /// The command line is wrong.
+    Wrong(CliError),
+}
+
+/// Understands the command line.
+fn parse(arguments: &[OsString]) -> Result<Args, CommandLineEnd> {
+    let matches = help_texts::with_help_texts().try_get_matches_from(arguments);
+    matches.and_then(|mut matches| Args::from_arg_matches_mut(&mut matches)).map_err(|error| {
+        let is_empty = matches!(
+            error.kind(),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+        );
+        if error.use_stderr() && !is_empty {
+            return CommandLineEnd::Wrong(usage_error(&error, arguments));
+        }
+        // A reader that went away has seen enough.
+        let _ = error.print();
+        if is_empty { CommandLineEnd::Empty } else { CommandLineEnd::Shown }
+    })
+}
+
+/// Tells an error, to a person and, with `--json`, to a program.
+fn end(result: Result<Exit, CliError>, json: bool) -> ExitCode {
     let exit = result.unwrap_or_else(|error| {
         output::say(&error.describe());
+        if json {
+            output::print_error(&error);
+        }
         error.exit
     });
     exit.into()

@@ -1,15 +1,20 @@
 //! Output: data on stdout, everything else on stderr.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fleetlogs_model::scrub;
 use fleetlogs_report::{Look, PlanningProgress, is_dumb, json_for_terminal, lines_for_terminal};
 
 use crate::args::Output;
 use crate::error::CliError;
+use crate::error_document::ErrorDocument;
 use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::run::{ProgressView, Reported, Watchers, progress_clock};
+
+/// Whether stdout has its data. With `--json` it gets one document, never two.
+static HAS_DATA: AtomicBool = AtomicBool::new(false);
 
 /// Prints data on stdout, without secrets. A closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<Exit, CliError> {
@@ -26,6 +31,11 @@ pub(crate) fn print_secret(text: &str) -> Result<Exit, CliError> {
 
 /// Prints on stdout what exists only once. Unlike for other data, a reader that went away is an error.
 pub(crate) fn print_only_copy(text: &str) -> std::io::Result<()> {
+    HAS_DATA.store(true, Ordering::Relaxed);
+    write_data(text)
+}
+
+fn write_data(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
 }
@@ -33,6 +43,26 @@ pub(crate) fn print_only_copy(text: &str) -> std::io::Result<()> {
 /// A JSON document as `--json` prints it.
 pub(crate) fn as_json(document: &impl serde::Serialize) -> Result<String, CliError> {
     Ok(json_for_terminal(serde_json::to_string_pretty(document).map_err(std::io::Error::from)?) + "\n")
+}
+
+/// Prints a document on one line of stdout; others may follow.
+pub(crate) fn print_json_line(document: &impl serde::Serialize) -> Result<Exit, CliError> {
+    match write_data(&scrub::hide(&json_line(document)?)) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::Complete),
+    }
+}
+
+fn json_line(document: &impl serde::Serialize) -> Result<String, CliError> {
+    Ok(json_for_terminal(serde_json::to_string(document).map_err(std::io::Error::from)?) + "\n")
+}
+
+/// Prints the document of a command that failed, unless the command has printed its own. A failure to print it is
+/// ignored: the message is on stderr as well.
+pub(crate) fn print_error(error: &CliError) {
+    if !HAS_DATA.load(Ordering::Relaxed) {
+        let _ = print_json_line(&ErrorDocument::of(error));
+    }
 }
 
 /// Prints lines for people on stdout. Foreign text in them is made safe; they have no styles.

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::files::owner_only_anywhere;
-use fleetlogs_model::ids::{AccountName, PoolId};
+use fleetlogs_model::ids::{AccountName, PoolId, RunId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use serde::Serialize;
 
 #[cfg(unix)]
 use crate::event_pipe;
-use crate::manifest::Utc;
+use crate::manifest::{Utc, WindowRecord};
 
 /// Version of the line format. Events and members may be added within it.
 pub const EVENT_SCHEMA: &str = "fleetlogs.event/v1";
@@ -35,6 +35,7 @@ struct EventLine<'a> {
     schema: &'static str,
     /// Counts the lines of this process from 1, so that a reader sees when one is missing.
     seq: u64,
+    run_id: &'a RunId,
     at: Utc,
     // Events about a whole account have an `account` member of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +46,42 @@ struct EventLine<'a> {
     node: Option<&'a str>,
     #[serde(flatten)]
     event: &'a Event,
+    /// In the first line of a process: what the run is to do.
+    #[serde(flatten)]
+    task: Option<Task<'a>>,
+}
+
+/// What a run is to do, for a program that does not read the plan.
+#[derive(Serialize)]
+struct Task<'a> {
+    window: WindowRecord,
+    /// Planned nodes.
+    nodes: usize,
+    /// Nodes and whole pools that were skipped.
+    left_out: usize,
+    accounts: Vec<AccountTask<'a>>,
+}
+
+#[derive(Serialize)]
+struct AccountTask<'a> {
+    name: &'a AccountName,
+    /// Planned nodes; null if the account could not be listed.
+    nodes: Option<u32>,
+}
+
+impl<'a> Task<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let accounts = plan.accounts.iter().map(|account| AccountTask {
+            name: &account.name,
+            nodes: account.unlisted.is_none().then_some(account.nodes),
+        });
+        Self {
+            window: plan.window.into(),
+            nodes: plan.nodes.len(),
+            left_out: plan.left_out.len(),
+            accounts: accounts.collect(),
+        }
+    }
 }
 
 impl EventsFile {
@@ -76,11 +113,13 @@ impl EventsFile {
             let line = EventLine {
                 schema: EVENT_SCHEMA,
                 seq: *sequence,
+                run_id: &plan.run_id,
                 at: Utc(recorded.at),
                 account: node.map(|node| node.account()),
                 pool: node.map(|node| node.pool()),
                 node: node.map(|node| node.id),
                 event: &recorded.event,
+                task: matches!(recorded.event, Event::RunStarted { .. }).then(|| Task::of(plan)),
             };
             serde_json::to_writer(&mut *writer, &line)?;
             writer.write_all(b"\n")?;
@@ -123,6 +162,12 @@ mod tests {
             millirate: 75_000,
             pause_ms: Some(1000),
         };
+        let started = Event::RunStarted {
+            tool_version: "0.1.0".into(),
+            verification: true,
+            arrival_deadline_ms: Some(120_000),
+        };
+        file.hear(&[Recorded { at: at(0), node: None, event: started }], &Ledger::new(&plan));
         file.hear(&[recorded(0, 1, requested(1))], &Ledger::new(&plan));
         file.hear(
             &[
@@ -133,9 +178,10 @@ mod tests {
         );
 
         insta::assert_snapshot!(buffer.text(), @r#"
-        {"schema":"fleetlogs.event/v1","seq":1,"at":"2026-11-22T09:30:01.000Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-requested","attempt":1,"client_request_id":"00000000-0000-0000-0000-000000000001"}
-        {"schema":"fleetlogs.event/v1","seq":2,"at":"2026-11-22T09:30:02.000Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-will-retry","attempt":1,"cause":{"class":"throttled","status":429,"code":"TooManyRequests","message":"busy","request_id":"service-1"},"delay_ms":1000}
-        {"schema":"fleetlogs.event/v1","seq":3,"at":"2026-11-22T09:30:02.000Z","event":"account-throttled","account":"contoso","millirate":75000,"pause_ms":1000}
+        {"schema":"fleetlogs.event/v1","seq":1,"run_id":"20261122T093000Z-4f2a","at":"2026-11-22T09:30:00.000Z","event":"run-started","tool_version":"0.1.0","verification":true,"arrival_deadline_ms":120000,"window":{"start":"2026-11-22T07:30:00.000Z","end":"2026-11-22T09:30:00.000Z"},"nodes":6,"left_out":2,"accounts":[{"name":"contoso","nodes":4},{"name":"fabrikam","nodes":2},{"name":"tailspin","nodes":null}]}
+        {"schema":"fleetlogs.event/v1","seq":2,"run_id":"20261122T093000Z-4f2a","at":"2026-11-22T09:30:01.000Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-requested","attempt":1,"client_request_id":"00000000-0000-0000-0000-000000000001"}
+        {"schema":"fleetlogs.event/v1","seq":3,"run_id":"20261122T093000Z-4f2a","at":"2026-11-22T09:30:02.000Z","account":"contoso","pool":"render","node":"tvm-1","event":"upload-will-retry","attempt":1,"cause":{"class":"throttled","status":429,"code":"TooManyRequests","message":"busy","request_id":"service-1"},"delay_ms":1000}
+        {"schema":"fleetlogs.event/v1","seq":4,"run_id":"20261122T093000Z-4f2a","at":"2026-11-22T09:30:02.000Z","event":"account-throttled","account":"contoso","millirate":75000,"pause_ms":1000}
         "#);
     }
 

@@ -24,6 +24,7 @@ use crate::args::{Output, sas_lifetime};
 use crate::config;
 use crate::destination::Destination;
 use crate::error::{CliError, Refusal};
+use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
 use crate::input_file::refuse_device;
 use crate::log_download::{fetch_logs, keep_logs};
@@ -296,7 +297,7 @@ impl BundleFile {
                 entries: self.entries,
                 share: shared.map(|(share, _)| ShareMember { url: share.url.expose(), share: &share.entry }),
                 notes: &notes,
-                exit_code: exit as u8,
+                end: EndOfCommand::with(exit, "the bundle is incomplete", [CREATE_AGAIN.to_owned()]),
             };
             as_json(&document)?
         } else {
@@ -316,13 +317,14 @@ impl BundleFile {
             say(&format!("warning: {}\n", for_terminal(note)));
         }
         if !notes.is_empty() && !output.quiet {
-            say(
-                "the bundle is incomplete, and its README says so. Once the causes are fixed, create it again with `--force`\n",
-            );
+            say(&format!("the bundle is incomplete, and its README says so. {CREATE_AGAIN}\n"));
         }
         Ok(exit)
     }
 }
+
+/// What to do about an incomplete bundle.
+const CREATE_AGAIN: &str = "Once the causes are fixed, create it again with `--force`";
 
 /// Prints the only copy of a SAS. Unlike for other data, a closed pipe is an error.
 fn hand_over(text: &str, share: &Share, run: &Path) -> Result<(), CliError> {
@@ -344,7 +346,8 @@ struct BundleDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<ShareMember<'a>>,
     notes: &'a [String],
-    exit_code: u8,
+    #[serde(flatten)]
+    end: EndOfCommand,
 }
 
 #[derive(Serialize)]
@@ -366,6 +369,7 @@ fn check_file(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit
             entries: checked.entries,
             problems: &checked.problems,
             more_problems: checked.more,
+            end: EndOfCommand::with(exit, "the bundle is not sound", [GET_ANOTHER.to_owned()]),
         };
         print(&as_json(&document)?)?;
         return Ok(exit);
@@ -388,6 +392,9 @@ fn check_file(file: &Path, sha256: Option<&str>, output: &Output) -> Result<Exit
     Ok(exit)
 }
 
+/// What to do about a bundle that is not sound.
+const GET_ANOTHER: &str = "copy the bundle again, or create it again with `fleetlogs bundle RUN`";
+
 #[derive(Serialize)]
 struct CheckDocument<'a> {
     schema: &'static str,
@@ -396,4 +403,6 @@ struct CheckDocument<'a> {
     entries: u64,
     problems: &'a [String],
     more_problems: u64,
+    #[serde(flatten)]
+    end: EndOfCommand,
 }

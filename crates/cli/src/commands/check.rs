@@ -17,6 +17,7 @@ use crate::config::{self, ConfigError, Mistake, Needs, Settings, config_name};
 use crate::config_arg::ConfigArg;
 use crate::destination::Destination;
 use crate::error::CliError;
+use crate::error_document::EndOfCommand;
 use crate::estimate::estimate;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
@@ -45,7 +46,8 @@ struct Document<'a> {
     schema: &'static str,
     /// Whether a run would start.
     ready: bool,
-    exit_code: u8,
+    #[serde(flatten)]
+    end: EndOfCommand,
     findings: &'a [Finding],
 }
 
@@ -116,10 +118,12 @@ fn check_output_dir(dir: &Path, findings: &mut Findings) {
 
 fn print_findings(findings: &Findings, exit: Exit, output: &Output) -> Result<Exit, CliError> {
     if output.json {
+        let refusals = findings.all().iter().filter(|finding| finding.level == Level::Refusal);
+        let fixes = refusals.filter_map(|finding| finding.fix.clone());
         let document = Document {
             schema: "fleetlogs.check/v1",
             ready: exit == Exit::Complete,
-            exit_code: exit as u8,
+            end: EndOfCommand::with(exit, verdict(findings, exit), fixes),
             findings: findings.all(),
         };
         print(&as_json(&document)?)?;
@@ -196,8 +200,13 @@ fn describe(findings: &Findings, exit: Exit, colours: bool, quiet: bool) -> Stri
             let _ = writeln!(text, "         fix: {}", for_terminal(fix));
         }
     }
+    let _ = writeln!(text, "{}", verdict(findings, exit));
+    text
+}
+
+/// Whether a run would start, and what was found.
+fn verdict(findings: &Findings, exit: Exit) -> String {
     let (refusals, warnings) = (findings.count(Level::Refusal), findings.count(Level::Warning));
     let verdict = if exit == Exit::Complete { "a run would start" } else { "a run would be refused" };
-    let _ = writeln!(text, "{verdict}: {}, {}", counted(refusals, "problem"), counted(warnings, "warning"));
-    text
+    format!("{verdict}: {}, {}", counted(refusals, "problem"), counted(warnings, "warning"))
 }

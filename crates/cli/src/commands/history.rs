@@ -20,6 +20,7 @@ use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow, is_stdin};
 use crate::config_arg::find_config;
 use crate::daemon::{require_snapshot, state_path};
 use crate::error::{CliError, Refusal};
+use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
 use crate::output::{as_json, print, say};
 use crate::run_dir::{PLAN_FILE, RunDir, as_argument};
@@ -81,21 +82,28 @@ pub(crate) async fn history(args: &HistoryArgs, output: &Output) -> Result<Exit,
         histories.push(read_history(snapshot, store.as_ref(), &dirs).await?);
     }
     let series: Vec<_> = histories.iter().map(|history| history.series(args.from, to)).collect();
+    let exit = exit_of(&series);
     if output.json {
-        print(&as_json(&Document { schema: "fleetlogs.history/v1", series: &series })?)?;
+        let help = ["`fleetlogs history CONFIG --nodes` lists every gap".to_owned()];
+        let end = EndOfCommand::with(exit, "not every minute is covered", help);
+        print(&as_json(&Document { schema: "fleetlogs.history/v1", series: &series, end })?)?;
     } else if !output.quiet {
         let look = Look::of_stdout();
         let texts: Vec<_> = series.iter().map(|series| series.to_terminal(&look, args.nodes)).collect();
         print(&texts.join("\n"))?;
     }
+    Ok(exit)
+}
+
+fn exit_of(series: &[Series<'_>]) -> Exit {
     let is = |verdict| series.iter().filter(|series| series.verdict() == verdict).count();
-    Ok(if is(Verdict::Whole) == series.len() {
+    if is(Verdict::Whole) == series.len() {
         Exit::Complete
     } else if is(Verdict::Nothing) == series.len() {
         Exit::NothingCollected
     } else {
         Exit::Partial
-    })
+    }
 }
 
 /// What `--json` prints.
@@ -103,6 +111,8 @@ pub(crate) async fn history(args: &HistoryArgs, output: &Output) -> Result<Exit,
 struct Document<'a> {
     schema: &'static str,
     series: &'a [Series<'a>],
+    #[serde(flatten)]
+    end: EndOfCommand,
 }
 
 /// The requested snapshots.

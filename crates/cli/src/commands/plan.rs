@@ -16,6 +16,7 @@ use crate::config;
 use crate::config_arg::ConfigArg;
 use crate::destination::Renewal;
 use crate::error::CliError;
+use crate::error_document::EndOfCommand;
 use crate::estimate::estimate;
 use crate::exit::Exit;
 use crate::fleet::Fleet;
@@ -50,6 +51,8 @@ struct PlanDocument<'plan> {
     /// How long the calls take at the highest rate; uploads are not included.
     estimated_seconds: f64,
     sas_expires_at: Option<String>,
+    #[serde(flatten)]
+    end: EndOfCommand,
 }
 
 pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliError> {
@@ -86,6 +89,10 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         write_plan(dir_of(path), &name, &plan).map_err(|error| CliError::file(path, &error))?;
     }
+    let result = match findings.settle() {
+        Ok(()) if plan.nodes.is_empty() => Err(CliError::no_node(&plan.left_out)),
+        settled => settled.map(|()| Exit::Complete),
+    };
     if output.json {
         let document = PlanDocument {
             upload_calls: plan.nodes.len(),
@@ -96,6 +103,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
             estimated_seconds: calls_take.as_secs_f64(),
             sas_expires_at: sas_expires_at.map(timestamp::text),
             plan: &plan,
+            end: EndOfCommand::of(&result),
         };
         print(&as_json(&document)?)?;
     } else {
@@ -120,9 +128,5 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
             PlanView { width, nodes: args.all_nodes, estimate: Some(calls_take), sas: Some(&sas_line) };
         print(&plan_table(&plan, &view)?)?;
     }
-    findings.settle()?;
-    if plan.nodes.is_empty() {
-        return Err(CliError::no_node(&plan.left_out));
-    }
-    Ok(Exit::Complete)
+    result
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::args::{Output, sas_lifetime};
 use crate::config::{self, Settings};
 use crate::error::{CliError, Refusal};
+use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
 use crate::output::{as_json, print, print_lines, print_secret, say};
 use crate::run_dir::{RunDir, as_argument, config_of};
@@ -71,14 +72,16 @@ pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit,
     let run = args.run.dir_by(args.config.as_deref())?;
     let (dir, plan, settings) = open(&run, args.config.as_deref()).await?;
     let unshared = share::unshare(&dir, &plan, &settings).await?;
+    let exit = if unshared.still_open.is_empty() { Exit::Complete } else { Exit::Partial };
     if output.json {
         let Unshared { removed, left, still_open } = &unshared;
-        let document = UnshareDocument { schema: "fleetlogs.unshare/v1", removed, left, still_open };
+        let end = EndOfCommand::with(exit, "a SAS still opens the container", [CANNOT_REVOKE.to_owned()]);
+        let document = UnshareDocument { schema: "fleetlogs.unshare/v1", removed, left, still_open, end };
         print(&as_json(&document)?)?;
     } else if !output.quiet {
         print_lines(&describe(&unshared))?;
     }
-    Ok(if unshared.still_open.is_empty() { Exit::Complete } else { Exit::Partial })
+    Ok(exit)
 }
 
 /// A run, and the config that reaches its container.
@@ -102,13 +105,13 @@ fn describe(unshared: &Unshared) -> String {
         let _ = writeln!(text, "STILL OPEN until {ends}: the SAS created with Entra at {made}");
     }
     if !still_open.is_empty() {
-        text.push_str(
-            "  help: a SAS created with Entra cannot be revoked on its own; `az storage account revoke-delegation-keys` \
-             revokes all SAS of all user delegation keys of the storage account\n",
-        );
+        let _ = writeln!(text, "  help: {CANNOT_REVOKE}");
     }
     text
 }
+
+const CANNOT_REVOKE: &str = "a SAS created with Entra cannot be revoked on its own; `az storage account \
+                             revoke-delegation-keys` revokes all SAS of all user delegation keys of the storage account";
 
 /// What `share --json` prints.
 #[derive(Serialize)]
@@ -126,4 +129,6 @@ struct UnshareDocument<'a> {
     removed: &'a [String],
     left: &'a [String],
     still_open: &'a [Entry],
+    #[serde(flatten)]
+    end: EndOfCommand,
 }

@@ -16,15 +16,13 @@ use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::timestamp;
-use fleetlogs_report::{
-    Look, Progress, ProgressMode, RunFacts, TimeLeft, is_dumb, json_for_terminal, verdict_lines,
-};
+use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, TimeLeft, is_dumb, verdict_lines};
 use serde::Serialize;
 
 use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::print;
+use crate::output::{print, print_json_line};
 use crate::run::{progress_clock, run_facts};
 use crate::run_dir::{RunDir, as_argument};
 use crate::run_name::RunArg;
@@ -102,7 +100,7 @@ async fn follow_as_json(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle)
         let state = if held { RunState::Running } else { RunState::of_ended(&run.facts()?) };
         let left = progress.time_left().filter(|_| held);
         let document = Document::of(&run.plan, &run.ledger, state, left);
-        print(&(json_for_terminal(serde_json::to_string(&document).map_err(std::io::Error::from)?) + "\n"))?;
+        print_json_line(&document)?;
         if !follow || !held || is_over(&stop).await {
             return Ok(Exit::Complete);
         }
