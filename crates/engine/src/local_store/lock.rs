@@ -11,8 +11,9 @@ use rusqlite::Connection;
 use super::database::damaged;
 use super::failure::LocalError;
 
-/// How long another process may hold the lock before it is called busy: `status` takes it for a moment.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long another process may hold the lock before it is called busy: `status` takes it for a moment, and for a longer
+/// one when it moves the log of an ended run.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The lock of a run, held. It also says how many events were recorded: SQLite forgets what a lost log held.
 #[derive(Debug)]

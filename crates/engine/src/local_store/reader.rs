@@ -1,8 +1,9 @@
 //! Reading a journal, even while another process writes it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use fleetlogs_model::event::Recorded;
+use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::run_store::{HistoryQuery, HistoryRows, JournalError, JournalReader, RunMeta};
@@ -11,7 +12,7 @@ use rusqlite::config::DbConfig;
 
 use super::database::{checksum, damaged, open_existing, torn_pages};
 use super::failure::LocalError;
-use super::lock::lock;
+use super::lock::{HeldLock, lock};
 
 /// Queries of events after a number.
 pub(super) const EVENTS: &str = "SELECT node, seq, crc, json FROM event WHERE seq > ?1 ORDER BY seq";
@@ -22,6 +23,8 @@ const RUN_EVENTS: &str =
 pub(super) struct SqliteReader {
     connection: Connection,
     path: PathBuf,
+    /// Keeps writers out while the connection, which is dropped before, moves the log of an ended run.
+    closing: Option<HeldLock>,
 }
 
 impl SqliteReader {
@@ -33,13 +36,43 @@ impl SqliteReader {
         }
         let path = dir.join("run.db");
         let connection = open_existing(&path)?;
-        // Reading must not move anything: `resume` does that, and it checks the log first.
+        // Reading must not move anything while the run goes on, and of a killed one only `resume`, which checks it first.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.execute_batch("PRAGMA query_only=ON; PRAGMA busy_timeout=5000;")?;
         if let Some(held) = held {
             held.check_mark(&connection, &path)?;
         }
-        Ok(Self { connection, path })
+        Ok(Self { connection, path, closing: None })
+    }
+
+    /// Prepares to move the log of an ended run into the database when the connection closes. Its own process could not,
+    /// because this reader was there: the log would stay for good, and the database alone would not be the journal.
+    /// Whatever stands against it, a writer, damage or a disk that takes no writes, leaves the log as it is.
+    fn move_log(&self) -> Option<HeldLock> {
+        let dir = self.path.parent()?;
+        let held = lock(dir).ok()?;
+        if !self.has_ended()
+            || torn_pages(dir).ok()? > 0
+            || held.check_mark(&self.connection, &self.path).is_err()
+        {
+            return None;
+        }
+        self.connection.busy_timeout(Duration::from_millis(200)).ok()?;
+        // Works beside another reader, too, who may keep the empty log.
+        let moved =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        if moved.ok()? == 0 {
+            // The last connection removes the log.
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).ok()?;
+        }
+        Some(held)
+    }
+
+    /// Whether the last process that worked on the run has ended it.
+    fn has_ended(&self) -> bool {
+        let last = "SELECT node, seq, crc, json FROM event WHERE node IS NULL ORDER BY seq DESC LIMIT 1";
+        let event = self.connection.query_row(last, [], |row| Ok(read_event(&self.path, row)));
+        matches!(event, Ok(Ok((_, Recorded { event: Event::RunEnded { .. }, .. }))))
     }
 
     fn read_meta(&self) -> Result<RunMeta, LocalError> {
@@ -76,6 +109,12 @@ impl SqliteReader {
             .connection
             .prepare("SELECT node, seq, crc, json FROM event WHERE node IS NOT NULL ORDER BY node, seq")?;
         Ok(SqliteHistories { select, path: &self.path })
+    }
+}
+
+impl Drop for SqliteReader {
+    fn drop(&mut self) {
+        self.closing = self.move_log();
     }
 }
 

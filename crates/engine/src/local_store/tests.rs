@@ -200,6 +200,102 @@ fn an_event_that_cannot_be_read_is_told_with_its_place() {
     assert!(refused.contains("event 2"), "{refused}");
 }
 
+/// The journal of a run that has ended, with a reader from before its end.
+fn ended_while_followed(dir: &Path) -> SqliteReader {
+    let mut journal = SqliteJournal::create(dir, &plan_of(40), &meta()).unwrap();
+    let follower = SqliteReader::open(dir).unwrap();
+    for node in 0..20 {
+        journal.append(&[requested(node), requested(node + 20)]).unwrap();
+        // SQLite holds nothing for a reader that is between two looks.
+        follower.events_after(0, &mut |_| {}).unwrap();
+    }
+    journal.append(&[Recorded { at: NOW, node: None, event: Event::RunEnded { list_calls: 1 } }]).unwrap();
+    follower
+}
+
+fn files_of(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_last_follower_of_a_run_that_has_ended_leaves_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = ended_while_followed(dir.path());
+    let other = SqliteReader::open(dir.path()).unwrap();
+    let log = dir.path().join("run.db-wal");
+    assert!(log.metadata().unwrap().len() > 20 * 4096, "its writer could not move it");
+    drop(other);
+    // What is left of it is empty: the database has everything.
+    assert_eq!(log.metadata().unwrap().len(), 0);
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(dir.path().join("run.db"), copy.path().join("run.db")).unwrap();
+    assert_eq!(nodes(copy.path()).unwrap().len(), 41);
+    drop(follower);
+    assert_eq!(files_of(dir.path()), ["run.db", "run.lock"]);
+    assert_eq!(nodes(dir.path()).unwrap().len(), 41);
+}
+
+#[test]
+fn a_log_that_an_earlier_follower_left_is_moved_by_the_next_reader() {
+    let ended = tempfile::tempdir().unwrap();
+    let follower = ended_while_followed(ended.path());
+    let left = tempfile::tempdir().unwrap();
+    copy_journal(ended.path(), left.path());
+    drop(follower);
+    assert_eq!(nodes(left.path()).unwrap().len(), 41);
+    assert_eq!(files_of(left.path()), ["run.db", "run.lock"]);
+}
+
+#[test]
+fn a_reader_moves_nothing_of_a_run_that_goes_on_or_was_killed_or_of_a_torn_log() {
+    let log_of = |dir: &Path| std::fs::read(dir.join("run.db-wal")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    journal.append(&[requested(0)]).unwrap();
+    let log = log_of(dir.path());
+    nodes(dir.path()).unwrap();
+    assert_eq!(log_of(dir.path()), log);
+    // Its end is on record, and its process is still at work: it writes the reports.
+    journal.append(&[Recorded { at: NOW, node: None, event: Event::RunEnded { list_calls: 1 } }]).unwrap();
+    let log = log_of(dir.path());
+    nodes(dir.path()).unwrap();
+    assert_eq!(log_of(dir.path()), log);
+
+    let killed = killed_after_20_commits();
+    let log = log_of(killed.path());
+    nodes(killed.path()).unwrap();
+    assert_eq!(log_of(killed.path()), log);
+
+    let torn = tempfile::tempdir().unwrap();
+    copy_journal(dir.path(), torn.path());
+    let mut log = log_of(torn.path());
+    log.extend_from_slice(&log.clone()[32..32 + 4120]);
+    std::fs::write(torn.path().join("run.db-wal"), &log).unwrap();
+    assert!(torn_pages(torn.path()).unwrap() > 0);
+    nodes(torn.path()).unwrap();
+    assert_eq!(log_of(torn.path()), log);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_writes_nothing_where_it_may_not() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let follower = ended_while_followed(dir.path());
+    let mode = |mode| std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+    // A directory that everyone may write to is one in which the lock is not taken, also for root.
+    mode(0o777);
+    let log = std::fs::read(dir.path().join("run.db-wal")).unwrap();
+    drop(follower);
+    assert_eq!(std::fs::read(dir.path().join("run.db-wal")).unwrap(), log);
+    mode(0o700);
+    nodes(dir.path()).unwrap();
+    assert_eq!(files_of(dir.path()), ["run.db", "run.lock"]);
+}
+
 #[test]
 fn a_directory_without_a_journal_is_told() {
     let dir = tempfile::tempdir().unwrap();
