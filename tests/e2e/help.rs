@@ -121,11 +121,11 @@ fn every_command_explains_itself() {
     insta::assert_snapshot!(own_help("run"), @r"
     Collect logs: plan, execute, verify, report
 
-    Usage: fleetlogs run [OPTIONS] <CONFIG>
+    Usage: fleetlogs run [OPTIONS] [CONFIG]
 
     Arguments:
-      <CONFIG>
-              The config file
+      [CONFIG]
+              The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
 
     Options:
           --plan <FILE>
@@ -145,6 +145,18 @@ fn every_command_explains_itself() {
 
           --job <JOB>
               Select only nodes on which tasks of this job ran; replaces `jobs` of the config
+
+          --last <TIME>
+              Collect the logs of this long, up to now, such as 30m; replaces [window] of the config
+
+          --start <TIME>
+              Collect the logs from this time on, such as 2026-11-22T08:00:00Z
+
+          --end <TIME>
+              Collect the logs up to this time [default: now]
+
+          --around <TIME>
+              Collect the logs around this time: `before` and `after` of the config, or 30m each
     ");
     insta::assert_snapshot!(own_help("resume"), @r"
     Resume an interrupted run
@@ -153,9 +165,12 @@ fn every_command_explains_itself() {
 
     Arguments:
       <RUN>
-              The run directory
+              The run: its id or the beginning of it, `latest`, or its directory
 
     Options:
+          --runs-dir <DIR>
+              Look for runs in this directory instead of `output.dir` of the config
+
           --config <FILE>
               Use this config file instead of the one that the run was started with
 
@@ -179,20 +194,23 @@ fn every_command_explains_itself() {
 
     Arguments:
       <RUN>
-              The run directory
+              The run: its id or the beginning of it, `latest`, or its directory
 
     Options:
+          --runs-dir <DIR>
+              Look for runs in this directory instead of `output.dir` of the config
+
       -f, --follow
               Update once a second until no process works on the run
     ");
     insta::assert_snapshot!(own_help("plan"), @r"
     Show which nodes a run would call and which it would skip, and why; sends no upload
 
-    Usage: fleetlogs plan [OPTIONS] <CONFIG>
+    Usage: fleetlogs plan [OPTIONS] [CONFIG]
 
     Arguments:
-      <CONFIG>
-              The config file
+      [CONFIG]
+              The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
 
     Options:
           --nodes
@@ -213,17 +231,29 @@ fn every_command_explains_itself() {
           --job <JOB>
               Select only nodes on which tasks of this job ran; replaces `jobs` of the config
 
+          --last <TIME>
+              Collect the logs of this long, up to now, such as 30m; replaces [window] of the config
+
+          --start <TIME>
+              Collect the logs from this time on, such as 2026-11-22T08:00:00Z
+
+          --end <TIME>
+              Collect the logs up to this time [default: now]
+
+          --around <TIME>
+              Collect the logs around this time: `before` and `after` of the config, or 30m each
+
       -o, --output <FILE>
               Save the plan to this file, for `run --plan`
     ");
     insta::assert_snapshot!(own_help("check"), @r"
     Check config, credentials, permissions, clocks and storage; sends no upload
 
-    Usage: fleetlogs check [OPTIONS] <CONFIG>
+    Usage: fleetlogs check [OPTIONS] [CONFIG]
 
     Arguments:
-      <CONFIG>
-              The config file
+      [CONFIG]
+              The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
 
     Options:
           --probe-write
@@ -243,6 +273,18 @@ fn every_command_explains_itself() {
 
           --job <JOB>
               Select only nodes on which tasks of this job ran; replaces `jobs` of the config
+
+          --last <TIME>
+              Collect the logs of this long, up to now, such as 30m; replaces [window] of the config
+
+          --start <TIME>
+              Collect the logs from this time on, such as 2026-11-22T08:00:00Z
+
+          --end <TIME>
+              Collect the logs up to this time [default: now]
+
+          --around <TIME>
+              Collect the logs around this time: `before` and `after` of the config, or 30m each
     ");
     insta::assert_snapshot!(own_help("report"), @r"
     Write the reports of a run again from its journal
@@ -251,16 +293,20 @@ fn every_command_explains_itself() {
 
     Arguments:
       <RUN>
-              The run directory
+              The run: its id or the beginning of it, `latest`, or its directory
+
+    Options:
+          --runs-dir <DIR>
+              Look for runs in this directory instead of `output.dir` of the config
     ");
     insta::assert_snapshot!(own_help("history"), @r#"
     Show which time ranges a series of snapshots covers for each node, and every gap
 
-    Usage: fleetlogs history [OPTIONS] <CONFIG> [SNAPSHOT]
+    Usage: fleetlogs history [OPTIONS] [CONFIG] [SNAPSHOT]
 
     Arguments:
-      <CONFIG>
-              The config file
+      [CONFIG]
+              The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
 
       [SNAPSHOT]
               The snapshot [default: every one with `window = "since-last"`, or the only one]
@@ -282,9 +328,12 @@ fn every_command_explains_itself() {
 
     Arguments:
       <RUN>
-              The run directory
+              The run: its id or the beginning of it, `latest`, or its directory
 
     Options:
+          --runs-dir <DIR>
+              Look for runs in this directory instead of `output.dir` of the config
+
           --config <FILE>
               Use this config file instead of the one that the run was started with
 
@@ -298,9 +347,12 @@ fn every_command_explains_itself() {
 
     Arguments:
       <RUN>
-              The run directory
+              The run: its id or the beginning of it, `latest`, or its directory
 
     Options:
+          --runs-dir <DIR>
+              Look for runs in this directory instead of `output.dir` of the config
+
           --for <TIME>
               How long the SAS stays valid
 
@@ -316,25 +368,31 @@ fn every_command_explains_itself() {
 
     Arguments:
       <RUN>
-              The run directory
+              The run: its id or the beginning of it, `latest`, or its directory
 
     Options:
+          --runs-dir <DIR>
+              Look for runs in this directory instead of `output.dir` of the config
+
           --config <FILE>
               Use this config file instead of the one that the run was started with
     ");
     insta::assert_snapshot!(own_help("ticket"), @r"
     Open a support ticket for a run, or add a message to one; shows what it would send, and asks first
 
-    Usage: fleetlogs ticket [OPTIONS] <CONFIG> <RUN>
+    Usage: fleetlogs ticket [OPTIONS] [CONFIG] <RUN>
 
     Arguments:
-      <CONFIG>
-              The config file; it must have a [ticket]
+      [CONFIG]
+              The config file, which must have a [ticket] [default: the one that the run was started with]
 
       <RUN>
-              The run directory
+              The run: its id or the beginning of it, `latest`, or its directory
 
     Options:
+          --runs-dir <DIR>
+              Look for runs in this directory instead of `output.dir` of the config
+
           --amend <TICKET>
               Add a message to this ticket (name or number) instead of opening one
 
@@ -357,9 +415,12 @@ fn every_command_explains_itself() {
 
     Arguments:
       [RUN]
-              The run directory
+              The run: its id or the beginning of it, `latest`, or its directory
 
     Options:
+          --runs-dir <DIR>
+              Look for runs in this directory instead of `output.dir` of the config
+
       -o, --output <FILE>
               Write to this file [default: fleetlogs-RUN_ID.zip in this directory]
 
@@ -387,11 +448,11 @@ fn every_command_explains_itself() {
     insta::assert_snapshot!(own_help("schedule"), @r"
     Run snapshots automatically: on a schedule, when nodes go bad, on alerts
 
-    Usage: fleetlogs schedule [OPTIONS] <CONFIG>
+    Usage: fleetlogs schedule [OPTIONS] [CONFIG]
 
     Arguments:
-      <CONFIG>
-              The config file, with one snapshot or more
+      [CONFIG]
+              The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
 
     Options:
           --once <NAME>
