@@ -328,22 +328,30 @@ fn what_is_not_there_is_named() {
     insta::assert_snapshot!(seen(&["resume", "runs/no-such-run"]), @r"
     exit code: 2
     ----- stderr -----
-    error: `runs/no-such-run/plan.json`: No such file or directory (os error 2)
+    error: there is no run `runs/no-such-run`
+      looked in `runs` (the default): it does not exist
+      help: RUN is a run id, the beginning of one, `latest`, or a run directory; `fleetlogs runs` lists them
     ");
     insta::assert_snapshot!(seen(&["status", "runs/no-such-run"]), @r"
     exit code: 2
     ----- stderr -----
-    error: `runs/no-such-run/plan.json`: No such file or directory (os error 2)
+    error: there is no run `runs/no-such-run`
+      looked in `runs` (the default): it does not exist
+      help: RUN is a run id, the beginning of one, `latest`, or a run directory; `fleetlogs runs` lists them
     ");
     insta::assert_snapshot!(seen(&["verify", "runs/no-such-run"]), @r"
     exit code: 2
     ----- stderr -----
-    error: `runs/no-such-run/plan.json`: No such file or directory (os error 2)
+    error: there is no run `runs/no-such-run`
+      looked in `runs` (the default): it does not exist
+      help: RUN is a run id, the beginning of one, `latest`, or a run directory; `fleetlogs runs` lists them
     ");
     insta::assert_snapshot!(seen(&["bundle", "runs/no-such-run"]), @r"
     exit code: 2
     ----- stderr -----
-    error: `runs/no-such-run/plan.json`: No such file or directory (os error 2)
+    error: there is no run `runs/no-such-run`
+      looked in `runs` (the default): it does not exist
+      help: RUN is a run id, the beginning of one, `latest`, or a run directory; `fleetlogs runs` lists them
     ");
     insta::assert_snapshot!(seen(&["bundle", "--check", "no-such-file.zip"]), @r"
     exit code: 2

@@ -25,7 +25,7 @@ const VARYING: &[(&str, &str)] = &[
 
 /// Exit code, stdout and stderr of a command that ran in a directory. Replaced are run ids, ports, request ids,
 /// times around now, how long a run took, and the path of the directory. Lines of progress are left out: which of
-/// them appear depends on the speed of the machine.
+/// them appear depends on the speed of the machine. So is the first line of a run: `naming.rs` looks at it.
 pub(crate) fn picture(dir: &Path, code: i32, stdout: &str, stderr: &str) -> String {
     let mut picture = format!("exit code: {code}\n");
     for (name, text) in [("stdout", stdout), ("stderr", stderr)] {
@@ -37,9 +37,9 @@ pub(crate) fn picture(dir: &Path, code: i32, stdout: &str, stderr: &str) -> Stri
     without_what_varies(&picture.replace(&dir.display().to_string(), "DIR"))
 }
 
-/// `10:15:03 run 20261122T093000Z-4f2a: 2 of 9 nodes done (22%), 2 verified`
+/// `10:15:03 run 20261122T093000Z-4f2a: 2 of 9 nodes done (22%), 2 verified`, or the first line of a run.
 fn is_progress(line: &str) -> bool {
-    matching("99:99:99 ", line).is_some()
+    matching("99:99:99 ", line).is_some() || matching("run 99999999T999999Z-%%%% in ", line).is_some()
 }
 
 pub(crate) fn without_what_varies(text: &str) -> String {

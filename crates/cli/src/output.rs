@@ -94,7 +94,7 @@ fn progress_view(output: &Output) -> ProgressView {
 
 /// The watchers of a run that a person started: the screen, `--events`, the log.
 pub(crate) fn watchers(output: &Output, logs: &Logs) -> Watchers {
-    Watchers { progress: progress_view(output), events: output.events.clone(), logs: logs.clone() }
+    Watchers { progress: progress_view(output), events: output.events.clone(), logs: logs.clone(), say }
 }
 
 /// Prints how a run ended, for a person or for a program.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use fleetlogs_model::files::{absolute, dir_of};
 use fleetlogs_model::ids::RunId;
+use time::OffsetDateTime;
 
 use crate::error::{CliError, Refusal};
 use crate::run_dir::{PLAN_FILE, as_argument, as_typed};
@@ -21,6 +22,9 @@ use crate::runs_dir::RunsDir;
 
 /// The most runs that a message lists.
 const MOST_LISTED: usize = 5;
+
+/// How long a run that is not on record is thought to be listing its accounts.
+const LONGEST_PLANNING: time::Duration = time::Duration::minutes(10);
 
 /// The run that is meant, whichever it is.
 const LATEST: &str = "latest";
@@ -44,6 +48,12 @@ impl RunArg {
     /// The same, where the command may name a config: then its `output.dir` is looked in.
     pub(crate) fn dir_by(&self, config: Option<&Path>) -> Result<PathBuf, CliError> {
         find_run(&self.run.to_string_lossy(), Path::new(&self.run), &self.runs(config))
+    }
+
+    /// Whether this may be a run that is still being planned: a run is on record, and is found, once it has a plan.
+    pub(crate) fn may_still_come(&self, now: OffsetDateTime) -> bool {
+        let named = self.run.to_str().and_then(|text| text.parse::<RunId>().ok()?.time());
+        named.is_some_and(|named| now - named < LONGEST_PLANNING && named - now < LONGEST_PLANNING)
     }
 
     /// Where the run is looked for.

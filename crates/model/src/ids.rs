@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -122,6 +122,14 @@ impl RunId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// When the id was made; none if its digits are no time.
+    #[must_use]
+    pub fn time(&self) -> Option<OffsetDateTime> {
+        let stamp = self.0.split_once('Z')?.0;
+        let format = format_description!("[year][month][day]T[hour][minute][second]");
+        Some(PrimitiveDateTime::parse(stamp, format).ok()?.assume_utc())
+    }
 }
 
 impl fmt::Display for RunId {
@@ -173,6 +181,8 @@ mod tests {
         assert_eq!(late.as_str(), "20261122T093001Z-0000");
         assert!(early < late);
         assert_eq!(early.as_str().parse::<RunId>().unwrap(), early);
+        assert_eq!(late.time(), Some(datetime!(2026-11-22 09:30:01 UTC)));
+        assert_eq!("20261322T093000Z-ffff".parse::<RunId>().unwrap().time(), None);
     }
 
     #[test]

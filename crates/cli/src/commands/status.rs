@@ -3,10 +3,12 @@
 //! It shows what the run itself shows: the same code, fed with the same events.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::event::Recorded;
@@ -22,7 +24,7 @@ use serde::Serialize;
 use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{print, print_json_line};
+use crate::output::{print, print_json_line, say};
 use crate::run::{progress_clock, run_facts};
 use crate::run_dir::{RunDir, as_argument};
 use crate::run_name::RunArg;
@@ -43,13 +45,14 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, RecordedRun { plan, journal, .. }) = RunDir::open(&args.run.dir()?, RunClaim::Watch).await?;
-    let ledger = Ledger::new(&plan);
-    let run = WatchedRun { dir: &dir, journal, plan, ledger, last: 0 };
     let stop = StopHandle::default();
     if args.follow {
         signals::listen(&stop)?;
     }
+    let dir = find(args, output, &stop).await?;
+    let (dir, RecordedRun { plan, journal, .. }) = RunDir::open(&dir, RunClaim::Watch).await?;
+    let ledger = Ledger::new(&plan);
+    let run = WatchedRun { dir: &dir, journal, plan, ledger, last: 0 };
     if output.json {
         return follow_as_json(run, args.follow, stop).await;
     }
@@ -59,6 +62,31 @@ pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, C
         (true, false) => ProgressMode::plain_on_stdout(),
     };
     follow_as_text(run, args.follow, mode, stop).await
+}
+
+/// The directory of the run. A follower waits for that of a run that may still be listing its accounts: `run` has given
+/// the command when it began.
+async fn find(args: &StatusArgs, output: &Output, stop: &StopHandle) -> Result<PathBuf, CliError> {
+    let mut found = args.run.dir();
+    let mut is_said = output.quiet;
+    while found.is_err() && args.follow && args.run.may_still_come(Clock::System.now()) {
+        if !is_said {
+            let run = args.run.run.display();
+            say(&format!(
+                "run {run} is not on record yet: waiting until its accounts are listed; Ctrl-C ends this\n"
+            ));
+            is_said = true;
+        }
+        if is_over(stop).await {
+            break;
+        }
+        found = args.run.dir();
+        if found.is_ok() && is_over(stop).await {
+            // The journal comes a moment after the plan.
+            break;
+        }
+    }
+    found
 }
 
 /// A run as far as its journal was read.

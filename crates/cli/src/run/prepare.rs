@@ -19,6 +19,7 @@ use crate::error::CliError;
 use crate::estimate::{estimate, estimate_calls};
 use crate::fleet::Fleet;
 use crate::input_file;
+use crate::output_dir;
 use crate::preflight::{self, Findings};
 
 /// A run that may begin: everything that can be known to be wrong beforehand is right.
@@ -42,6 +43,7 @@ pub(super) async fn prepare_new(
     if output_dir.is_dir() {
         refuse_if_open_to_all(output_dir).map_err(|error| CliError::file(output_dir, &error))?;
     }
+    output_dir::try_out(output_dir).map_err(|refusal| CliError::refused([refusal]))?;
     let fleet = Fleet::connect(settings).await?;
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     let destination = fleet.destination_of(&run_id, settings).await?;
@@ -53,6 +55,7 @@ pub(super) async fn prepare_new(
         store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
     }
     findings.settle()?;
+    watchers.name_run(&run_id, output_dir);
     let plan = match given {
         // Nodes and windows are those of the plan; the destination is that of this config.
         Some(plan) => Plan {
