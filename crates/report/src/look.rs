@@ -147,6 +147,8 @@ pub(crate) enum Style {
     Good,
     Warning,
     Bad,
+    Blue,
+    Violet,
     Active,
     GoodVerdict,
     WarningVerdict,
@@ -162,6 +164,9 @@ impl Style {
             Self::Good => "32",
             Self::Warning => "33",
             Self::Bad => "31",
+            // The bright one: the other is hard to read on black.
+            Self::Blue => "94",
+            Self::Violet => "35",
             Self::Active => "36",
             Self::GoodVerdict => "1;32",
             Self::WarningVerdict => "1;33",

@@ -1,5 +1,5 @@
-//! How each outcome looks: its colour on the terminal, its shape, colour and rank on the page. A new outcome gets its
-//! looks here, and the compiler asks for each of them.
+//! How each outcome looks: its colour on the terminal and on the page, and there its shape and rank. A new outcome gets
+//! its looks here, and the compiler asks for each of them.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,49 @@ use fleetlogs_model::outcome::{Outcome, RunOutcome};
 
 use crate::look::Style;
 
+/// The palette. Terminal and page have the same hue for an outcome; the page has shades of it, so that outcomes of one
+/// hue can be told apart on the map, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hue {
+    Green,
+    Amber,
+    Red,
+    Blue,
+    Violet,
+    Grey,
+}
+
+impl Hue {
+    fn style(self) -> Style {
+        match self {
+            Self::Green => Style::Good,
+            Self::Amber => Style::Warning,
+            Self::Red => Style::Bad,
+            Self::Blue => Style::Blue,
+            Self::Violet => Style::Violet,
+            Self::Grey => Style::Dim,
+        }
+    }
+}
+
+/// The colour of an outcome: its hue, and its shade on the page, which is readable on light and dark alike.
+fn colour_of(outcome: Outcome) -> (Hue, &'static str) {
+    match outcome {
+        Outcome::Verified => (Hue::Green, "#3a9d73"),
+        Outcome::Empty => (Hue::Green, "#6b9080"),
+        Outcome::Adopted => (Hue::Amber, "#b08900"),
+        Outcome::Incomplete => (Hue::Amber, "#cc7a00"),
+        Outcome::Failed => (Hue::Red, "#d9483b"),
+        Outcome::Accepted => (Hue::Blue, "#3d85c6"),
+        Outcome::InDoubt => (Hue::Violet, "#9868c9"),
+        Outcome::Gone => (Hue::Grey, "#7d8790"),
+        Outcome::NotSent => (Hue::Grey, "#8a8168"),
+    }
+}
+
 /// Its colour on a terminal.
 pub(crate) fn style_of(outcome: Outcome) -> Style {
-    match outcome {
-        Outcome::Verified | Outcome::Empty => Style::Good,
-        Outcome::Incomplete | Outcome::Failed => Style::Bad,
-        Outcome::Adopted | Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => Style::Warning,
-        Outcome::Gone => Style::Dim,
-    }
+    colour_of(outcome).0.style()
 }
 
 /// Whether an account with such nodes is shown before others while the run makes progress.
@@ -55,31 +90,23 @@ pub(crate) fn urgency_of(outcome: Outcome) -> u8 {
     }
 }
 
-/// A shape in a square of 10, as an SVG path, and its colour, which stands against light and dark alike.
-struct Shape {
-    path: &'static str,
-    colour: &'static str,
-}
-
-fn shape_of(outcome: Outcome) -> Shape {
-    let (path, colour) = match outcome {
-        Outcome::Verified => ("M1 1h8v8h-8z", "#3a9d73"),
-        Outcome::Adopted => ("M1 1h8v8h-8zM5.7 2.2l-3.5 3.5v2.1h2.1l3.5 -3.5v-2.1z", "#b08900"),
-        Outcome::Accepted => ("M5 .5a4.5 4.5 0 0 1 0 9a4.5 4.5 0 0 1 0 -9z", "#3d85c6"),
-        Outcome::Incomplete => ("M5 .6l4.7 8.6h-9.4z", "#cc7a00"),
-        Outcome::Empty => ("M1 1h8v8h-8zM2.7 2.7v4.6h4.6v-4.6z", "#6b9080"),
-        Outcome::InDoubt => ("M5 .2l4.8 4.8l-4.8 4.8l-4.8 -4.8z", "#9868c9"),
-        Outcome::Failed => (
-            "M2.6 .6l2.4 2.4l2.4 -2.4l2 2l-2.4 2.4l2.4 2.4l-2 2l-2.4 -2.4l-2.4 2.4l-2 -2l2.4 -2.4l-2.4 -2.4z",
-            "#d9483b",
-        ),
-        Outcome::Gone => ("M.8 3.6h8.4v2.8h-8.4z", "#7d8790"),
-        Outcome::NotSent => (
-            "M5 .5a4.5 4.5 0 0 1 0 9a4.5 4.5 0 0 1 0 -9zM5 2.4a2.6 2.6 0 0 0 0 5.2a2.6 2.6 0 0 0 0 -5.2z",
-            "#8a8168",
-        ),
-    };
-    Shape { path, colour }
+/// A shape in a square of 10, as an SVG path.
+fn shape_of(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Verified => "M1 1h8v8h-8z",
+        Outcome::Adopted => "M1 1h8v8h-8zM5.7 2.2l-3.5 3.5v2.1h2.1l3.5 -3.5v-2.1z",
+        Outcome::Accepted => "M5 .5a4.5 4.5 0 0 1 0 9a4.5 4.5 0 0 1 0 -9z",
+        Outcome::Incomplete => "M5 .6l4.7 8.6h-9.4z",
+        Outcome::Empty => "M1 1h8v8h-8zM2.7 2.7v4.6h4.6v-4.6z",
+        Outcome::InDoubt => "M5 .2l4.8 4.8l-4.8 4.8l-4.8 -4.8z",
+        Outcome::Failed => {
+            "M2.6 .6l2.4 2.4l2.4 -2.4l2 2l-2.4 2.4l2.4 2.4l-2 2l-2.4 -2.4l-2.4 2.4l-2 -2l2.4 -2.4l-2.4 -2.4z"
+        }
+        Outcome::Gone => "M.8 3.6h8.4v2.8h-8.4z",
+        Outcome::NotSent => {
+            "M5 .5a4.5 4.5 0 0 1 0 9a4.5 4.5 0 0 1 0 -9zM5 2.4a2.6 2.6 0 0 0 0 5.2a2.6 2.6 0 0 0 0 -5.2z"
+        }
+    }
 }
 
 /// How the run ended, as a word that can stand alone.
@@ -122,7 +149,7 @@ fn tone_of_run(outcome: RunOutcome) -> &'static str {
 pub(crate) fn svg_symbols() -> String {
     let mut svg = String::new();
     for outcome in Outcome::ALL {
-        let Shape { path, .. } = shape_of(outcome);
+        let path = shape_of(outcome);
         let _ = writeln!(
             svg,
             "<symbol id=\"{outcome}\" viewBox=\"0 0 10 10\"><path class=\"fill-{outcome}\" d=\"{path}\"/></symbol>"
@@ -136,14 +163,67 @@ pub(crate) fn svg_symbols() -> String {
     svg
 }
 
-/// The colours of outcomes, for the page's style sheet.
+/// The colours of outcomes, for the page's style sheet: as variables, and as fills.
 pub(crate) fn css_rules() -> String {
-    let mut css = String::new();
+    let mut css = String::from(":root {");
     for outcome in Outcome::ALL {
-        let _ = writeln!(css, ".fill-{outcome} {{ fill: {}; }}", shape_of(outcome).colour);
+        let _ = write!(css, " --{outcome}: {};", colour_of(outcome).1);
+    }
+    css.push_str(" }\n");
+    for outcome in Outcome::ALL {
+        let _ = writeln!(css, ".fill-{outcome} {{ fill: var(--{outcome}); }}");
     }
     for outcome in RunOutcome::ALL {
         let _ = writeln!(css, ".{outcome} {{ color: var(--{}); }}", tone_of_run(outcome));
     }
     css
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hue in degrees and saturation in percent of a colour such as `#cc7a00`.
+    fn hue_and_saturation(colour: &str) -> (i32, i32) {
+        let part = |at: usize| i32::from_str_radix(&colour[at..at + 2], 16).unwrap();
+        let (red, green, blue) = (part(1), part(3), part(5));
+        let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
+        let range = (most - least).max(1);
+        let hue = if most == red {
+            60 * (green - blue) / range
+        } else if most == green {
+            120 + 60 * (blue - red) / range
+        } else {
+            240 + 60 * (red - green) / range
+        };
+        (hue.rem_euclid(360), 100 * (most - least) / most.max(1))
+    }
+
+    #[test]
+    fn an_outcome_has_the_same_hue_on_the_terminal_and_on_the_page() {
+        for outcome in Outcome::ALL {
+            let (hue, shade) = colour_of(outcome);
+            let (degrees, saturation) = hue_and_saturation(shade);
+            let fits = match hue {
+                Hue::Green => (100..170).contains(&degrees),
+                Hue::Amber => (30..55).contains(&degrees),
+                Hue::Red => !(15..345).contains(&degrees),
+                Hue::Blue => (200..230).contains(&degrees),
+                Hue::Violet => (255..300).contains(&degrees),
+                Hue::Grey => true,
+            };
+            assert!(fits, "{outcome} is {hue:?}, and {shade} has {degrees} degrees");
+            assert_eq!(hue == Hue::Grey, saturation < 25, "{outcome}: {shade} is saturated by {saturation}%");
+        }
+    }
+
+    #[test]
+    fn no_two_outcomes_have_the_same_shade_or_shape() {
+        for (at, one) in Outcome::ALL.into_iter().enumerate() {
+            for other in Outcome::ALL.into_iter().skip(at + 1) {
+                assert_ne!(colour_of(one).1, colour_of(other).1, "{one}, {other}");
+                assert_ne!(shape_of(one), shape_of(other), "{one}, {other}");
+            }
+        }
+    }
 }
