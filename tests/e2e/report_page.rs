@@ -119,6 +119,59 @@ fn the_page_of_a_very_large_run_says_what_it_leaves_out() {
 
 #[test]
 #[ignore = "needs Chromium, and the packages in tests/tools; tests/all.sh installs them and runs this"]
+fn the_page_answers_on_the_first_screen_and_keeps_its_state_in_the_address() {
+    let id = |at: u128| format!("tvmps_{:032x}{:032x}_d", at.wrapping_mul(0x9e37_79b9_7f4a_7c15), at);
+    let nodes = (0..2_000).map(|at| {
+        let node = plain_node(if at < 300 { "isolated" } else { "render" }, &id(at));
+        let state = match at {
+            400..440 => NodeState::Unusable,
+            500..530 => NodeState::StartTaskFailed,
+            _ => return node,
+        };
+        let facts = NodeFacts { state: Some(state), ..NodeFacts::default() };
+        PlannedNode { evidence: NodeEvidence { facts: facts.into(), ..NodeEvidence::default() }, ..node }
+    });
+    let mut plan = plan_of(nodes.collect(), vec![]);
+    plan.accounts.push(PlannedAccount {
+        name: AccountName::new("northwind"),
+        pools: 0,
+        nodes: 0,
+        unlisted: Some("403 AuthorizationFailure: the role is missing".into()),
+        ..plan.accounts[0].clone()
+    });
+    let incomplete = |files, reason: &str| {
+        let ended = Event::FilesIncomplete { files, bytes: 0, reason: reason.into(), shortfall: None };
+        vec![requested(1), accepted_of(7), ended]
+    };
+    let refused = |class, status, code: &str, why: &str| {
+        let cause = Failure { status: Some(status), code: Some(code.into()), ..Failure::new(class, why) };
+        vec![requested(1), Event::UploadFailed { attempt: 1, cause }]
+    };
+    let long = "the node is busy, and the service says so in a sentence that is far longer than any line of the table could ever \
+                be, whatever the width of the window";
+    let run = RecordedRun::of(&plan, |at| match at {
+        0..300 => incomplete(0, "no file arrived before the verification deadline"),
+        300..340 => refused(FailureClass::Refused, 409, "NodeBeingRebooted", long),
+        340..370 => incomplete(3, "3 of 4 files arrived before the verification deadline"),
+        370..395 => refused(FailureClass::Gone, 404, "NodeNotFound", "no such node"),
+        395..410 => refused(FailureClass::Refused, 403, "AuthorizationFailure", "not allowed"),
+        410..420 => vec![],
+        _ => story(9, ""),
+    });
+    let expected = json!({
+        "unlisted": "northwind",
+        "why": "the role is missing",
+        "causes": 6,
+        "first_cause": 300,
+        "trouble": 70,
+        "unusable": 40,
+        "missing": 420,
+    });
+    look("first_screen.mjs", &run.page(), &expected);
+}
+
+#[test]
+#[ignore = "needs Chromium, and the packages in tests/tools; tests/all.sh installs them and runs this"]
 fn a_name_is_never_run() {
     let name = "</script><script>globalThis.ran=1</script><img src=x onerror='globalThis.ran=2'>\"'&amp;\u{202e}\u{2028}{{x}}";
     let shown = "</script><script>globalThis.ran=1</script><img src=x onerror='globalThis.ran=2'>\"'&amp;\\u{202e}\\u{2028}{{x}}";
@@ -159,12 +212,7 @@ fn a_name_is_never_run() {
 
 /// Most nodes are verified; of a hundred, some are not, for the given reason among others.
 fn story(at: u32, why: &str) -> Vec<Event> {
-    let accepted = Event::UploadAccepted {
-        attempt: 1,
-        directory: format!("batch-2f/pool/tvm-{at}/{}", Uuid::from_u128(at.into())).into(),
-        files: Some(4),
-        request_id: Some(Uuid::from_u128(at.into()).to_string().into()),
-    };
+    let accepted = accepted_of(at);
     let reason = "3 of 4 files arrived before the verification deadline".into();
     match at % 100 {
         3 => vec![requested(1), failed(1, why)],
@@ -179,6 +227,15 @@ fn story(at: u32, why: &str) -> Vec<Event> {
             accepted,
             Event::FilesVerified { files: 4, bytes: 4_096, fingerprint: None, proof: None },
         ],
+    }
+}
+
+fn accepted_of(at: u32) -> Event {
+    Event::UploadAccepted {
+        attempt: 1,
+        directory: format!("batch-2f/pool/tvm-{at}/{}", Uuid::from_u128(at.into())).into(),
+        files: Some(4),
+        request_id: Some(Uuid::from_u128(at.into()).to_string().into()),
     }
 }
 

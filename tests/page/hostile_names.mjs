@@ -13,14 +13,15 @@ const has = async (selector, what = shown) => {
   assert.ok(text.includes(what), `${selector} says ${text}`);
 };
 // A folded reason has its words with one space between.
-await has(".causes .why", shown.split("\\u{2028}")[0]);
-await has(".causes .where");
+await has("[data-cause] .why", shown.split("\\u{2028}")[0]);
+await has("[data-cause] .where");
 await has(".accounts");
 await has("#by-pool");
 await has("#map");
 await has("#body td.pool");
 await has("#body td.reason");
-await has(".steps");
+await has(".unlisted .where");
+await has(".unlisted-box");
 assert.equal(await page.locator("#body button.link").first().getAttribute("title"), `${shown}-7`);
 await page.fill("#search", name);
 assert.match(await textOf(page, "#found"), /^1 node$/);

@@ -34,6 +34,12 @@ await page.click("#clear");
 
 await page.click("#following");
 assert.match(await textOf(page, "#place"), /^51 to 100 of /);
+
+const byNode = page.locator("#columns button", { hasText: "Node" });
+await byNode.click();
+const names = await page.locator("#body button.link").evaluateAll((all) => all.slice(0, 12).map((one) => one.title));
+assert.deepEqual(names, [...Array(12).keys()].map((at) => `tvm-${at}`), "tvm-2 stands before tvm-10");
+await page.locator("#columns button").first().click();
 assert.equal(await page.locator("#cells").evaluate((canvas) => {
   const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   return pixels.some((value) => value > 0);

@@ -11,13 +11,14 @@ use fleetlogs_model::ids::{AccountIndex, PoolId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::node_facts::{BetweenFacts, FactMembers, Members, NodeState, RecentTask};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
-use fleetlogs_model::plan::LeftOut;
+use fleetlogs_model::plan::{LeftOut, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, Priority};
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeTuple};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::service_trouble::ServiceTrouble;
 use super::tables::{Table, write_json};
 use super::timeline::{Timeline, milliseconds};
 use crate::cause::{Cause, STORAGE_BLOCKED, folded_reason};
@@ -42,6 +43,7 @@ pub(super) struct PageData {
     pools: Vec<Pool>,
     pool_places: HashMap<(AccountIndex, PoolId), u32>,
     timeline: Timeline,
+    trouble: ServiceTrouble,
 }
 
 struct Pool {
@@ -176,6 +178,7 @@ impl PageData {
             pools: vec![],
             pool_places: HashMap::new(),
             timeline: Timeline::of(facts),
+            trouble: ServiceTrouble::default(),
         })
     }
 
@@ -185,13 +188,14 @@ impl PageData {
         self.pools[pool as usize].counts.add(end.outcome);
         self.timeline.add(end.history);
         let collected = end.outcome.is_collected(self.verification);
+        let trouble = self.trouble.add(&end.node.evidence.facts, collected);
         let room = if collected { &mut self.room.0 } else { &mut self.room.1 };
         if *room == 0 {
             return Ok(());
         }
         *room -= 1;
         self.rows += 1;
-        let row = self.row(end, pool, collected)?;
+        let row = self.row(end, pool, collected, trouble)?;
         out.write_all(if self.rows == 1 { b"\n" } else { b",\n" })?;
         write_json(out, &row)
     }
@@ -209,7 +213,13 @@ impl PageData {
         })
     }
 
-    fn row<'a>(&mut self, end: &'a NodeEnd<'a>, pool: u32, collected: bool) -> io::Result<Row<'a>> {
+    fn row<'a>(
+        &mut self,
+        end: &'a NodeEnd<'a>,
+        pool: u32,
+        collected: bool,
+        trouble: Option<u32>,
+    ) -> io::Result<Row<'a>> {
         let (node, history) = (end.node, end.history);
         let folded = (!collected).then(|| folded_reason(end));
         let attempts =
@@ -217,6 +227,8 @@ impl PageData {
         let tasks =
             node.evidence.recent_tasks.iter().map(|task| self.task(task)).collect::<io::Result<_>>()?;
         let evidence = &node.evidence;
+        let shared = self.evidence.place(&row_facts(node))?;
+        self.trouble.note(shared, trouble);
         let since = [evidence.state_since, evidence.allocation_time, evidence.last_boot_time];
         Ok(Row(
             pool,
@@ -230,7 +242,7 @@ impl PageData {
             history.bytes,
             history.verified_at.map(|at| self.since_start(at)),
             attempts,
-            self.evidence.place(&row_facts(node))?,
+            shared,
             since.map(|at| at.map(|at| self.since_start(at))),
             RareFacts::of(node, history, tasks),
         ))
@@ -258,8 +270,8 @@ impl PageData {
         milliseconds(self.start, at)
     }
 
-    /// Closes the list of rows, and writes what they refer to.
-    pub(super) fn end(mut self, out: &mut impl Write, summary: &Summary<'_>) -> io::Result<()> {
+    /// Closes the list of rows, and writes what they refer to. Returns what the service reported on the nodes.
+    pub(super) fn end(mut self, out: &mut impl Write, summary: &Summary<'_>) -> io::Result<ServiceTrouble> {
         out.write_all(b"]</script>\n<script type=\"application/json\" id=\"page-data\">{")?;
         let causes = summary.findings.causes();
         let causes: Vec<_> =
@@ -267,6 +279,7 @@ impl PageData {
         let left_out: Vec<_> =
             summary.plan.left_out.iter().take(MOST_LEFT_OUT).map(LeftOutRow::from).collect();
         let accounts: Vec<_> = summary.plan.accounts.iter().map(|account| account.name.as_str()).collect();
+        let unlisted: Vec<_> = summary.plan.accounts.iter().map(Unlisted::of).collect();
         member(out, "run_id", summary.plan.run_id.as_str())?;
         member(out, "start", &(summary.facts.started_at.unix_timestamp_nanos() / 1_000_000))?;
         member(out, "destination", &summary.plan.destination)?;
@@ -276,15 +289,19 @@ impl PageData {
         member(out, "urgency", &Outcome::ALL.map(urgency_of))?;
         member(out, "collected", &Outcome::ALL.map(|outcome| outcome.is_collected(self.verification)))?;
         member(out, "accounts", &accounts)?;
+        member(out, "unlisted", &unlisted)?;
         member(out, "pools", &self.pools)?;
         member(out, "timeline", &self.timeline)?;
         member(out, "causes", &causes)?;
         member(out, "left_out", &left_out)?;
+        member(out, "trouble", &self.trouble.names())?;
+        member(out, "trouble_of_evidence", self.trouble.of_evidence())?;
         out.write_all(b"\n\"evidence\":")?;
         self.evidence.write(out)?;
         out.write_all(b",\n\"texts\":")?;
         self.texts.write(out)?;
-        out.write_all(b"}</script>")
+        out.write_all(b"}</script>")?;
+        Ok(self.trouble)
     }
 
     /// Which rows belong to a cause; none if that cannot be decided from the rows.
@@ -304,6 +321,17 @@ impl PageData {
 /// Places of the outcome, of the pools and of the folded reason; any reason where that is null.
 #[derive(Serialize)]
 struct CauseRow(u8, Vec<u32>, Option<u32>);
+
+/// Why an account could not be listed, and whether it could in part; null if all of it could.
+#[derive(Serialize)]
+struct Unlisted<'a>(&'a str, bool);
+
+impl<'a> Unlisted<'a> {
+    fn of(account: &'a PlannedAccount) -> Option<Self> {
+        let missing = || account.missing.as_deref().map(|why| Self(why, true));
+        account.unlisted.as_deref().map(|why| Self(why, false)).or_else(missing)
+    }
+}
 
 /// Account, pool, node, reason, the cause in words, and the state the node was in.
 #[derive(Serialize)]

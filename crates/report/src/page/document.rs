@@ -9,7 +9,7 @@ use fleetlogs_model::plan::Plan;
 use sha2::{Digest as _, Sha256};
 
 use super::data::PageData;
-use super::sections;
+use super::{answer, outcomes, this_run};
 use crate::node_end::NodeEnd;
 use crate::outcome_look::{css_rules, svg_symbols, word_of_run};
 use crate::run_facts::RunFacts;
@@ -23,10 +23,12 @@ const MOST_ROWS: u64 = 20_000;
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 /// The parts of the page's script, which are joined into one.
-const SCRIPT: [&str; 7] = [
+const SCRIPT: [&str; 9] = [
     include_str!("script/base.js"),
     include_str!("script/node.js"),
     include_str!("script/table.js"),
+    include_str!("script/address.js"),
+    include_str!("script/paper.js"),
     include_str!("script/map.js"),
     include_str!("script/timeline.js"),
     include_str!("script/left_out.js"),
@@ -61,18 +63,22 @@ impl<W: Write> Page<W> {
     /// Writes what is known only after the last node, and returns the writer.
     pub(crate) fn end(mut self, summary: &Summary<'_>) -> io::Result<W> {
         let (rows, nodes) = (self.data.rows(), summary.ledger.outcomes().total());
-        self.data.end(&mut self.out, summary)?;
+        let trouble = self.data.end(&mut self.out, summary)?;
         let (_, after) = around_data();
         fill(&mut self.out, after, |name| match name {
             "symbols" => svg_symbols(),
-            "verdict" => sections::verdict(summary),
-            "facts" => sections::facts(summary),
-            "accounts" => sections::accounts(summary),
-            "counts" => sections::counts(summary),
-            "next" => sections::next(summary),
-            "causes" => sections::causes(summary),
-            "bound" => sections::bound(rows, nodes),
-            "left_out" => sections::left_out(summary),
+            "which" => answer::which_run(summary),
+            "verdict" => answer::verdict(summary),
+            "causes" => answer::causes(summary),
+            "counts" => outcomes::counts(summary),
+            "not_planned" => outcomes::not_planned(summary),
+            "meanings" => outcomes::meanings(summary),
+            "notes" => outcomes::notes(summary),
+            "trouble" => outcomes::service_trouble(&trouble),
+            "bound" => this_run::bound(rows, nodes),
+            "left_out" => this_run::left_out(summary),
+            "facts" => this_run::facts(summary),
+            "accounts" => this_run::accounts(summary),
             "script" => SCRIPT.concat(),
             _ => String::new(),
         })?;

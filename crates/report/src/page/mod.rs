@@ -1,7 +1,7 @@
 //! `report.html`: the whole run on one page. One file that makes no requests and works offline.
 //!
 //! It is written in the same pass as the manifest: first the data, in blocks that only the page's own script reads;
-//! then, after the last node, what can be read without a script (verdict, counts, causes, next steps). Every name
+//! then, after the last node, what can be read without a script (verdict, causes with their advice, counts). Every name
 //! from the service or the config is untrusted: it is escaped here, and the script shows it as text only. The policy
 //! in the head of the page lets the browser run this script and no other, and open no connection.
 //!
@@ -11,10 +11,13 @@
 //!
 //! The number of rows is limited (`MOST_ROWS`). Nodes without a row are still counted, and are in `nodes.csv`.
 
+mod answer;
 mod data;
 mod document;
-mod sections;
+mod outcomes;
+mod service_trouble;
 mod tables;
+mod this_run;
 mod timeline;
 
 pub(crate) use self::document::Page;

@@ -22,6 +22,12 @@ const isCollected = (row) => collected[row[OUTCOME]];
 
 const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 
+// Ids are sorted as people expect: tvm-2 before tvm-10, and 06f5 before 0fa0 before 10fd. The digits of a hexadecimal
+// word are not a number, so if there are such words, ids are compared character by character.
+const HEX_WORD = /(^|[^0-9a-z])(?=[0-9a-f]{4,}([^0-9a-z]|$))[0-9a-f]*[0-9][a-f]/i;
+const plainOrder = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+const idOrder = rows.some((row) => HEX_WORD.test(row[NODE])) ? plainOrder : inOrder;
+
 // The position of each value in sorted order.
 function ranks(values, compare) {
   const rank = [];
@@ -32,7 +38,7 @@ function ranks(values, compare) {
 // Names are compared only here: the last member of a row is its position by account, pool and node.
 const accountRank = ranks(page.accounts, inOrder);
 const poolRank = ranks(page.pools, (a, b) => accountRank[a[POOL_ACCOUNT]] - accountRank[b[POOL_ACCOUNT]] || inOrder(a[POOL_ID], b[POOL_ID]));
-ranks(rows, (a, b) => poolRank[a[POOL]] - poolRank[b[POOL]] || inOrder(a[NODE], b[NODE]))
+ranks(rows, (a, b) => poolRank[a[POOL]] - poolRank[b[POOL]] || idOrder(a[NODE], b[NODE]))
   .forEach((place, at) => { rows[at][PLACE] = place; });
 const byPlace = (a, b) => a[PLACE] - b[PLACE];
 
@@ -78,14 +84,17 @@ function outcomeMark(outcome) {
   return el("span", { class: "outcome" }, shape, name);
 }
 
-// A plain table: heads, then rows of cells. A head that ends with # is of a column of numbers.
+// A plain table: heads, then rows of cells. A head that ends with # is of a column of numbers. On a narrow screen each
+// row is a block, in which the labels stand before the values.
 function plainTable(heads, lines) {
   const isNumber = heads.map((head) => head.endsWith("#"));
-  const head = heads.map((name, at) =>
-    el("th", { scope: "col", class: isNumber[at] ? "n" : "" }, isNumber[at] ? name.slice(0, -1) : name));
-  const body = lines.map((cells) => el("tr", null, ...cells.map((cell, at) =>
-    at === 0 ? el("th", { scope: "row" }, cell) : el("td", { class: isNumber[at] ? "n" : "" }, cell))));
-  return el("table", null, el("thead", null, el("tr", null, ...head)), el("tbody", null, ...body));
+  const names = heads.map((head, at) => (isNumber[at] ? head.slice(0, -1) : head));
+  const head = names.map((name, at) => el("th", { scope: "col", class: isNumber[at] ? "n" : "" }, name));
+  const body = lines.map((cells) => el("tr", null, ...cells.map((cell, at) => {
+    if (at === 0) return el("th", { scope: "row" }, cell);
+    return el("td", { class: cell === "" ? "empty" : isNumber[at] ? "n" : "", "data-label": names[at] }, cell);
+  })));
+  return el("table", { class: "stacked" }, el("thead", null, el("tr", null, ...head)), el("tbody", null, ...body));
 }
 
 // `2026-11-22 09:30:00` in UTC, from milliseconds since the start of the run.
@@ -140,11 +149,13 @@ function downloadCommand(row) {
     + `--pattern "${row[DIRECTORY]}/*" --destination .`;
 }
 
-// A button that copies a text and reports whether that worked.
-function copyButton(value, what) {
+// A button that copies a text and reports whether that worked. If it did not, the text is selected, if it is shown.
+function copyButton(value, what, shownIn = null) {
   const button = el("button", { type: "button", class: "copy", "aria-label": `Copy ${what}` }, "Copy");
   button.addEventListener("click", async () => {
-    button.textContent = (await copied(value)) ? "Copied" : "Not copied";
+    const done = await copied(value);
+    if (!done && shownIn) getSelection().selectAllChildren(shownIn);
+    button.textContent = done ? "Copied" : shownIn ? "Press Ctrl-C" : "Not copied";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
   return button;
@@ -161,12 +172,14 @@ async function copied(value) {
 
 // For browsers that do not give pages from files access to the clipboard.
 function copiedTheOldWay(value) {
-  const area = el("textarea", { value, class: "unseen" });
+  const area = el("textarea", { value, class: "unseen", readOnly: true });
+  const focused = document.activeElement;
   const host = document.querySelector("dialog[open]") ?? document.body;
   host.append(area);
   area.select();
   const done = document.execCommand("copy");
   area.remove();
+  focused?.focus({ preventScroll: true });
   return done;
 }
 
@@ -184,5 +197,8 @@ function showTip(x, y, ...lines) {
 function hideTip() {
   tip.hidden = true;
 }
+
+// What the service reports on a node: the place of the kind of trouble, or null.
+const troubleOf = (row) => page.trouble_of_evidence[row[EVIDENCE]] ?? null;
 
 const scrolling = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");

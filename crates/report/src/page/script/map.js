@@ -5,9 +5,11 @@
 const MOST_CELLS = 200000;
 // Browsers refuse larger canvases.
 const MOST_CANVAS_PIXELS = 16000;
-const GAP = 22, LABEL = 36, ACCOUNT = 34;
+const GAP = 18, LABEL = 36, ACCOUNT = 32, LEAST_POOL = 150, LEAST_ACCOUNT = 260, BOX_WIDTH = 260, BOX_HEIGHT = 92;
+// On paper the map is at most as high as this, so that no page is left blank before it.
+const PAPER_WIDTH = 680, PAPER_HEIGHT = 420;
 
-const map = { blocks: [], cell: 0, width: 0, focused: null };
+const map = { blocks: [], boxes: [], cell: 0, width: 0, focused: null };
 const canvas = byId("cells"), cursor = byId("cursor");
 
 // Nodes of a pool, the worst first: places of rows, or -1 - outcome for a node without a row.
@@ -29,40 +31,71 @@ function cellSize(nodes) {
   return nodes <= 300 ? 20 : nodes <= 1200 ? 15 : nodes <= 4000 ? 12 : nodes <= 15000 ? 8 : nodes <= 60000 ? 6 : 4;
 }
 
-// Pools as blocks below the name of their account, side by side if they fit.
-function layOut(width) {
-  const cell = Math.min(cellSize(page.nodes), Math.max(4, Math.floor(width / 12)));
-  const nodes = map.nodes ??= nodesByPool();
-  const blocks = [], names = [];
-  let y = 0;
-  for (const [account, name] of page.accounts.entries()) {
-    const pools = [...page.pools.keys()].filter((at) => page.pools[at][POOL_ACCOUNT] === account);
-    if (pools.length === 0) continue;
-    pools.sort((a, b) => missingOf(page.pools[b]) - missingOf(page.pools[a]) || inOrder(page.pools[a][POOL_ID], page.pools[b][POOL_ID]));
-    names.push({ y, name, nodes: pools.reduce((sum, at) => sum + nodes[at].length, 0), pools: pools.length });
-    y += ACCOUNT;
-    let x = 0, shelf = 0;
-    for (const pool of pools) {
-      const many = nodes[pool].length;
-      const least = Math.ceil(Math.min(width, 150) / cell), most = Math.max(1, Math.floor(width / cell));
-      const across = Math.min(most, Math.max(least, Math.ceil(Math.sqrt(many * (many > 1000 ? 6 : 3)))));
-      const wide = across * cell, high = LABEL + Math.ceil(many / across) * cell;
-      if (x > 0 && x + wide > width) {
-        y += shelf + GAP;
-        x = shelf = 0;
-      }
-      blocks.push({ pool, nodes: nodes[pool], x, y, across, wide, high, top: y + LABEL });
-      x += wide + GAP;
-      shelf = Math.max(shelf, high);
-    }
-    y += shelf + GAP;
+// The largest cells with which the map is at most so high; the screen has no such bound.
+function cellFor(width, highest) {
+  const least = 3, usual = Math.min(cellSize(page.nodes), Math.max(4, Math.floor(width / 12)));
+  for (let cell = usual; cell > least; cell -= 1) {
+    if (layOut(width, cell) <= highest) return cell;
   }
-  Object.assign(map, { blocks, names, cell, width, height: Math.max(1, y - GAP) });
+  return highest === Infinity ? usual : least;
 }
 
-function drawMap(width) {
-  const box = byId("map");
-  layOut(Math.floor(width));
+// Accounts side by side if they fit, each with its pools below its name. An account that could not be listed is an
+// empty box with the reason in it. Returns the height.
+function layOut(width, cell) {
+  map.nodes ??= nodesByPool();
+  const blocks = [], names = [], boxes = [];
+  let x = 0, y = 0, shelf = 0;
+  for (const [account, name] of page.accounts.entries()) {
+    const part = layOutAccount(account, width, cell);
+    if (part === null) continue;
+    if (x > 0 && x + part.wide > width) {
+      y += shelf + 2 * GAP;
+      x = shelf = 0;
+    }
+    const moved = (item) => ({ ...item, x: item.x + x, y: item.y + y, ...(item.top === undefined ? {} : { top: item.top + y }) });
+    names.push({ x, y, wide: part.wide, name, nodes: part.nodes, pools: part.pools, unlisted: page.unlisted[account] });
+    blocks.push(...part.blocks.map(moved));
+    boxes.push(...part.boxes.map(moved));
+    x += part.wide + 2 * GAP;
+    shelf = Math.max(shelf, part.high);
+  }
+  Object.assign(map, { blocks, names, boxes, cell, width, height: Math.max(1, y + shelf) });
+  return map.height;
+}
+
+function layOutAccount(account, width, cell) {
+  const pools = [...page.pools.keys()].filter((at) => page.pools[at][POOL_ACCOUNT] === account);
+  const unlisted = page.unlisted[account];
+  if (pools.length === 0 && unlisted === null) return null;
+  pools.sort((a, b) => missingOf(page.pools[b]) - missingOf(page.pools[a]) || inOrder(page.pools[a][POOL_ID], page.pools[b][POOL_ID]));
+  const blocks = [], boxes = [];
+  let x = 0, y = ACCOUNT, shelf = 0, widest = 0;
+  const place = (wide, high) => {
+    if (x > 0 && x + wide > width) {
+      y += shelf + GAP;
+      x = shelf = 0;
+    }
+    const at = { x, y, wide, high };
+    x += wide + GAP;
+    shelf = Math.max(shelf, high);
+    widest = Math.max(widest, at.x + wide);
+    return at;
+  };
+  for (const pool of pools) {
+    const nodes = map.nodes[pool], many = nodes.length;
+    const least = Math.ceil(Math.min(width, LEAST_POOL) / cell), most = Math.max(1, Math.floor(width / cell));
+    const across = Math.min(most, Math.max(least, Math.ceil(Math.sqrt(many * (many > 1000 ? 6 : 3)))));
+    const at = place(across * cell, LABEL + Math.ceil(many / across) * cell);
+    blocks.push({ ...at, pool, nodes, across, top: at.y + LABEL });
+  }
+  if (unlisted !== null) boxes.push({ ...place(Math.min(width, BOX_WIDTH), BOX_HEIGHT), why: unlisted[0] });
+  return { blocks, boxes, pools: pools.length, nodes: pools.reduce((sum, at) => sum + map.nodes[at].length, 0), wide: Math.max(widest, Math.min(width, LEAST_ACCOUNT)), high: y + shelf };
+}
+
+function drawMap(width, highest = Infinity) {
+  const box = byId("map"), whole = Math.floor(width);
+  layOut(whole, cellFor(whole, highest));
   const scale = Math.min(devicePixelRatio || 1, MOST_CANVAS_PIXELS / map.height, MOST_CANVAS_PIXELS / map.width);
   canvas.width = Math.ceil(map.width * scale);
   canvas.height = Math.ceil(map.height * scale);
@@ -82,13 +115,19 @@ function drawMap(width) {
       pen.fill(path, "evenodd");
     });
   }
-  for (const label of box.querySelectorAll(".label")) label.remove();
+  for (const label of box.querySelectorAll(".label, .unlisted-box")) label.remove();
   const place = (label, x, y, wide) => {
     Object.assign(label.style, { left: `${x}px`, top: `${y}px`, width: `${wide}px` });
     box.append(label);
   };
-  for (const { y, name, nodes, pools } of map.names) {
-    place(el("div", { class: "label account" }, el("b", null, name), ` ${counted(pools, "pool")}, ${counted(nodes, "node")}`), 0, y, map.width);
+  for (const { x, y, wide, name, nodes, pools, unlisted } of map.names) {
+    const many = ` ${counted(pools, "pool")}, ${counted(nodes, "node")}${unlisted ? " and others" : ""}`;
+    place(el("div", { class: "label account" }, el("b", null, name), pools === 0 ? " unknown" : many), x, y, wide);
+  }
+  for (const { x, y, wide, high, why } of map.boxes) {
+    const drawn = el("div", { class: "unlisted-box", title: shown(why) }, el("b", null, "? nodes, not listed"), el("span", null, why));
+    drawn.style.height = `${high}px`;
+    place(drawn, x, y, wide);
   }
   for (const block of map.blocks) {
     const pool = page.pools[block.pool], missing = missingOf(pool);
@@ -115,7 +154,8 @@ function describe({ block, at }) {
 
 function choose({ block, at }) {
   const node = block.nodes[at];
-  goTo(node < 0 ? { pool: String(block.pool), outcome: String(outcomeOf(node)) } : { node });
+  if (node < 0) goTo({ pool: String(block.pool), outcome: String(outcomeOf(node)) });
+  else showNode(rows[node]);
 }
 
 function moveCursor(to) {
@@ -151,6 +191,7 @@ function stepped(key, { block, at }) {
 }
 
 function onKey(event) {
+  if (map.blocks.length === 0) return;
   const from = map.focused ?? { block: map.blocks[0], at: 0 };
   if (event.key === "Enter" || event.key === " ") {
     event.preventDefault();
@@ -176,7 +217,7 @@ function setUpMap() {
   byId("legend").append(...occurring.map((at) => el("li", null, outcomeMark(at))));
   byId("pools").closest("details").addEventListener("toggle", fillPools, { once: true });
   const box = byId("map");
-  if (page.nodes === 0 || page.nodes > MOST_CELLS) {
+  if ((page.nodes === 0 && page.unlisted.every((why) => why === null)) || page.nodes > MOST_CELLS) {
     box.replaceChildren(el("p", null, page.nodes === 0 ? "No node was planned." : `${number(page.nodes)} nodes are too many for a map; the table below lists all pools.`));
     byId("map-help").remove();
     return;
@@ -198,7 +239,7 @@ function setUpMap() {
   });
   canvas.addEventListener("keydown", onKey);
   canvas.addEventListener("focus", () => {
-    if (canvas.matches(":focus-visible")) focusCell(map.focused ?? { block: map.blocks[0], at: 0 });
+    if (map.blocks.length > 0 && canvas.matches(":focus-visible")) focusCell(map.focused ?? { block: map.blocks[0], at: 0 });
   });
   canvas.addEventListener("blur", () => {
     hideTip();
@@ -209,7 +250,7 @@ function setUpMap() {
     if (box.clientWidth && Math.floor(box.clientWidth) !== map.width && !matchMedia("print").matches) drawMap(box.clientWidth);
   }).observe(box);
   // Paper has its own width.
-  const onPaper = (printing) => drawMap(printing ? 680 : box.clientWidth);
+  const onPaper = (printing) => (printing ? drawMap(PAPER_WIDTH, PAPER_HEIGHT) : drawMap(box.clientWidth));
   addEventListener("beforeprint", () => onPaper(true));
   addEventListener("afterprint", () => onPaper(false));
   matchMedia("print").addEventListener("change", (event) => onPaper(event.matches));

@@ -2,7 +2,14 @@
 
 const dialog = byId("details");
 
+// Opens the details of a node; the address has the node, so that Back closes them and a link leads to them.
 function showNode(row) {
+  table.node = rows.indexOf(row);
+  fillDetails(row);
+  writeAddress({ push: true, drawer: true });
+}
+
+function fillDetails(row) {
   byId("details-title").replaceChildren(el("span", { class: "mono" }, row[NODE]));
   byId("details-body").replaceChildren(
     el("p", { class: "details-place" }, outcomeMark(row[OUTCOME]), ` account ${accountOf(row)}, pool ${poolOf(row)[POOL_ID]}`),
@@ -12,7 +19,7 @@ function showNode(row) {
     ...part("As the service described it before the run", evidenceOf(row)),
     ...part("After the last call", laterOf(row[MORE])),
   );
-  dialog.showModal();
+  if (!dialog.open) dialog.showModal();
   byId("details-body").scrollTop = 0;
 }
 
@@ -20,6 +27,10 @@ byId("details-close").addEventListener("click", () => dialog.close());
 // A click outside closes it.
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
+});
+// However it was closed, the node leaves the address.
+dialog.addEventListener("close", () => {
+  if (table.node !== null) leaveNode();
 });
 
 function part(title, content) {

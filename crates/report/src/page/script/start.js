@@ -7,4 +7,6 @@ setUpShortcuts();
 setUpMap();
 setUpTimeline();
 setUpLeftOut();
+setUpAddress();
+setUpPaper();
 requestAnimationFrame(() => setTimeout(() => performance.mark("fleetlogs-shown"), 0));

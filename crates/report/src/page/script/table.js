@@ -1,15 +1,12 @@
 // The table of nodes: search, filters, order, pages.
 
 const PAGE_ROWS = 50;
-// More rows on paper are better read in a spreadsheet.
-const MOST_PRINTED = 1000;
-
 const by = (value) => (a, b) => (value(a) ?? -1) - (value(b) ?? -1);
 const columns = [
   { name: "Outcome", compare: by((row) => urgency[row[OUTCOME]]), cell: (row) => outcomeMark(row[OUTCOME]) },
-  { name: "Account", class: "account", compare: by((row) => accountRank[poolOf(row)[POOL_ACCOUNT]]), cell: (row) => accountOf(row) },
-  { name: "Pool", class: "pool", compare: (a, b) => inOrder(poolOf(a)[POOL_ID], poolOf(b)[POOL_ID]), cell: (row) => poolOf(row)[POOL_ID] },
-  { name: "Node", class: "node", compare: (a, b) => inOrder(a[NODE], b[NODE]), cell: nodeCell },
+  { name: "Account", class: "account", compare: by((row) => accountRank[poolOf(row)[POOL_ACCOUNT]]), cell: (row) => clipped(accountOf(row)) },
+  { name: "Pool", class: "pool", compare: (a, b) => inOrder(poolOf(a)[POOL_ID], poolOf(b)[POOL_ID]), cell: (row) => clipped(poolOf(row)[POOL_ID]) },
+  { name: "Node", class: "node", compare: (a, b) => idOrder(a[NODE], b[NODE]), cell: nodeCell },
   { name: "Files", class: "n files", compare: by((row) => row[ARRIVED]), cell: files },
   { name: "Size", class: "n size", compare: by((row) => row[BYTES]), cell: (row) => (row[BYTES] === null ? "–" : size(row[BYTES])) },
   { name: "Calls", class: "n calls", compare: by((row) => row[ATTEMPTS].length), cell: (row) => number(row[ATTEMPTS].length) },
@@ -22,28 +19,36 @@ const table = {
   filter: null,
   found: [],
   page: 0,
+  // The node whose details are open.
+  node: null,
 };
-const noFilter = () => ({ words: "", outcome: "", account: "", pool: "", cause: null, node: null });
+const noFilter = () => ({ words: "", outcome: "", account: "", pool: "", trouble: "", cause: null });
+
+// A name on one line; the whole of it is in the title.
+const clipped = (name) => el("div", { class: "clipped", title: shown(name) }, name);
 
 function nodeCell(row) {
   const button = el("button", { type: "button", class: "link mono", "aria-haspopup": "dialog", title: shown(row[NODE]), onclick: () => showNode(row) }, shortened(row[NODE], 22));
   // Place and reason are also here, for narrow screens that hide their columns.
-  return el("span", null, button, el("small", { class: "place" }, `${accountOf(row)} / ${poolOf(row)[POOL_ID]}`),
-    row[REASON] === null ? null : el("small", { class: "place" }, text(row[REASON])));
+  return el("div", null, button, el("small", { class: "place" }, `${accountOf(row)} / ${poolOf(row)[POOL_ID]}`),
+    row[REASON] === null ? null : el("small", { class: "place why" }, text(row[REASON])));
 }
 
+// The reason on one line; a node without one has its directory here. The details have both.
 function reasonCell(row) {
+  if (row[REASON] !== null) return clipped(text(row[REASON]));
+  if (row[DIRECTORY] === null) return null;
   const url = directoryUrl(row);
-  const directory = row[DIRECTORY] === null ? null : el("div", { class: "directory" },
-    el("code", { title: shown(row[DIRECTORY]) }, row[DIRECTORY]), copyButton(row[DIRECTORY], `the directory of ${shown(row[NODE])}`),
+  return el("div", { class: "directory" },
+    el("code", { class: "clipped", title: shown(row[DIRECTORY]) }, row[DIRECTORY]), copyButton(row[DIRECTORY], `the directory of ${shown(row[NODE])}`),
     url && el("a", { href: url, target: "_blank", rel: "noopener noreferrer", "aria-label": `Open the directory of ${shown(row[NODE])}` }, "Open"));
-  return el("div", null, row[REASON] === null ? null : el("div", { class: "why" }, text(row[REASON])), directory);
 }
 
 // The text that a search looks in, built when it is first needed.
 const hay = [];
 function haystack(at) {
   hay[at] ??= [rows[at][NODE], poolOf(rows[at])[POOL_ID], accountOf(rows[at]), text(rows[at][REASON]), rows[at][DIRECTORY],
+    page.evidence[rows[at][EVIDENCE]].state, ...(page.evidence[rows[at][EVIDENCE]].errors ?? []).map(({ code }) => code),
     ...rows[at][ATTEMPTS].flatMap(([, , client, request, , code]) => [client, request, text(code)])]
     .filter(Boolean).join("\n").toLowerCase();
   return hay[at];
@@ -54,12 +59,12 @@ function isOfCause(row, [outcome, pools, reason]) {
 }
 
 function matches(at) {
-  const row = rows[at], { words, outcome, account, pool, cause, node } = table.filter;
-  return (node === null || node === at)
-    && (cause === null || isOfCause(row, page.causes[cause]))
+  const row = rows[at], { words, outcome, account, pool, trouble, cause } = table.filter;
+  return (cause === null || isOfCause(row, page.causes[cause]))
     && (outcome === "" || (outcome === "missing" ? !isCollected(row) : row[OUTCOME] === Number(outcome)))
     && (account === "" || poolOf(row)[POOL_ACCOUNT] === Number(account))
     && (pool === "" || row[POOL] === Number(pool))
+    && (trouble === "" || (trouble === "any" ? troubleOf(row) !== null : troubleOf(row) === Number(trouble)))
     && (words === "" || words.toLowerCase().split(/\s+/).every((word) => haystack(at).includes(word)));
 }
 
@@ -90,15 +95,14 @@ function showPage() {
   byId("following").disabled = to >= found.length;
 }
 
-// A filter that is not in the form: a cause, or one node of the map.
+// The filter that is not in the form: a cause.
 function showChip() {
-  const { cause, node } = table.filter, chip = byId("chip");
-  const what = cause !== null ? causeText(cause) : node !== null ? `Node ${shown(rows[node][NODE])}` : null;
-  chip.hidden = what === null;
+  const { cause } = table.filter, chip = byId("chip");
+  chip.hidden = cause === null;
   chip.replaceChildren();
-  if (what !== null) {
-    chip.append(el("span", null, what),
-      el("button", { type: "button", "aria-label": "Show all nodes again", onclick: () => limit({}) }, "✕"));
+  if (cause !== null) {
+    chip.append(el("span", null, causeText(cause)),
+      el("button", { type: "button", "aria-label": "Show all nodes again", onclick: () => goTo({}) }, "✕"));
   }
 }
 
@@ -115,16 +119,20 @@ function limit(to) {
   byId("by-account").value = table.filter.account;
   offerPools();
   byId("by-pool").value = table.filter.pool;
+  byId("by-trouble").value = table.filter.trouble;
   refresh();
 }
 
-// Replaces the filter and scrolls to the table.
+// Replaces the filter and scrolls to the table; Back leads back.
 function goTo(to) {
   limit(to);
-  const head = byId("nodes");
-  head.scrollIntoView({ behavior: scrolling() });
-  const first = to.node === undefined ? null : document.querySelector("#body button.link");
-  (first ?? head).focus({ preventScroll: true });
+  writeAddress({ push: true });
+  showTable();
+  byId("nodes").focus({ preventScroll: true });
+}
+
+function showTable() {
+  byId("nodes").scrollIntoView({ behavior: scrolling() });
 }
 
 function offerPools() {
@@ -145,14 +153,18 @@ function setUpTable() {
   byId("by-outcome").append(el("option", { value: "" }, "all"), el("option", { value: "missing" }, "not collected"),
     ...occurring.map(([name, at]) => el("option", { value: String(at) }, name)));
   byId("by-account").append(el("option", { value: "" }, "all"), ...page.accounts.map((name, at) => el("option", { value: String(at) }, name)));
+  byId("by-trouble").append(el("option", { value: "" }, "all"), el("option", { value: "any" }, "any trouble"),
+    ...page.trouble.map((kind, at) => el("option", { value: String(at) }, kind)));
+  byId("by-trouble-label").hidden = page.trouble.length === 0;
   const form = byId("filters");
   form.addEventListener("submit", (event) => event.preventDefault());
   // `limit` resets every field itself.
   form.addEventListener("reset", (event) => {
     event.preventDefault();
     limit({});
+    writeAddress();
   });
-  for (const [id, name] of [["search", "words"], ["by-outcome", "outcome"], ["by-account", "account"], ["by-pool", "pool"]]) {
+  for (const [id, name] of [["search", "words"], ["by-outcome", "outcome"], ["by-account", "account"], ["by-pool", "pool"], ["by-trouble", "trouble"]]) {
     byId(id).addEventListener("input", () => {
       table.filter[name] = byId(id).value.trim();
       if (name === "account") {
@@ -160,12 +172,11 @@ function setUpTable() {
         offerPools();
       }
       refresh();
+      writeAddress();
     });
   }
   byId("previous").addEventListener("click", () => turn(-1));
   byId("following").addEventListener("click", () => turn(1));
-  addEventListener("beforeprint", fillPrint);
-  matchMedia("print").addEventListener("change", (event) => event.matches && fillPrint());
   table.filter = noFilter();
   offerPools();
   orderBy(0);
@@ -174,7 +185,7 @@ function setUpTable() {
 function turn(by) {
   table.page += by;
   showPage();
-  byId("table-scroll").scrollIntoView({ block: "start", behavior: scrolling() });
+  byId("table-top").scrollIntoView({ block: "start", behavior: scrolling() });
 }
 
 // The same column again reverses the order.
@@ -193,33 +204,26 @@ function orderBy(column) {
 function setUpShortcuts() {
   for (const line of document.querySelectorAll("[data-cause]")) {
     const cause = Number(line.dataset.cause);
-    if (page.causes[cause]) {
-      line.lastElementChild.append(el("button", { type: "button", class: "quiet controls", "aria-label": `Show these nodes, of cause ${cause + 1}, in the table`, onclick: () => goTo({ cause }) }, "Show these nodes"));
-    }
+    if (!page.causes[cause]) continue;
+    const nodes = line.querySelector(".count b").textContent;
+    const what = nodes === "1" ? "Show this node" : `Show these ${nodes} nodes`;
+    line.querySelector(".where").append(" ", el("button", { type: "button", class: "link controls", "aria-label": `${what}, of cause ${cause + 1}, in the table`, onclick: () => goTo({ cause }) }, what));
   }
   for (const line of document.querySelectorAll("[data-outcome]")) {
     const outcome = String(page.outcomes.indexOf(line.dataset.outcome));
-    const name = line.querySelector(".outcome");
-    const button = el("button", { type: "button", class: "outcome link", title: "Show these nodes in the table", onclick: () => goTo({ outcome }) });
-    button.append(...name.childNodes);
-    name.replaceWith(button);
+    becomeButton(line.querySelector(".outcome"), "outcome link", () => goTo({ outcome }));
+  }
+  for (const kind of document.querySelectorAll("[data-trouble]")) {
+    const { trouble } = kind.dataset;
+    becomeButton(kind, "link", () => goTo({ trouble }));
   }
   for (const command of document.querySelectorAll(".command")) {
-    command.after(copyButton(command.textContent, "the command"));
+    command.after(copyButton(command.textContent, "the command", command));
   }
 }
 
-// On paper: the nodes that were not collected, up to a limit.
-let printed = false;
-function fillPrint() {
-  if (printed) return;
-  printed = true;
-  const missing = rows.filter((row) => !isCollected(row)).sort((a, b) => urgency[a[OUTCOME]] - urgency[b[OUTCOME]] || byPlace(a, b));
-  const all = page.pools.reduce((sum, pool) => sum + pool[POOL_COUNTS].reduce((many, count, at) => many + (collected[at] ? 0 : count), 0), 0);
-  const lines = missing.slice(0, MOST_PRINTED).map((row) => [el("span", { class: "mono" }, row[NODE]), outcomeMark(row[OUTCOME]),
-    `${accountOf(row)} / ${poolOf(row)[POOL_ID]}`, text(row[REASON]) ?? "", row[ATTEMPTS].at(-1)?.[3] ?? ""]);
-  const more = all - lines.length;
-  byId("print-nodes").replaceChildren(
-    el("p", null, all === 0 ? "Every planned node was collected." : `${counted(all, "node")} not collected${more > 0 ? `, of which ${number(lines.length)} are shown; nodes.csv has all` : ""}.`),
-    lines.length ? plainTable(["Node", "Outcome", "Account and pool", "Reason", "Last request-id"], lines) : "");
+function becomeButton(element, looks, onclick) {
+  const button = el("button", { type: "button", class: looks, title: "Show these nodes in the table", onclick });
+  button.append(...element.childNodes);
+  element.replaceWith(button);
 }
