@@ -279,7 +279,7 @@ impl PageData {
         let left_out: Vec<_> =
             summary.plan.left_out.iter().take(MOST_LEFT_OUT).map(LeftOutRow::from).collect();
         let accounts: Vec<_> = summary.plan.accounts.iter().map(|account| account.name.as_str()).collect();
-        let unlisted: Vec<_> = summary.plan.accounts.iter().map(Unlisted::of).collect();
+        let unlisted: Vec<_> = summary.plan.accounts.iter().map(UnlistedRow::of).collect();
         member(out, "run_id", summary.plan.run_id.as_str())?;
         member(out, "start", &(summary.facts.started_at.unix_timestamp_nanos() / 1_000_000))?;
         member(out, "destination", &summary.plan.destination)?;
@@ -324,9 +324,9 @@ struct CauseRow(u8, Vec<u32>, Option<u32>);
 
 /// Why an account could not be listed, and whether it could in part; null if all of it could.
 #[derive(Serialize)]
-struct Unlisted<'a>(&'a str, bool);
+struct UnlistedRow<'a>(&'a str, bool);
 
-impl<'a> Unlisted<'a> {
+impl<'a> UnlistedRow<'a> {
     fn of(account: &'a PlannedAccount) -> Option<Self> {
         let missing = || account.missing.as_deref().map(|why| Self(why, true));
         account.unlisted.as_deref().map(|why| Self(why, false)).or_else(missing)
