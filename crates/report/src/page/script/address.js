@@ -83,7 +83,8 @@ function followAddress() {
 
 function setUpAddress() {
   const isFiltered = followAddress();
-  const isNew = performance.getEntriesByType("navigation")[0]?.type !== "reload";
+  // A browser that reloads or goes back scrolls by itself.
+  const isNew = performance.getEntriesByType("navigation")[0]?.type === "navigate";
   if (isFiltered && isNew) byId("nodes").scrollIntoView();
   addEventListener("popstate", followAddress);
   // Links within the page leave the address alone.

@@ -1,6 +1,6 @@
 // The table of nodes: search, filters, order, pages.
 
-const PAGE_ROWS = 50;
+const PAGE_ROWS = matchMedia("(max-width: 760px)").matches ? 20 : 50;
 const by = (value) => (a, b) => (value(a) ?? -1) - (value(b) ?? -1);
 const columns = [
   { name: "Outcome", compare: by((row) => urgency[row[OUTCOME]]), cell: (row) => outcomeMark(row[OUTCOME]) },

@@ -5,7 +5,7 @@ const LANES = [
   { key: "throttled", name: "Throttled (429, 503)", what: "throttled answer" },
   { key: "verified", name: "Nodes verified", what: "node verified" },
 ];
-const LANE = 72, LANE_HEAD = 28, AXIS = 26;
+const LANE = 72, LANE_HEAD = 28, AXIS = 26, WIDEST_BAR = 60;
 
 const steps = () => page.timeline.calls.length;
 const stepText = (at) => `${timeOfDay(at * page.timeline.step)} UTC, ${duration(page.timeline.step)}`;
@@ -29,10 +29,11 @@ function drawTimeline(width) {
     values.forEach((value, at) => {
       if (value === 0) return;
       const high = Math.max(2, (value / most) * (LANE - LANE_HEAD - 4));
-      drawing.append(svg("rect", { x: at * wide + (wide > 3 ? 0.5 : 0), y: base - high, width: Math.max(1, wide - (wide > 3 ? 1 : 0)), height: high, class: `lane-${key}` }));
+      const bar = Math.min(WIDEST_BAR, Math.max(1, wide - (wide > 3 ? 1 : 0)));
+      drawing.append(svg("rect", { x: at * wide + Math.max(0, wide - bar) / 2, y: base - high, width: bar, height: high, class: `lane-${key}` }));
     });
   });
-  const marks = Math.max(2, Math.min(7, Math.floor(width / 130)));
+  const marks = Math.max(2, Math.min(7, Math.floor(width / 130), steps() + 1));
   for (let mark = 0; mark < marks; mark += 1) {
     const at = (mark * steps()) / (marks - 1);
     const label = svg("text", { x: (mark * width) / (marks - 1), y: height - 6, class: "tick",
