@@ -37,6 +37,7 @@ mod sdk;
 mod secrets;
 mod selection;
 mod sharing;
+mod shells;
 mod stage;
 mod state_home;
 mod stopping;

@@ -7,8 +7,11 @@ use clap::{ArgAction, Parser, ValueEnum};
 use fleetlogs_model::service::NodeState;
 use globset::Glob;
 
+use crate::completion;
+
 /// What the program prints, how much and where. Data goes to stdout, everything else to stderr.
 #[derive(Clone, Debug, Parser)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Output {
     /// Print one JSON document on stdout instead of text
     #[arg(long, global = true)]
@@ -25,26 +28,28 @@ pub(crate) struct Output {
     /// Format of the log lines on stderr
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
+    /// Print help
+    #[arg(short, long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
 }
 
 /// Format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
     Text,
-    /// For programs.
     Json,
 }
 
 /// Narrows the config's selection for one command. A node must match every kind of option that is given; an option may
 /// be given more than once, and matches if any of its values does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Parser)]
+#[command(next_help_heading = "Choosing nodes")]
 pub(crate) struct Pick {
     /// Select only accounts with a matching name
-    #[arg(long = "account", value_name = "PATTERN")]
+    #[arg(long = "account", value_name = "PATTERN", add = completion::accounts())]
     pub(crate) accounts: Vec<Glob>,
     /// Select only pools with a matching id
-    #[arg(long = "pool", value_name = "PATTERN")]
+    #[arg(long = "pool", value_name = "PATTERN", add = completion::pools())]
     pub(crate) pools: Vec<Glob>,
     /// Select only nodes with a matching id
     #[arg(long = "node", value_name = "PATTERN")]

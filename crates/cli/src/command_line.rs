@@ -1,12 +1,14 @@
 //! The command line: every command, and the code that does its work.
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 
 use crate::args::Output;
 use crate::commands::bundle::{self, BundleArgs};
 use crate::commands::check::{self, CheckArgs};
+use crate::commands::completions::{self, CompletionsArgs};
 use crate::commands::history::{self, HistoryArgs};
 use crate::commands::init;
+use crate::commands::man::{self, ManArgs};
 use crate::commands::plan::{self, PlanArgs};
 use crate::commands::report::{self, ReportArgs};
 use crate::commands::resume::{self, ResumeArgs};
@@ -21,18 +23,24 @@ use crate::commands::verify::{self, VerifyArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::logging::Logs;
+use crate::version;
+
+/// What each exit code means.
+pub(crate) const EXIT_CODES: &str = "0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing \
+    collected, 5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and resumable, 8 \
+    no node selected.";
 
 /// Collect the Batch service logs of a whole Azure Batch fleet, and prove which nodes were collected.
 #[derive(Debug, Parser)]
-#[command(name = "fleetlogs", version, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 complete, 1 defect in fleetlogs, 2 usage or config, 3 partial, 4 nothing collected, \
-    5 refused before any upload was sent, 6 interrupted and resumable, 7 error budget spent and \
-    resumable, 8 no node selected."
-)]
+#[command(name = "fleetlogs", version = version::short(), long_version = version::long(), max_term_width = 100)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(after_help = format!("Exit codes: {EXIT_CODES}\n\nGuide: docs/guide/first-run.md"))]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) output: Output,
+    /// Print the version; `--version` also says for what and with what it was built
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Global options")]
+    version: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -71,6 +79,10 @@ pub(crate) enum Command {
     Init,
     /// Print a JSON Schema
     Schema(SchemaArgs),
+    /// Print the completions of a shell, which know the runs, pools and accounts on this machine
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them
+    Man(ManArgs),
 }
 
 impl Command {
@@ -99,6 +111,8 @@ impl Command {
             Self::Sim(args) => sim::sim(args).await,
             Self::Init => init::init(),
             Self::Schema(args) => schema::schema(args),
+            Self::Completions(args) => completions::completions(args),
+            Self::Man(args) => man::man(args),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What the help of each command says below its options: what it may need to explain, examples, and the page to read.
 
+use std::fmt::Write as _;
+
 use clap::{Command, CommandFactory};
 
 use crate::command_line::Args;
 
 /// The end of the help of a command.
-struct HelpText {
+pub(crate) struct HelpText {
     command: &'static str,
     /// What the options alone do not tell; may be empty.
     notes: &'static str,
@@ -20,14 +22,16 @@ const HELP_TEXTS: &[HelpText] = &[
         command: "run",
         notes: "The last line of the output names the report. Ctrl-C stops a run in order; `resume` continues it.",
         examples: &[
-            ("fleetlogs run fleetlogs.toml", "what the config selects"),
-            ("fleetlogs run fleetlogs.toml --pool 'render-*' --state unusable", "some of it"),
+            ("fleetlogs run", "with fleetlogs.toml of this directory"),
+            ("fleetlogs run prod.toml --pool 'render-*' --last 30m", "some pools, the last half hour"),
         ],
         guide: "docs/guide/first-run.md",
     },
     HelpText {
         command: "resume",
-        notes: "Nodes that have ended are left alone, unless `--retry` names how they ended.",
+        notes: "Nodes that have ended are left alone, unless `--retry` names how they ended: failed (no call succeeded), \
+                incomplete (files were missing at the deadline), adopted (files are there, and nothing shows whether they \
+                are all), gone (the node no longer existed), empty (the node had no files).",
         examples: &[
             ("fleetlogs resume latest", "the newest run"),
             ("fleetlogs resume latest --retry failed,incomplete", "and try these nodes again"),
@@ -55,8 +59,8 @@ const HELP_TEXTS: &[HelpText] = &[
                 call now: it is preempted, being created, or has no agent yet. A run does not call skipped nodes, and its \
                 reports list them.",
         examples: &[
-            ("fleetlogs plan fleetlogs.toml --nodes", "every node by name"),
-            ("fleetlogs plan fleetlogs.toml --output night.plan.json", "for `run --plan`"),
+            ("fleetlogs plan --nodes", "every node by name"),
+            ("fleetlogs plan --output night.plan.json", "for `run --plan`"),
         ],
         guide: "docs/guide/choosing-nodes.md",
     },
@@ -64,8 +68,8 @@ const HELP_TEXTS: &[HelpText] = &[
         command: "check",
         notes: "",
         examples: &[
-            ("fleetlogs check fleetlogs.toml", "before the first run"),
-            ("fleetlogs check fleetlogs.toml --probe-write", "write a blob as well"),
+            ("fleetlogs check", "before the first run"),
+            ("fleetlogs check prod.toml --probe-write", "write a blob as well"),
         ],
         guide: "docs/guide/credentials.md",
     },
@@ -74,7 +78,7 @@ const HELP_TEXTS: &[HelpText] = &[
         notes: "",
         examples: &[
             ("fleetlogs report latest", "write the reports again"),
-            ("fleetlogs report latest --json", "for a program"),
+            ("fleetlogs report latest --open", "and open the page in the browser"),
         ],
         guide: "docs/guide/report-page.md",
     },
@@ -82,8 +86,8 @@ const HELP_TEXTS: &[HelpText] = &[
         command: "history",
         notes: "",
         examples: &[
-            ("fleetlogs history fleetlogs.toml", "all snapshots with `window = \"since-last\"`"),
-            ("fleetlogs history fleetlogs.toml nightly --nodes", "every gap of one"),
+            ("fleetlogs history", "all snapshots with `window = \"since-last\"`"),
+            ("fleetlogs history prod.toml nightly --nodes", "every gap of one"),
         ],
         guide: "docs/guide/history.md",
     },
@@ -127,11 +131,8 @@ const HELP_TEXTS: &[HelpText] = &[
         command: "ticket",
         notes: "",
         examples: &[
-            ("fleetlogs ticket fleetlogs.toml latest --dry-run", "only show it"),
-            (
-                "fleetlogs ticket fleetlogs.toml latest --problem 'Nodes stay unusable.'",
-                "show it, ask, and send it",
-            ),
+            ("fleetlogs ticket latest --dry-run", "only show it"),
+            ("fleetlogs ticket latest --problem 'Nodes stay unusable.'", "show it, ask, and send it"),
         ],
         guide: "docs/guide/ticket.md",
     },
@@ -148,8 +149,8 @@ const HELP_TEXTS: &[HelpText] = &[
         command: "schedule",
         notes: "",
         examples: &[
-            ("fleetlogs schedule fleetlogs.toml", "until it is told to stop"),
-            ("fleetlogs schedule fleetlogs.toml --list", "what runs when"),
+            ("fleetlogs schedule", "until it is told to stop"),
+            ("fleetlogs schedule --list", "what runs when"),
         ],
         guide: "docs/guide/snapshots.md",
     },
@@ -211,10 +212,36 @@ pub(crate) fn with_help_texts() -> Command {
     command
 }
 
+/// The end of the help of a command.
+pub(crate) fn of(command: &str) -> Option<&'static HelpText> {
+    HELP_TEXTS.iter().find(|text| text.command == command)
+}
+
 /// A command line that uses a command.
 pub(crate) fn example_of(command: &str) -> Option<&'static str> {
-    let text = HELP_TEXTS.iter().find(|text| text.command == command)?;
-    text.examples.first().map(|(line, _)| *line)
+    of(command)?.examples.first().map(|(line, _)| *line)
+}
+
+impl HelpText {
+    /// The same as sections of a manual page.
+    pub(crate) fn to_roff(&self) -> String {
+        let mut page = String::new();
+        if !self.notes.is_empty() {
+            let _ = write!(page, ".SH NOTES\n{}", roff(self.notes));
+        }
+        page.push_str(".SH EXAMPLES\n");
+        for (line, about) in self.examples {
+            let _ = write!(page, ".TP\n\\fB{}\\fR\n{}", roff(line).trim_end(), roff(about));
+        }
+        let _ = write!(page, ".SH \"SEE ALSO\"\n{}", roff(self.guide));
+        page
+    }
+}
+
+/// A text as roff: nothing in it is a request or an escape.
+pub(crate) fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq").replace('`', "\\(ga");
+    if text.starts_with('.') { format!("\\&{text}\n") } else { format!("{text}\n") }
 }
 
 impl std::fmt::Display for HelpText {
@@ -248,6 +275,8 @@ mod tests {
             assert_eq!(text.examples.len(), 2, "examples of `{name}`");
             let page = text.guide.split('#').next().unwrap();
             assert!(root.join(page).is_file(), "`{name}`: there is no page {page}");
+            let is_long = |line: &str| line.chars().count() > 100;
+            assert!(!text.to_string().lines().filter(|line| line.starts_with("  ")).any(is_long), "{text}");
             for (line, _) in text.examples {
                 assert!(line.contains(&format!("fleetlogs {name}")), "{line} does not use `{name}`");
                 let words = words_of(line);

@@ -5,6 +5,7 @@ mod attachments;
 mod clock_skew;
 mod command_line;
 mod commands;
+mod completion;
 mod config;
 mod config_arg;
 mod daemon;
@@ -37,6 +38,7 @@ mod simulated_fleet;
 mod text;
 mod tokens;
 mod usage_error;
+mod version;
 mod window_args;
 
 use std::ffi::OsString;
@@ -58,6 +60,7 @@ const MOST_WORKER_THREADS: usize = 4;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _crash_points = fail::FailScenario::setup();
+    completion::answer_shell();
     hygiene::no_core_dumps();
     hygiene::no_secret_in_panics();
     open_files::raise_limit();

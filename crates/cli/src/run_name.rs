@@ -16,6 +16,7 @@ use fleetlogs_model::files::{absolute, dir_of};
 use fleetlogs_model::ids::RunId;
 use time::OffsetDateTime;
 
+use crate::completion;
 use crate::error::{CliError, Refusal};
 use crate::run_dir::{PLAN_FILE, as_argument, as_typed};
 use crate::runs_dir::RunsDir;
@@ -32,7 +33,7 @@ const LATEST: &str = "latest";
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct RunArg {
     /// The run: its id or the beginning of it, `latest`, or its directory
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = completion::runs())]
     pub(crate) run: OsString,
     /// Look for runs in this directory instead of `output.dir` of the config
     #[arg(long, value_name = "DIR")]

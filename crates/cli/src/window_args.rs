@@ -10,6 +10,7 @@ use crate::config::{Misread, Settings, WindowSpec, times};
 use crate::error::{CliError, Refusal};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Parser)]
+#[command(next_help_heading = "Window")]
 pub(crate) struct WindowArgs {
     /// Collect the logs of this long, up to now, such as 30m; replaces [window] of the config
     #[arg(long, value_name = "TIME", conflicts_with_all = ["start", "end", "around"])]

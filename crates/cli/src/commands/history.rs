@@ -16,6 +16,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::args::Output;
+use crate::completion;
 use crate::config::{self, Settings, SnapshotSettings, SnapshotWindow, is_stdin};
 use crate::config_arg::find_config;
 use crate::daemon::{require_snapshot, state_path};
@@ -30,6 +31,7 @@ pub(crate) struct HistoryArgs {
     /// The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
     config: Option<PathBuf>,
     /// The snapshot [default: every one with `window = "since-last"`, or the only one]
+    #[arg(add = completion::snapshots())]
     snapshot: Option<String>,
     /// Ignore everything before this time, such as 2026-11-22T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]

@@ -2,8 +2,10 @@
 
 pub(crate) mod bundle;
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod history;
 pub(crate) mod init;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod resume;

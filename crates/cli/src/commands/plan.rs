@@ -29,15 +29,15 @@ use crate::window_args::WindowArgs;
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
-    /// List every node
-    #[arg(long = "nodes")]
-    pub(crate) all_nodes: bool,
     #[command(flatten)]
     pub(crate) pick: Pick,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
+    /// List every node
+    #[arg(long = "nodes", help_heading = "Output")]
+    pub(crate) all_nodes: bool,
     /// Save the plan to this file, for `run --plan`
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
 }
 

@@ -34,18 +34,13 @@ pub(crate) struct ResumeArgs {
     pub(crate) accept_changes: bool,
 }
 
-/// An outcome that can be retried.
+/// An outcome that can be retried. The help of the command says what each means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Retry {
-    /// No call succeeded.
     Failed,
-    /// Files were missing at the deadline.
     Incomplete,
-    /// Files are there, and nothing shows whether they are all.
     Adopted,
-    /// The node no longer existed.
     Gone,
-    /// The node had no files.
     Empty,
 }
 

@@ -5,6 +5,7 @@ use fleetlogs_sim::Simulator;
 
 use super::schedule_list::list;
 use crate::args::Output;
+use crate::completion;
 use crate::config::{self, Needs, Settings, config_name};
 use crate::config_arg::ConfigArg;
 use crate::daemon::{OnceListener, require_snapshot, run_once, serve};
@@ -20,7 +21,7 @@ pub(crate) struct ScheduleArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
     /// Run this snapshot once, now, and end: for cron, systemd timers and other schedulers
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completion::snapshots())]
     pub(crate) once: Option<String>,
     /// Show when each snapshot runs next and how its last run ended
     #[arg(long, conflicts_with = "once")]

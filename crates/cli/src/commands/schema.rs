@@ -8,15 +8,14 @@ use crate::output::print;
 
 #[derive(Debug, Parser)]
 pub(crate) struct SchemaArgs {
-    /// The document
-    #[arg(value_enum)]
+    /// Which document it describes
+    #[arg(value_enum, value_name = "DOCUMENT")]
     pub(crate) which: Document,
 }
 
 /// A document that has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Document {
-    /// manifest.json of a run.
     Manifest,
 }
 

@@ -90,6 +90,11 @@ impl Reported {
         self.summary().to_terminal(look)
     }
 
+    /// The page for the browser.
+    pub(crate) fn page(&self) -> PathBuf {
+        self.dir.join(PAGE_FILE)
+    }
+
     /// The frozen plan.
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
@@ -149,7 +154,7 @@ impl Reported {
             bytes: self.findings.bytes,
             run_dir: self.dir.display().to_string(),
             manifest: self.dir.join(MANIFEST_FILE).display().to_string(),
-            report: self.dir.join(PAGE_FILE).display().to_string(),
+            report: self.page().display().to_string(),
         }
     }
 }
