@@ -295,8 +295,13 @@ impl RecordedRun {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut journal = runtime.block_on(LocalRunStore::new(&run).create(plan, "fleetlogs.toml")).unwrap();
         let of_run = |seconds, event| Recorded { at: START + Duration::seconds(seconds), node: None, event };
-        let started =
-            Event::RunStarted { tool_version: "0.1.0".into(), verification: true, arrival_deadline_ms: None };
+        let started = Event::RunStarted {
+            tool_version: "0.1.0".into(),
+            verification: true,
+            arrival_deadline_ms: None,
+            unverified: None,
+            simulated: false,
+        };
         let mut events = vec![of_run(0, started)];
         for node in 0..u32::try_from(plan.nodes.len()).unwrap() {
             // A hundred nodes a second, and a second from event to event.

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fleetlogs_model::scrub;
-use fleetlogs_report::{Look, PlanningProgress, is_dumb, json_for_terminal, lines_for_terminal};
+use fleetlogs_report::{Examples, Look, PlanningProgress, is_dumb, json_for_terminal, lines_for_terminal};
 
 use crate::args::Output;
 use crate::error::CliError;
@@ -102,7 +102,8 @@ pub(crate) fn print_end(reported: &Reported, output: &Output) -> Result<(), CliE
     if output.json {
         print(&as_json(&reported.document())?)?;
     } else if !output.quiet {
-        say_styled(&reported.to_terminal(&Look::of_stderr()));
+        let examples = if output.verbose > 0 { Examples::Always } else { Examples::WhereThereIsRoom };
+        say_styled(&reported.to_terminal(&Look::of_stderr(), examples));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use fleetlogs_model::files::{absolute, owner_only};
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::run_store::{RunMeta, RunStore};
+use fleetlogs_model::shell_word::quoted;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::is_stdin;
@@ -74,9 +75,7 @@ pub(crate) fn as_typed(path: &Path) -> &Path {
 
 /// A path as an argument of a command, in quotes if the shell needs them.
 pub(crate) fn as_argument(path: &Path) -> String {
-    let text = as_typed(path).to_string_lossy();
-    let plain = |char: char| char.is_alphanumeric() || "/\\_-.:@%+=,".contains(char);
-    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    quoted(&as_typed(path).to_string_lossy()).into_owned()
 }
 
 /// SHA-256 of a text, in hex, and its length in bytes.

@@ -16,6 +16,7 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::Journal;
 use fleetlogs_model::service::{BatchService, LogStore};
+use fleetlogs_model::stop_cause::Unverified;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -54,14 +55,25 @@ pub struct Collection<B, L> {
     pub access: Access,
     /// The numbers that steer the run.
     pub settings: RunSettings,
-    /// Version of this fleetlogs, for the record.
-    pub tool_version: String,
+    /// What is recorded of this process.
+    pub process: ProcessFacts,
     /// Where the time of day comes from.
     pub clock: Clock,
     /// Ends the run early.
     pub stop: StopHandle,
     /// For the jitter of backoff and pace.
     pub random: fastrand::Rng,
+}
+
+/// What is recorded of a process when it begins to work on a run.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessFacts {
+    /// Its version of fleetlogs.
+    pub tool_version: String,
+    /// Why it does not verify, if it does not.
+    pub unverified: Option<Unverified>,
+    /// Whether it simulates the fleet.
+    pub simulated: bool,
 }
 
 /// Does what is outstanding in a run, until all of it is done or the run is stopped. Returns where the run stands then,
@@ -71,7 +83,7 @@ pub struct Collection<B, L> {
 /// When dropped, calls in flight stay on record as intents, and `resume` finds out what became of them.
 pub async fn collect<B: BatchService, L: LogStore>(collection: Collection<B, L>) -> Written {
     let Collection { plan, ledger, mut outstanding, journal, mut listeners, log_mode, .. } = collection;
-    let Collection { services, store, access, settings, tool_version, clock, stop, random, .. } = collection;
+    let Collection { services, store, access, settings, process, clock, stop, random, .. } = collection;
     let (announcements, feed) = announcements(&mut outstanding);
     let taken = AcceptedNodes::of(&ledger);
     listeners.push(Box::new(taken.clone()));
@@ -83,7 +95,7 @@ pub async fn collect<B: BatchService, L: LogStore>(collection: Collection<B, L>)
     let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
     let run = Run { plan, log, stop, clock, slots };
     let pipeline = Pipeline { run: &run, services: &services, store, settings, taken };
-    pipeline.carry_out(access, tool_version, outstanding, feed, random).await;
+    pipeline.carry_out(access, process, outstanding, feed, random).await;
     drop(run);
     log_end.wait()
 }
@@ -102,16 +114,20 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
     async fn carry_out(
         self,
         access: Access,
-        tool_version: String,
+        process: ProcessFacts,
         outstanding: Outstanding,
         feed: Feed,
         random: fastrand::Rng,
     ) {
         let run = self.run;
+        let ProcessFacts { tool_version, unverified, simulated } = process;
+        let verification = self.store.is_some();
         let started = Event::RunStarted {
             tool_version,
-            verification: self.store.is_some(),
+            verification,
             arrival_deadline_ms: self.arrival_deadline_ms(),
+            unverified: unverified.filter(|_| !verification),
+            simulated,
         };
         if run.log.record(None, started).await.is_err() {
             return;
@@ -122,8 +138,9 @@ impl<B: BatchService, L: LogStore> Pipeline<'_, B, L> {
             never = warn_of_jumps(run.clock) => never,
         };
         if let Some(reason) = run.stop.reason() {
-            let outcome = Some(reason.outcome());
-            let _ = run.log.note(None, Event::RunDraining { reason: reason.to_string().into(), outcome });
+            let (outcome, cause) = (Some(reason.outcome()), Some(reason.cause()));
+            let _ =
+                run.log.note(None, Event::RunDraining { reason: reason.to_string().into(), outcome, cause });
         }
         let _ = run.log.record(None, Event::RunEnded { list_calls: cost.list_calls }).await;
     }

@@ -6,6 +6,7 @@ use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::FailureClass;
 use fleetlogs_model::ids::{AccountName, NodeId, NodeRef, PoolId};
 use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::stop_cause::{StopCause, Unverified};
 
 /// What a run's own events say about it as a whole.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +23,14 @@ pub struct RunRecord {
     pub cut_short: Option<RunOutcome>,
     /// Whether an account was given up.
     pub account_stopped: bool,
+    /// The kind of the reason why it stopped.
+    pub stop_cause: Option<StopCause>,
     /// Whether arrival was verified.
     pub verification: bool,
+    /// Why not, if it was not.
+    pub unverified: Option<Unverified>,
+    /// Whether the fleet ended with its process.
+    pub is_simulated: bool,
     /// List calls that verification took.
     pub list_calls: u64,
     /// Pools whose nodes were looked at again when every call was answered.
@@ -40,17 +47,21 @@ impl RunRecord {
         for recorded in events {
             record.last_at = Some(recorded.at);
             match &recorded.event {
-                Event::RunStarted { verification, .. } => {
+                Event::RunStarted { verification, unverified, simulated, .. } => {
                     record.started_at.get_or_insert(recorded.at);
                     record.verification = *verification;
+                    record.unverified = *unverified;
+                    record.is_simulated = *simulated;
                     record.stopped = None;
+                    record.stop_cause = None;
                     record.account_stopped = false;
                     record.cut_short = None;
                     record.ended_at = None;
                 }
-                Event::RunDraining { reason, outcome } => {
+                Event::RunDraining { reason, outcome, cause } => {
                     record.stopped = Some(reason.to_string());
                     record.cut_short = *outcome;
+                    record.stop_cause = *cause;
                 }
                 // A request that the account refuses as wrong will not be accepted after a resume either.
                 Event::AccountStopped { cause, .. } => {

@@ -37,7 +37,7 @@ use uuid::Uuid;
 
 use crate::access::Access;
 use crate::clock::{Clock, SetClock};
-use crate::collect::{Collection, collect};
+use crate::collect::{Collection, ProcessFacts, collect};
 use crate::event_log::LogMode;
 use crate::resume::Replay;
 use crate::run_record::RunRecord;
@@ -398,7 +398,7 @@ impl Scene {
             store: self.can_list.then(|| self.world.clone()),
             access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
             settings,
-            tool_version: "0.0.0".into(),
+            process: ProcessFacts::default(),
             clock: Clock::Set(self.clock),
             stop: self.stop.clone(),
             random: Rng::with_seed(self.seed ^ journal.events.lock().len() as u64),

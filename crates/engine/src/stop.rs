@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fleetlogs_model::count::counted;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::stop_cause::StopCause;
 use fleetlogs_model::timestamp;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -73,6 +74,22 @@ impl StopReason {
     #[must_use]
     pub fn journal(error: &JournalError) -> Self {
         Self::Journal { error: error.what.to_string(), help: error.help.clone() }
+    }
+
+    /// The kind, as the journal records it.
+    #[must_use]
+    pub fn cause(&self) -> StopCause {
+        match self {
+            Self::Signal => StopCause::Signal,
+            Self::OwnershipLost => StopCause::OwnershipLost,
+            Self::RunDeadline => StopCause::RunDeadline,
+            Self::SasEnds(_) => StopCause::SasEnds,
+            Self::BudgetSpent { .. } => StopCause::BudgetSpent,
+            Self::ContainerGone(_) => StopCause::ContainerGone,
+            Self::Journal { .. } => StopCause::Journal,
+            Self::Schedule(_) => StopCause::Schedule,
+            Self::LittleRoom(_) => StopCause::LittleRoom,
+        }
     }
 
     /// How a run that stops for this reason has ended.

@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::access::Access;
 use crate::clock::{Clock, SetClock};
-use crate::collect::{Collection, collect};
+use crate::collect::{Collection, ProcessFacts, collect};
 use crate::event_log::{EventLog, Heard, LogMode};
 use crate::execute::{Execution, execute};
 use crate::resume::Outstanding;
@@ -590,7 +590,7 @@ impl Bench {
                 budget: self.budget,
                 verify: self.verify.clone(),
             },
-            tool_version: "0.0.0".into(),
+            process: ProcessFacts::default(),
             clock: self.clock(),
             stop: self.stop.clone(),
             random: Rng::with_seed(0),

@@ -14,6 +14,7 @@ use crate::fingerprint::Fingerprint;
 use crate::ids::{AccountName, NodeId, NodeIndex, PoolId};
 use crate::outcome::{Proof, RunOutcome, Shortfall};
 use crate::service::NodeState;
+use crate::stop_cause::{StopCause, Unverified};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,12 @@ pub enum Event {
         /// none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         arrival_deadline_ms: Option<u64>,
+        /// Why not, if it is not. Journals of earlier versions do not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unverified: Option<Unverified>,
+        /// Whether the fleet is simulated by the process itself, and ends with it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        simulated: bool,
     },
     /// An upload call is about to be sent. It is recorded first, so that a crash in between can be seen.
     UploadRequested {
@@ -203,6 +210,9 @@ pub enum Event {
         /// How a run that ends here has ended; none if its nodes alone decide.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         outcome: Option<RunOutcome>,
+        /// The kind of the reason. Journals of earlier versions have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<StopCause>,
     },
     /// The run is over.
     RunEnded {
@@ -284,6 +294,21 @@ mod tests {
         let new = serde_json::to_string(&intent(Some(-60_000))).unwrap();
         assert!(new.ends_with(r#","service_ahead_ms":-60000}"#), "{new}");
         assert_eq!(read(&new), intent(Some(-60_000)));
+    }
+
+    #[test]
+    fn a_run_of_an_earlier_version_does_not_tell_the_kind_of_its_end() {
+        let read = |text| serde_json::from_str::<Event>(text).unwrap();
+        let draining = |cause| Event::RunDraining { reason: "no".into(), outcome: None, cause };
+        let old = r#"{"event":"run-draining","reason":"no"}"#;
+        assert_eq!(read(old), draining(None));
+        assert_eq!(serde_json::to_string(&draining(None)).unwrap(), old);
+        let new = r#"{"event":"run-draining","reason":"no","cause":"sas-ends"}"#;
+        assert_eq!(read(new), draining(Some(StopCause::SasEnds)));
+        let later = r#"{"event":"run-draining","reason":"no","cause":"moonlight"}"#;
+        assert_eq!(read(later), draining(Some(StopCause::Other)));
+        let old = r#"{"event":"run-started","tool_version":"0.1.0","verification":true}"#;
+        assert_eq!(serde_json::to_string(&read(old)).unwrap(), old);
     }
 
     #[test]

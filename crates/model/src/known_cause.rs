@@ -92,17 +92,23 @@ impl KnownCause {
     /// The same of the text of a failure, which has its code after the status: `403 AuthorizationFailure: …`.
     #[must_use]
     pub fn of_text(asked: Asked, text: &str) -> Option<Self> {
-        let words = || text.split_whitespace();
-        let is_status = |word: &str| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
-        let code = words().zip(words().skip(1)).find(|(status, _)| is_status(status));
-        Self::of(asked, code.and_then(|(_, code)| code.strip_suffix(':')), text)
+        Self::of(asked, code_in(text), text)
+    }
+
+    /// Whether it lies in a Batch account, so that the account has to be named where there are several.
+    #[must_use]
+    pub fn is_of_batch_account(self) -> bool {
+        matches!(
+            self,
+            Self::BatchRefusesKeys | Self::BatchNetworkRules | Self::WrongBatchKey | Self::AccountDisabled
+        )
     }
 
     /// What to do, as one clause without a full stop; keys and commands stand in backticks.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
-            Self::BatchRefusesKeys => "set `auth = \"entra\"` for this account: it does not accept its keys",
+            Self::BatchRefusesKeys => "set `auth = \"entra\"` for this account: keys are not accepted there",
             Self::BatchNetworkRules => {
                 "let this machine through the network rules of the Batch account (public network access), or use a \
                  machine that reaches its private endpoint"
@@ -201,6 +207,15 @@ impl KnownCause {
             | Self::BrokenPaging => false,
         }
     }
+}
+
+/// The code in the text of a failure, where it follows the status: `403 AuthorizationFailure: …`.
+#[must_use]
+pub fn code_in(text: &str) -> Option<&str> {
+    let words = || text.split_whitespace();
+    let is_status = |word: &str| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+    let (_, code) = words().zip(words().skip(1)).find(|(status, _)| is_status(status))?;
+    code.strip_suffix(':')
 }
 
 /// What the words alone give away, whoever was asked: a token, a name and a connection come before any answer.

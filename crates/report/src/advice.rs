@@ -1,235 +1,519 @@
-//! What to do about nodes that were not collected: one step per outcome, and per error code where that helps.
+//! What to do next: one function from the situation of a run to a list of steps. Terminal, summary, page, ticket,
+//! notification and `--json` show the same list; docs/design/advice.md has the rules.
 
-use fleetlogs_model::known_cause::{Asked, KnownCause};
-use fleetlogs_model::outcome::Outcome;
-use fleetlogs_model::plan::PlannedAccount;
+mod remedy;
 
+use fleetlogs_model::ids::{AccountName, PoolId};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::outcome::{Outcome, RunOutcome};
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::shell_word::quoted;
+use fleetlogs_model::stop_cause::{StopCause, Unverified};
+use serde::{Serialize, Serializer};
+
+use self::remedy::{Remedy, remedy_of};
+use crate::cause::{Cause, Findings, folded};
 use crate::phrase::Phrase;
+use crate::run_facts::RunFacts;
 
-/// What to do, and the command to run then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+/// Pools of an account that a command names; beyond that it is for the whole account.
+const MOST_POOLS_IN_COMMAND: usize = 10;
+
+/// What to do, and the command to run then, with everything filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What it is for.
+    pub(crate) about: Vec<Topic>,
+    /// One sentence without its full stop.
+    #[serde(serialize_with = "as_plain_text")]
     pub(crate) text: Phrase,
-    pub(crate) command: Option<ResumeCommand>,
+    /// The command, as a shell takes it.
+    pub(crate) command: Option<String>,
 }
-
-/// A `fleetlogs resume` command, without the run that it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ResumeCommand {
-    /// Nodes with this outcome are called again, too.
-    pub(crate) retry: Option<Outcome>,
-    /// Resume although the config has changed. Without it, `resume` refuses a changed config.
-    pub(crate) accept_changes: bool,
-}
-
-impl ResumeCommand {
-    /// Resumes a run as it is.
-    pub(crate) const PLAIN: Self = Self { retry: None, accept_changes: false };
-
-    pub(crate) const fn retrying(outcome: Outcome) -> Self {
-        Self { retry: Some(outcome), accept_changes: false }
-    }
-
-    /// The command line. `run` is the run directory as a shell takes it.
-    pub(crate) fn line(self, run: &str) -> String {
-        let retry = self.retry.map(|outcome| format!(" --retry {outcome}")).unwrap_or_default();
-        let accept = if self.accept_changes { " --accept-changes" } else { "" };
-        format!("fleetlogs resume {run}{retry}{accept}")
-    }
-}
-
-/// What stands in a command for the run directory, where that is not known.
-pub(crate) const RUN: &str = "RUN";
 
 impl Step {
-    pub(crate) fn new(text: Phrase, command: ResumeCommand) -> Self {
-        Self { text, command: Some(command) }
+    /// The sentence without markup.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.text.plain()
+    }
+
+    /// The command, as a shell takes it.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        self.command.as_deref()
     }
 }
 
-/// What a person can do about nodes with this outcome; none where nothing is wrong. `code` and `reason` are those of
-/// the last failure, and `verification` says whether the run could list the container.
-pub(crate) fn advice(outcome: Outcome, code: Option<&str>, reason: &str, verification: bool) -> Option<Step> {
-    Some(match outcome {
-        Outcome::Verified | Outcome::Empty => return None,
-        Outcome::Accepted if verification => Step::new(
-            Phrase::new("the run ended before it had checked whether the files arrived: resume it"),
-            ResumeCommand::PLAIN,
-        ),
-        Outcome::Accepted => Step::new(
-            Phrase::new("the files may have arrived: use a SAS with list permission, and check for them"),
-            ResumeCommand::PLAIN,
-        ),
-        Outcome::Adopted => Step::new(
-            Phrase::new(
-                "files of these nodes are there, but whether they are all is not known: if support needs all of them, \
-                 collect these nodes again",
-            ),
-            ResumeCommand::retrying(outcome),
-        ),
-        Outcome::Incomplete => Step::new(
-            Phrase::new(
-                "check the storage account's firewall and private endpoint for these pools, and the SAS; then retry",
-            ),
-            ResumeCommand::retrying(outcome),
-        ),
-        Outcome::InDoubt if verification => Step::new(
-            Phrase::new(
-                "the run ended before it was known whether the calls were carried out: resume it, and it searches the \
-                 container before it calls the nodes again",
-            ),
-            ResumeCommand::PLAIN,
-        ),
-        Outcome::InDoubt => Step::new(
-            Phrase::new(
-                "use a SAS with list permission, so that the container is searched before the nodes are called again",
-            ),
-            ResumeCommand::PLAIN,
-        ),
-        Outcome::Gone => {
-            let text = Phrase::new(
-                "nothing can be done, because the node or its pool was deleted and its logs with it",
-            );
-            Step { text, command: None }
+fn as_plain_text<S: Serializer>(text: &Phrase, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&text.plain())
+}
+
+/// What a step is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// Nodes that ended so.
+    Outcome(Outcome),
+    /// Accounts and pools that could not be listed.
+    Accounts,
+}
+
+impl Topic {
+    /// The outcome's name, or `accounts`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Outcome(outcome) => outcome.as_str(),
+            Self::Accounts => "accounts",
         }
-        Outcome::NotSent => match KnownCause::of_text(Asked::Batch, reason) {
-            Some(cause) => {
-                let accept_changes = cause.changes_config();
-                let text = Phrase::marked(cause.advice()).text("; then resume the run");
-                Step::new(text, ResumeCommand { accept_changes, ..ResumeCommand::PLAIN })
+    }
+}
+
+impl Serialize for Topic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// What a command needs to name, as a shell takes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Commands<'a> {
+    /// The run; none if no command can resume it.
+    pub run: Option<&'a str>,
+    /// The config that the run was started with; none if it is not in a file.
+    pub config: Option<&'a str>,
+}
+
+/// How a run came to its end, as far as that decides what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// There was nothing more to do for it, or its budget or an account was spent: its nodes tell what to do.
+    OfItself,
+    /// It was cut short. Whatever its nodes say, the rest comes first.
+    CutShort(Option<StopCause>),
+}
+
+impl Ending {
+    pub(crate) fn of(facts: &RunFacts) -> Self {
+        match facts.stop_cause {
+            _ if !facts.outcome.is_resumable() => Self::OfItself,
+            _ if facts.is_killed => Self::CutShort(None),
+            Some(StopCause::BudgetSpent) => Self::OfItself,
+            Some(cause) => Self::CutShort(Some(cause)),
+            // The journal of an earlier version, or an account that was given up.
+            None if facts.outcome == RunOutcome::BudgetSpent => Self::OfItself,
+            None => Self::CutShort(None),
+        }
+    }
+}
+
+/// An account, or pools of it, that could not be listed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unlisted<'a> {
+    pub(crate) account: &'a AccountName,
+    /// None if the whole account could not be listed.
+    pub(crate) pools: Option<&'a [PoolId]>,
+    pub(crate) why: &'a str,
+}
+
+/// All that decides what to do next.
+#[derive(Clone, Debug)]
+pub(crate) struct Situation<'a> {
+    pub(crate) ending: Ending,
+    /// Why the run ended early, in words.
+    pub(crate) reason: Option<&'a str>,
+    /// Why arrival was not verified; none if it was.
+    pub(crate) unverified: Option<Unverified>,
+    /// Nodes whose files nobody looked for.
+    pub(crate) accepted: u64,
+    /// Why nodes were not collected, the most frequent first.
+    pub(crate) causes: &'a [Cause],
+    pub(crate) unlisted: Vec<Unlisted<'a>>,
+    /// Whether an account has to be named to be known.
+    pub(crate) several_accounts: bool,
+    pub(crate) commands: Commands<'a>,
+}
+
+/// What is done at the end of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Then {
+    /// The run is resumed, and nodes with this outcome are called again.
+    Resume(Option<Outcome>),
+    /// A run of its own for what could not be listed.
+    Run,
+    /// There is nothing to be done.
+    Nothing,
+}
+
+/// What one trouble asks for.
+#[derive(Clone, Debug)]
+struct Part {
+    about: Vec<Topic>,
+    remedy: Remedy,
+    accounts: Vec<AccountName>,
+    pools: Vec<PoolId>,
+    then: Then,
+}
+
+impl Part {
+    fn plain(about: Topic, remedy: Remedy, then: Then) -> Self {
+        Self { about: vec![about], remedy, accounts: vec![], pools: vec![], then }
+    }
+}
+
+/// Pools that could not be listed, by account; [`Situation`] borrows them.
+fn unlisted_pools(plan: &Plan) -> Vec<Vec<PoolId>> {
+    let of = |name: &AccountName| {
+        plan.unlisted_pools().filter(|left| left.account == *name).map(|left| left.pool.clone()).collect()
+    };
+    plan.accounts.iter().map(|account| of(&account.name)).collect()
+}
+
+/// What to do next, and what to do about each cause.
+#[derive(Clone, Debug)]
+pub struct Advice {
+    /// The steps, in order.
+    pub next: Vec<Step>,
+    /// Why nodes were not collected, the most frequent first, each with what to do about it.
+    pub causes: Vec<(Cause, Option<Step>)>,
+    /// Accounts that could not be listed, or only in part; those with the same reason together.
+    pub(crate) not_listed: Vec<NotListed>,
+}
+
+/// Accounts that could not be listed for the same reason, and what to do about them.
+#[derive(Clone, Debug)]
+pub(crate) struct NotListed {
+    pub(crate) accounts: Vec<AccountName>,
+    /// Whether none of their pools could be listed.
+    pub(crate) whole: bool,
+    pub(crate) why: String,
+    pub(crate) step: Step,
+}
+
+impl Advice {
+    /// The advice after a run.
+    #[must_use]
+    pub fn after(
+        plan: &Plan,
+        facts: &RunFacts,
+        ledger: &Ledger,
+        findings: &Findings,
+        commands: Commands<'_>,
+    ) -> Self {
+        let (causes, pools) = (findings.causes(), unlisted_pools(plan));
+        let situation = Situation::of(plan, facts, ledger, &causes, &pools, commands);
+        let (next, steps, not_listed) =
+            (situation.next_steps(), situation.steps_of_causes(), situation.not_listed());
+        Self { next, causes: causes.into_iter().zip(steps).collect(), not_listed }
+    }
+}
+
+impl<'a> Situation<'a> {
+    fn of(
+        plan: &'a Plan,
+        facts: &'a RunFacts,
+        ledger: &Ledger,
+        causes: &'a [Cause],
+        pools: &'a [Vec<PoolId>],
+        commands: Commands<'a>,
+    ) -> Self {
+        let unlisted = plan.accounts.iter().zip(pools).filter_map(|(account, pools)| {
+            let unlisted = |pools, why: &'a str| Unlisted { account: &account.name, pools, why };
+            match (&account.unlisted, &account.missing) {
+                (Some(why), _) => Some(unlisted(None, why)),
+                (None, Some(why)) => Some(unlisted(Some(&**pools), why)),
+                (None, None) => None,
             }
-            None => Step::new(
-                Phrase::new("once the reason no longer applies, resume the run"),
-                ResumeCommand::PLAIN,
-            ),
-        },
-        Outcome::Failed => match KnownCause::of(Asked::Batch, code, reason) {
-            Some(cause) => of_known_cause(cause),
-            None => after_failure(code.unwrap_or_default()),
-        },
-    })
-}
-
-/// What to do about an account of the plan that could not be listed, or not completely.
-pub(crate) fn after_listing(account: &PlannedAccount) -> Phrase {
-    let why = account.unlisted.as_deref().or(account.missing.as_deref()).unwrap_or_default();
-    match KnownCause::of_text(Asked::Batch, why) {
-        Some(cause) => Phrase::marked(cause.advice()).text("; then start a new run"),
-        None => Phrase::new("fix the reason, then start a new run"),
-    }
-}
-
-fn of_known_cause(cause: KnownCause) -> Step {
-    let retry = ResumeCommand::retrying(Outcome::Failed);
-    let text = Phrase::marked(cause.advice()).text("; then retry");
-    Step::new(text, ResumeCommand { accept_changes: cause.changes_config(), ..retry })
-}
-
-/// By the service's error codes; the order is that of the wire reference.
-fn after_failure(code: &str) -> Step {
-    let retry = ResumeCommand::retrying(Outcome::Failed);
-    match code {
-        "TooManyRequests" | "ServerBusy" => Step::new(
-            Phrase::new("the Batch account was busy until the end: lower ")
-                .code("limits.rate")
-                .text(", then retry"),
-            ResumeCommand { accept_changes: true, ..retry },
-        ),
-        "InternalError" | "OperationTimedOut" => Step::new(
-            Phrase::new("the service failed: if it fails again, give support the request ids; retry"),
-            retry,
-        ),
-        "NodeBeingCreated"
-        | "NodeBeingStarted"
-        | "NodeBeingRebooted"
-        | "NodeBeingReimaged"
-        | "OperationInvalidForCurrentState"
-        | "PoolBeingResized"
-        | "PoolBeingCreated" => {
-            Step::new(Phrase::new("the nodes were not ready in time: once they are, retry"), retry)
+        });
+        Self {
+            ending: Ending::of(facts),
+            reason: facts.reason.as_deref(),
+            unverified: (!facts.verification).then(|| facts.unverified.unwrap_or(Unverified::Other)),
+            accepted: ledger.outcomes().get(Outcome::Accepted),
+            causes,
+            unlisted: unlisted.collect(),
+            several_accounts: plan.accounts.len() > 1,
+            commands,
         }
-        "NodeStateUnusable" => Step::new(
-            Phrase::new(
-                "unusable nodes often cannot upload: check their errors in the manifest, reboot them if possible, \
-                 then retry",
-            ),
-            retry,
-        ),
-        "AuthenticationFailed"
-        | "InvalidAuthenticationInfo"
-        | "InsufficientAccountPermissions"
-        | "AccountIsDisabled"
-        | "AuthorizationFailure" => Step::new(
-            Phrase::new(
-                "the Batch account rejects the credential: check the role, the key and this machine's clock, then retry",
-            ),
-            retry,
-        ),
-        "InvalidPropertyValue"
-        | "MissingRequiredProperty"
-        | "InvalidRequestBody"
-        | "InvalidInput"
-        | "OutOfRangeInput"
-        | "UnsupportedProperty"
-        | "UnsupportedRequestVersion" => Step::new(
-            Phrase::new(
-                "the service rejects the request: check the container URL (another time window needs a new run), then \
-                 retry",
-            ),
-            retry,
-        ),
-        _ => Step::new(Phrase::new("see the reason; once it no longer applies, retry"), retry),
     }
+
+    /// What to do next, in order. Empty only if nothing is missing.
+    pub(crate) fn next_steps(&self) -> Vec<Step> {
+        if let Ending::CutShort(_) = self.ending {
+            let mut about: Vec<Topic> = vec![];
+            for cause in self.causes.iter().filter(|cause| is_outstanding(cause.outcome)) {
+                let topic = Topic::Outcome(cause.outcome);
+                if !about.contains(&topic) {
+                    about.push(topic);
+                }
+            }
+            let part =
+                Part::plain(Topic::Outcome(Outcome::NotSent), self.before_resuming(), Then::Resume(None));
+            let mut steps = self.steps(vec![part], false);
+            for step in &mut steps {
+                step.about.clone_from(&about);
+            }
+            return steps;
+        }
+        let mut parts: Vec<Part> =
+            self.causes.iter().map(|cause| self.part(cause)).filter(Part::is_some).collect();
+        if let Some(why) = self.unverified.filter(|_| self.accepted > 0) {
+            let about = Topic::Outcome(Outcome::Accepted);
+            parts.push(Part::plain(about, Remedy::LetList(why), Then::Resume(None)));
+        }
+        let changed = parts.iter().any(|part| part.remedy.changes_config());
+        parts.extend(self.unlisted.iter().map(|unlisted| of_unlisted(*unlisted)));
+        // That nothing can be done is worth saying only where it is all there is to say.
+        if parts.iter().any(|part| part.then != Then::Nothing) {
+            parts.retain(|part| part.then != Then::Nothing);
+        }
+        self.steps(parts, changed)
+    }
+
+    /// What to do about each cause, in the order of the causes.
+    pub(crate) fn steps_of_causes(&self) -> Vec<Option<Step>> {
+        let parts: Vec<Part> = self.causes.iter().map(|cause| self.part(cause)).collect();
+        let changed = parts.iter().any(|part| part.remedy.changes_config());
+        parts.into_iter().map(|part| self.steps(vec![part], changed).pop()).collect()
+    }
+
+    /// What to do about the accounts that could not be listed, by reason.
+    fn not_listed(&self) -> Vec<NotListed> {
+        let mut groups: Vec<Vec<Unlisted<'_>>> = vec![];
+        for unlisted in &self.unlisted {
+            let alike = |known: &Unlisted<'_>| {
+                known.why == unlisted.why && known.pools.is_some() == unlisted.pools.is_some()
+            };
+            match groups.iter_mut().find(|group| alike(&group[0])) {
+                Some(group) => group.push(*unlisted),
+                None => groups.push(vec![*unlisted]),
+            }
+        }
+        let not_listed = |group: Vec<Unlisted<'_>>| {
+            let (first, accounts) = (*group.first()?, group.iter().map(|of| of.account.clone()).collect());
+            let step = self.steps(group.into_iter().map(of_unlisted).collect(), false).pop()?;
+            Some(NotListed { accounts, whole: first.pools.is_none(), why: first.why.to_owned(), step })
+        };
+        groups.into_iter().filter_map(not_listed).collect()
+    }
+
+    fn part(&self, cause: &Cause) -> Part {
+        let outcome = cause.outcome;
+        let with = |remedy, then| Part {
+            about: vec![Topic::Outcome(outcome)],
+            remedy,
+            accounts: vec![cause.account.clone()],
+            pools: cause.pools.clone(),
+            then,
+        };
+        match outcome {
+            Outcome::Verified | Outcome::Empty => with(Remedy::None, Then::Nothing),
+            Outcome::Gone => with(Remedy::Gone, Then::Nothing),
+            Outcome::Adopted => with(Remedy::Adopted, Then::Resume(Some(outcome))),
+            Outcome::Incomplete | Outcome::Failed => with(remedy_of(cause), Then::Resume(Some(outcome))),
+            Outcome::NotSent if self.reason.is_some_and(|reason| folded(reason, "") == cause.reason) => {
+                with(self.before_resuming(), Then::Resume(None))
+            }
+            Outcome::NotSent => with(remedy_of(cause), Then::Resume(None)),
+            Outcome::Accepted | Outcome::InDoubt => {
+                let remedy = match (self.ending, self.unverified) {
+                    (Ending::OfItself, Some(why)) => Remedy::LetList(why),
+                    _ => self.before_resuming(),
+                };
+                with(remedy, Then::Resume(None))
+            }
+        }
+    }
+
+    /// What resuming needs first, by the end of the run.
+    fn before_resuming(&self) -> Remedy {
+        match self.ending {
+            Ending::CutShort(Some(StopCause::SasEnds)) => Remedy::NewSas,
+            Ending::CutShort(Some(StopCause::ContainerGone)) => Remedy::ContainerAgain,
+            Ending::CutShort(Some(StopCause::Journal)) => Remedy::WritableDisk,
+            Ending::CutShort(Some(StopCause::LittleRoom)) => Remedy::FreeSpace,
+            Ending::CutShort(
+                Some(
+                    StopCause::Signal
+                    | StopCause::OwnershipLost
+                    | StopCause::RunDeadline
+                    | StopCause::BudgetSpent
+                    | StopCause::Schedule
+                    | StopCause::Other,
+                )
+                | None,
+            )
+            | Ending::OfItself => Remedy::None,
+        }
+    }
+
+    /// Folds the parts into steps: equal commands are one step. `changed` says whether a step changes the config, after
+    /// which every resume has to accept that.
+    fn steps(&self, parts: Vec<Part>, changed: bool) -> Vec<Step> {
+        let mut groups: Vec<Vec<Part>> = vec![];
+        for part in parts {
+            match groups.iter_mut().find(|group| self.is_one_step(&group[0], &part)) {
+                Some(group) => merge(group, part),
+                None => groups.push(vec![part]),
+            }
+        }
+        // Every resume does what is outstanding, so that one for nothing else is one too many.
+        let is_plain = |group: &[Part]| {
+            group[0].then == Then::Resume(None) && group.iter().all(|part| part.remedy == Remedy::None)
+        };
+        let resumes = groups.iter().filter(|group| matches!(group[0].then, Then::Resume(_))).count();
+        if let Some(at) = groups.iter().position(|group| is_plain(group)).filter(|_| resumes > 1) {
+            let plain = groups.remove(at);
+            if let Some(other) = groups.iter_mut().find(|group| matches!(group[0].then, Then::Resume(_))) {
+                other.extend(plain);
+            }
+        }
+        groups.into_iter().filter_map(|group| self.step(&group, changed)).collect()
+    }
+
+    fn is_one_step(&self, one: &Part, other: &Part) -> bool {
+        match (&one.then, &other.then) {
+            // A fleet that ended with its process needs a new run for everything.
+            (Then::Nothing, Then::Nothing) => true,
+            (Then::Nothing, _) | (_, Then::Nothing) => false,
+            _ if self.commands.run.is_none() => true,
+            (Then::Run, Then::Run) => {
+                one.remedy == other.remedy && one.pools.is_empty() == other.pools.is_empty()
+            }
+            (one, other) => one == other,
+        }
+    }
+
+    fn step(&self, group: &[Part], changed: bool) -> Option<Step> {
+        let (first, then) = (group.first()?, &group.first()?.then);
+        let mut about: Vec<Topic> = vec![];
+        group.iter().for_each(|part| add_new(&mut about, &part.about));
+        let clauses = group.iter().filter_map(|part| part.remedy.clause(&part.place(self.several_accounts)));
+        let (end, command) = self.end(first, changed);
+        let mut text = Phrase::default();
+        for (at, clause) in clauses.enumerate() {
+            text = if at > 0 { text.text("; ") } else { text }.append(clause);
+        }
+        let says_it = group.iter().all(|part| part.remedy == Remedy::Adopted) && self.commands.run.is_some();
+        if !says_it && *then != Then::Nothing {
+            text = if text.is_empty() { end } else { text.text("; then ").append(end) };
+        }
+        (!text.is_empty()).then_some(Step { about, text, command })
+    }
+
+    /// The last words of a step, and its command.
+    fn end(&self, part: &Part, changed: bool) -> (Phrase, Option<String>) {
+        let config = self.commands.config;
+        match (&part.then, self.commands.run) {
+            (Then::Nothing, _) => (Phrase::default(), None),
+            (Then::Run, Some(_)) => {
+                let mut end = Phrase::new("run for ");
+                let mut command = config.map(|config| format!("fleetlogs run {config}"));
+                let mut option = |name: &str, value: &str| {
+                    command.iter_mut().for_each(|command| command.extend([" --", name, " ", &quoted(value)]));
+                };
+                part.accounts.iter().for_each(|account| option("account", account.as_str()));
+                if part.pools.len() <= MOST_POOLS_IN_COMMAND
+                    && part.accounts.len() == 1
+                    && !part.pools.is_empty()
+                {
+                    part.pools.iter().for_each(|pool| option("pool", pool.as_str()));
+                    let noun = if part.pools.len() == 1 { "pool " } else { "pools " };
+                    end = end.text(noun).names(part.pools.iter().map(PoolId::as_str)).text(" of ");
+                }
+                (end.names(part.accounts.iter().map(AccountName::as_str)), command)
+            }
+            (Then::Resume(retry), Some(run)) => {
+                let option = retry.map(|outcome| format!(" --retry {outcome}")).unwrap_or_default();
+                let accept = if changed { " --accept-changes" } else { "" };
+                let end = if retry.is_some() { "retry" } else { "resume the run" };
+                (Phrase::new(end), Some(format!("fleetlogs resume {run}{option}{accept}")))
+            }
+            (Then::Resume(_) | Then::Run, None) => {
+                (Phrase::new("start a new run"), config.map(|config| format!("fleetlogs run {config}")))
+            }
+        }
+    }
+}
+
+impl Part {
+    fn is_some(&self) -> bool {
+        self.then != Then::Nothing || self.remedy != Remedy::None
+    }
+
+    fn place(&self, several_accounts: bool) -> remedy::Place<'_> {
+        let is_named = several_accounts && self.then != Then::Run;
+        remedy::Place { accounts: &self.accounts, pools: &self.pools, is_named }
+    }
+}
+
+/// A run of its own for what could not be listed.
+fn of_unlisted(unlisted: Unlisted<'_>) -> Part {
+    Part {
+        about: vec![Topic::Accounts],
+        remedy: remedy::of_text(unlisted.why),
+        accounts: vec![unlisted.account.clone()],
+        pools: unlisted.pools.map(<[PoolId]>::to_vec).unwrap_or_default(),
+        then: Then::Run,
+    }
+}
+
+/// Adds a part to a step. The same remedy for several places is said once.
+fn merge(group: &mut Vec<Part>, part: Part) {
+    let Some(known) = group.iter_mut().find(|known| known.remedy == part.remedy) else {
+        group.push(part);
+        return;
+    };
+    add_new(&mut known.about, &part.about);
+    add_new(&mut known.accounts, &part.accounts);
+    add_new(&mut known.pools, &part.pools);
+}
+
+/// Adds what is not there yet.
+fn add_new<T: Clone + PartialEq>(known: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !known.contains(item) {
+            known.push(item.clone());
+        }
+    }
+}
+
+/// Whether a plain resume has something to do for nodes that ended so.
+fn is_outstanding(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => true,
+        Outcome::Verified
+        | Outcome::Adopted
+        | Outcome::Incomplete
+        | Outcome::Empty
+        | Outcome::Failed
+        | Outcome::Gone => false,
+    }
+}
+
+/// What to do about nodes with this outcome, where nothing else is known of them.
+pub(crate) fn after_outcome(outcome: Outcome, unverified: Option<Unverified>, run: &str) -> Option<Step> {
+    let cause = Cause {
+        outcome,
+        reason: String::new(),
+        code: None,
+        shortfall: None,
+        account: AccountName::new(""),
+        pools: vec![],
+        nodes: 1,
+        examples: vec![],
+    };
+    let situation = Situation {
+        ending: Ending::OfItself,
+        reason: None,
+        unverified,
+        accepted: 0,
+        causes: std::slice::from_ref(&cause),
+        unlisted: vec![],
+        several_accounts: false,
+        commands: Commands { run: Some(run), config: None },
+    };
+    situation.steps_of_causes().pop().flatten()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_step_can_stand_before_a_colon_and_its_command() {
-        let codes = ["", "ServerBusy", "InternalError", "PoolBeingResized", "NodeStateUnusable"];
-        let more = ["AuthenticationFailed", "InvalidInput", "AuthorizationFailure", "NodeNotReady"];
-        for outcome in Outcome::ALL {
-            for code in codes.into_iter().chain(more) {
-                let Some(Step { text, command }) = advice(outcome, Some(code), "", true) else { continue };
-                let text = text.plain();
-                assert!(text.ends_with(|char: char| char.is_alphanumeric() || char == ')'), "{text}");
-                match command.map(|command| command.line(RUN)) {
-                    Some(line) => assert!(line.starts_with("fleetlogs resume RUN"), "{line}"),
-                    None => assert_eq!(outcome, Outcome::Gone),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_known_cause_has_its_own_step() {
-        let step = |code: &str, reason: &str| {
-            let Step { text, command } = advice(Outcome::Failed, Some(code), reason, true).unwrap();
-            (text.plain(), command.unwrap().line(RUN))
-        };
-        let (text, command) =
-            step("AuthenticationFailed", "403: SharedKey is not allowed for this account; Server");
-        assert_eq!(text, "set auth = \"entra\" for this account: it does not accept its keys; then retry");
-        assert_eq!(command, "fleetlogs resume RUN --retry failed --accept-changes");
-        let (text, command) = step("AuthorizationFailure", "403 AuthorizationFailure: not authorized");
-        assert!(text.contains("network rules of the Batch account"), "{text}");
-        assert_eq!(command, "fleetlogs resume RUN --retry failed");
-        assert_eq!(step("NodeNotReady", "409").0, "wait until the nodes are ready; then retry");
-        let reason = "the account stopped: 403 AuthorizationFailure: not authorized";
-        let Step { text, command } = advice(Outcome::NotSent, None, reason, true).unwrap();
-        assert!(text.plain().ends_with("its private endpoint; then resume the run"), "{}", text.plain());
-        assert_eq!(command.unwrap().line(RUN), "fleetlogs resume RUN");
-    }
-
-    #[test]
-    fn a_run_that_could_list_is_not_told_to_get_a_sas_that_can() {
-        for outcome in [Outcome::Accepted, Outcome::InDoubt] {
-            let text = |verification| advice(outcome, None, "", verification).unwrap().text.plain();
-            assert!(!text(true).contains("a SAS with list permission"), "{}", text(true));
-            assert!(text(true).contains("resume it"), "{}", text(true));
-            assert!(text(false).contains("a SAS with list permission"), "{}", text(false));
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Its size does not depend on the plan: it keeps counts and a few examples, and beyond a limit only counts.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use fleetlogs_model::ids::{AccountName, NodeRef, PoolId};
 use fleetlogs_model::outcome::{Outcome, Shortfall};
@@ -49,6 +49,7 @@ struct CauseKey {
     outcome: Outcome,
     /// Whether no file of the nodes arrived, as far as anybody could see.
     nothing_came: bool,
+    shortfall: Option<Shortfall>,
     reason: String,
 }
 
@@ -68,6 +69,8 @@ pub struct Cause {
     pub reason: String,
     /// The service's error code.
     pub code: Option<Box<str>>,
+    /// What was wrong with the files of incomplete nodes. Journals of earlier versions do not tell.
+    pub shortfall: Option<Shortfall>,
     /// The account.
     pub account: AccountName,
     /// The pools, by name. Empty if there were too many to keep.
@@ -103,6 +106,7 @@ impl Findings {
             pool: end.node.pool().clone(),
             outcome: end.outcome,
             nothing_came: nothing_came(end),
+            shortfall: end.history.shortfall.filter(|_| end.outcome == Outcome::Incomplete),
             reason: folded_reason(end),
         };
         if self.causes.len() >= MOST_CAUSES && !self.causes.contains_key(&key) {
@@ -132,6 +136,7 @@ impl Findings {
                 outcome: key.outcome,
                 reason: reason.to_owned(),
                 code: tally.code.clone(),
+                shortfall: key.shortfall,
                 account: key.account.clone(),
                 pools: vec![],
                 nodes: 0,
@@ -149,6 +154,7 @@ impl Findings {
             outcome: *outcome,
             reason: "other reasons, different for each node".into(),
             code: None,
+            shortfall: None,
             account: account.clone(),
             pools: vec![],
             nodes: *nodes,
@@ -159,12 +165,6 @@ impl Findings {
             b.nodes.cmp(&a.nodes).then_with(|| order(a).cmp(&order(b)))
         });
         causes
-    }
-
-    /// The outcomes that need action, in the order in which reports list them.
-    pub(crate) fn troubled(&self) -> BTreeSet<Outcome> {
-        let named = self.causes.keys().map(|key| key.outcome);
-        named.chain(self.beyond_limit.keys().map(|(_, outcome)| *outcome)).collect()
     }
 
     /// Whether calls to a pool are accepted but no file ever arrives from it.

@@ -166,6 +166,8 @@ mod tests {
             tool_version: "0.1.0".into(),
             verification: true,
             arrival_deadline_ms: Some(120_000),
+            unverified: None,
+            simulated: false,
         };
         file.hear(&[Recorded { at: at(0), node: None, event: started }], &Ledger::new(&plan));
         file.hear(&[recorded(0, 1, requested(1))], &Ledger::new(&plan));

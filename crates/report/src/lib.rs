@@ -29,8 +29,10 @@ mod text;
 mod ticket;
 mod ticket_findings;
 mod trouble;
+mod uncounted;
 mod width;
 
+pub use advice::{Advice, Commands, Step};
 pub use bundle::{
     Bundle, BundleError, CheckedBundle, DistinctPaths, DownloadedLogs, ExtraFile, FinishedBundle, LogFile,
     NodeDirectory, Notes, blob_path, check_bundle, logs_dir, node_directories,
@@ -51,6 +53,7 @@ pub use revisit::{
     EarlierInventory, InventoryError, NodeFinding, RevisitFacts, RevisitReports, RevisitResult,
 };
 pub use run_facts::RunFacts;
-pub use summary::{Summary, verdict_lines, verdict_sentence};
+pub use summary::{Examples, Summary, verdict_lines, verdict_sentence};
 pub use text::{for_terminal, is_unprintable, json_for_terminal, lines_for_terminal};
 pub use ticket::{Ticket, TicketDetails};
+pub use uncounted::Uncounted;

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::text::for_html;
+use crate::text::{for_html, for_markdown, for_terminal, number};
+
+/// Names that are listed; more are counted.
+const MOST_NAMES: usize = 3;
 
 /// A phrase without a full stop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub(crate) struct Phrase(Vec<Span>);
 enum Span {
     Text(Cow<'static, str>),
     Code(Cow<'static, str>),
+    /// A name from outside.
+    Name(String),
 }
 
 impl Phrase {
@@ -39,12 +44,35 @@ impl Phrase {
         self
     }
 
+    /// Names from outside: `a, b and 3 more`.
+    pub(crate) fn names<'a>(mut self, names: impl ExactSizeIterator<Item = &'a str>) -> Self {
+        let hidden = names.len().saturating_sub(MOST_NAMES) as u64;
+        for (at, name) in names.take(MOST_NAMES).enumerate() {
+            if at > 0 {
+                self = self.text(", ");
+            }
+            self.0.push(Span::Name(name.to_owned()));
+        }
+        if hidden > 0 { self.text(format!(" and {} more", number(hidden))) } else { self }
+    }
+
+    /// One phrase behind another.
+    pub(crate) fn append(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// For a terminal, where code looks like any other text.
     pub(crate) fn plain(&self) -> String {
         self.0
             .iter()
             .map(|span| match span {
-                Span::Text(text) | Span::Code(text) => &**text,
+                Span::Text(text) | Span::Code(text) => Cow::Borrowed(&**text),
+                Span::Name(name) => for_terminal(name),
             })
             .collect()
     }
@@ -55,6 +83,7 @@ impl Phrase {
             .map(|span| match span {
                 Span::Text(text) => Cow::Borrowed(&**text),
                 Span::Code(code) => Cow::Owned(format!("`{code}`")),
+                Span::Name(name) => Cow::Owned(for_markdown(name)),
             })
             .collect()
     }
@@ -75,6 +104,7 @@ impl Phrase {
             match span {
                 Span::Text(text) => html.push_str(&for_html(text)),
                 Span::Code(code) => html.extend(["<code>", &for_html(code), "</code>"]),
+                Span::Name(name) => html.extend(["<b>", &for_html(name), "</b>"]),
             }
         }
         html
@@ -97,5 +127,9 @@ mod tests {
         assert_eq!(phrase.plain(), "lower limits.rate & retry");
         assert_eq!(phrase.markdown(), "lower `limits.rate` & retry");
         assert_eq!(phrase.html(), "Lower <code>limits.rate</code> &amp; retry");
+        let names = Phrase::new("for ").names(["a`b", "<c>", "d", "e"].into_iter());
+        assert_eq!(names.plain(), "for a`b, <c>, d and 1 more");
+        assert_eq!(names.markdown(), "for a\\`b, &lt;c&gt;, d and 1 more");
+        assert_eq!(names.html(), "For <b>a`b</b>, <b>&lt;c&gt;</b>, <b>d</b> and 1 more");
     }
 }

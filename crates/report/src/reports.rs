@@ -15,6 +15,7 @@ use fleetlogs_model::outcome::OutcomeCounts;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::whole_file::WholeFile;
 
+use crate::advice::Commands;
 use crate::cause::Findings;
 use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE};
 use crate::json_document::JsonDocument;
@@ -74,14 +75,14 @@ pub enum ReportError {
 /// Writes `manifest.json`, `nodes.csv` and `report.html` into `dir`, each whole or not at all.
 ///
 /// `histories` yields the nodes that had events, in plan order. A planned node that it does not yield had none, and is
-/// written as not sent. `resume` is the command that resumes the run, if the run can be resumed. The manifest gets its
+/// written as not sent. `commands` is what advice has to name. The manifest gets its
 /// name last: once it exists, the others do, too.
 pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
     dir: &Path,
     plan: &Plan,
     facts: &RunFacts,
     ledger: &Ledger,
-    resume: Option<&str>,
+    commands: Commands<'_>,
     histories: impl Iterator<Item = Result<(NodeIndex, NodeHistory), E>>,
 ) -> Result<Findings, ReportError> {
     let mut document = JsonDocument::begin(create(dir, MANIFEST_FILE)?).map_err(manifest_error)?;
@@ -97,7 +98,7 @@ pub fn write_reports<E: Into<Box<dyn Error + Send + Sync>>>(
     nodes.end().map_err(manifest_error)?;
     manifest::write_tail(&mut document, &plan.left_out, facts).map_err(manifest_error)?;
 
-    let summary = Summary { plan, facts, ledger, findings: &findings, dir, resume, run: None };
+    let summary = Summary { plan, facts, ledger, findings: &findings, dir, commands };
     page.end(&summary).and_then(WholeFile::commit).map_err(page_error)?;
     let table = table.end().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;
     table.commit().map_err(|source| ReportError::Write { file: NODES_FILE, source })?;

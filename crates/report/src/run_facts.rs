@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use fleetlogs_model::ids::{AccountName, NodeRef, PoolId};
 use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::stop_cause::{StopCause, Unverified};
 use time::OffsetDateTime;
 
 /// Facts about the run as a whole that are neither in the plan nor in the ledger.
@@ -13,6 +14,8 @@ pub struct RunFacts {
     pub outcome: RunOutcome,
     /// Why it ended early, if it did. Becomes the reason of every node that was not called.
     pub reason: Option<String>,
+    /// The kind of that reason. Journals of earlier versions do not tell.
+    pub stop_cause: Option<StopCause>,
     /// Whether its last process ended without a word: it was killed.
     pub is_killed: bool,
     /// When its first process started.
@@ -21,6 +24,10 @@ pub struct RunFacts {
     pub ended_at: OffsetDateTime,
     /// Whether arrival of the files was checked.
     pub verification: bool,
+    /// Why not, if it was not. Journals of earlier versions do not tell.
+    pub unverified: Option<Unverified>,
+    /// Whether the fleet was simulated and ended with its process, so that no command can resume the run.
+    pub is_simulated: bool,
     /// List calls made for that.
     pub list_calls: u64,
     /// Pools whose nodes were listed again after the last call was answered.

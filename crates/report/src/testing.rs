@@ -176,6 +176,8 @@ pub(crate) fn small_run() -> Vec<Recorded> {
         tool_version: "0.1.0".into(),
         verification: true,
         arrival_deadline_ms: Some(600_000),
+        unverified: None,
+        simulated: false,
     };
     vec![
         Recorded { at: at(0), node: None, event: started },
@@ -209,7 +211,7 @@ pub(crate) fn small_run() -> Vec<Recorded> {
         Recorded {
             at: at(125),
             node: None,
-            event: Event::RunDraining { reason: "SIGINT".into(), outcome: None },
+            event: Event::RunDraining { reason: "SIGINT".into(), outcome: None, cause: None },
         },
         Recorded { at: at(130), node: None, event: Event::RunEnded { list_calls: 9 } },
     ]
@@ -220,10 +222,13 @@ pub(crate) fn ended(outcome: RunOutcome) -> RunFacts {
     RunFacts {
         outcome,
         reason: None,
+        stop_cause: None,
         is_killed: false,
         started_at: at(0),
         ended_at: at(130),
         verification: true,
+        unverified: None,
+        is_simulated: false,
         list_calls: 9,
         seen_again: HashSet::from([(AccountName::new("contoso"), PoolId::new("render"))]),
         appeared: BTreeSet::from([NodeRef {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+pub(crate) use fleetlogs_model::count::{counted, number};
 use fleetlogs_model::timestamp::in_utc;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -127,25 +128,6 @@ pub(crate) fn for_spreadsheet(text: &str) -> Cow<'_, str> {
     // The file may also be shown on a terminal.
     let safe = for_terminal(text);
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { Cow::Owned(format!("'{safe}")) } else { safe }
-}
-
-/// `1,234,567`.
-pub(crate) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 node`, `1,234 nodes`.
-pub(crate) fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", number(count))
 }
 
 /// `812 B`, `1.4 GiB`.

@@ -13,10 +13,11 @@ use fleetlogs_model::plan::{LeftOut, Plan, PlannedAccount};
 use fleetlogs_model::planned::PlannedPool;
 use fleetlogs_model::whole_file::WholeFile;
 
+use crate::advice::{Advice, Commands};
 use crate::cause::Findings;
 use crate::files::{MANIFEST_FILE, NODES_FILE, TICKET_FILE};
 use crate::run_facts::RunFacts;
-use crate::summary::counts_line;
+use crate::summary::{counts_line, markdown_step, verdict};
 use crate::text::{counted, for_markdown, listed, moment, number, size};
 use crate::ticket_findings::{NotedCall, TroubledNode, is_troubled};
 use crate::width::cut;
@@ -42,6 +43,8 @@ pub struct Ticket<'a> {
     pub ledger: &'a Ledger,
     /// What [`write_reports`](crate::write_reports) found.
     pub findings: &'a Findings,
+    /// What advice has to name.
+    pub commands: Commands<'a>,
     /// What only the config contains.
     pub known: TicketDetails<'a>,
 }
@@ -106,23 +109,24 @@ impl Ticket<'_> {
         self.calls(out)?;
         self.nodes(out)?;
         self.logs(out)?;
-        self.tried(out)
+        self.tried(out)?;
+        self.next(out)
     }
 
-    /// One paragraph.
+    /// The problem in the operator's words, and a paragraph of what the run shows.
     fn problem(&self) -> String {
         let Findings { noticed, .. } = self.findings;
         let mut text = self.known.problem.map(for_markdown).unwrap_or_default();
         if !text.is_empty() {
-            text.push(' ');
+            text.push_str("\n\n");
         }
         let counts = self.ledger.outcomes();
         let _ = write!(
             text,
-            "The Batch service logs of {} in {} were requested for the time below: {}.",
+            "We asked {} of {} to upload the Batch service logs of the time below. {}.",
             counted(counts.total(), "node"),
             counted(self.plan.accounts.len() as u64, "Batch account"),
-            counts_line(&counts)
+            verdict(self.plan, &counts, self.facts.verification)
         );
         if let [first, ..] = self.findings.causes().as_slice() {
             let reason = for_markdown(&first.reason);
@@ -326,6 +330,19 @@ impl Ticket<'_> {
     }
 }
 
+impl Ticket<'_> {
+    /// The same steps as in the other reports: support sees what is done without it.
+    fn next(&self, out: &mut String) -> fmt::Result {
+        let Self { plan, facts, ledger, findings, commands, .. } = *self;
+        let next = Advice::after(plan, facts, ledger, findings, commands).next;
+        if next.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n## What we do next\n")?;
+        next.iter().try_for_each(|step| writeln!(out, "- {}", markdown_step(step)))
+    }
+}
+
 /// What the service says of a node with problems.
 fn describe(TroubledNode { node, place, facts, state_since }: &TroubledNode) -> String {
     let mut parts = vec![];
@@ -376,7 +393,15 @@ mod tests {
         let (ledger, histories) = folded(plan, &events);
         let histories = histories.into_iter().map(Ok::<_, std::convert::Infallible>);
         let findings = find(plan, &facts, &ledger, histories).unwrap();
-        Ticket { plan, facts: &facts, ledger: &ledger, findings: &findings, known }.to_markdown()
+        Ticket {
+            plan,
+            facts: &facts,
+            ledger: &ledger,
+            findings: &findings,
+            commands: Commands::default(),
+            known,
+        }
+        .to_markdown()
     }
 
     #[test]
@@ -412,7 +437,10 @@ mod tests {
         };
         let text = markdown(&plan_of(vec![planned("a", "p`q", "<script>")]), known);
         assert!(text.starts_with("# Nodes are lost at night\n\nSeverity: critical\n"), "{text}");
-        assert!(text.contains("Nodes &lt;vanish&gt;. The Batch service logs of 1 node"), "{text}");
+        assert!(
+            text.contains("\n\nNodes &lt;vanish&gt;.\n\nWe asked 1 node of 1 Batch account to upload"),
+            "{text}"
+        );
         assert!(text.contains("- Subscription: 0000\n- Resource: /subscriptions/0000/x\n"), "{text}");
         assert!(!text.contains("<script>"), "{text}");
     }

@@ -94,7 +94,7 @@ async fn create_bundle(run: &Path, args: &BundleArgs, output: &Output) -> Result
     let ledger = recorded.ledger()?;
     let RecordedRun { plan, meta, journal, .. } = &recorded;
     let reported = if stale {
-        Reported::write(dir.path.clone(), plan.clone(), ledger, &**journal, true, None)?
+        Reported::write(dir.path.clone(), plan.clone(), ledger, &**journal, None)?
     } else {
         Reported::earlier(dir.path.clone(), plan.clone(), ledger, &**journal)?
     };

@@ -28,7 +28,7 @@ pub(crate) async fn report(args: &ReportArgs, output: &Output) -> Result<Exit, C
     let (dir, run) = RunDir::open(&args.run.dir()?, RunClaim::Rest).await?;
     let ledger = run.ledger()?;
     // The command succeeds once the reports are written, whatever they say.
-    let reported = Reported::write(dir.path, run.plan, ledger, &*run.journal, true, None)?;
+    let reported = Reported::write(dir.path, run.plan, ledger, &*run.journal, None)?;
     print_end(&reported, output)?;
     if args.open {
         open_page(&reported.page()).await;

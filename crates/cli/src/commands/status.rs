@@ -169,7 +169,7 @@ async fn follow_as_text(
         let facts = run.facts()?;
         progress.ended();
         progress.set_title(RunState::of_ended(&facts).title(&run));
-        lines = verdict_lines(&look, &facts, &run.ledger);
+        lines = verdict_lines(&look, &run.plan, &facts, &run.ledger);
     }
     lines.extend(progress.picture(&look));
     print(&(lines.join("\n") + "\n"))

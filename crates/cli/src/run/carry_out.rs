@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::collect::{Collection, collect};
+use fleetlogs_engine::collect::{Collection, ProcessFacts, collect};
 use fleetlogs_engine::event_log::{LogMode, Written};
 use fleetlogs_engine::recorded_run::ledger_of;
 use fleetlogs_engine::resume::Outstanding;
@@ -16,6 +16,7 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{Journal, JournalError};
 use fleetlogs_model::service::UploadOrder;
+use fleetlogs_model::stop_cause::Unverified;
 use fleetlogs_report::{EventsFile, Progress, StopNotice};
 
 use super::prepare::PreparedRun;
@@ -69,6 +70,15 @@ pub(super) async fn carry_out(
     let mut run_settings = settings.for_run();
     let called = services.iter().flatten().count();
     run_settings.limits.concurrency = calls_of_each(run_settings.limits.concurrency, called);
+    let process = ProcessFacts {
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        unverified: Some(if settings.verification {
+            Unverified::NotPermitted
+        } else {
+            Unverified::SwitchedOff
+        }),
+        simulated: fleet.is_simulated(),
+    };
     let collection = Collection {
         plan: plan.clone(),
         ledger,
@@ -80,7 +90,7 @@ pub(super) async fn carry_out(
         store: store.clone(),
         access,
         settings: run_settings,
-        tool_version: env!("CARGO_PKG_VERSION").into(),
+        process,
         clock: Clock::System,
         stop: stop.clone(),
         random: fastrand::Rng::new(),
@@ -106,8 +116,7 @@ pub(super) async fn carry_out(
     progress.finish();
     watchers.logs.share_screen(None);
     fleet.end().await;
-    let reported =
-        report(dir, plan, ledger, can_resume).await.map_err(|error| CliError::unreported(&error))?;
+    let reported = report(dir, plan, ledger).await.map_err(|error| CliError::unreported(&error))?;
     tracing::info!(outcome = %reported.outcome(), "reported");
     // Held until all is reported. Whoever is notified may want to work with the run.
     drop(journal);
@@ -119,7 +128,6 @@ async fn report(
     dir: RunDir,
     plan: Arc<Plan>,
     ledger: Result<Ledger, JournalError>,
-    can_resume: bool,
 ) -> Result<Reported, CliError> {
     let reader = dir.store.read().await?;
     let (ledger, unrecorded) = match ledger {
@@ -130,7 +138,7 @@ async fn report(
             (ledger_of(&*reader, &plan)?, Some(StopReason::journal(&error).to_string()))
         }
     };
-    Reported::write(dir.path, plan, ledger, &*reader, can_resume, unrecorded)
+    Reported::write(dir.path, plan, ledger, &*reader, unrecorded)
 }
 
 /// Shows the passing of time, and once why the run drains. Never ends.

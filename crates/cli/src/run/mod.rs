@@ -4,6 +4,7 @@
 //! hears of the end, from the [`FinishedRun`] it gets.
 
 mod carry_out;
+mod document;
 mod prepare;
 mod reported;
 mod request;

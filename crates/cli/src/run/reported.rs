@@ -1,20 +1,21 @@
 //! The reports of a run: written from its journal, and what they say for whoever asks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_model::files::absolute;
 use fleetlogs_model::ledger::Ledger;
-use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
+use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::JournalReader;
+use fleetlogs_model::stop_cause::StopCause;
 use fleetlogs_report::{
-    Findings, Look, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket, TicketDetails, find,
-    verdict_sentence, write_reports,
+    Advice, Commands, Examples, Findings, Look, MANIFEST_FILE, PAGE_FILE, RunFacts, Summary, Ticket,
+    TicketDetails, Uncounted, find, verdict_sentence, write_reports,
 };
-use serde::Serialize;
 
+use super::document::{NotListed, RunDocument, advised};
 use super::run_end::RunEnd;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -27,30 +28,49 @@ pub(crate) struct Reported {
     ledger: Ledger,
     facts: RunFacts,
     findings: Findings,
-    /// The command that resumes the run, if one can.
-    resume: Option<String>,
-    /// The run directory as an argument of a command, if a command can resume the run.
+    named: NamedInCommands,
+}
+
+/// What commands have to name, as a shell takes it.
+struct NamedInCommands {
+    /// The run; none if no command can resume it.
     run: Option<String>,
+    /// The config that it was started with; none if it is not in a file.
+    config: Option<String>,
+}
+
+impl NamedInCommands {
+    fn of(dir: &Path, facts: &RunFacts, journal: &dyn JournalReader) -> Result<Self, CliError> {
+        let config = PathBuf::from(journal.meta()?.config);
+        Ok(Self {
+            // A fleet that ended with its process cannot be asked again.
+            run: (!facts.is_simulated).then(|| as_argument(dir)),
+            config: config.is_absolute().then(|| as_argument(&config)),
+        })
+    }
+
+    fn commands(&self) -> Commands<'_> {
+        Commands { run: self.run.as_deref(), config: self.config.as_deref() }
+    }
 }
 
 impl Reported {
-    /// Writes manifest, table, page and summary from the journal. A fleet that ended with its process cannot be
-    /// resumed. `unrecorded` is why the run stopped, where the journal could not take that any more.
+    /// Writes manifest, table, page and summary from the journal. `unrecorded` is why the run stopped, where the journal could not take that any more.
     pub(crate) fn write(
         dir: PathBuf,
         plan: Arc<Plan>,
         ledger: Ledger,
         journal: &dyn JournalReader,
-        can_resume: bool,
         unrecorded: Option<String>,
     ) -> Result<Self, CliError> {
         let mut facts = run_facts(journal, &plan, &ledger)?;
-        facts.reason = unrecorded.or(facts.reason);
-        let run = can_resume.then(|| as_argument(&dir));
-        let resume = resume_command(run.as_deref(), &facts);
+        if unrecorded.is_some() {
+            (facts.reason, facts.stop_cause) = (unrecorded, Some(StopCause::Journal));
+        }
+        let named = NamedInCommands::of(&dir, &facts, journal)?;
         let mut histories = journal.histories()?;
-        let findings = write_reports(&dir, &plan, &facts, &ledger, resume.as_deref(), histories.rows()?)?;
-        let reported = Self { dir, plan, ledger, facts, findings, resume, run };
+        let findings = write_reports(&dir, &plan, &facts, &ledger, named.commands(), histories.rows()?)?;
+        let reported = Self { dir, plan, ledger, facts, findings, named };
         reported.summary().write().map_err(|error| CliError::file(&reported.dir, &error))?;
         reported
             .ticket(TicketDetails::default())
@@ -68,26 +88,24 @@ impl Reported {
     ) -> Result<Self, CliError> {
         let facts = run_facts(journal, &plan, &ledger)?;
         let findings = find(&plan, &facts, &ledger, journal.histories()?.rows()?)?;
-        let run = Some(as_argument(&dir));
-        let resume = resume_command(run.as_deref(), &facts);
-        Ok(Self { dir, plan, ledger, facts, findings, resume, run })
+        let named = NamedInCommands::of(&dir, &facts, journal)?;
+        Ok(Self { dir, plan, ledger, facts, findings, named })
     }
 
     fn summary(&self) -> Summary<'_> {
-        let Self { dir, plan, ledger, facts, findings, resume, run } = self;
-        let dir = as_typed(dir);
-        Summary { plan, facts, ledger, findings, dir, resume: resume.as_deref(), run: run.as_deref() }
+        let Self { dir, plan, ledger, facts, findings, named } = self;
+        Summary { plan, facts, ledger, findings, dir: as_typed(dir), commands: named.commands() }
     }
 
     /// What support is to be told.
     pub(crate) fn ticket<'a>(&'a self, known: TicketDetails<'a>) -> Ticket<'a> {
-        let Self { plan, ledger, facts, findings, .. } = self;
-        Ticket { plan, facts, ledger, findings, known }
+        let Self { plan, ledger, facts, findings, named, .. } = self;
+        Ticket { plan, facts, ledger, findings, commands: named.commands(), known }
     }
 
     /// What a person reads at the end of the run.
-    pub(crate) fn to_terminal(&self, look: &Look) -> String {
-        self.summary().to_terminal(look)
+    pub(crate) fn to_terminal(&self, look: &Look, examples: Examples) -> String {
+        self.summary().to_terminal(look, examples)
     }
 
     /// The page for the browser.
@@ -134,59 +152,43 @@ impl Reported {
             ended_at: facts.ended_at,
             counts: ledger.outcomes(),
             throttled: ledger.accounts().map(|(name, tally)| (name.clone(), tally.throttled)).collect(),
-            summary: verdict_sentence(facts, ledger),
+            summary: verdict_sentence(plan, facts, ledger),
             document: serde_json::to_value(self.document()).map_err(std::io::Error::from)?,
         })
     }
 
     /// What `--json` prints at the end of the run.
     pub(crate) fn document(&self) -> RunDocument<'_> {
-        let counts = self.ledger.outcomes();
+        let Self { dir, plan, ledger, facts, findings, named } = self;
+        let commands = named.commands();
+        let (help, next, causes, more_causes) =
+            advised(Advice::after(plan, facts, ledger, findings, commands));
+        let resume = commands.run.filter(|_| facts.outcome.is_resumable());
         RunDocument {
             schema: "fleetlogs.run/v1",
-            run_id: self.plan.run_id.as_str(),
-            outcome: self.facts.outcome,
-            exit_code: Exit::from(self.facts.outcome) as u8,
-            reason: self.facts.reason.as_deref(),
-            resume: self.resume.as_deref(),
-            counts: PlanCounts { planned: counts.total(), outcomes: counts },
-            files: self.findings.files,
-            bytes: self.findings.bytes,
-            run_dir: self.dir.display().to_string(),
-            manifest: self.dir.join(MANIFEST_FILE).display().to_string(),
+            run_id: plan.run_id.as_str(),
+            outcome: facts.outcome,
+            exit_code: Exit::from(facts.outcome) as u8,
+            summary: verdict_sentence(plan, facts, ledger),
+            reason: facts.reason.as_deref(),
+            error: facts.reason.as_deref(),
+            help,
+            resume: resume.map(|run| format!("fleetlogs resume {run}")),
+            window: plan.window.into(),
+            container: &plan.destination,
+            counts: ledger.outcomes().into(),
+            uncounted: Uncounted::of(plan),
+            not_listed: NotListed::of(plan),
+            causes,
+            more_causes,
+            next,
+            files: findings.files,
+            bytes: findings.bytes,
+            run_dir: dir.display().to_string(),
+            manifest: dir.join(MANIFEST_FILE).display().to_string(),
             report: self.page().display().to_string(),
         }
     }
-}
-
-/// The planned nodes, and how many of them ended in each outcome.
-#[derive(Serialize)]
-struct PlanCounts {
-    planned: u64,
-    #[serde(flatten)]
-    outcomes: OutcomeCounts,
-}
-
-/// What `--json` prints at the end of a run.
-#[derive(Serialize)]
-pub(crate) struct RunDocument<'run> {
-    schema: &'static str,
-    run_id: &'run str,
-    outcome: RunOutcome,
-    exit_code: u8,
-    reason: Option<&'run str>,
-    resume: Option<&'run str>,
-    counts: PlanCounts,
-    files: u64,
-    bytes: u64,
-    run_dir: String,
-    manifest: String,
-    report: String,
-}
-
-/// The command that resumes a run that ended early.
-fn resume_command(run: Option<&str>, facts: &RunFacts) -> Option<String> {
-    run.filter(|_| facts.outcome.is_resumable()).map(|run| format!("fleetlogs resume {run}"))
 }
 
 /// Why a run stopped, if its process recorded no end.
@@ -209,10 +211,13 @@ pub(crate) fn run_facts(
     Ok(RunFacts {
         outcome,
         reason: record.stopped.clone().or_else(|| is_killed.then(|| KILLED.to_owned())),
+        stop_cause: record.stop_cause,
         is_killed: is_killed && record.stopped.is_none(),
         started_at: record.started_at.unwrap_or(plan.created_at),
         ended_at: record.last_at.or(record.ended_at).unwrap_or(plan.created_at),
         verification: record.verification,
+        unverified: record.unverified,
+        is_simulated: record.is_simulated,
         list_calls: record.list_calls,
         seen_again: record.seen_again,
         appeared: record.appeared,

@@ -96,7 +96,7 @@ impl EndedRun {
         if is_reported {
             Reported::earlier(dir.path, plan, ledger, &*reader)
         } else {
-            Reported::write(dir.path, plan, ledger, &*reader, true, None)
+            Reported::write(dir.path, plan, ledger, &*reader, None)
         }
     }
 }

@@ -89,7 +89,7 @@ impl Readme<'_> {
     }
 
     fn verdict(&self) -> String {
-        verdict(&self.bundle.ledger.outcomes(), self.bundle.facts.verification)
+        verdict(self.bundle.plan, &self.bundle.ledger.outcomes(), self.bundle.facts.verification)
     }
 
     fn what_happened(&self, out: &mut String) -> fmt::Result {

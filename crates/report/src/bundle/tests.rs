@@ -38,7 +38,15 @@ impl Run {
         let (ledger, histories) = folded(&self.plan, &events);
         let facts = ended(RunOutcome::Partial);
         let histories = histories.into_iter().map(Ok::<_, io::Error>);
-        let findings = write_reports(self.dir.path(), &self.plan, &facts, &ledger, None, histories).unwrap();
+        let findings = write_reports(
+            self.dir.path(),
+            &self.plan,
+            &facts,
+            &ledger,
+            crate::advice::Commands::default(),
+            histories,
+        )
+        .unwrap();
         self.file("manifest.json");
         let bundle = Bundle {
             dir: self.dir.path(),

@@ -8,11 +8,11 @@ use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 
 use super::outcomes::{LEAST_SHARE, named, share};
-use crate::advice::{RUN, Step, advice, after_listing};
+use crate::advice::{Advice, NotListed, Step};
 use crate::cause::Cause;
 use crate::files::NODES_FILE;
 use crate::outcome_look::word_of_run;
-use crate::summary::{Summary, nothing_missing};
+use crate::summary::{NOTHING_TO_DO, Summary};
 use crate::text::{counted, for_html, listed, moment, number};
 use crate::width::shortened;
 
@@ -78,17 +78,22 @@ fn bar_of_all(counts: &OutcomeCounts) -> String {
 /// how many nodes they have, then the causes, those with the most nodes first. The script adds a button to each that
 /// shows its nodes.
 pub(super) fn causes(summary: &Summary<'_>) -> String {
-    let causes = summary.findings.causes();
-    let mut items = unlisted(summary);
+    let Advice { next, causes, not_listed } = summary.advice();
+    let mut items: Vec<String> = not_listed.iter().map(unlisted).collect();
     let accounts = items.len();
     let shown = causes.iter().take(MOST_CAUSES).enumerate();
-    items.extend(shown.map(|(at, cause)| of_cause(at, cause, summary)));
+    items.extend(shown.map(|(at, (cause, step))| of_cause(at, cause, step.as_ref())));
     let mut html = String::new();
-    if let Some(resume) = summary.resume {
-        let _ = writeln!(html, "<div class=\"first-step\"><p>Resume this run:</p>{}</div>", command(resume));
+    // Each cause has its own step. One for the run as a whole comes first.
+    if let [step] = &next[..]
+        && (items.is_empty() || summary.facts.outcome.is_resumable())
+    {
+        let _ = writeln!(html, "<div class=\"first-step\">{}</div>", of_step(step));
+    }
+    if next.is_empty() {
+        let _ = write!(html, "<p>{NOTHING_TO_DO}</p>");
     }
     if items.is_empty() {
-        let _ = write!(html, "<p>{}</p>", nothing_missing(summary.facts.verification));
         return html;
     }
     let folded = items.split_off(OPEN_CAUSES.min(items.len()));
@@ -98,8 +103,8 @@ pub(super) fn causes(summary: &Summary<'_>) -> String {
             .iter()
             .take(MOST_CAUSES)
             .skip(OPEN_CAUSES.saturating_sub(accounts))
-            .map(|cause| cause.nodes)
-            .sum();
+            .map(|(cause, _)| cause.nodes)
+            .sum::<u64>();
         let _ = write!(
             html,
             "\n<details class=\"more-causes\"><summary>{} ({})</summary>\n<ol class=\"causes\">\n{}</ol></details>",
@@ -109,14 +114,14 @@ pub(super) fn causes(summary: &Summary<'_>) -> String {
         );
     }
     if let Some(hidden) = causes.get(MOST_CAUSES..).filter(|hidden| !hidden.is_empty()) {
-        let nodes = counted(hidden.iter().map(|cause| cause.nodes).sum(), "node");
+        let nodes = counted(hidden.iter().map(|(cause, _)| cause.nodes).sum::<u64>(), "node");
         let more = counted(hidden.len() as u64, "more cause");
         let _ = write!(html, "\n<p class=\"note\">And {more} ({nodes}) in <code>{NODES_FILE}</code>.</p>");
     }
     html
 }
 
-fn of_cause(at: usize, cause: &Cause, summary: &Summary<'_>) -> String {
+fn of_cause(at: usize, cause: &Cause, step: Option<&Step>) -> String {
     // A node id is unique in its pool only.
     let name = |at: &NodeRef| {
         let full = match cause.pools.len() {
@@ -138,7 +143,6 @@ fn of_cause(at: usize, cause: &Cause, summary: &Summary<'_>) -> String {
         0 => String::new(),
         shown => format!("<p class=\"where examples\">{}</p>\n", listed(examples, shown, cause.nodes)),
     };
-    let step = advice(cause.outcome, cause.code.as_deref(), &cause.reason, summary.facts.verification);
     format!(
         "<li data-cause=\"{at}\"><p class=\"count\"><b>{}</b> {}</p><div><p class=\"why\">{}</p>\n\
          <p class=\"where\">Account <b>{}</b>, {pools}</p>\n{examples}{}</div></li>\n",
@@ -146,62 +150,44 @@ fn of_cause(at: usize, cause: &Cause, summary: &Summary<'_>) -> String {
         named(cause.outcome),
         for_html(&cause.reason),
         for_html(cause.account.as_str()),
-        step.map(|step| of_step(&step, summary)).unwrap_or_default(),
+        step.map(of_step).unwrap_or_default(),
     )
 }
 
-/// Accounts that could not be listed, or only in part; those with the same reason together.
-fn unlisted(summary: &Summary<'_>) -> Vec<String> {
-    let mut found: Vec<(&str, String, bool, Vec<&str>)> = vec![];
-    for account in summary.plan.accounts.iter().filter(|account| !account.is_whole()) {
-        let whole = account.unlisted.is_some();
-        let why = account.unlisted.as_deref().or(account.missing.as_deref()).unwrap_or_default();
-        match found.iter_mut().find(|(known, _, known_whole, _)| *known == why && *known_whole == whole) {
-            Some((_, _, _, names)) => names.push(account.name.as_str()),
-            None => found.push((why, after_listing(account).html(), whole, vec![account.name.as_str()])),
+/// Accounts that could not be listed, or only in part.
+fn unlisted(NotListed { accounts, whole, why, step }: &NotListed) -> String {
+    let all = accounts.len() as u64;
+    let names = accounts.iter().map(|name| Cow::Owned(format!("<b>{}</b>", for_html(name.as_str()))));
+    let named = listed(names, MOST_NAMES, all);
+    let (count, what) = match (whole, all) {
+        (true, 1) => {
+            ("not listed", format!("Account {named} could not be listed: its nodes are not in the plan"))
         }
-    }
-    let item = |(why, step, whole, names): (&str, String, bool, Vec<&str>)| {
-        let all = names.len() as u64;
-        let named = listed(
-            names.iter().map(|name| Cow::Owned(format!("<b>{}</b>", for_html(name)))),
-            MOST_NAMES,
-            all,
-        );
-        let (count, what) = match (whole, all) {
-            (true, 1) => {
-                ("not listed", format!("Account {named} could not be listed: its nodes are not in the plan"))
-            }
-            (true, _) => (
-                "not listed",
-                format!("Accounts {named} could not be listed: their nodes are not in the plan"),
-            ),
-            (false, 1) => (
-                "partly listed",
-                format!("Pools of account {named} could not be listed: their nodes are not in the plan"),
-            ),
-            (false, _) => (
-                "partly listed",
-                format!("Pools of accounts {named} could not be listed: their nodes are not in the plan"),
-            ),
-        };
-        format!(
-            "<li class=\"unlisted\"><p class=\"count\"><b>?</b> <span>{count}</span></p><div><p class=\"why\">{what}</p>\n\
-             <p class=\"where\">{}</p>\n<p class=\"step\">{step}.</p></div></li>\n",
-            for_html(why),
-        )
+        (true, _) => {
+            ("not listed", format!("Accounts {named} could not be listed: their nodes are not in the plan"))
+        }
+        (false, 1) => (
+            "partly listed",
+            format!("Pools of account {named} could not be listed: their nodes are not in the plan"),
+        ),
+        (false, _) => (
+            "partly listed",
+            format!("Pools of accounts {named} could not be listed: their nodes are not in the plan"),
+        ),
     };
-    found.into_iter().map(item).collect()
+    format!(
+        "<li class=\"unlisted\"><p class=\"count\"><b>?</b> <span>{count}</span></p><div><p class=\"why\">{what}</p>\n\
+         <p class=\"where\">{}</p>\n{}</div></li>\n",
+        for_html(why),
+        of_step(step),
+    )
 }
 
 /// What to do, and the command for it.
-fn of_step(step: &Step, summary: &Summary<'_>) -> String {
-    let text = step.text.html();
-    match step.command {
-        Some(resume) => {
-            let line = resume.line(summary.run.unwrap_or(RUN));
-            format!("<p class=\"step\">{text}:</p>\n{}", command(&line))
-        }
+fn of_step(Step { text, command: line, .. }: &Step) -> String {
+    let text = text.html();
+    match line {
+        Some(line) => format!("<p class=\"step\">{text}:</p>\n{}", command(line)),
         None => format!("<p class=\"step\">{text}.</p>\n"),
     }
 }

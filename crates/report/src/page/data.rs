@@ -21,12 +21,14 @@ use uuid::Uuid;
 use super::service_trouble::ServiceTrouble;
 use super::tables::{Table, write_json};
 use super::timeline::{Timeline, milliseconds};
+use crate::advice::Advice;
 use crate::cause::{Cause, STORAGE_BLOCKED, folded_reason};
 use crate::manifest::{EvidenceRecord, IdentityRecord, WindowRecord};
 use crate::node_end::NodeEnd;
 use crate::outcome_look::urgency_of;
 use crate::run_facts::RunFacts;
 use crate::summary::Summary;
+use crate::uncounted::Uncounted;
 
 /// Skipped nodes and pools that are listed. There may be more than planned nodes; the manifest has all of them.
 pub(super) const MOST_LEFT_OUT: usize = 2_000;
@@ -273,9 +275,10 @@ impl PageData {
     /// Closes the list of rows, and writes what they refer to. Returns what the service reported on the nodes.
     pub(super) fn end(mut self, out: &mut impl Write, summary: &Summary<'_>) -> io::Result<ServiceTrouble> {
         out.write_all(b"]</script>\n<script type=\"application/json\" id=\"page-data\">{")?;
-        let causes = summary.findings.causes();
+        let Advice { next, causes, .. } = summary.advice();
+        let steps: Vec<_> = causes.iter().map(|(_, step)| step).collect();
         let causes: Vec<_> =
-            causes.iter().map(|cause| self.cause(cause, summary)).collect::<io::Result<_>>()?;
+            causes.iter().map(|(cause, _)| self.cause(cause, summary)).collect::<io::Result<_>>()?;
         let left_out: Vec<_> =
             summary.plan.left_out.iter().take(MOST_LEFT_OUT).map(LeftOutRow::from).collect();
         let accounts: Vec<_> = summary.plan.accounts.iter().map(|account| account.name.as_str()).collect();
@@ -293,6 +296,9 @@ impl PageData {
         member(out, "pools", &self.pools)?;
         member(out, "timeline", &self.timeline)?;
         member(out, "causes", &causes)?;
+        member(out, "steps", &steps)?;
+        member(out, "next", &next)?;
+        member(out, "uncounted", &Uncounted::of(summary.plan))?;
         member(out, "left_out", &left_out)?;
         member(out, "trouble", &self.trouble.names())?;
         member(out, "trouble_of_evidence", self.trouble.of_evidence())?;

@@ -180,7 +180,7 @@ pub(super) fn left_out(summary: &Summary<'_>) -> String {
     if appeared > 0 {
         let _ = write!(
             html,
-            "\n<p>{} appeared after the plan was made (not called): <code>appeared</code> in <code>{MANIFEST_FILE}</code>.</p>",
+            "\n<p>{} appeared after the plan was made and not called; <code>{MANIFEST_FILE}</code> lists them (<code>appeared</code>).</p>",
             counted(appeared, "node")
         );
     }

@@ -87,7 +87,7 @@ impl fmt::Debug for PlanningProgress {
 
 /// `listing contoso: 12 pools, 3,400 nodes`, or the sum where there are several accounts.
 fn text(account: &AccountName, seen: &BTreeMap<AccountName, (u32, u32)>) -> String {
-    let sum = |of: fn(&(u32, u32)) -> u32| seen.values().map(|counts| u64::from(of(counts))).sum();
+    let sum = |of: fn(&(u32, u32)) -> u32| seen.values().map(|counts| u64::from(of(counts))).sum::<u64>();
     let (pools, nodes) = (counted(sum(|it| it.0), "pool"), counted(sum(|it| it.1), "node"));
     if seen.len() == 1 {
         format!("listing {}: {pools}, {nodes}", name(account.as_str()))

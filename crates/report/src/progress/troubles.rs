@@ -227,6 +227,7 @@ impl Troubles {
             outcome: found.outcome,
             reason: reason.into(),
             code: None,
+            shortfall: None,
             account: found.pool.account.clone(),
             pools: vec![found.pool.pool.clone()],
             nodes: found.nodes,

@@ -12,13 +12,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::advice::Commands;
 use crate::files::SUMMARY_FILE;
 use crate::look::Look;
-use crate::summary::Summary;
+use crate::summary::{Examples, Summary};
 use crate::testing::{
     accepted, ended, failure, folded, incomplete, interrupted, plan_of, planned, recorded, requested,
     retried, small_plan, small_run,
 };
+
+const COMMANDS: Commands<'static> =
+    Commands { run: Some("runs/20261122T093000Z-4f2a"), config: Some("fleetlogs.toml") };
 
 type Histories = Vec<(NodeIndex, NodeHistory)>;
 
@@ -45,7 +49,7 @@ fn write(
     ledger: &Ledger,
     histories: Histories,
 ) -> Result<Findings, ReportError> {
-    write_reports(dir.path(), plan, facts, ledger, None, histories.into_iter().map(Ok::<_, Infallible>))
+    write_reports(dir.path(), plan, facts, ledger, COMMANDS, histories.into_iter().map(Ok::<_, Infallible>))
 }
 
 impl Reported {
@@ -64,8 +68,7 @@ impl Reported {
             ledger: &self.ledger,
             findings: &self.findings,
             dir: Path::new("runs/20261122T093000Z-4f2a"),
-            resume: Some("fleetlogs resume runs/20261122T093000Z-4f2a"),
-            run: Some("runs/20261122T093000Z-4f2a"),
+            commands: COMMANDS,
         }
     }
 }
@@ -138,7 +141,7 @@ fn the_summary_for_a_ticket() {
     insta::assert_snapshot!(small().summary().to_markdown(), @"
     # fleetlogs run 20261122T093000Z-4f2a: interrupted
 
-    **2 of 6 nodes collected, 4 not.** The run ended early: SIGINT.
+    **2 of 6 nodes collected, 4 not; 1 account not listed; 1 node skipped.** The run ended early: SIGINT.
 
     - Time window of the logs: 2026-11-22 07:30:00 to 2026-11-22 09:30:00 UTC
     - Run: 2026-11-22 09:30:00 to 2026-11-22 09:32:10 UTC (2m 10s), fleetlogs 0.1.0
@@ -150,7 +153,7 @@ fn the_summary_for_a_ticket() {
     | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |
     | contoso | partial | 4 | 2 | 2 | 0 | 0 | 5 | 1 |  |
     | fabrikam | interrupted | 2 | 0 | 0 | 1 | 1 | 1 | 0 | SIGINT |
-    | tailspin | nothing-collected | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 403 AuthenticationFailed: the role is missing |
+    | tailspin | nothing-collected | ? | ? | ? | ? | ? | 0 | 0 | 403 AuthenticationFailed: the role is missing |
 
     Skipped: 1 pool-not-selected, 1 preempted; the manifest lists each under `left_out`.
 
@@ -169,15 +172,11 @@ fn the_summary_for_a_ticket() {
     - The directory of each node: `virtual_directory` in `nodes.csv`
     - Every call with its request ids: `manifest.json`, config digest 9f86d081884c7d65
     - 1 node with more than one directory
-    - 1 node appeared after the plan was made (not called): `appeared` in `manifest.json`
+    - 1 node appeared after the plan was made and not called; `manifest.json` lists them (`appeared`)
 
     ## What to do next
 
-    - **incomplete**: check the storage account's firewall and private endpoint for these pools, and the SAS; then retry: `fleetlogs resume RUN --retry incomplete`
-    - **gone**: nothing can be done, because the node or its pool was deleted and its logs with it
-    - **not-sent**: once the reason no longer applies, resume the run: `fleetlogs resume RUN`
-    - **tailspin** could not be listed, so its nodes are not in the plan: fix the reason, then start a new run
-    - Resume this run: `fleetlogs resume runs/20261122T093000Z-4f2a`
+    - **not-sent**: resume the run: `fleetlogs resume runs/20261122T093000Z-4f2a`
     ");
 }
 
@@ -270,7 +269,7 @@ fn a_journal_that_breaks_off_is_an_error_and_leaves_no_manifest() {
     let (ledger, histories) = folded(&plan, &small_run());
     let dir = tempfile::tempdir().unwrap();
     let broken = histories.into_iter().take(1).map(Ok).chain([Err("disk I/O error")]);
-    let error = write_reports(dir.path(), &plan, &interrupted("x"), &ledger, None, broken).unwrap_err();
+    let error = write_reports(dir.path(), &plan, &interrupted("x"), &ledger, COMMANDS, broken).unwrap_err();
     assert_eq!(error.to_string(), "cannot read the journal: disk I/O error");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
@@ -316,7 +315,7 @@ fn hostile_names_are_safe_everywhere() {
         assert_eq!(widths.len(), 1, "{table}");
     }
     // Terminal: nothing moves the cursor, and no name starts a line.
-    let terminal = reported.summary().to_terminal(&Look::default());
+    let terminal = reported.summary().to_terminal(&Look::default(), Examples::WhereThereIsRoom);
     assert!(!terminal.contains('\u{1b}'), "{terminal}");
     assert!(!terminal.lines().any(|line| line.starts_with("break")), "{terminal}");
 }
@@ -331,7 +330,7 @@ fn many_causes_do_not_become_a_wall() {
         })
         .collect();
     let reported = report(plan, ended(RunOutcome::NothingCollected), &events);
-    let terminal = reported.summary().to_terminal(&Look::default());
+    let terminal = reported.summary().to_terminal(&Look::default(), Examples::WhereThereIsRoom);
 
     assert_eq!(terminal.matches("trouble of the kind").count(), 8, "{terminal}");
     assert!(terminal.contains("and 12 more causes (14 nodes) in nodes.csv"), "{terminal}");
@@ -379,7 +378,7 @@ fn a_manifest_of_a_hundred_thousand_nodes_is_written_from_a_stream() {
         Ok::<_, Infallible>((NodeIndex(node), history))
     });
     let dir = tempfile::tempdir().unwrap();
-    write_reports(dir.path(), &plan, &interrupted("SIGINT"), &ledger, None, histories).unwrap();
+    write_reports(dir.path(), &plan, &interrupted("SIGINT"), &ledger, COMMANDS, histories).unwrap();
 
     let text = fs::read(dir.path().join(MANIFEST_FILE)).unwrap();
     let manifest: Value = serde_json::from_slice(&text).unwrap();

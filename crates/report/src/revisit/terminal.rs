@@ -5,11 +5,12 @@ use std::path::Path;
 use fleetlogs_model::duration;
 use fleetlogs_model::inventory::{Covers, Standing};
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
+use fleetlogs_model::stop_cause::Unverified;
 
 use super::report::RevisitResult;
 use super::spelling::spelled;
 use super::tally::{PoolGaps, PoolPlace};
-use crate::advice::{ResumeCommand, Step, advice};
+use crate::advice::{Step, after_outcome};
 use crate::files::{COVERAGE_FILE, FILES_FILE, VERIFY_FILE};
 use crate::look::{Look, Style};
 use crate::phrase::Phrase;
@@ -182,35 +183,33 @@ impl RevisitResult<'_> {
             );
         }
         for (outcome, (nodes, with_files)) in &tally.uncollected {
-            let Some(Step { text, command }) = self.advice(*outcome) else { continue };
+            let Some(step) = self.advice(*outcome, run) else { continue };
             let some = match with_files {
                 0 => String::new(),
                 nodes => format!(" ({} with files in the container)", number(*nodes)),
             };
-            let colon = if command.is_some() { ":" } else { "" };
-            lines.labelled("next", &format!("{} {outcome}{some}: {}{colon}", number(*nodes), text.plain()));
-            if let Some(command) = command {
-                lines.command(&command.line(run));
+            let colon = if step.command.is_some() { ":" } else { "" };
+            lines.labelled(
+                "next",
+                &format!("{} {outcome}{some}: {}{colon}", number(*nodes), step.text.plain()),
+            );
+            if let Some(command) = step.command {
+                lines.command(&command);
             }
         }
     }
 
     /// What to do about nodes of which the run verified nothing.
-    fn advice(&self, outcome: Outcome) -> Option<Step> {
+    fn advice(&self, outcome: Outcome, run: &str) -> Option<Step> {
+        let unverified = (!self.facts.verification).then_some(Unverified::SwitchedOff);
+        let step = after_outcome(outcome, unverified, run)?;
         match outcome {
             // Resuming checks for their files and does not call them again; `--retry` does not take them.
-            Outcome::Accepted if self.facts.verification => Some(Step::new(
-                Phrase::new(
-                    "whether all their files arrived was not checked; resuming checks it without calling the nodes again",
-                ),
-                ResumeCommand::PLAIN,
-            )),
-            Outcome::Accepted => Some(Step::new(
-                Phrase::new("whether all their files arrived was not checked; with ")
-                    .code("verify.enabled = true")
-                    .text(" in the config, resuming checks it without calling the nodes again"),
-                ResumeCommand { accept_changes: true, ..ResumeCommand::PLAIN },
-            )),
+            Outcome::Accepted => {
+                let text = Phrase::new("whether all their files arrived was not checked; ");
+                let text = text.append(step.text).text(", which checks it without calling the nodes again");
+                Some(Step { text, ..step })
+            }
             Outcome::Verified
             | Outcome::Adopted
             | Outcome::Incomplete
@@ -218,7 +217,7 @@ impl RevisitResult<'_> {
             | Outcome::InDoubt
             | Outcome::Failed
             | Outcome::Gone
-            | Outcome::NotSent => advice(outcome, None, "", self.facts.verification),
+            | Outcome::NotSent => Some(step),
         }
     }
 }

@@ -10,13 +10,15 @@ use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::whole_file::WholeFile;
 
-use crate::advice::{Step, advice};
+use super::terminal::Examples;
+use crate::advice::{Advice, Commands};
 use crate::cause::{Cause, Findings};
 use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE, SUMMARY_FILE, TICKET_FILE};
 use crate::look::Look;
 use crate::phrase::Phrase;
 use crate::run_facts::RunFacts;
 use crate::text::{counted, for_terminal, number, size};
+use crate::uncounted::Uncounted;
 
 /// The reports of a run, the most useful first. Those that exist are listed.
 const REPORTS: [&str; 5] = [PAGE_FILE, SUMMARY_FILE, TICKET_FILE, NODES_FILE, MANIFEST_FILE];
@@ -39,10 +41,8 @@ pub struct Summary<'a> {
     pub findings: &'a Findings,
     /// The run directory.
     pub dir: &'a Path,
-    /// The command that resumes the run, if it can be resumed.
-    pub resume: Option<&'a str>,
-    /// The run directory as a command takes it; none if no command can resume the run.
-    pub run: Option<&'a str>,
+    /// What commands have to name.
+    pub commands: Commands<'a>,
 }
 
 impl Summary<'_> {
@@ -64,15 +64,15 @@ impl Summary<'_> {
 
     /// The last lines on the terminal, each ended by a newline.
     #[must_use]
-    pub fn to_terminal(&self, look: &Look) -> String {
+    pub fn to_terminal(&self, look: &Look, examples: Examples) -> String {
         let there = |file: &&str| self.dir.join(file).is_file();
         let files: Vec<&str> = REPORTS.into_iter().filter(there).collect();
-        self.terminal(look, &files)
+        self.terminal(look, &files, examples)
     }
 
-    /// `687 of 700 nodes collected, 13 not`.
+    /// `687 of 700 nodes collected, 13 not; 1 account not listed`.
     pub(crate) fn verdict(&self) -> String {
-        verdict(&self.ledger.outcomes(), self.facts.verification)
+        verdict(self.plan, &self.ledger.outcomes(), self.facts.verification)
     }
 
     /// ` The run ended early: SIGINT.`, or nothing.
@@ -108,48 +108,29 @@ impl Summary<'_> {
         let mut changes = Vec::new();
         if self.findings.changed > 0 {
             let nodes = counted(self.findings.changed, "node");
-            let text = Phrase::new(format!("{nodes} rebooted, replaced or gone since the plan: "));
-            changes.push(text.code("identity_changed").text(" in ").code(MANIFEST_FILE));
+            let text = Phrase::new(format!("{nodes} rebooted, replaced or gone since the plan was made; "));
+            changes.push(text.code(MANIFEST_FILE).text(" tells which (").code("identity_changed").text(")"));
         }
         if !self.facts.appeared.is_empty() {
             let nodes = counted(self.facts.appeared.len() as u64, "node");
-            let text = Phrase::new(format!("{nodes} appeared after the plan was made (not called): "));
-            changes.push(text.code("appeared").text(" in ").code(MANIFEST_FILE));
+            let text = Phrase::new(format!("{nodes} appeared after the plan was made and not called; "));
+            changes.push(text.code(MANIFEST_FILE).text(" lists them (").code("appeared").text(")"));
         }
         changes
     }
 
-    /// Every step once, with the outcomes it is for, in the order of these.
-    pub(crate) fn advice(&self) -> Vec<(Step, Vec<Outcome>)> {
-        let causes = self.findings.causes();
-        let listed = self.facts.verification;
-        let mut steps: Vec<(Step, Vec<Outcome>)> = vec![];
-        for outcome in self.findings.troubled() {
-            // The most frequent causes decide; their error codes may need different steps.
-            let codes = causes.iter().take(MOST_CAUSES).filter(|cause| cause.outcome == outcome);
-            let mut found: Vec<_> = codes
-                .filter_map(|cause| advice(outcome, cause.code.as_deref(), &cause.reason, listed))
-                .collect();
-            if found.is_empty() {
-                found.extend(advice(outcome, None, "", listed));
-            }
-            for step in found {
-                match steps.iter_mut().find(|(known, _)| *known == step) {
-                    Some((_, outcomes)) if outcomes.contains(&outcome) => {}
-                    Some((_, outcomes)) => outcomes.push(outcome),
-                    None => steps.push((step, vec![outcome])),
-                }
-            }
-        }
-        steps
+    /// What to do next, and about each cause.
+    pub(crate) fn advice(&self) -> Advice {
+        let Self { plan, facts, ledger, findings, commands, .. } = *self;
+        Advice::after(plan, facts, ledger, findings, commands)
     }
 }
 
 /// How many nodes were collected and, if the run ended early, why; for a message.
 #[must_use]
-pub fn verdict_sentence(facts: &RunFacts, ledger: &Ledger) -> String {
+pub fn verdict_sentence(plan: &Plan, facts: &RunFacts, ledger: &Ledger) -> String {
     let early = reason_sentence(facts, |reason| for_terminal(reason).into_owned());
-    format!("{}.{early}", verdict(&ledger.outcomes(), facts.verification))
+    format!("{}.{early}", verdict(plan, &ledger.outcomes(), facts.verification))
 }
 
 /// ` The run ended early: SIGINT.`, or nothing.
@@ -160,8 +141,13 @@ fn reason_sentence(facts: &RunFacts, safe: impl Fn(&str) -> String) -> String {
     })
 }
 
+/// `687 of 700 nodes collected, 13 not; 1 account not listed; 93 nodes skipped`.
+pub(crate) fn verdict(plan: &Plan, counts: &OutcomeCounts, verification: bool) -> String {
+    format!("{}{}", collected_of(counts, verification), Uncounted::of(plan))
+}
+
 /// `687 of 700 nodes collected, 13 not`.
-pub(crate) fn verdict(counts: &OutcomeCounts, verification: bool) -> String {
+pub(super) fn collected_of(counts: &OutcomeCounts, verification: bool) -> String {
     let (planned, collected) = (counts.total(), counts.collected(verification));
     let verb = if verification { "collected" } else { "accepted, not verified" };
     let of_planned = format!("{} of {} {verb}", number(collected), counted(planned, "node"));
@@ -187,19 +173,13 @@ pub(super) fn pools<'a>(pools: &'a [PoolId], safe: impl Fn(&'a str) -> Cow<'a, s
 /// What is not shown, so that the numbers still add up.
 pub(super) fn more(causes: &[Cause]) -> Option<String> {
     let hidden = causes.get(MOST_CAUSES..).filter(|hidden| !hidden.is_empty())?;
-    let nodes = hidden.iter().map(|cause| cause.nodes).sum();
+    let nodes: u64 = hidden.iter().map(|cause| cause.nodes).sum();
     let (causes, nodes) = (counted(hidden.len() as u64, "more cause"), counted(nodes, "node"));
     Some(format!("and {causes} ({nodes}) in {NODES_FILE}"))
 }
 
-/// What to do if nothing is known to be missing.
-pub(crate) fn nothing_missing(verification: bool) -> &'static str {
-    if verification {
-        "Nothing: every planned node was collected."
-    } else {
-        "Check whether the files arrived: verification was off."
-    }
-}
+/// What to do if nothing is missing.
+pub(crate) const NOTHING_TO_DO: &str = "Nothing: every planned node was collected.";
 
 /// `680 verified, 13 failed`: every outcome that occurs.
 pub(crate) fn counts_line(counts: &OutcomeCounts) -> String {

@@ -9,11 +9,11 @@ use fleetlogs_model::ids::NodeRef;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::LeftOutReason;
 
-use super::content::{MOST_CAUSES, Summary, more, nothing_missing, pools};
-use crate::advice::{RUN, Step, after_listing};
+use super::content::{MOST_CAUSES, NOTHING_TO_DO, Summary, more, pools};
+use crate::advice::Step;
 use crate::files::{MANIFEST_FILE, NODES_FILE, PAGE_FILE};
 use crate::manifest::{account_outcome, account_reason};
-use crate::text::{between, counted, for_markdown, listed, moment, number};
+use crate::text::{between, counted, for_markdown, for_terminal, listed, moment, number};
 
 impl Summary<'_> {
     pub(super) fn markdown(&self, out: &mut String) -> fmt::Result {
@@ -59,10 +59,12 @@ impl Summary<'_> {
         for (account, (_, tally)) in self.plan.accounts.iter().zip(self.ledger.accounts()) {
             let name = for_markdown(account.name.as_str());
             let outcome = account_outcome(account, tally, self.facts);
-            write!(out, "| {name} | {outcome} | {} |", number(tally.planned()))?;
+            // How many nodes an account has that could not be listed is not known.
+            let count = |count| if account.unlisted.is_some() { "?".to_owned() } else { number(count) };
+            write!(out, "| {name} | {outcome} | {} |", count(tally.planned()))?;
             let counts = tally.outcomes();
             for &outcome in &shown {
-                write!(out, " {} |", number(counts.get(outcome)))?;
+                write!(out, " {} |", count(counts.get(outcome)))?;
             }
             let reason = account_reason(account, tally, self.facts).map(for_markdown).unwrap_or_default();
             writeln!(out, " {} | {} | {reason} |", number(tally.calls), number(tally.throttled))?;
@@ -128,30 +130,14 @@ impl Summary<'_> {
 
     fn markdown_next(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "## What to do next\n")?;
-        let advice = self.advice();
-        for (Step { text, command }, outcomes) in &advice {
-            let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
-            write!(out, "- **{}**: {}", names.join(", "), text.markdown())?;
-            match command {
-                Some(command) => writeln!(out, ": `{}`", command.line(RUN))?,
-                None => writeln!(out)?,
-            }
+        let next = self.advice().next;
+        for step in &next {
+            writeln!(out, "- {}", markdown_step(step))?;
         }
-        for account in self.plan.accounts.iter().filter(|account| !account.is_whole()) {
-            let name = for_markdown(account.name.as_str());
-            let what = match &account.missing {
-                Some(missing) => format!("{}, so their nodes are", for_markdown(missing)),
-                None => "could not be listed, so its nodes are".into(),
-            };
-            writeln!(out, "- **{name}** {what} not in the plan: {}", after_listing(account).markdown())?;
+        if next.is_empty() {
+            writeln!(out, "{NOTHING_TO_DO}")?;
         }
-        match self.resume {
-            Some(resume) => writeln!(out, "- Resume this run: `{}`", resume.replace('`', "'")),
-            None if advice.is_empty() && self.plan.is_whole() => {
-                writeln!(out, "{}", nothing_missing(self.facts.verification))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn left_out(&self) -> Option<String> {
@@ -163,4 +149,16 @@ impl Summary<'_> {
             counts.iter().map(|(reason, count)| format!("{} {}", number(*count), reason.as_str())).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
+}
+
+/// `**failed**: wait until the nodes are ready; then retry: COMMAND`, with the command as code.
+pub(crate) fn markdown_step(Step { about, text, command }: &Step) -> String {
+    let about: Vec<&str> = about.iter().map(|topic| topic.as_str()).collect();
+    let about = if about.is_empty() { String::new() } else { format!("**{}**: ", about.join(", ")) };
+    // A command with backticks stands between two of them.
+    let command = command.as_ref().map_or_else(String::new, |command| {
+        let command = for_terminal(command);
+        if command.contains('`') { format!(": `` {command} ``") } else { format!(": `{command}`") }
+    });
+    format!("{about}{}{command}", text.markdown())
 }

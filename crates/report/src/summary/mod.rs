@@ -5,6 +5,7 @@ mod content;
 mod markdown;
 mod terminal;
 
+pub(crate) use self::content::{NOTHING_TO_DO, counts_line, verdict};
 pub use self::content::{Summary, verdict_sentence};
-pub(crate) use self::content::{counts_line, nothing_missing, verdict};
-pub use self::terminal::verdict_lines;
+pub(crate) use self::markdown::markdown_step;
+pub use self::terminal::{Examples, verdict_lines};

@@ -1,15 +1,16 @@
 //! The last lines on the terminal: verdict, outcomes with their causes, where the logs are, what to do next, and the
 //! reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use fleetlogs_model::duration;
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, RunOutcome};
+use fleetlogs_model::plan::Plan;
 
-use super::content::{MOST_CAUSES, Summary, verdict_sentence};
-use crate::advice::{Step, after_listing};
+use super::content::{MOST_CAUSES, Summary, collected_of, verdict_sentence};
 use crate::files::NODES_FILE;
 use crate::look::{Look, Style};
 use crate::outcome_look::style_of;
@@ -17,12 +18,22 @@ use crate::phrase::Phrase;
 use crate::run_facts::RunFacts;
 use crate::text::{between, counted, for_terminal, number};
 use crate::trouble::{Trouble, names};
-use crate::width::cut;
+use crate::uncounted::Uncounted;
+use crate::width::{columns, cut};
 
 /// Longest reason, in characters; `summary.md` has it in full.
 const REASON_WIDTH: usize = 160;
 /// Columns of the labels on the left.
 const LABEL: usize = 10;
+
+/// Whether the summary names some of the nodes of each cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Examples {
+    /// If the terminal is high enough for them, or there is none.
+    WhereThereIsRoom,
+    /// In any case.
+    Always,
+}
 
 /// The summary while it is written.
 struct TerminalText<'a> {
@@ -68,34 +79,79 @@ impl TerminalText<'_> {
 }
 
 impl Summary<'_> {
-    /// `files` are the reports that are there.
-    pub(super) fn terminal(&self, look: &Look, files: &[&str]) -> String {
+    /// Fits a terminal if it can: the nodes that serve as examples are left out first, and if that is not enough, the
+    /// verdict is repeated at the end, where it is seen. `files` are the reports that are there.
+    pub(super) fn terminal(&self, look: &Look, files: &[&str], examples: Examples) -> String {
+        // The shell's prompt takes a line.
+        let fits = |page: &TerminalText<'_>| look.height.is_none_or(|height| page.lines.len() < height);
+        let mut page = self.page(look, files, true);
+        if fits(&page) {
+            return page.text();
+        }
+        if examples == Examples::WhereThereIsRoom {
+            page = self.page(look, files, false);
+        }
+        if !fits(&page) {
+            page.blank();
+            page.lines.extend(self.verdict_lines(look));
+        }
+        page.text()
+    }
+
+    fn page<'a>(&self, look: &'a Look, files: &[&str], examples: bool) -> TerminalText<'a> {
         let mut page = TerminalText { look, lines: vec![] };
         page.lines.extend(self.verdict_lines(look));
         page.blank();
-        self.outcomes(&mut page);
+        self.outcomes(&mut page, examples);
         page.blank();
         self.logs(&mut page);
         self.next(&mut page);
-        for (at, file) in files.iter().enumerate() {
-            let path = self.dir.join(file);
-            let shown = look.link(&path, &for_terminal(&path.to_string_lossy()));
-            let label = look.paint(Style::Dim, &format!("  {:<8}", if at == 0 { "reports" } else { "" }));
-            // A path is never split, so that it can be copied.
-            page.lines.push(format!("{label}{shown}"));
-        }
-        page.text()
+        self.reports(&mut page, files);
+        page
     }
 
     /// Mark, verdict, counts, how long it took, and why it ended early.
     fn verdict_lines(&self, look: &Look) -> Vec<String> {
         let took = duration::text(between(self.facts.started_at, self.facts.ended_at));
         let early = self.reason_sentence(|reason| for_terminal(reason).into_owned());
-        lines_of_verdict(look, self.facts.outcome, &format!("{}, in {took}.{early}", self.verdict()))
+        let counts = collected_of(&self.ledger.outcomes(), self.facts.verification);
+        let uncounted = Uncounted::of(self.plan);
+        lines_of_verdict(look, self.facts.outcome, &format!("{counts}, in {took}{uncounted}.{early}"))
+    }
+
+    /// On a terminal the directory and the names of the files, elsewhere each path. None is ever split, so that it can
+    /// be copied.
+    fn reports(&self, page: &mut TerminalText<'_>, files: &[&str]) {
+        let look = page.look;
+        let label =
+            |at: usize| look.paint(Style::Dim, &format!("  {:<8}", if at == 0 { "reports" } else { "" }));
+        let path = |path: &Path| for_terminal(&path.to_string_lossy()).into_owned();
+        if files.is_empty() || look.height.is_none() {
+            let lines = files.iter().enumerate().map(|(at, file)| {
+                let file = self.dir.join(file);
+                format!("{}{}", label(at), look.link(&file, &path(&file)))
+            });
+            page.lines.extend(lines);
+            return;
+        }
+        let dir = format!("{}{}", path(self.dir), std::path::MAIN_SEPARATOR);
+        let names = files.iter().map(|file| (self.dir.join(file), for_terminal(file).into_owned()));
+        let (mut lines, mut taken): (Vec<String>, usize) = (vec![], 0);
+        for (file, text) in std::iter::once((self.dir.to_owned(), dir)).chain(names) {
+            let (wide, text) = (columns(&text), look.link(&file, &text));
+            match lines.last_mut() {
+                Some(line) if look.width.is_none_or(|width| LABEL + taken + 1 + wide <= width) => {
+                    line.extend([" ", &text]);
+                    taken += 1 + wide;
+                }
+                _ => (lines, taken) = ([lines, vec![text]].concat(), wide),
+            }
+        }
+        page.lines.extend(lines.into_iter().enumerate().map(|(at, line)| label(at) + &line));
     }
 
     /// A line for each outcome with its causes, then the accounts with problems of their own.
-    fn outcomes(&self, page: &mut TerminalText<'_>) {
+    fn outcomes(&self, page: &mut TerminalText<'_>, examples: bool) {
         let counts = self.ledger.outcomes();
         let troubles = Trouble::fold(&self.findings.causes());
         let one_account = self.plan.accounts.len() == 1;
@@ -114,7 +170,7 @@ impl Summary<'_> {
                 shown += 1;
                 let headline = trouble.headline(one_account);
                 page.paragraph(Style::None, width + 1, width + 3, &headline);
-                if let Some(examples) = trouble.examples(page.look, width + 3) {
+                if let Some(examples) = trouble.examples(page.look, width + 3).filter(|_| examples) {
                     page.paragraph(Style::Dim, width + 3, width + 3, &examples);
                 }
             }
@@ -133,7 +189,7 @@ impl Summary<'_> {
             let noun = if accounts.len() == 1 { "account" } else { "accounts" };
             page.headed((Style::Bad, &format!("{count} {noun}")), width + 1, &format!(" {what}"));
             let text =
-                format!("{}: {}", cut(&for_terminal(&why), REASON_WIDTH), names(accounts.iter().copied()));
+                format!("{}: {}", names(accounts.iter().copied()), cut(&for_terminal(&why), REASON_WIDTH));
             page.paragraph(Style::None, width + 1, width + 3, &text);
         }
     }
@@ -160,49 +216,22 @@ impl Summary<'_> {
         }
     }
 
-    /// Whether advice for an outcome is left to the ticket: nothing can be done, the command below does it, or no
-    /// command can resume the run.
-    fn is_plain(&self, outcome: Outcome) -> bool {
-        match outcome {
-            Outcome::Gone => true,
-            Outcome::NotSent => self.resume.is_some() || self.run.is_none(),
-            Outcome::Accepted | Outcome::InDoubt => self.run.is_none(),
-            Outcome::Verified | Outcome::Adopted | Outcome::Empty | Outcome::Incomplete | Outcome::Failed => {
-                false
-            }
-        }
-    }
-
     fn next(&self, page: &mut TerminalText<'_>) {
         let mut label = Some("next");
-        for (Step { text, command }, outcomes) in self.advice() {
-            if outcomes.iter().all(|outcome| self.is_plain(*outcome)) {
-                continue;
-            }
-            let command = command.zip(self.run).map(|(command, run)| command.line(run));
-            let colon = if command.is_some() { ":" } else { "" };
-            page.labelled(label.take().unwrap_or_default(), &format!("{}{colon}", text.plain()));
-            if let Some(command) = command {
+        for step in self.advice().next {
+            let colon = if step.command.is_some() { ":" } else { "" };
+            page.labelled(label.take().unwrap_or_default(), &format!("{}{colon}", step.text.plain()));
+            if let Some(command) = step.command {
                 page.command(&for_terminal(&command));
             }
-        }
-        let unlisted = self.plan.accounts.iter().filter(|account| !account.is_whole());
-        let steps: BTreeSet<_> = unlisted.map(|account| after_listing(account).plain()).collect();
-        for step in steps {
-            let text = format!("accounts and pools that could not be listed: {step}");
-            page.labelled(label.take().unwrap_or_default(), &text);
-        }
-        if let Some(resume) = self.resume {
-            page.labelled(label.take().unwrap_or_default(), "resume this run:");
-            page.command(&for_terminal(resume));
         }
     }
 }
 
 /// Only the first lines of the summary: how the run ended. For callers that did not read the nodes.
 #[must_use]
-pub fn verdict_lines(look: &Look, facts: &RunFacts, ledger: &Ledger) -> Vec<String> {
-    lines_of_verdict(look, facts.outcome, &verdict_sentence(facts, ledger))
+pub fn verdict_lines(look: &Look, plan: &Plan, facts: &RunFacts, ledger: &Ledger) -> Vec<String> {
+    lines_of_verdict(look, facts.outcome, &verdict_sentence(plan, facts, ledger))
 }
 
 /// The first lines of a summary: mark and verdict in their colour, and a sentence behind them.
@@ -212,7 +241,7 @@ fn lines_of_verdict(look: &Look, outcome: RunOutcome, sentence: &str) -> Vec<Str
         RunOutcome::Partial | RunOutcome::Interrupted => ('!', Style::WarningVerdict),
         RunOutcome::NothingCollected | RunOutcome::BudgetSpent => ('✗', Style::BadVerdict),
     };
-    let head = format!("{mark} {}", outcome.as_str().to_uppercase());
+    let head = format!("{mark} {}", outcome.as_str().to_uppercase().replace('-', " "));
     let mut page = TerminalText { look, lines: vec![] };
     page.headed((style, &head), 2, &format!("  {sentence}"));
     page.lines

@@ -354,6 +354,9 @@ fn the_manifest_of_a_run_and_its_plan_are_read_as_they_are_written() {
     let facts = RunFacts {
         outcome: RunOutcome::Interrupted,
         reason: None,
+        stop_cause: None,
+        unverified: None,
+        is_simulated: false,
         is_killed: false,
         started_at: at(60),
         ended_at: at(61),
@@ -363,7 +366,15 @@ fn the_manifest_of_a_run_and_its_plan_are_read_as_they_are_written() {
         appeared: BTreeSet::new(),
     };
     let nothing = std::iter::empty::<Result<_, std::convert::Infallible>>();
-    write_reports(dir.path(), &plan, &facts, &Ledger::new(&plan), None, nothing).unwrap();
+    write_reports(
+        dir.path(),
+        &plan,
+        &facts,
+        &Ledger::new(&plan),
+        crate::advice::Commands::default(),
+        nothing,
+    )
+    .unwrap();
     let manifest = dir.path().join(MANIFEST_FILE);
     let page = std::fs::read_to_string(dir.path().join("report.html")).unwrap();
     assert!(page.contains("<dt>Snapshot</dt><dd>nightly<br><small>cron, due "));

@@ -9,6 +9,7 @@ use fleetlogs_model::outcome::RunOutcome;
 use serde_json::Value;
 
 use super::*;
+use crate::advice::Commands;
 use crate::files::PAGE_FILE;
 use crate::reports::write_reports;
 use crate::testing::{
@@ -16,13 +17,14 @@ use crate::testing::{
     small_plan, small_run, verified,
 };
 
-const RESUME: Option<&str> = Some("fleetlogs resume runs/20261122T093000Z-4f2a");
+const COMMANDS: Commands<'static> =
+    Commands { run: Some("runs/20261122T093000Z-4f2a"), config: Some("fleetlogs.toml") };
 
 fn page_of(plan: &Plan, facts: &RunFacts, events: &[Recorded]) -> String {
     let (ledger, histories) = folded(plan, events);
     let dir = tempfile::tempdir().unwrap();
     let histories = histories.into_iter().map(Ok::<_, Infallible>);
-    write_reports(dir.path(), plan, facts, &ledger, RESUME, histories).unwrap();
+    write_reports(dir.path(), plan, facts, &ledger, COMMANDS, histories).unwrap();
     fs::read_to_string(dir.path().join(PAGE_FILE)).unwrap()
 }
 
@@ -45,7 +47,7 @@ fn what_can_be_read_without_a_script() {
     insta::assert_snapshot!(between(&page, "<header class=\"top\">", "<noscript>"), @r##"
     <p class="eyebrow"><span>fleetlogs report</span> <a href="#run">20261122T093000Z-4f2a</a> <span>logs of <time>2026-11-22 07:30:00</time> to <time>2026-11-22 09:30:00</time> UTC</span></p>
     <div class="verdict"><p class="badge interrupted"><svg class="sign" aria-hidden="true"><use href="#run-interrupted"/></svg>Interrupted</p>
-    <h1>2 of 6 nodes collected, 4 not.</h1></div>
+    <h1>2 of 6 nodes collected, 4 not; 1 account not listed; 1 node skipped.</h1></div>
     <p class="early">The run ended early: SIGINT.</p>
     <svg class="whole" aria-hidden="true" focusable="false"><rect class="fill-verified" x="0.00%" width="33.33%" height="100%"/><rect class="fill-incomplete" x="33.33%" width="33.33%" height="100%"/><rect class="fill-gone" x="66.67%" width="16.67%" height="100%"/><rect class="fill-not-sent" x="83.33%" width="16.67%" height="100%"/></svg>
     </header>
@@ -53,28 +55,31 @@ fn what_can_be_read_without_a_script() {
     <div class="answer">
     <section class="card" aria-labelledby="causes-title">
     <h2 id="causes-title">What is missing, and what to do</h2>
-    <div class="first-step"><p>Resume this run:</p><p class="command-line"><code class="command">fleetlogs resume runs/20261122T093000Z-4f2a</code></p>
+    <div class="first-step"><p class="step">Resume the run:</p>
+    <p class="command-line"><code class="command">fleetlogs resume runs/20261122T093000Z-4f2a</code></p>
     </div>
     <ol class="causes">
     <li class="unlisted"><p class="count"><b>?</b> <span>not listed</span></p><div><p class="why">Account <b>tailspin</b> could not be listed: its nodes are not in the plan</p>
     <p class="where">403 AuthenticationFailed: the role is missing</p>
-    <p class="step">Fix the reason, then start a new run.</p></div></li>
+    <p class="step">Check the role, the key and this machine&#39;s clock (the credential is rejected); then run for <b>tailspin</b>:</p>
+    <p class="command-line"><code class="command">fleetlogs run fleetlogs.toml --account tailspin</code></p>
+    </div></li>
     <li data-cause="0"><p class="count"><b>2</b> <span class="outcome"><svg class="shape" aria-hidden="true"><use href="#incomplete"/></svg>incomplete</span></p><div><p class="why">storage blocked: calls are accepted, but no file ever arrives</p>
     <p class="where">Account <b>contoso</b>, pool <b>blocked</b></p>
     <p class="where examples"><code title="tvm-1">tvm-1</code>, <code title="tvm-2">tvm-2</code></p>
-    <p class="step">Check the storage account&#39;s firewall and private endpoint for these pools, and the SAS; then retry:</p>
-    <p class="command-line"><code class="command">fleetlogs resume RUN --retry incomplete</code></p>
+    <p class="step">Let the nodes of pool <b>blocked</b> reach the storage account (firewall, private endpoint, DNS); then retry:</p>
+    <p class="command-line"><code class="command">fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete</code></p>
     </div></li>
     <li data-cause="1"><p class="count"><b>1</b> <span class="outcome"><svg class="shape" aria-hidden="true"><use href="#gone"/></svg>gone</span></p><div><p class="why">404 NodeNotFound: no such node</p>
     <p class="where">Account <b>fabrikam</b>, pool <b>web</b></p>
     <p class="where examples"><code title="tvm-7">tvm-7</code></p>
-    <p class="step">Nothing can be done, because the node or its pool was deleted and its logs with it.</p>
+    <p class="step">Nothing can be done: the node, its VM or its pool no longer exists, and its logs went with it.</p>
     </div></li>
     <li data-cause="2"><p class="count"><b>1</b> <span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span></p><div><p class="why">SIGINT</p>
     <p class="where">Account <b>fabrikam</b>, pool <b>web</b></p>
     <p class="where examples"><code title="tvm-8">tvm-8</code></p>
-    <p class="step">Once the reason no longer applies, resume the run:</p>
-    <p class="command-line"><code class="command">fleetlogs resume RUN</code></p>
+    <p class="step">Resume the run:</p>
+    <p class="command-line"><code class="command">fleetlogs resume runs/20261122T093000Z-4f2a</code></p>
     </div></li>
     </ol>
     </section>
@@ -91,7 +96,7 @@ fn what_can_be_read_without_a_script() {
     <tr class="beyond"><th scope="row">not listed</th><td class="n">?</td><td colspan="2">1 account</td></tr>
     <tr class="beyond"><th scope="row">skipped</th><td class="n">1</td><td colspan="2">and 1 whole pool. <a href="#skipped">Why</a></td></tr>
     </tbody></table>
-    <p class="note">Also in the container: 1 node with more than one directory. 1 node appeared after the plan was made (not called): <code>appeared</code> in <code>manifest.json</code>.</p>
+    <p class="note">Also in the container: 1 node with more than one directory. 1 node appeared after the plan was made and not called; <code>manifest.json</code> lists them (<code>appeared</code>).</p>
     <details class="as-table"><summary>What these words mean</summary><dl class="terms">
     <div><dt><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#verified"/></svg>verified</span></dt><dd>the promised files are in the container, and their sizes stayed the same over two listings</dd></div>
     <div><dt><span class="outcome"><svg class="shape" aria-hidden="true"><use href="#incomplete"/></svg>incomplete</span></dt><dd>the service accepted the call, but some files were missing or still changing at the deadline</dd></div>
@@ -116,7 +121,7 @@ fn what_can_be_read_without_a_script() {
     <tr><th scope="row">pool-not-selected</th><td class="n">0</td><td class="n">1</td></tr>
     <tr><th scope="row">preempted</th><td class="n">1</td><td class="n">0</td></tr>
     </tbody></table>
-    <p>1 node appeared after the plan was made (not called): <code>appeared</code> in <code>manifest.json</code>.</p>
+    <p>1 node appeared after the plan was made and not called; <code>manifest.json</code> lists them (<code>appeared</code>).</p>
     "#);
     insta::assert_snapshot!(between(&page, "<h2 id=\"run\" tabindex=\"-1\">", "</section>"), @r##"
     This run</h2>
@@ -166,6 +171,9 @@ fn the_data_of_a_small_run() {
     "pools":[[0,"render",[2,0,0,0,0,0,0,0,0]],[0,"blocked",[0,0,0,2,0,0,0,0,0]],[1,"web",[0,0,0,0,0,0,0,1,1]]],
     "timeline":{"step":2000,"calls":[3,1,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"throttled":[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"verified":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]},
     "causes":[[3,[1],null],[7,[2],8],[8,[2],9]],
+    "steps":[{"about":["incomplete"],"text":"let the nodes of pool blocked reach the storage account (firewall, private endpoint, DNS); then retry","command":"fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete"},{"about":["gone"],"text":"nothing can be done: the node, its VM or its pool no longer exists, and its logs went with it","command":null},{"about":["not-sent"],"text":"resume the run","command":"fleetlogs resume runs/20261122T093000Z-4f2a"}],
+    "next":[{"about":["not-sent"],"text":"resume the run","command":"fleetlogs resume runs/20261122T093000Z-4f2a"}],
+    "uncounted":{"accounts_not_listed":1,"pools_not_listed":0,"nodes_skipped":1},
     "left_out":[["contoso","render","tvm-3","preempted",null,"preempted"],["contoso","test",null,"pool-not-selected",null,null]],
     "trouble":["start task failed"],
     "trouble_of_evidence":[0,null],
@@ -222,7 +230,7 @@ fn a_good_run_needs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let facts = ended(RunOutcome::Complete);
     let histories = histories.into_iter().map(Ok::<_, Infallible>);
-    write_reports(dir.path(), &plan, &facts, &ledger, None, histories).unwrap();
+    write_reports(dir.path(), &plan, &facts, &ledger, Commands::default(), histories).unwrap();
     let page = fs::read_to_string(dir.path().join(PAGE_FILE)).unwrap();
     assert!(page.contains("<p>Nothing: every planned node was collected.</p>"));
     assert!(!page.contains("class=\"beyond\"") && !page.contains("trouble-title"));

@@ -50,6 +50,8 @@ impl Script {
             tool_version: "0.1.0".into(),
             verification: true,
             arrival_deadline_ms: Some(DEADLINE),
+            unverified: None,
+            simulated: false,
         };
         add(0, None, started);
         for (from, pause) in &self.pauses {

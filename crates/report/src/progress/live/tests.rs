@@ -68,7 +68,13 @@ impl Stage {
 }
 
 fn started() -> Event {
-    Event::RunStarted { tool_version: "0.1.0".into(), verification: true, arrival_deadline_ms: Some(600_000) }
+    Event::RunStarted {
+        tool_version: "0.1.0".into(),
+        verification: true,
+        arrival_deadline_ms: Some(600_000),
+        unverified: None,
+        simulated: false,
+    }
 }
 
 fn throttled(account: &str) -> Event {
@@ -103,7 +109,7 @@ fn elsewhere_than_on_a_terminal_a_plain_line_is_written_now_and_then() {
     stage.tell(Event::AccountStopped { account: AccountName::new("fabrikam"), cause: refused });
     stage.second(60).tell(throttled("contoso"));
     stage.second(61).hear(400..700, &requested(1)).hear(400..700, &accepted(1, "d", 4));
-    stage.second(65).tell(Event::RunDraining { reason: "SIGINT".into(), outcome: None });
+    stage.second(65).tell(Event::RunDraining { reason: "SIGINT".into(), outcome: None, cause: None });
     stage.second(66).hear(300..380, &verified(4, 40));
     stage.progress.finish();
 

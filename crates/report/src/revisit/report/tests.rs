@@ -103,7 +103,7 @@ fn every_node_and_every_file_that_is_not_as_it_was_is_told() {
         "  nodes         1 intact, 1 not-collected, 1 truncated, 1 missing\n",
         "  missing       1 node, contoso, pool pool: 1 file missing\n  truncated     1 node, contoso, pool pool\n",
         "  file          missing contoso/pool/n1: b.log\n",
-        "  next          1 failed: see the reason; once it no longer applies, retry:\n                  fleetlogs resume runs/r --retry failed\n",
+        "  next          1 failed: retry:\n                  fleetlogs resume runs/r --retry failed\n",
         "  cost          7 list calls\n",
     ] {
         assert!(text.contains(expected), "{expected} in {text}");

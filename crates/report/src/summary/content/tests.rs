@@ -42,14 +42,14 @@ impl Ended {
 
     fn summary(&self) -> Summary<'_> {
         let Self { plan, facts, ledger, findings } = self;
-        let resumable = facts.outcome == RunOutcome::Interrupted;
-        let resume = resumable.then_some("fleetlogs resume runs/20261122T093000Z-4f2a");
-        Summary { plan, facts, ledger, findings, dir: Path::new(DIR), resume, run: Some(DIR) }
+        let commands = Commands { run: Some(DIR), config: Some("fleetlogs.toml") };
+        Summary { plan, facts, ledger, findings, dir: Path::new(DIR), commands }
     }
 
     fn seen(&self, width: impl Into<Option<usize>>) -> String {
-        let look = Look { width: width.into(), ..Look::default() };
-        self.summary().terminal(&look, &FILES)
+        let width = width.into();
+        let look = Look { width, height: width.map(|_| 60), ..Look::default() };
+        self.summary().terminal(&look, &FILES, Examples::WhereThereIsRoom)
     }
 }
 
@@ -88,8 +88,8 @@ fn blocked() -> Ended {
 #[test]
 fn an_interrupted_run_ends_with_the_command_that_goes_on_with_it() {
     insta::assert_snapshot!(Ended::small().seen(79), @"
-    ! INTERRUPTED  2 of 6 nodes collected, 4 not, in 2m 10s. The run ended early:
-      SIGINT.
+    ! INTERRUPTED  2 of 6 nodes collected, 4 not, in 2m 10s; 1 account not listed;
+      1 node skipped. The run ended early: SIGINT.
 
       2 verified
       2 incomplete
@@ -102,30 +102,24 @@ fn an_interrupted_run_ends_with_the_command_that_goes_on_with_it() {
         SIGINT: 1 node in pool web of fabrikam
           tvm-8
       1 account could not be listed
-        403 AuthenticationFailed: the role is missing: tailspin
+        tailspin: 403 AuthenticationFailed: the role is missing
 
       logs    7 files, 117.7 MiB, in https://logs.blob.core.windows.net/batch
               1 node with more than one directory
-              1 node appeared after the plan was made (not called): appeared in
-              manifest.json
-      next    check the storage account's firewall and private endpoint for these
-              pools, and the SAS; then retry:
-                fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
-              accounts and pools that could not be listed: fix the reason, then
-              start a new run
-              resume this run:
+              1 node appeared after the plan was made and not called; manifest.json
+              lists them (appeared)
+      next    resume the run:
                 fleetlogs resume runs/20261122T093000Z-4f2a
-      reports runs/20261122T093000Z-4f2a/report.html
-              runs/20261122T093000Z-4f2a/manifest.json
-              runs/20261122T093000Z-4f2a/nodes.csv
-              runs/20261122T093000Z-4f2a/summary.md
+      reports runs/20261122T093000Z-4f2a/ report.html manifest.json nodes.csv
+              summary.md
     ");
 }
 
 #[test]
 fn a_blocked_pool_at_eighty_columns() {
     insta::assert_snapshot!(blocked().seen(79), @"
-    ! PARTIAL  387 of 602 nodes collected, 215 not, in 2m 10s.
+    ! PARTIAL  387 of 602 nodes collected, 215 not, in 2m 10s; 1 account not
+      listed.
 
       387 verified
       213 incomplete
@@ -139,27 +133,27 @@ fn a_blocked_pool_at_eighty_columns() {
             Render-Linux of contoso
             tvmps_0123456789…23456789ab0088_d, tvmps_0123456789…23456789ab0089_d
         1 account could not be listed
-          403 AuthenticationFailed: the role is missing: tailspin
+          tailspin: 403 AuthenticationFailed: the role is missing
 
       logs    1,551 files, 1.5 MiB, in https://logs.blob.core.windows.net/batch
-              1 node appeared after the plan was made (not called): appeared in
-              manifest.json
-      next    check the storage account's firewall and private endpoint for these
-              pools, and the SAS; then retry:
+              1 node appeared after the plan was made and not called; manifest.json
+              lists them (appeared)
+      next    let the nodes of pool isolated-vnet reach the storage account
+              (firewall, private endpoint, DNS); look at the nodes that sent only
+              some of their files (network, restarts); then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
-              accounts and pools that could not be listed: fix the reason, then
-              start a new run
-      reports runs/20261122T093000Z-4f2a/report.html
-              runs/20261122T093000Z-4f2a/manifest.json
-              runs/20261122T093000Z-4f2a/nodes.csv
-              runs/20261122T093000Z-4f2a/summary.md
+              check the role, the key and this machine's clock (the credential is
+              rejected); then run for tailspin:
+                fleetlogs run fleetlogs.toml --account tailspin
+      reports runs/20261122T093000Z-4f2a/ report.html manifest.json nodes.csv
+              summary.md
     ");
 }
 
 #[test]
 fn a_blocked_pool_at_a_hundred_columns() {
     insta::assert_snapshot!(blocked().seen(99), @"
-    ! PARTIAL  387 of 602 nodes collected, 215 not, in 2m 10s.
+    ! PARTIAL  387 of 602 nodes collected, 215 not, in 2m 10s; 1 account not listed.
 
       387 verified
       213 incomplete
@@ -171,25 +165,26 @@ fn a_blocked_pool_at_a_hundred_columns() {
           404 NodeNotFound: The specified node does not exist: 2 nodes in pool Render-Linux of contoso
             tvmps_0123456789abcde…def0123456789ab0088_d, tvmps_0123456789abcde…def0123456789ab0089_d
         1 account could not be listed
-          403 AuthenticationFailed: the role is missing: tailspin
+          tailspin: 403 AuthenticationFailed: the role is missing
 
       logs    1,551 files, 1.5 MiB, in https://logs.blob.core.windows.net/batch
-              1 node appeared after the plan was made (not called): appeared in manifest.json
-      next    check the storage account's firewall and private endpoint for these pools, and the SAS;
+              1 node appeared after the plan was made and not called; manifest.json lists them
+              (appeared)
+      next    let the nodes of pool isolated-vnet reach the storage account (firewall, private
+              endpoint, DNS); look at the nodes that sent only some of their files (network, restarts);
               then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
-              accounts and pools that could not be listed: fix the reason, then start a new run
-      reports runs/20261122T093000Z-4f2a/report.html
-              runs/20261122T093000Z-4f2a/manifest.json
-              runs/20261122T093000Z-4f2a/nodes.csv
-              runs/20261122T093000Z-4f2a/summary.md
+              check the role, the key and this machine's clock (the credential is rejected); then run
+              for tailspin:
+                fleetlogs run fleetlogs.toml --account tailspin
+      reports runs/20261122T093000Z-4f2a/ report.html manifest.json nodes.csv summary.md
     ");
 }
 
 #[test]
 fn a_blocked_pool_at_two_hundred_columns() {
     insta::assert_snapshot!(blocked().seen(199), @"
-    ! PARTIAL  387 of 602 nodes collected, 215 not, in 2m 10s.
+    ! PARTIAL  387 of 602 nodes collected, 215 not, in 2m 10s; 1 account not listed.
 
       387 verified
       213 incomplete
@@ -201,17 +196,15 @@ fn a_blocked_pool_at_two_hundred_columns() {
           404 NodeNotFound: The specified node does not exist: 2 nodes in pool Render-Linux of contoso
             tvmps_0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab0088_d, tvmps_0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab0089_d
         1 account could not be listed
-          403 AuthenticationFailed: the role is missing: tailspin
+          tailspin: 403 AuthenticationFailed: the role is missing
 
       logs    1,551 files, 1.5 MiB, in https://logs.blob.core.windows.net/batch
-              1 node appeared after the plan was made (not called): appeared in manifest.json
-      next    check the storage account's firewall and private endpoint for these pools, and the SAS; then retry:
+              1 node appeared after the plan was made and not called; manifest.json lists them (appeared)
+      next    let the nodes of pool isolated-vnet reach the storage account (firewall, private endpoint, DNS); look at the nodes that sent only some of their files (network, restarts); then retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry incomplete
-              accounts and pools that could not be listed: fix the reason, then start a new run
-      reports runs/20261122T093000Z-4f2a/report.html
-              runs/20261122T093000Z-4f2a/manifest.json
-              runs/20261122T093000Z-4f2a/nodes.csv
-              runs/20261122T093000Z-4f2a/summary.md
+              check the role, the key and this machine's clock (the credential is rejected); then run for tailspin:
+                fleetlogs run fleetlogs.toml --account tailspin
+      reports runs/20261122T093000Z-4f2a/ report.html manifest.json nodes.csv summary.md
     ");
 }
 
@@ -222,7 +215,37 @@ fn in_a_pipe_every_fact_is_on_one_line_and_every_name_whole() {
         seen.contains(&format!("{}, {}, {} and 209 more\n", long_id(0), long_id(1), long_id(2))),
         "{seen}"
     );
-    assert!(seen.contains("for these pools, and the SAS; then retry:\n"), "{seen}");
+    assert!(
+        seen.contains(
+            "look at the nodes that sent only some of their files (network, restarts); then retry:\n"
+        ),
+        "{seen}"
+    );
+    assert!(seen.ends_with(&format!("{DIR}/nodes.csv\n          {DIR}/summary.md\n")), "{seen}");
+}
+
+#[test]
+fn the_verdict_is_on_the_last_screen_however_low_it_is() {
+    let run = blocked();
+    let seen = |height, examples| {
+        let look = Look { width: Some(79), height: Some(height), ..Look::default() };
+        run.summary().terminal(&look, &FILES, examples)
+    };
+    let named = |text: &str| text.contains("tvmps_");
+    let rows = |text: &str| text.lines().count();
+    let whole = seen(60, Examples::WhereThereIsRoom);
+    assert!(named(&whole));
+    // With the shell's prompt below it.
+    let exact = rows(&whole) + 1;
+    assert_eq!(seen(exact, Examples::WhereThereIsRoom), whole);
+    let lower = seen(exact - 1, Examples::WhereThereIsRoom);
+    assert!(!named(&lower) && rows(&lower) < rows(&whole), "{lower}");
+    assert_eq!(lower.matches("PARTIAL").count(), 1, "{lower}");
+    let lowest = seen(10, Examples::WhereThereIsRoom);
+    let verdict = "\n\n! PARTIAL  387 of 602 nodes collected, 215 not, in 2m 10s; 1 account not\n  listed.\n";
+    assert!(lowest.ends_with(verdict) && !named(&lowest), "{lowest}");
+    let verbose = seen(10, Examples::Always);
+    assert!(verbose.ends_with(verdict) && named(&verbose), "{verbose}");
 }
 
 #[test]
@@ -240,12 +263,10 @@ fn a_good_run_has_little_to_say() {
       1 verified
 
       logs    4 files, 4.0 KiB, in https://logs.blob.core.windows.net/batch
-              1 node appeared after the plan was made (not called): appeared in
-              manifest.json
-      reports runs/20261122T093000Z-4f2a/report.html
-              runs/20261122T093000Z-4f2a/manifest.json
-              runs/20261122T093000Z-4f2a/nodes.csv
-              runs/20261122T093000Z-4f2a/summary.md
+              1 node appeared after the plan was made and not called; manifest.json
+              lists them (appeared)
+      reports runs/20261122T093000Z-4f2a/ report.html manifest.json nodes.csv
+              summary.md
     ");
     assert!(run.summary().to_markdown().ends_with("Nothing: every planned node was collected.\n"));
 }
@@ -253,10 +274,11 @@ fn a_good_run_has_little_to_say() {
 #[test]
 fn where_nothing_can_go_on_no_command_is_advised() {
     let run = Ended::small();
-    let summary = Summary { resume: None, run: None, ..run.summary() };
-    let seen = summary.terminal(&Look::default(), &FILES);
+    let commands = Commands { run: None, config: Some("demo.toml") };
+    let summary = Summary { commands, ..run.summary() };
+    let seen = summary.terminal(&Look::default(), &FILES, Examples::WhereThereIsRoom);
     assert!(!seen.contains("fleetlogs resume") && !seen.contains("resume the run"), "{seen}");
-    assert!(seen.contains("check the storage account's firewall"), "{seen}");
+    assert!(seen.contains("start a new run:\n            fleetlogs run demo.toml\n"), "{seen}");
 }
 
 #[test]
@@ -278,37 +300,36 @@ fn nothing_collected_says_what_was_in_the_way_for_all_accounts_at_once() {
     }
     let run = Ended::new(plan, ended(RunOutcome::NothingCollected), &events);
     insta::assert_snapshot!(run.seen(79), @"
-    ✗ NOTHING-COLLECTED  0 of 40 nodes collected, 40 not, in 2m 10s.
+    ✗ NOTHING COLLECTED  0 of 40 nodes collected, 40 not, in 2m 10s.
 
       40 failed
          403 AuthenticationFailed: Server failed to authenticate the request: 40
            nodes in 40 pools of 40 accounts
            tvm-0, tvm-1, tvm-2 and 37 more
       40 accounts stopped: nothing more was sent
-         403 AuthenticationFailed: Server failed to authenticate the request.:
-           account-00, account-01, account-02 and 37 more
+         account-00, account-01, account-02 and 37 more: 403 AuthenticationFailed:
+           Server failed to authenticate the request.
 
       logs    0 files, 0 B, in https://logs.blob.core.windows.net/batch
-              1 node appeared after the plan was made (not called): appeared in
-              manifest.json
-      next    the Batch account rejects the credential: check the role, the key and
-              this machine's clock, then retry:
+              1 node appeared after the plan was made and not called; manifest.json
+              lists them (appeared)
+      next    account-00, account-01, account-02 and 37 more: check the role, the
+              key and this machine's clock (the credential is rejected); then
+              retry:
                 fleetlogs resume runs/20261122T093000Z-4f2a --retry failed
-      reports runs/20261122T093000Z-4f2a/report.html
-              runs/20261122T093000Z-4f2a/manifest.json
-              runs/20261122T093000Z-4f2a/nodes.csv
-              runs/20261122T093000Z-4f2a/summary.md
+      reports runs/20261122T093000Z-4f2a/ report.html manifest.json nodes.csv
+              summary.md
     ");
 }
 
 #[test]
 fn colours_and_links_change_nothing_but_how_it_looks() {
     let run = blocked();
-    let look = Look { width: Some(79), height: None, styled: true, links: true };
-    let styled = run.summary().terminal(&look, &FILES);
+    let look = Look { width: Some(79), height: Some(60), styled: true, links: true };
+    let styled = run.summary().terminal(&look, &FILES, Examples::WhereThereIsRoom);
     assert!(styled.starts_with("\u{1b}[1;33m! PARTIAL\u{1b}[0m  387 of"), "{styled}");
     assert!(
-        styled.contains("\u{1b}]8;;file:///") && styled.contains("/report.html\u{1b}\\runs/"),
+        styled.contains("\u{1b}]8;;file:///") && styled.contains("/report.html\u{1b}\\report.html\u{1b}"),
         "{styled}"
     );
     assert_eq!(plain(&styled), run.seen(79));
