@@ -10,7 +10,7 @@ use crate::stage::{Run, Sim, assert_manifest_equals_ledger_but_for_unsent_calls,
 const CONFIG: &str = "limits = { rate = 100, concurrency = 4 }";
 
 /// The library that makes the disk fail, built with the C compiler that the build of SQLite needs as well.
-fn failing_disk() -> PathBuf {
+pub(crate) fn failing_disk() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/e2e/failing_disk.c");
     let library =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("failing_disk_{}.so", fastrand::u64(..)));

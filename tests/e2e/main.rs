@@ -16,6 +16,7 @@ mod crashes;
 mod credentials;
 mod disk;
 mod entra;
+mod fetching;
 mod fleet;
 mod foreign_service;
 mod generated_fleet;

@@ -6,6 +6,7 @@ use crate::args::Output;
 use crate::commands::bundle::{self, BundleArgs};
 use crate::commands::check::{self, CheckArgs};
 use crate::commands::completions::{self, CompletionsArgs};
+use crate::commands::fetch::{self, FetchArgs};
 use crate::commands::history::{self, HistoryArgs};
 use crate::commands::init;
 use crate::commands::man::{self, ManArgs};
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Check that the files of a run are still there and unchanged
     Verify(VerifyArgs),
+    /// Download the logs of a run
+    Fetch(FetchArgs),
     /// Create a read-only SAS for support and print it once
     Share(ShareArgs),
     /// Revoke the SAS of a run that are backed by a stored access policy
@@ -103,6 +106,7 @@ impl Command {
             Self::Report(args) => report::report(args, output).await,
             Self::History(args) => history::history(args, output).await,
             Self::Verify(args) => Box::pin(verify::verify(args, output, logs)).await,
+            Self::Fetch(args) => Box::pin(fetch::fetch(args, output, logs)).await,
             Self::Share(args) => share::share(args, output).await,
             Self::Unshare(args) => share::unshare(args, output).await,
             Self::Ticket(args) => ticket::ticket(args, output).await,

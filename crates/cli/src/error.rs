@@ -174,6 +174,11 @@ impl CliError {
         Self::new(Exit::Defect, Refusal::new("fleetlogs has a defect and ended", help))
     }
 
+    /// The choice of a command matches no node of a run.
+    pub(crate) fn no_node_of_run(refusal: Refusal) -> Self {
+        Self::new(Exit::NoNode, refusal)
+    }
+
     /// The run was stopped before it sent anything.
     pub(crate) fn stopped_early() -> Self {
         Self::interrupted("stopped before this process sent any upload")

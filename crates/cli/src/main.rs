@@ -29,6 +29,7 @@ mod output_dir;
 mod preflight;
 mod process_group;
 mod run;
+mod run_container;
 mod run_dir;
 mod run_name;
 mod runs_dir;

@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fleetlogs_model::scrub;
-use fleetlogs_report::{Examples, Look, PlanningProgress, is_dumb, json_for_terminal, lines_for_terminal};
+use fleetlogs_report::{
+    DownloadProgress, Examples, Look, PlanningProgress, is_dumb, json_for_terminal, lines_for_terminal,
+};
 
 use crate::args::Output;
 use crate::error::CliError;
@@ -110,4 +112,8 @@ pub(crate) fn print_end(reported: &Reported, output: &Output) -> Result<(), CliE
 
 pub(crate) fn planning_progress(output: &Output) -> PlanningProgress {
     PlanningProgress::new(progress_view(output).mode(), progress_clock())
+}
+
+pub(crate) fn download_progress(output: &Output) -> DownloadProgress {
+    DownloadProgress::new(progress_view(output).mode(), progress_clock())
 }

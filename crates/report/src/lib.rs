@@ -7,6 +7,7 @@ mod cause;
 #[cfg(unix)]
 mod event_pipe;
 mod events_file;
+mod fetched;
 mod files;
 mod history;
 mod json_document;
@@ -35,10 +36,11 @@ mod width;
 pub use advice::{Advice, Commands, Step};
 pub use bundle::{
     Bundle, BundleError, CheckedBundle, DistinctPaths, DownloadedLogs, ExtraFile, FinishedBundle, LogFile,
-    NodeDirectory, Notes, blob_path, check_bundle, logs_dir, node_directories,
+    NodeDirectory, Notes, blob_path, check_bundle, log_files, logs_dir, node_directories,
 };
 pub use cause::{Cause, Findings};
 pub use events_file::{EVENT_SCHEMA, EventsFile};
+pub use fetched::{FetchFailure, Fetched};
 pub use files::{
     COVERAGE_FILE, FILES_FILE, LOGS_FILE, MANIFEST_FILE, NODES_FILE, PAGE_FILE, SUMMARY_FILE, TICKET_FILE,
     VERIFY_FILE,
@@ -47,13 +49,16 @@ pub use history::{History, HistoryError, RunHead, Series, Verdict, read_head};
 pub use look::{Look, is_dumb};
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 pub use plan_table::{PlanView, plan_table};
-pub use progress::{PlanningProgress, Progress, ProgressClock, ProgressMode, StopNotice, TimeLeft};
+pub use progress::{
+    DownloadProgress, FileCount, FileProgress, PlanningProgress, Progress, ProgressClock, ProgressMode,
+    StopNotice, TimeLeft,
+};
 pub use reports::{ReportError, find, write_reports};
 pub use revisit::{
     EarlierInventory, InventoryError, NodeFinding, RevisitFacts, RevisitReports, RevisitResult,
 };
 pub use run_facts::RunFacts;
 pub use summary::{Examples, Summary, verdict_lines, verdict_sentence};
-pub use text::{for_terminal, is_unprintable, json_for_terminal, lines_for_terminal};
+pub use text::{for_terminal, is_unprintable, json_for_terminal, lines_for_terminal, size};
 pub use ticket::{Ticket, TicketDetails};
 pub use uncounted::Uncounted;

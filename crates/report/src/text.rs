@@ -131,7 +131,8 @@ pub(crate) fn for_spreadsheet(text: &str) -> Cow<'_, str> {
 }
 
 /// `812 B`, `1.4 GiB`.
-pub(crate) fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
-use fleetlogs_azure::{AzureLogStore, http_client};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
 use fleetlogs_model::files::dir_of;
@@ -22,19 +21,18 @@ use serde::Serialize;
 
 use crate::args::{Output, sas_lifetime};
 use crate::config;
-use crate::destination::Destination;
 use crate::error::{CliError, Refusal};
 use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
 use crate::input_file::refuse_device;
-use crate::log_download::{fetch_logs, keep_logs};
-use crate::output::{as_json, print, print_only_copy, say};
+use crate::log_download::{CALLS_AT_ONCE, PlaceError, fetch_logs, keep_logs};
+use crate::output::{as_json, download_progress, print, print_only_copy, say};
 use crate::run::Reported;
+use crate::run_container::{Reading, open_container};
 use crate::run_dir::{RunDir, config_of, digest};
 use crate::run_name::RunArg;
 use crate::share::{self, Entry, Share};
 use crate::text::counted;
-use crate::tokens::Tokens;
 
 #[derive(Debug, Parser)]
 pub(crate) struct BundleArgs {
@@ -103,7 +101,8 @@ async fn create_bundle(run: &Path, args: &BundleArgs, output: &Output) -> Result
         Err(error) if args.with_logs || args.share.is_some() => return Err(error),
         config => config.unwrap_or_default(),
     };
-    let logs = if args.with_logs { download_logs(&dir.path, plan, &config, &mut notes).await } else { None };
+    let logs =
+        if args.with_logs { download_logs(&dir.path, plan, &config, output, &mut notes).await } else { None };
     let shared = match args.share {
         Some(lifetime) => match share(&dir, plan, &config, lifetime).await {
             Ok(shared) => Some(shared),
@@ -196,22 +195,34 @@ async fn is_stale(dir: &RunDir) -> Result<bool, CliError> {
 
 /// Downloads the logs into the run directory. If a log cannot be downloaded, a note says so, and the bundle is created
 /// without it.
-async fn download_logs(dir: &Path, plan: &Plan, config: &Path, notes: &mut Notes) -> Option<DownloadedLogs> {
-    let (destination, store) = match open_container(plan, config).await {
-        Ok(connected) => connected,
+async fn download_logs(
+    dir: &Path,
+    plan: &Plan,
+    config: &Path,
+    output: &Output,
+    notes: &mut Notes,
+) -> Option<DownloadedLogs> {
+    let opened = async {
+        let settings = config::load(config)?;
+        open_container(plan, &settings, Reading::Blobs("`--with-logs`"), CALLS_AT_ONCE).await
+    };
+    let (destination, store) = match opened.await {
+        Ok(opened) => opened,
         Err(why) => {
-            notes.add(format!("no log was downloaded: {why}"));
+            notes.add(format!("no log was downloaded: {}", in_one_line(&why)));
             return noted(keep_logs(dir, notes), notes);
         }
     };
+    let progress = download_progress(output);
     let fetched = tokio::select! {
-        fetched = fetch_logs(&store, dir, notes) => fetched,
+        fetched = fetch_logs(&store, dir, &progress, notes) => fetched,
         never = destination.keep_listing(|| Clock::System.now(), &store) => never,
     };
+    progress.finish();
     noted(fetched.map(Some), notes)
 }
 
-fn noted(taken: io::Result<Option<DownloadedLogs>>, notes: &mut Notes) -> Option<DownloadedLogs> {
+fn noted(taken: Result<Option<DownloadedLogs>, PlaceError>, notes: &mut Notes) -> Option<DownloadedLogs> {
     match taken {
         Ok(taken) => taken,
         Err(error) => {
@@ -219,35 +230,6 @@ fn noted(taken: io::Result<Option<DownloadedLogs>>, notes: &mut Notes) -> Option
             None
         }
     }
-}
-
-/// Opens the container of the run with the credential that the config has for reading.
-async fn open_container(plan: &Plan, config: &Path) -> Result<(Destination, AzureLogStore), String> {
-    let settings = config::load(config).map_err(|error| in_one_line(&error.into()))?;
-    let Some(named) = &settings.destination else {
-        return Err("the run used an embedded simulator, which ended with it".into());
-    };
-    let http = http_client(settings.limits.concurrency).map_err(|error| error.to_string())?;
-    let tokens = Tokens::new(http.clone(), settings.entra.clone());
-    let destination = Destination::of_run(named, &http, &tokens, &plan.run_id, true)
-        .await
-        .map_err(|error| in_one_line(&error))?;
-    if destination.url() != plan.destination {
-        return Err(format!("the config names the container {}", destination.url()));
-    }
-    let Some(sas) = &destination.listing else {
-        return Err("the config has no credential that can read the container".into());
-    };
-    for (letter, right) in [('r', "read"), ('l', "list")] {
-        if sas.grants(letter) == Some(false) {
-            let named = destination.names.list;
-            return Err(format!(
-                "the SAS of `destination.{named}` may not {right}; set `verify_url` to one with `rl`"
-            ));
-        }
-    }
-    let store = AzureLogStore::new(http, sas).map_err(|error| error.to_string())?;
-    Ok((destination, store))
 }
 
 /// What is wrong and what to do, in one line.

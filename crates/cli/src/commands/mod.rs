@@ -3,6 +3,7 @@
 pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod man;

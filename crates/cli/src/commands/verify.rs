@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Parser;
-use fleetlogs_azure::{AzureLogStore, http_client};
+use fleetlogs_azure::AzureLogStore;
 use fleetlogs_engine::access::Access;
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::recorded_run::RunClaim;
@@ -15,16 +14,14 @@ use fleetlogs_engine::revisit::{
     cover, judge,
 };
 use fleetlogs_engine::stop::{Stop, StopHandle};
-use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::interval::Interval;
 use fleetlogs_model::inventory::NodeCoverage;
-use fleetlogs_model::known_cause::Asked;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
-use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::run_store::JournalReader;
-use fleetlogs_model::service::{LogStore, UploadOrder};
+use fleetlogs_model::service::UploadOrder;
 use fleetlogs_report::{
     EarlierInventory, FILES_FILE, InventoryError, Look, NodeFinding, RevisitFacts, RevisitReports,
     RevisitResult, VERIFY_FILE,
@@ -34,15 +31,14 @@ use futures::StreamExt;
 use crate::args::Output;
 use crate::config::{self, Settings};
 use crate::destination::Destination;
-use crate::error::{CliError, Refusal, help_for};
+use crate::error::CliError;
 use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::output::{print, say_styled};
-use crate::preflight::{self, Findings};
+use crate::run_container::{Reading, open_container, prove_listing, unreachable_container};
 use crate::run_dir::{RunDir, as_argument, as_typed, config_of};
 use crate::run_name::RunArg;
 use crate::signals;
-use crate::tokens::Tokens;
 
 /// Nodes whose files are read side by side, one file of each at a time.
 const READS_AT_ONCE: usize = 8;
@@ -100,7 +96,7 @@ async fn verify_files<'run>(
     journal: &dyn JournalReader,
     settings: &Settings,
 ) -> Result<RevisitResult<'run>, CliError> {
-    let (destination, store) = open_container(args, plan, settings).await.map_err(CliError::without_run)?;
+    let (destination, store) = connect(args, plan, settings).await?;
     let order = UploadOrder { window: plan.window, access: Arc::new(destination.access.clone()) };
     let (_access, replace) = Access::new(order);
     let now = || Clock::System.now();
@@ -112,48 +108,16 @@ async fn verify_files<'run>(
 }
 
 /// Opens the container of the run, and lists it once to prove that this works.
-async fn open_container(
+async fn connect(
     args: &VerifyArgs,
     plan: &Plan,
     settings: &Settings,
 ) -> Result<(Destination, Arc<AzureLogStore>), CliError> {
-    let http = http_client(READS_AT_ONCE)?;
-    let tokens = Tokens::new(http.clone(), settings.entra.clone());
-    let named = settings.destination.as_ref().expect("without a simulator the config names a container");
-    let destination = Destination::of_run(named, &http, &tokens, &plan.run_id, true).await?;
-    let config = destination.url();
-    if config != plan.destination {
-        return Err(CliError::other_container(&plan.destination, &config));
-    }
-    let about = format!("destination.{}", destination.names.list);
-    let mut findings = Findings::default();
-    preflight::listing(&destination, Clock::System.now(), &mut findings);
-    if args.coverage && destination.listing.as_ref().and_then(|listing| listing.grants('r')) == Some(false) {
-        findings.refuse(&about, "its SAS lacks the permission `r`, which `--coverage` needs", MAY_READ);
-    }
-    let Some(listing) = &destination.listing else {
-        let refusal = Refusal::new("the container cannot be listed", MAY_READ);
-        return Err(CliError::not_done(refusal.about(about)));
-    };
-    let last = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
-    if last(&config) != last(&listing.without_query()) {
-        let said = format!("it is for another container than that of the run: {}", listing.without_query());
-        findings.refuse(&about, said, format!("create one for {config}"));
-    }
-    findings.settle()?;
-    let store = AzureLogStore::new(http, listing)
-        .map_err(|error| CliError::not_done(Refusal::new(error.to_string(), "check the URL").about(about)))?;
-    let retry = StorageRetry::new(&AT_FIRST, fastrand::Rng::new());
-    let listed = retry.call(|| store.list("fleetlogs-preflight/", None)).await;
-    listed.map_err(|failure| unreachable_container(&failure))?;
+    let reading = if args.coverage { Reading::Blobs("`--coverage`") } else { Reading::List };
+    let (destination, store) = open_container(plan, settings, reading, READS_AT_ONCE).await?;
+    prove_listing(&store, "verify").await?;
     Ok((destination, Arc::new(store)))
 }
-
-/// Few attempts: a container that does not exist will not appear.
-const AT_FIRST: RetryPolicy =
-    RetryPolicy { attempts: 3, base_delay: Duration::from_secs(1), max_delay: Duration::from_secs(2) };
-
-const MAY_READ: &str = "set `destination.verify_url` to a SAS with the permissions `r` and `l`";
 
 /// What the journal says about every node that the run called.
 type NodeRecords = HashMap<NodeIndex, NodeRecord>;
@@ -240,7 +204,7 @@ async fn compare_files<'run>(
         let mut looked = std::pin::pin!(found.map(read).buffered(READS_AT_ONCE));
         while let Some(looked) = looked.next().await {
             let DirectoryTimes { found, coverage, lines } =
-                looked.map_err(|failure: Failure| unreachable_container(&failure))?;
+                looked.map_err(|failure: Failure| unreachable_container(&failure, "verify"))?;
             let FoundDirectory { node, directory, blobs } = found;
             let seen = blobs.into_iter().zip(lines).map(|(blob, lines)| SeenFile { blob, lines }).collect();
             let NodeRecord { outcome, verified, .. } = past(node);
@@ -284,22 +248,4 @@ fn node_records(
 fn edited(dir: &Path, error: &InventoryError) -> CliError {
     let error = std::io::Error::other(format!("{error}; move it away to start a new inventory"));
     CliError::file(dir.join(FILES_FILE), &error)
-}
-
-fn unreachable_container(failure: &Failure) -> CliError {
-    let help = match failure.class {
-        FailureClass::Auth => {
-            "check that the SAS or identity is still valid and may read and list (`r` and `l`), and that the storage \
-             firewall allows this machine; pass a config with another credential as `--config FILE`"
-        }
-        FailureClass::Gone => {
-            "the container is gone, and its files with it: find out who deleted it, and whether it can be restored"
-        }
-        _ => {
-            "check that storage is up, DNS, proxy and the storage firewall; then run `verify` again: earlier results stay \
-             as they are"
-        }
-    };
-    let help = help_for(Asked::Storage, failure, help);
-    CliError::not_done(Refusal::new(format!("the container cannot be listed: {failure}"), help))
 }

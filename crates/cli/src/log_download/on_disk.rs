@@ -1,23 +1,23 @@
-//! The complete logs in the run directory, for nodes whose logs cannot be downloaded.
+//! The complete logs on disk, for nodes whose logs cannot be downloaded.
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
 
 use fleetlogs_model::whole_file::WholeFile;
-use fleetlogs_report::{DownloadedLogs, LogFile, NodeDirectory, Notes, blob_path, logs_dir};
+use fleetlogs_report::{DownloadedLogs, LogFile, NodeDirectory, Notes, blob_path};
 
+use super::place::LogPlace;
 use crate::text::counted;
 
-/// What the run directory has of the nodes whose logs could not be downloaded.
+/// What the disk has of the nodes whose logs could not be downloaded.
 #[derive(Debug, Default)]
 pub(super) struct DiskCounts {
     nodes: u64,
     files: u64,
     /// Nodes without files.
-    missing: u64,
+    pub(super) missing: u64,
     /// Nodes with fewer files than the run saw.
-    in_part: u64,
+    pub(super) in_part: u64,
 }
 
 impl DiskCounts {
@@ -44,7 +44,7 @@ impl DiskCounts {
 
 /// Lists the complete files of each of these nodes.
 pub(super) fn keep(
-    run_dir: &Path,
+    place: &LogPlace,
     nodes: impl Iterator<Item = io::Result<NodeDirectory>>,
     list: &mut WholeFile,
     taken: &mut DownloadedLogs,
@@ -52,7 +52,7 @@ pub(super) fn keep(
     let mut kept = DiskCounts::default();
     for node in nodes {
         let node = node?;
-        let files = files_of(run_dir, &node)?;
+        let files = files_of(place, &node)?;
         let (have, seen) = (files.len() as u64, node.seen.map(|(files, _)| files));
         kept.files += have;
         kept.nodes += u64::from(have > 0);
@@ -65,6 +65,11 @@ pub(super) fn keep(
     Ok(kept)
 }
 
+/// The bytes of the complete files of a node.
+pub(crate) fn size_on_disk(place: &LogPlace, node: &NodeDirectory) -> io::Result<u64> {
+    Ok(files_of(place, node)?.iter().fold(0_u64, |bytes, file| bytes.saturating_add(file.bytes)))
+}
+
 /// Adds a file to the list, and counts it.
 pub(super) fn list_file(file: &LogFile, list: &mut WholeFile, taken: &mut DownloadedLogs) -> io::Result<()> {
     taken.files += 1;
@@ -74,12 +79,12 @@ pub(super) fn list_file(file: &LogFile, list: &mut WholeFile, taken: &mut Downlo
 }
 
 /// The complete files of a node, by name.
-fn files_of(run_dir: &Path, node: &NodeDirectory) -> io::Result<Vec<LogFile>> {
-    let dir = logs_dir(&node.account, &node.pool, &node.node);
+fn files_of(place: &LogPlace, node: &NodeDirectory) -> io::Result<Vec<LogFile>> {
+    let dir = place.dir_of(node);
     let mut files = vec![];
     let mut open = vec![String::new()];
     while let Some(below) = open.pop() {
-        let entries = match fs::read_dir(run_dir.join(&dir).join(&below)) {
+        let entries = match fs::read_dir(place.path(&dir).join(&below)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),

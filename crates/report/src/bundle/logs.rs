@@ -42,8 +42,8 @@ pub struct DownloadedLogs {
     pub without_md5: u64,
 }
 
-/// The list in a run directory, line by line.
-pub(super) fn log_files(run_dir: &Path) -> io::Result<impl Iterator<Item = io::Result<LogFile>>> {
+/// The list in a directory of logs, line by line.
+pub fn log_files(run_dir: &Path) -> io::Result<impl Iterator<Item = io::Result<LogFile>>> {
     let lines = BufReader::new(File::open(run_dir.join(LOGS_FILE))?).lines();
     Ok(lines.map(|line| serde_json::from_str(&line?).map_err(io::Error::from)))
 }

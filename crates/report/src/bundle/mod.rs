@@ -20,7 +20,7 @@ mod survey;
 pub use self::archive::BundleError;
 pub use self::check::{CheckedBundle, check_bundle};
 pub use self::contents::{Bundle, ExtraFile, FinishedBundle};
-pub use self::logs::{DownloadedLogs, LogFile};
+pub use self::logs::{DownloadedLogs, LogFile, log_files};
 pub use self::name::{DistinctPaths, blob_path, logs_dir};
 pub use self::node_lines::{NodeDirectory, node_directories};
 pub use self::notes::Notes;

@@ -139,6 +139,8 @@ pub struct NodeDirectory {
     pub directory: String,
     /// Files that the run found there, and their bytes; none if it did not check.
     pub seen: Option<(u64, u64)>,
+    /// Whether it is a second directory of the node.
+    pub is_duplicate: bool,
 }
 
 /// Every node of a run directory's manifest that has a directory in the container, in plan order.
@@ -155,6 +157,7 @@ pub fn node_directories(run_dir: &Path) -> io::Result<impl Iterator<Item = io::R
                             node: NodeId::new(&*row.node),
                             directory: directory.into_owned(),
                             seen: row.files_arrived.zip(row.bytes),
+                            is_duplicate: false,
                         }));
                     }
                 }

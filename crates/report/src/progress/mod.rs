@@ -4,6 +4,7 @@
 //! interrupted one ended, and `status`, which reads the journal, shows the same as the run itself.
 
 mod bars;
+mod download;
 mod eta;
 mod live;
 mod mode;
@@ -14,6 +15,7 @@ mod planning;
 mod tally;
 mod troubles;
 
+pub use self::download::{DownloadProgress, FileCount, FileProgress};
 pub use self::eta::TimeLeft;
 pub use self::live::{Progress, StopNotice};
 pub use self::mode::{ProgressClock, ProgressMode};
