@@ -5,18 +5,14 @@
 
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::is_https_or_loopback;
-use reqwest::Method;
 use serde::Deserialize;
 use url::{Position, Url};
 
-use crate::arm_call::{ArmPages, arm_refusal, call_arm};
+use crate::arm_call::read_list;
 use crate::redact::{one_line, verbatim_if_harmless};
 use crate::token::TokenSource;
 
 const API_VERSION: &str = "2024-07-01";
-
-/// A list with more pages than this is not a list of accounts.
-const MOST_PAGES: usize = 1000;
 
 /// A Batch account of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,42 +57,24 @@ pub async fn list_accounts(
     }
     url.set_query(Some(&format!("api-version={API_VERSION}")));
     let mut listed = ListedAccounts::default();
-    let mut pages = ArmPages::new(MOST_PAGES);
-    loop {
-        let answer = call_arm(http, tokens, Method::GET, &url, None).await?;
-        if answer.status != 200 {
-            return Err(arm_refusal(&answer));
+    let accounts: Vec<AccountAnswer> =
+        read_list(http, management, tokens, url, "the answer is not a list of accounts").await?;
+    for account in accounts {
+        if is_too_long(&account.name) {
+            return Err(Failure::new(FailureClass::Refused, "an account has a name that is too long"));
         }
-        let body = answer.whole_body(FailureClass::Transient)?;
-        let page: AccountsPage = serde_json::from_slice(body)
-            .map_err(|_| answer.failure(FailureClass::Refused, "the answer is not a list of accounts"))?;
-        for account in page.value {
-            if is_too_long(&account.name) {
-                return Err(answer.failure(FailureClass::Refused, "an account has a name that is too long"));
-            }
-            let name = account.name.clone();
-            match account.into_found(management) {
-                Some(account) => listed.found.push(account),
-                None => listed.without_endpoint.push(name),
-            }
-        }
-        match page.next_link.filter(|link| !link.is_empty()) {
-            Some(next) => url = pages.follow(management, next)?,
-            None => return Ok(listed),
+        let name = account.name.clone();
+        match account.into_found(management) {
+            Some(account) => listed.found.push(account),
+            None => listed.without_endpoint.push(name),
         }
     }
+    Ok(listed)
 }
 
 /// Names have 24 characters at most.
-fn is_too_long(name: &str) -> bool {
+pub(crate) fn is_too_long(name: &str) -> bool {
     name.chars().nth(256).is_some()
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AccountsPage {
-    value: Vec<AccountAnswer>,
-    next_link: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use fleetlogs_model::service::PageLink;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use url::Url;
 
@@ -77,6 +78,42 @@ impl ArmPages {
         }
         Ok(url)
     }
+}
+
+/// A list with more pages than this has no end.
+const MOST_PAGES: usize = 1000;
+
+/// Reads a list to its end. `otherwise` is what is wrong with an answer that is no list.
+pub(crate) async fn read_list<T: DeserializeOwned>(
+    http: &reqwest::Client,
+    management: &Url,
+    tokens: &TokenSource,
+    first: Url,
+    otherwise: &'static str,
+) -> Result<Vec<T>, Failure> {
+    let (mut url, mut items) = (first, Vec::new());
+    let mut pages = ArmPages::new(MOST_PAGES);
+    loop {
+        let answer = call_arm(http, tokens, Method::GET, &url, None).await?;
+        if answer.status != 200 {
+            return Err(arm_refusal(&answer));
+        }
+        let body = answer.whole_body(FailureClass::Transient)?;
+        let page: ListPage<T> =
+            serde_json::from_slice(body).map_err(|_| answer.failure(FailureClass::Refused, otherwise))?;
+        items.extend(page.value);
+        match page.next_link.filter(|link| !link.is_empty()) {
+            Some(next) => url = pages.follow(management, next)?,
+            None => return Ok(items),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListPage<T> {
+    value: Vec<T>,
+    next_link: Option<String>,
 }
 
 /// Errors have the form `{"error":{"code","message"}}`.

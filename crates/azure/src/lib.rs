@@ -10,6 +10,7 @@ mod account_key;
 mod answer;
 mod arm;
 mod arm_call;
+mod arm_inventory;
 mod batch;
 mod blob;
 mod classify;
@@ -43,6 +44,7 @@ mod wire;
 
 pub use account_key::InvalidKey;
 pub use arm::{FoundAccount, ListedAccounts, list_accounts};
+pub use arm_inventory::{FoundStorage, FoundSubscription, list_storage_accounts, list_subscriptions};
 pub use batch::{AccountSettings, AzureBatch, BatchAuth, Clients, InvalidEndpoint};
 pub use blob::{AzureLogStore, BlobVersion, InvalidContainer, OpenBlob, fell_silent, has_changed};
 pub use cloud::Cloud;

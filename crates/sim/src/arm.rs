@@ -1,5 +1,5 @@
-//! Azure Resource Manager, reduced to what finding Batch accounts needs: the list of the accounts of a subscription.
-//! Support tickets are in `support.rs`.
+//! Azure Resource Manager, reduced to what finding accounts needs: the list of subscriptions, and of the Batch and
+//! storage accounts of each. Support tickets are in `support.rs`.
 //!
 //! It listens on a port of its own, accepts only tokens issued for itself, and answers errors in its own form.
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::arm_error::ArmError;
 use crate::http::{Answer, Query, ReplyBody, Service, decode, read_body};
 use crate::identity::Audience;
-use crate::ready::ReadyAccount;
+use crate::ready::{ReadyAccount, ReadyStorage};
 use crate::scenario::{AccountScenario, AuthMode, PoolAllocationMode};
 use crate::support::{self, SupportAnswer, SupportRequest, is_for_support};
 use crate::world::World;
@@ -24,7 +24,8 @@ use crate::world::World;
 /// Small, so that a client that does not follow links fails soon.
 const PAGE: usize = 2;
 
-const VERSIONS: [&str; 8] = [
+/// Versions of `Microsoft.Batch`.
+const BATCH_VERSIONS: [&str; 8] = [
     "2021-06-01",
     "2022-01-01",
     "2022-06-01",
@@ -34,6 +35,20 @@ const VERSIONS: [&str; 8] = [
     "2024-02-01",
     "2024-07-01",
 ];
+
+/// Versions of `Microsoft.Storage`.
+const STORAGE_VERSIONS: [&str; 5] = ["2021-09-01", "2022-09-01", "2023-01-01", "2023-05-01", "2024-01-01"];
+
+/// Versions of the list of subscriptions.
+const SUBSCRIPTION_VERSIONS: [&str; 5] =
+    ["2020-01-01", "2021-01-01", "2021-10-01", "2022-09-01", "2022-12-01"];
+
+/// What is listed.
+enum List {
+    Subscriptions,
+    BatchAccounts(String),
+    StorageAccounts(String),
+}
 
 /// Answers the management port.
 pub(crate) struct ArmService {
@@ -88,36 +103,25 @@ impl ArmService {
 
     fn list(&self, request: &Request<Incoming>) -> Result<Value, ArmError> {
         self.authenticate(request)?;
-        let subscription = subscription_of(request.uri().path())?;
+        let list = list_of(request.uri().path())?;
         if request.method() != Method::GET {
             let message = "The requested resource does not support this http method.".to_owned();
             return Err(ArmError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message));
         }
         let query = Query::parse(request.uri().query().unwrap_or(""));
-        check_version(query.get("api-version"))?;
+        list.check_version(query.get("api-version"))?;
         let ready = self.world.ready();
-        let accounts: Vec<Value> = self
-            .world
-            .accounts
-            .iter()
-            .zip(&ready.accounts)
-            .filter(|(account, _)| account.scenario.subscription.eq_ignore_ascii_case(&subscription))
-            .map(|(account, ready)| account_of(&account.scenario, ready))
-            .collect();
-        if accounts.is_empty() {
-            let message = format!("The subscription '{subscription}' could not be found.");
-            return Err(ArmError::new(StatusCode::NOT_FOUND, "SubscriptionNotFound", message));
-        }
+        let items = self.items(&list)?;
         let from = match query.get("$skiptoken") {
             None => 0,
-            Some(token) => read_token(token).filter(|from| *from < accounts.len()).ok_or_else(|| {
+            Some(token) => read_token(token).filter(|from| *from < items.len()).ok_or_else(|| {
                 let message = "The skip token is not one of this list.".to_owned();
                 ArmError::new(StatusCode::BAD_REQUEST, "InvalidSkipToken", message)
             })?,
         };
-        let until = (from + PAGE).min(accounts.len());
-        let mut page = json!({ "value": accounts[from..until] });
-        if until < accounts.len() {
+        let until = (from + PAGE).min(items.len());
+        let mut page = json!({ "value": items[from..until] });
+        if until < items.len() {
             let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
             let base = host.map_or_else(|| ready.arm.clone(), |host| format!("http://{host}"));
             let version = query.get("api-version").unwrap_or("");
@@ -126,6 +130,39 @@ impl ArmService {
             page["nextLink"] = format!("{base}{path}?api-version={version}&$skipToken={token}").into();
         }
         Ok(page)
+    }
+
+    /// Everything in a list, of all its pages.
+    fn items(&self, list: &List) -> Result<Vec<Value>, ArmError> {
+        let ready = self.world.ready();
+        let mut known: Vec<&str> = Vec::new();
+        for account in &self.world.accounts {
+            let id = account.scenario.subscription.as_str();
+            if !known.iter().any(|other| other.eq_ignore_ascii_case(id)) {
+                known.push(id);
+            }
+        }
+        let subscription = match list {
+            List::Subscriptions => {
+                let numbered = known.iter().enumerate();
+                return Ok(numbered.map(|(number, id)| subscription_answer(id, number + 1)).collect());
+            }
+            List::BatchAccounts(subscription) | List::StorageAccounts(subscription) => subscription,
+        };
+        let is_this = |id: &str| id.eq_ignore_ascii_case(subscription);
+        if !known.iter().any(|id| is_this(id)) {
+            let message = format!("The subscription '{subscription}' could not be found.");
+            return Err(ArmError::new(StatusCode::NOT_FOUND, "SubscriptionNotFound", message));
+        }
+        if matches!(list, List::StorageAccounts(_)) {
+            // The storage accounts are in the subscription of the first Batch account.
+            let is_here = known.first().is_some_and(|first| is_this(first));
+            let names = self.world.storage_accounts.iter().filter(|_| is_here);
+            return Ok(names.map(|name| storage_account_of(name, subscription, &ready.storage)).collect());
+        }
+        let accounts = self.world.accounts.iter().zip(&ready.accounts);
+        let in_it = accounts.filter(|(account, _)| is_this(&account.scenario.subscription));
+        Ok(in_it.map(|(account, ready)| account_of(&account.scenario, ready)).collect())
     }
 
     fn authenticate(&self, request: &Request<Incoming>) -> Result<(), ArmError> {
@@ -157,42 +194,87 @@ impl ArmService {
     }
 }
 
-fn subscription_of(path: &str) -> Result<String, ArmError> {
+fn list_of(path: &str) -> Result<List, ArmError> {
     let segments: Vec<_> = path.trim_matches('/').split('/').map(decode).collect();
     let is = |at: usize, text: &str| segments.get(at).is_some_and(|s| s.eq_ignore_ascii_case(text));
-    let known = segments.len() == 5
-        && is(0, "subscriptions")
-        && is(2, "providers")
-        && is(3, "Microsoft.Batch")
-        && is(4, "batchAccounts");
-    if !known {
-        let message = "The resource could not be found.".to_owned();
-        return Err(ArmError::new(StatusCode::NOT_FOUND, "ResourceNotFound", message));
+    if segments.len() == 1 && is(0, "subscriptions") {
+        return Ok(List::Subscriptions);
     }
-    let subscription = segments[1].clone().into_owned();
-    if Uuid::try_parse(&subscription).is_err() {
-        let message =
-            format!("The provided subscription identifier '{subscription}' is malformed or invalid.");
+    let in_provider = segments.len() == 5 && is(0, "subscriptions") && is(2, "providers");
+    let list = match segments.get(1) {
+        Some(id) if in_provider && is(3, "Microsoft.Batch") && is(4, "batchAccounts") => {
+            List::BatchAccounts(id.clone().into_owned())
+        }
+        Some(id) if in_provider && is(3, "Microsoft.Storage") && is(4, "storageAccounts") => {
+            List::StorageAccounts(id.clone().into_owned())
+        }
+        _ => {
+            let message = "The resource could not be found.".to_owned();
+            return Err(ArmError::new(StatusCode::NOT_FOUND, "ResourceNotFound", message));
+        }
+    };
+    if let List::BatchAccounts(id) | List::StorageAccounts(id) = &list
+        && Uuid::try_parse(id).is_err()
+    {
+        let message = format!("The provided subscription identifier '{id}' is malformed or invalid.");
         return Err(ArmError::new(StatusCode::BAD_REQUEST, "InvalidSubscriptionId", message));
     }
-    Ok(subscription)
+    Ok(list)
 }
 
-fn check_version(version: Option<&str>) -> Result<(), ArmError> {
-    let Some(version) = version else {
-        let message =
-            "The api-version query parameter (?api-version=) is required for all requests.".to_owned();
-        return Err(ArmError::new(StatusCode::BAD_REQUEST, "MissingApiVersionParameter", message));
-    };
-    if VERSIONS.contains(&version) {
-        return Ok(());
+impl List {
+    fn check_version(&self, version: Option<&str>) -> Result<(), ArmError> {
+        let Some(version) = version else {
+            let message =
+                "The api-version query parameter (?api-version=) is required for all requests.".to_owned();
+            return Err(ArmError::new(StatusCode::BAD_REQUEST, "MissingApiVersionParameter", message));
+        };
+        let (kind, versions): (&str, &[&str]) = match self {
+            Self::Subscriptions => ("subscriptions", &SUBSCRIPTION_VERSIONS),
+            Self::BatchAccounts(_) => ("batchAccounts", &BATCH_VERSIONS),
+            Self::StorageAccounts(_) => ("storageAccounts", &STORAGE_VERSIONS),
+        };
+        if versions.contains(&version) {
+            return Ok(());
+        }
+        let message = format!(
+            "No registered resource provider found for API version '{version}' for type '{kind}'. The supported \
+             api-versions are '{}'.",
+            versions.join(", ")
+        );
+        Err(ArmError::new(StatusCode::BAD_REQUEST, "NoRegisteredProviderFound", message))
     }
-    let message = format!(
-        "No registered resource provider found for API version '{version}' for type 'batchAccounts'. The supported \
-         api-versions are '{}'.",
-        VERSIONS.join(", ")
-    );
-    Err(ArmError::new(StatusCode::BAD_REQUEST, "NoRegisteredProviderFound", message))
+}
+
+fn subscription_answer(id: &str, number: usize) -> Value {
+    json!({
+        "id": format!("/subscriptions/{id}"),
+        "subscriptionId": id,
+        "tenantId": "00000000-0000-0000-0000-0000000000aa",
+        "displayName": format!("Simulated {number}"),
+        "state": "Enabled",
+        "authorizationSource": "RoleBased",
+    })
+}
+
+fn storage_account_of(name: &str, subscription: &str, ready: &ReadyStorage) -> Value {
+    // With the account as the path, as Azurite has it.
+    let blob = ready.endpoint.rsplit_once('/').map_or("", |(server, _)| server);
+    json!({
+        "id": format!(
+            "/subscriptions/{subscription}/resourceGroups/simulated/providers/Microsoft.Storage/storageAccounts/{name}"
+        ),
+        "name": name,
+        "type": "Microsoft.Storage/storageAccounts",
+        "location": "westeurope",
+        "kind": "StorageV2",
+        "sku": { "name": "Standard_LRS", "tier": "Standard" },
+        "properties": {
+            "provisioningState": "Succeeded",
+            "publicNetworkAccess": "Enabled",
+            "primaryEndpoints": { "blob": format!("{blob}/{name}/") },
+        },
+    })
 }
 
 fn account_of(account: &AccountScenario, ready: &ReadyAccount) -> Value {

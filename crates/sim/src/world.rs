@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<Clock>,
     pub(crate) accounts: Vec<Account>,
     pub(crate) store: BlobStore,
+    /// The names of the storage accounts that Azure Resource Manager lists.
+    pub(crate) storage_accounts: Vec<String>,
     pub(crate) storage_address: SocketAddr,
     pub(crate) tokens: TokenService,
     pub(crate) support: Support,
@@ -163,6 +165,7 @@ impl World {
         let clock = Arc::new(Clock::start(scenario));
         Some(Self {
             accounts,
+            storage_accounts: std::iter::once(&storage.account).chain(&storage.others).cloned().collect(),
             store: BlobStore::new(storage, storage_key, seed.text("storage"), Arc::clone(&clock)),
             clock,
             storage_address,

@@ -175,3 +175,42 @@ async fn a_version_is_needed_and_must_be_known() {
     assert_eq!(error(unknown).await, (400, "NoRegisteredProviderFound".to_owned()));
     assert_eq!(error(skipped).await, (400, "InvalidSkipToken".to_owned()));
 }
+
+#[tokio::test]
+async fn subscriptions_and_their_storage_accounts_are_listed_in_pages_of_two() {
+    let simulator = simulate(&format!("[storage]\nothers = [\"archive\", \"backup\"]\n{}", fleet())).await;
+    let token = token(&simulator, AUDIENCE).await;
+    let arm = &simulator.ready().arm;
+    let all = |url: String, name: &'static str| {
+        let token = token.clone();
+        async move {
+            let (mut names, mut next) = (Vec::new(), Some(url));
+            while let Some(url) = next {
+                let page: Value = get(&url, &token).await.json().await.expect("JSON");
+                let items = page["value"].as_array().expect("a list");
+                assert!(items.len() <= 2, "{page}");
+                names.extend(items.iter().map(|item| item[name].as_str().expect("a name").to_owned()));
+                next = page["nextLink"].as_str().map(str::to_owned);
+            }
+            names
+        }
+    };
+
+    let first = "00000000-0000-0000-0000-000000000001";
+    let subscriptions = all(format!("{arm}/subscriptions?api-version=2022-12-01"), "subscriptionId").await;
+    assert_eq!(subscriptions, [first, OTHER]);
+    let storage = |subscription: &str| {
+        format!(
+            "{arm}/subscriptions/{subscription}/providers/Microsoft.Storage/storageAccounts?api-version=2023-05-01"
+        )
+    };
+    assert_eq!(all(storage(first), "name").await, ["simlogs", "archive", "backup"]);
+    assert!(all(storage(OTHER), "name").await.is_empty());
+    let page: Value = get(&storage(first), &token).await.json().await.expect("JSON");
+    let blob = page["value"][0]["properties"]["primaryEndpoints"]["blob"].as_str().expect("an endpoint");
+    assert_eq!(blob.trim_end_matches('/'), simulator.ready().storage.endpoint);
+    let unknown = storage("00000000-0000-0000-0000-0000000000ff");
+    assert_eq!(error(get(&unknown, &token).await).await, (404, "SubscriptionNotFound".to_owned()));
+    let old = format!("{arm}/subscriptions?api-version=2014-04-01");
+    assert_eq!(error(get(&old, &token).await).await, (400, "NoRegisteredProviderFound".to_owned()));
+}

@@ -91,6 +91,10 @@ impl StorageScenario {
             "storage.account",
             "must be 3 to 24 lower-case letters and digits",
         )?;
+        for (index, name) in self.others.iter().enumerate() {
+            let what = "must be 3 to 24 lower-case letters and digits";
+            ensure(is_account_name(name), &format!("storage.others[{index}]"), what)?;
+        }
         let good = is_container_name(&self.container);
         ensure(
             good,

@@ -36,6 +36,8 @@ pub(crate) struct StorageScenario {
     pub(crate) account: String,
     /// The container that exists from the start.
     pub(crate) container: String,
+    /// Names of further storage accounts that Azure Resource Manager lists. Nothing is behind them.
+    pub(crate) others: Vec<String>,
     /// Account key in Base64; derived from the seed if left out.
     pub(crate) key: Option<String>,
     /// How long the two SAS URLs of the ready document are valid.
@@ -66,6 +68,7 @@ impl Default for StorageScenario {
         Self {
             account: "simlogs".to_owned(),
             container: "batch-logs".to_owned(),
+            others: vec![],
             key: None,
             sas_lifetime: Span(std::time::Duration::from_secs(6 * 3600)),
             refuse_delegation_key: false,
