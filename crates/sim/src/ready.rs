@@ -27,6 +27,11 @@ pub struct Ready {
     pub identity: String,
     /// Path of a config for `fleetlogs run` with this fleet; set by the program that writes the config.
     pub config: Option<String>,
+    /// Path of a config that also does for `share` and `ticket`: it creates its SAS and has a `[ticket]`. It needs
+    /// `environment`.
+    pub full_config: Option<String>,
+    /// The variables that make the token service the managed identity of a process.
+    pub environment: ReadyEnvironment,
 }
 
 /// A Batch account of the ready document.
@@ -40,6 +45,19 @@ pub struct ReadyAccount {
     pub key: String,
     /// What it accepts: `shared-key`, `entra`, or both.
     pub auth: Vec<&'static str>,
+    /// The id of its subscription.
+    pub subscription: String,
+}
+
+/// Variables of the environment, with their names in Azure.
+#[derive(Clone, Default, Serialize)]
+pub struct ReadyEnvironment {
+    /// URL of the token service.
+    #[serde(rename = "IDENTITY_ENDPOINT")]
+    pub identity_endpoint: String,
+    /// What the token service wants to see in the header `X-IDENTITY-HEADER`: it takes any text.
+    #[serde(rename = "IDENTITY_HEADER")]
+    pub identity_header: String,
 }
 
 /// The storage account of the ready document.

@@ -15,7 +15,7 @@ use crate::blob::{BlobService, container_sas};
 use crate::delivery::{deliver, upload_to_others};
 use crate::http::{bind, serve};
 use crate::ledger::LedgerSnapshot;
-use crate::ready::{Ready, ReadyAccount, ReadyStorage};
+use crate::ready::{Ready, ReadyAccount, ReadyEnvironment, ReadyStorage};
 use crate::roll::Roll;
 use crate::scenario::{AuthMode, Scenario, ScenarioError};
 use crate::world::{World, account_key};
@@ -167,18 +167,25 @@ fn ready(
             .filter(|(mode, _)| account.scenario.accepts(*mode))
             .map(|(_, name)| name)
             .collect(),
+        subscription: account.scenario.subscription.clone(),
     });
     let control = addresses.first().unwrap_or(&world.storage_address);
+    let identity = format!("http://{control}/_sim/identity");
     Some(Ready {
         schema: "fleetlogs.sim-ready/v1".to_owned(),
         accounts: accounts.collect(),
         container_url: sas_url("w"),
         verify_url: sas_url("rl"),
         ledger: format!("http://{control}/_sim/ledger"),
-        identity: format!("http://{control}/_sim/identity"),
+        environment: ReadyEnvironment {
+            identity_endpoint: identity.clone(),
+            identity_header: "simulated".to_owned(),
+        },
+        identity,
         storage: ReadyStorage { account: store.keys.account.clone(), key: storage_key, endpoint },
         container,
         arm: format!("http://{arm_address}"),
         config: None,
+        full_config: None,
     })
 }

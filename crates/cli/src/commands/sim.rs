@@ -1,4 +1,4 @@
-//! `fleetlogs sim`: serves a simulated fleet, and writes a config for `fleetlogs run`.
+//! `fleetlogs sim`: serves a simulated fleet, and writes configs for `fleetlogs run`.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -44,7 +44,11 @@ pub(crate) async fn sim(args: &SimArgs) -> Result<Exit, CliError> {
         // The identity that accounts without a key need is one that the simulator plays.
         let identity = match simulator.ready() {
             ready if needs_identity(ready) => {
-                format!("IDENTITY_ENDPOINT={} IDENTITY_HEADER=simulated ", ready.identity)
+                let given = &ready.environment;
+                format!(
+                    "IDENTITY_ENDPOINT={} IDENTITY_HEADER={} ",
+                    given.identity_endpoint, given.identity_header
+                )
             }
             _ => String::new(),
         };
@@ -66,20 +70,20 @@ fn needs_identity(ready: &Ready) -> bool {
     !ready.accounts.iter().all(takes_key)
 }
 
-/// Writes the config and its secrets, and last the document that says that the simulator serves.
+/// Writes two configs and their secrets, and last the document that says that the simulator serves.
 fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
     let dir = dir_of(path).canonicalize()?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut config = String::from("# A config for the simulator that wrote it.\n\n[destination]\n");
+    let mut given = String::from("# A config for the simulator that wrote it.\n\n[destination]\n");
     for (key, url) in [("container_url", &ready.container_url), ("verify_url", &ready.verify_url)] {
         let file = format!("{name}.{key}");
         write_whole(&dir, &file, url.as_bytes())?;
-        let _ = writeln!(config, "{key} = {{ file = \"{file}\" }}");
+        let _ = writeln!(given, "{key} = {{ file = \"{file}\" }}");
     }
     if needs_identity(&ready) {
-        config.push_str("\n[entra]\ncredential = \"managed-identity\"\n");
+        given.push_str(MANAGED);
     }
-    config.push_str(QUICK);
+    let mut accounts = String::from(QUICK);
     for account in &ready.accounts {
         let file = format!("{name}.{}.key", account.name);
         write_whole(&dir, &file, account.key.as_bytes())?;
@@ -89,15 +93,43 @@ fn write_ready(path: &Path, mut ready: Ready) -> std::io::Result<String> {
             "\"entra\"".to_owned()
         };
         let _ = write!(
-            config,
+            accounts,
             "\n[[account]]\nname = \"{}\"\nendpoint = \"{}\"\nauth = {auth}\n",
             account.name, account.endpoint
         );
     }
-    let config_name = format!("{name}.fleetlogs.toml");
-    write_whole(&dir, &config_name, config.as_bytes())?;
-    let config = dir.join(config_name).display().to_string();
+    let write = |name: String, text: String| -> std::io::Result<String> {
+        write_whole(&dir, &name, text.as_bytes())?;
+        Ok(dir.join(name).display().to_string())
+    };
+    let config = write(format!("{name}.fleetlogs.toml"), given + &accounts)?;
+    ready.full_config = Some(write(format!("{name}.full.toml"), full_config(&ready) + &accounts)?);
     ready.config = Some(config.clone());
     write_whole(&dir, &name, &serde_json::to_vec_pretty(&ready)?)?;
     Ok(config)
+}
+
+const MANAGED: &str = "\n[entra]\ncredential = \"managed-identity\"\n";
+
+/// The first tables of a config that creates its SAS and opens tickets, both with the simulator's identity.
+fn full_config(ready: &Ready) -> String {
+    let Ready { storage, container, arm, environment, .. } = ready;
+    let container = container.rsplit('/').next().unwrap_or_default();
+    let mut config = format!(
+        "# A config for the simulator that wrote it, also for `share` and `ticket`. It needs these variables:\n\
+         # IDENTITY_ENDPOINT={} IDENTITY_HEADER={}\n\n\
+         [destination]\nmint = \"user-delegation\"\naccount = \"{}\"\ncontainer = \"{container}\"\n{MANAGED}",
+        environment.identity_endpoint, environment.identity_header, storage.endpoint
+    );
+    if let Some(account) = ready.accounts.first() {
+        let _ = write!(
+            config,
+            "\n[ticket]\nresource_id = \"/subscriptions/{}/resourceGroups/simulated/providers/Microsoft.Batch/batchAccounts/{}\"\n\
+             problem_classification = \"Node is unusable\"\n\
+             contact = {{ first_name = \"Ada\", last_name = \"Operator\", email = \"ada@contoso.example\", country = \"DEU\" }}\n\
+             management = \"{arm}\"\n",
+            account.subscription, account.name
+        );
+    }
+    config
 }
