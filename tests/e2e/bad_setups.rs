@@ -295,6 +295,7 @@ fn a_config_that_cannot_be_meant() {
     exit code: 2
     ----- stderr -----
     error: DIR/fleetlogs.toml:8: `destination.container_url.file`: cannot read `DIR/nowhere`: No such file or directory (os error 2)
+      help: the path is relative to the config; the file must be readable by this user and hold the secret alone
 
     > container_url = { command = ["/bin/false"] }
     exit code: 2
@@ -318,6 +319,7 @@ fn a_config_that_cannot_be_meant() {
     exit code: 2
     ----- stderr -----
     error: DIR/fleetlogs.toml:8: `destination.container_url`: the secret is empty
+      help: check the file, the output of the command, or the variable: it has only white space
 
     > container_url = { env = "A", file = "b" }
     exit code: 2
@@ -334,8 +336,8 @@ fn a_config_that_cannot_be_meant() {
     > container_url = { file = "secret.unsigned" }
     exit code: 2
     ----- stderr -----
-    error: DIR/fleetlogs.toml:8: `destination.container_url`: this is not a container URL with a SAS: it has no SAS: the query has no `sig`
-      help: a container URL looks like https://ACCOUNT.blob.core.windows.net/CONTAINER?sp=w&se=...&sig=...
+    error: DIR/fleetlogs.toml:8: `destination.container_url`: this is not a container URL with a SAS: it was cut off at its first `&`
+      help: quote the URL in the shell, 'https://...', because `&` ends a command there; better, put it into a file: { file = "path" }
 
     > container_url = { file = "secret.http" }
     exit code: 2
@@ -505,14 +507,14 @@ fn a_config_that_cannot_be_meant() {
     exit code: 2
     ----- stderr -----
     error: DIR/fleetlogs.toml:17: `account[0].endpoint`: must start with https:// (http:// is for loopback addresses only)
-      help: write it as https://ACCOUNT.REGION.batch.azure.com, without a path
+      help: write endpoint = "https://contoso.westeurope.batch.azure.com"
 
     > auth = "entra"
     > endpoint = "https://contoso.westeurope.batch.azure.com/pools"
     exit code: 2
     ----- stderr -----
     error: DIR/fleetlogs.toml:17: `account[0].endpoint`: must be a host without a path, query or user
-      help: write it as https://ACCOUNT.REGION.batch.azure.com, without a path
+      help: write endpoint = "https://contoso.westeurope.batch.azure.com"
 
     > entra = { credential = "password" }
     > auth = "entra"

@@ -131,7 +131,7 @@ fn a_run_directory_is_for_its_owner_only() {
 
 #[test]
 fn init_prints_a_config_and_schema_a_schema() {
-    let init = fleetlogs().arg("init").output().unwrap();
+    let init = fleetlogs().args(["init", "-"]).output().unwrap();
     assert!(String::from_utf8(init.stdout).unwrap().contains("[destination]"));
     let schema = fleetlogs().args(["schema", "manifest"]).output().unwrap();
     let schema: Value = serde_json::from_slice(&schema.stdout).unwrap();
@@ -277,7 +277,7 @@ fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
       bundle       Create the escalation bundle of a run, or check one
       schedule     Run snapshots automatically: on a schedule, when nodes go bad, on alerts
       sim          Serve a simulated fleet on loopback
-      init         Print a config with every key, its default and a comment
+      init         Write a config to start with, or one with the accounts that you have in Azure
       schema       Print a JSON Schema
       completions  Print the completions of a shell, which know the runs, pools and accounts on this
                    machine
@@ -311,7 +311,7 @@ fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
     exit code: 2
     ----- stderr -----
     error: no config: there is no `fleetlogs.toml` here, and the variable FLEETLOGS_CONFIG is not set
-      help: name a config file, or write one with `fleetlogs init > fleetlogs.toml`
+      help: name a config file, or write one with `fleetlogs init`
     ");
     insta::assert_snapshot!(seen(&["run", "fleetlogs.toml", "--acount", "contoso"]), @r"
     exit code: 2
@@ -322,7 +322,7 @@ fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
     insta::assert_snapshot!(seen(&["run", "fleetlogs.toml", "--state", "idel"]), @r"
     exit code: 2
     ----- stderr -----
-    error: `idel` is not a value of `--state <STATE>`: known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
+    error: `idel` is not a value of `--state <STATE>`: did you mean `idle`? known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
       help: `fleetlogs run --help` shows its arguments and options
     ");
 }
@@ -368,7 +368,7 @@ fn what_is_not_there_is_named() {
     exit code: 2
     ----- stderr -----
     error: cannot read `no-such-config.toml`: No such file or directory (os error 2)
-      help: `fleetlogs init > fleetlogs.toml` writes a commented config
+      help: `fleetlogs init` writes a config
     ");
     insta::assert_snapshot!(seen(&["sim", "no-such-scenario.toml"]), @r"
     exit code: 2

@@ -279,12 +279,12 @@ fn what_cannot_be_asked_is_refused_with_what_can_be() {
     exit code: 2
     ----- stderr -----
     error: the config has no snapshot
-      help: add a [[snapshot]]; `fleetlogs init` shows an example
+      help: add a [[snapshot]]; `fleetlogs init --full -` shows an example
     > history weekly
     exit code: 2
     ----- stderr -----
     error: the config has no snapshot
-      help: add a [[snapshot]]; `fleetlogs init` shows an example
+      help: add a [[snapshot]]; `fleetlogs init --full -` shows an example
     > history weekly
     exit code: 2
     ----- stderr -----

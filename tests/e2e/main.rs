@@ -46,3 +46,4 @@ mod terminal;
 mod ticket;
 mod verify_later;
 mod watching;
+mod wrong_inputs;

@@ -72,7 +72,7 @@ fn a_missing_config_is_told_with_what_to_do() {
     exit code: 2
     ----- stderr -----
     error: cannot read `DIR/nowhere.toml`: No such file or directory (os error 2)
-      help: `fleetlogs init > fleetlogs.toml` writes a commented config
+      help: `fleetlogs init` writes a config
     ");
 }
 
@@ -257,6 +257,29 @@ fn a_verify_url_that_cannot_list_is_refused() {
     insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
     exit code: 5
     ----- stderr -----
+    error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
+      help: create a container SAS with the permissions `r` and `l` for `verify_url`
+    error: destination.verify_url: the container cannot be listed: 403 AuthorizationPermissionMismatch: This request is not authorized to perform this operation using this permission.
+      help: create a SAS with the permission that is missing; if an identity signed it, give that identity the role Storage Blob Data Contributor on the container
+    no upload was sent
+    ");
+}
+
+#[test]
+fn swapped_urls_are_called_swapped() {
+    let sim = Sim::start(SMALL);
+    let text = std::fs::read_to_string(sim.config("")).unwrap();
+    let swapped = text
+        .replace("\"ready.json.container_url\"", "\"other\"")
+        .replace("\"ready.json.verify_url\"", "\"ready.json.container_url\"")
+        .replace("\"other\"", "\"ready.json.verify_url\"");
+    insta::assert_snapshot!(refusal(&sim, &sim.run(&sim.write_config(&swapped))), @r"
+    exit code: 5
+    ----- stderr -----
+    error: destination: `container_url` and `verify_url` look swapped: `container_url` can list but not write, `verify_url` the reverse
+      help: swap them
+    error: destination.container_url: the SAS lacks the permission `w` (nodes write their logs with it)
+      help: create a container SAS with the permission `w` (write)
     error: destination.verify_url: the SAS lacks the permission `l` (verification lists the container with it)
       help: create a container SAS with the permissions `r` and `l` for `verify_url`
     error: destination.verify_url: the container cannot be listed: 403 AuthorizationPermissionMismatch: This request is not authorized to perform this operation using this permission.

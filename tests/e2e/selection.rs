@@ -115,17 +115,56 @@ fn the_command_line_narrows_what_the_config_chooses() {
     insta::assert_snapshot!(nobody.picture(), @r#"
     exit code: 2
     ----- stdout -----
-    {"schema":"fleetlogs.error/v1","exit_code":2,"error":"no account of the config matches; it has: contoso, fabrikam","help":[],"refusals":[{"about":null,"error":"no account of the config matches; it has: contoso, fabrikam","seen":[],"help":null}]}
+    {"schema":"fleetlogs.error/v1","exit_code":2,"error":"no account of the config matches; it has: contoso, fabrikam","help":["name one of these, or a pattern in quotes such as 'contoso*'; case matters"],"refusals":[{"about":null,"error":"no account of the config matches; it has: contoso, fabrikam","seen":[],"help":"name one of these, or a pattern in quotes such as 'contoso*'; case matters"}]}
     ----- stderr -----
     error: no account of the config matches; it has: contoso, fabrikam
+      help: name one of these, or a pattern in quotes such as 'contoso*'; case matters
     "#);
     let state = plan(&sim, "", &["--state", "sleeping"]);
-    insta::assert_snapshot!(state.picture(), @r"
+    insta::assert_snapshot!(state.picture(), @r#"
     exit code: 2
+    ----- stdout -----
+    {"schema":"fleetlogs.error/v1","exit_code":2,"error":"`sleeping` is not a value of `--state <STATE>`: known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated","help":["`fleetlogs plan --help` shows its arguments and options"],"refusals":[{"about":null,"error":"`sleeping` is not a value of `--state <STATE>`: known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated","seen":[],"help":"`fleetlogs plan --help` shows its arguments and options"}]}
     ----- stderr -----
     error: `sleeping` is not a value of `--state <STATE>`: known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
       help: `fleetlogs plan --help` shows its arguments and options
+    "#);
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_names_the_nearest_pools() {
+    let sim = Sim::start(FLEET);
+    let command = |command: &str, defaults: &str, arguments: &[&str]| {
+        let config = sim.config(&format!("[defaults]\n{defaults}"));
+        let output = fleetlogs()
+            .arg(command)
+            .arg(config)
+            .args(arguments)
+            .current_dir(sim.dir.path())
+            .output()
+            .unwrap();
+        Run::of(sim.dir.path(), output)
+    };
+    insta::assert_snapshot!(command("run", "", &["--pool", "rendr"]).picture(), @r"
+    exit code: 8
+    ----- stderr -----
+    error: the selection matches no node: `--pool rendr` matches no pool
+      skipped as pool-not-selected: 3
+      pools there are: `render`, `windows`
+      help: did you mean `render`?
     ");
+    let node = command("run", "", &["--node", "nosuch"]);
+    let said = "error: the selection matches no node: `--node nosuch` matches no node\n";
+    assert!(node.code == 8 && node.stderr.contains(said), "{}", node.stderr);
+    let check = command("check", "", &["--pool", "Render"]);
+    assert_eq!(check.code, 8, "{}", check.stdout);
+    assert!(check.stdout.contains("did you mean `render`? Case matters"), "{}", check.stdout);
+    assert_eq!(sim.upload_calls(), 0);
+
+    // Where others match, it is a warning.
+    let plan = command("plan", r#"pools = ["render", "widnows"]"#, &[]);
+    assert_eq!(plan.code, 0, "{}", plan.stderr);
+    insta::assert_snapshot!(plan.stderr, @" WARN selection: `widnows` in `pools` matches no pool (pools there are: `windows`, `render`; did you mean `windows`?)");
 }
 
 #[test]

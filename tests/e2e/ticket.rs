@@ -216,9 +216,11 @@ fn mistakes_in_the_table_are_told_each_with_its_place() {
     error: DIR/fleetlogs.toml:5: `ticket.subscriptions`: unknown key
       help: did you mean `subscription`?
     error: DIR/fleetlogs.toml:6: `ticket.contact.first_name`: must not be empty
+      help: write a text, or remove the key if it has a default
     error: DIR/fleetlogs.toml:6: `ticket.contact.last_name`: this key is missing
       help: add `last_name = "..."`
     error: DIR/fleetlogs.toml:6: `ticket.contact.email`: `ada` is not an e-mail address
+      help: write it as "name@contoso.example"
     error: DIR/fleetlogs.toml:6: `ticket.contact.country`: `Germany` is not a country
       help: write the three letters of ISO 3166-1, such as "USA" or "DEU"
     error: DIR/fleetlogs.toml:6: `ticket.contact.preferred_method`: `pigeon` is not a contact method

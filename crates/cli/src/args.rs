@@ -8,6 +8,7 @@ use fleetlogs_model::service::NodeState;
 use globset::Glob;
 
 use crate::completion;
+use crate::config::nearest;
 
 /// What the program prints, how much and where. Data goes to stdout, everything else to stderr.
 #[derive(Clone, Debug, Parser)]
@@ -65,7 +66,9 @@ pub(crate) struct Pick {
 fn node_state(text: &str) -> Result<NodeState, String> {
     match NodeState::from(text.to_owned()) {
         NodeState::Other(_) => {
-            Err(format!("known states: {}", NodeState::known().collect::<Vec<_>>().join(", ")))
+            let near = nearest(text, NodeState::known());
+            let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+            Err(format!("{near}known states: {}", NodeState::known().collect::<Vec<_>>().join(", ")))
         }
         state => Ok(state),
     }

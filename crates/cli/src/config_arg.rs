@@ -46,7 +46,7 @@ fn choose(here: &Path, variable: Option<PathBuf>) -> Option<PathBuf> {
 
 fn none_found() -> CliError {
     let what = format!("no config: there is no `{HERE}` here, and the variable {CONFIG} is not set");
-    let help = format!("name a config file, or write one with `fleetlogs init > {HERE}`");
+    let help = "name a config file, or write one with `fleetlogs init`";
     CliError::usage(Refusal::new(what, help))
 }
 
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(find_config(Some(named)).unwrap(), named);
         insta::assert_snapshot!(none_found().describe(), @r"
         error: no config: there is no `fleetlogs.toml` here, and the variable FLEETLOGS_CONFIG is not set
-          help: name a config file, or write one with `fleetlogs init > fleetlogs.toml`
+          help: name a config file, or write one with `fleetlogs init`
         ");
     }
 }

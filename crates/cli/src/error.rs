@@ -16,7 +16,9 @@ use fleetlogs_report::{BundleError, ReportError};
 
 use crate::config::{ConfigError, Mistake, PickError};
 use crate::exit::Exit;
+use crate::file_kind::{self, FileKind};
 use crate::input_file::InputError;
+use crate::unmatched::UnmatchedPattern;
 
 /// Why a command failed: the exit code, and everything that is wrong.
 #[derive(Clone, Debug)]
@@ -102,6 +104,11 @@ impl CliError {
         Self::new(Exit::Refused, refusal)
     }
 
+    /// The same, for several reasons at once.
+    pub(crate) fn not_done_all(refusals: impl IntoIterator<Item = Refusal>) -> Self {
+        Self { exit: Exit::Refused, refusals: refusals.into_iter().collect(), refuses_run: false }
+    }
+
     /// The command was stopped before it had finished.
     pub(crate) fn interrupted(what: &str) -> Self {
         Self::new(Exit::Interrupted, Refusal::without_help(what))
@@ -129,10 +136,21 @@ impl CliError {
 
     /// A plan file is not a valid plan.
     pub(crate) fn plan(path: &Path, error: &PlanError) -> Self {
+        let is_plan = matches!(FileKind::of(path), Some(FileKind::Document(name)) if name == "plan");
+        if !is_plan && let Some(refusal) = file_kind::instead_of("a plan", path, MAKE_A_PLAN) {
+            return Self::usage(refusal);
+        }
         Self::usage(Refusal::new(
             format!("the plan `{}` cannot be used: {error}", path.display()),
             MAKE_A_PLAN,
         ))
+    }
+
+    /// Something else than a plan is named as one.
+    pub(crate) fn no_plan_file(path: &Path) -> Self {
+        let other = file_kind::instead_of("a plan", path, MAKE_A_PLAN);
+        let unknown = || Refusal::new(format!("`{}` is not a plan", path.display()), MAKE_A_PLAN);
+        Self::usage(other.unwrap_or_else(unknown))
     }
 
     /// A plan does not fit the config.
@@ -157,10 +175,17 @@ impl CliError {
     }
 
     /// The selection matches no node.
-    pub(crate) fn no_node(left_out: &[LeftOut]) -> Self {
+    pub(crate) fn no_node(left_out: &[LeftOut], unmatched: &[UnmatchedPattern]) -> Self {
         let help = "`fleetlogs plan CONFIG` shows which nodes there are and why each is skipped";
-        let seen = left_out_counts(left_out);
-        Self::new(Exit::NoNode, Refusal { seen, ..Refusal::new("the selection matches no node", help) })
+        let refusal = match unmatched {
+            [] => Refusal::new(NO_NODE, help),
+            [first, others @ ..] => {
+                let others = others.iter().map(|other| format!("; {}", other.what())).collect::<String>();
+                Refusal::new(format!("{NO_NODE}: {}{others}", first.what()), first.help())
+            }
+        };
+        let seen = left_out_counts(left_out).into_iter().chain(unmatched.iter().map(UnmatchedPattern::there));
+        Self::new(Exit::NoNode, Refusal { seen: seen.collect(), ..refusal })
     }
 
     /// The command line names no command.
@@ -193,7 +218,8 @@ impl CliError {
     /// The temporary file that holds the details of the nodes cannot be written.
     pub(crate) fn spool(error: &io::Error) -> Self {
         let what = format!("cannot write to the temporary directory: {error}");
-        Self::not_done(Refusal::without_help(what))
+        let help = "make room there, or set `TMPDIR` to a directory on another disk";
+        Self::not_done(Refusal::new(what, help))
     }
 
     /// The calls were made and their results are in the journal, but the reports are missing.
@@ -241,7 +267,7 @@ impl fmt::Display for CliError {
 fn unreadable_help(error: &InputError) -> &'static str {
     match error {
         InputError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
-            "`fleetlogs init > fleetlogs.toml` writes a commented config"
+            "`fleetlogs init` writes a config"
         }
         InputError::Io(_) => "check the path and its permissions",
         InputError::Device | InputError::TooLong(_) => "name a config file",
@@ -253,6 +279,9 @@ fn unreadable_help(error: &InputError) -> &'static str {
 
 pub(crate) const MAKE_ROOM: &str = "make room on its disk or repair it, or name a place on another disk";
 
+/// Of a plan without nodes.
+pub(crate) const NO_NODE: &str = "the selection matches no node";
+
 const MAKE_A_PLAN: &str = "make a plan with `fleetlogs plan CONFIG --output FILE`";
 
 impl From<ConfigError> for CliError {
@@ -261,6 +290,10 @@ impl From<ConfigError> for CliError {
             ConfigError::Unreadable(path, error) => {
                 let what = format!("cannot read `{}`: {error}", path.display());
                 vec![Refusal::new(what, unreadable_help(&error))]
+            }
+            ConfigError::WrongFile(path, kind) => {
+                let what = format!("`{}` is {}, and no config", path.display(), kind.name());
+                vec![Refusal::new(what, kind.instead_of_config(&path))]
             }
             ConfigError::Mistakes(path, mistakes) => {
                 let refusal = |Mistake { line, key, message, help }: Mistake| {
@@ -277,7 +310,14 @@ impl From<ConfigError> for CliError {
 
 impl From<PickError> for CliError {
     fn from(error: PickError) -> Self {
-        Self::usage(Refusal::without_help(error.to_string()))
+        let help = match &error {
+            PickError::NoSuchAccount(_) => {
+                "name one of these, or a pattern in quotes such as 'contoso*'; case matters"
+            }
+            PickError::Simulated => "use `fleetlogs sim`, which writes a config with accounts",
+            PickError::TooLong(_) => "give fewer or shorter patterns",
+        };
+        Self::usage(Refusal::new(error.to_string(), help))
     }
 }
 
@@ -302,6 +342,7 @@ impl From<JournalError> for CliError {
 impl From<StateError> for CliError {
     fn from(error: StateError) -> Self {
         let help = match &error {
+            error if error.is_disk_trouble() => Some(MAKE_ROOM),
             StateError::Sqlite(_)
             | StateError::Format { .. }
             | StateError::Damaged { .. }
@@ -327,7 +368,8 @@ impl From<ReportError> for CliError {
             // Every other report error is a defect.
             _ => Exit::Defect,
         };
-        Self::new(exit, Refusal::without_help(error.to_string()))
+        let help = (exit == Exit::Refused).then(|| MAKE_ROOM.into());
+        Self::new(exit, Refusal { help, ..Refusal::without_help(error.to_string()) })
     }
 }
 
@@ -450,7 +492,7 @@ mod tests {
             (SimError::NotLoopback(([1, 1, 1, 1], 1).into()).into(), 5),
             (HttpClientError::Proxy("HTTPS_PROXY").into(), 5),
             (io().into(), 5),
-            (CliError::no_node(&[]), 8),
+            (CliError::no_node(&[], &[]), 8),
             (CliError::defect(), 1),
             (CliError::stopped_early(), 6),
             (CliError::interrupted("stopped"), 6),

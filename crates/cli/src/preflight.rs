@@ -5,6 +5,6 @@ mod accounts;
 mod container;
 mod finding;
 
-pub(crate) use self::accounts::{clocks, identities, listings, tokens, windows};
+pub(crate) use self::accounts::{clocks, identities, listings, patterns, tokens, windows};
 pub(crate) use self::container::{early, listing, open_store, probe, sas};
 pub(crate) use self::finding::{Finding, Findings, Level};

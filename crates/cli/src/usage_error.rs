@@ -303,7 +303,7 @@ mod tests {
         error: `faild` is not a value of `--retry <OUTCOMES>`
           help: did you mean `failed`? known: failed, incomplete, adopted, gone, empty
         > fleetlogs run fleetlogs.toml --state idel
-        error: `idel` is not a value of `--state <STATE>`: known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
+        error: `idel` is not a value of `--state <STATE>`: did you mean `idle`? known states: idle, running, offline, starttaskfailed, waitingforstarttask, unusable, creating, starting, rebooting, reimaging, upgradingos, unknown, leavingpool, preempted, deallocating, deallocated
           help: `fleetlogs run --help` shows its arguments and options
         > fleetlogs run fleetlogs.toml -q -v
         error: `--quiet` cannot be combined with `--verbose...`

@@ -83,6 +83,10 @@ pub struct PoolFilter {
     pub exclude: GlobSet,
     /// Ids, as globs of the command line, which narrow what the config wants.
     pub only: Option<GlobSet>,
+    /// `ids` as they were written, for messages: the set does not know them.
+    pub ids_written: Vec<String>,
+    /// `only` as they were written.
+    pub only_written: Vec<String>,
     /// Metadata that it must have: names, and globs for their values.
     pub metadata: Vec<(String, GlobMatcher)>,
     /// Allocation states (`steady`, `resizing`, `stopping`), in lower case.
@@ -104,6 +108,8 @@ pub struct NodeFilter {
     pub exclude: Option<GlobSet>,
     /// Ids, as globs of the command line, which narrow what the config wants.
     pub only: Option<GlobSet>,
+    /// `only` as they were written, for messages.
+    pub only_written: Vec<String>,
     /// Dedicated nodes, or Spot nodes.
     pub dedicated: Option<bool>,
     /// Whether tasks may be scheduled on it.
@@ -126,7 +132,17 @@ impl PoolFilter {
     /// Pools by their ids alone.
     #[must_use]
     pub fn by_id(ids: GlobSet, exclude: GlobSet) -> Self {
-        Self { ids, exclude, only: None, metadata: vec![], allocation_states: None, vm_sizes: None, os: None }
+        Self {
+            ids,
+            exclude,
+            only: None,
+            ids_written: vec![],
+            only_written: vec![],
+            metadata: vec![],
+            allocation_states: None,
+            vm_sizes: None,
+            os: None,
+        }
     }
 
     /// Whether a pool of this id may be wanted.

@@ -25,6 +25,7 @@ use crate::output::{as_json, planning_progress, print};
 use crate::output_dir;
 use crate::preflight::{self, Finding, Findings, Level};
 use crate::text::counted;
+use crate::unmatched::unmatched_patterns;
 use crate::window_args::WindowArgs;
 
 #[derive(Debug, Parser)]
@@ -156,9 +157,17 @@ async fn run_checks(
     if let Some(plan) = &plan {
         preflight::listings(plan, findings);
         preflight::windows(plan, Some(&settings.window), findings);
+        let unmatched = unmatched_patterns(fleet.accounts(), plan);
         if plan.nodes.is_empty() {
-            let fix = "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` shows why each node is skipped";
-            findings.refuse("plan", "the selection matches no node", fix);
+            for refusal in CliError::no_node(&plan.left_out, &unmatched).refusals {
+                let fix = match unmatched.first() {
+                    Some(_) => [refusal.seen.last().cloned(), refusal.help].into_iter().flatten().collect::<Vec<_>>().join("; "),
+                    None => "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` shows why each node is skipped".into(),
+                };
+                findings.refuse("plan", refusal.what, fix);
+            }
+        } else {
+            preflight::patterns(&unmatched, findings);
         }
     }
     if let Some(destination) = &destination {

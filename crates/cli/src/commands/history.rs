@@ -127,7 +127,7 @@ fn requested_snapshots<'a>(
     if all.is_empty() {
         return Err(unusable(
             "the config has no snapshot",
-            "add a [[snapshot]]; `fleetlogs init` shows an example",
+            "add a [[snapshot]]; `fleetlogs init --full -` shows an example",
         ));
     }
     if let Some(name) = name {

@@ -23,6 +23,7 @@ use crate::fleet::Fleet;
 use crate::output::{as_json, planning_progress, print};
 use crate::preflight::{self, Findings, Level};
 use crate::run_dir::write_plan;
+use crate::unmatched::unmatched_patterns;
 use crate::window_args::WindowArgs;
 
 #[derive(Debug, Parser)]
@@ -83,6 +84,10 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     if !destination.is_created() {
         preflight::open_store(&fleet.http, &destination, &settings, &mut findings).await;
     }
+    let unmatched = unmatched_patterns(fleet.accounts(), &plan);
+    if !plan.nodes.is_empty() {
+        preflight::patterns(&unmatched, &mut findings);
+    }
     fleet.end().await;
 
     if let Some(path) = &args.output {
@@ -90,7 +95,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
         write_plan(dir_of(path), &name, &plan).map_err(|error| CliError::file(path, &error))?;
     }
     let result = match findings.settle() {
-        Ok(()) if plan.nodes.is_empty() => Err(CliError::no_node(&plan.left_out)),
+        Ok(()) if plan.nodes.is_empty() => Err(CliError::no_node(&plan.left_out, &unmatched)),
         settled => settled.map(|()| Exit::Complete),
     };
     if output.json {

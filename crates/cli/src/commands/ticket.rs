@@ -93,7 +93,7 @@ pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, C
     let (dir, recorded) = RunDir::open(&run, RunClaim::Rest).await?;
     let settings = config::load(&config_of(&recorded.meta, args.config.as_deref())?)?;
     let Some(ticket) = &settings.ticket else {
-        let help = "add a [ticket]; `fleetlogs init` shows its keys";
+        let help = "add a [ticket]; `fleetlogs init --full -` shows its keys";
         return Err(unusable("the config has no [ticket]", help));
     };
     let (plan, ledger) = (recorded.plan.clone(), recorded.ledger()?);

@@ -12,6 +12,7 @@ use url::Url;
 use super::defaults::DEFAULT_API_VERSION;
 use super::reader::{Table, Value};
 use super::secret;
+use super::secret_form::Wanted;
 use super::selection::selection;
 
 /// One Batch account.
@@ -97,30 +98,27 @@ const SHARED: [&str; 12] = [
 ];
 
 fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Option<AccountSettings> {
-    let name = table.require("name", "\"contoso\"").and_then(|value| {
-        let name = value.string()?;
-        let fits =
-            !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
-        if !fits {
-            value.wrong(
-                format!("`{name}` is not the name of a Batch account"),
-                Some("it has letters and digits only".into()),
-            );
-            return None;
-        }
-        if let Some((_, line)) = seen.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            value.wrong(
-                format!("two accounts are named `{name}`; the first is on line {line}"),
-                Some("list each account once".into()),
-            );
-            return None;
-        }
-        seen.push((name.to_owned(), value.line()));
-        Some(AccountName::new(name))
-    });
     let endpoint = table
         .require("endpoint", "\"https://contoso.westeurope.batch.azure.com\"")
         .and_then(|value| endpoint(&value));
+    // Azure makes the endpoint of the name; of another host, nothing is known.
+    let derived = endpoint.as_ref().filter(|_| !table.has("name")).and_then(name_in_endpoint);
+    let name = match derived {
+        Some(name) => once(&name, table.line(), seen, |message, help| table.wrong(message, help)),
+        None if endpoint.is_none() && !table.has("name") => None,
+        None => table.require("name", "\"contoso\"").and_then(|value| {
+            let name = value.string()?;
+            let fits = !name.is_empty()
+                && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+            if !fits {
+                value
+                    .wrong(format!("`{name}` is not the name of a Batch account"), Some(help_for_name(name)));
+                return None;
+            }
+            once(name, value.line(), seen, |message, help| value.wrong(message, Some(help.into())))
+        }),
+    };
+    table.allow(&["name"]);
     let cloud = match table.get("cloud") {
         Some(value) => cloud(&value),
         // A token of another cloud would be rejected.
@@ -143,9 +141,71 @@ fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Opt
     })
 }
 
+/// The name of an account, if no account before it has it.
+fn once(
+    name: &str,
+    line: usize,
+    seen: &mut Vec<(String, usize)>,
+    wrong: impl FnOnce(String, &'static str),
+) -> Option<AccountName> {
+    if let Some((_, first)) = seen.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        let message = format!("two accounts are named `{name}`; the first is on line {first}");
+        wrong(message, "list each account once");
+        return None;
+    }
+    seen.push((name.to_owned(), line));
+    Some(AccountName::new(name))
+}
+
+/// The name of the account at an endpoint of Azure: `contoso` of `contoso.westeurope.batch.azure.com`.
+pub(crate) fn name_in_endpoint(endpoint: &Url) -> Option<String> {
+    Cloud::of_endpoint(endpoint)?;
+    let name = endpoint.host_str()?.split('.').next()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// The endpoint that `init` writes where it knows none.
+pub(crate) const ENDPOINT_TO_FILL_IN: &str = "https://ACCOUNT.REGION.batch.azure.com";
+
+/// An account is often named by the host of its endpoint, or by the part before `batch.azure.com`.
+fn help_for_name(name: &str) -> String {
+    let host = name.split_once("://").map_or(name, |(_, rest)| rest);
+    let first = host.split(['.', '/']).next().unwrap_or_default();
+    let rest = host.get(first.len()..).unwrap_or_default().trim_end_matches('/');
+    let fits = !first.is_empty() && first.chars().all(|letter| letter.is_ascii_alphanumeric());
+    if fits && rest.starts_with('.') {
+        format!("write \"{first}\", without `{rest}`: the region belongs into `endpoint` only")
+    } else {
+        "it has letters and digits only".into()
+    }
+}
+
+/// The endpoint that a text without `https://`, or with a path behind the host, most likely means.
+pub(crate) fn corrected_endpoint(text: &str) -> Option<Url> {
+    let (scheme, rest) = text.trim().split_once("://").unwrap_or(("https", text.trim()));
+    let host = rest.split(['/', '?', '#']).next()?.rsplit('@').next()?;
+    let is_here = Url::parse(&format!("http://{host}")).is_ok_and(|url| is_https_or_loopback(&url));
+    let scheme = if is_here && scheme == "http" { "http" } else { "https" };
+    let url = Url::parse(&format!("{scheme}://{host}")).ok()?;
+    // A host of one word is no host of Azure, and one of storage is not that of a Batch account.
+    let is_likely = host.contains('.') && !host.contains(".blob.") || is_here;
+    is_likely.then_some(url)
+}
+
 fn endpoint(value: &Value<'_>) -> Option<Url> {
     let text = value.string()?;
-    let help = || Some("write it as https://ACCOUNT.REGION.batch.azure.com, without a path".to_owned());
+    let help = || {
+        Some(match corrected_endpoint(text) {
+            Some(url) => format!("write endpoint = \"{}\"", url.as_str().trim_end_matches('/')),
+            None => "write it as https://ACCOUNT.REGION.batch.azure.com, without a path".to_owned(),
+        })
+    };
+    if text.eq_ignore_ascii_case(ENDPOINT_TO_FILL_IN) {
+        let help = "write the endpoint of your account: `az batch account show --name NAME --resource-group GROUP \
+                    --query accountEndpoint`, or the portal's Overview";
+        value.wrong("this is still to be filled in", Some(help.into()));
+        return None;
+    }
     let Ok(url) = Url::parse(text) else {
         value.wrong(format!("`{text}` is not a URL"), help());
         return None;
@@ -205,8 +265,9 @@ fn auth(
     }
     let table = value.table()?;
     let key = table.require("shared_key", "{ env = \"NAME\" }").and_then(|source| {
-        let key = secret::read(&source, dir)?;
-        if let Err(error) = SharedKey::new(account.map_or("", AccountName::as_str), &key) {
+        let key = secret::read(&source, dir, Wanted::BatchKey)?;
+        // A name that is wrong has been reported.
+        if let Err(error) = SharedKey::new(account.map_or("any", AccountName::as_str), &key) {
             source.wrong(error.to_string(), Some("copy the account's key as the portal shows it".into()));
             return None;
         }

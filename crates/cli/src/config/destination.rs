@@ -12,6 +12,7 @@ use url::Url;
 use super::account::cloud;
 use super::reader::{Table, Value};
 use super::secret;
+use super::secret_form::Wanted;
 
 /// Where the logs go.
 #[derive(Clone, Debug)]
@@ -221,7 +222,7 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Dest
 }
 
 pub(super) fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {
-    let (text, source) = secret::read_from(value, dir)?;
+    let (text, source) = secret::read_from(value, dir, Wanted::ContainerUrl)?;
     match SasUrl::parse(text.expose()) {
         Ok(sas) => Some(GivenSas { sas, source }),
         Err(error) => {
@@ -244,7 +245,7 @@ fn minted(table: &Table<'_>, dir: &Path, allowance: Option<Duration>) -> Option<
     });
     let key = if by_key? {
         let source = table.require("account_key", "{ env = \"NAME\" }")?;
-        let key = secret::read(&source, dir)?;
+        let key = secret::read(&source, dir, Wanted::StorageKey)?;
         if let Err(error) = SharedKey::new("storage", &key) {
             let help = "copy the storage account's key as the portal shows it";
             source.wrong(error.to_string(), Some(help.into()));

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::account::{FoundAccountSettings, cloud};
 use super::reader::Table;
+use super::secret_form::is_guid;
 use super::selection::{glob_list, globs};
 
 /// Which subscriptions to search for accounts.
@@ -30,7 +31,7 @@ pub(super) fn discover(table: Table<'_>, shared: Option<FoundAccountSettings>) -
     let subscriptions =
         table.require("subscriptions", "[\"00000000-0000-0000-0000-000000000000\"]").and_then(|value| {
             let ids = value.strings()?;
-            let odd = ids.iter().find(|id| uuid_like(id).is_none());
+            let odd = ids.iter().find(|id| !is_guid(id));
             if let Some(odd) = odd {
                 value.wrong(format!("`{odd}` is not the id of a subscription"), Some("it is a GUID".into()));
                 return None;
@@ -75,12 +76,4 @@ pub(super) fn management(table: &Table<'_>, cloud: Option<Cloud>) -> Option<Url>
         }
         url
     })
-}
-
-/// 8-4-4-4-12 hexadecimal digits.
-pub(super) fn uuid_like(text: &str) -> Option<()> {
-    let parts: Vec<_> = text.split('-').collect();
-    let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
-    let hex = parts.iter().all(|part| part.chars().all(|c| c.is_ascii_hexdigit()));
-    (lengths == [8, 4, 4, 4, 12] && hex).then_some(())
 }

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::reader::Table;
 use super::secret;
+use super::secret_form::Wanted;
 
 /// Reads the table. By default the credential is searched in the places that other Azure tools use.
 pub(super) fn entra(table: Table<'_>, dir: &Path) -> Option<EntraSettings> {
@@ -26,7 +27,8 @@ pub(super) fn entra(table: Table<'_>, dir: &Path) -> Option<EntraSettings> {
     });
     let text = |key| table.optional(key, |value| value.string().map(str::to_owned));
     let (tenant_id, client_id) = (text("tenant_id"), text("client_id"));
-    let client_secret = table.optional("client_secret", |value| secret::read(value, dir));
+    let client_secret =
+        table.optional("client_secret", |value| secret::read(value, dir, Wanted::ClientSecret));
     let authority = table.optional("authority", |value| {
         let text = value.string()?;
         let url = Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.query().is_none());

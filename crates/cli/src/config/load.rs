@@ -23,7 +23,11 @@ use super::settings::{Settings, Simulator};
 use super::snapshot::{SnapshotSettings, SnapshotWindow, snapshots};
 use super::ticket::ticket;
 use super::window::{around_sides, window};
-use crate::input_file::{InputText, LONGEST_TEXT, read_stdin, read_text};
+use crate::file_kind::FileKind;
+use crate::input_file::{InputError, InputText, LONGEST_TEXT, read_stdin, read_text};
+
+/// More syntax errors say nothing new: the first may be the cause of all others, or the file may be no config at all.
+const MOST_SYNTAX_ERRORS: usize = 3;
 
 /// Whether a config is named that is to come from stdin.
 pub(crate) fn is_stdin(path: &Path) -> bool {
@@ -53,7 +57,7 @@ pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
 pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigError> {
     let shown = || config_name(path);
     let read_all = if is_stdin(path) { read_stdin(LONGEST_TEXT) } else { read_text(path, LONGEST_TEXT) };
-    let InputText { bytes, text } = read_all.map_err(|error| ConfigError::Unreadable(shown(), error))?;
+    let InputText { bytes, text } = read_all.map_err(|error| unreadable(path, error))?;
     // Of the file as it is, not of the text in it: `resume` compares files.
     let digest = hex(&Sha256::digest(&*bytes));
     let dir = dir_of(path);
@@ -61,16 +65,40 @@ pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigErro
     let settings = read(&text, digest, dir, needs, &mistakes);
     match (settings, mistakes.into_sorted()) {
         (Some(settings), mistakes) if mistakes.is_empty() => Ok(settings),
-        (_, mistakes) => Err(ConfigError::Mistakes(shown(), mistakes)),
+        (_, mistakes) => Err(match FileKind::of_head(&bytes) {
+            // Its mistakes are those of a config.
+            None | Some(FileKind::Config) => ConfigError::Mistakes(shown(), mistakes),
+            Some(other) => ConfigError::WrongFile(shown(), other),
+        }),
+    }
+}
+
+/// Why a file cannot be read as a config: what else it is, if that is known.
+fn unreadable(path: &Path, error: InputError) -> ConfigError {
+    match FileKind::of(path).filter(|_| !is_stdin(path)) {
+        // A config that is too long, or in an encoding of old, has a reason of its own.
+        None | Some(FileKind::Config) => ConfigError::Unreadable(config_name(path), error),
+        Some(other) => ConfigError::WrongFile(path.into(), other),
     }
 }
 
 fn read(text: &str, digest: String, dir: &Path, needs: Needs, mistakes: &Mistakes<'_>) -> Option<Settings> {
     let defaults = DeTable::parse(DEFAULTS).expect("the built-in config is TOML");
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    let (told, more) = errors.split_at(errors.len().min(MOST_SYNTAX_ERRORS));
+    for (number, error) in told.iter().enumerate() {
         let offset = error.span().map_or(0, |span| span.start);
-        mistakes.add(offset, "", format!("not TOML: {}", error.message()), None);
+        let help = match (number + 1 == told.len(), more.len()) {
+            (false, _) => None,
+            (true, 0) => {
+                Some("a config is TOML; other mistakes are listed once the whole file is".to_owned())
+            }
+            (true, more) => Some(format!(
+                "{} not TOML, either: correct these first",
+                if more == 1 { "1 more place is".to_owned() } else { format!("{more} more places are") }
+            )),
+        };
+        mistakes.add(offset, "", format!("not TOML: {}", error.message()), help);
     }
     if !errors.is_empty() {
         // Keys that could not be parsed would be reported as missing.
@@ -252,7 +280,8 @@ fn simulator(table: Table<'_>, dir: &Path) -> Option<Simulator> {
     let scenario = table.require("scenario", "\"demo-fleet.toml\"").and_then(|value| {
         let path = dir.join(value.string()?);
         if !path.is_file() {
-            value.wrong(format!("there is no file `{}`", path.display()), None);
+            let help = "the path is relative to the config";
+            value.wrong(format!("there is no file `{}`", path.display()), Some(help.into()));
             return None;
         }
         Some(path)

@@ -13,6 +13,7 @@ mod pick;
 mod reader;
 mod schedule;
 mod secret;
+mod secret_form;
 mod selection;
 mod settings;
 mod snapshot;
@@ -22,7 +23,9 @@ mod ticket;
 pub(crate) mod times;
 mod window;
 
-pub(crate) use self::account::{AccountSettings, Auth};
+pub(crate) use self::account::{
+    AccountSettings, Auth, ENDPOINT_TO_FILL_IN, corrected_endpoint, name_in_endpoint,
+};
 pub(crate) use self::defaults::{DEFAULT_API_VERSION, DEFAULTS};
 pub(crate) use self::destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
 pub(crate) use self::discover::DiscoverSettings;
@@ -31,9 +34,10 @@ pub(crate) use self::load::{config_name, is_stdin, load, load_for, output_dir_of
 pub(crate) use self::needs::Needs;
 pub(crate) use self::notify::{NotifySettings, NotifyTo, signing_key};
 pub(crate) use self::pick::PickError;
-pub(crate) use self::reader::Mistake;
+pub(crate) use self::reader::{Mistake, nearest};
 pub(crate) use self::schedule::{LeasePlace, LeaseSettings, ListenerSettings};
 pub(crate) use self::secret::{Source, secret_variables};
+pub(crate) use self::secret_form::{SecretForm, is_guid};
 pub(crate) use self::settings::Settings;
 pub(crate) use self::snapshot::{Retention, SnapshotSettings, SnapshotWindow};
 pub(crate) use self::ticket::TicketSettings;

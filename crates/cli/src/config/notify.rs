@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::needs::Needs;
 use super::reader::{ListedMistake, Table, Value};
 use super::secret;
+use super::secret_form::Wanted;
 
 /// A receiver of notifications.
 #[derive(Clone, Debug)]
@@ -55,7 +56,11 @@ pub(super) fn notify(root: &Table<'_>, dir: &Path, needs: Needs) -> Option<Vec<N
 fn notify_table(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<NotifySettings>, ListedMistake> {
     let timeout = table.get("timeout").map_or(Some(Duration::from_secs(30)), |value| value.duration());
     let on = table.optional("on", |value| {
-        value.items("an array of outcomes")?.iter().map(outcome).collect::<Option<Vec<_>>>()
+        value
+            .items("an array of outcomes", "write it as [\"partial\", \"failed\"]")?
+            .iter()
+            .map(outcome)
+            .collect::<Option<Vec<_>>>()
     });
     let key = table.get("key").map_or(Ok(None), |value| webhook_key(&value, dir, needed));
     let (webhook, command) = (table.get("webhook"), table.get("command"));
@@ -70,7 +75,7 @@ fn notify_table(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<Not
             }
             command.strings().ok_or(ListedMistake).and_then(|words| {
                 if words.is_empty() {
-                    command.wrong("the command is empty", None);
+                    command.wrong("the command is empty", Some("write [\"program\", \"argument\"]".into()));
                     return Err(ListedMistake);
                 }
                 let words = words.into_iter().map(str::to_owned).collect();
@@ -92,7 +97,7 @@ fn notify_table(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<Not
 
 /// Reads the URL of a webhook. It is a secret: everyone who knows it can post there.
 fn webhook_url(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, ListedMistake> {
-    let Some(secret) = secret::read_if(needed, value, dir)? else { return Ok(None) };
+    let Some(secret) = secret::read_if(needed, value, dir, Wanted::Webhook)? else { return Ok(None) };
     let fits =
         Url::parse(secret.expose()).is_ok_and(|url| is_https_or_loopback(&url) && url.host_str().is_some());
     if !fits {
@@ -103,9 +108,12 @@ fn webhook_url(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Sec
 }
 
 fn webhook_key(value: &Value<'_>, dir: &Path, needed: bool) -> Result<Option<Secret>, ListedMistake> {
-    let Some(secret) = secret::read_if(needed, value, dir)? else { return Ok(None) };
+    let Some(secret) = secret::read_if(needed, value, dir, Wanted::OwnSecret)? else { return Ok(None) };
     if signing_key(&secret).is_none() {
-        value.wrong("the part after `whsec_` is not Base64", None);
+        value.wrong(
+            "the part after `whsec_` is not Base64",
+            Some("copy the signing secret again as the receiver shows it".into()),
+        );
         return Err(ListedMistake);
     }
     Ok(Some(secret))

@@ -55,6 +55,9 @@ impl Settings {
         for selection in of_accounts.chain(of_found) {
             selection.pools.only = set(&pick.pools)?;
             selection.nodes.only = set(&pick.nodes)?;
+            let written = |globs: &[Glob]| globs.iter().map(|glob| glob.glob().to_owned()).collect();
+            selection.pools.only_written = written(&pick.pools);
+            selection.nodes.only_written = written(&pick.nodes);
             if !pick.jobs.is_empty() {
                 let job = |id: &String| JobFilter { id: id.clone(), tasks: None, since: None, until: None };
                 selection.jobs = pick.jobs.iter().map(job).collect();

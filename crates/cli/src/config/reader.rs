@@ -98,6 +98,11 @@ impl<'doc> Table<'doc> {
         }
     }
 
+    /// The line on which the table begins.
+    pub(crate) fn line(&self) -> usize {
+        self.mistakes.line(self.offset)
+    }
+
     /// Whether the file itself has the key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.is_some_and(|entries| entries.contains_key(key))
@@ -135,7 +140,7 @@ impl<'doc> Table<'doc> {
             offset = written.span().start;
             entries = written.get_ref().as_table();
             if entries.is_none() {
-                self.wrong_type(key, offset, written.get_ref(), "a table");
+                self.wrong_type(key, offset, written.get_ref());
             }
         }
         let defaults =
@@ -173,14 +178,16 @@ impl<'doc> Table<'doc> {
     /// An array of tables.
     pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'doc>> {
         let Some(value) = self.get(key) else { return vec![] };
-        let items =
-            value.items("an array of tables, each started by a line in double brackets").unwrap_or_default();
+        let items = value
+            .items("an array of tables", &format!("start each with a line [[{key}]]"))
+            .unwrap_or_default();
         items.into_iter().filter_map(|item| item.table()).collect()
     }
 
-    fn wrong_type(&self, key: &str, offset: usize, value: &DeValue<'_>, wanted: &str) {
-        let message = format!("expected {wanted}, found {}", type_of(value));
-        self.mistakes.add(offset, &self.path_of(key), message, None);
+    fn wrong_type(&self, key: &str, offset: usize, value: &DeValue<'_>) {
+        let path = self.path_of(key);
+        let help = format!("write it as a table: a line [{path}], and its keys below");
+        self.mistakes.add(offset, &path, format!("expected a table, found {}", type_of(value)), Some(help));
     }
 
     /// Reports a mistake about the table as a whole, such as two keys that cannot be combined.
@@ -213,6 +220,9 @@ pub(crate) fn nearest<'name>(typed: &str, known: impl IntoIterator<Item = &'name
     (distance <= (typed.len() / 3).max(2)).then_some(near)
 }
 
+/// Help for a number that is something else.
+const NUMBER_HELP: &str = "write digits without quotes and without a unit";
+
 fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
@@ -242,9 +252,9 @@ impl<'doc> Value<'doc> {
         self.mistakes.line(self.offset)
     }
 
-    fn expect<T>(&self, read: Option<T>, wanted: &str) -> Option<T> {
+    fn expect<T>(&self, read: Option<T>, wanted: &str, help: &str) -> Option<T> {
         if read.is_none() {
-            self.wrong(format!("expected {wanted}, found {}", type_of(self.read)), None);
+            self.wrong(format!("expected {wanted}, found {}", type_of(self.read)), Some(help.into()));
         }
         read
     }
@@ -258,24 +268,24 @@ impl<'doc> Value<'doc> {
     }
 
     pub(crate) fn string(&self) -> Option<&'doc str> {
-        self.expect(self.read.as_str(), "a string")
+        self.expect(self.read.as_str(), "a string", "write it in quotes")
     }
 
     pub(crate) fn boolean(&self) -> Option<bool> {
-        self.expect(self.read.as_bool(), "true or false")
+        self.expect(self.read.as_bool(), "true or false", "write true or false, without quotes")
     }
 
     /// Reads the value as a table without defaults.
     pub(crate) fn table(&self) -> Option<Table<'doc>> {
-        let entries = Some(self.expect(self.read.as_table(), "a table")?);
+        let entries = Some(self.expect(self.read.as_table(), "a table", "write it as { key = value }")?);
         let known = RefCell::default();
         let (path, offset) = (self.path.clone(), self.offset);
         Some(Table { path, offset, entries, defaults: None, known, mistakes: self.mistakes })
     }
 
     /// Reads the items of an array.
-    pub(crate) fn items(&self, wanted: &str) -> Option<Vec<Value<'doc>>> {
-        let array = self.expect(self.read.as_array(), wanted)?;
+    pub(crate) fn items(&self, wanted: &str, help: &str) -> Option<Vec<Value<'doc>>> {
+        let array = self.expect(self.read.as_array(), wanted, help)?;
         let item = |(number, item): (usize, &'doc Spanned<DeValue<'doc>>)| Value {
             path: format!("{}[{number}]", self.path),
             read: item.get_ref(),
@@ -286,13 +296,20 @@ impl<'doc> Value<'doc> {
     }
 
     pub(crate) fn strings(&self) -> Option<Vec<&'doc str>> {
-        let items = self.items("an array of strings")?;
+        let items = self.items("an array of strings", "write it as [\"one\", \"two\"]")?;
         Some(items.iter().filter_map(Value::string).collect())
+    }
+
+    /// The texts of an array, as far as there are any. What is wrong with the others is reported where they are read.
+    pub(crate) fn texts_written(&self) -> Option<Vec<String>> {
+        let texts = self.read.as_array()?.iter().filter_map(|item| item.get_ref().as_str());
+        Some(texts.map(str::to_owned).collect())
     }
 
     /// Reads the keys and texts of a table.
     pub(crate) fn texts(&self) -> Option<Vec<(String, Value<'doc>)>> {
-        let entries = self.expect(self.read.as_table(), "a table of texts")?;
+        let entries =
+            self.expect(self.read.as_table(), "a table of texts", "write it as { name = \"text\" }")?;
         let value = |(key, value): (&Spanned<std::borrow::Cow<'doc, str>>, &'doc Spanned<DeValue<'doc>>)| {
             let name = key.get_ref().to_string();
             let path = format!("{}.{name}", self.path);
@@ -310,19 +327,26 @@ impl<'doc> Value<'doc> {
             DeValue::Float(number) => Some(number.as_str()),
             _ => None,
         };
-        let number = self.expect(text, "a number")?.parse().ok().filter(|number| range.contains(number));
+        let number =
+            self.expect(text, "a number", NUMBER_HELP)?.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
-            self.wrong(format!("must be from {} to {}", range.start(), range.end()), None);
+            self.wrong(
+                format!("must be from {} to {}", range.start(), range.end()),
+                Some("leave the key out for its default".into()),
+            );
         }
         number
     }
 
     /// Reads a whole number in a range.
     pub(crate) fn whole(&self, range: &RangeInclusive<u32>) -> Option<u32> {
-        let text = self.expect(self.read.as_integer(), "a whole number")?.as_str();
+        let text = self.expect(self.read.as_integer(), "a whole number", NUMBER_HELP)?.as_str();
         let number = text.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
-            self.wrong(format!("must be from {} to {}", range.start(), range.end()), None);
+            self.wrong(
+                format!("must be from {} to {}", range.start(), range.end()),
+                Some("leave the key out for its default".into()),
+            );
         }
         number
     }

@@ -10,6 +10,7 @@ use super::destination::{ContainerKey, GivenSas, Place, given, place};
 use super::needs::Needs;
 use super::reader::{ListedMistake, Table};
 use super::secret;
+use super::secret_form::Wanted;
 
 /// The settings of the schedule.
 #[derive(Clone, Debug)]
@@ -84,7 +85,10 @@ fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSetti
     let blob = table.get("blob").map_or(Some("fleetlogs/schedule.db".to_owned()), |value| {
         let text = value.string()?;
         if text.is_empty() || text.len() > 1024 || text.starts_with('/') || text.ends_with('/') {
-            value.wrong("this is not the name of a blob", None);
+            value.wrong(
+                "this is not the name of a blob",
+                Some("write it as \"fleetlogs/schedule.db\"".into()),
+            );
             return None;
         }
         Some(text.to_owned())
@@ -92,7 +96,10 @@ fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSetti
     let duration = table.get("duration").map_or(Some(Duration::from_secs(60)), |value| {
         let duration = value.duration()?;
         if !(15..=60).contains(&duration.as_secs()) || duration.subsec_nanos() > 0 {
-            value.wrong("must be 15 to 60 whole seconds, the limits of blob leases", None);
+            value.wrong(
+                "must be 15 to 60 whole seconds, the limits of blob leases",
+                Some("the default is \"60s\"".into()),
+            );
             return None;
         }
         Some(duration)
@@ -110,7 +117,9 @@ fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSetti
             secret::check(&value).map(|()| None)
         }
     } else {
-        let key = table.get("account_key").map_or(Ok(None), |value| secret::read_if(needed, &value, dir));
+        let key = table
+            .get("account_key")
+            .map_or(Ok(None), |value| secret::read_if(needed, &value, dir, Wanted::StorageKey));
         let place = place(&table).ok_or(ListedMistake);
         place.and_then(|place| Ok(Some(LeasePlace::Minted { place, key: key? })))
     };
@@ -134,7 +143,8 @@ fn listener(table: Table<'_>, dir: &Path, needed: bool) -> Option<ListenerSettin
         }
         address
     });
-    let secret = table.get("secret").map_or(Ok(None), |value| secret::read_if(needed, &value, dir));
+    let secret =
+        table.get("secret").map_or(Ok(None), |value| secret::read_if(needed, &value, dir, Wanted::OwnSecret));
     if let Ok(Some(secret)) = &secret
         && secret.expose().len() < 16
     {

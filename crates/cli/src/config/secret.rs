@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::reader::{ListedMistake, Value};
+use super::secret_form::Wanted;
+use super::times::Misread;
 use crate::input_file::{decode, read_text};
 use crate::process_group::ProcessGroup;
 
@@ -107,13 +109,18 @@ fn output_of(words: &[String], dir: &Path) -> Result<Zeroizing<String>, String> 
 }
 
 /// Reads a secret from its source. A mistake names the source, never the secret.
-pub(super) fn read(value: &Value<'_>, dir: &Path) -> Option<Secret> {
-    read_from(value, dir).map(|(secret, _)| secret)
+pub(super) fn read(value: &Value<'_>, dir: &Path, wanted: Wanted) -> Option<Secret> {
+    read_from(value, dir, wanted).map(|(secret, _)| secret)
 }
 
 /// Reads a secret if it is needed. Otherwise only checks the form of its source, and returns none.
-pub(super) fn read_if(needed: bool, value: &Value<'_>, dir: &Path) -> Result<Option<Secret>, ListedMistake> {
-    if needed { read(value, dir).map(Some).ok_or(ListedMistake) } else { check(value).map(|()| None) }
+pub(super) fn read_if(
+    needed: bool,
+    value: &Value<'_>,
+    dir: &Path,
+    wanted: Wanted,
+) -> Result<Option<Secret>, ListedMistake> {
+    if needed { read(value, dir, wanted).map(Some).ok_or(ListedMistake) } else { check(value).map(|()| None) }
 }
 
 /// Checks the form of the source of a secret, and reads nothing.
@@ -123,17 +130,22 @@ pub(super) fn check(value: &Value<'_>) -> Result<(), ListedMistake> {
 
 /// Reads a secret, and returns with it the source to read it from again. Environment variables do not change, so they
 /// have none.
-pub(super) fn read_from(value: &Value<'_>, dir: &Path) -> Option<(Secret, Option<Source>)> {
+pub(super) fn read_from(value: &Value<'_>, dir: &Path, wanted: Wanted) -> Option<(Secret, Option<Source>)> {
     let (secret, source) = match source_of(value)? {
         SecretSource::Env(name, variable) => (from_env(&name, variable)?, None),
-        SecretSource::File(path, file) => from_source(&path, Source::File(dir.join(file)), None)?,
+        SecretSource::File(path, file) => from_source(&path, Source::File(dir.join(file)), CHECK_THE_FILE)?,
         SecretSource::Command(command, words) => {
             let by_hand = "run it by hand, as this user and in the directory of the config";
-            from_source(&command, Source::Command(words, dir.into()), Some(by_hand))?
+            from_source(&command, Source::Command(words, dir.into()), by_hand)?
         }
     };
     if secret.expose().is_empty() {
-        value.wrong("the secret is empty", None);
+        let help = "check the file, the output of the command, or the variable: it has only white space";
+        value.wrong("the secret is empty", Some(help.into()));
+        return None;
+    }
+    if let Some(Misread { message, help }) = wanted.instead(secret.expose()) {
+        value.wrong(message, Some(help));
         return None;
     }
     Some((secret, source))
@@ -196,15 +208,22 @@ fn from_env(name: &Value<'_>, variable: &str) -> Option<Secret> {
             return None;
         }
     };
-    let wrong = |why| name.wrong(format!("the environment variable `{variable}`: {why}"), None);
+    let wrong = |why| {
+        let help = format!("set `{variable}` to the secret alone and run again");
+        name.wrong(format!("the environment variable `{variable}`: {why}"), Some(help));
+    };
     text.map_err(wrong).ok()
 }
 
-fn from_source(value: &Value<'_>, source: Source, help: Option<&str>) -> Option<(Secret, Option<Source>)> {
+/// Help for a file that cannot be read as a secret.
+const CHECK_THE_FILE: &str =
+    "the path is relative to the config; the file must be readable by this user and hold the secret alone";
+
+fn from_source(value: &Value<'_>, source: Source, help: &str) -> Option<(Secret, Option<Source>)> {
     match source.read() {
         Ok(secret) => Some((secret, Some(source))),
         Err(message) => {
-            value.wrong(message, help.map(str::to_owned));
+            value.wrong(message, Some(help.into()));
             None
         }
     }

@@ -7,9 +7,14 @@ use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use super::reader::{Table, Value, nearest};
 
+/// Help for a pattern that cannot be read.
+pub(super) const PATTERN_HELP: &str =
+    "use `*`, `?`, `[ab]` and `{a,b}`; write a bracket or brace itself as `[[]` or `[{]`";
+
 /// Reads every key before it fails.
 pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
     let ids = table.get("pools").map_or_else(|| globs(&["*"], |_| {}), |value| glob_list(&value));
+    let ids_written = table.get("pools").and_then(|value| value.texts_written()).unwrap_or_default();
     let exclude = table.get("exclude_pools").map_or_else(|| globs(&[], |_| {}), |value| glob_list(&value));
     let metadata = match table.get("pool_metadata") {
         None => Some(vec![]),
@@ -40,6 +45,8 @@ pub(super) fn selection(table: &Table<'_>) -> Option<Selection> {
             ids: ids?,
             exclude: exclude?,
             only: None,
+            ids_written,
+            only_written: vec![],
             metadata: metadata?,
             allocation_states: allocation_states.ok()?,
             vm_sizes: vm_sizes.ok()?,
@@ -69,7 +76,7 @@ fn jobs(value: &Value<'_>) -> Option<Vec<JobFilter>> {
         table.finish();
         Some(JobFilter { id: id?, tasks: tasks.ok()?, since: since.ok()?, until: until.ok()? })
     };
-    value.items("an array of jobs")?.iter().map(job).collect()
+    value.items("an array of jobs", "write it as [\"nightly\"]")?.iter().map(job).collect()
 }
 
 fn nodes(value: &Value<'_>) -> Option<NodeFilter> {
@@ -97,6 +104,7 @@ fn nodes(value: &Value<'_>) -> Option<NodeFilter> {
         ids: ids.ok()?,
         exclude: exclude.ok()?,
         only: None,
+        only_written: vec![],
         dedicated: dedicated.ok()?,
         scheduling: scheduling.ok()?,
         errors: errors.ok()?,
@@ -112,7 +120,8 @@ fn nodes(value: &Value<'_>) -> Option<NodeFilter> {
 fn either(value: &Value<'_>, yes: &str, no: &str) -> Option<bool> {
     let text = value.string()?;
     if text != yes && text != no {
-        value.wrong(format!("expected `{yes}` or `{no}`, found `{text}`"), None);
+        let help = format!("write \"{yes}\" or \"{no}\"");
+        value.wrong(format!("expected `{yes}` or `{no}`, found `{text}`"), Some(help));
         return None;
     }
     Some(text == yes)
@@ -120,21 +129,21 @@ fn either(value: &Value<'_>, yes: &str, no: &str) -> Option<bool> {
 
 pub(super) fn glob_list(value: &Value<'_>) -> Option<GlobSet> {
     let patterns = value.strings()?;
-    globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), None))
+    globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), Some(PATTERN_HELP.into())))
 }
 
 /// Patterns in lower case, for texts whose capitalisation varies in the service.
 fn lower_globs(value: &Value<'_>) -> Option<GlobSet> {
     let patterns: Vec<_> = value.strings()?.into_iter().map(str::to_lowercase).collect();
     let patterns: Vec<_> = patterns.iter().map(String::as_str).collect();
-    globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), None))
+    globs(&patterns, |error| value.wrong(format!("not a pattern: {error}"), Some(PATTERN_HELP.into())))
 }
 
 fn pattern(value: &Value<'_>) -> Option<GlobMatcher> {
     match GlobBuilder::new(value.string()?).build() {
         Ok(glob) => Some(glob.compile_matcher()),
         Err(error) => {
-            value.wrong(format!("not a pattern: {error}"), None);
+            value.wrong(format!("not a pattern: {error}"), Some(PATTERN_HELP.into()));
             None
         }
     }
@@ -171,5 +180,5 @@ pub(super) fn node_states(value: &Value<'_>) -> Option<Vec<NodeState>> {
         }
         Some(state)
     };
-    value.items("an array of node states")?.iter().map(state).collect()
+    value.items("an array of node states", "write it as [\"idle\", \"running\"]")?.iter().map(state).collect()
 }

@@ -10,7 +10,7 @@ use fleetlogs_model::service::NodeState;
 use globset::Glob;
 
 use super::reader::{ListedMistake, Table, Value};
-use super::selection::node_states;
+use super::selection::{PATTERN_HELP, node_states};
 use crate::args::Pick;
 
 /// One snapshot.
@@ -137,7 +137,10 @@ fn name(value: &Value<'_>, seen: &mut Vec<(String, usize)>) -> Option<SnapshotNa
         return None;
     }
     if let Some((_, line)) = seen.iter().find(|(known, _)| known == text) {
-        value.wrong(format!("two snapshots are named `{text}`; the first is on line {line}"), None);
+        value.wrong(
+            format!("two snapshots are named `{text}`; the first is on line {line}"),
+            Some("give each its own name".into()),
+        );
         return None;
     }
     seen.push((text.to_owned(), value.line()));
@@ -176,7 +179,10 @@ fn timetable(table: &Table<'_>, name: Option<&SnapshotName>, jitter: Option<Dura
 fn time_zone(value: &Value<'_>) -> Option<String> {
     let zone = value.string()?;
     if !zone_is_known(zone) {
-        value.wrong(InvalidTimetable::Zone.to_string(), None);
+        value.wrong(
+            InvalidTimetable::Zone.to_string(),
+            Some("write \"UTC\", or a name such as \"Europe/Berlin\"".into()),
+        );
         return None;
     }
     Some(zone.to_owned())
@@ -211,7 +217,7 @@ fn pick(table: &Table<'_>) -> Option<Pick> {
             let glob = |text: &str| match Glob::new(text) {
                 Ok(glob) => Some(glob),
                 Err(error) => {
-                    value.wrong(format!("not a pattern: {error}"), None);
+                    value.wrong(format!("not a pattern: {error}"), Some(PATTERN_HELP.into()));
                     None
                 }
             };

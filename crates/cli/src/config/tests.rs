@@ -413,3 +413,22 @@ fn a_config_is_read_with_a_byte_order_mark_and_digests_are_of_the_file() {
     assert_eq!(plain.accounts[0].name, marked.accounts[0].name);
     assert_ne!(plain.digest, marked.digest);
 }
+
+#[test]
+fn the_endpoint_tells_the_name_of_an_account_in_azure_only() {
+    let with = |endpoint: &str| {
+        GOOD.replace("name = \"contoso\"\n", "")
+            .replace("https://contoso.westeurope.batch.azure.com", endpoint)
+    };
+    let name = |endpoint: &str| load_text(&with(endpoint)).unwrap().accounts[0].name.to_string();
+    assert_eq!(name("https://contoso.westeurope.batch.azure.com"), "contoso");
+    assert!(
+        mistakes(&with("http://127.0.0.1:4001")).join("").contains("account[0].name: this key is missing")
+    );
+    let twice = format!(
+        "{}{}",
+        with("https://a.b.batch.azure.com"),
+        with("https://A.c.batch.azure.com").replace("[destination]\ncontainer_url = { file = \"url\" }", "")
+    );
+    assert!(mistakes(&twice).join("").contains("two accounts are named `a`"), "{:?}", mistakes(&twice));
+}

@@ -4,8 +4,9 @@ use fleetlogs_azure::{Cloud, Contact, Severity};
 use url::Url;
 
 use super::account::cloud;
-use super::discover::{management, uuid_like};
+use super::discover::management;
 use super::reader::{Table, Value};
+use super::secret_form::is_guid;
 
 /// How to open a support ticket.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ pub(super) fn ticket(table: Table<'_>) -> Option<TicketSettings> {
         // The account's id contains it.
         None => resource_id.as_deref().and_then(|id| id.split('/').nth(2)).map(str::to_owned),
         Some(value) => value.string().and_then(|text| {
-            if uuid_like(text).is_none() {
+            if !is_guid(text) {
                 let help = "write a GUID, or leave the key out to use the subscription of `resource_id`";
                 value.wrong(format!("`{text}` is not the id of a subscription"), Some(help.into()));
                 return None;
@@ -82,7 +83,10 @@ fn contact(value: &Value<'_>) -> Option<Contact> {
     let email = table.require("email", "\"name@contoso.example\"").and_then(|value| {
         let text = not_empty(&value)?;
         if !text.contains('@') {
-            value.wrong(format!("`{text}` is not an e-mail address"), None);
+            value.wrong(
+                format!("`{text}` is not an e-mail address"),
+                Some("write it as \"name@contoso.example\"".into()),
+            );
             return None;
         }
         Some(text)
@@ -133,7 +137,7 @@ fn resource_id(value: &Value<'_>, example: &str) -> Option<String> {
     let fits = parts.len() == 9
         && parts[0].is_empty()
         && parts[1] == "subscriptions"
-        && uuid_like(&parts[2]).is_some()
+        && is_guid(&parts[2])
         && parts[6] == "microsoft.batch"
         && parts[7] == "batchaccounts"
         && !parts[8].is_empty();
@@ -165,7 +169,7 @@ fn filled(table: &Table<'_>, key: &'static str, otherwise: &str) -> Option<Strin
 fn not_empty(value: &Value<'_>) -> Option<String> {
     let text = value.string()?.trim();
     if text.is_empty() {
-        value.wrong("must not be empty", None);
+        value.wrong("must not be empty", Some("write a text, or remove the key if it has a default".into()));
         return None;
     }
     Some(text.to_owned())

@@ -13,6 +13,7 @@ use crate::destination::Destination;
 use crate::error::help_for;
 use crate::fleet::Fleet;
 use crate::text::counted;
+use crate::unmatched::UnmatchedPattern;
 
 /// A longer time window gets a warning.
 const LONG_WINDOW: time::Duration = time::Duration::days(1);
@@ -89,6 +90,13 @@ pub(crate) fn listings(plan: &Plan, findings: &mut Findings) {
                 "a run would skip this account and end as partial",
             ),
         }
+    }
+}
+
+/// Patterns of pools and nodes that match nothing, although others do.
+pub(crate) fn patterns(unmatched: &[UnmatchedPattern], findings: &mut Findings) {
+    for pattern in unmatched {
+        findings.warn(pattern.about(), pattern.what(), format!("{}; {}", pattern.there(), pattern.help()));
     }
 }
 

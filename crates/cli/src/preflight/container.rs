@@ -24,6 +24,21 @@ use crate::error::{help_for, help_for_signing};
 /// How often the container is listed while the failure may pass; the first pause lasts one second, the second two.
 const ATTEMPTS: u32 = 3;
 
+/// Whether the two SAS stand in each other's place. Both are refused for what they lack; this is the reason.
+fn swapped(destination: &Destination, settings: &Settings, findings: &mut Findings) {
+    let listing = destination.listing.as_ref().filter(|_| settings.verification && destination.lists_apart);
+    let (Some(write), Some(list)) = (destination.access.sas(), listing) else { return };
+    let writes = |sas: &SasUrl| sas.grants('w') == Some(true);
+    let lists = |sas: &SasUrl| sas.grants('l') == Some(true);
+    if lists(write) && !writes(write) && writes(list) && !lists(list) {
+        let (write, list) = (destination.names.write, destination.names.list);
+        let said = format!(
+            "`{write}` and `{list}` look swapped: `{write}` can list but not write, `{list}` the reverse"
+        );
+        findings.refuse("destination", said, "swap them");
+    }
+}
+
 /// Whether the SAS suit a run whose calls take `calls_take`. A SAS that is renewed need only outlive one upload.
 pub(crate) fn sas(
     destination: &Destination,
@@ -32,6 +47,7 @@ pub(crate) fn sas(
     calls_take: Duration,
     findings: &mut Findings,
 ) {
+    swapped(destination, settings, findings);
     let about = format!("destination.{}", destination.names.write);
     let allowance = settings.upload_allowance;
     match destination.access.sas() {
@@ -71,6 +87,7 @@ pub(crate) fn listing(destination: &Destination, now: OffsetDateTime, findings: 
 /// Checks the SAS before any service has told its time. This machine's clock may be up to 15 minutes off, so only a SAS
 /// that is further outside of its validity is refused here.
 pub(crate) fn early(destination: &Destination, settings: &Settings, findings: &mut Findings) {
+    swapped(destination, settings, findings);
     let now = Clock::System.now();
     let listed = destination.listing.as_ref().filter(|_| settings.verification && destination.lists_apart);
     let one_upload = now + settings.upload_allowance;

@@ -21,6 +21,7 @@ use crate::fleet::Fleet;
 use crate::input_file;
 use crate::output_dir;
 use crate::preflight::{self, Findings};
+use crate::unmatched::unmatched_patterns;
 
 /// A run that may begin: everything that can be known to be wrong beforehand is right.
 pub(super) struct PreparedRun {
@@ -71,9 +72,11 @@ pub(super) async fn prepare_new(
     let services = fleet
         .services(&plan)
         .map_err(|why| CliError::other_plan(request.plan.unwrap_or(Path::new("")), &why))?;
+    let unmatched = if request.plan.is_none() { unmatched_patterns(fleet.accounts(), &plan) } else { vec![] };
     if plan.nodes.is_empty() {
-        return Err(CliError::no_node(&plan.left_out));
+        return Err(CliError::no_node(&plan.left_out, &unmatched));
     }
+    preflight::patterns(&unmatched, &mut findings);
     preflight::clocks(&fleet, &mut findings);
     // The window of a plan made earlier is the plan's own.
     let window = request.plan.is_none().then_some(&settings.window);
@@ -96,6 +99,9 @@ pub(super) async fn prepare_new(
 
 /// A plan made earlier, for a run of its own.
 fn read_plan(path: &Path) -> Result<Plan, CliError> {
+    if path.is_dir() {
+        return Err(CliError::no_plan_file(path));
+    }
     let text = input_file::open(path).map_err(|error| CliError::input(path, &error))?;
     Plan::from_json(text, node_spool()).map_err(|error| CliError::plan(path, &error))
 }

@@ -55,9 +55,7 @@ pub(super) enum LocalError {
     #[error("the plan `{0}` cannot be used: {1}")]
     Plan(PathBuf, PlanError),
     /// The file system cannot hold a write-ahead log (network file systems often cannot).
-    #[error(
-        "`{path}` cannot use a write-ahead log (SQLite chose `{mode}`); choose a directory on a local disk"
-    )]
+    #[error("`{path}` cannot use a write-ahead log (SQLite chose `{mode}`)")]
     NoWal {
         /// The database.
         path: PathBuf,
@@ -65,9 +63,7 @@ pub(super) enum LocalError {
         mode: String,
     },
     /// The run directory is on another machine's disk.
-    #[error(
-        "`{dir}` is on a network file system ({kind}), where a journal is not safe; choose a directory on a local disk"
-    )]
+    #[error("`{dir}` is on a network file system ({kind}), where a journal is not safe")]
     Network {
         /// The run directory.
         dir: PathBuf,
@@ -122,12 +118,12 @@ impl LocalError {
                 Some("make room on its disk or repair it, or set `output.dir` to a directory on another disk")
             }
             Self::Event(_) | Self::Io(_) => Some(MEND_THE_DISK),
-            Self::Format { .. }
-            | Self::Missing(_)
-            | Self::RunDir(..)
-            | Self::PlanFile(..)
-            | Self::NoWal { .. }
-            | Self::Network { .. } => None,
+            Self::Format { .. } => Some("use the version of fleetlogs that started the run"),
+            Self::RunDir(..) => Some("set `output.dir` to a directory that this user may write to"),
+            Self::NoWal { .. } | Self::Network { .. } => {
+                Some("set `output.dir` to a directory on a local disk")
+            }
+            Self::Missing(_) | Self::PlanFile(..) => None,
         }
     }
 }

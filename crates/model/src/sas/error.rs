@@ -34,6 +34,12 @@ pub enum SasUrlError {
     /// The name of a container in capitals.
     #[error("its container has capitals, which no container has")]
     Capitals,
+    /// There is no query.
+    #[error("it has no SAS: nothing follows the name of the container")]
+    NoSas,
+    /// The query ends with its first parameter.
+    #[error("it was cut off at its first `&`")]
+    CutOff,
     /// There is no signature in its query.
     #[error("it has no SAS: the query has no `sig`")]
     NoSignature,
@@ -79,6 +85,16 @@ impl SasUrlError {
             }
             Self::OtherService { blob_host: Some(host), .. } => {
                 format!("nodes write blobs: create a SAS for the container at `{host}`")
+            }
+            Self::NoSas => {
+                "create a SAS for the container, and copy its whole URL: ...?sp=w&se=...&sig=...; or let fleetlogs create \
+                 one (`mint`)"
+                    .into()
+            }
+            Self::CutOff => {
+                "quote the URL in the shell, 'https://...', because `&` ends a command there; better, put it into a \
+                 file: { file = \"path\" }"
+                    .into()
             }
             Self::Capitals => "write the name of the container as the portal shows it".into(),
             Self::Secondary(_) => "write the host without `-secondary`".into(),

@@ -85,13 +85,17 @@ impl SasQuery {
     /// Reads what stands behind the question mark.
     pub(super) fn read(text: &str) -> Result<Self, SasUrlError> {
         let mut query = Self::default();
+        if text.is_empty() {
+            return Err(SasUrlError::NoSas);
+        }
         let text = query.without_escapes(text);
         for pair in text.split('&') {
             query.take(pair)?;
         }
         // Without these, nothing else is worth a word.
         if query.value("sig").is_none_or(|signature| signature.is_empty()) {
-            return Err(SasUrlError::NoSignature);
+            let is_first_alone = !text.contains('&') && text.contains('=');
+            return Err(if is_first_alone { SasUrlError::CutOff } else { SasUrlError::NoSignature });
         }
         query.check_percents()?;
         query.check_names()?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fleetlogs_model::files::is_disk_trouble;
 use fleetlogs_model::home::HomeError;
 
 use super::tables::FORMAT;
@@ -43,4 +44,19 @@ pub enum StateError {
     /// The details of the nodes of a plan could not be read.
     #[error("cannot read the plan: {0}")]
     Plan(std::io::Error),
+}
+
+impl StateError {
+    /// Whether the disk is the reason, and not the file: it is full, read-only or fails.
+    #[must_use]
+    pub fn is_disk_trouble(&self) -> bool {
+        use rusqlite::ErrorCode::{DiskFull, ReadOnly, SystemIoFailure};
+        match self {
+            Self::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(DiskFull | ReadOnly | SystemIoFailure))
+            }
+            Self::File(_, error) | Self::Plan(error) => is_disk_trouble(error),
+            _ => false,
+        }
+    }
 }
