@@ -24,6 +24,7 @@ mod golden_plans;
 mod help;
 mod history;
 mod hostile_texts;
+mod init;
 mod inputs;
 mod machine_output;
 mod notify;

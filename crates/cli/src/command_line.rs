@@ -8,7 +8,7 @@ use crate::commands::check::{self, CheckArgs};
 use crate::commands::completions::{self, CompletionsArgs};
 use crate::commands::fetch::{self, FetchArgs};
 use crate::commands::history::{self, HistoryArgs};
-use crate::commands::init;
+use crate::commands::init::{self, InitArgs};
 use crate::commands::man::{self, ManArgs};
 use crate::commands::plan::{self, PlanArgs};
 use crate::commands::report::{self, ReportArgs};
@@ -78,8 +78,8 @@ pub(crate) enum Command {
     Schedule(ScheduleArgs),
     /// Serve a simulated fleet on loopback
     Sim(SimArgs),
-    /// Print a config with every key, its default and a comment
-    Init,
+    /// Write a config to start with, or one with the accounts that you have in Azure
+    Init(InitArgs),
     /// Print a JSON Schema
     Schema(SchemaArgs),
     /// Print the completions of a shell, which know the runs, pools and accounts on this machine
@@ -113,7 +113,7 @@ impl Command {
             Self::Bundle(args) => bundle::bundle(args, output).await,
             Self::Schedule(args) => Box::pin(schedule::schedule(args, output, logs)).await,
             Self::Sim(args) => sim::sim(args).await,
-            Self::Init => init::init(),
+            Self::Init(args) => init::init(args, output).await,
             Self::Schema(args) => schema::schema(args),
             Self::Completions(args) => completions::completions(args),
             Self::Man(args) => man::man(args),

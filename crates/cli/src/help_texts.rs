@@ -167,8 +167,9 @@ const HELP_TEXTS: &[HelpText] = &[
         command: "init",
         notes: "",
         examples: &[
-            ("fleetlogs init", "a config to start with"),
-            ("fleetlogs init --help", "what else it can do"),
+            ("fleetlogs init", "fleetlogs.toml, with questions on a terminal"),
+            ("fleetlogs init --discover", "with the accounts that you see in Azure"),
+            ("fleetlogs init --full -", "print every key with its default"),
         ],
         guide: "docs/reference/config.md",
     },

@@ -19,6 +19,7 @@ mod file_kind;
 mod fleet;
 mod help_texts;
 mod hygiene;
+mod init;
 mod input_file;
 mod log_download;
 mod log_line;

@@ -415,6 +415,20 @@ fn a_config_is_read_with_a_byte_order_mark_and_digests_are_of_the_file() {
 }
 
 #[test]
+fn the_short_config_of_init_works_once_two_values_are_filled_in() {
+    let short = crate::init::ConfigDraft::default().text();
+    let found = mistakes(&short);
+    let [secret, endpoint] = found.as_slice() else { panic!("two are missing: {found:#?}") };
+    assert!(secret.contains("the environment variable `FLEETLOGS_CONTAINER_URL` is not set"), "{secret}");
+    assert!(endpoint.contains("account[0].endpoint: this is still to be filled in"), "{endpoint}");
+    let filled = short
+        .replace("{ env = \"FLEETLOGS_CONTAINER_URL\" }", "{ file = \"url\" }")
+        .replace("ACCOUNT.REGION", "contoso.westeurope");
+    let settings = load_text(&filled).unwrap();
+    assert_eq!(settings.accounts[0].name, AccountName::new("contoso"), "told by the endpoint");
+}
+
+#[test]
 fn the_endpoint_tells_the_name_of_an_account_in_azure_only() {
     let with = |endpoint: &str| {
         GOOD.replace("name = \"contoso\"\n", "")
