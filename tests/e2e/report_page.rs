@@ -85,8 +85,13 @@ fn the_page_of_a_bad_day_says_what_the_manifest_says() {
     let attempts = || nodes.iter().flat_map(|node| node["attempts"].as_array().unwrap());
     let throttled = attempts().filter(|attempt| [429, 503].map(Value::from).contains(&attempt["status"]));
     let (planned, verified) = (run.count("planned"), run.count("verified"));
+    let skipped =
+        manifest["left_out"].as_array().unwrap().iter().filter(|left| !left["node"].is_null()).count();
     let expected = json!({
-        "verdict": format!("{verified} of {planned} nodes collected, {} not.", planned - verified),
+        "verdict": format!(
+            "{verified} of {planned} nodes collected, {} not; {skipped} nodes skipped.",
+            planned - verified
+        ),
         "badge": "Partial",
         "counts": manifest["counts"],
         "missing": planned - verified,
@@ -159,6 +164,7 @@ fn the_page_answers_on_the_first_screen_and_keeps_its_state_in_the_address() {
         _ => story(9, ""),
     });
     let expected = json!({
+        "verdict": "1,580 of 2,000 nodes collected, 420 not; 1 account not listed.",
         "unlisted": "northwind",
         "why": "the role is missing",
         "causes": 6,

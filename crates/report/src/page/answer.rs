@@ -79,32 +79,50 @@ fn bar_of_all(counts: &OutcomeCounts) -> String {
 /// shows its nodes.
 pub(super) fn causes(summary: &Summary<'_>) -> String {
     let Advice { next, causes, not_listed } = summary.advice();
-    let mut items: Vec<String> = not_listed.iter().map(unlisted).collect();
-    let accounts = items.len();
-    let shown = causes.iter().take(MOST_CAUSES).enumerate();
-    items.extend(shown.map(|(at, (cause, step))| of_cause(at, cause, step.as_ref())));
     let mut html = String::new();
-    // Each cause has its own step. One for the run as a whole comes first.
-    if let [step] = &next[..]
-        && (items.is_empty() || summary.facts.outcome.is_resumable())
-    {
+    // A step for the run as a whole comes first, and is not repeated: each of the others stands with its cause.
+    let of_causes = || causes.iter().take(MOST_CAUSES).filter_map(|(_, step)| step.as_ref());
+    let is_with_a_cause = |step: &Step| {
+        of_causes().chain(not_listed.iter().map(|of| &of.step)).any(|other| other.command == step.command)
+    };
+    let is_whole = summary.facts.outcome.is_resumable() && next.len() == 1;
+    let first: Vec<&Step> = next.iter().filter(|step| is_whole || !is_with_a_cause(step)).collect();
+    for step in &first {
         let _ = writeln!(html, "<div class=\"first-step\">{}</div>", of_step(step));
     }
+    let mut items: Vec<String> = not_listed.iter().map(unlisted).collect();
+    let accounts = items.len();
+    items.extend(causes.iter().take(MOST_CAUSES).enumerate().map(|(at, (cause, step))| {
+        let said =
+            |step: &Step| first.iter().find(|said| said.command.is_some() && said.command == step.command);
+        let step = step.as_ref().and_then(|step| match said(step) {
+            Some(said) if said.text == step.text => None,
+            Some(_) => Some(Cow::Owned(Step { command: None, ..step.clone() })),
+            None => Some(Cow::Borrowed(step)),
+        });
+        of_cause(at, cause, step.as_deref())
+    }));
     if next.is_empty() {
         let _ = write!(html, "<p>{NOTHING_TO_DO}</p>");
     }
     if items.is_empty() {
         return html;
     }
+    let folded = causes.iter().take(MOST_CAUSES).skip(OPEN_CAUSES.saturating_sub(accounts));
+    html.push_str(&open_and_folded(items, folded.map(|(cause, _)| cause.nodes).sum()));
+    if let Some(hidden) = causes.get(MOST_CAUSES..).filter(|hidden| !hidden.is_empty()) {
+        let nodes = counted(hidden.iter().map(|(cause, _)| cause.nodes).sum::<u64>(), "node");
+        let more = counted(hidden.len() as u64, "more cause");
+        let _ = write!(html, "\n<p class=\"note\">And {more} ({nodes}) in <code>{NODES_FILE}</code>.</p>");
+    }
+    html
+}
+
+/// The first causes, and the others folded; `nodes` is how many nodes those have.
+fn open_and_folded(mut items: Vec<String>, nodes: u64) -> String {
     let folded = items.split_off(OPEN_CAUSES.min(items.len()));
-    let _ = write!(html, "<ol class=\"causes\">\n{}</ol>", items.concat());
+    let mut html = format!("<ol class=\"causes\">\n{}</ol>", items.concat());
     if !folded.is_empty() {
-        let nodes = causes
-            .iter()
-            .take(MOST_CAUSES)
-            .skip(OPEN_CAUSES.saturating_sub(accounts))
-            .map(|(cause, _)| cause.nodes)
-            .sum::<u64>();
         let _ = write!(
             html,
             "\n<details class=\"more-causes\"><summary>{} ({})</summary>\n<ol class=\"causes\">\n{}</ol></details>",
@@ -112,11 +130,6 @@ pub(super) fn causes(summary: &Summary<'_>) -> String {
             counted(nodes, "node"),
             folded.concat()
         );
-    }
-    if let Some(hidden) = causes.get(MOST_CAUSES..).filter(|hidden| !hidden.is_empty()) {
-        let nodes = counted(hidden.iter().map(|(cause, _)| cause.nodes).sum::<u64>(), "node");
-        let more = counted(hidden.len() as u64, "more cause");
-        let _ = write!(html, "\n<p class=\"note\">And {more} ({nodes}) in <code>{NODES_FILE}</code>.</p>");
     }
     html
 }

@@ -78,8 +78,6 @@ fn what_can_be_read_without_a_script() {
     <li data-cause="2"><p class="count"><b>1</b> <span class="outcome"><svg class="shape" aria-hidden="true"><use href="#not-sent"/></svg>not-sent</span></p><div><p class="why">SIGINT</p>
     <p class="where">Account <b>fabrikam</b>, pool <b>web</b></p>
     <p class="where examples"><code title="tvm-8">tvm-8</code></p>
-    <p class="step">Resume the run:</p>
-    <p class="command-line"><code class="command">fleetlogs resume runs/20261122T093000Z-4f2a</code></p>
     </div></li>
     </ol>
     </section>
