@@ -18,7 +18,7 @@ const stories = {
       if (nodes > 0) assert.equal(await line.locator("td").first().innerText(), String(nodes), outcome);
     }
     const blocked = page.locator(".causes li", { hasText: "storage blocked" });
-    assert.match(await blocked.locator(".step").innerText(), /firewall and private endpoint/);
+    assert.match(await blocked.locator(".step").innerText(), /reach the storage account \(firewall, private endpoint/);
     assert.match(await blocked.locator(".command").innerText(), /^fleetlogs resume .*--retry incomplete/);
   },
 
@@ -153,7 +153,7 @@ for (const colorScheme of ["light", "dark"]) {
 const plain = await open(browser, file, { javaScriptEnabled: false });
 assert.equal(await textOf(plain, "h1"), expected.verdict);
 assert.match(await textOf(plain, ".causes"), /storage blocked/);
-assert.match(await textOf(plain, ".causes"), /firewall and private endpoint/);
+assert.match(await textOf(plain, ".causes"), /reach the storage account \(firewall, private endpoint/);
 assert.match(await textOf(plain, ".causes"), /fleetlogs resume .*--retry incomplete/);
 assert.match(await textOf(plain, "body"), /need JavaScript/);
 
