@@ -216,6 +216,8 @@ fn without_permission_to_list_the_run_says_so_beforehand_and_goes_on() {
       5 accepted
 
       logs    not counted, because verification is off; the nodes upload to http://127.0.0.1:PORT/simlogs/batch-logs
+      next    set destination.verify_url to a SAS with r and l, so that the container is searched for the files; then resume the run:
+                fleetlogs resume runs/RUN --accept-changes
       reports runs/RUN/report.html
               runs/RUN/summary.md
               runs/RUN/ticket.md

@@ -14,6 +14,8 @@ const VARYING: &[(&str, &str)] = &[
     ("127.0.0.1:#", "127.0.0.1:PORT"),
     (", in #m 99s.", ", in A WHILE."),
     (", in #s.", ", in A WHILE."),
+    (", in #m 99s;", ", in A WHILE;"),
+    (", in #s;", ", in A WHILE;"),
     ("took #m 99s:", "took A WHILE:"),
     ("took #s:", "took A WHILE:"),
     ("it is #m 99s behind", "it is A WHILE behind"),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
 use crate::stage::{Run, Sim, fleetlogs, wait_for};
 
 const SMALL: &str = r#"
@@ -113,14 +115,15 @@ fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
     exit code: 3
     ----- stderr -----
      WARN account `fabrikam` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; the other accounts are planned (copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's)
-    ! PARTIAL  3 of 3 nodes collected, in A WHILE.
+    ! PARTIAL  3 of 3 nodes collected, in A WHILE; 1 account not listed.
 
       3 verified
       1 account could not be listed
-        403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Mak…: fabrikam
+        fabrikam: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Mak…
 
       logs    12 files, 48.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
-      next    accounts and pools that could not be listed: copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's; then start a new run
+      next    copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's; then run for fabrikam:
+                fleetlogs run fleetlogs.toml --account fabrikam
       reports runs/RUN/report.html
               runs/RUN/summary.md
               runs/RUN/ticket.md
@@ -131,6 +134,46 @@ fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
     let accounts = &run.manifest()["accounts"];
     assert!(accounts[0]["reason"].is_null(), "{accounts}");
     assert!(accounts[1]["reason"].as_str().unwrap().contains("AuthenticationFailed"), "{accounts}");
+
+    // Every document says what its counts do not cover, and what to do about it.
+    let dir = run.dir.as_ref().unwrap();
+    let document = json_of(&sim, &["report", "--json", &dir.to_string_lossy()], 0);
+    let uncounted = json!({ "accounts_not_listed": 1, "pools_not_listed": 0, "nodes_skipped": 0 });
+    assert_eq!((&document["exit_code"], &document["uncounted"]), (&3.into(), &uncounted));
+    let of_account = &document["not_listed"][0];
+    assert_eq!((&of_account["account"], &of_account["nodes"]), (&"fabrikam".into(), &Value::Null));
+    let summary = "3 of 3 nodes collected; 1 account not listed.";
+    assert_eq!((&document["summary"], &document["error"]), (&summary.into(), &summary.into()));
+    assert_eq!(document["window"]["end"], run.manifest()["window"]["end"]);
+    assert_eq!(document["container"], run.manifest()["destination"]);
+    let command = "fleetlogs run fleetlogs.toml --account fabrikam";
+    assert_eq!(document["next"][0]["command"], command);
+    assert!(document["help"][0].as_str().unwrap().ends_with(command), "{document}");
+    for file in ["summary.md", "ticket.md", "report.html"] {
+        assert!(run.file(file).contains(command), "{file}");
+    }
+    assert!(
+        run.file("summary.md").contains("| fabrikam | nothing-collected | ? |"),
+        "{}",
+        run.file("summary.md")
+    );
+
+    // What the run would lack is known before it.
+    let planned = fleetlogs().args(["plan", "fleetlogs.toml"]).current_dir(sim.dir.path()).output().unwrap();
+    let planned = Run::of(sim.dir.path(), planned);
+    assert_eq!(planned.code, 3, "{}", planned.stderr);
+    let partial = "partial      a run of this plan would be: 1 account not listed\n             fabrikam: copy the account's key";
+    assert!(planned.stdout.contains(partial), "{}", planned.stdout);
+    let planned = json_of(&sim, &["plan", "--json", "fleetlogs.toml"], 3);
+    assert_eq!((&planned["exit_code"], &planned["uncounted"]), (&3.into(), &uncounted));
+    assert_eq!(planned["not_listed"], document["not_listed"]);
+}
+
+/// The document that a command prints in the directory of the simulator.
+fn json_of(sim: &Sim, arguments: &[&str], code: i32) -> Value {
+    let output = fleetlogs().args(arguments).current_dir(sim.dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
@@ -365,14 +408,15 @@ fn a_pool_that_cannot_be_listed_makes_the_run_partial_and_the_others_are_collect
     exit code: 3
     ----- stderr -----
      WARN the nodes of a pool cannot be listed account=contoso pool=bad failure=403 InsufficientAccountPermissions: The scenario wants this call to fail.
-    ! PARTIAL  3 of 3 nodes collected, in A WHILE.
+    ! PARTIAL  3 of 3 nodes collected, in A WHILE; 1 pool not listed.
 
       3 verified
       1 account not listed completely
-        part of it could not be listed: pool `bad`: 403 InsufficientAccountPermissions: The scenario wants this call to fail.: contoso
+        contoso: part of it could not be listed: pool `bad`: 403 InsufficientAccountPermissions: The scenario wants this call to fail.
 
       logs    12 files, 48.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
-      next    accounts and pools that could not be listed: fix the reason, then start a new run
+      next    check the role, the key and this machine's clock (the credential is rejected); then run for pool bad of contoso:
+                fleetlogs run fleetlogs.toml --account contoso --pool bad
       reports runs/RUN/report.html
               runs/RUN/summary.md
               runs/RUN/ticket.md

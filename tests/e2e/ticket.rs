@@ -93,7 +93,19 @@ fn a_ticket_lies_beside_the_summary() {
 #[test]
 fn a_dry_run_and_a_ticket_that_nobody_agreed_to_send_nothing() {
     let (sim, run, config) = collected(r#"problem_classification = "unusable""#);
-    let dry = ticket(&sim, &config, &run, &["--dry-run"]);
+    let read = ticket(&sim, &config, &run, &["--dry-run", "--problem", "Nodes are lost."]);
+    assert_eq!(read.status.code(), Some(0), "{}", text(&read.stderr));
+    let shown = text(&read.stdout);
+    for said in [
+        "\nseverity      moderate\n",
+        "\nkind          (looked up: unusable)\n",
+        "\nfiles         summary.md, manifest.json, nodes.csv\n\n# Azure Batch, ",
+        "\n\n## Problem\n\nNodes are lost.\n\nWe asked ",
+    ] {
+        assert!(shown.contains(said), "`{said}` is not in\n{shown}");
+    }
+    assert!(!shown.contains("\\n") && !shown.contains('{'), "text to be read: {shown}");
+    let dry = ticket(&sim, &config, &run, &["--dry-run", "--json"]);
     assert_eq!(dry.status.code(), Some(0), "{}", text(&dry.stderr));
     let document: Value = serde_json::from_slice(&dry.stdout).unwrap();
     assert_eq!((&document["schema"], &document["sent"]), (&"fleetlogs.ticket/v1".into(), &false.into()));
@@ -121,7 +133,7 @@ fn a_ticket_is_opened_once_as_it_was_shown_and_added_to_on_request() {
     std::fs::write(sim.dir.path().join("screen.txt"), "what the portal says").unwrap();
     std::fs::write(sim.dir.path().join("large.bin"), vec![b'x'; 5_000_001]).unwrap();
     let more = ["--problem", "Nodes of <a> are lost.", "--attach", "screen.txt", "--attach", "large.bin"];
-    let sent = ticket(&sim, &config, &run, &[&["--yes"], &more[..]].concat());
+    let sent = ticket(&sim, &config, &run, &[&["--yes", "--json"], &more[..]].concat());
     assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
     let shown = text(&sent.stderr);
     let shown: Value = serde_json::from_str(&shown[shown.find('{').unwrap()..]).unwrap();
@@ -142,7 +154,7 @@ fn a_ticket_is_opened_once_as_it_was_shown_and_added_to_on_request() {
         "Nodes of &lt;a&gt; are lost.",
         "storage blocked",
         SUBSCRIPTION,
-        "large.bin, 5000001 bytes: left out",
+        "large.bin, 5,000,001 bytes: left out",
     ] {
         assert!(description.contains(said), "`{said}` is not in\n{description}");
     }

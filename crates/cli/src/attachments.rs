@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fleetlogs_azure::LONGEST_FILE;
+use fleetlogs_model::count::counted;
 use fleetlogs_report::{MANIFEST_FILE, NODES_FILE, SUMMARY_FILE};
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
@@ -63,12 +64,18 @@ impl Attachments {
         self.0.iter().filter_map(|file| Some((file.name.as_str(), file.content.as_deref().ok()?)))
     }
 
+    /// `summary.md, nodes.csv`, or `none`.
+    pub(crate) fn summed_up(&self) -> String {
+        let names: Vec<_> = self.contents().map(|(name, _)| name).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
     /// The list of files for the description of the ticket.
     pub(crate) fn described(&self) -> String {
         let mut text = "## Attached\n\n".to_owned();
         for Attachment { name, size, content } in &self.0 {
             let note = content.as_ref().err().copied().unwrap_or("attached");
-            let _ = writeln!(text, "- {name}, {size} bytes: {note}");
+            let _ = writeln!(text, "- {name}, {}: {note}", counted(*size, "byte"));
         }
         text
     }

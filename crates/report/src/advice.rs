@@ -446,6 +446,22 @@ impl Part {
     }
 }
 
+/// What to do before a run about accounts and pools that could not be listed, each once.
+#[must_use]
+pub fn remedies_of_unlisted(plan: &Plan) -> Vec<String> {
+    let mut parts: Vec<Part> = vec![];
+    for account in plan.accounts.iter().filter(|account| !account.is_whole()) {
+        let why = account.unlisted.as_deref().or(account.missing.as_deref()).unwrap_or_default();
+        merge(&mut parts, of_unlisted(Unlisted { account: &account.name, pools: None, why }));
+    }
+    let several = plan.accounts.len() > 1;
+    let clause = |part: &Part| {
+        let place = remedy::Place { accounts: &part.accounts, pools: &[], is_named: several };
+        Some(part.remedy.clause(&place)?.plain())
+    };
+    parts.iter().filter_map(clause).collect()
+}
+
 /// A run of its own for what could not be listed.
 fn of_unlisted(unlisted: Unlisted<'_>) -> Part {
     Part {

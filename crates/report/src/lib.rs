@@ -33,7 +33,7 @@ mod trouble;
 mod uncounted;
 mod width;
 
-pub use advice::{Advice, Commands, Step};
+pub use advice::{Advice, Commands, Step, remedies_of_unlisted};
 pub use bundle::{
     Bundle, BundleError, CheckedBundle, DistinctPaths, DownloadedLogs, ExtraFile, FinishedBundle, LogFile,
     NodeDirectory, Notes, blob_path, check_bundle, log_files, logs_dir, node_directories,

@@ -14,7 +14,10 @@ use fleetlogs_model::plan::{LeftOutReason, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, Priority};
 use fleetlogs_model::service::NodeState;
 
+use crate::advice::remedies_of_unlisted;
+use crate::look::Look;
 use crate::text::{between, counted, for_terminal, moment, number};
+use crate::uncounted::Uncounted;
 use crate::width::{cut, shortened};
 
 /// How to show the plan, and facts that are not in it.
@@ -93,6 +96,17 @@ fn write_plan(out: &mut String, plan: &Plan, nodes: &[PlannedNode], view: &PlanV
     line(out, width, &format!("needs        {calls}{estimate}; {listed} made for this plan"))?;
     if let Some(sas) = view.sas {
         line(out, width, &format!("sas          {}", for_terminal(sas)))?;
+    }
+    if !plan.is_whole() {
+        let uncounted = Uncounted { nodes_skipped: 0, ..Uncounted::of(plan) }.to_string();
+        let what = uncounted.trim_start_matches("; ");
+        line(out, width, &format!("partial      a run of this plan would be: {what}"))?;
+        for remedy in remedies_of_unlisted(plan) {
+            let look = Look { width: view.width, ..Look::default() };
+            look.wrapped(13, 13, &for_terminal(&remedy))
+                .iter()
+                .try_for_each(|line| writeln!(out, "{line}"))?;
+        }
     }
     Ok(())
 }
@@ -266,6 +280,8 @@ mod tests {
 
         needs        6 upload calls, about 1m 35s; 7 list calls made for this plan
         sas          ends 2026-11-22 12:00:00 UTC, 2h 30m from now; the run needs 12m
+        partial      a run of this plan would be: 1 account not listed
+                     tailspin: check the role, the key and this machine's clock (the cr…
         ");
     }
 

@@ -8,7 +8,7 @@ use fleetlogs_model::files::dir_of;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::timestamp;
-use fleetlogs_report::{Look, PlanView, plan_table};
+use fleetlogs_report::{Look, PlanView, Uncounted, plan_table, remedies_of_unlisted};
 use serde::Serialize;
 
 use crate::args::{Output, Pick};
@@ -22,6 +22,7 @@ use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::output::{as_json, planning_progress, print};
 use crate::preflight::{self, Findings, Level};
+use crate::run::NotListed;
 use crate::run_dir::write_plan;
 use crate::unmatched::unmatched_patterns;
 use crate::window_args::WindowArgs;
@@ -52,6 +53,9 @@ struct PlanDocument<'plan> {
     /// How long the calls take at the highest rate; uploads are not included.
     estimated_seconds: f64,
     sas_expires_at: Option<String>,
+    /// What the counts do not cover.
+    uncounted: Uncounted,
+    not_listed: Vec<NotListed<'plan>>,
     #[serde(flatten)]
     end: EndOfCommand,
 }
@@ -96,7 +100,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     }
     let result = match findings.settle() {
         Ok(()) if plan.nodes.is_empty() => Err(CliError::no_node(&plan.left_out, &unmatched)),
-        settled => settled.map(|()| Exit::Complete),
+        settled => settled.map(|()| if plan.is_whole() { Exit::Complete } else { Exit::Partial }),
     };
     if output.json {
         let document = PlanDocument {
@@ -107,8 +111,18 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
                 .fold(0, |calls: u32, account| calls.saturating_add(account.list_calls)),
             estimated_seconds: calls_take.as_secs_f64(),
             sas_expires_at: sas_expires_at.map(timestamp::text),
+            uncounted: Uncounted::of(&plan),
+            not_listed: NotListed::of(&plan),
             plan: &plan,
-            end: EndOfCommand::of(&result),
+            end: match &result {
+                // A run would be partial, however well it went.
+                Ok(Exit::Partial) => {
+                    let what =
+                        "an account or a pool could not be listed: a run of this plan would be partial";
+                    EndOfCommand::with(Exit::Partial, what, remedies_of_unlisted(&plan))
+                }
+                result => EndOfCommand::of(result),
+            },
         };
         print(&as_json(&document)?)?;
     } else {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use fleetlogs_azure::{
-    NewTicket, OpenTicket, SupportClient, SupportOption, TechnicalDetails, TicketProperties, http_client,
-    safe,
+    Contact, NewTicket, OpenTicket, SupportClient, SupportOption, TechnicalDetails, TicketProperties,
+    http_client, safe,
 };
 use fleetlogs_engine::recorded_run::RunClaim;
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -262,7 +262,31 @@ impl Draft<'_> {
         if !self.output.quiet {
             say("dry run: nothing is sent\n");
         }
-        print(&as_json(document)?)
+        if self.output.json { print(&as_json(document)?) } else { print_lines(&self.rendered(document)) }
+    }
+
+    /// What is sent, as support will see it.
+    fn rendered(&self, document: &Document<'_>) -> String {
+        let Document { subscription, ticket, request, message, files, .. } = document;
+        let Contact { first_name, last_name, primary_email_address, country, .. } = &self.ticket.contact;
+        let mut head = vec![("subscription", (*subscription).to_owned()), ("ticket", (*ticket).to_owned())];
+        if let Some(NewTicket { properties }) = request {
+            head.extend([
+                ("title", properties.title.clone()),
+                ("severity", properties.severity.as_str().to_owned()),
+                ("service", properties.service_id.clone()),
+                ("kind", properties.problem_classification_id.clone()),
+                ("resource", properties.technical_ticket_details.resource_id.clone()),
+                ("contact", format!("{first_name} {last_name}, {primary_email_address}, {country}")),
+                ("diagnostics", properties.advanced_diagnostic_consent.to_owned()),
+            ]);
+        }
+        if let Some(Message { subject, sender, .. }) = message {
+            head.extend([("subject", subject.clone()), ("sender", sender.clone())]);
+        }
+        head.push(("files", files.summed_up()));
+        let head: String = head.iter().map(|(label, text)| format!("{label:<13} {text}\n")).collect();
+        format!("{head}\n{}", self.description)
     }
 
     /// Shows what will be sent, and asks.
@@ -270,7 +294,8 @@ impl Draft<'_> {
         if self.args.yes && self.output.quiet {
             return Ok(());
         }
-        say(&format!("this will be sent to {}:\n{}", self.ticket.management, as_json(document)?));
+        let shown = if self.output.json { as_json(document)? } else { self.rendered(document) };
+        say(&format!("this will be sent to {}:\n\n{shown}\n", self.ticket.management));
         if self.args.yes {
             return Ok(());
         }

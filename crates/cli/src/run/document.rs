@@ -8,6 +8,8 @@ use fleetlogs_model::window::Window;
 use fleetlogs_report::{Advice, Cause, Step, Uncounted};
 use serde::Serialize;
 
+use crate::error_document::EndOfCommand;
+
 /// Causes that the document has; `nodes.csv` has the reason of every node.
 const MOST_CAUSES: usize = 50;
 
@@ -17,14 +19,12 @@ pub(crate) struct RunDocument<'run> {
     pub(super) schema: &'static str,
     pub(super) run_id: &'run str,
     pub(super) outcome: RunOutcome,
-    pub(super) exit_code: u8,
     /// The verdict, as one sentence.
     pub(super) summary: String,
     pub(super) reason: Option<&'run str>,
-    /// The same as `reason`, under the name that every document has.
-    pub(super) error: Option<&'run str>,
-    /// The steps, as lines.
-    pub(super) help: Vec<String>,
+    /// The verdict and the steps once more, under the names that every document has.
+    #[serde(flatten)]
+    pub(super) end: EndOfCommand,
     pub(super) resume: Option<String>,
     pub(super) window: WindowOfRun,
     pub(super) container: &'run str,
@@ -118,7 +118,7 @@ impl CauseRecord {
     }
 }
 
-/// What a document says of the advice: help, steps, causes, and how many causes more there are.
+/// What a document says of the advice: the steps as lines and as data, causes, and how many causes more there are.
 pub(super) fn advised(advice: Advice) -> (Vec<String>, Vec<Step>, Vec<CauseRecord>, usize) {
     let Advice { next, causes, .. } = advice;
     let line = |step: &Step| match step.command() {

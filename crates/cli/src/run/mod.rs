@@ -14,6 +14,7 @@ mod start;
 mod watchers;
 
 pub(crate) use carry_out::FinishedRun;
+pub(crate) use document::NotListed;
 pub(crate) use reported::{Reported, run_facts};
 pub(crate) use request::RunRequest;
 pub(crate) use resume::{EndedRun, OpenedRun};

@@ -18,7 +18,7 @@ use fleetlogs_report::{
 use super::document::{NotListed, RunDocument, advised};
 use super::run_end::RunEnd;
 use crate::error::CliError;
-use crate::exit::Exit;
+use crate::error_document::EndOfCommand;
 use crate::run_dir::{as_argument, as_typed};
 
 /// What the reports of a run say, and where they are.
@@ -163,16 +163,15 @@ impl Reported {
         let commands = named.commands();
         let (help, next, causes, more_causes) =
             advised(Advice::after(plan, facts, ledger, findings, commands));
+        let summary = verdict_sentence(plan, facts, ledger);
         let resume = commands.run.filter(|_| facts.outcome.is_resumable());
         RunDocument {
             schema: "fleetlogs.run/v1",
             run_id: plan.run_id.as_str(),
             outcome: facts.outcome,
-            exit_code: Exit::from(facts.outcome) as u8,
-            summary: verdict_sentence(plan, facts, ledger),
+            end: EndOfCommand::with(facts.outcome.into(), summary.clone(), help),
+            summary,
             reason: facts.reason.as_deref(),
-            error: facts.reason.as_deref(),
-            help,
             resume: resume.map(|run| format!("fleetlogs resume {run}")),
             window: plan.window.into(),
             container: &plan.destination,

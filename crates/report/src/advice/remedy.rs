@@ -132,7 +132,7 @@ impl Remedy {
     pub(super) fn changes_config(self) -> bool {
         match self {
             Self::Known(cause) => cause.changes_config(),
-            Self::LowerRate | Self::MoreTime | Self::LetList(Unverified::SwitchedOff) => true,
+            Self::LowerRate | Self::MoreTime | Self::LetList(_) => true,
             Self::None
             | Self::ServiceFailed
             | Self::AwaitNodes
@@ -145,7 +145,6 @@ impl Remedy {
             | Self::PartOfFiles
             | Self::ListContainer
             | Self::ForeignDirectory
-            | Self::LetList(Unverified::NotPermitted | Unverified::Other)
             | Self::Adopted
             | Self::Gone
             | Self::NewSas
@@ -218,12 +217,16 @@ impl Remedy {
             Self::LetList(Unverified::SwitchedOff) => Phrase::new("set ")
                 .code("verify.enabled = true")
                 .text(", so that the container is searched for the files"),
-            Self::LetList(Unverified::NotPermitted) => Phrase::new("use a SAS with the permission ")
+            Self::LetList(Unverified::NotPermitted) => Phrase::new("set ")
+                .code("destination.verify_url")
+                .text(" to a SAS with ")
+                .code("r")
+                .text(" and ")
                 .code("l")
                 .text(", so that the container is searched for the files"),
             Self::LetList(Unverified::Other) => Phrase::new("let the container be searched for the files (")
                 .code("verify.enabled")
-                .text(", and a SAS with the permission ")
+                .text(", and a SAS with ")
                 .code("l")
                 .text(")"),
             Self::Adopted => Phrase::new(

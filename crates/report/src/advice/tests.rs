@@ -298,7 +298,7 @@ fn nothing_is_advised_that_is_so_already() {
     };
     assert_eq!(text(None), ["resume the run"], "the SAS could list");
     let may_not_list = [
-        "use a SAS with the permission l, so that the container is searched for the files; then resume the run",
+        "set destination.verify_url to a SAS with r and l, so that the container is searched for the files; then resume the run",
     ];
     assert_eq!(text(Some(Unverified::NotPermitted)), may_not_list);
     let off =

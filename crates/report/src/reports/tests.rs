@@ -7,19 +7,22 @@ use std::fs;
 
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::failure::{Failure, FailureClass};
-use fleetlogs_model::outcome::{Outcome, RunOutcome};
+use fleetlogs_model::outcome::{Outcome, RunOutcome, Shortfall};
+use fleetlogs_model::stop_cause::{StopCause, Unverified};
+use proptest::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
-use crate::advice::Commands;
+use crate::advice::{Advice, Commands, Step};
 use crate::files::SUMMARY_FILE;
 use crate::look::Look;
-use crate::summary::{Examples, Summary};
+use crate::summary::{Examples, Summary, markdown_step};
 use crate::testing::{
     accepted, ended, failure, folded, incomplete, interrupted, plan_of, planned, recorded, requested,
-    retried, small_plan, small_run,
+    retried, small_plan, small_run, verified,
 };
+use crate::ticket::{Ticket, TicketDetails};
 
 const COMMANDS: Commands<'static> =
     Commands { run: Some("runs/20261122T093000Z-4f2a"), config: Some("fleetlogs.toml") };
@@ -429,4 +432,102 @@ fn a_pool_that_delivers_something_is_not_called_blocked() {
     assert!(run(0)[0].reason.starts_with("storage blocked"), "{:?}", run(0));
     assert_eq!(run(0).len(), 1);
     assert!(run(2).iter().all(|cause| cause.reason.contains("of 4 files")), "{:?}", run(2));
+}
+
+/// A node that ended in one of a few ways.
+fn ended_as(node: u32, end: u8) -> Vec<Recorded> {
+    let refused = |code| failure(FailureClass::Refused, 409, code, "no");
+    let shortfall = |shortfall| Event::FilesIncomplete {
+        files: 0,
+        bytes: 0,
+        reason: format!("{shortfall:?}").into(),
+        shortfall: Some(shortfall),
+    };
+    let last = match end {
+        0 => return vec![],
+        1 => accepted(1, "d", 4),
+        2 => Event::UploadFailed { attempt: 1, cause: refused("NodeNotReady") },
+        3 => Event::UploadFailed { attempt: 1, cause: refused("TooManyRequests") },
+        4 => Event::UploadFailed {
+            attempt: 1,
+            cause: failure(FailureClass::Gone, 404, "NodeNotFound", "gone"),
+        },
+        5 => {
+            return vec![
+                recorded(node, 1, requested(1)),
+                recorded(node, 2, accepted(1, "d", 4)),
+                recorded(node, 3, shortfall(Shortfall::FilesMissing)),
+            ];
+        }
+        6 => {
+            return vec![
+                recorded(node, 1, requested(1)),
+                recorded(node, 2, accepted(1, "d", 4)),
+                recorded(node, 3, shortfall(Shortfall::StillChanging)),
+            ];
+        }
+        _ => {
+            return vec![
+                recorded(node, 1, requested(1)),
+                recorded(node, 2, accepted(1, "d", 4)),
+                recorded(node, 3, verified(4, 40)),
+            ];
+        }
+    };
+    vec![recorded(node, 1, requested(1)), recorded(node, 2, last)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_report_shows_the_same_steps(
+        ends in prop::collection::vec(0_u8..8, 6),
+        stop in prop::option::of(prop::sample::select(vec![StopCause::Signal, StopCause::SasEnds, StopCause::BudgetSpent])),
+        all_listed in any::<bool>(),
+        verification in any::<bool>(),
+    ) {
+        let mut plan = small_plan();
+        if all_listed {
+            plan.accounts.pop();
+        }
+        let outcome = match stop {
+            None => RunOutcome::Partial,
+            Some(StopCause::BudgetSpent) => RunOutcome::BudgetSpent,
+            Some(_) => RunOutcome::Interrupted,
+        };
+        let reason = stop.map(|stop| format!("{stop:?}"));
+        let unverified = (!verification).then_some(Unverified::NotPermitted);
+        let facts = RunFacts { stop_cause: stop, reason, verification, unverified, ..ended(outcome) };
+        let events: Vec<_> = (0..).zip(&ends).flat_map(|(node, end)| ended_as(node, *end)).collect();
+        let reported = report(plan, facts, &events);
+        let summary = reported.summary();
+        let next = Advice::after(&reported.plan, &reported.facts, &reported.ledger, &reported.findings, COMMANDS).next;
+
+        let terminal = summary.to_terminal(&Look::default(), Examples::WhereThereIsRoom);
+        let markdown = summary.to_markdown();
+        let known = TicketDetails::default();
+        let Reported { plan, facts, ledger, findings, .. } = &reported;
+        let ticket = Ticket { plan, facts, ledger, findings, commands: COMMANDS, known }.to_markdown();
+        for step in &next {
+            let command = step.command().map(|command| format!(":\n            {command}\n")).unwrap_or_default();
+            prop_assert!(terminal.contains(&(step.text() + &command)), "{step:?} in {terminal}");
+            let line = format!("\n- {}\n", markdown_step(step));
+            prop_assert!(markdown.contains(&line), "{line} in {markdown}");
+            prop_assert!(ticket.contains(&line), "{line} in {ticket}");
+        }
+        let steps = |text: &str, head: &str| {
+            text.split_once(head).map_or(0, |(_, after)| after.lines().filter(|line| line.starts_with("- ")).count())
+        };
+        prop_assert_eq!(steps(&markdown, "## What to do next"), next.len());
+        prop_assert_eq!(steps(&ticket, "## What we do next"), next.len());
+        prop_assert_eq!(terminal.matches("\n            fleetlogs ").count(), next.iter().filter(|step| step.command().is_some()).count());
+        let page = reported.text(PAGE_FILE);
+        let data = page.split_once("id=\"page-data\">").and_then(|(_, rest)| rest.split_once("</script>")).unwrap().0;
+        let data: Value = serde_json::from_str(data).unwrap();
+        prop_assert_eq!(&data["next"], &serde_json::to_value(&next).unwrap());
+        // A run that is not whole always has something to do, and no command names a run that it does not know.
+        prop_assert_eq!(next.is_empty(), RunOutcome::of(&ledger.outcomes(), plan.is_whole(), facts.verification) == RunOutcome::Complete && stop.is_none() && ledger.outcomes().get(Outcome::Accepted) == 0);
+        prop_assert!(next.iter().filter_map(Step::command).all(|command| command.contains("runs/20261122") || command.contains("fleetlogs.toml --account")));
+    }
 }

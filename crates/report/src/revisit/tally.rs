@@ -92,12 +92,17 @@ impl RevisitTally {
         self.by_pool.values().map(|(nodes, _)| nodes).sum()
     }
 
+    /// Nodes of which the run verified files.
+    pub(super) fn collected(&self) -> u64 {
+        self.planned() - self.nodes(Standing::NotCollected)
+    }
+
     pub(super) fn covers(&self, covers: Covers) -> u64 {
         self.covers.get(&covers).copied().unwrap_or(0)
     }
 
     pub(super) fn outcome(&self) -> RunOutcome {
-        if self.nodes(Standing::Intact) == self.planned() {
+        if self.collected() > 0 && self.nodes(Standing::Intact) == self.collected() {
             RunOutcome::Complete
         } else if self.files == 0 {
             RunOutcome::NothingCollected

@@ -15,6 +15,7 @@ use crate::files::{COVERAGE_FILE, FILES_FILE, VERIFY_FILE};
 use crate::look::{Look, Style};
 use crate::phrase::Phrase;
 use crate::text::{counted, for_terminal, moment, number, size};
+use crate::uncounted::Uncounted;
 use crate::width::shortened;
 
 /// Pools with problems, and pools with gaps, that are shown.
@@ -105,14 +106,27 @@ impl RevisitResult<'_> {
         let tally = &self.tally;
         let (verdict, style) = match self.outcome() {
             RunOutcome::Complete => ("INTACT", Style::GoodVerdict),
+            _ if tally.collected() == 0 => ("NOTHING COLLECTED", Style::BadVerdict),
             RunOutcome::NothingCollected => ("NOTHING THERE", Style::BadVerdict),
             RunOutcome::Partial | RunOutcome::Interrupted | RunOutcome::BudgetSpent => {
                 ("NOT ALL INTACT", Style::WarningVerdict)
             }
         };
-        let (intact, planned) = (number(tally.nodes(Standing::Intact)), counted(tally.planned(), "node"));
-        let text = format!("  the files of {intact} of {planned} are unchanged since they were verified.");
-        lines.headed((style, verdict), 2, &text);
+        let (intact, collected) = (tally.nodes(Standing::Intact), tally.collected());
+        let text = if collected == 0 {
+            "the run verified no files, so that there is nothing to compare with".to_owned()
+        } else {
+            let collected = counted(collected, "collected node");
+            format!("the files of {} of {collected} are as they were verified", number(intact))
+        };
+        // What was never collected cannot be lost: it is said apart, and is no fault of the container.
+        let never = match tally.nodes(Standing::NotCollected) {
+            0 => String::new(),
+            1 => "; 1 was never collected".to_owned(),
+            nodes => format!("; {} were never collected", number(nodes)),
+        };
+        let uncounted = Uncounted::of(self.plan);
+        lines.headed((style, verdict), 2, &format!("  {text}{never}{uncounted}."));
         let counts = Standing::ALL.iter().rev().map(|standing| (standing.as_str(), tally.nodes(*standing)));
         lines.labelled("nodes", &counts_of(counts));
     }

@@ -99,7 +99,7 @@ fn every_node_and_every_file_that_is_not_as_it_was_is_told() {
     assert_eq!((&document["list_calls"], &document["exit_code"]), (&7.into(), &3.into()));
     assert!(!dir.path().join(COVERAGE_FILE).exists());
     for expected in [
-        "NOT ALL INTACT  the files of 1 of 4 nodes are unchanged since they were verified.\n",
+        "NOT ALL INTACT  the files of 1 of 3 collected nodes are as they were verified; 1 was never collected.\n",
         "  nodes         1 intact, 1 not-collected, 1 truncated, 1 missing\n",
         "  missing       1 node, contoso, pool pool: 1 file missing\n  truncated     1 node, contoso, pool pool\n",
         "  file          missing contoso/pool/n1: b.log\n",
@@ -168,7 +168,10 @@ fn on_a_terminal_lines_are_wrapped_under_their_text() {
     }
     let styled = Look { width: Some(79), styled: true, ..Look::default() };
     let text = reported.to_terminal(&styled, Path::new("runs/r"), "runs/r");
-    assert!(text.starts_with("\u{1b}[1;31mNOTHING THERE\u{1b}[0m  the files of 0 of 1 node"), "{text:?}");
+    assert!(
+        text.starts_with("\u{1b}[1;31mNOTHING THERE\u{1b}[0m  the files of 0 of 1 collected node"),
+        "{text:?}"
+    );
     assert!(text.contains("missing contoso/pool/n0: a\\u{a}b.log\n"), "{text:?}");
 }
 
@@ -178,11 +181,30 @@ fn all_there_is_complete_and_none_there_is_nothing() {
     let whole = || look(Standing::Intact, vec![file("a", FileStatus::Present)]);
     let (outcome, text) = write(dir.path(), &[whole(), whole()], &[]);
     assert_eq!(outcome, RunOutcome::Complete);
-    assert!(text.starts_with("INTACT  the files of 2 of 2 nodes") && !text.contains("next"), "{text}");
+    assert!(
+        text.starts_with("INTACT  the files of 2 of 2 collected nodes") && !text.contains("next"),
+        "{text}"
+    );
     let gone = look(Standing::Missing, vec![file("a", FileStatus::Missing)]);
     assert_eq!(write(dir.path(), &[gone], &[]).0, RunOutcome::NothingCollected);
     let empty = look(Standing::Intact, vec![]);
     assert_eq!(write(dir.path(), &[empty], &[]).0, RunOutcome::Complete, "nothing was promised");
+}
+
+#[test]
+fn what_was_never_collected_is_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = || look(Standing::Intact, vec![file("a", FileStatus::Present)]);
+    let never = || look(Standing::NotCollected, vec![]);
+    let (outcome, text) = write(dir.path(), &[whole(), whole(), never(), never()], &[]);
+    assert_eq!(outcome, RunOutcome::Complete);
+    let verdict =
+        "INTACT  the files of 2 of 2 collected nodes are as they were verified; 2 were never collected.\n";
+    assert!(text.starts_with(verdict), "{text}");
+    assert!(text.contains("  next          2 failed: retry:\n"), "{text}");
+    let (outcome, text) = write(dir.path(), &[never()], &[]);
+    assert_eq!(outcome, RunOutcome::NothingCollected);
+    assert!(text.starts_with("NOTHING COLLECTED  the run verified no files"), "{text}");
 }
 
 #[test]
