@@ -394,6 +394,7 @@ fn an_alert_begins_a_snapshot_once_and_the_metrics_tell_of_it() {
     );
     let (code, said) = daemon.end();
     assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("1 snapshot; none has a `cron`; listener on 127.0.0.1:{port}")), "{said}");
     assert!(!said.contains("plainly-fake"), "{said}");
     assert_eq!(run_dirs(&sim).len(), 1, "the alert was sent twice");
     assert_eq!(manifest(&dir).unwrap()["snapshot"]["trigger"], "alert");

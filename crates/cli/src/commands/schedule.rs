@@ -60,7 +60,7 @@ pub(crate) async fn schedule(args: &ScheduleArgs, output: &Output, logs: &Logs) 
     } else {
         // Its runs show nothing on the screen; what they do is in the log.
         let watchers = Watchers { progress: ProgressView::Hidden, ..watchers(output, logs) };
-        let interrupted = serve(&config, settings, watchers, &talk).await;
+        let interrupted = serve(&config, settings, watchers).await;
         interrupted.map(|interrupted| if interrupted { Exit::Interrupted } else { Exit::Complete })
     };
     if let Some(simulator) = simulator {

@@ -1,5 +1,6 @@
 //! A schedule at work on this machine: its state, its terms of ownership, and the runs that it starts.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use super::listener::Health;
 use super::machine::machine_id;
 use super::metrics::Metrics;
 use super::runner::{RunnerContext, SnapshotRunner};
+use super::starting::starting;
 use super::state_place::{home_to_own, state_path};
 use super::watching::Watching;
 use crate::config::Settings;
@@ -79,9 +81,11 @@ impl<'a> ActiveSchedule<'a> {
         &self,
         state: &watch::Sender<Option<Store>>,
         health: &Health,
+        listener: Option<SocketAddr>,
     ) -> Result<bool, CliError> {
         loop {
             let Some(term) = self.begin_term(health).await? else { return Ok(false) };
+            self.tell_start(&term, listener).await?;
             state.send_replace(Some(term.store.clone()));
             let runs = self.runs(&term);
             let result = self.serve_term(&term, runs.clone(), health).await;
@@ -132,6 +136,14 @@ impl<'a> ActiveSchedule<'a> {
             }
         };
         Ok(Some(Term { store, ownership: Some(ownership), end: StopHandle::default() }))
+    }
+
+    /// Says what there is and what happens next.
+    async fn tell_start(&self, term: &Term, listener: Option<SocketAddr>) -> Result<(), CliError> {
+        let (rules, now) = (self.rules(), Clock::System.now());
+        let views = term.store.read(|state| overview(state, &rules, now)).await?;
+        tracing::info!("{}", starting(&self.settings.snapshots, &views, listener));
+        Ok(())
     }
 
     async fn serve_term(&self, term: &Term, runs: SnapshotRunner, health: &Health) -> Result<(), StateError> {

@@ -11,6 +11,7 @@ mod retention;
 mod runner;
 mod serve;
 mod snapshots;
+mod starting;
 mod state_place;
 mod watching;
 

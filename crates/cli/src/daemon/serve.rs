@@ -15,13 +15,8 @@ use crate::error::CliError;
 use crate::run::Watchers;
 
 /// Serves a schedule until the process is told to end. Returns whether a run was interrupted, which the next process
-/// resumes. `announce` hears where it listens.
-pub(crate) async fn serve(
-    config: &Path,
-    settings: Settings,
-    watchers: Watchers,
-    announce: &dyn Fn(&str),
-) -> Result<bool, CliError> {
+/// resumes.
+pub(crate) async fn serve(config: &Path, settings: Settings, watchers: Watchers) -> Result<bool, CliError> {
     let schedule = ActiveSchedule::new(config, settings, watchers)?;
     let _lock = take_lock(&schedule.state).await?;
     let (state, states) = watch::channel(None);
@@ -31,11 +26,15 @@ pub(crate) async fn serve(
             let names = schedule.settings.snapshots.iter().map(|snapshot| snapshot.name().clone());
             let (metrics, health) = (schedule.metrics.clone(), health.clone());
             let listener = Listener::bind(settings, names, states, metrics, health).await?;
-            listener.announce(announce);
+            if schedule.home.is_some() {
+                // It answers while another machine owns the schedule, too.
+                tracing::info!("listening on http://{}", listener.address());
+            }
             Some(listener)
         }
         None => None,
     };
+    let address = listener.as_ref().map(Listener::address);
     let listening = async {
         match listener {
             Some(listener) => listener.serve(schedule.stop.reached(Stop::Drain)).await,
@@ -43,7 +42,7 @@ pub(crate) async fn serve(
         }
     };
     let working = async {
-        let result = schedule.work(&state, &health).await;
+        let result = schedule.work(&state, &health, address).await;
         // Whatever it was that ended it ends the listener as well.
         schedule.stop.stop(Stop::Drain, StopReason::Signal);
         result

@@ -48,10 +48,9 @@ impl Listener {
         Ok(Self { socket, address, service: Arc::new(service) })
     }
 
-    /// Announces the address: port 0 means any port.
-    pub(crate) fn announce(&self, say: &dyn Fn(&str)) {
-        tracing::info!("listening on http://{}", self.address);
-        say(&format!("listening on http://{}\n", self.address));
+    /// Where it listens: port 0 of the config means any port.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Answers until `stop` resolves. Requests that are already open are still answered.
