@@ -171,21 +171,21 @@ fn of_cause(at: usize, cause: &Cause, step: Option<&Step>) -> String {
 fn unlisted(NotListed { accounts, whole, why, step }: &NotListed) -> String {
     let all = accounts.len() as u64;
     let names = accounts.iter().map(|name| Cow::Owned(format!("<b>{}</b>", for_html(name.as_str()))));
-    let named = listed(names, MOST_NAMES, all);
+    let which = listed(names, MOST_NAMES, all);
     let (count, what) = match (whole, all) {
         (true, 1) => {
-            ("not listed", format!("Account {named} could not be listed: its nodes are not in the plan"))
+            ("not listed", format!("Account {which} could not be listed: its nodes are not in the plan"))
         }
         (true, _) => {
-            ("not listed", format!("Accounts {named} could not be listed: their nodes are not in the plan"))
+            ("not listed", format!("Accounts {which} could not be listed: their nodes are not in the plan"))
         }
         (false, 1) => (
             "partly listed",
-            format!("Pools of account {named} could not be listed: their nodes are not in the plan"),
+            format!("Pools of account {which} could not be listed: their nodes are not in the plan"),
         ),
         (false, _) => (
             "partly listed",
-            format!("Pools of accounts {named} could not be listed: their nodes are not in the plan"),
+            format!("Pools of accounts {which} could not be listed: their nodes are not in the plan"),
         ),
     };
     format!(
