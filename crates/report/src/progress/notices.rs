@@ -12,6 +12,7 @@ use fleetlogs_model::ids::AccountName;
 
 use super::troubles::SilentPool;
 use crate::look::Style;
+use crate::outcome_look::style_of;
 use crate::text::{counted, for_terminal};
 use crate::trouble::{Trouble, name, names};
 
@@ -109,5 +110,7 @@ pub(crate) fn silent(pools: &[SilentPool], seen: Duration) -> Option<Notice> {
 
 /// `storage blocked from pool render: 12 nodes so far`.
 pub(crate) fn blocked(troubles: &[Trouble], one_account: bool) -> impl Iterator<Item = Notice> {
-    troubles.iter().map(move |trouble| (Style::Bad, format!("{} so far", trouble.headline(one_account))))
+    troubles
+        .iter()
+        .map(move |trouble| (style_of(trouble.outcome), format!("{} so far", trouble.headline(one_account))))
 }

@@ -270,7 +270,7 @@ fn counts(numbers: &Numbers) -> Vec<StyledPart> {
     let open = [
         (Style::None, numbers.awaited, "awaited"),
         (Style::None, numbers.in_flight, "in flight"),
-        (Style::Warning, numbers.in_doubt, "in doubt"),
+        (style_of(Outcome::InDoubt), numbers.in_doubt, "in doubt"),
         (Style::None, numbers.waiting, "waiting"),
         (Style::Dim, numbers.not_called, "not called"),
     ];
