@@ -173,7 +173,7 @@ fn what_the_identity_sees_is_found_and_can_be_run_as_it_is() {
 
 /// Runs the program under a terminal, and types.
 #[cfg(unix)]
-const TYPING: &str = r#"
+const TYPING: &str = r"
 import os, pty, sys
 child, terminal = pty.fork()
 if child == 0:
@@ -189,7 +189,7 @@ while True:
     sys.stdout.buffer.write(part)
 sys.stdout.flush()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"#;
+";
 
 #[cfg(unix)]
 #[test]

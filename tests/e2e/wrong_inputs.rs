@@ -61,9 +61,11 @@ fn good(lines: &str) -> String {
     let kept: Vec<_> = keys.iter().filter(|(key, _)| !has(key)).map(|(_, line)| *line).collect();
     let is_of_account = keys.iter().any(|(key, _)| has(key)) || has("pools") || has("nodes");
     let destination = if lines.contains("[destination]") { "" } else { destination };
-    match is_of_account {
-        true => format!("{destination}{account}{}\n{lines}\n", kept.join("\n")),
-        false => format!("{lines}\n{destination}{account}{}\n", kept.join("\n")),
+    let kept = kept.join("\n");
+    if is_of_account {
+        format!("{destination}{account}{kept}\n{lines}\n")
+    } else {
+        format!("{lines}\n{destination}{account}{kept}\n")
     }
 }
 
@@ -103,6 +105,7 @@ fn told(table: &[Input]) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn files_that_are_no_config_are_called_by_their_name() {
     let key = BASE64_STANDARD.encode([7; 64]);
     let connection = format!("DefaultEndpointsProtocol=https;AccountName=logs;AccountKey={key}\r\n");
@@ -300,6 +303,7 @@ fn files_that_are_no_config_are_called_by_their_name() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn secrets_in_the_wrong_place_are_called_by_their_name() {
     let key = BASE64_STANDARD.encode([7; 64]);
     let connection = format!("DefaultEndpointsProtocol=https;AccountName=logs;AccountKey={key}");
@@ -499,6 +503,7 @@ fn secrets_in_the_wrong_place_are_called_by_their_name() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn values_that_cannot_be_meant_are_refused_with_what_may_be() {
     let window = |line: &str| config(&format!("[window]\n{line}"));
     let table = [

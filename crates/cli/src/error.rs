@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+use fleetlogs_engine::local_store::PLAN_FILE;
 use fleetlogs_engine::schedule::state::StateError;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::files::is_disk_trouble;
@@ -16,8 +17,9 @@ use fleetlogs_report::{BundleError, ReportError};
 
 use crate::config::{ConfigError, Mistake, PickError};
 use crate::exit::Exit;
-use crate::file_kind::{self, FileKind};
+use crate::file_kind::FileKind;
 use crate::input_file::InputError;
+use crate::typed_path::as_argument;
 use crate::unmatched::UnmatchedPattern;
 
 /// Why a command failed: the exit code, and everything that is wrong.
@@ -137,7 +139,7 @@ impl CliError {
     /// A plan file is not a valid plan.
     pub(crate) fn plan(path: &Path, error: &PlanError) -> Self {
         let is_plan = matches!(FileKind::of(path), Some(FileKind::Document(name)) if name == "plan");
-        if !is_plan && let Some(refusal) = file_kind::instead_of("a plan", path, MAKE_A_PLAN) {
+        if !is_plan && let Some(refusal) = instead_of(A_PLAN, path, MAKE_A_PLAN) {
             return Self::usage(refusal);
         }
         Self::usage(Refusal::new(
@@ -148,7 +150,7 @@ impl CliError {
 
     /// Something else than a plan is named as one.
     pub(crate) fn no_plan_file(path: &Path) -> Self {
-        let other = file_kind::instead_of("a plan", path, MAKE_A_PLAN);
+        let other = instead_of(A_PLAN, path, MAKE_A_PLAN);
         let unknown = || Refusal::new(format!("`{}` is not a plan", path.display()), MAKE_A_PLAN);
         Self::usage(other.unwrap_or_else(unknown))
     }
@@ -179,9 +181,9 @@ impl CliError {
         let help = "`fleetlogs plan CONFIG` shows which nodes there are and why each is skipped";
         let refusal = match unmatched {
             [] => Refusal::new(NO_NODE, help),
-            [first, others @ ..] => {
-                let others = others.iter().map(|other| format!("; {}", other.what())).collect::<String>();
-                Refusal::new(format!("{NO_NODE}: {}{others}", first.what()), first.help())
+            [first, ..] => {
+                let patterns: Vec<_> = unmatched.iter().map(UnmatchedPattern::what).collect();
+                Refusal::new(format!("{NO_NODE}: {}", patterns.join("; ")), first.help())
             }
         };
         let seen = left_out_counts(left_out).into_iter().chain(unmatched.iter().map(UnmatchedPattern::there));
@@ -278,6 +280,22 @@ fn unreadable_help(error: &InputError) -> &'static str {
 }
 
 pub(crate) const MAKE_ROOM: &str = "make room on its disk or repair it, or name a place on another disk";
+
+/// What to do with a file that is none of `wanted`, where it is known what it is instead.
+pub(crate) fn instead_of(wanted: &str, path: &Path, help: &str) -> Option<Refusal> {
+    let kind = FileKind::of(path)?;
+    let what = format!("`{}` is {}, and not {wanted}", path.display(), kind.name());
+    let plan = path.join(PLAN_FILE);
+    let help = if wanted == A_PLAN && plan.is_file() {
+        format!("name the plan in it: {}", as_argument(&plan))
+    } else {
+        help.to_owned()
+    };
+    Some(Refusal::new(what, help))
+}
+
+/// What `--plan` names.
+const A_PLAN: &str = "a plan";
 
 /// Of a plan without nodes.
 pub(crate) const NO_NODE: &str = "the selection matches no node";

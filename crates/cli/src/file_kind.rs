@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use fleetlogs_engine::local_store::PLAN_FILE;
 use fleetlogs_model::files::dir_of;
 
 use crate::config::SecretForm;
-use crate::error::Refusal;
 use crate::input_file::decode;
-use crate::run_dir::{PLAN_FILE, as_argument};
+use crate::typed_path::as_argument;
 
 /// What a file or directory is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,19 +187,6 @@ fn schema_in(text: &str) -> Option<String> {
     let name = value.split_once('/')?.0;
     let is_name = name.len() < 40 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
     is_name.then(|| name.to_owned())
-}
-
-/// What to do with a file that is none of `wanted`, where it is known what it is instead.
-pub(crate) fn instead_of(wanted: &str, path: &Path, help: &str) -> Option<Refusal> {
-    let kind = FileKind::of(path)?;
-    let what = format!("`{}` is {}, and not {wanted}", path.display(), kind.name());
-    let help = match kind {
-        FileKind::RunDirectory | FileKind::Directory if path.join(PLAN_FILE).is_file() => {
-            format!("name the plan in it: {}", as_argument(&path.join(PLAN_FILE)))
-        }
-        _ => help.to_owned(),
-    };
-    Some(Refusal::new(what, help))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::discover::{DiscoveredAccounts, discover_accounts};
 use crate::error::{CliError, Refusal, account_help};
 use crate::simulated_fleet::{simulated, start_simulator};
 use crate::tokens::Tokens;
+use crate::unmatched::{UnmatchedPattern, unmatched_patterns};
 
 /// A list call may take this long: a page of a thousand nodes is large.
 const READ_TIMEOUT: Duration = Duration::from_secs(40);
@@ -179,6 +180,13 @@ impl Fleet {
     /// The accounts of the config.
     pub(crate) fn accounts(&self) -> &[Account] {
         &self.accounts
+    }
+
+    /// The patterns of the selection that match nothing in a plan of these accounts.
+    pub(crate) fn unmatched(&self, plan: &Plan) -> Vec<UnmatchedPattern> {
+        let accounts: Vec<_> =
+            self.accounts.iter().map(|account| (&account.planned.name, &account.selection)).collect();
+        unmatched_patterns(&accounts, plan)
     }
 
     /// How far the services' clocks are ahead of ours: the middle of what they told. Zero where none did.

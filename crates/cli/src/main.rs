@@ -40,6 +40,7 @@ mod signals;
 mod simulated_fleet;
 mod text;
 mod tokens;
+mod typed_path;
 mod unmatched;
 mod usage_error;
 mod version;

@@ -26,7 +26,7 @@ pub(crate) fn try_out(dir: &Path) -> Result<(), Refusal> {
     let tried = std::fs::create_dir_all(&dir)
         .map_err(|error| {
             // The disk of what is there, not of what could not be made.
-            refused(there, format!("`{}` cannot be created", dir.display()), &error)
+            refused(there, &format!("`{}` cannot be created", dir.display()), &error)
         })
         .and_then(|()| {
             refuse_if_open_to_all(&dir).map_err(|error| {
@@ -36,7 +36,7 @@ pub(crate) fn try_out(dir: &Path) -> Result<(), Refusal> {
         })
         .and_then(|()| {
             write_in(&dir)
-                .map_err(|error| refused(&dir, format!("`{}` cannot be written to", dir.display()), &error))
+                .map_err(|error| refused(&dir, &format!("`{}` cannot be written to", dir.display()), &error))
         });
     for created in missing {
         let _ = std::fs::remove_dir(created);
@@ -59,7 +59,7 @@ fn write_in(dir: &Path) -> io::Result<()> {
     written.and(removed).and(emptied)
 }
 
-fn refused(place: &Path, what: String, error: &io::Error) -> Refusal {
+fn refused(place: &Path, what: &str, error: &io::Error) -> Refusal {
     let help = match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => "name a directory on another disk: this one is read-only".into(),
         _ if is_disk_trouble(error) => MAKE_ROOM.into(),

@@ -11,11 +11,11 @@ use fleetlogs_model::files::{absolute, owner_only};
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::run_store::{RunMeta, RunStore};
-use fleetlogs_model::shell_word::quoted;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::is_stdin;
 use crate::error::{CliError, Refusal};
+pub(crate) use crate::typed_path::{as_argument, as_typed};
 
 /// A run as a command names it: where its reports are, and where its record is kept.
 pub(crate) struct RunDir {
@@ -65,17 +65,6 @@ pub(crate) fn config_of(meta: &RunMeta, named: Option<&Path>) -> Result<PathBuf,
 /// A config as a run records it, to be found again from any directory.
 pub(crate) fn recorded_config(path: &Path) -> String {
     if is_stdin(path) { path.display().to_string() } else { absolute(path).display().to_string() }
-}
-
-/// A path as the user would type it: relative if it is below the working directory.
-pub(crate) fn as_typed(path: &Path) -> &Path {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).ok().filter(|below| !below.as_os_str().is_empty()).unwrap_or(path)
-}
-
-/// A path as an argument of a command, in quotes if the shell needs them.
-pub(crate) fn as_argument(path: &Path) -> String {
-    quoted(&as_typed(path).to_string_lossy()).into_owned()
 }
 
 /// SHA-256 of a text, in hex, and its length in bytes.

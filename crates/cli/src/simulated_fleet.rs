@@ -10,8 +10,8 @@ use url::Url;
 use crate::config::{
     AccountSettings, Auth, DEFAULT_API_VERSION, DestinationSettings, GivenSas, WriteSettings,
 };
-use crate::error::{CliError, Refusal};
-use crate::file_kind::{self, FileKind};
+use crate::error::{CliError, Refusal, instead_of};
+use crate::file_kind::FileKind;
 use crate::input_file::{InputText, LONGEST_TEXT, read_text};
 
 /// Reads a scenario and serves it.
@@ -23,7 +23,7 @@ pub(crate) async fn start_simulator(path: &std::path::Path) -> Result<Simulator,
 fn unusable_scenario(path: &std::path::Path, error: &ScenarioError) -> CliError {
     let help = "a scenario has [[account]] with [[account.pool]]; docs/reference/scenario.md lists every key";
     let is_scenario = matches!(FileKind::of(path), Some(FileKind::Scenario));
-    if !is_scenario && let Some(refusal) = file_kind::instead_of("a scenario", path, help) {
+    if !is_scenario && let Some(refusal) = instead_of("a scenario", path, help) {
         return CliError::usage(refusal);
     }
     let what = format!("the scenario `{}` cannot be used: {error}", path.display());

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fleetlogs_engine::select::Selection;
+use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Plan;
 use globset::Glob;
-
-use crate::fleet::Account;
 
 /// So many names are shown, nearest first.
 const SHOWN: usize = 5;
@@ -107,15 +107,18 @@ impl UnmatchedPattern {
 
 /// The patterns of the selection that match nothing, of the options first. Nothing is said about a pattern if an account
 /// that it is for could not be listed.
-pub(crate) fn unmatched_patterns(accounts: &[Account], plan: &Plan) -> Vec<UnmatchedPattern> {
+pub(crate) fn unmatched_patterns(
+    accounts: &[(&AccountName, &Selection)],
+    plan: &Plan,
+) -> Vec<UnmatchedPattern> {
     // Exact nodes are selected without regard to patterns.
-    if accounts.iter().any(|account| account.selection.exact.is_some()) {
+    if accounts.iter().any(|(_, selection)| selection.exact.is_some()) {
         return vec![];
     }
     let pools = pools_of(plan);
     let mut patterns: BTreeMap<(Place, &str), Vec<&str>> = BTreeMap::new();
-    for account in accounts {
-        let (name, filter) = (account.planned.name.as_str(), &account.selection.pools);
+    for (name, selection) in accounts {
+        let (name, filter) = (name.as_str(), &selection.pools);
         for (place, written) in
             [(Place::PoolOption, &filter.only_written), (Place::Pools, &filter.ids_written)]
         {
@@ -155,9 +158,9 @@ fn pools_of(plan: &Plan) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Patterns of `--node`, where they leave no node: every node that was listed is then among those left out.
-fn unmatched_nodes(accounts: &[Account], plan: &Plan) -> Vec<UnmatchedPattern> {
+fn unmatched_nodes(accounts: &[(&AccountName, &Selection)], plan: &Plan) -> Vec<UnmatchedPattern> {
     let written: BTreeSet<&String> =
-        accounts.iter().flat_map(|account| &account.selection.nodes.only_written).collect();
+        accounts.iter().flat_map(|(_, selection)| &selection.nodes.only_written).collect();
     if written.is_empty() {
         return vec![];
     }

@@ -25,7 +25,6 @@ use crate::output::{as_json, planning_progress, print};
 use crate::output_dir;
 use crate::preflight::{self, Finding, Findings, Level};
 use crate::text::counted;
-use crate::unmatched::unmatched_patterns;
 use crate::window_args::WindowArgs;
 
 #[derive(Debug, Parser)]
@@ -112,7 +111,11 @@ fn check_output_dir(dir: &Path, findings: &mut Findings) {
     match output_dir::try_out(dir) {
         Ok(()) => findings.good("output.dir", format!("run directories go to `{}`", absolute(dir).display())),
         Err(refusal) => {
-            findings.refuse(refusal.about.unwrap_or_default(), refusal.what, refusal.help.unwrap_or_default())
+            findings.refuse(
+                refusal.about.unwrap_or_default(),
+                refusal.what,
+                refusal.help.unwrap_or_default(),
+            );
         }
     }
 }
@@ -157,7 +160,7 @@ async fn run_checks(
     if let Some(plan) = &plan {
         preflight::listings(plan, findings);
         preflight::windows(plan, Some(&settings.window), findings);
-        let unmatched = unmatched_patterns(fleet.accounts(), plan);
+        let unmatched = fleet.unmatched(plan);
         if plan.nodes.is_empty() {
             for refusal in CliError::no_node(&plan.left_out, &unmatched).refusals {
                 let fix = match unmatched.first() {

@@ -1,5 +1,6 @@
 //! `fleetlogs init`: writes a config. On a terminal it asks what to write; `--discover` asks Azure.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -157,7 +158,7 @@ fn next_steps(path: &Path, draft: Option<&ConfigDraft>) -> String {
     let mut number = 0;
     let mut step = |what: String| {
         number += 1;
-        text.push_str(&format!("  {number}. {what}\n"));
+        let _ = writeln!(text, "  {number}. {what}");
     };
     match draft {
         Some(draft) => draft.left_to_do(&file).into_iter().for_each(&mut step),

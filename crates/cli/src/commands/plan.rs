@@ -24,7 +24,6 @@ use crate::output::{as_json, planning_progress, print};
 use crate::preflight::{self, Findings, Level};
 use crate::run::NotListed;
 use crate::run_dir::write_plan;
-use crate::unmatched::unmatched_patterns;
 use crate::window_args::WindowArgs;
 
 #[derive(Debug, Parser)]
@@ -88,7 +87,7 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     if !destination.is_created() {
         preflight::open_store(&fleet.http, &destination, &settings, &mut findings).await;
     }
-    let unmatched = unmatched_patterns(fleet.accounts(), &plan);
+    let unmatched = fleet.unmatched(&plan);
     if !plan.nodes.is_empty() {
         preflight::patterns(&unmatched, &mut findings);
     }

@@ -81,7 +81,7 @@ pub(crate) const AROUND: Duration = Duration::from_secs(30 * 60);
 /// A window of the future: nodes have no logs of it, and the service refuses it.
 fn in_the_future(key: &str, moment: OffsetDateTime, now: OffsetDateTime) -> Misread {
     let message = format!("{key} is in the future: it is {} now, by this machine's clock", written(now));
-    let years = [now.year(), now.year() - 1].into_iter().filter(|year| *year < moment.year());
+    let mut years = [now.year(), now.year() - 1].into_iter().filter(|year| *year < moment.year());
     let in_year = |year: i32| {
         let other = moment.replace_year(year).ok().filter(|other| *other < now)?;
         (year == now.year() || now - other < TURN_OF_YEAR).then_some(other)
@@ -91,7 +91,7 @@ fn in_the_future(key: &str, moment: OffsetDateTime, now: OffsetDateTime) -> Misr
             "check the offset from UTC: `Z` is UTC itself; two hours east of it, write {}",
             written(moment).replace('Z', "+02:00")
         )
-    } else if let Some(meant) = years.filter_map(in_year).next() {
+    } else if let Some(meant) = years.find_map(in_year) {
         format!("did you mean {}? `{}` has passed", meant.year(), written(meant))
     } else {
         "write a time that has passed, or set this machine's clock".into()

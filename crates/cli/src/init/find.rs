@@ -1,6 +1,7 @@
 //! What the signed-in identity sees in Azure: subscriptions, and the Batch and storage accounts in them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use fleetlogs_azure::{
     Client, Cloud, EntraSettings, FoundAccount, FoundStorage, FoundSubscription, TokenSource, http_client,
@@ -78,7 +79,7 @@ pub(crate) async fn find(only: Option<&str>, cloud: Cloud, management: &Url) -> 
         match storage {
             Ok(accounts) => found.storage.extend(accounts),
             Err(failure) => {
-                found.left_out.push(format!("storage accounts of subscription {name}: {failure}"))
+                found.left_out.push(format!("storage accounts of subscription {name}: {failure}"));
             }
         }
     }
@@ -151,19 +152,15 @@ impl Found {
         let mut doubles = Vec::new();
         self.accounts.retain(|account| {
             let name = account.name.to_ascii_lowercase();
-            match seen.get(&name) {
-                Some(first) => {
-                    doubles.push(format!(
-                        "Batch account {} at {}: one at {first} has the same name",
-                        account.name, account.endpoint
-                    ));
-                    false
-                }
-                None => {
-                    seen.insert(name, account.endpoint.clone());
-                    true
-                }
+            if let Some(first) = seen.get(&name) {
+                doubles.push(format!(
+                    "Batch account {} at {}: one at {first} has the same name",
+                    account.name, account.endpoint
+                ));
+                return false;
             }
+            seen.insert(name, account.endpoint.clone());
+            true
         });
         self.left_out.extend(doubles);
     }
@@ -211,7 +208,7 @@ impl Found {
             list(self.storage.iter().map(|storage| placed(&storage.name, &storage.location)).collect()),
         );
         for left in &self.left_out {
-            text.push_str(&format!("left out: {left}\n"));
+            let _ = writeln!(text, "left out: {left}");
         }
         text
     }

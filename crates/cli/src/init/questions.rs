@@ -28,12 +28,11 @@ impl Question {
                 "Endpoint of the Batch account, such as contoso.westeurope.batch.azure.com [later]".into()
             }
             Self::Name if needs_name(draft) => "Name of the Batch account".into(),
-            Self::Name => return None,
             Self::Auth if account.endpoint.is_some() => {
                 "Authenticate with `entra` (az login, managed identity) or with the account's `key` [entra]"
                     .into()
             }
-            Self::Auth => return None,
+            Self::Name | Self::Auth => return None,
             Self::Storage => {
                 format!(
                     "Storage account in which fleetlogs creates its SAS [none: a SAS URL in {URL_VARIABLE}]"
@@ -91,12 +90,12 @@ impl Question {
             }
             Self::Container => {
                 if let DraftStorage::Minted { container, .. } = &mut draft.storage {
-                    *container = answer.to_owned();
+                    answer.clone_into(container);
                 }
             }
             Self::Window => {
                 times::duration(answer)?;
-                draft.last = answer.to_owned();
+                answer.clone_into(&mut draft.last);
             }
         }
         Ok(())

@@ -21,7 +21,6 @@ use crate::fleet::Fleet;
 use crate::input_file;
 use crate::output_dir;
 use crate::preflight::{self, Findings};
-use crate::unmatched::unmatched_patterns;
 
 /// A run that may begin: everything that can be known to be wrong beforehand is right.
 pub(super) struct PreparedRun {
@@ -72,7 +71,7 @@ pub(super) async fn prepare_new(
     let services = fleet
         .services(&plan)
         .map_err(|why| CliError::other_plan(request.plan.unwrap_or(Path::new("")), &why))?;
-    let unmatched = if request.plan.is_none() { unmatched_patterns(fleet.accounts(), &plan) } else { vec![] };
+    let unmatched = if request.plan.is_none() { fleet.unmatched(&plan) } else { vec![] };
     if plan.nodes.is_empty() {
         return Err(CliError::no_node(&plan.left_out, &unmatched));
     }
