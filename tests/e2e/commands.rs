@@ -264,6 +264,7 @@ fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
     Commands:
       run          Collect logs: plan, execute, verify, report
       resume       Resume an interrupted run
+      runs         List the runs, newest first
       status       Show the progress of a run, live or finished
       plan         Show which nodes a run would call and which it would skip, and why; sends no upload
       check        Check config, credentials, permissions, clocks and storage; sends no upload

@@ -27,6 +27,7 @@ mod hostile_texts;
 mod init;
 mod inputs;
 mod machine_output;
+mod naming;
 mod notify;
 mod pace;
 mod picture;

@@ -14,6 +14,7 @@ use crate::commands::plan::{self, PlanArgs};
 use crate::commands::report::{self, ReportArgs};
 use crate::commands::resume::{self, ResumeArgs};
 use crate::commands::run::{self, RunArgs};
+use crate::commands::runs::{self, RunsArgs};
 use crate::commands::schedule::{self, ScheduleArgs};
 use crate::commands::schema::{self, SchemaArgs};
 use crate::commands::share::{self, ShareArgs, UnshareArgs};
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Resume an interrupted run
     Resume(ResumeArgs),
+    /// List the runs, newest first
+    Runs(RunsArgs),
     /// Show the progress of a run, live or finished
     Status(StatusArgs),
     /// Show which nodes a run would call and which it would skip, and why; sends no upload
@@ -100,6 +103,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, output, logs).await,
             Self::Resume(args) => resume::resume(args, output, logs).await,
+            Self::Runs(args) => runs::runs(args, output).await,
             Self::Status(args) => status::status(args, output).await,
             Self::Plan(args) => plan::plan(args, output).await,
             Self::Check(args) => check::check(args, output).await,

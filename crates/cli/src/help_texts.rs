@@ -50,8 +50,8 @@ const HELP_TEXTS: &[HelpText] = &[
     HelpText {
         command: "runs",
         notes: "",
-        examples: &[("fleetlogs runs", "the newest last"), ("fleetlogs runs --json", "for a program")],
-        guide: "docs/reference/cli.md",
+        examples: &[("fleetlogs runs", "the newest first"), ("fleetlogs runs --json", "for a program")],
+        guide: "docs/reference/cli.md#runs",
     },
     HelpText {
         command: "plan",

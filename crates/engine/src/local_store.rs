@@ -77,8 +77,7 @@ impl RunStore for LocalRunStore {
     }
 
     fn changed_at(&self) -> StoreFuture<'_, Option<SystemTime>> {
-        let changed = |name| std::fs::metadata(self.dir.join(name)).and_then(|file| file.modified()).ok();
-        answer(Ok(["run.db", "run.db-wal"].into_iter().filter_map(changed).max()))
+        answer(Ok(database::changed_at(&self.dir)))
     }
 
     fn is_held(&self) -> StoreFuture<'_, bool> {

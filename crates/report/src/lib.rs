@@ -23,6 +23,7 @@ mod progress;
 mod reports;
 mod revisit;
 mod run_facts;
+mod run_list;
 mod summary;
 #[cfg(test)]
 mod testing;
@@ -45,7 +46,7 @@ pub use files::{
     COVERAGE_FILE, FILES_FILE, LOGS_FILE, MANIFEST_FILE, NODES_FILE, PAGE_FILE, SUMMARY_FILE, TICKET_FILE,
     VERIFY_FILE,
 };
-pub use history::{History, HistoryError, RunHead, Series, Verdict, read_head};
+pub use history::{History, HistoryError, RunHead, RunSummary, Series, Verdict, read_head, read_summary};
 pub use look::{Look, is_dumb};
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 pub use plan_table::{PlanView, plan_table};
@@ -58,6 +59,7 @@ pub use revisit::{
     EarlierInventory, InventoryError, NodeFinding, RevisitFacts, RevisitReports, RevisitResult,
 };
 pub use run_facts::RunFacts;
+pub use run_list::{ListedCounts, ListedRun, ListedState, run_lines};
 pub use summary::{Examples, Summary, verdict_lines, verdict_sentence};
 pub use text::{for_terminal, is_unprintable, json_for_terminal, lines_for_terminal, size};
 pub use ticket::{Ticket, TicketDetails};

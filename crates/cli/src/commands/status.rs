@@ -14,7 +14,7 @@ use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::event::Recorded;
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
-use fleetlogs_model::outcome::{OutcomeCounts, RunOutcome};
+use fleetlogs_model::outcome::OutcomeCounts;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::timestamp;
@@ -25,7 +25,7 @@ use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{print, print_json_line, say};
-use crate::run::{progress_clock, run_facts};
+use crate::run::{RunState, progress_clock, run_facts};
 use crate::run_dir::{RunDir, as_argument};
 use crate::run_name::RunArg;
 use crate::signals;
@@ -183,30 +183,7 @@ async fn is_over(stop: &StopHandle) -> bool {
     }
 }
 
-/// Whether a process works on the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum RunState {
-    /// A process holds the lock of the run.
-    Running,
-    /// The run has ended, and nothing is outstanding.
-    Ended,
-    /// The run stopped early, for a recorded reason; it can be resumed.
-    Stopped,
-    /// The last process was killed; the run can be resumed.
-    Interrupted,
-}
-
 impl RunState {
-    /// The state of a run that no process works on.
-    fn of_ended(facts: &RunFacts) -> Self {
-        match facts.outcome {
-            RunOutcome::Interrupted if facts.is_killed => Self::Interrupted,
-            RunOutcome::Interrupted | RunOutcome::BudgetSpent => Self::Stopped,
-            RunOutcome::Complete | RunOutcome::Partial | RunOutcome::NothingCollected => Self::Ended,
-        }
-    }
-
     /// `run 20261122T093000Z-1a2b ended`, or the command that resumes the run.
     fn title(self, run: &WatchedRun<'_>) -> String {
         let resume = format!("resume it with `fleetlogs resume {}`", as_argument(&run.dir.path));

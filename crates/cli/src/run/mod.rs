@@ -10,6 +10,7 @@ mod reported;
 mod request;
 mod resume;
 mod run_end;
+mod run_state;
 mod start;
 mod watchers;
 
@@ -19,5 +20,6 @@ pub(crate) use reported::{Reported, run_facts};
 pub(crate) use request::RunRequest;
 pub(crate) use resume::{EndedRun, OpenedRun};
 pub(crate) use run_end::RunEnd;
+pub(crate) use run_state::RunState;
 pub(crate) use start::run_to_end;
 pub(crate) use watchers::{ProgressView, Watchers, progress_clock};

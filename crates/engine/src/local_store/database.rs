@@ -1,7 +1,9 @@
 //! The database of a run directory: how it is opened, and how a row is checked. Shared by the journal and its reader.
 
+use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use fleetlogs_model::ids::NodeIndex;
 use rusqlite::{Connection, OpenFlags};
@@ -57,6 +59,42 @@ pub(super) fn open_existing(path: &Path) -> Result<Connection, LocalError> {
         return Err(LocalError::Format { path: path.into(), found });
     }
     Ok(connection)
+}
+
+/// The files of a journal that are written to.
+const WRITTEN: [&str; 2] = ["run.db", "run.db-wal"];
+
+/// When something was last recorded in a run directory.
+pub(super) fn changed_at(dir: &Path) -> Option<SystemTime> {
+    // A log that a reader made, or emptied, has no record.
+    let changed = |name| {
+        let file = std::fs::metadata(dir.join(name)).ok().filter(|file| file.len() > 0)?;
+        file.modified().ok()
+    };
+    WRITTEN.into_iter().filter_map(changed).max()
+}
+
+/// Gives the database the time of the last record when it is dropped, after SQLite has moved its log into it: reports
+/// that are older than the last record have to be written again, and those of an ended run are not.
+#[derive(Debug)]
+pub(super) struct RecordTime {
+    path: PathBuf,
+    at: Option<SystemTime>,
+}
+
+impl RecordTime {
+    pub(super) fn of(dir: &Path) -> Self {
+        Self { path: dir.join("run.db"), at: changed_at(dir) }
+    }
+}
+
+impl Drop for RecordTime {
+    fn drop(&mut self) {
+        if let Some(at) = self.at {
+            // Without it, reports are written once more than needed.
+            let _ = OpenOptions::new().write(true).open(&self.path).and_then(|file| file.set_modified(at));
+        }
+    }
 }
 
 /// Tells a damaged file from other failures of SQLite.

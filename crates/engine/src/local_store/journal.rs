@@ -15,7 +15,7 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{Journal, JournalError, LittleRoom, RunMeta};
 use rusqlite::{Connection, params};
 
-use super::database::{APPLICATION_ID, FORMAT, checksum, damaged, open_existing, torn_pages};
+use super::database::{APPLICATION_ID, FORMAT, RecordTime, checksum, damaged, open_existing, torn_pages};
 use super::disk;
 use super::failure::LocalError;
 use super::lock::{HeldLock, private_file, take_lock};
@@ -45,6 +45,8 @@ const TABLES: &str = "
 /// The journal of a run on this machine.
 pub(super) struct SqliteJournal {
     pub(super) connection: Connection,
+    /// Dropped after the connection, which moves the log.
+    recorded: Option<RecordTime>,
     json: Vec<u8>,
     dir: PathBuf,
     /// Bytes that must stay free.
@@ -137,7 +139,16 @@ impl SqliteJournal {
 
     fn over(connection: Connection, dir: &Path, nodes: u64, lock: HeldLock, last: u64) -> Self {
         let needed = ROOM + nodes * ROOM_PER_NODE;
-        Self { connection, json: Vec::new(), dir: dir.into(), needed, looked: None, lock, last }
+        Self {
+            connection,
+            recorded: None,
+            json: Vec::new(),
+            dir: dir.into(),
+            needed,
+            looked: None,
+            lock,
+            last,
+        }
     }
 }
 
@@ -167,6 +178,12 @@ impl SqliteJournal {
         // After the commit is durable, so that it never says more than there is.
         self.lock.note(self.last)?;
         Ok(())
+    }
+}
+
+impl Drop for SqliteJournal {
+    fn drop(&mut self) {
+        self.recorded = Some(RecordTime::of(&self.dir));
     }
 }
 

@@ -10,7 +10,7 @@ use fleetlogs_model::run_store::{HistoryQuery, HistoryRows, JournalError, Journa
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::database::{checksum, damaged, open_existing, torn_pages};
+use super::database::{RecordTime, checksum, damaged, open_existing, torn_pages};
 use super::failure::LocalError;
 use super::lock::{HeldLock, lock};
 
@@ -24,7 +24,7 @@ pub(super) struct SqliteReader {
     connection: Connection,
     path: PathBuf,
     /// Keeps writers out while the connection, which is dropped before, moves the log of an ended run.
-    closing: Option<HeldLock>,
+    closing: Option<(RecordTime, HeldLock)>,
 }
 
 impl SqliteReader {
@@ -48,7 +48,7 @@ impl SqliteReader {
     /// Prepares to move the log of an ended run into the database when the connection closes. Its own process could not,
     /// because this reader was there: the log would stay for good, and the database alone would not be the journal.
     /// Whatever stands against it, a writer, damage or a disk that takes no writes, leaves the log as it is.
-    fn move_log(&self) -> Option<HeldLock> {
+    fn move_log(&self) -> Option<(RecordTime, HeldLock)> {
         let dir = self.path.parent()?;
         let held = lock(dir).ok()?;
         if !self.has_ended()
@@ -57,6 +57,7 @@ impl SqliteReader {
         {
             return None;
         }
+        let recorded = RecordTime::of(dir);
         self.connection.busy_timeout(Duration::from_millis(200)).ok()?;
         // Works beside another reader, too, who may keep the empty log.
         let moved =
@@ -65,7 +66,7 @@ impl SqliteReader {
             // The last connection removes the log.
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).ok()?;
         }
-        Some(held)
+        Some((recorded, held))
     }
 
     /// Whether the last process that worked on the run has ended it.

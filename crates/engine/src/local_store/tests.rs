@@ -5,7 +5,7 @@ use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::NodeStatus;
 use uuid::Uuid;
 
-use super::database::torn_pages;
+use super::database::{changed_at, torn_pages};
 use super::journal::SqliteJournal;
 use super::lock::lock;
 use super::reader::EVENTS;
@@ -45,6 +45,17 @@ fn histories_come_in_plan_order_whatever_the_order_of_events() {
         .collect();
 
     assert_eq!(statuses, [(0, NodeStatus::Requested), (2, NodeStatus::Accepted)]);
+}
+
+#[test]
+fn closing_a_journal_is_no_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    journal.append(&[requested(0)]).unwrap();
+    let recorded = changed_at(dir.path());
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    drop(journal);
+    assert_eq!(changed_at(dir.path()), recorded);
 }
 
 #[test]
@@ -233,9 +244,12 @@ fn the_last_follower_of_a_run_that_has_ended_leaves_one_file() {
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(dir.path().join("run.db"), copy.path().join("run.db")).unwrap();
     assert_eq!(nodes(copy.path()).unwrap().len(), 41);
+    let recorded = changed_at(dir.path());
+    std::thread::sleep(std::time::Duration::from_millis(20));
     drop(follower);
     assert_eq!(files_of(dir.path()), ["run.db", "run.lock"]);
     assert_eq!(nodes(dir.path()).unwrap().len(), 41);
+    assert_eq!(changed_at(dir.path()), recorded, "nothing was recorded");
 }
 
 #[test]

@@ -9,8 +9,10 @@ mod manifest;
 mod node;
 mod runs;
 mod series;
+mod summary;
 mod terminal;
 
 pub use self::manifest::{HistoryError, RunHead, read_head};
 pub use self::runs::History;
 pub use self::series::{Series, Verdict};
+pub use self::summary::{RunSummary, read_summary};

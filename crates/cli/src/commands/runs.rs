@@ -1,0 +1,182 @@
+//! `fleetlogs runs`: lists the runs in a directory, newest first.
+//!
+//! A run that has ended and is reported is read from the head of its manifest, whatever its size. The journal of the
+//! others is replayed: of those that are running, were interrupted, or whose reports are missing or older than it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use fleetlogs_engine::recorded_run::RunClaim;
+use fleetlogs_model::ids::RunId;
+use fleetlogs_report::{
+    ListedCounts, ListedRun, ListedState, Look, MANIFEST_FILE, RunSummary, read_summary, run_lines,
+};
+use serde::Serialize;
+
+use crate::args::Output;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::{as_json, print, say};
+use crate::run::{RunState, run_facts};
+use crate::run_dir::{PLAN_FILE, RunDir, as_typed};
+use crate::runs_dir::RunsDir;
+use crate::text::counted;
+
+/// How many runs are listed for a person.
+const MOST: usize = 20;
+
+#[derive(Debug, Parser)]
+pub(crate) struct RunsArgs {
+    /// List the runs in this directory instead of `output.dir` of the config
+    #[arg(long, value_name = "DIR")]
+    pub(crate) runs_dir: Option<PathBuf>,
+    /// List at most this many runs [default: 20, with --json all]
+    #[arg(short = 'L', long, value_name = "NUMBER")]
+    pub(crate) limit: Option<usize>,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    runs_dir: String,
+    runs: &'a [ListedRun],
+    /// How many older runs there are.
+    more: usize,
+}
+
+pub(crate) async fn runs(args: &RunsArgs, output: &Output) -> Result<Exit, CliError> {
+    let place = RunsDir::find(args.runs_dir.as_deref(), None);
+    let ids = place.ids().map_err(|error| CliError::file(&place.path, &error))?;
+    let latest = place.latest(&ids);
+    let limit = args.limit.unwrap_or(if output.json { usize::MAX } else { MOST });
+    let mut runs = Vec::new();
+    for id in ids.iter().take(limit) {
+        runs.push(listed(&place.join(id), id, latest == Some(id)).await);
+    }
+    let more = ids.len() - runs.len();
+    let dir = as_typed(&place.path).display();
+    if output.json {
+        let runs_dir = dir.to_string();
+        return print(&as_json(&Document { schema: "fleetlogs.runs/v1", runs_dir, runs: &runs, more })?);
+    }
+    if ids.is_empty() {
+        if !output.quiet {
+            say(&format!("no runs in {dir}/ ({})\n", place.named_by));
+        }
+        return Ok(Exit::Complete);
+    }
+    print(&(run_lines(&runs, &Look::of_stdout()).join("\n") + "\n"))?;
+    if more > 0 && !output.quiet {
+        let all = counted(more, "more run");
+        say(&format!("{all} in {dir}/: `fleetlogs runs --limit {}` lists them all\n", ids.len()));
+    }
+    Ok(Exit::Complete)
+}
+
+/// A run as far as it can be read. One that cannot be is listed with the reason.
+async fn listed(path: &Path, id: &RunId, latest: bool) -> ListedRun {
+    let unread = ListedRun {
+        run_id: id.clone(),
+        dir: as_typed(path).display().to_string(),
+        started_at: id.time(),
+        ended_at: None,
+        config: None,
+        snapshot: None,
+        state: ListedState::Unreadable,
+        outcome: None,
+        counts: None,
+        accounts_not_listed: None,
+        bytes_on_disk: bytes_in(path),
+        latest,
+        why: None,
+    };
+    if let Err(error) = path.join(PLAN_FILE).metadata() {
+        let why = match error.kind() {
+            ErrorKind::NotFound => format!("it has no {PLAN_FILE}"),
+            ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            _ => error.to_string(),
+        };
+        return ListedRun { why: Some(why), ..unread };
+    }
+    let dir = RunDir::at(path);
+    let is_running = dir.store.is_held().await.unwrap_or_default();
+    if !is_running && let Some(summary) = current_summary(&dir).await {
+        return of_summary(&dir, summary, unread).await;
+    }
+    replayed(path, is_running, unread.clone())
+        .await
+        .unwrap_or_else(|error| ListedRun { why: Some(error.reason()), ..unread })
+}
+
+/// What the manifest says, if that is how the run ended: it is no older than the journal.
+async fn current_summary(dir: &RunDir) -> Option<RunSummary> {
+    let manifest = dir.path.join(MANIFEST_FILE);
+    let written = manifest.metadata().and_then(|file| file.modified()).ok()?;
+    let recorded = dir.store.changed_at().await.ok()?;
+    if recorded.is_some_and(|recorded| recorded > written) {
+        return None;
+    }
+    // Whether a run that can be resumed was killed is in the journal.
+    read_summary(&manifest).ok().filter(|summary| !summary.outcome.is_resumable())
+}
+
+async fn of_summary(dir: &RunDir, summary: RunSummary, unread: ListedRun) -> ListedRun {
+    let config = match dir.store.read().await {
+        Ok(journal) => journal.meta().ok().map(|meta| meta.config),
+        Err(_) => None,
+    };
+    ListedRun {
+        started_at: Some(summary.started_at),
+        ended_at: Some(summary.ended_at),
+        config,
+        snapshot: summary.snapshot.map(|snapshot| snapshot.name),
+        state: ListedState::Ended,
+        outcome: Some(summary.outcome),
+        counts: Some(ListedCounts::new(summary.counts, summary.collected)),
+        accounts_not_listed: Some(summary.not_listed),
+        ..unread
+    }
+}
+
+async fn replayed(path: &Path, is_running: bool, unread: ListedRun) -> Result<ListedRun, CliError> {
+    let (_, run) = RunDir::open(path, RunClaim::Watch).await?;
+    let ledger = run.ledger()?;
+    let facts = run_facts(&*run.journal, &run.plan, &ledger)?;
+    let state = if is_running { RunState::Running } else { RunState::of_ended(&facts) };
+    let counts = ledger.outcomes();
+    let not_listed = run.plan.accounts.iter().filter(|account| account.unlisted.is_some()).count();
+    Ok(ListedRun {
+        started_at: Some(facts.started_at),
+        ended_at: (!is_running).then_some(facts.ended_at),
+        config: Some(run.meta.config),
+        snapshot: run.plan.snapshot.as_ref().map(|snapshot| snapshot.name.clone()),
+        state: match state {
+            RunState::Running => ListedState::Running,
+            RunState::Ended => ListedState::Ended,
+            RunState::Stopped => ListedState::Stopped,
+            RunState::Interrupted => ListedState::Interrupted,
+        },
+        outcome: (!is_running).then_some(facts.outcome),
+        counts: Some(ListedCounts::new(counts, counts.collected(facts.verification))),
+        accounts_not_listed: Some(not_listed as u64),
+        ..unread
+    })
+}
+
+/// The bytes of all files in a directory, as far as they can be seen. Links are not followed.
+fn bytes_in(dir: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok) {
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes += bytes_in(&entry.path()),
+            Ok(found) => bytes += found.len(),
+            Err(_) => {}
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests;
