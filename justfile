@@ -32,5 +32,6 @@ bench:
     cargo bench -p fleetlogs --bench throughput
     cargo bench -p fleetlogs --bench throughput -- --journal
     cargo bench -p fleetlogs --bench pace
+    cargo bench -p fleetlogs --bench eta
     cargo bench -p fleetlogs --bench scale
     cargo bench -p fleetlogs --bench throughput -- --python-sdk

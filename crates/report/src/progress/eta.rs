@@ -153,13 +153,10 @@ impl Estimator {
                 if !self.verification {
                     return Some(TimeLeft { left: calls, at_most: false });
                 }
-                let files = self.files_left(total, None, now)?;
+                let files = self.files_after_calls(total, now)?;
                 Some(TimeLeft { left: calls + files.left, ..files })
             }
-            Phase::AwaitingFiles => {
-                let since = now.saturating_duration_since(self.last_accepted.unwrap_or(self.started));
-                self.files_left(total, Some(since), now)
-            }
+            Phase::AwaitingFiles => self.files_left(total, now),
             // Calls in flight may be accepted, and their files be awaited after that.
             Phase::Draining if total.in_flight > 0 || total.awaited == 0 => None,
             Phase::Draining => {
@@ -199,25 +196,36 @@ impl Estimator {
         longest
     }
 
-    /// How long files are awaited after the last accepted call; `ago` is how long ago that was, if no more follow.
-    fn files_left(&self, total: &Numbers, ago: Option<Duration>, now: Instant) -> Option<TimeLeft> {
-        let since = ago.unwrap_or_default();
-        let until_deadline = self.deadline.map(|deadline| deadline.saturating_sub(since));
-        let bound = until_deadline.map(|left| TimeLeft { left, at_most: true });
-        let open = usize::try_from(unanswered(total) + total.awaited).unwrap_or(usize::MAX);
-        match self.settling.expected(open, now) {
-            // Nodes that are far beyond what others took are awaited until the deadline.
-            _ if self.settling.is_overdue(now) => bound,
-            Some(settle) => {
+    /// How long files will be awaited once the last call is accepted.
+    fn files_after_calls(&self, total: &Numbers, now: Instant) -> Option<TimeLeft> {
+        if self.settling.is_overdue(now) {
+            // Nodes that take far longer than others did are awaited until the deadline.
+            return self.deadline.map(|left| TimeLeft { left, at_most: true });
+        }
+        // Before anything arrived: not less than what the first nodes have been waiting for.
+        let left = self.settling.after_calls(open(total)).or(self.settling.oldest(now)).unwrap_or_default();
+        let left = self.deadline.map_or(left, |deadline| deadline.min(left));
+        Some(TimeLeft { left, at_most: false })
+    }
+
+    /// How long files are still awaited, when every call is answered.
+    fn files_left(&self, total: &Numbers, now: Instant) -> Option<TimeLeft> {
+        let last = self.last_accepted.unwrap_or(self.started);
+        let until_deadline = self.deadline.map(|deadline| (last + deadline).saturating_duration_since(now));
+        match self.settling.end(open(total), last) {
+            Some(end) if !self.settling.is_overdue(now) => {
                 // Late, but not late enough to give up on: soon.
-                let left = settle.saturating_sub(since).max(Duration::from_secs(1));
+                let left = end.saturating_duration_since(now).max(Duration::from_secs(1));
                 Some(TimeLeft { left: until_deadline.map_or(left, |most| most.min(left)), at_most: false })
             }
-            None if ago.is_some() => bound,
-            // Not less than what the first nodes have been waiting for.
-            None => Some(TimeLeft { left: self.settling.oldest(now).unwrap_or_default(), at_most: false }),
+            _ => until_deadline.map(|left| TimeLeft { left, at_most: true }),
         }
     }
+}
+
+/// Nodes that will still be verified, at most.
+fn open(numbers: &Numbers) -> usize {
+    usize::try_from(unanswered(numbers) + numbers.awaited).unwrap_or(usize::MAX)
 }
 
 /// Nodes whose call has no answer yet.

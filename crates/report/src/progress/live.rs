@@ -188,6 +188,9 @@ impl Progress {
         let waits =
             if waits.is_empty() { String::new() } else { format!(": waiting {}", waits.join(", then ")) };
         let mut text = for_terminal(reason).into_owned() + &waits;
+        if resume.is_some() {
+            text.push_str("; nothing is lost");
+        }
         if let Screen::Bars(bars) = &mut live.screen {
             text.push_str("; press Ctrl-C again to stop at once");
             bars.begin_anew();
@@ -195,7 +198,7 @@ impl Progress {
         live.draw(now);
         live.say(&[(Style::Warning, text)], now);
         if let Some(resume) = resume {
-            let text = format!("nothing is lost; to resume the run: {}", for_terminal(resume));
+            let text = format!("resume later: {}", for_terminal(resume));
             live.say(&[(Style::Warning, text)], now);
         }
     }
@@ -392,5 +395,7 @@ impl Live {
     }
 }
 
+#[cfg(test)]
+mod screens;
 #[cfg(test)]
 mod tests;

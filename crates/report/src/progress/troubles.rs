@@ -20,7 +20,7 @@ use crate::trouble::Trouble;
 /// Accepted calls from which a pool counts as silent.
 const SILENT_FROM: u64 = 3;
 /// A pool counts as silent after this multiple of the longest time that any node took, and after this time at least.
-const SILENT_FACTOR: u32 = 3;
+const SILENT_FACTOR: u32 = 2;
 const SILENT_AT_LEAST: Duration = Duration::from_secs(15);
 
 /// Troubles so far.

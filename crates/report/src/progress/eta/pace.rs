@@ -150,7 +150,8 @@ impl Pace {
     }
 
     /// How much longer the rest takes than its calls, if the service goes on to ask for pauses as it did. The first
-    /// pause may stay the only one: it does not count.
+    /// pause may stay the only one, and the search for the pace has more of them than the rest: the first does not
+    /// count, and the others count more and more.
     fn stretch(&self, now: Instant) -> f64 {
         let active = self.active(now);
         if self.pauses == 0 || active <= 0.0 {
@@ -159,6 +160,6 @@ impl Pace {
         let ahead = self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         let paused = self.paused.saturating_sub(ahead).as_secs_f64();
         let pauses = f64::from(self.pauses);
-        (1.0 + paused / active * (pauses - 1.0) / pauses).min(MOST_STRETCH)
+        (1.0 + paused / active * (pauses - 1.0) / (pauses + 1.0)).min(MOST_STRETCH)
     }
 }

@@ -179,7 +179,7 @@ fn a_steady_run_is_foreseen_and_nothing_is_said_before_it_is_known() {
     assert!(estimates[..5].iter().all(|estimate| estimate.told.is_none()), "{estimates:?}");
     assert!(estimates[6..].iter().all(|estimate| estimate.told.is_some()), "{estimates:?}");
     let (median, worst) = errors(&estimates);
-    assert!(median < 0.05 && worst < 1.5, "{median} {worst}");
+    assert!(median < 0.1 && worst < 1.5, "{median} {worst}");
 }
 
 #[test]
@@ -242,10 +242,12 @@ fn files_that_come_late_are_expected_when_their_like_came() {
             0..31 => {
                 assert!(!told.at_most && told.left < *left, "calls, and the wait so far: {told:?} {left:?}")
             }
+            // Then some have come, and the slowest have not.
+            42..46 => assert!(told.left < *left * 2, "{second}: {told:?} {left:?}"),
             31..42 => assert!(told.at_most && told.left > *left, "only the deadline is known: {told:?}"),
             _ => {
                 let ratio = told.left.as_secs_f64().max(3.0) / left.as_secs_f64().max(3.0);
-                assert!(!told.at_most && (0.6..1.5).contains(&ratio), "{second}: {told:?} {left:?}");
+                assert!(!told.at_most && (0.6..2.0).contains(&ratio), "{second}: {told:?} {left:?}");
             }
         }
     }

@@ -11,23 +11,23 @@ use crate::testing::{
 };
 
 /// A run whose time and events the test makes.
-struct Stage {
+pub(super) struct Stage {
     plan: Arc<Plan>,
     ledger: Ledger,
-    progress: Progress,
+    pub(super) progress: Progress,
     now: Arc<Mutex<Instant>>,
     seconds: u64,
 }
 
 impl Stage {
-    fn new(mode: ProgressMode, accounts: &[(&str, u32)]) -> Self {
+    pub(super) fn new(mode: ProgressMode, accounts: &[(&str, u32)]) -> Self {
         let nodes = accounts.iter().flat_map(|(account, nodes)| {
             (0..*nodes).map(move |node| planned(account, "pool", &format!("tvm-{node}")))
         });
         Self::of(mode, nodes.collect())
     }
 
-    fn of(mode: ProgressMode, nodes: Vec<PlannedNode>) -> Self {
+    pub(super) fn of(mode: ProgressMode, nodes: Vec<PlannedNode>) -> Self {
         let plan = Arc::new(plan_of(nodes));
         let ledger = Ledger::new(&plan);
         let now = Arc::new(Mutex::new(Instant::now()));
@@ -39,19 +39,19 @@ impl Stage {
         Self { plan, ledger, progress, now, seconds: 0 }
     }
 
-    fn second(&mut self, seconds: u64) -> &mut Self {
+    pub(super) fn second(&mut self, seconds: u64) -> &mut Self {
         *self.now.lock() += Duration::from_secs(seconds - self.seconds);
         self.seconds = seconds;
         self.progress.tick();
         self
     }
 
-    fn hear(&mut self, nodes: std::ops::Range<u32>, event: &Event) -> &mut Self {
+    pub(super) fn hear(&mut self, nodes: std::ops::Range<u32>, event: &Event) -> &mut Self {
         let events: Vec<_> = nodes.map(|node| (Some(NodeIndex(node)), event.clone())).collect();
         self.group(events)
     }
 
-    fn tell(&mut self, event: Event) -> &mut Self {
+    pub(super) fn tell(&mut self, event: Event) -> &mut Self {
         self.group(vec![(None, event)])
     }
 
@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-fn started() -> Event {
+pub(super) fn started() -> Event {
     Event::RunStarted {
         tool_version: "0.1.0".into(),
         verification: true,
@@ -77,7 +77,7 @@ fn started() -> Event {
     }
 }
 
-fn throttled(account: &str) -> Event {
+pub(super) fn throttled(account: &str) -> Event {
     Event::AccountThrottled { account: AccountName::new(account), millirate: 75_000, pause_ms: Some(2_000) }
 }
 
@@ -88,7 +88,7 @@ fn bars(terminal: &InMemoryTerm, width: usize) -> ProgressMode {
     ProgressMode::Bars(Box::new(move || Box::new(terminal.clone())), Box::new(move || look))
 }
 
-fn busy() -> Event {
+pub(super) fn busy() -> Event {
     retried(1, failure(FailureClass::Throttled, 429, "TooManyRequests", "slow down"))
 }
 
@@ -115,7 +115,7 @@ fn elsewhere_than_on_a_terminal_a_plain_line_is_written_now_and_then() {
 
     insta::assert_snapshot!(buffer.text(), @"
     09:30:09 contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
-    09:30:11 run 20261122T093000Z-4f2a: 300 of 710 nodes done (42%), 300 verified, 80 awaited, 14.3/s, ETA 11s
+    09:30:11 run 20261122T093000Z-4f2a: 300 of 710 nodes done (42%), 300 verified, 80 awaited, 14.3/s, ETA 8s
     09:30:11 contoso: 300 of 700 nodes done, 300 verified, throttled ×12, 75/s at most
     09:30:31 run 20261122T093000Z-4f2a: 300 of 710 nodes done (42%), 300 verified, 1 account stopped, 80 awaited
     09:30:31 fabrikam: 0 of 10 nodes done, stopped
@@ -154,7 +154,7 @@ fn a_terminal_shows_a_bar_per_account_and_a_total() {
     stage.hear(380..392, &busy()).tell(throttled("contoso")).second(5);
     insta::assert_snapshot!(terminal.contents(), @"
     contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
-    total    ━━━━━━━━━━━━━━╸───────────────  350/710    80.0/s  ETA 5s
+    total    ━━━━━━━━━━━━━━╸───────────────  350/710    80.0/s  ETA 4s
              5s calling nodes: 350 verified, 30 awaited, 8 in flight, 12 waiting, 310 not called
     contoso  ━━━━━━━━━━━━━━━───────────────  350/700    80.0/s  throttled ×12, pauses 1s
     fabrikam ──────────────────────────────     0/10
@@ -197,7 +197,7 @@ fn a_narrow_terminal_has_the_notes_below_and_no_line_is_too_wide() {
     stage.hear(350..360, &incomplete(3, 4)).second(5);
     insta::assert_snapshot!(terminal.contents(), @"
     contoso: throttled, down to 75.0/s; pausing for 2s, as the service asked
-    total               ─────────────────     360/70,010    80.0/s  at most 16m 07s
+    total               ─────────────────     360/70,010    80.0/s  ETA 6m 07s
                         5s calling nodes: 350 verified, 10 incomplete, 20 awaited,
                         8 in flight, 12 waiting, 69,610 not called
     contoso             ─────────────────     360/70,000    80.0/s
@@ -362,8 +362,8 @@ fn a_stop_says_how_long_it_takes_and_counts_down() {
     stage.second(3).hear(10..22, &accepted(1, "d", 4)).second(14).second(25).second(50);
     stage.progress.finish();
     insta::assert_snapshot!(buffer.text(), @"
-    09:30:02 stopped by a signal: waiting for 12 calls in flight, then at most 30s for files
-    09:30:02 nothing is lost; to resume the run: fleetlogs resume runs/20261122T093000Z-4f2a
+    09:30:02 stopped by a signal: waiting for 12 calls in flight, then at most 30s for files; nothing is lost
+    09:30:02 resume later: fleetlogs resume runs/20261122T093000Z-4f2a
     09:30:03 run 20261122T093000Z-4f2a: 0 of 400 nodes done (0%), 10 awaited, 7.3/s
     09:30:14 run 20261122T093000Z-4f2a: 0 of 400 nodes done (0%), 22 awaited, at most 19s
     09:30:25 run 20261122T093000Z-4f2a: 0 of 400 nodes done (0%), 22 awaited, at most 8s
