@@ -230,7 +230,7 @@ fn credentials_that_are_not_good_enough() {
     > endpoint = "http://127.0.0.1:PORT"
     exit code: 5
     ----- stderr -----
-     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=1
+    warning: contoso: a list cannot be read; retrying: cannot connect: tcp connect error: Connection refused (os error 111) (attempt=1)
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: cannot connect: tcp connect error: Connection refused (os error 111)
       help: check `endpoint`, DNS, proxy and firewall; a private endpoint needs a machine in its network
     no upload was sent

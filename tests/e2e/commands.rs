@@ -288,7 +288,7 @@ fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
     Global options:
           --json                 Print one JSON document on stdout instead of text
           --events <FILE>        Append every event to this file as a JSON line
-      -v, --verbose...           More log output (-vv for everything)
+      -v, --verbose...           Print a line for each event of note (-vv for every call)
       -q, --quiet                Print errors only
           --log-format <FORMAT>  Format of the log lines on stderr [default: text] [possible values:
                                  text, json]

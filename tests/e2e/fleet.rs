@@ -210,7 +210,8 @@ fn without_permission_to_list_the_run_says_so_beforehand_and_goes_on() {
     insta::assert_snapshot!(run.picture(), @r"
     exit code: 0
     ----- stderr -----
-     WARN destination.container_url: its SAS lacks the permission `l`: nodes will end as `accepted`, and a call whose answer is lost will be repeated without looking for its files (set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files)
+    warning: destination.container_url: its SAS lacks the permission `l`: nodes will end as `accepted`, and a call whose answer is lost will be repeated without looking for its files
+      help: set `destination.verify_url` to a SAS with `r` and `l`, so that fleetlogs can look for the files
     ✓ COMPLETE  5 of 5 nodes accepted, not verified, in A WHILE.
 
       5 accepted

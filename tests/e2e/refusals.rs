@@ -114,7 +114,8 @@ fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
     insta::assert_snapshot!(run.picture(), @r"
     exit code: 3
     ----- stderr -----
-     WARN account `fabrikam` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; the other accounts are planned (copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's)
+    warning: account `fabrikam` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.; the other accounts are planned
+      help: copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's
     ! PARTIAL  3 of 3 nodes collected, in A WHILE; 1 account not listed.
 
       3 verified
@@ -184,10 +185,10 @@ fn an_endpoint_that_is_not_there_is_told_in_seconds() {
     insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
     exit code: 5
     ----- stderr -----
-     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=1
-     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=2
-     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=3
-     WARN a list cannot be read; retrying account=contoso failure=cannot connect: tcp connect error: Connection refused (os error 111) attempt=4
+    warning: contoso: a list cannot be read; retrying: cannot connect: tcp connect error: Connection refused (os error 111) (attempt=1)
+    warning: contoso: a list cannot be read; retrying: cannot connect: tcp connect error: Connection refused (os error 111) (attempt=2)
+    warning: contoso: a list cannot be read; retrying: cannot connect: tcp connect error: Connection refused (os error 111) (attempt=3)
+    warning: contoso: a list cannot be read; retrying: cannot connect: tcp connect error: Connection refused (os error 111) (attempt=4)
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: cannot connect: tcp connect error: Connection refused (os error 111)
       help: check `endpoint`, DNS, proxy and firewall; a private endpoint needs a machine in its network
     no upload was sent
@@ -267,7 +268,8 @@ fn a_container_that_is_not_there_is_refused() {
     insta::assert_snapshot!(refusal(&sim, &sim.run(&config)), @r"
     exit code: 5
     ----- stderr -----
-     WARN destination.verify_url: it names another container or host than the one that the nodes write to: http://127.0.0.1:PORT/simlogs/other (nodes write to http://127.0.0.1:PORT/simlogs/batch-logs)
+    warning: destination.verify_url: it names another container or host than the one that the nodes write to: http://127.0.0.1:PORT/simlogs/other
+      help: nodes write to http://127.0.0.1:PORT/simlogs/batch-logs
     error: destination.verify_url: the container cannot be listed: 403 AuthenticationFailed: Signature did not match; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
       help: copy the whole SAS or key again, or create a new one: its signature is not what storage computes
     no upload was sent
@@ -350,13 +352,13 @@ fn lists_that_go_in_circles_or_elsewhere_are_refused() {
     insta::assert_snapshot!(told, @r"
     exit code: 5
     ----- stderr -----
-     WARN the nodes of a pool cannot be listed account=contoso pool=a failure=the service's list loops: a page links to one that was already read
+    warning: contoso/a: the nodes of a pool cannot be listed: the service's list loops: a page links to one that was already read
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: the service's list loops: a page links to one that was already read
       help: retry, past any proxy that changes answers: nothing was refused, but the pages of the list are not in order; if it happens again, tell support
     no upload was sent
     exit code: 5
     ----- stderr -----
-     WARN the nodes of a pool cannot be listed account=contoso pool=a failure=the link to the next page, `http://127.0.0.1:PORT/pools/a/nodes`, leads away from `http://127.0.0.1:PORT`; it was not followed
+    warning: contoso/a: the nodes of a pool cannot be listed: the link to the next page, `http://127.0.0.1:PORT/pools/a/nodes`, leads away from `http://127.0.0.1:PORT`; it was not followed
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: the link to the next page, `http://127.0.0.1:PORT/pools/a/nodes`, leads away from `http://127.0.0.1:PORT`; it was not followed
       help: see the message above
     no upload was sent
@@ -407,7 +409,7 @@ fn a_pool_that_cannot_be_listed_makes_the_run_partial_and_the_others_are_collect
     insta::assert_snapshot!(run.picture(), @r"
     exit code: 3
     ----- stderr -----
-     WARN the nodes of a pool cannot be listed account=contoso pool=bad failure=403 InsufficientAccountPermissions: The scenario wants this call to fail.
+    warning: contoso/bad: the nodes of a pool cannot be listed: 403 InsufficientAccountPermissions: The scenario wants this call to fail.
     ! PARTIAL  3 of 3 nodes collected, in A WHILE; 1 pool not listed.
 
       3 verified
@@ -470,10 +472,10 @@ fn a_gateway_that_stays_broken_is_named() {
     insta::assert_snapshot!(refusal(&sim, &sim.run(&sim.config(""))), @r"
     exit code: 5
     ----- stderr -----
-     WARN a list cannot be read; retrying account=contoso failure=502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> attempt=1
-     WARN a list cannot be read; retrying account=contoso failure=502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> attempt=2
-     WARN a list cannot be read; retrying account=contoso failure=502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> attempt=3
-     WARN a list cannot be read; retrying account=contoso failure=502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> attempt=4
+    warning: contoso: a list cannot be read; retrying: 502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> (attempt=1)
+    warning: contoso: a list cannot be read; retrying: 502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> (attempt=2)
+    warning: contoso: a list cannot be read; retrying: 502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> (attempt=3)
+    warning: contoso: a list cannot be read; retrying: 502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html> (attempt=4)
     error: account `contoso` (http://127.0.0.1:PORT): cannot be listed: 502: the answer is not an error of Batch: <html> <head><title>502 Bad Gateway</title></head> <body><h1>502 Bad Gateway</h1></body> </html>
       help: the service is busy or unreachable; retry in a few minutes
     no upload was sent

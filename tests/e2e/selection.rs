@@ -164,7 +164,10 @@ fn a_pattern_that_matches_nothing_names_the_nearest_pools() {
     // Where others match, it is a warning.
     let plan = command("plan", r#"pools = ["render", "widnows"]"#, &[]);
     assert_eq!(plan.code, 0, "{}", plan.stderr);
-    insta::assert_snapshot!(plan.stderr, @" WARN selection: `widnows` in `pools` matches no pool (pools there are: `windows`, `render`; did you mean `windows`?)");
+    insta::assert_snapshot!(plan.stderr, @"
+    warning: selection: `widnows` in `pools` matches no pool
+      help: pools there are: `windows`, `render`; did you mean `windows`?
+    ");
 }
 
 #[test]

@@ -122,6 +122,10 @@ fn bars_notices_and_summary_fit_into_eighty_columns() {
         assert!(shown.screen.contains(line), "`{line}` is not in {}", shown.screen);
     }
     assert!(!shown.screen.contains("calling nodes"), "the bars are gone: {}", shown.screen);
+    let mut last = vt100::Parser::new(24, COLUMNS, 0);
+    last.process(shown.raw.as_bytes());
+    let last = last.screen().contents();
+    assert!(last.contains("! PARTIAL  60 of 272 nodes collected, 212 not"), "it has scrolled away: {last}");
     assert!(shown.raw.contains("\u{1b}[1;33m! PARTIAL"), "it has colours: {:?}", shown.raw);
 }
 

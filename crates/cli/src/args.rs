@@ -20,7 +20,7 @@ pub(crate) struct Output {
     /// Append every event to this file as a JSON line
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
-    /// More log output (-vv for everything)
+    /// Print a line for each event of note (-vv for every call)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Print errors only

@@ -57,8 +57,7 @@ pub(crate) async fn discover_accounts(
         return Err(CliError::refused(refusals));
     }
     for refusal in refusals {
-        let help = refusal.help.as_deref().unwrap_or_default();
-        tracing::warn!("{refusal}; the other accounts are collected ({help})");
+        tracing::warn!(help = refusal.help, "{refusal}; the other accounts are collected");
     }
     tracing::info!(accounts = discovered.accounts.len(), "found");
     Ok(discovered)

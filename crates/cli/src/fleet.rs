@@ -142,8 +142,7 @@ impl Fleet {
         listener.0.finish();
         let PlannedFleet { plan, unlisted } = planned.map_err(|error| self.no_plan(error))?;
         for refusal in unlisted.iter().map(|account| self.unlisted(account)) {
-            let help = refusal.help.as_deref().unwrap_or_default();
-            tracing::warn!("{refusal}; the other accounts are planned ({help})");
+            tracing::warn!(help = refusal.help, "{refusal}; the other accounts are planned");
         }
         Ok(plan)
     }

@@ -7,11 +7,12 @@
 
 use std::fmt::{self, Write as _};
 
-use fleetlogs_report::{for_terminal, json_for_terminal};
+use fleetlogs_model::scrub;
+use fleetlogs_report::{Look, Severity, for_terminal, json_for_terminal, message_lines};
 use serde::ser::{SerializeMap, Serializer as _};
 use serde_json::ser::CompactFormatter;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
@@ -21,7 +22,99 @@ use tracing_subscriber::registry::LookupSpan;
 /// Longest value in a line, in characters. The texts of services are cut to this length where they are read.
 const LONGEST: usize = 1000;
 
-/// The fields of a line of text, as `tracing-subscriber` writes them, with safe values.
+/// A line for people: what it is about, what happened, why; then, on a line of its own, what to do about it.
+pub(crate) struct PersonLine {
+    /// Whether it begins with the time of day.
+    pub(crate) timed: bool,
+}
+
+/// Fields that say what a line is about, joined with slashes.
+const ABOUT: [&str; 3] = ["account", "pool", "node"];
+/// Fields that do so with their name.
+const ABOUT_NAMED: [&str; 4] = ["snapshot", "subscription", "container", "run"];
+/// Fields that say why.
+const WHY: [&str; 2] = ["failure", "error"];
+
+#[derive(Default)]
+struct PersonFields {
+    message: String,
+    about: Vec<(usize, String)>,
+    named: String,
+    why: String,
+    help: Option<String>,
+    others: Vec<String>,
+}
+
+impl Visit for PersonFields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = for_terminal(&bounded(value)).into_owned();
+        let name = field.name();
+        if name == "message" {
+            self.message = text;
+        } else if name == "help" {
+            self.help = Some(text);
+        } else if let Some(place) = ABOUT.iter().position(|about| *about == name) {
+            self.about.push((place, text));
+        } else if ABOUT_NAMED.contains(&name) {
+            let _ = write!(self.named, "{name} {text}: ");
+        } else if WHY.contains(&name) {
+            let _ = write!(self.why, ": {text}");
+        } else {
+            self.others.push(format!("{name}={text}"));
+        }
+    }
+}
+
+impl PersonFields {
+    fn text(&mut self) -> String {
+        self.about.sort();
+        let about: Vec<&str> = self.about.iter().map(|(_, text)| text.as_str()).collect();
+        let about = if about.is_empty() { String::new() } else { about.join("/") + ": " };
+        let others =
+            if self.others.is_empty() { String::new() } else { format!(" ({})", self.others.join(", ")) };
+        format!("{about}{}{}{}{others}", self.named, self.message, self.why)
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for PersonLine
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = PersonFields::default();
+        event.record(&mut fields);
+        let severity = match *event.metadata().level() {
+            Level::ERROR => Severity::Error,
+            Level::WARN => Severity::Warning,
+            Level::INFO => Severity::Note,
+            Level::DEBUG | Level::TRACE => Severity::Detail,
+        };
+        let time = self.timed.then(|| {
+            let now = time::OffsetDateTime::now_utc();
+            format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second())
+        });
+        let text = fields.text();
+        // Before it is wrapped: no part of a secret would be known as one after it.
+        let text = scrub::hide(&text);
+        let help = fields.help.as_deref().map(scrub::hide);
+        for line in message_lines(&Look::of_stderr(), time.as_deref(), severity, &text, help.as_deref()) {
+            writeln!(writer, "{line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The fields of a line of a daemon's text, as `tracing-subscriber` writes them, with safe values.
 pub(crate) fn text_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
     debug_fn(|writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
         let text = bounded(value);
@@ -197,6 +290,30 @@ mod tests {
     }
 
     #[test]
+    fn a_warning_says_who_and_what_first_and_its_help_last() {
+        let sink = Sink::default();
+        let layer = tracing_subscriber::fmt::layer().event_format(PersonLine { timed: false });
+        let subscriber = tracing_subscriber::registry().with(layer.with_writer({
+            let sink = sink.clone();
+            move || sink.clone()
+        }));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(pool = "render", account = %"contoso", failure = %"403", attempt = 2, "not listed");
+            tracing::warn!(
+                help = "set `auth`",
+                "account `x`: its key is refused: https://h/c?sig=abcdef%2B0123456789"
+            );
+            tracing::warn!(help = None::<&str>, snapshot = "nightly", "cannot be watched");
+        });
+        insta::assert_snapshot!(sink.text(), @"
+        warning: contoso/render: not listed: 403 (attempt=2)
+        warning: account `x`: its key is refused: https://h/c?sig=<redacted>
+          help: set `auth`
+        warning: snapshot nightly: cannot be watched
+        ");
+    }
+
+    #[test]
     fn nothing_of_a_foreign_text_reaches_the_terminal_raw() {
         use tracing_subscriber::Layer as _;
         let text = written(|sink| {
@@ -209,6 +326,13 @@ mod tests {
         ));
         assert!(text.contains(" count=3 is=true") && text.len() < 4000, "{text}");
         assert!(text.trim_end().ends_with("x…"), "{text}");
+
+        let person = written(|sink| {
+            let layer = tracing_subscriber::fmt::layer().event_format(PersonLine { timed: false });
+            layer.with_writer(move || sink.clone()).boxed()
+        });
+        assert!(is_safe(&person), "{person}");
+        assert!(person.starts_with("warning: about a\\u{1b}]52;") && person.contains("count=3"), "{person}");
 
         let json = written(|sink| {
             let layer = tracing_subscriber::fmt::layer().event_format(JsonLine);

@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::args::{LogFormat, Output};
-use crate::log_line::{JsonLine, text_fields};
+use crate::log_line::{JsonLine, PersonLine, text_fields};
 
 /// Where log lines go besides stderr.
 #[derive(Clone, Default)]
@@ -54,11 +54,12 @@ pub(crate) fn start(output: &Output, is_daemon: bool) -> Logs {
         (true, _) => LevelFilter::ERROR,
         (false, 0) if is_daemon => LevelFilter::INFO,
         (false, 0) => LevelFilter::WARN,
-        (false, 1) => LevelFilter::DEBUG,
+        (false, 1) => LevelFilter::INFO,
+        (false, 2) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };
-    // Lines for every call are kept only with `-v`.
-    let kept = if output.verbose == 0 { LevelFilter::INFO } else { level };
+    // Events of note are always kept, lines for every call only with `-vv`.
+    let kept = level.max(LevelFilter::INFO);
     let own = |level: LevelFilter| Targets::new().with_target("fleetlogs", level);
     let layer = || tracing_subscriber::fmt::layer().with_writer(logs.screen.clone());
     let screen = || layer().with_target(false).fmt_fields(text_fields());
@@ -67,7 +68,14 @@ pub(crate) fn start(output: &Output, is_daemon: bool) -> Logs {
         LogFormat::Text if is_daemon && std::env::var_os("JOURNAL_STREAM").is_none() => {
             screen().with_ansi(colours()).with_filter(own(level)).boxed()
         }
-        LogFormat::Text => screen().without_time().with_ansi(colours()).with_filter(own(level)).boxed(),
+        LogFormat::Text if is_daemon => {
+            screen().without_time().with_ansi(colours()).with_filter(own(level)).boxed()
+        }
+        LogFormat::Text => {
+            // With `-v` there is a line for each event, and it matters when it happened.
+            let line = PersonLine { timed: output.verbose > 0 };
+            layer().event_format(line).with_filter(own(level)).boxed()
+        }
         LogFormat::Json => layer().event_format(JsonLine).with_filter(own(level)).boxed(),
     };
     let file = tracing_subscriber::fmt::layer()

@@ -5,12 +5,14 @@ mod advice;
 mod bundle;
 mod cause;
 #[cfg(unix)]
+mod event_lines;
 mod event_pipe;
 mod events_file;
 mod fetched;
 mod files;
 mod history;
 mod json_document;
+mod log_message;
 mod look;
 mod manifest;
 mod node_end;
@@ -40,6 +42,7 @@ pub use bundle::{
     NodeDirectory, Notes, blob_path, check_bundle, log_files, logs_dir, node_directories,
 };
 pub use cause::{Cause, Findings};
+pub use event_lines::EventLines;
 pub use events_file::{EVENT_SCHEMA, EventsFile};
 pub use fetched::{FetchFailure, Fetched};
 pub use files::{
@@ -47,6 +50,7 @@ pub use files::{
     VERIFY_FILE,
 };
 pub use history::{History, HistoryError, RunHead, RunSummary, Series, Verdict, read_head, read_summary};
+pub use log_message::{Severity, message_lines};
 pub use look::{Look, is_dumb};
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
 pub use plan_table::{PlanView, plan_table};

@@ -88,7 +88,7 @@ impl Findings {
         for Finding { level, about, message, fix } in self.0.drain(..) {
             match level {
                 Level::Good => {}
-                Level::Warning => tracing::warn!("{about}: {message} ({})", fix.unwrap_or_default()),
+                Level::Warning => tracing::warn!(help = fix, "{about}: {message}"),
                 Level::Refusal => {
                     let about = Some(about);
                     refusals.push(Refusal { about, help: fix, ..Refusal::without_help(message) });

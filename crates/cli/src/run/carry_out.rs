@@ -17,7 +17,7 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{Journal, JournalError};
 use fleetlogs_model::service::UploadOrder;
 use fleetlogs_model::stop_cause::Unverified;
-use fleetlogs_report::{EventsFile, Progress, StopNotice};
+use fleetlogs_report::{EventLines, EventsFile, Progress, StopNotice};
 
 use super::prepare::PreparedRun;
 use super::reported::Reported;
@@ -61,7 +61,8 @@ pub(super) async fn carry_out(
     let mode = watchers.progress.mode();
     let progress = Progress::new(mode, progress_clock(), plan.clone(), &ledger, store.is_some());
     watchers.logs.share_screen(Some(progress.clone()));
-    let mut listeners: Vec<Box<dyn EventSink>> = vec![Box::new(progress.clone())];
+    let mut listeners: Vec<Box<dyn EventSink>> =
+        vec![Box::new(progress.clone()), Box::new(EventLines::new(plan.clone()))];
     if let Some(events) = events {
         listeners.push(Box::new(events));
     }

@@ -70,6 +70,14 @@ impl PlanningProgress {
         }
     }
 
+    /// Draws the spinner now.
+    #[cfg(test)]
+    pub(crate) fn redraw(&self) {
+        if let Screen::Spinner(spinner) = &self.0.lock().screen {
+            spinner.tick();
+        }
+    }
+
     /// Removes the spinner.
     pub fn finish(&self) {
         let mut listing = self.0.lock();
