@@ -89,7 +89,7 @@ fn a_run_is_named_in_its_first_line_and_found_by_that_name() {
     exit code: 2
     ----- stderr -----
     error: no config: there is no `fleetlogs.toml` here, and the variable FLEETLOGS_CONFIG is not set
-      help: name a config file, or write one with `fleetlogs init > fleetlogs.toml`
+      help: name a config file, or write one with `fleetlogs init`
     ");
 }
 

@@ -279,15 +279,22 @@ fn unreadable(path: &Path, error: &io::Error) -> CliError {
         Some((dir, found)) => (as_typed(dir).display().to_string(), owner(found)),
         None => (shown.clone(), None),
     };
+    no_access(&shown, &closed, owner.as_deref())
+}
+
+/// A path below a closed directory, which belongs to another user or to this one.
+fn no_access(shown: &str, closed: &str, owner: Option<&str>) -> CliError {
     let Some(owner) = owner else {
         let what = format!("`{shown}` cannot be read: you own it, but its permissions deny access");
-        let help = format!("allow it with `chmod u+rwx {closed}`");
-        return CliError::usage(Refusal::new(what, help));
+        return CliError::usage(Refusal::new(what, format!("allow it with `chmod u+rwx {closed}`")));
     };
-    let what = format!("`{shown}` cannot be read: `{closed}` belongs to {owner}, and you have no access");
-    let help = format!(
-        "run this as {owner}, or ask {owner} for a bundle of the run: `fleetlogs bundle` needs no access afterwards"
-    );
+    let what = if shown == closed {
+        format!("`{shown}` belongs to {owner}, and you have no access to it")
+    } else {
+        format!("`{shown}` cannot be read: `{closed}` belongs to {owner}, and you have no access to it")
+    };
+    let help =
+        format!("run this as {owner}, or have {owner} create a bundle of the run with `fleetlogs bundle`");
     CliError::usage(Refusal::new(what, help))
 }
 

@@ -253,6 +253,18 @@ fn many_runs_are_listed_in_part() {
     ");
 }
 
+#[test]
+fn a_run_that_was_named_just_now_may_still_come() {
+    let now = time::macros::datetime!(2026-11-30 00:30:00 UTC);
+    let may_come = |run: &str| RunArg { run: run.into(), runs_dir: None }.may_still_come(now);
+    assert!(may_come("20261130T002818Z-5e62"));
+    // The clock of another machine, or one that was set.
+    assert!(may_come("20261130T003100Z-5e62"));
+    for other in ["20261130T001959Z-5e62", "20271130T002818Z-5e62", "20261130T002818Z", "latest", "runs"] {
+        assert!(!may_come(other), "{other}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_run_of_another_user_is_told_with_its_owner() {
@@ -264,6 +276,15 @@ fn a_run_of_another_user_is_told_with_its_owner() {
     insta::assert_snapshot!(told(dir.path()), @r"
     error: `DIR` cannot be read: you own it, but its permissions deny access
       help: allow it with `chmod u+rwx DIR`
+    ");
+    let theirs = |shown: &str, closed: &str| no_access(shown, closed, Some("user `root`")).describe();
+    insta::assert_snapshot!(theirs("runs/20261130T002818Z-5e62", "runs/20261130T002818Z-5e62"), @r"
+    error: `runs/20261130T002818Z-5e62` belongs to user `root`, and you have no access to it
+      help: run this as user `root`, or have user `root` create a bundle of the run with `fleetlogs bundle`
+    ");
+    insta::assert_snapshot!(theirs("runs/20261130T002818Z-5e62", "runs"), @r"
+    error: `runs/20261130T002818Z-5e62` cannot be read: `runs` belongs to user `root`, and you have no access to it
+      help: run this as user `root`, or have user `root` create a bundle of the run with `fleetlogs bundle`
     ");
     assert!(owner(&dir.path().metadata().unwrap()).is_none());
     let root = Path::new("/").metadata().unwrap();
