@@ -98,7 +98,7 @@ fn report_writes_the_same_manifest_again() {
     insta::assert_snapshot!(Run::of(sim.dir.path(), report).picture(), @r"
     exit code: 0
     ----- stderr -----
-    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE.
+    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE; 2 nodes skipped.
 
       10 verified
 
@@ -167,7 +167,7 @@ fn a_run_and_every_command_that_reads_it_say_the_same() {
     insta::assert_snapshot!(run.picture(), @r"
     exit code: 0
     ----- stderr -----
-    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE.
+    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE; 2 nodes skipped.
 
       10 verified
 
@@ -183,7 +183,7 @@ fn a_run_and_every_command_that_reads_it_say_the_same() {
     insta::assert_snapshot!(seen(&["status", &dir]), @r"
     exit code: 0
     ----- stdout -----
-    ✓ COMPLETE  10 of 10 nodes collected.
+    ✓ COMPLETE  10 of 10 nodes collected; 2 nodes skipped.
     run RUN ended
     contoso ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  10/10
             took A WHILE: 10 verified
@@ -217,7 +217,7 @@ fn a_run_and_every_command_that_reads_it_say_the_same() {
     insta::assert_snapshot!(seen(&["schedule", config, "--once", "nightly"]), @r"
     exit code: 0
     ----- stderr -----
-    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE.
+    ✓ COMPLETE  10 of 10 nodes collected, in A WHILE; 2 nodes skipped.
 
       10 verified
 
@@ -271,6 +271,7 @@ fn what_cannot_be_understood_is_refused_with_the_nearest_that_can() {
       report       Write the reports of a run again from its journal
       history      Show which time ranges a series of snapshots covers for each node, and every gap
       verify       Check that the files of a run are still there and unchanged
+      fetch        Download the logs of a run
       share        Create a read-only SAS for support and print it once
       unshare      Revoke the SAS of a run that are backed by a stored access policy
       ticket       Open a support ticket for a run, or add a message to one; shows what it would send,
