@@ -174,7 +174,8 @@ fn a_signal_ends_it_and_the_same_command_goes_on() {
     let parts = || {
         let dirs = std::fs::read_dir(&logs).ok()?;
         let files = dirs.flat_map(|dir| std::fs::read_dir(dir.unwrap().path()).unwrap());
-        let parts = files.filter(|file| file.as_ref().unwrap().path().to_string_lossy().ends_with(".part"));
+        let parts = files
+            .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "part"));
         (parts.count() == 4).then_some(())
     };
     wait_for("the parts of the files", parts);

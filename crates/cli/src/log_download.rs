@@ -117,7 +117,7 @@ impl fmt::Display for Ended {
         match self {
             Self::Storage(failure) => failure.fmt(f),
             Self::Disk(error) => write!(f, "the disk fails: {error}"),
-            Self::Stopped => f.write_str("it was told to end"),
+            Self::Stopped => f.write_str("stopped by a signal"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `fleetlogs fetch`: downloads the logs of a run from its container.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -145,8 +146,10 @@ pub(crate) async fn fetch(args: &FetchArgs, output: &Output, logs: &Logs) -> Res
         if !output.quiet {
             say_styled(&fetched.to_terminal(&Look::of_stderr()));
         }
-        // For `cd "$(fleetlogs fetch RUN)"`.
-        print_lines(&format!("{}\n", fetched.directory))?;
+        // For `cd "$(fleetlogs fetch RUN)"`. On a terminal, the summary has it.
+        if output.quiet || !std::io::stdout().is_terminal() {
+            print_lines(&format!("{}\n", fetched.directory))?;
+        }
     }
     Ok(exit)
 }

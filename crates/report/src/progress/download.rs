@@ -1,7 +1,7 @@
 //! Progress of a download: files and bytes, how fast they come, and how long the rest takes.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -227,10 +227,12 @@ impl Transfer {
             format!("fetching {files} of {all} files, {} of {}", size(bytes), size(self.expected.bytes))
         };
         if let Some(speed) = speed {
-            text += &format!(", {}/s", size(speed));
+            // Writing to a string cannot fail.
+            let _ = write!(text, ", {}/s", size(speed));
             let left = self.expected.bytes.saturating_sub(bytes);
             if self.uncounted == 0 && left > 0 && speed > 0 {
-                text += &format!(", ETA {}", duration::text(Duration::from_secs(left.div_ceil(speed))));
+                let left = Duration::from_secs(left.div_ceil(speed));
+                let _ = write!(text, ", ETA {}", duration::text(left));
             }
         }
         text
