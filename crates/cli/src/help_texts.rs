@@ -177,8 +177,8 @@ const HELP_TEXTS: &[HelpText] = &[
         command: "schema",
         notes: "",
         examples: &[
-            ("fleetlogs schema manifest > manifest.schema.json", "into a file"),
-            ("fleetlogs schema manifest", "to read it"),
+            ("fleetlogs schema config > fleetlogs.schema.json", "for an editor"),
+            ("fleetlogs schema run", "what `run --json` prints"),
         ],
         guide: "docs/reference/cli.md#schemas",
     },

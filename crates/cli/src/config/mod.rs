@@ -43,3 +43,6 @@ pub(crate) use self::snapshot::{Retention, SnapshotSettings, SnapshotWindow};
 pub(crate) use self::ticket::TicketSettings;
 pub(crate) use self::times::Misread;
 pub(crate) use self::window::WindowSpec;
+
+#[cfg(test)]
+mod schema_tests;
