@@ -69,9 +69,9 @@ fn a_command_that_fails_says_so_to_a_program_as_well() {
         ("check refused.toml", 5, "check", "would be refused: 1 problem", "copy the account's key again"),
         ("run expired.toml", 5, "error", "expired", "create"),
         ("plan expired.toml", 5, "plan", "expired", "create"),
-        ("run fleetlogs.toml --node nobody", 8, "error", "matches no node", "fleetlogs plan"),
-        ("plan fleetlogs.toml --node nobody", 8, "plan", "matches no node", "fleetlogs plan"),
-        ("check fleetlogs.toml --node nobody", 8, "check", "would be refused: 1 problem", "fleetlogs plan"),
+        ("run fleetlogs.toml --node nobody", 8, "error", "matches no node", "name one"),
+        ("plan fleetlogs.toml --node nobody", 8, "plan", "matches no node", "name one"),
+        ("check fleetlogs.toml --node nobody", 8, "check", "would be refused: 1 problem", "name one"),
     ];
     let mut wrong = Vec::new();
     for (line, code, schema, error, help) in table {

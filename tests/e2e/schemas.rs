@@ -83,6 +83,7 @@ fn every_document_is_as_its_schema_says() {
         ("verify", 3, "verify latest --coverage"),
         ("history", 3, "history"),
         ("schedule", 0, "schedule --list"),
+        ("fetch", 0, "fetch latest --to logs"),
         ("bundle", 0, "bundle latest --output case.zip"),
         ("bundle-check", 0, "bundle --check case.zip"),
         ("share", 0, "share latest --config with-key.toml"),

@@ -273,7 +273,7 @@ mod tests {
             let name = command.get_name();
             let text = HELP_TEXTS.iter().find(|text| text.command == name);
             let text = text.unwrap_or_else(|| panic!("`{name}` has no examples in help_texts.rs"));
-            assert_eq!(text.examples.len(), 2, "examples of `{name}`");
+            assert!(text.examples.len() >= 2, "examples of `{name}`");
             let page = text.guide.split('#').next().unwrap();
             assert!(root.join(page).is_file(), "`{name}`: there is no page {page}");
             let is_long = |line: &str| line.chars().count() > 100;

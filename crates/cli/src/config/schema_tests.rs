@@ -194,7 +194,7 @@ fn what_the_reader_refuses_the_schema_refuses() {
         ("rate = \"unlimited\"", "rate = 0"),
         ("{ file = \"key\" }\n[entra]", "{ path = \"key\" }\n[entra]"),
         ("mint = \"account-key\"", "mint = \"sas\""),
-        ("name = \"contoso\"\n", ""),
+        ("endpoint = \"https://contoso.westeurope.batch.azure.com\"\n", ""),
         ("kind = \"spot\"", "kind = \"cheap\""),
         ("limit_per_pool = 5", "limit_per_pool = 0"),
         ("states = [\"idle\"]", "states = [\"idel\"]"),
