@@ -487,6 +487,7 @@ fn a_key_that_is_no_key_is_a_mistake() {
     exit code: 2
     ----- stderr -----
     error: DIR/fleetlogs.toml:4: `notify[0].key`: the part after `whsec_` is not Base64
+      help: copy the signing secret again as the receiver shows it
     ");
     assert_eq!(sim.upload_calls(), 0);
 }

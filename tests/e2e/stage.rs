@@ -190,7 +190,10 @@ impl Run {
         let events = dir.join("events.jsonl");
         written.extend(std::fs::read(&events).ok().map(|bytes| (events.display().to_string(), bytes)));
         let runs = std::fs::read_dir(dir.join("runs")).into_iter().flatten().map(|run| run.unwrap().path());
-        for run in runs {
+        // Of a process beside this one, which tries the directory out.
+        let is_trial =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        for run in runs.filter(|path| !is_trial(path)) {
             let files = if run.is_dir() {
                 std::fs::read_dir(run).unwrap().map(|file| file.unwrap().path()).collect()
             } else {

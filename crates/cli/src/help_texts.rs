@@ -169,7 +169,6 @@ const HELP_TEXTS: &[HelpText] = &[
         examples: &[
             ("fleetlogs init", "fleetlogs.toml, with questions on a terminal"),
             ("fleetlogs init --discover", "with the accounts that you see in Azure"),
-            ("fleetlogs init --full -", "print every key with its default"),
         ],
         guide: "docs/reference/config.md",
     },

@@ -1,7 +1,7 @@
 //! The directory of all runs (`output.dir`): tried out before a run needs it.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fleetlogs_model::files::{
     absolute, create_private_dir, is_disk_trouble, owner_only, refuse_if_open_to_all,
@@ -12,36 +12,24 @@ use crate::error::{MAKE_ROOM, Refusal};
 /// What the refusals are about.
 const KEY: &str = "output.dir";
 
-/// Creates the directory if it is missing, makes a directory with a file in it as a run would, and removes what it
-/// created. Permissions alone do not tell: the superuser has all of them, and still no directory can be made in `/proc`.
+/// Makes a directory with a file in it, as a run would, and removes both: in the directory, or if it is missing, in the
+/// nearest one above it, where it would be made. Permissions alone do not tell: the superuser has all of them, and still
+/// no directory can be made in `/proc`.
 pub(crate) fn try_out(dir: &Path) -> Result<(), Refusal> {
     let dir = absolute(dir);
-    let missing: Vec<PathBuf> =
-        dir.ancestors().take_while(|above| !above.exists()).map(Path::to_owned).collect();
-    let there = missing.last().map_or(&*dir, |lowest| lowest.parent().unwrap_or(lowest));
+    let there = dir.ancestors().find(|above| above.exists()).unwrap_or(&dir);
+    let shown = dir.display();
     if !there.is_dir() {
-        let what = format!("`{}` cannot be created: `{}` is not a directory", dir.display(), there.display());
+        let what = format!("`{shown}` cannot be created: `{}` is not a directory", there.display());
         return Err(Refusal::new(what, "name another directory").about(KEY));
     }
-    let tried = std::fs::create_dir_all(&dir)
-        .map_err(|error| {
-            // The disk of what is there, not of what could not be made.
-            refused(there, &format!("`{}` cannot be created", dir.display()), &error)
-        })
-        .and_then(|()| {
-            refuse_if_open_to_all(&dir).map_err(|error| {
-                let what = format!("`{}` is no place for runs: {error}", dir.display());
-                Refusal::new(what, "then check again").about(KEY)
-            })
-        })
-        .and_then(|()| {
-            write_in(&dir)
-                .map_err(|error| refused(&dir, &format!("`{}` cannot be written to", dir.display()), &error))
-        });
-    for created in missing {
-        let _ = std::fs::remove_dir(created);
+    if there == dir {
+        refuse_if_open_to_all(&dir).map_err(|error| {
+            Refusal::new(format!("`{shown}` is no place for runs: {error}"), "then check again").about(KEY)
+        })?;
     }
-    tried
+    let fails = if there == dir { "written to" } else { "created" };
+    write_in(there).map_err(|error| refused(there, &format!("`{shown}` cannot be {fails}"), &error))
 }
 
 /// Makes a directory with a file in it, and removes both.

@@ -84,6 +84,9 @@ impl UnmatchedPattern {
         match &self.near {
             Some(name) if self.by_case => format!("did you mean `{name}`? Case matters"),
             Some(name) => format!("did you mean `{name}`?"),
+            None if self.place == Place::NodeOption => {
+                "name one that there is: `fleetlogs plan --nodes` lists them".into()
+            }
             None if self.there.is_empty() => "check the names of the accounts: none has a pool".into(),
             None => "name one that there is, or a pattern such as 'render-*'".into(),
         }

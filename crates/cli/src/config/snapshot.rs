@@ -179,10 +179,7 @@ fn timetable(table: &Table<'_>, name: Option<&SnapshotName>, jitter: Option<Dura
 fn time_zone(value: &Value<'_>) -> Option<String> {
     let zone = value.string()?;
     if !zone_is_known(zone) {
-        value.wrong(
-            InvalidTimetable::Zone.to_string(),
-            Some("write \"UTC\", or a name such as \"Europe/Berlin\"".into()),
-        );
+        value.wrong(InvalidTimetable::Zone.to_string(), None);
         return None;
     }
     Some(zone.to_owned())
