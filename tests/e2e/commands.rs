@@ -191,7 +191,7 @@ fn a_run_and_every_command_that_reads_it_say_the_same() {
     insta::assert_snapshot!(seen(&["verify", &dir]), @r"
     exit code: 0
     ----- stderr -----
-    INTACT  the files of 10 of 10 collected nodes are as they were verified.
+    INTACT  the files of 10 of 10 collected nodes are as they were verified; 2 nodes skipped.
       nodes         10 intact
       files         40 files, 160.0 KiB, in http://127.0.0.1:PORT/simlogs/batch-logs
       cost          1 list call

@@ -52,6 +52,7 @@ impl Plan {
         let mut command = fleetlogs();
         command.arg("plan").arg(config).arg("-o").arg(dir.join("plan.json")).current_dir(sim.dir.path());
         let run = Run::of(sim.dir.path(), command.output().unwrap());
+        assert!([0, 3].contains(&run.code), "exit code {}: {}", run.code, run.stderr);
         let plan: Self = serde_json::from_str(&run.file("plan.json")).unwrap();
         let is_whole = plan.accounts.iter().all(|account| account.unlisted.is_none());
         // A run without one of the accounts would be partial, and the plan says so beforehand.

@@ -498,7 +498,7 @@ fn a_selection_without_nodes_is_an_exit_code_of_its_own() {
     exit code: 8
     ----- stderr -----
     error: the selection matches no node
-      skipped as no-agent-yet: 3
+      skipped as still starting (no-agent-yet): 3
       help: `fleetlogs plan CONFIG` shows which nodes there are and why each is skipped
     ");
 }

@@ -116,8 +116,8 @@ fn bars_notices_and_summary_fit_into_eighty_columns() {
         "storage blocked from pool isolated-vnet: 212 nodes of fabrikam so far\n",
         "      storage blocked from pool isolated-vnet: 212 nodes of fabrikam\n",
         " --retry incomplete\n",
-        "/report.html\n",
-        "/summary.md\n",
+        "/ report.html summary.md ticket.md\n",
+        "          nodes.csv manifest.json\n",
     ] {
         assert!(shown.screen.contains(line), "`{line}` is not in {}", shown.screen);
     }

@@ -457,7 +457,7 @@ fn left_out_counts(left_out: &[LeftOut]) -> Vec<String> {
     for left in left_out {
         *counts.entry(left.reason).or_insert(0_u64) += 1;
     }
-    counts.into_iter().map(|(reason, count)| format!("skipped as {}: {count}", reason.as_str())).collect()
+    counts.into_iter().map(|(reason, count)| format!("skipped as {}: {count}", reason.in_words())).collect()
 }
 
 #[cfg(test)]

@@ -179,6 +179,12 @@ impl LeftOutReason {
             Self::Deallocated => "deallocated",
         }
     }
+
+    /// For people: the name, and what it means where the name alone does not say it.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        if self == Self::NoAgentYet { "still starting (no-agent-yet)" } else { self.as_str() }
+    }
 }
 
 /// The text is not a plan that this version can execute.

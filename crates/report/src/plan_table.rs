@@ -196,7 +196,7 @@ fn write_left_out(out: &mut String, plan: &Plan, width: usize) -> std::fmt::Resu
     for ((account, reason, whole_pool), count) in counts {
         let what = counted(count, if whole_pool { "pool" } else { "node" });
         let account = for_terminal(account.as_str());
-        line(out, width, &format!("{:GAP$}{account}  {what}: {}", "", reason.as_str()))?;
+        line(out, width, &format!("{:GAP$}{account}  {what}: {}", "", reason.in_words()))?;
     }
     Ok(())
 }
@@ -281,7 +281,8 @@ mod tests {
         needs        6 upload calls, about 1m 35s; 7 list calls made for this plan
         sas          ends 2026-11-22 12:00:00 UTC, 2h 30m from now; the run needs 12m
         partial      a run of this plan would be: 1 account not listed
-                     tailspin: check the role, the key and this machine's clock (the cr…
+                     tailspin: check the role, the key and this machine's clock (the
+                     credential is rejected)
         ");
     }
 
@@ -315,7 +316,7 @@ mod tests {
           render-render-render-re…-render-render-render-      2        1     1         ·
 
         skipped
-          contoso  1 node: no-agent-yet
+          contoso  1 node: still starting (no-agent-yet)
 
         nodes, in the order of the run
           contoso, pool render-render-render-render-render-render-render-render-render-…

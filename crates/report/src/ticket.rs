@@ -262,7 +262,7 @@ impl Ticket<'_> {
             writeln!(out, "- and {} with similar problems, in {MANIFEST_FILE}", counted(more, "more node"))?;
         }
         for (entry, node) in left_out.iter().take(MOST_LEFT_OUT) {
-            writeln!(out, "- {} (skipped: {})", describe(node), entry.reason.as_str())?;
+            writeln!(out, "- {} (skipped: {})", describe(node), entry.reason.in_words())?;
         }
         if let Some(more) = left_out.len().checked_sub(MOST_LEFT_OUT).filter(|more| *more > 0) {
             let nodes = counted(more as u64, "more node");

@@ -28,11 +28,11 @@ impl Uncounted {
             ..Self::default()
         };
         for left in &plan.left_out {
-            match (left.reason, &left.node) {
-                (LeftOutReason::PoolNotListed, _) => uncounted.pools_not_listed += 1,
-                // The plan has it once.
-                (LeftOutReason::ListedTwice, _) | (_, None) => {}
-                (_, Some(_)) => uncounted.nodes_skipped += 1,
+            if left.reason == LeftOutReason::PoolNotListed {
+                uncounted.pools_not_listed += 1;
+            } else if left.node.is_some() && left.reason != LeftOutReason::ListedTwice {
+                // What was listed twice is in the plan once.
+                uncounted.nodes_skipped += 1;
             }
         }
         uncounted

@@ -13,12 +13,13 @@ use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::event::Recorded;
 use fleetlogs_model::event_sink::EventSink;
+use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::ledger::{AccountTally, Ledger, NodeStatus};
 use fleetlogs_model::outcome::OutcomeCounts;
-use fleetlogs_model::plan::Plan;
+use fleetlogs_model::plan::{Plan, PlannedAccount};
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::timestamp;
-use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, TimeLeft, is_dumb, verdict_lines};
+use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, TimeLeft, Uncounted, is_dumb, verdict_lines};
 use serde::Serialize;
 
 use crate::args::Output;
@@ -209,13 +210,18 @@ struct Document<'run> {
     /// Whether that is a bound only: files are awaited until their deadline.
     eta_at_most: bool,
     counts: OutcomeCounts,
+    /// What the counts do not cover.
+    uncounted: Uncounted,
     accounts: Vec<Account<'run>>,
 }
 
 #[derive(Serialize)]
 struct Account<'run> {
     name: &'run str,
-    planned: u64,
+    /// How many nodes; null if the account could not be listed, because then it is not known.
+    planned: Option<u64>,
+    /// Why it could not be listed.
+    unlisted: Option<&'run str>,
     calls: u64,
     throttled: u64,
     in_flight: u64,
@@ -227,15 +233,18 @@ struct Account<'run> {
 impl<'run> Document<'run> {
     fn of(plan: &'run Plan, ledger: &'run Ledger, state: RunState, left: Option<TimeLeft>) -> Self {
         let account =
-            |(name, tally): (&'run fleetlogs_model::ids::AccountName, &'run AccountTally)| Account {
-                name: name.as_str(),
-                planned: tally.planned(),
-                calls: tally.calls,
-                throttled: tally.throttled,
-                in_flight: tally.count(NodeStatus::Requested),
-                awaited: tally.count(NodeStatus::Accepted),
-                stopped: tally.stopped.as_deref(),
-                counts: tally.outcomes(),
+            |(planned, (_, tally)): (&'run PlannedAccount, (&'run AccountName, &'run AccountTally))| {
+                Account {
+                    name: planned.name.as_str(),
+                    planned: planned.unlisted.is_none().then(|| tally.planned()),
+                    unlisted: planned.unlisted.as_deref(),
+                    calls: tally.calls,
+                    throttled: tally.throttled,
+                    in_flight: tally.count(NodeStatus::Requested),
+                    awaited: tally.count(NodeStatus::Accepted),
+                    stopped: tally.stopped.as_deref(),
+                    counts: tally.outcomes(),
+                }
             };
         Self {
             schema: "fleetlogs.status/v1",
@@ -245,7 +254,8 @@ impl<'run> Document<'run> {
             eta_seconds: left.map(|left| (left.left + Duration::from_millis(999)).as_secs()),
             eta_at_most: left.is_some_and(|left| left.at_most),
             counts: ledger.outcomes(),
-            accounts: ledger.accounts().map(account).collect(),
+            uncounted: Uncounted::of(plan),
+            accounts: plan.accounts.iter().zip(ledger.accounts()).map(account).collect(),
         }
     }
 }

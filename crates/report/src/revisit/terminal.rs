@@ -106,7 +106,9 @@ impl RevisitResult<'_> {
         let tally = &self.tally;
         let (verdict, style) = match self.outcome() {
             RunOutcome::Complete => ("INTACT", Style::GoodVerdict),
-            _ if tally.collected() == 0 => ("NOTHING COLLECTED", Style::BadVerdict),
+            RunOutcome::NothingCollected | RunOutcome::Partial if tally.collected() == 0 => {
+                ("NOTHING COLLECTED", Style::BadVerdict)
+            }
             RunOutcome::NothingCollected => ("NOTHING THERE", Style::BadVerdict),
             RunOutcome::Partial | RunOutcome::Interrupted | RunOutcome::BudgetSpent => {
                 ("NOT ALL INTACT", Style::WarningVerdict)

@@ -145,8 +145,10 @@ impl Summary<'_> {
         for entry in &self.plan.left_out {
             *counts.entry(entry.reason).or_default() += 1;
         }
-        let parts: Vec<String> =
-            counts.iter().map(|(reason, count)| format!("{} {}", number(*count), reason.as_str())).collect();
+        let parts: Vec<String> = counts
+            .iter()
+            .map(|(reason, count)| format!("{} {}", number(*count), reason.in_words()))
+            .collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 }
