@@ -530,6 +530,7 @@ fn what_cannot_be_scheduled_is_told_beforehand() {
     error: DIR/fleetlogs.toml:41: `snapshot[3]`: `jitter` needs `cron`
       help: remove it, or add `cron`
     error: DIR/fleetlogs.toml:42: `snapshot[3].name`: two snapshots are named `b`; the first is on line 36
+      help: give each its own name
     error: DIR/fleetlogs.toml:48: `snapshot[4].cron`: not a cron expression: it has 4 fields instead of five
       help: write minute, hour, day of month, month and day of week, such as "15 2 * * *", or "@daily"
     error: DIR/fleetlogs.toml:49: `snapshot[4].time_zone`: there is no such time zone; write its IANA name, such as "Europe/Berlin"
