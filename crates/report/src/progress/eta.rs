@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fleetlogs_model::event::Event;
 use fleetlogs_model::ids::{AccountIndex, NodeIndex};
+use fleetlogs_model::ledger::{Ledger, NodeStatus};
 use fleetlogs_model::plan::Plan;
 
 use self::pace::Pace;
@@ -46,11 +47,18 @@ pub(crate) struct Estimator {
 }
 
 impl Estimator {
-    pub(crate) fn new(plan: &Plan, verification: bool, now: Instant) -> Self {
+    /// Nodes that the ledger counts as accepted are awaited from now on.
+    pub(crate) fn new(plan: &Plan, ledger: &Ledger, verification: bool, now: Instant) -> Self {
         let account_of = plan.accounts_of_nodes();
+        let mut settling = Settling::new(account_of.len(), now);
+        for (at, _) in (0..).zip(&account_of) {
+            if ledger.status(NodeIndex(at)) == NodeStatus::Accepted {
+                settling.began(NodeIndex(at), now);
+            }
+        }
         Self {
             paces: plan.accounts.iter().map(|_| Pace::default()).collect(),
-            settling: Settling::new(account_of.len(), now),
+            settling,
             account_of,
             started: now,
             last_accepted: None,

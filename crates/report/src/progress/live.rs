@@ -89,8 +89,8 @@ impl Progress {
         };
         Self(Arc::new(Mutex::new(Live {
             board,
-            estimator: Estimator::new(&plan, verification, now),
-            troubles: Troubles::new(plan, ledger),
+            estimator: Estimator::new(&plan, ledger, verification, now),
+            troubles: Troubles::new(plan, ledger, now),
             notices: Notices::default(),
             screen,
             clock,

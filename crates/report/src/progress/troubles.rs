@@ -50,9 +50,16 @@ struct FoundTrouble {
 struct Arrivals {
     delivered: bool,
     told: bool,
-    /// Nodes that accepted a call and promised files, in this process, and when the first of them did.
+    /// Nodes that accepted a call and promised files, and since when the first of them is awaited.
     accepted: u64,
     first_accepted: Option<(NodeIndex, Instant)>,
+}
+
+impl Arrivals {
+    fn accept(&mut self, node: NodeIndex, at: Instant) {
+        self.accepted += 1;
+        self.first_accepted.get_or_insert((node, at));
+    }
 }
 
 /// A pool from which nothing has come while others deliver.
@@ -63,13 +70,24 @@ pub(crate) struct SilentPool {
 }
 
 impl Troubles {
-    /// What the ledger knows of pools that deliver is known from the start.
-    pub(crate) fn new(plan: Arc<Plan>, ledger: &Ledger) -> Self {
+    /// What the ledger knows of pools that deliver is known from the start. Nodes that it counts as accepted are awaited
+    /// from now on.
+    pub(crate) fn new(plan: Arc<Plan>, ledger: &Ledger, now: Instant) -> Self {
         let of_node = vec![0; plan.nodes.len()];
         let mut pools = HashMap::<usize, Arrivals>::new();
         for (at, node) in (0..).zip(plan.nodes.iter()) {
-            if matches!(ledger.status(NodeIndex(at)), NodeStatus::Verified | NodeStatus::Adopted) {
-                pools.entry(address(node.place)).or_default().delivered = true;
+            let pool = address(node.place);
+            match ledger.status(NodeIndex(at)) {
+                NodeStatus::Verified | NodeStatus::Adopted => pools.entry(pool).or_default().delivered = true,
+                NodeStatus::Accepted => pools.entry(pool).or_default().accept(NodeIndex(at), now),
+                NodeStatus::Planned
+                | NodeStatus::Requested
+                | NodeStatus::Waiting
+                | NodeStatus::InDoubt
+                | NodeStatus::Empty
+                | NodeStatus::Incomplete
+                | NodeStatus::Failed
+                | NodeStatus::Gone => {}
             }
         }
         Self { plan, found: vec![], at: HashMap::new(), of_node, pools }
@@ -86,9 +104,7 @@ impl Troubles {
                 self.add(node, outcome, &cause.to_string(), false);
             }
             Event::UploadAccepted { files: Some(1..), .. } => {
-                let arrivals = self.arrivals(node);
-                arrivals.accepted += 1;
-                arrivals.first_accepted.get_or_insert((node, at));
+                self.arrivals(node).accept(node, at);
             }
             Event::FilesVerified { files: 1.., .. } => self.arrivals(node).delivered = true,
             Event::FilesAdopted { reason, .. } => {

@@ -86,9 +86,14 @@ impl Settling {
 
     /// A process started to work on the run: it awaits what earlier ones left from now on.
     pub(super) fn start(&mut self, at: Instant) {
+        let awaited: Vec<_> = self.awaited.drain(..).filter(|node| self.since[node.get()] > 0).collect();
         self.epoch = at;
         self.since.fill(0);
-        self.awaited.clear();
+        for node in awaited {
+            if self.since[node.get()] == 0 {
+                self.began(node, at);
+            }
+        }
         self.looks = [None; 4];
         self.verified = None;
     }

@@ -27,6 +27,8 @@ struct Script {
     pauses: Vec<(u64, u64)>,
     /// Nodes of the first account whose files never come.
     blocked: std::ops::Range<u32>,
+    /// The first nodes of the first account that an earlier process called, and whose files never come.
+    earlier: u32,
     /// How long files take, at least and at most.
     settle: (u64, u64),
 }
@@ -38,6 +40,7 @@ impl Script {
             rate: Box::new(rate),
             pauses: vec![],
             blocked: 0..0,
+            earlier: 0,
             settle: (2_000, 4_000),
         }
     }
@@ -59,9 +62,11 @@ impl Script {
             add(*from, None, Event::AccountThrottled { account, millirate: 100_000, pause_ms: Some(*pause) });
         }
         let pauses = |at: u64| self.pauses.iter().any(|(from, pause)| (*from..from + pause).contains(&at));
-        let (mut first, mut last_accepted, mut waiting) = (0, 0, vec![]);
+        let (mut first, mut last_accepted) = (0, 0);
+        let mut waiting: Vec<u32> = (0..self.earlier).collect();
         for (account, nodes) in self.nodes.iter().enumerate() {
-            let (mut called, mut credit, mut at) = (0, 0.0, 0);
+            let (mut credit, mut at) = (0.0, 0);
+            let mut called = if account == 0 { self.earlier } else { 0 };
             while called < *nodes {
                 if account > 0 || !pauses(at) {
                     credit += (self.rate)(account, at) / 100.0;
@@ -108,8 +113,13 @@ impl Script {
         let plan = Arc::new(plan_of(nodes.collect()));
         let start = Instant::now();
         let mut ledger = Ledger::new(&plan);
+        for node in (0..self.earlier).map(NodeIndex) {
+            for event in [requested(1), accepted(1, "d", 4)] {
+                ledger.apply(&Recorded { at: START, node: Some(node), event });
+            }
+        }
         let mut board = Board::new(&plan, &ledger, true, start);
-        let mut estimator = Estimator::new(&plan, true, start);
+        let mut estimator = Estimator::new(&plan, &ledger, true, start);
         let events = self.events();
         let end = millis(events.last().unwrap());
         let (mut estimates, mut second) = (vec![], 0);
@@ -225,6 +235,18 @@ fn nodes_that_are_overdue_are_awaited_until_the_deadline_and_it_is_called_a_boun
     assert!(median < 0.01 && worst < 1.2, "{median} {worst}");
     let waiting: Vec<_> = estimates.iter().filter(|estimate| estimate.second > 26).collect();
     assert!(waiting.len() > 590);
+    for Estimate { told, left, .. } in waiting {
+        let told = told.unwrap();
+        assert!(told.at_most && told.left.abs_diff(*left) < Duration::from_secs(1), "{told:?} {left:?}");
+    }
+}
+
+#[test]
+fn nodes_that_an_earlier_process_called_are_awaited_as_well() {
+    let script = Script { earlier: 30, ..Script::of(&[1_000], |_, _| 100.0) };
+    let estimates = script.play();
+    let waiting: Vec<_> = estimates.iter().filter(|estimate| estimate.second > 20).collect();
+    assert!(waiting.len() > 580);
     for Estimate { told, left, .. } in waiting {
         let told = told.unwrap();
         assert!(told.at_most && told.left.abs_diff(*left) < Duration::from_secs(1), "{told:?} {left:?}");
