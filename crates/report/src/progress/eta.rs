@@ -222,8 +222,9 @@ impl Estimator {
         let until_deadline = self.deadline.map(|deadline| (last + deadline).saturating_duration_since(now));
         match self.settling.end(open(total), last) {
             Some(end) if !self.settling.is_overdue(now) => {
-                // Late, but not late enough to give up on: soon.
-                let left = end.saturating_duration_since(now).max(Duration::from_secs(1));
+                // Late, but not late enough to give up on: as long as it is late already.
+                let late = now.saturating_duration_since(end).max(Duration::from_secs(1));
+                let left = end.saturating_duration_since(now).max(late);
                 Some(TimeLeft { left: until_deadline.map_or(left, |most| most.min(left)), at_most: false })
             }
             _ => until_deadline.map(|left| TimeLeft { left, at_most: true }),
