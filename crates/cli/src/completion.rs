@@ -6,15 +6,15 @@ use std::ffi::OsStr;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 
+use clap::Command;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{
     ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _,
 };
+use fleetlogs_engine::local_store::PLAN_FILE;
 use serde::Deserialize;
 
-use crate::config_arg::default_config;
-use crate::help_texts::with_help_texts;
-use crate::run_dir::PLAN_FILE;
+use crate::found_config::default_config;
 use crate::runs_dir::RunsDir;
 
 /// The variable by which the script of a shell asks the program.
@@ -25,9 +25,9 @@ const MOST_RUNS: usize = 50;
 /// A longer file would delay the shell.
 const LONGEST_FILE: u64 = 64 << 20;
 
-/// Answers the shell and ends the program, if the shell asks.
-pub(crate) fn answer_shell() {
-    CompleteEnv::with_factory(with_help_texts).var(VARIABLE).complete();
+/// Answers the shell about this command line and ends the program, if the shell asks.
+pub(crate) fn answer_shell(command_line: fn() -> Command) {
+    CompleteEnv::with_factory(command_line).var(VARIABLE).complete();
 }
 
 /// Ids of runs, the newest first, and paths.

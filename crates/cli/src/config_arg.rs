@@ -5,12 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::error::{CliError, Refusal};
-
-/// The config that is found in the working directory.
-const HERE: &str = "fleetlogs.toml";
-
-/// The variable that names the config.
-pub(crate) const CONFIG: &str = "FLEETLOGS_CONFIG";
+use crate::found_config::{CONFIG, HERE, default_config};
 
 #[derive(Clone, Debug, Default, Parser)]
 pub(crate) struct ConfigArg {
@@ -31,19 +26,6 @@ pub(crate) fn find_config(named: Option<&Path>) -> Result<PathBuf, CliError> {
     named.map(Path::to_owned).or_else(default_config).ok_or_else(none_found)
 }
 
-/// The config of whoever names none.
-pub(crate) fn default_config() -> Option<PathBuf> {
-    choose(Path::new(HERE), std::env::var_os(CONFIG).map(PathBuf::from))
-}
-
-fn choose(here: &Path, variable: Option<PathBuf>) -> Option<PathBuf> {
-    // A link to nowhere and a directory are to be told, and not to be passed over.
-    here.symlink_metadata()
-        .ok()
-        .map(|_| here.to_owned())
-        .or(variable.filter(|path| !path.as_os_str().is_empty()))
-}
-
 fn none_found() -> CliError {
     let what = format!("no config: there is no `{HERE}` here, and the variable {CONFIG} is not set");
     let help = "name a config file, or write one with `fleetlogs init`";
@@ -53,19 +35,6 @@ fn none_found() -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_config_is_found_here_and_then_by_the_variable() {
-        let dir = tempfile::tempdir().unwrap();
-        let here = dir.path().join(HERE);
-        let variable = || Some(PathBuf::from("of-variable.toml"));
-        assert_eq!(choose(&here, None), None);
-        assert_eq!(choose(&here, Some(PathBuf::new())), None);
-        assert_eq!(choose(&here, variable()), variable());
-        std::fs::write(&here, "").unwrap();
-        assert_eq!(choose(&here, variable()), Some(here.clone()));
-        assert_eq!(choose(&here, None), Some(here));
-    }
 
     #[test]
     fn a_named_config_wins_and_none_at_all_is_told() {

@@ -17,6 +17,7 @@ mod estimate;
 mod exit;
 mod file_kind;
 mod fleet;
+mod found_config;
 mod help_texts;
 mod hygiene;
 mod init;
@@ -65,7 +66,7 @@ const MOST_WORKER_THREADS: usize = 4;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _crash_points = fail::FailScenario::setup();
-    completion::answer_shell();
+    completion::answer_shell(help_texts::with_help_texts);
     hygiene::no_core_dumps();
     hygiene::no_secret_in_panics();
     open_files::raise_limit();

@@ -241,9 +241,10 @@ fn no_run_dir(dir: &Path, runs: &RunsDir) -> CliError {
         return CliError::usage(Refusal { seen: listed(&ids).collect(), ..Refusal::new(what, help) });
     }
     let is_empty = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
-    let what = match is_empty {
-        true => format!("`{shown}` is an empty directory, and not that of a run"),
-        false => format!("`{shown}` is not the directory of a run: it has no {PLAN_FILE}"),
+    let what = if is_empty {
+        format!("`{shown}` is an empty directory, and not that of a run")
+    } else {
+        format!("`{shown}` is not the directory of a run: it has no {PLAN_FILE}")
     };
     CliError::usage(Refusal::new(what, "`fleetlogs runs` lists the runs"))
 }

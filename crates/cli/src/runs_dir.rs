@@ -3,11 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fleetlogs_engine::local_store::PLAN_FILE;
 use fleetlogs_model::ids::RunId;
 
-use crate::config::output_dir_of;
-use crate::config_arg::default_config;
-use crate::run_dir::{PLAN_FILE, as_typed};
+use crate::found_config::{default_config, output_dir_of};
+use crate::typed_path::as_typed;
 
 /// The variable that names the directory of all runs.
 pub(crate) const RUNS_DIR: &str = "FLEETLOGS_RUNS_DIR";

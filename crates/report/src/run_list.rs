@@ -88,6 +88,7 @@ impl ListedCounts {
     }
 }
 
+#[expect(clippy::ref_option, reason = "serde passes the member as it is")]
 fn time_or_null<S: Serializer>(time: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(timestamp::text).serialize(serializer)
 }

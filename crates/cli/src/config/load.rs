@@ -39,15 +39,6 @@ pub(crate) fn config_name(path: &Path) -> PathBuf {
     if is_stdin(path) { "<stdin>".into() } else { path.to_owned() }
 }
 
-/// What a config says `output.dir` is, if it says so and can be read that far. Nothing else of it matters.
-pub(crate) fn output_dir_of(path: &Path) -> Option<PathBuf> {
-    // A pipe can be read once only, and is for the one who needs all of it.
-    let text = path.is_file().then(|| read_text(path, LONGEST_TEXT).ok()).flatten()?.text;
-    let (document, _) = DeTable::parse_recoverable(&text);
-    let dir = document.get_ref().get("output")?.get_ref().as_table()?.get("dir")?.get_ref().as_str()?;
-    (!dir.is_empty()).then(|| dir.into())
-}
-
 /// Reads a config file for a command that neither ends a run nor needs the shared state of a schedule.
 pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
     load_for(path, Needs::default())

@@ -30,7 +30,7 @@ pub(crate) use self::defaults::{DEFAULT_API_VERSION, DEFAULTS};
 pub(crate) use self::destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
 pub(crate) use self::discover::DiscoverSettings;
 pub(crate) use self::error::ConfigError;
-pub(crate) use self::load::{config_name, is_stdin, load, load_for, output_dir_of};
+pub(crate) use self::load::{config_name, is_stdin, load, load_for};
 pub(crate) use self::needs::Needs;
 pub(crate) use self::notify::{NotifySettings, NotifyTo, signing_key};
 pub(crate) use self::pick::PickError;

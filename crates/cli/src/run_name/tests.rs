@@ -67,6 +67,7 @@ fn a_run_is_found_by_every_name_that_it_has() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a message for each kind")]
 fn what_is_no_run_is_told_with_what_there_is() {
     let disk = Disk::new();
     let told = |texts: &[&str]| {
