@@ -71,20 +71,20 @@ impl EventLines {
                     let pause = duration::text(std::time::Duration::from_millis(pause + 999));
                     detail = format!("{detail}; pausing for {pause}, as the service asked");
                 }
-                self.count(of_account(account, "throttled"), &detail, None, &mut tell);
+                self.count(&of_account(account, "throttled"), &detail, None, &mut tell);
             }
             Event::AccountStopped { account, cause } => {
-                self.count(of_account(account, &format!("stopped: {cause}")), "", None, &mut tell);
+                self.count(&of_account(account, &format!("stopped: {cause}")), "", None, &mut tell);
             }
             Event::NodesAppeared { account, pool, nodes } => {
                 let what = "nodes appeared after the plan was made; they are not called";
                 let kind = Kind { pool: Some(pool.to_string()), ..of_account(account, what) };
-                self.count(kind, &counted(nodes.len() as u64, "node"), None, &mut tell);
+                self.count(&kind, &counted(nodes.len() as u64, "node"), None, &mut tell);
             }
             Event::OrderFollowed { account, raised, lowered } => {
                 let detail =
                     format!("{} sooner, {} later", counted(*raised, "node"), number((*lowered).into()));
-                self.count(of_account(account, "calls were reordered"), &detail, None, &mut tell);
+                self.count(&of_account(account, "calls were reordered"), &detail, None, &mut tell);
             }
             Event::UploadFailed { cause, .. } if cause.class == FailureClass::Gone => {
                 self.of_node(node, "the node is gone", &cause.to_string(), &mut tell);
@@ -142,12 +142,12 @@ impl EventLines {
             what: format!("{what}{why}"),
         };
         let id = at.id.to_owned();
-        self.count(kind, "", Some(id), tell);
+        self.count(&kind, "", Some(id), tell);
     }
 
     /// Counts an event, and tells of it if it is the first, tenth, hundredth … of its kind.
-    fn count(&mut self, kind: Kind, detail: &str, node: Option<String>, tell: &mut impl FnMut(Line)) {
-        if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(&kind) {
+    fn count(&mut self, kind: &Kind, detail: &str, node: Option<String>, tell: &mut impl FnMut(Line)) {
+        if self.kinds.len() >= MOST_KINDS && !self.kinds.contains_key(kind) {
             self.beyond += 1;
             return;
         }

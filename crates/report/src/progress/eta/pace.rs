@@ -159,7 +159,7 @@ impl Pace {
         }
         let ahead = self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         let paused = self.paused.saturating_sub(ahead).as_secs_f64();
-        let pauses = f64::from(self.pauses);
-        (1.0 + paused / active * (pauses - 1.0) / (pauses + 1.0)).min(MOST_STRETCH)
+        let times = f64::from(self.pauses);
+        (1.0 + paused / active * (times - 1.0) / (times + 1.0)).min(MOST_STRETCH)
     }
 }

@@ -223,7 +223,7 @@ impl Settling {
     /// When one of the last looks began, about. While calls are sent, four times as long as a look takes is between two.
     fn began_look(&self, at: usize) -> Option<Instant> {
         let (ended, before) = self.looks[at].zip(*self.looks.get(at + 1)?)?;
-        Some(ended - ended.saturating_duration_since(before) / FASTER)
+        ended.checked_sub(ended.saturating_duration_since(before) / FASTER)
     }
 
     /// A node was verified: in the last look, or in a new one.
