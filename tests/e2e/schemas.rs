@@ -80,6 +80,7 @@ fn every_document_is_as_its_schema_says() {
         ("plan", 3, "plan"),
         ("check", 0, "check"),
         ("status", 0, "status latest"),
+        ("runs", 0, "runs"),
         ("verify", 0, "verify latest --coverage"),
         ("history", 3, "history"),
         ("schedule", 0, "schedule --list"),

@@ -109,7 +109,8 @@ pub(crate) fn usage_error(error: &clap::Error, arguments: &[OsString]) -> CliErr
 fn explain(error: &clap::Error, command: Option<&str>) -> (String, String) {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        // Of several suggestions, the nearest is the last.
+        Some(ContextValue::Strings(texts)) => texts.last().cloned(),
         _ => None,
     };
     let called = command.map_or_else(|| "fleetlogs".to_owned(), |command| format!("fleetlogs {command}"));
