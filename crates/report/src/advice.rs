@@ -386,7 +386,9 @@ impl<'a> Situation<'a> {
     fn step(&self, group: &[Part], changed: bool) -> Option<Step> {
         let (first, then) = (group.first()?, &group.first()?.then);
         let mut about: Vec<Topic> = vec![];
-        group.iter().for_each(|part| add_new(&mut about, &part.about));
+        for part in group {
+            add_new(&mut about, &part.about);
+        }
         let clauses = group.iter().filter_map(|part| part.remedy.clause(&part.place(self.several_accounts)));
         let (end, command) = self.end(first, changed);
         let mut text = Phrase::default();
@@ -409,7 +411,9 @@ impl<'a> Situation<'a> {
                 let mut end = Phrase::new("run for ");
                 let mut command = config.map(|config| format!("fleetlogs run {config}"));
                 let mut option = |name: &str, value: &str| {
-                    command.iter_mut().for_each(|command| command.extend([" --", name, " ", &quoted(value)]));
+                    if let Some(command) = &mut command {
+                        command.extend([" --", name, " ", &quoted(value)]);
+                    }
                 };
                 part.accounts.iter().for_each(|account| option("account", account.as_str()));
                 if part.pools.len() <= MOST_POOLS_IN_COMMAND

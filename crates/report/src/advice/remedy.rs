@@ -62,10 +62,9 @@ pub(super) fn remedy_of(cause: &Cause) -> Remedy {
         Outcome::Incomplete if cause.reason == STORAGE_BLOCKED => Remedy::OpenStorage,
         Outcome::Incomplete => match cause.shortfall {
             Some(Shortfall::NothingArrived) => Remedy::SilentNodes,
-            Some(Shortfall::FilesMissing) => Remedy::PartOfFiles,
             // Journals of earlier versions do not tell the kind.
             None if cause.reason.is_empty() => Remedy::None,
-            None => Remedy::PartOfFiles,
+            Some(Shortfall::FilesMissing) | None => Remedy::PartOfFiles,
             Some(Shortfall::StillChanging) => Remedy::MoreTime,
             Some(Shortfall::SeenOnce) => Remedy::None,
             Some(Shortfall::NotListed) => KnownCause::of_text(Asked::Storage, &cause.reason)
@@ -157,9 +156,8 @@ impl Remedy {
     /// One clause, which `; then retry` may follow; none if there is nothing to do first.
     pub(super) fn clause(self, at: &Place<'_>) -> Option<Phrase> {
         let accounts = || at.accounts.iter().map(AccountName::as_str);
-        let whose = || match at.is_named {
-            true => Phrase::default().names(accounts()).text(": "),
-            false => Phrase::default(),
+        let whose = || {
+            if at.is_named { Phrase::default().names(accounts()).text(": ") } else { Phrase::default() }
         };
         Some(match self {
             Self::None => return None,
