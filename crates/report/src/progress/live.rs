@@ -66,7 +66,7 @@ struct Live {
 
 enum Screen {
     Bars(Bars),
-    Plain(Plain),
+    Plain(Box<Plain>),
     Silent,
 }
 
@@ -84,7 +84,9 @@ impl Progress {
         let board = Board::new(&plan, ledger, verification, now);
         let screen = match mode {
             ProgressMode::Bars(target, look) => Screen::Bars(Bars::new(target, look)),
-            ProgressMode::Plain(writer) => Screen::Plain(Plain::new(writer, &plan.run_id, &board, now)),
+            ProgressMode::Plain(writer) => {
+                Screen::Plain(Box::new(Plain::new(writer, &plan.run_id, &board, now)))
+            }
             ProgressMode::Silent => Screen::Silent,
         };
         Self(Arc::new(Mutex::new(Live {

@@ -262,7 +262,7 @@ fn files_that_come_late_are_expected_when_their_like_came() {
         let Some(told) = told else { continue };
         match second {
             0..31 => {
-                assert!(!told.at_most && told.left < *left, "calls, and the wait so far: {told:?} {left:?}")
+                assert!(!told.at_most && told.left < *left, "calls, and the wait so far: {told:?} {left:?}");
             }
             // Then some have come, and the slowest have not.
             42..46 => assert!(told.left < *left * 2, "{second}: {told:?} {left:?}"),

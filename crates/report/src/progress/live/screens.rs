@@ -19,6 +19,7 @@ impl Emulated {
         Self(Arc::new(Mutex::new(Parser::new(rows, columns, 0))))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the terminal's methods return it")]
     fn put(&self, bytes: &str) -> io::Result<()> {
         self.0.lock().process(bytes.as_bytes());
         Ok(())
