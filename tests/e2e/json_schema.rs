@@ -16,7 +16,7 @@ const IGNORED: &[&str] =
 
 fn check(value: &Value, schema: &Value, root: &Value, place: &str, found: &mut Vec<String>) {
     let mut wrong = |what: String| {
-        found.push(format!("{}: {what}", if place.is_empty() { "the document" } else { place }))
+        found.push(format!("{}: {what}", if place.is_empty() { "the document" } else { place }));
     };
     let keywords = schema.as_object().expect("a schema is an object");
     for (keyword, wanted) in keywords {
@@ -29,7 +29,7 @@ fn check(value: &Value, schema: &Value, root: &Value, place: &str, found: &mut V
             }
             "const" if value != wanted => wrong(format!("{value} is not {wanted}")),
             "enum" if !wanted.as_array().unwrap().contains(value) => {
-                wrong(format!("{value} is none of {wanted}"))
+                wrong(format!("{value} is none of {wanted}"));
             }
             "minimum" if value.as_f64().is_some_and(|number| number < wanted.as_f64().unwrap()) => {
                 wrong(format!("{value} is below {wanted}"));

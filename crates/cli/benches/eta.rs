@@ -195,8 +195,8 @@ fn replay(run: &Path) -> Vec<(Option<Duration>, Duration)> {
         while passed >= Duration::from_secs(estimates.len() as u64 + 1) {
             let second = Duration::from_secs(estimates.len() as u64 + 1);
             *now.lock().expect("a time") = start + second;
-            estimates
-                .push((progress.time_left().map(|told| told.left), (last - first).unsigned_abs() - second));
+            let left = (last - first).unsigned_abs().saturating_sub(second);
+            estimates.push((progress.time_left().map(|told| told.left), left));
         }
         *now.lock().expect("a time") = start + passed;
         ledger.apply(recorded);

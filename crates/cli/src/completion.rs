@@ -39,7 +39,7 @@ pub(crate) fn runs() -> ArgValueCompleter {
         }
         let runs = RunsDir::find(None, None);
         let ids = runs.ids().unwrap_or_default();
-        let names = ids.iter().take(MOST_RUNS).map(|id| id.to_string());
+        let names = ids.iter().take(MOST_RUNS).map(ToString::to_string);
         let latest =
             ids.first().map(|id| CompletionCandidate::new("latest").help(Some(format!("{id}").into())));
         let candidates = latest.into_iter().chain(names.map(CompletionCandidate::new));

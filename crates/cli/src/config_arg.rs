@@ -8,6 +8,7 @@ use crate::error::{CliError, Refusal};
 use crate::found_config::{CONFIG, HERE, default_config};
 
 #[derive(Clone, Debug, Default, Parser)]
+#[expect(clippy::doc_markdown, reason = "the help of a terminal")]
 pub(crate) struct ConfigArg {
     /// The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
     #[arg(value_name = "CONFIG")]

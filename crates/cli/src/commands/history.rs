@@ -27,6 +27,7 @@ use crate::output::{as_json, print, say};
 use crate::run_dir::{PLAN_FILE, RunDir, as_argument};
 
 #[derive(Debug, Parser)]
+#[expect(clippy::doc_markdown, reason = "the help of a terminal")]
 pub(crate) struct HistoryArgs {
     /// The config file, `-` for stdin [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
     config: Option<PathBuf>,

@@ -43,9 +43,10 @@ const LAUNCH: Duration = Duration::from_secs(2);
 async fn open_page(page: &Path) {
     let page = absolute(page);
     let path = page.clone();
-    let opened = match has_desktop() {
-        true => tokio::task::spawn_blocking(move || open::that_detached_with_timeout(path, LAUNCH)).await,
-        false => Ok(Err(std::io::Error::other("this session has no desktop"))),
+    let opened = if has_desktop() {
+        tokio::task::spawn_blocking(move || open::that_detached_with_timeout(path, LAUNCH)).await
+    } else {
+        Ok(Err(std::io::Error::other("this session has no desktop")))
     };
     let why = match opened {
         Ok(Ok(())) => return,

@@ -285,8 +285,9 @@ impl Draft<'_> {
             head.extend([("subject", subject.clone()), ("sender", sender.clone())]);
         }
         head.push(("files", files.summed_up()));
-        let head: String = head.iter().map(|(label, text)| format!("{label:<13} {text}\n")).collect();
-        format!("{head}\n{}", self.description)
+        let mut lines: Vec<String> = head.iter().map(|(label, text)| format!("{label:<13} {text}")).collect();
+        lines.extend([String::new(), self.description.clone()]);
+        lines.join("\n")
     }
 
     /// Shows what will be sent, and asks.

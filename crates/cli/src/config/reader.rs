@@ -14,6 +14,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::times::{self, DURATION_HELP, Misread};
 
+#[cfg(test)]
+mod known_keys;
+#[cfg(test)]
+pub(super) use known_keys::record_known_keys;
+
 /// A mistake in the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
@@ -199,7 +204,7 @@ impl<'doc> Table<'doc> {
     pub(crate) fn finish(self) {
         let known = self.known.borrow();
         #[cfg(test)]
-        recorded::keys(&self.path, &known);
+        known_keys::keys(&self.path, &known);
         for (key, _) in self.entries.into_iter().flatten() {
             let name: &str = key.get_ref();
             if known.contains(&name) {
@@ -211,45 +216,6 @@ impl<'doc> Table<'doc> {
             };
             self.mistakes.add(key.span().start, &self.path_of(name), "unknown key", Some(help));
         }
-    }
-}
-
-#[cfg(test)]
-pub(super) use recorded::record_known_keys;
-
-/// Which keys the reader knows, for a test that holds the schema against them.
-#[cfg(test)]
-mod recorded {
-    use std::cell::RefCell;
-    use std::collections::{BTreeMap, BTreeSet};
-
-    type KnownKeys = BTreeMap<String, BTreeSet<String>>;
-
-    thread_local! {
-        static KNOWN: RefCell<KnownKeys> = RefCell::default();
-    }
-
-    /// The keys of every table that is read meanwhile, by its path; `[]` stands for any item of an array.
-    pub(crate) fn record_known_keys(read: impl FnOnce()) -> KnownKeys {
-        KNOWN.take();
-        read();
-        KNOWN.take()
-    }
-
-    pub(super) fn keys(path: &str, known: &[&'static str]) {
-        let mut place = String::new();
-        for (at, part) in path.split('[').enumerate() {
-            place.push_str(if at == 0 {
-                part
-            } else {
-                part.trim_start_matches(|char: char| char.is_ascii_digit())
-            });
-            if at + 1 < path.split('[').count() {
-                place.push('[');
-            }
-        }
-        let known = known.iter().map(|key| (*key).to_owned());
-        KNOWN.with_borrow_mut(|all| all.entry(place).or_default().extend(known));
     }
 }
 
