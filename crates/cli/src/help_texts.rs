@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use clap::{Command, CommandFactory};
-
-use crate::command_line::Args;
+use clap::Command;
 
 /// The end of the help of a command.
 pub(crate) struct HelpText {
@@ -201,9 +199,8 @@ const HELP_TEXTS: &[HelpText] = &[
     },
 ];
 
-/// The command line with the whole help.
-pub(crate) fn with_help_texts() -> Command {
-    let mut command = Args::command();
+/// Gives each command of a command line the end of its help.
+pub(crate) fn added_to(mut command: Command) -> Command {
     for text in HELP_TEXTS {
         if command.find_subcommand(text.command).is_some() {
             command = command.mut_subcommand(text.command, |command| command.after_help(text.to_string()));
@@ -262,7 +259,10 @@ impl std::fmt::Display for HelpText {
 mod tests {
     use std::path::Path;
 
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::command_line::Args;
 
     #[test]
     fn every_command_has_two_examples_that_it_understands_and_a_page() {

@@ -52,8 +52,8 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::command_line::{Args, Command};
 use crate::error::CliError;
@@ -66,7 +66,7 @@ const MOST_WORKER_THREADS: usize = 4;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _crash_points = fail::FailScenario::setup();
-    completion::answer_shell(help_texts::with_help_texts);
+    completion::answer_shell(command_line_with_help);
     hygiene::no_core_dumps();
     hygiene::no_secret_in_panics();
     open_files::raise_limit();
@@ -123,9 +123,14 @@ enum CommandLineEnd {
     Wrong(CliError),
 }
 
+/// The command line with the whole help.
+fn command_line_with_help() -> clap::Command {
+    help_texts::added_to(Args::command())
+}
+
 /// Understands the command line.
 fn parse(arguments: &[OsString]) -> Result<Args, CommandLineEnd> {
-    let matches = help_texts::with_help_texts().try_get_matches_from(arguments);
+    let matches = command_line_with_help().try_get_matches_from(arguments);
     matches.and_then(|mut matches| Args::from_arg_matches_mut(&mut matches)).map_err(|error| {
         let is_empty = matches!(
             error.kind(),

@@ -19,6 +19,9 @@ use crate::text::{counted, number};
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// The same while nothing changes: a sign of life.
 const REPORT_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
+/// Time after which a phase is a phase. A resumed run retries nodes one by one, and between two of them every call is
+/// answered.
+const LASTING: Duration = Duration::from_secs(2);
 /// Accounts with a line of their own in each report.
 const MOST_ACCOUNTS: usize = 8;
 
@@ -28,6 +31,8 @@ pub(crate) struct Plain {
     run: String,
     reported_at: Instant,
     phase: Phase,
+    /// Another phase than the one that was told last, and since when.
+    next: Option<(Phase, Instant)>,
     /// What the last report showed.
     said: Option<Numbers>,
     /// The kinds of trouble that each account was last shown with.
@@ -49,6 +54,7 @@ impl Plain {
             run: run.as_str().into(),
             reported_at: now,
             phase: board.phase,
+            next: None,
             said: None,
             troubles: vec![Kinds::default(); board.lines.len()],
         }
@@ -66,17 +72,31 @@ impl Plain {
         // While a run drains, somebody waits.
         let is_news = self.said != Some(board.total.now) || board.phase == Phase::Draining;
         let due = since >= if is_news { REPORT_EVERY } else { REPORT_AT_LEAST_EVERY };
-        if due || board.phase != self.phase {
+        let is_new_phase = self.is_new_phase(board.phase, now);
+        if due || is_new_phase {
             self.said = None;
             self.report(board, left, clock, now);
         }
-        if board.phase != self.phase {
+        if is_new_phase {
             self.phase = board.phase;
             if board.phase == Phase::AwaitingFiles {
                 let nodes = counted(board.total.now.planned - board.total.now.done, "node");
                 self.say(clock, now, &format!("all calls are answered; waiting for the files of {nodes}"));
             }
         }
+    }
+
+    /// Whether the run is in another phase than the one that was told last, and stays in it.
+    fn is_new_phase(&mut self, phase: Phase, now: Instant) -> bool {
+        if phase == self.phase {
+            self.next = None;
+            return false;
+        }
+        let since = match self.next {
+            Some((next, since)) if next == phase => since,
+            _ => self.next.insert((phase, now)).1,
+        };
+        phase == Phase::Draining || now.saturating_duration_since(since) >= LASTING
     }
 
     /// Prints a line for the run, and one for each account with another kind of trouble than before.

@@ -128,17 +128,36 @@ fn elsewhere_than_on_a_terminal_a_plain_line_is_written_now_and_then() {
 }
 
 #[test]
-fn the_wait_for_files_is_announced_at_once() {
+fn the_wait_for_files_is_announced_once_it_lasts() {
     let buffer = SharedBuffer::default();
     let mut stage = Stage::new(ProgressMode::Plain(Box::new(buffer.clone())), &[("contoso", 4)]);
     stage.tell(started()).second(1).hear(0..4, &requested(1)).second(3).hear(0..4, &accepted(1, "d", 4));
-    stage.second(9).hear(0..4, &verified(4, 40)).second(15);
+    stage.second(4).second(5).second(9).hear(0..4, &verified(4, 40)).second(10).second(11);
     stage.progress.finish();
 
     insta::assert_snapshot!(buffer.text(), @"
-    09:30:03 run 20261122T093000Z-4f2a: 0 of 4 nodes done (0%), 4 awaited, 1.3/s, at most 10m 00s
-    09:30:03 all calls are answered; waiting for the files of 4 nodes
-    09:30:09 run 20261122T093000Z-4f2a: 4 of 4 nodes done (100%), 4 verified
+    09:30:05 run 20261122T093000Z-4f2a: 0 of 4 nodes done (0%), 4 awaited, 0.8/s, at most 9m 58s
+    09:30:05 all calls are answered; waiting for the files of 4 nodes
+    09:30:11 run 20261122T093000Z-4f2a: 4 of 4 nodes done (100%), 4 verified
+    ");
+}
+
+/// Between two of them, every call is answered.
+#[test]
+fn nodes_that_are_retried_one_by_one_make_no_line_each() {
+    let buffer = SharedBuffer::default();
+    let mut stage = Stage::new(ProgressMode::Plain(Box::new(buffer.clone())), &[("contoso", 8)]);
+    stage.tell(started()).hear(0..8, &requested(1)).hear(0..8, &accepted(1, "d", 4));
+    stage.hear(0..8, &incomplete(0, 4));
+    for node in 0..8 {
+        stage.hear(node..node + 1, &requested(2)).hear(node..node + 1, &accepted(2, "d", 4));
+    }
+    stage.second(1).second(2).second(3).hear(0..8, &verified(4, 40));
+    stage.progress.finish();
+    insta::assert_snapshot!(buffer.text(), @"
+    09:30:02 run 20261122T093000Z-4f2a: 0 of 8 nodes done (0%), 8 awaited, 8.0/s, at most 9m 58s
+    09:30:02 all calls are answered; waiting for the files of 8 nodes
+    09:30:03 run 20261122T093000Z-4f2a: 8 of 8 nodes done (100%), 8 verified, 5.3/s
     ");
 }
 
