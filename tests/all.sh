@@ -41,6 +41,8 @@ step "clippy"
 cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 step "tests"
+# Most end-to-end tests wait for a simulated fleet: four of them at once keep two cores busy.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
 # With the places where tests end the process; a normal build has none.
 cargo test --locked --workspace --all-features --no-fail-fast -- --include-ignored
 

@@ -10,6 +10,12 @@ pub(crate) fn as_typed(path: &Path) -> &Path {
     path.strip_prefix(here).ok().filter(|below| !below.as_os_str().is_empty()).unwrap_or(path)
 }
 
+/// A path as an argument of a command that is typed in another directory, wherever this process works.
+pub(crate) fn argument_in(dir: &Path, path: &Path) -> String {
+    let below = path.strip_prefix(dir).ok().filter(|below| !below.as_os_str().is_empty());
+    quoted(&below.unwrap_or(path).to_string_lossy()).into_owned()
+}
+
 /// A path as an argument of a command, in quotes if the shell needs them.
 pub(crate) fn as_argument(path: &Path) -> String {
     quoted(&as_typed(path).to_string_lossy()).into_owned()

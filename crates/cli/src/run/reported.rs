@@ -20,6 +20,7 @@ use super::run_end::RunEnd;
 use crate::error::CliError;
 use crate::error_document::EndOfCommand;
 use crate::run_dir::{as_argument, as_typed};
+use crate::typed_path::argument_in;
 
 /// What the reports of a run say, and where they are.
 pub(crate) struct Reported {
@@ -29,6 +30,8 @@ pub(crate) struct Reported {
     facts: RunFacts,
     findings: Findings,
     named: NamedInCommands,
+    /// The same in files, which say the same wherever they are written.
+    named_in_files: NamedInCommands,
 }
 
 /// What commands have to name, as a shell takes it.
@@ -40,13 +43,31 @@ struct NamedInCommands {
 }
 
 impl NamedInCommands {
-    fn of(dir: &Path, facts: &RunFacts, journal: &dyn JournalReader) -> Result<Self, CliError> {
+    /// As `argument` spells paths.
+    fn of(
+        dir: &Path,
+        facts: &RunFacts,
+        journal: &dyn JournalReader,
+        argument: impl Fn(&Path) -> String,
+    ) -> Result<Self, CliError> {
         let config = PathBuf::from(journal.meta()?.config);
         Ok(Self {
             // A fleet that ended with its process cannot be asked again.
-            run: (!facts.is_simulated).then(|| as_argument(dir)),
-            config: config.is_absolute().then(|| as_argument(&config)),
+            run: (!facts.is_simulated).then(|| argument(dir)),
+            config: config.is_absolute().then(|| argument(&config)),
         })
+    }
+
+    /// For commands that are typed here.
+    fn here(dir: &Path, facts: &RunFacts, journal: &dyn JournalReader) -> Result<Self, CliError> {
+        Self::of(dir, facts, journal, as_argument)
+    }
+
+    /// For commands that are typed in the directory that the directory of all runs is in.
+    fn in_files(dir: &Path, facts: &RunFacts, journal: &dyn JournalReader) -> Result<Self, CliError> {
+        let dir = absolute(dir);
+        let above = dir.parent().and_then(Path::parent).unwrap_or(&dir);
+        Self::of(&dir, facts, journal, |path| argument_in(above, path))
     }
 
     fn commands(&self) -> Commands<'_> {
@@ -67,11 +88,16 @@ impl Reported {
         if unrecorded.is_some() {
             (facts.reason, facts.stop_cause) = (unrecorded, Some(StopCause::Journal));
         }
-        let named = NamedInCommands::of(&dir, &facts, journal)?;
+        let named = NamedInCommands::here(&dir, &facts, journal)?;
+        let named_in_files = NamedInCommands::in_files(&dir, &facts, journal)?;
         let mut histories = journal.histories()?;
-        let findings = write_reports(&dir, &plan, &facts, &ledger, named.commands(), histories.rows()?)?;
-        let reported = Self { dir, plan, ledger, facts, findings, named };
-        reported.summary().write().map_err(|error| CliError::file(&reported.dir, &error))?;
+        let findings =
+            write_reports(&dir, &plan, &facts, &ledger, named_in_files.commands(), histories.rows()?)?;
+        let reported = Self { dir, plan, ledger, facts, findings, named, named_in_files };
+        reported
+            .summary(&reported.named_in_files)
+            .write()
+            .map_err(|error| CliError::file(&reported.dir, &error))?;
         reported
             .ticket(TicketDetails::default())
             .write(&reported.dir)
@@ -88,24 +114,25 @@ impl Reported {
     ) -> Result<Self, CliError> {
         let facts = run_facts(journal, &plan, &ledger)?;
         let findings = find(&plan, &facts, &ledger, journal.histories()?.rows()?)?;
-        let named = NamedInCommands::of(&dir, &facts, journal)?;
-        Ok(Self { dir, plan, ledger, facts, findings, named })
+        let named = NamedInCommands::here(&dir, &facts, journal)?;
+        let named_in_files = NamedInCommands::in_files(&dir, &facts, journal)?;
+        Ok(Self { dir, plan, ledger, facts, findings, named, named_in_files })
     }
 
-    fn summary(&self) -> Summary<'_> {
-        let Self { dir, plan, ledger, facts, findings, named } = self;
+    fn summary<'a>(&'a self, named: &'a NamedInCommands) -> Summary<'a> {
+        let Self { dir, plan, ledger, facts, findings, .. } = self;
         Summary { plan, facts, ledger, findings, dir: as_typed(dir), commands: named.commands() }
     }
 
     /// What support is to be told.
     pub(crate) fn ticket<'a>(&'a self, known: TicketDetails<'a>) -> Ticket<'a> {
-        let Self { plan, ledger, facts, findings, named, .. } = self;
-        Ticket { plan, facts, ledger, findings, commands: named.commands(), known }
+        let Self { plan, ledger, facts, findings, named_in_files, .. } = self;
+        Ticket { plan, facts, ledger, findings, commands: named_in_files.commands(), known }
     }
 
     /// What a person reads at the end of the run.
     pub(crate) fn to_terminal(&self, look: &Look, examples: Examples) -> String {
-        self.summary().to_terminal(look, examples)
+        self.summary(&self.named).to_terminal(look, examples)
     }
 
     /// The page for the browser.
@@ -159,7 +186,7 @@ impl Reported {
 
     /// What `--json` prints at the end of the run.
     pub(crate) fn document(&self) -> RunDocument<'_> {
-        let Self { dir, plan, ledger, facts, findings, named } = self;
+        let Self { dir, plan, ledger, facts, findings, named, .. } = self;
         let commands = named.commands();
         let (help, next, causes, more_causes) =
             advised(Advice::after(plan, facts, ledger, findings, commands));
