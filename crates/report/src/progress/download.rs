@@ -2,20 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use fleetlogs_model::duration;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
 use super::mode::{ProgressClock, ProgressMode};
+use super::one_line::OneLine;
 use crate::text::{number, size};
 
-/// Time between two plain lines.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Time between two turns of the spinner.
-const TURN_EVERY: Duration = Duration::from_millis(120);
 /// The time over which the speed is measured.
 const MEASURED_OVER: Duration = Duration::from_secs(15);
 /// Before this, a speed says nothing.
@@ -56,32 +51,15 @@ struct Transfer {
     received: u64,
     /// How many had come at a moment.
     samples: VecDeque<(Instant, u64)>,
-    screen: Screen,
+    screen: OneLine,
     clock: ProgressClock,
-}
-
-enum Screen {
-    Spinner(ProgressBar),
-    Plain { writer: Box<dyn Write + Send>, reported_at: Instant },
-    Silent,
 }
 
 impl DownloadProgress {
     /// Nothing is shown until something has come.
     #[must_use]
     pub fn new(mode: ProgressMode, clock: ProgressClock) -> Self {
-        let screen = match mode {
-            ProgressMode::Bars(term, _) => {
-                let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(term()));
-                // A message that does not fit is cut at its end.
-                let style = ProgressStyle::with_template("{spinner} {wide_msg}");
-                spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                spinner.enable_steady_tick(TURN_EVERY);
-                Screen::Spinner(spinner)
-            }
-            ProgressMode::Plain(writer) => Screen::Plain { writer, reported_at: clock.now() },
-            ProgressMode::Silent => Screen::Silent,
-        };
+        let screen = OneLine::new(mode, &clock);
         Self(Mutex::new(Transfer {
             expected: FileCount::default(),
             uncounted: 0,
@@ -135,24 +113,13 @@ impl DownloadProgress {
         transfer.sample(now);
         let text = transfer.text(now);
         let Transfer { screen, clock, .. } = &mut *transfer;
-        match screen {
-            Screen::Spinner(spinner) => spinner.set_message(text),
-            Screen::Plain { writer, reported_at } => {
-                if now.saturating_duration_since(*reported_at) >= REPORT_EVERY {
-                    *reported_at = now;
-                    let _ = writeln!(writer, "{} {text}", clock.time_of_day(now));
-                }
-            }
-            Screen::Silent => {}
-        }
+        screen.show(text, clock);
     }
 
     /// Removes the spinner. Returns what this process downloaded.
     pub fn finish(&self) -> FileCount {
         let mut transfer = self.0.lock();
-        if let Screen::Spinner(spinner) = std::mem::replace(&mut transfer.screen, Screen::Silent) {
-            spinner.finish_and_clear();
-        }
+        transfer.screen.finish();
         transfer.fetched
     }
 }

@@ -9,6 +9,7 @@ mod eta;
 mod live;
 mod mode;
 mod notices;
+mod one_line;
 mod picture;
 mod plain;
 mod planning;

@@ -2,53 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write;
-use std::time::{Duration, Instant};
 
 use fleetlogs_model::ids::AccountName;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 
 use super::mode::{ProgressClock, ProgressMode};
+use super::one_line::OneLine;
 use crate::text::counted;
 use crate::trouble::name;
-
-/// Time between two plain lines.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Time between two turns of the spinner.
-const TURN_EVERY: Duration = Duration::from_millis(120);
 
 /// Shows the progress of listing accounts. Shared by the tasks that list them.
 pub struct PlanningProgress(Mutex<Listing>);
 
 struct Listing {
     seen: BTreeMap<AccountName, (u32, u32)>,
-    screen: Screen,
+    screen: OneLine,
     clock: ProgressClock,
-}
-
-enum Screen {
-    Spinner(ProgressBar),
-    Plain { writer: Box<dyn Write + Send>, reported_at: Instant },
-    Silent,
 }
 
 impl PlanningProgress {
     /// Nothing is shown until something is listed.
     #[must_use]
     pub fn new(mode: ProgressMode, clock: ProgressClock) -> Self {
-        let screen = match mode {
-            ProgressMode::Bars(term, _) => {
-                let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(term()));
-                // A message that does not fit is cut at its end.
-                let style = ProgressStyle::with_template("{spinner} {wide_msg}");
-                spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                spinner.enable_steady_tick(TURN_EVERY);
-                Screen::Spinner(spinner)
-            }
-            ProgressMode::Plain(writer) => Screen::Plain { writer, reported_at: clock.now() },
-            ProgressMode::Silent => Screen::Silent,
-        };
+        let screen = OneLine::new(mode, &clock);
         Self(Mutex::new(Listing { seen: BTreeMap::new(), screen, clock }))
     }
 
@@ -57,33 +33,18 @@ impl PlanningProgress {
         let mut listing = self.0.lock();
         let Listing { seen, screen, clock } = &mut *listing;
         seen.insert(account.clone(), (pools, nodes));
-        match screen {
-            Screen::Spinner(spinner) => spinner.set_message(text(account, seen)),
-            Screen::Plain { writer, reported_at } => {
-                let now = clock.now();
-                if now.saturating_duration_since(*reported_at) >= REPORT_EVERY {
-                    *reported_at = now;
-                    let _ = writeln!(writer, "{} {}", clock.time_of_day(now), text(account, seen));
-                }
-            }
-            Screen::Silent => {}
-        }
+        screen.show(text(account, seen), clock);
     }
 
     /// Draws the spinner now.
     #[cfg(test)]
     pub(crate) fn redraw(&self) {
-        if let Screen::Spinner(spinner) = &self.0.lock().screen {
-            spinner.tick();
-        }
+        self.0.lock().screen.redraw();
     }
 
     /// Removes the spinner.
     pub fn finish(&self) {
-        let mut listing = self.0.lock();
-        if let Screen::Spinner(spinner) = std::mem::replace(&mut listing.screen, Screen::Silent) {
-            spinner.finish_and_clear();
-        }
+        self.0.lock().screen.finish();
     }
 }
 
@@ -107,6 +68,7 @@ fn text(account: &AccountName, seen: &BTreeMap<AccountName, (u32, u32)>) -> Stri
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::testing::{START, SharedBuffer};
