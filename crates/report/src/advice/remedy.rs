@@ -228,7 +228,7 @@ impl Remedy {
                 .code("l")
                 .text(")"),
             Self::Adopted => Phrase::new(
-                "if support needs every file of these nodes, collect them again: files are there, but nothing proves that \
+                "if support needs every file of the adopted nodes, collect them again: files are there, but nothing proves that \
                  they are all",
             ),
             Self::Gone => Phrase::new(

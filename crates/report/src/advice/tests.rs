@@ -199,7 +199,7 @@ fn each_cause_has_a_step_of_its_own() {
         ),
         (
             cause(Outcome::Adopted, "how many is not known"),
-            "if support needs every file of these nodes, collect them again: files are there, but nothing proves that they \
+            "if support needs every file of the adopted nodes, collect them again: files are there, but nothing proves that they \
              are all",
             Some("fleetlogs resume runs/r --retry adopted"),
         ),
