@@ -562,7 +562,7 @@ fn a_clock_that_is_off() {
     ----- stdout -----
          ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
-         ok  account `contoso`: authenticates with the account key (Shared Key)
+         ok  account `contoso`: uses the account key (Shared Key)
     warning  account `contoso`: this machine's clock is A WHILE behind the service's
              fix: set the clock: it decides the time window, and when a SAS or a token counts as expired
          ok  account `contoso`: 1 pool and 3 nodes selected, with 2 list calls
@@ -634,7 +634,7 @@ fn check_tells_everything_that_is_wrong_and_ends_as_the_run_would() {
     ----- stdout -----
          ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
-         ok  account `contoso`: authenticates with the account key (Shared Key)
+         ok  account `contoso`: uses the account key (Shared Key)
     refused  account `contoso` (http://127.0.0.1:PORT): cannot be listed: 403 AuthenticationFailed: The MAC signature found in the HTTP request is not the same as any computed signature; Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.
              fix: copy the account's key again as the portal shows it: this one was cut off, rotated, or is another account's
          ok  account `contoso`: this machine's clock agrees with the service's

@@ -240,7 +240,7 @@ fn a_run_and_every_command_that_reads_it_say_the_same() {
     ----- stdout -----
          ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
-         ok  account `contoso`: authenticates with the account key (Shared Key)
+         ok  account `contoso`: uses the account key (Shared Key)
          ok  account `contoso`: this machine's clock agrees with the service's
          ok  account `contoso`: 2 pools and 10 nodes selected, with 3 list calls
          ok  destination.container_url: by its text a service SAS for the container, permissions `w`, until TIME

@@ -352,7 +352,7 @@ fn check_tries_writing_on_request_and_leaves_nothing() {
     ----- stdout -----
          ok  config: `DIR/fleetlogs.toml` is valid, and the secrets of accounts and storage were found
          ok  output.dir: run directories go to `DIR/runs`
-         ok  account `contoso`: authenticates with the account key (Shared Key)
+         ok  account `contoso`: uses the account key (Shared Key)
          ok  account `contoso`: this machine's clock agrees with the service's
          ok  account `contoso`: 1 pool and 60 nodes selected, with 2 list calls
          ok  destination.mint: by its text a user delegation SAS for the container, permissions `w`, until TIME

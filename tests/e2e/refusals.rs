@@ -136,6 +136,13 @@ fn an_account_that_cannot_be_listed_leaves_the_others_alone() {
     assert!(accounts[0]["reason"].is_null(), "{accounts}");
     assert!(accounts[1]["reason"].as_str().unwrap().contains("AuthenticationFailed"), "{accounts}");
 
+    // A finding of `check` has its own fix, and what is wrong is said once.
+    let check = fleetlogs().arg("check").current_dir(sim.dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert!(said.contains("fix: copy the account's key again as the portal shows it"), "{said}");
+    assert!(said.contains("as it is, a run would skip this account and end as partial"), "{said}");
+    assert_eq!((check.status.code(), String::from_utf8_lossy(&check.stderr).trim()), (Some(0), ""));
+
     // Every document says what its counts do not cover, and what to do about it.
     let dir = run.dir.as_ref().unwrap();
     let document = json_of(&sim, &["report", "--json", &dir.to_string_lossy()], 0);

@@ -109,7 +109,7 @@ impl Fleet {
         settings: &Settings,
         (run_id, destination): (&RunId, &str),
         progress: PlanningProgress,
-    ) -> Result<Plan, CliError> {
+    ) -> Result<ListedFleet, CliError> {
         let created_at = Clock::System.now();
         let plan = Plan {
             schema: PLAN_SCHEMA.into(),
@@ -141,10 +141,9 @@ impl Fleet {
         let planned = plan_fleet(plan, &accounts, request).await;
         listener.0.finish();
         let PlannedFleet { plan, unlisted } = planned.map_err(|error| self.no_plan(error))?;
-        for refusal in unlisted.iter().map(|account| self.unlisted(account)) {
-            tracing::warn!(help = refusal.help, "{refusal}; the other accounts are planned");
-        }
-        Ok(plan)
+        let name = |account: &UnlistedAccount| self.accounts[account.position].planned.name.clone();
+        let unlisted = unlisted.iter().map(|account| (name(account), self.unlisted(account))).collect();
+        Ok(ListedFleet { plan, unlisted })
     }
 
     fn no_plan(&self, error: PlanningError) -> CliError {
@@ -297,6 +296,22 @@ fn unlisted(
         None => Refusal::new(what, account_help(failure)),
     };
     refusal.about(format!("account `{}` ({})", account.name, account.endpoint))
+}
+
+/// A plan, and why accounts of it could not be listed.
+pub(crate) struct ListedFleet {
+    pub(crate) plan: Plan,
+    pub(crate) unlisted: Vec<(AccountName, Refusal)>,
+}
+
+impl ListedFleet {
+    /// The plan, after a warning for each account that could not be listed.
+    pub(crate) fn warned(self) -> Plan {
+        for (_, refusal) in &self.unlisted {
+            tracing::warn!(help = refusal.help, "{refusal}; the other accounts are planned");
+        }
+        self.plan
+    }
 }
 
 struct Listener(PlanningProgress);

@@ -152,13 +152,16 @@ async fn run_checks(
     let destination = findings.take(fleet.destination_of(&run_id, settings).await)?;
     let url = destination.as_ref().map(Destination::url).unwrap_or_default();
     let planning = fleet.plan(settings, (&run_id, &url), planning_progress(output));
-    let plan = match tokio::time::timeout(settings.deadlines.run, planning).await {
-        Ok(plan) => findings.take(plan)?,
+    let listed = match tokio::time::timeout(settings.deadlines.run, planning).await {
+        Ok(listed) => findings.take(listed)?,
         Err(_) => findings.take(Err(CliError::planning_too_long()))?,
     };
     preflight::clocks(&fleet, findings);
+    if let Some(listed) = &listed {
+        preflight::listings(listed, findings);
+    }
+    let plan = listed.map(|listed| listed.plan);
     if let Some(plan) = &plan {
-        preflight::listings(plan, findings);
         preflight::windows(plan, Some(&settings.window), findings);
         let unmatched = fleet.unmatched(plan);
         if plan.nodes.is_empty() {

@@ -70,7 +70,8 @@ pub(crate) async fn plan(args: &PlanArgs, output: &Output) -> Result<Exit, CliEr
     let planning = fleet.plan(&settings, (&run_id, &url), planning_progress(output));
     let plan = tokio::time::timeout(settings.deadlines.run, planning)
         .await
-        .map_err(|_| CliError::planning_too_long())??;
+        .map_err(|_| CliError::planning_too_long())??
+        .warned();
     let calls_take = estimate(&plan, &settings.limits);
     let sas_expires_at = destination.access.expires_at();
     // The plan is shown even if a run of it would be refused. The refusals follow it.

@@ -11,7 +11,7 @@ use crate::clock_skew::{SHARED_KEY_SKEW, off_by};
 use crate::config::WindowSpec;
 use crate::destination::Destination;
 use crate::error::help_for;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, ListedFleet};
 use crate::text::counted;
 use crate::unmatched::UnmatchedPattern;
 
@@ -30,7 +30,7 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
     for account in fleet.accounts() {
         let about = format!("account `{}`", account.planned.name);
         let Some((tokens, wanted)) = &account.tokens else {
-            findings.good(about, "authenticates with the account key (Shared Key)");
+            findings.good(about, "uses the account key (Shared Key)");
             continue;
         };
         let by = tokens.describe();
@@ -68,8 +68,8 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
 }
 
 /// What was listed. An account that cannot be listed is a warning here; planning refuses the run if none can be.
-pub(crate) fn listings(plan: &Plan, findings: &mut Findings) {
-    for account in &plan.accounts {
+pub(crate) fn listings(listed: &ListedFleet, findings: &mut Findings) {
+    for account in &listed.plan.accounts {
         let about = format!("account `{}`", account.name);
         match (&account.unlisted, &account.missing) {
             (None, Some(why)) => {
@@ -84,11 +84,13 @@ pub(crate) fn listings(plan: &Plan, findings: &mut Findings) {
                     counted(account.list_calls, "list call")
                 ),
             ),
-            (Some(why), _) => findings.warn(
-                about,
-                format!("cannot be listed: {why}"),
-                "a run would skip this account and end as partial",
-            ),
+            (Some(why), _) => {
+                let refusal = listed.unlisted.iter().find(|(name, _)| *name == account.name);
+                let help = refusal.and_then(|(_, refusal)| refusal.help.as_deref());
+                let help = help.map(|help| format!("{help}; ")).unwrap_or_default();
+                let fix = format!("{help}as it is, a run would skip this account and end as partial");
+                findings.warn(about, format!("cannot be listed: {why}"), fix);
+            }
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn prepare_new(
             accounts: plan.accounts.iter().map(|account| fleet.as_called(account)).collect(),
             ..plan
         },
-        None => fleet.plan(settings, (&run_id, &destination.url()), watchers.planning()).await?,
+        None => fleet.plan(settings, (&run_id, &destination.url()), watchers.planning()).await?.warned(),
     };
     let plan = Plan { snapshot: request.snapshot.as_ref().map(|(snapshot, _)| (*snapshot).clone()), ..plan };
     let services = fleet
