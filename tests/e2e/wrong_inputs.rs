@@ -159,82 +159,82 @@ fn files_that_are_no_config_are_called_by_their_name() {
     insta::assert_snapshot!(told(&table), @r#"
     $ fleetlogs run old   # old/plan.json
     exit code: 2
-    error: `old` is a directory, and no config
+    error: `old` is a directory, not a config
       help: name a config file; `fleetlogs init` writes one
 
     $ fleetlogs run 20261130T002818Z-5e62   # 20261130T002818Z-5e62/plan.json
     exit code: 2
-    error: `RUN` is a run directory, and no config
+    error: `RUN` is a run directory, not a config
       help: resume the run with `fleetlogs resume RUN`, or show it with `fleetlogs status RUN`
 
     $ fleetlogs check 20261130T002818Z-5e62/manifest.json
     exit code: 2
-    error: `RUN/manifest.json` is the manifest of a run, and no config
+    error: `RUN/manifest.json` is the manifest of a run, not a config
       help: resume the run with `fleetlogs resume RUN`, or show it with `fleetlogs status RUN`
 
     $ fleetlogs run configs   # configs/fleetlogs.toml
     exit code: 2
-    error: `configs` is a directory, and no config
+    error: `configs` is a directory, not a config
       help: name the config in it: configs/fleetlogs.toml
 
     $ fleetlogs run plan.json   # plan.json
     exit code: 2
-    error: `plan.json` is the plan of a run, and no config
+    error: `plan.json` is the plan of a run, not a config
       help: run it with a config: `fleetlogs run CONFIG --plan plan.json`
 
     $ fleetlogs run ready.json   # ready.json
     exit code: 2
-    error: `ready.json` is the ready document of a simulator, and no config
+    error: `ready.json` is the ready document of a simulator, not a config
       help: name the config that the simulator wrote: ready.json.fleetlogs.toml
 
     $ fleetlogs run run.db   # run.db
     exit code: 2
-    error: `run.db` is a database, and no config
+    error: `run.db` is a database, not a config
       help: resume the run with `fleetlogs resume .`, or show it with `fleetlogs status .`
 
     $ fleetlogs run bundle.zip   # bundle.zip
     exit code: 2
-    error: `bundle.zip` is a zip or gzip file, and no config
+    error: `bundle.zip` is a zip or gzip file, not a config
       help: a config is a TOML file; `fleetlogs init` writes one
 
     $ fleetlogs run fleetlogs   # fleetlogs
     exit code: 2
-    error: `fleetlogs` is not a text file, and no config
+    error: `fleetlogs` is not a text file, not a config
       help: a config is a TOML file; `fleetlogs init` writes one
 
     $ fleetlogs run config.json   # config.json
     exit code: 2
-    error: `config.json` is JSON, and no config
+    error: `config.json` is JSON, not a config
       help: a config is a TOML file; `fleetlogs init` writes one
 
     $ fleetlogs run config.yaml   # config.yaml
     exit code: 2
-    error: `config.yaml` is YAML, and no config
+    error: `config.yaml` is YAML, not a config
       help: a config is a TOML file; `fleetlogs init` writes one
 
     $ fleetlogs run page.html   # page.html
     exit code: 2
-    error: `page.html` is XML or HTML, and no config
+    error: `page.html` is XML or HTML, not a config
       help: a config is a TOML file; `fleetlogs init` writes one
 
     $ fleetlogs run secret.account   # secret.account
     exit code: 2
-    error: `secret.account` is an account key, and no config
+    error: `secret.account` is an account key, not a config
       help: leave it in its file, and name that file in a config: { file = "secret.account" }; `fleetlogs init` writes one
 
     $ fleetlogs run secret.connection   # secret.connection
     exit code: 2
-    error: `secret.connection` is a connection string, and no config
+    error: `secret.connection` is a connection string, not a config
       help: leave it in its file, and name that file in a config: { file = "secret.connection" }; `fleetlogs init` writes one
 
     $ fleetlogs run secret.sas   # secret.sas
     exit code: 2
-    error: `secret.sas` is a URL with a SAS, and no config
+    error: `secret.sas` is a URL with a SAS, not a config
       help: leave it in its file, and name that file in a config: { file = "secret.sas" }; `fleetlogs init` writes one
 
     $ fleetlogs run scenario.toml   # scenario.toml
     exit code: 2
-    error: `scenario.toml` is a scenario of the simulator, and no config
+    error: `scenario.toml` is a scenario of the simulator, not a config
       help: serve it with `fleetlogs sim scenario.toml --ready ready.json`, which writes a config
 
     $ fleetlogs run hostname   # hostname
@@ -282,22 +282,22 @@ fn files_that_are_no_config_are_called_by_their_name() {
 
     $ fleetlogs sim fleetlogs.toml
     exit code: 2
-    error: `fleetlogs.toml` is a config, and not a scenario
+    error: `fleetlogs.toml` is a config, not a scenario
       help: a scenario has [[account]] with [[account.pool]]; docs/reference/scenario.md lists every key
 
     $ fleetlogs run fleetlogs.toml --plan fleetlogs.toml
     exit code: 2
-    error: `fleetlogs.toml` is a config, and not a plan
+    error: `fleetlogs.toml` is a config, not a plan
       help: make a plan with `fleetlogs plan CONFIG --output FILE`
 
     $ fleetlogs run fleetlogs.toml --plan old/manifest.json
     exit code: 2
-    error: `old/manifest.json` is the manifest of a run, and not a plan
+    error: `old/manifest.json` is the manifest of a run, not a plan
       help: make a plan with `fleetlogs plan CONFIG --output FILE`
 
     $ fleetlogs run fleetlogs.toml --plan old
     exit code: 2
-    error: `old` is a directory, and not a plan
+    error: `old` is a directory, not a plan
       help: name the plan in it: old/plan.json
     "#);
 }
@@ -764,12 +764,12 @@ fn arguments_that_cannot_be_meant_are_refused_with_what_may_be() {
 
     $ fleetlogs resume fleetlogs.toml
     exit code: 2
-    error: `fleetlogs.toml` is a config, and not a run
+    error: `fleetlogs.toml` is a config, not a run
       help: name a run, such as `latest`; `fleetlogs runs` lists them
 
     $ fleetlogs report fleetlogs.toml
     exit code: 2
-    error: `fleetlogs.toml` is a config, and not a run
+    error: `fleetlogs.toml` is a config, not a run
       help: name a run, such as `latest`; `fleetlogs runs` lists them
 
     $ fleetlogs resume latest --retry faled

@@ -310,7 +310,7 @@ impl From<ConfigError> for CliError {
                 vec![Refusal::new(what, unreadable_help(&error))]
             }
             ConfigError::WrongFile(path, kind) => {
-                let what = format!("`{}` is {}, and no config", path.display(), kind.name());
+                let what = format!("`{}` is {}, not a config", path.display(), kind.name());
                 vec![Refusal::new(what, kind.instead_of_config(&path))]
             }
             ConfigError::Mistakes(path, mistakes) => {

@@ -234,7 +234,7 @@ fn no_run_dir(dir: &Path, runs: &RunsDir) -> CliError {
     let shown = dir.display();
     let ids = RunsDir::at(dir).ids().unwrap_or_default();
     if !ids.is_empty() {
-        let what = format!("`{shown}` is the directory that runs are in, and not a run");
+        let what = format!("`{shown}` is the directory that runs are in, not a run");
         let is_searched = absolute(dir) == absolute(&runs.path);
         let option = if is_searched { String::new() } else { format!(" --runs-dir {}", as_argument(dir)) };
         let help = format!("name one of them, or pass `latest{option}`");
@@ -242,7 +242,7 @@ fn no_run_dir(dir: &Path, runs: &RunsDir) -> CliError {
     }
     let is_empty = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     let what = if is_empty {
-        format!("`{shown}` is an empty directory, and not that of a run")
+        format!("`{shown}` is an empty directory, not a run directory")
     } else {
         format!("`{shown}` is not the directory of a run: it has no {PLAN_FILE}")
     };
@@ -255,11 +255,11 @@ fn no_run_file(path: &Path) -> CliError {
     let ends = |end: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(end));
     let (what, help) = if ends("toml") {
         let help = "name a run, such as `latest`; `fleetlogs runs` lists them".to_owned();
-        (format!("`{shown}` is a config, and not a run"), help)
+        (format!("`{shown}` is a config, not a run"), help)
     } else if ends("zip") {
         let help =
             format!("`fleetlogs bundle --check {}` checks it; extract it to read it", as_argument(path));
-        (format!("`{shown}` is a bundle, and not a run"), help)
+        (format!("`{shown}` is a bundle, not a run"), help)
     } else {
         let help = "name a run, such as `latest`; `fleetlogs runs` lists them".to_owned();
         (format!("`{shown}` is a file that is in no run directory"), help)

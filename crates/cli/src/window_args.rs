@@ -12,7 +12,7 @@ use crate::error::{CliError, Refusal};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Parser)]
 #[command(next_help_heading = "Window")]
 pub(crate) struct WindowArgs {
-    /// Collect the logs of this long, up to now, such as 30m; replaces [window] of the config
+    /// Collect the logs of this long, up to now, such as 30m; replaces `[window]` of the config
     #[arg(long, value_name = "TIME", conflicts_with_all = ["start", "end", "around"])]
     pub(crate) last: Option<String>,
     /// Collect the logs from this time on, such as 2026-11-22T08:00:00Z

@@ -136,7 +136,7 @@ fn what_is_no_run_is_told_with_what_there_is() {
         "20261130T010000Z-0000",
     ]), @r"
     DIR/runs
-    error: `DIR/runs` is the directory that runs are in, and not a run
+    error: `DIR/runs` is the directory that runs are in, not a run
         20261130T010000Z-0000
         20261130T002818Z-77b0
         20261130T002818Z-5e62
@@ -148,7 +148,7 @@ fn what_is_no_run_is_told_with_what_there_is() {
       help: `fleetlogs runs` lists the runs
 
     DIR/empty
-    error: `DIR/empty` is an empty directory, and not that of a run
+    error: `DIR/empty` is an empty directory, not a run directory
       help: `fleetlogs runs` lists the runs
 
     DIR/notes
@@ -156,11 +156,11 @@ fn what_is_no_run_is_told_with_what_there_is() {
       help: name a run, such as `latest`; `fleetlogs runs` lists them
 
     DIR/fleetlogs.toml
-    error: `DIR/fleetlogs.toml` is a config, and not a run
+    error: `DIR/fleetlogs.toml` is a config, not a run
       help: name a run, such as `latest`; `fleetlogs runs` lists them
 
     DIR/bundle.zip
-    error: `DIR/bundle.zip` is a bundle, and not a run
+    error: `DIR/bundle.zip` is a bundle, not a run
       help: `fleetlogs bundle --check DIR/bundle.zip` checks it; extract it to read it
 
     DIR/planned/notes.txt
@@ -182,7 +182,7 @@ fn what_is_no_run_is_told_with_what_there_is() {
       help: did you mean `DIR/runs/20261129T220000Z-00a1`?
 
     DIR/runs/20261130T010000Z-0000
-    error: `DIR/runs/20261130T010000Z-0000` is an empty directory, and not that of a run
+    error: `DIR/runs/20261130T010000Z-0000` is an empty directory, not a run directory
       help: `fleetlogs runs` lists the runs
 
     DIR/notes/x
@@ -195,7 +195,7 @@ fn what_is_no_run_is_told_with_what_there_is() {
       help: RUN is a run id, the beginning of one, `latest`, or a run directory; `fleetlogs runs` lists them
 
     20261130T010000Z-0000
-    error: `DIR/runs/20261130T010000Z-0000` is an empty directory, and not that of a run
+    error: `DIR/runs/20261130T010000Z-0000` is an empty directory, not a run directory
       help: `fleetlogs runs` lists the runs
     ");
 }
