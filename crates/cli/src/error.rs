@@ -284,7 +284,7 @@ pub(crate) const MAKE_ROOM: &str = "make room on its disk or repair it, or name 
 /// What to do with a file that is none of `wanted`, where it is known what it is instead.
 pub(crate) fn instead_of(wanted: &str, path: &Path, help: &str) -> Option<Refusal> {
     let kind = FileKind::of(path)?;
-    let what = format!("`{}` is {}, and not {wanted}", path.display(), kind.name());
+    let what = format!("`{}` is {}, not {wanted}", path.display(), kind.name());
     let plan = path.join(PLAN_FILE);
     let help = if wanted == A_PLAN && plan.is_file() {
         format!("name the plan in it: {}", as_argument(&plan))
