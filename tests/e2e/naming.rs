@@ -6,6 +6,8 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
+#[cfg(target_os = "linux")]
+use crate::stage::wait_for;
 use crate::stage::{Run, Sim, fleetlogs};
 
 const FLEET: &str = r#"
@@ -30,6 +32,28 @@ fn call_with_stdin(dir: &Path, arguments: &[&str], stdin: &str) -> Output {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
+}
+
+/// A desktop is a variable, and a program that opens files.
+#[cfg(target_os = "linux")]
+fn the_page_is_opened_by_the_desktop(dir: &Path, id: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let page = dir.join("runs").join(id).join("report.html");
+    let none = call(dir, &["report", "latest", "--open", "-q"], &[("DISPLAY", ""), ("WAYLAND_DISPLAY", "")]);
+    let help = format!("help: open it yourself: {}", page.display());
+    assert!(none.code == 0 && none.stderr.contains(&help), "{}", none.stderr);
+
+    let opened = dir.join("opened");
+    let opener = dir.join("xdg-open");
+    std::fs::write(&opener, format!("#!/bin/sh\nprintf %s \"$1\" > '{}'\n", opened.display())).unwrap();
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+    let run = call(dir, &["report", "latest", "--open", "-q"], &[("DISPLAY", ":0"), ("PATH", &path)]);
+    assert_eq!((run.code, &*run.stderr), (0, ""));
+    let asked = wait_for("the program that opens the page", || {
+        std::fs::read_to_string(&opened).ok().filter(|asked| !asked.is_empty())
+    });
+    assert_eq!(asked, page.to_str().unwrap());
 }
 
 #[test]
@@ -57,6 +81,8 @@ fn a_run_is_named_in_its_first_line_and_found_by_that_name() {
         let run = call(dir, &["status", name], &[]);
         assert_eq!((run.code, &run.stdout), (0, &by_path.stdout), "{name}: {}", run.stderr);
     }
+    #[cfg(target_os = "linux")]
+    the_page_is_opened_by_the_desktop(dir, id);
     // The window of an option is no change of the config.
     let resumed = call(dir, &["resume", "latest"], &[]);
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
