@@ -43,15 +43,15 @@ fn the_page_is_opened_by_the_desktop(dir: &Path, id: &str) {
     let help = format!("help: open it yourself: {}", page.display());
     assert!(none.code == 0 && none.stderr.contains(&help), "{}", none.stderr);
 
-    let opened = dir.join("opened");
+    let record = dir.join("opened");
     let opener = dir.join("xdg-open");
-    std::fs::write(&opener, format!("#!/bin/sh\nprintf %s \"$1\" > '{}'\n", opened.display())).unwrap();
+    std::fs::write(&opener, format!("#!/bin/sh\nprintf %s \"$1\" > '{}'\n", record.display())).unwrap();
     std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
     let run = call(dir, &["report", "latest", "--open", "-q"], &[("DISPLAY", ":0"), ("PATH", &path)]);
     assert_eq!((run.code, &*run.stderr), (0, ""));
     let asked = wait_for("the program that opens the page", || {
-        std::fs::read_to_string(&opened).ok().filter(|asked| !asked.is_empty())
+        std::fs::read_to_string(&record).ok().filter(|asked| !asked.is_empty())
     });
     assert_eq!(asked, page.to_str().unwrap());
 }
