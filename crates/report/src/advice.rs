@@ -52,7 +52,7 @@ fn as_plain_text<S: Serializer>(text: &Phrase, serializer: S) -> Result<S::Ok, S
 /// What a step is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
-    /// Nodes that ended so.
+    /// Nodes with this outcome.
     Outcome(Outcome),
     /// Accounts and pools that could not be listed.
     Accounts,
@@ -497,7 +497,7 @@ fn add_new<T: Clone + PartialEq>(known: &mut Vec<T>, more: &[T]) {
     }
 }
 
-/// Whether a plain resume has something to do for nodes that ended so.
+/// Whether a plain resume has something to do for nodes with this outcome.
 fn is_outstanding(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Accepted | Outcome::InDoubt | Outcome::NotSent => true,

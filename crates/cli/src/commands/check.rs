@@ -138,6 +138,10 @@ fn print_findings(findings: &Findings, exit: Exit, output: &Output) -> Result<Ex
     Ok(exit)
 }
 
+/// What to look at if the selection leaves no node.
+const WHY_SKIPPED: &str = "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` shows why each node \
+    is skipped";
+
 /// Makes every check. Returns the number of nodes that a run would call, if a plan could be made.
 async fn run_checks(
     args: &CheckArgs,
@@ -166,9 +170,11 @@ async fn run_checks(
         let unmatched = fleet.unmatched(plan);
         if plan.nodes.is_empty() {
             for refusal in CliError::no_node(&plan.left_out, &unmatched).refusals {
-                let fix = match unmatched.first() {
-                    Some(_) => [refusal.seen.last().cloned(), refusal.help].into_iter().flatten().collect::<Vec<_>>().join("; "),
-                    None => "see `pools`, `exclude_pools` and `nodes` of the accounts; `fleetlogs plan` shows why each node is skipped".into(),
+                let fix = if unmatched.is_empty() {
+                    WHY_SKIPPED.to_owned()
+                } else {
+                    let there = refusal.seen.last().cloned();
+                    there.into_iter().chain(refusal.help).collect::<Vec<_>>().join("; ")
                 };
                 findings.refuse("plan", refusal.what, fix);
             }

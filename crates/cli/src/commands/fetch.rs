@@ -9,12 +9,13 @@ use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::failure::FailureClass;
+use fleetlogs_model::shell_word::quoted;
 use fleetlogs_report::{FetchFailure, Fetched, Look, NodeDirectory, size};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobSet};
 use serde::Serialize;
 
 use crate::args::Output;
-use crate::config;
+use crate::config::{self, pattern_set};
 use crate::error::{CliError, Refusal};
 use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
@@ -181,17 +182,11 @@ struct ChosenNodes {
 
 impl Choice {
     fn of(args: &FetchArgs) -> Result<Self, CliError> {
-        let set = |globs: &[Glob]| {
-            let mut set = GlobSetBuilder::new();
-            for glob in globs {
-                set.add(glob.clone());
-            }
-            let set = (!globs.is_empty()).then(|| set.build()).transpose();
-            set.map_err(|error| {
-                CliError::usage(Refusal::without_help(format!("the patterns are too long: {error}")))
-            })
-        };
-        Ok(Self { accounts: set(&args.accounts)?, pools: set(&args.pools)?, nodes: set(&args.nodes)? })
+        Ok(Self {
+            accounts: pattern_set(&args.accounts)?,
+            pools: pattern_set(&args.pools)?,
+            nodes: pattern_set(&args.nodes)?,
+        })
     }
 
     fn has(&self, account: &str, pool: &str, node: &str) -> bool {
@@ -340,7 +335,7 @@ fn command(args: &FetchArgs, run: &Path) -> String {
     }
     for (name, globs) in [("--account", &args.accounts), ("--pool", &args.pools), ("--node", &args.nodes)] {
         for glob in globs {
-            option(name, as_argument(glob.glob().as_ref()));
+            option(name, quoted(glob.glob()).into_owned());
         }
     }
     if args.concurrency != CALLS_AT_ONCE {

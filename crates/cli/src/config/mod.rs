@@ -33,7 +33,7 @@ pub(crate) use self::error::ConfigError;
 pub(crate) use self::load::{config_name, is_stdin, load, load_for};
 pub(crate) use self::needs::Needs;
 pub(crate) use self::notify::{NotifySettings, NotifyTo, signing_key};
-pub(crate) use self::pick::PickError;
+pub(crate) use self::pick::{PickError, pattern_set};
 pub(crate) use self::reader::{Mistake, nearest};
 pub(crate) use self::schedule::{LeasePlace, LeaseSettings, ListenerSettings};
 pub(crate) use self::secret::{Source, secret_variables};

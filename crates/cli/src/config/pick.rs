@@ -3,7 +3,7 @@
 use fleetlogs_engine::jobs::JobFilter;
 use fleetlogs_engine::select::ExactNodes;
 use fleetlogs_model::ids::NodeRef;
-use globset::{Glob, GlobSetBuilder};
+use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::settings::Settings;
 use crate::args::Pick;
@@ -25,21 +25,22 @@ pub(crate) enum PickError {
     TooLong(#[from] globset::Error),
 }
 
+/// The patterns of an option as one; none if there are none. Each is a pattern, but together they may be too large.
+pub(crate) fn pattern_set(globs: &[Glob]) -> Result<Option<GlobSet>, PickError> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        set.add(glob.clone());
+    }
+    Ok((!globs.is_empty()).then(|| set.build()).transpose()?)
+}
+
 impl Settings {
     /// Narrows the selection to what is picked.
     pub(crate) fn narrow(&mut self, pick: &Pick) -> Result<(), PickError> {
-        let set = |globs: &[Glob]| {
-            let mut set = GlobSetBuilder::new();
-            for glob in globs {
-                set.add(glob.clone());
-            }
-            // Each is a pattern, but together they may be too large.
-            (!globs.is_empty()).then(|| set.build()).transpose()
-        };
         if self.simulator.is_some() && *pick != Pick::default() {
             return Err(PickError::Simulated);
         }
-        if let Some(wanted) = set(&pick.accounts)? {
+        if let Some(wanted) = pattern_set(&pick.accounts)? {
             let names: Vec<_> = self.accounts.iter().map(|account| account.name.to_string()).collect();
             self.accounts.retain(|account| wanted.is_match(account.name.as_str()));
             match &mut self.discover {
@@ -53,8 +54,8 @@ impl Settings {
         let of_accounts = self.accounts.iter_mut().map(|account| &mut account.selection);
         let of_found = self.discover.iter_mut().map(|discover| &mut discover.shared.selection);
         for selection in of_accounts.chain(of_found) {
-            selection.pools.only = set(&pick.pools)?;
-            selection.nodes.only = set(&pick.nodes)?;
+            selection.pools.only = pattern_set(&pick.pools)?;
+            selection.nodes.only = pattern_set(&pick.nodes)?;
             let written = |globs: &[Glob]| globs.iter().map(|glob| glob.glob().to_owned()).collect();
             selection.pools.only_written = written(&pick.pools);
             selection.nodes.only_written = written(&pick.nodes);
