@@ -26,8 +26,9 @@ doc:
 deny:
     cargo deny check licenses bans sources
 
-# How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls.
-# Last, against the official SDK, which tests/all.sh installs.
+# How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls. How
+# the cost of every command grows with the fleet: `cargo bench -p fleetlogs --bench scale -- --million` adds a million
+# nodes. Last, against the official SDK, which tests/all.sh installs.
 bench:
     cargo bench -p fleetlogs --bench throughput
     cargo bench -p fleetlogs --bench throughput -- --journal
