@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 const SHARDS: usize = 64;
 
+/// A call that arrives this long after a `Retry-After` was sent may have been under way already.
+const LEAST_ROUND_TRIP: Duration = Duration::from_millis(50);
+
 /// What happened to one account.
 #[derive(Debug)]
 pub(crate) struct AccountLedger {
@@ -24,6 +27,11 @@ pub(crate) struct AccountLedger {
     pub(crate) accepted: AtomicU64,
     pub(crate) throttled: AtomicU64,
     pub(crate) unauthorized: AtomicU64,
+    calls_in_pause: AtomicU64,
+    early_repeats: AtomicU64,
+    pause: Mutex<Pause>,
+    /// How long after a `Retry-After` calls may arrive that were sent before it was read.
+    round_trip: Duration,
     in_flight: AtomicU64,
     highest_concurrency: AtomicU64,
     rate: Mutex<RateWindow>,
@@ -41,6 +49,8 @@ pub(crate) struct NodeKey {
 #[derive(Debug, Default)]
 pub(crate) struct NodeRecord {
     pub(crate) received: u64,
+    /// Until when the last `Retry-After` asked the node's caller to wait.
+    wait_until: Duration,
     pub(crate) directories: Vec<DirectoryRecord>,
 }
 
@@ -78,17 +88,43 @@ struct RateWindow {
     highest: usize,
 }
 
+/// The time in which a `Retry-After`, or several that overlap, asks for silence.
+#[derive(Debug, Default)]
+struct Pause {
+    from: Duration,
+    until: Duration,
+}
+
 /// Counts a call as in flight until it is dropped.
-pub(crate) struct InFlight(Arc<AccountLedger>);
+pub(crate) struct InFlight {
+    ledger: Arc<AccountLedger>,
+    node: Option<NodeKey>,
+}
+
+impl InFlight {
+    /// The call was answered with a `Retry-After`.
+    pub(crate) fn asked_to_wait(&self, now: Duration, wait: Duration) {
+        let until = now + wait;
+        if let Some(node) = self.node {
+            self.ledger.node(node, |record| record.wait_until = until);
+        }
+        let mut pause = self.ledger.pause.lock();
+        if now >= pause.until {
+            pause.from = now;
+        }
+        pause.until = pause.until.max(until);
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.ledger.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
 impl AccountLedger {
-    pub(crate) fn new() -> Self {
+    /// `latency` is the longest that the account adds to a call.
+    pub(crate) fn new(latency: Duration) -> Self {
         Self {
             list_calls: AtomicU64::new(0),
             get_calls: AtomicU64::new(0),
@@ -96,6 +132,10 @@ impl AccountLedger {
             accepted: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
             unauthorized: AtomicU64::new(0),
+            calls_in_pause: AtomicU64::new(0),
+            early_repeats: AtomicU64::new(0),
+            pause: Mutex::default(),
+            round_trip: latency.max(LEAST_ROUND_TRIP),
             in_flight: AtomicU64::new(0),
             highest_concurrency: AtomicU64::new(0),
             rate: Mutex::default(),
@@ -103,9 +143,21 @@ impl AccountLedger {
         }
     }
 
-    /// Records an upload call that has arrived.
-    pub(crate) fn upload_call(self: &Arc<Self>, now: Duration) -> InFlight {
+    /// Records an upload call that has arrived, and names the node if there ever was one of that name.
+    pub(crate) fn upload_call(self: &Arc<Self>, now: Duration, node: Option<NodeKey>) -> InFlight {
         self.upload_calls.fetch_add(1, Relaxed);
+        if let Some(node) = node {
+            let is_early = self.node(node, |record| {
+                record.received += 1;
+                now < record.wait_until
+            });
+            self.early_repeats.fetch_add(u64::from(is_early), Relaxed);
+        }
+        let is_in_pause = {
+            let pause = self.pause.lock();
+            now > pause.from + self.round_trip && now < pause.until
+        };
+        self.calls_in_pause.fetch_add(u64::from(is_in_pause), Relaxed);
         let in_flight = self.in_flight.fetch_add(1, Relaxed) + 1;
         self.highest_concurrency.fetch_max(in_flight, Relaxed);
         let mut rate = self.rate.lock();
@@ -114,7 +166,7 @@ impl AccountLedger {
             rate.calls.pop_front();
         }
         rate.highest = rate.highest.max(rate.calls.len());
-        InFlight(Arc::clone(self))
+        InFlight { ledger: Arc::clone(self), node }
     }
 
     /// Runs `act` on the record of a node, and creates the record on the node's first call.
@@ -131,6 +183,8 @@ impl AccountLedger {
             upload_calls: self.upload_calls.load(Relaxed),
             accepted: self.accepted.load(Relaxed),
             throttled: self.throttled.load(Relaxed),
+            calls_in_pause: self.calls_in_pause.load(Relaxed),
+            early_repeats: self.early_repeats.load(Relaxed),
             highest_rate: self.rate.lock().highest as u64,
             highest_concurrency: self.highest_concurrency.load(Relaxed),
             unauthorized: self.unauthorized.load(Relaxed),
@@ -192,6 +246,11 @@ pub struct AccountEntry {
     pub accepted: u64,
     /// Calls answered 429 or 503.
     pub throttled: u64,
+    /// Upload calls that arrived while a `Retry-After` of an upload asked for silence, and more than a round trip after
+    /// it was sent.
+    pub calls_in_pause: u64,
+    /// Upload calls for a node that arrived before the `Retry-After` of the last answer about that node was over.
+    pub early_repeats: u64,
     /// Highest number of upload calls that arrived within one second.
     pub highest_rate: u64,
     /// Highest number of upload calls in flight at the same time.
@@ -289,13 +348,40 @@ mod tests {
 
     #[test]
     fn the_highest_rate_is_of_any_one_second() {
-        let ledger = Arc::new(AccountLedger::new());
+        let ledger = Arc::new(AccountLedger::new(Duration::ZERO));
         for millis in [0, 900, 1_100, 1_200, 1_800, 5_000] {
-            drop(ledger.upload_call(Duration::from_millis(millis)));
+            drop(ledger.upload_call(Duration::from_millis(millis), None));
         }
 
         let entry = ledger.snapshot("contoso");
 
         assert_eq!((entry.upload_calls, entry.highest_rate, entry.highest_concurrency), (6, 4, 1));
+    }
+
+    #[test]
+    fn calls_in_a_pause_count_for_the_account_and_for_their_node() {
+        let ledger = Arc::new(AccountLedger::new(Duration::from_millis(100)));
+        let call = |millis, place| {
+            ledger.upload_call(Duration::from_millis(millis), Some(NodeKey { pool: 0, place }))
+        };
+        let counts = || {
+            let entry = ledger.snapshot("contoso");
+            (entry.calls_in_pause, entry.early_repeats)
+        };
+
+        call(0, 0).asked_to_wait(Duration::from_millis(200), Duration::from_secs(1));
+        // Under way before the answer could be read; asked to wait as well, which makes the pause longer.
+        call(290, 1).asked_to_wait(Duration::from_millis(390), Duration::from_secs(1));
+        assert_eq!(counts(), (0, 0));
+
+        drop(call(400, 2));
+        assert_eq!(counts(), (1, 0));
+        // The account's pause is not over; that of the node is.
+        drop(call(1_250, 0));
+        assert_eq!(counts(), (2, 0));
+        drop(call(1_380, 1));
+        assert_eq!(counts(), (3, 1));
+        drop(call(1_390, 1));
+        assert_eq!(counts(), (3, 1));
     }
 }

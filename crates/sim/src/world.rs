@@ -109,7 +109,7 @@ impl Account {
             pool_places: (0_u16..).zip(&pools).map(|(place, pool)| (pool.lower_id.clone(), place)).collect(),
             jobs: scenario.jobs.iter().filter_map(job).collect(),
             pools,
-            ledger: Arc::new(AccountLedger::new()),
+            ledger: Arc::new(AccountLedger::new(scenario.latency.max.0)),
             bucket: Mutex::new(Bucket::new(scenario)),
             faults: AccountFaults::new(scenario, roll),
             clock: WrongClock::new(scenario.clock_skew, &scenario.clock_shifts),

@@ -178,6 +178,21 @@ async fn what_goes_beyond_the_capacity_is_throttled() {
 }
 
 #[tokio::test]
+async fn the_ledger_counts_calls_that_do_not_wait_as_asked() {
+    let (simulator, caller, node) = with_fault("\"throttle\"\nretry_after = \"60s\"").await;
+    let counts = || {
+        let account = simulator.ledger().accounts[0].clone();
+        (account.calls_in_pause, account.early_repeats)
+    };
+
+    caller.upload(&simulator, &node).await.expect("an answer");
+    assert_eq!(counts(), (0, 0));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    caller.upload(&simulator, &node).await.expect("an answer");
+    assert_eq!(counts(), (1, 1));
+}
+
+#[tokio::test]
 async fn lists_and_reads_use_the_capacity_too() {
     let simulator = simulate(&one_pool("", "capacity = 5")).await;
     let caller = Caller::new(&simulator);

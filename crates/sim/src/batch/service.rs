@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, header};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -69,6 +69,9 @@ impl Service for BatchService {
             },
         };
         if let (Ok(response), Some(in_flight)) = (&mut answer, in_flight) {
+            if let Some(wait) = wait_asked_for(response) {
+                in_flight.asked_to_wait(self.world.clock.elapsed(), wait);
+            }
             response.body_mut().hold(in_flight);
         }
         answer
@@ -93,15 +96,20 @@ fn count_call(world: &World, account: &Account, route: &Route, now: Duration) ->
         }
         Route::Upload { pool, node } => {
             // Also for a node or pool that is gone, because the call named it.
-            if let Some((pool_place, pool)) = account.pool(pool)
-                && let Some(place) = pool.names.place(node)
-            {
-                account.ledger.node(NodeKey { pool: pool_place, place }, |record| record.received += 1);
-            }
+            let node = account.pool(pool).and_then(|(pool_place, pool)| {
+                pool.names.place(node).map(|place| NodeKey { pool: pool_place, place })
+            });
             world.clock.count_upload();
-            Some(account.ledger.upload_call(now))
+            Some(account.ledger.upload_call(now, node))
         }
     }
+}
+
+/// The `Retry-After` of an answer.
+fn wait_asked_for(response: &Response<ReplyBody>) -> Option<Duration> {
+    let wait = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    // A date is at least a second ahead.
+    Some(Duration::from_secs(wait.parse().unwrap_or(1)))
 }
 
 async fn wait_latency(account: &Account, request_id: Uuid) {
