@@ -14,6 +14,10 @@ const WAIT_BASE: Duration = Duration::from_secs(10);
 /// How often an unusable node is retried: the service's documentation gives little hope.
 const BRIEF_WAITS: u32 = 1;
 
+/// A throttled call waits for a part of the delay of other failures: the pace of its account slows down already. With the
+/// whole delay, the last nodes of a run wait for seconds where calls are refused at random.
+const THROTTLED_PART: u32 = 4;
+
 /// What to do after a failed upload call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -53,7 +57,10 @@ impl Tries {
     pub fn next(&mut self, policy: &RetryPolicy, failure: &Failure, random: f64) -> Next {
         self.count(failure.class);
         match failure.class {
-            FailureClass::Throttled => Next::Retry(delay(policy, failure, self.throttled, random)),
+            FailureClass::Throttled => {
+                let sooner = RetryPolicy { base_delay: policy.base_delay / THROTTLED_PART, ..policy.clone() };
+                Next::Retry(delay(&sooner, failure, self.throttled, random))
+            }
             FailureClass::NotSent | FailureClass::Transient => {
                 if self.counted >= policy.attempts {
                     return Next::GiveUp;
@@ -104,6 +111,18 @@ mod tests {
         assert!(matches!(tries.next(&POLICY, &failure(FailureClass::NotSent), 0.5), Next::Retry(_)));
         assert_eq!(tries.next(&POLICY, &failure(FailureClass::InDoubt), 0.5), Next::AskContainer);
         assert_eq!(tries.next(&POLICY, &failure(FailureClass::NotSent), 0.5), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_throttled_call_waits_less_as_its_account_slows_down_already() {
+        let longest = |class| {
+            let mut tries = Tries::default();
+            (0..2).map(|_| tries.next(&POLICY, &failure(class), 1.0)).collect::<Vec<_>>()
+        };
+        let after = |millis: [u64; 2]| millis.map(|millis| Next::Retry(Duration::from_millis(millis)));
+
+        assert_eq!(longest(FailureClass::Throttled), after([500, 1_000]));
+        assert_eq!(longest(FailureClass::Transient), after([2_000, 4_000]));
     }
 
     #[test]
