@@ -28,7 +28,7 @@ deny:
 
 # How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls. How
 # the cost of every command grows with the fleet: `cargo bench -p fleetlogs --bench scale -- --million` adds a million
-# nodes. Last, against the official SDK, which tests/all.sh installs.
+# nodes. Last, against the official SDK, which tests/all.sh installs. The scenes of the pace take forty minutes.
 bench:
     cargo bench -p fleetlogs --bench throughput
     cargo bench -p fleetlogs --bench throughput -- --journal
