@@ -75,6 +75,7 @@ impl Round {
         let beside = bystander.map(Bystander::end);
         let mut figures = Figures { scene, runs: &runs, list: Vec::new() };
         figures.add_use();
+        figures.add_pauses();
         figures.add_ledger(&ledger(&server));
         if let Some((seconds, highest)) = peer {
             let run = runs[0].end() - runs[0].begin();
@@ -163,17 +164,25 @@ impl Figures<'_> {
             list.push(("fairness", jain));
             list.push(("used_after_10_s", used(begin + WARM_UP, until)));
         }
-        let pauses: Vec<(f64, f64)> = self.runs.iter().flat_map(|run| run.pauses.iter().copied()).collect();
-        if scene.retry_after.is_some() || scene.noise.is_some_and(|noise| noise.retry_after.is_some()) {
-            let late = UNDER_WAY.max(f64::from(scene.latency_ms) / 1000.0);
-            let inside = |at: &&f64| pauses.iter().any(|(from, until)| **at > from + late && *at < until);
-            let requested = self.runs.iter().flat_map(|run| &run.requested);
-            list.push(("announced_pauses", number(pauses.len())));
-            list.push(("calls_in_announced_pause", number(requested.filter(inside).count())));
-            let paused = covered(&pauses, begin, end);
-            list.push(("seconds_of_announced_pauses", paused));
-        }
         self.list.extend(list);
+    }
+
+    /// What the runs said about pauses, and whether they kept them.
+    fn add_pauses(&mut self) {
+        let asks = self.scene.retry_after.or(self.scene.noise.and_then(|noise| noise.retry_after));
+        if asks.is_none() {
+            return;
+        }
+        let (begin, end) = self.common(Run::begin, Run::end);
+        let pauses: Vec<(f64, f64)> = self.runs.iter().flat_map(|run| run.pauses.iter().copied()).collect();
+        let late = UNDER_WAY.max(f64::from(self.scene.latency_ms) / 1000.0);
+        let is_inside = |at: &&f64| pauses.iter().any(|(from, until)| **at > from + late && *at < until);
+        let requested = self.runs.iter().flat_map(|run| &run.requested);
+        self.list.extend([
+            ("announced_pauses", number(pauses.len())),
+            ("seconds_of_announced_pauses", covered(&pauses, begin, end)),
+            ("calls_in_announced_pause", number(requested.filter(is_inside).count())),
+        ]);
     }
 
     /// What the server counted, which nobody can gloss over.
@@ -190,11 +199,10 @@ impl Figures<'_> {
 
     fn add_bystander(&mut self, alone: &[Request], beside: &[Request]) {
         let (begin, _) = self.common(Run::begin, Run::end);
-        // How many of its requests that began between two times were throttled.
+        // How many of its requests that were sent between two times were throttled.
         let harmed_between = |from: f64, until: f64| {
-            let began: Vec<Request> =
-                beside.iter().copied().filter(|request| (from..until).contains(&request.at)).collect();
-            harmed(&began)
+            let sent = beside.iter().copied().filter(|request| (from..until).contains(&request.at));
+            harmed(&sent.collect::<Vec<_>>())
         };
         self.list.extend([
             ("bystander_requests", number(beside.len())),

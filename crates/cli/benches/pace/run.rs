@@ -29,7 +29,8 @@ impl Running {
         let written = format!("{}{}", &written[..speed], &written[accounts..]);
         let dir = server.dir.path().join(format!("run-{name}"));
         std::fs::create_dir(&dir).expect("a directory");
-        let config = dir.join("bench.toml");
+        // Beside the files that it names.
+        let config = server.dir.path().join(format!("bench-{name}.toml"));
         let limits = format!("[limits]\nrate = {:.0}\nconcurrency = {CONCURRENCY}\n", scene.ceiling);
         std::fs::write(&config, format!("{limits}[verify]\nenabled = false\n{written}")).expect("the config");
         let events = dir.join("events.jsonl");

@@ -104,8 +104,8 @@ const NO_FASTER: Goal = at_most("highest_rate_over_ceiling", 1.03);
 
 const NOISE: Scene = Scene { nodes: 4_000, has_peer: true, ..CALM };
 
-const fn busy(share: f64) -> Option<Noise> {
-    Some(Noise { kind: "server-busy", share, retry_after: None })
+const fn busy(share: f64) -> Noise {
+    Noise { kind: "server-busy", share, retry_after: None }
 }
 
 /// A capacity that nobody knows, far below the ceiling, and somebody else who uses it as well.
@@ -123,14 +123,14 @@ pub(crate) const SCENES: [Scene; 12] = [
     Scene {
         name: "noise-1",
         title: "1 % of the calls are refused at random",
-        noise: busy(0.01),
+        noise: Some(busy(0.01)),
         goals: &[at_least("used", 0.9), NO_FASTER],
         ..NOISE
     },
     Scene {
         name: "noise-5",
         title: "5 % of the calls are refused at random",
-        noise: busy(0.05),
+        noise: Some(busy(0.05)),
         is_drawn: true,
         goals: &[at_least("used", 0.8), NO_FASTER],
         ..NOISE
@@ -138,7 +138,7 @@ pub(crate) const SCENES: [Scene; 12] = [
     Scene {
         name: "noise-10",
         title: "10 % of the calls are refused at random",
-        noise: busy(0.1),
+        noise: Some(busy(0.1)),
         goals: &[at_least("used", 0.6), NO_FASTER],
         ..NOISE
     },
@@ -227,7 +227,7 @@ pub(crate) const SCENES: [Scene; 12] = [
         name: "noise-and-capacity",
         title: "A capacity, and 5 % of the calls are refused at random",
         capacity: Some(100.0),
-        noise: busy(0.05),
+        noise: Some(busy(0.05)),
         is_drawn: true,
         goals: &[at_least("used", 0.8), at_most("throttled_beyond_noise", 0.02)],
         ..CALM_4000
