@@ -1,8 +1,9 @@
 //! The secrets of this process, and the search for all of them at once.
 //!
-//! A text is compared with what eight bytes of it begin, so the number of secrets does not matter. Letters are compared
-//! without regard to case, and the two alphabets of Base64 count as one: `-` is `+`, `_` is `/`, and a space is what a
-//! `+` in a form becomes.
+//! A text is compared with what eight bytes of it begin, so the number of secrets does not matter. Most positions are
+//! not even looked at: where four bytes occur in the begin of no secret, none begins at any position that has them in
+//! its eight. Letters are compared without regard to case, and the two alphabets of Base64 count as one: `-` is `+`, `_`
+//! is `/`, and a space is what a `+` in a form becomes.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -35,6 +36,15 @@ const LONG: usize = 20;
 /// Bits of the filter that rules out most positions of a text.
 const FILTER_BITS: u32 = 15;
 
+/// How many bytes are looked at to rule out all positions before them.
+const BLOCK: usize = 4;
+
+/// Positions that one block rules out: those of a begin that it is part of.
+const SKIPPED: usize = START - BLOCK + 1;
+
+/// Bits of the filter of blocks. A begin has [`SKIPPED`] of them.
+const BLOCK_BITS: u32 = 17;
+
 /// Which secrets to search for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Least {
@@ -60,7 +70,38 @@ struct Known {
     dropped: usize,
     /// The first bytes of forms: the numbers of their secrets.
     starts: HashMap<u64, Vec<usize>>,
-    filter: Vec<u64>,
+    filter: Filter,
+    blocks: Filter,
+}
+
+/// Which numbers were added, with some others.
+#[derive(Default)]
+struct Filter {
+    bits: u32,
+    words: Vec<u64>,
+}
+
+impl Filter {
+    fn clear(&mut self, bits: u32) {
+        self.bits = bits;
+        self.words.clear();
+        self.words.resize(1 << (bits - 6), 0);
+    }
+
+    fn place(&self, number: u64) -> (usize, u64) {
+        let bit = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - self.bits);
+        (usize::try_from(bit / 64).unwrap_or_default(), 1 << (bit % 64))
+    }
+
+    fn add(&mut self, number: u64) {
+        let (word, bit) = self.place(number);
+        self.words[word] |= bit;
+    }
+
+    fn may_have(&self, number: u64) -> bool {
+        let (word, bit) = self.place(number);
+        self.words[word] & bit != 0
+    }
 }
 
 /// One way to write a secret, as it is compared.
@@ -219,10 +260,24 @@ fn start(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk::<START>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-fn filter_bit(start: u64) -> (usize, u64) {
-    let bit = start.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - FILTER_BITS);
-    let bit = usize::try_from(bit).unwrap_or_default();
-    (bit / 64, 1 << (bit % 64))
+/// A block of a text as the filter has it. Letters count as the small ones, and other bytes are not told apart well.
+fn block(bytes: [u8; BLOCK]) -> u64 {
+    u64::from(u32::from_le_bytes(bytes) | 0x2020_2020)
+}
+
+/// Calls `add` with every spelling of a folded block that [`block`] tells apart.
+fn each_spelling(folded: [u8; BLOCK], from: usize, add: &mut impl FnMut(u64)) {
+    let Some(byte) = folded.get(from) else { return add(block(folded)) };
+    let spellings: &[u8] = match byte {
+        b'+' => b"+- ",
+        b'/' => b"/_",
+        _ => std::slice::from_ref(byte),
+    };
+    for spelling in spellings {
+        let mut spelled = folded;
+        spelled[from] = *spelling;
+        each_spelling(spelled, from + 1, add);
+    }
 }
 
 impl Known {
@@ -242,19 +297,19 @@ impl Known {
                 !numbers.is_empty()
             });
             if self.dropped.is_multiple_of(most) {
-                // It knows too many that are gone.
-                self.filter.fill(0);
+                // They know too many that are gone.
+                self.clear_filters();
                 for start in self.starts.keys() {
-                    let (word, bit) = filter_bit(*start);
-                    self.filter[word] |= bit;
+                    add_start(&mut self.filter, &mut self.blocks, *start);
                 }
             }
         }
-        self.filter.resize(1 << (FILTER_BITS - 6), 0);
+        if self.secrets.is_empty() {
+            self.clear_filters();
+        }
         let number = self.dropped + self.secrets.len();
         for start in forms.iter().filter_map(|form| start(&form.bytes)) {
-            let (word, bit) = filter_bit(start);
-            self.filter[word] |= bit;
+            add_start(&mut self.filter, &mut self.blocks, start);
             let numbers = self.starts.entry(start).or_default();
             if numbers.last() != Some(&number) {
                 numbers.push(number);
@@ -263,10 +318,14 @@ impl Known {
         self.secrets.push_back((secret, forms));
     }
 
+    fn clear_filters(&mut self) {
+        self.filter.clear(FILTER_BITS);
+        self.blocks.clear(BLOCK_BITS);
+    }
+
     /// How many bytes at the begin of a text are one of the secrets whose forms begin so; 0 if none.
     fn length_at(&self, text: &[u8], begin: u64, least: Least) -> usize {
-        let (word, bit) = filter_bit(begin);
-        if self.filter[word] & bit == 0 {
+        if !self.filter.may_have(begin) {
             return 0;
         }
         let numbers = self.starts.get(&begin).into_iter().flatten();
@@ -285,24 +344,35 @@ impl Known {
 
     fn found_in(&self, text: &[u8], least: Least) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        let (mut window, mut at, mut read) = (0_u64, 0, 0);
-        while at < text.len() {
-            window = window << 8 | u64::from(fold(text[at]));
-            at += 1;
-            read += 1;
-            if read < START {
+        let mut at = 0;
+        while let Some(window) = text.get(at..).and_then(<[u8]>::first_chunk::<START>) {
+            let [.., fifth, sixth, seventh, eighth] = *window;
+            if !self.blocks.may_have(block([fifth, sixth, seventh, eighth])) {
+                at += SKIPPED;
                 continue;
             }
-            let begin = at - START;
-            let length = self.length_at(&text[begin..], window, least);
-            if length > 0 {
-                let padding = text[begin + length..].iter().take_while(|byte| **byte == b'=').count();
-                at = begin + length + padding;
-                read = 0;
-                found.push(begin..at);
+            let begin = u64::from_be_bytes(window.map(fold));
+            let length = self.length_at(&text[at..], begin, least);
+            if length == 0 {
+                at += 1;
+                continue;
             }
+            let padding = text[at + length..].iter().take_while(|byte| **byte == b'=').count();
+            let end = at + length + padding;
+            found.push(at..end);
+            at = end;
         }
         found
+    }
+}
+
+/// Adds the begin of a form to the filters.
+fn add_start(filter: &mut Filter, blocks: &mut Filter, start: u64) {
+    filter.add(start);
+    for window in start.to_be_bytes().windows(BLOCK) {
+        if let Some(folded) = window.first_chunk::<BLOCK>() {
+            each_spelling(*folded, 0, &mut |block| blocks.add(block));
+        }
     }
 }
 
@@ -344,5 +414,48 @@ mod tests {
         }
         let shown = super::super::hide(&format!("{key}, {}", mac(MOST_FOR_NOW * 9 - 1))).into_owned();
         assert_eq!(shown, "<redacted>, <redacted>");
+    }
+    /// What [`Known::found_in`] must find, position by position.
+    fn found_slowly(known: &Known, text: &[u8]) -> Vec<Range<usize>> {
+        let (mut found, mut at) = (Vec::new(), 0);
+        while at + START <= text.len() {
+            let begin = start(&text[at..].iter().copied().map(fold).collect::<Vec<_>>()).unwrap();
+            let length = known.length_at(&text[at..], begin, Least::Any);
+            let padding = text[at + length..].iter().take_while(|byte| **byte == b'=').count();
+            let end = if length > 0 { at + length + padding } else { at + 1 };
+            found.extend((length > 0).then_some(at..end));
+            at = end;
+        }
+        found
+    }
+
+    const SECRETS: [&str; 4] = ["Ab+/c-_dE f1Z9xYq3+/", "a-b_c d+e/f-g_h", "eightbyt", "++++////"];
+
+    proptest::proptest! {
+        #[test]
+        fn a_secret_is_found_at_every_position_and_in_every_spelling(
+            before in "[aAbB+_/ =.1-]{0,40}",
+            after in "[aAbB+_/ =.1-]{0,40}",
+            which in 0..SECRETS.len(),
+            spelling in proptest::prelude::any::<u64>(),
+        ) {
+            let mut known = Known::default();
+            for secret in SECRETS {
+                known.add(Zeroizing::new(secret.to_owned()), forms(secret), MOST_SECRETS);
+            }
+            let spelled = SECRETS[which].bytes().zip(0..).map(|(byte, at)| {
+                let choice = usize::try_from(spelling >> (2 * at) & 3).unwrap();
+                match fold(byte) {
+                    b'+' => b"+- +"[choice],
+                    b'/' => b"/_/_"[choice],
+                    byte if choice > 1 => byte.to_ascii_uppercase(),
+                    byte => byte,
+                }
+            });
+            let text: Vec<u8> = before.bytes().chain(spelled).chain(after.bytes()).collect();
+            let found = known.found_in(&text, Least::Any);
+            proptest::prop_assert_eq!(&found, &found_slowly(&known, &text));
+            proptest::prop_assert!(!found.is_empty());
+        }
     }
 }

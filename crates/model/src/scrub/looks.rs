@@ -34,14 +34,28 @@ pub(super) enum Hashes {
     Shown,
 }
 
+/// Whether a byte may be the mark by which a secret is recognised.
+fn is_mark(byte: u8) -> bool {
+    matches!(byte, b'=' | b':' | b' ' | b'+' | b'J')
+}
+
+/// Where the next mark is, from here on.
+fn next_mark(text: &[u8], mut from: usize) -> Option<usize> {
+    while let Some(chunk) = text.get(from..)?.first_chunk::<16>() {
+        // All at once: most texts have few marks.
+        if chunk.iter().fold(false, |any, byte| any | is_mark(*byte)) {
+            break;
+        }
+        from += chunk.len();
+    }
+    text[from..].iter().position(|byte| is_mark(*byte)).map(|mark| from + mark)
+}
+
 /// Adds the ranges of all that looks like a secret, in any order.
 pub(super) fn find(text: &[u8], hashes: Hashes, found: &mut Vec<Range<usize>>) {
-    let mut hidden = 0;
-    for (at, byte) in text.iter().enumerate() {
-        if at < hidden {
-            continue;
-        }
-        let range = match byte {
+    let mut from = 0;
+    while let Some(at) = next_mark(text, from) {
+        let range = match text[at] {
             b'=' => match hashes {
                 Hashes::Hidden => value_after(text, at).or_else(|| padded_hash(text, at)),
                 Hashes::Shown => value_after(text, at),
@@ -51,8 +65,9 @@ pub(super) fn find(text: &[u8], hashes: Hashes, found: &mut Vec<Range<usize>>) {
             b'J' => token(text, at),
             _ => None,
         };
+        from = at + 1;
         if let Some(range) = range {
-            hidden = range.end;
+            from = from.max(range.end);
             found.push(range);
         }
     }

@@ -39,7 +39,9 @@ pub(super) enum Decoded<'a> {
 
 impl<'a> Decoded<'a> {
     pub(super) fn of(text: &'a [u8]) -> Self {
-        if !text.iter().any(|byte| matches!(byte, b'%' | b'\\' | b'&')) {
+        // Many bytes at once: most texts have none of them.
+        let begins_escape = |byte: &u8| matches!(byte, b'%' | b'\\' | b'&');
+        if !text.chunks(32).any(|chunk| chunk.iter().fold(false, |any, byte| any | begins_escape(byte))) {
             return Self::Plain(text);
         }
         let mut bytes = Vec::with_capacity(text.len());
