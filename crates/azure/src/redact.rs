@@ -12,6 +12,10 @@ pub(crate) const LONGEST: usize = 1000;
 /// The text as one line of at most `longest` characters, without secrets.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
     let text = scrub::hide(text);
+    // Most are ids.
+    if text.len() <= longest && text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic()) {
+        return text.into_owned();
+    }
     let mut line = String::with_capacity(text.len().min(longest));
     for character in text.trim().chars() {
         let blank = character.is_whitespace() || character.is_control();

@@ -21,7 +21,7 @@ const LONGEST_TEXT: usize = 1000;
 /// not the same as none.
 pub(super) fn lenient_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?.get();
-    let quoted = serde_json::from_str::<Cow<'_, str>>(raw);
+    let quoted = raw.starts_with('"').then(|| serde_json::from_str::<Cow<'_, str>>(raw).ok()).flatten();
     let number = quoted.as_deref().unwrap_or(raw).trim();
     if let Ok(number) = number.parse::<u64>() {
         return Ok(Some(u32::try_from(number).unwrap_or(u32::MAX)));
