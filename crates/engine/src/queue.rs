@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use fleetlogs_model::ids::NodeIndex;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 use crate::intent::Intent;
 use crate::retry::Tries;
@@ -122,7 +122,13 @@ enum NextWork {
 
 pub(crate) struct WorkQueue {
     state: Mutex<QueueState>,
+    /// Held by the one worker that waits for the queue to change, or for the next work to be due. The other idle workers
+    /// wait for its place: otherwise every change would wake all of them, for work that only one of them gets.
+    watch: tokio::sync::Mutex<()>,
+    /// Wakes that worker.
     changed: Notify,
+    #[cfg(test)]
+    looks: std::sync::atomic::AtomicUsize,
 }
 
 impl WorkQueue {
@@ -143,7 +149,13 @@ impl WorkQueue {
         for (work, due) in later {
             state.push(work, due);
         }
-        Self { state: Mutex::new(state), changed: Notify::new() }
+        Self {
+            state: Mutex::new(state),
+            watch: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
+            #[cfg(test)]
+            looks: 0.into(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState> {
@@ -153,39 +165,55 @@ impl WorkQueue {
     /// The next work, as soon as there is some; none when all is done or the run drains. Each work must be given
     /// back by [`put_back`](Self::put_back) or ended by [`done`](Self::done).
     pub(crate) async fn next(&self, stop: &StopHandle) -> Option<Work> {
+        if stop.level() >= Stop::Drain {
+            return None;
+        }
+        match self.look() {
+            NextWork::Work(work) => return Some(work),
+            NextWork::Done => return None,
+            NextWork::Wait(_) => {}
+        }
+        tokio::select! {
+            work = self.wait() => work,
+            () = stop.reached(Stop::Drain) => None,
+        }
+    }
+
+    /// # Cancel safety
+    /// May be dropped at any time.
+    async fn wait(&self) -> Option<Work> {
+        let _only_watcher = self.watch.lock().await;
         loop {
-            if stop.level() >= Stop::Drain {
-                return None;
-            }
-            // Registered before the queue is looked at, so that a change in between is not missed.
-            let changed = self.changed.notified();
-            let taken = self.state().take(Instant::now());
-            let until = match taken {
+            let until = match self.look() {
                 NextWork::Work(work) => return Some(work),
                 NextWork::Done => return None,
                 NextWork::Wait(until) => until,
             };
-            let due = async {
-                match until {
-                    Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => {}
-                () = changed => {}
-                () = stop.reached(Stop::Drain) => {}
+            // A change since that look is not missed: `changed` keeps it.
+            match until {
+                // Whether it is due or the queue has changed: the next look tells.
+                Some(until) => drop(timeout_at(until, self.changed.notified()).await),
+                None => self.changed.notified().await,
             }
         }
+    }
+
+    fn look(&self) -> NextWork {
+        #[cfg(test)]
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.state().take(Instant::now())
     }
 
     /// Gives work back; it is due again at a time.
     pub(crate) fn put_back(&self, work: Work, due: Instant) {
         let mut state = self.state();
         state.busy -= 1;
+        let is_first = state.first_due().is_none_or(|first| due < first);
         state.push(work, due);
         drop(state);
-        self.changed.notify_waiters();
+        if is_first {
+            self.changed.notify_one();
+        }
     }
 
     /// The work handed out is done.
@@ -195,7 +223,7 @@ impl WorkQueue {
         let all_done = state.busy == 0 && state.fresh.is_empty() && state.later.is_empty();
         drop(state);
         if all_done {
-            self.changed.notify_waiters();
+            self.changed.notify_one();
         }
     }
 
@@ -225,7 +253,7 @@ impl WorkQueue {
     /// Stops handing out work. Returns whether it handed out work until now.
     pub(crate) fn close(&self) -> bool {
         let newly = !std::mem::replace(&mut self.state().closed, true);
-        self.changed.notify_waiters();
+        self.changed.notify_one();
         newly
     }
 }
@@ -237,11 +265,15 @@ impl QueueState {
         self.later.push(Reverse(DueWork { due, number, work }));
     }
 
+    fn first_due(&self) -> Option<Instant> {
+        self.later.peek().map(|Reverse(later)| later.due)
+    }
+
     fn take(&mut self, now: Instant) -> NextWork {
         if self.closed {
             return NextWork::Done;
         }
-        let due = self.later.peek().map(|Reverse(later)| later.due);
+        let due = self.first_due();
         let retry = due.is_some_and(|due| due <= now) && (self.retries_saved >= 1.0 || self.fresh.is_empty());
         let work = if retry {
             self.retries_saved = (self.retries_saved - 1.0).max(0.0);
@@ -321,6 +353,40 @@ mod tests {
             order.push(queue.next(&stop).await.unwrap().node.0);
         }
         assert_eq!(order, [2, 4, 1, 3, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_wakes_one_idle_worker_and_the_end_all_of_them() {
+        const IDLE: usize = 100;
+        let (queue, stop) = (std::sync::Arc::new(queue(2)), StopHandle::default());
+        let mut work = queue.next(&stop).await.unwrap();
+        queue.next(&stop).await.unwrap();
+        let mut idle = tokio::task::JoinSet::new();
+        for _ in 0..IDLE {
+            let (queue, stop) = (queue.clone(), stop.clone());
+            idle.spawn(async move {
+                let mut taken = 0;
+                while let Some(work) = queue.next(&stop).await {
+                    taken += 1;
+                    let due = Instant::now() + Duration::from_secs(1);
+                    if work.attempt < 20 {
+                        queue.put_back(Work { attempt: work.attempt + 1, ..work }, due);
+                    } else {
+                        queue.done();
+                    }
+                }
+                taken
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = queue.looks.load(std::sync::atomic::Ordering::Relaxed);
+        work.attempt = 1;
+        queue.put_back(work, Instant::now());
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let looks = queue.looks.load(std::sync::atomic::Ordering::Relaxed) - before;
+        assert!(looks < 20 * 6, "{looks} looks at the queue for 20 changes");
+        queue.done();
+        assert_eq!(idle.join_all().await.into_iter().sum::<i32>(), 20);
     }
 
     #[tokio::test(start_paused = true)]
