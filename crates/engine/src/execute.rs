@@ -310,7 +310,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
     async fn step(&self, work: Work) -> Result<NodeStep, NotRecorded> {
         match work.step {
             Step::Send => self.send(work).await,
-            Step::Look => self.look(work).await,
+            Step::Look => Box::pin(self.look(work)).await,
             Step::AskContainer => Ok(NodeStep::InDoubt(work)),
             Step::Adopt => self.adopt(work).await,
         }
@@ -323,24 +323,31 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
 
     /// Learns what must be known before a call is made: the service's time, and what is in the container already.
     async fn get_ready(&self, node: NodeIndex) {
-        let learn = async || {
-            if self.service.time().is_none() {
-                ask_time(&self.run, &*self.service, node).await;
-                *self.asked_in_vain.lock().await = self.service.time().is_none().then(Instant::now);
-            }
-            if let Some(store) = &self.store {
-                self.directories.look_before(&**store).await;
-            }
-        };
-        self.is_ready.get_or_init(learn).await;
-        // This machine's clock was set a moment ago, and no call was answered since. One worker asks, and the others
-        // wait for the answer.
+        if !self.is_ready.initialized() {
+            // Boxed, so that idle workers need no room for it.
+            let learn = async || {
+                if self.service.time().is_none() {
+                    ask_time(&self.run, &*self.service, node).await;
+                    *self.asked_in_vain.lock().await = self.service.time().is_none().then(Instant::now);
+                }
+                if let Some(store) = &self.store {
+                    self.directories.look_before(&**store).await;
+                }
+            };
+            Box::pin(self.is_ready.get_or_init(learn)).await;
+        }
         if self.service.time().is_none() {
-            let mut in_vain = self.asked_in_vain.lock().await;
-            if self.service.time().is_none() && in_vain.is_none_or(|asked| asked.elapsed() > ASK_TIME_EVERY) {
-                ask_time(&self.run, &*self.service, node).await;
-                *in_vain = self.service.time().is_none().then(Instant::now);
-            }
+            Box::pin(self.ask_time_again(node)).await;
+        }
+    }
+
+    /// This machine's clock was set a moment ago, and no call was answered since. One worker asks, and the others wait
+    /// for the answer.
+    async fn ask_time_again(&self, node: NodeIndex) {
+        let mut in_vain = self.asked_in_vain.lock().await;
+        if self.service.time().is_none() && in_vain.is_none_or(|asked| asked.elapsed() > ASK_TIME_EVERY) {
+            ask_time(&self.run, &*self.service, node).await;
+            *in_vain = self.service.time().is_none().then(Instant::now);
         }
     }
 
@@ -357,13 +364,14 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             () = self.run.stop.reached(Stop::Drain) => return Ok(NodeStep::Done),
         }
         self.get_ready(work.node).await;
-        if self.order().is_none() {
+        let now = self.now();
+        if self.order(&now).is_none() {
             self.run.slots.give_back();
             return Ok(NodeStep::Done);
         }
         work.attempt += 1;
         let client_request_id = Uuid::new_v4();
-        let intent = Intent::new(&self.now());
+        let intent = Intent::new(&now);
         work.first_intent.get_or_insert(intent);
         work.last_intent = Some(intent);
         let attempt = work.attempt;
@@ -384,7 +392,8 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         // over.
         let known_gone = self.known_gone(planned.pool());
         let stopped = self.run.stop.level() >= Stop::Drain || self.queue.is_closed();
-        let order = self.order().filter(|_| !stopped && known_gone.is_none());
+        let mut now = self.now();
+        let order = self.order(&now).filter(|_| !stopped && known_gone.is_none());
         let Some(order) = order else {
             self.run.slots.give_back();
             self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
@@ -398,17 +407,19 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             Some(window) => Arc::new(UploadOrder { window, access: order.access.clone() }),
             None => order,
         };
-        let now = self.now();
         if intent.is_older_than(OLDEST_INTENT, &now) {
             self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
             self.run.log.record(Some(work.node), requested(Intent::new(&now))).await?;
+            now = self.now();
         }
-        work.last_intent = Some(Intent::new(&self.now()));
-        let sent_at = Instant::now();
+        work.last_intent = Some(Intent::new(&now));
+        let sent_at = now.instant;
         work.deadline.get_or_insert_with(|| sent_at + self.how.deadlines.node);
         let limit = self.how.deadlines.call;
         let node = planned.node();
-        let call = self.service.upload_logs(planned.pool(), &node, &order, client_request_id, limit);
+        // On the heap, where only a call in flight takes its room: most workers wait for their turn or for the journal.
+        let call =
+            Box::pin(self.service.upload_logs(planned.pool(), &node, &order, client_request_id, limit));
         // The service client keeps the limit itself; this is the bound in case it does not.
         let answer = tokio::time::timeout(limit + Duration::from_secs(5), call).await.unwrap_or_else(|_| {
             Err(Failure::new(FailureClass::InDoubt, format!("no answer within {limit:?}")))
@@ -608,10 +619,10 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
 
     /// The order to send now. None where its SAS would not outlive an upload that is started now; then the run is told
     /// to drain.
-    fn order(&self) -> Option<Arc<UploadOrder>> {
+    fn order(&self, now: &Now) -> Option<Arc<UploadOrder>> {
         let order = self.how.access.current();
         // Storage checks the SAS by its own clock.
-        let now = self.service.time().unwrap_or_else(|| self.run.clock.now());
+        let now = now.time_of_day();
         match order.access.sas() {
             Some(sas) if !outlives_upload(sas, now, self.how.upload_allowance) => {
                 let ends = sas.expires_at.unwrap_or(now);

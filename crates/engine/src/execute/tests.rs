@@ -428,3 +428,17 @@ async fn intent_comes_before_every_answer() {
 fn bench_deadlines() -> Deadlines {
     Bench::over([]).deadlines
 }
+
+/// The size of what an async function of two arguments returns.
+fn size_of_future<A, B, F: Future>(_: fn(A, B) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn a_worker_that_waits_is_small_whatever_the_size_of_a_call() {
+    // There may be thousands of them.
+    let size = size_of_future::<&'static AccountRun<ScriptedAccount, crate::testing::ScriptedStore>, _, _>(
+        AccountRun::work,
+    );
+    assert!(size <= 2048, "{size} bytes");
+}
