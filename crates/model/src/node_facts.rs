@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::scrub;
 
 /// The facts that many nodes share. A new fact is added here and to [`FactMembers`], and then everything that writes
-/// facts has it.
+/// facts has it. The compiler then asks for it where a planned node is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub struct NodeFacts {

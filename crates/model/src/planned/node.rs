@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 use super::pool::PlannedPool;
 use crate::evidence::NodeEvidence;
 use crate::ids::{AccountName, NodeId, NodeRef, PoolId};
-use crate::node_facts::{NodeFacts, RecentTask};
+use crate::node_facts::{NodeError, NodeFacts, NodeState, RecentTask, StartTaskResult};
+use crate::scrub;
 use crate::window::Window;
 
 /// A node that will be called, as it was at plan time.
@@ -63,9 +64,8 @@ impl Serialize for PlannedNode {
     }
 }
 
-/// A planned node in the form in which plan.json is read. Unlike in writing, only the facts are flattened: serde
-/// buffers what it may have to pass to a flattened member, once for every level, and a plan has up to a million
-/// nodes.
+/// A planned node in the form in which plan.json is read. Unlike in writing, nothing is flattened: serde buffers what
+/// it may have to pass to a flattened member, and a plan has up to a million nodes.
 #[derive(Deserialize)]
 struct PlannedNodeRead {
     account: AccountName,
@@ -81,8 +81,16 @@ struct PlannedNodeRead {
     last_boot_time: Option<OffsetDateTime>,
     #[serde(default)]
     recent_tasks: Box<[RecentTask]>,
-    #[serde(flatten)]
-    facts: NodeFacts,
+    state: Option<NodeState>,
+    dedicated: Option<bool>,
+    scheduling_enabled: Option<bool>,
+    #[serde(default, deserialize_with = "scrub::shared")]
+    agent_version: Option<Arc<str>>,
+    #[serde(default, deserialize_with = "scrub::shared")]
+    image: Option<Arc<str>>,
+    #[serde(default)]
+    errors: Vec<NodeError>,
+    start_task: Option<StartTaskResult>,
     window: Option<Box<Window>>,
     ran: Option<Box<Window>>,
 }
@@ -90,12 +98,21 @@ struct PlannedNodeRead {
 impl From<PlannedNodeRead> for PlannedNode {
     fn from(read: PlannedNodeRead) -> Self {
         let place = PlannedPool { os: read.os, ..PlannedPool::bare(read.account, read.pool) };
+        let facts = NodeFacts {
+            state: read.state,
+            dedicated: read.dedicated,
+            scheduling_enabled: read.scheduling_enabled,
+            agent_version: read.agent_version,
+            image: read.image,
+            errors: read.errors,
+            start_task: read.start_task,
+        };
         let evidence = NodeEvidence {
             state_since: read.state_since,
             allocation_time: read.allocation_time,
             last_boot_time: read.last_boot_time,
             recent_tasks: read.recent_tasks,
-            facts: read.facts.into(),
+            facts: facts.into(),
         };
         Self {
             place: place.into(),
