@@ -86,6 +86,11 @@ impl Write for WholeFile {
         }
     }
 
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // The buffer's own is much cheaper for small pieces than a loop of `write`.
+        self.writer.as_mut().map_or(Err(io::ErrorKind::BrokenPipe.into()), |writer| writer.write_all(bytes))
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.writer.as_mut().map_or(Ok(()), Write::flush)
     }

@@ -33,13 +33,13 @@ impl<W: Write> JsonDocument<W> {
     pub(crate) fn list(&mut self, name: &str) -> Result<JsonList<'_, W>, serde_json::Error> {
         self.name(name)?;
         put(&mut self.writer, b"[")?;
-        Ok(JsonList { writer: &mut self.writer, empty: true })
+        Ok(JsonList { writer: &mut self.writer, empty: true, item: vec![] })
     }
 
     /// Like [`list`](Self::list), for callers that keep the list open for a while.
     pub(crate) fn into_list(mut self, name: &str) -> Result<OpenList<W>, serde_json::Error> {
         self.list(name)?;
-        Ok(OpenList { document: self, empty: true })
+        Ok(OpenList { document: self, empty: true, item: vec![] })
     }
 
     /// Closes the object and hands the writer back.
@@ -62,14 +62,18 @@ impl<W: Write> JsonDocument<W> {
 pub(crate) struct JsonList<'a, W: Write> {
     writer: &'a mut W,
     empty: bool,
+    /// The text of one item: JSON comes in many small pieces, and a file takes much longer for each than memory does.
+    item: Vec<u8>,
 }
 
 impl<W: Write> JsonList<'_, W> {
     /// Writes an item.
     pub(crate) fn item(&mut self, value: &impl Serialize) -> JsonResult {
-        put(self.writer, if self.empty { b"\n" } else { b",\n" })?;
+        self.item.clear();
+        self.item.extend_from_slice(if self.empty { b"\n" } else { b",\n" });
         self.empty = false;
-        serde_json::to_writer(&mut *self.writer, value)
+        serde_json::to_writer(&mut self.item, value)?;
+        put(self.writer, &self.item)
     }
 
     /// Closes the list.
@@ -82,20 +86,23 @@ impl<W: Write> JsonList<'_, W> {
 pub(crate) struct OpenList<W: Write> {
     document: JsonDocument<W>,
     empty: bool,
+    item: Vec<u8>,
 }
 
 impl<W: Write> OpenList<W> {
     /// Writes an item.
     pub(crate) fn item(&mut self, value: &impl Serialize) -> JsonResult {
-        let mut list = JsonList { writer: &mut self.document.writer, empty: self.empty };
+        let item = std::mem::take(&mut self.item);
+        let mut list = JsonList { writer: &mut self.document.writer, empty: self.empty, item };
         list.item(value)?;
+        self.item = list.item;
         self.empty = false;
         Ok(())
     }
 
     /// Closes the list and returns the document, for the members after it.
     pub(crate) fn end(mut self) -> Result<JsonDocument<W>, serde_json::Error> {
-        JsonList { writer: &mut self.document.writer, empty: self.empty }.end()?;
+        JsonList { writer: &mut self.document.writer, empty: self.empty, item: vec![] }.end()?;
         Ok(self.document)
     }
 }

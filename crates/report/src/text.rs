@@ -15,7 +15,9 @@ use time::macros::format_description;
 /// For a terminal or a log: on one line, without anything that moves the cursor or reverses the direction of text.
 #[must_use]
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unprintable) {
+    // Many bytes at once: most names are ASCII.
+    let is_plain = text.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
+    if is_plain || !text.chars().any(is_unprintable) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);

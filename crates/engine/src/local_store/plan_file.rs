@@ -16,15 +16,20 @@ use crate::node_spool::node_spool;
 /// Name of the frozen plan in a run directory.
 pub const PLAN_FILE: &str = "plan.json";
 
+/// Bytes of a plan that are hashed and written at a time.
+const WRITTEN_AT_ONCE: usize = 64 << 10;
+
 /// Writes a plan whole or not at all, without holding its text in memory. Returns its SHA-256, in hex.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_plan(dir: &Path, name: &str, plan: &Plan) -> io::Result<String> {
-    let mut text = HashedFile { file: BufWriter::new(WholeFile::create(dir, name)?), digest: Sha256::new() };
+    let hashed = HashedFile { file: WholeFile::create(dir, name)?, digest: Sha256::new() };
+    // In front of the digest, which takes much longer for many small pieces than for a few large ones.
+    let mut text = BufWriter::with_capacity(WRITTEN_AT_ONCE, hashed);
     serde_json::to_writer(&mut text, plan)?;
-    let HashedFile { file, digest } = text;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.commit()?;
+    let HashedFile { file, digest } = text.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.commit()?;
     Ok(hex(&digest.finalize()))
 }
 

@@ -40,6 +40,8 @@ pub(super) struct PageData {
     /// How many rows may still be written: of collected nodes, and of others.
     room: (u64, u64),
     rows: u64,
+    /// The text of the row that is written.
+    row: Vec<u8>,
     texts: Table,
     evidence: Table,
     pools: Vec<Pool>,
@@ -175,6 +177,7 @@ impl PageData {
             verification: facts.verification,
             room,
             rows: 0,
+            row: vec![],
             texts: Table::default(),
             evidence: Table::default(),
             pools: vec![],
@@ -198,8 +201,10 @@ impl PageData {
         *room -= 1;
         self.rows += 1;
         let row = self.row(end, pool, collected, trouble)?;
-        out.write_all(if self.rows == 1 { b"\n" } else { b",\n" })?;
-        write_json(out, &row)
+        self.row.clear();
+        self.row.extend_from_slice(if self.rows == 1 { b"\n" } else { b",\n" });
+        write_json(&mut self.row, &row)?;
+        out.write_all(&self.row)
     }
 
     /// Rows so far.

@@ -17,6 +17,11 @@ struct ForScript;
 
 impl Formatter for ForScript {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        // Many bytes at once: most texts have nothing to escape. The line ends begin with 0xE2.
+        let may_mean_something = |byte: &u8| matches!(byte, b'<' | b'>' | b'&' | 0xe2);
+        if fragment.as_bytes().iter().fold(true, |all, byte| all & !may_mean_something(byte)) {
+            return out.write_all(fragment.as_bytes());
+        }
         let mut plain = 0;
         for (at, mark) in fragment.match_indices(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             out.write_all(&fragment.as_bytes()[plain..at])?;
@@ -35,22 +40,24 @@ pub(super) struct Table {
     places: HashMap<Box<[u8]>, u32>,
     /// All of them, with commas between.
     json: Vec<u8>,
+    /// The one that is looked up.
+    value: Vec<u8>,
 }
 
 impl Table {
     /// The position of a value, which is added if it is new.
     pub(super) fn place(&mut self, value: &(impl Serialize + ?Sized)) -> io::Result<u32> {
-        let mut json = Vec::new();
-        write_json(&mut json, value)?;
-        if let Some(place) = self.places.get(json.as_slice()) {
+        self.value.clear();
+        write_json(&mut self.value, value)?;
+        if let Some(place) = self.places.get(self.value.as_slice()) {
             return Ok(*place);
         }
         let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         if place > 0 {
-            self.json.extend(b",\n");
+            self.json.extend_from_slice(b",\n");
         }
-        self.json.extend(&json);
-        self.places.insert(json.into(), place);
+        self.json.extend_from_slice(&self.value);
+        self.places.insert(self.value.as_slice().into(), place);
         Ok(place)
     }
 
