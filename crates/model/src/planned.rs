@@ -157,13 +157,26 @@ impl PlannedNodes {
     /// # Errors
     /// The temporary file cannot be written; or the plan has more nodes than can be counted.
     pub fn push(&mut self, node: &PlannedNode) -> io::Result<()> {
+        self.push_slot(node)?;
+        self.details.push(node)
+    }
+
+    /// All of it except its details.
+    fn push_slot(&mut self, node: &PlannedNode) -> io::Result<()> {
         let place = self.place(&node.place)?;
         self.ids.push_str(node.node.as_str());
         let id_ends = u32::try_from(self.ids.len()).map_err(io::Error::other)?;
         self.push_window(node.window.clone());
         let marks = Marks::of(&node.evidence);
         self.slots.push(Slot { place, id_ends, marks, priority: node.priority });
-        self.details.push(node)
+        Ok(())
+    }
+
+    /// No nodes yet, with details in the same spool.
+    fn beside(&self) -> Self {
+        let mut beside = Self { details: self.details.clone(), ..Self::default() };
+        beside.details.clear();
+        beside
     }
 
     fn push_window(&mut self, window: Option<Box<Window>>) {
@@ -175,11 +188,14 @@ impl PlannedNodes {
         }
     }
 
-    /// Appends the nodes of an account, in their order.
+    /// Appends the nodes of an account, in their order. They must have been found [beside](FoundNodes::beside) this plan.
     ///
     /// # Errors
-    /// A temporary file cannot be read or written; or the plan has more nodes than can be counted.
+    /// The plan has more nodes than can be counted; or the details of the nodes are in another spool.
     pub fn append(&mut self, found: &FoundNodes) -> io::Result<()> {
+        if !self.details.share_text(&found.nodes.details) {
+            return Err(io::Error::other("the details of the nodes are in another spool"));
+        }
         let first = u32::try_from(self.places.len()).map_err(io::Error::other)?;
         self.places.extend_from_slice(&found.nodes.places);
         self.slots.reserve(found.len());
@@ -191,9 +207,7 @@ impl PlannedNodes {
             let slot = found.nodes.slots[at as usize];
             self.push_window(node.window.map(Box::new));
             self.slots.push(Slot { place: first + slot.place, id_ends, ..slot });
-        }
-        for stretch in found.stretches() {
-            self.details.copy(&found.nodes.details, stretch)?;
+            self.details.add(found.line(at));
         }
         Ok(())
     }

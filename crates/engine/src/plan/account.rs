@@ -8,7 +8,7 @@ use std::time::Duration;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, PoolId};
 use fleetlogs_model::plan::{LeftOut, LeftOutReason, PlannedAccount};
-use fleetlogs_model::planned::{FoundNodes, PlannedPool};
+use fleetlogs_model::planned::{FoundNodes, PlannedNodes, PlannedPool};
 use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{BatchService, Page, PageLink, Pool, Task};
 use futures::StreamExt;
@@ -73,6 +73,8 @@ pub(super) struct Planning<'plan> {
     /// Bounds how many of the accounts that are listed side by side hold pages of nodes in memory; an account that does
     /// not answer is none of them.
     pub(super) slots: &'plan Semaphore,
+    /// The plan's nodes, of which there are none yet: those found go into the same spool.
+    pub(super) nodes: &'plan PlannedNodes,
     /// Hears of the progress.
     pub(super) listener: &'plan dyn PlanListener,
 }
@@ -138,7 +140,8 @@ impl<B: BatchService> Lister<'_, B> {
             .collect();
         planning.listener.listed(name, 0, 0);
         let _slot = planning.slots.acquire().await;
-        let sorting = Sorting::new(selection, planning.now, planning.since, places, awaited);
+        let nodes = FoundNodes::beside(planning.nodes);
+        let sorting = Sorting::new(selection, planning.now, planning.since, places, awaited, nodes);
         let mut listed = Listed { account, pools: vec![], left_out, unlisted, refused: None };
         self.list_nodes(wanted, &sorting, &mut listed).await?;
         listed.account.list_calls = reader.calls();

@@ -90,7 +90,8 @@ pub async fn plan_fleet<B: BatchService>(
 ) -> Result<PlannedFleet, PlanningError> {
     let PlanRequest { since, retry, strict, not_planned, listener, mut random } = request;
     let slots = &Semaphore::new(LISTED_AT_ONCE);
-    let planning = Planning { now: plan.created_at, since, retry, slots, listener };
+    let nodes = &plan.nodes.clone();
+    let planning = Planning { now: plan.created_at, since, retry, slots, nodes, listener };
     let mut listing =
         futures::stream::iter(accounts.iter().enumerate())
             .map(|(position, AccountToPlan { account, selection, service })| {

@@ -14,7 +14,6 @@ use time::OffsetDateTime;
 use super::priority::priority;
 use super::reader::{SeenIds, Sight};
 use crate::jobs::{TaskNodes, TaskTimes};
-use crate::node_spool::node_spool;
 use crate::select::{Selection, WantedNodes, inability};
 use crate::window::NodeWindows;
 
@@ -63,8 +62,9 @@ impl<'plan> Sorting<'plan> {
         since: Option<&'plan NodeWindows>,
         places: TaskNodes,
         awaited: Option<WantedNodes>,
+        nodes: FoundNodes,
     ) -> Self {
-        let (facts, nodes) = (SharedFacts::default(), FoundNodes::spooled(node_spool()));
+        let facts = SharedFacts::default();
         Self { selection, now, since, shared: Mutex::new(SharedNodes { places, awaited, facts, nodes }) }
     }
 

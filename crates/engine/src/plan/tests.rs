@@ -3,6 +3,7 @@ use std::time::Duration;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountName, NodeId, NodeRef, PoolId};
 use fleetlogs_model::plan::{LeftOutReason, PlannedAccount};
+use fleetlogs_model::planned::PlannedNodes;
 use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::service::{Accepted, NodeError, UploadOrder};
 use fleetlogs_model::service::{BatchService, Node, NodeState, Page, PageLink, Pool};
@@ -132,7 +133,8 @@ fn account(name: &str) -> PlannedAccount {
 
 async fn plan_of(service: &Listed, selection: &Selection) -> Result<AccountPlan, Failure> {
     let (slots, since) = (&Semaphore::new(1), None);
-    let planning = Planning { now: NOW, since, retry: &RETRY, slots, listener: &Nobody };
+    let nodes = &PlannedNodes::default();
+    let planning = Planning { now: NOW, since, retry: &RETRY, slots, nodes, listener: &Nobody };
     plan_account(account("contoso"), service, selection, planning, fastrand::Rng::with_seed(1)).await.map_err(
         |not_planned| {
             let (calls, NotPlanned { cause, list_calls }) = (service.asked.lock().len(), not_planned);

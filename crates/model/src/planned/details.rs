@@ -1,10 +1,13 @@
 //! Everything known about nodes, as text, in a spool that whoever makes the plan brings along.
+//!
+//! The accounts of a fleet are listed side by side and write into one spool, each line where the last one ended. A plan
+//! knows the order of the lines by stretches of the text, so that no line is ever copied.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::node::PlannedNode;
 
@@ -17,14 +20,22 @@ impl<T: Read + Write + Seek + Send> Spool for T {}
 const WRITTEN_AT_ONCE: usize = 64 << 10;
 
 /// Bytes read at a time.
-pub(super) const READ_AT_ONCE: usize = 256 << 10;
+const READ_AT_ONCE: usize = 64 << 10;
 
-/// A line of JSON for each node.
+/// A line of JSON for each node, in the order of the plan.
+#[derive(Clone, Default)]
+pub(super) struct Details {
+    text: NodeText,
+    /// Where the lines are in the text; adjacent ones are one stretch.
+    stretches: Vec<Range<u64>>,
+}
+
+/// Lines of JSON in the order in which they were written. Clones share them.
 #[derive(Clone)]
-pub(super) struct Details(Arc<Mutex<Text>>);
+pub(super) struct NodeText(Arc<Mutex<Text>>);
 
 /// In memory.
-impl Default for Details {
+impl Default for NodeText {
     fn default() -> Self {
         Self::spooled(Box::new(Cursor::new(vec![])))
     }
@@ -63,64 +74,69 @@ impl Text {
         let from = usize::try_from(position - self.written).unwrap_or(usize::MAX);
         self.block.get(from..).unwrap_or_default().read(into)
     }
-
-    fn read_exact(&mut self, mut position: u64, mut into: &mut [u8]) -> io::Result<()> {
-        while !into.is_empty() {
-            match self.read(position, into) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => {
-                    position += read as u64;
-                    into = &mut into[read..];
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
 }
 
-impl Details {
+impl NodeText {
     pub(super) fn spooled(file: Box<dyn Spool>) -> Self {
         Self(Arc::new(Mutex::new(Text { file, written: 0, block: vec![] })))
     }
 
-    fn text(&self) -> MutexGuard<'_, Text> {
-        self.0.lock()
-    }
-
-    /// Where the next line begins.
-    pub(super) fn end(&self) -> u64 {
-        self.text().end()
-    }
-
-    pub(super) fn push(&self, node: &PlannedNode) -> io::Result<()> {
-        let mut text = self.text();
-        let begins = text.block.len();
+    /// Writes a line, and returns where it is.
+    pub(super) fn push(&self, node: &PlannedNode) -> io::Result<Range<u64>> {
+        let mut text = self.0.lock();
+        let (start, begins) = (text.end(), text.block.len());
         if let Err(error) = serde_json::to_writer(&mut text.block, node) {
             text.block.truncate(begins);
             return Err(error.into());
         }
         text.block.push(b'\n');
-        text.write_if_full()
+        let end = text.end();
+        text.write_if_full()?;
+        Ok(start..end)
+    }
+}
+
+impl Details {
+    pub(super) fn spooled(file: Box<dyn Spool>) -> Self {
+        Self { text: NodeText::spooled(file), stretches: vec![] }
     }
 
-    /// Appends lines of another instance unchanged.
-    pub(super) fn copy(&self, other: &Self, stretch: Range<u64>) -> io::Result<()> {
-        let (mut text, mut other) = (self.text(), other.text());
-        let begins = text.block.len();
-        let length = usize::try_from(stretch.end - stretch.start).map_err(io::Error::other)?;
-        text.block.resize(begins + length, 0);
-        if let Err(error) = other.read_exact(stretch.start, &mut text.block[begins..]) {
-            text.block.truncate(begins);
-            return Err(error);
+    pub(super) fn text(&self) -> &NodeText {
+        &self.text
+    }
+
+    /// Forgets the lines, and keeps the text.
+    pub(super) fn clear(&mut self) {
+        self.stretches = vec![];
+    }
+
+    /// Whether both have their lines in the same text.
+    pub(super) fn share_text(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.text.0, &other.text.0)
+    }
+
+    pub(super) fn push(&mut self, node: &PlannedNode) -> io::Result<()> {
+        let line = self.text.push(node)?;
+        self.add(line);
+        Ok(())
+    }
+
+    /// Appends a line of the text.
+    pub(super) fn add(&mut self, line: Range<u64>) {
+        match self.stretches.last_mut() {
+            Some(last) if last.end == line.start => last.end = line.end,
+            _ => self.stretches.push(line),
         }
-        text.write_if_full()
     }
 
     pub(super) fn lines(&self) -> Lines<'_> {
-        let reader = BufReader::with_capacity(READ_AT_ONCE, At { details: self, position: 0 });
-        Lines { reader, line: vec![] }
+        let at = At { details: self, stretch: 0, passed: 0 };
+        Lines { reader: BufReader::with_capacity(READ_AT_ONCE, at), line: vec![] }
+    }
+
+    #[cfg(test)]
+    pub(super) fn stretches(&self) -> usize {
+        self.stretches.len()
     }
 }
 
@@ -142,13 +158,28 @@ impl Lines<'_> {
 /// Reads on from a position, independent of other readers.
 struct At<'details> {
     details: &'details Details,
-    position: u64,
+    stretch: usize,
+    /// How much of the stretch is read.
+    passed: u64,
 }
 
 impl Read for At<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.details.text().read(self.position, into)?;
-        self.position += read as u64;
-        Ok(read)
+        let Details { text, stretches } = self.details;
+        while let Some(stretch) = stretches.get(self.stretch) {
+            let position = stretch.start + self.passed;
+            let most = usize::try_from(stretch.end - position).unwrap_or(usize::MAX).min(into.len());
+            if most == 0 && !into.is_empty() {
+                (self.stretch, self.passed) = (self.stretch + 1, 0);
+                continue;
+            }
+            let read = text.0.lock().read(position, &mut into[..most])?;
+            if read == 0 && most > 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.passed += read as u64;
+            return Ok(read);
+        }
+        Ok(0)
     }
 }

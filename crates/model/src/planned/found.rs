@@ -4,28 +4,27 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::details::{READ_AT_ONCE, Spool};
 use super::node::PlannedNode;
 use super::pool::PlannedPool;
 use super::{NodeAt, PlannedNodes};
 use crate::ids::NodeIndex;
 
 /// The nodes of an account, pushed as they are found and sorted when all are known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FoundNodes {
     /// In the order in which they were pushed.
     pub(super) nodes: PlannedNodes,
-    /// Where the line of each node ends.
-    line_ends: Vec<u64>,
+    /// Where the line of each node begins, and how long it is.
+    lines: Vec<(u64, u32)>,
     /// Empty until the nodes are sorted.
     pub(super) order: Vec<u32>,
 }
 
 impl FoundNodes {
-    /// No nodes yet; their details go into a spool.
+    /// No nodes yet; their details go into the spool of the plan that will [take](PlannedNodes::append) them.
     #[must_use]
-    pub fn spooled(spool: Box<dyn Spool>) -> Self {
-        Self { nodes: PlannedNodes::spooled(spool), ..Self::default() }
+    pub fn beside(plan: &PlannedNodes) -> Self {
+        Self { nodes: plan.beside(), lines: vec![], order: vec![] }
     }
 
     /// Adds a node.
@@ -33,8 +32,10 @@ impl FoundNodes {
     /// # Errors
     /// The temporary file cannot be written; or there are more nodes than can be counted.
     pub fn push(&mut self, node: &PlannedNode) -> io::Result<()> {
-        self.nodes.push(node)?;
-        self.line_ends.push(self.nodes.details.end());
+        self.nodes.push_slot(node)?;
+        let line = self.nodes.details.text().push(node)?;
+        let length = u32::try_from(line.end - line.start).map_err(io::Error::other)?;
+        self.lines.push((line.start, length));
         Ok(())
     }
 
@@ -70,23 +71,9 @@ impl FoundNodes {
         self.order.iter().map(|at| self.nodes.get(NodeIndex(*at)))
     }
 
-    /// Where the lines of the nodes are, in order: adjacent lines are read together, up to the size of one read.
-    pub(super) fn stretches(&self) -> impl Iterator<Item = Range<u64>> {
-        let mut lines = self.order.iter().map(|at| self.line(*at as usize)).peekable();
-        std::iter::from_fn(move || {
-            let mut stretch = lines.next()?;
-            let joins = |stretch: &Range<u64>, line: &Range<u64>| {
-                line.start == stretch.end && line.end - stretch.start <= READ_AT_ONCE as u64
-            };
-            while let Some(line) = lines.next_if(|line| joins(&stretch, line)) {
-                stretch.end = line.end;
-            }
-            Some(stretch)
-        })
-    }
-
-    fn line(&self, at: usize) -> Range<u64> {
-        let begins = if at == 0 { 0 } else { self.line_ends[at - 1] };
-        begins..self.line_ends[at]
+    /// Where the line of a node is.
+    pub(super) fn line(&self, at: u32) -> Range<u64> {
+        let (begins, length) = self.lines[at as usize];
+        begins..begins + u64::from(length)
     }
 }

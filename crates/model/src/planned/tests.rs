@@ -19,7 +19,9 @@ fn accounts_are_sorted_and_appended_with_all_that_is_known() {
     let now = datetime!(2026-11-22 09:30:00 UTC);
     let window = Some(Box::new(Window { start: now, end: now }));
     let (first, second, broken) = (pool("one", "p1"), pool("one", "p2"), pool("one", "broken"));
-    let mut one = FoundNodes::default();
+    let mut plan = PlannedNodes::default();
+    let (mut one, mut two) = (FoundNodes::beside(&plan), FoundNodes::beside(&plan));
+    let other = pool("two", "p1");
     for found in [
         node(&second, "b", Priority::Ordinary),
         node(&broken, "x", Priority::Leaving),
@@ -32,12 +34,9 @@ fn accounts_are_sorted_and_appended_with_all_that_is_known() {
     one.sort(|pool| ["p1", "p2"].iter().position(|id| *id == pool.pool.as_str()));
     assert_eq!(one.iter().map(|node| node.id).collect::<Vec<_>>(), ["c", "z", "a", "b"]);
 
-    let other = pool("two", "p1");
-    let mut two = FoundNodes::default();
     two.push(&node(&other, "a", Priority::Leaving)).unwrap();
     two.sort(|_| Some(0));
 
-    let mut plan = PlannedNodes::default();
     plan.append(&one).unwrap();
     plan.append(&two).unwrap();
     let expected = [
@@ -62,12 +61,12 @@ fn many_nodes_are_the_same_from_a_file_whatever_order_they_came_in() {
     let shuffled = (0..30_000).map(|number| number * 7919 % 30_000);
     let mut nodes: Vec<_> =
         shuffled.map(|number| node(&pools[number % 4], &format!("n{number}"), Priority::Ordinary)).collect();
-    let mut found = FoundNodes::default();
+    let mut plan = PlannedNodes::default();
+    let mut found = FoundNodes::beside(&plan);
     for node in &nodes {
         found.push(node).unwrap();
     }
     found.sort(|pool| pool.pool.as_str()[1..].parse().ok());
-    let mut plan = PlannedNodes::default();
     plan.append(&found).unwrap();
     nodes.sort_by(|x, y| (x.pool(), &x.node).cmp(&(y.pool(), &y.node)));
     assert!(details(&plan) == nodes);
@@ -81,4 +80,45 @@ fn many_nodes_are_the_same_from_a_file_whatever_order_they_came_in() {
     let mut json = serde_json::Deserializer::from_str(&json);
     let read = NodesOfPlan(Box::new(io::Cursor::new(vec![]))).deserialize(&mut json).unwrap();
     assert_eq!(details(&read).len(), nodes.len() + 1);
+}
+
+/// The pools of an account are listed side by side, and so are accounts: their nodes are in the spool in the order of
+/// arrival.
+#[test]
+fn accounts_that_are_found_side_by_side_are_planned_one_after_the_other() {
+    let accounts: Vec<_> = (0..3).map(|number| pool(&format!("a{number}"), "p")).collect();
+    let mut plan = PlannedNodes::default();
+    let mut found: Vec<_> = accounts.iter().map(|_| FoundNodes::beside(&plan)).collect();
+    let mut expected = vec![vec![]; 3];
+    for number in 0..9000 {
+        // In stretches of ten, as they come off a page.
+        let account = number / 10 % 3;
+        let node = node(&accounts[account], &format!("n{number:05}"), Priority::Ordinary);
+        found[account].push(&node).unwrap();
+        expected[account].push(node);
+    }
+    for mut found in found {
+        found.sort(|_| Some(0));
+        plan.append(&found).unwrap();
+    }
+    assert!(details(&plan) == expected.concat());
+    assert_eq!(plan.details.stretches(), 900);
+    // What is pushed later is read after what is there, also beside a reader.
+    let last = node(&accounts[0], "last", Priority::Ordinary);
+    plan.push(&last).unwrap();
+    assert_eq!(details(&plan).last(), Some(&last));
+}
+
+#[test]
+fn nodes_whose_details_are_elsewhere_are_not_taken() {
+    let mut found = FoundNodes::beside(&PlannedNodes::default());
+    found.push(&node(&pool("one", "p"), "n", Priority::Ordinary)).unwrap();
+    found.sort(|_| Some(0));
+    assert!(PlannedNodes::default().append(&found).is_err());
+}
+
+/// A million nodes make this visible.
+#[test]
+fn a_node_takes_two_dozen_bytes_and_its_id() {
+    assert_eq!(size_of::<Slot>(), 24);
 }
