@@ -30,9 +30,14 @@ const MOST_BARREN_PAGES: u32 = 100;
 /// A page that got no answer at all is requested once more, and no more often: the others wait.
 const MOST_UNANSWERED: u32 = 2;
 
-/// What was in a list so far, by id without regard to case.
+/// What was in a list so far, by id without regard to case: for each id its hash without case, and with it. Hashes,
+/// because a list may have very many. Their key is random, and even of ten million ids two with the same hash occur in
+/// three runs of a million.
 #[derive(Default)]
-pub(crate) struct SeenIds(HashMap<Box<str>, Option<Box<str>>>);
+pub(crate) struct SeenIds {
+    hashes: HashMap<u64, u64>,
+    hasher: RandomState,
+}
 
 /// Whether an id was in the list before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +52,13 @@ pub(crate) enum Sight {
 
 impl SeenIds {
     pub(crate) fn see(&mut self, id: &str) -> Sight {
-        match self.0.entry(id.to_ascii_lowercase().into()) {
+        let (hash, of_any_case) = (self.hasher.hash_one(id), self.hasher.hash_one(id.to_ascii_lowercase()));
+        match self.hashes.entry(of_any_case) {
             Entry::Vacant(first) => {
-                let is_lower = **first.key() == *id;
-                first.insert((!is_lower).then(|| id.into()));
+                first.insert(hash);
                 Sight::First
             }
-            Entry::Occupied(first) if first.get().as_ref().unwrap_or(first.key()).as_ref() == id => {
-                Sight::Again
-            }
+            Entry::Occupied(first) if *first.get() == hash => Sight::Again,
             Entry::Occupied(_) => Sight::InOtherCase,
         }
     }
