@@ -1,5 +1,7 @@
 //! Reads the answer to an HTTP request, up to a maximum size.
 
+use std::ops::ControlFlow;
+
 use fleetlogs_model::failure::{Failure, FailureClass};
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
@@ -28,10 +30,17 @@ pub(crate) const LONGEST_WAIT_MS: u64 = 24 * 3600 * 1000;
 /// Memory reserved in advance because of a `content-length` alone.
 const TRUSTED_LENGTH: usize = 1 << 20;
 
+/// Reads a body while it arrives.
+pub(crate) trait BodyReader: Send {
+    /// Reads on. Breaks if it needs nothing that follows.
+    fn read_on(&mut self, text: &[u8]) -> ControlFlow<()>;
+}
+
 /// An answer of the service, read to its end if that was possible.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
+    /// Empty if another read it.
     pub(crate) body: Result<Vec<u8>, UnreadBody>,
     #[expect(dead_code, reason = "held until the body is dropped")]
     pub(crate) turn: Option<LargePage>,
@@ -51,20 +60,23 @@ pub(crate) enum UnreadBody {
 impl Answer {
     /// Reads an answer: the body of a 200 up to `limit`, any other body up to [`SMALL`] at most.
     pub(crate) async fn read(response: Response, limit: usize) -> Self {
-        Self::read_in_turn(response, limit, None).await
+        Self::read_in_turn(response, limit, None, None).await
     }
 
-    /// The same for a page of a list; a large one waits for its turn until the deadline.
+    /// The same for what may be a page of a list; a large one waits for its turn until the deadline. The body of a 200
+    /// goes to its reader, if it has one.
     pub(crate) async fn read_in_turn(
         mut response: Response,
         limit: usize,
         pages: Option<(&LargePages, Instant)>,
+        reader: Option<&mut (dyn BodyReader + '_)>,
     ) -> Self {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let limit = if status == 200 { limit } else { SMALL.min(limit) };
         let mut turn = None;
-        let body = read_body(response, limit, pages, &mut turn).await;
+        let reader = reader.filter(|_| status == 200);
+        let body = read_body(response, limit, pages, reader, &mut turn).await;
         Self { status, headers, body, turn }
     }
 
@@ -134,6 +146,7 @@ async fn read_body(
     mut response: Response,
     limit: usize,
     pages: Option<(&LargePages, Instant)>,
+    mut reader: Option<&mut (dyn BodyReader + '_)>,
     turn: &mut Option<LargePage>,
 ) -> Result<Vec<u8>, UnreadBody> {
     let announced =
@@ -141,18 +154,30 @@ async fn read_body(
     if announced > limit {
         return Err(UnreadBody::TooLong(limit));
     }
-    let mut body = Vec::with_capacity(announced.min(TRUSTED_LENGTH));
+    let mut body = Vec::new();
+    if reader.is_none() {
+        body.reserve_exact(announced.min(TRUSTED_LENGTH));
+    }
+    let mut length = 0;
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(UnreadBody::TooLong(limit)),
+            Ok(Some(chunk)) if length + chunk.len() > limit => return Err(UnreadBody::TooLong(limit)),
             Ok(Some(chunk)) => {
+                length += chunk.len();
                 if let Some((pages, deadline)) = pages
                     && turn.is_none()
-                    && body.len() + chunk.len() > FREE
+                    && length > FREE
                 {
                     *turn = Some(pages.turn(deadline).await.ok_or(UnreadBody::NoTurn)?);
                 }
-                body.extend_from_slice(&chunk);
+                match &mut reader {
+                    Some(reader) => {
+                        if reader.read_on(&chunk).is_break() {
+                            return Ok(body);
+                        }
+                    }
+                    None => body.extend_from_slice(&chunk),
+                }
             }
             Ok(None) => return Ok(body),
             Err(error) => return Err(UnreadBody::BrokeOff(redact::error_chain(&error))),

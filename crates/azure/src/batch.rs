@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 use uuid::Uuid;
 
-use crate::answer::{Answer, PAGE, UPLOAD};
+use crate::answer::{Answer, BodyReader, PAGE, UPLOAD};
 use crate::classify::{Call, no_answer, refusal};
 use crate::http_date::Dates;
 use crate::kept_connections::{CLIENT_REQUEST_ID, Connection, KeptConnections};
@@ -34,8 +34,8 @@ use crate::shared_key::{SharedKey, SignedParts};
 use crate::target::{AccountEndpoint, Target};
 use crate::token::{Token, TokenSource};
 use crate::wire::{
-    HasId, IdentityReference, ListAnswer, NodeAnswer, OddPage, PoolAnswer, PoolIdentity, PoolIdentityAnswer,
-    SubtaskAnswer, TaskAnswer, UploadAnswer, UploadRequest, time_text,
+    IdentityReference, ListItem, NodeAnswer, PageReader, PageTrouble, PoolIdentity, PoolIdentityAnswer,
+    SubtaskAnswer, UploadAnswer, UploadRequest, json_trouble, time_text,
 };
 use crate::{link, redact};
 
@@ -163,29 +163,39 @@ impl AzureBatch {
 
 impl BatchAccount {
     async fn read(&self, target: Target<'_>) -> Result<Answer, Failure> {
-        self.send(OutgoingRequest {
+        self.send(self.reading(target), None).await
+    }
+
+    /// Reads a page of a list, while it arrives.
+    async fn read_page<U: ListItem + Send>(&self, target: Target<'_>) -> Result<Page<U>, Failure> {
+        let mut page = PageReader::default();
+        let answer = self.send(self.reading(target), Some(&mut page)).await?;
+        answer.whole_body(Call::Read.lost())?;
+        page.finish().map_err(|trouble| page_failure(&answer, &trouble))
+    }
+
+    fn reading<'a>(&self, target: Target<'a>) -> OutgoingRequest<'a> {
+        OutgoingRequest {
             call: Call::Read,
             target,
             client_request_id: Uuid::new_v4(),
             body: None,
             deadline: Instant::now() + self.read_timeout,
             longest_answer: PAGE,
-        })
-        .await
+        }
     }
 
-    /// Sends a request; its answer must be a 200.
-    async fn send(&self, outgoing: OutgoingRequest<'_>) -> Result<Answer, Failure> {
+    /// Sends a request; its answer must be a 200, whose body goes to its reader, if it has one.
+    async fn send(
+        &self,
+        outgoing: OutgoingRequest<'_>,
+        mut reader: Option<&mut (dyn BodyReader + '_)>,
+    ) -> Result<Answer, Failure> {
         let mut may_renew = true;
         loop {
             let (authorized, token) = self.authorize(&outgoing).await?;
-            let sent = authorized.headers().get(AUTHORIZATION).cloned();
-            let answer = self.send_once(authorized, &outgoing).await?;
-            if token.is_none() && (answer.status != 200 || outgoing.call == Call::Read) {
-                // Its texts may be kept, and quote the signature of the request.
-                let signature = sent.as_ref().and_then(|sent| sent.to_str().ok()?.rsplit(':').next());
-                scrub::learn_for_now(signature.unwrap_or_default());
-            }
+            let signed = authorized.headers().get(AUTHORIZATION).filter(|_| token.is_none()).cloned();
+            let answer = self.send_once(authorized, signed, &outgoing, reader.as_deref_mut()).await?;
             if answer.status == 200 {
                 return Ok(answer);
             }
@@ -203,7 +213,9 @@ impl BatchAccount {
     async fn send_once(
         &self,
         mut request: Request,
+        signed: Option<HeaderValue>,
         outgoing: &OutgoingRequest<'_>,
+        reader: Option<&mut (dyn BodyReader + '_)>,
     ) -> Result<Answer, Failure> {
         let left = outgoing.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -233,11 +245,16 @@ impl BatchAccount {
         if let Some(date) = response.headers().get(DATE).and_then(|date| self.dates.read(date)) {
             self.clock.hear(date);
         }
+        if response.status() != 200 || outgoing.call == Call::Read {
+            // Its texts may be kept, and quote the signature of the request. Now, because a list is read as it arrives.
+            let signature = signed.as_ref().and_then(|signed| signed.to_str().ok()?.rsplit(':').next());
+            scrub::learn_for_now(signature.unwrap_or_default());
+        }
         let pages = match outgoing.call {
             Call::Upload => None,
             Call::Read => Some((&self.large_pages, outgoing.deadline)),
         };
-        let answer = Answer::read_in_turn(response, outgoing.longest_answer, pages).await;
+        let answer = Answer::read_in_turn(response, outgoing.longest_answer, pages, reader).await;
         tracing::debug!(
             path = outgoing.target.url.path(),
             status = answer.status,
@@ -330,19 +347,14 @@ fn token_refused(failure: &Failure) -> bool {
         && (failure.status == Some(401) || (failure.status == Some(403) && authentication))
 }
 
-/// Reads a page of a list.
-fn read_page<'a, T, U>(answer: &'a Answer) -> Result<Page<U>, Failure>
-where
-    T: serde::Deserialize<'a> + HasId,
-    U: From<T>,
-{
-    let list = read_json::<ListAnswer<T>>(Call::Read, answer)?;
-    list.into_page().map_err(|why| odd_page(answer, &why))
-}
-
-/// A page that would be the same if it were requested again.
-fn odd_page(answer: &Answer, why: &OddPage) -> Failure {
-    answer.failure(FailureClass::Refused, redact::one_line(&why.to_string(), redact::LONGEST))
+/// A page of another form counts like a lost answer. One that the service would not send would be the same if it were
+/// requested again.
+fn page_failure(answer: &Answer, trouble: &PageTrouble) -> Failure {
+    let class = match trouble {
+        PageTrouble::Form { .. } => Call::Read.lost(),
+        PageTrouble::Odd(_) => FailureClass::Refused,
+    };
+    answer.failure(class, redact::one_line(&trouble.to_string(), redact::LONGEST))
 }
 
 /// Reads the body of a 200. A body of another form counts like a lost answer.
@@ -350,19 +362,10 @@ fn read_json<'a, T: serde::Deserialize<'a>>(call: Call, answer: &'a Answer) -> R
     let body = answer.whole_body(call.lost())?;
     // The error names line and column, and at most the type of a wrong value.
     serde_json::from_slice(body).map_err(|error| {
-        answer.failure(call.lost(), format!("the answer has an unexpected form: {}", json_trouble(&error)))
+        let (what, line, column) = (json_trouble(&error), error.line(), error.column());
+        let message = format!("the answer has an unexpected form: {what}, at line {line} column {column}");
+        answer.failure(call.lost(), message)
     })
-}
-
-/// What is wrong with a JSON text, without quoting it.
-fn json_trouble(error: &serde_json::Error) -> String {
-    use serde_json::error::Category;
-    let kind = match error.classify() {
-        Category::Eof => "it ends too soon",
-        Category::Data => "a member is missing or of the wrong type",
-        Category::Syntax | Category::Io => "it is not JSON",
-    };
-    format!("{kind}, at line {} column {}", error.line(), error.column())
 }
 
 impl BatchService for AzureBatch {
@@ -373,13 +376,13 @@ impl BatchService for AzureBatch {
     async fn list_pools(&self, link: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
         let endpoint = &self.0.endpoint;
         let target = link.map_or_else(|| endpoint.pools(), |link| link::follow(endpoint.url(), link))?;
-        read_page::<PoolAnswer<'_>, _>(&self.0.read(target).await?)
+        self.0.read_page(target).await
     }
 
     async fn list_nodes(&self, pool: &PoolId, link: Option<&PageLink>) -> Result<Page<Node>, Failure> {
         let endpoint = &self.0.endpoint;
         let target = link.map_or_else(|| endpoint.nodes(pool), |link| link::follow(endpoint.url(), link))?;
-        read_page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
+        self.0.read_page(target).await
     }
 
     async fn list_nodes_in(
@@ -391,25 +394,23 @@ impl BatchService for AzureBatch {
         let endpoint = &self.0.endpoint;
         let target =
             link.map_or_else(|| endpoint.nodes_in(pool, states), |link| link::follow(endpoint.url(), link))?;
-        read_page::<NodeAnswer<'_>, _>(&self.0.read(target).await?)
+        self.0.read_page(target).await
     }
 
     async fn list_tasks(&self, job: &str, link: Option<&PageLink>) -> Result<Page<Task>, Failure> {
         let endpoint = &self.0.endpoint;
         let target = link.map_or_else(|| endpoint.tasks(job), |link| link::follow(endpoint.url(), link))?;
-        read_page::<TaskAnswer, _>(&self.0.read(target).await?)
+        self.0.read_page(target).await
     }
 
     async fn list_subtasks(&self, job: &str, task: &str) -> Result<Vec<Task>, Failure> {
-        let answer = self.0.read(self.0.endpoint.subtasks(job, task)?).await?;
-        let subtasks: ListAnswer<SubtaskAnswer> = read_json(Call::Read, &answer)?;
-        let subtasks = subtasks.into_items().map_err(|why| odd_page(&answer, &why))?;
-        Ok(subtasks.map(|subtask| subtask.into_task(task)).collect())
+        let subtasks = self.0.read_page::<SubtaskAnswer>(self.0.endpoint.subtasks(job, task)?).await?;
+        Ok(subtasks.items.into_iter().map(|subtask| subtask.into_task(task)).collect())
     }
 
     async fn get_node(&self, pool: &PoolId, node: &NodeId) -> Result<Node, Failure> {
         let answer = self.0.read(self.0.endpoint.node(pool, node)?).await?;
-        read_json::<NodeAnswer<'_>>(Call::Read, &answer).map(Node::from)
+        read_json::<NodeAnswer<'_>>(Call::Read, &answer).map(Node::of)
     }
 
     /// Cancel safety: none. If a call is dropped after its first poll, the service may have accepted it.
@@ -429,7 +430,7 @@ impl BatchService for AzureBatch {
             deadline: Instant::now() + time_limit,
             longest_answer: UPLOAD,
         };
-        let answer = self.0.send(outgoing).await?;
+        let answer = self.0.send(outgoing, None).await?;
         let accepted: UploadAnswer = read_json(Call::Upload, &answer)?;
         if accepted.virtual_directory_name.is_empty() {
             return Err(answer.failure(Call::Upload.lost(), "the answer names no directory"));

@@ -1,8 +1,8 @@
 //! How many large pages of lists are in memory at once.
 //!
-//! A page of 1,000 nodes has one megabyte, and up to ten if every node lists its last tasks. Many lists are read side
-//! by side, and each page could be as large as a page may be. So a page beyond [`FREE`] waits for its turn: one of each
-//! account, so that a slow account holds up no other, and [`AT_ONCE`] of all.
+//! A page of 1,000 nodes has one megabyte, and up to ten if every node lists its last tasks. It is read item by item, but
+//! what is kept of it could be nearly as large as a page may be, and many lists are read side by side. So a page beyond
+//! [`FREE`] waits for its turn: one of each account, so that a slow account holds up no other, and [`AT_ONCE`] of all.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Nodes.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use fleetlogs_model::ids::NodeId;
 use fleetlogs_model::node_facts::NodeFacts;
@@ -8,7 +9,7 @@ use fleetlogs_model::service::{Node, NodeState, RecentTask, StartTaskResult};
 use serde::Deserialize;
 
 use super::execution::ExecutionInfo;
-use super::list::HasId;
+use super::list::{HasId, ListItem};
 use super::node_error::{MOST_ERRORS, NodeErrorAnswer, node_errors};
 use super::values::{WireTime, lenient_items, lenient_name, lenient_text, lenient_value};
 use crate::redact::verbatim_if_harmless;
@@ -112,8 +113,10 @@ struct StartTaskInfo {
     exit_code: Option<i64>,
 }
 
-impl From<NodeAnswer<'_>> for Node {
-    fn from(answer: NodeAnswer<'_>) -> Self {
+impl ListItem for Node {
+    type Answer<'a> = NodeAnswer<'a>;
+
+    fn of(answer: NodeAnswer<'_>) -> Self {
         Self {
             id: NodeId::new(verbatim_if_harmless(answer.id.into_owned())),
             state_since: answer.state_transition_time.0,
@@ -153,6 +156,16 @@ impl From<NodeAnswer<'_>> for Node {
                 .collect(),
         }
     }
+
+    fn share_with(&mut self, before: &Self) {
+        let share = |name: &mut Option<Arc<str>>, before: &Option<Arc<str>>| {
+            if name == before {
+                name.clone_from(before);
+            }
+        };
+        share(&mut self.facts.image, &before.facts.image);
+        share(&mut self.facts.agent_version, &before.facts.agent_version);
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +175,7 @@ mod tests {
     use super::*;
 
     fn node(json: &str) -> Node {
-        serde_json::from_str::<NodeAnswer<'_>>(json).unwrap().into()
+        Node::of(serde_json::from_str(json).unwrap())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use fleetlogs_model::ids::PoolId;
 use fleetlogs_model::service::Pool;
 use serde::Deserialize;
 
-use super::list::HasId;
+use super::list::{HasId, ListItem};
 use super::node_error::{MOST_ERRORS, NodeErrorAnswer, node_errors};
 use super::values::{lenient_items, lenient_name, lenient_text, lenient_value};
 use crate::redact::verbatim_if_harmless;
@@ -81,8 +81,10 @@ pub(crate) struct UserAssignedIdentity {
     pub(crate) resource_id: String,
 }
 
-impl From<PoolAnswer<'_>> for Pool {
-    fn from(answer: PoolAnswer<'_>) -> Self {
+impl ListItem for Pool {
+    type Answer<'a> = PoolAnswer<'a>;
+
+    fn of(answer: PoolAnswer<'_>) -> Self {
         let total = |dedicated: Option<i64>, spot: Option<i64>| {
             dedicated.unwrap_or(0).saturating_add(spot.unwrap_or(0))
         };
@@ -118,7 +120,7 @@ mod tests {
     use super::*;
 
     fn pool(json: &str) -> Pool {
-        serde_json::from_str::<PoolAnswer<'_>>(json).unwrap().into()
+        Pool::of(serde_json::from_str(json).unwrap())
     }
 
     #[test]

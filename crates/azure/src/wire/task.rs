@@ -5,7 +5,7 @@ use fleetlogs_model::service::Task;
 use serde::Deserialize;
 
 use super::execution::ExecutionInfo;
-use super::list::HasId;
+use super::list::{HasId, ListItem};
 use super::values::{WireTime, lenient_count, lenient_name, lenient_value};
 use crate::redact::verbatim_if_harmless;
 
@@ -60,8 +60,10 @@ impl HasId for TaskAnswer {
     }
 }
 
-impl From<TaskAnswer> for Task {
-    fn from(answer: TaskAnswer) -> Self {
+impl ListItem for Task {
+    type Answer<'a> = TaskAnswer;
+
+    fn of(answer: TaskAnswer) -> Self {
         let times = answer.execution_info.unwrap_or_default();
         Self {
             id: verbatim_if_harmless(answer.id),
@@ -70,6 +72,21 @@ impl From<TaskAnswer> for Task {
             ended: times.end_time.0,
             instances: answer.multi_instance_settings.and_then(|many| many.number_of_instances).unwrap_or(1),
         }
+    }
+}
+
+impl HasId for SubtaskAnswer {
+    /// Subtasks are numbered.
+    fn id(&self) -> &'static str {
+        ""
+    }
+}
+
+impl ListItem for SubtaskAnswer {
+    type Answer<'a> = Self;
+
+    fn of(answer: Self) -> Self {
+        answer
     }
 }
 
