@@ -6,14 +6,16 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use azure_core::error::ErrorKind;
-use azure_core::http::headers::HeaderName;
+use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::{
-    AsyncRawResponse, ClientOptions, HttpClient, RawResponse, Request, RetryOptions, Transport,
+    AsyncRawResponse, ClientOptions, HttpClient, RawResponse, Request, RetryOptions, StatusCode, Transport,
 };
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
+use crate::answer::BodyReader;
 use crate::http::unkept_client;
 
 /// A page of 5,000 blobs is about six megabytes.
@@ -43,16 +45,41 @@ pub(crate) fn client_options(transport: Transport, retry: RetryOptions) -> Clien
 /// An answer of the SDK's trait.
 type SdkAnswer<'a, T> = Pin<Box<dyn Future<Output = azure_core::Result<T>> + Send + 'a>>;
 
+/// Our HTTP client for requests to storage: every answer has an end, and is the answer to its request.
 #[derive(Debug)]
-struct BoundedClient {
+pub(crate) struct BoundedClient {
     http: reqwest::Client,
     /// Set when an answer was that of another request: from then on, no connection is used twice.
     unkept: OnceLock<reqwest::Client>,
 }
 
 impl BoundedClient {
-    fn new(http: reqwest::Client) -> Self {
+    pub(crate) fn new(http: reqwest::Client) -> Self {
         Self { http, unkept: OnceLock::new() }
+    }
+
+    /// Sends a request without the SDK, once, and has the body of a 200 read while it arrives. Every other answer is an
+    /// error, as with the SDK.
+    pub(crate) async fn read(
+        &self,
+        request: &mut Request,
+        reader: &mut (dyn BodyReader + '_),
+    ) -> azure_core::Result<Headers> {
+        request.insert_header(CLIENT_REQUEST_ID, Uuid::new_v4().to_string());
+        let answer = self.send(request).await?;
+        if answer.status() != StatusCode::Ok {
+            let answer = answer.try_into_raw_response().await?;
+            let (status, raw_response) = (answer.status(), Some(answer.into()));
+            let kind = ErrorKind::HttpResponse { status, error_code: None, raw_response };
+            return Err(azure_core::Error::with_message(kind, "storage refuses"));
+        }
+        let (_, headers, mut body) = answer.deconstruct();
+        while let Some(chunk) = body.next().await {
+            if reader.read_on(&chunk?).is_break() {
+                break;
+            }
+        }
+        Ok(headers)
     }
 
     async fn send(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {

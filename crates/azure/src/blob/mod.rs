@@ -1,10 +1,11 @@
-//! The container of the logs: lists, one page per call, and parts of blobs over Microsoft's Blob SDK; whole blobs
-//! without it.
+//! The container of the logs: parts of blobs over Microsoft's Blob SDK; lists, one page per call, and whole blobs without
+//! it.
 //!
 //! The SDK does not retry: the engine decides how often and when to call again.
 
 mod download;
 mod listing;
+mod listing_reader;
 mod sdk_failure;
 mod store;
 mod urls;

@@ -1,4 +1,4 @@
-//! Lists of blobs and parts of them, over Microsoft's Blob SDK.
+//! Lists of blobs, read while they arrive, and parts of blobs over Microsoft's Blob SDK.
 
 use std::fmt;
 use std::future::Future;
@@ -6,33 +6,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
-use azure_core::http::RetryOptions;
 use azure_core::http::headers::HeaderName;
-use azure_core::xml;
-use azure_storage_blob::models::{BlobClientDownloadOptions, BlobContainerClientListBlobsOptions, HttpRange};
+use azure_core::http::{Method, Request, RetryOptions, UrlExt};
+use azure_storage_blob::models::{BlobClientDownloadOptions, HttpRange};
 use azure_storage_blob::{BlobContainerClient, BlobContainerClientOptions};
-use fleetlogs_model::failure::Failure;
+use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::{BlobPage, DetailsPage, LogStore};
-use futures::TryStreamExt;
 use parking_lot::RwLock;
-use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 use url::Url;
 
 use super::download::timed_out;
-use super::listing::{DetailProperties, ListingAnswer, SweepProperties};
+use super::listing::ListedBlob;
+use super::listing_reader::{ListingPage, ListingReader, ListingTrouble};
 use super::sdk_failure::sdk_failure;
 use super::urls::{InvalidContainer, container_url, without_query};
 use crate::http_date;
 use crate::request::API_VERSION;
-use crate::sdk_transport::{client_options, transport};
+use crate::sdk_transport::{BoundedClient, client_options, transport};
 
 const DATE: HeaderName = HeaderName::from_static("date");
 
 /// The largest page of the service.
-const PAGE_SIZE: i32 = 5000;
+const PAGE_SIZE: &str = "5000";
 
 /// For one page of a few megabytes, from connecting to its last byte.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -43,6 +41,8 @@ pub struct AzureLogStore(Arc<ContainerStore>);
 
 struct ContainerStore {
     http: reqwest::Client,
+    /// What listings are read through.
+    listings: BoundedClient,
     /// The container's URL without its SAS.
     container: Url,
     /// Contains the SAS. A call keeps the one it began with.
@@ -60,7 +60,8 @@ impl AzureLogStore {
     pub fn new(http: reqwest::Client, container: &SasUrl) -> Result<Self, InvalidContainer> {
         let url = container_url(container)?;
         let signed = RwLock::new(signed(http.clone(), url.clone())?);
-        Ok(Self(Arc::new(ContainerStore { http, container: without_query(url), signed })))
+        let listings = BoundedClient::new(http.clone());
+        Ok(Self(Arc::new(ContainerStore { http, listings, container: without_query(url), signed })))
     }
 
     /// Replaces the SAS with a new one for the same container, while others list. Calls under way keep the old SAS.
@@ -82,27 +83,33 @@ impl AzureLogStore {
         self.0.signed.read().clone()
     }
 
-    /// A page of a listing and its `Date`; none if the SDK returns none.
-    async fn page<P: DeserializeOwned>(
+    /// A page of a listing, and its `Date`. The SDK would hold the page as a whole, and parse it twice.
+    async fn page<U: ListedBlob + Send>(
         &self,
         prefix: &str,
         marker: Option<&str>,
-    ) -> azure_core::Result<Option<(ListingAnswer<P>, Option<OffsetDateTime>)>> {
-        let options = BlobContainerClientListBlobsOptions {
-            prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
-            marker: marker.map(str::to_owned),
-            maxresults: Some(PAGE_SIZE),
-            ..Default::default()
-        };
-        let Some(page) = self.signed().client.list_blobs(Some(options))?.into_pages().try_next().await?
-        else {
-            return Ok(None);
-        };
-        let (_, headers, body) = page.deconstruct();
-        let date = headers.get_optional_str(&DATE).and_then(http_date::parse);
-        let page = xml::from_xml::<_, ListingAnswer<P>>(&body)?.checked();
-        let page = page.map_err(|why| azure_core::Error::with_message(ErrorKind::Other, why.to_string()))?;
-        Ok(Some((page, date)))
+    ) -> Result<(ListingPage<U>, Option<OffsetDateTime>), Failure> {
+        let mut url = self.signed().url.clone();
+        let mut query = url.query_builder();
+        query.set_pair("comp", "list").set_pair("restype", "container").set_pair("maxresults", PAGE_SIZE);
+        if !prefix.is_empty() {
+            query.set_pair("prefix", prefix);
+        }
+        if let Some(marker) = marker {
+            query.set_pair("marker", marker);
+        }
+        query.build();
+        let mut request = Request::new(url, Method::Get);
+        request.insert_header("accept", "application/xml");
+        request.insert_header("x-ms-version", API_VERSION);
+        let mut page = ListingReader::default();
+        let headers =
+            self.0.listings.read(&mut request, &mut page).await.map_err(|error| sdk_failure(&error))?;
+        let page = page.finish().map_err(|trouble| match trouble {
+            ListingTrouble::Form => Failure::new(FailureClass::Transient, trouble.to_string()),
+            ListingTrouble::Odd(_) => Failure::new(FailureClass::Refused, trouble.to_string()),
+        })?;
+        Ok((page, headers.get_optional_str(&DATE).and_then(http_date::parse)))
     }
 
     async fn range(&self, name: &str, offset: u64, length: u64) -> azure_core::Result<Vec<u8>> {
@@ -138,32 +145,28 @@ fn signed(http: reqwest::Client, url: Url) -> Result<Arc<SignedContainer>, Inval
 
 impl LogStore for AzureLogStore {
     async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
-        let page = within_time_limit(self.page::<SweepProperties>(prefix, marker)).await?;
-        let dated = |(listing, date)| BlobPage { date, ..BlobPage::from(listing) };
-        Ok(page.map(dated).unwrap_or_default())
+        let (ListingPage { blobs, next }, date) = within_time_limit(self.page(prefix, marker)).await?;
+        Ok(BlobPage { blobs, next, date })
     }
 
     async fn list_details(&self, prefix: &str, marker: Option<&str>) -> Result<DetailsPage, Failure> {
-        let page = within_time_limit(self.page::<DetailProperties>(prefix, marker)).await?;
-        Ok(page.map(|(listing, _)| DetailsPage::from(listing)).unwrap_or_default())
+        let (ListingPage { blobs, next }, _) = within_time_limit(self.page(prefix, marker)).await?;
+        Ok(DetailsPage { blobs, next })
     }
 
     async fn read_range(&self, name: &str, offset: u64, length: u64) -> Result<Vec<u8>, Failure> {
-        within_time_limit(self.range(name, offset, length)).await
+        let range = async { self.range(name, offset, length).await.map_err(|error| sdk_failure(&error)) };
+        within_time_limit(range).await
     }
 }
 
 /// The answer to a call, within the time limit of one call.
-async fn within_time_limit<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failure> {
-    match timeout(TIME_LIMIT, call).await {
-        Ok(answer) => answer.map_err(|error| sdk_failure(&error)),
-        Err(_) => Err(timed_out(TIME_LIMIT)),
-    }
+async fn within_time_limit<T>(call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(TIME_LIMIT, call).await.unwrap_or_else(|_| Err(timed_out(TIME_LIMIT)))
 }
 
 #[cfg(test)]
 mod tests {
-    use fleetlogs_model::failure::FailureClass;
     use fleetlogs_model::service::Blob;
     use time::macros::datetime;
 
