@@ -14,8 +14,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A connection keeps the buffer of its largest answer, and a list page is a hundred times larger than the answer to
-/// an upload call. Therefore lists have connections of their own, which are closed soon.
-const LISTS_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// an upload call. Therefore lists have connections of their own. The next page, or the next pool, is requested at once,
+/// so a connection that is idle for longer than this is one of an account that has been listed.
+const LISTS_IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Hosts that must never be reached through a proxy: this machine, and the instance metadata service, where a proxy
 /// would hand out the identity of the machine that the proxy runs on.
