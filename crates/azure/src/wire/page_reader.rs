@@ -24,7 +24,8 @@ pub(crate) struct PageReader<U> {
     begun: Vec<u8>,
     place: Place,
     items: Option<Vec<U>>,
-    next_link: Option<Option<String>>,
+    has_link: bool,
+    next_link: Option<String>,
     trouble: Option<PageTrouble>,
 }
 
@@ -90,7 +91,7 @@ impl Place {
         match text.iter().rposition(|byte| *byte == b'\n') {
             None => self.column += text.len(),
             Some(last) => {
-                self.line += text[..=last].iter().filter(|byte| **byte == b'\n').count();
+                self.line += text[..=last].split(|byte| *byte == b'\n').count() - 1;
                 self.column = text.len() - last - 1;
             }
         }
@@ -117,6 +118,7 @@ impl<U> Default for PageReader<U> {
             begun: vec![],
             place: Place { line: 1, column: 0 },
             items: None,
+            has_link: false,
             next_link: None,
             trouble: None,
         }
@@ -152,7 +154,7 @@ impl<U: ListItem> PageReader<U> {
         // Required: other JSON must not be taken for an empty list, because nodes would be missing from the plan without
         // notice.
         let items = self.items.take().ok_or_else(|| self.place.trouble(WRONG_TYPE))?;
-        let next = self.next_link.flatten().filter(|link| !link.is_empty()).map(PageLink);
+        let next = self.next_link.filter(|link| !link.is_empty()).map(PageLink);
         Ok(Page { items, next })
     }
 
@@ -187,7 +189,7 @@ impl<U: ListItem> PageReader<U> {
     fn enter(&mut self, byte: u8) -> Result<usize, PageTrouble> {
         self.state = match (self.state, byte) {
             (State::Start, b'{') => State::Name { may_end: true },
-            (State::Name { may_end: true }, b'}') => State::End,
+            (State::Name { may_end: true } | State::AfterMember, b'}') => State::End,
             (State::Colon(member), b':') => State::Value(member),
             (State::Value(Member::Items), b'[') => {
                 if self.items.replace(vec![]).is_some() {
@@ -196,10 +198,8 @@ impl<U: ListItem> PageReader<U> {
                 State::Item { may_end: true }
             }
             (State::AfterMember, b',') => State::Name { may_end: false },
-            (State::AfterMember, b'}') => State::End,
-            (State::Item { may_end: true }, b']') => State::AfterMember,
+            (State::Item { may_end: true } | State::AfterItem, b']') => State::AfterMember,
             (State::AfterItem, b',') => State::Item { may_end: false },
-            (State::AfterItem, b']') => State::AfterMember,
             (State::Name { .. }, b'"') => return Ok(self.begin(byte)),
             (state, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => match state {
                 State::Value(Member::NextLink | Member::Other) | State::Item { .. } => {
@@ -239,10 +239,10 @@ impl<U: ListItem> PageReader<U> {
                 State::AfterItem
             }
             State::Value(Member::NextLink) => {
-                let link = serde_json::from_slice(text).map_err(odd)?;
-                if self.next_link.replace(link).is_some() {
+                if std::mem::replace(&mut self.has_link, true) {
                     return Err(begins.trouble(WRONG_TYPE));
                 }
+                self.next_link = serde_json::from_slice(text).map_err(odd)?;
                 State::AfterMember
             }
             State::Value(_) => {
@@ -342,7 +342,7 @@ mod tests {
             r#"{"value":[]"a":1}"#,
             r#"{"value" []}"#,
             r#"{"value":}"#,
-            r#"{value:[]}"#,
+            r"{value:[]}",
             r#"{"value":[{"id":"p"},]}"#,
             r#"{"value":[,{"id":"p"}]}"#,
             r#"{"value":[{"id":"p"} {"id":"q"}]}"#,
