@@ -76,8 +76,10 @@ fn draw_axes(svg: &mut String, frame: &Frame) {
             at + 4.0
         );
     }
-    let apart =
-        [5.0, 10.0, 50.0, 100.0].into_iter().find(|apart| frame.length / apart <= 12.0).unwrap_or(500.0);
+    let apart = [5.0, 10.0, 20.0, 50.0, 100.0]
+        .into_iter()
+        .find(|apart| frame.length / apart <= 12.0)
+        .unwrap_or(500.0);
     let mut seconds = 0.0;
     while seconds <= frame.length {
         let _ = writeln!(
