@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use crate::access::Access;
 use crate::clock::Clock;
 use crate::clock_jump::warn_of_jumps;
+use crate::doubt::claims::Claims;
 use crate::doubt::look_for_duplicates;
 use crate::event_log::{EventLog, LogMode, Written};
 use crate::execute::{Execution, execute};
@@ -93,7 +94,8 @@ pub async fn collect<B: BatchService, L: LogStore>(collection: Collection<B, L>)
     let (log, log_end) = EventLog::open(log_mode, journal, ledger, listeners, clock, stop.clone());
     // Without verification nothing would release the slots.
     let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
-    let run = Run { plan, log, stop, clock, slots };
+    let claims = Claims::of(&outstanding.directories);
+    let run = Run { plan, log, stop, clock, slots, claims: Arc::new(claims) };
     let pipeline = Pipeline { run: &run, services: &services, store, settings, taken };
     pipeline.carry_out(access, process, outstanding, feed, random).await;
     drop(run);

@@ -36,7 +36,6 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::access::Access;
-use crate::doubt::claims::Claims;
 use crate::doubt::naming::Naming;
 use crate::doubt::{AccountDirectories, RepeatedCall, ask_time};
 use crate::event_log::NotRecorded;
@@ -211,7 +210,7 @@ struct Share {
 /// The outstanding work by account, in the plan's order, and the nodes whose call an earlier process repeated.
 fn share_out(run: &Run, outstanding: Outstanding) -> (Vec<Share>, Vec<RepeatedCall>) {
     let account_of = run.plan.accounts_of_nodes();
-    let claims = Arc::new(Claims::default());
+    let claims = &run.claims;
     let share = |account: &PlannedAccount| Share {
         planned: 0,
         nodes: 0..0,

@@ -6,6 +6,7 @@ use fleetlogs_model::plan::Plan;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::doubt::claims::Claims;
 use crate::event_log::EventLog;
 use crate::stop::StopHandle;
 
@@ -22,6 +23,8 @@ pub struct Run {
     pub clock: Clock,
     /// Bounds how many uploads are in progress at once.
     pub slots: UploadSlots,
+    /// Which nodes were given which directories.
+    pub(crate) claims: Arc<Claims>,
 }
 
 /// Bounds how many accepted uploads have not arrived yet, over all accounts; or there is no limit.
@@ -33,6 +36,11 @@ impl UploadSlots {
     #[must_use]
     pub fn new(limit: Option<usize>) -> Self {
         Self(limit.map(|limit| Arc::new(Semaphore::new(limit))))
+    }
+
+    /// Whether there is a limit.
+    pub(crate) fn are_limited(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Waits for a slot and takes it. It stays taken until it is given back.

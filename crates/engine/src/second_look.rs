@@ -233,7 +233,8 @@ mod tests {
         let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone())];
         let (journal, ledger) = (Box::new(VolatileJournal), Ledger::new(&plan));
         let (log, _) = EventLog::open(LogMode::Inline, journal, ledger, listeners, clock, stop.clone());
-        let run = Run { plan: Arc::new(plan), log, stop, clock, slots: UploadSlots::new(None) };
+        let slots = UploadSlots::new(None);
+        let run = Run { plan: Arc::new(plan), log, stop, clock, slots, claims: Arc::default() };
         let retry = RetryPolicy {
             attempts: 2,
             base_delay: Duration::from_secs(1),

@@ -395,6 +395,10 @@ pub(crate) struct ScriptedStore {
     pub(crate) refuses: Mutex<Option<Failure>>,
     /// Refuses only the list call with this number, from 1.
     pub(crate) refuses_call: Mutex<Option<(u32, Failure)>>,
+    /// When list calls were made.
+    pub(crate) listed: Mutex<Vec<tokio::time::Instant>>,
+    /// How many blobs a page has, at most; 5,000 if none is set.
+    pub(crate) page: Mutex<Option<usize>>,
     /// How long a list call takes.
     pub(crate) latency: Mutex<Duration>,
     /// Whether it lists every blob twice.
@@ -425,6 +429,8 @@ impl ScriptedStore {
 impl LogStore for ScriptedStore {
     async fn list(&self, prefix: &str, marker: Option<&str>) -> Result<BlobPage, Failure> {
         let call = self.lists.fetch_add(1, Ordering::SeqCst) + 1;
+        self.listed.lock().push(tokio::time::Instant::now());
+        let page = self.page.lock().unwrap_or(5000);
         let latency = *self.latency.lock();
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
@@ -441,9 +447,9 @@ impl LogStore for ScriptedStore {
             .range(from..)
             .map(|(_, blob)| blob.clone())
             .take_while(|blob| blob.name.starts_with(prefix))
-            .take(5001)
+            .take(page + 1)
             .collect();
-        let next = (found.len() > 5000).then(|| found.pop().expect("it has 5001").name);
+        let next = (found.len() > page).then(|| found.pop().expect("it has one more").name);
         if *self.doubles.lock() {
             found = found.into_iter().flat_map(|blob| [blob.clone(), blob]).collect();
         }
@@ -551,7 +557,8 @@ impl Bench {
         let (journal, ledger) = (Box::new(VolatileJournal), Ledger::new(&plan));
         let (log, _) = EventLog::open(LogMode::Inline, journal, ledger, listeners, clock, self.stop.clone());
         let slots = UploadSlots::new(self.limits.max_uploads_in_flight);
-        let run = Run { plan: plan.clone(), log, stop: self.stop.clone(), clock, slots };
+        let claims = Arc::default();
+        let run = Run { plan: plan.clone(), log, stop: self.stop.clone(), clock, slots, claims };
         let how = Execution {
             access: Access::fixed(order_until(self.sas_ends)),
             upload_allowance: self.verify.upload_allowance,

@@ -1,7 +1,7 @@
 //! Which directories are known to be whose: those that were in the container before the first call, and those of calls
 //! that were accepted or adopted. None of them is that of another call in doubt.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use fleetlogs_model::ids::NodeIndex;
 use parking_lot::Mutex;
@@ -16,14 +16,38 @@ pub(crate) fn directory_key(directory: &str) -> u64 {
 }
 
 /// The directories of accepted and adopted calls, by the node that had each of them first. Hashes, because there may be a
-/// million.
+/// million; in a tree, because a hash table has room for twice as many when it has just grown.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(Mutex<HashMap<u64, NodeIndex>>);
+pub(crate) struct Claims(Mutex<BTreeMap<u64, NodeIndex>>);
 
 impl Claims {
-    /// A node was given this directory. Returns whether no other node was given it before.
-    pub(crate) fn claim(&self, directory: &str, node: NodeIndex) -> bool {
-        *self.0.lock().entry(directory_key(directory)).or_insert(node) == node
+    /// Those that are known from earlier processes.
+    pub(crate) fn of(directories: &[(NodeIndex, Box<str>)]) -> Self {
+        let claims = Self::default();
+        for (node, directory) in directories {
+            claims.claim(directory, *node);
+        }
+        claims
+    }
+
+    /// A node was given this directory.
+    pub(crate) fn claim(&self, directory: &str, node: NodeIndex) {
+        self.0.lock().entry(directory_key(directory)).or_insert(node);
+    }
+
+    /// The same for a directory that names the node. Returns whether no other node that it names was given it before.
+    pub(crate) fn claim_own(
+        &self,
+        directory: &str,
+        node: NodeIndex,
+        names: impl Fn(NodeIndex) -> bool,
+    ) -> bool {
+        let mut claims = self.0.lock();
+        let owner = claims.entry(directory_key(directory)).or_insert(node);
+        if *owner != node && !names(*owner) {
+            *owner = node;
+        }
+        *owner == node
     }
 
     pub(crate) fn owner(&self, directory: &str) -> Option<NodeIndex> {
@@ -42,5 +66,25 @@ pub(crate) struct Shown {
 impl Shown {
     pub(crate) fn has(&self, directory: &str) -> bool {
         self.directories.contains(&directory_key(directory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_belongs_to_the_first_node_that_it_names() {
+        let claims = Claims::default();
+        let (one, two, foreign) = (NodeIndex(1), NodeIndex(2), NodeIndex(3));
+        let names = |node| node != foreign;
+        claims.claim("a/p/n/id", foreign);
+        assert!(
+            claims.claim_own("a/p/n/id", one, names),
+            "the other was given a directory that is not its own"
+        );
+        assert!(claims.claim_own("A/p/n/id/", one, names));
+        assert!(!claims.claim_own("a/p/n/id", two, names));
+        assert_eq!(claims.owner("a/p/n/id"), Some(one));
     }
 }

@@ -113,14 +113,14 @@ impl<S: LogStore> Searcher<'_, S> {
             // So that the cost of a sweep over it is learned.
             self.outlook.promised(directory, 0);
         }
-        for listing in self.outlook.choose(wanted.iter().map(String::as_str)) {
+        for listing in self.outlook.listings(wanted.iter().map(String::as_str)) {
             let before = pages;
             match self.list(&listing.prefix, listing.most_pages, &mut pages, &mut found).await {
                 Ok(true) => whole.push(listing.prefix.clone()),
                 Ok(false) => {}
                 Err(failure) => trouble = Some(failure),
             }
-            self.outlook.swept(listing.prefix.trim_end_matches('/'), pages - before);
+            self.outlook.swept(&listing.prefix, pages - before);
         }
         for sought in sought.iter().filter(|sought| sought.is_thorough) {
             for directory in self.naming.directories_of(&sought.at).unwrap_or_default() {

@@ -146,7 +146,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
     /// Chooses the cheapest listings for the directories that are left.
     fn choose(&mut self) {
         let left = self.wanted.iter().filter(|wanted| !wanted.done).map(WantedDirectory::directory);
-        self.listings = self.outlook.choose(left).into();
+        self.listings = self.outlook.listings(left).into();
     }
 
     async fn turn_page(&mut self) -> Result<(), Failure> {
@@ -191,7 +191,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
     /// The listing is complete: a directory that it did not show does not exist.
     fn end(&mut self, current: OpenListing) {
         let prefix = &*current.listing.prefix;
-        self.outlook.swept(prefix.trim_end_matches('/'), current.pages);
+        self.outlook.swept(prefix, current.pages);
         if let Some(open) = current.open {
             self.finish(open.at, open.blobs);
         }
@@ -218,7 +218,7 @@ impl<'store, S: LogStore> Walk<'store, S> {
                 let message = format!("the listing of `{directory}` has no end");
                 return Err(Failure::new(FailureClass::Transient, message));
             }
-            _ => self.outlook.swept(directory, current.pages + 1),
+            _ => self.outlook.gave_up(prefix, current.pages),
         }
         self.choose();
         Ok(())

@@ -1,6 +1,7 @@
 //! What is recorded of a directory whose files do not prove to be all there, in words.
 
 use fleetlogs_model::event::Event;
+use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::PoolId;
 use fleetlogs_model::outcome::Shortfall;
 
@@ -36,13 +37,19 @@ pub(super) fn adopted(seen: Contents, proof: PeerProof) -> Event {
 }
 
 /// A node whose files were not all there, or not seen to be, when the time was over.
-pub(super) fn incomplete(awaited: &AwaitedDirectory, pool: &PoolId, pool_delivers: bool) -> Event {
+/// `trouble` is why the last listing that should have shown it failed; none if that listing was whole.
+pub(super) fn incomplete(
+    awaited: &AwaitedDirectory,
+    trouble: Option<&Failure>,
+    pool: &PoolId,
+    pool_delivers: bool,
+) -> Event {
     let files = awaited.seen.files;
     let of_all = match awaited.promised {
         Some(promised) => format!("{files} of {promised} files"),
         None => format!("{files} files"),
     };
-    let (shortfall, reason) = match (files, &awaited.trouble) {
+    let (shortfall, reason) = match (files, trouble) {
         (0, Some(failure)) => {
             (Shortfall::NotListed, format!("the container could not be listed: {failure}"))
         }

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
-use fleetlogs_model::outcome::Outcome;
+use fleetlogs_model::event::Recorded;
+use fleetlogs_model::outcome::{Outcome, Proof};
 use fleetlogs_model::window::Window;
 
 use super::*;
+use crate::stop::StopReason;
 use crate::testing::{Answer, Bench, ScriptedAccount};
 
 #[tokio::test(start_paused = true)]
@@ -293,4 +295,88 @@ async fn many_nodes_cost_few_list_calls() {
     assert_eq!(end.ledger_counts().get(Outcome::Verified), 20_000);
     let pages = 20_000 * 4 / 5000;
     assert!(end.list_calls <= 20 * pages, "{} list calls for {pages} pages", end.list_calls);
+}
+
+/// The most calls within any second.
+fn busiest_second(listed: &[Instant]) -> usize {
+    let within = |from: Instant| {
+        let second = from..from + Duration::from_secs(1);
+        listed.iter().filter(|at| second.contains(at)).count()
+    };
+    listed.iter().map(|from| within(*from)).max().unwrap_or_default()
+}
+
+fn accounts(number: u32, nodes: u32) -> impl Iterator<Item = (ScriptedAccount, u32)> {
+    (0..number).map(move |account| (ScriptedAccount::new(&format!("account{account:03}")), nodes))
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_accounts_of_one_container_share_their_looks() {
+    let end = Bench::over(accounts(60, 20)).collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Verified), 1200);
+    assert!(end.list_calls <= 20, "{} list calls for one page", end.list_calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_run_of_many_accounts_costs_few_list_calls() {
+    let mut bench = Bench::over(accounts(40, 500));
+    bench.limits.rate = Some(5.0);
+    let end = bench.collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Verified), 20_000);
+    // 16 pages, and 120 calls in a hundred seconds.
+    assert!(end.list_calls <= 5 * 16 + 120, "{} list calls", end.list_calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn older_runs_in_the_container_do_not_make_every_look_a_sweep() {
+    let bench = Bench::over(accounts(12, 10));
+    let store = bench.store();
+    *store.page.lock() = Some(50);
+    for account in 0..12 {
+        for run in 0..20 {
+            store.put(&format!("account{account:03}-0123456789ABCDEF/pool/n0/old-{run}"), 50);
+        }
+    }
+    let end = bench.collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Verified), 120);
+    // A sweep over all of it takes 250 calls, and a listing per directory and look 240.
+    assert!(end.list_calls <= 600, "{} list calls", end.list_calls);
+    assert!(busiest_second(&store.listed.lock()) <= 71);
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_listings_have_a_rate() {
+    let bench = Bench::over([(ScriptedAccount::new("contoso"), 400)]);
+    let store = bench.store();
+    *store.page.lock() = Some(5);
+    let end = bench.collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Verified), 400);
+    let listed = store.listed.lock();
+    assert!(end.list_calls >= 640, "{} calls for 320 pages", end.list_calls);
+    assert!(busiest_second(&listed) <= 71, "{} calls in a second", busiest_second(&listed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_files_are_looked_for_less_and_less_often() {
+    let late = |account: ScriptedAccount| account.answers("n0", [Answer::Short { promised: 4, arrive: 0 }]);
+    let bench = Bench::over(accounts(3, 5).map(|(account, nodes)| (late(account), nodes)));
+    let started = Instant::now();
+    let end = bench.collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Incomplete), 3);
+    assert!(started.elapsed() < Duration::from_secs(125));
+    // Two minutes, three directories.
+    assert!(end.list_calls <= 3 * 125, "{} list calls", end.list_calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_began_while_calls_were_sent_ends_with_them() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 30)]);
+    // Most of an hour: looks are half a minute apart.
+    bench.limits.rate = Some(0.01);
+    let end = bench.collect().await;
+    assert_eq!(end.ledger_counts().get(Outcome::Verified), 30);
+    let accepted = |recorded: &&Recorded| matches!(recorded.event, Event::UploadAccepted { .. });
+    let last_accepted = end.heard.iter().rfind(accepted).unwrap().at;
+    let took = end.heard.last().unwrap().at - last_accepted;
+    assert!(took <= time::Duration::milliseconds(250), "the result came {took} after the last call");
 }
