@@ -6,6 +6,8 @@ use std::time::Duration;
 use fleetlogs_model::scrub;
 use reqwest::{NoProxy, Proxy, redirect, retry};
 
+use crate::tls;
+
 /// Long enough for a slow handshake across continents, and well below the time limit of a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -25,9 +27,12 @@ const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1,169.254.169.254";
 /// The HTTP client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
-    /// TLS could not be set up.
+    /// The client could not be made of its settings.
     #[error("the HTTP client cannot be set up")]
     Setup(#[source] reqwest::Error),
+    /// The certificates of the system cannot be used.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
     /// A proxy variable of the environment does not contain a URL. Its value may contain a password, so it is not
     /// shown.
     #[error("`{0}` does not contain the URL of a proxy")]
@@ -56,13 +61,11 @@ fn build_client(
     (calls_at_once, idle_timeout): (usize, Duration),
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<reqwest::Client, HttpClientError> {
-    // An error means that a provider is already installed, which is just as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-
     let mut builder = reqwest::Client::builder()
         // Throttling counts requests, so multiplexing gains nothing; and a broken HTTP/1.1 connection puts one call
         // in doubt, not all calls that share it.
         .http1_only()
+        .tls_backend_preconfigured(tls::settings().map_err(HttpClientError::Tls)?)
         // A credential must never follow a redirect.
         .redirect(redirect::Policy::none())
         .referer(false)

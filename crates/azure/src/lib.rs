@@ -38,6 +38,7 @@ mod support;
 mod target;
 #[cfg(test)]
 mod test_server;
+mod tls;
 mod token;
 mod token_claims;
 mod wire;
