@@ -18,6 +18,7 @@ pub mod home;
 pub mod ids;
 pub mod interval;
 pub mod inventory;
+pub mod json_stream;
 pub mod known_cause;
 pub mod ledger;
 pub mod listing;

@@ -4,16 +4,17 @@
 //! skipped is listed with the reason.
 
 use std::collections::HashSet;
-use std::io::{BufReader, Read, Seek};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::Read;
 use std::sync::Arc;
 
-use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::evidence::NodeEvidence;
 use crate::ids::{AccountIndex, AccountName, NodeId, NodeIndex, NodeRef, PoolId, RunId};
-use crate::planned::{NodeAt, NodesOfPlan, PlannedNodes, PlannedPool, Spool};
+use crate::json_stream::JsonStream;
+use crate::planned::{NodeAt, PlannedNodes, PlannedPool, Spool};
 use crate::snapshot::SnapshotRef;
 use crate::window::Window;
 
@@ -47,10 +48,11 @@ pub struct Plan {
     #[serde(default)]
     pub pools: Vec<Arc<PlannedPool>>,
     /// The nodes, in the order in which they will be called.
-    // Read apart, by `Plan::from_json`.
+    // Read apart, by `Plan::from_json`, as the next member is.
     #[serde(skip_deserializing)]
     pub nodes: PlannedNodes,
     /// Nodes (and whole pools) that were seen and skipped.
+    #[serde(skip_deserializing)]
     pub left_out: Vec<LeftOut>,
 }
 
@@ -205,41 +207,74 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Reads a plan and checks that this version can execute it. The text is read twice and never held in memory, as it
-    /// has a kilobyte for each node; what is known about the nodes goes into the spool.
-    pub fn from_json(mut text: impl Read + Seek, spool: Box<dyn Spool>) -> Result<Self, PlanError> {
-        let mut plan = Self::without_nodes(&mut text)?;
-        text.rewind().map_err(serde_json::Error::io)?;
-        let mut json = serde_json::Deserializer::from_reader(BufReader::new(text));
-        plan.nodes = NodesOfPlan(spool).deserialize(&mut json)?;
-        json.end()?;
-        plan.nodes.share(&plan.pools);
-        let mut seen = HashSet::with_capacity(plan.nodes.len());
-        for node in plan.nodes.iter() {
-            if plan.account_index(node.account()).is_none() {
-                return Err(PlanError::UnknownAccount(node.at()));
+    /// Reads a plan and checks that this version can execute it. The text is never held in memory, as it has a kilobyte
+    /// for each node; what is known about the nodes goes into the spool.
+    pub fn from_json(text: impl Read, spool: Box<dyn Spool>) -> Result<Self, PlanError> {
+        let mut object = JsonStream::open(text)?;
+        let (mut spool, mut nodes, mut left_out) = (Some(spool), None, None);
+        // Everything else: the members of the plan that are small.
+        let mut rest = b"{".to_vec();
+        while let Some(name) = object.next_name()? {
+            if name == "nodes"
+                && let Some(spool) = spool.take()
+            {
+                nodes = Some(PlannedNodes::read(&mut object, spool)?);
+                continue;
             }
-            if !seen.insert((node.account(), node.pool(), node.id)) {
-                return Err(PlanError::Twice(node.at()));
+            if name == "left_out" && left_out.is_none() {
+                let all = left_out.insert(Vec::new());
+                object.items(|left: LeftOut| {
+                    all.push(left);
+                    Ok(())
+                })?;
+                continue;
             }
+            let text = object.text()?;
+            if name == "schema" {
+                let schema: String = serde_json::from_slice(text)?;
+                // Another version may have other members.
+                if schema != PLAN_SCHEMA {
+                    return Err(PlanError::Schema(schema));
+                }
+            }
+            if rest.len() > 1 {
+                rest.push(b',');
+            }
+            serde_json::to_writer(&mut rest, &name)?;
+            rest.push(b':');
+            rest.extend_from_slice(text);
         }
+        rest.push(b'}');
+        let mut plan: Self = serde_json::from_slice(&rest)?;
+        let missing = <serde_json::Error as serde::de::Error>::missing_field;
+        plan.nodes = nodes.ok_or_else(|| missing("nodes"))?;
+        plan.left_out = left_out.ok_or_else(|| missing("left_out"))?;
+        plan.nodes.share(&plan.pools);
+        plan.check()?;
         Ok(plan)
     }
 
-    fn without_nodes(text: &mut (impl Read + Seek)) -> Result<Self, PlanError> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema: String,
+    /// Every node is of an account of the plan, and there once.
+    fn check(&self) -> Result<(), PlanError> {
+        let mut known = None;
+        for node in self.nodes.iter().filter(|node| known.replace(node.account()) != Some(node.account())) {
+            if self.account_index(node.account()).is_none() {
+                return Err(PlanError::UnknownAccount(node.at()));
+            }
         }
-        let read: Result<Self, _> = serde_json::from_reader(BufReader::new(&mut *text));
-        let schema = if let Ok(plan) = &read {
-            plan.schema.clone()
-        } else {
-            // Another version may have other members.
-            text.rewind().map_err(serde_json::Error::io)?;
-            serde_json::from_reader::<_, Version>(BufReader::new(text))?.schema
-        };
-        if schema == PLAN_SCHEMA { Ok(read?) } else { Err(PlanError::Schema(schema)) }
+        // Numbers first: names of a million nodes in a set would take more memory than the plan.
+        let hasher = RandomState::new();
+        let number = |node: &NodeAt<'_>| hasher.hash_one((node.account(), node.pool(), node.id));
+        let mut numbers: Vec<u64> = self.nodes.iter().map(|node| number(&node)).collect();
+        numbers.sort_unstable();
+        let twice: HashSet<u64> =
+            numbers.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        let mut seen = HashSet::new();
+        let mut alike = self.nodes.iter().filter(|node| !twice.is_empty() && twice.contains(&number(node)));
+        match alike.find(|node| !seen.insert((node.account(), node.pool(), node.id))) {
+            Some(node) => Err(PlanError::Twice(node.at())),
+            None => Ok(()),
+        }
     }
 
     /// The pools that could not be listed; the plan has none of their nodes.

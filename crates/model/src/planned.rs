@@ -11,9 +11,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeSeq};
-use serde::{Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -24,6 +23,7 @@ pub use self::node::{PlannedNode, Priority};
 pub use self::pool::PlannedPool;
 use crate::evidence::NodeEvidence;
 use crate::ids::{AccountName, NodeId, NodeIndex, NodeRef, PoolId};
+use crate::json_stream::JsonStream;
 use crate::window::Window;
 
 /// The nodes of a plan, in the order in which they will be called.
@@ -138,6 +138,17 @@ impl PlannedNodes {
     #[must_use]
     pub fn spooled(spool: Box<dyn Spool>) -> Self {
         Self { details: Details::spooled(spool), ..Self::default() }
+    }
+
+    /// Reads a list of nodes into a spool, one at a time.
+    pub(crate) fn read(
+        list: &mut JsonStream<impl io::Read>,
+        spool: Box<dyn Spool>,
+    ) -> Result<Self, serde_json::Error> {
+        let mut nodes = Self::spooled(spool);
+        list.items(|node: PlannedNode| nodes.push(&node).map_err(serde_json::Error::io))?;
+        nodes.shrink();
+        Ok(nodes)
     }
 
     /// Number of nodes.
@@ -292,66 +303,6 @@ impl Serialize for PlannedNodes {
             nodes.serialize_element(line)?;
         }
         nodes.end()
-    }
-}
-
-/// Reads the nodes of a plan into a spool, one at a time.
-pub(crate) struct NodesOfPlan(pub(crate) Box<dyn Spool>);
-
-impl<'de> DeserializeSeed<'de> for NodesOfPlan {
-    type Value = PlannedNodes;
-
-    fn deserialize<D: Deserializer<'de>>(self, plan: D) -> Result<PlannedNodes, D::Error> {
-        plan.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for NodesOfPlan {
-    type Value = PlannedNodes;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a plan")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut plan: A) -> Result<PlannedNodes, A::Error> {
-        let mut spool = Some(self.0);
-        let mut nodes = None;
-        while let Some(key) = plan.next_key::<String>()? {
-            match spool.take_if(|_| key == "nodes") {
-                Some(spool) => nodes = Some(plan.next_value_seed(NodeList(spool))?),
-                None => {
-                    plan.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        nodes.ok_or_else(|| A::Error::missing_field("nodes"))
-    }
-}
-
-struct NodeList(Box<dyn Spool>);
-
-impl<'de> DeserializeSeed<'de> for NodeList {
-    type Value = PlannedNodes;
-
-    fn deserialize<D: Deserializer<'de>>(self, list: D) -> Result<PlannedNodes, D::Error> {
-        list.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for NodeList {
-    type Value = PlannedNodes;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of nodes")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PlannedNodes, A::Error> {
-        let mut nodes = PlannedNodes::spooled(self.0);
-        while let Some(node) = list.next_element::<PlannedNode>()? {
-            nodes.push(&node).map_err(A::Error::custom)?;
-        }
-        nodes.shrink();
-        Ok(nodes)
     }
 }
 

@@ -1,15 +1,17 @@
 //! Checks whether a manifest is consistent: one that was cut, changed or put together by hand proves nothing.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
+use fleetlogs_model::json_stream::JsonStream;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::window::Window;
 use serde::Deserialize;
-use serde::de::{Error as _, IgnoredAny, MapAccess};
+use serde::de::{Error as _, IgnoredAny};
 use time::{Duration, OffsetDateTime};
 
-use super::manifest::{HistoryError, ItemVisitor, Members, NodeText, read};
+use super::manifest::{HistoryError, Members, NodeText, read};
 use crate::manifest::MANIFEST_VERSION;
 
 /// How far the clock of a machine may be set back during a run.
@@ -84,23 +86,21 @@ impl ManifestTotals {
 }
 
 impl Members for ManifestTotals {
-    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, name: &str, manifest: &mut JsonStream<impl Read>) -> Result<(), serde_json::Error> {
         match name {
-            "schema" => self.schema = Some(map.next_value()?),
-            "counts" => self.counts = Some(map.next_value()?),
-            "ended_at" => self.ended = Some(map.next_value()?),
-            "window" => self.window(map.next_value()?),
-            "nodes" => map.next_value_seed(ItemVisitor(
-                |node: NodeText| {
-                    *self.nodes.entry(node.outcome).or_default() += 1;
-                    if let Some(window) = node.window {
-                        self.window(window);
-                    }
-                },
-                None,
-            ))?,
+            "schema" => self.schema = Some(manifest.value()?),
+            "counts" => self.counts = Some(manifest.value()?),
+            "ended_at" => self.ended = Some(manifest.value()?),
+            "window" => self.window(manifest.value()?),
+            "nodes" => manifest.items(|node: NodeText| {
+                *self.nodes.entry(node.outcome).or_default() += 1;
+                if let Some(window) = node.window {
+                    self.window(window);
+                }
+                Ok(())
+            })?,
             _ => {
-                map.next_value::<IgnoredAny>()?;
+                manifest.value::<IgnoredAny>()?;
             }
         }
         Ok(())

@@ -1,17 +1,17 @@
 //! Reads manifests as a stream: one may have a hundred thousand nodes, and a series has hundreds of manifests.
 
-use std::fmt;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::Read;
 use std::path::Path;
 
 use fleetlogs_model::ids::{AccountName, PoolId, RunId};
 use fleetlogs_model::interval::Interval;
+use fleetlogs_model::json_stream::JsonStream;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::{LeftOutReason, PLAN_SCHEMA};
 use fleetlogs_model::snapshot::SnapshotRef;
 use fleetlogs_model::window::Window;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, de};
 use time::OffsetDateTime;
 
@@ -76,10 +76,11 @@ pub(super) fn read_nodes(path: &Path, hearer: &mut impl ManifestListener) -> Res
 }
 
 pub(super) fn read(path: &Path, into: &mut impl Members) -> Result<(), HistoryError> {
-    let file = BufReader::with_capacity(1 << 16, File::open(path)?);
-    let mut text = serde_json::Deserializer::from_reader(file);
-    text.deserialize_map(ObjectVisitor(into))?;
-    Ok(text.end()?)
+    let mut manifest = JsonStream::open(File::open(path)?)?;
+    while let Some(name) = manifest.next_name()? {
+        into.member(&name, &mut manifest)?;
+    }
+    Ok(())
 }
 
 /// An account of a manifest.
@@ -154,26 +155,10 @@ impl LeftOutText {
     }
 }
 
-/// Receives the members of an object one by one.
+/// Receives the members of a manifest one by one.
 pub(super) trait Members {
-    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
-}
-
-struct ObjectVisitor<'a, M>(&'a mut M);
-
-impl<'de, M: Members> Visitor<'de> for ObjectVisitor<'_, M> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
-            self.0.member(&name, &mut map)?;
-        }
-        Ok(())
-    }
+    /// Reads a member, whose name was read.
+    fn member(&mut self, name: &str, manifest: &mut JsonStream<impl Read>) -> Result<(), serde_json::Error>;
 }
 
 #[derive(Default)]
@@ -187,18 +172,18 @@ struct ManifestHead {
 }
 
 impl Members for ManifestHead {
-    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, name: &str, manifest: &mut JsonStream<impl Read>) -> Result<(), serde_json::Error> {
         match name {
-            "schema" => self.schema = Some(map.next_value()?),
-            "run_id" => self.run_id = Some(map.next_value()?),
-            "snapshot" => (self.snapshot, self.snapshot_told) = (map.next_value()?, true),
-            "window" => self.window = Some(map.next_value()?),
+            "schema" => self.schema = Some(manifest.value()?),
+            "run_id" => self.run_id = Some(manifest.value()?),
+            "snapshot" => (self.snapshot, self.snapshot_told) = (manifest.value()?, true),
+            "window" => self.window = Some(manifest.value()?),
             // Everything needed is known, and reading the nodes would take long.
             "nodes" if self.run_id.is_some() && self.snapshot_told && self.window.is_some() => {
                 return Err(de::Error::custom("the rest is not asked for"));
             }
             _ => {
-                map.next_value::<IgnoredAny>()?;
+                manifest.value::<IgnoredAny>()?;
             }
         }
         Ok(())
@@ -208,38 +193,21 @@ impl Members for ManifestHead {
 struct ManifestNodes<'a, H>(&'a mut H);
 
 impl<H: ManifestListener> Members for ManifestNodes<'_, H> {
-    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, name: &str, manifest: &mut JsonStream<impl Read>) -> Result<(), serde_json::Error> {
         match name {
-            "accounts" => map.next_value_seed(ItemVisitor(|account| self.0.account(account), None)),
-            "nodes" => map.next_value_seed(ItemVisitor(|node| self.0.node(node), None)),
-            "left_out" => map.next_value_seed(ItemVisitor(|left| self.0.left_out(left), None)),
-            _ => map.next_value::<IgnoredAny>().map(|_| ()),
+            "accounts" => manifest.items(|account| {
+                self.0.account(account);
+                Ok(())
+            }),
+            "nodes" => manifest.items(|node| {
+                self.0.node(node);
+                Ok(())
+            }),
+            "left_out" => manifest.items(|left| {
+                self.0.left_out(left);
+                Ok(())
+            }),
+            _ => manifest.value::<IgnoredAny>().map(|_| ()),
         }
-    }
-}
-
-/// Passes on the items of a list one by one.
-pub(super) struct ItemVisitor<F, T>(pub(super) F, pub(super) Option<T>);
-
-impl<'de, F: FnMut(T), T: DeserializeOwned> DeserializeSeed<'de> for ItemVisitor<F, T> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, list: D) -> Result<(), D::Error> {
-        list.deserialize_seq(self)
-    }
-}
-
-impl<'de, F: FnMut(T), T: DeserializeOwned> Visitor<'de> for ItemVisitor<F, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        while let Some(item) = list.next_element()? {
-            (self.0)(item);
-        }
-        Ok(())
     }
 }

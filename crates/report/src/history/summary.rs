@@ -1,16 +1,18 @@
 //! What a manifest says about its run as a whole. Nothing behind its accounts is read, whatever its size.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use fleetlogs_model::ids::RunId;
+use fleetlogs_model::json_stream::JsonStream;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts, RunOutcome};
 use fleetlogs_model::snapshot::SnapshotRef;
 use serde::Deserialize;
-use serde::de::{self, IgnoredAny, MapAccess};
+use serde::de::{self, IgnoredAny};
 use time::OffsetDateTime;
 
-use super::manifest::{AccountText, HistoryError, ItemVisitor, Members, read};
+use super::manifest::{AccountText, HistoryError, Members, read};
 use crate::manifest::MANIFEST_VERSION;
 
 /// How a run went, by its manifest.
@@ -78,17 +80,17 @@ struct VerificationText {
 struct Time(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
 
 impl Members for SummaryMembers {
-    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+    fn member(&mut self, name: &str, manifest: &mut JsonStream<impl Read>) -> Result<(), serde_json::Error> {
         match name {
-            "schema" => self.schema = Some(map.next_value()?),
-            "run_id" => self.run_id = Some(map.next_value()?),
-            "snapshot" => self.snapshot = map.next_value()?,
-            "outcome" => self.outcome = Some(map.next_value()?),
-            "started_at" => self.times[0] = Some(map.next_value::<Time>()?.0),
-            "ended_at" => self.times[1] = Some(map.next_value::<Time>()?.0),
-            "verification" => self.verification = Some(map.next_value::<VerificationText>()?.enabled),
+            "schema" => self.schema = Some(manifest.value()?),
+            "run_id" => self.run_id = Some(manifest.value()?),
+            "snapshot" => self.snapshot = manifest.value()?,
+            "outcome" => self.outcome = Some(manifest.value()?),
+            "started_at" => self.times[0] = Some(manifest.value::<Time>()?.0),
+            "ended_at" => self.times[1] = Some(manifest.value::<Time>()?.0),
+            "verification" => self.verification = Some(manifest.value::<VerificationText>()?.enabled),
             "counts" => {
-                let read: BTreeMap<String, u64> = map.next_value()?;
+                let read: BTreeMap<String, u64> = manifest.value()?;
                 let mut counts = OutcomeCounts::default();
                 for outcome in Outcome::ALL {
                     counts.add_many(outcome, read.get(outcome.as_str()).copied().unwrap_or_default());
@@ -97,14 +99,16 @@ impl Members for SummaryMembers {
             }
             "accounts" => {
                 let mut not_listed = 0;
-                let count = |account: AccountText| not_listed += u64::from(account.is_unlisted());
-                map.next_value_seed(ItemVisitor(count, None))?;
+                manifest.items(|account: AccountText| {
+                    not_listed += u64::from(account.is_unlisted());
+                    Ok(())
+                })?;
                 self.not_listed = Some(not_listed);
             }
             // Everything needed stands before them.
             "pools" | "nodes" => return Err(de::Error::custom("the rest is not asked for")),
             _ => {
-                map.next_value::<IgnoredAny>()?;
+                manifest.value::<IgnoredAny>()?;
             }
         }
         Ok(())

@@ -151,7 +151,7 @@ async fn every_kind_of_run_is_listed_as_what_it_is() {
     "20261122T100000Z-0001" "stopped" "interrupted" "2026-11-22T09:32:10.000Z" "/srv/fleetlogs.toml" 1 false null 2 0
     "20261121T100000Z-0003" "unreadable" null null null null false "the journal `DIR/20261121T100000Z-0003/run.db` is damaged: file is not a database" null null
     "20261121T100000Z-0002" "unreadable" null null null null false "it has no plan.json" null null
-    "20261121T100000Z-0001" "unreadable" null null null null false "the plan `DIR/20261121T100000Z-0001/plan.json` cannot be used: not a plan: expected ident at line 1 column 2" null null
+    "20261121T100000Z-0001" "unreadable" null null null null false "the plan `DIR/20261121T100000Z-0001/plan.json` cannot be used: not a plan: expected an object" null null
     "#);
     assert!(list[0].bytes_on_disk > 4096);
     drop(at_work);
