@@ -51,6 +51,48 @@ fn next_mark(text: &[u8], mut from: usize) -> Option<usize> {
     text[from..].iter().position(|byte| is_mark(*byte)).map(|mark| from + mark)
 }
 
+/// Names of schemes in an `Authorization` header, in lower case.
+const SCHEMES: [&str; 4] = ["bearer", "basic", "sharedkey", "sharedkeylite"];
+
+/// What keys and schemes end with: other texts in front of a mark, which are very many, are told by one byte.
+const ENDS_OF_KEYS: [bool; 256] = last_bytes(&KEYS);
+const ENDS_OF_SCHEMES: [bool; 256] = last_bytes(&SCHEMES);
+
+/// Bytes that end a secret.
+const DELIMITERS: [bool; 256] = {
+    let mut table = table_of(b"&\"'`<>,;()[]{}?\\\x7f");
+    let mut byte = 0;
+    while byte <= b' ' as usize {
+        table[byte] = true;
+        byte += 1;
+    }
+    table
+};
+
+const fn table_of(bytes: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
+
+/// The last letters of some texts, large and small.
+const fn last_bytes(texts: &[&str]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < texts.len() {
+        let bytes = texts[at].as_bytes();
+        let last = bytes[bytes.len() - 1];
+        table[last as usize] = true;
+        table[last.to_ascii_uppercase() as usize] = true;
+        at += 1;
+    }
+    table
+}
+
 /// Adds the ranges of all that looks like a secret, in any order.
 pub(super) fn find(text: &[u8], hashes: Hashes, found: &mut Vec<Range<usize>>) {
     let mut from = 0;
@@ -75,7 +117,7 @@ pub(super) fn find(text: &[u8], hashes: Hashes, found: &mut Vec<Range<usize>>) {
 
 /// A byte that ends a secret. Commas and brackets are among them, as texts quote URLs in them.
 pub(super) fn is_delimiter(byte: u8) -> bool {
-    byte <= b' ' || byte == 0x7f || b"&\"'`<>,;()[]{}?\\".contains(&byte)
+    DELIMITERS[usize::from(byte)]
 }
 
 /// The two alphabets of Base64, but for letters and digits. A path has characters of both.
@@ -91,6 +133,10 @@ fn skip(text: &[u8], from: usize, of: &[u8]) -> usize {
     from + text[from..].iter().take_while(|byte| of.contains(byte)).count()
 }
 
+fn ends_in(text: &[u8], ends: &[bool; 256]) -> bool {
+    text.last().is_some_and(|last| ends[usize::from(*last)])
+}
+
 fn ends_with(text: &[u8], end: &str) -> bool {
     text.len() >= end.len() && text[text.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
 }
@@ -99,6 +145,9 @@ fn ends_with(text: &[u8], end: &str) -> bool {
 fn value_after(text: &[u8], at: usize) -> Option<Range<usize>> {
     let before = text[..at].trim_ascii_end();
     let unquoted = before.strip_suffix(b"\"").or(before.strip_suffix(b"'")).unwrap_or(before);
+    if !ends_in(unquoted, &ENDS_OF_KEYS) {
+        return None;
+    }
     let key = KEYS.iter().find(|key| ends_with(unquoted, key))?;
     let exact = text[at] == b'=' && before.len() == at;
     // `design: …` is no signature, `mysig=…` may be.
@@ -151,10 +200,11 @@ fn password(text: &[u8], at: usize) -> Option<Range<usize>> {
 /// What follows the name of a scheme in an `Authorization` header. A space may have become `+`.
 fn after_scheme(text: &[u8], at: usize) -> Option<Range<usize>> {
     let before = &text[..at];
-    let (bearer, basic) = (ends_with(before, "bearer"), ends_with(before, "basic"));
-    if !bearer && !basic && !ends_with(before, "sharedkey") && !ends_with(before, "sharedkeylite") {
+    if !ends_in(before, &ENDS_OF_SCHEMES) {
         return None;
     }
+    let scheme = SCHEMES.iter().find(|scheme| ends_with(before, scheme))?;
+    let (bearer, basic) = (*scheme == "bearer", *scheme == "basic");
     let value = word(text, skip(text, at, b" +"));
     let shown = &text[value.clone()];
     let some = |of: fn(&u8) -> bool| shown.iter().any(of);

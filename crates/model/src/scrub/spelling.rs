@@ -29,35 +29,61 @@ const ENTITIES: [(&[u8], u8); 14] = [
 /// The longest entity between `&` and `;`: `#0000043`.
 const LONGEST_ENTITY: usize = 8;
 
+/// The longest escape that is decoded at once: an entity with `&` and `;`.
+const REACH: usize = LONGEST_ENTITY + 2;
+
 /// A decoded text.
 pub(super) enum Decoded<'a> {
     /// There are no escapes in it.
     Plain(&'a [u8]),
-    /// The bytes, and where each begins in the original; one more for the end.
-    Mapped(Vec<u8>, Vec<usize>),
+    /// The bytes, and after which of them the original has more.
+    Mapped(Vec<u8>, Vec<Shift>),
+}
+
+/// From a byte of the decoded text on, up to the next shift, it is as in the original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shift {
+    /// The byte of the decoded text.
+    decoded: usize,
+    /// Where it begins in the original.
+    original: usize,
 }
 
 impl<'a> Decoded<'a> {
     pub(super) fn of(text: &'a [u8]) -> Self {
-        // Many bytes at once: most texts have none of them.
-        let begins_escape = |byte: &u8| matches!(byte, b'%' | b'\\' | b'&');
-        if !text.chunks(32).any(|chunk| chunk.iter().fold(false, |any, byte| any | begins_escape(byte))) {
-            return Self::Plain(text);
-        }
+        let Some(first) = next_begin(text, 0) else { return Self::Plain(text) };
         let mut bytes = Vec::with_capacity(text.len());
-        let mut starts = Vec::with_capacity(text.len() + 1);
-        for (at, byte) in text.iter().enumerate() {
-            bytes.push(*byte);
-            starts.push(at);
+        let mut shifts = Vec::new();
+        bytes.extend_from_slice(&text[..first]);
+        let mut at = first;
+        // Up to here an escape can end.
+        let mut reach = 0;
+        while at < text.len() {
+            if begins_escape(text[at]) {
+                reach = bytes.len() + REACH;
+            } else if bytes.len() >= reach {
+                // No escape is open: all is copied up to where the next one begins.
+                let next = next_begin(text, at).unwrap_or(text.len());
+                bytes.extend_from_slice(&text[at..next]);
+                at = next;
+                continue;
+            }
+            bytes.push(text[at]);
+            at += 1;
             while let Some((length, value)) = escape_at_end(&bytes) {
                 let from = bytes.len() - length;
                 bytes.truncate(from + 1);
                 bytes[from] = value;
-                starts.truncate(from + 1);
+                if begins_escape(value) {
+                    reach = reach.max(from + REACH);
+                }
+                while shifts.last().is_some_and(|shift: &Shift| shift.decoded > from) {
+                    shifts.pop();
+                }
+                shifts.push(Shift { decoded: from + 1, original: at });
             }
         }
-        starts.push(text.len());
-        Self::Mapped(bytes, starts)
+        Self::Mapped(bytes, shifts)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -71,9 +97,31 @@ impl<'a> Decoded<'a> {
     pub(super) fn original(&self, range: Range<usize>) -> Range<usize> {
         match self {
             Self::Plain(_) => range,
-            Self::Mapped(_, starts) => starts[range.start]..starts[range.end],
+            Self::Mapped(_, shifts) => original(shifts, range.start)..original(shifts, range.end),
         }
     }
+}
+
+/// Where a byte of the decoded text begins in the original.
+fn original(shifts: &[Shift], decoded: usize) -> usize {
+    let before = shifts.partition_point(|shift| shift.decoded <= decoded).checked_sub(1);
+    before.map_or(decoded, |at| shifts[at].original + (decoded - shifts[at].decoded))
+}
+
+fn begins_escape(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&')
+}
+
+/// Where the next escape may begin, from here on.
+fn next_begin(text: &[u8], mut from: usize) -> Option<usize> {
+    while let Some(chunk) = text.get(from..)?.first_chunk::<32>() {
+        // Many bytes at once: most texts have none of them.
+        if chunk.iter().fold(false, |any, byte| any | begins_escape(*byte)) {
+            break;
+        }
+        from += chunk.len();
+    }
+    text[from..].iter().position(|byte| begins_escape(*byte)).map(|length| from + length)
 }
 
 /// The escape that a text ends with: its length, and the byte that it stands for.
@@ -127,7 +175,38 @@ fn digit(byte: u8, base: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The same in the simplest way: after each byte, whether an escape ends there; and where each byte begins.
+    fn byte_by_byte(text: &[u8]) -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut starts) = (vec![], vec![]);
+        for (at, byte) in text.iter().enumerate() {
+            bytes.push(*byte);
+            starts.push(at);
+            while let Some((length, value)) = escape_at_end(&bytes) {
+                let from = bytes.len() - length;
+                bytes.truncate(from + 1);
+                bytes[from] = value;
+                starts.truncate(from + 1);
+            }
+        }
+        starts.push(text.len());
+        (bytes, starts)
+    }
+
+    proptest! {
+        #[test]
+        fn copying_what_has_no_escape_changes_nothing(text in "([%\\\\&#;a-f0-9xu25]|amp|plain text |%25|%26|\\\\u0026|&#x25;|&#38;){0,24}") {
+            let decoded = Decoded::of(text.as_bytes());
+            let (bytes, starts) = byte_by_byte(text.as_bytes());
+            prop_assert_eq!(decoded.bytes(), &bytes[..]);
+            for at in 0..=bytes.len() {
+                prop_assert_eq!(decoded.original(at..bytes.len()), starts[at]..text.len());
+            }
+        }
+    }
 
     fn decoded(text: &str) -> String {
         String::from_utf8_lossy(Decoded::of(text.as_bytes()).bytes()).into_owned()
