@@ -165,7 +165,8 @@ impl<'store, S: LogStore> Walk<'store, S> {
             .await?;
         current.pages += 1;
         for blob in page.blobs {
-            let at = self.of_blob(&blob.name);
+            let same = current.open.as_ref().map(|open| open.at).filter(|at| self.is_in(*at, &blob.name));
+            let at = same.or_else(|| self.of_blob(&blob.name));
             if current.open.as_ref().map(|open| open.at) != at {
                 // Any blob after a directory ends it, also a foreign one.
                 if let Some(ended) = std::mem::replace(&mut current.open, at.map(OpenDirectory::at)) {
@@ -235,6 +236,14 @@ impl<'store, S: LogStore> Walk<'store, S> {
             let blobs = if owners.peek().is_some() { blobs.clone() } else { std::mem::take(&mut blobs) };
             self.ready.push_back(FoundDirectory { node: wanted.node, directory, blobs });
         }
+    }
+
+    /// Whether the directory at a position holds a blob: most blobs are in that of the one before, and need no search.
+    fn is_in(&self, first: usize, blob: &str) -> bool {
+        let name = &self.wanted[first].name;
+        // A directory within it comes after it.
+        let next = self.wanted[first..].iter().find(|wanted| wanted.name != *name);
+        blob.starts_with(&**name) && next.is_none_or(|next| *next.name > *blob)
     }
 
     /// The position of the first entry for the directory that holds a blob.
@@ -336,6 +345,13 @@ mod tests {
         assert_eq!(walk(&store, &directories).await.0, [(0, 2), (1, 2), (2, 2)]);
         store.names.sort();
         assert_eq!(walk(&store, &directories).await.0, [(0, 2), (1, 2), (2, 2)]);
+    }
+
+    #[tokio::test]
+    async fn a_directory_within_another_has_its_own_files() {
+        let directories = ["acc/a", "acc/a/m"];
+        let store = store(directories.into_iter().flat_map(|directory| files(directory, 2)));
+        assert_eq!(walk(&store, &directories).await.0, [(0, 2), (1, 2)]);
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::text::for_terminal;
+use crate::text::is_unprintable;
 
 /// The name as the inventory has it.
 pub(super) fn spelled(name: &str) -> Cow<'_, str> {
@@ -43,15 +43,12 @@ fn begins_formula(char: char) -> bool {
     matches!(char, '=' | '+' | '-' | '@' | '\'')
 }
 
-fn is_unprintable(char: char) -> bool {
-    matches!(for_terminal(char.encode_utf8(&mut [0; 4])), Cow::Owned(_))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::text::for_terminal;
 
     #[test]
     fn names_that_look_alike_are_told_apart() {
