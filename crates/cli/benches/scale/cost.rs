@@ -74,10 +74,13 @@ pub(crate) fn cost_of(dir: &Path, arguments: &[&str], repeat: Repeat) -> Spent {
         let cpu = cpu_of_children() - cpu_before;
         if repeat == Repeat::Never || cpu >= QUICK || times == MOST_REPEATS {
             let times = f64::from(times);
-            let disk_mib = mib(written_since(dir, began));
-            let peak_mib = mib(peak_kib * 1024);
-            let cost =
-                Cost { seconds: seconds / times, cpu: cpu / times, peak_mib, disk_mib, list_calls: 0.0 };
+            let cost = Cost {
+                seconds: seconds / times,
+                cpu: cpu / times,
+                peak_mib: mib(peak_kib * 1024),
+                disk_mib: mib(written_since(dir, began)),
+                list_calls: 0.0,
+            };
             return Spent { cost, times };
         }
     }

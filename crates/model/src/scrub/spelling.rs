@@ -202,8 +202,8 @@ mod tests {
             let decoded = Decoded::of(text.as_bytes());
             let (bytes, starts) = byte_by_byte(text.as_bytes());
             prop_assert_eq!(decoded.bytes(), &bytes[..]);
-            for at in 0..=bytes.len() {
-                prop_assert_eq!(decoded.original(at..bytes.len()), starts[at]..text.len());
+            for (at, start) in starts.into_iter().enumerate() {
+                prop_assert_eq!(decoded.original(at..bytes.len()), start..text.len());
             }
         }
     }
