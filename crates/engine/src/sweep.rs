@@ -206,6 +206,7 @@ fn sweep<'pool>(prefix: String, pages: u64, replaced: u64, news: u64) -> Choice<
 }
 
 /// The prefix that a directory shares with those of its pool, without a slash at its end.
+#[must_use]
 pub fn pool_of(directory: &str) -> &str {
     prefix_of(directory, 2)
 }

@@ -192,20 +192,19 @@ impl<S: LogStore> Verifier<'_, S> {
         awaited.note(contents, began, now);
         let mut verdict = None;
         if awaited.is_enough() && awaited.is_stable(now) {
-            verdict = match awaited.promised {
-                Some(_) => Some(Verdict::Verified(Proof::Promise)),
-                None => {
-                    // The proof waits until no more calls are sent. Its slot must not, or no call would be sent.
-                    if std::mem::take(&mut awaited.holds_slot) {
-                        run.slots.give_back();
-                    }
-                    match self.promises.prove(&run.plan, awaited.node, awaited.seen.files) {
-                        _ if !over => None,
-                        PeerProof::Given => Some(Verdict::Verified(Proof::Peers)),
-                        PeerProof::Fewer(_) => None,
-                        proof @ PeerProof::TooFewKnown => {
-                            awaited.has_come_to_rest(now).then_some(Verdict::Adopted(proof))
-                        }
+            verdict = if awaited.promised.is_some() {
+                Some(Verdict::Verified(Proof::Promise))
+            } else {
+                // The proof waits until no more calls are sent. Its slot must not, or no call would be sent.
+                if std::mem::take(&mut awaited.holds_slot) {
+                    run.slots.give_back();
+                }
+                match self.promises.prove(&run.plan, awaited.node, awaited.seen.files) {
+                    _ if !over => None,
+                    PeerProof::Given => Some(Verdict::Verified(Proof::Peers)),
+                    PeerProof::Fewer(_) => None,
+                    proof @ PeerProof::TooFewKnown => {
+                        awaited.has_come_to_rest(now).then_some(Verdict::Adopted(proof))
                     }
                 }
             };

@@ -66,9 +66,8 @@ impl Phase {
     fn allowance(self) -> u64 {
         let (at_once, per_root, age): (u64, u64, _) = match self {
             // Uploads that are not known to have arrived hold up calls.
-            Self::Sending { age, slots: true } => (100, 60, age),
             Self::Sending { age, slots: false } => (10, 10, age),
-            Self::Over { age } => (100, 60, age),
+            Self::Sending { age, slots: true } | Self::Over { age } => (100, 60, age),
         };
         let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         at_once + (per_root * per_root).saturating_mul(millis / 10).isqrt() / 10
