@@ -427,7 +427,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         self.crash_after_answer();
         match answer {
             Ok(accepted) => {
-                self.pacer.answered_well(sent_at.elapsed());
+                self.pacer.answered_well(sent_at);
                 self.directories.naming.learn(planned.pool(), &accepted.directory);
                 self.directories.claims.claim(&accepted.directory, work.node);
                 self.has_accepted.store(true, Ordering::Relaxed);

@@ -377,8 +377,7 @@ proptest! {
         prop_assert_eq!(outstanding.nodes(), unfinished, "what has no end is outstanding, and nothing else");
     }
 
-    /// Whatever the account answers, it is called no faster than its ceiling, and not at all while it asked for a
-    /// pause.
+    /// Whatever the account answers, it is called no faster than its ceiling, and not at all while it pauses.
     #[test]
     fn no_second_sees_more_calls_than_the_ceiling_and_the_burst(
         replies in replies(),
@@ -400,9 +399,9 @@ proptest! {
                 if reply.throttled {
                     pacer.throttled(sent_at, reply.retry_after);
                     assert!(pacer.rate().is_some_and(|rate| rate <= ceiling), "{:?}", pacer.rate());
-                    pause.set(pause.get().max(reply.retry_after.map(|asked| Instant::now() + asked)));
+                    pause.set(pause.get().max(pacer.pauses_until()));
                 } else {
-                    pacer.answered_well(reply.after);
+                    pacer.answered_well(sent_at);
                 }
             };
             futures::future::join_all((0..concurrency).map(|_| worker())).await;

@@ -3,6 +3,7 @@ use std::cell::{Cell, RefCell};
 use futures::future::join_all;
 use tokio::time::sleep;
 
+use super::controller::SLOWEST;
 use super::*;
 
 const ROUND_TRIP: Duration = Duration::from_millis(50);
@@ -82,7 +83,7 @@ async fn drive(pacer: &Pacer, account: &Account, concurrency: usize, length: Dur
             sleep(account.round_trip.mul_f64(0.8 + 0.4 * jitter)).await;
             if serves {
                 seen.borrow_mut().served += 1.0;
-                pacer.answered_well(sent_at.elapsed());
+                pacer.answered_well(sent_at);
             } else {
                 seen.borrow_mut().throttled += 1.0;
                 if pacer.throttled(sent_at, account.retry_after).is_some() {
@@ -101,7 +102,7 @@ async fn calls_within(pacer: &Pacer, length: Duration) -> u32 {
     let mut calls = 0;
     while tokio::time::timeout_at(end, pacer.turn()).await.is_ok() {
         calls += 1;
-        pacer.answered_well(ROUND_TRIP);
+        pacer.answered_well(Instant::now());
     }
     calls
 }
@@ -132,7 +133,7 @@ async fn calls_that_were_in_flight_together_cut_the_rate_once() {
     assert_eq!(pacer.throttled(sent_at, None), None);
     tokio::time::advance(ROUND_TRIP).await;
     let later = Instant::now();
-    assert_eq!(pacer.throttled(later, None).map(|slowdown| slowdown.rate), Some(50.0));
+    assert!(pacer.throttled(later, None).is_some_and(|slowdown| slowdown.rate <= 70.0), "{:?}", pacer.rate());
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,19 +146,26 @@ async fn retry_after_pauses_the_account_for_just_that_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_climbs_back_slowly_and_not_above_the_ceiling() {
+async fn a_single_refusal_at_the_start_costs_a_moment() {
     let pacer = pacer(Some(100.0));
     calls_within(&pacer, Duration::from_secs(1)).await;
     pacer.throttled(Instant::now() + Duration::from_millis(1), None);
     assert_eq!(pacer.rate(), Some(50.0));
     calls_within(&pacer, Duration::from_secs(1)).await;
-    let after_one = pacer.rate().unwrap();
-    assert!((65.0..=85.0).contains(&after_one), "{after_one}");
-    calls_within(&pacer, Duration::from_secs(4)).await;
-    let after_five = pacer.rate().unwrap();
-    assert!((86.0..=92.0).contains(&after_five), "back to a little below what was too much: {after_five}");
-    calls_within(&pacer, Duration::from_secs(60)).await;
     assert_eq!(pacer.rate(), Some(100.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_a_level_that_is_too_much_it_stays_a_while() {
+    let (pacer, account) = (pacer(Some(FAR_ABOVE)), Account::bearing(160.0));
+    drive(&pacer, &account, 64, seconds(30)).await;
+    // Until the next climb is refused, and the dip after it is over.
+    while drive(&pacer, &account, 64, seconds(1)).await.cuts.is_empty() {}
+    drive(&pacer, &account, 64, seconds(1)).await;
+    let rate = pacer.rate().unwrap();
+    assert!((136.0..=158.0).contains(&rate), "{rate}");
+    drive(&pacer, &account, 64, seconds(3)).await;
+    assert_eq!(pacer.rate(), Some(rate));
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +215,8 @@ async fn the_pace_never_stops_for_good() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_a_stall_held_back_do_not_go_out_together() {
     let pacer = pacer(Some(100.0));
-    pacer.state().set_rate(Instant::now(), 100.0);
+    calls_within(&pacer, seconds(1)).await;
+    assert_eq!(pacer.rate(), Some(100.0));
     let began = Instant::now();
     for _ in 0..50 {
         pacer.turn().await;
@@ -280,7 +289,7 @@ async fn the_start_costs_few_calls_however_far_the_ceiling_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_halves_each_round_trip_and_an_outage_is_not_taken_for_a_capacity() {
+async fn a_storm_is_cut_each_round_trip_and_an_outage_is_not_taken_for_a_capacity() {
     for round_trip in [20, 1000] {
         let pacer = pacer(Some(FAR_ABOVE));
         let round_trip = Duration::from_millis(round_trip);
@@ -289,7 +298,8 @@ async fn a_storm_halves_each_round_trip_and_an_outage_is_not_taken_for_a_capacit
 
         account.capacity.set(0.0);
         let storm = drive(&pacer, &account, 256, round_trip * 8).await;
-        assert!(pacer.rate().unwrap() <= 10.0, "{:?} after {storm:?}", pacer.rate());
+        let spared = pacer.rate().unwrap() <= 25.0 && (storm.throttled <= 12.0 || round_trip >= seconds(1));
+        assert!(spared, "{:?} after {storm:?}", pacer.rate());
         drive(&pacer, &account, 256, seconds(20)).await;
         assert_eq!(pacer.rate(), Some(SLOWEST), "a call now and then finds out that it is over");
 
@@ -334,7 +344,7 @@ async fn accounts_that_began_together_do_not_try_more_together() {
     let late =
         |cuts: &[Instant]| cuts.iter().copied().filter(|at| *at > one[0] + seconds(20)).collect::<Vec<_>>();
     let (one_late, other_late) = (late(&one), late(&other));
-    assert!(one_late.len() >= 8 && other_late.len() >= 8, "{} and {}", one_late.len(), other_late.len());
+    assert!(one_late.len() >= 5 && other_late.len() >= 5, "{} and {}", one_late.len(), other_late.len());
     let near = |at: &Instant| {
         other_late.iter().any(|other| other.duration_since(*at).max(at.duration_since(*other)) < seconds(1))
     };
@@ -362,14 +372,96 @@ async fn a_rate_that_the_calls_in_flight_do_not_use_is_neither_raised_nor_taken_
     assert!((30.0..=50.0).contains(&slowdown.rate), "half of 80/s, not {}", slowdown.rate);
 }
 
+/// What an account with a ceiling of 200/s that refuses a share of the calls for no reason served in 40 s, for several
+/// dice, as a share of what it could have.
+async fn served_in_noise(share: f64, capacity: f64, retry_after: Option<Duration>) -> Vec<(f64, Seen)> {
+    let mut runs = Vec::new();
+    for seed in 0..9 {
+        let pacer = pacer(Some(200.0));
+        let random = RefCell::new(fastrand::Rng::with_seed(seed));
+        let account = Account {
+            refuses: share,
+            random,
+            retry_after,
+            round_trip: Duration::from_millis(20),
+            ..Account::bearing(capacity)
+        };
+        let seen = drive(&pacer, &account, 64, seconds(40)).await;
+        runs.push((seen.used(capacity.min(200.0) * (1.0 - share), seconds(40)), seen));
+    }
+    runs.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    runs
+}
+
 #[tokio::test(start_paused = true)]
-async fn refusals_that_have_nothing_to_do_with_the_rate_do_not_bring_it_to_nothing() {
-    for (refuses, least) in [(0.001, 50.0), (0.005, 30.0), (0.01, 18.0), (0.05, 6.0)] {
-        let pacer = pacer(Some(100.0));
-        let account = Account { refuses, ..Account::bearing(1e6) };
-        drive(&pacer, &account, 32, seconds(30)).await;
-        let seen = drive(&pacer, &account, 32, seconds(120)).await;
-        let rate = seen.served / 120.0;
-        assert!(rate >= least, "{rate} calls/s with {refuses} refused");
+async fn refusals_that_have_nothing_to_do_with_the_rate_cost_little() {
+    for (share, least, median) in [(0.01, 0.70, 0.93), (0.05, 0.55, 0.85), (0.10, 0.05, 0.70)] {
+        let runs = served_in_noise(share, 1e6, None).await;
+        let used: Vec<_> = runs.iter().map(|(used, _)| *used).collect();
+        assert!(used[0] >= least && used[4] >= median, "with {share} refused: {used:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn noise_does_not_hide_a_capacity() {
+    let runs = served_in_noise(0.05, 100.0, None).await;
+    let used: Vec<_> = runs.iter().map(|(used, _)| *used).collect();
+    assert!(used[0] >= 0.50 && used[4] >= 0.80, "{used:?}");
+    let beyond: Vec<_> = runs.iter().map(|(_, seen)| seen.refused() - 0.05).collect();
+    assert!(beyond.iter().sum::<f64>() / 9.0 <= 0.02, "{beyond:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_is_asked_for_at_random_is_kept_until_it_is_known_to_be_at_random() {
+    let pacer = pacer(Some(200.0));
+    calls_within(&pacer, seconds(1)).await;
+    let mut pauses = 0;
+    for number in 0..4000 {
+        pacer.turn().await;
+        let sent_at = Instant::now();
+        if number % 20 == 7 {
+            pacer.throttled(sent_at, Some(seconds(1)));
+            let before = Instant::now();
+            pacer.gate().await;
+            pauses += u32::from(before.elapsed() >= seconds(1));
+        } else {
+            pacer.answered_well(sent_at);
+        }
+    }
+    assert!((2..=20).contains(&pauses), "{pauses} pauses for 200 refusals");
+    let runs = served_in_noise(0.05, 1e6, Some(seconds(1))).await;
+    let used: Vec<_> = runs.iter().map(|(used, _)| *used).collect();
+    assert!(used[4] >= 0.6, "{used:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_passes_the_gate_within_a_pause() {
+    let pacer = pacer(Some(200.0));
+    pacer.turn().await;
+    pacer.throttled(Instant::now(), Some(seconds(3)));
+    let before = Instant::now();
+    pacer.gate().await;
+    assert_eq!(before.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capacity_of_a_few_calls_is_used() {
+    let (pacer, account) = (pacer(Some(200.0)), Account::bearing(5.0));
+    let seen = drive(&pacer, &account, 64, seconds(120)).await;
+    assert!(seen.used(5.0, seconds(120)) >= 0.80 && seen.refused() <= 0.05, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_runs_on_one_account_share_it() {
+    for seed in 0..4 {
+        let account = Account::bearing(200.0);
+        let pacers =
+            [1, 2].map(|number| Pacer::new(Some(FAR_ABOVE), fastrand::Rng::with_seed(seed * 10 + number)));
+        let run = |pacer| drive(pacer, &account, 64, seconds(60));
+        let (one, other) = tokio::join!(run(&pacers[0]), run(&pacers[1]));
+        let (sum, squares) = (one.served + other.served, one.served.powi(2) + other.served.powi(2));
+        let fairness = sum.powi(2) / 2.0 / squares;
+        assert!(fairness >= 0.85, "{fairness}: {one:?} and {other:?}");
+        assert!(sum >= 0.88 * 200.0 * 60.0, "{one:?} and {other:?}");
     }
 }

@@ -386,7 +386,7 @@ impl<B: BatchService> Lookout<'_, B> {
             let answer = list().await;
             drop(permit);
             match &answer {
-                Ok(_) => self.pacer.answered_well(sent_at.elapsed()),
+                Ok(_) => self.pacer.answered_well(sent_at),
                 Err(failure) => {
                     add(&counters.failures, 1);
                     if failure.class == FailureClass::Throttled {
