@@ -206,8 +206,12 @@ fn a_newest_run_that_ended_and_cannot_be_read_leaves_its_time_open() {
         judge(code, said);
     };
     let broken = || {
-        with("", 3, "its manifest is not in the form that fleetlogs writes: EOF");
-        with(&text[..text.len() / 2], 3, "its manifest is not in the form that fleetlogs writes: EOF");
+        with("", 3, "its manifest is not in the form that fleetlogs writes: the text is cut off");
+        with(
+            &text[..text.len() / 2],
+            3,
+            "its manifest is not in the form that fleetlogs writes: the text is cut off",
+        );
         with(
             &text.replace("manifest/v1", "manifest/v2"),
             3,
