@@ -471,7 +471,9 @@ impl Controller {
             self.set_rate(now, dip.from);
             return;
         }
-        let another_chance = self.chances < CHANCES || self.capacity_at(0.4) > dip.from;
+        // Where it would cost a pause, it is not asked for.
+        let another_chance =
+            self.pause <= 0.0 && (self.chances < CHANCES || self.capacity_at(0.4) > dip.from);
         if dip.why == Why::Start && dip.refusals == 1 && another_chance {
             // One refusal, and none of the calls beside it: if the level is too much, it shows again at once.
             self.chances += 1;
@@ -489,6 +491,7 @@ impl Controller {
             (Why::Level, 0 | 1) => forgiving(dip.from, NEAR_LEVEL),
             (Why::Level, 2) => 0.85,
             (Why::Level, 3) => 0.75,
+            (Why::Start, 0 | 1) => 0.5,
             (_, 0 | 1) => 0.8,
             (_, 2) => 0.6,
             _ => 0.3,
