@@ -93,9 +93,9 @@ const stories = {
       return { x: label.left + 5, y: label.bottom + 10 };
     });
     await page.mouse.move(x, y);
-    assert.match(await textOf(page, "#tip"), /account .*, pool /);
+    await page.locator("#tip", { hasText: /account .*, pool / }).waitFor({ state: "visible" });
     await page.mouse.click(x, y);
-    assert.ok(await page.locator("#details").isVisible());
+    await page.locator("#details").waitFor({ state: "visible" });
     await page.locator("#details-close").click();
     await page.locator("#details").waitFor({ state: "hidden" });
   },
