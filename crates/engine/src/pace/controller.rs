@@ -491,7 +491,7 @@ impl Controller {
             (Why::Level, 0 | 1) => forgiving(dip.from, NEAR_LEVEL),
             (Why::Level, 2) => 0.85,
             (Why::Level, 3) => 0.75,
-            (Why::Start, 0 | 1) => 0.5,
+            (Why::Start, 0 | 1) if self.pause > 0.0 => 0.5,
             (_, 0 | 1) => 0.8,
             (_, 2) => 0.6,
             _ => 0.3,
