@@ -8,6 +8,8 @@ use std::io::{BufRead, BufReader, Read};
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Error;
 
+use crate::json_value_end::ValueEnd;
+
 /// How much is read at once.
 const READ_AT_ONCE: usize = 64 * 1024;
 
@@ -67,17 +69,17 @@ impl<R: Read> JsonStream<R> {
     /// The text cannot be read, or is cut off.
     pub fn text(&mut self) -> Result<&[u8], Error> {
         self.text.clear();
-        self.peek()?;
-        let mut scan = Scan::default();
+        let mut end = ValueEnd::of(self.peek()?);
         loop {
             let chunk = self.source.fill_buf().map_err(Error::io)?;
             if chunk.is_empty() {
                 return Err(cut_off());
             }
-            let (length, is_over) = scan.advance(chunk);
+            let found = end.find(chunk);
+            let length = found.unwrap_or(chunk.len());
             self.text.extend_from_slice(&chunk[..length]);
             self.source.consume(length);
-            if is_over {
+            if found.is_some() {
                 return Ok(&self.text);
             }
         }
@@ -147,52 +149,6 @@ fn is_blank(byte: u8) -> bool {
 
 fn cut_off() -> Error {
     Error::custom("the text is cut off")
-}
-
-/// Looks for the end of a value.
-#[derive(Default)]
-struct Scan {
-    /// Lists and objects that are open.
-    depth: usize,
-    in_string: bool,
-    is_escaped: bool,
-}
-
-impl Scan {
-    /// Takes a piece of the text in. Returns how much of it belongs to the value, and whether the value ends there.
-    fn advance(&mut self, piece: &[u8]) -> (usize, bool) {
-        let mut at = 0;
-        while at < piece.len() {
-            if self.is_escaped {
-                self.is_escaped = false;
-                at += 1;
-                continue;
-            }
-            if self.in_string {
-                let Some(length) = piece[at..].iter().position(|byte| matches!(byte, b'"' | b'\\')) else {
-                    return (piece.len(), false);
-                };
-                at += length + 1;
-                self.is_escaped = piece[at - 1] == b'\\';
-                self.in_string = self.is_escaped;
-                if !self.in_string && self.depth == 0 {
-                    return (at, true);
-                }
-                continue;
-            }
-            match piece[at] {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' if self.depth > 1 => self.depth -= 1,
-                // The end of a list or an object; or the end of the one that a number is in.
-                b'}' | b']' => return (at + self.depth, true),
-                byte if self.depth == 0 && (byte == b',' || is_blank(byte)) => return (at, true),
-                _ => {}
-            }
-            at += 1;
-        }
-        (piece.len(), false)
-    }
 }
 
 #[cfg(test)]

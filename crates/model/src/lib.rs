@@ -19,6 +19,7 @@ pub mod ids;
 pub mod interval;
 pub mod inventory;
 pub mod json_stream;
+pub mod json_value_end;
 pub mod known_cause;
 pub mod ledger;
 pub mod listing;

@@ -11,7 +11,6 @@ mod page_reader;
 mod pool;
 mod task;
 mod upload;
-mod value_end;
 mod values;
 
 pub(crate) use list::ListItem;

@@ -7,12 +7,12 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use fleetlogs_model::json_value_end::ValueEnd;
 use fleetlogs_model::service::{Page, PageLink};
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
 use super::list::{HasId, ListItem, MOST_ITEMS, OddPage, is_too_long};
-use super::value_end::ValueEnd;
 use crate::answer::BodyReader;
 
 /// Reads one page, whose text it gets in pieces.

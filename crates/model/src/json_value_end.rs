@@ -3,16 +3,24 @@
 
 /// A value whose end is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ValueEnd {
+pub enum ValueEnd {
     /// A number, `true`, `false` or `null`: ends before the next delimiter.
     Scalar,
-    /// A string, or an object or list with this many open brackets.
-    Closing { open: u32, in_string: bool, escaped: bool },
+    /// A string, an object or a list.
+    Closing {
+        /// Brackets that are open.
+        open: u32,
+        /// Whether the text ended in a string.
+        in_string: bool,
+        /// Whether it ended behind a backslash.
+        escaped: bool,
+    },
 }
 
 impl ValueEnd {
     /// For a value that starts with this byte, which is yet to be passed to [`find`](Self::find).
-    pub(super) fn of(first: u8) -> Self {
+    #[must_use]
+    pub fn of(first: u8) -> Self {
         match first {
             b'"' | b'{' | b'[' => Self::Closing { open: 0, in_string: false, escaped: false },
             _ => Self::Scalar,
@@ -20,7 +28,7 @@ impl ValueEnd {
     }
 
     /// How much of the text still belongs to the value, if it ends in there.
-    pub(super) fn find(&mut self, text: &[u8]) -> Option<usize> {
+    pub fn find(&mut self, text: &[u8]) -> Option<usize> {
         let Self::Closing { open, in_string, escaped } = self else {
             let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n');
             return text.iter().position(ends);
