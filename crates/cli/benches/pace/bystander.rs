@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use crate::client::{Account, Answer, ServerTexts};
-use crate::figures::number;
+use crate::numbers::number;
 use crate::server::Server;
 
 /// How long it is watched without a run, in seconds.

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::bystander::{ALONE, Bystander, Request, harmed, mean, quantile};
 use crate::client::ledger;
+use crate::numbers::{number, within};
 use crate::peer;
 use crate::run::{Run, Running};
 use crate::scenes::Scene;
@@ -28,19 +29,6 @@ const UNDER_WAY: f64 = 0.05;
 pub(crate) struct Round {
     pub(crate) runs: Vec<Run>,
     pub(crate) figures: Vec<(&'static str, f64)>,
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a small number")]
-pub(crate) fn number(count: usize) -> f64 {
-    count as f64
-}
-
-pub(crate) fn within(times: &[f64], from: f64, until: f64) -> f64 {
-    number(times.iter().filter(|at| (from..until).contains(*at)).count())
-}
-
-pub(crate) fn earliest(times: &[f64]) -> f64 {
-    times.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// The server, and when it began to count time.

@@ -11,6 +11,7 @@
 mod bystander;
 mod client;
 mod figures;
+mod numbers;
 mod peer;
 mod plot;
 mod run;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::{earliest, within};
+use crate::numbers::{earliest, number, within};
 use crate::run::Run;
 use crate::scenes::Scene;
 
@@ -147,7 +147,7 @@ fn draw_legend(svg: &mut String, scene: &Scene) {
     }
     entries.extend([("left", left), ("refused", "throttled answer")]);
     // Each entry takes as much room as its text, about; together they end at the right edge.
-    let room = |text: &str| 40.0 + 6.2 * crate::figures::number(text.len());
+    let room = |text: &str| 40.0 + 6.2 * number(text.len());
     let mut from = WIDTH - RIGHT - entries.iter().map(|(_, text)| room(text)).sum::<f64>();
     for (class, text) in entries {
         let _ = writeln!(

@@ -7,7 +7,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::figures::earliest;
+use crate::numbers::earliest;
 use crate::scenes::Scene;
 use crate::server::Server;
 
