@@ -49,16 +49,16 @@ const SLIGHT_DIP: f64 = 0.8;
 /// If calls of the dip are refused, too, it goes on at this share of its rate; at the second if all are.
 const DEEPER: (f64, f64) = (0.7, 0.5);
 
-/// No dip goes below this share of the rate before it while some of its calls are answered well, until more than so
-/// many were refused.
+/// No dip goes below this share of the rate before it on account of refusals that were on their way when it began; nor
+/// while some of its calls are answered well, until more than so many were refused.
 const LOWEST: f64 = 0.25;
 const FEW_REFUSALS: u32 = 5;
 
-/// No dip goes below this share of the rate before it on account of refusals that were on their way when it began.
-const DEEPEST: f64 = 0.25;
-
 /// Length of a dip, in seconds and in answers; at least two round trips.
 const DIP_LENGTH: (f64, f64) = (0.2, 6.0);
+
+/// How long those answers are waited for after that time, in seconds.
+const LONGEST_DIP: f64 = 3.0;
 
 /// Doubling beyond the first number, in calls per second, waits for so many seconds: an account forgives an excess for a
 /// moment, and many calls would be on their way when it no longer does.
@@ -68,9 +68,6 @@ const FAST_START: (f64, f64) = (200.0, 0.3);
 /// higher rates the climb is far above the capacity when it is refused.
 const FORGIVES_FROM: f64 = 10.0;
 
-/// How long answers are waited for after that, in seconds.
-const LONGEST_DIP: f64 = 3.0;
-
 /// The rate holds at this share of the level that was too much: where nothing is forgiven, and where much is.
 const PLATEAU: (f64, f64) = (0.96, 0.87);
 
@@ -78,7 +75,7 @@ const PLATEAU: (f64, f64) = (0.96, 0.87);
 /// much is.
 const NEAR_LEVEL: (f64, f64) = (0.97, 0.93);
 
-/// How long it holds, in seconds and in answers. Each time that the level turns out to be the same the hold lasts
+/// How long the rate holds at the plateau, in seconds and in answers. Each time that the level turns out to be the same the hold lasts
 /// twice as long, from the third number on.
 const HOLD: (f64, f64, f64) = (24.0, 120.0, 1.0);
 
@@ -145,7 +142,7 @@ enum Phase {
     Dipping(Dip),
     /// A little below the level that was too much, until a time and until so many answers came.
     Holding { until: f64, answers: f64 },
-    /// Ever faster.
+    /// Towards the level that was too much, and beyond it.
     Climbing,
 }
 
@@ -558,7 +555,7 @@ impl Controller {
         dip.refusals += 1;
         if dip.refusals > 2 && capacity < limit {
             dip.until = dip.until.max(until);
-            let least = dip.from * DEEPEST;
+            let least = dip.from * LOWEST;
             self.set_rate(now, capacity.max(least).min(limit));
         }
     }
@@ -580,12 +577,13 @@ impl Controller {
         let capacity = self.capacity_at(0.4).max(limit * 0.5);
         let (expected, fallen) = DIP;
         let deeper = if self.blank_cuts > 1 { DEEPER.1 } else { DEEPER.0 };
-        let (why, to) = match self.phase {
-            Phase::Starting { .. } => (Why::Start, rate.min(limit) / 2.0),
-            Phase::Climbing => (Why::Level, limit * forgiving(limit, (SLIGHT_DIP, expected))),
-            Phase::Holding { .. } if self.confirmed > 0 => (Why::Fall, limit * fallen),
-            Phase::Holding { .. } => (Why::Fall, limit / 2.0),
-            Phase::Dipping(dip) if dip.why == Why::Check => (Why::Fall, limit * deeper),
+        let sent = limit.min(rate.max(limit * USED));
+        let (why, from, to) = match self.phase {
+            Phase::Starting { .. } => (Why::Start, sent, rate.min(limit) / 2.0),
+            Phase::Climbing => (Why::Level, sent, limit * forgiving(limit, (SLIGHT_DIP, expected))),
+            Phase::Holding { .. } if self.confirmed > 0 => (Why::Fall, sent, limit * fallen),
+            Phase::Holding { .. } => (Why::Fall, sent, limit / 2.0),
+            Phase::Dipping(dip) if dip.why == Why::Check => (Why::Fall, dip.from, limit * deeper),
             Phase::Dipping(dip) => {
                 let is_deep = self.blank_cuts > 1 || dip.refusals > FEW_REFUSALS;
                 let least = if is_deep { 0.0 } else { dip.from * LOWEST };
@@ -593,11 +591,6 @@ impl Controller {
                 self.dip(now, to, Dip { refusals: dip.refusals + 1, ..dip });
                 return self.rate.unwrap_or(to);
             }
-        };
-        let from = limit.min(rate.max(limit * USED));
-        let from = match self.phase {
-            Phase::Dipping(dip) => dip.from,
-            _ => from,
         };
         let dip = Dip { from, until: 0.0, refusals: 1, why };
         self.dip(now, to.min(capacity * 0.97), dip);
