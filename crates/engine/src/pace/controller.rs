@@ -36,15 +36,16 @@ const NOISY: f64 = 0.004;
 /// So often, in seconds; with the second number where the noise is above the third.
 const CHECKED_EVERY: (f64, f64, f64) = (6.0, 3.6, 0.08);
 
-/// A dip goes to this share of the rate where a refusal was to be expected, and to the second where it tells of a
-/// change.
-const DIP: (f64, f64) = (0.6, 0.25);
+/// A dip goes to this share of the rate where a refusal was to be expected: where nothing is forgiven, as there is nothing
+/// to recover from, and where much is.
+const EXPECTED_DIP: (f64, f64) = (0.8, 0.6);
+
+/// The same where the refusal tells of a change. Where nothing is forgiven, it may tell of a call that came late instead,
+/// which made the next one early.
+const FALLEN_DIP: (f64, f64) = (0.7, 0.25);
 
 /// What a dip is that checks noise: what it costs is lost.
 const CHECKING_DIP: f64 = 0.7;
-
-/// What a dip is for a climb where nothing is forgiven: there is nothing to recover from.
-const SLIGHT_DIP: f64 = 0.8;
 
 /// If calls of the dip are refused, too, it goes on at this share of its rate; at the second if all are.
 const DEEPER: (f64, f64) = (0.7, 0.5);
@@ -69,7 +70,7 @@ const FAST_START: (f64, f64) = (200.0, 0.3);
 const FORGIVES_FROM: f64 = 10.0;
 
 /// The rate holds at this share of the level that was too much: where nothing is forgiven, and where much is.
-const PLATEAU: (f64, f64) = (0.96, 0.87);
+const PLATEAU: (f64, f64) = (0.93, 0.87);
 
 /// The level is at least this share of the rate at which a climb met one refusal: where nothing is forgiven, and where
 /// much is.
@@ -96,7 +97,7 @@ const REFUTED: f64 = 0.15;
 const CLIMB: (f64, f64) = (0.1, 0.05);
 
 /// What it gains where there is noise: the level may have been noise, and a refusal more is not noticed.
-const CLIMB_IN_NOISE: f64 = 0.2;
+const CLIMB_IN_NOISE: f64 = 0.6;
 
 /// From this share of the level on, the climb is near it.
 const NEAR: f64 = 0.95;
@@ -489,7 +490,7 @@ impl Controller {
             (Why::Level, 2) => 0.85,
             (Why::Level, 3) => 0.75,
             (Why::Start, 0 | 1) if self.pause > 0.0 => 0.5,
-            (_, 0 | 1) => 0.8,
+            (_, 0 | 1) => forgiving(dip.from, (0.93, 0.8)),
             (_, 2) => 0.6,
             _ => 0.3,
         };
@@ -575,13 +576,14 @@ impl Controller {
             return self.rate.unwrap_or(limit);
         }
         let capacity = self.capacity_at(0.4).max(limit * 0.5);
-        let (expected, fallen) = DIP;
         let deeper = if self.blank_cuts > 1 { DEEPER.1 } else { DEEPER.0 };
         let sent = limit.min(rate.max(limit * USED));
         let (why, from, to) = match self.phase {
             Phase::Starting { .. } => (Why::Start, sent, rate.min(limit) / 2.0),
-            Phase::Climbing => (Why::Level, sent, limit * forgiving(limit, (SLIGHT_DIP, expected))),
-            Phase::Holding { .. } if self.confirmed > 0 => (Why::Fall, sent, limit * fallen),
+            Phase::Climbing => (Why::Level, sent, limit * forgiving(limit, EXPECTED_DIP)),
+            Phase::Holding { .. } if self.confirmed > 0 => {
+                (Why::Fall, sent, limit * forgiving(limit, FALLEN_DIP))
+            }
             Phase::Holding { .. } => (Why::Fall, sent, limit / 2.0),
             Phase::Dipping(dip) if dip.why == Why::Check => (Why::Fall, dip.from, limit * deeper),
             Phase::Dipping(dip) => {

@@ -24,6 +24,8 @@ struct Account {
     filled: Cell<Instant>,
     retry_after: Option<Duration>,
     round_trip: Duration,
+    /// How late calls arrive, on average.
+    late: Duration,
     /// Share of the calls that it refuses for no reason of the rate.
     refuses: f64,
     random: RefCell<fastrand::Rng>,
@@ -37,6 +39,7 @@ impl Account {
             filled: Cell::new(Instant::now()),
             retry_after: None,
             round_trip: ROUND_TRIP,
+            late: Duration::ZERO,
             refuses: 0.0,
             random: RefCell::new(fastrand::Rng::with_seed(3)),
         }
@@ -78,6 +81,10 @@ async fn drive(pacer: &Pacer, account: &Account, concurrency: usize, length: Dur
     let worker = async || {
         while Instant::now() < end && tokio::time::timeout_at(end, pacer.turn()).await.is_ok() {
             let sent_at = Instant::now();
+            if !account.late.is_zero() {
+                let drawn = account.random.borrow_mut().f64();
+                sleep(account.late.mul_f64(-(1.0 - drawn).ln())).await;
+            }
             let serves = account.serves() && account.random.borrow_mut().f64() >= account.refuses;
             let jitter = account.random.borrow_mut().f64();
             sleep(account.round_trip.mul_f64(0.8 + 0.4 * jitter)).await;
@@ -446,9 +453,13 @@ async fn no_call_passes_the_gate_within_a_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn a_capacity_of_a_few_calls_is_used() {
-    let (pacer, account) = (pacer(Some(200.0)), Account::bearing(5.0));
-    let seen = drive(&pacer, &account, 64, seconds(120)).await;
-    assert!(seen.used(5.0, seconds(120)) >= 0.80 && seen.refused() <= 0.05, "{seen:?}");
+    for late in [0, 3] {
+        let pacer = pacer(Some(200.0));
+        let account = Account { late: Duration::from_millis(late), ..Account::bearing(5.0) };
+        let seen = drive(&pacer, &account, 64, seconds(120)).await;
+        let used = seen.used(5.0, seconds(120));
+        assert!(used >= 0.84 && seen.refused() <= 0.045, "{late} ms: {used} of 5/s, {seen:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
