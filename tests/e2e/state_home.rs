@@ -25,7 +25,7 @@ const LEASE: Duration = Duration::from_secs(15);
 
 fn home(sas: &str) -> Arc<BlobStateHome> {
     let sas = SasUrl::parse(sas).unwrap();
-    let source = Box::new(move || {
+    let source = Arc::new(move || {
         let sas = sas.clone();
         Box::pin(async move { Ok::<_, Failure>(sas) }) as std::pin::Pin<Box<_>>
     });

@@ -26,7 +26,9 @@ mod link;
 mod probe;
 mod redact;
 mod request;
+mod run_store;
 mod sas;
+mod sas_source;
 mod sdk_transport;
 mod service_clock;
 mod shared_key;
@@ -55,8 +57,10 @@ pub use probe::{ProbeEnd, probe_write};
 pub use redact::{error_chain, safe};
 /// The client that [`http_client`] returns.
 pub use reqwest::Client;
+pub use run_store::{BlobRunStore, RecordedRunName, recorded_runs};
+pub use sas_source::SasSource;
 pub use shared_key::{InvalidSharedKey, SharedKey};
-pub use state_home::{BlobStateHome, SasSource};
+pub use state_home::BlobStateHome;
 pub use storage::{
     ContainerGrant, InvalidStorageAccount, PolicyGrant, Removal, Revocation, StorageAccount, StorageAuth,
 };

@@ -8,7 +8,6 @@
 //! lease is recognized by its proposed id.
 
 use std::fmt;
-use std::pin::Pin;
 use std::time::Duration;
 
 use fleetlogs_model::failure::{Failure, FailureClass};
@@ -17,14 +16,14 @@ use fleetlogs_model::sas::SasUrl;
 use parking_lot::Mutex;
 use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, RequestBuilder};
-use time::OffsetDateTime;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::blob::{blob_url, container_url};
 use crate::request::{API_VERSION, VERSION, exchange_up_to};
+use crate::sas_source::{FreshSas, SasSource};
 use crate::storage_error::{storage_code, storage_refusal};
 
 const LEASE_ACTION: HeaderName = HeaderName::from_static("x-ms-lease-action");
@@ -40,30 +39,13 @@ const TRANSFER_LIMIT: Duration = Duration::from_secs(120);
 /// The largest state, far beyond that of any fleet: the state is in memory during the transfer.
 const LARGEST: usize = 256 << 20;
 
-/// A SAS with less time left than this is replaced.
-const SPARE: Duration = Duration::from_secs(15 * 60);
-
-/// Pause between two requests for another SAS while the old one is still valid.
-const PAUSE: Duration = Duration::from_secs(60);
-
-/// The source of a SAS for the container of the state, with read, create and write permission. It is called for the
-/// first SAS, for another one before that one expires, and when storage refuses one.
-pub type SasSource =
-    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<SasUrl, Failure>> + Send>> + Send + Sync>;
-
 /// The home of a schedule's state, in a blob.
 pub struct BlobStateHome {
     http: reqwest::Client,
-    source: SasSource,
+    sas: FreshSas,
     blob: String,
     lease: Duration,
-    sas: tokio::sync::Mutex<Option<CurrentSas>>,
     held: Mutex<LeaseState>,
-}
-
-struct CurrentSas {
-    sas: SasUrl,
-    asked_at: Instant,
 }
 
 /// What is known about the lease and the blob.
@@ -75,11 +57,12 @@ struct LeaseState {
 }
 
 impl BlobStateHome {
-    /// A home; sends nothing. `lease` is 15 to 60 whole seconds.
+    /// A home; sends nothing. `source` is of SAS with read, create and write permission. `lease` is 15 to 60 whole
+    /// seconds.
     #[must_use]
     pub fn new(http: reqwest::Client, source: SasSource, blob: String, lease: Duration) -> Self {
         let held = Mutex::new(LeaseState { id: Uuid::new_v4(), etag: None });
-        Self { http, source, blob, lease, sas: tokio::sync::Mutex::default(), held }
+        Self { http, sas: FreshSas::new(source), blob, lease, held }
     }
 
     async fn take_and_fetch(&self) -> Result<Option<Vec<u8>>, HomeError> {
@@ -260,14 +243,14 @@ impl BlobStateHome {
         limit: Duration,
     ) -> Result<Answer, Failure> {
         let deadline = Instant::now() + limit;
-        let sas = timeout_at(deadline, self.sas()).await.unwrap_or_else(|_| {
+        let sas = timeout_at(deadline, self.sas.get(self.short() / 2)).await.unwrap_or_else(|_| {
             Err(Failure::new(FailureClass::NotSent, "no SAS arrived within the time limit of the call"))
         })?;
         let url = self.url(&sas, comp)?;
         let builder = self.request(&method, &url, headers, body);
         let answer = exchange_up_to(LARGEST, builder, &url, deadline).await?;
         if matches!(answer.status, 401 | 403) {
-            self.sas.lock().await.take();
+            self.sas.forget().await;
         }
         Ok(answer)
     }
@@ -299,32 +282,6 @@ impl BlobStateHome {
             url.set_query(Some(&query));
         }
         Ok(url)
-    }
-
-    /// The current SAS, or a newer one if it expires soon and a newer one can be had.
-    async fn sas(&self) -> Result<SasUrl, Failure> {
-        let mut kept = self.sas.lock().await;
-        if let Some(CurrentSas { sas, asked_at }) = &*kept {
-            let lasts = |ends: OffsetDateTime| ends - OffsetDateTime::now_utc() > SPARE;
-            if sas.expires_at.is_none_or(lasts) || asked_at.elapsed() < PAUSE {
-                return Ok(sas.clone());
-            }
-        }
-        let asked_at = Instant::now();
-        let sas = match &*kept {
-            None => (self.source)().await?,
-            // The call must have time left to be sent with the old SAS.
-            Some(old) => match timeout(self.short() / 2, (self.source)()).await {
-                Ok(Ok(sas)) => sas,
-                asked => {
-                    let failure = asked.ok().and_then(Result::err).map(|failure| failure.to_string());
-                    tracing::debug!(failure, "no newer SAS for the shared state; using the old one");
-                    old.sas.clone()
-                }
-            },
-        };
-        *kept = Some(CurrentSas { sas: sas.clone(), asked_at });
-        Ok(sas)
     }
 
     /// What a refusal of storage means for the owner.

@@ -352,6 +352,7 @@ impl From<JournalError> for CliError {
             | JournalErrorKind::Copied
             | JournalErrorKind::OtherPlan
             | JournalErrorKind::Unsuitable
+            | JournalErrorKind::TakenOver
             | JournalErrorKind::Failed => Self::not_done(refusal),
         }
     }

@@ -1,12 +1,13 @@
 //! Where the record of a run is stored: its frozen plan, and the journal of its events.
 //!
 //! [`RunStore`] is the place of one run in a store. The engine has one that uses a run directory with an SQLite
-//! journal; a store in Blob storage would be a second implementation. Nothing else knows how a store works: the
-//! engine appends to a [`Journal`], and everything that looks at a recorded run reads through a [`JournalReader`].
+//! journal, and `fleetlogs-azure` has one in Blob storage. Nothing else knows how a store works: the engine appends to
+//! a [`Journal`], and everything that looks at a recorded run reads through a [`JournalReader`].
 
 use std::fmt;
 use std::pin::Pin;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::event::Recorded;
 use crate::history::NodeHistory;
@@ -78,6 +79,22 @@ pub trait Journal: Send + 'static {
     fn little_room(&mut self) -> Option<LittleRoom> {
         None
     }
+
+    /// How long this process may work on the run, if that ends by itself. A run on this machine's disk is held until
+    /// the journal is dropped, and needs none.
+    fn tenure(&self) -> Option<Arc<dyn Tenure>> {
+        None
+    }
+}
+
+/// The right to work on a run in a store that several machines reach. It ends by itself unless the store renews it, and
+/// then another machine may work on the run. So nothing may be sent that could be answered after its end.
+pub trait Tenure: fmt::Debug + Send + Sync {
+    /// How much longer it certainly lasts; zero if it may have ended.
+    fn left(&self) -> Duration;
+
+    /// How long it lasts after it was renewed.
+    fn length(&self) -> Duration;
 }
 
 /// A journal as far as it is recorded.
@@ -164,6 +181,8 @@ pub enum JournalErrorKind {
     OtherPlan,
     /// The store cannot keep a journal safely there (a network file system, say).
     Unsuitable,
+    /// Another process took the run over while this one worked on it. This one can record nothing more.
+    TakenOver,
     /// The store failed.
     Failed,
 }
@@ -192,7 +211,8 @@ impl fmt::Display for JournalError {
             | JournalErrorKind::Damaged
             | JournalErrorKind::Copied
             | JournalErrorKind::OtherPlan
-            | JournalErrorKind::Unsuitable => f.write_str(&self.what),
+            | JournalErrorKind::Unsuitable
+            | JournalErrorKind::TakenOver => f.write_str(&self.what),
         }
     }
 }

@@ -1,5 +1,9 @@
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fleetlogs_model::sas::SasUrl;
+use time::OffsetDateTime;
 
 use super::*;
 use crate::http::http_client;
@@ -17,7 +21,7 @@ fn sas(port: u16, number: usize, ends: OffsetDateTime) -> SasUrl {
 fn home_with(server: &TestServer, life: Duration) -> (BlobStateHome, Arc<AtomicUsize>) {
     let (port, asked) = (server.port(), Arc::new(AtomicUsize::new(0)));
     let counted = asked.clone();
-    let source = Box::new(move || {
+    let source = Arc::new(move || {
         let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
         let sas = sas(port, number, OffsetDateTime::now_utc() + life);
         Box::pin(async move { Ok(sas) }) as Pin<Box<_>>

@@ -87,7 +87,7 @@ fn given_sas(given: &GivenSas, access: Access) -> Result<SasSource, CliError> {
     }
     let GivenSas { sas, source } = given.clone();
     let container = sas.without_query();
-    Ok(Box::new(move || {
+    Ok(Arc::new(move || {
         let (sas, source, container) = (sas.clone(), source.clone(), container.clone());
         Box::pin(async move {
             let Some(source) = source else { return Ok(sas) };
@@ -108,7 +108,7 @@ fn minted_sas(place: &Place, http: &Client, auth: StorageAuth) -> Result<SasSour
         CliError::refused([Refusal::new(error.to_string(), help).about("schedule.lease.account")])
     })?;
     let container = place.container_as_written().to_owned();
-    Ok(Box::new(move || {
+    Ok(Arc::new(move || {
         let (storage, container) = (storage.clone(), container.clone());
         Box::pin(async move {
             let grant = ContainerGrant {
