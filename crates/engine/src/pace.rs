@@ -9,10 +9,12 @@ mod limiter;
 mod meter;
 mod sent_rates;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use fleetlogs_model::retry::LONGEST_RETRY_AFTER;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use self::controller::Controller;
@@ -41,6 +43,14 @@ struct PacerState {
     /// None: as fast as the concurrency allows.
     limits: Option<Limits>,
     paused_until: Option<Instant>,
+    /// Calls that get the next turns of those who wait in line.
+    ahead: VecDeque<oneshot::Sender<()>>,
+}
+
+/// What became of a turn.
+enum Turn {
+    Taken,
+    GivenAway,
 }
 
 struct Limits {
@@ -62,7 +72,7 @@ impl Pacer {
         Self {
             turn: tokio::sync::Mutex::new(()),
             gate: tokio::sync::Mutex::new(()),
-            state: Mutex::new(PacerState { controller, limits, paused_until: None }),
+            state: Mutex::new(PacerState { controller, limits, paused_until: None, ahead: VecDeque::new() }),
         }
     }
 
@@ -78,8 +88,26 @@ impl Pacer {
         let _first_in_line = self.turn.lock().await;
         loop {
             let turn = self.state().try_turn(Instant::now());
-            let Err(until) = turn else { return };
-            sleep_until(until).await;
+            match turn {
+                Ok(Turn::Taken) => return,
+                Ok(Turn::GivenAway) => {}
+                Err(until) => sleep_until(until).await,
+            }
+        }
+    }
+
+    /// The same, before all who already wait in line: for a call that must not wait until all of them had their turn.
+    ///
+    /// # Cancel safety
+    /// As [`Pacer::turn`], but for a turn that was given away just before.
+    pub async fn turn_ahead(&self) {
+        let (give, given) = oneshot::channel();
+        self.state().ahead.push_back(give);
+        tokio::select! {
+            biased;
+            Ok(()) = given => {}
+            // Nobody may be waiting.
+            () = self.turn() => {}
         }
     }
 
@@ -95,17 +123,6 @@ impl Pacer {
             let pass = self.state().try_gate(Instant::now());
             let Err(until) = pass else { return };
             sleep_until(until).await;
-        }
-    }
-
-    /// Waits while the service asked the account to pause, without taking a turn.
-    pub async fn unpaused(&self) {
-        loop {
-            let until = self.state().pause_at(Instant::now());
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => return,
-            }
         }
     }
 
@@ -140,8 +157,8 @@ impl PacerState {
         self.paused_until
     }
 
-    /// Takes a turn, or says until when to wait.
-    fn try_turn(&mut self, now: Instant) -> Result<(), Instant> {
+    /// Takes a turn, for a call that goes ahead if there is one; or says until when to wait.
+    fn try_turn(&mut self, now: Instant) -> Result<Turn, Instant> {
         if let Some(until) = self.pause_at(now) {
             return Err(until);
         }
@@ -152,7 +169,13 @@ impl PacerState {
         // A higher rate begins with a call: so none of the time before it is lost.
         self.follow(1);
         self.controller.sends(now);
-        Ok(())
+        while let Some(ahead) = self.ahead.pop_front() {
+            // It may have been dropped.
+            if ahead.send(()).is_ok() {
+                return Ok(Turn::GivenAway);
+            }
+        }
+        Ok(Turn::Taken)
     }
 
     fn try_gate(&mut self, now: Instant) -> Result<(), Instant> {

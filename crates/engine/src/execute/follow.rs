@@ -21,8 +21,8 @@ use crate::event_log::NotRecorded;
 use crate::plan::priority;
 use crate::roster::Roster;
 
-/// Shortest time between two pages. They are also read no faster than a tenth of the pace of the uploads. They do not
-/// wait for a turn of the pace: uploads may hold all turns for minutes.
+/// Shortest time between two pages. They are also read no faster than a tenth of the pace of the uploads. Each takes a turn
+/// of the pace before all uploads that wait for theirs, which may be minutes' worth.
 const PAGE_EVERY: Duration = Duration::from_secs(1);
 
 /// Uploads for each page that is read.
@@ -230,7 +230,7 @@ impl<B: BatchService, S: LogStore> Pages<'_, B, S> {
                 pacer.rate().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(UPLOADS_PER_PAGE / rate));
             tokio::time::sleep_until(last + pace.max(PAGE_EVERY)).await;
         }
-        pacer.unpaused().await;
+        pacer.turn_ahead().await;
         if self.read.fetch_add(1, Ordering::Relaxed) >= MOST_PAGES {
             let message = "the lists have too many pages";
             return Err(PageError::Failed(Failure::new(FailureClass::Config, message)));

@@ -508,8 +508,10 @@ impl Controller {
         let hold = (shortest * 2_f64.powi(self.confirmed)).min(longest).max(pauses);
         let spread = 1.0 - SPREAD + 2.0 * SPREAD * self.random.f64();
         let until = self.dipped + hold * spread;
-        self.begin(Phase::Holding { until, answers: answers * (hold / longest).min(1.0) });
-        self.set_rate(now, (level * forgiving(level, PLATEAU)).max(rate));
+        let plateau = (level * forgiving(level, PLATEAU)).max(rate);
+        let answers = (answers * (hold / longest).min(1.0)).min(hold * plateau);
+        self.begin(Phase::Holding { until, answers });
+        self.set_rate(now, plateau);
     }
 
     /// The service refused a call because of its load, and asks for a pause if `retry_after` is given.

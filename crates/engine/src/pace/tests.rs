@@ -463,6 +463,40 @@ async fn a_capacity_of_a_few_calls_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_goes_ahead_takes_a_turn_from_the_line() {
+    let pacer = pacer(Some(5.0));
+    // Nobody else waits.
+    pacer.turn_ahead().await;
+    let turns = Cell::new(0_u32);
+    let line = async {
+        let worker = async || {
+            while turns.get() < 200 {
+                pacer.turn().await;
+                turns.set(turns.get() + 1);
+                pacer.answered_well(Instant::now());
+            }
+        };
+        join_all((0..64).map(|_| worker())).await;
+    };
+    let ahead = async {
+        for _ in 0..10 {
+            sleep(seconds(2)).await;
+            let waited = Instant::now();
+            pacer.turn_ahead().await;
+            assert!(waited.elapsed() <= Duration::from_millis(410), "{:?}", waited.elapsed());
+        }
+        // One that no longer waits takes nothing.
+        let dropped = tokio::time::timeout(Duration::ZERO, pacer.turn_ahead()).await;
+        assert!(dropped.is_err());
+    };
+    let began = Instant::now();
+    tokio::join!(line, ahead);
+    let calls = f64::from(turns.get() + 10);
+    assert!(calls <= 5.0 * began.elapsed().as_secs_f64() + 1.5, "{calls} in {:?}", began.elapsed());
+    assert!(calls >= 4.9 * (began.elapsed().as_secs_f64() - 2.0), "{calls} in {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_runs_on_one_account_share_it() {
     for seed in 0..4 {
         let account = Account::bearing(200.0);
