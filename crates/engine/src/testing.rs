@@ -288,7 +288,7 @@ impl ScriptedAccount {
     }
 
     /// Lets its lists show the nodes of a plan, unless a test has put others there.
-    fn list_planned_nodes(&self, plan: &Plan) {
+    pub(crate) fn list_planned_nodes(&self, plan: &Plan) {
         let mut nodes = self.nodes.lock();
         if nodes.is_empty() {
             let own = plan.nodes.iter().filter(|node| node.account().as_str() == self.name);
@@ -612,7 +612,7 @@ impl Bench {
         self.clock.map_or_else(|| Clock::Since(NOW, tokio::time::Instant::now()), Clock::Set)
     }
 
-    fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         let names: Vec<_> =
             self.accounts.iter().map(|(account, nodes)| (account.name.as_str(), *nodes)).collect();
         let mut plan = plan_over(&names);

@@ -277,6 +277,28 @@ async fn a_slow_account_does_not_slow_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lists_that_keep_the_order_take_turns_of_the_pace() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 200)]);
+    bench.limits.rate = Some(5.0);
+    bench.limits.relist = Some(Duration::from_millis(3370));
+    let account = bench.account(0);
+    account.list_planned_nodes(&bench.plan());
+    let began = Instant::now();
+
+    let end = bench.execute().await;
+
+    let requested = |recorded: &&Recorded| matches!(recorded.event, Event::UploadRequested { .. });
+    let uploads = end.heard.iter().filter(requested).map(|recorded| recorded.at - NOW);
+    let mut calls: Vec<_> = uploads.map(|after| Duration::try_from(after).unwrap()).collect();
+    let lists: Vec<_> = account.listed.lock().iter().map(|at| *at - began).collect();
+    assert!(calls.len() == 200 && lists.len() >= 8, "{} calls and {lists:?}", calls.len());
+    calls.extend(lists);
+    calls.sort();
+    let closest = calls.windows(2).map(|two| two[1] - two[0]).min().unwrap();
+    assert!(closest >= Duration::from_millis(199), "two calls are {closest:?} apart");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_call_outlives_its_sas() {
     let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 2000)]);
     // Ends 10 minutes and 5 seconds from now; an upload may take 10 minutes.
