@@ -70,7 +70,7 @@ const FAST_START: (f64, f64) = (200.0, 0.3);
 const FORGIVES_FROM: f64 = 10.0;
 
 /// The rate holds at this share of the level that was too much: where nothing is forgiven, and where much is.
-const PLATEAU: (f64, f64) = (0.93, 0.88);
+const PLATEAU: (f64, f64) = (0.93, 0.875);
 
 /// The level is at least this share of the rate at which a climb met one refusal: where nothing is forgiven, and where
 /// much is.
