@@ -29,6 +29,7 @@ mod notify;
 mod open_files;
 mod output;
 mod output_dir;
+mod own_container;
 mod preflight;
 mod process_group;
 mod run;

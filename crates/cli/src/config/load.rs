@@ -146,7 +146,7 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
     }
     let (destination, schedule) = (destination?, schedule?);
     if let (Some(destination), Some(lease)) = (&destination, &schedule.lease)
-        && destination.takes_from_nodes(&lease.container())
+        && destination.takes_from_nodes(&lease.container.key())
     {
         root.table("schedule").table("lease").wrong(
             "the nodes can write to the container of the shared state, and so change what the schedule does",

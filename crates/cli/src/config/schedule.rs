@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fleetlogs_model::secret::Secret;
 
-use super::destination::{ContainerKey, GivenSas, Place, given, place};
 use super::needs::Needs;
+use super::own_container::{OwnContainer, lease_duration, own_container};
 use super::reader::{ListedMistake, Table};
 use super::secret;
 use super::secret_form::Wanted;
@@ -29,30 +29,11 @@ pub(crate) struct ScheduleSettings {
 /// The shared state of a schedule on several machines.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseSettings {
-    pub(crate) place: LeasePlace,
+    pub(crate) container: OwnContainer,
     /// The name of the blob.
     pub(crate) blob: String,
     /// The length of the lease: how long a machine that died stays the owner.
     pub(crate) duration: Duration,
-}
-
-/// The container of the shared state.
-#[derive(Clone, Debug)]
-pub(crate) enum LeasePlace {
-    /// A URL with a SAS that grants read, create and write.
-    Given(GivenSas),
-    /// A SAS that is created when needed, with the account's key or with Entra.
-    Minted { place: Place, key: Option<Secret> },
-}
-
-impl LeaseSettings {
-    /// The container of the state.
-    pub(crate) fn container(&self) -> ContainerKey {
-        match &self.place {
-            LeasePlace::Given(given) => ContainerKey::of_url(&given.sas.without_query()),
-            LeasePlace::Minted { place, .. } => place.container_key(),
-        }
-    }
 }
 
 /// The HTTP listener of the daemon.
@@ -93,45 +74,12 @@ fn lease(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<LeaseSetti
         }
         Some(text.to_owned())
     });
-    let duration = table.get("duration").map_or(Some(Duration::from_secs(60)), |value| {
-        let duration = value.duration()?;
-        if !(15..=60).contains(&duration.as_secs()) || duration.subsec_nanos() > 0 {
-            value.wrong(
-                "must be 15 to 60 whole seconds, the limits of blob leases",
-                Some("the default is \"60s\"".into()),
-            );
-            return None;
-        }
-        Some(duration)
-    });
-    let place = if let Some(value) = table.get("container_url") {
-        for key in ["account", "container", "account_key", "cloud"] {
-            if table.has(key) {
-                table.wrong(format!("`{key}` cannot be combined with `container_url`"), "keep one of them");
-            }
-            table.get(key);
-        }
-        if needed {
-            given(&value, dir).map(|given| Some(LeasePlace::Given(given))).ok_or(ListedMistake)
-        } else {
-            secret::check(&value).map(|()| None)
-        }
-    } else {
-        let key = table
-            .get("account_key")
-            .map_or(Ok(None), |value| secret::read_if(needed, &value, dir, Wanted::StorageKey));
-        let place = place(&table).ok_or(ListedMistake);
-        place.and_then(|place| Ok(Some(LeasePlace::Minted { place, key: key? })))
-    };
-    if let Ok(Some(LeasePlace::Minted { place, .. })) = &place
-        && place.is_per_run()
-    {
-        table.wrong("the shared state needs one container for all runs", "remove `{run_id}` from its name");
-        return Err(ListedMistake);
-    }
+    let duration = lease_duration(&table, "duration");
+    let container = own_container(&table, dir, needed, "the shared state");
     table.finish();
-    let (place, blob, duration) = (place?, blob.ok_or(ListedMistake)?, duration.ok_or(ListedMistake)?);
-    Ok(place.filter(|_| needed).map(|place| LeaseSettings { place, blob, duration }))
+    let (container, blob, duration) =
+        (container?, blob.ok_or(ListedMistake)?, duration.ok_or(ListedMistake)?);
+    Ok(container.map(|container| LeaseSettings { container, blob, duration }))
 }
 
 fn listener(table: Table<'_>, dir: &Path, needed: bool) -> Option<ListenerSettings> {
