@@ -39,3 +39,4 @@ pub mod stop_cause;
 pub mod timestamp;
 pub mod whole_file;
 pub mod window;
+pub mod work_queue;

@@ -106,11 +106,31 @@ pub trait JournalReader: Send {
     fn meta(&self) -> Result<RunMeta, JournalError>;
 
     /// Hands over every event after a sequence number, in order, and returns the last number; 0 is before the first
-    /// event.
+    /// event. The numbers have no gaps.
     ///
     /// # Errors
     /// An event cannot be read.
     fn events_after(&self, after: u64, hear: &mut dyn FnMut(&Recorded)) -> Result<u64, JournalError>;
+
+    /// The same for the first `most` of them. A store that need not read the others to do so should say how.
+    ///
+    /// # Errors
+    /// An event cannot be read.
+    fn some_events_after(
+        &self,
+        after: u64,
+        most: usize,
+        hear: &mut dyn FnMut(&Recorded),
+    ) -> Result<u64, JournalError> {
+        let mut handed = 0;
+        self.events_after(after, &mut |recorded| {
+            if handed < most {
+                handed += 1;
+                hear(recorded);
+            }
+        })?;
+        Ok(after + handed as u64)
+    }
 
     /// The events that are about no node, in order.
     ///

@@ -128,6 +128,15 @@ impl JournalReader for SqliteReader {
         Ok(self.for_each_event(EVENTS, after, hear)?)
     }
 
+    fn some_events_after(
+        &self,
+        after: u64,
+        most: usize,
+        hear: &mut dyn FnMut(&Recorded),
+    ) -> Result<u64, JournalError> {
+        Ok(self.for_each_event(&format!("{EVENTS} LIMIT {most}"), after, hear)?)
+    }
+
     fn run_events(&self) -> Result<Vec<Recorded>, JournalError> {
         let mut events = Vec::new();
         self.for_each_event(RUN_EVENTS, 0, &mut |recorded| events.push(recorded.clone()))?;
