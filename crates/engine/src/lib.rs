@@ -35,6 +35,7 @@ mod roster;
 pub mod run;
 pub mod run_record;
 pub mod sas_guard;
+pub mod scale_out;
 pub mod schedule;
 pub mod second_look;
 pub mod select;

@@ -23,7 +23,7 @@ use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::{NodeId, PoolId};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
-use fleetlogs_model::plan::Plan;
+use fleetlogs_model::plan::{Plan, PlannedAccount};
 use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::run_store::{Journal, JournalError, JournalErrorKind};
 use fleetlogs_model::service::{
@@ -61,12 +61,12 @@ const LISTING: Duration = Duration::from_secs(3);
 /// What a list of the nodes of a pool takes.
 const NODE_LIST: Duration = Duration::from_millis(200);
 
-const ATTEMPTS: u32 = 4;
+pub(crate) const ATTEMPTS: u32 = 4;
 
 const CALL: Duration = Duration::from_secs(35);
 
 /// Longer than the slowest upload, as the settle time must be.
-const SETTLE: Duration = Duration::from_secs(75);
+pub(crate) const SETTLE: Duration = Duration::from_secs(75);
 
 /// No simulated process may take longer than this: a run ends.
 const LONGEST_PROCESS: Duration = Duration::from_secs(24 * 3600);
@@ -367,26 +367,6 @@ impl Scene {
         let mut replay = Replay::new(&self.plan);
         journal.events.lock().iter().for_each(|recorded| replay.apply(recorded));
         let (ledger, outstanding) = replay.finish(&self.plan, &[]);
-        let mut first = 0;
-        let services = self.plan.accounts.iter().map(|account| {
-            let (world, name, nodes) = (self.world.clone(), account.name.to_string(), account.nodes);
-            let (clock, told) = (self.clock, Mutex::default());
-            let service = Account { world, name, first, nodes, clock, told };
-            first += nodes as usize;
-            Some(Arc::new(service))
-        });
-        let seconds = Duration::from_secs;
-        let settings = RunSettings {
-            limits: self.limits.clone(),
-            retry: RetryPolicy { attempts: self.attempts, base_delay: seconds(1), max_delay: seconds(30) },
-            deadlines: Deadlines { call: CALL, node: seconds(900), run: LONGEST_PROCESS },
-            budget: Budget::default(),
-            verify: VerifySettings {
-                deadline: seconds(120),
-                settle: self.settle,
-                upload_allowance: seconds(600),
-            },
-        };
         let working = collect(Collection {
             plan: self.plan.clone(),
             ledger,
@@ -394,10 +374,10 @@ impl Scene {
             journal: Box::new(journal.clone()),
             listeners: vec![],
             log_mode: LogMode::Inline,
-            services: services.collect(),
+            services: services(&self.world, &self.plan, self.clock),
             store: self.can_list.then(|| self.world.clone()),
             access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
-            settings,
+            settings: settings(self.limits.clone(), self.attempts, self.settle),
             process: ProcessFacts::default(),
             clock: Clock::Set(self.clock),
             stop: self.stop.clone(),
@@ -411,6 +391,34 @@ impl Scene {
                 ended.expect("a run ends").ledger.is_ok()
             }
         }
+    }
+}
+
+/// The accounts of a plan, for one process.
+pub(crate) fn services(
+    world: &Arc<World>,
+    plan: &Plan,
+    clock: &'static SetClock,
+) -> Vec<Option<Arc<Account>>> {
+    let mut first = 0;
+    let service = |account: &PlannedAccount| {
+        let (world, name, nodes) = (world.clone(), account.name.to_string(), account.nodes);
+        let service = Account { world, name, first, nodes, clock, told: Mutex::default() };
+        first += nodes as usize;
+        Some(Arc::new(service))
+    };
+    plan.accounts.iter().map(service).collect()
+}
+
+/// How a simulated process works.
+pub(crate) fn settings(limits: Limits, attempts: u32, settle: Duration) -> RunSettings {
+    let seconds = Duration::from_secs;
+    RunSettings {
+        limits,
+        retry: RetryPolicy { attempts, base_delay: seconds(1), max_delay: seconds(30) },
+        deadlines: Deadlines { call: CALL, node: seconds(900), run: LONGEST_PROCESS },
+        budget: Budget::default(),
+        verify: VerifySettings { deadline: seconds(120), settle, upload_allowance: seconds(600) },
     }
 }
 
@@ -438,7 +446,7 @@ pub(crate) fn on_paused_time<T>(future: impl Future<Output = T>) -> T {
 
 /// What the service does about a call: drawn by seed, node and number of the call alone, so that it does not depend on
 /// the order in which calls come.
-fn deed(seed: u64, node: usize, number: u32) -> Deed {
+pub(crate) fn deed(seed: u64, node: usize, number: u32) -> Deed {
     let mut random = Rng::with_seed(seed << 32 ^ (node as u64) << 8 ^ u64::from(number));
     let after = Duration::from_millis(random.u64(20..800));
     let shows_after = Duration::from_millis(random.u64(1000..=60_000)).min(SLOWEST_UPLOAD);
@@ -468,12 +476,12 @@ fn deed(seed: u64, node: usize, number: u32) -> Deed {
 
 /// What a seed showed.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+pub(crate) struct Tally {
     seeds: u64,
     crashes: u64,
-    calls: u64,
+    pub(crate) calls: u64,
     /// Nodes for which the service took two calls or more.
-    doubled: u64,
+    pub(crate) doubled: u64,
     /// Of those, the nodes for which the run reports a second directory, or that there may be one.
     admitted: u64,
     /// Nodes for which the run reports that there may be an unseen directory.
@@ -499,7 +507,7 @@ impl Tally {
 
 /// How the seeds are run.
 #[derive(Clone, Copy, Debug)]
-struct Circumstances {
+pub(crate) struct Circumstances {
     settle: Duration,
     can_list: bool,
     /// Whether every process but the last is of a version that did not record the service's clock.
@@ -507,7 +515,7 @@ struct Circumstances {
 }
 
 impl Circumstances {
-    const ORDINARY: Self = Self { settle: SETTLE, can_list: true, silent_journal: false };
+    pub(crate) const ORDINARY: Self = Self { settle: SETTLE, can_list: true, silent_journal: false };
 }
 
 /// Sets this machine's clock, or leaves it as it is.
@@ -581,7 +589,13 @@ async fn live(seed: u64, plan: &Arc<Plan>, given: Circumstances) -> (Arc<World>,
 }
 
 /// Compares what the run says with what the service did.
-fn judge(plan: &Plan, world: &World, events: &[Recorded], given: Circumstances, tally: &mut Tally) {
+pub(crate) fn judge(
+    plan: &Plan,
+    world: &World,
+    events: &[Recorded],
+    given: Circumstances,
+    tally: &mut Tally,
+) {
     let mut ledger = Ledger::new(plan);
     for recorded in events {
         ledger.apply(recorded);

@@ -70,6 +70,18 @@ impl MemoryRunStore {
         Ok(self.owner.clone())
     }
 
+    /// For a store whose hold is something else.
+    pub(crate) fn append_beside(&self) -> StoreFuture<'_, Box<dyn Journal>> {
+        let journal = self.stored().map(|_| {
+            Box::new(MemoryJournal { events: self.events.clone(), _owner: None }) as Box<dyn Journal>
+        });
+        Box::pin(std::future::ready(journal))
+    }
+
+    pub(crate) fn events(&self) -> Vec<Recorded> {
+        self.events.lock().clone()
+    }
+
     fn stored(&self) -> Result<(Plan, RunMeta), JournalError> {
         let missing = || JournalError::new(JournalErrorKind::Missing, "there is no run");
         self.run.lock().clone().ok_or_else(missing)

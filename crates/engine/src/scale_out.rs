@@ -1,0 +1,23 @@
+//! A run that several workers share.
+//!
+//! Its plan is [split](split_plan) into partitions, one for each Batch account, and each is a run of its own: with its
+//! own plan, journal and hold in a store. A [worker](work) takes partitions from a queue and works on them as `run`
+//! does. Whoever looks at the run opens its [`MergedRunStore`], which reads like a run of one process.
+//!
+//! All of this is decided on traits: it knows neither the store nor the queue.
+
+mod join;
+mod merge;
+mod reader;
+#[cfg(test)]
+mod simulation;
+mod split;
+mod store;
+#[cfg(test)]
+mod testing;
+mod whole_run;
+mod worker;
+
+pub use split::{PartitionPlans, split_plan};
+pub use store::MergedRunStore;
+pub use worker::{PartitionWork, WorkerEnd, WorkerSettings, work};

@@ -1,0 +1,280 @@
+use std::collections::BTreeMap;
+
+use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::history::NodeHistory;
+use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId};
+use fleetlogs_model::ledger::{Ledger, NodeStatus};
+use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::plan::{LeftOut, LeftOutReason};
+use fleetlogs_model::planned::PlannedPool;
+use fleetlogs_model::stop_cause::StopCause;
+use fleetlogs_model::window::Window;
+use time::Duration;
+use uuid::Uuid;
+
+use super::*;
+use crate::local_store::LocalRunStore;
+use crate::recorded_run::{RecordedRun, RunClaim};
+use crate::run_record::RunRecord;
+use crate::scale_out::split_plan;
+use crate::testing::{MemoryRunStore, NOW, plan_over};
+
+/// Partitions in memory; the test writes their journals.
+struct Parts {
+    plan: Plan,
+    journals: Vec<Box<dyn Journal>>,
+    merged: MergedRunStore,
+}
+
+impl Parts {
+    async fn of(accounts: &[(&str, u32)]) -> Self {
+        let plan = plan_over(accounts);
+        let (mut journals, mut stores) = (vec![], vec![]);
+        for part in split_plan(&plan) {
+            let part = part.unwrap();
+            let store = MemoryRunStore::default();
+            journals.push(store.create(&part, "fleetlogs.toml").await.unwrap());
+            stores.push((part.accounts[0].name.clone(), Box::new(store) as Box<dyn RunStore>));
+        }
+        Self { plan, journals, merged: MergedRunStore::new(stores) }
+    }
+
+    /// Something happens in a partition, so many seconds after the start.
+    fn put(&mut self, partition: usize, seconds: i64, event: Event) {
+        let at = NOW + Duration::seconds(seconds);
+        self.journals[partition].append(&[Recorded { at, node: None, event }]).unwrap();
+    }
+
+    fn put_at(&mut self, partition: usize, seconds: i64, node: u32, event: Event) {
+        let recorded = Recorded { at: NOW + Duration::seconds(seconds), node: Some(NodeIndex(node)), event };
+        self.journals[partition].append(&[recorded]).unwrap();
+    }
+
+    async fn record(&self) -> RunRecord {
+        let run = RecordedRun::open(&self.merged, RunClaim::Watch).await.unwrap();
+        let record = RunRecord::of(&run.journal.run_events().unwrap());
+        // The same from the stream of all events.
+        let mut events = vec![];
+        run.journal.events_after(0, &mut |recorded| events.push(recorded.clone())).unwrap();
+        events.retain(|recorded| recorded.node.is_none());
+        assert_eq!(format!("{:?}", RunRecord::of(&events)), format!("{record:?}"));
+        record
+    }
+}
+
+fn started() -> Event {
+    Event::RunStarted {
+        tool_version: String::new(),
+        verification: true,
+        arrival_deadline_ms: None,
+        unverified: None,
+        simulated: false,
+    }
+}
+
+fn draining(reason: &str, cause: StopCause) -> Event {
+    let outcome = Some(RunOutcome::Interrupted);
+    Event::RunDraining { reason: reason.into(), outcome, cause: Some(cause) }
+}
+
+fn account_stopped(account: &str) -> Event {
+    let cause = Failure::new(FailureClass::Auth, "no");
+    Event::AccountStopped { account: AccountName::new(account), cause }
+}
+
+fn requested(attempt: u32) -> Event {
+    Event::UploadRequested { attempt, client_request_id: Uuid::nil(), service_ahead_ms: None }
+}
+
+fn accepted(directory: &str) -> Event {
+    Event::UploadAccepted { attempt: 1, directory: directory.into(), files: Some(2), request_id: None }
+}
+
+fn ended(list_calls: u64) -> Event {
+    Event::RunEnded { list_calls }
+}
+
+#[tokio::test]
+async fn a_plan_that_is_split_and_joined_is_the_same_text() {
+    let mut plan = plan_over(&[("contoso", 3), ("empty", 0), ("fabrikam", 2)]);
+    plan.accounts[1].unlisted = Some("403: no".into());
+    let mut nodes: Vec<_> = plan.nodes.details().map(Result::unwrap).collect();
+    nodes[4].window = Some(Window { start: NOW - Duration::hours(1), end: NOW }.into());
+    let full = PlannedPool {
+        os: Some("batch.node.ubuntu 22.04".into()),
+        vm_size: Some("standard_d2s_v3".into()),
+        current_nodes: 3,
+        ..PlannedPool::bare(AccountName::new("contoso"), PoolId::new("Pool"))
+    };
+    let full = std::sync::Arc::new(full);
+    for node in &mut nodes[..3] {
+        node.place = full.clone();
+    }
+    plan.pools[0] = full;
+    plan.nodes = nodes.into_iter().collect();
+    plan.left_out = ["contoso", "empty"]
+        .map(|account| LeftOut {
+            account: AccountName::new(account),
+            pool: PoolId::new("Pool"),
+            node: Some(NodeId::new("x")),
+            reason: LeftOutReason::Preempted,
+            cause: None,
+            evidence: None,
+        })
+        .into();
+    let dir = tempfile::tempdir().unwrap();
+    let mut stores = vec![];
+    for part in split_plan(&plan) {
+        let part = part.unwrap();
+        let name = part.accounts[0].name.clone();
+        let store = LocalRunStore::new(dir.path().join(name.as_str()));
+        drop(store.create(&part, "fleetlogs.toml").await.unwrap());
+        stores.push((name, Box::new(store) as Box<dyn RunStore>));
+    }
+    let run = RecordedRun::open(&MergedRunStore::new(stores), RunClaim::Rest).await.unwrap();
+    assert_eq!(serde_json::to_string(&*run.plan).unwrap(), serde_json::to_string(&plan).unwrap());
+    assert_eq!(
+        run.plan.node(NodeIndex(0)).place,
+        plan.node(NodeIndex(0)).place,
+        "all that is known of a pool"
+    );
+    assert_eq!(run.meta.config, "fleetlogs.toml");
+}
+
+#[tokio::test]
+async fn the_plan_of_another_run_or_of_the_same_account_is_no_partition() {
+    let store = |plan: Plan| async move {
+        let store = MemoryRunStore::default();
+        drop(store.create(&plan, "").await.unwrap());
+        (plan.accounts[0].name.clone(), Box::new(store) as Box<dyn RunStore>)
+    };
+    let first = || plan_over(&[("contoso", 1)]);
+    let other_run =
+        Plan { run_id: fleetlogs_model::ids::RunId::new(NOW, 9), ..plan_over(&[("fabrikam", 1)]) };
+    for (second, kind) in [(first(), JournalErrorKind::NoPlan), (other_run, JournalErrorKind::OtherPlan)] {
+        let merged = MergedRunStore::new(vec![store(first()).await, store(second).await]);
+        assert_eq!(merged.plan().await.unwrap_err().kind, kind);
+    }
+    assert_eq!(MergedRunStore::new(vec![]).plan().await.unwrap_err().kind, JournalErrorKind::NoPlan);
+}
+
+#[tokio::test]
+async fn events_come_by_time_with_the_nodes_of_the_whole_plan_also_later_on() {
+    let mut parts = Parts::of(&[("contoso", 2), ("empty", 0), ("fabrikam", 2)]).await;
+    parts.put(2, 1, started());
+    parts.put(0, 2, started());
+    parts.put_at(0, 3, 1, requested(1));
+    parts.put_at(2, 4, 0, requested(1));
+    // Its clock was set back: the order of the journal stays.
+    parts.put_at(0, 1, 1, accepted("a"));
+    let mut run = RecordedRun::open(&parts.merged, RunClaim::Watch).await.unwrap();
+    let mut ledger = Ledger::new(&run.plan);
+    let seen = |run: &RecordedRun, after: u64, ledger: &mut Ledger| {
+        let mut nodes = vec![];
+        let last = run.journal.events_after(after, &mut |recorded| {
+            ledger.apply(recorded);
+            nodes.push(recorded.node.map(|node| node.0));
+        });
+        (last, nodes)
+    };
+    let (last, nodes) = seen(&run, 0, &mut ledger);
+    assert_eq!(nodes, [None, Some(1), Some(1), Some(2)]);
+    assert_eq!(last, Ok(4));
+    // The second is older than what was read already: it is not lost.
+    parts.put_at(0, 9, 0, requested(1));
+    parts.put_at(2, 2, 1, requested(1));
+    run.journal.refresh().await.unwrap();
+    let (last, nodes) = seen(&run, 4, &mut ledger);
+    assert_eq!((last, nodes), (Ok(6), vec![Some(3), Some(0)]));
+    assert_eq!((ledger.count(NodeStatus::Requested), ledger.count(NodeStatus::Accepted)), (3, 1));
+    assert_eq!(seen(&run, 6, &mut ledger), (Ok(6), vec![]));
+    assert!(run.journal.events_after(5, &mut |_| {}).is_err(), "no such number was handed out");
+    let rows: BTreeMap<NodeIndex, NodeHistory> =
+        run.journal.histories().unwrap().rows().unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows.keys().map(|node| node.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(rows[&NodeIndex(1)].directory.as_deref(), Some("a"));
+}
+
+#[tokio::test]
+async fn an_event_about_a_node_that_its_partition_does_not_have_is_damage() {
+    let mut parts = Parts::of(&[("contoso", 1), ("fabrikam", 1)]).await;
+    parts.put_at(0, 1, 1, requested(1));
+    let run = RecordedRun::open(&parts.merged, RunClaim::Watch).await.unwrap();
+    let error = run.journal.events_after(0, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind, JournalErrorKind::Damaged);
+    assert!(error.what.contains("partition contoso"), "{error}");
+}
+
+#[tokio::test]
+async fn the_run_ends_with_its_last_partition_and_counts_all_list_calls() {
+    let mut parts = Parts::of(&[("contoso", 1), ("empty", 0), ("fabrikam", 1)]).await;
+    parts.put(0, 1, started());
+    parts.put(0, 5, ended(10));
+    let record = parts.record().await;
+    assert_eq!((record.started_at, record.ended_at), (Some(NOW + Duration::seconds(1)), None));
+    // Another process was killed here, and a third one came.
+    parts.put(2, 6, started());
+    parts.put(2, 20, started());
+    parts.put(2, 30, ended(5));
+    let record = parts.record().await;
+    assert_eq!((record.ended_at, record.list_calls), (Some(NOW + Duration::seconds(30)), 15));
+    // It is resumed, in one partition.
+    parts.put(0, 40, started());
+    assert_eq!(parts.record().await.ended_at, None);
+    parts.put(0, 41, ended(1));
+    assert_eq!(parts.record().await.list_calls, 16);
+}
+
+#[tokio::test]
+async fn a_start_takes_back_what_was_said_of_its_own_partition_only() {
+    let mut parts = Parts::of(&[("contoso", 1), ("fabrikam", 1)]).await;
+    parts.put(0, 1, started());
+    parts.put(0, 2, account_stopped("contoso"));
+    parts.put(0, 3, draining("no more", StopCause::BudgetSpent));
+    parts.put(1, 4, started());
+    parts.put(1, 5, account_stopped("fabrikam"));
+    parts.put(1, 6, draining("a signal", StopCause::Signal));
+    let record = parts.record().await;
+    assert_eq!(
+        record.stopped.as_deref(),
+        Some("2 of 2 partitions stopped early: contoso: no more; fabrikam: a signal")
+    );
+    assert_eq!((record.stop_cause, record.cut_short), (None, Some(RunOutcome::Interrupted)));
+    assert!(record.account_stopped);
+
+    parts.put(1, 7, started());
+    let record = parts.record().await;
+    assert_eq!(record.stopped.as_deref(), Some("partition contoso: no more"));
+    assert_eq!(record.stop_cause, Some(StopCause::BudgetSpent));
+    assert!(record.account_stopped, "contoso's still is");
+    let run = RecordedRun::open(&parts.merged, RunClaim::Watch).await.unwrap();
+    let ledger = run.ledger().unwrap();
+    let stopped: Vec<_> = ledger.accounts().map(|(_, tally)| tally.stopped.is_some()).collect();
+    assert_eq!(stopped, [true, false]);
+
+    parts.put(0, 8, started());
+    let record = parts.record().await;
+    assert_eq!((record.stopped, record.stop_cause, record.cut_short), (None, None, None));
+    assert!(!record.account_stopped);
+}
+
+#[tokio::test]
+async fn a_run_with_partitions_is_held_as_a_whole_and_resumed_by_workers_only() {
+    let mut parts = Parts::of(&[("contoso", 1), ("fabrikam", 1)]).await;
+    assert!(parts.merged.is_held().await.unwrap());
+    let busy = parts.merged.hold().await.unwrap_err();
+    assert_eq!(
+        (busy.kind, &*busy.what),
+        (JournalErrorKind::Busy, "partition contoso: another process works on this run")
+    );
+    parts.journals.clear();
+    let hold = parts.merged.hold().await.unwrap();
+    assert!(parts.merged.is_held().await.unwrap());
+    drop(hold);
+    assert!(!parts.merged.is_held().await.unwrap());
+    for refused in [parts.merged.append(false).await.err(), parts.merged.create(&parts.plan, "").await.err()]
+    {
+        assert_eq!(refused.unwrap().kind, JournalErrorKind::Unsuitable);
+    }
+}

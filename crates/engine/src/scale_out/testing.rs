@@ -1,0 +1,364 @@
+//! What the tests of workers share: a queue and leased records in memory, and workers that die or freeze.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fleetlogs_model::event::Recorded;
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::AccountName;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::run_store::{
+    Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunStore, StoreFuture, StoredPlan,
+    Tenure,
+};
+use fleetlogs_model::work_queue::{Delivery, QueueAnswer, QueueError, WorkItem, WorkQueue, WorkText};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::split_plan;
+use super::store::MergedRunStore;
+use super::worker::WorkerSettings;
+use crate::testing::MemoryRunStore;
+
+pub(super) const LEASE: Duration = Duration::from_secs(60);
+
+pub(super) const SETTINGS: WorkerSettings = WorkerSettings {
+    at_once: 2,
+    hidden: LEASE,
+    heartbeat: Duration::from_secs(15),
+    failures: 5,
+    idle: Duration::from_secs(5),
+    forever: false,
+};
+
+/// A queue in memory, on tokio's time.
+#[derive(Default)]
+pub(super) struct MemoryQueue(Mutex<Messages>);
+
+#[derive(Default)]
+struct Messages {
+    all: Vec<Message>,
+    next: u64,
+    poison: Vec<(WorkItem, String)>,
+    down_until: Option<Instant>,
+}
+
+struct Message {
+    id: u64,
+    text: String,
+    receipt: u64,
+    number: u32,
+    seen_from: Instant,
+}
+
+impl MemoryQueue {
+    pub(super) fn put(&self, item: &WorkItem) {
+        let mut messages = self.0.lock();
+        let message = Message {
+            id: messages.next,
+            text: item.text(),
+            receipt: 0,
+            number: 0,
+            seen_from: Instant::now(),
+        };
+        messages.next += 1;
+        messages.all.push(message);
+    }
+
+    /// Every call fails for a time.
+    pub(super) fn go_down(&self, time: Duration) {
+        self.0.lock().down_until = Some(Instant::now() + time);
+    }
+
+    pub(super) fn poison(&self) -> Vec<(WorkItem, String)> {
+        self.0.lock().poison.clone()
+    }
+
+    fn call<'a, T: Send + 'a>(
+        &'a self,
+        act: impl FnOnce(&mut Messages) -> Result<T, QueueError>,
+    ) -> QueueAnswer<'a, T> {
+        let mut messages = self.0.lock();
+        let answer = if messages.down_until.is_some_and(|until| Instant::now() < until) {
+            Err(Failure::new(FailureClass::NotSent, "no connection").into())
+        } else {
+            act(&mut messages)
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+impl Messages {
+    fn of(&mut self, delivery: &Delivery) -> Result<&mut Message, QueueError> {
+        let is_it = |message: &&mut Message| {
+            message.id.to_string() == *delivery.id && message.receipt.to_string() == *delivery.receipt
+        };
+        self.all.iter_mut().find(is_it).ok_or(QueueError::NotOurs)
+    }
+
+    fn remove(&mut self, delivery: &Delivery) -> Result<(), QueueError> {
+        let id = self.of(delivery)?.id;
+        self.all.retain(|message| message.id != id);
+        Ok(())
+    }
+}
+
+impl WorkQueue for MemoryQueue {
+    fn send<'a>(&'a self, item: &'a WorkItem) -> QueueAnswer<'a, ()> {
+        self.put(item);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn receive(&self, hidden: Duration) -> QueueAnswer<'_, Option<Delivery>> {
+        self.call(|messages| {
+            let now = Instant::now();
+            let seen = messages.all.iter_mut().find(|message| message.seen_from <= now);
+            Ok(seen.map(|message| {
+                message.number += 1;
+                message.receipt += 1;
+                message.seen_from = now + hidden;
+                let (id, receipt) = (message.id.to_string().into(), message.receipt.to_string().into());
+                WorkText::parse(&message.text).unwrap().delivered(id, receipt, message.number)
+            }))
+        })
+    }
+
+    fn hide<'a>(&'a self, delivery: &'a mut Delivery, hidden: Duration) -> QueueAnswer<'a, ()> {
+        self.call(|messages| {
+            let message = messages.of(delivery)?;
+            message.receipt += 1;
+            message.text = delivery.text();
+            message.seen_from = Instant::now() + hidden;
+            delivery.receipt = message.receipt.to_string().into();
+            Ok(())
+        })
+    }
+
+    fn delete<'a>(&'a self, delivery: &'a Delivery) -> QueueAnswer<'a, ()> {
+        self.call(|messages| messages.remove(delivery))
+    }
+
+    fn bury<'a>(&'a self, delivery: &'a Delivery, reason: &'a str) -> QueueAnswer<'a, ()> {
+        self.call(|messages| {
+            messages.remove(delivery)?;
+            messages.poison.push((delivery.item.clone(), reason.to_owned()));
+            Ok(())
+        })
+    }
+
+    fn left(&self) -> QueueAnswer<'_, u64> {
+        self.call(|messages| Ok(messages.all.len() as u64))
+    }
+}
+
+/// Whether a worker lives. It renews its leases as long as it does.
+#[derive(Default)]
+pub(super) struct Life(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Since when it renews nothing.
+    still_since: Option<Instant>,
+    is_dead: bool,
+}
+
+impl Life {
+    pub(super) fn die(&self) {
+        let mut state = self.0.lock();
+        state.still_since.get_or_insert_with(Instant::now);
+        state.is_dead = true;
+    }
+
+    pub(super) fn freeze(&self) {
+        self.0.lock().still_since = Some(Instant::now());
+    }
+
+    pub(super) fn thaw(&self) {
+        self.0.lock().still_since = None;
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.lock().is_dead
+    }
+
+    fn holds(&self) -> bool {
+        self.0.lock().still_since.is_none_or(|since| since.elapsed() < LEASE)
+    }
+
+    /// Of a lease of this worker: it was renewed a heartbeat ago, if the worker lives.
+    fn lease_left(&self) -> Duration {
+        let still = self.0.lock().still_since.map_or(SETTINGS.heartbeat, |since| since.elapsed());
+        LEASE.saturating_sub(still)
+    }
+}
+
+/// The record of one partition, with a lease as its hold.
+#[derive(Default)]
+pub(super) struct LeasedRecord {
+    store: MemoryRunStore,
+    lease: Mutex<(u64, Option<Arc<Life>>)>,
+}
+
+/// A record as one worker has it.
+#[derive(Clone)]
+pub(super) struct LeasedRunStore {
+    pub(super) record: Arc<LeasedRecord>,
+    pub(super) life: Arc<Life>,
+}
+
+/// Holds a record until it is dropped in order. A worker that dies holds it for the rest of its lease.
+struct Lease {
+    store: LeasedRunStore,
+    number: u64,
+}
+
+impl LeasedRunStore {
+    fn take(&self) -> Result<Lease, JournalError> {
+        let mut lease = self.record.lease.lock();
+        if lease.1.as_ref().is_some_and(|life| life.holds()) {
+            return Err(JournalError::new(JournalErrorKind::Busy, "another process works on this run"));
+        }
+        *lease = (lease.0 + 1, Some(self.life.clone()));
+        Ok(Lease { store: self.clone(), number: lease.0 })
+    }
+}
+
+impl Lease {
+    fn is_ours(&self) -> bool {
+        let lease = self.store.record.lease.lock();
+        lease.0 == self.number && lease.1.is_some()
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lease({})", self.number)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.store.life.is_dead() && self.is_ours() {
+            self.store.record.lease.lock().1 = None;
+        }
+    }
+}
+
+struct LeasedJournal {
+    lease: Lease,
+    journal: Box<dyn Journal>,
+}
+
+impl Journal for LeasedJournal {
+    fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError> {
+        if !self.lease.is_ours() {
+            return Err(JournalError::new(JournalErrorKind::TakenOver, "another process took the run over"));
+        }
+        self.journal.append(events)
+    }
+
+    fn tenure(&self) -> Option<Arc<dyn Tenure>> {
+        let (store, number) = (self.lease.store.clone(), self.lease.number);
+        Some(Arc::new(LeaseTenure { store, number }))
+    }
+}
+
+/// What a worker knows about its lease.
+struct LeaseTenure {
+    store: LeasedRunStore,
+    number: u64,
+}
+
+impl std::fmt::Debug for LeaseTenure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LeaseTenure({})", self.number)
+    }
+}
+
+impl Tenure for LeaseTenure {
+    fn left(&self) -> Duration {
+        let lease = self.store.record.lease.lock();
+        let is_ours = lease.0 == self.number && lease.1.is_some();
+        if is_ours { self.store.life.lease_left() } else { Duration::ZERO }
+    }
+
+    fn length(&self) -> Duration {
+        LEASE
+    }
+}
+
+impl RunStore for LeasedRunStore {
+    fn create<'a>(&'a self, plan: &'a Plan, config: &'a str) -> StoreFuture<'a, Box<dyn Journal>> {
+        self.record.store.create(plan, config)
+    }
+
+    fn append(&self, _: bool) -> StoreFuture<'_, Box<dyn Journal>> {
+        Box::pin(async move {
+            let lease = self.take()?;
+            // The store in memory holds a run as long as its journal lives, and a frozen worker's lives on.
+            let journal = self.record.store.append_beside().await?;
+            Ok(Box::new(LeasedJournal { lease, journal }) as Box<dyn Journal>)
+        })
+    }
+
+    fn plan(&self) -> StoreFuture<'_, StoredPlan> {
+        self.record.store.plan()
+    }
+
+    fn read(&self) -> StoreFuture<'_, Box<dyn JournalReader>> {
+        self.record.store.read()
+    }
+
+    fn hold(&self) -> StoreFuture<'_, RunHold> {
+        Box::pin(std::future::ready(self.take().map(|lease| Box::new(lease) as RunHold)))
+    }
+
+    fn changed_at(&self) -> StoreFuture<'_, Option<SystemTime>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn is_held(&self) -> StoreFuture<'_, bool> {
+        let held = self.record.lease.lock().1.as_ref().is_some_and(|life| life.holds());
+        Box::pin(std::future::ready(Ok(held)))
+    }
+}
+
+/// The records of a run with partitions, as somebody put them there before the workers come.
+#[derive(Clone)]
+pub(super) struct Records(Arc<BTreeMap<AccountName, Arc<LeasedRecord>>>);
+
+impl Records {
+    pub(super) async fn of(plan: &Plan) -> Self {
+        let mut records = BTreeMap::new();
+        for part in split_plan(plan) {
+            let part = part.unwrap();
+            let record = Arc::new(LeasedRecord::default());
+            drop(record.store.create(&part, "fleetlogs.toml").await.unwrap());
+            records.insert(part.accounts[0].name.clone(), record);
+        }
+        Self(Arc::new(records))
+    }
+
+    pub(super) fn store(&self, partition: &AccountName, life: &Arc<Life>) -> Box<dyn RunStore> {
+        Box::new(LeasedRunStore { record: self.0[partition].clone(), life: life.clone() })
+    }
+
+    /// All of them, for somebody who looks.
+    pub(super) fn merged(&self, plan: &Plan) -> MergedRunStore {
+        let life = Arc::default();
+        let stores =
+            plan.accounts.iter().map(|account| (account.name.clone(), self.store(&account.name, &life)));
+        MergedRunStore::new(stores.collect())
+    }
+
+    pub(super) fn events(&self, partition: &AccountName) -> Vec<Recorded> {
+        self.0[partition].store.events()
+    }
+}
+
+/// A message for each partition that has nodes.
+pub(super) fn items(plan: &Plan) -> impl Iterator<Item = WorkItem> {
+    let accounts = plan.accounts.iter().filter(|account| account.nodes > 0);
+    accounts.map(|account| WorkItem { run: plan.run_id.clone(), partition: account.name.clone() })
+}
