@@ -50,4 +50,5 @@ mod terminal;
 mod ticket;
 mod verify_later;
 mod watching;
+mod work_queue;
 mod wrong_inputs;

@@ -7,6 +7,7 @@
 //! token is renewed once.
 
 mod account_key;
+mod account_transport;
 mod answer;
 mod arm;
 mod arm_call;
@@ -24,6 +25,7 @@ mod kept_connections;
 mod large_pages;
 mod link;
 mod probe;
+mod queue;
 mod redact;
 mod request;
 mod run_store;
@@ -54,6 +56,7 @@ pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client, unkept_client};
 pub use probe::{ProbeEnd, probe_write};
+pub use queue::{AzureWorkQueue, InvalidQueue, POISON, QueueAccess};
 pub use redact::{error_chain, safe};
 /// The client that [`http_client`] returns.
 pub use reqwest::Client;

@@ -11,6 +11,7 @@ mod store;
 mod urls;
 
 pub use download::{BlobVersion, OpenBlob, fell_silent, has_changed};
+pub(crate) use sdk_failure::sdk_failure;
 pub use store::AzureLogStore;
 pub use urls::InvalidContainer;
 pub(crate) use urls::{blob_url, container_url};

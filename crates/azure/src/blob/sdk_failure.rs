@@ -10,8 +10,8 @@ use crate::answer::LONGEST_WAIT_MS;
 use crate::redact::error_chain;
 use crate::storage_error::StorageRefusal;
 
-/// What the SDK's error means for a listing or a part of a blob.
-pub(super) fn sdk_failure(error: &azure_core::Error) -> Failure {
+/// What the SDK's error means for a call that may be repeated.
+pub(crate) fn sdk_failure(error: &azure_core::Error) -> Failure {
     let ErrorKind::HttpResponse { status, error_code, raw_response } = error.kind() else {
         let class = match error.kind() {
             ErrorKind::Connection => FailureClass::NotSent,

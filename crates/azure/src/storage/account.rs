@@ -102,7 +102,7 @@ impl StorageAccount {
         if !is_https_or_loopback(&endpoint) {
             return Err(InvalidStorageAccount::Scheme);
         }
-        let protocol = if endpoint.scheme() == "https" { Protocol::Https } else { Protocol::HttpsOrHttp };
+        let protocol = Protocol::of(&endpoint);
         let (endpoint, name) = account_of(endpoint).ok_or(InvalidStorageAccount::Endpoint)?;
         let auth = match auth {
             StorageAuth::Key(key) => AccountCredential::Key(
@@ -282,7 +282,7 @@ fn token_refused(answer: &Answer) -> bool {
 
 /// The endpoint without a slash at its end, and the account that it names: in its host, or first in its path if the
 /// host is an address.
-fn account_of(mut endpoint: Url) -> Option<(Url, String)> {
+pub(crate) fn account_of(mut endpoint: Url) -> Option<(Url, String)> {
     let bare = endpoint.query().is_none()
         && endpoint.fragment().is_none()
         && endpoint.username().is_empty()

@@ -8,6 +8,7 @@ mod account;
 mod containers;
 mod policies;
 
+pub(crate) use account::account_of;
 pub use account::{ContainerGrant, InvalidStorageAccount, StorageAccount, StorageAuth};
 pub use containers::Removal;
 pub use policies::{PolicyGrant, Revocation};
