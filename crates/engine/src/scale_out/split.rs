@@ -14,6 +14,7 @@ use crate::node_spool::node_spool;
 
 /// The plans of the partitions, in the order of the accounts. An account without nodes has one, too: the run would lack
 /// what is known about it.
+#[must_use]
 pub fn split_plan(plan: &Plan) -> PartitionPlans<'_> {
     let mut pools: HashMap<&AccountName, Vec<Arc<PlannedPool>>> = HashMap::new();
     for pool in &plan.pools {
