@@ -10,6 +10,10 @@ macro_rules! crash_point {
     };
 }
 
+// The promises of a store name this crate as other crates do.
+#[cfg(test)]
+extern crate self as fleetlogs_engine;
+
 pub mod access;
 pub mod clock;
 mod clock_jump;
@@ -43,6 +47,8 @@ pub mod settings;
 #[cfg(test)]
 mod simulation;
 pub mod stop;
+#[cfg(test)]
+mod store_promises;
 pub mod sweep;
 #[cfg(test)]
 mod testing;

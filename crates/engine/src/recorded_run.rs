@@ -134,55 +134,10 @@ fn meta_for(journal: &dyn JournalReader, plan_digest: &str) -> Result<RunMeta, J
 
 #[cfg(test)]
 mod tests {
-    use fleetlogs_model::event::{Event, Recorded};
-    use fleetlogs_model::ids::NodeIndex;
-    use fleetlogs_model::ledger::NodeStatus;
-    use uuid::Uuid;
-
     use super::*;
     use crate::local_store::LocalRunStore;
-    use crate::testing::{MemoryRunStore, NOW, plan_of};
-
-    fn requested(node: u32) -> Recorded {
-        let event =
-            Event::UploadRequested { attempt: 1, client_request_id: Uuid::nil(), service_ahead_ms: None };
-        Recorded { at: NOW, node: Some(NodeIndex(node)), event }
-    }
-
-    /// What every store promises. It holds for the run directory, and for a store that has nothing to do with files.
-    async fn keeps_its_promises(store: &dyn RunStore) {
-        let missing = store.read().await.err().expect("there is no journal yet");
-        assert_eq!(missing.kind, JournalErrorKind::Missing);
-
-        let mut journal = store.create(&plan_of(3), "fleetlogs.toml").await.unwrap();
-        journal.append(&[requested(2), requested(0)]).unwrap();
-        let busy = [store.hold().await.err(), store.append(true).await.err()];
-        assert_eq!(busy.map(|error| error.unwrap().kind), [JournalErrorKind::Busy; 2]);
-        assert!(store.is_held().await.unwrap());
-
-        let watched = RecordedRun::open(store, RunClaim::Watch).await.unwrap();
-        assert_eq!(watched.meta.config, "fleetlogs.toml");
-        assert_eq!(watched.ledger().unwrap().count(NodeStatus::Requested), 2);
-        for claim in [RunClaim::Rest, RunClaim::Hold] {
-            let busy = RecordedRun::open(store, claim).await.err().expect("a process works on it");
-            assert_eq!(busy.kind, JournalErrorKind::Busy);
-        }
-        let mut query = watched.journal.histories().unwrap();
-        let nodes: Vec<_> = query.rows().unwrap().map(|row| row.unwrap().0.0).collect();
-        assert_eq!(nodes, [0, 2], "histories come in plan order");
-        drop(query);
-        drop((journal, watched));
-
-        let held = RecordedRun::open(store, RunClaim::Hold).await.unwrap();
-        assert!(store.is_held().await.unwrap());
-        drop(held);
-        let resumed = ResumedRun::open(store, &[], false).await.unwrap();
-        assert_eq!(resumed.outstanding.nodes(), 3);
-        assert!(!resumed.is_over().unwrap());
-        drop(resumed);
-        assert!(!store.is_held().await.unwrap());
-        RecordedRun::open(store, RunClaim::Rest).await.unwrap();
-    }
+    use crate::store_promises::keeps_its_promises;
+    use crate::testing::{MemoryRunStore, plan_of};
 
     #[tokio::test]
     async fn a_run_directory_keeps_the_promises_of_a_store() {
