@@ -32,6 +32,7 @@ use crate::run::{Run, UploadSlots};
 use crate::second_look::{AcceptedNodes, look_again};
 use crate::settings::RunSettings;
 use crate::stop::{Stop, StopHandle, StopReason};
+use crate::tenure_guard::TenureGuard;
 use crate::verify::{Feed, VerifyCost, announcements, verify};
 
 /// Everything that one process needs to work on a run.
@@ -91,11 +92,12 @@ pub async fn collect<B: BatchService, L: LogStore>(collection: Collection<B, L>)
     if store.is_some() {
         listeners.push(Box::new(announcements));
     }
+    let guard = TenureGuard::of(&*journal);
     let (log, log_end) = EventLog::open(log_mode, journal, ledger, listeners, clock, stop.clone());
     // Without verification nothing would release the slots.
     let slots = UploadSlots::new(settings.limits.max_uploads_in_flight.filter(|_| store.is_some()));
     let claims = Claims::of(&outstanding.directories);
-    let run = Run { plan, log, stop, clock, slots, claims: Arc::new(claims) };
+    let run = Run { plan, log, stop, clock, slots, guard, claims: Arc::new(claims) };
     let pipeline = Pipeline { run: &run, services: &services, store, settings, taken };
     pipeline.carry_out(access, process, outstanding, feed, random).await;
     drop(run);

@@ -15,8 +15,10 @@ use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::run_store::{Journal, JournalError};
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::block_in_place;
 
 use crate::clock::Clock;
 use crate::stop::{Stop, StopHandle, StopReason};
@@ -164,7 +166,14 @@ impl LogEnd {
     #[must_use]
     pub fn wait(self) -> Written {
         match self.0 {
-            LogEndWay::Thread(thread) => thread.join().expect("the journal thread does not panic"),
+            LogEndWay::Thread(thread) => {
+                let join = || thread.join().expect("the journal thread does not panic");
+                match Handle::try_current().map(|here| here.runtime_flavor()) {
+                    // The journal may need the runtime for its last events: tasks of this thread go on elsewhere.
+                    Ok(RuntimeFlavor::MultiThread) => block_in_place(join),
+                    _ => join(),
+                }
+            }
             LogEndWay::Inline(writer) => {
                 writer.lock().take().expect("only its end takes the writer away").into_written()
             }

@@ -359,7 +359,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         tokio::select! {
             // In this order, so that nothing waits for a stop if there is no other wait.
             biased;
-            () = async { self.run.slots.take().await; self.pacer.turn().await } => {}
+            () = self.turn() => {}
             () = self.run.stop.reached(Stop::Drain) => return Ok(NodeStep::Done),
         }
         self.get_ready(work.node).await;
@@ -382,7 +382,7 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let permit = self.calls.acquire().await;
         tokio::select! {
             biased;
-            () = self.pacer.gate() => {}
+            () = async { self.pacer.gate().await; self.guard_opens().await } => {}
             // The checks below see that the run is stopped.
             () = self.run.stop.reached(Stop::Drain) => {}
         }
@@ -410,6 +410,13 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
             self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
             self.run.log.record(Some(work.node), requested(Intent::new(&now))).await?;
             now = self.now();
+        }
+        if !self.run.guard.allows(self.how.deadlines.call) {
+            // Recording the intent took too long. It waits, and is recorded again.
+            self.run.slots.give_back();
+            self.run.log.note(Some(work.node), Event::UploadCancelled { attempt })?;
+            work.attempt -= 1;
+            return Ok(NodeStep::Again(work, now.instant));
         }
         work.last_intent = Some(Intent::new(&now));
         let sent_at = now.instant;
@@ -446,6 +453,18 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
                 self.failed(work, cause, sent_at)
             }
         }
+    }
+
+    /// Waits for the turn of a call: a slot, the pace of the account, and the guard.
+    async fn turn(&self) {
+        self.run.slots.take().await;
+        self.pacer.turn().await;
+        self.guard_opens().await;
+    }
+
+    /// Waits until a call may be sent that ends while this process may work on the run.
+    async fn guard_opens(&self) {
+        self.run.guard.opens(self.how.deadlines.call, &self.run.stop).await;
     }
 
     #[expect(

@@ -50,6 +50,7 @@ pub mod stop;
 #[cfg(test)]
 mod store_promises;
 pub mod sweep;
+pub mod tenure_guard;
 #[cfg(test)]
 mod testing;
 pub mod verify;

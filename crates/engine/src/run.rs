@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::doubt::claims::Claims;
 use crate::event_log::EventLog;
 use crate::stop::StopHandle;
+use crate::tenure_guard::TenureGuard;
 
 /// One run: its plan, its record, and the way to stop it.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct Run {
     pub clock: Clock,
     /// Bounds how many uploads are in progress at once.
     pub slots: UploadSlots,
+    /// Whether this process may still work on it when a call ends.
+    pub guard: TenureGuard,
     /// Which nodes were given which directories.
     pub(crate) claims: Arc<Claims>,
 }

@@ -234,7 +234,15 @@ mod tests {
         let (journal, ledger) = (Box::new(VolatileJournal), Ledger::new(&plan));
         let (log, _) = EventLog::open(LogMode::Inline, journal, ledger, listeners, clock, stop.clone());
         let slots = UploadSlots::new(None);
-        let run = Run { plan: Arc::new(plan), log, stop, clock, slots, claims: Arc::default() };
+        let run = Run {
+            plan: Arc::new(plan),
+            log,
+            stop,
+            clock,
+            slots,
+            guard: crate::tenure_guard::TenureGuard::default(),
+            claims: Arc::default(),
+        };
         let retry = RetryPolicy {
             attempts: 2,
             base_delay: Duration::from_secs(1),

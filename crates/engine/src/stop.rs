@@ -2,6 +2,7 @@
 //! for nothing. The journal is intact in both cases.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetlogs_model::count::counted;
 use fleetlogs_model::failure::Failure;
@@ -33,6 +34,20 @@ pub enum StopReason {
     /// This machine no longer owns the schedule, or cannot tell whether it does.
     #[error("another machine owns the schedule, or may own it already")]
     OwnershipLost,
+    /// The right of this process to work on the run has ended, and could not be renewed in time.
+    #[error("another process took the run over, or may do so: the lease of the run has ended")]
+    TenureEnded,
+    /// The right to work on the run ends before a call would.
+    #[error(
+        "the lease of the run lasts {} seconds, but with `deadlines.call` a call needs {}",
+        length.as_secs(), needed.as_secs()
+    )]
+    ShortTenure {
+        /// How long it lasts.
+        length: Duration,
+        /// How long it must last.
+        needed: Duration,
+    },
     /// `deadlines.run` has passed.
     #[error("the run's deadline has passed")]
     RunDeadline,
@@ -82,6 +97,7 @@ impl StopReason {
         match self {
             Self::Signal => StopCause::Signal,
             Self::OwnershipLost => StopCause::OwnershipLost,
+            Self::TenureEnded | Self::ShortTenure { .. } => StopCause::TenureEnded,
             Self::RunDeadline => StopCause::RunDeadline,
             Self::SasEnds(_) => StopCause::SasEnds,
             Self::BudgetSpent { .. } => StopCause::BudgetSpent,
@@ -99,6 +115,8 @@ impl StopReason {
             Self::BudgetSpent { .. } => RunOutcome::BudgetSpent,
             Self::Signal
             | Self::OwnershipLost
+            | Self::TenureEnded
+            | Self::ShortTenure { .. }
             | Self::RunDeadline
             | Self::SasEnds(_)
             | Self::ContainerGone(_)

@@ -20,7 +20,7 @@ use fleetlogs_model::planned::{PlannedNode, PlannedPool};
 use fleetlogs_model::retry::RetryPolicy;
 use fleetlogs_model::run_store::{
     HistoryQuery, HistoryRows, Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta,
-    RunStore, StoreFuture, StoredPlan,
+    RunStore, StoreFuture, StoredPlan, Tenure,
 };
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::{
@@ -41,6 +41,7 @@ use crate::resume::Outstanding;
 use crate::run::{Run, UploadSlots};
 use crate::settings::{Budget, Deadlines, Limits, RunSettings, VerifySettings};
 use crate::stop::StopHandle;
+use crate::tenure_guard::TenureGuard;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
 
@@ -50,6 +51,43 @@ pub(crate) struct VolatileJournal;
 impl Journal for VolatileJournal {
     fn append(&mut self, _: &[Recorded]) -> Result<(), JournalError> {
         Ok(())
+    }
+}
+
+/// The same of a run that this process has until a time.
+pub(crate) struct TenuredJournal(pub(crate) Arc<ScriptedTenure>);
+
+impl Journal for TenuredJournal {
+    fn append(&mut self, _: &[Recorded]) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    fn tenure(&self) -> Option<Arc<dyn Tenure>> {
+        Some(self.0.clone())
+    }
+}
+
+/// A tenure that ends when the test says so.
+#[derive(Debug)]
+pub(crate) struct ScriptedTenure {
+    pub(crate) length: Duration,
+    pub(crate) until: Mutex<tokio::time::Instant>,
+}
+
+impl ScriptedTenure {
+    /// It lasts so long, and so much of that is left.
+    pub(crate) fn with_left(length: Duration, left: Duration) -> Arc<Self> {
+        Arc::new(Self { length, until: Mutex::new(tokio::time::Instant::now() + left) })
+    }
+}
+
+impl Tenure for ScriptedTenure {
+    fn left(&self) -> Duration {
+        self.until.lock().saturating_duration_since(tokio::time::Instant::now())
+    }
+
+    fn length(&self) -> Duration {
+        self.length
     }
 }
 
@@ -480,6 +518,8 @@ pub(crate) struct Bench {
     pub(crate) can_list: bool,
     /// Of the first node, its own.
     pub(crate) first_window: Option<Window>,
+    /// How long the process may work on the run, if that ends by itself.
+    pub(crate) tenure: Option<Arc<ScriptedTenure>>,
     pub(crate) stop: StopHandle,
     pub(crate) started: OffsetDateTime,
     /// This machine's clock, if it is set in mid-run.
@@ -544,6 +584,7 @@ impl Bench {
             sas_ends: "2026-11-23T09:30:00Z",
             can_list: true,
             first_window: None,
+            tenure: None,
             stop: StopHandle::default(),
             started: NOW,
             clock: None,
@@ -566,11 +607,12 @@ impl Bench {
         let clock = self.clock();
         let heard = Heard::default();
         let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone())];
-        let (journal, ledger) = (Box::new(VolatileJournal), Ledger::new(&plan));
+        let (journal, ledger) = (self.journal(), Ledger::new(&plan));
+        let guard = TenureGuard::of(&*journal);
         let (log, _) = EventLog::open(LogMode::Inline, journal, ledger, listeners, clock, self.stop.clone());
         let slots = UploadSlots::new(self.limits.max_uploads_in_flight);
         let claims = Arc::default();
-        let run = Run { plan: plan.clone(), log, stop: self.stop.clone(), clock, slots, claims };
+        let run = Run { plan: plan.clone(), log, stop: self.stop.clone(), clock, slots, guard, claims };
         let how = Execution {
             access: Access::fixed(order_until(self.sas_ends)),
             upload_allowance: self.verify.upload_allowance,
@@ -596,7 +638,7 @@ impl Bench {
             plan: plan.clone(),
             ledger: Ledger::new(&plan),
             outstanding: Outstanding::all(&plan),
-            journal: Box::new(VolatileJournal),
+            journal: self.journal(),
             listeners: vec![Box::new(heard.clone())],
             log_mode: LogMode::Inline,
             services: self.services(),
@@ -618,6 +660,13 @@ impl Bench {
         let end = self.end(plan, &heard);
         assert_eq!(written.ledger.unwrap().outcomes(), end.ledger_counts());
         end
+    }
+
+    fn journal(&self) -> Box<dyn Journal> {
+        match &self.tenure {
+            Some(tenure) => Box::new(TenuredJournal(tenure.clone())),
+            None => Box::new(VolatileJournal),
+        }
     }
 
     fn clock(&self) -> Clock {

@@ -10,6 +10,8 @@ pub enum StopCause {
     Signal,
     /// Another machine owns the schedule, or may own it.
     OwnershipLost,
+    /// The right of the process to work on the run has ended: another process took it over, or may do so.
+    TenureEnded,
     /// `deadlines.run` has passed.
     RunDeadline,
     /// The container SAS would not outlive another upload.

@@ -335,6 +335,7 @@ impl<'a> Situation<'a> {
                 Some(
                     StopCause::Signal
                     | StopCause::OwnershipLost
+                    | StopCause::TenureEnded
                     | StopCause::RunDeadline
                     | StopCause::BudgetSpent
                     | StopCause::Schedule

@@ -5,7 +5,7 @@ use fleetlogs_model::window::Window;
 
 use super::*;
 use crate::clock::SetClock;
-use crate::testing::{Answer, Bench, NOW, ScriptedAccount, fails, throttled};
+use crate::testing::{Answer, Bench, NOW, ScriptedAccount, ScriptedTenure, fails, throttled};
 
 #[tokio::test(start_paused = true)]
 async fn throttled_node_waits_as_told_then_succeeds() {
@@ -68,6 +68,60 @@ async fn an_intent_that_waited_for_another_call_to_end_is_put_on_record_anew() {
     assert_eq!(seconds, [0, 8], "the call is sent at the last of them");
     assert_eq!(end.histories[1].attempts.len(), 1);
     assert_eq!(end.account(0).calls(), 2);
+}
+
+/// With a time limit of 35 s, a call needs 40 s of the tenure.
+#[tokio::test(start_paused = true)]
+async fn no_call_is_sent_that_could_outlive_the_tenure_and_each_waits_until_it_is_renewed() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 3)]);
+    let tenure = ScriptedTenure::with_left(Duration::from_secs(60), Duration::from_secs(39));
+    bench.tenure = Some(tenure.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        *tenure.until.lock() = Instant::now() + Duration::from_secs(60);
+    });
+
+    let end = bench.execute().await;
+
+    let intents = end.heard.iter().filter(|heard| matches!(heard.event, Event::UploadRequested { .. }));
+    let after: Vec<_> = intents.map(|recorded| (recorded.at - NOW).whole_seconds()).collect();
+    assert_eq!(after, [30; 3]);
+    assert_eq!((end.account(0).calls(), end.outcome(2)), (3, Accepted));
+    assert!(end.stop.reason().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_end_of_the_tenure_stops_after_its_intent_is_cancelled_on_record() {
+    let mut account = ScriptedAccount::new("contoso");
+    account.latency = Duration::from_secs(8);
+    let mut bench = Bench::over([(account, 2)]);
+    bench.limits.concurrency = 1;
+    // Enough for the first call. The second one has its intent on record, and waits for the first one to end.
+    bench.tenure = Some(ScriptedTenure::with_left(Duration::from_secs(60), Duration::from_secs(44)));
+    let started = Instant::now();
+
+    let end = bench.execute().await;
+
+    assert_eq!(started.elapsed().as_secs(), 44, "until then it could have been renewed");
+    assert_eq!((end.account(0).calls(), end.outcome(0)), (1, Accepted));
+    let of_second: Vec<_> = end.heard.iter().filter(|heard| heard.node == Some(NodeIndex(1))).collect();
+    assert!(matches!(of_second[0].event, Event::UploadRequested { attempt: 1, .. }), "{of_second:?}");
+    assert!(matches!(of_second[1].event, Event::UploadCancelled { attempt: 1 }), "{of_second:?}");
+    assert_eq!(of_second.len(), 2);
+    assert!(matches!(end.stop.reason(), Some(StopReason::TenureEnded)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenure_that_is_shorter_than_a_call_stops_the_run_at_once() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 2)]);
+    bench.tenure = Some(ScriptedTenure::with_left(Duration::from_secs(15), Duration::from_secs(15)));
+    let started = Instant::now();
+
+    let end = bench.execute().await;
+
+    assert_eq!((started.elapsed(), end.account(0).calls()), (Duration::ZERO, 0));
+    let reason = end.stop.reason().unwrap().to_string();
+    assert!(reason.contains("lasts 15 seconds") && reason.contains("a call needs 40"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

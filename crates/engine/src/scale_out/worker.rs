@@ -414,8 +414,10 @@ fn unopened(error: &JournalError) -> PartitionEnd {
 /// as well, and are on record.
 fn ended_early(reason: &StopReason) -> PartitionEnd {
     match reason {
-        StopReason::Signal | StopReason::OwnershipLost => PartitionEnd::HandedBack,
-        StopReason::Journal { .. } | StopReason::LittleRoom(_) => PartitionEnd::Failed(reason.to_string()),
+        StopReason::Signal | StopReason::OwnershipLost | StopReason::TenureEnded => PartitionEnd::HandedBack,
+        StopReason::Journal { .. } | StopReason::LittleRoom(_) | StopReason::ShortTenure { .. } => {
+            PartitionEnd::Failed(reason.to_string())
+        }
         StopReason::RunDeadline
         | StopReason::SasEnds(_)
         | StopReason::BudgetSpent { .. }

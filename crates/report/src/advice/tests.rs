@@ -75,6 +75,7 @@ fn after_a_signal_a_kill_or_a_deadline_the_only_step_is_to_resume() {
         (&causes[..], Some(StopCause::Signal)),
         (&causes[..], Some(StopCause::RunDeadline)),
         (&causes[..], Some(StopCause::OwnershipLost)),
+        (&causes[..], Some(StopCause::TenureEnded)),
         (&causes[..], Some(StopCause::Schedule)),
         (&causes[..], Some(StopCause::Other)),
         // Killed, or the journal of an earlier version.
