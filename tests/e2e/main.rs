@@ -36,6 +36,7 @@ mod proof;
 mod refusals;
 mod report_page;
 mod resuming;
+mod run_store;
 mod schedule;
 mod schemas;
 mod sdk;
@@ -46,6 +47,8 @@ mod shells;
 mod stage;
 mod state_home;
 mod stopping;
+#[path = "../../crates/engine/src/store_promises.rs"]
+mod store_promises;
 mod terminal;
 mod ticket;
 mod verify_later;

@@ -1,93 +1,295 @@
-//! The store of a run in Blob storage: a directory of blobs with `plan.json`, `run.json`, `owner` and the journal.
+//! The store of a run in Blob storage: a directory of blobs that every machine reaches.
+//!
+//! `plan.json` is the frozen plan, `run.json` what is stored with the journal. The lease of `owner` decides which process
+//! works on the run. `journal-0001.jsonl` and its successors are append blobs with one event per line, written under
+//! a lease of the same process. Why it is safe: docs/design/blob-journal.md.
+
+mod blobs;
+mod errors;
+#[cfg(test)]
+mod fake_storage;
+mod journal;
+mod line;
+mod listing;
+mod plan_blob;
+mod reader;
+mod runtime;
+mod tenure;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{
-    Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunStore, StoreFuture, StoredPlan,
+    Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta, RunStore, StoreFuture,
+    StoredPlan,
 };
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
-use crate::sas_source::{FreshSas, SasSource};
+use self::blobs::{LeaseAnswer, RunBlobs, patiently};
+use self::journal::{BLOCKS, BlobJournal, journal_blob, last_blob};
+pub use self::listing::{RecordedRunName, recorded_runs};
+use self::reader::BlobReader;
+use self::tenure::{KeptLeases, Leases};
+use crate::redact::one_line;
+use crate::sas_source::SasSource;
 
-/// A run in Blob storage.
+const OWNER: &str = "owner";
+const RUN: &str = "run.json";
+
+/// Version of `run.json` and of the lines of the journal.
+const SCHEMA: &str = "fleetlogs.stored-run/v1";
+
+/// A run in Blob storage. Clones share their SAS.
+#[derive(Clone)]
 pub struct BlobRunStore {
-    #[expect(dead_code, reason = "the store is not finished")]
-    http: reqwest::Client,
-    #[expect(dead_code, reason = "the store is not finished")]
-    sas: FreshSas,
-    dir: String,
-    #[expect(dead_code, reason = "the store is not finished")]
+    blobs: Arc<RunBlobs>,
     lease: Duration,
+    most_blocks: u32,
+}
+
+/// What `run.json` says about a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRun {
+    /// [`SCHEMA`].
+    schema: String,
+    /// The run.
+    pub run_id: RunId,
+    /// SHA-256 of its plan's text, in hex.
+    pub plan_sha256: String,
+    /// Path of the config that the run was started with.
+    pub config: String,
+    /// When.
+    #[serde(with = "fleetlogs_model::timestamp")]
+    pub created_at: OffsetDateTime,
+    /// Which process created it.
+    pub created_by: String,
+    /// Account, container and directory; tells a run from its copy.
+    place: String,
+    /// The parts that the run is shared out in, in the order of its plan. Each is a run of its own, in a directory of
+    /// this name under `p`. Empty for a run that one process does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<String>,
 }
 
 impl BlobRunStore {
     /// The run in the directory `dir` of a container, such as `fleetlogs/20261122T093000Z-4f2a`, which need not be there
     /// yet; sends nothing. `source` is of SAS with read, create, write and list permission. `lease` is 15 to 60 whole
-    /// seconds: how long a process that died keeps others from the run.
+    /// seconds: how long a process that was killed keeps others from the run.
     #[must_use]
     pub fn new(http: reqwest::Client, source: SasSource, dir: String, lease: Duration) -> Self {
-        Self { http, sas: FreshSas::new(source), dir, lease }
+        // A few calls fit into a lease.
+        Self { blobs: Arc::new(RunBlobs::new(http, source, dir, lease / 4)), lease, most_blocks: BLOCKS }
     }
-}
 
-fn unfinished<'a, T: Send + 'a>() -> StoreFuture<'a, T> {
-    let error = JournalError::new(JournalErrorKind::Unsuitable, "runs in Blob storage are not supported yet");
-    Box::pin(std::future::ready(Err(error)))
+    /// The same with another number of blocks in a blob of the journal, at least 1.
+    #[must_use]
+    pub fn rolling_over_at(self, blocks: u32) -> Self {
+        Self { most_blocks: blocks.max(1), ..self }
+    }
+
+    /// The directory of the run in its container.
+    #[must_use]
+    pub fn dir(&self) -> &str {
+        &self.blobs.dir
+    }
+
+    /// A part of the run, which is a run of its own.
+    #[must_use]
+    pub fn partition(&self, name: &str) -> Self {
+        let dir = format!("{}/p/{name}", self.blobs.dir);
+        Self { blobs: Arc::new(self.blobs.in_dir(dir)), ..self.clone() }
+    }
+
+    /// What `run.json` says.
+    ///
+    /// # Errors
+    /// There is no run, or it is of another version.
+    pub async fn stored_run(&self) -> Result<StoredRun, JournalError> {
+        let text = patiently(|| self.blobs.range(RUN, 0, 1 << 20)).await;
+        let text = text.map_err(|failure| errors::failed(&self.blobs, &failure))?;
+        let text = text.ok_or_else(|| errors::missing(&self.blobs))?;
+        let damaged = |error: serde_json::Error| errors::damaged(&self.blobs, RUN, &error.to_string());
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
+        match value.get("schema").and_then(|schema| schema.as_str()) {
+            Some(SCHEMA) => serde_json::from_value(value).map_err(damaged),
+            other => {
+                let found = other.map_or_else(|| "no schema".to_owned(), |other| one_line(other, 100));
+                let what = format!(
+                    "`{}/{RUN}` in Blob storage has {found}, but this fleetlogs reads {SCHEMA}",
+                    self.blobs.dir
+                );
+                Err(JournalError::new(JournalErrorKind::OtherFormat, what))
+            }
+        }
+    }
+
+    /// Writes `plan.json` and `run.json`, durably; no journal yet. Repeating it with the same plan changes nothing.
+    ///
+    /// # Errors
+    /// They cannot be written, or there is another plan.
+    pub async fn lay_out(
+        &self,
+        plan: &Plan,
+        config: &str,
+        partitions: &[String],
+    ) -> Result<(), JournalError> {
+        let failed = |failure| errors::failed(&self.blobs, &failure);
+        let plan_sha256 = plan_blob::write_plan(&self.blobs, plan).await?;
+        let run = StoredRun {
+            schema: SCHEMA.into(),
+            run_id: plan.run_id.clone(),
+            plan_sha256,
+            config: config.into(),
+            created_at: OffsetDateTime::now_utc(),
+            created_by: this_process(),
+            place: self.blobs.place().await.map_err(failed)?,
+            partitions: partitions.to_vec(),
+        };
+        let text = serde_json::to_vec_pretty(&run).map_err(|error| {
+            JournalError::new(JournalErrorKind::Failed, format!("run.json cannot be written: {error}"))
+        })?;
+        let text = azure_core::Bytes::from(text);
+        if !patiently(|| self.blobs.create(RUN, text.clone(), &[])).await.map_err(failed)? {
+            let there = self.stored_run().await?;
+            if (&there.plan_sha256, &there.partitions) != (&run.plan_sha256, &run.partitions) {
+                let what = format!("`{}` in Blob storage is another run", self.blobs.dir);
+                return Err(JournalError::new(JournalErrorKind::OtherPlan, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Becomes the process that works on the run. With `create`, the blob whose lease decides that is made if needed.
+    async fn take_over(&self, create: bool) -> Result<KeptLeases, JournalError> {
+        let failed = |failure| errors::failed(&self.blobs, &failure);
+        if create {
+            patiently(|| self.blobs.create(OWNER, azure_core::Bytes::new(), &[])).await.map_err(failed)?;
+        }
+        match Leases::take(&self.blobs, OWNER, self.lease).await.map_err(failed)? {
+            Ok(leases) => {
+                let kept = KeptLeases::keep(leases);
+                // For people, and for the message that refuses others. It need not be there.
+                let holder = format!("{}, since {}", this_process(), now_text());
+                let noted = self.blobs.write(OWNER, holder.into(), Some(kept.leases.id())).await;
+                if let Err(failure) = noted {
+                    tracing::debug!(%failure, "the holder of the run is not noted");
+                }
+                Ok(kept)
+            }
+            Err(LeaseAnswer::NoBlob) => Err(errors::missing(&self.blobs)),
+            Err(LeaseAnswer::Ours | LeaseAnswer::Theirs) => {
+                let holder = self.blobs.range(OWNER, 0, 200).await.ok().flatten();
+                let holder = holder.map(|text| one_line(&String::from_utf8_lossy(&text), 200));
+                let holder = holder.filter(|holder| !holder.is_empty());
+                Err(errors::busy(&self.blobs, holder.as_deref(), self.lease.as_secs()))
+            }
+        }
+    }
+
+    async fn create_run(&self, plan: &Plan, config: &str) -> Result<BlobJournal, JournalError> {
+        self.lay_out(plan, config, &[]).await?;
+        let kept = self.take_over(true).await?;
+        BlobJournal::create(self.blobs.clone(), kept, self.most_blocks).await
+    }
+
+    async fn resume_run(&self, accept_copy: bool) -> Result<BlobJournal, JournalError> {
+        let failed = |failure| errors::failed(&self.blobs, &failure);
+        let run = self.stored_run().await?;
+        let place = self.blobs.place().await.map_err(failed)?;
+        if run.place != place && !accept_copy {
+            let what = format!(
+                "`{place}` in Blob storage is a copy of the run `{}`, and the original may still be at work",
+                one_line(&run.place, 1000)
+            );
+            return Err(JournalError::new(JournalErrorKind::Copied, what));
+        }
+        let kept = self.take_over(false).await?;
+        if run.place != place {
+            let text = serde_json::to_vec_pretty(&StoredRun { place, ..run }).unwrap_or_default();
+            self.blobs.write(RUN, text.into(), None).await.map_err(failed)?;
+        }
+        BlobJournal::resume(self.blobs.clone(), kept, self.most_blocks).await
+    }
+
+    async fn open(&self) -> Result<BlobReader, JournalError> {
+        let run = self.stored_run().await?;
+        let meta = RunMeta { plan_digest: run.plan_sha256, config: run.config };
+        BlobReader::open(self.blobs.clone(), meta).await
+    }
+
+    /// When the last block was appended.
+    async fn appended_at(&self) -> Result<Option<SystemTime>, JournalError> {
+        let failed = |failure| errors::failed(&self.blobs, &failure);
+        let mut number = last_blob(&self.blobs).await.map_err(failed)?;
+        while number > 0 {
+            let name = journal_blob(number);
+            let facts = patiently(|| self.blobs.facts(&name)).await.map_err(failed)?;
+            if let Some(facts) = facts.filter(|facts| facts.size > 0) {
+                return Ok(facts.changed_at.map(SystemTime::from));
+            }
+            number -= 1;
+        }
+        Ok(None)
+    }
 }
 
 impl RunStore for BlobRunStore {
-    fn create<'a>(&'a self, _: &'a Plan, _: &'a str) -> StoreFuture<'a, Box<dyn Journal>> {
-        unfinished()
+    fn create<'a>(&'a self, plan: &'a Plan, config: &'a str) -> StoreFuture<'a, Box<dyn Journal>> {
+        Box::pin(async { Ok(Box::new(self.create_run(plan, config).await?) as Box<dyn Journal>) })
     }
 
-    fn append(&self, _: bool) -> StoreFuture<'_, Box<dyn Journal>> {
-        unfinished()
+    fn append(&self, accept_copy: bool) -> StoreFuture<'_, Box<dyn Journal>> {
+        Box::pin(async move { Ok(Box::new(self.resume_run(accept_copy).await?) as Box<dyn Journal>) })
     }
 
     fn plan(&self) -> StoreFuture<'_, StoredPlan> {
-        unfinished()
+        Box::pin(plan_blob::read_plan(&self.blobs))
     }
 
     fn read(&self) -> StoreFuture<'_, Box<dyn JournalReader>> {
-        unfinished()
+        Box::pin(async { Ok(Box::new(self.open().await?) as Box<dyn JournalReader>) })
     }
 
     fn hold(&self) -> StoreFuture<'_, RunHold> {
-        unfinished()
+        Box::pin(async { Ok(Box::new(self.take_over(false).await?) as RunHold) })
     }
 
     fn changed_at(&self) -> StoreFuture<'_, Option<SystemTime>> {
-        unfinished()
+        Box::pin(self.appended_at())
     }
 
     fn is_held(&self) -> StoreFuture<'_, bool> {
-        unfinished()
+        Box::pin(async {
+            let owner = patiently(|| self.blobs.facts(OWNER)).await;
+            let owner = owner.map_err(|failure| errors::failed(&self.blobs, &failure))?;
+            Ok(owner.is_some_and(|owner| owner.is_leased))
+        })
     }
 }
 
 impl fmt::Debug for BlobRunStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BlobRunStore({}, <redacted>)", self.dir)
+        write!(f, "BlobRunStore({}, <redacted>)", self.blobs.dir)
     }
 }
 
-/// A run in a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedRunName {
-    /// Its id.
-    pub run_id: RunId,
-    /// Its directory in the container.
-    pub dir: String,
+/// This process, for a person who has to find it.
+fn this_process() -> String {
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .or_else(|| std::env::var("COMPUTERNAME").ok());
+    let host = host.map(|host| one_line(host.trim(), 100)).filter(|host| !host.is_empty());
+    let on = host.map(|host| format!(" on {host}")).unwrap_or_default();
+    format!("process {}{on}", std::process::id())
 }
 
-/// The runs whose directories are under a prefix such as `fleetlogs`, newest first.
-pub async fn recorded_runs(
-    _http: &reqwest::Client,
-    _source: &SasSource,
-    _prefix: &str,
-) -> Result<Vec<RecordedRunName>, Failure> {
-    Ok(vec![])
+fn now_text() -> String {
+    fleetlogs_model::timestamp::text(OffsetDateTime::now_utc())
 }

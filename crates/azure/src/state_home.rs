@@ -24,7 +24,7 @@ use crate::answer::Answer;
 use crate::blob::{blob_url, container_url};
 use crate::request::{API_VERSION, VERSION, exchange_up_to};
 use crate::sas_source::{FreshSas, SasSource};
-use crate::storage_error::{storage_code, storage_refusal};
+use crate::storage_error::{lease_is_lost, storage_code, storage_refusal};
 
 const LEASE_ACTION: HeaderName = HeaderName::from_static("x-ms-lease-action");
 const LEASE_DURATION: HeaderName = HeaderName::from_static("x-ms-lease-duration");
@@ -339,24 +339,9 @@ impl fmt::Debug for BlobStateHome {
     }
 }
 
-/// Whether storage refuses because the lease is not ours, by its code, or by its status if a proxy removed the code.
+/// Whether storage refuses because the lease is not ours.
 fn is_lost(answer: &Answer) -> bool {
-    match storage_code(answer) {
-        Some(code) => matches!(
-            code,
-            "LeaseIdMismatchWithBlobOperation"
-                | "LeaseIdMismatchWithLeaseOperation"
-                | "LeaseNotPresentWithBlobOperation"
-                | "LeaseNotPresentWithLeaseOperation"
-                | "LeaseLost"
-                | "LeaseIdMissing"
-                | "LeaseAlreadyBroken"
-                | "LeaseAlreadyPresent"
-                | "LeaseIsBrokenAndCannotBeRenewed"
-                | "LeaseIsBreakingAndCannotBeChanged"
-        ),
-        None => matches!(answer.status, 409 | 412),
-    }
+    lease_is_lost(answer.status, storage_code(answer))
 }
 
 /// Whether there is no blob. A missing container is a different case: it is not ours to create.

@@ -57,6 +57,26 @@ pub(crate) fn storage_code(answer: &Answer) -> Option<&str> {
     answer.header(&ERROR_CODE)
 }
 
+/// Whether storage refuses because the lease is not ours, by its code, or by its status if a proxy removed the code.
+pub(crate) fn lease_is_lost(status: u16, code: Option<&str>) -> bool {
+    match code {
+        Some(code) => matches!(
+            code,
+            "LeaseIdMismatchWithBlobOperation"
+                | "LeaseIdMismatchWithLeaseOperation"
+                | "LeaseNotPresentWithBlobOperation"
+                | "LeaseNotPresentWithLeaseOperation"
+                | "LeaseLost"
+                | "LeaseIdMissing"
+                | "LeaseAlreadyBroken"
+                | "LeaseAlreadyPresent"
+                | "LeaseIsBrokenAndCannotBeRenewed"
+                | "LeaseIsBreakingAndCannotBeChanged"
+        ),
+        None => matches!(status, 409 | 412),
+    }
+}
+
 const NO_REASON: &str = "storage gives no reason";
 
 fn storage_class(status: u16, code: Option<&str>) -> FailureClass {

@@ -1,0 +1,408 @@
+//! Calls about the blobs of one run, over Microsoft's Blob SDK.
+//!
+//! Each call is sent once, except that a SAS that storage refuses is replaced by another one. Whoever calls decides
+//! whether the call is repeated.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use azure_core::Bytes;
+use azure_core::http::{RequestContent, RetryOptions, Transport};
+use azure_storage_blob::models::{
+    AppendBlobClientAppendBlockOptions, AppendBlobClientCreateOptions, BlobClientAcquireLeaseOptions,
+    BlobClientBreakLeaseOptions, BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders as _,
+    BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList, HttpRange,
+    LeaseState,
+};
+use azure_storage_blob::{BlobClient, BlobClientOptions};
+use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::retry::persistently;
+use fleetlogs_model::sas::SasUrl;
+use time::OffsetDateTime;
+use tokio::time::{sleep, timeout};
+use url::Url;
+
+use crate::blob::{blob_url, container_url, sdk_failure};
+use crate::request::API_VERSION;
+use crate::sas_source::{FreshSas, SasSource};
+use crate::sdk_transport::{client_options, transport};
+use crate::storage_error::lease_is_lost;
+
+/// A part of a blob that is read or written at once.
+pub(super) const PIECE: usize = 4 << 20;
+
+/// How often a call is repeated, about once a second, before it is given up.
+const REPEATS: u32 = 10;
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The blobs of a run.
+pub(super) struct RunBlobs {
+    transport: Transport,
+    sas: Arc<FreshSas>,
+    /// The directory of the run in its container.
+    pub(super) dir: String,
+    /// For one call, from its SAS to the last byte of the answer.
+    limit: Duration,
+}
+
+/// What storage says about a blob.
+#[derive(Clone, Debug)]
+pub(super) struct BlobFacts {
+    pub(super) size: u64,
+    pub(super) is_leased: bool,
+    pub(super) changed_at: Option<OffsetDateTime>,
+    pub(super) metadata: HashMap<String, String>,
+}
+
+/// The answer to a request for a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeaseAnswer {
+    /// It is ours.
+    Ours,
+    /// Somebody else has it.
+    Theirs,
+    /// There is no such blob.
+    NoBlob,
+}
+
+impl RunBlobs {
+    pub(super) fn new(http: reqwest::Client, source: SasSource, dir: String, limit: Duration) -> Self {
+        Self { transport: transport(http), sas: Arc::new(FreshSas::new(source)), dir, limit }
+    }
+
+    /// The blobs of another directory of the container, with the same SAS.
+    pub(super) fn in_dir(&self, dir: String) -> Self {
+        Self { transport: self.transport.clone(), sas: self.sas.clone(), dir, limit: self.limit }
+    }
+
+    /// What identifies the place of the run, whatever name the storage account is reached by: account, container and
+    /// directory.
+    pub(super) async fn place(&self) -> Result<String, Failure> {
+        let container = container(&self.sas.get(self.limit).await?)?;
+        let account = container.host_str().and_then(|host| host.split('.').next()).unwrap_or_default();
+        Ok(format!("{account}{}/{}", container.path(), self.dir))
+    }
+
+    /// What storage says about a blob; none if it is not there.
+    pub(super) async fn facts(&self, blob: &str) -> Result<Option<BlobFacts>, Failure> {
+        let answer = self.call(blob, |client: BlobClient| async move {
+            let answer = client.get_properties(None).await?;
+            Ok(BlobFacts {
+                size: answer.content_length()?.unwrap_or_default(),
+                is_leased: answer.lease_state()? == Some(LeaseState::Leased),
+                changed_at: answer.last_modified()?,
+                metadata: answer.metadata()?,
+            })
+        });
+        unless_absent(answer.await)
+    }
+
+    /// Up to `length` bytes of a blob from a byte on; fewer only at its end. None if it is not there.
+    pub(super) async fn range(
+        &self,
+        blob: &str,
+        from: u64,
+        length: usize,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let range = HttpRange::new(from, length as u64);
+        let answer = self.call(blob, |client: BlobClient| {
+            let options = BlobClientDownloadOptions {
+                range: Some(range.clone()),
+                partition_size: std::num::NonZero::new(length),
+                ..Default::default()
+            };
+            async move { Ok(Vec::from(client.download(Some(options)).await?.body.collect().await?)) }
+        });
+        match answer.await {
+            // Nothing begins there: the blob ends before.
+            Err(failure) if failure.status == Some(416) => Ok(Some(vec![])),
+            // A server without support for ranges answers with the whole blob.
+            Ok(bytes) if bytes.len() > length => {
+                Err(Failure::new(FailureClass::Refused, "the answer is not the requested part of the blob"))
+            }
+            answer => unless_absent(answer),
+        }
+    }
+
+    /// Writes a small block blob, unless there is one; false if there is.
+    pub(super) async fn create(
+        &self,
+        blob: &str,
+        content: Bytes,
+        metadata: &[(&str, &str)],
+    ) -> Result<bool, Failure> {
+        unless_present(
+            self.call(blob, |client: BlobClient| {
+                let options = BlockBlobClientUploadOptions {
+                    blob_content_type: Some("application/json".into()),
+                    metadata: owned(metadata),
+                    ..Default::default()
+                };
+                let content = content.clone().into();
+                async move { client.upload(content, Some(options.if_not_exists())).await.map(|_| ()) }
+            })
+            .await,
+        )
+    }
+
+    /// Replaces a small block blob, under its lease if an id is given.
+    pub(super) async fn write(&self, blob: &str, content: Bytes, lease: Option<&str>) -> Result<(), Failure> {
+        self.call(blob, |client: BlobClient| {
+            let options = BlockBlobClientUploadOptions {
+                blob_content_type: Some("application/json".into()),
+                lease_id: lease.map(str::to_owned),
+                ..Default::default()
+            };
+            let content = content.clone().into();
+            async move { client.upload(content, Some(options)).await.map(|_| ()) }
+        })
+        .await
+    }
+
+    /// Brings a block of a blob to storage. It is part of the blob when [`commit`](Self::commit) says so.
+    pub(super) async fn stage(&self, blob: &str, number: u32, content: Bytes) -> Result<(), Failure> {
+        self.call(blob, |client: BlobClient| {
+            let (client, content) = (client.block_blob_client(), content.clone());
+            async move {
+                let length = content.len() as u64;
+                client.stage_block(&block_id(number), length, content.into(), None).await.map(|_| ())
+            }
+        })
+        .await
+    }
+
+    /// Makes a blob of the first blocks that were staged, unless there is one; false if there is.
+    pub(super) async fn commit(
+        &self,
+        blob: &str,
+        blocks: u32,
+        metadata: &[(&str, &str)],
+    ) -> Result<bool, Failure> {
+        unless_present(
+            self.call(blob, |client: BlobClient| {
+                let list = BlockLookupList {
+                    latest: Some((0..blocks).map(block_id).collect()),
+                    ..Default::default()
+                };
+                let options = BlockBlobClientCommitBlockListOptions {
+                    blob_content_type: Some("application/json".into()),
+                    metadata: owned(metadata),
+                    if_none_match: Some("*".into()),
+                    ..Default::default()
+                };
+                async move {
+                    let list = RequestContent::try_from(list)?;
+                    client.block_blob_client().commit_block_list(list, Some(options)).await.map(|_| ())
+                }
+            })
+            .await,
+        )
+    }
+
+    /// Creates an empty append blob, unless there is one; false if there is.
+    pub(super) async fn create_log(&self, blob: &str, metadata: &[(&str, &str)]) -> Result<bool, Failure> {
+        unless_present(
+            self.call(blob, |client: BlobClient| {
+                let options = AppendBlobClientCreateOptions {
+                    blob_content_type: Some("application/x-ndjson".into()),
+                    metadata: owned(metadata),
+                    ..Default::default()
+                };
+                let client = client.append_blob_client();
+                async move { client.create(Some(options.if_not_exists())).await.map(|_| ()) }
+            })
+            .await,
+        )
+    }
+
+    /// Appends a block at a position, under a lease.
+    pub(super) async fn append(
+        &self,
+        blob: &str,
+        lease: &str,
+        position: u64,
+        block: Bytes,
+    ) -> Result<(), Failure> {
+        self.call(blob, |client: BlobClient| {
+            let options = AppendBlobClientAppendBlockOptions {
+                lease_id: Some(lease.to_owned()),
+                append_position: i64::try_from(position).ok(),
+                ..Default::default()
+            };
+            let (client, block) = (client.append_blob_client(), block.clone());
+            async move {
+                let length = block.len() as u64;
+                client.append_block(block.into(), length, Some(options)).await.map(|_| ())
+            }
+        })
+        .await
+    }
+
+    /// Takes the lease of a blob. It is ours as well if it has been before, under the same id.
+    pub(super) async fn lease(&self, blob: &str, id: &str, length: Duration) -> Result<LeaseAnswer, Failure> {
+        let seconds = i32::try_from(length.as_secs()).unwrap_or(60);
+        let answer = self.call(blob, |client: BlobClient| {
+            let options = BlobClientAcquireLeaseOptions {
+                proposed_lease_id: Some(id.to_owned()),
+                ..Default::default()
+            };
+            async move { client.acquire_lease(seconds, Some(options)).await.map(|_| ()) }
+        });
+        match unless_absent(answer.await) {
+            Ok(Some(())) => Ok(LeaseAnswer::Ours),
+            Ok(None) => Ok(LeaseAnswer::NoBlob),
+            Err(failure) if is_held(&failure) => Ok(LeaseAnswer::Theirs),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Renews a lease; false if it is no longer ours.
+    pub(super) async fn renew(&self, blob: &str, id: &str) -> Result<bool, Failure> {
+        let answer = self.call(blob, |client: BlobClient| {
+            let id = id.to_owned();
+            async move { client.renew_lease(id, None).await.map(|_| ()) }
+        });
+        match unless_absent(answer.await) {
+            Ok(renewed) => Ok(renewed.is_some()),
+            Err(failure) if lost_its_lease(&failure) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Gives a lease up.
+    pub(super) async fn release(&self, blob: &str, id: &str) -> Result<(), Failure> {
+        self.call(blob, |client: BlobClient| {
+            let id = id.to_owned();
+            async move { client.release_lease(id, None).await.map(|_| ()) }
+        })
+        .await
+    }
+
+    /// Ends the lease of a blob, whoever has it.
+    pub(super) async fn end_lease(&self, blob: &str) -> Result<(), Failure> {
+        self.call(blob, |client: BlobClient| async move {
+            let options = BlobClientBreakLeaseOptions { break_period: Some(0), ..Default::default() };
+            client.break_lease(Some(options)).await.map(|_| ())
+        })
+        .await
+    }
+
+    /// Sends a call about a blob, with another SAS if storage refuses the first.
+    async fn call<T, C>(&self, blob: &str, call: impl Fn(BlobClient) -> C) -> Result<T, Failure>
+    where
+        // Not `AsyncFn`: the compiler cannot tell that its futures may be sent to another thread.
+        C: Future<Output = azure_core::Result<T>>,
+    {
+        let work = async {
+            let sas = self.sas.get(self.limit / 2).await?;
+            let failure = match self.send(&sas, blob, &call).await {
+                Err(failure) if matches!(failure.status, Some(401 | 403)) => failure,
+                answer => return answer,
+            };
+            self.sas.forget().await;
+            let another = self.sas.get(self.limit / 2).await?;
+            if another.expose() == sas.expose() {
+                return Err(failure);
+            }
+            self.send(&another, blob, &call).await
+        };
+        timeout(self.limit, work).await.unwrap_or_else(|_| {
+            let message = format!("storage did not answer within {} seconds", self.limit.as_secs());
+            Err(Failure::new(FailureClass::Transient, message))
+        })
+    }
+
+    async fn send<T, C>(
+        &self,
+        sas: &SasUrl,
+        blob: &str,
+        call: &impl Fn(BlobClient) -> C,
+    ) -> Result<T, Failure>
+    where
+        C: Future<Output = azure_core::Result<T>>,
+    {
+        let url = blob_url(&container(sas)?, &format!("{}/{blob}", self.dir))?;
+        let options = BlobClientOptions {
+            version: API_VERSION.into(),
+            client_options: client_options(self.transport.clone(), RetryOptions::none()),
+            ..Default::default()
+        };
+        let answer = match BlobClient::new(url, None, Some(options)) {
+            Ok(client) => call(client).await,
+            Err(error) => Err(error),
+        };
+        answer.map_err(|error| sdk_failure(&error))
+    }
+}
+
+fn container(sas: &SasUrl) -> Result<Url, Failure> {
+    container_url(sas).map_err(|_| Failure::new(FailureClass::Config, "the container URL cannot be used"))
+}
+
+/// Repeats a call that may be repeated, for some seconds.
+pub(super) async fn patiently<T, C>(call: impl FnMut() -> C) -> Result<T, Failure>
+where
+    C: Future<Output = Result<T, Failure>>,
+{
+    let pause = |attempt, failure: &Failure| {
+        tracing::debug!(%failure, attempt, "repeating a call about a run in Blob storage");
+        (attempt <= REPEATS).then(|| failure.retry_after().unwrap_or_default().clamp(PAUSE, PAUSE * 10))
+    };
+    persistently(call, pause, sleep).await
+}
+
+/// Whether a write was refused because its lease is not, or no longer, in force.
+pub(super) fn lost_its_lease(failure: &Failure) -> bool {
+    failure.status.is_some_and(|status| lease_is_lost(status, failure.code.as_deref()))
+}
+
+fn is_held(failure: &Failure) -> bool {
+    let code = failure.code.as_deref();
+    matches!(
+        code,
+        Some(
+            "LeaseAlreadyPresent"
+                | "LeaseIsBreakingAndCannotBeAcquired"
+                | "LeaseIdMismatchWithLeaseOperation"
+        )
+    ) || (failure.status, code) == (Some(409), None)
+}
+
+/// A missing container is a different case: it is not ours to create.
+fn unless_absent<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(failure) if matches!(failure.code.as_deref(), Some("BlobNotFound")) => Ok(None),
+        Err(failure) if failure.status == Some(404) && failure.code.is_none() => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn unless_present(answer: Result<(), Failure>) -> Result<bool, Failure> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(failure)
+            if matches!(
+                failure.code.as_deref(),
+                Some(
+                    "BlobAlreadyExists" | "ConditionNotMet" | "LeaseIdMissing" | "UnauthorizedBlobOverwrite"
+                )
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn owned(metadata: &[(&str, &str)]) -> Option<HashMap<String, String>> {
+    (!metadata.is_empty())
+        .then(|| metadata.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+}
+
+/// Ids of the blocks of a blob must have the same length.
+fn block_id(number: u32) -> Vec<u8> {
+    format!("{number:08}").into_bytes()
+}

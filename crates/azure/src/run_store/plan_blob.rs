@@ -1,0 +1,117 @@
+//! `plan.json`: the frozen plan as a blob, written once.
+
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+
+use azure_core::Bytes;
+use fleetlogs_model::hex::hex;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::planned::Spool;
+use fleetlogs_model::run_store::{JournalError, JournalErrorKind, StoredPlan};
+use sha2::{Digest as _, Sha256};
+use tempfile::SpooledTempFile;
+
+use super::blobs::{PIECE, RunBlobs, patiently};
+use super::errors;
+
+const PLAN: &str = "plan.json";
+
+/// Metadata of the blob: SHA-256 of its text, in hex.
+const DIGEST: &str = "sha256";
+
+/// Text longer than this is in a temporary file while it is on its way.
+const IN_MEMORY: usize = 2 << 20;
+
+/// A place for text on its way: memory first, a temporary file as soon as it grows.
+pub(super) fn spool() -> SpooledTempFile {
+    SpooledTempFile::new(IN_MEMORY)
+}
+
+/// Writes the plan, completely or not at all, and returns its digest. The same plan may have been written before: by an
+/// earlier attempt whose answer was lost, or by whoever shares a run out to several machines. Another plan is refused.
+pub(super) async fn write_plan(blobs: &RunBlobs, plan: &Plan) -> Result<String, JournalError> {
+    let (mut text, digest) = text_of(plan).map_err(errors::spool_failed)?;
+    let metadata = [(DIGEST, digest.as_str())];
+    let first = piece(&mut text).map_err(errors::spool_failed)?;
+    let created = if first.len() < PIECE {
+        patiently(|| blobs.create(PLAN, first.clone(), &metadata)).await
+    } else {
+        let (mut next, mut blocks) = (first, 0);
+        while !next.is_empty() {
+            patiently(|| blobs.stage(PLAN, blocks, next.clone()))
+                .await
+                .map_err(|failure| errors::failed(blobs, &failure))?;
+            blocks += 1;
+            next = piece(&mut text).map_err(errors::spool_failed)?;
+        }
+        patiently(|| blobs.commit(PLAN, blocks, &metadata)).await
+    };
+    if !created.map_err(|failure| errors::failed(blobs, &failure))? {
+        let facts =
+            patiently(|| blobs.facts(PLAN)).await.map_err(|failure| errors::failed(blobs, &failure))?;
+        if facts.is_none_or(|facts| facts.metadata.get(DIGEST) != Some(&digest)) {
+            let what = format!("`{}` in Blob storage already has another plan", blobs.dir);
+            return Err(JournalError::new(JournalErrorKind::Unsuitable, what));
+        }
+    }
+    Ok(digest)
+}
+
+/// Reads the plan.
+pub(super) async fn read_plan(blobs: &RunBlobs) -> Result<StoredPlan, JournalError> {
+    let (mut text, mut digest, mut length) = (spool(), Sha256::new(), 0);
+    loop {
+        let part = patiently(|| blobs.range(PLAN, length, PIECE)).await;
+        let Some(part) = part.map_err(|failure| errors::failed(blobs, &failure))? else {
+            let what = format!("there is no run `{}` in Blob storage: it has no plan.json", blobs.dir);
+            return Err(JournalError::new(JournalErrorKind::NoPlan, what));
+        };
+        digest.update(&part);
+        text.write_all(&part).map_err(errors::spool_failed)?;
+        length += part.len() as u64;
+        if part.len() < PIECE {
+            break;
+        }
+    }
+    text.rewind().map_err(errors::spool_failed)?;
+    let details: Box<dyn Spool> = Box::new(spool());
+    let plan = Plan::from_json(text, details).map_err(|error| {
+        let what = format!("the plan of `{}` in Blob storage cannot be read: {error}", blobs.dir);
+        JournalError::new(JournalErrorKind::NoPlan, what)
+    })?;
+    Ok(StoredPlan { plan, digest: hex(&digest.finalize()) })
+}
+
+/// The text of a plan, and its SHA-256 in hex.
+fn text_of(plan: &Plan) -> io::Result<(SpooledTempFile, String)> {
+    // In front of the digest, which takes much longer for many small pieces than for a few large ones.
+    let hashed = HashedSpool { text: spool(), digest: Sha256::new() };
+    let mut text = BufWriter::with_capacity(64 << 10, hashed);
+    serde_json::to_writer(&mut text, plan)?;
+    let HashedSpool { mut text, digest } = text.into_inner().map_err(io::IntoInnerError::into_error)?;
+    text.seek(SeekFrom::Start(0))?;
+    Ok((text, hex(&digest.finalize())))
+}
+
+/// The next piece of a text; empty at its end.
+fn piece(text: &mut SpooledTempFile) -> io::Result<Bytes> {
+    let mut piece = Vec::new();
+    text.take(PIECE as u64).read_to_end(&mut piece)?;
+    Ok(piece.into())
+}
+
+struct HashedSpool {
+    text: SpooledTempFile,
+    digest: Sha256,
+}
+
+impl Write for HashedSpool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.text.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.text.flush()
+    }
+}
