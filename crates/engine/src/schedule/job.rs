@@ -16,7 +16,8 @@ pub struct Job {
     pub id: JobId,
     /// Which snapshot, why and when.
     pub snapshot: SnapshotRef,
-    /// Its run directory, if an earlier process started it on this machine and did not end it.
+    /// Where its run is, if an earlier process started it and did not end it: its directory on this machine, or the URL
+    /// of its record in Blob storage.
     pub begun: Option<PathBuf>,
 }
 

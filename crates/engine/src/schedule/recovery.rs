@@ -13,8 +13,8 @@ use super::state::{alerts, occurrences};
 
 /// Settles what is left of all snapshots. Returns the runs that this machine resumes.
 ///
-/// - A run that this machine started is resumed.
-/// - A run that another machine started is lost: that machine has its directory. If an alert requested it, or a
+/// - A run that this machine started is resumed, and so is one of another machine whose record is in Blob storage.
+/// - A run that another machine started on its disk is lost: that machine has its directory. If an alert requested it, or a
 ///   timetable that catches up, it is queued again.
 /// - A row that was started and has no directory goes back into the queue: nothing was sent.
 /// - A queued row is skipped if the config no longer names its snapshot.
@@ -72,6 +72,15 @@ fn recover_row(
         return Ok(None);
     }
     if row.machine.as_deref() == Some(machine) {
+        return Ok(Some(row));
+    }
+    if row.is_within_reach() {
+        let other = row.machine.as_deref().unwrap_or("another machine");
+        info!(
+            "{} was started by {other}, and its journal is in Blob storage; this machine resumes it",
+            row.title()
+        );
+        runs::hand_over(state, row.id, machine)?;
         return Ok(Some(row));
     }
     let other = row.machine.as_deref().unwrap_or("another machine");

@@ -28,7 +28,8 @@ impl StartRecord {
         Self { store, job }
     }
 
-    /// Records the run of a plan and its directory, durably. If its series has not begun, it begins with this run.
+    /// Records the run of a plan and where it is, durably: its directory, or the URL of its record in Blob storage. If its
+    /// series has not begun, it begins with this run.
     pub async fn record(&self, plan: &Plan, dir: &Path) -> Result<(), StateError> {
         self.store
             .change(|state| {

@@ -152,6 +152,20 @@ async fn what_a_process_left_is_taken_up_again_or_put_back_or_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_whose_record_every_machine_reaches_is_resumed_by_the_next_owner() {
+    let scene = Scene::new(HOUR / 6);
+    let url = "https://logs.blob.core.windows.net/journals/fleetlogs/20261122T093000Z-0000";
+    let theirs = scene.started_by("there", "nightly", Some(url)).await;
+    let lost = scene.started_by("there", "nightly", Some("runs/https")).await;
+    scene.killed_after(HOUR / 3).await;
+    let notes = scene.runner.notes();
+    assert_eq!(notes[..2], [format!("0: 1 goes on in {url}"), "10: 1 ends".into()]);
+    let row = scene.row(theirs).await;
+    assert_eq!((row.status, row.machine.as_deref()), (Status::Ended, Some("here")));
+    assert_eq!(scene.row(lost).await.status, Status::Lost);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_was_interrupted_is_taken_up_again_by_the_next_process() {
     let mut scene = Scene::new(HOUR);
     let told = async {

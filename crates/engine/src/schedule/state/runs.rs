@@ -68,7 +68,8 @@ pub struct PastRun {
     pub machine: Option<String>,
     /// Its run, once the plan is frozen.
     pub run_id: Option<RunId>,
-    /// The directory of its run, on that machine.
+    /// Where its run is: a directory on that machine, or the URL of its record in Blob storage, which every machine
+    /// reaches.
     pub dir: Option<PathBuf>,
     /// When it was started.
     pub started_at: Option<OffsetDateTime>,
@@ -85,6 +86,12 @@ pub struct PastRun {
 }
 
 impl PastRun {
+    /// Whether every machine can resume it, because its record is on no machine's disk.
+    #[must_use]
+    pub fn is_within_reach(&self) -> bool {
+        self.dir.as_deref().is_some_and(is_url)
+    }
+
     /// How messages and reasons name it.
     #[must_use]
     pub fn title(&self) -> String {
@@ -154,7 +161,19 @@ pub fn start_row(
     Ok(())
 }
 
-/// Records the run of a job and its directory: it is about to send its first upload.
+/// Whether the place of a run is the URL of its record.
+#[must_use]
+pub fn is_url(place: &Path) -> bool {
+    place.to_str().is_some_and(|place| place.starts_with("https://") || place.starts_with("http://"))
+}
+
+/// Records that another machine works on a started row from now on.
+pub fn hand_over(state: &Transaction<'_>, JobId(job): JobId, machine: &str) -> Result<(), StateError> {
+    state.execute("UPDATE run SET machine = ?2 WHERE id = ?1", params![job, machine])?;
+    Ok(())
+}
+
+/// Records the run of a job and where it is: it is about to send its first upload.
 pub fn record_begin(
     state: &Transaction<'_>,
     JobId(job): JobId,
