@@ -231,6 +231,8 @@ impl<B: BatchService, S: LogStore> Pages<'_, B, S> {
             tokio::time::sleep_until(last + pace.max(PAGE_EVERY)).await;
         }
         pacer.turn_ahead().await;
+        // The call before may have left after its turn, and this one must not follow it too closely.
+        pacer.gate().await;
         if self.read.fetch_add(1, Ordering::Relaxed) >= MOST_PAGES {
             let message = "the lists have too many pages";
             return Err(PageError::Failed(Failure::new(FailureClass::Config, message)));
