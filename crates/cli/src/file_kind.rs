@@ -9,6 +9,7 @@ use fleetlogs_model::files::dir_of;
 
 use crate::config::SecretForm;
 use crate::input_file::decode;
+use crate::record_file::RECORD_FILE;
 use crate::typed_path::as_argument;
 
 /// What a file or directory is.
@@ -49,7 +50,7 @@ impl FileKind {
         if metadata.is_dir() {
             // A run that was killed at its very beginning has no journal yet.
             let has = |name: &str| path.join(name).is_file();
-            let is_run = has("run.db") || (has(PLAN_FILE) && has("run.lock"));
+            let is_run = has("run.db") || has(RECORD_FILE) || (has(PLAN_FILE) && has("run.lock"));
             return Some(if is_run { Self::RunDirectory } else { Self::Directory });
         }
         if !metadata.is_file() {

@@ -1,4 +1,4 @@
-//! Opens a container that fleetlogs keeps records of its own in, such as the state of a schedule.
+//! Opens a container that fleetlogs keeps records of its own in: the state of a schedule, or the journals of runs.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,10 @@
-//! RUN: a run as a person names it, found on this machine.
+//! RUN: a run as a person names it, found on this machine, or in the container of the config's `[journal]`.
 //!
-//! RUN is a run id, a unique beginning of one, `latest`, a run directory, or a file in one. Text with a `/` or a `.` is a
-//! path. Other text is looked up among the runs first, and then taken as a path.
-//!
-//! What is found is a directory, which [`RunDir::at`](crate::run_dir::RunDir::at) makes a run of. A run in another store
-//! than a directory would be recognized here, and have its own constructor there.
+//! RUN is a run id, a unique beginning of one, `latest`, a run directory, a file in one, or the URL of the record of a run
+//! in Blob storage. Other text with a `/` or a `.` is a path. Other text is looked up among the runs first, and then taken
+//! as a path.
+
+mod anywhere;
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -16,9 +16,13 @@ use fleetlogs_model::files::{absolute, dir_of};
 use fleetlogs_model::ids::RunId;
 use time::OffsetDateTime;
 
+use self::anywhere::find_anywhere;
+pub(crate) use self::anywhere::{as_url, run_at_url};
 use crate::completion;
 use crate::error::{CliError, Refusal};
-use crate::run_dir::{PLAN_FILE, as_argument, as_typed};
+use crate::journal_container::KnownJournals;
+use crate::record_file::RECORD_FILE;
+use crate::run_dir::{PLAN_FILE, RunDir, as_argument, as_typed};
 use crate::runs_dir::RunsDir;
 
 /// The most runs that a message lists.
@@ -32,7 +36,7 @@ const LATEST: &str = "latest";
 
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct RunArg {
-    /// The run: its id or the beginning of it, `latest`, or its directory
+    /// The run: its id or the beginning of it, `latest`, its directory, or its URL in Blob storage
     #[arg(value_name = "RUN", add = completion::runs())]
     pub(crate) run: OsString,
     /// Look for runs in this directory instead of `output.dir` of the config
@@ -41,14 +45,11 @@ pub(crate) struct RunArg {
 }
 
 impl RunArg {
-    /// The directory of the run.
-    pub(crate) fn dir(&self) -> Result<PathBuf, CliError> {
-        self.dir_by(None)
-    }
-
-    /// The same, where the command may name a config: then its `output.dir` is looked in.
-    pub(crate) fn dir_by(&self, config: Option<&Path>) -> Result<PathBuf, CliError> {
-        find_run(&self.run.to_string_lossy(), Path::new(&self.run), &self.runs(config))
+    /// The run. If the command names a config, it is looked for in its `output.dir` and in the container of its
+    /// `[journal]`.
+    pub(crate) async fn find(&self, config: Option<&Path>) -> Result<RunDir, CliError> {
+        let (text, runs) = (self.run.to_string_lossy(), self.runs(config));
+        find_anywhere(&text, Path::new(&self.run), &runs, &KnownJournals::new(config)).await
     }
 
     /// Whether this may be a run that is still being planned: a run is on record, and is found, once it has a plan.
@@ -105,15 +106,16 @@ fn by_name(name: &str, runs: &RunsDir) -> Result<Named, CliError> {
     if ids.iter().any(|id| id.as_str() == name) || here.join(PLAN_FILE).is_file() {
         return Ok(by_path(&here, runs)?.map_or(Named::None, Named::One));
     }
-    let begins = |id: &RunId| {
-        id.as_str().get(..name.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(name))
-    };
-    let candidates: Vec<_> = ids.into_iter().filter(begins).collect();
+    let candidates: Vec<_> = ids.into_iter().filter(|id| begins_with(id, name)).collect();
     Ok(match candidates.as_slice() {
         [] => Named::None,
         [one] => by_path(&runs.join(one), runs)?.map_or(Named::None, Named::One),
         _ => Named::Several(candidates),
     })
+}
+
+fn begins_with(id: &RunId, name: &str) -> bool {
+    id.as_str().get(..name.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(name))
 }
 
 /// The run directory at a path, or that a file is in. None if there is nothing at the path.
@@ -134,7 +136,8 @@ fn by_path(path: &Path, runs: &RunsDir) -> Result<Option<PathBuf>, CliError> {
     while let Some(dir) = above {
         let dir = if dir.as_os_str().is_empty() { dir_of(path) } else { dir };
         // A plan beside a config, as `plan --output` writes it, makes no run.
-        if dir.join("run.db").exists() && holds_a_run(dir)? {
+        let has_record = ["run.db", RECORD_FILE].iter().any(|file| dir.join(file).exists());
+        if has_record && holds_a_run(dir)? {
             return Ok(Some(dir.to_owned()));
         }
         above = if dir == Path::new(".") { None } else { dir.parent() };
@@ -142,9 +145,9 @@ fn by_path(path: &Path, runs: &RunsDir) -> Result<Option<PathBuf>, CliError> {
     Err(no_run_file(path))
 }
 
-/// Whether a directory is that of a run: it has a plan or a journal.
+/// Whether a directory is that of a run: it has a plan or a journal, or says where the journal is.
 fn holds_a_run(dir: &Path) -> Result<bool, CliError> {
-    for file in [PLAN_FILE, "run.db"] {
+    for file in [PLAN_FILE, "run.db", RECORD_FILE] {
         match dir.join(file).symlink_metadata() {
             Ok(_) => return Ok(true),
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -28,6 +28,9 @@ pub struct ListedRun {
     pub run_id: RunId,
     /// Its directory.
     pub dir: String,
+    /// Where its record is in Blob storage; none if it is in the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
     /// When its first process started.
     #[serde(serialize_with = "time_or_null")]
     pub started_at: Option<OffsetDateTime>,
@@ -244,6 +247,7 @@ mod tests {
         counts.add_many(Outcome::Incomplete, 418);
         ListedRun {
             run_id: id.parse().unwrap(),
+            journal: None,
             dir: format!("runs/{id}"),
             started_at: Some(datetime!(2026-11-30 00:28:18 UTC)),
             ended_at: outcome.map(|_| datetime!(2026-11-30 00:30:28 UTC)),

@@ -29,14 +29,14 @@ use crate::log_download::{CALLS_AT_ONCE, PlaceError, fetch_logs, keep_logs};
 use crate::output::{as_json, download_progress, print, print_only_copy, say};
 use crate::run::Reported;
 use crate::run_container::{Reading, open_container};
-use crate::run_dir::{RunDir, config_of, digest};
+use crate::run_dir::{RunDir, digest};
 use crate::run_name::RunArg;
 use crate::share::{self, Entry, Share};
 use crate::text::counted;
 
 #[derive(Debug, Parser)]
 pub(crate) struct BundleArgs {
-    /// The run: its id or the beginning of it, `latest`, or its directory
+    /// The run: its id or the beginning of it, `latest`, its directory, or its URL in Blob storage
     #[arg(required_unless_present = "check", conflicts_with = "check")]
     pub(crate) run: Option<OsString>,
     /// Look for runs in this directory instead of `output.dir` of the config
@@ -73,17 +73,19 @@ pub(crate) async fn bundle(args: &BundleArgs, output: &Output) -> Result<Exit, C
         (Some(file), _) => check_file(file, args.sha256.as_deref(), output),
         (None, Some(run)) => {
             let run = RunArg { run: run.clone(), runs_dir: args.runs_dir.clone() };
-            create_bundle(&run.dir_by(args.config.as_deref())?, args, output).await
+            create_bundle(run.find(args.config.as_deref()).await?, args, output).await
         }
         (None, None) => Ok(Exit::Usage),
     }
 }
 
-async fn create_bundle(run: &Path, args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
+async fn create_bundle(dir: RunDir, args: &BundleArgs, output: &Output) -> Result<Exit, CliError> {
     // Checked before the journal is opened, which may touch its files.
-    let stale = is_stale(&RunDir::at(run)).await?;
+    let stale = is_stale(&dir).await?;
     // Held: two of these would fetch the same logs into the same files.
-    let (dir, recorded) = RunDir::open(run, RunClaim::Hold).await?;
+    let recorded = dir.open(RunClaim::Hold).await?;
+    dir.keep_here(&recorded.plan)?;
+    let run = &*dir.path;
     let target = match &args.output {
         Some(file) => file.clone(),
         None => PathBuf::from(format!("{}.zip", Bundle::name(&recorded.plan))),
@@ -97,7 +99,7 @@ async fn create_bundle(run: &Path, args: &BundleArgs, output: &Output) -> Result
         Reported::earlier(dir.path.clone(), plan.clone(), ledger, &**journal)?
     };
     let mut notes = Notes::default();
-    let config = match config_of(meta, args.config.as_deref()) {
+    let config = match dir.config(meta, args.config.as_deref()) {
         Err(error) if args.with_logs || args.share.is_some() => return Err(error),
         config => config.unwrap_or_default(),
     };

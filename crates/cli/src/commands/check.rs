@@ -77,6 +77,7 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
     if !settings.snapshots.is_empty() {
         check_schedule(&path, &mut findings);
     }
+    check_journal(&path, &mut settings, &mut findings).await?;
     let nodes = run_checks(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {
         (0, _) => Exit::Complete,
@@ -104,6 +105,29 @@ fn check_schedule(config: &Path, findings: &mut Findings) {
         let help = help.unwrap_or_else(|| "`schedule` needs it: where it is missing, it is refused".into());
         findings.refuse("config", said, help);
     }
+}
+
+/// A run also opens the container of its journal.
+async fn check_journal(
+    config: &Path,
+    settings: &mut Settings,
+    findings: &mut Findings,
+) -> Result<(), CliError> {
+    match config::load_for(config, Needs::JOURNAL) {
+        Ok(loaded) => settings.journal = loaded.journal,
+        Err(ConfigError::Mistakes(_, mistakes)) => {
+            for Mistake { line, key, message, help } in mistakes {
+                let said = format!("{}:{line}: `{key}`: {message}", config_name(config).display());
+                findings.refuse(
+                    "config",
+                    said,
+                    help.unwrap_or_else(|| "see docs/reference/config.md".into()),
+                );
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    preflight::journal(settings, config, findings).await
 }
 
 /// Tries `output.dir` out; nothing that is made for that stays.
@@ -186,6 +210,7 @@ async fn run_checks(
         let now = Clock::System.now() + fleet.clock_offset();
         let calls_take = plan.as_ref().map(|plan| estimate(plan, &settings.limits)).unwrap_or_default();
         preflight::sas(destination, settings, now, calls_take, findings);
+        preflight::journal_sas(settings, now, calls_take, findings);
         if destination.is_created() {
             findings.good(
                 "destination.container",

@@ -25,7 +25,7 @@ use crate::log_download::{
 use crate::logging::Logs;
 use crate::output::{as_json, download_progress, print, print_lines, say_styled};
 use crate::run_container::{Reading, container_help, open_container, prove_listing};
-use crate::run_dir::{RunDir, as_argument, as_typed, config_of};
+use crate::run_dir::{as_argument, as_typed};
 use crate::run_name::RunArg;
 use crate::signals;
 
@@ -71,12 +71,14 @@ fn calls_at_once(text: &str) -> Result<usize, String> {
 
 pub(crate) async fn fetch(args: &FetchArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     // Watched only: a process that works on the run goes on, and its next files are for the next fetch.
-    let (dir, recorded) = RunDir::open(&args.run.dir_by(args.config.as_deref())?, RunClaim::Watch).await?;
+    let dir = args.run.find(args.config.as_deref()).await?;
+    let recorded = dir.open(RunClaim::Watch).await?;
     let choice = Choice::of(args)?;
     let nodes = choice.directories(&recorded, args)?;
-    let settings = config::load(&config_of(&recorded.meta, args.config.as_deref())?)?;
+    let settings = config::load(&dir.config(&recorded.meta, args.config.as_deref())?)?;
     let reading = Reading::Blobs("`fetch`");
     let (destination, store) = open_container(&recorded.plan, &settings, reading, args.concurrency).await?;
+    dir.keep_here(&recorded.plan)?;
     let _kept = dir.log_file().ok().map(|file| logs.keep_in(file));
     let stop = StopHandle::default();
     signals::listen(&stop)?;

@@ -23,6 +23,7 @@ use crate::daemon::{require_snapshot, state_path};
 use crate::error::{CliError, Refusal};
 use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
+use crate::journal_container::KnownJournals;
 use crate::output::{as_json, print, say};
 use crate::run_dir::{PLAN_FILE, RunDir, as_argument};
 
@@ -265,12 +266,20 @@ async fn run_dir(dir: &Path) -> DirContent {
         error.to_string()
     } else if head.is_none() {
         "it has neither a readable manifest nor a readable plan".into()
-    } else if RunDir::at(dir).store.is_held().await.unwrap_or_default() {
+    } else if is_held(dir).await {
         "it is still running".into()
     } else {
         format!("it has no manifest; resume it with `fleetlogs resume {}`", as_argument(dir))
     };
     DirContent::Unread { head, why, is_broken }
+}
+
+/// Whether a process works on a run, as far as that can be found out.
+async fn is_held(dir: &Path) -> bool {
+    match RunDir::at(dir, &KnownJournals::new(None)) {
+        Ok(dir) => dir.store.is_held().await.unwrap_or_default(),
+        Err(_) => false,
+    }
 }
 
 fn unusable(what: impl Into<String>, help: impl Into<String>) -> CliError {

@@ -1,6 +1,6 @@
 //! `fleetlogs report`: writes the reports of a run again from its journal.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
@@ -12,7 +12,6 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{print_end, say};
 use crate::run::Reported;
-use crate::run_dir::RunDir;
 use crate::run_name::RunArg;
 
 #[derive(Debug, Parser)]
@@ -22,10 +21,15 @@ pub(crate) struct ReportArgs {
     /// Open the report page in the browser
     #[arg(long)]
     pub(crate) open: bool,
+    /// Look for runs as this config says [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 pub(crate) async fn report(args: &ReportArgs, output: &Output) -> Result<Exit, CliError> {
-    let (dir, run) = RunDir::open(&args.run.dir()?, RunClaim::Rest).await?;
+    let dir = args.run.find(args.config.as_deref()).await?;
+    let run = dir.open(RunClaim::Rest).await?;
+    dir.keep_here(&run.plan)?;
     let ledger = run.ledger()?;
     // The command succeeds once the reports are written, whatever they say.
     let reported = Reported::write(dir.path, run.plan, ledger, &*run.journal, None)?;

@@ -15,7 +15,6 @@ use crate::logging::Logs;
 use crate::notify::notify_all;
 use crate::output::{print_end, say, watchers};
 use crate::run::{EndedRun, FinishedRun, OpenedRun};
-use crate::run_dir::config_of;
 use crate::run_name::RunArg;
 use crate::signals;
 
@@ -58,17 +57,12 @@ impl From<Retry> for Outcome {
 
 pub(crate) async fn resume(args: &ResumeArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     let retry: Vec<Outcome> = args.retry.iter().map(|retry| (*retry).into()).collect();
-    let unfinished = match OpenedRun::open(
-        &args.run.dir_by(args.config.as_deref())?,
-        &retry,
-        args.accept_changes,
-    )
-    .await?
-    {
+    let dir = args.run.find(args.config.as_deref()).await?;
+    let unfinished = match OpenedRun::open(dir, &retry, args.accept_changes).await? {
         OpenedRun::Unfinished(unfinished) => unfinished,
-        OpenedRun::Ended(ended) => return print_ended(*ended, output),
+        OpenedRun::Ended(ended) => return print_ended(*ended, output).await,
     };
-    let config = config_of(unfinished.meta(), args.config.as_deref())?;
+    let config = unfinished.config(args.config.as_deref())?;
     let settings = load(&config, unfinished.plan(), args.accept_changes)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;
@@ -81,9 +75,9 @@ pub(crate) async fn resume(args: &ResumeArgs, output: &Output, logs: &Logs) -> R
 }
 
 /// Writes the reports if they are missing, and prints what they say.
-fn print_ended(ended: EndedRun, output: &Output) -> Result<Exit, CliError> {
-    let was_reported = ended.is_reported();
-    let reported = ended.report()?;
+async fn print_ended(ended: EndedRun, output: &Output) -> Result<Exit, CliError> {
+    let was_reported = ended.is_reported().await;
+    let reported = ended.report().await?;
     if output.json || !was_reported {
         print_end(&reported, output)?;
     } else if !output.quiet {

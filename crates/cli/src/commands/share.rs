@@ -17,7 +17,7 @@ use crate::error::{CliError, Refusal};
 use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
 use crate::output::{as_json, print, print_lines, print_secret, say};
-use crate::run_dir::{RunDir, as_argument, config_of};
+use crate::run_dir::{RunDir, as_argument};
 use crate::run_name::RunArg;
 use crate::share::{self, Entry, Unshared};
 
@@ -44,18 +44,18 @@ pub(crate) struct UnshareArgs {
 
 /// Prints only the SAS on stdout. It is printed nowhere else and stored nowhere.
 pub(crate) async fn share(args: &ShareArgs, output: &Output) -> Result<Exit, CliError> {
-    let run = args.run.dir_by(args.config.as_deref())?;
-    let (dir, plan, settings) = open(&run, args.config.as_deref()).await?;
+    let (dir, plan, settings) = open(&args.run, args.config.as_deref()).await?;
+    let run = &*dir.path;
     let share = share::share(&dir, &plan, &settings, args.lifetime).await?;
     if !output.quiet {
-        say(&share.describe(&run));
+        say(&share.describe(run));
     }
     if output.json {
         let document =
             ShareDocument { schema: "fleetlogs.share/v1", url: share.url.expose(), share: &share.entry };
-        return hand_out(&as_json(&document)?, &run);
+        return hand_out(&as_json(&document)?, run);
     }
-    hand_out(&format!("{}\n", share.url.expose()), &run)
+    hand_out(&format!("{}\n", share.url.expose()), run)
 }
 
 /// Prints a SAS that cannot be printed a second time.
@@ -69,8 +69,7 @@ fn hand_out(text: &str, run: &Path) -> Result<Exit, CliError> {
 
 /// Ends with exit code 3 if a SAS still opens the container.
 pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit, CliError> {
-    let run = args.run.dir_by(args.config.as_deref())?;
-    let (dir, plan, settings) = open(&run, args.config.as_deref()).await?;
+    let (dir, plan, settings) = open(&args.run, args.config.as_deref()).await?;
     let unshared = share::unshare(&dir, &plan, &settings).await?;
     let exit = if unshared.still_open.is_empty() { Exit::Complete } else { Exit::Partial };
     if output.json {
@@ -85,9 +84,11 @@ pub(crate) async fn unshare(args: &UnshareArgs, output: &Output) -> Result<Exit,
 }
 
 /// A run, and the config that reaches its container.
-async fn open(run: &Path, config: Option<&Path>) -> Result<(RunDir, Arc<Plan>, Settings), CliError> {
-    let (dir, recorded) = RunDir::open(run, RunClaim::Watch).await?;
-    let settings = config::load(&config_of(&recorded.meta, config)?)?;
+async fn open(run: &RunArg, config: Option<&Path>) -> Result<(RunDir, Arc<Plan>, Settings), CliError> {
+    let dir = run.find(config).await?;
+    let recorded = dir.open(RunClaim::Watch).await?;
+    let settings = config::load(&dir.config(&recorded.meta, config)?)?;
+    dir.keep_here(&recorded.plan)?;
     Ok((dir, recorded.plan, settings))
 }
 

@@ -43,6 +43,9 @@ pub(crate) struct StatusArgs {
     /// Update once a second until no process works on the run
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Look for runs as this config says [default: fleetlogs.toml, else $FLEETLOGS_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, CliError> {
@@ -51,7 +54,7 @@ pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, C
         signals::listen(&stop)?;
     }
     let dir = find(args, output, &stop).await?;
-    let (dir, RecordedRun { plan, journal, .. }) = RunDir::open(&dir, RunClaim::Watch).await?;
+    let RecordedRun { plan, journal, .. } = dir.open(RunClaim::Watch).await?;
     let ledger = Ledger::new(&plan);
     let run = WatchedRun { dir: &dir, journal, plan, ledger, last: 0 };
     if output.json {
@@ -65,10 +68,10 @@ pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, C
     follow_as_text(run, args.follow, mode, stop).await
 }
 
-/// The directory of the run. A follower waits for that of a run that may still be listing its accounts: `run` has given
+/// The run. A follower waits for one that may still be listing its accounts: `run` has given
 /// the command when it began.
-async fn find(args: &StatusArgs, output: &Output, stop: &StopHandle) -> Result<PathBuf, CliError> {
-    let mut found = args.run.dir();
+async fn find(args: &StatusArgs, output: &Output, stop: &StopHandle) -> Result<RunDir, CliError> {
+    let mut found = args.run.find(args.config.as_deref()).await;
     let mut is_said = output.quiet;
     while found.is_err() && args.follow && args.run.may_still_come(Clock::System.now()) {
         if !is_said {
@@ -81,7 +84,7 @@ async fn find(args: &StatusArgs, output: &Output, stop: &StopHandle) -> Result<P
         if is_over(stop).await {
             break;
         }
-        found = args.run.dir();
+        found = args.run.find(args.config.as_deref()).await;
         if found.is_ok() && is_over(stop).await {
             // The journal comes a moment after the plan.
             break;

@@ -27,7 +27,6 @@ use crate::error::{CliError, Refusal, help_for};
 use crate::exit::Exit;
 use crate::output::{as_json, print, print_lines, say};
 use crate::run::Reported;
-use crate::run_dir::{RunDir, config_of};
 use crate::run_name::RunArg;
 use crate::tokens::Tokens;
 
@@ -89,9 +88,9 @@ struct Message {
 }
 
 pub(crate) async fn ticket(args: &TicketArgs, output: &Output) -> Result<Exit, CliError> {
-    let run = args.run.dir_by(args.config.as_deref())?;
-    let (dir, recorded) = RunDir::open(&run, RunClaim::Rest).await?;
-    let settings = config::load(&config_of(&recorded.meta, args.config.as_deref())?)?;
+    let dir = args.run.find(args.config.as_deref()).await?;
+    let recorded = dir.open(RunClaim::Rest).await?;
+    let settings = config::load(&dir.config(&recorded.meta, args.config.as_deref())?)?;
     let Some(ticket) = &settings.ticket else {
         let help = "add a [ticket]; `fleetlogs init --full -` shows its keys";
         return Err(unusable("the config has no [ticket]", help));

@@ -36,7 +36,7 @@ use crate::exit::Exit;
 use crate::logging::Logs;
 use crate::output::{print, say_styled};
 use crate::run_container::{Reading, open_container, prove_listing, unreachable_container};
-use crate::run_dir::{RunDir, as_argument, as_typed, config_of};
+use crate::run_dir::{RunDir, as_argument, as_typed};
 use crate::run_name::RunArg;
 use crate::signals;
 
@@ -57,10 +57,12 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) async fn verify(args: &VerifyArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
     // Held: two of these would write the same files.
-    let (dir, recorded) = RunDir::open(&args.run.dir_by(args.config.as_deref())?, RunClaim::Hold).await?;
+    let dir = args.run.find(args.config.as_deref()).await?;
+    let recorded = dir.open(RunClaim::Hold).await?;
     let (plan, journal) = (&*recorded.plan, &*recorded.journal);
-    let config = config_of(&recorded.meta, args.config.as_deref())?;
+    let config = dir.config(&recorded.meta, args.config.as_deref())?;
     let settings = load(&config)?;
+    dir.keep_here(plan)?;
     let _kept = logs.keep_in(dir.log_file()?);
     let stop = StopHandle::default();
     signals::listen(&stop)?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fleetlogs_azure::EntraSettings;
 use fleetlogs_engine::settings::{Allowed, Budget, Deadlines, Limits, VerifySettings};
 use fleetlogs_model::files::dir_of;
 use fleetlogs_model::hex::hex;
@@ -15,8 +16,10 @@ use super::destination::destination;
 use super::discover::discover;
 use super::entra::entra;
 use super::error::ConfigError;
+use super::journal::{JournalSettings, journal};
 use super::needs::Needs;
 use super::notify::notify;
+use super::own_container::OwnContainer;
 use super::reader::{Mistakes, Table, Value};
 use super::schedule::schedule;
 use super::settings::{Settings, Simulator};
@@ -61,6 +64,36 @@ pub(crate) fn load_for(path: &Path, needs: Needs) -> Result<Settings, ConfigErro
             None | Some(FileKind::Config) => ConfigError::Mistakes(shown(), mistakes),
             Some(other) => ConfigError::WrongFile(shown(), other),
         }),
+    }
+}
+
+/// What a config says of journals: their container, and the credential of Entra that may open it. None if they are on
+/// the disk, or if the file cannot be read. The rest of the config may be wrong, and its secrets missing: it is not read.
+pub(crate) fn load_journal(path: &Path) -> Result<Option<(JournalSettings, EntraSettings)>, ConfigError> {
+    let read = if is_stdin(path) {
+        read_stdin(LONGEST_TEXT)
+    } else if path.is_file() {
+        read_text(path, LONGEST_TEXT)
+    } else {
+        // A pipe can be read once only, and is for the one who needs all of it.
+        return Ok(None);
+    };
+    let Ok(InputText { text, .. }) = read else { return Ok(None) };
+    let defaults = DeTable::parse(DEFAULTS).expect("the built-in config is TOML");
+    let (document, _) = DeTable::parse_recoverable(&text);
+    let mistakes = Mistakes::of(&text);
+    let root = Table::root(document.get_ref(), defaults.get_ref(), &mistakes);
+    let dir = dir_of(path);
+    let journal = journal(root.table("journal"), dir, true);
+    let entra = match &journal {
+        Ok(Some(JournalSettings { container: OwnContainer::Minted { key: None, .. }, .. })) => {
+            entra(root.table("entra"), dir)
+        }
+        _ => Some(EntraSettings::default()),
+    };
+    match (journal, entra) {
+        (Ok(journal), Some(entra)) => Ok(journal.map(|journal| (journal, entra))),
+        _ => Err(ConfigError::Mistakes(config_name(path), mistakes.into_sorted())),
     }
 }
 
@@ -116,6 +149,7 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
     let (destination, upload_allowance) = destination(root.table("destination"), dir, root.has("simulator"));
     let (verification, verify) = verify(root.table("verify"), upload_allowance.unwrap_or_default());
     let output_dir = output(root.table("output"));
+    let journal = journal(root.table("journal"), dir, needs.journal);
     let (accounts, shared) = accounts(root, dir);
     let discover = root.optional_table("discover", |table| discover(table, shared));
     let ticket = root.optional_table("ticket", ticket);
@@ -154,6 +188,16 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
         );
         return None;
     }
+    let journal = journal.ok()?;
+    if let (Some(destination), Some(journal)) = (&destination, &journal)
+        && destination.takes_from_nodes(&journal.container.key())
+    {
+        root.table("journal").wrong(
+            "the nodes can write to the container of the journal, and so change what a run has on record",
+            "name a container of its own, which only fleetlogs has a SAS or a role for",
+        );
+        return None;
+    }
     Some(Settings {
         digest,
         window: window?,
@@ -169,6 +213,7 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
         verification: verification?,
         verify: verify?,
         output_dir: output_dir?,
+        journal,
         accounts: accounts?,
         discover: discover.ok()?,
         simulator: simulator.ok()?,

@@ -6,6 +6,7 @@ mod destination;
 mod discover;
 mod entra;
 mod error;
+mod journal;
 mod load;
 mod needs;
 mod notify;
@@ -28,10 +29,13 @@ pub(crate) use self::account::{
     AccountSettings, Auth, ENDPOINT_TO_FILL_IN, corrected_endpoint, name_in_endpoint,
 };
 pub(crate) use self::defaults::{DEFAULT_API_VERSION, DEFAULTS};
-pub(crate) use self::destination::{DestinationSettings, GivenSas, Minting, Place, WriteSettings};
+pub(crate) use self::destination::{
+    ContainerKey, DestinationSettings, GivenSas, Minting, Place, WriteSettings,
+};
 pub(crate) use self::discover::DiscoverSettings;
 pub(crate) use self::error::ConfigError;
-pub(crate) use self::load::{config_name, is_stdin, load, load_for};
+pub(crate) use self::journal::JournalSettings;
+pub(crate) use self::load::{config_name, is_stdin, load, load_for, load_journal};
 pub(crate) use self::needs::Needs;
 pub(crate) use self::notify::{NotifySettings, NotifyTo, signing_key};
 pub(crate) use self::own_container::OwnContainer;

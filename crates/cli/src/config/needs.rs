@@ -4,6 +4,8 @@
 /// only the form of their source is checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Needs {
+    /// Those of `[journal]`.
+    pub(crate) journal: bool,
     /// Those of `[schedule.lease]`.
     pub(crate) lease: bool,
     /// Those of `[schedule.listener]`.
@@ -14,9 +16,11 @@ pub(crate) struct Needs {
 
 impl Needs {
     /// For a command that ends a run.
-    pub(crate) const RUN: Self = Self { lease: false, listener: false, notify: true };
+    pub(crate) const RUN: Self = Self { journal: true, lease: false, listener: false, notify: true };
+    /// For a command that looks at journals.
+    pub(crate) const JOURNAL: Self = Self { journal: true, lease: false, listener: false, notify: false };
     /// For a command that shows the schedule.
-    pub(crate) const LIST: Self = Self { lease: true, listener: false, notify: false };
+    pub(crate) const LIST: Self = Self { journal: false, lease: true, listener: false, notify: false };
     /// For a command that runs the schedule.
-    pub(crate) const SCHEDULE: Self = Self { lease: true, listener: true, notify: true };
+    pub(crate) const SCHEDULE: Self = Self { journal: true, lease: true, listener: true, notify: true };
 }

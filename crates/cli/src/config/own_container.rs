@@ -1,4 +1,4 @@
-//! A container that fleetlogs keeps records of its own in, such as the state of a schedule.
+//! A container that fleetlogs keeps records of its own in: the state of a schedule, or the journals of runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +25,17 @@ impl OwnContainer {
         match self {
             Self::Given(given) => ContainerKey::of_url(&given.sas.without_query()),
             Self::Minted { place, .. } => place.container_key(),
+        }
+    }
+
+    /// Its URL, without a SAS.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Given(given) => given.sas.without_query().trim_end_matches('/').to_owned(),
+            Self::Minted { place, .. } => {
+                let endpoint = place.endpoint.as_str().trim_end_matches('/');
+                format!("{endpoint}/{}", place.container_as_written())
+            }
         }
     }
 }

@@ -42,6 +42,8 @@ window = "since-last"
 on_state = ["unusable"]
 [schedule.lease]
 container_url = { file = "url" }
+[journal]
+container_url = { file = "url" }
 [schedule.listener]
 secret = { file = "long" }
 [[notify]]

@@ -10,6 +10,7 @@ use fleetlogs_model::retry::RetryPolicy;
 use super::account::AccountSettings;
 use super::destination::DestinationSettings;
 use super::discover::DiscoverSettings;
+use super::journal::JournalSettings;
 use super::notify::NotifySettings;
 use super::schedule::ScheduleSettings;
 use super::snapshot::SnapshotSettings;
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) verify: VerifySettings,
     /// Where run directories go.
     pub(crate) output_dir: PathBuf,
+    /// Where the journals of runs are; none if they are in the run directories, and for commands that make no run.
+    pub(crate) journal: Option<JournalSettings>,
     pub(crate) accounts: Vec<AccountSettings>,
     pub(crate) discover: Option<DiscoverSettings>,
     pub(crate) simulator: Option<Simulator>,

@@ -83,8 +83,8 @@ fn the_example_of_the_commented_config_works_when_uncommented() {
     let text = text.replace("env = \"FLEETLOGS_CONTAINER_URL\"", "file = \"url\"");
     let text = text.replace("env = \"FLEETLOGS_VERIFY_URL\"", "file = \"url\"");
     let text = text.replace("file = \"...\"", "file = \"key\"");
-    // Of storage; the URL tells it.
-    let text = text.replacen("cloud = \"public\"", "", 1);
+    // Of storage, for the logs and for journals; the URL tells it.
+    let text = text.replacen("cloud = \"public\"", "", 2);
     let settings = load_text(&text).unwrap();
     assert_eq!(settings.accounts.len(), 1);
     assert!(settings.destination.unwrap().verify.is_some());
@@ -365,6 +365,44 @@ fn a_state_that_nodes_can_write_to_is_refused() {
         };
         assert_eq!(found, expected, "{text}");
     }
+}
+
+#[test]
+fn a_journal_is_on_the_disk_unless_a_container_is_named() {
+    let load = |journal: &str, needs| load_text_for(&format!("[journal]\n{journal}\n{GOOD}"), needs);
+    let of = |journal: &str| load(journal, Needs::JOURNAL).unwrap().journal;
+    assert!(of("").is_none() && load_text_for(GOOD, Needs::RUN).unwrap().journal.is_none());
+    let elsewhere = "account = \"logs\"\ncontainer = \"journals\"\n";
+    let journal = of(elsewhere).unwrap();
+    assert_eq!((&*journal.prefix, journal.lease), ("fleetlogs", Duration::from_secs(60)));
+    assert_eq!(journal.container.url(), "https://logs.blob.core.windows.net/journals");
+    assert!(load(elsewhere, Needs::default()).unwrap().journal.is_none(), "the command does not need it");
+    let found = |journal: &str| match load(journal, Needs::JOURNAL) {
+        Err(ConfigError::Mistakes(_, mistakes)) => {
+            let line = |mistake: &Mistake| format!("{}: {}", mistake.key, mistake.message);
+            mistakes.iter().map(line).collect::<Vec<_>>().join("; ")
+        }
+        other => panic!("{journal}: {other:?}"),
+    };
+    insta::assert_snapshot!([
+        "container_url = { file = \"url\" }",
+        "account = \"logs\"\ncontainer = \"logs\"",
+        "account = \"logs\"\ncontainer = \"journals-{run_id}\"",
+        "container = \"journals\"",
+        "account = \"logs\"\ncontainer = \"journals\"\ncontainer_url = { file = \"url\" }",
+        "cloud = \"china\"",
+        "prefix = \"a/../b\"\nlease = \"5m\"",
+        "url = \"x\"",
+    ].map(found).join("\n"), @r"
+    journal: the nodes can write to the container of the journal, and so change what a run has on record
+    journal: the nodes can write to the container of the journal, and so change what a run has on record
+    journal: the journal needs one container for all runs
+    journal.account: this key is missing
+    journal: `account` cannot be combined with `container_url`; journal: `container` cannot be combined with `container_url`; journal: the nodes can write to the container of the journal, and so change what a run has on record
+    journal: `cloud` needs `account` and `container`
+    journal.prefix: `a/../b` is not a directory in a container; journal.lease: must be 15 to 60 whole seconds, the limits of blob leases
+    journal.url: unknown key
+    ");
 }
 
 #[test]

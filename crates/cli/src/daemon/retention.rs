@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 use crate::config::{DestinationSettings, Place, Retention, SnapshotSettings, WriteSettings};
 use crate::destination::storage;
 use crate::error::CliError;
+use crate::journal_container::KnownJournals;
 use crate::run_dir::{PLAN_FILE, RunDir};
 use crate::tokens::Tokens;
 
@@ -85,13 +86,14 @@ pub(crate) async fn apply<E: Display>(
     past: &[PastRun],
     now: OffsetDateTime,
     containers: Option<&Containers>,
-    mut fold: impl AsyncFnMut(&Path) -> Result<(), E>,
+    journals: &KnownJournals,
+    mut fold: impl AsyncFnMut(&RunDir) -> Result<(), E>,
 ) -> Vec<RunId> {
     sweep(output_dir);
     let containers = containers.filter(|_| settings.retention.containers);
     let mut gone = vec![];
     for run in spent(&settings.retention, past, now) {
-        match remove(settings.name(), output_dir, run, containers, &mut fold).await {
+        match remove(settings.name(), output_dir, run, containers, journals, &mut fold).await {
             Ok(()) => gone.push(run.run.clone()),
             Err(why) => tracing::warn!(run = %run.run, "the run directory is kept: {why}"),
         }
@@ -142,6 +144,8 @@ enum RetainReason {
     Plan(serde_json::Error),
     #[error("{0}")]
     Busy(#[from] fleetlogs_model::run_store::JournalError),
+    #[error("{0}")]
+    Journal(String),
     #[error("its journal cannot be saved in the state of the schedule: {0}")]
     Fold(String),
     #[error("its container cannot be deleted: {0}")]
@@ -155,12 +159,14 @@ async fn remove<E: Display>(
     output_dir: &Path,
     run: &PastRun,
     containers: Option<&Containers>,
-    fold: &mut impl AsyncFnMut(&Path) -> Result<(), E>,
+    journals: &KnownJournals,
+    fold: &mut impl AsyncFnMut(&RunDir) -> Result<(), E>,
 ) -> Result<(), RetainReason> {
     let Some(dir) = directory(output_dir, run)? else { return Ok(()) };
     check_plan(&dir, &run.run, snapshot)?;
-    let held = RunDir::at(&dir).store.hold().await?;
-    fold(&dir).await.map_err(|error| RetainReason::Fold(error.to_string()))?;
+    let dir_of_run = RunDir::at(&dir, journals).map_err(|error| RetainReason::Journal(error.reason()))?;
+    let held = dir_of_run.store.hold().await?;
+    fold(&dir_of_run).await.map_err(|error| RetainReason::Fold(error.to_string()))?;
     if let Some(containers) = containers {
         containers.remove(&run.run).await?;
     }

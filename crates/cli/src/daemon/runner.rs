@@ -10,6 +10,7 @@ use fleetlogs_engine::schedule::state::{Store, coverage, occurrences, runs};
 use fleetlogs_engine::schedule::{Job, JobEnd, Lane, Runner, StartRecord};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::window::{NodeWindows, SinceLast};
+use fleetlogs_model::files::absolute;
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::snapshot::SnapshotRef;
@@ -25,9 +26,12 @@ use super::snapshots::find_snapshot;
 use crate::config::{Settings, SnapshotSettings, SnapshotWindow, WindowSpec};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
+use crate::journal_container::KnownJournals;
 use crate::notify::notify_all;
 use crate::run::{FinishedRun, OpenedRun, Reported, RunEnd, RunRequest, Watchers, run_to_end};
 use crate::run_dir::{RunDir, as_typed};
+use crate::run_name::{as_url, run_at_url};
+use crate::runs_dir::RunsDir;
 use crate::tokens::Tokens;
 
 /// Nodes that were not verified for this long are forgotten: they are gone.
@@ -134,8 +138,8 @@ impl SnapshotRunner {
 
     async fn work(&self, job: &Job, begun: StartRecord, stop: StopHandle) -> Result<Reported, CliError> {
         let lane = Lane::of(job.snapshot.trigger);
-        if let Some(dir) = &job.begun {
-            return self.resume(dir, &job.snapshot.name, lane, stop).await;
+        if let Some(place) = &job.begun {
+            return self.resume(place, &job.snapshot.name, lane, stop).await;
         }
         let Some(snapshot) = find_snapshot(&self.0.context.settings, &job.snapshot.name) else {
             let what = format!("the config has no snapshot `{}`", job.snapshot.name);
@@ -167,26 +171,29 @@ impl SnapshotRunner {
     /// Resumes the run that an earlier process started.
     async fn resume(
         &self,
-        dir: &Path,
+        place: &Path,
         snapshot: &SnapshotName,
         lane: Lane,
         stop: StopHandle,
     ) -> Result<Reported, CliError> {
-        // The state may be shared, and what it says of this machine's disk may be wrong.
-        if !retention::is_run_of(dir, snapshot) {
-            let what = format!("`{}` is not a run of the snapshot `{snapshot}`", as_typed(dir).display());
-            return Err(CliError::not_done(Refusal::new(
-                what,
-                "the state of the schedule names another directory than that of its run: look who writes to it",
-            )));
-        }
+        let journals = KnownJournals::new(Some(&self.0.context.config));
         // The config may have changed since. Where the logs go must be the same, which is checked.
-        match OpenedRun::open(dir, &[], true).await? {
+        let opened = if let Some(url) = place.to_str().and_then(as_url) {
+            let runs = RunsDir::at(&self.0.context.settings.output_dir);
+            OpenedRun::open_when_free(run_at_url(&url, &runs, &journals)?, &stop).await?
+        } else if retention::is_run_of(place, snapshot) {
+            OpenedRun::open(RunDir::at(place, &journals)?, &[], true).await?
+        } else {
+            return Err(other_run(place, snapshot));
+        };
+        match opened {
+            // The state may be shared, and what it says may be wrong.
+            opened if !opened.is_of(snapshot) => Err(other_run(place, snapshot)),
             OpenedRun::Unfinished(run) => {
                 let settings = for_lane(&self.0.context.settings, lane);
                 Ok(run.carry_out(&settings, stop, &self.0.context.watchers).await?.reported)
             }
-            OpenedRun::Ended(run) => run.report(),
+            OpenedRun::Ended(run) => run.report().await,
         }
     }
 
@@ -246,10 +253,11 @@ impl SnapshotRunner {
     }
 
     async fn remove_spent(&self, snapshot: &SnapshotSettings, end: &RunEnd) -> Result<(), CliError> {
-        let Shared { context: RunnerContext { settings, state, .. }, store, .. } = &*self.0;
+        let Shared { context: RunnerContext { config, settings, state, .. }, store, .. } = &*self.0;
         let (now, here) = (Clock::System.now(), machine_id(state)?);
         let past = store.read(|state| runs::past_rows(state, snapshot.name(), None)).await?;
-        let mut past: Vec<_> = past.into_iter().filter_map(|run| on_disk(run, &here)).collect();
+        let on_disk = |run| on_disk(run, &here, &settings.output_dir);
+        let mut past: Vec<_> = past.into_iter().filter_map(on_disk).collect();
         // The end of the run is recorded after this, so that a process that is killed here repeats this step.
         for run in past.iter_mut().filter(|run| run.run == end.run_id) {
             run.outcome = Some(end.outcome);
@@ -262,13 +270,14 @@ impl SnapshotRunner {
             }
             _ => None,
         };
-        let fold = async |dir: &Path| {
-            let (_, run) = RunDir::open(dir, RunClaim::Watch).await?;
+        let journals = KnownJournals::new(Some(config));
+        let fold = async |dir: &RunDir| {
+            let run = dir.open(RunClaim::Watch).await?;
             let ledger = run.ledger()?;
             store.change(|state| coverage::fold(state, &run.plan, &ledger)).await.map_err(CliError::from)
         };
-        let gone =
-            retention::apply(snapshot, &settings.output_dir, &past, now, containers.as_ref(), fold).await;
+        let (output_dir, containers) = (&settings.output_dir, containers.as_ref());
+        let gone = retention::apply(snapshot, output_dir, &past, now, containers, &journals, fold).await;
         if !gone.is_empty() {
             store.change(|state| runs::record_removed(state, &gone, now)).await?;
         }
@@ -286,10 +295,20 @@ impl SnapshotRunner {
     }
 }
 
+/// The state of the schedule names something else than a run of the snapshot.
+fn other_run(place: &Path, snapshot: &SnapshotName) -> CliError {
+    let what = format!("`{}` is not a run of the snapshot `{snapshot}`", as_typed(place).display());
+    let help =
+        "the state of the schedule names another directory than that of its run: look who writes to it";
+    CliError::not_done(Refusal::new(what, help))
+}
+
 /// A run whose directory is on this machine; a run that is under way has no outcome.
-fn on_disk(run: runs::PastRun, here: &str) -> Option<retention::PastRun> {
+fn on_disk(run: runs::PastRun, here: &str, output_dir: &Path) -> Option<retention::PastRun> {
+    let is_within_reach = run.is_within_reach();
     let is_here = run.machine.as_deref() == Some(here) && run.removed_at.is_none();
     let (id, dir) = run.run_id.zip(run.dir).filter(|_| is_here)?;
+    let dir = if is_within_reach { absolute(output_dir).join(id.as_str()) } else { dir };
     let created = run.started_at.unwrap_or(run.snapshot.due);
     let outcome = run.outcome.filter(|_| run.status == runs::Status::Ended);
     Some(retention::PastRun { run: id, dir, created, outcome })

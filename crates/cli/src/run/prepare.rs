@@ -50,6 +50,7 @@ pub(super) async fn prepare_new(
     // Before anything is listed: a SAS that is no good now will be no better then.
     let mut findings = Findings::default();
     preflight::early(&destination, settings, &mut findings);
+    preflight::journal(settings, request.config, &mut findings).await?;
     let mut store = None;
     if !destination.is_created() {
         store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
@@ -83,7 +84,9 @@ pub(super) async fn prepare_new(
     preflight::identities(&fleet, &destination, &plan, &mut findings).await;
     // By the service's clock, which is what the SAS will be held against.
     let now = Clock::System.now() + fleet.clock_offset();
-    preflight::sas(&destination, settings, now, estimate(&plan, &settings.limits), &mut findings);
+    let calls_take = estimate(&plan, &settings.limits);
+    preflight::sas(&destination, settings, now, calls_take, &mut findings);
+    preflight::journal_sas(settings, now, calls_take, &mut findings);
     findings.settle()?;
     if destination.is_created() {
         // Nothing may stand in the way of the run once the container is made.
@@ -120,6 +123,7 @@ pub(super) async fn prepare_rest(
     let mut findings = Findings::default();
     let calls_take = estimate_calls(outstanding, &settings.limits).min(Duration::from_secs(24 * 3600));
     preflight::sas(&destination, settings, Clock::System.now(), calls_take, &mut findings);
+    preflight::journal_sas(settings, Clock::System.now(), calls_take, &mut findings);
     let store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
     findings.settle()?;
     let services = fleet.services(&plan).map_err(|why| CliError::other_plan(Path::new("plan.json"), &why))?;

@@ -1,14 +1,17 @@
 //! A run that another process began: opened, and carried out as far as something is left to do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fleetlogs_engine::recorded_run::ResumedRun;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::files::dir_of;
+use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
-use fleetlogs_model::run_store::RunMeta;
+use fleetlogs_model::run_store::JournalErrorKind;
 use fleetlogs_report::MANIFEST_FILE;
+use tokio::time::{Instant, sleep};
 
 use super::carry_out::{FinishedRun, OpenRun, carry_out};
 use super::prepare::prepare_rest;
@@ -17,6 +20,12 @@ use super::watchers::Watchers;
 use crate::config::Settings;
 use crate::error::CliError;
 use crate::run_dir::RunDir;
+
+/// Between two attempts to open a run that another process works on.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long storage may fail before a run that is to be resumed is given up.
+const LONGEST_FAILURE: Duration = Duration::from_secs(600);
 
 /// A run that another process began. No other process can open it meanwhile.
 pub(crate) enum OpenedRun {
@@ -40,9 +49,40 @@ pub(crate) struct EndedRun {
 
 impl OpenedRun {
     /// Opens a run. Nodes that ended in one of `retry` are outstanding again.
-    pub(crate) async fn open(dir: &Path, retry: &[Outcome], accept_copy: bool) -> Result<Self, CliError> {
-        let dir = RunDir::at(dir);
+    pub(crate) async fn open(dir: RunDir, retry: &[Outcome], accept_copy: bool) -> Result<Self, CliError> {
         let run = ResumedRun::open(&*dir.store, retry, accept_copy).await?;
+        Self::of(dir, run)
+    }
+
+    /// Opens a run whose record several machines reach: the process that worked on it may still be ending, and storage may
+    /// fail for a while.
+    pub(crate) async fn open_when_free(dir: RunDir, stop: &StopHandle) -> Result<Self, CliError> {
+        let mut failing_since = None;
+        let mut is_told = false;
+        loop {
+            let error = match ResumedRun::open(&*dir.store, &[], true).await {
+                Ok(run) => return Self::of(dir, run),
+                Err(error) => error,
+            };
+            match error.kind {
+                JournalErrorKind::Busy => failing_since = None,
+                JournalErrorKind::Failed
+                    if failing_since.get_or_insert_with(Instant::now).elapsed() < LONGEST_FAILURE => {}
+                _ => return Err(error.into()),
+            }
+            if !is_told {
+                tracing::info!("the run cannot be resumed yet: {error}; waiting");
+                is_told = true;
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = stop.reached(Stop::Drain) => return Err(CliError::stopped_early()),
+            }
+        }
+    }
+
+    fn of(dir: RunDir, run: ResumedRun) -> Result<Self, CliError> {
+        dir.keep_here(&run.plan)?;
         Ok(if run.is_over()? {
             Self::Ended(Box::new(EndedRun { dir, run }))
         } else {
@@ -51,13 +91,25 @@ impl OpenedRun {
     }
 }
 
+impl OpenedRun {
+    /// Whether it is a run of a snapshot.
+    pub(crate) fn is_of(&self, snapshot: &SnapshotName) -> bool {
+        let plan = match self {
+            Self::Unfinished(run) => run.plan(),
+            Self::Ended(run) => &run.run.plan,
+        };
+        plan.snapshot.as_ref().is_some_and(|of| of.name == *snapshot)
+    }
+}
+
 impl UnfinishedRun {
     pub(crate) fn plan(&self) -> &Plan {
         &self.run.plan
     }
 
-    pub(crate) fn meta(&self) -> &RunMeta {
-        &self.run.meta
+    /// The config that was named, or else the one that the run was started with.
+    pub(crate) fn config(&self, named: Option<&Path>) -> Result<PathBuf, CliError> {
+        self.dir.config(&self.run.meta, named)
     }
 
     /// Carries out what is outstanding.
@@ -83,14 +135,21 @@ impl UnfinishedRun {
 }
 
 impl EndedRun {
-    /// Whether its reports are there; its process may have ended between its last record and them.
-    pub(crate) fn is_reported(&self) -> bool {
-        self.dir.path.join(MANIFEST_FILE).exists()
+    /// Whether its reports are there; its process may have ended between its last record and them. Those that a machine
+    /// wrote before another one resumed the run are not its reports.
+    pub(crate) async fn is_reported(&self) -> bool {
+        let manifest = self.dir.path.join(MANIFEST_FILE);
+        let Ok(written) = manifest.metadata().and_then(|file| file.modified()) else { return false };
+        if self.dir.record.is_none() {
+            return true;
+        }
+        let recorded = self.dir.store.changed_at().await.ok().flatten();
+        recorded.is_none_or(|recorded| recorded <= written)
     }
 
     /// What its reports say. They are written if they are missing.
-    pub(crate) fn report(self) -> Result<Reported, CliError> {
-        let is_reported = self.is_reported();
+    pub(crate) async fn report(self) -> Result<Reported, CliError> {
+        let is_reported = self.is_reported().await;
         let Self { dir, run } = self;
         let ResumedRun { plan, ledger, reader, journal: _held, .. } = run;
         if is_reported {

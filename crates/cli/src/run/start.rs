@@ -2,7 +2,6 @@
 
 use fleetlogs_engine::resume::Outstanding;
 use fleetlogs_engine::stop::{Stop, StopHandle};
-use fleetlogs_model::files::absolute;
 use fleetlogs_model::ledger::Ledger;
 
 use super::carry_out::{FinishedRun, OpenRun, carry_out};
@@ -27,13 +26,14 @@ pub(crate) async fn run_to_end(
     };
     let plan = &prepared.plan;
     let events = watchers.open_events(plan)?;
-    let dir = RunDir::of_run(&settings.output_dir, &plan.run_id);
+    let dir = RunDir::of_new(settings, request.config, &plan.run_id)?;
     let journal = dir.store.create(plan, &recorded_config(request.config)).await?;
+    dir.keep_here(plan)?;
     let log = watchers.logs.keep_in(dir.log_file()?);
     tracing::info!(run_id = %plan.run_id, nodes = plan.nodes.len(), "planned");
     if let Some((_, start_record)) = request.snapshot {
         // From here on the run can be resumed, and nothing is sent before that is known.
-        start_record.record(plan, &absolute(&dir.path)).await?;
+        start_record.record(plan, &dir.place()).await?;
     }
     let (ledger, outstanding) = (Ledger::new(plan), Outstanding::all(plan));
     let open = OpenRun { dir, journal, ledger, outstanding, stop, log, events };

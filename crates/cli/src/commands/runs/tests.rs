@@ -54,7 +54,8 @@ impl Runs {
             nodes,
             left_out: vec![],
         };
-        let mut journal = RunDir::at(&self.dir(id)).store.create(&plan, "/srv/fleetlogs.toml").await.unwrap();
+        let mut journal =
+            RunDir::on_disk(self.dir(id)).store.create(&plan, "/srv/fleetlogs.toml").await.unwrap();
         let events: Vec<_> = events
             .iter()
             .map(|(second, node, event)| Recorded {
@@ -68,19 +69,16 @@ impl Runs {
     }
 
     async fn report(&self, id: &str) {
-        let (dir, run) = RunDir::open(&self.dir(id), RunClaim::Watch).await.unwrap();
+        let dir = RunDir::on_disk(self.dir(id));
+        let run = dir.open(RunClaim::Watch).await.unwrap();
         let ledger = run.ledger().unwrap();
         Reported::write(dir.path, run.plan, ledger, &*run.journal, None).unwrap();
     }
 
     async fn list(&self) -> Vec<ListedRun> {
-        let place = RunsDir::at(self.0.path());
-        let ids = place.ids().unwrap();
-        let mut runs = Vec::new();
-        for id in &ids {
-            runs.push(listed(&place.join(id), id, place.latest(&ids) == Some(id)).await);
-        }
-        runs
+        let (place, journals) = (RunsDir::at(self.0.path()), KnownJournals::new(None));
+        let all = AllRuns::find(&place, &journals).await.unwrap();
+        all.listed(&place, &journals, usize::MAX).await
     }
 }
 

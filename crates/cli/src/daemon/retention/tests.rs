@@ -118,10 +118,11 @@ impl Runs {
     async fn apply_with<E: Display>(
         &self,
         containers: Option<&Containers>,
-        fold: impl AsyncFnMut(&Path) -> Result<(), E>,
+        fold: impl AsyncFnMut(&RunDir) -> Result<(), E>,
     ) -> Vec<RunId> {
         let settings = settings(retention(None, Some(30)));
-        apply(&settings, self.dir.path(), &self.past, NOW, containers, fold).await
+        let journals = KnownJournals::new(None);
+        apply(&settings, self.dir.path(), &self.past, NOW, containers, &journals, fold).await
     }
 
     fn names(&self) -> Vec<String> {
@@ -146,9 +147,9 @@ async fn a_directory_goes_after_what_it_says_was_taken_over() {
     let runs = Runs::new();
     let mut folded = vec![];
     let gone = runs
-        .apply_with(None, async |dir: &Path| {
-            assert!(dir.join("manifest.json").exists());
-            folded.push(dir.file_name().unwrap().to_owned());
+        .apply_with(None, async |dir: &RunDir| {
+            assert!(dir.path.join("manifest.json").exists());
+            folded.push(dir.path.file_name().unwrap().to_owned());
             Ok::<_, String>(())
         })
         .await;
@@ -198,7 +199,7 @@ fn only_the_directory_of_a_run_of_the_snapshot_is_that_of_the_run() {
 #[tokio::test]
 async fn a_run_that_somebody_works_on_stays() {
     let runs = Runs::new();
-    let held = RunDir::at(&runs.oldest().dir).store.hold().await.unwrap();
+    let held = RunDir::on_disk(runs.oldest().dir.clone()).store.hold().await.unwrap();
     assert!(runs.apply().await.is_empty());
     drop(held);
     assert_eq!(runs.apply().await.len(), 1);

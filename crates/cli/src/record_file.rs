@@ -1,0 +1,80 @@
+//! The file in a run directory that says where the record of its run is, if that is in Blob storage.
+
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use fleetlogs_model::files::owner_only;
+use fleetlogs_model::whole_file::write_whole;
+use serde::{Deserialize, Serialize};
+
+/// Its name.
+pub(crate) const RECORD_FILE: &str = "journal.json";
+
+const SCHEMA: &str = "fleetlogs.journal/v1";
+
+/// The most bytes of the file: a URL and a path.
+const LONGEST: u64 = 64 << 10;
+
+/// Where the record of a run is in Blob storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordInBlob {
+    /// Its directory, without a SAS.
+    pub(crate) url: String,
+    /// A config that opens it, by its path on this machine.
+    pub(crate) config: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    schema: String,
+    journal: String,
+    config: String,
+}
+
+impl RecordInBlob {
+    /// What the file in a directory says. None if there is no such file: the record is in the directory itself.
+    pub(crate) fn read_in(dir: &Path) -> io::Result<Option<Self>> {
+        let file = match owner_only().read().open(&dir.join(RECORD_FILE)) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            file => file?,
+        };
+        let mut text = String::new();
+        file.take(LONGEST).read_to_string(&mut text)?;
+        match serde_json::from_str::<Document>(&text) {
+            Ok(Document { schema, journal, config }) if schema == SCHEMA => {
+                Ok(Some(Self { url: journal, config }))
+            }
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it does not say where the journal is")),
+        }
+    }
+
+    /// Writes the file.
+    pub(crate) fn write_in(&self, dir: &Path) -> io::Result<()> {
+        let document =
+            Document { schema: SCHEMA.into(), journal: self.url.clone(), config: self.config.clone() };
+        let text = serde_json::to_string_pretty(&document)? + "\n";
+        write_whole(dir, RECORD_FILE, text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_not_understood_is_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RecordInBlob::read_in(dir.path()).unwrap(), None);
+        assert_eq!(RecordInBlob::read_in(&dir.path().join("absent")).unwrap(), None);
+        let record = RecordInBlob { url: "https://a/b/c".into(), config: "/srv/fleetlogs.toml".into() };
+        record.write_in(dir.path()).unwrap();
+        assert_eq!(RecordInBlob::read_in(dir.path()).unwrap(), Some(record));
+        let file = dir.path().join(RECORD_FILE);
+        for other in ["", "{}", r#"{"schema":"fleetlogs.journal/v2","journal":"https://a","config":""}"#] {
+            std::fs::write(&file, other).unwrap();
+            assert!(RecordInBlob::read_in(dir.path()).is_err(), "{other}");
+        }
+    }
+}
