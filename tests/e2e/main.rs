@@ -8,6 +8,7 @@
 mod azurite;
 mod bad_credentials;
 mod bad_setups;
+mod blob_journal;
 mod bundle;
 mod causes;
 mod clocks;
