@@ -106,7 +106,7 @@ impl PartitionWork for SimulatedWorker<'_> {
 }
 
 impl Story {
-    async fn new(accounts: u32, nodes: u32, rate: f64, seed: u64) -> Self {
+    async fn new(accounts: u32, nodes: u32, rate: f64, seed: u64, holds_exclude: bool) -> Self {
         let names: Vec<_> = (0..accounts).map(|number| format!("a{number:04}")).collect();
         let accounts: Vec<_> = names.iter().map(|name| (name.as_str(), nodes)).collect();
         let plan = plan_over(&accounts);
@@ -116,7 +116,7 @@ impl Story {
             (account.name.clone(), Arc::new(World::new(account.nodes as usize, deeds)))
         });
         let worlds = worlds.collect();
-        let records = Records::of(&plan).await;
+        let records = Records::with_holds(&plan, holds_exclude).await;
         let queue = MemoryQueue::default();
         items(&plan).for_each(|item| queue.put(&item));
         Self { plan, worlds, records, queue, clock: SetClock::start(NOW), rate, seed }
@@ -193,9 +193,10 @@ fn fates(workers: usize, random: &mut Rng) -> Vec<Fate> {
     fates
 }
 
-async fn story(seed: u64) -> Tally {
+/// The story of a seed, to its end.
+async fn told(seed: u64, holds_exclude: bool) -> Story {
     let mut random = Rng::with_seed(seed);
-    let story = Story::new(random.u32(2..12), random.u32(1..40), 5.0, seed).await;
+    let story = Story::new(random.u32(2..12), random.u32(1..40), 5.0, seed, holds_exclude).await;
     // Sending a message is repeated if its answer is lost.
     for item in items(&story.plan).filter(|_| random.u8(0..4) == 0) {
         story.queue.put(&item);
@@ -204,7 +205,7 @@ async fn story(seed: u64) -> Tally {
     let settings = WorkerSettings { at_once: random.usize(1..4), ..SETTINGS };
     let fates = fates(workers, &mut random);
     story.live(&settings, &fates).await;
-    story.judge().await
+    story
 }
 
 #[test]
@@ -220,7 +221,9 @@ fn no_node_is_lost_and_none_is_asked_twice_whichever_workers_die_or_freeze() {
                 if seed >= end {
                     return failed;
                 }
-                let one = std::panic::AssertUnwindSafe(|| on_paused_time(story(seed)));
+                let one = std::panic::AssertUnwindSafe(|| {
+                    on_paused_time(async { told(seed, true).await.judge().await })
+                });
                 if std::panic::catch_unwind(one).is_err() {
                     failed.push(seed);
                 }
@@ -232,21 +235,33 @@ fn no_node_is_lost_and_none_is_asked_twice_whichever_workers_die_or_freeze() {
     assert!(failed.is_empty(), "FLEETLOGS_SEED runs each of these alone: {failed:?}");
 }
 
+#[test]
+fn the_simulation_sees_what_holds_that_keep_nobody_out_do() {
+    let doubled: usize = (0..20)
+        .map(|seed| {
+            let story = on_paused_time(told(seed, false));
+            let taken = story.worlds.values().flat_map(|world| world.taken());
+            taken.filter(|calls| calls.len() > 1).count()
+        })
+        .sum();
+    assert!(doubled > 20, "{doubled} nodes were asked twice");
+}
+
 /// The same fleet with and without deaths. The work of a dead worker is done again only as far as it is in doubt.
-fn with_deaths(accounts: u32, nodes: u32, workers: usize, deaths: usize) {
+fn with_deaths(accounts: u32, nodes: u32, workers: u32, deaths: u32) {
     let run = |fates: Vec<Fate>| {
         on_paused_time(async {
-            let story = Story::new(accounts, nodes, 20.0, 1).await;
+            let story = Story::new(accounts, nodes, 20.0, 1, true).await;
             let settings = WorkerSettings { at_once: 4, ..SETTINGS };
             let took = story.live(&settings, &fates).await;
             story.judge().await;
             took
         })
     };
-    let clean = run(vec![Fate::Lives; workers]);
+    let clean = run(vec![Fate::Lives; workers as usize]);
     let mut random = Rng::with_seed(1);
-    let mut fates = vec![Fate::Lives; workers];
-    for fate in &mut fates[..deaths] {
+    let mut fates = vec![Fate::Lives; workers as usize];
+    for fate in &mut fates[..deaths as usize] {
         *fate = Fate::DiesAfter(clean.mul_f64(0.1 + 0.4 * random.f64()));
     }
     let hit = run(fates);
@@ -255,7 +270,7 @@ fn with_deaths(accounts: u32, nodes: u32, workers: usize, deaths: usize) {
     );
     // Half of the work remains when the last one dies, at most a lease later it is taken over, and the last partition
     // may begin then.
-    let living = workers as f64 / (workers - deaths) as f64;
+    let living = f64::from(workers) / f64::from(workers - deaths);
     let bound = clean.mul_f64(living) + 2 * LEASE + clean.mul_f64(0.5);
     assert!(hit < bound, "{hit:?} with deaths, {clean:?} without");
 }

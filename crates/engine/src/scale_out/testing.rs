@@ -197,6 +197,8 @@ impl Life {
 #[derive(Default)]
 pub(super) struct LeasedRecord {
     store: MemoryRunStore,
+    /// Whether the hold keeps nobody out.
+    is_open: bool,
     lease: Mutex<(u64, Option<Arc<Life>>)>,
 }
 
@@ -216,7 +218,7 @@ struct Lease {
 impl LeasedRunStore {
     fn take(&self) -> Result<Lease, JournalError> {
         let mut lease = self.record.lease.lock();
-        if lease.1.as_ref().is_some_and(|life| life.holds()) {
+        if !self.record.is_open && lease.1.as_ref().is_some_and(|life| life.holds()) {
             return Err(JournalError::new(JournalErrorKind::Busy, "another process works on this run"));
         }
         *lease = (lease.0 + 1, Some(self.life.clone()));
@@ -252,7 +254,7 @@ struct LeasedJournal {
 
 impl Journal for LeasedJournal {
     fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError> {
-        if !self.lease.is_ours() {
+        if !self.lease.store.record.is_open && !self.lease.is_ours() {
             return Err(JournalError::new(JournalErrorKind::TakenOver, "another process took the run over"));
         }
         self.journal.append(events)
@@ -280,7 +282,7 @@ impl Tenure for LeaseTenure {
     fn left(&self) -> Duration {
         let lease = self.store.record.lease.lock();
         let is_ours = lease.0 == self.number && lease.1.is_some();
-        if is_ours { self.store.life.lease_left() } else { Duration::ZERO }
+        if is_ours || self.store.record.is_open { self.store.life.lease_left() } else { Duration::ZERO }
     }
 
     fn length(&self) -> Duration {
@@ -330,10 +332,15 @@ pub(super) struct Records(Arc<BTreeMap<AccountName, Arc<LeasedRecord>>>);
 
 impl Records {
     pub(super) async fn of(plan: &Plan) -> Self {
+        Self::with_holds(plan, true).await
+    }
+
+    /// The same; the holds may keep nobody out.
+    pub(super) async fn with_holds(plan: &Plan, exclude: bool) -> Self {
         let mut records = BTreeMap::new();
         for part in split_plan(plan) {
             let part = part.unwrap();
-            let record = Arc::new(LeasedRecord::default());
+            let record = Arc::new(LeasedRecord { is_open: !exclude, ..LeasedRecord::default() });
             drop(record.store.create(&part, "fleetlogs.toml").await.unwrap());
             records.insert(part.accounts[0].name.clone(), record);
         }

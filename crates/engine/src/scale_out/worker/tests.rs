@@ -98,7 +98,7 @@ impl PartitionWork for Hand<'_> {
         }
         if self.deadly == Some(item.partition.as_str()) {
             self.life.die();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         let world = self.bench.worlds[&item.partition].clone();
         let limits = Limits { rate: Some(1.0), concurrency: 4, max_uploads_in_flight: None, relist: None };
