@@ -54,7 +54,7 @@ struct Story {
     records: Records,
     queue: MemoryQueue,
     clock: &'static SetClock,
-    rate: f64,
+    rate: Option<f64>,
     seed: u64,
 }
 
@@ -80,9 +80,7 @@ impl PartitionWork for SimulatedWorker<'_> {
         let story = self.story;
         let world = story.worlds[&item.partition].clone();
         let ResumedRun { plan, ledger, outstanding, journal, .. } = run;
-        // Below the rate from which intents are recorded ahead of their calls: no guard is simulated here.
-        let limits =
-            Limits { rate: Some(story.rate), concurrency: 16, max_uploads_in_flight: None, relist: None };
+        let limits = Limits { rate: story.rate, concurrency: 16, max_uploads_in_flight: None, relist: None };
         let written = collect(Collection {
             services: services(&world, &plan, story.clock),
             plan,
@@ -106,7 +104,7 @@ impl PartitionWork for SimulatedWorker<'_> {
 }
 
 impl Story {
-    async fn new(accounts: u32, nodes: u32, rate: f64, seed: u64, holds_exclude: bool) -> Self {
+    async fn new(accounts: u32, nodes: u32, rate: Option<f64>, seed: u64, holds_exclude: bool) -> Self {
         let names: Vec<_> = (0..accounts).map(|number| format!("a{number:04}")).collect();
         let accounts: Vec<_> = names.iter().map(|name| (name.as_str(), nodes)).collect();
         let plan = plan_over(&accounts);
@@ -196,7 +194,9 @@ fn fates(workers: usize, random: &mut Rng) -> Vec<Fate> {
 /// The story of a seed, to its end.
 async fn told(seed: u64, holds_exclude: bool) -> Story {
     let mut random = Rng::with_seed(seed);
-    let story = Story::new(random.u32(2..12), random.u32(1..40), 5.0, seed, holds_exclude).await;
+    // Without a ceiling, intents are recorded ahead of their calls: a worker that wakes up has some in its hands.
+    let rate = *random.choice(&[None, Some(5.0)]).unwrap();
+    let story = Story::new(random.u32(2..12), random.u32(1..40), rate, seed, holds_exclude).await;
     // Sending a message is repeated if its answer is lost.
     for item in items(&story.plan).filter(|_| random.u8(0..4) == 0) {
         story.queue.put(&item);
@@ -251,7 +251,7 @@ fn the_simulation_sees_what_holds_that_keep_nobody_out_do() {
 fn with_deaths(accounts: u32, nodes: u32, workers: u32, deaths: u32) {
     let run = |fates: Vec<Fate>| {
         on_paused_time(async {
-            let story = Story::new(accounts, nodes, 20.0, 1, true).await;
+            let story = Story::new(accounts, nodes, Some(20.0), 1, true).await;
             let settings = WorkerSettings { at_once: 4, ..SETTINGS };
             let took = story.live(&settings, &fates).await;
             story.judge().await;
