@@ -327,7 +327,6 @@ impl RunBlobs {
         let options = BlobClientOptions {
             version: API_VERSION.into(),
             client_options: client_options(self.transport.clone(), RetryOptions::none()),
-            ..Default::default()
         };
         let answer = match BlobClient::new(url, None, Some(options)) {
             Ok(client) => call(client).await,

@@ -25,6 +25,7 @@ pub(super) fn failed(blobs: &RunBlobs, failure: &Failure) -> JournalError {
 }
 
 /// The temporary file that a text is in on its way failed.
+#[expect(clippy::needless_pass_by_value, reason = "it is what an error is mapped with")]
 pub(super) fn spool_failed(error: io::Error) -> JournalError {
     JournalError::new(JournalErrorKind::Failed, format!("a temporary file cannot be used: {error}"))
 }

@@ -44,13 +44,15 @@ pub(super) fn read_line(line: &[u8]) -> Result<LineParts, String> {
     if u64::from(checksum(seq, &text)) != crc {
         return Err("its checksum does not fit".into());
     }
-    #[derive(Deserialize)]
-    struct NodeOnly {
-        #[serde(default)]
-        node: Option<u32>,
-    }
     let NodeOnly { node } = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     Ok(LineParts { seq, node, text })
+}
+
+/// The node of an event.
+#[derive(Deserialize)]
+struct NodeOnly {
+    #[serde(default)]
+    node: Option<u32>,
 }
 
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {

@@ -100,10 +100,9 @@ impl BlobReader {
     /// Takes a part of a blob.
     fn take(&mut self, name: &str, part: &[u8]) -> Result<(), JournalError> {
         let mut rest = std::mem::take(&mut self.place.rest);
-        let mut lines = part.split_inclusive(|byte| *byte == b'\n');
         self.place.offset += part.len() as u64;
         self.events.text.lock().seek(SeekFrom::Start(self.events.length)).map_err(errors::spool_failed)?;
-        while let Some(line) = lines.next() {
+        for line in part.split_inclusive(|byte| *byte == b'\n') {
             rest.extend_from_slice(line);
             let Some(line) = rest.strip_suffix(b"\n") else { break };
             self.place.lines += 1;
