@@ -15,6 +15,7 @@ use crate::run::Reported;
 use crate::run_name::RunArg;
 
 #[derive(Debug, Parser)]
+#[expect(clippy::doc_markdown, reason = "the help of a terminal")]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
     pub(crate) run: RunArg,

@@ -33,6 +33,7 @@ const MOST: usize = 20;
 const READS_AT_ONCE: usize = 8;
 
 #[derive(Debug, Parser)]
+#[expect(clippy::doc_markdown, reason = "the help of a terminal")]
 pub(crate) struct RunsArgs {
     /// List the runs in this directory instead of `output.dir` of the config
     #[arg(long, value_name = "DIR")]

@@ -37,6 +37,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const GROUP: usize = 4096;
 
 #[derive(Debug, Parser)]
+#[expect(clippy::doc_markdown, reason = "the help of a terminal")]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) run: RunArg,

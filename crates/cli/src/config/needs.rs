@@ -3,6 +3,7 @@
 /// Which secrets a command reads besides those of accounts and storage. Other secrets are not read and may be missing;
 /// only the form of their source is checked.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a flag for each table; none depends on another")]
 pub(crate) struct Needs {
     /// Those of `[journal]`.
     pub(crate) journal: bool,
