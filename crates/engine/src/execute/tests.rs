@@ -348,7 +348,7 @@ async fn lists_that_keep_the_order_take_turns_of_the_pace() {
     assert!(calls.len() == 200 && lists.len() >= 8, "{} calls and {lists:?}", calls.len());
     calls.extend(lists);
     calls.sort();
-    let closest = calls.windows(2).map(|two| two[1] - two[0]).min().unwrap();
+    let closest = calls.windows(2).map(|two| two[1].abs_diff(two[0])).min().unwrap();
     assert!(closest >= Duration::from_millis(199), "two calls are {closest:?} apart");
 }
 
