@@ -220,8 +220,9 @@ impl Writer {
         let mut waiting = Vec::new();
         let mut busy = false;
         while let Ok(first) = messages.recv() {
-            if busy {
-                std::thread::sleep(LINGER);
+            let linger = self.journal.linger().max(if busy { LINGER } else { Duration::ZERO });
+            if !linger.is_zero() {
+                std::thread::sleep(linger);
             }
             let more = std::iter::from_fn(|| messages.try_recv().ok());
             for message in std::iter::once(first).chain(more).take(GROUP) {
@@ -366,6 +367,40 @@ mod tests {
         drop(log);
         assert!(end.wait().ledger.is_err());
         assert!(heard.events().is_empty());
+    }
+
+    /// Waits for the test where another journal lingers, and counts the events of each group.
+    struct Lingering(Mutex<Receiver<()>>, Sender<usize>);
+
+    impl Journal for Lingering {
+        fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError> {
+            self.1.send(events.len()).unwrap();
+            Ok(())
+        }
+
+        fn linger(&self) -> Duration {
+            self.0.lock().recv().unwrap();
+            Duration::from_nanos(1)
+        }
+    }
+
+    #[tokio::test]
+    async fn events_that_arrive_while_a_journal_lingers_are_appended_together() {
+        let (go, lingers) = channel();
+        let (sizes, groups) = channel();
+        let journal = Box::new(Lingering(Mutex::new(lingers), sizes));
+        let (ledger, stop) = (Ledger::new(&plan_of(9)), StopHandle::default());
+        let (log, end) = EventLog::open(LogMode::Thread, journal, ledger, vec![], Clock::System, stop);
+        for node in 0..5 {
+            log.note(Some(NodeIndex(node)), requested()).unwrap();
+        }
+        go.send(()).unwrap();
+        assert_eq!(groups.recv().unwrap(), 5);
+        log.note(Some(NodeIndex(5)), requested()).unwrap();
+        go.send(()).unwrap();
+        drop(log);
+        assert!(end.wait().ledger.is_ok());
+        assert_eq!(groups.recv().unwrap(), 1);
     }
 
     struct SmallDisk;

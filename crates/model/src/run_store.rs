@@ -80,6 +80,12 @@ pub trait Journal: Send + 'static {
         None
     }
 
+    /// How long an event may wait for others that are appended with it: for a store where each append costs about the
+    /// same, in time or money, however many events it has.
+    fn linger(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How long this process may work on the run, if that ends by itself. A run on this machine's disk is held until
     /// the journal is dropped, and needs none.
     fn tenure(&self) -> Option<Arc<dyn Tenure>> {
