@@ -275,14 +275,12 @@ fn with_deaths(accounts: u32, nodes: u32, workers: u32, deaths: u32) {
     assert!(hit < bound, "{hit:?} with deaths, {clean:?} without");
 }
 
+/// `FLEETLOGS_FLEET=1000,1000,50,10` plays it with other numbers: accounts, nodes of each, workers, and how many of them
+/// die. A million nodes take minutes and gigabytes.
 #[test]
 fn workers_that_die_cost_their_share_and_a_lease() {
-    with_deaths(30, 40, 6, 2);
-}
-
-/// Takes minutes and gigabytes: `cargo test -p fleetlogs-engine --lib -- --ignored a_million_nodes --nocapture`.
-#[test]
-#[ignore = "takes minutes and gigabytes"]
-fn a_million_nodes_of_a_thousand_accounts_outlive_ten_of_fifty_workers() {
-    with_deaths(1000, 1000, 50, 10);
+    let fleet = std::env::var("FLEETLOGS_FLEET").unwrap_or("30,40,6,2".into());
+    let numbers: Vec<u32> = fleet.split(',').map(|number| number.parse().expect("a number")).collect();
+    let [accounts, nodes, workers, deaths] = numbers[..] else { panic!("{fleet} is not four numbers") };
+    with_deaths(accounts, nodes, workers, deaths);
 }
