@@ -23,20 +23,15 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::split_plan;
-use super::testing::{LEASE, Life, MemoryQueue, Records, SETTINGS, items};
+use super::testing::{LEASE, Life, MemoryQueue, Records, SETTINGS, items, work_on};
 use super::worker::{PartitionWork, WorkerSettings, work};
-use crate::access::Access;
 use crate::clock::{Clock, SetClock};
-use crate::collect::{Collection, ProcessFacts, collect};
-use crate::event_log::LogMode;
 use crate::recorded_run::{RecordedRun, ResumedRun, RunClaim};
 use crate::run_record::RunRecord;
 use crate::settings::Limits;
-use crate::simulation::{
-    ATTEMPTS, Circumstances, SETTLE, Tally, World, deed, judge, on_paused_time, services, settings,
-};
+use crate::simulation::{Circumstances, Tally, World, deed, judge, on_paused_time};
 use crate::stop::StopHandle;
-use crate::testing::{NOW, order_until, plan_over};
+use crate::testing::{NOW, plan_over};
 
 /// What happens to a worker.
 #[derive(Clone, Copy, Debug)]
@@ -78,27 +73,9 @@ impl PartitionWork for SimulatedWorker<'_> {
         stop: StopHandle,
     ) -> Result<(), Failure> {
         let story = self.story;
-        let world = story.worlds[&item.partition].clone();
-        let ResumedRun { plan, ledger, outstanding, journal, .. } = run;
         let limits = Limits { rate: story.rate, concurrency: 16, max_uploads_in_flight: None, relist: None };
-        let written = collect(Collection {
-            services: services(&world, &plan, story.clock),
-            plan,
-            ledger,
-            outstanding,
-            journal,
-            listeners: vec![listener],
-            log_mode: LogMode::Inline,
-            store: Some(world),
-            access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
-            settings: settings(limits, ATTEMPTS, SETTLE),
-            process: ProcessFacts::default(),
-            clock: Clock::Set(story.clock),
-            stop,
-            random: self.random.clone(),
-        })
-        .await;
-        drop(written);
+        let world = &story.worlds[&item.partition];
+        work_on(world, run, limits, story.clock, listener, stop, self.random.clone()).await;
         Ok(())
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use fastrand::Rng;
 use fleetlogs_model::event::Recorded;
+use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Plan;
@@ -19,7 +21,15 @@ use tokio::time::Instant;
 use super::split_plan;
 use super::store::MergedRunStore;
 use super::worker::WorkerSettings;
-use crate::testing::MemoryRunStore;
+use crate::access::Access;
+use crate::clock::{Clock, SetClock};
+use crate::collect::{Collection, ProcessFacts, collect};
+use crate::event_log::LogMode;
+use crate::recorded_run::ResumedRun;
+use crate::settings::Limits;
+use crate::simulation::{ATTEMPTS, SETTLE, World, services, settings};
+use crate::stop::StopHandle;
+use crate::testing::{MemoryRunStore, order_until};
 
 pub(super) const LEASE: Duration = Duration::from_secs(60);
 
@@ -31,6 +41,37 @@ pub(super) const SETTINGS: WorkerSettings = WorkerSettings {
     idle: Duration::from_secs(5),
     forever: false,
 };
+
+/// Works on a partition of simulated accounts to its end, with the function that `run` uses.
+pub(super) async fn work_on(
+    world: &Arc<World>,
+    run: ResumedRun,
+    limits: Limits,
+    clock: &'static SetClock,
+    listener: Box<dyn EventSink>,
+    stop: StopHandle,
+    random: Rng,
+) {
+    let ResumedRun { plan, ledger, outstanding, journal, .. } = run;
+    let written = collect(Collection {
+        services: services(world, &plan, clock),
+        plan,
+        ledger,
+        outstanding,
+        journal,
+        listeners: vec![listener],
+        log_mode: LogMode::Inline,
+        store: Some(world.clone()),
+        access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
+        settings: settings(limits, ATTEMPTS, SETTLE),
+        process: ProcessFacts::default(),
+        clock: Clock::Set(clock),
+        stop,
+        random,
+    })
+    .await;
+    drop(written);
+}
 
 /// A queue in memory, on tokio's time.
 #[derive(Default)]

@@ -4,16 +4,13 @@ use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Plan;
 
 use super::*;
-use crate::access::Access;
 use crate::clock::SetClock;
-use crate::collect::{Collection, ProcessFacts, collect};
-use crate::event_log::LogMode;
 use crate::recorded_run::{RecordedRun, RunClaim};
 use crate::run_record::RunRecord;
-use crate::scale_out::testing::{Life, MemoryQueue, Records, SETTINGS, items};
+use crate::scale_out::testing::{Life, MemoryQueue, Records, SETTINGS, items, work_on};
 use crate::settings::Limits;
-use crate::simulation::{ATTEMPTS, Deed, SETTLE, World, services, settings};
-use crate::testing::{NOW, order_until, plan_over};
+use crate::simulation::{Deed, World};
+use crate::testing::{NOW, plan_over};
 
 /// A worker on a fleet in which every call is taken, at one call per second and account. Some partitions are special.
 struct Bench {
@@ -100,26 +97,10 @@ impl PartitionWork for Hand<'_> {
             self.life.die();
             std::future::pending::<()>().await;
         }
-        let world = self.bench.worlds[&item.partition].clone();
         let limits = Limits { rate: Some(1.0), concurrency: 4, max_uploads_in_flight: None, relist: None };
-        let ResumedRun { plan, ledger, outstanding, journal, .. } = run;
-        collect(Collection {
-            services: services(&world, &plan, self.bench.clock),
-            plan,
-            ledger,
-            outstanding,
-            journal,
-            listeners: vec![listener],
-            log_mode: LogMode::Inline,
-            store: Some(world),
-            access: Access::fixed(order_until("2027-11-23T09:30:00Z")),
-            settings: settings(limits, ATTEMPTS, SETTLE),
-            process: ProcessFacts::default(),
-            clock: Clock::Set(self.bench.clock),
-            stop,
-            random: fastrand::Rng::with_seed(0),
-        })
-        .await;
+        let world = &self.bench.worlds[&item.partition];
+        let random = fastrand::Rng::with_seed(0);
+        work_on(world, run, limits, self.bench.clock, listener, stop, random).await;
         Ok(())
     }
 }
