@@ -18,6 +18,27 @@ use crate::stage::{
 pub(crate) const ACCOUNT: &str = "fleetlogs";
 pub(crate) const KEY: &[u8] = b"plainly fake key of a local emulator";
 
+/// Starts a service of Azurite in memory, `blob` or `queue`, with an account of ours and further options. Returns its port.
+pub(crate) fn start_service(service: &str, options: &[&str]) -> (u16, Server, TempDir) {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/node_modules/.bin");
+    let program = programs.join(format!("azurite-{service}"));
+    assert!(program.exists(), "{} is missing; `bash tests/all.sh` installs it", program.display());
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Command::new(program)
+        .args(["--silent", "--disableTelemetry", "--inMemoryPersistence"])
+        .args([&format!("--{service}Host"), "127.0.0.1", &format!("--{service}Port"), &port.to_string()])
+        .args(options)
+        .current_dir(dir.path())
+        .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", BASE64_STANDARD.encode(KEY)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("Azurite", || TcpStream::connect(("127.0.0.1", port)).ok());
+    (port, Server(server), dir)
+}
+
 /// Azurite in memory, with an account and a container of ours.
 pub(crate) struct Azurite {
     port: u16,
@@ -47,23 +68,8 @@ impl Azurite {
 
     /// Without a container, and with further options.
     fn start_with(options: &[&str]) -> Self {
-        let program =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/node_modules/.bin/azurite-blob");
-        assert!(program.exists(), "{} is missing; `bash tests/all.sh` installs it", program.display());
-        let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Command::new(program)
-            .args(["--silent", "--disableTelemetry", "--inMemoryPersistence", "--blobHost", "127.0.0.1"])
-            .args(["--blobPort", &port.to_string()])
-            .args(options)
-            .current_dir(dir.path())
-            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", BASE64_STANDARD.encode(KEY)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_for("Azurite", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Self { port, _server: Server(server), _dir: dir }
+        let (port, server, dir) = start_service("blob", options);
+        Self { port, _server: server, _dir: dir }
     }
 
     pub(crate) fn container(&self) -> String {

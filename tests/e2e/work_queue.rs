@@ -1,8 +1,5 @@
 //! The queue of a run that workers share, in a real queue service: Azurite.
 
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,8 +11,8 @@ use fleetlogs_model::work_queue::{QueueError, WorkItem, WorkQueue};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use crate::azurite::{ACCOUNT, KEY};
-use crate::stage::{Server, signature, wait_for};
+use crate::azurite::{ACCOUNT, KEY, start_service};
+use crate::stage::{Server, signature};
 
 const HIDDEN: Duration = Duration::from_secs(60);
 
@@ -28,22 +25,8 @@ struct QueueService {
 
 impl QueueService {
     fn start() -> Self {
-        let program =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/node_modules/.bin/azurite-queue");
-        assert!(program.exists(), "{} is missing; `bash tests/all.sh` installs it", program.display());
-        let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Command::new(program)
-            .args(["--silent", "--disableTelemetry", "--inMemoryPersistence", "--queueHost", "127.0.0.1"])
-            .args(["--queuePort", &port.to_string()])
-            .current_dir(dir.path())
-            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{}", BASE64_STANDARD.encode(KEY)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_for("Azurite", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Self { port, _server: Server(server), _dir: dir }
+        let (port, server, dir) = start_service("queue", &[]);
+        Self { port, _server: server, _dir: dir }
     }
 
     fn url(&self) -> String {

@@ -59,10 +59,7 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
     let mut settings = match config::load(&path) {
         Ok(settings) => settings,
         Err(ConfigError::Mistakes(_, mistakes)) if output.json => {
-            for Mistake { line, key, message, help } in mistakes {
-                let help = help.unwrap_or_else(|| "see docs/reference/config.md for every key".into());
-                findings.refuse("config", format!("{config}:{line}: `{key}`: {message}"), help);
-            }
+            refuse_mistakes(mistakes, &path, "see docs/reference/config.md for every key", &mut findings);
             return print_findings(&findings, Exit::Usage, output);
         }
         Err(error) => return Err(error.into()),
@@ -100,10 +97,14 @@ fn check_notify_secrets(config: &Path, findings: &mut Findings) {
 /// The schedule reads more; `run` does without.
 fn check_schedule(config: &Path, findings: &mut Findings) {
     let Err(ConfigError::Mistakes(_, mistakes)) = config::load_for(config, Needs::LIST) else { return };
-    for Mistake { line, key, message, help } in mistakes {
+    refuse_mistakes(mistakes, config, "`schedule` needs it: where it is missing, it is refused", findings);
+}
+
+/// `help` is for a mistake that has no advice of its own.
+fn refuse_mistakes(mistakes: Vec<Mistake>, config: &Path, help: &str, findings: &mut Findings) {
+    for Mistake { line, key, message, help: own } in mistakes {
         let said = format!("{}:{line}: `{key}`: {message}", config_name(config).display());
-        let help = help.unwrap_or_else(|| "`schedule` needs it: where it is missing, it is refused".into());
-        findings.refuse("config", said, help);
+        findings.refuse("config", said, own.unwrap_or_else(|| help.into()));
     }
 }
 
@@ -116,14 +117,7 @@ async fn check_journal(
     match config::load_for(config, Needs::JOURNAL) {
         Ok(loaded) => settings.journal = loaded.journal,
         Err(ConfigError::Mistakes(_, mistakes)) => {
-            for Mistake { line, key, message, help } in mistakes {
-                let said = format!("{}:{line}: `{key}`: {message}", config_name(config).display());
-                findings.refuse(
-                    "config",
-                    said,
-                    help.unwrap_or_else(|| "see docs/reference/config.md".into()),
-                );
-            }
+            refuse_mistakes(mistakes, config, "see docs/reference/config.md", findings);
         }
         Err(error) => return Err(error.into()),
     }
