@@ -8,11 +8,10 @@ use fleetlogs_engine::local_store::LocalRunStore;
 pub(crate) use fleetlogs_engine::local_store::{PLAN_FILE, write_plan};
 use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
 use fleetlogs_model::files::{absolute, create_private_dir, dir_of, owner_only, refuse_if_open_to_all};
-use fleetlogs_model::hex::hex;
+use fleetlogs_model::hashed::Hashed;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{RunMeta, RunStore};
-use sha2::{Digest as _, Sha256};
 
 use crate::config::{Settings, is_stdin};
 use crate::error::{CliError, Refusal};
@@ -137,23 +136,9 @@ pub(crate) fn recorded_config(path: &Path) -> String {
 
 /// SHA-256 of a text, in hex, and its length in bytes.
 pub(crate) fn digest(mut text: impl io::Read) -> io::Result<(String, u64)> {
-    let mut hasher = HashedSink(Sha256::new());
-    let bytes = io::copy(&mut text, &mut hasher)?;
-    Ok((hex(&hasher.0.finalize()), bytes))
-}
-
-/// Computes the digest of everything that is written to it.
-struct HashedSink(Sha256);
-
-impl io::Write for HashedSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let mut hashed = Hashed::new(io::sink());
+    let bytes = io::copy(&mut text, &mut hashed)?;
+    Ok((hashed.finish().1, bytes))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod failure;
 pub mod files;
 pub mod fingerprint;
+pub mod hashed;
 pub mod hex;
 pub mod history;
 pub mod home;

@@ -1,13 +1,12 @@
 //! `plan.json`: the frozen plan as a blob, written once.
 
-use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
 
 use azure_core::Bytes;
-use fleetlogs_model::hex::hex;
+use fleetlogs_model::hashed::Hashed;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::planned::Spool;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, StoredPlan};
-use sha2::{Digest as _, Sha256};
 use tempfile::SpooledTempFile;
 
 use super::blobs::{PIECE, RunBlobs, patiently};
@@ -58,38 +57,36 @@ pub(super) async fn write_plan(blobs: &RunBlobs, plan: &Plan) -> Result<String, 
 
 /// Reads the plan.
 pub(super) async fn read_plan(blobs: &RunBlobs) -> Result<StoredPlan, JournalError> {
-    let (mut text, mut digest, mut length) = (spool(), Sha256::new(), 0);
+    let (mut text, mut length) = (Hashed::new(spool()), 0);
     loop {
         let part = patiently(|| blobs.range(PLAN, length, PIECE)).await;
         let Some(part) = part.map_err(|failure| errors::failed(blobs, &failure))? else {
             let what = format!("there is no run `{}` in Blob storage: it has no plan.json", blobs.dir);
             return Err(JournalError::new(JournalErrorKind::NoPlan, what));
         };
-        digest.update(&part);
         text.write_all(&part).map_err(errors::spool_failed)?;
         length += part.len() as u64;
         if part.len() < PIECE {
             break;
         }
     }
+    let (mut text, digest) = text.finish();
     text.rewind().map_err(errors::spool_failed)?;
     let details: Box<dyn Spool> = Box::new(spool());
     let plan = Plan::from_json(text, details).map_err(|error| {
         let what = format!("the plan of `{}` in Blob storage cannot be read: {error}", blobs.dir);
         JournalError::new(JournalErrorKind::NoPlan, what)
     })?;
-    Ok(StoredPlan { plan, digest: hex(&digest.finalize()) })
+    Ok(StoredPlan { plan, digest })
 }
 
 /// The text of a plan, and its SHA-256 in hex.
 fn text_of(plan: &Plan) -> io::Result<(SpooledTempFile, String)> {
-    // In front of the digest, which takes much longer for many small pieces than for a few large ones.
-    let hashed = HashedSpool { text: spool(), digest: Sha256::new() };
-    let mut text = BufWriter::with_capacity(64 << 10, hashed);
+    let mut text = BufWriter::with_capacity(64 << 10, Hashed::new(spool()));
     serde_json::to_writer(&mut text, plan)?;
-    let HashedSpool { mut text, digest } = text.into_inner().map_err(io::IntoInnerError::into_error)?;
-    text.seek(SeekFrom::Start(0))?;
-    Ok((text, hex(&digest.finalize())))
+    let (mut text, digest) = text.into_inner().map_err(io::IntoInnerError::into_error)?.finish();
+    text.rewind()?;
+    Ok((text, digest))
 }
 
 /// The next piece of a text; empty at its end.
@@ -97,21 +94,4 @@ fn piece(text: &mut SpooledTempFile) -> io::Result<Bytes> {
     let mut piece = Vec::new();
     text.take(PIECE as u64).read_to_end(&mut piece)?;
     Ok(piece.into())
-}
-
-struct HashedSpool {
-    text: SpooledTempFile,
-    digest: Sha256,
-}
-
-impl Write for HashedSpool {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.text.write(bytes)?;
-        self.digest.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.text.flush()
-    }
 }

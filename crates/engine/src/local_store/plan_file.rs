@@ -1,14 +1,13 @@
 //! `plan.json`: the frozen plan as a file.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek as _, Write};
+use std::io::{self, BufWriter, Seek as _};
 use std::path::Path;
 
-use fleetlogs_model::hex::hex;
+use fleetlogs_model::hashed::Hashed;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::StoredPlan;
 use fleetlogs_model::whole_file::WholeFile;
-use sha2::{Digest as _, Sha256};
 
 use super::failure::LocalError;
 use crate::node_spool::node_spool;
@@ -24,40 +23,21 @@ const WRITTEN_AT_ONCE: usize = 64 << 10;
 /// # Errors
 /// The file cannot be written.
 pub fn write_plan(dir: &Path, name: &str, plan: &Plan) -> io::Result<String> {
-    let hashed = HashedFile { file: WholeFile::create(dir, name)?, digest: Sha256::new() };
-    // In front of the digest, which takes much longer for many small pieces than for a few large ones.
+    let hashed = Hashed::new(WholeFile::create(dir, name)?);
     let mut text = BufWriter::with_capacity(WRITTEN_AT_ONCE, hashed);
     serde_json::to_writer(&mut text, plan)?;
-    let HashedFile { file, digest } = text.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let (file, digest) = text.into_inner().map_err(io::IntoInnerError::into_error)?.finish();
     file.commit()?;
-    Ok(hex(&digest.finalize()))
+    Ok(digest)
 }
 
 pub(super) fn read_plan(dir: &Path) -> Result<StoredPlan, LocalError> {
     let path = dir.join(PLAN_FILE);
     let failed = |error| LocalError::PlanFile(path.clone(), error);
     let mut text = File::open(&path).map_err(failed)?;
-    let mut hashed = HashedFile { file: io::sink(), digest: Sha256::new() };
+    let mut hashed = Hashed::new(io::sink());
     io::copy(&mut text, &mut hashed).map_err(failed)?;
     text.rewind().map_err(failed)?;
     let plan = Plan::from_json(text, node_spool()).map_err(|error| LocalError::Plan(path.clone(), error))?;
-    Ok(StoredPlan { plan, digest: hex(&hashed.digest.finalize()) })
-}
-
-/// A file, and the digest of what went into it.
-struct HashedFile<W> {
-    file: W,
-    digest: Sha256,
-}
-
-impl<W: Write> Write for HashedFile<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.digest.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+    Ok(StoredPlan { plan, digest: hashed.finish().1 })
 }
