@@ -64,12 +64,16 @@ async fn with_token(simulator: &Simulator, token: &str) -> reqwest::Response {
 
 #[tokio::test]
 async fn a_token_opens_the_account_until_it_expires() {
-    let simulator = simulate(&format!("[identity]\ntoken_lifetime = \"1s\"\n{}", one_pool("", ""))).await;
-    let token = token(&simulator, "https://batch.core.windows.net/").await;
+    let lasting = |lifetime| format!("[identity]\ntoken_lifetime = \"{lifetime}\"\n{}", one_pool("", ""));
 
-    assert_eq!(with_token(&simulator, &token).await.status().as_u16(), 200);
+    let simulator = simulate(&lasting("1h")).await;
+    let ours = token(&simulator, "https://batch.core.windows.net/").await;
+    assert_eq!(with_token(&simulator, &ours).await.status().as_u16(), 200);
+
+    let simulator = simulate(&lasting("1s")).await;
+    let ours = token(&simulator, "https://batch.core.windows.net/").await;
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    assert_eq!(refusal(with_token(&simulator, &token).await).await, refused(401));
+    assert_eq!(refusal(with_token(&simulator, &ours).await).await, refused(401));
 }
 
 #[tokio::test]
