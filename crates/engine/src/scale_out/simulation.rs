@@ -6,7 +6,7 @@
 //!
 //! `FLEETLOGS_SEED=n` runs that seed alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::split_plan;
-use super::testing::{LEASE, Life, MemoryQueue, Records, SETTINGS, items, work_on};
+use super::testing::{LEASE, Life, MemoryQueue, Records, SETTINGS, items, part_of, work_on};
 use super::worker::{PartitionWork, WorkerSettings, work};
 use crate::clock::{Clock, SetClock};
 use crate::recorded_run::{RecordedRun, ResumedRun, RunClaim};
@@ -32,6 +32,9 @@ use crate::settings::Limits;
 use crate::simulation::{Circumstances, Tally, World, deed, judge, on_paused_time};
 use crate::stop::StopHandle;
 use crate::testing::{NOW, plan_over};
+
+/// How long a worker takes to plan a partition.
+const PLANNING: Duration = Duration::from_secs(20);
 
 /// What happens to a worker.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +68,13 @@ impl PartitionWork for SimulatedWorker<'_> {
         self.story.records.store(&item.partition, &self.life)
     }
 
+    async fn plan(&self, item: &WorkItem, given_up: Option<&str>) -> Result<(), Failure> {
+        assert_eq!(given_up, None, "no partition of the story is at fault");
+        sleep(PLANNING).await;
+        self.story.records.lay_out(&part_of(&self.story.plan, &item.partition)).await;
+        Ok(())
+    }
+
     async fn carry_out(
         &self,
         item: &WorkItem,
@@ -91,7 +101,10 @@ impl Story {
             (account.name.clone(), Arc::new(World::new(account.nodes as usize, deeds)))
         });
         let worlds = worlds.collect();
-        let records = Records::with_holds(&plan, holds_exclude).await;
+        // Every third partition is planned by its worker.
+        let names: Vec<_> = plan.accounts.iter().map(|account| account.name.clone()).collect();
+        let by_worker: HashSet<_> = names.iter().skip(2).step_by(3).cloned().collect();
+        let records = Records::with(&plan, holds_exclude, |name| !by_worker.contains(name)).await;
         let queue = MemoryQueue::default();
         items(&plan).for_each(|item| queue.put(&item));
         Self { plan, worlds, records, queue, clock: SetClock::start(NOW), rate, seed }

@@ -372,20 +372,27 @@ impl RunStore for LeasedRunStore {
 pub(super) struct Records(Arc<BTreeMap<AccountName, Arc<LeasedRecord>>>);
 
 impl Records {
-    pub(super) async fn of(plan: &Plan) -> Self {
-        Self::with_holds(plan, true).await
-    }
-
-    /// The same; the holds may keep nobody out.
-    pub(super) async fn with_holds(plan: &Plan, exclude: bool) -> Self {
+    /// The holds may keep nobody out, and partitions may lack a plan.
+    pub(super) async fn with(plan: &Plan, exclude: bool, is_planned: impl Fn(&AccountName) -> bool) -> Self {
         let mut records = BTreeMap::new();
         for part in split_plan(plan) {
             let part = part.unwrap();
+            let name = part.accounts[0].name.clone();
             let record = Arc::new(LeasedRecord { is_open: !exclude, ..LeasedRecord::default() });
-            drop(record.store.create(&part, "fleetlogs.toml").await.unwrap());
-            records.insert(part.accounts[0].name.clone(), record);
+            if is_planned(&name) {
+                drop(record.store.create(&part, "fleetlogs.toml").await.unwrap());
+            }
+            records.insert(name, record);
         }
         Self(Arc::new(records))
+    }
+
+    /// Puts the plan of a partition there, as the worker does that makes it. One that is there already stands.
+    pub(super) async fn lay_out(&self, part: &Plan) {
+        let record = &self.0[&part.accounts[0].name];
+        if record.store.plan().await.is_err() {
+            drop(record.store.create(part, "fleetlogs.toml").await.unwrap());
+        }
     }
 
     pub(super) fn store(&self, partition: &AccountName, life: &Arc<Life>) -> Box<dyn RunStore> {
@@ -403,6 +410,12 @@ impl Records {
     pub(super) fn events(&self, partition: &AccountName) -> Vec<Recorded> {
         self.0[partition].store.events()
     }
+}
+
+/// The plan of one partition.
+pub(super) fn part_of(plan: &Plan, partition: &AccountName) -> Plan {
+    let mut parts = split_plan(plan).map(|part| part.unwrap());
+    parts.find(|part| part.accounts[0].name == *partition).unwrap()
 }
 
 /// A message for each partition that has nodes.

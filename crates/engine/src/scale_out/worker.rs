@@ -47,6 +47,14 @@ pub trait PartitionWork: Send + Sync {
     /// Where the record of a partition is.
     fn store(&self, item: &WorkItem) -> Box<dyn RunStore>;
 
+    /// Makes the plan of a partition that has none yet, and the empty record of it. If another worker was faster, its plan
+    /// stands. With a reason why the partition is given up, nothing is listed: the plan says that the account could not be.
+    fn plan(
+        &self,
+        item: &WorkItem,
+        given_up: Option<&str>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
     /// Works on a partition until nothing is left to do, or `stop` ends it, and puts the end on record. `listener` is
     /// to hear what happens. Fails if the work could not begin, with the reason.
     fn carry_out(
@@ -272,9 +280,9 @@ impl<P: PartitionWork> Worker<'_, P> {
         progress: &Progressed,
     ) -> PartitionEnd {
         let item = delivery.lock().await.item.clone();
-        let run = match ResumedRun::open(store, &[], false).await {
+        let run = match self.open(&item, store).await {
             Ok(run) => run,
-            Err(error) => return unopened(&error),
+            Err(end) => return end,
         };
         match run.is_over() {
             Ok(false) => {}
@@ -292,6 +300,22 @@ impl<P: PartitionWork> Worker<'_, P> {
             (Err(failure), _) => PartitionEnd::Failed(failure.to_string()),
             (Ok(()), None) => PartitionEnd::Done,
             (Ok(()), Some(reason)) => ended_early(&reason),
+        }
+    }
+
+    /// Opens a partition, which is planned if nobody has done so.
+    async fn open(&self, item: &WorkItem, store: &dyn RunStore) -> Result<ResumedRun, PartitionEnd> {
+        match ResumedRun::open(store, &[], false).await {
+            Err(error) if is_unplanned(&error) => {
+                tokio::select! {
+                    planned = self.partitions.plan(item, None) => {
+                        planned.map_err(|failure| PartitionEnd::Failed(failure.to_string()))?;
+                    }
+                    () = self.stop.reached(Stop::Drain) => return Err(PartitionEnd::HandedBack),
+                }
+                ResumedRun::open(store, &[], false).await.map_err(|error| unopened(&error))
+            }
+            opened => opened.map_err(|error| unopened(&error)),
         }
     }
 
@@ -321,14 +345,27 @@ impl<P: PartitionWork> Worker<'_, P> {
         if let Err(error) = self.queue.bury(&delivery, &reason).await {
             return PartitionEnd::Failed(error.to_string());
         }
-        if let Err(error) = self.record_end(store, &reason).await {
+        if let Err(error) = self.record_end(&delivery.item, store, &reason).await {
             tracing::warn!(partition = %delivery.item.partition, "the reason is not on record: {error}");
         }
         PartitionEnd::Buried(reason)
     }
 
-    async fn record_end(&self, store: &dyn RunStore, reason: &str) -> Result<(), JournalError> {
-        let mut journal = store.append(false).await?;
+    async fn record_end(
+        &self,
+        item: &WorkItem,
+        store: &dyn RunStore,
+        reason: &str,
+    ) -> Result<(), JournalError> {
+        let mut journal = match store.append(false).await {
+            Err(error) if is_unplanned(&error) => {
+                let planned = self.partitions.plan(item, Some(reason)).await;
+                planned
+                    .map_err(|failure| JournalError::new(JournalErrorKind::Failed, failure.to_string()))?;
+                store.append(false).await?
+            }
+            opened => opened?,
+        };
         let at = self.clock.now();
         let outcome = Some(RunOutcome::Interrupted);
         let events = [
@@ -392,6 +429,11 @@ impl EventSink for Progressed {
             self.0.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether a partition has no plan yet.
+fn is_unplanned(error: &JournalError) -> bool {
+    matches!(error.kind, JournalErrorKind::NoPlan | JournalErrorKind::Missing)
 }
 
 /// What it means for the message that a partition cannot be opened.

@@ -2,12 +2,13 @@ use std::collections::HashMap;
 
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Plan;
+use fleetlogs_model::planned::PlannedNodes;
 
 use super::*;
 use crate::clock::SetClock;
 use crate::recorded_run::{RecordedRun, RunClaim};
 use crate::run_record::RunRecord;
-use crate::scale_out::testing::{Life, MemoryQueue, Records, SETTINGS, items, work_on};
+use crate::scale_out::testing::{Life, MemoryQueue, Records, SETTINGS, items, part_of, work_on};
 use crate::settings::Limits;
 use crate::simulation::{Deed, World};
 use crate::testing::{NOW, plan_over};
@@ -32,6 +33,11 @@ struct Hand<'a> {
 
 impl Bench {
     async fn new(accounts: &[(&str, u32)]) -> Self {
+        Self::planned(accounts, |_| true).await
+    }
+
+    /// The same; some partitions have no plan yet.
+    async fn planned(accounts: &[(&str, u32)], is_planned: impl Fn(&AccountName) -> bool) -> Self {
         let plan = plan_over(accounts);
         let taken = |_, _| Deed::takes(1, Duration::from_millis(100), Duration::from_secs(1));
         let worlds = plan
@@ -39,7 +45,7 @@ impl Bench {
             .iter()
             .map(|account| (account.name.clone(), Arc::new(World::new(account.nodes as usize, taken))));
         let worlds = worlds.collect();
-        let records = Records::of(&plan).await;
+        let records = Records::with(&plan, true, is_planned).await;
         let queue = MemoryQueue::default();
         items(&plan).for_each(|item| queue.put(&item));
         Self { plan, worlds, records, queue, clock: SetClock::start(NOW) }
@@ -81,6 +87,25 @@ impl Hand<'_> {
 impl PartitionWork for Hand<'_> {
     fn store(&self, item: &WorkItem) -> Box<dyn RunStore> {
         self.bench.records.store(&item.partition, &self.life)
+    }
+
+    async fn plan(&self, item: &WorkItem, given_up: Option<&str>) -> Result<(), Failure> {
+        if given_up.is_none() && self.unreachable == Some(item.partition.as_str()) {
+            return Err(Failure::new(FailureClass::NotSent, "no route to the account"));
+        }
+        if given_up.is_none() && self.deadly == Some(item.partition.as_str()) {
+            self.life.die();
+            std::future::pending::<()>().await;
+        }
+        sleep(Duration::from_secs(200)).await;
+        let mut part = part_of(&self.bench.plan, &item.partition);
+        if let Some(reason) = given_up {
+            part.nodes = PlannedNodes::default();
+            part.accounts[0].nodes = 0;
+            part.accounts[0].unlisted = Some(reason.to_owned());
+        }
+        self.bench.records.lay_out(&part).await;
+        Ok(())
     }
 
     async fn carry_out(
@@ -220,4 +245,56 @@ async fn deaths_do_not_count_while_there_is_progress() {
     };
     assert_eq!((deaths, end.done, end.buried.len()), (8, 1, 0));
     assert!(bench.is_collected("contoso"));
+}
+
+/// A partition of a site is planned there: by its worker, which says meanwhile that it is at work.
+#[tokio::test(start_paused = true)]
+async fn a_partition_without_a_plan_is_planned_by_its_worker() {
+    let bench = Bench::planned(&[("contoso", 10), ("private", 10)], |name| name.as_str() != "private").await;
+    items(&bench.plan).for_each(|item| bench.queue.put(&item));
+    let end = bench.worker(&bench.hand(), &StopHandle::default()).await.unwrap();
+    assert_eq!((end.done, end.failed, end.buried.len()), (4, 0, 0), "{end:?}");
+    assert!(bench.is_collected("contoso") && bench.is_collected("private"));
+    assert_eq!(bench.record().await.stopped, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_stopped_while_it_plans_hands_the_partition_back() {
+    let bench = Bench::planned(&[("private", 10)], |_| false).await;
+    let stop = StopHandle::default();
+    let hand = bench.hand();
+    let (end, ()) = tokio::join!(bench.worker(&hand, &stop), async {
+        sleep(Duration::from_secs(20)).await;
+        stop.stop(Stop::Drain, StopReason::Signal);
+    });
+    assert_eq!(end.unwrap(), WorkerEnd { handed_back: 1, ..WorkerEnd::default() });
+    let end = bench.worker(&bench.hand(), &StopHandle::default()).await.unwrap();
+    assert_eq!((end.done, bench.is_collected("private")), (1, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_cannot_be_planned_is_given_up_as_one_that_is_not_listed() {
+    for deadly in [false, true] {
+        let bench =
+            Bench::planned(&[("contoso", 5), ("private", 5)], |name| name.as_str() != "private").await;
+        let name = Some("private");
+        let end = loop {
+            let hand = if deadly {
+                Hand { deadly: name, ..bench.hand() }
+            } else {
+                Hand { unreachable: name, ..bench.hand() }
+            };
+            if let Some(end) = bench.worker(&hand, &StopHandle::default()).await {
+                break end;
+            }
+        };
+        assert_eq!(end.buried.len(), 1);
+        let reason = &end.buried[0].1;
+        let run = RecordedRun::open(&bench.records.merged(&bench.plan), RunClaim::Watch).await.unwrap();
+        let account = run.plan.accounts.iter().find(|account| account.name.as_str() == "private").unwrap();
+        assert_eq!(account.unlisted.as_ref(), Some(reason));
+        let record = bench.record().await;
+        assert_eq!(record.stopped, Some(format!("partition private: {reason}")));
+        assert!(record.ended_at.is_some() && bench.is_collected("contoso"));
+    }
 }
