@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleetlogs_azure::{BlobRunStore, SasSource, http_client, recorded_runs};
-use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
+use fleetlogs_azure::{BlobRunStore, SasSource, StoredPartition, http_client, recorded_runs, run_of_key};
+use fleetlogs_engine::recorded_run::{RecordedRun, ResumedRun, RunClaim};
 use fleetlogs_model::event::Recorded;
+use fleetlogs_model::ids::{AccountName, RunId};
+use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, RunStore};
 use fleetlogs_model::sas::SasUrl;
 
 use crate::azurite::Azurite;
-use crate::store_promises::{keeps_its_promises, requested, small_plan};
+use crate::store_promises::{PLANNED_AT, keeps_its_promises, requested, small_plan};
 
 /// The shortest that storage grants.
 const LEASE: Duration = Duration::from_secs(15);
@@ -74,11 +76,54 @@ async fn real_storage_keeps_a_large_plan_and_a_journal_of_many_blobs() {
     assert_eq!(serde_json::to_vec(&*run.plan).unwrap(), serde_json::to_vec(&plan).unwrap());
     assert_eq!(events(&store).await, (0..1000).map(requested).collect::<Vec<_>>());
     // The same plan may be written again; another one may not take its place.
-    store.lay_out(&plan, "fleetlogs.toml", &[]).await.unwrap();
+    store.lay_out(&plan, "fleetlogs.toml").await.unwrap();
     assert_eq!(
-        kind(store.lay_out(&small_plan(149_999), "fleetlogs.toml", &[]).await),
+        kind(store.lay_out(&small_plan(149_999), "fleetlogs.toml").await),
         JournalErrorKind::Unsuitable
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+async fn real_storage_keeps_the_first_of_two_plans_and_runs_that_are_shared_out_by_a_key() {
+    let azurite = tokio::task::spawn_blocking(Azurite::start).await.unwrap();
+    let asked = |random| {
+        let source = source(&azurite.container_sas("rcwl"));
+        let new = RunId::new(PLANNED_AT, random);
+        async move { run_of_key(http_client(1).unwrap(), source, "fleetlogs", "nightly", &new).await.unwrap() }
+    };
+    let run = asked(1).await;
+    assert_eq!((asked(2).await, &run), (run.clone(), &RunId::new(PLANNED_AT, 1)));
+
+    let whole = store(&azurite, run.as_str());
+    let partitions = [StoredPartition { name: AccountName::new("contoso"), site: Some("west".into()) }];
+    let seed = Plan { accounts: vec![], pools: vec![], ..small_plan(0) };
+    let pick = serde_json::json!({"pools": ["render*"]});
+    for _ in 0..2 {
+        let laid_out = whole.lay_out_whole(&seed, "fleetlogs.toml", &partitions, Some(pick.clone())).await;
+        laid_out.unwrap();
+    }
+    assert_eq!(kind(whole.append(false).await), JournalErrorKind::Unsuitable);
+
+    // Both plans come in several blocks, at the same time.
+    let part = whole.partition("contoso");
+    assert_eq!(kind(part.read().await), JournalErrorKind::Missing);
+    let (one, other) = (small_plan(110_000), small_plan(120_000));
+    let laid_out = tokio::join!(
+        part.lay_out_unless_planned(&one, "fleetlogs.toml"),
+        part.lay_out_unless_planned(&other, "fleetlogs.toml"),
+    );
+    laid_out.0.unwrap();
+    laid_out.1.unwrap();
+    let resumed = ResumedRun::open(&part, &[], false).await.unwrap();
+    assert!([110_000, 120_000].contains(&resumed.plan.nodes.len()));
+    assert_eq!(resumed.outstanding.nodes(), resumed.plan.nodes.len());
+    drop(resumed);
+
+    let runs =
+        recorded_runs(&http_client(1).unwrap(), &source(&azurite.container_sas("rl")), "fleetlogs").await;
+    let runs: Vec<_> = runs.unwrap().into_iter().map(|found| found.run_id).collect();
+    assert_eq!(runs, [run], "neither keys nor partitions are runs of the container");
 }
 
 /// A process that has gone, and one that only seemed to.

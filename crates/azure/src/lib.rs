@@ -60,7 +60,7 @@ pub use queue::{AzureWorkQueue, InvalidQueue, POISON, QueueAccess};
 pub use redact::{error_chain, safe};
 /// The client that [`http_client`] returns.
 pub use reqwest::Client;
-pub use run_store::{BlobRunStore, RecordedRunName, StoredRun, recorded_runs};
+pub use run_store::{BlobRunStore, RecordedRunName, StoredPartition, StoredRun, recorded_runs, run_of_key};
 pub use sas_source::SasSource;
 pub use shared_key::{InvalidSharedKey, SharedKey};
 pub use state_home::BlobStateHome;

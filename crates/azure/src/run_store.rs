@@ -13,7 +13,9 @@ mod line;
 mod listing;
 mod plan_blob;
 mod reader;
+mod run_key;
 mod runtime;
+mod stored_run;
 mod tenure;
 #[cfg(test)]
 mod tests;
@@ -22,28 +24,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{
     Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta, RunStore, StoreFuture,
     StoredPlan,
 };
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use self::blobs::{LeaseAnswer, RunBlobs, patiently};
 use self::journal::{BLOCKS, BlobJournal, journal_blob, last_blob};
 pub use self::listing::{RecordedRunName, recorded_runs};
 use self::reader::BlobReader;
+pub use self::run_key::run_of_key;
+use self::stored_run::RUN;
+pub use self::stored_run::{StoredPartition, StoredRun};
 use self::tenure::{KeptLeases, Leases};
 use crate::redact::one_line;
 use crate::sas_source::SasSource;
 
 const OWNER: &str = "owner";
-const RUN: &str = "run.json";
-
-/// Version of `run.json` and of the lines of the journal.
-const SCHEMA: &str = "fleetlogs.stored-run/v1";
 
 /// A run in Blob storage. Clones share their SAS.
 #[derive(Clone)]
@@ -51,30 +50,6 @@ pub struct BlobRunStore {
     blobs: Arc<RunBlobs>,
     lease: Duration,
     most_blocks: u32,
-}
-
-/// What `run.json` says about a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredRun {
-    /// [`SCHEMA`].
-    schema: String,
-    /// The run.
-    pub run_id: RunId,
-    /// SHA-256 of its plan's text, in hex.
-    pub plan_sha256: String,
-    /// Path of the config that the run was started with.
-    pub config: String,
-    /// When.
-    #[serde(with = "fleetlogs_model::timestamp")]
-    pub created_at: OffsetDateTime,
-    /// Which process created it.
-    pub created_by: String,
-    /// Account, container and directory; tells a run from its copy.
-    place: String,
-    /// The parts that the run is shared out in, in the order of its plan. Each is a run of its own, in a directory of
-    /// this name under `p`. Empty for a run that one process does.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub partitions: Vec<String>,
 }
 
 impl BlobRunStore {
@@ -106,65 +81,6 @@ impl BlobRunStore {
         Self { blobs: Arc::new(self.blobs.in_dir(dir)), ..self.clone() }
     }
 
-    /// What `run.json` says.
-    ///
-    /// # Errors
-    /// There is no run, or it is of another version.
-    pub async fn stored_run(&self) -> Result<StoredRun, JournalError> {
-        let text = patiently(|| self.blobs.range(RUN, 0, 1 << 20)).await;
-        let text = text.map_err(|failure| errors::failed(&self.blobs, &failure))?;
-        let text = text.ok_or_else(|| errors::missing(&self.blobs))?;
-        let damaged = |error: serde_json::Error| errors::damaged(&self.blobs, RUN, &error.to_string());
-        let value: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
-        match value.get("schema").and_then(|schema| schema.as_str()) {
-            Some(SCHEMA) => serde_json::from_value(value).map_err(damaged),
-            other => {
-                let found = other.map_or_else(|| "no schema".to_owned(), |other| one_line(other, 100));
-                let what = format!(
-                    "`{}/{RUN}` in Blob storage has {found}, but this fleetlogs reads {SCHEMA}",
-                    self.blobs.dir
-                );
-                Err(JournalError::new(JournalErrorKind::OtherFormat, what))
-            }
-        }
-    }
-
-    /// Writes `plan.json` and `run.json`, durably; no journal yet. Repeating it with the same plan changes nothing.
-    ///
-    /// # Errors
-    /// They cannot be written, or there is another plan.
-    pub async fn lay_out(
-        &self,
-        plan: &Plan,
-        config: &str,
-        partitions: &[String],
-    ) -> Result<(), JournalError> {
-        let failed = |failure| errors::failed(&self.blobs, &failure);
-        let plan_sha256 = plan_blob::write_plan(&self.blobs, plan).await?;
-        let run = StoredRun {
-            schema: SCHEMA.into(),
-            run_id: plan.run_id.clone(),
-            plan_sha256,
-            config: config.into(),
-            created_at: OffsetDateTime::now_utc(),
-            created_by: this_process(),
-            place: self.blobs.place().await.map_err(failed)?,
-            partitions: partitions.to_vec(),
-        };
-        let text = serde_json::to_vec_pretty(&run).map_err(|error| {
-            JournalError::new(JournalErrorKind::Failed, format!("run.json cannot be written: {error}"))
-        })?;
-        let text = azure_core::Bytes::from(text);
-        if !patiently(|| self.blobs.create(RUN, text.clone(), &[])).await.map_err(failed)? {
-            let there = self.stored_run().await?;
-            if (&there.plan_sha256, &there.partitions) != (&run.plan_sha256, &run.partitions) {
-                let what = format!("`{}` in Blob storage is another run", self.blobs.dir);
-                return Err(JournalError::new(JournalErrorKind::OtherPlan, what));
-            }
-        }
-        Ok(())
-    }
-
     /// Becomes the process that works on the run. With `create`, the blob whose lease decides that is made if needed.
     async fn take_over(&self, create: bool) -> Result<KeptLeases, JournalError> {
         let failed = |failure| errors::failed(&self.blobs, &failure);
@@ -193,14 +109,19 @@ impl BlobRunStore {
     }
 
     async fn create_run(&self, plan: &Plan, config: &str) -> Result<BlobJournal, JournalError> {
-        self.lay_out(plan, config, &[]).await?;
+        self.lay_out_for_this_process(plan, config).await?;
         let kept = self.take_over(true).await?;
         BlobJournal::create(self.blobs.clone(), kept, self.most_blocks).await
     }
 
     async fn resume_run(&self, accept_copy: bool) -> Result<BlobJournal, JournalError> {
         let failed = |failure| errors::failed(&self.blobs, &failure);
-        let run = self.stored_run().await?;
+        let mut run = self.stored_run().await?;
+        if !run.partitions.is_empty() {
+            let what =
+                format!("`{}` in Blob storage is shared out: workers resume its partitions", self.blobs.dir);
+            return Err(JournalError::new(JournalErrorKind::Unsuitable, what));
+        }
         let place = self.blobs.place().await.map_err(failed)?;
         if run.place != place && !accept_copy {
             let what = format!(
@@ -209,18 +130,30 @@ impl BlobRunStore {
             );
             return Err(JournalError::new(JournalErrorKind::Copied, what));
         }
-        let kept = self.take_over(false).await?;
+        let kept = self.take_over(run.awaits_worker).await?;
+        let may_begin = run.awaits_worker;
         if run.place != place {
-            let text = serde_json::to_vec_pretty(&StoredRun { place, ..run }).unwrap_or_default();
-            self.blobs.write(RUN, text.into(), None).await.map_err(failed)?;
+            run.place = place;
+            self.blobs.write(RUN, run.text()?, None).await.map_err(failed)?;
         }
-        BlobJournal::resume(self.blobs.clone(), kept, self.most_blocks).await
+        BlobJournal::resume(self.blobs.clone(), kept, self.most_blocks, may_begin).await
     }
 
     async fn open(&self) -> Result<BlobReader, JournalError> {
         let run = self.stored_run().await?;
         let meta = RunMeta { plan_digest: run.plan_sha256, config: run.config };
-        BlobReader::open(self.blobs.clone(), meta).await
+        BlobReader::open(self.blobs.clone(), meta, run.awaits_worker).await
+    }
+
+    async fn keep_out_others(&self) -> Result<KeptLeases, JournalError> {
+        match self.take_over(false).await {
+            // Nobody has begun it yet.
+            Err(error) if error.kind == JournalErrorKind::Missing => match self.stored_run().await {
+                Ok(run) if run.awaits_worker => self.take_over(true).await,
+                _ => Err(error),
+            },
+            answer => answer,
+        }
     }
 
     /// When the last block was appended.
@@ -257,7 +190,7 @@ impl RunStore for BlobRunStore {
     }
 
     fn hold(&self) -> StoreFuture<'_, RunHold> {
-        Box::pin(async { Ok(Box::new(self.take_over(false).await?) as RunHold) })
+        Box::pin(async { Ok(Box::new(self.keep_out_others().await?) as RunHold) })
     }
 
     fn changed_at(&self) -> StoreFuture<'_, Option<SystemTime>> {

@@ -22,6 +22,7 @@ use fleetlogs_model::sas::SasUrl;
 use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 use url::Url;
+use uuid::Uuid;
 
 use crate::blob::{blob_url, container_url, sdk_failure};
 use crate::request::API_VERSION;
@@ -161,29 +162,38 @@ impl RunBlobs {
         .await
     }
 
-    /// Brings a block of a blob to storage. It is part of the blob when [`commit`](Self::commit) says so.
-    pub(super) async fn stage(&self, blob: &str, number: u32, content: Bytes) -> Result<(), Failure> {
+    /// Brings a block of a blob to storage. It is part of the blob when [`commit`](Self::commit) says so. `set` tells the
+    /// blocks of several writers apart.
+    pub(super) async fn stage(
+        &self,
+        blob: &str,
+        set: Uuid,
+        number: u32,
+        content: Bytes,
+    ) -> Result<(), Failure> {
         self.call(blob, |client: BlobClient| {
             let (client, content) = (client.block_blob_client(), content.clone());
             async move {
                 let length = content.len() as u64;
-                client.stage_block(&block_id(number), length, content.into(), None).await.map(|_| ())
+                let id = block_id(set, number);
+                client.stage_block(&id, length, content.into(), None).await.map(|_| ())
             }
         })
         .await
     }
 
-    /// Makes a blob of the first blocks that were staged, unless there is one; false if there is.
+    /// Makes a blob of the first blocks of a set that were staged, unless there is one; false if there is.
     pub(super) async fn commit(
         &self,
         blob: &str,
+        set: Uuid,
         blocks: u32,
         metadata: &[(&str, &str)],
     ) -> Result<bool, Failure> {
         unless_present(
             self.call(blob, |client: BlobClient| {
                 let list = BlockLookupList {
-                    latest: Some((0..blocks).map(block_id).collect()),
+                    latest: Some((0..blocks).map(|number| block_id(set, number)).collect()),
                     ..Default::default()
                 };
                 let options = BlockBlobClientCommitBlockListOptions {
@@ -402,6 +412,6 @@ fn owned(metadata: &[(&str, &str)]) -> Option<HashMap<String, String>> {
 }
 
 /// Ids of the blocks of a blob must have the same length.
-fn block_id(number: u32) -> Vec<u8> {
-    format!("{number:08}").into_bytes()
+fn block_id(set: Uuid, number: u32) -> Vec<u8> {
+    format!("{}{number:08}", set.simple()).into_bytes()
 }

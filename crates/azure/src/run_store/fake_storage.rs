@@ -63,6 +63,11 @@ impl FakeStorage {
 
     /// The store of a run, as one process has it.
     pub(super) fn store(&self) -> BlobRunStore {
+        let (http, source) = self.access();
+        BlobRunStore::new(http, source, DIR.into(), Duration::from_secs(60))
+    }
+
+    pub(super) fn access(&self) -> (reqwest::Client, SasSource) {
         let url = format!(
             "http://127.0.0.1:{}/acct/state?sp=rcwl&sr=c&se=2036-01-01&sig=TOPSECRET%2B%3D",
             self.server.port()
@@ -72,7 +77,7 @@ impl FakeStorage {
             let sas = sas.clone();
             Box::pin(async move { Ok(sas) })
         });
-        BlobRunStore::new(http_client(1).unwrap(), source, DIR.into(), Duration::from_secs(60))
+        (http_client(1).unwrap(), source)
     }
 
     pub(super) fn state(&self) -> parking_lot::MutexGuard<'_, StorageState> {

@@ -92,17 +92,22 @@ impl BlobJournal {
         Ok(Self { writer: Some(writer), kept })
     }
 
-    /// Continues the journal of another process.
+    /// Continues the journal of another process. With `may_begin`, there need not be one yet.
     pub(super) async fn resume(
         blobs: Arc<RunBlobs>,
         kept: KeptLeases,
         most_blocks: u32,
+        may_begin: bool,
     ) -> Result<Self, JournalError> {
         let leases = kept.leases.clone();
         let failed = |failure| errors::failed(&blobs, &failure);
         let mut number = last_blob(&blobs).await.map_err(failed)?;
         if number == 0 {
-            return Err(errors::missing(&blobs));
+            return if may_begin {
+                Self::create(blobs, kept, most_blocks).await
+            } else {
+                Err(errors::missing(&blobs))
+            };
         }
         let mut writer =
             Writer { blobs: blobs.clone(), leases, number, position: 0, blocks: 0, most_blocks, seq: 0 };

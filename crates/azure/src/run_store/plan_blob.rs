@@ -8,6 +8,7 @@ use fleetlogs_model::plan::Plan;
 use fleetlogs_model::planned::Spool;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, StoredPlan};
 use tempfile::SpooledTempFile;
+use uuid::Uuid;
 
 use super::blobs::{PIECE, RunBlobs, patiently};
 use super::errors;
@@ -25,34 +26,43 @@ pub(super) fn spool() -> SpooledTempFile {
     SpooledTempFile::new(IN_MEMORY)
 }
 
-/// Writes the plan, completely or not at all, and returns its digest. The same plan may have been written before: by an
-/// earlier attempt whose answer was lost, or by whoever shares a run out to several machines. Another plan is refused.
-pub(super) async fn write_plan(blobs: &RunBlobs, plan: &Plan) -> Result<String, JournalError> {
+/// The plan that is there after an attempt to write one.
+pub(super) struct WrittenPlan {
+    pub(super) digest: String,
+    /// It is the one that was to be written: by this attempt, by an earlier one whose answer was lost, or by another
+    /// process.
+    pub(super) is_ours: bool,
+}
+
+/// Writes the plan, completely or not at all, unless there is one.
+pub(super) async fn write_plan(blobs: &RunBlobs, plan: &Plan) -> Result<WrittenPlan, JournalError> {
+    let failed = |failure| errors::failed(blobs, &failure);
     let (mut text, digest) = text_of(plan).map_err(errors::spool_failed)?;
     let metadata = [(DIGEST, digest.as_str())];
     let first = piece(&mut text).map_err(errors::spool_failed)?;
     let created = if first.len() < PIECE {
         patiently(|| blobs.create(PLAN, first.clone(), &metadata)).await
     } else {
-        let (mut next, mut blocks) = (first, 0);
+        // Blocks of another process that writes a plan here at the same time have other names.
+        let (blocks, mut next, mut count) = (Uuid::new_v4(), first, 0);
         while !next.is_empty() {
-            patiently(|| blobs.stage(PLAN, blocks, next.clone()))
-                .await
-                .map_err(|failure| errors::failed(blobs, &failure))?;
-            blocks += 1;
+            patiently(|| blobs.stage(PLAN, blocks, count, next.clone())).await.map_err(failed)?;
+            count += 1;
             next = piece(&mut text).map_err(errors::spool_failed)?;
         }
-        patiently(|| blobs.commit(PLAN, blocks, &metadata)).await
+        patiently(|| blobs.commit(PLAN, blocks, count, &metadata)).await
     };
-    if !created.map_err(|failure| errors::failed(blobs, &failure))? {
-        let facts =
-            patiently(|| blobs.facts(PLAN)).await.map_err(|failure| errors::failed(blobs, &failure))?;
-        if facts.is_none_or(|facts| facts.metadata.get(DIGEST) != Some(&digest)) {
-            let what = format!("`{}` in Blob storage already has another plan", blobs.dir);
-            return Err(JournalError::new(JournalErrorKind::Unsuitable, what));
+    if created.map_err(failed)? {
+        return Ok(WrittenPlan { digest, is_ours: true });
+    }
+    let facts = patiently(|| blobs.facts(PLAN)).await.map_err(failed)?;
+    match facts.and_then(|facts| facts.metadata.get(DIGEST).cloned()) {
+        Some(there) => Ok(WrittenPlan { is_ours: there == digest, digest: there }),
+        None => {
+            let what = format!("`{}/{PLAN}` in Blob storage was not written by fleetlogs", blobs.dir);
+            Err(JournalError::new(JournalErrorKind::Unsuitable, what))
         }
     }
-    Ok(digest)
 }
 
 /// Reads the plan.

@@ -57,12 +57,16 @@ struct EventPlace {
 }
 
 impl BlobReader {
-    /// Opens the journal of a run.
-    pub(super) async fn open(blobs: Arc<RunBlobs>, meta: RunMeta) -> Result<Self, JournalError> {
+    /// Opens the journal of a run. With `may_await`, there need not be one yet: it is empty then.
+    pub(super) async fn open(
+        blobs: Arc<RunBlobs>,
+        meta: RunMeta,
+        may_await: bool,
+    ) -> Result<Self, JournalError> {
         let place = Place { number: 1, offset: 0, lines: 0, rest: vec![] };
         let events = EventTexts { text: Mutex::new(spool()), length: 0, index: vec![] };
         let mut reader = Self { blobs, meta, place, events };
-        if !reader.read_on().await? {
+        if !reader.read_on().await? && !may_await {
             return Err(errors::missing(&reader.blobs));
         }
         Ok(reader)

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::fake_storage::{DIR, FakeStorage, Fault};
+use super::{StoredPartition, run_of_key};
 
 const AT: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
 
@@ -268,14 +269,16 @@ async fn damage_is_refused_with_its_place_and_an_unfinished_line_is_dropped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_is_written_once_and_an_attempt_that_broke_off_is_completed() {
     let storage = FakeStorage::start().await;
-    // As fan-out does, or a process that died before it had a journal; the answers were lost.
+    // The answers were lost.
     storage.fail("put", [Fault::AnswerLost, Fault::RequestLost, Fault::AnswerLost]);
-    storage.store().lay_out(&plan(3), "fleetlogs.toml", &[]).await.unwrap();
-    assert_eq!(kind(storage.store().read().await), JournalErrorKind::Missing);
-    assert_eq!(kind(storage.store().append(false).await), JournalErrorKind::Missing);
+    storage.store().lay_out(&plan(3), "fleetlogs.toml").await.unwrap();
 
-    let other = storage.store().create(&plan(2), "fleetlogs.toml").await;
-    assert_eq!(kind(other), JournalErrorKind::Unsuitable);
+    for refused in [
+        storage.store().create(&plan(2), "fleetlogs.toml").await.err(),
+        storage.store().lay_out(&plan(2), "fleetlogs.toml").await.err(),
+    ] {
+        assert_eq!(refused.unwrap().kind, JournalErrorKind::Unsuitable);
+    }
     let mut journal = begun(&storage).await;
     journal.append(&events(0..1)).unwrap();
     drop(journal);
@@ -284,6 +287,108 @@ async fn a_plan_is_written_once_and_an_attempt_that_broke_off_is_completed() {
     assert_eq!(stored.plan.nodes.len(), 3);
     assert_eq!(stored.digest, storage.store().stored_run().await.unwrap().plan_sha256);
     assert_eq!(read(&storage).await.unwrap(), events(0..1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_was_laid_out_for_others_is_empty_until_a_process_takes_it() {
+    let storage = FakeStorage::start().await;
+    let store = storage.store();
+    for absent in [store.read().await.err(), store.append(false).await.err(), store.hold().await.err()] {
+        assert_eq!(absent.unwrap().kind, JournalErrorKind::Missing);
+    }
+    store.lay_out(&plan(3), "fleetlogs.toml").await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(reader.events_after(0, &mut |_| {}), Ok(0));
+    assert!(!store.is_held().await.unwrap());
+    assert_eq!(store.changed_at().await.unwrap(), None);
+
+    // One looks at it meanwhile, and one dies before it has a journal.
+    drop(store.hold().await.unwrap());
+    storage.fail("put", [Fault::Refused("409 Conflict", "BlobAlreadyExists"); 3]);
+    assert!(store.append(false).await.is_err());
+    assert!(!storage.state().blobs.keys().any(|name| name.contains("journal-")));
+    let mut journal = store.append(false).await.unwrap();
+    assert_eq!(kind(store.append(false).await), JournalErrorKind::Busy);
+    journal.append(&events(0..2)).unwrap();
+    reader.refresh().await.unwrap();
+    assert_eq!(reader.events_after(0, &mut |_| {}), Ok(2), "whoever looked before sees it");
+    drop(journal);
+    store.append(false).await.unwrap().append(&events(2..3)).unwrap();
+    assert_eq!(read(&storage).await.unwrap(), events(0..3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_was_begun_and_has_no_journal_has_lost_it() {
+    let storage = FakeStorage::start().await;
+    drop(begun(&storage).await);
+    storage.state().blobs.retain(|name, _| !name.contains("journal-"));
+    for refused in [storage.store().read().await.err(), storage.store().append(false).await.err()] {
+        assert_eq!(refused.unwrap().kind, JournalErrorKind::Missing);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_plans_the_first_counts_also_if_its_process_died_halfway() {
+    let storage = FakeStorage::start().await;
+    // It dies after plan.json.
+    storage.store().lay_out(&plan(3), "fleetlogs.toml").await.unwrap();
+    storage.state().blobs.retain(|name, _| !name.ends_with("run.json"));
+    assert_eq!(kind(storage.store().read().await), JournalErrorKind::Missing);
+
+    for nodes in [2, 1] {
+        storage.store().lay_out_unless_planned(&plan(nodes), "fleetlogs.toml").await.unwrap();
+        assert_eq!(storage.store().plan().await.unwrap().plan.nodes.len(), 3);
+    }
+    let digest = storage.store().read().await.unwrap().meta().unwrap().plan_digest;
+    assert_eq!(digest, storage.store().plan().await.unwrap().digest, "plan and journal belong together");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_shared_out_is_resumed_in_its_partitions_only() {
+    let storage = FakeStorage::start().await;
+    let store = storage.store();
+    let partition = |name: &str, site: Option<&str>| StoredPartition {
+        name: AccountName::new(name),
+        site: site.map(str::to_owned),
+    };
+    let partitions = [partition("contoso", None), partition("fabrikam", Some("west"))];
+    let pick = Some(serde_json::json!({"pools": ["render*"]}));
+    let seed = Plan { accounts: vec![], pools: vec![], ..plan(0) };
+    for _ in 0..2 {
+        store.lay_out_whole(&seed, "fleetlogs.toml", &partitions, pick.clone()).await.unwrap();
+    }
+    let run = store.stored_run().await.unwrap();
+    assert_eq!((&run.partitions[..], &run.pick), (&partitions[..], &pick));
+    let other = store.lay_out_whole(&seed, "fleetlogs.toml", &partitions[..1], pick).await;
+    assert_eq!(kind(other), JournalErrorKind::OtherPlan);
+    let refused = store.append(false).await.err().unwrap();
+    assert_eq!(refused.kind, JournalErrorKind::Unsuitable);
+    assert!(refused.what.contains("shared out"), "{refused}");
+
+    let part = store.partition("contoso");
+    part.lay_out(&plan(3), "fleetlogs.toml").await.unwrap();
+    drop(part.append(false).await.unwrap());
+    assert!(storage.text("p/contoso/journal-0001.jsonl").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_with_the_same_key_have_the_same_run() {
+    let storage = FakeStorage::start().await;
+    let ask = |key: &'static str, random| {
+        let (http, source) = storage.access();
+        async move { run_of_key(http, source, "fleetlogs", key, &RunId::new(AT, random)).await }
+    };
+    storage.fail("put", [Fault::AnswerLost]);
+    for random in [7, 8] {
+        assert_eq!(ask("nightly-2026.11.22_a", random).await.unwrap(), RunId::new(AT, 7));
+    }
+    assert_eq!(ask("another", 9).await.unwrap(), RunId::new(AT, 9));
+    let long = "k".repeat(101).leak();
+    for no_key in ["", "..", ".a", "a.", "a/b", "a b", "ä", long] {
+        assert_eq!(kind(ask(no_key, 1).await), JournalErrorKind::Unsuitable, "{no_key}");
+    }
+    storage.state().blobs.get_mut("fleetlogs/keys/another").unwrap().content = b"no run".into();
+    assert_eq!(kind(ask("another", 9).await), JournalErrorKind::Damaged);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
