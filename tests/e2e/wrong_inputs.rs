@@ -535,6 +535,11 @@ fn values_that_cannot_be_meant_are_refused_with_what_may_be() {
             "strict = \"yes\"\nlimits = { concurrency = \"many\", rate = true }\nwindow = \"2h\"\noutput = { dir = 7 }\nverify = { enabled = 1 }",
         ),
         config("output = { dir = \"\" }"),
+        config("[scale_out]\naccount = \"contosologs\"\nqueue = \"work\""),
+        config(
+            "[journal]\naccount = \"contosologs\"\ncontainer = \"state\"\n[scale_out]\naccount = \"contosologs\"\n\
+             queue = \"Fleetlogs_Work\"\nlease = \"30s\"\nheartbeat = \"20s\"",
+        ),
     ];
     insta::assert_snapshot!(told(&table), @r#"
     > [window]
@@ -700,6 +705,29 @@ fn values_that_cannot_be_meant_are_refused_with_what_may_be() {
     exit code: 2
     error: fleetlogs.toml:1: `output.dir`: the directory name is empty
       help: write "." for the current one
+
+    > [scale_out]
+    > account = "contosologs"
+    > queue = "work"
+    exit code: 2
+    error: fleetlogs.toml:1: `scale_out`: workers share the record of a run, but it is on the disk of this machine
+      help: name a container in [journal]
+
+    > [journal]
+    > account = "contosologs"
+    > container = "state"
+    > [scale_out]
+    > account = "contosologs"
+    > queue = "Fleetlogs_Work"
+    > lease = "30s"
+    > heartbeat = "20s"
+    exit code: 2
+    error: fleetlogs.toml:6: `scale_out.queue`: `Fleetlogs_Work` is not the name of a queue, or too long for `Fleetlogs_Work-poison`
+      help: use 3 to 56 lower-case letters, digits and single hyphens
+    error: fleetlogs.toml:7: `scale_out.lease`: no call could be sent: a worker must hold its partition for 40 s, which is `deadlines.call` and a margin
+      help: write a longer `lease`, at most "60s", or a shorter `deadlines.call`
+    error: fleetlogs.toml:8: `scale_out.heartbeat`: must be 1 s to a third of `lease`, here 10 s: a heartbeat that is lost must not cost the partition
+      help: write "7s"
     "#);
 }
 

@@ -65,6 +65,16 @@ impl Cloud {
         }
     }
 
+    /// The domain of its storage accounts, for queues.
+    #[must_use]
+    pub fn queue_suffix(self) -> &'static str {
+        match self {
+            Self::Public => "queue.core.windows.net",
+            Self::UsGovernment => "queue.core.usgovcloudapi.net",
+            Self::China => "queue.core.chinacloudapi.cn",
+        }
+    }
+
     /// The domain of its Batch accounts.
     #[must_use]
     pub fn endpoint_suffix(self) -> &'static str {

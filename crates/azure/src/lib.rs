@@ -56,7 +56,7 @@ pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client, unkept_client};
 pub use probe::{ProbeEnd, probe_write};
-pub use queue::{AzureWorkQueue, InvalidQueue, POISON, QueueAccess};
+pub use queue::{AzureWorkQueue, FailedTrial, InvalidQueue, POISON, QueueAccess, QueueContents};
 pub use redact::{error_chain, safe};
 /// The client that [`http_client`] returns.
 pub use reqwest::Client;

@@ -37,6 +37,12 @@ const RECEIPT: HeaderName = HeaderName::from_static("x-ms-popreceipt");
 /// A message that never expires.
 const FOR_EVER: i32 = -1;
 
+/// How long the message of a trial is hidden, in seconds, if it cannot be deleted.
+const TRIAL: i32 = 60;
+
+/// What it says.
+const TRIAL_TEXT: &str = "a trial of `fleetlogs check`";
+
 /// What a queue is called with.
 #[derive(Clone)]
 pub enum QueueAccess {
@@ -139,13 +145,29 @@ impl AzureWorkQueue {
         Ok(())
     }
 
-    async fn put(&self, queue: &QueueClient, text: String) -> Result<(), Failure> {
-        let message = message(text).map_err(|error| sdk_failure(&error))?;
-        let options =
-            QueueClientSendMessageOptions { message_time_to_live: Some(FOR_EVER), ..Default::default() };
-        within_limit(async { queue.send_message(message, Some(options)).await.map(|_| ()) })
+    /// Does with a message of its own what workers do: sends, changes and deletes it. The message is hidden all the time,
+    /// so no worker receives it; if it cannot be deleted, it expires within a minute. Receiving is not tried, because it
+    /// would take a message from a worker: it needs the permission that deleting needs. Returns what was there before.
+    pub async fn try_out(&self) -> Result<QueueContents, FailedTrial> {
+        let failed = |step| move |failure| FailedTrial { step, failure };
+        let counts = async {
+            Ok(QueueContents { left: count(&self.work).await?, poisoned: count(&self.poison).await? })
+        };
+        let contents = counts.await.map_err(failed("count messages"))?;
+        let options = QueueClientSendMessageOptions {
+            message_time_to_live: Some(TRIAL + 1),
+            visibility_timeout: Some(TRIAL),
+            ..Default::default()
+        };
+        let sent = put(&self.work, TRIAL_TEXT.into(), options).await.map_err(failed("send a message"))?;
+        let hidden = Duration::from_secs(TRIAL.unsigned_abs().into());
+        let changed = self.update(&sent.id, &sent.receipt, TRIAL_TEXT.into(), hidden).await;
+        let receipt = changed.map_err(|error| failed("change a message")(failure(&error)))?;
+        let receipt = receipt.unwrap_or(sent.receipt);
+        within_limit(self.work.delete_message(&sent.id, &receipt, None))
             .await
-            .map_err(|error| failure(&error))
+            .map_err(|error| failed("delete a message")(failure(&error)))?;
+        Ok(contents)
     }
 
     async fn take(&self, hidden: Duration) -> Result<Option<Delivery>, QueueError> {
@@ -178,7 +200,7 @@ impl AzureWorkQueue {
     /// Moves a message that is not ours to the poison queue, as it is.
     async fn discard(&self, message: &TakenMessage, error: &WorkTextError) -> Result<(), QueueError> {
         tracing::warn!(queue = self.name, "a message is moved to the poison queue: {error}");
-        self.put(&self.poison, message.text.clone()).await?;
+        put(&self.poison, message.text.clone(), for_ever()).await?;
         self.remove(&message.id, &message.receipt).await
     }
 
@@ -189,29 +211,78 @@ impl AzureWorkQueue {
     }
 
     async fn change(&self, delivery: &mut Delivery, hidden: Duration) -> Result<(), QueueError> {
-        let text = message(delivery.text()).map_err(|error| sdk_failure(&error))?;
-        let options = QueueClientUpdateMessageOptions { queue_message: Some(text), ..Default::default() };
-        let changed = within_limit(self.work.update_message(
-            &delivery.id,
-            &delivery.receipt,
-            seconds(hidden),
-            Some(options),
-        ));
-        let changed = changed.await.map_err(|error| of_message(&error))?;
-        if let Some(receipt) = changed.headers().get_optional_str(&RECEIPT) {
+        let changed = self.update(&delivery.id, &delivery.receipt, delivery.text(), hidden).await;
+        if let Some(receipt) = changed.map_err(|error| of_message(&error))? {
             delivery.receipt = receipt.into();
         }
         Ok(())
     }
 
-    /// Never too low, says the service; hidden messages count.
-    async fn count(&self) -> Result<u64, Failure> {
-        let answer = within_limit(self.work.get_properties(None)).await.map_err(|error| failure(&error))?;
-        let count = answer.approximate_messages_count().ok().flatten();
-        count.and_then(|count| u64::try_from(count).ok()).ok_or_else(|| {
-            Failure::new(FailureClass::Transient, "the queue does not say how many messages it has")
-        })
+    /// Stores a text in a message and hides it from now on. Returns its new receipt.
+    async fn update(
+        &self,
+        id: &str,
+        receipt: &str,
+        text: String,
+        hidden: Duration,
+    ) -> Result<Option<String>, NoGoodAnswer> {
+        let text = message(text).map_err(NoGoodAnswer::Sdk)?;
+        let options = QueueClientUpdateMessageOptions { queue_message: Some(text), ..Default::default() };
+        let changed = self.work.update_message(id, receipt, seconds(hidden), Some(options));
+        let changed = within_limit(changed).await?;
+        Ok(changed.headers().get_optional_str(&RECEIPT).map(str::to_owned))
     }
+}
+
+/// Never too low, says the service; hidden messages count.
+async fn count(queue: &QueueClient) -> Result<u64, Failure> {
+    let answer = within_limit(queue.get_properties(None)).await.map_err(|error| failure(&error))?;
+    let count = answer.approximate_messages_count().ok().flatten();
+    count.and_then(|count| u64::try_from(count).ok()).ok_or_else(|| {
+        Failure::new(FailureClass::Transient, "the queue does not say how many messages it has")
+    })
+}
+
+/// A message that was just put into a queue.
+struct SentText {
+    id: String,
+    receipt: String,
+}
+
+/// Puts a text into a queue.
+async fn put(
+    queue: &QueueClient,
+    text: String,
+    options: QueueClientSendMessageOptions<'_>,
+) -> Result<SentText, Failure> {
+    let message = message(text).map_err(|error| sdk_failure(&error))?;
+    let sent = within_limit(async { queue.send_message(message, Some(options)).await?.into_model() });
+    let sent = sent.await.map_err(|error| failure(&error))?.items.unwrap_or_default().into_iter().next();
+    // Without them, the message is there all the same.
+    let (id, receipt) = sent.map(|sent| (sent.message_id, sent.pop_receipt)).unwrap_or_default();
+    Ok(SentText { id: id.unwrap_or_default(), receipt: receipt.unwrap_or_default() })
+}
+
+fn for_ever() -> QueueClientSendMessageOptions<'static> {
+    QueueClientSendMessageOptions { message_time_to_live: Some(FOR_EVER), ..Default::default() }
+}
+
+/// How many messages there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueContents {
+    /// Messages that a worker has, or that one can take.
+    pub left: u64,
+    /// Messages of partitions that were given up.
+    pub poisoned: u64,
+}
+
+/// A step of [`AzureWorkQueue::try_out`] that failed.
+#[derive(Debug)]
+pub struct FailedTrial {
+    /// What was tried, such as `send a message`.
+    pub step: &'static str,
+    /// Why it failed.
+    pub failure: Failure,
 }
 
 /// A message with everything that a delivery needs.
@@ -278,7 +349,10 @@ fn of_message(error: &NoGoodAnswer) -> QueueError {
 
 impl WorkQueue for AzureWorkQueue {
     fn send<'a>(&'a self, item: &'a WorkItem) -> QueueAnswer<'a, ()> {
-        Box::pin(async { Ok(self.put(&self.work, item.text()).await?) })
+        Box::pin(async {
+            put(&self.work, item.text(), for_ever()).await?;
+            Ok(())
+        })
     }
 
     fn receive(&self, hidden: Duration) -> QueueAnswer<'_, Option<Delivery>> {
@@ -297,13 +371,13 @@ impl WorkQueue for AzureWorkQueue {
         Box::pin(async move {
             let mut buried = delivery.clone();
             buried.fail(reason);
-            self.put(&self.poison, buried.text()).await?;
+            put(&self.poison, buried.text(), for_ever()).await?;
             self.remove(&delivery.id, &delivery.receipt).await
         })
     }
 
     fn left(&self) -> QueueAnswer<'_, u64> {
-        Box::pin(async { Ok(self.count().await?) })
+        Box::pin(async { Ok(count(&self.work).await?) })
     }
 }
 

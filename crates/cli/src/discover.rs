@@ -145,6 +145,7 @@ impl DiscoveredAccounts {
             auth: Auth::Entra { cloud: discover.cloud, audience: discover.shared.audience.clone() },
             api_version: discover.shared.api_version.clone(),
             selection: discover.shared.selection.clone(),
+            site: discover.shared.site.clone(),
         });
     }
 }

@@ -49,6 +49,7 @@ mod unmatched;
 mod usage_error;
 mod version;
 mod window_args;
+mod work_queues;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;

@@ -58,6 +58,7 @@ pub(crate) fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<
                 jobs: vec![],
                 exact: None,
             },
+            site: None,
         })
         .collect();
     let given =

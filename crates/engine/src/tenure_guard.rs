@@ -19,6 +19,12 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Between two looks at a tenure that is to be renewed.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// The shortest tenure in which a call with this time limit can be sent.
+#[must_use]
+pub fn shortest_tenure(limit: Duration) -> Duration {
+    limit + MARGIN
+}
+
 /// Lets calls through while their end is within the tenure.
 #[derive(Clone, Debug, Default)]
 pub struct TenureGuard(Option<Arc<dyn Tenure>>);
@@ -32,7 +38,7 @@ impl TenureGuard {
 
     /// Whether a call with this time limit may be sent now.
     pub(crate) fn allows(&self, limit: Duration) -> bool {
-        self.0.as_ref().is_none_or(|tenure| tenure.left() >= limit + MARGIN)
+        self.0.as_ref().is_none_or(|tenure| tenure.left() >= shortest_tenure(limit))
     }
 
     /// Waits until a call with this time limit may be sent. If that cannot be, the run drains, and this never ends.
@@ -41,7 +47,7 @@ impl TenureGuard {
     /// May be dropped at any time.
     pub(crate) async fn opens(&self, limit: Duration, stop: &StopHandle) {
         let Some(tenure) = &self.0 else { return };
-        let needed = limit + MARGIN;
+        let needed = shortest_tenure(limit);
         while !self.allows(limit) {
             let reason = if tenure.length() < needed {
                 StopReason::ShortTenure { length: tenure.length(), needed }

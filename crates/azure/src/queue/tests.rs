@@ -225,3 +225,55 @@ async fn a_token_that_is_refused_is_replaced_once() {
     assert_eq!(server.requests().len(), 2);
     assert!(!format!("{queue:?}").contains("token-"));
 }
+
+fn counted(messages: u32) -> Reply {
+    answer("200 OK", &format!("x-ms-approximate-messages-count: {messages}\r\n"), "")
+}
+
+fn sent() -> Reply {
+    let body = "<?xml version=\"1.0\" encoding=\"utf-8\"?><QueueMessagesList><QueueMessage><MessageId>id-9</MessageId>\
+        <PopReceipt>first</PopReceipt></QueueMessage></QueueMessagesList>";
+    answer("201 Created", "", body)
+}
+
+#[tokio::test]
+async fn a_trial_uses_a_message_that_no_worker_sees() {
+    let server = TestServer::start(|number| match number {
+        1 => counted(7),
+        2 => counted(2),
+        3 => sent(),
+        4 => answer("204 No Content", "x-ms-popreceipt: second\r\n", ""),
+        _ => answer("204 No Content", "", ""),
+    })
+    .await;
+    assert_eq!(queue(&server).try_out().await.unwrap(), QueueContents { left: 7, poisoned: 2 });
+    let seen = server.requests();
+    assert!(is(&seen[2], "POST", "work/messages"), "{}", seen[2].line());
+    // Hidden until it expires, should the rest of the trial fail.
+    assert!(seen[2].line().contains("visibilitytimeout=60"), "{}", seen[2].line());
+    assert!(seen[2].line().contains("messagettl=61"), "{}", seen[2].line());
+    assert!(is(&seen[3], "PUT", "work/messages/id-9") && seen[3].line().contains("popreceipt=first"));
+    assert!(seen[3].line().contains("visibilitytimeout=60"), "{}", seen[3].line());
+    assert!(is(&seen[4], "DELETE", "work/messages/id-9"), "{}", seen[4].line());
+    assert!(seen[4].line().contains("popreceipt=second"), "{}", seen[4].line());
+    assert!(!seen.iter().any(|request| request.line().starts_with("GET /account/work/messages")));
+}
+
+#[tokio::test]
+async fn a_trial_names_the_step_that_failed() {
+    for (fails, step) in
+        [(1, "count messages"), (3, "send a message"), (4, "change a message"), (5, "delete a message")]
+    {
+        let server = TestServer::start(move |number| match number {
+            number if number == fails => refused("403 Forbidden", "AuthorizationPermissionMismatch"),
+            1 | 2 => counted(0),
+            3 => sent(),
+            _ => answer("204 No Content", "", ""),
+        })
+        .await;
+        let failed = queue(&server).try_out().await.unwrap_err();
+        assert_eq!(failed.step, step);
+        assert_eq!(failed.failure.code.as_deref(), Some("AuthorizationPermissionMismatch"));
+        assert_eq!(server.requests().len(), fails);
+    }
+}

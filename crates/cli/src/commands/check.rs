@@ -75,6 +75,7 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
         check_schedule(&path, &mut findings);
     }
     check_journal(&path, &mut settings, &mut findings).await?;
+    check_queues(&path, &mut settings, &mut findings).await?;
     let nodes = run_checks(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {
         (0, _) => Exit::Complete,
@@ -122,6 +123,24 @@ async fn check_journal(
         Err(error) => return Err(error.into()),
     }
     preflight::journal(settings, config, findings).await
+}
+
+/// Commands with workers also open their queues.
+async fn check_queues(
+    config: &Path,
+    settings: &mut Settings,
+    findings: &mut Findings,
+) -> Result<(), CliError> {
+    match config::load_for(config, Needs::SCALE_OUT) {
+        Ok(loaded) => settings.scale_out = loaded.scale_out,
+        Err(ConfigError::Mistakes(_, mistakes)) => {
+            let others = |mistake: &Mistake| mistake.key.starts_with("scale_out");
+            let of_queues = mistakes.into_iter().filter(others).collect();
+            refuse_mistakes(of_queues, config, "see docs/reference/config.md", findings);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    preflight::queues(settings, findings).await
 }
 
 /// Tries `output.dir` out; nothing that is made for that stays.

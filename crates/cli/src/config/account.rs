@@ -11,6 +11,7 @@ use url::Url;
 
 use super::defaults::DEFAULT_API_VERSION;
 use super::reader::{Table, Value};
+use super::scale_out::site;
 use super::secret;
 use super::secret_form::Wanted;
 use super::selection::selection;
@@ -23,6 +24,8 @@ pub(crate) struct AccountSettings {
     pub(crate) auth: Auth,
     pub(crate) api_version: String,
     pub(crate) selection: Selection,
+    /// The network from which workers reach it. Accounts without a site are reached by every worker without one.
+    pub(crate) site: Option<String>,
 }
 
 /// How to authenticate with a Batch account.
@@ -45,6 +48,7 @@ pub(crate) struct FoundAccountSettings {
     pub(crate) audience: Option<String>,
     pub(crate) api_version: String,
     pub(crate) selection: Selection,
+    pub(crate) site: Option<String>,
 }
 
 /// All accounts, and the settings of accounts found in subscriptions. None if there was a mistake.
@@ -77,16 +81,23 @@ fn shared_by_found(shared: &Table<'_>) -> Option<FoundAccountSettings> {
     let audience = shared.optional("audience", audience);
     let version = shared.get("api_version");
     let api_version = version.map_or(Some(DEFAULT_API_VERSION.to_owned()), |value| api_version(&value));
+    let site = shared.optional("site", site);
     let selection = selection(shared);
-    Some(FoundAccountSettings { audience: audience.ok()?, api_version: api_version?, selection: selection? })
+    Some(FoundAccountSettings {
+        audience: audience.ok()?,
+        api_version: api_version?,
+        selection: selection?,
+        site: site.ok()?,
+    })
 }
 
 /// Keys of an account that `[defaults]` may set for all.
-const SHARED: [&str; 12] = [
+const SHARED: [&str; 13] = [
     "auth",
     "cloud",
     "audience",
     "api_version",
+    "site",
     "pools",
     "exclude_pools",
     "pool_metadata",
@@ -130,6 +141,7 @@ fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Opt
         .and_then(|value| auth(&value, dir, name.as_ref(), cloud?, audience.ok()?));
     let api_version =
         table.get("api_version").map_or(Some(DEFAULT_API_VERSION.to_owned()), |value| api_version(&value));
+    let site = table.optional("site", site);
     let selection = selection(&table);
     table.finish();
     Some(AccountSettings {
@@ -138,6 +150,7 @@ fn account(table: Table<'_>, dir: &Path, seen: &mut Vec<(String, usize)>) -> Opt
         auth: auth?,
         api_version: api_version?,
         selection: selection?,
+        site: site.ok()?,
     })
 }
 

@@ -40,7 +40,7 @@ pub(super) fn journal(
     });
     let lease = lease_duration(&table, "lease");
     table.allow(&["container_url", "account", "container", "account_key", "cloud"]);
-    if !CONTAINER_KEYS.iter().any(|key| table.has(key)) {
+    if !is_in_container(&table) {
         if table.has("cloud") {
             table.wrong("`cloud` needs `account` and `container`", "remove it, or name the container");
         }
@@ -51,4 +51,9 @@ pub(super) fn journal(
     table.finish();
     let (container, prefix, lease) = (container?, prefix.ok_or(ListedMistake)?, lease.ok_or(ListedMistake)?);
     Ok(container.map(|container| JournalSettings { container, prefix, lease }))
+}
+
+/// Whether the table names a container.
+pub(super) fn is_in_container(table: &Table<'_>) -> bool {
+    CONTAINER_KEYS.iter().any(|key| table.has(key))
 }

@@ -21,6 +21,7 @@ use super::needs::Needs;
 use super::notify::notify;
 use super::own_container::OwnContainer;
 use super::reader::{Mistakes, Table, Value};
+use super::scale_out::{check_rest as check_scale_out, check_sites, scale_out};
 use super::schedule::schedule;
 use super::settings::{Settings, Simulator};
 use super::snapshot::{SnapshotSettings, SnapshotWindow, snapshots};
@@ -150,6 +151,8 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
     let (verification, verify) = verify(root.table("verify"), upload_allowance.unwrap_or_default());
     let output_dir = output(root.table("output"));
     let journal = journal(root.table("journal"), dir, needs.journal);
+    let scale_out = scale_out(root.table("scale_out"), dir, needs.scale_out);
+    check_scale_out(root, deadlines.as_ref().map(|deadlines| deadlines.call));
     let (accounts, shared) = accounts(root, dir);
     let discover = root.optional_table("discover", |table| discover(table, shared));
     let ticket = root.optional_table("ticket", ticket);
@@ -198,7 +201,7 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
         );
         return None;
     }
-    Some(Settings {
+    let settings = Settings {
         digest,
         window: window?,
         around_sides,
@@ -214,6 +217,7 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
         verify: verify?,
         output_dir: output_dir?,
         journal,
+        scale_out: scale_out.ok()?,
         accounts: accounts?,
         discover: discover.ok()?,
         simulator: simulator.ok()?,
@@ -221,7 +225,11 @@ fn read_root(root: &Table<'_>, digest: String, dir: &Path, needs: Needs) -> Opti
         schedule,
         snapshots: snapshots?,
         notify: notify?,
-    })
+    };
+    if let Some(scale_out) = &settings.scale_out {
+        check_sites(&root.table("scale_out"), &scale_out.queue.name, &settings.sites());
+    }
+    Some(settings)
 }
 
 fn limits(table: Table<'_>) -> Option<Limits> {

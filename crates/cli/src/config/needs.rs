@@ -7,6 +7,8 @@
 pub(crate) struct Needs {
     /// Those of `[journal]`.
     pub(crate) journal: bool,
+    /// Those of `[scale_out]`.
+    pub(crate) scale_out: bool,
     /// Those of `[schedule.lease]`.
     pub(crate) lease: bool,
     /// Those of `[schedule.listener]`.
@@ -17,11 +19,18 @@ pub(crate) struct Needs {
 
 impl Needs {
     /// For a command that ends a run.
-    pub(crate) const RUN: Self = Self { journal: true, lease: false, listener: false, notify: true };
+    pub(crate) const RUN: Self =
+        Self { journal: true, scale_out: false, lease: false, listener: false, notify: true };
     /// For a command that looks at journals.
-    pub(crate) const JOURNAL: Self = Self { journal: true, lease: false, listener: false, notify: false };
+    pub(crate) const JOURNAL: Self =
+        Self { journal: true, scale_out: false, lease: false, listener: false, notify: false };
+    /// For a command that works on partitions of a run.
+    pub(crate) const SCALE_OUT: Self =
+        Self { journal: true, scale_out: true, lease: false, listener: false, notify: false };
     /// For a command that shows the schedule.
-    pub(crate) const LIST: Self = Self { journal: false, lease: true, listener: false, notify: false };
+    pub(crate) const LIST: Self =
+        Self { journal: false, scale_out: false, lease: true, listener: false, notify: false };
     /// For a command that runs the schedule.
-    pub(crate) const SCHEDULE: Self = Self { journal: true, lease: true, listener: true, notify: true };
+    pub(crate) const SCHEDULE: Self =
+        Self { journal: true, scale_out: false, lease: true, listener: true, notify: true };
 }

@@ -31,6 +31,7 @@ os = ["*ubuntu*"]
 name = "contoso"
 endpoint = "https://contoso.westeurope.batch.azure.com"
 auth = { shared_key = { file = "key" } }
+site = "west"
 pool_metadata = { team = "render-*" }
 allocation_states = ["steady"]
 jobs = ["nightly", { id = "render", tasks = ["frame-*"], since = 2026-11-22T08:00:00Z }]
@@ -44,6 +45,8 @@ on_state = ["unusable"]
 container_url = { file = "url" }
 [journal]
 container_url = { file = "url" }
+[scale_out]
+queue_url = { file = "queue" }
 [schedule.listener]
 secret = { file = "long" }
 [[notify]]
@@ -90,10 +93,13 @@ fn load(text: &str) -> Result<Settings, ConfigError> {
     write("long", "0123456789abcdef\n");
     write("hook", "https://hooks.contoso.example/1\n");
     write("url", "https://state.blob.core.windows.net/state?sr=c&sp=rcw&se=2036-01-01&sig=FAKE");
+    write("queue", "https://state.queue.core.windows.net/work?ss=q&srt=co&sp=racup&sig=FAKE");
     write("fleet.toml", "[[account]]\nname = \"contoso\"\n[[account.pool]]\nid = \"a\"\nnodes = 1\n");
     write("fleetlogs.toml", text);
-    load_for(&dir.path().join("fleetlogs.toml"), Needs::SCHEDULE)
+    load_for(&dir.path().join("fleetlogs.toml"), EVERYTHING)
 }
+
+const EVERYTHING: Needs = Needs { scale_out: true, ..Needs::SCHEDULE };
 
 /// The keys of every table that the schema describes, by its path; `[]` stands for an item.
 fn keys_of_schema(schema: &Value, root: &Value, path: &str, keys: &mut BTreeMap<String, BTreeSet<String>>) {
@@ -135,6 +141,8 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
             "account = \"a\"\ncontainer = \"c\"\naccount_key = { file = \"key\" }",
         );
         let _ = load(&lease);
+        let queue = "account = \"a\"\nqueue = \"work\"\naccount_key = { file = \"key\" }";
+        let _ = load(&EVERY_TABLE.replace("queue_url = { file = \"queue\" }", queue));
     });
     let mut described = BTreeMap::new();
     keys_of_schema(&schema(), &schema(), "", &mut described);
@@ -205,6 +213,9 @@ fn what_the_reader_refuses_the_schema_refuses() {
         ("on = [\"partial\"]", "on = [\"failed\"]"),
         ("country = \"DEU\" }", "}"),
         ("[schedule.lease]", "[schedule.leases]"),
+        ("[scale_out]", "[scale_out]\npoison_after = 0"),
+        ("[scale_out]", "[scale_out]\nheartbeats = \"15s\""),
+        ("site = \"west\"", "site = 3"),
     ] {
         assert!(EVERY_TABLE.contains(from), "{from}");
         let text = EVERY_TABLE.replacen(from, to, 1);

@@ -32,6 +32,8 @@ pub(crate) enum SecretForm {
 pub(crate) enum Wanted {
     /// A container URL with a SAS.
     ContainerUrl,
+    /// A queue's URL with an account SAS.
+    QueueUrl,
     /// The key of a Batch account.
     BatchKey,
     /// The key of a storage account.
@@ -99,6 +101,7 @@ impl Wanted {
         let form = SecretForm::of(text)?;
         let help = match self {
             Self::ContainerUrl => instead_of_container_url(form)?,
+            Self::QueueUrl => instead_of_queue_url(form)?,
             Self::BatchKey => instead_of_batch_key(form)?,
             Self::StorageKey => instead_of_storage_key(form)?,
             Self::ClientSecret => match form {
@@ -125,6 +128,7 @@ impl Wanted {
     fn name(self) -> &'static str {
         match self {
             Self::ContainerUrl => "a container URL with a SAS",
+            Self::QueueUrl => "a queue's URL with a SAS",
             Self::BatchKey => "the key of a Batch account",
             Self::StorageKey => "the key of a storage account",
             Self::ClientSecret => "a client secret",
@@ -151,6 +155,23 @@ fn instead_of_container_url(form: SecretForm) -> Option<&'static str> {
             "fleetlogs gets tokens by itself: set mint = \"user-delegation\", `account` and `container`"
         }
         SecretForm::PrivateKey | SecretForm::Guid => "create a SAS for the container and copy its whole URL",
+        SecretForm::SasUrl | SecretForm::Url => return None,
+    })
+}
+
+fn instead_of_queue_url(form: SecretForm) -> Option<&'static str> {
+    Some(match form {
+        SecretForm::AccountKey => "with the storage account's key, set `account`, `queue` and `account_key`",
+        SecretForm::ConnectionString => {
+            "set `account` and `queue`, and `account_key` to the part after `AccountKey=`"
+        }
+        SecretForm::SasToken => {
+            "put the URL of the queue in front of it: https://ACCOUNT.queue.core.windows.net/QUEUE?sv=...&sig=..."
+        }
+        SecretForm::Token => "fleetlogs gets tokens by itself: set `account` and `queue`",
+        SecretForm::PrivateKey | SecretForm::Guid => {
+            "create an account SAS for queues, and put the URL of the queue in front of it"
+        }
         SecretForm::SasUrl | SecretForm::Url => return None,
     })
 }
@@ -236,6 +257,7 @@ mod tests {
         let url = "https://logs.blob.core.windows.net/c?sv=1&sig=x";
         for (wanted, text) in [
             (Wanted::ContainerUrl, url),
+            (Wanted::QueueUrl, url),
             (Wanted::BatchKey, &key),
             (Wanted::StorageKey, &key),
             (Wanted::ClientSecret, "abc~8Q~.secret"),

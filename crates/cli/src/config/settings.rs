@@ -1,5 +1,6 @@
 //! The settings: the whole config.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::destination::DestinationSettings;
 use super::discover::DiscoverSettings;
 use super::journal::JournalSettings;
 use super::notify::NotifySettings;
+use super::scale_out::ScaleOutSettings;
 use super::schedule::ScheduleSettings;
 use super::snapshot::SnapshotSettings;
 use super::ticket::TicketSettings;
@@ -42,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) output_dir: PathBuf,
     /// Where the journals of runs are; none if they are in the run directories, and for commands that make no run.
     pub(crate) journal: Option<JournalSettings>,
+    /// The queues of workers; none if there are none, and for commands that do not use them.
+    pub(crate) scale_out: Option<ScaleOutSettings>,
     pub(crate) accounts: Vec<AccountSettings>,
     pub(crate) discover: Option<DiscoverSettings>,
     pub(crate) simulator: Option<Simulator>,
@@ -53,6 +57,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// The sites of all accounts, each once; none is that of accounts without a site.
+    pub(crate) fn sites(&self) -> BTreeSet<Option<String>> {
+        let of_found = self.discover.iter().map(|discover| discover.shared.site.clone());
+        self.accounts.iter().map(|account| account.site.clone()).chain(of_found).collect()
+    }
+
     /// The numbers that steer a run.
     pub(crate) fn for_run(&self) -> RunSettings {
         RunSettings {

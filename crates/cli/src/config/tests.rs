@@ -14,6 +14,8 @@ fn load_text_for(text: &str, needs: Needs) -> Result<Settings, ConfigError> {
     let path = dir.path().join("fleetlogs.toml");
     let url = "https://logs.blob.core.windows.net/logs?sr=c&sp=w&se=2036-01-01&sig=FAKE";
     std::fs::write(dir.path().join("url"), url).unwrap();
+    let queue = "https://logs.queue.core.windows.net/work?ss=q&srt=co&sp=racup&sig=FAKE";
+    std::fs::write(dir.path().join("queue"), queue).unwrap();
     std::fs::write(dir.path().join("key"), "c29tZWtleQ==\n").unwrap();
     std::fs::write(dir.path().join("not-base64"), "%%%").unwrap();
     std::fs::write(&path, text).unwrap();
@@ -71,7 +73,16 @@ fn the_example_of_the_commented_config_works_when_uncommented() {
         .filter(|line| !line.contains("since =") && !line.contains("margin =") && !line.contains("longest ="))
         // Other ways into the container than its URL.
         .filter(|line| {
-            let keys = ["mint", "identity", "account", "container", "account_key", "lifetime", "start_time"];
+            let keys = [
+                "mint",
+                "identity",
+                "account",
+                "container",
+                "queue",
+                "account_key",
+                "lifetime",
+                "start_time",
+            ];
             !keys.iter().any(|key| line.starts_with(&format!("# {key} = ")))
         })
         .take_while(|line| !line.contains("Accounts found in subscriptions"))
@@ -83,8 +94,9 @@ fn the_example_of_the_commented_config_works_when_uncommented() {
     let text = text.replace("env = \"FLEETLOGS_CONTAINER_URL\"", "file = \"url\"");
     let text = text.replace("env = \"FLEETLOGS_VERIFY_URL\"", "file = \"url\"");
     let text = text.replace("file = \"...\"", "file = \"key\"");
-    // Of storage, for the logs and for journals; the URL tells it.
-    let text = text.replacen("cloud = \"public\"", "", 2);
+    let text = text.replace("env = \"FLEETLOGS_QUEUE_URL\"", "file = \"queue\"");
+    // Of storage, for the logs, for journals and for queues; the URL tells it.
+    let text = text.replacen("cloud = \"public\"", "", 3);
     let settings = load_text(&text).unwrap();
     assert_eq!(settings.accounts.len(), 1);
     assert!(settings.destination.unwrap().verify.is_some());
@@ -402,6 +414,127 @@ fn a_journal_is_on_the_disk_unless_a_container_is_named() {
     journal: `cloud` needs `account` and `container`
     journal.prefix: `a/../b` is not a directory in a container; journal.lease: must be 15 to 60 whole seconds, the limits of blob leases
     journal.url: unknown key
+    ");
+}
+
+/// The settings of `[scale_out]`, or every mistake.
+fn scale_out(lines: &str, other: &str, needs: Needs) -> Result<Settings, String> {
+    let text = format!("[scale_out]\n{lines}\n{other}\n{GOOD}");
+    match load_text_for(&text, needs) {
+        Err(ConfigError::Mistakes(_, mistakes)) => {
+            let line = |mistake: &Mistake| format!("{}: {}", mistake.key, mistake.message);
+            Err(mistakes.iter().map(line).collect::<Vec<_>>().join("; "))
+        }
+        loaded => Ok(loaded.unwrap()),
+    }
+}
+
+const STATE: &str = "[journal]\naccount = \"logs\"\ncontainer = \"state\"\n";
+
+#[test]
+fn queues_are_named_by_account_or_url_and_by_the_sites_of_the_accounts() {
+    let of = |lines: &str| scale_out(lines, STATE, Needs::SCALE_OUT).unwrap();
+    let settings = of("account = \"logs\"\nqueue = \"work\"\n");
+    assert_eq!(settings.sites().into_iter().collect::<Vec<_>>(), [None]);
+    let scale_out = settings.scale_out.unwrap();
+    assert_eq!((scale_out.lease, scale_out.heartbeat), (Duration::from_secs(60), Duration::from_secs(15)));
+    assert_eq!((scale_out.poison_after, scale_out.partitions_at_once), (5, 4));
+    let QueueService::Account { endpoint, key: None, .. } = scale_out.queue.service else { panic!() };
+    assert_eq!(endpoint.as_str(), "https://logs.queue.core.windows.net/");
+    assert_eq!(queue_of_site(&scale_out.queue.name, None), "work");
+    assert_eq!(queue_of_site(&scale_out.queue.name, Some("west")), "work-west");
+
+    let other = "account = \"logs\"\nqueue = \"work\"\ncloud = \"china\"\naccount_key = { file = \"key\" }\n";
+    let QueueService::Account { endpoint, cloud, key } = of(other).scale_out.unwrap().queue.service else {
+        panic!()
+    };
+    assert_eq!(endpoint.as_str(), "https://logs.queue.core.chinacloudapi.cn/");
+    assert!(cloud.as_str() == "china" && key.is_some());
+
+    let settings = of("queue_url = { file = \"queue\" }");
+    assert!(!format!("{settings:?}").contains("FAKE"), "{settings:?}");
+    assert_eq!(settings.scale_out.unwrap().queue.name, "work");
+
+    // Not for commands without workers, and not if no queue is named.
+    let no_secret = "queue_url = { env = \"FLEETLOGS_TEST_UNSET\" }";
+    assert!(scale_out_of(no_secret, Needs::RUN).is_none() && scale_out_of("", Needs::SCALE_OUT).is_none());
+}
+
+fn scale_out_of(lines: &str, needs: Needs) -> Option<ScaleOutSettings> {
+    scale_out(lines, STATE, needs).unwrap().scale_out
+}
+
+#[test]
+fn accounts_have_sites_of_their_own_or_that_of_the_defaults() {
+    let second =
+        "[[account]]\nname = \"b\"\nendpoint = \"https://b.westeurope.batch.azure.com\"\nauth = \"entra\"\n";
+    let text = format!("{GOOD}site = \"west-2\"\n{second}");
+    let sites = |text: &str| load_text(text).unwrap().sites().into_iter().collect::<Vec<_>>();
+    assert_eq!(sites(&text), [None, Some("west-2".to_owned())]);
+    let shared = format!("[defaults]\nsite = \"north\"\n{text}");
+    assert_eq!(sites(&shared), [Some("north".to_owned()), Some("west-2".to_owned())]);
+    let found = "[discover]\nsubscriptions = [\"00000000-0000-0000-0000-000000000000\"]\n";
+    assert_eq!(sites(&format!("{found}{GOOD}site = \"west\"\n")), [None, Some("west".to_owned())]);
+}
+
+#[test]
+fn what_cannot_work_with_workers_is_refused() {
+    let queue = "account = \"logs\"\nqueue = \"work\"\n";
+    let long = "q".repeat(50);
+    let simulated = "[simulator]\nscenario = \"key\"\n";
+    let found = |(lines, other): (&str, &str)| scale_out(lines, other, Needs::SCALE_OUT).unwrap_err();
+    let longest = format!("account = \"logs\"\nqueue = \"{long}\"\n");
+    let site = format!("{STATE}[defaults]\nsite = \"west-side\"");
+    let short_journal = format!("{STATE}lease = \"30s\"\n");
+    let long_calls = format!("{STATE}[deadlines]\ncall = \"56s\"\n");
+    insta::assert_snapshot!([
+        (queue, ""),
+        (queue, "[journal]\nlease = \"45s\"\n"),
+        (&format!("{queue}lease = \"39s\"\nheartbeat = \"10s\"\n"), STATE),
+        (queue, &short_journal),
+        (queue, &long_calls),
+        (&format!("{queue}heartbeat = \"21s\"\n"), STATE),
+        (&format!("{queue}heartbeat = \"500ms\"\n"), STATE),
+        (&format!("{queue}lease = \"61s\"\n"), STATE),
+        (&format!("{queue}poison_after = 0\npartitions_at_once = 65\n"), STATE),
+        ("account = \"logs\"\nqueue = \"Work\"\n", STATE),
+        ("account = \"logs\"\nqueue = \"a--b\"\n", STATE),
+        (&longest, &site),
+        ("account = \"https://logs.blob.core.windows.net\"\nqueue = \"work\"\n", STATE),
+        ("queue = \"work\"\n", STATE),
+        ("cloud = \"china\"\n", STATE),
+        ("queue_url = { file = \"queue\" }\nqueue = \"work\"\n", STATE),
+        ("queue_url = { file = \"url\" }\n", STATE),
+        ("queue_url = { file = \"key\" }\n", STATE),
+        ("queue_url = \"https://logs.queue.core.windows.net/work\"\n", STATE),
+        (queue, &format!("{STATE}[defaults]\nsite = \"West\"")),
+        (queue, &format!("{STATE}[defaults]\nsite = \"poison\"")),
+        (queue, &format!("{STATE}[defaults]\nsite = \"west-poison\"")),
+        (queue, &format!("{STATE}{simulated}")),
+    ].map(found).join("\n"), @r"
+    scale_out: workers share the record of a run, but it is on the disk of this machine
+    scale_out: workers share the record of a run, but it is on the disk of this machine
+    scale_out.lease: no call could be sent: a worker must hold its partition for 40 s, which is `deadlines.call` and a margin
+    journal.lease: no call could be sent: a worker must hold its partition for 40 s, which is `deadlines.call` and a margin
+    scale_out.lease: no call could be sent: a worker must hold its partition for 61 s, which is `deadlines.call` and a margin; journal.lease: no call could be sent: a worker must hold its partition for 61 s, which is `deadlines.call` and a margin
+    scale_out.heartbeat: must be 1 s to a third of `lease`, here 20 s: a heartbeat that is lost must not cost the partition
+    scale_out.heartbeat: must be 1 s to a third of `lease`, here 20 s: a heartbeat that is lost must not cost the partition
+    scale_out.lease: must be 15 to 60 whole seconds, the limits of blob leases
+    scale_out.poison_after: must be from 1 to 100; scale_out.partitions_at_once: must be from 1 to 64
+    scale_out.queue: `Work` is not the name of a queue, or too long for `Work-poison`
+    scale_out.queue: `a--b` is not the name of a queue, or too long for `a--b-poison`
+    scale_out: `qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq-west-side-poison` is too long for the name of a queue
+    scale_out.account: `https://logs.blob.core.windows.net` is not the endpoint of queues
+    scale_out.account: this key is missing
+    scale_out: `cloud` needs `account` and `queue`
+    scale_out: `queue` cannot be combined with `queue_url`
+    scale_out.queue_url: this is the URL of another service, not that of a queue
+    scale_out.queue_url: this is not the URL of a queue
+    scale_out.queue_url: a secret must not be written in the config itself
+    account[0].site: `West` is not a site
+    account[0].site: a site must not end in `poison`: its queue would be a poison queue
+    account[0].site: a site must not end in `poison`: its queue would be a poison queue
+    : [simulator] and [scale_out] cannot be combined: the simulator ends with its process, and no other worker reaches it; : [simulator] and [[account]] cannot be combined
     ");
 }
 
