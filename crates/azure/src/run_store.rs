@@ -24,12 +24,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use fleetlogs_model::failure::Failure;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{
-    Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta, RunStore, StoreFuture,
-    StoredPlan,
+    Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunHolder, RunMeta, RunStore,
+    StoreFuture, StoredPlan,
 };
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use self::blobs::{LeaseAnswer, RunBlobs, patiently};
 use self::journal::{BLOCKS, BlobJournal, journal_blob, last_blob};
@@ -82,7 +84,7 @@ impl BlobRunStore {
     }
 
     /// Becomes the process that works on the run. With `create`, the blob whose lease decides that is made if needed.
-    async fn take_over(&self, create: bool) -> Result<KeptLeases, JournalError> {
+    async fn take_over(&self, create: bool, what_for: HeldFor) -> Result<KeptLeases, JournalError> {
         let failed = |failure| errors::failed(&self.blobs, &failure);
         if create {
             patiently(|| self.blobs.create(OWNER, azure_core::Bytes::new(), &[])).await.map_err(failed)?;
@@ -90,27 +92,62 @@ impl BlobRunStore {
         match Leases::take(&self.blobs, OWNER, self.lease).await.map_err(failed)? {
             Ok(leases) => {
                 let kept = KeptLeases::keep(leases);
-                // For people, and for the message that refuses others. It need not be there.
-                let holder = format!("{}, since {}", this_process(), now_text());
-                let noted = self.blobs.write(OWNER, holder.into(), Some(kept.leases.id())).await;
-                if let Err(failure) = noted {
-                    tracing::debug!(%failure, "the holder of the run is not noted");
-                }
+                self.note_holder(kept.leases.id(), what_for).await;
                 Ok(kept)
             }
             Err(LeaseAnswer::NoBlob) => Err(errors::missing(&self.blobs)),
             Err(LeaseAnswer::Ours | LeaseAnswer::Theirs) => {
-                let holder = self.blobs.range(OWNER, 0, 200).await.ok().flatten();
-                let holder = holder.map(|text| one_line(&String::from_utf8_lossy(&text), 200));
-                let holder = holder.filter(|holder| !holder.is_empty());
-                Err(errors::busy(&self.blobs, holder.as_deref(), self.lease.as_secs()))
+                let note = self.owner_note().await.ok().flatten();
+                let holder = note.as_ref().and_then(|note| note.lines().next());
+                Err(errors::busy(&self.blobs, holder, self.lease.as_secs()))
             }
         }
     }
 
+    /// Notes this process in `owner`, for people, and for the message that refuses others. It need not be there. Whoever
+    /// only looks leaves the one that worked on the run in the line below.
+    async fn note_holder(&self, lease: &str, what_for: HeldFor) {
+        let mut note = format!("{}, since {}", this_process(), now_text());
+        if what_for == HeldFor::Looking {
+            let earlier = self.owner_note().await.ok().flatten();
+            note += "\n";
+            note += earlier.as_deref().and_then(|note| note.split('\n').next_back()).unwrap_or_default();
+        }
+        if let Err(failure) = self.blobs.write(OWNER, note.into(), Some(lease)).await {
+            tracing::debug!(%failure, "the holder of the run is not noted");
+        }
+    }
+
+    /// The text of `owner`: each line is safe to print. None if nobody was noted, or nobody has begun the run.
+    async fn owner_note(&self) -> Result<Option<String>, Failure> {
+        let text = patiently(|| self.blobs.range(OWNER, 0, 500)).await?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.split('\n').map(|line| one_line(line, 200)).collect();
+        Ok((!text.is_empty()).then(|| lines.join("\n")))
+    }
+
+    async fn find_holder(&self) -> Result<Option<RunHolder>, JournalError> {
+        let failed = |failure| errors::failed(&self.blobs, &failure);
+        let Some(owner) = patiently(|| self.blobs.facts(OWNER)).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        let note = self.owner_note().await.map_err(failed)?;
+        let only_looks = note.as_deref().is_some_and(|note| note.contains('\n'));
+        let worked =
+            note.as_deref().and_then(|note| note.split('\n').next_back()).filter(|line| !line.is_empty());
+        Ok(worked.map(|line| {
+            let (who, since) = line.rsplit_once(", since ").unwrap_or((line, ""));
+            RunHolder {
+                who: who.to_owned(),
+                since: OffsetDateTime::parse(since, &Rfc3339).ok(),
+                is_there: owner.is_leased && !only_looks,
+            }
+        }))
+    }
+
     async fn create_run(&self, plan: &Plan, config: &str) -> Result<BlobJournal, JournalError> {
         self.lay_out_for_this_process(plan, config).await?;
-        let kept = self.take_over(true).await?;
+        let kept = self.take_over(true, HeldFor::Work).await?;
         BlobJournal::create(self.blobs.clone(), kept, self.most_blocks).await
     }
 
@@ -130,7 +167,7 @@ impl BlobRunStore {
             );
             return Err(JournalError::new(JournalErrorKind::Copied, what));
         }
-        let kept = self.take_over(run.awaits_worker).await?;
+        let kept = self.take_over(run.awaits_worker, HeldFor::Work).await?;
         let may_begin = run.awaits_worker;
         if run.place != place {
             run.place = place;
@@ -141,15 +178,15 @@ impl BlobRunStore {
 
     async fn open(&self) -> Result<BlobReader, JournalError> {
         let run = self.stored_run().await?;
-        let meta = RunMeta { plan_digest: run.plan_sha256, config: run.config };
+        let meta = RunMeta { plan_digest: run.plan_sha256, config: run.config, ..RunMeta::default() };
         BlobReader::open(self.blobs.clone(), meta, run.awaits_worker).await
     }
 
     async fn keep_out_others(&self) -> Result<KeptLeases, JournalError> {
-        match self.take_over(false).await {
+        match self.take_over(false, HeldFor::Looking).await {
             // Nobody has begun it yet.
             Err(error) if error.kind == JournalErrorKind::Missing => match self.stored_run().await {
-                Ok(run) if run.awaits_worker => self.take_over(true).await,
+                Ok(run) if run.awaits_worker => self.take_over(true, HeldFor::Looking).await,
                 _ => Err(error),
             },
             answer => answer,
@@ -204,6 +241,19 @@ impl RunStore for BlobRunStore {
             Ok(owner.is_some_and(|owner| owner.is_leased))
         })
     }
+
+    fn holder(&self) -> StoreFuture<'_, Option<RunHolder>> {
+        Box::pin(self.find_holder())
+    }
+}
+
+/// Why a process keeps others from a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeldFor {
+    /// It appends to the journal.
+    Work,
+    /// It reads.
+    Looking,
 }
 
 impl fmt::Debug for BlobRunStore {

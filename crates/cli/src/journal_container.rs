@@ -7,7 +7,6 @@ use std::sync::Arc;
 use fleetlogs_azure::{BlobRunStore, Client, EntraSettings, SasSource, http_client, recorded_runs};
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::RunId;
-use fleetlogs_model::run_store::RunStore;
 use parking_lot::Mutex;
 use url::Url;
 
@@ -17,6 +16,7 @@ use crate::found_config::default_config;
 use crate::own_container::{Contents, sas_source};
 use crate::record_file::RecordInBlob;
 use crate::run_dir::{RunDir, recorded_config};
+use crate::shared_run::RunInBlob;
 use crate::tokens::Tokens;
 
 /// Journals, and what they take.
@@ -84,9 +84,9 @@ impl JournalContainer {
     }
 
     /// The store of a run, whose directory in the container this is. Sends nothing yet.
-    fn store(&self, dir: String, what_for: JournalUse) -> Result<Box<dyn RunStore>, CliError> {
+    fn store(&self, dir: String, what_for: JournalUse) -> Result<BlobRunStore, CliError> {
         let source = self.source(what_for)?;
-        Ok(Box::new(BlobRunStore::new(self.http.clone(), source, dir, self.settings.lease)))
+        Ok(BlobRunStore::new(self.http.clone(), source, dir, self.settings.lease))
     }
 
     fn source(&self, what_for: JournalUse) -> Result<SasSource, CliError> {
@@ -111,8 +111,10 @@ impl JournalContainer {
         what_for: JournalUse,
     ) -> Result<RunDir, CliError> {
         let url = format!("{}/{dir}", self.settings.container.url());
+        let in_blob = RunInBlob::new(self.store(dir, what_for)?, url.clone());
         let record = RecordInBlob { url, config: self.config.clone() };
-        Ok(RunDir { path, store: self.store(dir, what_for)?, record: Some(record) })
+        let store = Box::new(in_blob.clone());
+        Ok(RunDir { path, store, record: Some(record), in_blob: Some(in_blob) })
     }
 
     /// Looks whether runs can be made here, as far as that shows without writing. Returns how many there are.

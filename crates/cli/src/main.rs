@@ -40,6 +40,7 @@ mod run_dir;
 mod run_name;
 mod runs_dir;
 mod share;
+mod shared_run;
 mod signals;
 mod simulated_fleet;
 mod text;

@@ -12,11 +12,13 @@ use fleetlogs_model::hashed::Hashed;
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{RunMeta, RunStore};
+use fleetlogs_model::shell_word::quoted;
 
 use crate::config::{Settings, is_stdin};
 use crate::error::{CliError, Refusal};
 use crate::journal_container::{JournalContainer, JournalUse, KnownJournals};
 use crate::record_file::{RECORD_FILE, RecordInBlob};
+use crate::shared_run::{RunInBlob, SharedRun};
 pub(crate) use crate::typed_path::{as_argument, as_typed};
 
 /// A run as a command names it: where its reports are, and where its record is kept.
@@ -26,6 +28,8 @@ pub(crate) struct RunDir {
     pub(crate) store: Box<dyn RunStore>,
     /// None if the record is in the directory itself.
     pub(crate) record: Option<RecordInBlob>,
+    /// The same store, if the record is in Blob storage.
+    pub(crate) in_blob: Option<RunInBlob>,
 }
 
 impl RunDir {
@@ -51,7 +55,7 @@ impl RunDir {
 
     /// A run directory that has the record of its run.
     pub(crate) fn on_disk(path: PathBuf) -> Self {
-        Self { store: Box::new(LocalRunStore::new(&path)), path, record: None }
+        Self { store: Box::new(LocalRunStore::new(&path)), path, record: None, in_blob: None }
     }
 
     /// What names the run for processes that come later: the URL of its record, which every machine reaches, or else its
@@ -61,6 +65,24 @@ impl RunDir {
             Some(record) => PathBuf::from(&record.url),
             None => absolute(&self.path),
         }
+    }
+
+    /// The run as its partitions know it. None if it is not shared out.
+    pub(crate) async fn shared(&self) -> Result<Option<&SharedRun>, CliError> {
+        match &self.in_blob {
+            Some(run) => Ok(run.shared().await?),
+            None => Ok(None),
+        }
+    }
+
+    /// The command that continues the run. Where it left no files, it is named by its URL.
+    pub(crate) fn continued_by(&self, is_shared: bool) -> String {
+        let command = if is_shared { "fan-in" } else { "resume" };
+        let run = match &self.record {
+            Some(record) if !self.path.exists() => quoted(&record.url).into_owned(),
+            _ => as_argument(&self.path),
+        };
+        format!("fleetlogs {command} {run}")
     }
 
     /// Opens the run for reading.

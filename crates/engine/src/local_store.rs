@@ -49,7 +49,8 @@ impl LocalRunStore {
         let plan_digest = write_plan(&self.dir, PLAN_FILE, plan).map_err(failed)?;
         // The new directory's own entry must survive a crash, too.
         sync_directory(output_dir).map_err(failed)?;
-        SqliteJournal::create(&self.dir, plan, &RunMeta { plan_digest, config: config.into() })
+        let meta = RunMeta { plan_digest, config: config.into(), ..RunMeta::default() };
+        SqliteJournal::create(&self.dir, plan, &meta)
     }
 }
 

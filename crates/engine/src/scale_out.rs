@@ -19,5 +19,5 @@ mod whole_run;
 mod worker;
 
 pub use split::{PartitionPlans, split_plan};
-pub use store::MergedRunStore;
+pub use store::{MergedRunStore, PartitionStore, RunSeed};
 pub use worker::{PartitionWork, WorkerEnd, WorkerSettings, work};

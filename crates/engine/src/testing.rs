@@ -129,7 +129,7 @@ impl MemoryRunStore {
 impl RunStore for MemoryRunStore {
     fn create<'a>(&'a self, plan: &'a Plan, config: &'a str) -> StoreFuture<'a, Box<dyn Journal>> {
         Box::pin(async move {
-            let meta = RunMeta { plan_digest: "digest".into(), config: config.into() };
+            let meta = RunMeta { plan_digest: "digest".into(), config: config.into(), ..RunMeta::default() };
             *self.run.lock() = Some((plan.clone(), meta));
             self.append(false).await
         })

@@ -13,6 +13,7 @@ use crate::event::Recorded;
 use crate::history::NodeHistory;
 use crate::ids::NodeIndex;
 use crate::plan::Plan;
+use time::OffsetDateTime;
 
 /// The result of a call to a store. A store on this machine answers at once; another one may have to call a service.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
@@ -43,6 +44,11 @@ pub trait RunStore: Send + Sync {
 
     /// Whether a process works on the run right now.
     fn is_held(&self) -> StoreFuture<'_, bool>;
+
+    /// Which process works on the run, or was the last to do so, if the store knows.
+    fn holder(&self) -> StoreFuture<'_, Option<RunHolder>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// Keeps other processes from working on a run until it is dropped.
@@ -64,6 +70,20 @@ pub struct RunMeta {
     pub plan_digest: String,
     /// Path of the config that the run was started with.
     pub config: String,
+    /// The URL of the run if it is shared out to several workers. Its partitions, which are runs of their own, are in `p`
+    /// below it.
+    pub shared_out_at: Option<String>,
+}
+
+/// The process that works on a run, or was the last to do so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunHolder {
+    /// `process 123 on host`, for a person who has to find it.
+    pub who: String,
+    /// When it began.
+    pub since: Option<OffsetDateTime>,
+    /// Whether it still has the run. If not, it ended, or was silent for too long.
+    pub is_there: bool,
 }
 
 /// A journal that this process appends to. No other process can open it while this one has it.

@@ -81,6 +81,24 @@ pub struct Commands<'a> {
     pub run: Option<&'a str>,
     /// The config that the run was started with; none if it is not in a file.
     pub config: Option<&'a str>,
+    /// The URL of a run that is shared out to several workers; none for any other run.
+    pub shared_out_at: Option<&'a str>,
+}
+
+impl Commands<'_> {
+    /// The command that does what is outstanding in a run.
+    #[must_use]
+    pub fn continues(&self, run: &str) -> String {
+        let command = if self.shared_out_at.is_some() { "fan-in" } else { "resume" };
+        format!("fleetlogs {command} {run}")
+    }
+
+    /// The command that resumes one partition of a run that is shared out.
+    fn resumes_partition(&self, url: &str, account: &AccountName) -> String {
+        let partition = format!("{url}/p/{account}");
+        let config = self.config.map(|config| format!(" --config {config}")).unwrap_or_default();
+        format!("fleetlogs resume {}{config}", quoted(&partition))
+    }
 }
 
 /// How a run came to its end, as far as that decides what to do.
@@ -119,6 +137,8 @@ pub(crate) struct Unlisted<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Situation<'a> {
     pub(crate) ending: Ending,
+    /// Whether its last process ended it: of a run that is shared out, no partition has to be taken any more.
+    pub(crate) is_over: bool,
     /// Why the run ended early, in words.
     pub(crate) reason: Option<&'a str>,
     /// Why arrival was not verified; none if it was.
@@ -226,6 +246,7 @@ impl<'a> Situation<'a> {
         });
         Self {
             ending: Ending::of(facts),
+            is_over: facts.is_over,
             reason: facts.reason.as_deref(),
             unverified: (!facts.verification).then(|| facts.unverified.unwrap_or(Unverified::Other)),
             accepted: ledger.outcomes().get(Outcome::Accepted),
@@ -246,8 +267,11 @@ impl<'a> Situation<'a> {
                     about.push(topic);
                 }
             }
-            let part =
+            let mut part =
                 Part::plain(Topic::Outcome(Outcome::NotSent), self.before_resuming(), Then::Resume(None));
+            for cause in self.causes.iter().filter(|cause| is_outstanding(cause.outcome)) {
+                add_new(&mut part.accounts, std::slice::from_ref(&cause.account));
+            }
             let mut steps = self.steps(vec![part], false);
             for step in &mut steps {
                 step.about.clone_from(&about);
@@ -362,7 +386,9 @@ impl<'a> Situation<'a> {
             group[0].then == Then::Resume(None) && group.iter().all(|part| part.remedy == Remedy::None)
         };
         let resumes = groups.iter().filter(|group| matches!(group[0].then, Then::Resume(_))).count();
-        if let Some(at) = groups.iter().position(|group| is_plain(group)).filter(|_| resumes > 1) {
+        // One of a partition does nothing for the others.
+        let covers_all = resumes > 1 && self.commands.shared_out_at.is_none();
+        if let Some(at) = groups.iter().position(|group| is_plain(group)).filter(|_| covers_all) {
             let plain = groups.remove(at);
             if let Some(other) = groups.iter_mut().find(|group| matches!(group[0].then, Then::Resume(_))) {
                 other.extend(plain);
@@ -391,7 +417,12 @@ impl<'a> Situation<'a> {
             add_new(&mut about, &part.about);
         }
         let clauses = group.iter().filter_map(|part| part.remedy.clause(&part.place(self.several_accounts)));
-        let (end, command) = self.end(first, changed);
+        let (end, command) = match (then, self.commands.shared_out_at) {
+            (Then::Resume(retry), Some(url)) if retry.is_some() || self.is_over => {
+                self.end_of_partitions(group, *retry, url, changed)
+            }
+            _ => self.end(first, changed),
+        };
         let mut text = Phrase::default();
         for (at, clause) in clauses.enumerate() {
             text = if at > 0 { text.text("; ") } else { text }.append(clause);
@@ -430,13 +461,46 @@ impl<'a> Situation<'a> {
             (Then::Resume(retry), Some(run)) => {
                 let option = retry.map(|outcome| format!(" --retry {outcome}")).unwrap_or_default();
                 let accept = if changed { " --accept-changes" } else { "" };
+                let command = self.commands.continues(run);
+                if self.commands.shared_out_at.is_some() {
+                    return (Phrase::new("let workers do the rest"), Some(command));
+                }
                 let end = if retry.is_some() { "retry" } else { "resume the run" };
-                (Phrase::new(end), Some(format!("fleetlogs resume {run}{option}{accept}")))
+                (Phrase::new(end), Some(format!("{command}{option}{accept}")))
             }
             (Then::Resume(_) | Then::Run, None) => {
                 (Phrase::new("start a new run"), config.map(|config| format!("fleetlogs run {config}")))
             }
         }
+    }
+}
+
+impl Situation<'_> {
+    /// The same for partitions of a run that is shared out, which are resumed one by one. The command is that of the
+    /// first.
+    fn end_of_partitions(
+        &self,
+        group: &[Part],
+        retry: Option<Outcome>,
+        url: &str,
+        changed: bool,
+    ) -> (Phrase, Option<String>) {
+        let mut accounts = vec![];
+        group.iter().for_each(|part| add_new(&mut accounts, &part.accounts));
+        let verb = if retry.is_some() { "retry" } else { "resume" };
+        let Some(first) = accounts.first() else { return (Phrase::new(verb), None) };
+        let mut command = self.commands.resumes_partition(url, first);
+        if let Some(outcome) = retry {
+            command.extend([" --retry ", outcome.as_str()]);
+        }
+        if changed {
+            command.push_str(" --accept-changes");
+        }
+        let end = match accounts.len() {
+            1 => Phrase::new(verb).text(" the partition "),
+            _ => Phrase::new(verb).text(" these partitions one by one: "),
+        };
+        (end.names(accounts.iter().map(AccountName::as_str)), Some(command))
     }
 }
 
@@ -525,13 +589,14 @@ pub(crate) fn after_outcome(outcome: Outcome, unverified: Option<Unverified>, ru
     };
     let situation = Situation {
         ending: Ending::OfItself,
+        is_over: true,
         reason: None,
         unverified,
         accepted: 0,
         causes: std::slice::from_ref(&cause),
         unlisted: vec![],
         several_accounts: false,
-        commands: Commands { run: Some(run), config: None },
+        commands: Commands { run: Some(run), ..Commands::default() },
     };
     situation.steps_of_causes().pop().flatten()
 }

@@ -18,6 +18,8 @@ pub struct RunFacts {
     pub stop_cause: Option<StopCause>,
     /// Whether its last process ended without a word: it was killed.
     pub is_killed: bool,
+    /// Whether its last process put the end on record. A run that is shared out is over when all its partitions are.
+    pub is_over: bool,
     /// When its first process started.
     pub started_at: OffsetDateTime,
     /// When its last one ended.

@@ -224,6 +224,7 @@ pub(crate) fn ended(outcome: RunOutcome) -> RunFacts {
         reason: None,
         stop_cause: None,
         is_killed: false,
+        is_over: true,
         started_at: at(0),
         ended_at: at(130),
         verification: true,

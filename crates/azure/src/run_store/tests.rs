@@ -302,8 +302,10 @@ async fn a_run_that_was_laid_out_for_others_is_empty_until_a_process_takes_it() 
     assert!(!store.is_held().await.unwrap());
     assert_eq!(store.changed_at().await.unwrap(), None);
 
+    assert_eq!(store.holder().await.unwrap(), None);
     // One looks at it meanwhile, and one dies before it has a journal.
     drop(store.hold().await.unwrap());
+    assert_eq!(store.holder().await.unwrap(), None);
     storage.fail("put", [Fault::Refused("409 Conflict", "BlobAlreadyExists"); 3]);
     assert!(store.append(false).await.is_err());
     assert!(!storage.state().blobs.keys().any(|name| name.contains("journal-")));
@@ -414,8 +416,21 @@ async fn a_run_that_is_busy_says_who_works_on_it_and_no_secret() {
     let error = storage.store().hold().await.err().unwrap();
     assert_eq!(error.kind, JournalErrorKind::Busy);
     assert!(error.what.contains(&format!("process {}", std::process::id())), "{error}");
+    let at_work = storage.store().holder().await.unwrap().unwrap();
+    assert_eq!((at_work.who.starts_with("process "), at_work.is_there), (true, true), "{at_work:?}");
     drop(journal);
-    drop(storage.store().hold().await.unwrap());
+
+    // It died. Whoever looks then does not pass for it, as long as it looks and after that.
+    let noted = storage.text("owner").replace("process ", "worker ");
+    storage.change("owner", |owner| owner.content = noted.into_bytes());
+    let hold = storage.store().hold().await.unwrap();
+    assert!(storage.text("owner").starts_with("process "), "for the message that refuses others");
+    for hold in [Some(hold), None] {
+        let dead = storage.store().holder().await.unwrap().unwrap();
+        assert_eq!((dead.who, dead.is_there), (at_work.who.replace("process ", "worker "), false));
+        assert!(dead.since.is_some() && dead.since == at_work.since);
+        drop(hold);
+    }
 
     storage.fail("facts", [Fault::Refused("403 Forbidden", "AuthorizationPermissionMismatch")]);
     let error = storage.store().is_held().await.unwrap_err();

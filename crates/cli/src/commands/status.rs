@@ -27,8 +27,9 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{print, print_json_line, say};
 use crate::run::{RunState, progress_clock, run_facts};
-use crate::run_dir::{RunDir, as_argument};
+use crate::run_dir::RunDir;
 use crate::run_name::RunArg;
+use crate::shared_run::SharedRun;
 use crate::signals;
 
 /// The pause between two updates of `--follow`.
@@ -55,9 +56,10 @@ pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, C
         signals::listen(&stop)?;
     }
     let dir = find(args, output, &stop).await?;
+    let shared = dir.shared().await?;
     let RecordedRun { plan, journal, .. } = dir.open(RunClaim::Watch).await?;
     let ledger = Ledger::new(&plan);
-    let run = WatchedRun { dir: &dir, journal, plan, ledger, last: 0 };
+    let run = WatchedRun { dir: &dir, shared, journal, plan, ledger, last: 0 };
     if output.json {
         return follow_as_json(run, args.follow, stop).await;
     }
@@ -97,6 +99,8 @@ async fn find(args: &StatusArgs, output: &Output, stop: &StopHandle) -> Result<R
 /// A run as far as its journal was read.
 struct WatchedRun<'dir> {
     dir: &'dir RunDir,
+    /// If it is shared out.
+    shared: Option<&'dir SharedRun>,
     journal: Box<dyn JournalReader>,
     plan: Arc<Plan>,
     ledger: Ledger,
@@ -191,7 +195,9 @@ async fn is_over(stop: &StopHandle) -> bool {
 impl RunState {
     /// `run 20261122T093000Z-1a2b ended`, or the command that resumes the run.
     fn title(self, run: &WatchedRun<'_>) -> String {
-        let resume = format!("resume it with `fleetlogs resume {}`", as_argument(&run.dir.path));
+        let is_shared = run.shared.is_some();
+        let verb = if is_shared { "continue" } else { "resume" };
+        let resume = format!("{verb} it with `{}`", run.dir.continued_by(is_shared));
         let state = match self {
             Self::Running => "running".to_owned(),
             Self::Ended => "ended".to_owned(),

@@ -40,6 +40,8 @@ struct NamedInCommands {
     run: Option<String>,
     /// The config that it was started with; none if it is not in a file.
     config: Option<String>,
+    /// The URL of a run that is shared out.
+    shared_out_at: Option<String>,
 }
 
 impl NamedInCommands {
@@ -50,11 +52,13 @@ impl NamedInCommands {
         journal: &dyn JournalReader,
         argument: impl Fn(&Path) -> String,
     ) -> Result<Self, CliError> {
-        let config = PathBuf::from(journal.meta()?.config);
+        let meta = journal.meta()?;
+        let config = PathBuf::from(meta.config);
         Ok(Self {
             // A fleet that ended with its process cannot be asked again.
             run: (!facts.is_simulated).then(|| argument(dir)),
             config: config.is_absolute().then(|| argument(&config)),
+            shared_out_at: meta.shared_out_at,
         })
     }
 
@@ -71,7 +75,11 @@ impl NamedInCommands {
     }
 
     fn commands(&self) -> Commands<'_> {
-        Commands { run: self.run.as_deref(), config: self.config.as_deref() }
+        Commands {
+            run: self.run.as_deref(),
+            config: self.config.as_deref(),
+            shared_out_at: self.shared_out_at.as_deref(),
+        }
     }
 }
 
@@ -199,7 +207,7 @@ impl Reported {
             end: EndOfCommand::with(facts.outcome.into(), summary.clone(), help),
             summary,
             reason: facts.reason.as_deref(),
-            resume: resume.map(|run| format!("fleetlogs resume {run}")),
+            resume: resume.map(|run| commands.continues(run)),
             window: plan.window.into(),
             container: &plan.destination,
             counts: ledger.outcomes().into(),
@@ -220,6 +228,9 @@ impl Reported {
 /// Why a run stopped, if its process recorded no end.
 const KILLED: &str = "the process ended without ending the run";
 
+/// Why a run that is shared out is not over.
+const NOT_OVER: &str = "not all of its partitions are done";
+
 /// What the journal says of the run as a whole.
 pub(crate) fn run_facts(
     journal: &dyn JournalReader,
@@ -234,11 +245,13 @@ pub(crate) fn run_facts(
     let given_up = record.account_stopped.then_some(RunOutcome::BudgetSpent);
     let cut_short = killed.or(record.cut_short).or(given_up).filter(|_| verdict != RunOutcome::Complete);
     let outcome = cut_short.unwrap_or(verdict);
+    let unended = if journal.meta()?.shared_out_at.is_some() { NOT_OVER } else { KILLED };
     Ok(RunFacts {
         outcome,
-        reason: record.stopped.clone().or_else(|| is_killed.then(|| KILLED.to_owned())),
+        reason: record.stopped.clone().or_else(|| is_killed.then(|| unended.to_owned())),
         stop_cause: record.stop_cause,
         is_killed: is_killed && record.stopped.is_none(),
+        is_over: !is_killed,
         started_at: record.started_at.unwrap_or(plan.created_at),
         ended_at: record.last_at.or(record.ended_at).unwrap_or(plan.created_at),
         verification: record.verification,

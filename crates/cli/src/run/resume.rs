@@ -18,8 +18,9 @@ use super::prepare::prepare_rest;
 use super::reported::Reported;
 use super::watchers::Watchers;
 use crate::config::Settings;
-use crate::error::CliError;
+use crate::error::{CliError, Refusal};
 use crate::run_dir::RunDir;
+use crate::text::counted;
 
 /// Between two attempts to open a run that another process works on.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -50,6 +51,9 @@ pub(crate) struct EndedRun {
 impl OpenedRun {
     /// Opens a run. Nodes that ended in one of `retry` are outstanding again.
     pub(crate) async fn open(dir: RunDir, retry: &[Outcome], accept_copy: bool) -> Result<Self, CliError> {
+        if let Some(shared) = dir.shared().await? {
+            return Err(shared_out(&dir, shared.stored.partitions.len()));
+        }
         let run = ResumedRun::open(&*dir.store, retry, accept_copy).await?;
         Self::of(dir, run)
     }
@@ -89,6 +93,18 @@ impl OpenedRun {
             Self::Unfinished(Box::new(UnfinishedRun { dir, run }))
         })
     }
+}
+
+/// No single process resumes a run that is shared out.
+fn shared_out(dir: &RunDir, partitions: usize) -> CliError {
+    let what =
+        format!("this run is shared out: workers continue its {}", counted(partitions as u64, "partition"));
+    let url = dir.record.as_ref().map(|record| format!("{}/p/ACCOUNT", record.url)).unwrap_or_default();
+    let help = format!(
+        "`{}` waits for them and reports; `fleetlogs resume {url}` resumes one partition here",
+        dir.continued_by(true)
+    );
+    CliError::not_done(Refusal::new(what, help))
 }
 
 impl OpenedRun {

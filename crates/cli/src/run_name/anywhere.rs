@@ -68,8 +68,7 @@ pub(crate) fn as_url(text: &str) -> Option<Url> {
 
 /// The run whose record is at a URL.
 pub(crate) fn run_at_url(url: &Url, runs: &RunsDir, journals: &KnownJournals) -> Result<RunDir, CliError> {
-    let run = url.path_segments().and_then(|mut parts| parts.rfind(|part| !part.is_empty()));
-    let Some(run) = run.and_then(|part| part.parse::<RunId>().ok()) else {
+    let Some((run, partition)) = run_in_url(url) else {
         let what = format!("`{url}` is not the URL of a run: its last part is not a run id");
         let help = "name the directory of the run, such as \
                     https://ACCOUNT.blob.core.windows.net/CONTAINER/fleetlogs/RUN_ID; `fleetlogs runs` lists the runs";
@@ -81,7 +80,26 @@ pub(crate) fn run_at_url(url: &Url, runs: &RunsDir, journals: &KnownJournals) ->
             format!("`{url}` is not in the container of the config's [journal]: `{}`", container.url());
         return Err(CliError::usage(Refusal::new(what, "pass the config that the run was started with")));
     };
-    container.run_in(runs.join(&run), dir, JournalUse::Look)
+    // The directory of the run itself has the reports of the whole.
+    let path = match partition {
+        Some(partition) => runs.path.join(format!("{run}-{partition}")),
+        None => runs.join(&run),
+    };
+    container.run_in(path, dir, JournalUse::Look)
+}
+
+/// The run that a URL is of, and its partition if it is the URL of one: `RUN_ID/p/ACCOUNT`.
+fn run_in_url(url: &Url) -> Option<(RunId, Option<String>)> {
+    let parts: Vec<_> = url.path_segments()?.filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        [.., run] if run.parse::<RunId>().is_ok() => Some((run.parse().ok()?, None)),
+        [.., run, "p", account] => {
+            let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+            let account = account.chars().map(|letter| if is_plain(letter) { letter } else { '_' });
+            Some((run.parse().ok()?, Some(account.collect())))
+        }
+        _ => None,
+    }
 }
 
 /// The same error, with the other place where the run was looked for.
@@ -149,6 +167,9 @@ mod tests {
         let found = by(url, journal).unwrap();
         assert_eq!(found.path, runs.path.join("20261130T002818Z-5e62"));
         assert_eq!(found.record.unwrap().url, url);
+        let partition = by(&format!("{url}/p/contoso"), journal).unwrap();
+        assert_eq!(partition.path, runs.path.join("20261130T002818Z-5e62-contoso"));
+        assert_eq!(partition.record.unwrap().url, format!("{url}/p/contoso"));
         let told = [
             by("https://logs.blob.core.windows.net/journals/fleetlogs", journal),
             by(&url.replace("/journals/", "/logs/"), journal),

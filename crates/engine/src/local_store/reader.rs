@@ -82,7 +82,7 @@ impl SqliteReader {
                 .query_row("SELECT value FROM run WHERE key = ?1", [key], |row| row.get::<_, String>(0))
                 .map_err(|error| damaged(&self.path, error))
         };
-        Ok(RunMeta { plan_digest: value("plan_sha256")?, config: value("config")? })
+        Ok(RunMeta { plan_digest: value("plan_sha256")?, config: value("config")?, ..RunMeta::default() })
     }
 
     /// Hands over the events of a query of node, number, checksum and text. Returns the number of the last one, or

@@ -17,7 +17,7 @@ fn recorded(node: u32, event: Event) -> Recorded {
 }
 
 fn meta() -> RunMeta {
-    RunMeta { plan_digest: "digest".into(), config: "fleetlogs.toml".into() }
+    RunMeta { plan_digest: "digest".into(), config: "fleetlogs.toml".into(), ..RunMeta::default() }
 }
 
 fn requested(node: u32) -> Recorded {

@@ -3,7 +3,7 @@
 use std::io;
 
 use fleetlogs_model::hex::hex;
-use fleetlogs_model::plan::Plan;
+use fleetlogs_model::plan::{Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, PlannedNodes};
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, StoredPlan};
 use sha2::{Digest as _, Sha256};
@@ -12,9 +12,12 @@ use crate::node_spool::node_spool;
 
 /// The plan of a run in the making.
 pub(super) struct Joining {
-    plan: Option<Plan>,
+    plan: Plan,
     digest: PlanDigests,
 }
+
+/// Stands for the digest of a plan that is not there yet.
+pub(super) const UNPLANNED: &str = "unplanned";
 
 /// What ties the plans of the partitions to their journals: one hash over theirs.
 #[derive(Default)]
@@ -32,30 +35,40 @@ impl PlanDigests {
 }
 
 impl Joining {
-    pub(super) fn new() -> Self {
-        Self { plan: None, digest: PlanDigests::default() }
+    /// Begins with what the partitions have in common.
+    pub(super) fn new(seed: &StoredPlan) -> Self {
+        let (mut digest, nodes) = (PlanDigests::default(), PlannedNodes::spooled(node_spool()));
+        digest.add(&seed.digest);
+        let plan = Plan { nodes, accounts: vec![], pools: vec![], left_out: vec![], ..seed.plan.clone() };
+        Self { plan, digest }
+    }
+
+    /// Adds a partition that has no plan yet: an account that is not listed, with the reason.
+    pub(super) fn add_unplanned(&mut self, account: PlannedAccount) -> Result<(), JournalError> {
+        self.digest.add(UNPLANNED);
+        self.refuse_twice(&account)?;
+        self.plan.accounts.push(account);
+        Ok(())
+    }
+
+    fn refuse_twice(&self, account: &PlannedAccount) -> Result<(), JournalError> {
+        if self.plan.account_index(&account.name).is_none() {
+            return Ok(());
+        }
+        let what = format!("account `{}` is in two partitions of run {}", account.name, self.plan.run_id);
+        Err(JournalError::new(JournalErrorKind::NoPlan, what))
     }
 
     /// Adds the plan of the next partition.
     pub(super) fn add(&mut self, stored: StoredPlan) -> Result<(), JournalError> {
         self.digest.add(&stored.digest);
         let part = stored.plan;
-        let Some(whole) = &mut self.plan else {
-            let nodes = PlannedNodes::spooled(node_spool());
-            let mut whole = Plan { nodes, ..part.clone() };
-            push_nodes(&mut whole.nodes, &part).map_err(|error| unspooled(&error))?;
-            self.plan = Some(whole);
-            return Ok(());
-        };
-        if part.run_id != whole.run_id {
-            let what = format!("a partition of run {} has the plan of run {}", whole.run_id, part.run_id);
+        if part.run_id != self.plan.run_id {
+            let what = format!("a partition of run {} has the plan of run {}", self.plan.run_id, part.run_id);
             return Err(JournalError::new(JournalErrorKind::OtherPlan, what));
         }
-        if let Some(twice) = part.accounts.iter().find(|account| whole.account_index(&account.name).is_some())
-        {
-            let what = format!("account `{}` is in two partitions of run {}", twice.name, whole.run_id);
-            return Err(JournalError::new(JournalErrorKind::NoPlan, what));
-        }
+        part.accounts.iter().try_for_each(|account| self.refuse_twice(account))?;
+        let whole = &mut self.plan;
         push_nodes(&mut whole.nodes, &part).map_err(|error| unspooled(&error))?;
         // Nodes with a time range of their own move the start of their plan's.
         whole.window.start = whole.window.start.min(part.window.start);
@@ -67,8 +80,10 @@ impl Joining {
     }
 
     pub(super) fn finish(self) -> Result<StoredPlan, JournalError> {
-        let none = || JournalError::new(JournalErrorKind::NoPlan, "the run has no partition");
-        let mut plan = self.plan.ok_or_else(none)?;
+        let mut plan = self.plan;
+        if plan.accounts.is_empty() {
+            return Err(JournalError::new(JournalErrorKind::NoPlan, "the run has no partition"));
+        }
         plan.nodes.shrink();
         Ok(StoredPlan { plan, digest: self.digest.finish() })
     }

@@ -25,8 +25,13 @@ pub(super) struct PartitionJournal {
     /// Where its nodes begin in the plan of the run, and how many there are.
     pub(super) first: u32,
     pub(super) nodes: u32,
+    /// It has no plan yet: a process has to come.
+    pub(super) awaits_plan: bool,
     pub(super) reader: Box<dyn JournalReader>,
 }
+
+/// The journal of a partition that nobody has begun.
+pub(super) struct NoJournal;
 
 /// Reads the journals of all partitions as one. The numbers of its events are its own, and hold for this reader only.
 pub(super) struct MergedReader {
@@ -66,7 +71,11 @@ impl MergedReader {
 
 impl Position {
     fn start(partitions: &[PartitionJournal]) -> Self {
-        let run = WholeRun::new(partitions.iter().map(|partition| (&partition.name, partition.nodes > 0)));
+        let run = WholeRun::new(
+            partitions
+                .iter()
+                .map(|partition| (&partition.name, partition.nodes > 0 || partition.awaits_plan)),
+        );
         Self { number: 0, last: vec![0; partitions.len()], run }
     }
 }
@@ -87,6 +96,30 @@ impl PartitionJournal {
             return Err(JournalError::new(JournalErrorKind::Damaged, what));
         }
         Ok(NodeIndex(self.first + node.0))
+    }
+}
+
+impl JournalReader for NoJournal {
+    fn meta(&self) -> Result<RunMeta, JournalError> {
+        Ok(RunMeta::default())
+    }
+
+    fn events_after(&self, after: u64, _: &mut dyn FnMut(&Recorded)) -> Result<u64, JournalError> {
+        Ok(after)
+    }
+
+    fn run_events(&self) -> Result<Vec<Recorded>, JournalError> {
+        Ok(vec![])
+    }
+
+    fn histories(&self) -> Result<Box<dyn HistoryQuery + '_>, JournalError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl HistoryQuery for NoJournal {
+    fn rows(&mut self) -> Result<HistoryRows<'_>, JournalError> {
+        Ok(Box::new(std::iter::empty()))
     }
 }
 

@@ -10,6 +10,7 @@ use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::plan::Plan;
+use fleetlogs_model::planned::PlannedNodes;
 use fleetlogs_model::run_store::{
     Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunStore, StoreFuture, StoredPlan,
     Tenure,
@@ -19,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::split_plan;
-use super::store::MergedRunStore;
+use super::store::{MergedRunStore, PartitionStore, RunSeed};
 use super::worker::WorkerSettings;
 use crate::access::Access;
 use crate::clock::{Clock, SetClock};
@@ -402,14 +403,30 @@ impl Records {
     /// All of them, for somebody who looks.
     pub(super) fn merged(&self, plan: &Plan) -> MergedRunStore {
         let life = Arc::default();
-        let stores =
-            plan.accounts.iter().map(|account| (account.name.clone(), self.store(&account.name, &life)));
-        MergedRunStore::new(stores.collect())
+        let parts = plan.accounts.iter().map(|account| PartitionStore {
+            name: account.name.clone(),
+            site: None,
+            store: self.store(&account.name, &life),
+        });
+        MergedRunStore::new(seed_of(plan), parts.collect())
     }
 
     pub(super) fn events(&self, partition: &AccountName) -> Vec<Recorded> {
         self.0[partition].store.events()
     }
+}
+
+/// What is stored of a run as a whole.
+pub(super) fn seed_of(plan: &Plan) -> RunSeed {
+    let plan = Plan {
+        accounts: vec![],
+        pools: vec![],
+        nodes: PlannedNodes::default(),
+        left_out: vec![],
+        ..plan.clone()
+    };
+    let plan = StoredPlan { plan, digest: "seed".into() };
+    RunSeed { plan, config: "fleetlogs.toml".into(), url: None }
 }
 
 /// The plan of one partition.

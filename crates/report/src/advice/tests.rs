@@ -4,7 +4,8 @@ use super::*;
 use crate::cause::STORAGE_BLOCKED;
 use crate::testing::{ended, small_plan};
 
-const COMMANDS: Commands<'static> = Commands { run: Some("runs/r"), config: Some("fleetlogs.toml") };
+const COMMANDS: Commands<'static> =
+    Commands { run: Some("runs/r"), config: Some("fleetlogs.toml"), shared_out_at: None };
 const RESUME: Option<&str> = Some("fleetlogs resume runs/r");
 const RETRY_FAILED: Option<&str> = Some("fleetlogs resume runs/r --retry failed");
 const RETRY_INCOMPLETE: Option<&str> = Some("fleetlogs resume runs/r --retry incomplete");
@@ -37,6 +38,7 @@ fn blocked(pool: &str) -> Cause {
 fn situation(causes: &[Cause]) -> Situation<'_> {
     Situation {
         ending: Ending::OfItself,
+        is_over: true,
         reason: None,
         unverified: None,
         accepted: 0,
@@ -291,6 +293,48 @@ fn an_account_that_was_not_listed_gets_a_run_of_its_own() {
 }
 
 #[test]
+fn a_run_that_is_shared_out_is_left_to_workers_and_its_partitions_are_resumed_one_by_one() {
+    let of = |cause: Cause, account: &str| Cause { account: AccountName::new(account), ..cause };
+    let causes = [
+        of(cause(Outcome::NotSent, "partition fabrikam: given up"), "fabrikam"),
+        of(failed("NodeNotReady", "wait"), "contoso"),
+        of(failed("NodeNotReady", "wait"), "tail spin"),
+    ];
+    let commands = Commands { shared_out_at: Some("https://logs/j/fleetlogs/r"), ..COMMANDS };
+    let at_work = Situation {
+        ending: Ending::CutShort(None),
+        is_over: false,
+        several_accounts: true,
+        commands,
+        ..situation(&causes)
+    };
+    let fan_in = Some("fleetlogs fan-in runs/r");
+    assert_eq!(said(&at_work.next_steps()), owned(&[("let workers do the rest", fan_in)]));
+
+    // One was given up, and nobody takes it any more.
+    let given_up = Situation { is_over: true, ..at_work.clone() };
+    let resume = Some("fleetlogs resume https://logs/j/fleetlogs/r/p/fabrikam --config fleetlogs.toml");
+    assert_eq!(said(&given_up.next_steps()), owned(&[("resume the partition fabrikam", resume)]));
+
+    let retry =
+        Some("fleetlogs resume https://logs/j/fleetlogs/r/p/contoso --config fleetlogs.toml --retry failed");
+    let over = Situation { ending: Ending::OfItself, causes: &causes[1..], ..given_up };
+    assert_eq!(
+        said(&over.next_steps()),
+        owned(&[(
+            "wait until the nodes are ready; then retry these partitions one by one: contoso, tail spin",
+            retry
+        )])
+    );
+    let strange = Situation { causes: &causes[2..], ..over.clone() };
+    let command = strange.next_steps()[0].command().unwrap().to_owned();
+    assert!(command.starts_with("fleetlogs resume 'https://logs/j/fleetlogs/r/p/tail spin' "), "{command}");
+    // A resume of one partition does nothing for another one.
+    let both = Situation { causes: &causes, ..over };
+    assert_eq!(both.next_steps().len(), 2);
+}
+
+#[test]
 fn nothing_is_advised_that_is_so_already() {
     let causes = [cause(Outcome::InDoubt, "the call's answer was lost")];
     let text = |unverified| {
@@ -310,7 +354,7 @@ fn nothing_is_advised_that_is_so_already() {
 #[test]
 fn a_fleet_that_ended_with_its_process_gets_a_new_run_for_everything() {
     let causes = [blocked("isolated"), failed("NodeNotReady", "wait")];
-    let commands = Commands { run: None, config: Some("config/demo.toml") };
+    let commands = Commands { run: None, config: Some("config/demo.toml"), shared_out_at: None };
     let demo = Situation { commands, ..situation(&causes) };
     assert_eq!(
         said(&demo.next_steps()),

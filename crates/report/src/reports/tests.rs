@@ -25,7 +25,7 @@ use crate::testing::{
 use crate::ticket::{Ticket, TicketDetails};
 
 const COMMANDS: Commands<'static> =
-    Commands { run: Some("runs/20261122T093000Z-4f2a"), config: Some("fleetlogs.toml") };
+    Commands { run: Some("runs/20261122T093000Z-4f2a"), config: Some("fleetlogs.toml"), shared_out_at: None };
 
 type Histories = Vec<(NodeIndex, NodeHistory)>;
 

@@ -10,6 +10,7 @@ use fleetlogs_model::plan::{LeftOut, LeftOutReason};
 use fleetlogs_model::planned::PlannedPool;
 use fleetlogs_model::stop_cause::StopCause;
 use fleetlogs_model::window::Window;
+use futures::FutureExt as _;
 use time::Duration;
 use uuid::Uuid;
 
@@ -18,7 +19,50 @@ use crate::local_store::LocalRunStore;
 use crate::recorded_run::{RecordedRun, RunClaim};
 use crate::run_record::RunRecord;
 use crate::scale_out::split_plan;
+use crate::scale_out::testing::seed_of;
 use crate::testing::{MemoryRunStore, NOW, plan_over};
+
+fn part_store(name: AccountName, store: impl RunStore + 'static) -> PartitionStore {
+    PartitionStore { name, site: None, store: Box::new(store) }
+}
+
+/// A store that a worker has as well.
+#[derive(Clone, Default)]
+struct OtherStore {
+    store: std::sync::Arc<MemoryRunStore>,
+    lacks_journal: bool,
+}
+
+impl RunStore for OtherStore {
+    fn create<'a>(&'a self, plan: &'a Plan, config: &'a str) -> StoreFuture<'a, Box<dyn Journal>> {
+        self.store.create(plan, config)
+    }
+    fn append(&self, accept_copy: bool) -> StoreFuture<'_, Box<dyn Journal>> {
+        self.store.append(accept_copy)
+    }
+    fn plan(&self) -> StoreFuture<'_, StoredPlan> {
+        self.store.plan()
+    }
+    fn read(&self) -> StoreFuture<'_, Box<dyn JournalReader>> {
+        if self.lacks_journal {
+            let missing = JournalError::new(JournalErrorKind::Missing, "there is no run.json");
+            return Box::pin(std::future::ready(Err(missing)));
+        }
+        self.store.read()
+    }
+    fn hold(&self) -> StoreFuture<'_, RunHold> {
+        match self.store.plan().now_or_never() {
+            Some(Err(missing)) => Box::pin(std::future::ready(Err(missing))),
+            _ => self.store.hold(),
+        }
+    }
+    fn changed_at(&self) -> StoreFuture<'_, Option<SystemTime>> {
+        self.store.changed_at()
+    }
+    fn is_held(&self) -> StoreFuture<'_, bool> {
+        self.store.is_held()
+    }
+}
 
 /// Partitions in memory; the test writes their journals.
 struct Parts {
@@ -35,9 +79,10 @@ impl Parts {
             let part = part.unwrap();
             let store = MemoryRunStore::default();
             journals.push(store.create(&part, "fleetlogs.toml").await.unwrap());
-            stores.push((part.accounts[0].name.clone(), Box::new(store) as Box<dyn RunStore>));
+            stores.push(part_store(part.accounts[0].name.clone(), store));
         }
-        Self { plan, journals, merged: MergedRunStore::new(stores) }
+        let merged = MergedRunStore::new(seed_of(&plan), stores);
+        Self { plan, journals, merged }
     }
 
     /// Something happens in a partition, so many seconds after the start.
@@ -130,9 +175,10 @@ async fn a_plan_that_is_split_and_joined_is_the_same_text() {
         let name = part.accounts[0].name.clone();
         let store = LocalRunStore::new(dir.path().join(name.as_str()));
         drop(store.create(&part, "fleetlogs.toml").await.unwrap());
-        stores.push((name, Box::new(store) as Box<dyn RunStore>));
+        stores.push(part_store(name, store));
     }
-    let run = RecordedRun::open(&MergedRunStore::new(stores), RunClaim::Rest).await.unwrap();
+    let merged = MergedRunStore::new(seed_of(&plan), stores);
+    let run = RecordedRun::open(&merged, RunClaim::Rest).await.unwrap();
     assert_eq!(serde_json::to_string(&*run.plan).unwrap(), serde_json::to_string(&plan).unwrap());
     assert_eq!(
         run.plan.node(NodeIndex(0)).place,
@@ -147,16 +193,19 @@ async fn the_plan_of_another_run_or_of_the_same_account_is_no_partition() {
     let store = |plan: Plan| async move {
         let store = MemoryRunStore::default();
         drop(store.create(&plan, "").await.unwrap());
-        (plan.accounts[0].name.clone(), Box::new(store) as Box<dyn RunStore>)
+        part_store(plan.accounts[0].name.clone(), store)
     };
     let first = || plan_over(&[("contoso", 1)]);
     let other_run =
         Plan { run_id: fleetlogs_model::ids::RunId::new(NOW, 9), ..plan_over(&[("fabrikam", 1)]) };
     for (second, kind) in [(first(), JournalErrorKind::NoPlan), (other_run, JournalErrorKind::OtherPlan)] {
-        let merged = MergedRunStore::new(vec![store(first()).await, store(second).await]);
+        let merged = MergedRunStore::new(seed_of(&first()), vec![store(first()).await, store(second).await]);
         assert_eq!(merged.plan().await.unwrap_err().kind, kind);
     }
-    assert_eq!(MergedRunStore::new(vec![]).plan().await.unwrap_err().kind, JournalErrorKind::NoPlan);
+    assert_eq!(
+        MergedRunStore::new(seed_of(&first()), vec![]).plan().await.unwrap_err().kind,
+        JournalErrorKind::NoPlan
+    );
 }
 
 #[tokio::test]
@@ -277,4 +326,79 @@ async fn a_run_with_partitions_is_held_as_a_whole_and_resumed_by_workers_only() 
     {
         assert_eq!(refused.unwrap().kind, JournalErrorKind::Unsuitable);
     }
+}
+
+#[tokio::test]
+async fn a_partition_without_a_plan_is_an_account_that_is_not_listed_until_it_is_planned() {
+    let plan = plan_over(&[("contoso", 2), ("private", 3)]);
+    let parts: Vec<_> = split_plan(&plan).map(Result::unwrap).collect();
+    let stores = [OtherStore::default(), OtherStore::default()];
+    let of = |at: usize, site: Option<&str>| PartitionStore {
+        site: site.map(str::to_owned),
+        ..part_store(parts[at].accounts[0].name.clone(), stores[at].clone())
+    };
+    let seed = RunSeed { url: Some("https://a/b".into()), ..seed_of(&plan) };
+    let merged = MergedRunStore::new(seed, vec![of(0, None), of(1, Some("west"))]);
+
+    // Neither of them is planned.
+    let run = RecordedRun::open(&merged, RunClaim::Rest).await.unwrap();
+    let unlisted: Vec<_> =
+        run.plan.accounts.iter().map(|account| account.unlisted.clone().unwrap()).collect();
+    assert_eq!(
+        unlisted,
+        ["not planned yet: no worker has begun it", "not planned yet: no worker of site `west` has begun it"]
+    );
+    assert_eq!((&run.plan.run_id, run.plan.window, run.plan.nodes.len()), (&plan.run_id, plan.window, 0));
+    assert_eq!(
+        (&*run.meta.config, run.meta.shared_out_at.as_deref()),
+        ("fleetlogs.toml", Some("https://a/b"))
+    );
+    assert!(!merged.is_held().await.unwrap());
+    drop(merged.hold().await.unwrap());
+
+    let mut journal = stores[0].create(&parts[0], "fleetlogs.toml").await.unwrap();
+    for event in [started(), ended(1)] {
+        journal.append(&[Recorded { at: NOW, node: None, event }]).unwrap();
+    }
+    // What is read next belongs to the plan that was read before.
+    let earlier = merged.read().await.unwrap();
+    assert_eq!(earlier.meta().unwrap().plan_digest, run.meta.plan_digest);
+    assert_eq!(earlier.events_after(0, &mut |_| {}), Ok(0));
+    let run = RecordedRun::open(&merged, RunClaim::Watch).await.unwrap();
+    assert_eq!((run.plan.nodes.len(), run.plan.is_whole()), (2, false));
+    let record = RunRecord::of(&run.journal.run_events().unwrap());
+    assert!(record.started_at.is_some());
+    assert_eq!(record.ended_at, None, "a process has to come for the other one");
+    drop(journal);
+
+    let mut journal = stores[1].create(&parts[1], "fleetlogs.toml").await.unwrap();
+    journal.append(&[Recorded { at: NOW, node: Some(NodeIndex(2)), event: requested(1) }]).unwrap();
+    let run = RecordedRun::open(&merged, RunClaim::Watch).await.unwrap();
+    assert_eq!(serde_json::to_string(&*run.plan).unwrap(), serde_json::to_string(&plan).unwrap());
+    assert_eq!(run.ledger().unwrap().status(NodeIndex(4)), NodeStatus::Requested);
+    drop(journal);
+}
+
+#[tokio::test]
+async fn a_partition_whose_plan_cannot_be_read_is_no_unplanned_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan_over(&[("contoso", 1)]);
+    let store = LocalRunStore::new(dir.path().join("run"));
+    drop(store.create(&plan, "fleetlogs.toml").await.unwrap());
+    std::fs::write(dir.path().join("run/plan.json"), "{").unwrap();
+    let merged = MergedRunStore::new(seed_of(&plan), vec![part_store(AccountName::new("contoso"), store)]);
+    let error = merged.plan().await.unwrap_err();
+    assert_eq!(error.kind, JournalErrorKind::NoPlan);
+    assert!(error.what.starts_with("partition contoso: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_plan_whose_journal_is_not_there_yet_counts_with_an_empty_one() {
+    let plan = plan_over(&[("contoso", 2)]);
+    let store = OtherStore { lacks_journal: true, ..OtherStore::default() };
+    drop(store.create(&plan, "fleetlogs.toml").await.unwrap());
+    let parts = vec![part_store(AccountName::new("contoso"), store)];
+    let run = RecordedRun::open(&MergedRunStore::new(seed_of(&plan), parts), RunClaim::Rest).await.unwrap();
+    assert_eq!(run.plan.nodes.len(), 2);
+    assert_eq!(run.ledger().unwrap().count(NodeStatus::Planned), 2);
 }

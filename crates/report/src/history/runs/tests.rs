@@ -358,6 +358,7 @@ fn the_manifest_of_a_run_and_its_plan_are_read_as_they_are_written() {
         unverified: None,
         is_simulated: false,
         is_killed: false,
+        is_over: true,
         started_at: at(60),
         ended_at: at(61),
         verification: true,

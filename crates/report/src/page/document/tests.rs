@@ -18,7 +18,7 @@ use crate::testing::{
 };
 
 const COMMANDS: Commands<'static> =
-    Commands { run: Some("runs/20261122T093000Z-4f2a"), config: Some("fleetlogs.toml") };
+    Commands { run: Some("runs/20261122T093000Z-4f2a"), config: Some("fleetlogs.toml"), shared_out_at: None };
 
 fn page_of(plan: &Plan, facts: &RunFacts, events: &[Recorded]) -> String {
     let (ledger, histories) = folded(plan, events);

@@ -42,7 +42,7 @@ impl Ended {
 
     fn summary(&self) -> Summary<'_> {
         let Self { plan, facts, ledger, findings } = self;
-        let commands = Commands { run: Some(DIR), config: Some("fleetlogs.toml") };
+        let commands = Commands { run: Some(DIR), config: Some("fleetlogs.toml"), shared_out_at: None };
         Summary { plan, facts, ledger, findings, dir: Path::new(DIR), commands }
     }
 
@@ -274,7 +274,7 @@ fn a_good_run_has_little_to_say() {
 #[test]
 fn where_nothing_can_go_on_no_command_is_advised() {
     let run = Ended::small();
-    let commands = Commands { run: None, config: Some("demo.toml") };
+    let commands = Commands { run: None, config: Some("demo.toml"), shared_out_at: None };
     let summary = Summary { commands, ..run.summary() };
     let seen = summary.terminal(&Look::default(), &FILES, Examples::WhereThereIsRoom);
     assert!(!seen.contains("fleetlogs resume") && !seen.contains("resume the run"), "{seen}");
