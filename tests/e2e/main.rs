@@ -11,6 +11,7 @@ mod bad_setups;
 mod blob_journal;
 mod bundle;
 mod causes;
+mod check_scale_out;
 mod clocks;
 mod commands;
 mod crashes;

@@ -17,28 +17,26 @@ use crate::stage::{Server, signature};
 const HIDDEN: Duration = Duration::from_secs(60);
 
 /// A queue service in memory.
-struct QueueService {
+pub(crate) struct QueueService {
     port: u16,
     _server: Server,
     _dir: TempDir,
 }
 
 impl QueueService {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (port, server, dir) = start_service("queue", &[]);
         Self { port, _server: server, _dir: dir }
     }
 
-    fn url(&self) -> String {
+    /// Of the account.
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/{ACCOUNT}", self.port)
     }
 
     /// A queue by its name, with an account SAS for all queues.
-    fn queue(&self, name: &str) -> AzureWorkQueue {
-        let (expiry, permissions) = ("2036-01-01T00:00:00Z", "racup");
-        let text = format!("{ACCOUNT}\n{permissions}\nq\nco\n\n{expiry}\n\nhttps,http\n2021-12-02\n\n");
-        let query = format!("sv=2021-12-02&ss=q&srt=co&sp={permissions}&se={expiry}&spr=https,http");
-        let url = format!("{}?{query}&sig={}", self.url(), signature(KEY, &text));
+    pub(crate) fn queue(&self, name: &str) -> AzureWorkQueue {
+        let url = format!("{}?{}", self.url(), account_sas("racup", "2036-01-01T00:00:00Z"));
         AzureWorkQueue::new(http_client(2).unwrap(), QueueAccess::Sas(url.parse().unwrap()), name).unwrap()
     }
 
@@ -50,7 +48,14 @@ impl QueueService {
     }
 }
 
-fn item(partition: &str) -> WorkItem {
+/// An account SAS for queues and their messages.
+pub(crate) fn account_sas(permissions: &str, expiry: &str) -> String {
+    let text = format!("{ACCOUNT}\n{permissions}\nq\nco\n\n{expiry}\n\nhttps,http\n2021-12-02\n\n");
+    let query = format!("sv=2021-12-02&ss=q&srt=co&sp={permissions}&se={expiry}&spr=https,http");
+    format!("{query}&sig={}", signature(KEY, &text))
+}
+
+pub(crate) fn item(partition: &str) -> WorkItem {
     let run = RunId::new(OffsetDateTime::UNIX_EPOCH, 7);
     WorkItem { run, partition: AccountName::new(partition) }
 }

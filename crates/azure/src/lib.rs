@@ -45,6 +45,7 @@ mod test_server;
 mod tls;
 mod token;
 mod token_claims;
+mod trial;
 mod wire;
 
 pub use account_key::InvalidKey;
@@ -56,11 +57,14 @@ pub use cloud::Cloud;
 pub use credential::{CredentialKind, EntraSettings};
 pub use http::{HttpClientError, http_client, list_client, unkept_client};
 pub use probe::{ProbeEnd, probe_write};
-pub use queue::{AzureWorkQueue, FailedTrial, InvalidQueue, POISON, QueueAccess, QueueContents};
+pub use queue::{AzureWorkQueue, InvalidQueue, POISON, QueueAccess, QueueContents};
 pub use redact::{error_chain, safe};
 /// The client that [`http_client`] returns.
 pub use reqwest::Client;
-pub use run_store::{BlobRunStore, RecordedRunName, StoredPartition, StoredRun, recorded_runs, run_of_key};
+pub use run_store::{
+    BlobRunStore, BlobTrial, RecordedRunName, StoredPartition, StoredRun, recorded_runs, run_of_key,
+    try_out_container,
+};
 pub use sas_source::SasSource;
 pub use shared_key::{InvalidSharedKey, SharedKey};
 pub use state_home::BlobStateHome;
@@ -73,3 +77,4 @@ pub use support::{
 };
 pub use token::TokenSource;
 pub use token_claims::TokenClaims;
+pub use trial::FailedTrial;

@@ -27,6 +27,7 @@ use crate::request::{API_VERSION, TIME_LIMIT};
 use crate::sas::{Protocol, SigningKey};
 use crate::sdk_transport::{client_options, transport};
 use crate::storage::{StorageAuth, account_of};
+use crate::trial::FailedTrial;
 
 /// Follows the name of a queue.
 pub const POISON: &str = "-poison";
@@ -149,24 +150,24 @@ impl AzureWorkQueue {
     /// so no worker receives it; if it cannot be deleted, it expires within a minute. Receiving is not tried, because it
     /// would take a message from a worker: it needs the permission that deleting needs. Returns what was there before.
     pub async fn try_out(&self) -> Result<QueueContents, FailedTrial> {
-        let failed = |step| move |failure| FailedTrial { step, failure };
         let counts = async {
             Ok(QueueContents { left: count(&self.work).await?, poisoned: count(&self.poison).await? })
         };
-        let contents = counts.await.map_err(failed("count messages"))?;
+        let contents = counts.await.map_err(FailedTrial::at("count messages"))?;
         let options = QueueClientSendMessageOptions {
             message_time_to_live: Some(TRIAL + 1),
             visibility_timeout: Some(TRIAL),
             ..Default::default()
         };
-        let sent = put(&self.work, TRIAL_TEXT.into(), options).await.map_err(failed("send a message"))?;
+        let sent =
+            put(&self.work, TRIAL_TEXT.into(), options).await.map_err(FailedTrial::at("send a message"))?;
         let hidden = Duration::from_secs(TRIAL.unsigned_abs().into());
         let changed = self.update(&sent.id, &sent.receipt, TRIAL_TEXT.into(), hidden).await;
-        let receipt = changed.map_err(|error| failed("change a message")(failure(&error)))?;
+        let receipt = changed.map_err(|error| FailedTrial::at("change a message")(failure(&error)))?;
         let receipt = receipt.unwrap_or(sent.receipt);
         within_limit(self.work.delete_message(&sent.id, &receipt, None))
             .await
-            .map_err(|error| failed("delete a message")(failure(&error)))?;
+            .map_err(|error| FailedTrial::at("delete a message")(failure(&error)))?;
         Ok(contents)
     }
 
@@ -274,15 +275,6 @@ pub struct QueueContents {
     pub left: u64,
     /// Messages of partitions that were given up.
     pub poisoned: u64,
-}
-
-/// A step of [`AzureWorkQueue::try_out`] that failed.
-#[derive(Debug)]
-pub struct FailedTrial {
-    /// What was tried, such as `send a message`.
-    pub step: &'static str,
-    /// Why it failed.
-    pub failure: Failure,
 }
 
 /// A message with everything that a delivery needs.

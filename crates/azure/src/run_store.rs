@@ -19,6 +19,7 @@ mod stored_run;
 mod tenure;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use self::run_key::run_of_key;
 use self::stored_run::RUN;
 pub use self::stored_run::{StoredPartition, StoredRun};
 use self::tenure::{KeptLeases, Leases};
+pub use self::trial::{BlobTrial, try_out_container};
 use crate::redact::one_line;
 use crate::sas_source::SasSource;
 

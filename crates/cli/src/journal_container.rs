@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fleetlogs_azure::{BlobRunStore, Client, EntraSettings, SasSource, http_client, recorded_runs};
+use fleetlogs_azure::{
+    BlobRunStore, Client, EntraSettings, FailedTrial, SasSource, http_client, recorded_runs,
+    try_out_container,
+};
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::RunId;
 use parking_lot::Mutex;
@@ -23,6 +26,12 @@ use crate::tokens::Tokens;
 const JOURNALS: Contents = Contents {
     table: "journal",
     permissions: &[('r', "read"), ('c', "create"), ('w', "write"), ('l', "list")],
+};
+
+/// The same, and to delete what was only tried out.
+const TRIAL: Contents = Contents {
+    permissions: &[('r', "read"), ('c', "create"), ('w', "write"), ('d', "delete"), ('l', "list")],
+    ..JOURNALS
 };
 
 /// Calls of a command to the container at a time.
@@ -121,6 +130,18 @@ impl JournalContainer {
     pub(crate) async fn prove(&self) -> Result<usize, CliError> {
         drop(self.source(JournalUse::Write)?);
         Ok(self.list().await?.len())
+    }
+
+    /// Tries out with a blob of its own whether a run can be recorded here. Returns the URL of the blob if it stays,
+    /// because the SAS does not permit deleting it.
+    pub(crate) async fn try_out(&self) -> Result<Option<String>, CliError> {
+        let source = sas_source(&self.settings.container, TRIAL, &['r', 'w', 'l'], &self.http, &self.tokens)?;
+        let tried = try_out_container(&self.http, source, &self.settings.prefix).await;
+        let trial = tried.map_err(|FailedTrial { step, failure }| {
+            let what = format!("fleetlogs cannot {step} in `{}`", self.url());
+            JOURNALS.refused(what, &self.settings.container, &failure)
+        })?;
+        Ok(trial.left_behind.map(|blob| format!("{}/{blob}", self.settings.container.url())))
     }
 
     /// The runs that are here, newest first.

@@ -89,22 +89,65 @@ impl WorkQueues {
 
     /// A queue cannot be used; what to do depends on what opens it.
     fn refused(&self, what: String, failure: &Failure) -> CliError {
-        let help = match &self.settings.queue.service {
-            _ if failure.class.is_passing() || failure.class == FailureClass::NotSent => {
-                "check the storage account's name, DNS, proxy and the storage firewall".to_owned()
-            }
-            QueueService::Given(_) => format!("{HOW_TO_CREATE_QUEUE_SAS}, and one that has not expired"),
-            QueueService::Account { key: Some(_), .. } => {
-                "check `scale_out.account_key`, and whether the storage account allows Shared Key".to_owned()
-            }
-            QueueService::Account { .. } => {
-                "give the identity the role Storage Queue Data Contributor on the storage account".to_owned()
-            }
-        };
-        let help = match help_for_signing(failure, "") {
-            "" => help,
-            known => known.to_owned(),
-        };
+        let help = help_for_queue(&self.settings.queue.service, failure);
         CliError::refused([Refusal::new(format!("{what}: {failure}"), help).about("scale_out")])
+    }
+}
+
+fn help_for_queue(service: &QueueService, failure: &Failure) -> String {
+    let help = match service {
+        _ if failure.class.is_passing() || failure.class == FailureClass::NotSent => {
+            "check the storage account's name, DNS, proxy and the storage firewall".to_owned()
+        }
+        QueueService::Given(_) => format!("{HOW_TO_CREATE_QUEUE_SAS}, and one that has not expired"),
+        QueueService::Account { key: Some(_), .. } => {
+            "check `scale_out.account_key`, and whether the storage account allows Shared Key".to_owned()
+        }
+        QueueService::Account { .. } => {
+            "give the identity the role Storage Queue Data Contributor on the storage account".to_owned()
+        }
+    };
+    match help_for_signing(failure, "") {
+        "" => help,
+        known => known.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleetlogs_azure::Cloud;
+    use fleetlogs_model::secret::Secret;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_role_the_key_or_the_letters_that_may_be_missing() {
+        let account = |key| QueueService::Account {
+            endpoint: "https://logs.queue.core.windows.net".parse().unwrap(),
+            cloud: Cloud::default(),
+            key,
+        };
+        let given =
+            QueueService::Given(Secret::new("https://logs.queue.core.windows.net/?sig=TOPSECRET".into()));
+        let denied = Failure {
+            status: Some(403),
+            code: Some("AuthorizationPermissionMismatch".into()),
+            ..Failure::new(
+                FailureClass::Auth,
+                "not authorized to perform this operation using this permission",
+            )
+        };
+        for (service, help) in [
+            (account(None), "the role Storage Queue Data Contributor on the storage account"),
+            (account(Some(Secret::new("key".into()))), "check `scale_out.account_key`"),
+            (given.clone(), "ss=q, srt=co, sp=racup"),
+        ] {
+            let text = help_for_queue(&service, &denied);
+            assert!(text.contains(help) && !text.contains("TOPSECRET"), "{text}");
+        }
+        for class in [FailureClass::NotSent, FailureClass::Transient] {
+            let text = help_for_queue(&given, &Failure::new(class, "no answer"));
+            assert!(text.contains("DNS") && text.contains("firewall"), "{text}");
+        }
     }
 }

@@ -299,6 +299,16 @@ impl RunBlobs {
         .await
     }
 
+    /// Deletes a blob.
+    pub(super) async fn delete(&self, blob: &str) -> Result<(), Failure> {
+        self.call(blob, |client: BlobClient| async move { client.delete(None).await.map(|_| ()) }).await
+    }
+
+    /// Whether the SAS permits this, as far as its text says.
+    pub(super) async fn grants(&self, permission: char) -> Result<Option<bool>, Failure> {
+        Ok(self.sas.get(self.limit).await?.grants(permission))
+    }
+
     /// Sends a call about a blob, with another SAS if storage refuses the first.
     async fn call<T, C>(&self, blob: &str, call: impl Fn(BlobClient) -> C) -> Result<T, Failure>
     where

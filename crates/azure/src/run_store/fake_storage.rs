@@ -68,8 +68,13 @@ impl FakeStorage {
     }
 
     pub(super) fn access(&self) -> (reqwest::Client, SasSource) {
+        self.access_with("rcwl")
+    }
+
+    /// With a SAS of these permissions.
+    pub(super) fn access_with(&self, permissions: &str) -> (reqwest::Client, SasSource) {
         let url = format!(
-            "http://127.0.0.1:{}/acct/state?sp=rcwl&sr=c&se=2036-01-01&sig=TOPSECRET%2B%3D",
+            "http://127.0.0.1:{}/acct/state?sp={permissions}&sr=c&se=2036-01-01&sig=TOPSECRET%2B%3D",
             self.server.port()
         );
         let sas = SasUrl::parse(&url).unwrap();
@@ -116,6 +121,7 @@ fn action(seen: &SeenRequest) -> &'static str {
     match line.split(' ').next().unwrap() {
         "HEAD" => "facts",
         "GET" => "range",
+        "DELETE" => "delete",
         _ if line.contains("comp=lease") => match seen.header("x-ms-lease-action").unwrap() {
             "acquire" => "acquire",
             "renew" => "renew",
@@ -250,6 +256,13 @@ impl StorageState {
                     done("200 OK", "")
                 }
                 _ => refused("409 Conflict", "LeaseIdMismatchWithLeaseOperation"),
+            },
+            "delete" => match of_lease(blob, given.as_ref()) {
+                Some(refusal) => refusal,
+                None => {
+                    self.blobs.remove(&name);
+                    done("202 Accepted", "")
+                }
             },
             "break" => {
                 blob.lease = None;

@@ -1,5 +1,5 @@
 //! `fleetlogs check`: makes every check that a run makes before its first call, and more. After a problem it continues
-//! as far as it can. It sends no upload, and nothing that it creates stays.
+//! as far as it can. It sends no upload, and nothing that it creates stays, except the queues of workers.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -74,8 +74,9 @@ pub(crate) async fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Cli
     if !settings.snapshots.is_empty() {
         check_schedule(&path, &mut findings);
     }
+    read_scale_out(&path, &mut settings, &mut findings)?;
     check_journal(&path, &mut settings, &mut findings).await?;
-    check_queues(&path, &mut settings, &mut findings).await?;
+    preflight::queues(&settings, &mut findings).await?;
     let nodes = run_checks(args, &settings, output, &mut findings).await?;
     let exit = match (findings.count(Level::Refusal), nodes) {
         (0, _) => Exit::Complete,
@@ -126,21 +127,17 @@ async fn check_journal(
 }
 
 /// Commands with workers also open their queues.
-async fn check_queues(
-    config: &Path,
-    settings: &mut Settings,
-    findings: &mut Findings,
-) -> Result<(), CliError> {
+fn read_scale_out(config: &Path, settings: &mut Settings, findings: &mut Findings) -> Result<(), CliError> {
     match config::load_for(config, Needs::SCALE_OUT) {
         Ok(loaded) => settings.scale_out = loaded.scale_out,
-        Err(ConfigError::Mistakes(_, mistakes)) => {
-            let others = |mistake: &Mistake| mistake.key.starts_with("scale_out");
-            let of_queues = mistakes.into_iter().filter(others).collect();
-            refuse_mistakes(of_queues, config, "see docs/reference/config.md", findings);
+        Err(ConfigError::Mistakes(_, mut mistakes)) => {
+            // The others are found by those who need them.
+            mistakes.retain(|mistake| mistake.key.starts_with("scale_out"));
+            refuse_mistakes(mistakes, config, "see docs/reference/config.md", findings);
         }
         Err(error) => return Err(error.into()),
     }
-    preflight::queues(settings, findings).await
+    Ok(())
 }
 
 /// Tries `output.dir` out; nothing that is made for that stays.

@@ -10,8 +10,8 @@ use fleetlogs_model::secret::Secret;
 use url::Url;
 
 use super::defaults::DEFAULT_API_VERSION;
+use super::queue_name::site;
 use super::reader::{Table, Value};
-use super::scale_out::site;
 use super::secret;
 use super::secret_form::Wanted;
 use super::selection::selection;

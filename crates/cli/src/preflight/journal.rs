@@ -11,7 +11,8 @@ use crate::config::{JournalSettings, OwnContainer, Settings};
 use crate::error::CliError;
 use crate::journal_container::JournalContainer;
 
-/// Whether the container can be opened. Lists it once, and writes nothing.
+/// Whether the container can be opened. Lists it once, and writes only if workers are to share it: then it tries out a
+/// blob of its own.
 pub(crate) async fn journal(
     settings: &Settings,
     config: &Path,
@@ -23,8 +24,20 @@ pub(crate) async fn journal(
     else {
         return Ok(());
     };
-    if findings.take(container.prove().await)?.is_some() {
-        findings.good("journal", format!("journals go to `{}`, which can be listed", container.url()));
+    if findings.take(container.prove().await)?.is_none() {
+        return Ok(());
+    }
+    findings.good("journal", format!("journals go to `{}`, which can be listed", container.url()));
+    if settings.scale_out.is_none() {
+        return Ok(());
+    }
+    if let Some(left_behind) = findings.take(container.try_out().await)? {
+        let tried = "a blob was created, leased and appended to there";
+        let rest = left_behind.map_or_else(
+            || ", and deleted again".to_owned(),
+            |blob| format!("; `{blob}` stays, because the SAS does not permit deleting it"),
+        );
+        findings.good("journal", format!("{tried}{rest}"));
     }
     Ok(())
 }
