@@ -7,6 +7,7 @@
 //! All of this is decided on traits: it knows neither the store nor the queue.
 
 mod join;
+mod local_queue;
 mod merge;
 mod reader;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod testing;
 mod whole_run;
 mod worker;
 
+pub use local_queue::LocalQueue;
 pub use split::{PartitionPlans, split_plan};
 pub use store::{MergedRunStore, PartitionStore, RunSeed};
-pub use worker::{PartitionWork, WorkerEnd, WorkerSettings, work};
+pub use worker::{PartitionWork, WorkerEnd, WorkerSettings, is_over, work};

@@ -15,10 +15,11 @@ use fleetlogs_model::run_store::{
     Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunStore, StoreFuture, StoredPlan,
     Tenure,
 };
-use fleetlogs_model::work_queue::{Delivery, QueueAnswer, QueueError, WorkItem, WorkQueue, WorkText};
+use fleetlogs_model::work_queue::{Delivery, QueueAnswer, WorkItem, WorkQueue};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::local_queue::LocalQueue;
 use super::split_plan;
 use super::store::{MergedRunStore, PartitionStore, RunSeed};
 use super::worker::WorkerSettings;
@@ -74,123 +75,62 @@ pub(super) async fn work_on(
     drop(written);
 }
 
-/// A queue in memory, on tokio's time.
+/// A queue that may be out of reach for a time.
 #[derive(Default)]
-pub(super) struct MemoryQueue(Mutex<Messages>);
-
-#[derive(Default)]
-struct Messages {
-    all: Vec<Message>,
-    next: u64,
-    poison: Vec<(WorkItem, String)>,
-    down_until: Option<Instant>,
-}
-
-struct Message {
-    id: u64,
-    text: String,
-    receipt: u64,
-    number: u32,
-    seen_from: Instant,
+pub(super) struct MemoryQueue {
+    queue: LocalQueue,
+    down_until: Mutex<Option<Instant>>,
 }
 
 impl MemoryQueue {
     pub(super) fn put(&self, item: &WorkItem) {
-        let mut messages = self.0.lock();
-        let message = Message {
-            id: messages.next,
-            text: item.text(),
-            receipt: 0,
-            number: 0,
-            seen_from: Instant::now(),
-        };
-        messages.next += 1;
-        messages.all.push(message);
+        self.queue.put(item);
     }
 
     /// Every call fails for a time.
     pub(super) fn go_down(&self, time: Duration) {
-        self.0.lock().down_until = Some(Instant::now() + time);
+        *self.down_until.lock() = Some(Instant::now() + time);
     }
 
     pub(super) fn poison(&self) -> Vec<(WorkItem, String)> {
-        self.0.lock().poison.clone()
+        self.queue.poison()
     }
 
-    fn call<'a, T: Send + 'a>(
-        &'a self,
-        act: impl FnOnce(&mut Messages) -> Result<T, QueueError>,
+    fn unless_down<'a, T: Send + 'a>(
+        &self,
+        answer: impl FnOnce() -> QueueAnswer<'a, T>,
     ) -> QueueAnswer<'a, T> {
-        let mut messages = self.0.lock();
-        let answer = if messages.down_until.is_some_and(|until| Instant::now() < until) {
-            Err(Failure::new(FailureClass::NotSent, "no connection").into())
-        } else {
-            act(&mut messages)
-        };
-        Box::pin(std::future::ready(answer))
-    }
-}
-
-impl Messages {
-    fn of(&mut self, delivery: &Delivery) -> Result<&mut Message, QueueError> {
-        let is_it = |message: &&mut Message| {
-            message.id.to_string() == *delivery.id && message.receipt.to_string() == *delivery.receipt
-        };
-        self.all.iter_mut().find(is_it).ok_or(QueueError::NotOurs)
-    }
-
-    fn remove(&mut self, delivery: &Delivery) -> Result<(), QueueError> {
-        let id = self.of(delivery)?.id;
-        self.all.retain(|message| message.id != id);
-        Ok(())
+        if self.down_until.lock().is_some_and(|until| Instant::now() < until) {
+            let failure = Failure::new(FailureClass::NotSent, "no connection");
+            return Box::pin(std::future::ready(Err(failure.into())));
+        }
+        answer()
     }
 }
 
 impl WorkQueue for MemoryQueue {
     fn send<'a>(&'a self, item: &'a WorkItem) -> QueueAnswer<'a, ()> {
-        self.put(item);
-        Box::pin(std::future::ready(Ok(())))
+        self.unless_down(|| self.queue.send(item))
     }
 
     fn receive(&self, hidden: Duration) -> QueueAnswer<'_, Option<Delivery>> {
-        self.call(|messages| {
-            let now = Instant::now();
-            let seen = messages.all.iter_mut().find(|message| message.seen_from <= now);
-            Ok(seen.map(|message| {
-                message.number += 1;
-                message.receipt += 1;
-                message.seen_from = now + hidden;
-                let (id, receipt) = (message.id.to_string().into(), message.receipt.to_string().into());
-                WorkText::parse(&message.text).unwrap().delivered(id, receipt, message.number)
-            }))
-        })
+        self.unless_down(|| self.queue.receive(hidden))
     }
 
     fn hide<'a>(&'a self, delivery: &'a mut Delivery, hidden: Duration) -> QueueAnswer<'a, ()> {
-        self.call(|messages| {
-            let message = messages.of(delivery)?;
-            message.receipt += 1;
-            message.text = delivery.text();
-            message.seen_from = Instant::now() + hidden;
-            delivery.receipt = message.receipt.to_string().into();
-            Ok(())
-        })
+        self.unless_down(|| self.queue.hide(delivery, hidden))
     }
 
     fn delete<'a>(&'a self, delivery: &'a Delivery) -> QueueAnswer<'a, ()> {
-        self.call(|messages| messages.remove(delivery))
+        self.unless_down(|| self.queue.delete(delivery))
     }
 
     fn bury<'a>(&'a self, delivery: &'a Delivery, reason: &'a str) -> QueueAnswer<'a, ()> {
-        self.call(|messages| {
-            messages.remove(delivery)?;
-            messages.poison.push((delivery.item.clone(), reason.to_owned()));
-            Ok(())
-        })
+        self.unless_down(|| self.queue.bury(delivery, reason))
     }
 
     fn left(&self) -> QueueAnswer<'_, u64> {
-        self.call(|messages| Ok(messages.all.len() as u64))
+        self.unless_down(|| self.queue.left())
     }
 }
 

@@ -16,6 +16,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, RunStore};
+use fleetlogs_model::stop_cause::StopCause;
 use fleetlogs_model::work_queue::{Delivery, QueueError, WorkItem, WorkQueue};
 use futures::future::join_all;
 use tokio::sync::{Mutex, Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -23,6 +24,8 @@ use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::recorded_run::ResumedRun;
+use crate::resume::Replay;
+use crate::run_record::RunRecord;
 use crate::stop::{Stop, StopHandle, StopReason};
 
 /// How a worker works.
@@ -49,11 +52,7 @@ pub trait PartitionWork: Send + Sync {
 
     /// Makes the plan of a partition that has none yet, and the empty record of it. If another worker was faster, its plan
     /// stands. With a reason why the partition is given up, nothing is listed: the plan says that the account could not be.
-    fn plan(
-        &self,
-        item: &WorkItem,
-        given_up: Option<&str>,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn plan(&self, item: &WorkItem, given_up: Option<&str>) -> impl Future<Output = Result<(), Failure>>;
 
     /// Works on a partition until nothing is left to do, or `stop` ends it, and puts the end on record. `listener` is
     /// to hear what happens. Fails if the work could not begin, with the reason.
@@ -63,7 +62,7 @@ pub trait PartitionWork: Send + Sync {
         run: ResumedRun,
         listener: Box<dyn EventSink>,
         stop: StopHandle,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<(), Failure>>;
 }
 
 /// What a worker did: deliveries by how they ended.
@@ -357,22 +356,24 @@ impl<P: PartitionWork> Worker<'_, P> {
         store: &dyn RunStore,
         reason: &str,
     ) -> Result<(), JournalError> {
+        let at = self.clock.now();
+        let recorded = |event| Recorded { at, node: None, event };
+        let mut events = vec![recorded(Event::RunEnded { list_calls: 0 })];
         let mut journal = match store.append(false).await {
+            // Its plan then says why nothing is planned.
             Err(error) if is_unplanned(&error) => {
                 let planned = self.partitions.plan(item, Some(reason)).await;
                 planned
                     .map_err(|failure| JournalError::new(JournalErrorKind::Failed, failure.to_string()))?;
                 store.append(false).await?
             }
-            opened => opened?,
+            opened => {
+                let outcome = Some(RunOutcome::Interrupted);
+                let draining = Event::RunDraining { reason: reason.into(), outcome, cause: None };
+                events.insert(0, recorded(draining));
+                opened?
+            }
         };
-        let at = self.clock.now();
-        let outcome = Some(RunOutcome::Interrupted);
-        let events = [
-            Event::RunDraining { reason: reason.into(), outcome, cause: None },
-            Event::RunEnded { list_calls: 0 },
-        ];
-        let events = events.map(|event| Recorded { at, node: None, event });
         // A journal may block.
         let appended = tokio::task::spawn_blocking(move || journal.append(&events)).await;
         appended.unwrap_or_else(|error| Err(JournalError::new(JournalErrorKind::Failed, error.to_string())))
@@ -456,15 +457,53 @@ fn unopened(error: &JournalError) -> PartitionEnd {
 /// as well, and are on record.
 fn ended_early(reason: &StopReason) -> PartitionEnd {
     match reason {
-        StopReason::Signal | StopReason::OwnershipLost | StopReason::TenureEnded => PartitionEnd::HandedBack,
+        _ if !is_handed_on(reason.cause()) => PartitionEnd::Done,
         StopReason::Journal { .. } | StopReason::LittleRoom(_) | StopReason::ShortTenure { .. } => {
             PartitionEnd::Failed(reason.to_string())
         }
-        StopReason::RunDeadline
-        | StopReason::SasEnds(_)
-        | StopReason::BudgetSpent { .. }
-        | StopReason::ContainerGone(_)
-        | StopReason::Schedule(_) => PartitionEnd::Done,
+        _ => PartitionEnd::HandedBack,
+    }
+}
+
+/// Whether no worker has anything left to do with a partition. It need not be planned yet.
+///
+/// # Errors
+/// Its record cannot be read.
+pub async fn is_over(partition: &dyn RunStore) -> Result<bool, JournalError> {
+    let plan = match partition.plan().await {
+        Ok(stored) => stored.plan,
+        Err(error) if is_unplanned(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let journal = partition.read().await?;
+    let events = journal.run_events()?;
+    let record = RunRecord::of(&events);
+    if events.is_empty() && plan.nodes.is_empty() {
+        // No worker has to come.
+        return Ok(true);
+    }
+    if record.ended_at.is_none() || !record.stop_cause.is_some_and(is_handed_on) {
+        return Ok(record.ended_at.is_some());
+    }
+    let mut replay = Replay::new(&plan);
+    journal.events_after(0, &mut |recorded| replay.apply(recorded))?;
+    Ok(replay.finish(&plan, &[]).1.is_empty())
+}
+
+/// Whether a worker that stopped a partition for this cause leaves its message in the queue, so that another one goes on.
+fn is_handed_on(cause: StopCause) -> bool {
+    match cause {
+        StopCause::Signal
+        | StopCause::OwnershipLost
+        | StopCause::TenureEnded
+        | StopCause::Journal
+        | StopCause::LittleRoom => true,
+        StopCause::RunDeadline
+        | StopCause::SasEnds
+        | StopCause::BudgetSpent
+        | StopCause::ContainerGone
+        | StopCause::Schedule
+        | StopCause::Other => false,
     }
 }
 

@@ -70,6 +70,10 @@ impl Bench {
         self.worlds[&AccountName::new(partition)].taken().iter().all(|taken| taken.len() == 1)
     }
 
+    async fn is_over(&self, partition: &str) -> bool {
+        is_over(&*self.records.store(&AccountName::new(partition), &Arc::default())).await.unwrap()
+    }
+
     async fn record(&self) -> RunRecord {
         let run = RecordedRun::open(&self.records.merged(&self.plan), RunClaim::Watch).await.unwrap();
         RunRecord::of(&run.journal.run_events().unwrap())
@@ -158,6 +162,7 @@ async fn a_partition_that_kills_every_worker_is_given_up_and_the_rest_is_done() 
     assert_eq!(end.buried.len(), 1);
     assert_eq!((end.buried[0].0.partition.as_str(), &*end.buried[0].1), ("deadly", reason));
     assert_eq!(bench.queue.poison(), end.buried);
+    assert!(bench.is_over("deadly").await);
     assert!(bench.is_collected("contoso") && bench.is_collected("fabrikam"));
     let record = bench.record().await;
     assert_eq!(record.stopped, Some(format!("partition deadly: {reason}")));
@@ -198,12 +203,14 @@ async fn a_worker_that_is_stopped_hands_its_partitions_back_at_once() {
     });
     assert_eq!(end.unwrap(), WorkerEnd { handed_back: 2, ..WorkerEnd::default() });
     assert!(bench.record().await.stopped.is_some());
+    assert!(bench.record().await.ended_at.is_some() && !bench.is_over("contoso").await);
     let began = tokio::time::Instant::now();
     let end = bench.worker(&bench.hand(), &StopHandle::default()).await.unwrap();
     assert_eq!(end.done, 2);
     assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
     assert!(bench.is_collected("contoso") && bench.is_collected("fabrikam"));
     assert_eq!(bench.record().await.stopped, None);
+    assert!(bench.is_over("contoso").await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,7 +301,23 @@ async fn a_partition_that_cannot_be_planned_is_given_up_as_one_that_is_not_liste
         let account = run.plan.accounts.iter().find(|account| account.name.as_str() == "private").unwrap();
         assert_eq!(account.unlisted.as_ref(), Some(reason));
         let record = bench.record().await;
-        assert_eq!(record.stopped, Some(format!("partition private: {reason}")));
-        assert!(record.ended_at.is_some() && bench.is_collected("contoso"));
+        assert_eq!(record.stopped, None, "the account says it");
+        assert!(record.ended_at.is_some() && bench.is_over("private").await && bench.is_collected("contoso"));
+    }
+}
+
+/// What a worker does with the message of a partition agrees with what others make of its record.
+#[test]
+fn a_partition_is_over_exactly_if_its_message_is_deleted() {
+    for reason in [
+        StopReason::Signal,
+        StopReason::OwnershipLost,
+        StopReason::TenureEnded,
+        StopReason::RunDeadline,
+        StopReason::BudgetSpent { failed: 1, allowed: 0 },
+        StopReason::ContainerGone(Failure::new(FailureClass::Gone, "no such container")),
+        StopReason::SasEnds(NOW),
+    ] {
+        assert_eq!(ended_early(&reason) == PartitionEnd::Done, !is_handed_on(reason.cause()), "{reason}");
     }
 }
