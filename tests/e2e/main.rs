@@ -39,6 +39,7 @@ mod refusals;
 mod report_page;
 mod resuming;
 mod run_store;
+mod scale_out;
 mod schedule;
 mod schemas;
 mod sdk;

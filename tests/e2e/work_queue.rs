@@ -34,6 +34,11 @@ impl QueueService {
         format!("http://127.0.0.1:{}/{ACCOUNT}", self.port)
     }
 
+    /// The URL of a queue with an account SAS, as a config has it.
+    pub(crate) fn sas_of(&self, name: &str) -> String {
+        format!("{}/{name}?{}", self.url(), account_sas("racup", "2036-01-01T00:00:00Z"))
+    }
+
     /// A queue by its name, with an account SAS for all queues.
     pub(crate) fn queue(&self, name: &str) -> AzureWorkQueue {
         let url = format!("{}?{}", self.url(), account_sas("racup", "2036-01-01T00:00:00Z"));

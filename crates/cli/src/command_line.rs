@@ -6,6 +6,8 @@ use crate::args::Output;
 use crate::commands::bundle::{self, BundleArgs};
 use crate::commands::check::{self, CheckArgs};
 use crate::commands::completions::{self, CompletionsArgs};
+use crate::commands::fan_in::{self, FanInArgs};
+use crate::commands::fan_out::{self, FanOutArgs};
 use crate::commands::fetch::{self, FetchArgs};
 use crate::commands::history::{self, HistoryArgs};
 use crate::commands::init::{self, InitArgs};
@@ -22,6 +24,7 @@ use crate::commands::sim::{self, SimArgs};
 use crate::commands::status::{self, StatusArgs};
 use crate::commands::ticket::{self, TicketArgs};
 use crate::commands::verify::{self, VerifyArgs};
+use crate::commands::worker::{self, WorkerArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::logging::Logs;
@@ -79,6 +82,12 @@ pub(crate) enum Command {
     Bundle(BundleArgs),
     /// Run snapshots automatically: on a schedule, when nodes go bad, on alerts
     Schedule(ScheduleArgs),
+    /// Share a run out to workers on other machines, wait for them, and report
+    FanOut(FanOutArgs),
+    /// Wait for the workers of a run that was shared out, and report
+    FanIn(FanInArgs),
+    /// Take partitions of runs from the queue, and work on them
+    Worker(WorkerArgs),
     /// Serve a simulated fleet on loopback
     Sim(SimArgs),
     /// Write a config to start with, or one with the accounts that you have in Azure
@@ -92,9 +101,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it runs until it is told to stop.
+    /// Whether its log is what people read of it.
     pub(crate) fn is_daemon(&self) -> bool {
-        matches!(self, Self::Schedule(args) if args.is_daemon())
+        match self {
+            Self::Schedule(args) => args.is_daemon(),
+            // Its log is all that it says.
+            Self::Worker(_) => true,
+            _ => false,
+        }
     }
 
     /// Runs the command.
@@ -116,6 +130,9 @@ impl Command {
             Self::Ticket(args) => ticket::ticket(args, output).await,
             Self::Bundle(args) => bundle::bundle(args, output).await,
             Self::Schedule(args) => Box::pin(schedule::schedule(args, output, logs)).await,
+            Self::FanOut(args) => Box::pin(fan_out::fan_out(args, output, logs)).await,
+            Self::FanIn(args) => Box::pin(fan_in::fan_in(args, output, logs)).await,
+            Self::Worker(args) => Box::pin(worker::worker(args, output)).await,
             Self::Sim(args) => sim::sim(args).await,
             Self::Init(args) => init::init(args, output).await,
             Self::Schema(args) => schema::schema(args),

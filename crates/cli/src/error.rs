@@ -116,6 +116,11 @@ impl CliError {
         Self::new(Exit::Interrupted, Refusal::without_help(what))
     }
 
+    /// The command ends, but others continue the run.
+    pub(crate) fn left_to_others(refusal: Refusal) -> Self {
+        Self::new(Exit::Interrupted, refusal)
+    }
+
     /// A file cannot be read or written: the wrong one was named, or its disk is full or fails.
     pub(crate) fn file(path: impl AsRef<Path>, error: &io::Error) -> Self {
         let refusal =

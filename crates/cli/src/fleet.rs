@@ -48,6 +48,8 @@ pub(crate) struct Fleet {
 pub(crate) struct Account {
     pub(crate) planned: PlannedAccount,
     pub(crate) selection: Selection,
+    /// The site from which it is reached; none if it is reached from here.
+    pub(crate) site: Option<String>,
     pub(crate) service: Arc<AzureBatch>,
     /// The tokens it is called with, and what they must be made out for; none with its key.
     pub(crate) tokens: Option<(TokenSource, String)>,
@@ -102,16 +104,10 @@ impl Fleet {
         Destination::of_run(&self.destination, &self.http, &self.tokens, run, settings.verification).await
     }
 
-    /// Lists every account and freezes the result. Accounts that cannot be listed are in the plan with the reason;
-    /// if none can be, the run is refused.
-    pub(crate) async fn plan(
-        &self,
-        settings: &Settings,
-        (run_id, destination): (&RunId, &str),
-        progress: PlanningProgress,
-    ) -> Result<ListedFleet, CliError> {
+    /// A plan of this fleet as long as nothing is listed.
+    pub(crate) fn empty_plan(settings: &Settings, (run_id, destination): (&RunId, &str)) -> Plan {
         let created_at = Clock::System.now();
-        let plan = Plan {
+        Plan {
             schema: PLAN_SCHEMA.into(),
             run_id: run_id.clone(),
             tool_version: env!("CARGO_PKG_VERSION").into(),
@@ -124,7 +120,18 @@ impl Fleet {
             pools: vec![],
             nodes: PlannedNodes::spooled(node_spool()),
             left_out: vec![],
-        };
+        }
+    }
+
+    /// Lists every account and freezes the result. Accounts that cannot be listed are in the plan with the reason;
+    /// if none can be, the run is refused.
+    pub(crate) async fn plan(
+        &self,
+        settings: &Settings,
+        (run_id, destination): (&RunId, &str),
+        progress: PlanningProgress,
+    ) -> Result<ListedFleet, CliError> {
+        let plan = Self::empty_plan(settings, (run_id, destination));
         let accounts: Vec<_> = self.accounts.iter().map(Account::to_plan).collect();
         let listener = Listener(progress);
         let request = PlanRequest {
@@ -178,6 +185,18 @@ impl Fleet {
     /// The accounts of the config.
     pub(crate) fn accounts(&self) -> &[Account] {
         &self.accounts
+    }
+
+    /// Leaves the accounts out that `keep` does not want, and returns them.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Account) -> bool) -> Vec<Account> {
+        let (kept, left) = std::mem::take(&mut self.accounts).into_iter().partition(keep);
+        self.accounts = kept;
+        left
+    }
+
+    /// Subscriptions whose accounts could not be listed, as accounts.
+    pub(crate) fn unlisted_accounts(&self) -> &[PlannedAccount] {
+        &self.unlisted
     }
 
     /// The patterns of the selection that match nothing in a plan of these accounts.
@@ -274,7 +293,13 @@ fn connect_account(
         unlisted: None,
         missing: None,
     };
-    Ok(Account { planned, selection: account.selection.clone(), service: Arc::new(service), tokens: source })
+    Ok(Account {
+        planned,
+        selection: account.selection.clone(),
+        site: account.site.clone(),
+        service: Arc::new(service),
+        tokens: source,
+    })
 }
 
 /// Why an account cannot be listed, and what to do about it.

@@ -153,6 +153,35 @@ const HELP_TEXTS: &[HelpText] = &[
         guide: "docs/guide/snapshots.md",
     },
     HelpText {
+        command: "fan-out",
+        notes: "Needs a container in [journal] and a queue in [scale_out]. Ctrl-C ends the waiting, not the run: workers \
+                continue, and `fan-in` waits again. One machine is enough for most fleets; the guide says when it is not.",
+        examples: &[
+            ("fleetlogs fan-out", "and wait for the workers"),
+            ("fleetlogs fan-out prod.toml --last 2h --detach", "and leave the rest to `fan-in`"),
+        ],
+        guide: "docs/guide/scale-out.md",
+    },
+    HelpText {
+        command: "fan-in",
+        notes: "Works on any machine that has the config. Messages that are missing are sent again.",
+        examples: &[
+            ("fleetlogs fan-in latest", "the newest run"),
+            ("fleetlogs fan-in 20261122T093000Z-1a2b --json", "for a program"),
+        ],
+        guide: "docs/guide/scale-out.md",
+    },
+    HelpText {
+        command: "worker",
+        notes: "Give it the config file of `fan-out`. SIGTERM makes it finish calls in flight and leave the rest to other \
+                workers. Exit code 3 if a partition could not be worked on.",
+        examples: &[
+            ("fleetlogs worker", "until the queue is empty"),
+            ("fleetlogs worker prod.toml --site west --forever", "the accounts of a site, for ever"),
+        ],
+        guide: "docs/guide/scale-out.md",
+    },
+    HelpText {
         command: "sim",
         notes: "",
         examples: &[

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetlogs_azure::{
-    BlobRunStore, Client, EntraSettings, FailedTrial, SasSource, http_client, recorded_runs,
+    BlobRunStore, Client, EntraSettings, FailedTrial, SasSource, http_client, recorded_runs, run_of_key,
     try_out_container,
 };
 use fleetlogs_model::failure::Failure;
@@ -13,7 +14,7 @@ use fleetlogs_model::ids::RunId;
 use parking_lot::Mutex;
 use url::Url;
 
-use crate::config::{self, ContainerKey, JournalSettings, is_stdin};
+use crate::config::{self, ContainerKey, JournalSettings, Settings, is_stdin};
 use crate::error::{CliError, Refusal};
 use crate::found_config::default_config;
 use crate::own_container::{Contents, sas_source};
@@ -64,6 +65,15 @@ impl JournalContainer {
         let http = http_client(CALLS_AT_ONCE)?;
         let tokens = Tokens::new(http.clone(), entra);
         Ok(Self { settings, config: recorded_config(config), http, tokens })
+    }
+
+    /// The container of a config, which must name one.
+    pub(crate) fn of_settings(settings: &Settings, config: &Path) -> Result<Self, CliError> {
+        let Some(journal) = settings.journal.clone() else {
+            let what = "workers share the record of a run, but this config keeps it on the disk";
+            return Err(CliError::usage(Refusal::new(what, "name a container in [journal]")));
+        };
+        Self::new(journal, settings.entra.clone(), config)
     }
 
     /// The container of a config. None if its journals are on the disk.
@@ -126,6 +136,13 @@ impl JournalContainer {
         Ok(RunDir { path, store, record: Some(record), in_blob: Some(in_blob) })
     }
 
+    /// The records of runs, for a process that works on some of them. A process that dies keeps them for `lease`.
+    pub(crate) fn records(&self, lease: Duration) -> Result<RunRecords, CliError> {
+        let source = self.source(JournalUse::Write)?;
+        let prefix = self.settings.prefix.clone();
+        Ok(RunRecords { http: self.http.clone(), source, prefix, lease })
+    }
+
     /// Looks whether runs can be made here, as far as that shows without writing. Returns how many there are.
     pub(crate) async fn prove(&self) -> Result<usize, CliError> {
         drop(self.source(JournalUse::Write)?);
@@ -160,6 +177,32 @@ impl JournalContainer {
     fn refused(&self, failure: &Failure) -> CliError {
         let what = format!("the runs in `{}` cannot be listed", self.url());
         JOURNALS.refused(what, &self.settings.container, failure)
+    }
+}
+
+/// The records of runs in a container, to be worked on.
+pub(crate) struct RunRecords {
+    http: Client,
+    source: SasSource,
+    prefix: String,
+    lease: Duration,
+}
+
+impl RunRecords {
+    /// That of a run.
+    pub(crate) fn of(&self, run: &RunId) -> BlobRunStore {
+        let dir = format!("{}/{run}", self.prefix);
+        self.at(dir)
+    }
+
+    /// That of the run in a directory of the container.
+    pub(crate) fn at(&self, dir: String) -> BlobRunStore {
+        BlobRunStore::new(self.http.clone(), self.source.clone(), dir, self.lease)
+    }
+
+    /// The run that a key stands for; `new_run` if nobody has used the key before.
+    pub(crate) async fn run_of_key(&self, key: &str, new_run: &RunId) -> Result<RunId, CliError> {
+        Ok(run_of_key(self.http.clone(), self.source.clone(), &self.prefix, key, new_run).await?)
     }
 }
 

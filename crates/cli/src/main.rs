@@ -39,6 +39,7 @@ mod run_container;
 mod run_dir;
 mod run_name;
 mod runs_dir;
+mod scale_out;
 mod share;
 mod shared_run;
 mod signals;

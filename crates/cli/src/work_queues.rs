@@ -79,6 +79,11 @@ impl WorkQueues {
         })
     }
 
+    /// A worker cannot go on with the queue of its site.
+    pub(crate) fn unusable(&self, site: Option<&str>, failure: &Failure) -> CliError {
+        self.refused(format!("the queue `{}` cannot be read", self.name_of(site)), failure).without_run()
+    }
+
     fn open(&self, site: Option<&str>) -> Result<AzureWorkQueue, CliError> {
         let queue = AzureWorkQueue::new(self.http.clone(), self.access.clone(), &self.name_of(site));
         queue.map_err(|error| {

@@ -3,6 +3,8 @@
 pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod fan_in;
+pub(crate) mod fan_out;
 pub(crate) mod fetch;
 pub(crate) mod history;
 pub(crate) mod init;
@@ -20,3 +22,4 @@ pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod ticket;
 pub(crate) mod verify;
+pub(crate) mod worker;

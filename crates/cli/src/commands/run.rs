@@ -14,6 +14,7 @@ use crate::logging::Logs;
 use crate::notify::notify_all;
 use crate::output::{print_end, watchers};
 use crate::run::{FinishedRun, RunRequest, run_to_end};
+use crate::scale_out::{ShardArgs, run_shard};
 use crate::signals;
 use crate::window_args::WindowArgs;
 
@@ -28,15 +29,21 @@ pub(crate) struct RunArgs {
     pub(crate) pick: Pick,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
+    #[command(flatten)]
+    pub(crate) shard: ShardArgs,
 }
 
 pub(crate) async fn run(args: &RunArgs, output: &Output, logs: &Logs) -> Result<Exit, CliError> {
+    let shard = args.shard.wanted()?;
     let config = args.config.path()?;
     let mut settings = config::load_for(&config, Needs::RUN)?;
     settings.narrow(&args.pick)?;
     args.window.apply(&mut settings)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;
+    if let Some(shard) = shard {
+        return Box::pin(run_shard(shard, &args.pick, &settings, &config, &stop, output)).await;
+    }
     let request = RunRequest { config: &config, plan: args.plan.as_deref(), snapshot: None };
     let FinishedRun { reported, log: _log } =
         Box::pin(run_to_end(request, &settings, stop.clone(), &watchers(output, logs))).await?;

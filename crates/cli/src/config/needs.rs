@@ -27,6 +27,8 @@ impl Needs {
     /// For a command that works on partitions of a run.
     pub(crate) const SCALE_OUT: Self =
         Self { journal: true, scale_out: true, lease: false, listener: false, notify: false };
+    /// For a command that ends a run which workers share.
+    pub(crate) const FAN_OUT: Self = Self { notify: true, ..Self::SCALE_OUT };
     /// For a command that shows the schedule.
     pub(crate) const LIST: Self =
         Self { journal: false, scale_out: false, lease: true, listener: false, notify: false };

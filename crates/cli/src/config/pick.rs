@@ -2,7 +2,7 @@
 
 use fleetlogs_engine::jobs::JobFilter;
 use fleetlogs_engine::select::ExactNodes;
-use fleetlogs_model::ids::NodeRef;
+use fleetlogs_model::ids::{AccountName, NodeRef};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::settings::Settings;
@@ -68,6 +68,18 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// Narrows the selection to one account.
+    pub(crate) fn only_account(&mut self, name: &AccountName) {
+        self.accounts.retain(|account| account.name == *name);
+        if !self.accounts.is_empty() {
+            self.discover = None;
+        } else if let Some(discover) = &mut self.discover {
+            let pattern = Glob::new(&globset::escape(name.as_str())).expect("an escaped text is a pattern");
+            let names = GlobSetBuilder::new().add(pattern).build();
+            discover.only = Some(names.expect("one pattern is not too many"));
+        }
     }
 
     /// Narrows the selection to exactly these nodes, whatever their state; `jobs` stays as it is.

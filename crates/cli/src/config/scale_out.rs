@@ -27,7 +27,6 @@ const HEARTBEATS: u32 = 3;
 
 /// The queues of workers, and how workers work.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "for the commands with workers"))]
 pub(crate) struct ScaleOutSettings {
     pub(crate) queue: QueueSettings,
     /// How long a worker that died keeps its partitions from the others.

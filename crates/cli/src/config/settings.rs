@@ -63,6 +63,13 @@ impl Settings {
         self.accounts.iter().map(|account| account.site.clone()).chain(of_found).collect()
     }
 
+    /// How long a partition is kept from others after its worker died.
+    pub(crate) fn partition_lease(&self) -> Duration {
+        let of_workers = self.scale_out.as_ref().map(|scale_out| scale_out.lease);
+        let of_runs = self.journal.as_ref().map(|journal| journal.lease);
+        of_workers.or(of_runs).unwrap_or(Duration::from_secs(60))
+    }
+
     /// The numbers that steer a run.
     pub(crate) fn for_run(&self) -> RunSettings {
         RunSettings {

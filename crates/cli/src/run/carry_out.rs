@@ -1,12 +1,9 @@
-//! Carries out what is outstanding in a run: `engine::collect` with the real services, and the reports after it.
+//! Carries out what is outstanding in a run, for a person who watches, and writes the reports after it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetlogs_engine::access::Access;
-use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::collect::{Collection, ProcessFacts, collect};
-use fleetlogs_engine::event_log::{LogMode, Written};
+use fleetlogs_engine::event_log::Written;
 use fleetlogs_engine::recorded_run::ledger_of;
 use fleetlogs_engine::resume::Outstanding;
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
@@ -15,17 +12,15 @@ use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{Journal, JournalError};
-use fleetlogs_model::service::UploadOrder;
-use fleetlogs_model::stop_cause::Unverified;
 use fleetlogs_report::{EventLines, EventsFile, Progress, StopNotice};
 
+use super::execute::{Work, execute};
 use super::prepare::PreparedRun;
 use super::reported::Reported;
 use super::watchers::{Watchers, progress_clock};
 use crate::config::Settings;
 use crate::error::CliError;
 use crate::logging::LogGuard;
-use crate::open_files::calls_of_each;
 use crate::run_dir::{RunDir, as_argument};
 
 /// A run whose journal is open.
@@ -56,58 +51,33 @@ pub(super) async fn carry_out(
     settings: &Settings,
     watchers: &Watchers,
 ) -> Result<FinishedRun, CliError> {
-    let PreparedRun { fleet, destination, plan, services, store } = prepared;
+    let PreparedRun { fleet, plan, reached } = prepared;
     let OpenRun { dir, journal, ledger, outstanding, stop, log, events } = open;
     let mode = watchers.progress.mode();
-    let progress = Progress::new(mode, progress_clock(), plan.clone(), &ledger, store.is_some());
+    let verifies = reached.store.is_some();
+    let progress = Progress::new(mode, progress_clock(), plan.clone(), &ledger, verifies);
     watchers.logs.share_screen(Some(progress.clone()));
     let mut listeners: Vec<Box<dyn EventSink>> =
         vec![Box::new(progress.clone()), Box::new(EventLines::new(plan.clone()))];
     if let Some(events) = events {
         listeners.push(Box::new(events));
     }
-    let order = UploadOrder { window: plan.window, access: Arc::new(destination.access.clone()) };
-    let (access, replace) = Access::new(order);
-    let mut run_settings = settings.for_run();
-    let called = services.iter().flatten().count();
-    run_settings.limits.concurrency = calls_of_each(run_settings.limits.concurrency, called);
-    let process = ProcessFacts {
-        tool_version: env!("CARGO_PKG_VERSION").into(),
-        unverified: Some(if settings.verification {
-            Unverified::NotPermitted
-        } else {
-            Unverified::SwitchedOff
-        }),
-        simulated: fleet.is_simulated(),
-    };
-    let collection = Collection {
+    let work = Work {
         plan: plan.clone(),
         ledger,
         outstanding,
         journal,
         listeners,
-        log_mode: LogMode::Thread,
-        services: services.clone(),
-        store: store.clone(),
-        access,
-        settings: run_settings,
-        process,
-        clock: Clock::System,
         stop: stop.clone(),
-        random: fastrand::Rng::new(),
+        is_simulated: fleet.is_simulated(),
+        accounts_at_once: reached.services.iter().flatten().count(),
     };
-    let patience = store.is_some().then(|| patience_once_stopped(settings.for_run().verify.deadline));
+    let patience = verifies.then(|| patience_once_stopped(settings.for_run().verify.deadline));
     // A fleet that ends with this process cannot be asked again.
     let can_resume = !fleet.is_simulated();
     let resume = can_resume.then(|| format!("fleetlogs resume {}", as_argument(&dir.path)));
-    // A SAS is held against the service's clock.
-    let now = || {
-        let ahead = services.iter().flatten().filter_map(|service| service.clock_offset()).max();
-        Clock::System.now() + ahead.unwrap_or_default()
-    };
     let Written { ledger, journal } = tokio::select! {
-        written = collect(collection) => written,
-        never = destination.keep_fresh(settings.upload_allowance, now, replace, store.as_deref()) => never,
+        written = execute(&reached, settings, work) => written,
         never = show_progress(&progress, &stop, patience, resume.as_deref()) => never,
     };
     if stop.level() == Stop::Abort {

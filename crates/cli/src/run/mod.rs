@@ -5,6 +5,7 @@
 
 mod carry_out;
 mod document;
+mod execute;
 mod prepare;
 mod reported;
 mod request;
@@ -16,6 +17,8 @@ mod watchers;
 
 pub(crate) use carry_out::FinishedRun;
 pub(crate) use document::NotListed;
+pub(crate) use execute::{Reached, Work, execute};
+pub(crate) use prepare::{BegunRun, reach};
 pub(crate) use reported::{Reported, run_facts};
 pub(crate) use request::RunRequest;
 pub(crate) use resume::{EndedRun, OpenedRun};

@@ -50,7 +50,7 @@ impl ProgressView {
 
 impl Watchers {
     /// Says which run this is, where it is, and how to watch it: before it lists anything, because that may take a while.
-    pub(super) fn name_run(&self, run: &RunId, output_dir: &Path) {
+    pub(crate) fn name_run(&self, run: &RunId, output_dir: &Path) {
         let dir = output_dir.join(run.as_str());
         let found_by_id = absolute(&RunsDir::find(None, None).path) == absolute(output_dir);
         let lines = RunLines::new(run, &dir, found_by_id);
@@ -70,7 +70,7 @@ impl Watchers {
     }
 
     /// Shows how planning makes progress.
-    pub(super) fn planning(&self) -> PlanningProgress {
+    pub(crate) fn planning(&self) -> PlanningProgress {
         PlanningProgress::new(self.progress.mode(), progress_clock())
     }
 }

@@ -1,0 +1,322 @@
+//! Waits until the workers have nothing left to do in a run, shows what they do, and writes its reports.
+//!
+//! Nobody but the workers changes the run. A message that is missing is sent again: the process that laid the run out may
+//! have died before it had sent all.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use fleetlogs_azure::{BlobRunStore, StoredPartition};
+use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
+use fleetlogs_engine::run_record::RunRecord;
+use fleetlogs_engine::scale_out::is_over;
+use fleetlogs_engine::stop::{Stop, StopHandle};
+use fleetlogs_model::event_sink::EventSink;
+use fleetlogs_model::ids::{AccountName, RunId};
+use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::plan::Plan;
+use fleetlogs_model::run_store::{JournalError, JournalErrorKind, JournalReader, RunStore};
+use fleetlogs_model::work_queue::WorkQueue;
+use fleetlogs_report::Progress;
+use tokio::time::{Instant, sleep};
+
+use super::lay_out::send;
+use crate::config::Settings;
+use crate::error::{CliError, Refusal};
+use crate::logging::LogGuard;
+use crate::run::{FinishedRun, Reported, Watchers, progress_clock};
+use crate::run_dir::{PLAN_FILE, RunDir, write_plan};
+use crate::work_queues::WorkQueues;
+
+/// How often the records are read. Each partition costs some calls.
+const EVERY: Duration = Duration::from_secs(1);
+const EACH_PARTITION: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long storage may fail before nobody waits any longer.
+const LONGEST_FAILURE: Duration = Duration::from_secs(600);
+
+/// The most events that the screen gets at once.
+const GROUP: usize = 4096;
+
+/// A run that workers share, and whoever waits for it.
+pub(crate) struct Gathering<'a> {
+    pub(crate) run: RunId,
+    /// Where its reports will be.
+    pub(crate) dir: RunDir,
+    /// Its record.
+    pub(crate) record: BlobRunStore,
+    pub(crate) partitions: Vec<StoredPartition>,
+    /// None if its workers take no messages.
+    pub(crate) queues: Option<&'a WorkQueues>,
+    pub(crate) settings: &'a Settings,
+    pub(crate) watchers: &'a Watchers,
+    pub(crate) stop: &'a StopHandle,
+}
+
+/// Why the records are no longer read.
+enum Seen {
+    /// No worker has anything left to do.
+    Over,
+    /// A worker has planned a partition: the plan of the run is longer now.
+    MorePlans,
+    /// Nobody works on these partitions, and nobody comes.
+    Abandoned(Vec<AccountName>),
+    /// This process was told to stop. The workers were not.
+    Stopped,
+}
+
+/// Waits for the end of a run, and reports it.
+pub(crate) async fn gather(gathering: Gathering<'_>) -> Result<FinishedRun, CliError> {
+    // Where the run was not laid out, there is no directory yet.
+    gathering.dir.keep_here(&gathering.dir.store.plan().await?.plan)?;
+    let log = gathering.watchers.logs.keep_in(gathering.dir.log_file()?);
+    let abandoned = gathering.wait().await?;
+    gathering.report(abandoned, log).await
+}
+
+impl Gathering<'_> {
+    /// Waits until the run is over. Returns the partitions that nobody finishes.
+    async fn wait(&self) -> Result<Vec<AccountName>, CliError> {
+        let mut messages = MissingMessages { sent_again: HashMap::new(), looked: Instant::now() };
+        let mut failing_since = None;
+        loop {
+            let error = match self.watch(&mut messages, &mut failing_since).await {
+                Ok(Seen::Over) => return Ok(vec![]),
+                Ok(Seen::Abandoned(partitions)) => return Ok(partitions),
+                Ok(Seen::MorePlans) => continue,
+                Ok(Seen::Stopped) => return Err(self.left_alone()),
+                Err(error) => error,
+            };
+            let since = *failing_since.get_or_insert_with(|| {
+                tracing::warn!("{error}; retrying");
+                Instant::now()
+            });
+            if error.kind != JournalErrorKind::Failed || since.elapsed() > LONGEST_FAILURE {
+                return Err(error.into());
+            }
+            tokio::select! {
+                () = sleep(self.pause()) => {}
+                () = self.stop.reached(Stop::Drain) => return Err(self.left_alone()),
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let partitions = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        EACH_PARTITION.saturating_mul(partitions).clamp(EVERY, LONGEST_PAUSE)
+    }
+
+    fn left_alone(&self) -> CliError {
+        let what = "no longer waiting for the workers, which continue";
+        let help = format!("`fleetlogs fan-in {}` waits again, and writes the reports", self.run);
+        CliError::left_to_others(Refusal::new(what, help))
+    }
+
+    /// Opens the run, and shows what happens as long as its plan is the same.
+    async fn watch(
+        &self,
+        messages: &mut MissingMessages,
+        failing_since: &mut Option<Instant>,
+    ) -> Result<Seen, JournalError> {
+        let unplanned = self.unplanned().await?;
+        let RecordedRun { plan, journal, .. } = RecordedRun::open(&*self.dir.store, RunClaim::Watch).await?;
+        let ledger = Ledger::new(&plan);
+        let (mode, verification) = (self.watchers.progress.mode(), self.settings.verification);
+        let mut progress = Progress::new(mode, progress_clock(), plan.clone(), &ledger, verification);
+        self.watchers.logs.share_screen(Some(progress.clone()));
+        let mut watched = WatchedRun { journal, ledger, last: 0, about_run: vec![] };
+        let seen = self.watch_on(&mut watched, &unplanned, &mut progress, messages, failing_since).await;
+        progress.finish();
+        self.watchers.logs.share_screen(None);
+        seen
+    }
+
+    async fn watch_on(
+        &self,
+        run: &mut WatchedRun,
+        unplanned: &[&StoredPartition],
+        progress: &mut Progress,
+        messages: &mut MissingMessages,
+        failing_since: &mut Option<Instant>,
+    ) -> Result<Seen, JournalError> {
+        run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
+        progress.caught_up(&run.ledger);
+        loop {
+            *failing_since = None;
+            if unplanned.is_empty() && run.has_ended() && self.open_partitions().await?.is_empty() {
+                return Ok(Seen::Over);
+            }
+            for partition in unplanned {
+                if self.is_planned(partition).await? {
+                    return Ok(Seen::MorePlans);
+                }
+            }
+            let abandoned = messages.look(self, run.last).await?;
+            if !abandoned.is_empty() {
+                return Ok(Seen::Abandoned(abandoned));
+            }
+            tokio::select! {
+                () = sleep(self.pause()) => {}
+                () = self.stop.reached(Stop::Drain) => return Ok(Seen::Stopped),
+            }
+            let mut group = vec![];
+            let read = run.read_on(|recorded, ledger| {
+                group.push(recorded.clone());
+                if group.len() == GROUP {
+                    progress.hear(&group, ledger);
+                    group.clear();
+                }
+            });
+            read.await?;
+            progress.hear(&group, &run.ledger);
+            progress.tick();
+        }
+    }
+
+    /// The partitions that no worker has planned yet.
+    async fn unplanned(&self) -> Result<Vec<&StoredPartition>, JournalError> {
+        let mut unplanned = vec![];
+        for partition in self.partitions.iter().filter(|partition| self.may_be_unplanned(partition)) {
+            if !self.is_planned(partition).await? {
+                unplanned.push(partition);
+            }
+        }
+        Ok(unplanned)
+    }
+
+    /// Without messages, workers plan all of them.
+    fn may_be_unplanned(&self, partition: &StoredPartition) -> bool {
+        partition.site.is_some() || self.queues.is_none()
+    }
+
+    async fn is_planned(&self, partition: &StoredPartition) -> Result<bool, JournalError> {
+        match self.record.partition(partition.name.as_str()).stored_run().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == JournalErrorKind::Missing => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The partitions in which a worker has something left to do.
+    async fn open_partitions(&self) -> Result<Vec<&StoredPartition>, JournalError> {
+        let mut open = vec![];
+        for partition in &self.partitions {
+            if !is_over(&self.record.partition(partition.name.as_str())).await? {
+                open.push(partition);
+            }
+        }
+        Ok(open)
+    }
+
+    async fn report(self, abandoned: Vec<AccountName>, log: LogGuard) -> Result<FinishedRun, CliError> {
+        let RecordedRun { plan, journal, .. } = self.dir.open(RunClaim::Watch).await?;
+        let ledger = fleetlogs_engine::recorded_run::ledger_of(&*journal, &plan)?;
+        // Workers may have planned partitions since the directory was made.
+        self.keep_plan(&plan)?;
+        let unfinished = (!abandoned.is_empty()).then(|| {
+            let names: Vec<_> = abandoned.iter().map(AccountName::as_str).collect();
+            format!("no worker finishes {}: see the poison queue", names.join(", "))
+        });
+        let reported = Reported::write(self.dir.path, plan, ledger, &*journal, unfinished)
+            .map_err(|error| CliError::unreported(&error))?;
+        tracing::info!(outcome = %reported.outcome(), "reported");
+        Ok(FinishedRun { reported, log })
+    }
+
+    fn keep_plan(&self, plan: &Plan) -> Result<(), CliError> {
+        write_plan(&self.dir.path, PLAN_FILE, plan)
+            .map_err(|error| CliError::file(&self.dir.path, &error))?;
+        Ok(())
+    }
+}
+
+/// The record of all partitions, as far as it was read.
+struct WatchedRun {
+    journal: Box<dyn JournalReader>,
+    ledger: Ledger,
+    last: u64,
+    about_run: Vec<fleetlogs_model::event::Recorded>,
+}
+
+impl WatchedRun {
+    async fn read_on(
+        &mut self,
+        mut hear: impl FnMut(&fleetlogs_model::event::Recorded, &Ledger),
+    ) -> Result<(), JournalError> {
+        self.journal.refresh().await?;
+        let Self { ledger, journal, about_run, .. } = self;
+        self.last = journal.events_after(self.last, &mut |recorded| {
+            ledger.apply(recorded);
+            if recorded.node.is_none() {
+                about_run.push(recorded.clone());
+            }
+            hear(recorded, ledger);
+        })?;
+        Ok(())
+    }
+
+    /// Whether each partition was ended by the last process that worked on it.
+    fn has_ended(&self) -> bool {
+        RunRecord::of(&self.about_run).ended_at.is_some()
+    }
+}
+
+/// Looks now and then for partitions that nobody has, and for which there is no message.
+struct MissingMessages {
+    /// For which partitions one was sent again, and how many events there were then.
+    sent_again: HashMap<AccountName, u64>,
+    looked: Instant,
+}
+
+impl MissingMessages {
+    /// Sends the messages that are missing. Returns the partitions for which that was done before, to no avail.
+    async fn look(&mut self, run: &Gathering<'_>, events: u64) -> Result<Vec<AccountName>, JournalError> {
+        let (Some(queues), Some(scale_out)) = (run.queues, &run.settings.scale_out) else {
+            return Ok(vec![]);
+        };
+        if self.looked.elapsed() < 2 * scale_out.heartbeat {
+            return Ok(vec![]);
+        }
+        self.looked = Instant::now();
+        let mut missing = vec![];
+        for site in queues.sites() {
+            // A message that is hidden counts: a worker has it, or it shows again.
+            if is_empty(queues, site).await {
+                for partition in run.partitions.iter().filter(|partition| partition.site.as_deref() == site) {
+                    let record = run.record.partition(partition.name.as_str());
+                    if !record.is_held().await? && !is_over(&record).await? {
+                        missing.push(partition.clone());
+                    }
+                }
+            }
+        }
+        let nothing_came =
+            |partition: &&StoredPartition| self.sent_again.get(&partition.name) == Some(&events);
+        let abandoned: Vec<_> =
+            missing.iter().filter(nothing_came).map(|partition| partition.name.clone()).collect();
+        if !abandoned.is_empty() {
+            return Ok(abandoned);
+        }
+        for partition in missing {
+            tracing::warn!(
+                "nobody works on partition {}, and it has no message: sending one",
+                partition.name
+            );
+            match send(queues, &run.run, std::slice::from_ref(&partition)).await {
+                Ok(()) => drop(self.sent_again.insert(partition.name, events)),
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        Ok(vec![])
+    }
+}
+
+/// Whether a queue certainly has no message.
+async fn is_empty(queues: &WorkQueues, site: Option<&str>) -> bool {
+    let left = match queues.of_site(site).await {
+        Ok(queue) => queue.left().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    left.inspect_err(|error| tracing::debug!("the queue: {error}")).is_ok_and(|left| left == 0)
+}

@@ -1,0 +1,317 @@
+//! Runs that several workers share, as processes over real queues and blobs (Azurite): whatever becomes of a worker, no
+//! node is lost, and none is called twice.
+#![cfg(unix)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+
+use fleetlogs_model::ids::{AccountName, RunId};
+use fleetlogs_model::work_queue::{WorkItem, WorkQueue};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::azurite::Azurite;
+use crate::stage::{
+    Run, Server, Sim, assert_manifest_equals_ledger, assert_manifest_equals_ledger_but_for_unsent_calls,
+    fleetlogs, wait_for,
+};
+use crate::work_queue::QueueService;
+
+/// The accounts, and the calls per second to each.
+const ACCOUNTS: [&str; 4] = ["contoso", "fabrikam", "tailwind", "woodgrove"];
+const RATE: u64 = 12;
+
+/// Accounts of `nodes` nodes, with answers that are lost.
+fn fleet(nodes: u32) -> String {
+    let account = |name| {
+        format!(
+            r#"
+            [[account]]
+            name = "{name}"
+            latency = {{ min = "5ms", max = "60ms" }}
+            [[account.pool]]
+            id = "Pool_A"
+            nodes = {nodes}
+            arrival = {{ min = "50ms", max = "500ms" }}
+            [[account.fault]]
+            kind = "timeout-accepted"
+            share = 0.02
+            "#
+        )
+    };
+    ACCOUNTS.map(account).concat()
+}
+
+/// A simulator, storage with queues, and the config of all. Every machine is a directory of its own.
+struct Stage {
+    sim: Sim,
+    azurite: Azurite,
+    queues: QueueService,
+    config: PathBuf,
+    machines: Vec<TempDir>,
+}
+
+impl Stage {
+    /// `edit` changes the accounts of the config.
+    fn new(nodes: u32, edit: impl FnOnce(String) -> String) -> Self {
+        let (sim, azurite, queues) = (Sim::start(&fleet(nodes)), Azurite::start(), QueueService::start());
+        let secret = |name: &str, text: String| std::fs::write(sim.dir.path().join(name), text).unwrap();
+        secret("secret.journal", azurite.container_sas("rcwl"));
+        secret("secret.queue", queues.sas_of("work"));
+        let config = sim.config(&format!(
+            r#"
+            [limits]
+            rate = {RATE}
+            concurrency = 6
+            [deadlines]
+            call = "1s"
+            node = "60s"
+            run = "10m"
+            [verify]
+            deadline = "15s"
+            settle = "3s"
+            [journal]
+            container_url = {{ file = "secret.journal" }}
+            lease = "15s"
+            [scale_out]
+            queue_url = {{ file = "secret.queue" }}
+            lease = "15s"
+            heartbeat = "2s"
+            partitions_at_once = 2
+            "#
+        ));
+        let text = edit(std::fs::read_to_string(&config).unwrap());
+        std::fs::write(&config, text).unwrap();
+        Self {
+            sim,
+            azurite,
+            queues,
+            config,
+            machines: (0..5).map(|_| tempfile::tempdir().unwrap()).collect(),
+        }
+    }
+
+    fn machine(&self, number: usize) -> &Path {
+        self.machines[number].path()
+    }
+
+    /// Starts a command on a machine, which finds the config by its variable. Its log is there in `log`.
+    fn start(&self, number: usize, arguments: &[&str], env: &[(&str, &str)]) -> Server {
+        let log = std::fs::File::create(self.machine(number).join("log")).unwrap();
+        let out = std::fs::File::create(self.machine(number).join("out")).unwrap();
+        let child: Child = fleetlogs()
+            .args(arguments)
+            .env("FLEETLOGS_CONFIG", &self.config)
+            .envs(env.iter().copied())
+            .current_dir(self.machine(number))
+            .stdout(out)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Server(child)
+    }
+
+    fn worker(&self, number: usize, more: &[&str]) -> Server {
+        self.start(number, &[&["worker", "-v"], more].concat(), &[])
+    }
+
+    /// Waits until a process has ended, and returns its exit code.
+    fn end_of(&self, number: usize, process: &mut Server) -> i32 {
+        let status = process.0.wait().unwrap();
+        assert!(!self.said(number).contains("sig="), "a secret is printed");
+        status.code().unwrap_or_else(|| panic!("{status}: {}", self.said(number)))
+    }
+
+    /// What a process wrote to stderr.
+    fn said(&self, number: usize) -> String {
+        std::fs::read_to_string(self.machine(number).join("log")).unwrap_or_default()
+    }
+
+    /// Runs a command on a machine to its end.
+    fn on(&self, number: usize, arguments: &[&str]) -> Run {
+        let output: Output = fleetlogs()
+            .args(arguments)
+            .env("FLEETLOGS_CONFIG", &self.config)
+            .current_dir(self.machine(number))
+            .output()
+            .unwrap();
+        Run::of(self.machine(number), output)
+    }
+
+    fn manifest(&self, number: usize) -> Value {
+        let runs = std::fs::read_dir(self.machine(number).join("runs")).unwrap();
+        let dirs: Vec<_> = runs.map(|dir| dir.unwrap().path()).collect();
+        let [dir] = &dirs[..] else { panic!("not one run: {dirs:?}; {}", self.said(number)) };
+        serde_json::from_slice(&std::fs::read(dir.join("manifest.json")).unwrap()).unwrap()
+    }
+
+    /// Every node has what the service says it has, once, and no account was called faster than it may be.
+    fn assert_whole(&self, manifest: &Value, nodes: u64) {
+        let ledger = self.sim.ledger();
+        assert_manifest_equals_ledger_but_for_unsent_calls(manifest, &ledger);
+        let counts = &manifest["counts"];
+        let collected = ["verified", "adopted"].map(|outcome| counts[outcome].as_u64().unwrap());
+        assert_eq!(collected.iter().sum::<u64>(), nodes, "{counts}");
+        for account in ledger["accounts"].as_array().unwrap() {
+            let highest = account["highest_rate"].as_u64().unwrap();
+            // An owner that comes after another one knows nothing of the calls of the last second.
+            assert!(highest <= 2 * RATE, "{highest} calls in a second: {account}");
+        }
+    }
+
+    /// Whether some calls were sent, but not all.
+    fn wait_for_calls(&self, calls: u64) {
+        wait_for("some calls", || (self.sim.upload_calls() >= calls).then_some(()));
+    }
+
+    /// The run that is in storage.
+    fn run(&self) -> RunId {
+        wait_for("a run on record", || {
+            let listed = self.on(4, &["runs", "--json"]);
+            let listed: Value = serde_json::from_str(&listed.stdout).ok()?;
+            listed["runs"][0]["run_id"].as_str()?.parse().ok()
+        })
+    }
+}
+
+fn signal(process: &Server, signal: &str) {
+    let killed = std::process::Command::new("kill").args([signal, &process.0.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn a_run_that_is_shared_out_ends_as_one_of_a_single_process() {
+    // The last account is reached from its site only.
+    let stage = Stage::new(40, |config| {
+        let at = config.find("name = \"woodgrove\"").unwrap();
+        let (before, after) = config.split_at(at);
+        format!("{before}site = \"west\"\n{after}")
+    });
+    let mut fan_out = stage.start(0, &["fan-out", "--json"], &[]);
+    let mut workers = [stage.worker(1, &["--forever"]), stage.worker(2, &["--site", "west", "--forever"])];
+    assert_eq!(stage.end_of(0, &mut fan_out), 0, "{}", stage.said(0));
+    let manifest = stage.manifest(0);
+    assert_manifest_equals_ledger(&manifest, &stage.sim.ledger());
+    stage.assert_whole(&manifest, 160);
+    let document: Value =
+        serde_json::from_slice(&std::fs::read(stage.machine(0).join("out")).unwrap()).unwrap();
+    assert_eq!((&document["outcome"], &document["counts"]), (&manifest["outcome"], &manifest["counts"]));
+    let plan = stage.machine(0).join(document["run_dir"].as_str().unwrap()).join("plan.json");
+    let planned: Value = serde_json::from_slice(&std::fs::read(plan).unwrap()).unwrap();
+    assert_eq!(planned["accounts"].as_array().unwrap().len(), 4, "with what the site planned");
+    for (number, worker) in (1..).zip(&mut workers) {
+        signal(worker, "-TERM");
+        assert_eq!(stage.end_of(number, worker), 0, "{}", stage.said(number));
+        let partitions = stage.said(number).matches("the partition is done").count();
+        assert_eq!(partitions, [3, 1][number - 1], "{}", stage.said(number));
+    }
+    // The run of one process over the same fleet.
+    let alone = stage.on(3, &["run", "--json"]);
+    assert_eq!(alone.code, 0, "{}", alone.stderr);
+    assert_eq!(facts(&manifest), facts(&alone.manifest()));
+}
+
+/// What a manifest says, but for names and times.
+fn facts(manifest: &Value) -> Vec<String> {
+    let of_node = |node: &Value| {
+        ["account", "pool", "node", "outcome"].map(|member| node[member].to_string()).join(" ")
+    };
+    let accounts = manifest["accounts"].as_array().unwrap().iter();
+    let accounts = accounts.map(|account| format!("{} {}", account["name"], account["nodes"]));
+    manifest["nodes"].as_array().unwrap().iter().map(of_node).chain(accounts).collect()
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn workers_that_die_or_freeze_and_a_lost_fan_out_lose_and_double_nothing() {
+    let stage = Stage::new(60, |config| config);
+    let fan_out = stage.start(0, &["fan-out"], &[]);
+    let run = stage.run();
+    let mut workers = [stage.worker(1, &[]), stage.worker(2, &[]), stage.worker(3, &[])];
+    stage.wait_for_calls(30);
+    // The machine that shared the run out is lost, and messages come twice.
+    drop(fan_out);
+    std::fs::remove_dir_all(stage.machine(0).join("runs")).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let queue = stage.queues.queue("work");
+        for account in ACCOUNTS {
+            let item = WorkItem { run: run.clone(), partition: AccountName::new(account) };
+            queue.send(&item).await.unwrap();
+        }
+    });
+    let [dies, freezes, lives] = &mut workers;
+    signal(dies, "-KILL");
+    signal(freezes, "-STOP");
+    assert!(stage.sim.upload_calls() < 200, "the run was almost over");
+    // Until somebody else works on what the frozen one had.
+    wait_for("the end of the run", || {
+        let status = stage.on(4, &["status", "latest", "--json"]);
+        let status: Value = serde_json::from_str(&status.stdout).ok()?;
+        (status["state"] != "running" && status["counts"]["not-sent"] == 0).then_some(())
+    });
+    signal(freezes, "-CONT");
+    let fan_in = stage.on(0, &["fan-in", "latest", "--json"]);
+    assert_eq!(fan_in.code, 0, "{}", fan_in.stderr);
+    assert_eq!(stage.end_of(3, lives), 0, "{}", stage.said(3));
+    let _ = stage.end_of(2, freezes);
+    stage.assert_whole(&fan_in.manifest(), 240);
+    drop(stage.azurite);
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn a_partition_that_no_worker_can_begin_is_named_with_its_reason_and_the_rest_is_collected() {
+    // Nobody listens there. The account is planned by a worker of its site.
+    let stage = Stage::new(10, |config| {
+        let at = config.find("name = \"woodgrove\"").unwrap();
+        let (before, after) = config.split_at(at);
+        let endpoint = after.find("endpoint = \"").unwrap() + "endpoint = \"".len();
+        let end = endpoint + after[endpoint..].find('"').unwrap();
+        format!("{before}site = \"west\"\n{}http://127.0.0.1:9{}", &after[..endpoint], &after[end..])
+    });
+    let mut fan_out = stage.start(0, &["fan-out"], &[]);
+    let mut workers = [stage.worker(1, &["--forever"]), stage.worker(2, &["--site", "west", "--forever"])];
+    assert_eq!(stage.end_of(0, &mut fan_out), 3, "{}", stage.said(0));
+    let manifest = stage.manifest(0);
+    let account =
+        manifest["accounts"].as_array().unwrap().iter().find(|account| account["name"] == "woodgrove");
+    let why = account.unwrap()["reason"].as_str().unwrap().to_owned();
+    assert!(why.starts_with("given up after it failed 5 times without progress; the last error: "), "{why}");
+    assert!(stage.said(0).contains("woodgrove"), "{}", stage.said(0));
+    assert_eq!(
+        manifest["counts"]["verified"].as_u64().unwrap() + manifest["counts"]["adopted"].as_u64().unwrap(),
+        30
+    );
+    for (number, worker) in (1..).zip(&mut workers) {
+        signal(worker, "-TERM");
+        assert_eq!(stage.end_of(number, worker), [0, 3][number - 1], "{}", stage.said(number));
+    }
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn the_pods_of_an_indexed_job_are_one_run_and_one_that_is_restarted_continues() {
+    let stage = Stage::new(60, |config| config);
+    let pod = |index: &'static str| {
+        [
+            ("JOB_COMPLETION_INDEX", index),
+            ("JOB_COMPLETIONS", "2"),
+            ("FLEETLOGS_SHARD_KEY", "plainly-fake-uid"),
+        ]
+    };
+    let mut pods = [stage.start(0, &["run"], &pod("0")), stage.start(1, &["run"], &pod("1"))];
+    stage.wait_for_calls(40);
+    signal(&pods[0], "-KILL");
+    pods[0].0.wait().unwrap();
+    assert!(stage.sim.upload_calls() < 200, "the run was almost over");
+    pods[0] = stage.start(0, &["run"], &pod("0"));
+    for (number, pod) in pods.iter_mut().enumerate() {
+        assert_eq!(stage.end_of(number, pod), 0, "{}", stage.said(number));
+        assert!(stage.said(number).contains(&format!("shard {number}/2 of run")), "{}", stage.said(number));
+    }
+    let fan_in = stage.on(3, &["fan-in", "latest"]);
+    assert_eq!(fan_in.code, 0, "{}", fan_in.stderr);
+    stage.assert_whole(&fan_in.manifest(), 240);
+}
