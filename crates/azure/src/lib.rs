@@ -24,6 +24,7 @@ mod http_date;
 mod kept_connections;
 mod large_pages;
 mod link;
+mod own_blobs;
 mod probe;
 mod queue;
 mod redact;

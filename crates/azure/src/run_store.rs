@@ -34,7 +34,7 @@ use fleetlogs_model::run_store::{
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use self::blobs::{LeaseAnswer, RunBlobs, patiently};
+use self::blobs::{RunBlobs, patiently};
 use self::journal::{BLOCKS, BlobJournal, journal_blob, last_blob};
 pub use self::listing::{RecordedRunName, recorded_runs};
 use self::reader::BlobReader;
@@ -43,6 +43,7 @@ use self::stored_run::RUN;
 pub use self::stored_run::{StoredPartition, StoredRun};
 use self::tenure::{KeptLeases, Leases};
 pub use self::trial::{BlobTrial, try_out_container};
+use crate::own_blobs::LeaseAnswer;
 use crate::redact::one_line;
 use crate::sas_source::SasSource;
 

@@ -8,30 +8,29 @@
 //! lease is recognized by its proposed id.
 
 use std::fmt;
+use std::num::NonZero;
 use std::time::Duration;
 
+use azure_core::Bytes;
+use azure_core::error::ErrorKind;
+use azure_core::http::Etag;
+use azure_core::http::headers::HeaderName;
+use azure_storage_blob::BlobClient;
+use azure_storage_blob::models::{
+    BlobClientDownloadOptions, BlobClientGetPropertiesOptions, BlobClientGetPropertiesResultHeaders as _,
+    BlockBlobClientUploadOptions,
+};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::home::{Answer as HomeAnswer, HomeError, StateHome};
-use fleetlogs_model::sas::SasUrl;
+use futures::TryStreamExt;
 use parking_lot::Mutex;
-use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
-use reqwest::{Method, RequestBuilder};
-use tokio::time::{Instant, sleep, timeout_at};
-use url::Url;
+use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::answer::Answer;
-use crate::blob::{blob_url, container_url};
-use crate::request::{API_VERSION, VERSION, exchange_up_to};
-use crate::sas_source::{FreshSas, SasSource};
-use crate::storage_error::{lease_is_lost, storage_code, storage_refusal};
-
-const LEASE_ACTION: HeaderName = HeaderName::from_static("x-ms-lease-action");
-const LEASE_DURATION: HeaderName = HeaderName::from_static("x-ms-lease-duration");
-const LEASE_ID: HeaderName = HeaderName::from_static("x-ms-lease-id");
-const PROPOSED_LEASE_ID: HeaderName = HeaderName::from_static("x-ms-proposed-lease-id");
-const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
-const BLOB_CONTENT_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-content-type");
+use crate::own_blobs::{
+    LeaseAnswer, OwnBlobs, acquire, lease_answer, lost_its_lease, unless_absent, unless_present,
+};
+use crate::sas_source::SasSource;
 
 /// For downloading or uploading the state: 100,000 nodes are 15 MB, which takes two minutes at 1 Mbit/s.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(120);
@@ -39,21 +38,34 @@ const TRANSFER_LIMIT: Duration = Duration::from_secs(120);
 /// The largest state, far beyond that of any fleet: the state is in memory during the transfer.
 const LARGEST: usize = 256 << 20;
 
+/// What one request downloads: the state of 100,000 nodes. A larger one is downloaded in parts of the same version.
+const PART: NonZero<usize> = NonZero::new(16 << 20).expect("not zero");
+
+/// What one request uploads: all of it, so a write that is abandoned leaves no parts behind.
+const WHOLE: NonZero<u64> = NonZero::new(LARGEST as u64).expect("not zero");
+
+const CONTENT_RANGE: HeaderName = HeaderName::from_static("content-range");
+
 /// The home of a schedule's state, in a blob.
 pub struct BlobStateHome {
-    http: reqwest::Client,
-    sas: FreshSas,
+    blobs: OwnBlobs,
     blob: String,
     lease: Duration,
-    held: Mutex<LeaseState>,
+    held: Mutex<HeldLease>,
 }
 
 /// What is known about the lease and the blob.
-struct LeaseState {
+struct HeldLease {
     /// The id of our lease, or of the next one.
     id: Uuid,
     /// The blob's version. None if the answer to a write was lost.
-    etag: Option<String>,
+    etag: Option<Etag>,
+}
+
+/// The content of the blob, and its version.
+struct Fetched {
+    content: Vec<u8>,
+    etag: Option<Etag>,
 }
 
 impl BlobStateHome {
@@ -61,8 +73,8 @@ impl BlobStateHome {
     /// seconds.
     #[must_use]
     pub fn new(http: reqwest::Client, source: SasSource, blob: String, lease: Duration) -> Self {
-        let held = Mutex::new(LeaseState { id: Uuid::new_v4(), etag: None });
-        Self { http, sas: FreshSas::new(source), blob, lease, held }
+        let held = Mutex::new(HeldLease { id: Uuid::new_v4(), etag: None });
+        Self { blobs: OwnBlobs::new(http, source), blob, lease, held }
     }
 
     async fn take_and_fetch(&self) -> Result<Option<Vec<u8>>, HomeError> {
@@ -89,34 +101,23 @@ impl BlobStateHome {
 
     /// Takes the lease, also if it is already ours; false if there is no blob.
     async fn take(&self, id: Uuid) -> Result<bool, HomeError> {
-        let (id, seconds) = (id.to_string(), self.lease.as_secs().to_string());
-        let headers =
-            [(LEASE_ACTION, "acquire"), (LEASE_DURATION, seconds.as_str()), (PROPOSED_LEASE_ID, &id)];
-        let answer = self.ask(Method::PUT, Some("lease"), &headers, vec![], self.short()).await?;
-        match (answer.status, storage_code(&answer)) {
-            (200..=201, _) => Ok(true),
-            (
-                _,
-                Some(
-                    "LeaseAlreadyPresent"
-                    | "LeaseIsBreakingAndCannotBeAcquired"
-                    | "LeaseIdMismatchWithLeaseOperation",
-                ),
-            )
-            | (409, None) => Err(HomeError::Held),
-            _ if is_absent(&answer) => Ok(false),
-            _ => Err(refused_by_storage(&answer)),
+        let length = self.lease;
+        let taken = self.ask(self.short(), |client| acquire(client, id.to_string(), length)).await;
+        match lease_answer(taken)? {
+            LeaseAnswer::Ours => Ok(true),
+            LeaseAnswer::NoBlob => Ok(false),
+            LeaseAnswer::Theirs => Err(HomeError::Held),
         }
     }
 
     /// Creates an empty blob, unless there is one.
     async fn make(&self) -> Result<(), HomeError> {
-        let headers = [(IF_NONE_MATCH, "*"), (BLOB_TYPE, "BlockBlob")];
-        let answer = self.ask(Method::PUT, None, &headers, vec![], self.short()).await?;
-        match (answer.status, storage_code(&answer)) {
-            (201, _) | (_, Some("BlobAlreadyExists" | "ConditionNotMet" | "LeaseIdMissing")) => Ok(()),
-            _ => Err(refused_by_storage(&answer)),
-        }
+        let made = self.ask(self.short(), |client| async move {
+            let options = BlockBlobClientUploadOptions::default().if_not_exists();
+            client.upload(Bytes::new().into(), Some(options)).await.map(|_| ())
+        });
+        unless_present(made.await)?;
+        Ok(())
     }
 
     /// Renews the lease until that fails.
@@ -135,169 +136,119 @@ impl BlobStateHome {
 
     async fn extend(&self) -> Result<(), HomeError> {
         let id = self.held.lock().id;
-        let answer = self.lease_action("renew", id).await?;
-        match answer.status {
-            200 => Ok(()),
-            _ => Err(self.lost_or_failed(&answer, id)),
-        }
+        let renewed = self.ask(self.short(), |client| async move {
+            client.renew_lease(id.to_string(), None).await.map(|_| ())
+        });
+        renewed.await.map_err(|failure| self.lost_or_failed(failure, id))
     }
 
     async fn give_back(&self) -> Result<(), HomeError> {
         let id = self.held.lock().id;
         // Whatever the answer is, the next lease has another id.
         self.forget(id);
-        let answer = self.lease_action("release", id).await?;
-        match answer.status {
-            200 => Ok(()),
-            _ if is_lost(&answer) => Ok(()),
-            _ => Err(refused_by_storage(&answer)),
+        let released = self.ask(self.short(), |client| async move {
+            client.release_lease(id.to_string(), None).await.map(|_| ())
+        });
+        match released.await {
+            Err(failure) if !lost_its_lease(&failure) => Err(failure.into()),
+            _ => Ok(()),
         }
     }
 
     /// The content, read under the lease if an id is given; none if nothing has been published yet.
     async fn get(&self, id: Option<Uuid>) -> Result<Option<Vec<u8>>, HomeError> {
-        let text = id.unwrap_or_default().to_string();
-        let headers = [(LEASE_ID, text.as_str())];
-        let headers = if id.is_some() { &headers[..] } else { &[] };
-        let answer = self.ask(Method::GET, None, headers, vec![], TRANSFER_LIMIT).await?;
-        match (answer.status, id) {
-            (200, _) => {}
-            (_, Some(id)) => return Err(self.lost_or_failed(&answer, id)),
-            (_, None) if is_absent(&answer) => return Ok(None),
-            (_, None) => return Err(refused_by_storage(&answer)),
+        let fetched = self.ask(TRANSFER_LIMIT, |client| download(client, id)).await;
+        if fetched.as_ref().is_err_and(|failure| failure.code.as_deref() == Some("ConditionNotMet")) {
+            return Err(passing_failure("the shared state changed between two parts of its download"));
         }
-        answer.whole_body(FailureClass::Transient)?;
-        if let Some(id) = id {
-            self.learn(id, &answer)?;
+        let fetched = match id {
+            Some(id) => {
+                let fetched = fetched.map_err(|failure| self.lost_or_failed(failure, id))?;
+                self.learn(id, fetched.etag)?;
+                Some(fetched.content)
+            }
+            None => unless_absent(fetched)?.map(|fetched| fetched.content),
+        };
+        match fetched {
+            Some(content) if content.len() > LARGEST => Err(too_large()),
+            fetched => Ok(fetched.filter(|content| !content.is_empty())),
         }
-        Ok(answer.body.ok().filter(|body| !body.is_empty()))
     }
 
     async fn put(&self, state: Vec<u8>) -> Result<(), HomeError> {
         if state.len() > LARGEST {
-            let message = format!("the state of the schedule is larger than {LARGEST} bytes");
-            return Err(Failure::new(FailureClass::Refused, message).into());
+            return Err(too_large());
         }
         let (id, known) = {
             let mut held = self.held.lock();
             (held.id, held.etag.take())
         };
-        let text = id.to_string();
         let etag = match known {
             Some(etag) => etag,
             None => self.version(id).await?,
         };
-        let headers = [
-            (LEASE_ID, text.as_str()),
-            (IF_MATCH, &etag),
-            (BLOB_TYPE, "BlockBlob"),
-            (BLOB_CONTENT_TYPE, "application/vnd.sqlite3"),
-        ];
-        let answer = self.ask(Method::PUT, None, &headers, state, TRANSFER_LIMIT).await?;
-        match (answer.status, storage_code(&answer)) {
-            (201, _) => self.learn(id, &answer),
+        let options = BlockBlobClientUploadOptions {
+            lease_id: Some(id.to_string()),
+            if_match: Some(etag),
+            blob_content_type: Some("application/vnd.sqlite3".into()),
+            partition_size: Some(WHOLE),
+            ..Default::default()
+        };
+        let written = self.ask(TRANSFER_LIMIT, |client| async move {
+            Ok(client.upload(Bytes::from(state).into(), Some(options)).await?.etag)
+        });
+        match written.await {
+            Ok(etag) => self.learn(id, etag),
             // It is one of our own writes whose answer was lost, because nobody else can write: the next attempt will
             // know its version.
-            (_, Some("ConditionNotMet")) => {
+            Err(failure) if failure.code.as_deref() == Some("ConditionNotMet") => {
                 Err(passing_failure("an earlier write of the shared state arrived late"))
             }
-            _ => Err(self.lost_or_failed(&answer, id)),
+            Err(failure) => Err(self.lost_or_failed(failure, id)),
         }
     }
 
     /// The blob's version, read under the lease.
-    async fn version(&self, id: Uuid) -> Result<String, HomeError> {
-        let text = id.to_string();
-        let answer = self.ask(Method::HEAD, None, &[(LEASE_ID, &text)], vec![], self.short()).await?;
-        if answer.status != 200 {
-            return Err(self.lost_or_failed(&answer, id));
-        }
-        let etag = answer.header(&ETAG);
-        etag.map(str::to_owned)
-            .ok_or_else(|| passing_failure("storage does not report the version of the blob"))
+    async fn version(&self, id: Uuid) -> Result<Etag, HomeError> {
+        let options = BlobClientGetPropertiesOptions { lease_id: Some(id.to_string()), ..Default::default() };
+        let etag = self
+            .ask(self.short(), |client| async move { client.get_properties(Some(options)).await?.etag() });
+        let etag = etag.await.map_err(|failure| self.lost_or_failed(failure, id))?;
+        etag.ok_or_else(|| passing_failure("storage does not report the version of the blob"))
     }
 
     /// Stores the version from an answer while the lease is the same.
-    fn learn(&self, id: Uuid, answer: &Answer) -> Result<(), HomeError> {
+    fn learn(&self, id: Uuid, etag: Option<Etag>) -> Result<(), HomeError> {
         let mut held = self.held.lock();
         if held.id != id {
             return Err(HomeError::Lost);
         }
-        held.etag = answer.header(&ETAG).map(str::to_owned);
+        held.etag = etag;
         Ok(())
     }
 
-    async fn lease_action(&self, action: &str, id: Uuid) -> Result<Answer, HomeError> {
-        let id = id.to_string();
-        let headers = [(LEASE_ACTION, action), (LEASE_ID, id.as_str())];
-        Ok(self.ask(Method::PUT, Some("lease"), &headers, vec![], self.short()).await?)
-    }
-
-    /// Sends a request about the blob with a valid SAS, all within a time limit.
-    async fn ask(
-        &self,
-        method: Method,
-        comp: Option<&str>,
-        headers: &[(HeaderName, &str)],
-        body: Vec<u8>,
-        limit: Duration,
-    ) -> Result<Answer, Failure> {
-        let deadline = Instant::now() + limit;
-        let sas = timeout_at(deadline, self.sas.get(self.short() / 2)).await.unwrap_or_else(|_| {
-            Err(Failure::new(FailureClass::NotSent, "no SAS arrived within the time limit of the call"))
-        })?;
-        let url = self.url(&sas, comp)?;
-        let builder = self.request(&method, &url, headers, body);
-        let answer = exchange_up_to(LARGEST, builder, &url, deadline).await?;
-        if matches!(answer.status, 401 | 403) {
-            self.sas.forget().await;
-        }
-        Ok(answer)
-    }
-
-    fn request(
-        &self,
-        method: &Method,
-        url: &Url,
-        headers: &[(HeaderName, &str)],
-        body: Vec<u8>,
-    ) -> RequestBuilder {
-        let mut builder = self.http.request(method.clone(), url.clone()).header(VERSION, API_VERSION);
-        if *method == Method::PUT {
-            // Storage requires it even for an empty body.
-            builder = builder.header(CONTENT_LENGTH, body.len()).body(body);
-        }
-        for (name, value) in headers {
-            builder = builder.header(name, *value);
-        }
-        builder
-    }
-
-    fn url(&self, sas: &SasUrl, comp: Option<&str>) -> Result<Url, Failure> {
-        let container = container_url(sas)
-            .map_err(|_| Failure::new(FailureClass::Config, "the container URL cannot be used"))?;
-        let mut url = blob_url(&container, &self.blob)?;
-        if let Some(comp) = comp {
-            let query = format!("comp={comp}&{}", url.query().unwrap_or_default());
-            url.set_query(Some(&query));
-        }
-        Ok(url)
+    /// Sends a call about the blob with a valid SAS, all within a time limit.
+    async fn ask<T, C>(&self, limit: Duration, call: impl FnOnce(BlobClient) -> C) -> Result<T, Failure>
+    where
+        C: Future<Output = azure_core::Result<T>>,
+    {
+        self.blobs.call_once(&self.blob, limit, self.short() / 2, call).await
     }
 
     /// What a refusal of storage means for the owner.
-    fn lost_or_failed(&self, answer: &Answer, id: Uuid) -> HomeError {
-        if is_lost(answer) {
+    fn lost_or_failed(&self, failure: Failure, id: Uuid) -> HomeError {
+        if lost_its_lease(&failure) {
             self.forget(id);
             return HomeError::Lost;
         }
-        refused_by_storage(answer)
+        failure.into()
     }
 
     /// The next lease has another id, so nothing that is still under way with this one has any effect then.
     fn forget(&self, id: Uuid) {
         let mut held = self.held.lock();
         if held.id == id {
-            *held = LeaseState { id: Uuid::new_v4(), etag: None };
+            *held = HeldLease { id: Uuid::new_v4(), etag: None };
         }
     }
 
@@ -339,18 +290,35 @@ impl fmt::Debug for BlobStateHome {
     }
 }
 
-/// Whether storage refuses because the lease is not ours.
-fn is_lost(answer: &Answer) -> bool {
-    lease_is_lost(answer.status, storage_code(answer))
+/// The content of the blob, read under the lease if an id is given. Of one that is too large, as much as shows that.
+async fn download(client: BlobClient, id: Option<Uuid>) -> azure_core::Result<Fetched> {
+    let options = BlobClientDownloadOptions {
+        lease_id: id.map(|id| id.to_string()),
+        partition_size: Some(PART),
+        ..Default::default()
+    };
+    let mut answer = client.download(Some(options)).await?;
+    let mut content = vec![];
+    while let Some(part) = answer.body.try_next().await? {
+        content.extend_from_slice(&part);
+        if content.len() > LARGEST {
+            break;
+        }
+    }
+    // The SDK fills up a first part that is shorter than it asked for.
+    let total = answer.headers.get_optional_str(&CONTENT_RANGE).and_then(|range| range.rsplit('/').next());
+    if total.and_then(|total| total.parse().ok()).is_some_and(|total: usize| total < content.len()) {
+        return Err(azure_core::Error::with_message(
+            ErrorKind::Io,
+            "a part of the blob is shorter than its range",
+        ));
+    }
+    Ok(Fetched { content, etag: answer.properties.etag })
 }
 
-/// Whether there is no blob. A missing container is a different case: it is not ours to create.
-fn is_absent(answer: &Answer) -> bool {
-    matches!((answer.status, storage_code(answer)), (_, Some("BlobNotFound")) | (404, None))
-}
-
-fn refused_by_storage(answer: &Answer) -> HomeError {
-    storage_refusal(answer).into()
+fn too_large() -> HomeError {
+    let message = format!("the state of the schedule is larger than {LARGEST} bytes");
+    Failure::new(FailureClass::Refused, message).into()
 }
 
 /// A failure that another attempt may not meet.

@@ -1,34 +1,28 @@
-//! Calls about the blobs of one run, over Microsoft's Blob SDK.
-//!
-//! Each call is sent once, except that a SAS that storage refuses is replaced by another one. Whoever calls decides
-//! whether the call is repeated.
+//! Calls about the blobs of one run. Each is sent once, except that a SAS that storage refuses is replaced by another
+//! one. Whoever calls decides whether the call is repeated.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::Bytes;
-use azure_core::http::{RequestContent, RetryOptions, Transport};
+use azure_core::http::RequestContent;
+use azure_storage_blob::BlobClient;
 use azure_storage_blob::models::{
-    AppendBlobClientAppendBlockOptions, AppendBlobClientCreateOptions, BlobClientAcquireLeaseOptions,
-    BlobClientBreakLeaseOptions, BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders as _,
+    AppendBlobClientAppendBlockOptions, AppendBlobClientCreateOptions, BlobClientBreakLeaseOptions,
+    BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders as _,
     BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList, HttpRange,
     LeaseState,
 };
-use azure_storage_blob::{BlobClient, BlobClientOptions};
 use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::retry::persistently;
-use fleetlogs_model::sas::SasUrl;
 use time::OffsetDateTime;
-use tokio::time::{sleep, timeout};
-use url::Url;
+use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::blob::{blob_url, container_url, sdk_failure};
-use crate::request::API_VERSION;
-use crate::sas_source::{FreshSas, SasSource};
-use crate::sdk_transport::{client_options, transport};
-use crate::storage_error::lease_is_lost;
+use crate::own_blobs::{
+    LeaseAnswer, OwnBlobs, acquire, container, lease_answer, lost_its_lease, unless_absent, unless_present,
+};
+use crate::sas_source::SasSource;
 
 /// A part of a blob that is read or written at once.
 pub(super) const PIECE: usize = 4 << 20;
@@ -40,8 +34,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The blobs of a run.
 pub(super) struct RunBlobs {
-    transport: Transport,
-    sas: Arc<FreshSas>,
+    own: OwnBlobs,
     /// The directory of the run in its container.
     pub(super) dir: String,
     /// For one call, from its SAS to the last byte of the answer.
@@ -57,31 +50,20 @@ pub(super) struct BlobFacts {
     pub(super) metadata: HashMap<String, String>,
 }
 
-/// The answer to a request for a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LeaseAnswer {
-    /// It is ours.
-    Ours,
-    /// Somebody else has it.
-    Theirs,
-    /// There is no such blob.
-    NoBlob,
-}
-
 impl RunBlobs {
     pub(super) fn new(http: reqwest::Client, source: SasSource, dir: String, limit: Duration) -> Self {
-        Self { transport: transport(http), sas: Arc::new(FreshSas::new(source)), dir, limit }
+        Self { own: OwnBlobs::new(http, source), dir, limit }
     }
 
     /// The blobs of another directory of the container, with the same SAS.
     pub(super) fn in_dir(&self, dir: String) -> Self {
-        Self { transport: self.transport.clone(), sas: self.sas.clone(), dir, limit: self.limit }
+        Self { own: self.own.clone(), dir, limit: self.limit }
     }
 
     /// What identifies the place of the run, whatever name the storage account is reached by: account, container and
     /// directory.
     pub(super) async fn place(&self) -> Result<String, Failure> {
-        let container = container(&self.sas.get(self.limit).await?)?;
+        let container = container(&self.own.sas(self.limit).await?)?;
         let account = container.host_str().and_then(|host| host.split('.').next()).unwrap_or_default();
         Ok(format!("{account}{}/{}", container.path(), self.dir))
     }
@@ -252,20 +234,7 @@ impl RunBlobs {
 
     /// Takes the lease of a blob. It is ours as well if it has been before, under the same id.
     pub(super) async fn lease(&self, blob: &str, id: &str, length: Duration) -> Result<LeaseAnswer, Failure> {
-        let seconds = i32::try_from(length.as_secs()).unwrap_or(60);
-        let answer = self.call(blob, |client: BlobClient| {
-            let options = BlobClientAcquireLeaseOptions {
-                proposed_lease_id: Some(id.to_owned()),
-                ..Default::default()
-            };
-            async move { client.acquire_lease(seconds, Some(options)).await.map(|_| ()) }
-        });
-        match unless_absent(answer.await) {
-            Ok(Some(())) => Ok(LeaseAnswer::Ours),
-            Ok(None) => Ok(LeaseAnswer::NoBlob),
-            Err(failure) if is_held(&failure) => Ok(LeaseAnswer::Theirs),
-            Err(failure) => Err(failure),
-        }
+        lease_answer(self.call(blob, |client: BlobClient| acquire(client, id.to_owned(), length)).await)
     }
 
     /// Renews a lease; false if it is no longer ours.
@@ -306,58 +275,16 @@ impl RunBlobs {
 
     /// Whether the SAS permits this, as far as its text says.
     pub(super) async fn grants(&self, permission: char) -> Result<Option<bool>, Failure> {
-        Ok(self.sas.get(self.limit).await?.grants(permission))
+        Ok(self.own.sas(self.limit).await?.grants(permission))
     }
 
     /// Sends a call about a blob, with another SAS if storage refuses the first.
     async fn call<T, C>(&self, blob: &str, call: impl Fn(BlobClient) -> C) -> Result<T, Failure>
     where
-        // Not `AsyncFn`: the compiler cannot tell that its futures may be sent to another thread.
         C: Future<Output = azure_core::Result<T>>,
     {
-        let work = async {
-            let sas = self.sas.get(self.limit / 2).await?;
-            let failure = match self.send(&sas, blob, &call).await {
-                Err(failure) if matches!(failure.status, Some(401 | 403)) => failure,
-                answer => return answer,
-            };
-            self.sas.forget().await;
-            let another = self.sas.get(self.limit / 2).await?;
-            if another.expose() == sas.expose() {
-                return Err(failure);
-            }
-            self.send(&another, blob, &call).await
-        };
-        timeout(self.limit, work).await.unwrap_or_else(|_| {
-            let message = format!("storage did not answer within {} seconds", self.limit.as_secs());
-            Err(Failure::new(FailureClass::Transient, message))
-        })
+        self.own.call(&format!("{}/{blob}", self.dir), self.limit, call).await
     }
-
-    async fn send<T, C>(
-        &self,
-        sas: &SasUrl,
-        blob: &str,
-        call: &impl Fn(BlobClient) -> C,
-    ) -> Result<T, Failure>
-    where
-        C: Future<Output = azure_core::Result<T>>,
-    {
-        let url = blob_url(&container(sas)?, &format!("{}/{blob}", self.dir))?;
-        let options = BlobClientOptions {
-            version: API_VERSION.into(),
-            client_options: client_options(self.transport.clone(), RetryOptions::none()),
-        };
-        let answer = match BlobClient::new(url, None, Some(options)) {
-            Ok(client) => call(client).await,
-            Err(error) => Err(error),
-        };
-        answer.map_err(|error| sdk_failure(&error))
-    }
-}
-
-fn container(sas: &SasUrl) -> Result<Url, Failure> {
-    container_url(sas).map_err(|_| Failure::new(FailureClass::Config, "the container URL cannot be used"))
 }
 
 /// Repeats a call that may be repeated, for some seconds.
@@ -370,50 +297,6 @@ where
         (attempt <= REPEATS).then(|| failure.retry_after().unwrap_or_default().clamp(PAUSE, PAUSE * 10))
     };
     persistently(call, pause, sleep).await
-}
-
-/// Whether a write was refused because its lease is not, or no longer, in force.
-pub(super) fn lost_its_lease(failure: &Failure) -> bool {
-    failure.status.is_some_and(|status| lease_is_lost(status, failure.code.as_deref()))
-}
-
-fn is_held(failure: &Failure) -> bool {
-    let code = failure.code.as_deref();
-    matches!(
-        code,
-        Some(
-            "LeaseAlreadyPresent"
-                | "LeaseIsBreakingAndCannotBeAcquired"
-                | "LeaseIdMismatchWithLeaseOperation"
-        )
-    ) || (failure.status, code) == (Some(409), None)
-}
-
-/// A missing container is a different case: it is not ours to create.
-fn unless_absent<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(failure) if matches!(failure.code.as_deref(), Some("BlobNotFound")) => Ok(None),
-        Err(failure) if failure.status == Some(404) && failure.code.is_none() => Ok(None),
-        Err(failure) => Err(failure),
-    }
-}
-
-fn unless_present(answer: Result<(), Failure>) -> Result<bool, Failure> {
-    match answer {
-        Ok(()) => Ok(true),
-        Err(failure)
-            if matches!(
-                failure.code.as_deref(),
-                Some(
-                    "BlobAlreadyExists" | "ConditionNotMet" | "LeaseIdMissing" | "UnauthorizedBlobOverwrite"
-                )
-            ) =>
-        {
-            Ok(false)
-        }
-        Err(failure) => Err(failure),
-    }
 }
 
 fn owned(metadata: &[(&str, &str)]) -> Option<HashMap<String, String>> {

@@ -193,18 +193,15 @@ impl StorageState {
         let Some(blob) = self.blobs.get_mut(&name) else {
             return refused("404 Not Found", "BlobNotFound");
         };
+        if action == "delete" {
+            return of_lease(blob, given.as_ref()).unwrap_or_else(|| {
+                self.blobs.remove(&name);
+                done("202 Accepted", "")
+            });
+        }
         let size = blob.content.len();
         match action {
-            "facts" => {
-                let metadata =
-                    blob.metadata.iter().map(|(name, value)| format!("x-ms-meta-{name}: {value}\r\n"));
-                let state = if blob.lease.is_some() { "leased" } else { "available" };
-                Reply::raw(&format!(
-                    "HTTP/1.1 200 OK\r\netag: \"0x1\"\r\nlast-modified: Sun, 22 Nov 2026 09:31:00 GMT\r\n\
-                     x-ms-lease-state: {state}\r\n{}content-length: {size}\r\nconnection: close\r\n\r\n",
-                    metadata.collect::<String>()
-                ))
-            }
+            "facts" => facts_of(blob),
             "range" => {
                 let Some(range) = seen.header("x-ms-range").or(seen.header("range")) else {
                     let content = String::from_utf8(blob.content.clone()).unwrap();
@@ -257,13 +254,6 @@ impl StorageState {
                 }
                 _ => refused("409 Conflict", "LeaseIdMismatchWithLeaseOperation"),
             },
-            "delete" => match of_lease(blob, given.as_ref()) {
-                Some(refusal) => refusal,
-                None => {
-                    self.blobs.remove(&name);
-                    done("202 Accepted", "")
-                }
-            },
             "break" => {
                 blob.lease = None;
                 blob.metadata.insert("taken".into(), "1".into());
@@ -272,6 +262,18 @@ impl StorageState {
             _ => refused("400 Bad Request", "UnexpectedRequest"),
         }
     }
+}
+
+/// The properties of a blob.
+fn facts_of(blob: &StoredBlob) -> Reply {
+    let metadata = blob.metadata.iter().map(|(name, value)| format!("x-ms-meta-{name}: {value}\r\n"));
+    let state = if blob.lease.is_some() { "leased" } else { "available" };
+    Reply::raw(&format!(
+        "HTTP/1.1 200 OK\r\netag: \"0x1\"\r\nlast-modified: Sun, 22 Nov 2026 09:31:00 GMT\r\n\
+         x-ms-lease-state: {state}\r\n{}content-length: {}\r\nconnection: close\r\n\r\n",
+        metadata.collect::<String>(),
+        blob.content.len()
+    ))
 }
 
 /// Why a write is refused, if it is.

@@ -14,11 +14,12 @@ use fleetlogs_model::failure::Failure;
 use fleetlogs_model::run_store::{Journal, JournalError, JournalErrorKind, Tenure};
 use tokio::time::{Instant, sleep};
 
-use super::blobs::{LeaseAnswer, RunBlobs, lost_its_lease, patiently};
+use super::blobs::{RunBlobs, patiently};
 use super::errors;
 use super::line::{read_line, write_line};
 use super::runtime::wait_for;
 use super::tenure::{Kept, KeptLeases, Leases};
+use crate::own_blobs::{LeaseAnswer, lost_its_lease};
 
 /// Blocks in a blob before the next one is begun. Storage allows 50,000.
 pub(super) const BLOCKS: u32 = 40_000;

@@ -13,8 +13,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::blobs::{LeaseAnswer, RunBlobs};
+use super::blobs::RunBlobs;
 use super::runtime::wait_for;
+use crate::own_blobs::LeaseAnswer;
 
 /// How long giving up the leases may take. After that they end by themselves.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);

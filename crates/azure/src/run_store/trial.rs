@@ -6,7 +6,8 @@ use azure_core::Bytes;
 use fleetlogs_model::failure::{Failure, FailureClass};
 use uuid::Uuid;
 
-use super::blobs::{LeaseAnswer, RunBlobs};
+use super::blobs::RunBlobs;
+use crate::own_blobs::LeaseAnswer;
 use crate::sas_source::SasSource;
 use crate::trial::FailedTrial;
 

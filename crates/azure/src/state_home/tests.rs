@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fleetlogs_model::sas::SasUrl;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::*;
 use crate::http::http_client;
@@ -85,7 +86,9 @@ async fn the_state_is_read_under_the_lease_and_each_write_takes_the_place_of_a_v
 
     let seen = server.requests();
     assert!(
-        seen[0].line().starts_with("PUT /acct/state/fleetlogs/schedule.db?comp=lease&sp=rcw&"),
+        seen[0].line().starts_with("PUT /acct/state/fleetlogs/schedule.db?")
+            && seen[0].line().contains("comp=lease")
+            && seen[0].line().contains("sp=rcw&"),
         "{}",
         seen[0].line()
     );
@@ -214,6 +217,61 @@ async fn the_state_is_read_without_a_lease_and_there_may_be_none() {
     assert_eq!(home.read().await.unwrap(), None);
     assert_eq!(home.read().await.unwrap().as_deref(), Some(&b"state"[..]));
     assert!(server.requests().iter().all(|seen| seen.header("x-ms-lease-id").is_none()));
+}
+
+/// A part of a blob that is four bytes longer than what one request downloads.
+fn part(from: usize, text: &str) -> Reply {
+    let (to, total) = (from + text.len() - 1, PART.get() + 4);
+    let range = format!("etag: \"0x7\"\r\ncontent-range: bytes {from}-{to}/{total}\r\n");
+    Reply::with_headers("206 Partial Content", &range, text)
+}
+
+#[tokio::test]
+async fn the_parts_of_a_large_state_are_of_one_version() {
+    let first = "x".repeat(PART.get());
+    let server = TestServer::start(move |number| match number {
+        1 | 3 => part(0, &first),
+        2 => part(PART.get(), "last"),
+        5 => part(0, "short"),
+        6 => part(5, &first[1..]),
+        _ => reply("412 Precondition Failed", "ConditionNotMet"),
+    })
+    .await;
+    let home = home(&server);
+    let state = home.read().await.unwrap().unwrap();
+    assert!(state.len() == PART.get() + 4 && state.ends_with(b"xlast"), "{} bytes", state.len());
+    let seen = server.requests();
+    assert_eq!((seen[0].header("if-match"), seen[1].header("if-match")), (None, Some("\"0x7\"")));
+    // The owner published another one in between: the next attempt may succeed. A part that is too short, likewise.
+    for _ in 0..2 {
+        let Err(HomeError::Failed(failure)) = home.read().await else { panic!("it is no state") };
+        assert_eq!(failure.class, FailureClass::Transient, "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_blob_has_no_state_also_for_storage_that_refuses_its_range() {
+    let server = TestServer::start(|number| match number {
+        1 => reply("201 Created", ""),
+        2 => reply("416 Range Not Satisfiable", "InvalidRange"),
+        _ => Reply::with_headers("200 OK", "etag: \"0x1\"\r\n", ""),
+    })
+    .await;
+    assert_eq!(home(&server).acquire().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_write_is_one_request_whatever_its_size() {
+    let server = storage().await;
+    let home = home(&server);
+    home.acquire().await.unwrap();
+    home.publish(vec![b'x'; 9 << 20]).await.unwrap();
+    let seen = server.requests();
+    assert_eq!((seen.len(), seen[2].body.len()), (3, 9 << 20));
+    assert_eq!(
+        (seen[2].header("x-ms-blob-type"), seen[2].header("if-match")),
+        (Some("BlockBlob"), Some("\"0x2\""))
+    );
 }
 
 #[tokio::test(start_paused = true)]
