@@ -17,7 +17,7 @@ from azure.mgmt.appcontainers import models, types
 from tree_sitter import Language, Node, Parser
 from typing_extensions import Required, TypedDict, get_type_hints, is_typeddict
 
-from recipe import longest_run, wrong_command
+from recipe import longest_run, wrong_command, wrong_scaler
 
 PARSER = Parser(Language(tree_sitter_bicep.language()))
 
@@ -26,6 +26,7 @@ ROLES = {
     "29fe4964-1e60-436b-bd3a-77fd4c178b3c": "Azure Batch Account Contributor",
     "6aaa78f1-f7de-44ca-8722-c64a23943cae": "Azure Batch Data Contributor",
     "7f951dda-4ed3-4680-a7ca-43fe172d538d": "AcrPull",
+    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
     "ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor",
     "db58b8e5-c6ad-4a2a-8342-4190687cbf4a": "Storage Blob Delegator",
 }
@@ -118,7 +119,10 @@ def check(recipes: Path) -> list[str]:
     wrong = []
     for name, file in files.items():
         wrong += [f"{name}: {line}" for line in file.check(files)]
-    return wrong + parameters(here, files["main.bicep"]) + config(here, files["main.bicep"])
+    for name in ("main", "workers"):
+        file = files[f"{name}.bicep"]
+        wrong += parameters(here / f"{name}.parameters.json", file)
+    return wrong + config(here, files["main.bicep"]) + workers(here, files["workers.bicep"])
 
 
 class File:
@@ -270,8 +274,8 @@ class File:
             self.say(node, f"`{guid}` is not the role `{name}`")
 
 
-def parameters(here: Path, main: File) -> list[str]:
-    document = json.loads((here / "main.parameters.json").read_text())
+def parameters(path: Path, main: File) -> list[str]:
+    document = json.loads(path.read_text())
     wrong = wrong_parameters(document["parameters"].keys(), main)
     kinds = {str: "string", list: "array", dict: "object", int: "int", bool: "bool"}
     for name, given in document["parameters"].items():
@@ -279,7 +283,7 @@ def parameters(here: Path, main: File) -> list[str]:
         declared = main.params.get(name)
         if declared is not None and text(named(declared, "type")) != kinds[type(value)]:
             wrong.append(f"`{name}` is no {kinds[type(value)]}")
-    return [f"main.parameters.json: {line}" for line in wrong]
+    return [f"{path.name}: {line}" for line in wrong]
 
 
 def wrong_parameters(given: typing.Iterable[str], file: File) -> list[str]:
@@ -310,18 +314,67 @@ def config(here: Path, main: File) -> list[str]:
         wrong.append("batchAccounts are others than in the config")
     if not any(literal(node) == "fleetlogs.toml" for node in walk(main.params["config"])):
         wrong.append("the parameter `config` is not the file fleetlogs.toml")
-    for node in walk(main.root):
+    wrong += jobs(main, source, given)
+    return [f"container-apps: {line}" for line in wrong]
+
+
+def workers(here: Path, file: File) -> list[str]:
+    """The same of workers."""
+    source = (here / "workers.toml").read_text()
+    own = tomllib.loads(source)
+    document = json.loads((here / "workers.parameters.json").read_text())
+    given = {name: each["value"] for name, each in document["parameters"].items()}
+    default = {name: literal(node.named_children[-1]) for name, node in file.params.items()}
+    known = {**default, **given}
+    logs, state, queue = own["destination"], own["journal"], own["scale_out"]
+    wrong = []
+    if {logs["account"], state["account"], queue["account"]} != {known["storageAccount"]}:
+        wrong.append("storageAccount is another one than in the config")
+    if [logs["container"], state["container"]] != [known["logContainer"], known["stateContainer"]]:
+        wrong.append("a container is another one than in the config")
+    if queue["queue"] != known["queue"]:
+        wrong.append("the queue is another one than in the config")
+    site = known["site"] or None
+    if [each["name"] for each in own["account"] if each.get("site") == site] != [each["name"] for each in known["batchAccounts"]]:
+        wrong.append("batchAccounts are others than those of the site in the config")
+    if not any(literal(node) == "workers.toml" for node in walk(file.params["config"])):
+        wrong.append("the parameter `config` is not the file workers.toml")
+    scalers = [node for node in walk(file.root) if node.type == "object_property" and text(node.named_children[0]) == "metadata"]
+    if not scalers:
+        wrong.append("no queue starts workers")
+    for node in scalers:
+        found = properties(node.named_children[-1])
+        length = literal(found.get("queueLength"))
+        name = found.get("queueName")
+        if name is None or text(name) != "empty(site) ? queue : '${queue}-${site}'":
+            wrong.append("the scaler counts another queue than that of the site")
+        account = known.get(text(found["accountName"])) if "accountName" in found else None
+        strategy = literal(found.get("queueLengthStrategy")) or "all"
+        metadata = {"accountName": account, "queueName": known["queue"], "queueLength": length, "queueLengthStrategy": strategy}
+        wrong += wrong_scaler(metadata, source)
+    # With a site, the words are the same and `--site`.
+    wrong += jobs(file, source, {**known, "site": site or ""})
+    return [f"container-apps: {line}" for line in wrong]
+
+
+def jobs(file: File, source: str, given: dict) -> list[str]:
+    """What every job runs, and for how long it may."""
+    wrong = []
+    for node in walk(file.root):
         if node.type != "object_property":
             continue
         key, value = text(node.named_children[0]), node.named_children[-1]
         if key == "args":
+            # Of a choice, the words for the given parameters.
+            if value.type == "ternary_expression":
+                value = value.child_by_field_name("alternative" if given.get("site") else "consequence")
             words = [literal(word) or given.get(text(word), "") for word in value.named_children]
             wrong += wrong_command(words, source)
         if key == "replicaTimeout" and value.type == "number" and int(text(value)) <= longest_run(source):
             wrong.append("ends a run before its own deadlines do (replicaTimeout)")
         if key == "replicaRetryLimit" and text(value) != "0":
             wrong.append("a partial run is run again (replicaRetryLimit)")
-    return [f"container-apps: {line}" for line in wrong]
+    return wrong
 
 
 def walk(node: Node) -> typing.Iterator[Node]:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import yaml
 
+from recipe import ROOT, SCALE_OUT
+
+GUIDE = ROOT / "docs" / "guide" / "scale-out.md"
+
 # The binary to ask; tests/deploy.sh builds it.
 FLEETLOGS = os.environ.get("FLEETLOGS", "target/debug/fleetlogs")
 
@@ -32,12 +36,16 @@ def with_comments(config: str) -> str:
 def check(recipes: Path) -> list[str]:
     # What units, manifests, job and image run; the other checks see to it that they run nothing else.
     wrong = misread("schedule fleetlogs.toml") + misread("schedule fleetlogs.toml --once nightly")
+    for command, choices in SCALE_OUT.items():
+        for choice in choices:
+            wrong += misread(" ".join([command, "fleetlogs.toml", *choice]))
     for name, text in configs(recipes).items():
         for way, config in (("", text), (", with what is in its comments", with_comments(text))):
             wrong += [f"{name}{way}: {line}" for line in refused(config)]
-    for page in sorted(recipes.rglob("*.md")):
+    # The guide of scale-out is about what its recipes run.
+    for page in [*sorted(recipes.rglob("*.md")), GUIDE]:
         for line in commands(page.read_text()):
-            wrong += [f"{page.relative_to(recipes)}: {each}" for each in misread(line)]
+            wrong += [f"{page.parent.name}/{page.name}: {each}" for each in misread(line)]
     return wrong
 
 
@@ -50,13 +58,14 @@ def refused(config: str) -> list[str]:
         (here / "client-secret").write_text("not a secret, but as long as one")
         nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
         environment = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": directory, **nowhere}
-        command = [FLEETLOGS, "schedule", "fleetlogs.toml", "--list"]
+        scales_out = "[scale_out]" in config
+        command = [FLEETLOGS, *(["worker", "fleetlogs.toml"] if scales_out else ["schedule", "fleetlogs.toml", "--list"])]
         try:
             run = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False, timeout=20)
         except subprocess.TimeoutExpired:
-            # It has read its config, and waits for a lease that it cannot reach.
+            # It has read its config, and waits for a lease or a queue that it cannot reach.
             return []
-    # 5: a lease that cannot be read from here.
+    # 5: a lease or a queue that cannot be reached from here.
     return [] if run.returncode in {0, 5} else [f"exit code {run.returncode}: {run.stderr.strip()}"]
 
 

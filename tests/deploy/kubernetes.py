@@ -5,7 +5,8 @@ from pathlib import Path
 import kubernetes_validate
 import yaml
 
-from recipe import longest_run, snapshots, wrong_command
+from keda import wrong_object
+from recipe import longest_run, snapshots, wrong_command, wrong_scaler
 
 VERSION = "1.37"
 
@@ -16,6 +17,9 @@ def check(recipes: Path) -> list[str]:
     for path in sorted((recipes / "kubernetes").glob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
             objects.append(document)
+            if document["apiVersion"].startswith("keda.sh/"):
+                wrong += [f"{path.name}: {line}" for line in wrong_object(document, VERSION)]
+                continue
             try:
                 kubernetes_validate.validate(document, VERSION, strict=True)
             except kubernetes_validate.ValidationError as error:
@@ -27,7 +31,8 @@ def check(recipes: Path) -> list[str]:
         return wrong
     by_kind = {kind: [each for each in objects if each["kind"] == kind] for kind in {each["kind"] for each in objects}}
     names = {(each["kind"], each["metadata"]["name"]) for each in objects}
-    config = by_kind["ConfigMap"][0]["data"]["fleetlogs.toml"]
+    configs = {each["metadata"]["name"]: each["data"]["fleetlogs.toml"] for each in by_kind["ConfigMap"]}
+    config = configs["fleetlogs"]
     wrong += namespaces(objects)
     for reader in by_kind.get("Pod", []):
         wrong += rights(reader["spec"]) + claims_exist(reader["spec"], names)
@@ -38,8 +43,16 @@ def check(recipes: Path) -> list[str]:
         wrong += stateful_set(daemon)
         claims = [claim["metadata"]["name"] for claim in daemon["spec"]["volumeClaimTemplates"]]
         wrong += pod(daemon["spec"]["template"], claims, names, config)
-    if not by_kind.get("CronJob") or not by_kind.get("StatefulSet"):
-        wrong.append("the CronJob or the daemon is missing")
+    workers = configs["fleetlogs-workers"]
+    for job in by_kind.get("Job", []):
+        wrong += indexed_job(job["spec"], workers)
+        wrong += pod(job["spec"]["template"], [], names, workers)
+    for scaled in by_kind.get("ScaledJob", []):
+        wrong += scaled_job(scaled["spec"], names, workers)
+        wrong += pod(scaled["spec"]["jobTargetRef"]["template"], [], names, workers)
+    for kind in ("CronJob", "StatefulSet", "Job", "ScaledJob"):
+        if not by_kind.get(kind):
+            wrong.append(f"the {kind} is missing")
     return wrong
 
 
@@ -68,7 +81,41 @@ def cron_job(cron: dict, config: str) -> list[str]:
     return wrong + failure_policy(job)
 
 
-def failure_policy(job: dict) -> list[str]:
+def indexed_job(spec: dict, config: str) -> list[str]:
+    wrong = []
+    container = spec["template"]["spec"]["containers"][0]
+    env = {each["name"]: each for each in container.get("env", [])}
+    if spec.get("completionMode") != "Indexed" or "JOB_COMPLETION_INDEX" in env:
+        wrong.append("Job: Kubernetes does not number its pods")
+    if env.get("JOB_COMPLETIONS", {}).get("value") != str(spec["completions"]):
+        wrong.append("Job: its pods take it for another number of shards (JOB_COMPLETIONS)")
+    uid = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+    if env.get("FLEETLOGS_SHARD_KEY", {}).get("valueFrom") != uid:
+        wrong.append("Job: its pods have no key in common that no other Job has (FLEETLOGS_SHARD_KEY)")
+    if spec.get("parallelism") != spec["completions"]:
+        wrong.append("Job: some shards wait for others")
+    if spec.get("activeDeadlineSeconds", 0) <= 2 * longest_run(config):
+        wrong.append("Job: ends a run before its own deadlines do (activeDeadlineSeconds)")
+    if "backoffLimitPerIndex" not in spec:
+        wrong.append("Job: a failing shard ends the others (backoffLimitPerIndex)")
+    return wrong + failure_policy(spec, "FailIndex")
+
+
+def scaled_job(spec: dict, names: set[tuple[str, str]], config: str) -> list[str]:
+    wrong = []
+    job = spec["jobTargetRef"]
+    if job.get("activeDeadlineSeconds", 0) <= longest_run(config):
+        wrong.append("ScaledJob: ends a partition before its own deadlines do (activeDeadlineSeconds)")
+    if job.get("backoffLimit") != 0 or job["template"]["spec"].get("restartPolicy") != "Never":
+        wrong.append("ScaledJob: runs a worker again, though its message does that")
+    for trigger in spec["triggers"]:
+        wrong += [f"ScaledJob: {line}" for line in wrong_scaler(trigger["metadata"], config)]
+        if ("TriggerAuthentication", trigger.get("authenticationRef", {}).get("name")) not in names:
+            wrong.append("ScaledJob: there is no such TriggerAuthentication")
+    return wrong
+
+
+def failure_policy(job: dict, fails: str = "FailJob") -> list[str]:
     """The schemas do not know which words there are, and which go together."""
     wrong = []
     containers = {container["name"] for container in job["template"]["spec"]["containers"]}
@@ -82,7 +129,7 @@ def failure_policy(job: dict) -> list[str]:
         if codes:
             if codes["operator"] != "In" or codes.get("containerName") not in containers:
                 wrong.append("CronJob: a rule is for no container, or not for the codes that it lists")
-            if rule["action"] == "FailJob":
+            if rule["action"] == fails:
                 refused |= set(codes["values"])
     # 6 is the only one that another try helps.
     if refused != {1, 2, 3, 4, 5, 7, 8}:

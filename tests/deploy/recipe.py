@@ -35,8 +35,52 @@ def snapshots(config: str) -> dict[str, dict]:
     return {snapshot["name"]: snapshot for snapshot in tomllib.loads(config).get("snapshot", [])}
 
 
+# What recipes of scale-out run, with the arguments that may follow the config. config.py asks fleetlogs whether it knows
+# them.
+SCALE_OUT = {
+    "fan-out": [["--detach"]],
+    "run": [[]],
+    "worker": [[], ["--site", "SITE"]],
+}
+
+
+def wrong_scale_out(words: list[str], config: str) -> list[str]:
+    own = tomllib.loads(config)
+    wrong = []
+    if words[1:2] != ["/etc/fleetlogs/fleetlogs.toml"]:
+        wrong.append(f"runs `{' '.join(words)}`, not `{words[0]} /etc/fleetlogs/fleetlogs.toml`")
+    sites = {account.get("site") for account in own["account"]}
+    rest = ["SITE" if before == "--site" else word for before, word in zip(words[1:], words[2:])]
+    if rest not in SCALE_OUT[words[0]]:
+        wrong.append(f"`{' '.join(words[2:])}` is more than the checks know")
+    if words[0] == "worker" and (words[-1] if "--site" in words else None) not in sites:
+        wrong.append("works on the accounts of a site that its config does not have")
+    if "container" not in own.get("journal", {}):
+        wrong.append("shares no record: its config has no container in [journal]")
+    if words[0] != "run" and "queue" not in own.get("scale_out", {}):
+        wrong.append("has no queue: its config names none in [scale_out]")
+    return wrong
+
+
+def wrong_scaler(metadata: dict[str, str], config: str) -> list[str]:
+    """Whether a scaler counts the queue of the workers that it starts."""
+    own = tomllib.loads(config)["scale_out"]
+    wrong = []
+    if metadata.get("accountName") != own["account"]:
+        wrong.append("the scaler counts the queue of another account than the config names")
+    if metadata.get("queueName") != own["queue"]:
+        wrong.append("the scaler counts another queue than the config names")
+    if metadata.get("queueLength") != str(own["partitions_at_once"]):
+        wrong.append("the scaler counts on another number of partitions at once (queueLength)")
+    if metadata.get("queueLengthStrategy", "all") != "all":
+        wrong.append("the scaler counts visible messages only, which it does not from 32 messages on")
+    return wrong
+
+
 def wrong_command(words: list[str], config: str) -> list[str]:
     """What is wrong with the arguments of fleetlogs in a recipe, as far as its config tells."""
+    if words[:1] and words[0] in SCALE_OUT:
+        return wrong_scale_out(words, config)
     if words[:2] != ["schedule", "/etc/fleetlogs/fleetlogs.toml"]:
         return [f"runs `{' '.join(words)}`, not `schedule /etc/fleetlogs/fleetlogs.toml`"]
     match words[2:]:
