@@ -18,6 +18,10 @@ test:
 soak:
     FLEETLOGS_KILLS=2000 cargo test --release --features failpoints -p fleetlogs --test e2e crashes -- --nocapture
 
+# Fifty stories of shared runs in which machines are lost and storage goes away. Needs Azurite: tests/all.sh installs it.
+soak-scaleout:
+    FLEETLOGS_STORIES=50 cargo test --locked --workspace --all-features --test e2e -- --include-ignored --nocapture disasters
+
 # The documentation of the crates.
 doc:
     cargo doc --workspace --no-deps --document-private-items --open

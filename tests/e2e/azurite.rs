@@ -42,7 +42,7 @@ pub(crate) fn start_service(service: &str, options: &[&str]) -> (u16, Server, Te
 /// Azurite in memory, with an account and a container of ours.
 pub(crate) struct Azurite {
     port: u16,
-    _server: Server,
+    pub(crate) server: Server,
     _dir: TempDir,
 }
 
@@ -69,7 +69,7 @@ impl Azurite {
     /// Without a container, and with further options.
     fn start_with(options: &[&str]) -> Self {
         let (port, server, dir) = start_service("blob", options);
-        Self { port, _server: server, _dir: dir }
+        Self { port, server, _dir: dir }
     }
 
     pub(crate) fn container(&self) -> String {

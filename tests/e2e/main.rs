@@ -16,6 +16,7 @@ mod clocks;
 mod commands;
 mod crashes;
 mod credentials;
+mod disasters;
 mod disk;
 mod entra;
 mod fetching;

@@ -18,11 +18,11 @@ use crate::stage::{
 use crate::work_queue::QueueService;
 
 /// The accounts, and the calls per second to each.
-const ACCOUNTS: [&str; 4] = ["contoso", "fabrikam", "tailwind", "woodgrove"];
-const RATE: u64 = 12;
+pub(crate) const ACCOUNTS: [&str; 4] = ["contoso", "fabrikam", "tailwind", "woodgrove"];
+pub(crate) const RATE: u64 = 12;
 
 /// Accounts of `nodes` nodes, with answers that are lost.
-fn fleet(nodes: u32) -> String {
+pub(crate) fn fleet(nodes: u32) -> String {
     let account = |name| {
         format!(
             r#"
@@ -43,17 +43,17 @@ fn fleet(nodes: u32) -> String {
 }
 
 /// A simulator, storage with queues, and the config of all. Every machine is a directory of its own.
-struct Stage {
-    sim: Sim,
-    azurite: Azurite,
-    queues: QueueService,
+pub(crate) struct Stage {
+    pub(crate) sim: Sim,
+    pub(crate) azurite: Azurite,
+    pub(crate) queues: QueueService,
     config: PathBuf,
     machines: Vec<TempDir>,
 }
 
 impl Stage {
     /// `edit` changes the accounts of the config.
-    fn new(nodes: u32, edit: impl FnOnce(String) -> String) -> Self {
+    pub(crate) fn new(nodes: u32, edit: impl FnOnce(String) -> String) -> Self {
         let (sim, azurite, queues) = (Sim::start(&fleet(nodes)), Azurite::start(), QueueService::start());
         let secret = |name: &str, text: String| std::fs::write(sim.dir.path().join(name), text).unwrap();
         secret("secret.journal", azurite.container_sas("rcwl"));
@@ -91,12 +91,12 @@ impl Stage {
         }
     }
 
-    fn machine(&self, number: usize) -> &Path {
+    pub(crate) fn machine(&self, number: usize) -> &Path {
         self.machines[number].path()
     }
 
     /// Starts a command on a machine, which finds the config by its variable. Its log is there in `log`.
-    fn start(&self, number: usize, arguments: &[&str], env: &[(&str, &str)]) -> Server {
+    pub(crate) fn start(&self, number: usize, arguments: &[&str], env: &[(&str, &str)]) -> Server {
         let log = std::fs::File::create(self.machine(number).join("log")).unwrap();
         let out = std::fs::File::create(self.machine(number).join("out")).unwrap();
         let child: Child = fleetlogs()
@@ -112,24 +112,24 @@ impl Stage {
         Server(child)
     }
 
-    fn worker(&self, number: usize, more: &[&str]) -> Server {
+    pub(crate) fn worker(&self, number: usize, more: &[&str]) -> Server {
         self.start(number, &[&["worker", "-v"], more].concat(), &[])
     }
 
     /// Waits until a process has ended, and returns its exit code.
-    fn end_of(&self, number: usize, process: &mut Server) -> i32 {
+    pub(crate) fn end_of(&self, number: usize, process: &mut Server) -> i32 {
         let status = process.0.wait().unwrap();
         assert!(!self.said(number).contains("sig="), "a secret is printed");
         status.code().unwrap_or_else(|| panic!("{status}: {}", self.said(number)))
     }
 
     /// What a process wrote to stderr.
-    fn said(&self, number: usize) -> String {
+    pub(crate) fn said(&self, number: usize) -> String {
         std::fs::read_to_string(self.machine(number).join("log")).unwrap_or_default()
     }
 
     /// Runs a command on a machine to its end.
-    fn on(&self, number: usize, arguments: &[&str]) -> Run {
+    pub(crate) fn on(&self, number: usize, arguments: &[&str]) -> Run {
         let output: Output = fleetlogs()
             .args(arguments)
             .env("FLEETLOGS_CONFIG", &self.config)
@@ -139,7 +139,7 @@ impl Stage {
         Run::of(self.machine(number), output)
     }
 
-    fn manifest(&self, number: usize) -> Value {
+    pub(crate) fn manifest(&self, number: usize) -> Value {
         let runs = std::fs::read_dir(self.machine(number).join("runs")).unwrap();
         let dirs: Vec<_> = runs.map(|dir| dir.unwrap().path()).collect();
         let [dir] = &dirs[..] else { panic!("not one run: {dirs:?}; {}", self.said(number)) };
@@ -147,7 +147,7 @@ impl Stage {
     }
 
     /// Every node has what the service says it has, once, and no account was called faster than it may be.
-    fn assert_whole(&self, manifest: &Value, nodes: u64) {
+    pub(crate) fn assert_whole(&self, manifest: &Value, nodes: u64) {
         let ledger = self.sim.ledger();
         assert_manifest_equals_ledger_but_for_unsent_calls(manifest, &ledger);
         let counts = &manifest["counts"];
@@ -161,12 +161,23 @@ impl Stage {
     }
 
     /// Whether some calls were sent, but not all.
-    fn wait_for_calls(&self, calls: u64) {
+    pub(crate) fn wait_for_calls(&self, calls: u64) {
         wait_for("some calls", || (self.sim.upload_calls() >= calls).then_some(()));
     }
 
+    /// Sends the message of every partition once more.
+    pub(crate) fn send_all_again(&self, run: &RunId) {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let queue = self.queues.queue("work");
+            for account in ACCOUNTS {
+                let item = WorkItem { run: run.clone(), partition: AccountName::new(account) };
+                queue.send(&item).await.unwrap();
+            }
+        });
+    }
+
     /// The run that is in storage.
-    fn run(&self) -> RunId {
+    pub(crate) fn run(&self) -> RunId {
         wait_for("a run on record", || {
             let listed = self.on(4, &["runs", "--json"]);
             let listed: Value = serde_json::from_str(&listed.stdout).ok()?;
@@ -175,7 +186,7 @@ impl Stage {
     }
 }
 
-fn signal(process: &Server, signal: &str) {
+pub(crate) fn signal(process: &Server, signal: &str) {
     let killed = std::process::Command::new("kill").args([signal, &process.0.id().to_string()]).status();
     assert!(killed.unwrap().success());
 }
@@ -234,13 +245,7 @@ fn workers_that_die_or_freeze_and_a_lost_fan_out_lose_and_double_nothing() {
     // The machine that shared the run out is lost, and messages come twice.
     drop(fan_out);
     std::fs::remove_dir_all(stage.machine(0).join("runs")).unwrap();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let queue = stage.queues.queue("work");
-        for account in ACCOUNTS {
-            let item = WorkItem { run: run.clone(), partition: AccountName::new(account) };
-            queue.send(&item).await.unwrap();
-        }
-    });
+    stage.send_all_again(&run);
     let [dies, freezes, lives] = &mut workers;
     signal(dies, "-KILL");
     signal(freezes, "-STOP");
@@ -257,7 +262,6 @@ fn workers_that_die_or_freeze_and_a_lost_fan_out_lose_and_double_nothing() {
     assert_eq!(stage.end_of(3, lives), 0, "{}", stage.said(3));
     let _ = stage.end_of(2, freezes);
     stage.assert_whole(&fan_in.manifest(), 240);
-    drop(stage.azurite);
 }
 
 #[test]

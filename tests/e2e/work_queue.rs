@@ -19,14 +19,14 @@ const HIDDEN: Duration = Duration::from_secs(60);
 /// A queue service in memory.
 pub(crate) struct QueueService {
     port: u16,
-    _server: Server,
+    pub(crate) server: Server,
     _dir: TempDir,
 }
 
 impl QueueService {
     pub(crate) fn start() -> Self {
         let (port, server, dir) = start_service("queue", &[]);
-        Self { port, _server: server, _dir: dir }
+        Self { port, server, _dir: dir }
     }
 
     /// Of the account.
@@ -43,6 +43,12 @@ impl QueueService {
     pub(crate) fn queue(&self, name: &str) -> AzureWorkQueue {
         let url = format!("{}?{}", self.url(), account_sas("racup", "2036-01-01T00:00:00Z"));
         AzureWorkQueue::new(http_client(2).unwrap(), QueueAccess::Sas(url.parse().unwrap()), name).unwrap()
+    }
+
+    /// How many messages are in the poison queue of a queue.
+    pub(crate) fn poisoned(&self, name: &str) -> u64 {
+        let queue = self.queue(&format!("{name}{POISON}"));
+        tokio::runtime::Runtime::new().unwrap().block_on(queue.left()).unwrap()
     }
 
     /// The same with the account's key.

@@ -192,11 +192,6 @@ impl RunRecords {
     /// That of a run.
     pub(crate) fn of(&self, run: &RunId) -> BlobRunStore {
         let dir = format!("{}/{run}", self.prefix);
-        self.at(dir)
-    }
-
-    /// That of the run in a directory of the container.
-    pub(crate) fn at(&self, dir: String) -> BlobRunStore {
         BlobRunStore::new(self.http.clone(), self.source.clone(), dir, self.lease)
     }
 

@@ -61,19 +61,12 @@ pub(crate) async fn fan_out(args: &FanOutArgs, output: &Output, logs: &Logs) -> 
     if args.detach {
         return print_detached(&shared, output);
     }
-    let record = container.records(settings.partition_lease())?.of(&shared.run);
-    let LaidOutRun { run, dir, partitions, .. } = shared;
-    let gathering = Gathering {
-        run,
-        dir,
-        record,
-        partitions,
-        queues: Some(&queues),
-        settings: &settings,
-        watchers: &watchers,
-        stop: &stop,
+    let dir = shared.dir;
+    let gathering =
+        Gathering { dir, queues: Some(&queues), settings: &settings, watchers: &watchers, stop: &stop };
+    let Some(FinishedRun { reported, log: _log }) = Box::pin(gather(gathering)).await? else {
+        return Err(CliError::defect());
     };
-    let FinishedRun { reported, log: _log } = Box::pin(gather(gathering)).await?;
     let printed = print_end(&reported, output);
     notify_all(&settings.notify, &reported.end()?, &stop).await;
     printed?;

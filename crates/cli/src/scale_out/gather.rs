@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use fleetlogs_azure::{BlobRunStore, StoredPartition};
-use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
+use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim, ledger_of};
 use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_engine::scale_out::is_over;
 use fleetlogs_engine::stop::{Stop, StopHandle};
+use fleetlogs_model::event::Recorded;
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::ledger::Ledger;
-use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, JournalReader, RunStore};
 use fleetlogs_model::work_queue::WorkQueue;
 use fleetlogs_report::Progress;
@@ -39,15 +39,11 @@ const LONGEST_FAILURE: Duration = Duration::from_secs(600);
 /// The most events that the screen gets at once.
 const GROUP: usize = 4096;
 
-/// A run that workers share, and whoever waits for it.
+/// Whoever waits for the workers of a run.
 pub(crate) struct Gathering<'a> {
-    pub(crate) run: RunId,
-    /// Where its reports will be.
+    /// Where the reports will be.
     pub(crate) dir: RunDir,
-    /// Its record.
-    pub(crate) record: BlobRunStore,
-    pub(crate) partitions: Vec<StoredPartition>,
-    /// None if its workers take no messages.
+    /// None if the workers of the run take no messages.
     pub(crate) queues: Option<&'a WorkQueues>,
     pub(crate) settings: &'a Settings,
     pub(crate) watchers: &'a Watchers,
@@ -66,16 +62,44 @@ enum Seen {
     Stopped,
 }
 
-/// Waits for the end of a run, and reports it.
-pub(crate) async fn gather(gathering: Gathering<'_>) -> Result<FinishedRun, CliError> {
+/// Waits for the end of a run, and reports it. None if the run is not shared out.
+pub(crate) async fn gather(gathering: Gathering<'_>) -> Result<Option<FinishedRun>, CliError> {
+    let dir = &gathering.dir;
+    let Some(shared) = dir.shared().await? else { return Ok(None) };
     // Where the run was not laid out, there is no directory yet.
-    gathering.dir.keep_here(&gathering.dir.store.plan().await?.plan)?;
-    let log = gathering.watchers.logs.keep_in(gathering.dir.log_file()?);
-    let abandoned = gathering.wait().await?;
-    gathering.report(abandoned, log).await
+    dir.keep_here(&dir.store.plan().await?.plan)?;
+    let log = gathering.watchers.logs.keep_in(dir.log_file()?);
+    let partitions = shared.partitions().collect();
+    let abandoned = Waiting { of: &gathering, run: &shared.stored.run_id, partitions }.wait().await?;
+    Ok(Some(gathering.report(&abandoned, log).await?))
 }
 
 impl Gathering<'_> {
+    async fn report(&self, abandoned: &[AccountName], log: LogGuard) -> Result<FinishedRun, CliError> {
+        let dir = &self.dir;
+        let RecordedRun { plan, journal, .. } = dir.open(RunClaim::Watch).await?;
+        let ledger = ledger_of(&*journal, &plan)?;
+        // Workers may have planned partitions since the directory was made.
+        write_plan(&dir.path, PLAN_FILE, &plan).map_err(|error| CliError::file(&dir.path, &error))?;
+        let unfinished = (!abandoned.is_empty()).then(|| {
+            let names: Vec<_> = abandoned.iter().map(AccountName::as_str).collect();
+            format!("no worker finishes {}: see the poison queue", names.join(", "))
+        });
+        let reported = Reported::write(dir.path.clone(), plan, ledger, &*journal, unfinished)
+            .map_err(|error| CliError::unreported(&error))?;
+        tracing::info!(outcome = %reported.outcome(), "reported");
+        Ok(FinishedRun { reported, log })
+    }
+}
+
+/// A run that workers share, while somebody waits for it.
+struct Waiting<'a> {
+    of: &'a Gathering<'a>,
+    run: &'a RunId,
+    partitions: Vec<(&'a StoredPartition, BlobRunStore)>,
+}
+
+impl Waiting<'_> {
     /// Waits until the run is over. Returns the partitions that nobody finishes.
     async fn wait(&self) -> Result<Vec<AccountName>, CliError> {
         let mut messages = MissingMessages { sent_again: HashMap::new(), looked: Instant::now() };
@@ -97,7 +121,7 @@ impl Gathering<'_> {
             }
             tokio::select! {
                 () = sleep(self.pause()) => {}
-                () = self.stop.reached(Stop::Drain) => return Err(self.left_alone()),
+                () = self.of.stop.reached(Stop::Drain) => return Err(self.left_alone()),
             }
         }
     }
@@ -120,22 +144,23 @@ impl Gathering<'_> {
         failing_since: &mut Option<Instant>,
     ) -> Result<Seen, JournalError> {
         let unplanned = self.unplanned().await?;
-        let RecordedRun { plan, journal, .. } = RecordedRun::open(&*self.dir.store, RunClaim::Watch).await?;
+        let RecordedRun { plan, journal, .. } =
+            RecordedRun::open(&*self.of.dir.store, RunClaim::Watch).await?;
         let ledger = Ledger::new(&plan);
-        let (mode, verification) = (self.watchers.progress.mode(), self.settings.verification);
+        let (mode, verification) = (self.of.watchers.progress.mode(), self.of.settings.verification);
         let mut progress = Progress::new(mode, progress_clock(), plan.clone(), &ledger, verification);
-        self.watchers.logs.share_screen(Some(progress.clone()));
+        self.of.watchers.logs.share_screen(Some(progress.clone()));
         let mut watched = WatchedRun { journal, ledger, last: 0, about_run: vec![] };
         let seen = self.watch_on(&mut watched, &unplanned, &mut progress, messages, failing_since).await;
         progress.finish();
-        self.watchers.logs.share_screen(None);
+        self.of.watchers.logs.share_screen(None);
         seen
     }
 
     async fn watch_on(
         &self,
         run: &mut WatchedRun,
-        unplanned: &[&StoredPartition],
+        unplanned: &[&BlobRunStore],
         progress: &mut Progress,
         messages: &mut MissingMessages,
         failing_since: &mut Option<Instant>,
@@ -144,11 +169,11 @@ impl Gathering<'_> {
         progress.caught_up(&run.ledger);
         loop {
             *failing_since = None;
-            if unplanned.is_empty() && run.has_ended() && self.open_partitions().await?.is_empty() {
+            if unplanned.is_empty() && run.has_ended() && self.are_all_over().await? {
                 return Ok(Seen::Over);
             }
             for partition in unplanned {
-                if self.is_planned(partition).await? {
+                if is_planned(partition).await? {
                     return Ok(Seen::MorePlans);
                 }
             }
@@ -158,7 +183,7 @@ impl Gathering<'_> {
             }
             tokio::select! {
                 () = sleep(self.pause()) => {}
-                () = self.stop.reached(Stop::Drain) => return Ok(Seen::Stopped),
+                () = self.of.stop.reached(Stop::Drain) => return Ok(Seen::Stopped),
             }
             let mut group = vec![];
             let read = run.read_on(|recorded, ledger| {
@@ -175,59 +200,34 @@ impl Gathering<'_> {
     }
 
     /// The partitions that no worker has planned yet.
-    async fn unplanned(&self) -> Result<Vec<&StoredPartition>, JournalError> {
+    async fn unplanned(&self) -> Result<Vec<&BlobRunStore>, JournalError> {
         let mut unplanned = vec![];
-        for partition in self.partitions.iter().filter(|partition| self.may_be_unplanned(partition)) {
-            if !self.is_planned(partition).await? {
-                unplanned.push(partition);
+        // Without messages, workers plan all of them.
+        let by_worker = |partition: &StoredPartition| partition.site.is_some() || self.of.queues.is_none();
+        for (_, record) in self.partitions.iter().filter(|(partition, _)| by_worker(partition)) {
+            if !is_planned(record).await? {
+                unplanned.push(record);
             }
         }
         Ok(unplanned)
     }
 
-    /// Without messages, workers plan all of them.
-    fn may_be_unplanned(&self, partition: &StoredPartition) -> bool {
-        partition.site.is_some() || self.queues.is_none()
-    }
-
-    async fn is_planned(&self, partition: &StoredPartition) -> Result<bool, JournalError> {
-        match self.record.partition(partition.name.as_str()).stored_run().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind == JournalErrorKind::Missing => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The partitions in which a worker has something left to do.
-    async fn open_partitions(&self) -> Result<Vec<&StoredPartition>, JournalError> {
-        let mut open = vec![];
-        for partition in &self.partitions {
-            if !is_over(&self.record.partition(partition.name.as_str())).await? {
-                open.push(partition);
+    /// Whether no worker has anything left to do.
+    async fn are_all_over(&self) -> Result<bool, JournalError> {
+        for (_, record) in &self.partitions {
+            if !is_over(record).await? {
+                return Ok(false);
             }
         }
-        Ok(open)
+        Ok(true)
     }
+}
 
-    async fn report(self, abandoned: Vec<AccountName>, log: LogGuard) -> Result<FinishedRun, CliError> {
-        let RecordedRun { plan, journal, .. } = self.dir.open(RunClaim::Watch).await?;
-        let ledger = fleetlogs_engine::recorded_run::ledger_of(&*journal, &plan)?;
-        // Workers may have planned partitions since the directory was made.
-        self.keep_plan(&plan)?;
-        let unfinished = (!abandoned.is_empty()).then(|| {
-            let names: Vec<_> = abandoned.iter().map(AccountName::as_str).collect();
-            format!("no worker finishes {}: see the poison queue", names.join(", "))
-        });
-        let reported = Reported::write(self.dir.path, plan, ledger, &*journal, unfinished)
-            .map_err(|error| CliError::unreported(&error))?;
-        tracing::info!(outcome = %reported.outcome(), "reported");
-        Ok(FinishedRun { reported, log })
-    }
-
-    fn keep_plan(&self, plan: &Plan) -> Result<(), CliError> {
-        write_plan(&self.dir.path, PLAN_FILE, plan)
-            .map_err(|error| CliError::file(&self.dir.path, &error))?;
-        Ok(())
+async fn is_planned(partition: &BlobRunStore) -> Result<bool, JournalError> {
+    match partition.stored_run().await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == JournalErrorKind::Missing => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -236,14 +236,11 @@ struct WatchedRun {
     journal: Box<dyn JournalReader>,
     ledger: Ledger,
     last: u64,
-    about_run: Vec<fleetlogs_model::event::Recorded>,
+    about_run: Vec<Recorded>,
 }
 
 impl WatchedRun {
-    async fn read_on(
-        &mut self,
-        mut hear: impl FnMut(&fleetlogs_model::event::Recorded, &Ledger),
-    ) -> Result<(), JournalError> {
+    async fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<(), JournalError> {
         self.journal.refresh().await?;
         let Self { ledger, journal, about_run, .. } = self;
         self.last = journal.events_after(self.last, &mut |recorded| {
@@ -271,8 +268,8 @@ struct MissingMessages {
 
 impl MissingMessages {
     /// Sends the messages that are missing. Returns the partitions for which that was done before, to no avail.
-    async fn look(&mut self, run: &Gathering<'_>, events: u64) -> Result<Vec<AccountName>, JournalError> {
-        let (Some(queues), Some(scale_out)) = (run.queues, &run.settings.scale_out) else {
+    async fn look(&mut self, run: &Waiting<'_>, events: u64) -> Result<Vec<AccountName>, JournalError> {
+        let (Some(queues), Some(scale_out)) = (run.of.queues, &run.of.settings.scale_out) else {
             return Ok(vec![]);
         };
         if self.looked.elapsed() < 2 * scale_out.heartbeat {
@@ -282,12 +279,12 @@ impl MissingMessages {
         let mut missing = vec![];
         for site in queues.sites() {
             // A message that is hidden counts: a worker has it, or it shows again.
-            if is_empty(queues, site).await {
-                for partition in run.partitions.iter().filter(|partition| partition.site.as_deref() == site) {
-                    let record = run.record.partition(partition.name.as_str());
-                    if !record.is_held().await? && !is_over(&record).await? {
-                        missing.push(partition.clone());
-                    }
+            if !is_empty(queues, site).await {
+                continue;
+            }
+            for (partition, record) in run.partitions.iter().filter(|(of, _)| of.site.as_deref() == site) {
+                if !record.is_held().await? && !is_over(record).await? {
+                    missing.push((*partition).clone());
                 }
             }
         }
@@ -303,7 +300,7 @@ impl MissingMessages {
                 "nobody works on partition {}, and it has no message: sending one",
                 partition.name
             );
-            match send(queues, &run.run, std::slice::from_ref(&partition)).await {
+            match send(queues, run.run, std::slice::from_ref(&partition)).await {
                 Ok(()) => drop(self.sent_again.insert(partition.name, events)),
                 Err(error) => tracing::warn!("{error}"),
             }

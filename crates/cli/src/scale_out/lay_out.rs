@@ -3,6 +3,7 @@
 //! A process that dies in between leaves partitions that belong to no run, or a run whose messages `fan-in` sends.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::time::Duration;
 
@@ -133,12 +134,15 @@ pub(crate) async fn send(
 ) -> Result<(), CliError> {
     let mut of_site: HashMap<Option<&str>, AzureWorkQueue> = HashMap::new();
     for partition in partitions {
-        let site = partition.site.as_deref();
-        if !of_site.contains_key(&site) {
-            of_site.insert(site, queues.of_site(site).await?);
-        }
+        let queue = match of_site.entry(partition.site.as_deref()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(none) => {
+                let queue = queues.of_site(partition.site.as_deref()).await?;
+                none.insert(queue)
+            }
+        };
         let item = WorkItem { run: run.clone(), partition: partition.name.clone() };
-        send_one(&of_site[&site], &item).await.map_err(|error| {
+        send_one(queue, &item).await.map_err(|error| {
             let what = format!("the message for partition {} cannot be sent: {error}", partition.name);
             let help = format!("`fleetlogs fan-in {run}` sends the messages that are missing, and waits");
             CliError::not_done(Refusal::new(what, help))

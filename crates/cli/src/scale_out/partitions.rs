@@ -129,7 +129,7 @@ impl PartitionWork for Partitions<'_> {
             accounts_at_once: self.at_once,
         };
         // If the journal failed, that is why it stopped.
-        drop(execute(&reached, self.settings, work).await);
+        drop(Box::pin(execute(&reached, self.settings, work)).await);
         Ok(())
     }
 }
