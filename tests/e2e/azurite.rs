@@ -41,7 +41,7 @@ pub(crate) fn start_service(service: &str, options: &[&str]) -> (u16, Server, Te
 
 /// Azurite in memory, with an account and a container of ours.
 pub(crate) struct Azurite {
-    port: u16,
+    pub(crate) port: u16,
     pub(crate) server: Server,
     _dir: TempDir,
 }
@@ -62,7 +62,7 @@ impl Azurite {
 
     pub(crate) fn start() -> Self {
         let azurite = Self::start_with(&[]);
-        azurite.create_container();
+        azurite.create_container("logs");
         azurite
     }
 
@@ -82,15 +82,21 @@ impl Azurite {
     }
 
     pub(crate) fn container_sas(&self, permissions: &str) -> String {
-        service_sas(KEY, &self.container(), &format!("/blob/{ACCOUNT}/logs"), permissions)
+        self.sas_of("logs", permissions)
     }
 
-    fn create_container(&self) {
+    /// The URL of a container with a SAS.
+    pub(crate) fn sas_of(&self, container: &str, permissions: &str) -> String {
+        let url = format!("{}/{container}", self.endpoint());
+        service_sas(KEY, &url, &format!("/blob/{ACCOUNT}/{container}"), permissions)
+    }
+
+    pub(crate) fn create_container(&self, name: &str) {
         let expiry = "2036-01-01T00:00:00Z";
         let text = format!("{ACCOUNT}\nc\nb\nc\n\n{expiry}\n\nhttps,http\n2021-12-02\n\n");
         let url = format!(
-            "{}?restype=container&sv=2021-12-02&ss=b&srt=c&sp=c&se={expiry}&spr=https,http&sig={}",
-            self.container(),
+            "{}/{name}?restype=container&sv=2021-12-02&ss=b&srt=c&sp=c&se={expiry}&spr=https,http&sig={}",
+            self.endpoint(),
             signature(KEY, &text)
         );
         tokio::runtime::Runtime::new().unwrap().block_on(async {

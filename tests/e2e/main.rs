@@ -48,6 +48,7 @@ mod secrets;
 mod selection;
 mod sharing;
 mod shells;
+mod sites;
 mod stage;
 mod state_home;
 mod stopping;

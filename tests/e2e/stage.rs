@@ -69,20 +69,22 @@ impl Sim {
 
     /// The same, with more in its environment.
     pub(crate) fn start_in(scenario: &str, env: &[(&str, &str)]) -> Self {
+        Self::start_as(scenario, |mut command| {
+            command.envs(env.iter().copied());
+            command
+        })
+    }
+
+    /// The same, by the command that `run_by` makes of the program.
+    pub(crate) fn start_as(scenario: &str, run_by: impl FnOnce(Command) -> Command) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("scenario.toml");
         std::fs::write(&file, scenario).unwrap();
         let ready = dir.path().join("ready.json");
         let log = std::fs::File::create(dir.path().join("sim.log")).unwrap();
-        let server = fleetlogs()
-            .envs(env.iter().copied())
-            .arg("sim")
-            .arg(&file)
-            .arg("--ready")
-            .arg(&ready)
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut command = fleetlogs();
+        command.arg("sim").arg(&file).arg("--ready").arg(&ready);
+        let server = run_by(command).stderr(log).spawn().unwrap();
         let server = Server(server);
         let text = wait_for("the simulator", || std::fs::read(&ready).ok());
         Self { ready: serde_json::from_slice(&text).unwrap(), dir, _server: server }

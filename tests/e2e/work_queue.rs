@@ -18,7 +18,7 @@ const HIDDEN: Duration = Duration::from_secs(60);
 
 /// A queue service in memory.
 pub(crate) struct QueueService {
-    port: u16,
+    pub(crate) port: u16,
     pub(crate) server: Server,
     _dir: TempDir,
 }
