@@ -57,7 +57,8 @@ impl Stage {
             let about = text("about");
             let is_ours = about.starts_with("journal")
                 || about == "config" && text("message").contains("scale_out")
-                || about.starts_with("scale_out");
+                || about.starts_with("scale_out")
+                || text("message").contains("cannot be listed:");
             is_ours.then(|| format!("{} {about}: {} -> {}", text("level"), text("message"), text("fix")))
         });
         let findings = findings.map(|finding| finding.replace(&self.azurite.container(), "CONTAINER"));
@@ -167,4 +168,12 @@ fn what_workers_lack_is_named_with_what_to_do() {
     assert_eq!(code, 5, "{found:?}");
     let help = "-> check the storage account's name, DNS, proxy and the storage firewall";
     assert!(found[2].starts_with("refusal scale_out: ") && found[2].ends_with(help), "{found:?}");
+
+    // Only workers of its site reach the account.
+    std::fs::write(stage.sim.dir.path().join("ready.json.contoso.key"), "d3Jvbmcga2V5").unwrap();
+    let (code, found) = stage.check("rcwdl", &stage.by_key("secret.storage-key"));
+    assert_eq!(code, 0, "{found:?}");
+    let listed = found.iter().find(|found| found.starts_with("warning account `contoso`"));
+    let help = "-> workers of site `west` reach it: run `check` on a machine there";
+    assert!(listed.is_some_and(|listed| listed.ends_with(help)), "{found:?}");
 }

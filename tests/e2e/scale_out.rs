@@ -275,6 +275,9 @@ fn a_partition_that_no_worker_can_begin_is_named_with_its_reason_and_the_rest_is
         let end = endpoint + after[endpoint..].find('"').unwrap();
         format!("{before}site = \"west\"\n{}http://127.0.0.1:9{}", &after[..endpoint], &after[end..])
     });
+    let checked = stage.on(3, &["check"]);
+    assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
+    assert!(checked.stdout.contains("workers of site `west` reach it"), "{}", checked.stdout);
     let mut fan_out = stage.start(0, &["fan-out"], &[]);
     let mut workers = [stage.worker(1, &["--forever"]), stage.worker(2, &["--site", "west", "--forever"])];
     assert_eq!(stage.end_of(0, &mut fan_out), 3, "{}", stage.said(0));

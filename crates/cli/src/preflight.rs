@@ -7,7 +7,7 @@ mod finding;
 mod journal;
 mod queues;
 
-pub(crate) use self::accounts::{clocks, identities, listings, patterns, tokens, windows};
+pub(crate) use self::accounts::{clocks, identities, listed_elsewhere, listings, patterns, tokens, windows};
 pub(crate) use self::container::{early, listing, open_store, probe, sas};
 pub(crate) use self::finding::{Finding, Findings, Level};
 pub(crate) use self::journal::{journal, journal_sas};

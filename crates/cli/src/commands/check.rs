@@ -191,12 +191,16 @@ async fn run_checks(
     let url = destination.as_ref().map(Destination::url).unwrap_or_default();
     let planning = fleet.plan(settings, (&run_id, &url), planning_progress(output));
     let listed = match tokio::time::timeout(settings.deadlines.run, planning).await {
-        Ok(listed) => findings.take(listed)?,
+        Ok(Ok(listed)) => Some(listed),
+        Ok(Err(error)) => {
+            preflight::listed_elsewhere(&fleet, error, findings)?;
+            None
+        }
         Err(_) => findings.take(Err(CliError::planning_too_long()))?,
     };
     preflight::clocks(&fleet, findings);
     if let Some(listed) = &listed {
-        preflight::listings(listed, findings);
+        preflight::listings(&fleet, listed, findings);
     }
     let plan = listed.map(|listed| listed.plan);
     if let Some(plan) = &plan {

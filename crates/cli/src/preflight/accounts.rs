@@ -1,5 +1,7 @@
 //! The Batch accounts: tokens, listings, clocks, and identities of pools.
 
+use std::collections::BTreeSet;
+
 use fleetlogs_model::duration;
 use fleetlogs_model::known_cause::Asked;
 use fleetlogs_model::plan::Plan;
@@ -10,7 +12,7 @@ use super::finding::Findings;
 use crate::clock_skew::{SHARED_KEY_SKEW, off_by};
 use crate::config::WindowSpec;
 use crate::destination::Destination;
-use crate::error::help_for;
+use crate::error::{CliError, Refusal, help_for};
 use crate::fleet::{Fleet, ListedFleet};
 use crate::text::counted;
 use crate::unmatched::UnmatchedPattern;
@@ -68,7 +70,7 @@ pub(crate) async fn tokens(fleet: &Fleet, findings: &mut Findings) {
 }
 
 /// What was listed. An account that cannot be listed is a warning here; planning refuses the run if none can be.
-pub(crate) fn listings(listed: &ListedFleet, findings: &mut Findings) {
+pub(crate) fn listings(fleet: &Fleet, listed: &ListedFleet, findings: &mut Findings) {
     for account in &listed.plan.accounts {
         let about = format!("account `{}`", account.name);
         match (&account.unlisted, &account.missing) {
@@ -88,11 +90,36 @@ pub(crate) fn listings(listed: &ListedFleet, findings: &mut Findings) {
                 let refusal = listed.unlisted.iter().find(|(name, _)| *name == account.name);
                 let help = refusal.and_then(|(_, refusal)| refusal.help.as_deref());
                 let help = help.map(|help| format!("{help}; ")).unwrap_or_default();
-                let fix = format!("{help}as it is, a run would skip this account and end as partial");
+                let of_fleet = fleet.accounts().iter().find(|of_fleet| of_fleet.planned.name == account.name);
+                let fix = match of_fleet.and_then(|account| account.site.as_deref()) {
+                    Some(site) => elsewhere(site),
+                    None => format!("{help}as it is, a run would skip this account and end as partial"),
+                };
                 findings.warn(about, format!("cannot be listed: {why}"), fix);
             }
         }
     }
+}
+
+/// The same if none could be listed, but workers of sites reach them from elsewhere: then nothing is wrong yet.
+pub(crate) fn listed_elsewhere(
+    fleet: &Fleet,
+    error: CliError,
+    findings: &mut Findings,
+) -> Result<(), CliError> {
+    let sites = fleet.accounts().iter().map(|account| account.site.as_deref());
+    let Some(sites) = sites.collect::<Option<BTreeSet<_>>>().filter(|_| error.refuses_run()) else {
+        return findings.take(Err(error)).map(|_: Option<()>| ());
+    };
+    let fix = elsewhere(&sites.into_iter().collect::<Vec<_>>().join("`, `"));
+    for Refusal { about, what, .. } in error.refusals {
+        findings.warn(about.unwrap_or_default(), what, fix.clone());
+    }
+    Ok(())
+}
+
+fn elsewhere(site: &str) -> String {
+    format!("workers of site `{site}` reach it: run `check` on a machine there")
 }
 
 /// Patterns of pools and nodes that match nothing, although others do.
