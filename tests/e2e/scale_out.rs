@@ -141,7 +141,8 @@ impl Stage {
 
     pub(crate) fn manifest(&self, number: usize) -> Value {
         let runs = std::fs::read_dir(self.machine(number).join("runs")).unwrap();
-        let dirs: Vec<_> = runs.map(|dir| dir.unwrap().path()).collect();
+        let is_whole = |dir: &PathBuf| dir.file_name().unwrap().to_str().unwrap().parse::<RunId>().is_ok();
+        let dirs: Vec<_> = runs.map(|dir| dir.unwrap().path()).filter(is_whole).collect();
         let [dir] = &dirs[..] else { panic!("not one run: {dirs:?}; {}", self.said(number)) };
         serde_json::from_slice(&std::fs::read(dir.join("manifest.json")).unwrap()).unwrap()
     }
@@ -295,6 +296,39 @@ fn a_partition_that_no_worker_can_begin_is_named_with_its_reason_and_the_rest_is
         signal(worker, "-TERM");
         assert_eq!(stage.end_of(number, worker), [0, 3][number - 1], "{}", stage.said(number));
     }
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn a_partition_that_kills_every_worker_is_set_aside_and_the_rest_is_collected() {
+    let stage = Stage::new(10, |config| config.replace("heartbeat =", "poison_after = 2\nheartbeat ="));
+    let mut fan_out = stage.start(0, &["fan-out"], &[]);
+    let mut deaths = 0;
+    let code = loop {
+        let mut worker = stage.start(1, &["worker"], &[("FAILPOINTS", "begins-woodgrove=return")]);
+        deaths += u32::from(worker.0.wait().unwrap().code().is_none());
+        if let Some(status) = fan_out.0.try_wait().unwrap() {
+            break status.code();
+        }
+    };
+    assert_eq!((code, deaths), (Some(6), 2), "{}", stage.said(0));
+    let manifest = stage.manifest(0);
+    stage.assert_whole(&manifest, 30);
+    assert_eq!(manifest["counts"]["not-sent"], 10);
+    let reason = "given up after its worker died 2 times without progress";
+    let named = |node: &Value| node["account"] == "woodgrove" && node["reason"].to_string().contains(reason);
+    assert_eq!(manifest["nodes"].as_array().unwrap().iter().filter(|node| named(node)).count(), 10);
+    assert_eq!(stage.queues.poisoned("work"), 1);
+    assert!(stage.said(0).contains(reason), "{}", stage.said(0));
+
+    // What is to be done is said, and is enough.
+    let said = stage.said(0);
+    let partition = said.split("fleetlogs resume ").nth(1).unwrap().split(' ').next().unwrap();
+    let resumed = stage.on(0, &["resume", partition]);
+    assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+    let fan_in = stage.on(0, &["fan-in", "latest"]);
+    assert_eq!(fan_in.code, 0, "{}", fan_in.stderr);
+    stage.assert_whole(&stage.manifest(0), 40);
 }
 
 #[test]

@@ -83,6 +83,8 @@ impl Partitions<'_> {
     }
 
     async fn begin(&self, item: &WorkItem, plan: &Plan, outstanding: usize) -> Result<Reached, CliError> {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!(&format!("begins-{}", item.partition), |_| std::process::abort());
         self.must_have_config_of(plan)?;
         let reached = reach(self.fleet, self.settings, plan, outstanding).await?;
         tracing::info!(run = %item.run, partition = %item.partition, outstanding, "at work");
