@@ -43,17 +43,21 @@ settle = "3s"
 "#;
 
 /// A simulator, storage, and the config of both. Every machine is a directory of its own.
-struct Stage {
-    sim: Sim,
-    azurite: Azurite,
-    config: PathBuf,
+pub(crate) struct Stage {
+    pub(crate) sim: Sim,
+    pub(crate) azurite: Azurite,
+    pub(crate) config: PathBuf,
     machines: Vec<TempDir>,
 }
 
 impl Stage {
     /// `more` is behind the tables of the config.
     fn new(more: &str) -> Self {
-        let (sim, azurite) = (Sim::start(FLEET), Azurite::start());
+        Self::of(FLEET, more)
+    }
+
+    pub(crate) fn of(fleet: &str, more: &str) -> Self {
+        let (sim, azurite) = (Sim::start(fleet), Azurite::start());
         std::fs::write(sim.dir.path().join("secret.journal"), azurite.container_sas("rcwl")).unwrap();
         let journal = "[journal]\ncontainer_url = { file = \"secret.journal\" }\nlease = \"15s\"\n";
         let config = sim.config(&format!("{SETTINGS}{journal}"));
@@ -62,12 +66,12 @@ impl Stage {
         Self { sim, azurite, config, machines: (0..2).map(|_| tempfile::tempdir().unwrap()).collect() }
     }
 
-    fn machine(&self, number: usize) -> &Path {
+    pub(crate) fn machine(&self, number: usize) -> &Path {
         self.machines[number].path()
     }
 
     /// Runs a command on a machine, which finds the config by its variable, and searches what it leaves for secrets.
-    fn on(&self, number: usize, arguments: &[&str]) -> Run {
+    pub(crate) fn on(&self, number: usize, arguments: &[&str]) -> Run {
         let output = self.output(number, arguments);
         // The secrets are beside the config.
         let seen = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("sig=");
@@ -75,13 +79,13 @@ impl Stage {
         Run::of(self.machine(number), output)
     }
 
-    fn output(&self, number: usize, arguments: &[&str]) -> Output {
+    pub(crate) fn output(&self, number: usize, arguments: &[&str]) -> Output {
         let mut command = fleetlogs();
         command.args(arguments).env("FLEETLOGS_CONFIG", &self.config).current_dir(self.machine(number));
         command.output().unwrap()
     }
 
-    fn start(&self, number: usize, arguments: &[&str]) -> Server {
+    pub(crate) fn start(&self, number: usize, arguments: &[&str]) -> Server {
         let child: Child = fleetlogs()
             .args(arguments)
             .env("FLEETLOGS_CONFIG", &self.config)
@@ -113,7 +117,7 @@ impl Stage {
     }
 }
 
-fn json(run: &Run) -> Value {
+pub(crate) fn json(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", run.stdout, run.stderr))
 }
 

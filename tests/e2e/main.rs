@@ -46,6 +46,7 @@ mod schemas;
 mod sdk;
 mod secrets;
 mod selection;
+mod shared_run;
 mod sharing;
 mod shells;
 mod sites;

@@ -28,8 +28,8 @@ use std::time::{Duration, SystemTime};
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{
-    Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunHolder, RunMeta, RunStore,
-    StoreFuture, StoredPlan,
+    HolderState, Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunHolder, RunMeta,
+    RunStore, StoreFuture, StoredPlan,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -143,7 +143,12 @@ impl BlobRunStore {
             RunHolder {
                 who: who.to_owned(),
                 since: OffsetDateTime::parse(since, &Rfc3339).ok(),
-                is_there: owner.is_leased && !only_looks,
+                state: match () {
+                    () if only_looks => HolderState::Left,
+                    () if owner.is_leased => HolderState::AtWork,
+                    () if owner.lease_ran_out => HolderState::Silent,
+                    () => HolderState::Left,
+                },
             }
         }))
     }

@@ -31,6 +31,7 @@ mod open_files;
 mod output;
 mod output_dir;
 mod own_container;
+mod partition_watch;
 mod preflight;
 mod process_group;
 mod record_file;

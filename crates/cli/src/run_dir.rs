@@ -115,7 +115,9 @@ impl RunDir {
                 )));
             }
         }
-        if !self.path.join(PLAN_FILE).is_file() {
+        // The plan of a run that is shared out grows with each partition that is planned.
+        let grows = self.in_blob.as_ref().is_some_and(RunInBlob::is_shared_out);
+        if grows || !self.path.join(PLAN_FILE).is_file() {
             write_plan(&self.path, PLAN_FILE, plan).map_err(failed)?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fleetlogs_azure::{BlobRunStore, StoredPartition, StoredRun};
-use fleetlogs_engine::scale_out::{MergedRunStore, PartitionStore, RunSeed};
+use fleetlogs_engine::scale_out::{MergedRunStore, PartitionStanding, PartitionStore, RunSeed};
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{
     Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunHolder, RunStore, StoreFuture,
@@ -40,6 +40,11 @@ impl SharedRun {
         self.stored.partitions.iter().map(|part| (part, self.whole.partition(part.name.as_str())))
     }
 
+    /// How its partitions stand, as far as the journal that was opened last was read.
+    pub(crate) fn standings(&self) -> Vec<PartitionStanding> {
+        self.merged.standings()
+    }
+
     async fn of(whole: BlobRunStore, stored: StoredRun, url: &str) -> Result<Self, JournalError> {
         let plan = whole.plan().await?;
         if plan.digest != stored.plan_sha256 {
@@ -66,6 +71,11 @@ impl RunInBlob {
     /// The run itself, without a look whether it is shared out.
     pub(crate) fn store(&self) -> &BlobRunStore {
         &self.0.store
+    }
+
+    /// Whether it is shared out, as far as that is known.
+    pub(crate) fn is_shared_out(&self) -> bool {
+        matches!(self.0.shared.get(), Some(Some(_)))
     }
 
     /// The run if it is shared out, and exists. A run is not shared out later on.

@@ -13,6 +13,7 @@ mod reader;
 #[cfg(test)]
 mod simulation;
 mod split;
+mod standing;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -21,5 +22,6 @@ mod worker;
 
 pub use local_queue::LocalQueue;
 pub use split::{PartitionPlans, split_plan};
+pub use standing::PartitionStanding;
 pub use store::{MergedRunStore, PartitionStore, RunSeed};
 pub use worker::{PartitionWork, WorkerEnd, WorkerSettings, is_over, work};

@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod listing;
 pub mod node_facts;
 pub mod outcome;
+pub mod partition_state;
 pub mod plan;
 pub mod planned;
 pub mod retry;

@@ -82,8 +82,19 @@ pub struct RunHolder {
     pub who: String,
     /// When it began.
     pub since: Option<OffsetDateTime>,
-    /// Whether it still has the run. If not, it ended, or was silent for too long.
-    pub is_there: bool,
+    /// Whether it still has the run.
+    pub state: HolderState,
+}
+
+/// What became of the process that has or had a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HolderState {
+    /// It works on the run.
+    AtWork,
+    /// It gave the run up.
+    Left,
+    /// It was silent for so long that others may take the run.
+    Silent,
 }
 
 /// A journal that this process appends to. No other process can open it while this one has it.

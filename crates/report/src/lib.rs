@@ -19,6 +19,7 @@ mod node_end;
 mod nodes_csv;
 mod outcome_look;
 mod page;
+mod partition_table;
 mod phrase;
 mod plan_table;
 mod progress;
@@ -53,6 +54,7 @@ pub use history::{History, HistoryError, RunHead, RunSummary, Series, Verdict, r
 pub use log_message::{Severity, message_lines};
 pub use look::{Look, is_dumb};
 pub use manifest::{MANIFEST_SCHEMA, MANIFEST_VERSION};
+pub use partition_table::{PartitionRow, partition_counts};
 pub use plan_table::{PlanView, plan_table};
 pub use progress::{
     DownloadProgress, FileCount, FileProgress, PlanningProgress, Progress, ProgressClock, ProgressMode,

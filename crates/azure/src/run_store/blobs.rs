@@ -46,6 +46,8 @@ pub(super) struct RunBlobs {
 pub(super) struct BlobFacts {
     pub(super) size: u64,
     pub(super) is_leased: bool,
+    /// Its lease ended by itself, and nobody has taken it since.
+    pub(super) lease_ran_out: bool,
     pub(super) changed_at: Option<OffsetDateTime>,
     pub(super) metadata: HashMap<String, String>,
 }
@@ -75,6 +77,7 @@ impl RunBlobs {
             Ok(BlobFacts {
                 size: answer.content_length()?.unwrap_or_default(),
                 is_leased: answer.lease_state()? == Some(LeaseState::Leased),
+                lease_ran_out: answer.lease_state()? == Some(LeaseState::Expired),
                 changed_at: answer.last_modified()?,
                 metadata: answer.metadata()?,
             })

@@ -32,6 +32,7 @@ pub(super) enum Fault {
 pub(super) struct StoredBlob {
     pub(super) content: Vec<u8>,
     pub(super) lease: Option<String>,
+    lease_ran_out: bool,
     metadata: HashMap<String, String>,
     blocks: u32,
 }
@@ -112,7 +113,8 @@ impl FakeStorage {
 
     /// Ends all leases, as if their holders had been silent for too long.
     pub(super) fn end_leases(&self) {
-        self.state.lock().blobs.values_mut().for_each(|blob| blob.lease = None);
+        let run_out = |blob: &mut StoredBlob| blob.lease_ran_out |= blob.lease.take().is_some();
+        self.state.lock().blobs.values_mut().for_each(run_out);
     }
 }
 
@@ -186,7 +188,7 @@ impl StorageState {
                 Some((name.strip_prefix("x-ms-meta-")?.to_owned(), value.to_owned()))
             });
             let content = seen.body.clone().into_bytes();
-            let blob = StoredBlob { content, lease, metadata: metadata.collect(), blocks: 0 };
+            let blob = StoredBlob { content, lease, metadata: metadata.collect(), ..StoredBlob::default() };
             self.blobs.insert(name, blob);
             return done("201 Created", "");
         }
@@ -238,6 +240,7 @@ impl StorageState {
                     Some(lease) if lease != proposed => refused("409 Conflict", "LeaseAlreadyPresent"),
                     _ => {
                         blob.lease = Some(proposed.to_owned());
+                        blob.lease_ran_out = false;
                         done("201 Created", &format!("x-ms-lease-id: {proposed}\r\n"))
                     }
                 }
@@ -267,7 +270,11 @@ impl StorageState {
 /// The properties of a blob.
 fn facts_of(blob: &StoredBlob) -> Reply {
     let metadata = blob.metadata.iter().map(|(name, value)| format!("x-ms-meta-{name}: {value}\r\n"));
-    let state = if blob.lease.is_some() { "leased" } else { "available" };
+    let state = match (&blob.lease, blob.lease_ran_out) {
+        (Some(_), _) => "leased",
+        (None, true) => "expired",
+        (None, false) => "available",
+    };
     Reply::raw(&format!(
         "HTTP/1.1 200 OK\r\netag: \"0x1\"\r\nlast-modified: Sun, 22 Nov 2026 09:31:00 GMT\r\n\
          x-ms-lease-state: {state}\r\n{}content-length: {}\r\nconnection: close\r\n\r\n",

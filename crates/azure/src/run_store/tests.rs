@@ -7,7 +7,7 @@ use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId, RunId};
 use fleetlogs_model::plan::{PLAN_SCHEMA, Plan, PlannedAccount};
 use fleetlogs_model::planned::{PlannedNode, PlannedPool};
-use fleetlogs_model::run_store::{Journal, JournalError, JournalErrorKind, RunStore};
+use fleetlogs_model::run_store::{HolderState, Journal, JournalError, JournalErrorKind, RunHolder, RunStore};
 use fleetlogs_model::window::Window;
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -417,17 +417,21 @@ async fn a_run_that_is_busy_says_who_works_on_it_and_no_secret() {
     assert_eq!(error.kind, JournalErrorKind::Busy);
     assert!(error.what.contains(&format!("process {}", std::process::id())), "{error}");
     let at_work = storage.store().holder().await.unwrap().unwrap();
-    assert_eq!((at_work.who.starts_with("process "), at_work.is_there), (true, true), "{at_work:?}");
+    assert_eq!((at_work.who.starts_with("process "), at_work.state), (true, HolderState::AtWork));
+    storage.end_leases();
+    let silent = storage.store().holder().await.unwrap().unwrap();
+    assert_eq!(silent, RunHolder { state: HolderState::Silent, ..at_work.clone() });
     drop(journal);
 
-    // It died. Whoever looks then does not pass for it, as long as it looks and after that.
+    assert_eq!(storage.store().holder().await.unwrap().unwrap().state, HolderState::Left);
+    // Whoever looks then does not pass for it, as long as it looks and after that.
     let noted = storage.text("owner").replace("process ", "worker ");
     storage.change("owner", |owner| owner.content = noted.into_bytes());
     let hold = storage.store().hold().await.unwrap();
     assert!(storage.text("owner").starts_with("process "), "for the message that refuses others");
     for hold in [Some(hold), None] {
         let dead = storage.store().holder().await.unwrap().unwrap();
-        assert_eq!((dead.who, dead.is_there), (at_work.who.replace("process ", "worker "), false));
+        assert_eq!((dead.who, dead.state), (at_work.who.replace("process ", "worker "), HolderState::Left));
         assert!(dead.since.is_some() && dead.since == at_work.since);
         drop(hold);
     }

@@ -19,17 +19,19 @@ use fleetlogs_model::outcome::OutcomeCounts;
 use fleetlogs_model::plan::{Plan, PlannedAccount};
 use fleetlogs_model::run_store::JournalReader;
 use fleetlogs_model::timestamp;
-use fleetlogs_report::{Look, Progress, ProgressMode, RunFacts, TimeLeft, Uncounted, is_dumb, verdict_lines};
+use fleetlogs_report::{
+    Look, PartitionRow, Progress, ProgressMode, RunFacts, TimeLeft, Uncounted, is_dumb, verdict_lines,
+};
 use serde::Serialize;
 
 use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{print, print_json_line, say};
+use crate::partition_watch::PartitionWatch;
 use crate::run::{RunState, progress_clock, run_facts};
 use crate::run_dir::RunDir;
 use crate::run_name::RunArg;
-use crate::shared_run::SharedRun;
 use crate::signals;
 
 /// The pause between two updates of `--follow`.
@@ -56,14 +58,11 @@ pub(crate) async fn status(args: &StatusArgs, output: &Output) -> Result<Exit, C
         signals::listen(&stop)?;
     }
     let dir = find(args, output, &stop).await?;
-    let shared = dir.shared().await?;
-    let RecordedRun { plan, journal, .. } = dir.open(RunClaim::Watch).await?;
-    let ledger = Ledger::new(&plan);
-    let run = WatchedRun { dir: &dir, shared, journal, plan, ledger, last: 0 };
+    let run = WatchedRun::open(&dir).await?;
     if output.json {
         return follow_as_json(run, args.follow, stop).await;
     }
-    let mode = match (args.follow && !output.quiet, std::io::stdout().is_terminal() && !is_dumb()) {
+    let mode = || match (args.follow && !output.quiet, std::io::stdout().is_terminal() && !is_dumb()) {
         (false, _) => ProgressMode::Silent,
         (true, true) => ProgressMode::bars_on_stdout(),
         (true, false) => ProgressMode::plain_on_stdout(),
@@ -100,7 +99,7 @@ async fn find(args: &StatusArgs, output: &Output, stop: &StopHandle) -> Result<R
 struct WatchedRun<'dir> {
     dir: &'dir RunDir,
     /// If it is shared out.
-    shared: Option<&'dir SharedRun>,
+    partitions: Option<PartitionWatch<'dir>>,
     journal: Box<dyn JournalReader>,
     plan: Arc<Plan>,
     ledger: Ledger,
@@ -108,9 +107,32 @@ struct WatchedRun<'dir> {
     last: u64,
 }
 
-impl WatchedRun<'_> {
-    /// Reads the new events, and returns whether a process works on the run.
-    async fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<bool, CliError> {
+/// Whether there is more to come.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// A process works on the run.
+    held: bool,
+    /// It is not over: that, or it is shared out, and a process will come.
+    goes_on: bool,
+    /// It has to be opened again, because a partition was planned since.
+    is_other_plan: bool,
+}
+
+impl<'dir> WatchedRun<'dir> {
+    async fn open(dir: &'dir RunDir) -> Result<Self, CliError> {
+        let partitions = dir.shared().await?.map(PartitionWatch::new);
+        let RecordedRun { plan, journal, .. } = dir.open(RunClaim::Watch).await?;
+        let ledger = Ledger::new(&plan);
+        Ok(Self { dir, partitions, journal, plan, ledger, last: 0 })
+    }
+
+    /// The partitions of a run that is shared out.
+    fn rows(&self, progress: &Progress) -> Option<Vec<PartitionRow>> {
+        Some(self.partitions.as_ref()?.rows(&self.plan, &self.ledger, &progress.rates()))
+    }
+
+    /// Reads the new events.
+    async fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<Ahead, CliError> {
         // Checked before the events are read, so that they include everything that the process wrote while it held the
         // run.
         let held = self.dir.store.is_held().await?;
@@ -120,7 +142,11 @@ impl WatchedRun<'_> {
             ledger.apply(recorded);
             hear(recorded, ledger);
         })?;
-        Ok(held)
+        let Some(partitions) = &mut self.partitions else {
+            return Ok(Ahead { held, goes_on: held, is_other_plan: false });
+        };
+        let is_other_plan = partitions.look().await?;
+        Ok(Ahead { held, goes_on: held || !partitions.is_over(), is_other_plan })
     }
 
     fn facts(&self) -> Result<RunFacts, CliError> {
@@ -129,16 +155,25 @@ impl WatchedRun<'_> {
 }
 
 async fn follow_as_json(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle) -> Result<Exit, CliError> {
-    // For the estimate only.
-    let progress = Progress::new(ProgressMode::Silent, progress_clock(), run.plan.clone(), &run.ledger, true);
+    // For the estimate, and for rates.
+    let progress_of = |run: &WatchedRun<'_>| {
+        Progress::new(ProgressMode::Silent, progress_clock(), run.plan.clone(), &run.ledger, true)
+    };
+    let mut progress = progress_of(&run);
     loop {
-        let held = run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
+        let Ahead { held, goes_on, is_other_plan } =
+            run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
+        if is_other_plan {
+            run = WatchedRun::open(run.dir).await?;
+            progress = progress_of(&run);
+            continue;
+        }
         progress.caught_up(&run.ledger);
         let state = if held { RunState::Running } else { RunState::of_ended(&run.facts()?) };
         let left = progress.time_left().filter(|_| held);
-        let document = Document::of(&run.plan, &run.ledger, state, left);
+        let document = Document::of(&run.plan, &run.ledger, state, left, run.rows(&progress));
         print_json_line(&document)?;
-        if !follow || !held || is_over(&stop).await {
+        if !follow || !goes_on || is_over(&stop).await {
             return Ok(Exit::Complete);
         }
     }
@@ -147,41 +182,70 @@ async fn follow_as_json(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle)
 async fn follow_as_text(
     mut run: WatchedRun<'_>,
     follow: bool,
-    mode: ProgressMode,
+    mode: impl Fn() -> ProgressMode,
     stop: StopHandle,
 ) -> Result<Exit, CliError> {
-    let mut progress = Progress::new(mode, progress_clock(), run.plan.clone(), &run.ledger, true);
-    progress.set_title(format!("run {} running", run.plan.run_id));
-    let mut held = run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
-    progress.caught_up(&run.ledger);
-    while follow && held {
+    let (mut progress, mut ahead) = shown(&mut run, &mode).await?;
+    while follow && ahead.goes_on {
         if is_over(&stop).await {
             progress.leave();
             return Ok(Exit::Complete);
         }
         let mut group = Vec::new();
-        let held_now = run.read_on(|recorded, ledger| {
+        let read_on = run.read_on(|recorded, ledger| {
             group.push(recorded.clone());
             if group.len() == GROUP {
                 progress.hear(&group, ledger);
                 group.clear();
             }
         });
-        held = held_now.await?;
+        ahead = read_on.await?;
+        if ahead.is_other_plan {
+            progress.finish();
+            run = WatchedRun::open(run.dir).await?;
+            (progress, ahead) = shown(&mut run, &mode).await?;
+            continue;
+        }
         progress.hear(&group, &run.ledger);
+        show_partitions(&run, &progress);
     }
     progress.finish();
 
     let look = Look::of_stdout();
     let mut lines = vec![];
-    if !held {
+    if !ahead.held {
         let facts = run.facts()?;
         progress.ended();
-        progress.set_title(RunState::of_ended(&facts).title(&run));
+        progress.set_title(RunState::of_ended(&facts).title(&run, &facts));
         lines = verdict_lines(&look, &run.plan, &facts, &run.ledger);
     }
     lines.extend(progress.picture(&look));
     print(&(lines.join("\n") + "\n"))
+}
+
+/// Reads a run as far as it is on record, and shows it.
+async fn shown(
+    run: &mut WatchedRun<'_>,
+    mode: &impl Fn() -> ProgressMode,
+) -> Result<(Progress, Ahead), CliError> {
+    loop {
+        let progress = Progress::new(mode(), progress_clock(), run.plan.clone(), &run.ledger, true);
+        progress.set_title(format!("run {} running", run.plan.run_id));
+        let ahead = run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
+        if ahead.is_other_plan {
+            *run = WatchedRun::open(run.dir).await?;
+            continue;
+        }
+        show_partitions(run, &progress);
+        progress.caught_up(&run.ledger);
+        return Ok((progress, ahead));
+    }
+}
+
+fn show_partitions(run: &WatchedRun<'_>, progress: &Progress) {
+    if let Some(rows) = run.rows(progress) {
+        progress.set_partitions(rows);
+    }
 }
 
 /// Waits for the next update. Returns whether Ctrl-C came instead; the run itself continues.
@@ -194,15 +258,18 @@ async fn is_over(stop: &StopHandle) -> bool {
 
 impl RunState {
     /// `run 20261122T093000Z-1a2b ended`, or the command that resumes the run.
-    fn title(self, run: &WatchedRun<'_>) -> String {
-        let is_shared = run.shared.is_some();
-        let verb = if is_shared { "continue" } else { "resume" };
-        let resume = format!("{verb} it with `{}`", run.dir.continued_by(is_shared));
+    fn title(self, run: &WatchedRun<'_>, facts: &RunFacts) -> String {
+        let is_shared = run.partitions.is_some();
+        let command = run.dir.continued_by(is_shared);
         let state = match self {
             Self::Running => "running".to_owned(),
             Self::Ended => "ended".to_owned(),
-            Self::Stopped => format!("stopped early: {resume}"),
-            Self::Interrupted => format!("interrupted: {resume}"),
+            Self::Stopped | Self::Interrupted if is_shared && !facts.is_over => {
+                format!("is left to workers, and none is at work: `{command}` waits for them")
+            }
+            Self::Stopped | Self::Interrupted if is_shared => "stopped early".to_owned(),
+            Self::Stopped => format!("stopped early: resume it with `{command}`"),
+            Self::Interrupted => format!("interrupted: resume it with `{command}`"),
         };
         format!("run {} {state}", run.plan.run_id)
     }
@@ -223,6 +290,8 @@ struct Document<'run> {
     /// What the counts do not cover.
     uncounted: Uncounted,
     accounts: Vec<Account<'run>>,
+    /// The partitions of a run that is shared out to workers; null for any other run.
+    partitions: Option<Vec<PartitionRow>>,
 }
 
 #[derive(Serialize)]
@@ -241,7 +310,13 @@ struct Account<'run> {
 }
 
 impl<'run> Document<'run> {
-    fn of(plan: &'run Plan, ledger: &'run Ledger, state: RunState, left: Option<TimeLeft>) -> Self {
+    fn of(
+        plan: &'run Plan,
+        ledger: &'run Ledger,
+        state: RunState,
+        left: Option<TimeLeft>,
+        partitions: Option<Vec<PartitionRow>>,
+    ) -> Self {
         let account =
             |(planned, (_, tally)): (&'run PlannedAccount, (&'run AccountName, &'run AccountTally))| {
                 Account {
@@ -266,6 +341,7 @@ impl<'run> Document<'run> {
             counts: ledger.outcomes(),
             uncounted: Uncounted::of(plan),
             accounts: plan.accounts.iter().zip(ledger.accounts()).map(account).collect(),
+            partitions,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use fleetlogs_model::event::Recorded;
 use fleetlogs_model::ids::{AccountName, NodeIndex};
@@ -9,8 +10,10 @@ use fleetlogs_model::run_store::{
     HistoryQuery, HistoryRows, JournalError, JournalErrorKind, JournalReader, RunMeta, StoreFuture,
 };
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 
 use super::merge::merge_by_time;
+use super::standing::PartitionStanding;
 use super::whole_run::WholeRun;
 
 /// Events that are in memory at a time, over all partitions.
@@ -18,6 +21,9 @@ const IN_MEMORY: usize = 200_000;
 
 /// Journals that are read again at the same time: each may be a call to a service.
 pub(super) const AT_ONCE: usize = 16;
+
+/// How all partitions stand, in the order of the plan; a reader tells, and its store shows.
+pub(super) type Standings = Arc<Mutex<Vec<PartitionStanding>>>;
 
 /// The journal of one partition.
 pub(super) struct PartitionJournal {
@@ -37,6 +43,8 @@ pub(super) struct NoJournal;
 pub(super) struct MergedReader {
     partitions: Vec<PartitionJournal>,
     meta: RunMeta,
+    /// How the partitions stood after the last events that were asked for.
+    standings: Standings,
     /// Where the last events that were asked for end.
     read: RefCell<Position>,
 }
@@ -51,9 +59,20 @@ struct Position {
 }
 
 impl MergedReader {
-    pub(super) fn new(partitions: Vec<PartitionJournal>, meta: RunMeta) -> Self {
+    /// Keeps `standings` up to date.
+    pub(super) fn new(partitions: Vec<PartitionJournal>, meta: RunMeta, standings: Standings) -> Self {
         let read = RefCell::new(Position::start(&partitions));
-        Self { partitions, meta, read }
+        let reader = Self { partitions, meta, standings, read };
+        reader.tell_standings(&reader.read.borrow().run);
+        reader
+    }
+
+    fn tell_standings(&self, run: &WholeRun) {
+        let of_part = |(standing, part): (PartitionStanding, &PartitionJournal)| PartitionStanding {
+            is_planned: !part.awaits_plan,
+            ..standing
+        };
+        *self.standings.lock() = run.standings().zip(&self.partitions).map(of_part).collect();
     }
 
     fn position(&self, number: u64) -> Result<Position, JournalError> {
@@ -145,6 +164,7 @@ impl JournalReader for MergedReader {
             ahead.pop_front().map(|recorded| partition.shifted(recorded)).transpose()
         };
         merge_by_time(self.partitions.len(), next, |at, recorded| run.take(at, &recorded, &mut hear))?;
+        self.tell_standings(&run);
         *self.read.borrow_mut() = Position { number, last, run };
         Ok(number)
     }

@@ -12,7 +12,8 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use super::join::{Joining, PlanDigests, UNPLANNED};
-use super::reader::{AT_ONCE, MergedReader, NoJournal, PartitionJournal};
+use super::reader::{AT_ONCE, MergedReader, NoJournal, PartitionJournal, Standings};
+use super::standing::PartitionStanding;
 
 /// The stores of all partitions of a run, in the order of its plan. Nobody works on the run as a whole, so it cannot be
 /// created or resumed here.
@@ -24,6 +25,7 @@ pub struct MergedRunStore {
     partitions: Vec<PartitionStore>,
     /// What was read of the partitions' plans; none for one that has no plan yet.
     planned: Mutex<Option<Vec<Option<PlannedPart>>>>,
+    standings: Standings,
 }
 
 /// What is stored of the run as a whole.
@@ -58,7 +60,13 @@ impl MergedRunStore {
     /// A run with these partitions.
     #[must_use]
     pub fn new(seed: RunSeed, partitions: Vec<PartitionStore>) -> Self {
-        Self { seed, partitions, planned: Mutex::default() }
+        Self { seed, partitions, planned: Mutex::default(), standings: Standings::default() }
+    }
+
+    /// How the partitions stand, as far as the reader that was opened last has read their journals. Empty before there
+    /// was one.
+    pub fn standings(&self) -> Vec<PartitionStanding> {
+        self.standings.lock().clone()
     }
 
     /// Asks every partition, several at a time, and keeps the order.
@@ -138,7 +146,7 @@ impl MergedRunStore {
         let RunSeed { config, url, .. } = &self.seed;
         let meta =
             RunMeta { plan_digest: digests.finish(), config: config.clone(), shared_out_at: url.clone() };
-        Ok(MergedReader::new(partitions, meta))
+        Ok(MergedReader::new(partitions, meta, self.standings.clone()))
     }
 
     fn refuse<T>(what: &str) -> StoreFuture<'_, T>

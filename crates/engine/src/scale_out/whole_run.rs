@@ -10,13 +10,15 @@ use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::stop_cause::StopCause;
 use time::OffsetDateTime;
 
+use super::standing::{PartitionStanding, waits_again};
+
 /// How many partitions that stopped early are named with their reason.
 const NAMED: usize = 3;
 
 /// A fold over the merged events of all partitions, which says which of them, and what instead, are those of the run.
 #[derive(Clone)]
 pub(super) struct WholeRun {
-    partitions: Vec<PartitionState>,
+    partitions: Vec<PartitionFold>,
     is_started: bool,
     is_over: bool,
     /// Of processes that ended, as far as no end of the run has told them.
@@ -24,7 +26,7 @@ pub(super) struct WholeRun {
 }
 
 #[derive(Clone)]
-struct PartitionState {
+struct PartitionFold {
     name: AccountName,
     /// Whether nothing remains to be done by a process: none has to come, or the last one ended.
     is_over: bool,
@@ -42,9 +44,19 @@ struct Stopped {
 }
 
 impl WholeRun {
+    /// How the partitions stand now.
+    pub(super) fn standings(&self) -> impl Iterator<Item = PartitionStanding> {
+        self.partitions.iter().map(|part| PartitionStanding {
+            name: part.name.clone(),
+            is_planned: true,
+            is_over: part.is_over,
+            stopped: part.stopped.as_ref().map(|stopped| (stopped.reason.clone(), stopped.cause)),
+        })
+    }
+
     /// Nothing has happened yet. Of each partition: its name, and whether it has nodes, so that a process has to come.
     pub(super) fn new<'a>(partitions: impl Iterator<Item = (&'a AccountName, bool)>) -> Self {
-        let fresh = |(name, has_nodes): (&AccountName, bool)| PartitionState {
+        let fresh = |(name, has_nodes): (&AccountName, bool)| PartitionFold {
             name: name.clone(),
             is_over: !has_nodes,
             standing: vec![],
@@ -76,7 +88,8 @@ impl WholeRun {
                 hear(&self.draining(recorded.at));
             }
             Event::RunEnded { list_calls } => {
-                self.partitions[partition].is_over = true;
+                let part = &mut self.partitions[partition];
+                part.is_over = part.stopped.as_ref().is_none_or(|stopped| !waits_again(stopped.cause));
                 self.list_calls = self.list_calls.saturating_add(*list_calls);
                 if self.partitions.iter().all(|partition| partition.is_over) {
                     self.is_over = true;
@@ -133,7 +146,7 @@ impl WholeRun {
     fn draining(&self, at: OffsetDateTime) -> Recorded {
         let stopped = || {
             let named =
-                |part: &'_ PartitionState| part.stopped.clone().map(|stopped| (part.name.clone(), stopped));
+                |part: &'_ PartitionFold| part.stopped.clone().map(|stopped| (part.name.clone(), stopped));
             self.partitions.iter().filter_map(named)
         };
         let count = stopped().count();

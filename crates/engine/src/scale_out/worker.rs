@@ -453,7 +453,8 @@ fn unopened(error: &JournalError) -> PartitionEnd {
     }
 }
 
-/// What it means for the message that a partition was stopped before its end. Most reasons hold for every other worker
+/// What it means for the message that a partition was stopped before its end; `waits_again` in `standing.rs` says the
+/// same of what is on record. Most reasons hold for every other worker
 /// as well, and are on record.
 fn ended_early(reason: &StopReason) -> PartitionEnd {
     match reason {

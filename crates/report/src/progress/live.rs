@@ -20,6 +20,7 @@ use super::plain::Plain;
 use super::tally::{Board, Numbers, Phase, RATE_OVER};
 use super::troubles::Troubles;
 use crate::look::{Look, Style};
+use crate::partition_table::{PartitionRow, partition_counts, partition_lines};
 use crate::text::{counted, for_terminal};
 
 /// Time between two drawings of the bars: ten a second look smooth.
@@ -62,6 +63,8 @@ struct Live {
     caught_up: Option<Instant>,
     /// Lines above the bars, for `status`; problems are then shown below the bars.
     title: Option<String>,
+    /// The partitions of a run that is shared out, below everything else.
+    partitions: Vec<PartitionRow>,
 }
 
 enum Screen {
@@ -101,6 +104,7 @@ impl Progress {
             heard: now,
             caught_up: None,
             title: None,
+            partitions: vec![],
         })))
     }
 
@@ -138,6 +142,27 @@ impl Progress {
     /// Sets a line above the bars, for `status`. Problems are shown below the bars from now on.
     pub fn set_title(&self, title: String) {
         self.live().title = Some(title);
+    }
+
+    /// Shows the partitions of a run that is shared out, for `status`. Without bars, it is said where their states change.
+    pub fn set_partitions(&self, rows: Vec<PartitionRow>) {
+        let mut live = self.live();
+        let now = live.clock.now();
+        let counts = partition_counts(&rows);
+        let is_new = partition_counts(&live.partitions) != counts;
+        live.partitions = rows;
+        if is_new {
+            let Live { screen: Screen::Plain(plain), clock, .. } = &mut *live else { return };
+            plain.say_all(&[(Style::None, counts)], clock, now);
+        }
+    }
+
+    /// Upload calls per second of each account over the last seconds, in the order of the plan; none where nothing is sent.
+    #[must_use]
+    pub fn rates(&self) -> Vec<Option<f64>> {
+        let live = self.live();
+        let now = live.clock.now();
+        live.board.rates(now).collect()
     }
 
     /// No process works on the run any more.
@@ -349,6 +374,9 @@ impl Live {
         if self.title.is_some() {
             let one_account = self.board.lines.len() == 1;
             lines.extend(picture::draw_troubles(&self.troubles.folded(), one_account, look));
+            if !self.partitions.is_empty() {
+                lines.extend(partition_lines(&self.partitions, look));
+            }
         }
         lines
     }

@@ -191,6 +191,11 @@ impl Board {
         lines.filter_map(|(account, line)| Some((account, &self.lines[(*line)?].now)))
     }
 
+    /// Calls per second of each account, in the order of the plan.
+    pub(crate) fn rates(&self, now: Instant) -> impl Iterator<Item = Option<f64>> {
+        self.line_of.iter().map(move |line| self.lines[(*line)?].rate(now))
+    }
+
     /// The position of an account in the plan.
     pub(crate) fn index(&self, account: &AccountName) -> Option<AccountIndex> {
         (0..).map(AccountIndex).zip(&self.names).find(|(_, name)| *name == account).map(|(index, _)| index)

@@ -8,6 +8,7 @@ use fleetlogs_model::ledger::{Ledger, NodeStatus};
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::plan::{LeftOut, LeftOutReason};
 use fleetlogs_model::planned::PlannedPool;
+use fleetlogs_model::run_store::{HolderState, RunHolder};
 use fleetlogs_model::stop_cause::StopCause;
 use fleetlogs_model::window::Window;
 use futures::FutureExt as _;
@@ -355,6 +356,8 @@ async fn a_partition_without_a_plan_is_an_account_that_is_not_listed_until_it_is
     );
     assert!(!merged.is_held().await.unwrap());
     drop(merged.hold().await.unwrap());
+    let states: Vec<_> = merged.standings().iter().map(|standing| standing.state(None)).collect();
+    assert_eq!(states, [fleetlogs_model::partition_state::PartitionState::NotPlanned; 2]);
 
     let mut journal = stores[0].create(&parts[0], "fleetlogs.toml").await.unwrap();
     for event in [started(), ended(1)] {
@@ -401,4 +404,37 @@ async fn a_plan_whose_journal_is_not_there_yet_counts_with_an_empty_one() {
     let run = RecordedRun::open(&MergedRunStore::new(seed_of(&plan), parts), RunClaim::Rest).await.unwrap();
     assert_eq!(run.plan.nodes.len(), 2);
     assert_eq!(run.ledger().unwrap().count(NodeStatus::Planned), 2);
+}
+
+#[tokio::test]
+async fn a_partition_stands_where_its_journal_and_its_holder_say() {
+    use fleetlogs_model::partition_state::PartitionState as State;
+    let mut parts =
+        Parts::of(&[("none", 1), ("at-work", 1), ("signal", 1), ("poison", 1), ("done", 1), ("empty", 0)])
+            .await;
+    for partition in 1..5 {
+        parts.put(partition, 1, started());
+    }
+    parts.put(2, 2, draining("stopped by a signal", StopCause::Signal));
+    parts.put(2, 3, ended(1));
+    parts.put(3, 2, Event::RunDraining { reason: "given up".into(), outcome: None, cause: None });
+    parts.put(3, 3, ended(0));
+    parts.put(4, 3, ended(1));
+    assert!(parts.merged.standings().is_empty(), "nobody has read it");
+    let run = RecordedRun::open(&parts.merged, RunClaim::Watch).await.unwrap();
+    run.ledger().unwrap();
+
+    let holder = |state| RunHolder { who: "process 1".into(), since: None, state };
+    let states = |holder: Option<RunHolder>| -> Vec<_> {
+        parts.merged.standings().iter().map(|standing| standing.state(holder.as_ref())).collect()
+    };
+    use State::{Done, GivenUp, Silent, Waiting};
+    assert_eq!(states(None), [Waiting, Waiting, Waiting, GivenUp, Done, Done]);
+    assert_eq!(states(Some(holder(HolderState::Left))), states(None));
+    assert_eq!(states(Some(holder(HolderState::Silent))), [Silent, Silent, Waiting, GivenUp, Done, Done]);
+    assert_eq!(states(Some(holder(HolderState::AtWork))), [State::AtWork; 6]);
+    let stopped: Vec<_> =
+        parts.merged.standings().into_iter().filter_map(|standing| standing.stopped).collect();
+    let expected = [("stopped by a signal".into(), Some(StopCause::Signal)), ("given up".into(), None)];
+    assert_eq!(stopped, expected);
 }
