@@ -59,7 +59,7 @@ fn configs(sim: &Sim) {
     std::fs::write(sim.dir.path().join("with-key.toml"), lines.join("\n")).unwrap();
 }
 
-fn schema_of(document: &str) -> Value {
+pub(crate) fn schema_of(document: &str) -> Value {
     let output = fleetlogs().args(["schema", document]).output().unwrap();
     assert!(output.status.success(), "{document}: {output:?}");
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -16,6 +16,7 @@ use fleetlogs_model::sas::SasUrl;
 use serde_json::Value;
 
 use crate::blob_journal::{Stage, json};
+use crate::schemas::schema_of;
 use crate::stage::{Server, assert_manifest_equals_ledger_but_for_unsent_calls, fleetlogs, wait_for};
 
 const FLEET: &str = r#"
@@ -92,6 +93,7 @@ impl SharedOut {
     /// What `status` says of each partition: its state, and the worker that has it.
     fn partitions(&self) -> Vec<(String, Option<String>)> {
         let status = json(&self.stage.on(1, &["status", &self.id, "--json"]));
+        assert_eq!(crate::json_schema::mistakes(&status, &schema_of("status")), Vec::<String>::new());
         let of = |part: &Value| {
             let text = |name: &str| part[name].as_str().map(str::to_owned);
             (text("state").unwrap(), text("worker"))
@@ -207,10 +209,13 @@ fn every_command_reads_a_run_that_is_shared_out_as_one_run() {
         (&listed["runs"][0]["state"], &listed["runs"][0]["counts"]["not-sent"]),
         (&"ended".into(), &0.into())
     );
+    let text = stage.on(1, &["status", id]).stdout;
+    assert!(text.contains("3 partitions: 3 done"), "{text}");
+    assert_eq!(listed["runs"][0]["partitions"], 3);
+    let text = stage.on(1, &["runs"]).stdout;
+    assert!(text.contains("3 partitions"), "{text}");
     for arguments in [&["verify", id][..], &["fetch", id], &["bundle", id, "--with-logs"]] {
         let done = stage.output(1, arguments);
         assert_eq!(done.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
-    let text = stage.on(1, &["status", id]).stdout;
-    assert!(text.contains("3 partitions: 3 done"), "{text}");
 }

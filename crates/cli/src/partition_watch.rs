@@ -2,8 +2,10 @@
 
 use fleetlogs_azure::BlobRunStore;
 use fleetlogs_engine::scale_out::PartitionStanding;
+use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
+use fleetlogs_model::partition_state::PartitionState;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, RunHolder, RunStore as _};
 use fleetlogs_report::PartitionRow;
@@ -37,13 +39,14 @@ impl<'run> PartitionWatch<'run> {
     }
 
     /// Whether no process has to work on any partition any more, as far as the journals were read.
-    pub(crate) fn is_over(&self) -> bool {
-        self.shared.standings().iter().all(|standing| standing.is_over && standing.is_planned)
+    pub(crate) fn is_over(&self, ledger: &Ledger) -> bool {
+        let standings = self.shared.standings();
+        standings.iter().all(|standing| standing.is_over(outstanding(&counts_of(ledger, &standing.name))))
     }
 
     /// Looks who has the partitions, if it is time for that. Returns whether one was planned since the run was opened, so
     /// that it has to be opened again.
-    pub(crate) async fn look(&mut self) -> Result<bool, CliError> {
+    pub(crate) async fn look(&mut self, ledger: &Ledger) -> Result<bool, CliError> {
         if self.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
             return Ok(false);
         }
@@ -55,7 +58,7 @@ impl<'run> PartitionWatch<'run> {
         let mut is_planned_now = false;
         for Look { at, holder, is_planned } in looks {
             self.holders[at] = holder;
-            self.settled[at] = standings[at].is_over;
+            self.settled[at] = standings[at].is_over(outstanding(&counts_of(ledger, &standings[at].name)));
             is_planned_now |= is_planned && !standings[at].is_planned;
         }
         self.looked_at = Some(Instant::now());
@@ -73,14 +76,20 @@ impl<'run> PartitionWatch<'run> {
             let account = plan.account_index(&part.name).map(|index| index.0 as usize);
             let planned = account.filter(|at| plan.accounts[*at].unlisted.is_none());
             let tally = account.and_then(|at| ledger.accounts().nth(at)).map(|(_, tally)| tally);
-            let counts = tally.map(|tally| tally.outcomes()).unwrap_or_default();
+            let counts = counts_of(ledger, &part.name);
+            // A worker could not list it, or gave it up before.
+            let unlisted = account.and_then(|at| plan.accounts[at].unlisted.as_ref());
+            let unlisted = unlisted.filter(|_| standing.is_planned);
             let outstanding = outstanding(&counts);
             let collected = counts.collected(true);
             PartitionRow {
                 name: part.name.clone(),
                 site: part.site.clone(),
-                state: standing.state(holder.as_ref()),
-                reason: standing.stopped.as_ref().map(|(reason, _)| reason.to_string()),
+                state: match (standing.state(outstanding, holder.as_ref()), unlisted) {
+                    (PartitionState::Done, Some(_)) => PartitionState::GivenUp,
+                    (state, _) => state,
+                },
+                reason: standing.stopped.as_ref().map(|(reason, _)| reason.to_string()).or(unlisted.cloned()),
                 worker: holder.as_ref().map(|holder| holder.who.clone()),
                 since: holder.as_ref().and_then(|holder| holder.since),
                 planned: planned.and(tally).map(|tally| tally.planned()),
@@ -117,6 +126,11 @@ async fn look_at(
         };
     }
     Ok(Look { at, holder: store.holder().await?, is_planned: true })
+}
+
+fn counts_of(ledger: &Ledger, account: &AccountName) -> OutcomeCounts {
+    let tally = ledger.accounts().find(|(name, _)| *name == account);
+    tally.map(|(_, tally)| tally.outcomes()).unwrap_or_default()
 }
 
 /// Nodes for which a worker has something left to do.

@@ -68,11 +68,6 @@ impl RunInBlob {
         Self(Arc::new(Inner { store, url, shared: OnceCell::new() }))
     }
 
-    /// The run itself, without a look whether it is shared out.
-    pub(crate) fn store(&self) -> &BlobRunStore {
-        &self.0.store
-    }
-
     /// Whether it is shared out, as far as that is known.
     pub(crate) fn is_shared_out(&self) -> bool {
         matches!(self.0.shared.get(), Some(Some(_)))

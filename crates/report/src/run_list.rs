@@ -47,6 +47,9 @@ pub struct ListedRun {
     pub outcome: Option<RunOutcome>,
     /// Its planned nodes, if it ended now.
     pub counts: Option<ListedCounts>,
+    /// In how many parts it is shared out to workers; none if one process does it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u64>,
     /// Accounts that could not be listed.
     pub accounts_not_listed: Option<u64>,
     /// Of all files in its directory.
@@ -125,6 +128,7 @@ impl ListedRun {
     fn note(&self) -> String {
         let unlisted = self.accounts_not_listed.filter(|accounts| *accounts > 0);
         let parts = [
+            self.partitions.map(|partitions| counted(partitions, "partition")),
             unlisted.map(|accounts| format!("{} not listed", counted(accounts, "account"))),
             self.why.as_deref().map(|why| for_terminal(why).into_owned()),
         ];
@@ -256,6 +260,7 @@ mod tests {
             state,
             outcome,
             counts: Some(ListedCounts::new(counts, 9_167)),
+            partitions: None,
             accounts_not_listed: Some(0),
             bytes_on_disk: 7_340_032,
             latest: false,

@@ -423,7 +423,6 @@ async fn a_run_that_is_busy_says_who_works_on_it_and_no_secret() {
     assert_eq!(silent, RunHolder { state: HolderState::Silent, ..at_work.clone() });
     drop(journal);
 
-    assert_eq!(storage.store().holder().await.unwrap().unwrap().state, HolderState::Left);
     // Whoever looks then does not pass for it, as long as it looks and after that.
     let noted = storage.text("owner").replace("process ", "worker ");
     storage.change("owner", |owner| owner.content = noted.into_bytes());
@@ -435,6 +434,9 @@ async fn a_run_that_is_busy_says_who_works_on_it_and_no_secret() {
         assert!(dead.since.is_some() && dead.since == at_work.since);
         drop(hold);
     }
+
+    drop(storage.store().append(false).await.unwrap());
+    assert_eq!(storage.store().holder().await.unwrap().unwrap().state, HolderState::Left);
 
     storage.fail("facts", [Fault::Refused("403 Forbidden", "AuthorizationPermissionMismatch")]);
     let error = storage.store().is_held().await.unwrap_err();

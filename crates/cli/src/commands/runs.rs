@@ -149,6 +149,7 @@ async fn listed(path: &Path, dir: Result<RunDir, CliError>, id: &RunId, latest: 
         state: ListedState::Unreadable,
         outcome: None,
         counts: None,
+        partitions: None,
         accounts_not_listed: None,
         journal: None,
         bytes_on_disk: bytes_in(path),
@@ -170,6 +171,9 @@ async fn listed(path: &Path, dir: Result<RunDir, CliError>, id: &RunId, latest: 
         };
         return ListedRun { why: Some(why), ..unread };
     }
+    let shared = dir.shared().await.ok().flatten();
+    let partitions = shared.map(|shared| shared.stored.partitions.len() as u64);
+    let unread = ListedRun { partitions, ..unread };
     let is_running = dir.store.is_held().await.unwrap_or_default();
     if !is_running && let Some(summary) = current_summary(&dir).await {
         return of_summary(&dir, summary, unread).await;

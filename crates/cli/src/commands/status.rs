@@ -145,8 +145,8 @@ impl<'dir> WatchedRun<'dir> {
         let Some(partitions) = &mut self.partitions else {
             return Ok(Ahead { held, goes_on: held, is_other_plan: false });
         };
-        let is_other_plan = partitions.look().await?;
-        Ok(Ahead { held, goes_on: held || !partitions.is_over(), is_other_plan })
+        let is_other_plan = partitions.look(&self.ledger).await?;
+        Ok(Ahead { held, goes_on: held || !partitions.is_over(&self.ledger), is_other_plan })
     }
 
     fn facts(&self) -> Result<RunFacts, CliError> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fleetlogs_engine::run_record::RunRecord;
+use fleetlogs_engine::scale_out::is_handed_on;
 use fleetlogs_model::files::absolute;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::RunOutcome;
@@ -245,13 +246,16 @@ pub(crate) fn run_facts(
     let given_up = record.account_stopped.then_some(RunOutcome::BudgetSpent);
     let cut_short = killed.or(record.cut_short).or(given_up).filter(|_| verdict != RunOutcome::Complete);
     let outcome = cut_short.unwrap_or(verdict);
-    let unended = if journal.meta()?.shared_out_at.is_some() { NOT_OVER } else { KILLED };
+    let is_shared = journal.meta()?.shared_out_at.is_some();
+    let unended = if is_shared { NOT_OVER } else { KILLED };
+    // A worker that is told to stop ends its part of the record, and another one goes on.
+    let is_handed_on = is_shared && record.stop_cause.is_some_and(is_handed_on);
     Ok(RunFacts {
         outcome,
         reason: record.stopped.clone().or_else(|| is_killed.then(|| unended.to_owned())),
         stop_cause: record.stop_cause,
         is_killed: is_killed && record.stopped.is_none(),
-        is_over: !is_killed,
+        is_over: !is_killed && !is_handed_on,
         started_at: record.started_at.unwrap_or(plan.created_at),
         ended_at: record.last_at.or(record.ended_at).unwrap_or(plan.created_at),
         verification: record.verification,

@@ -12,46 +12,51 @@ pub struct PartitionStanding {
     pub name: AccountName,
     /// Whether it has a plan.
     pub is_planned: bool,
-    /// Whether no process has to work on it any more.
-    pub is_over: bool,
+    /// Whether its last process put the end on record, or none has to come.
+    pub has_ended: bool,
     /// Why its last process stopped early.
     pub stopped: Option<(Box<str>, Option<StopCause>)>,
 }
 
 impl PartitionStanding {
-    /// Where it stands, if this process has it, or had it last.
+    /// Whether no worker has anything left to do with it, if so many of its nodes are outstanding.
     #[must_use]
-    pub fn state(&self, holder: Option<&RunHolder>) -> PartitionState {
+    pub fn is_over(&self, outstanding: u64) -> bool {
+        let cause = self.stopped.as_ref().and_then(|(_, cause)| *cause);
+        self.is_planned && self.has_ended && (outstanding == 0 || !cause.is_some_and(is_handed_on))
+    }
+
+    /// Where it stands, if so many of its nodes are outstanding, and this process has it or had it last.
+    #[must_use]
+    pub fn state(&self, outstanding: u64, holder: Option<&RunHolder>) -> PartitionState {
         match holder.map(|holder| holder.state) {
             _ if !self.is_planned => PartitionState::NotPlanned,
             Some(HolderState::AtWork) => PartitionState::AtWork,
-            _ if self.is_over && self.stopped.is_some() => PartitionState::GivenUp,
-            _ if self.is_over => PartitionState::Done,
-            Some(HolderState::Silent) => PartitionState::Silent,
-            Some(HolderState::Left) | None => PartitionState::Waiting,
+            _ if self.is_over(outstanding) => match self.stopped {
+                Some(_) if outstanding > 0 => PartitionState::GivenUp,
+                Some(_) | None => PartitionState::Done,
+            },
+            // An end on record is that of a worker that handed it back.
+            Some(HolderState::Silent) if !self.has_ended => PartitionState::Silent,
+            Some(HolderState::Silent | HolderState::Left) | None => PartitionState::Waiting,
         }
     }
 }
 
-/// Whether a partition that stopped early waits for another worker: its last one stopped for a reason of its own, and
-/// handed it back. What holds for every worker is on record, and the partition is over.
-pub(super) fn waits_again(cause: Option<StopCause>) -> bool {
+/// Whether a worker that stopped a partition for this cause leaves its message in the queue, so that another one goes on.
+#[must_use]
+pub fn is_handed_on(cause: StopCause) -> bool {
     match cause {
-        Some(
-            StopCause::Signal
-            | StopCause::OwnershipLost
-            | StopCause::TenureEnded
-            | StopCause::Journal
-            | StopCause::LittleRoom,
-        ) => true,
-        Some(
-            StopCause::RunDeadline
-            | StopCause::SasEnds
-            | StopCause::BudgetSpent
-            | StopCause::ContainerGone
-            | StopCause::Schedule
-            | StopCause::Other,
-        )
-        | None => false,
+        StopCause::Signal
+        | StopCause::OwnershipLost
+        | StopCause::TenureEnded
+        | StopCause::Journal
+        | StopCause::LittleRoom => true,
+        StopCause::RunDeadline
+        | StopCause::SasEnds
+        | StopCause::BudgetSpent
+        | StopCause::ContainerGone
+        | StopCause::Schedule
+        | StopCause::Other => false,
     }
 }

@@ -10,7 +10,7 @@ use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::stop_cause::StopCause;
 use time::OffsetDateTime;
 
-use super::standing::{PartitionStanding, waits_again};
+use super::standing::PartitionStanding;
 
 /// How many partitions that stopped early are named with their reason.
 const NAMED: usize = 3;
@@ -49,7 +49,7 @@ impl WholeRun {
         self.partitions.iter().map(|part| PartitionStanding {
             name: part.name.clone(),
             is_planned: true,
-            is_over: part.is_over,
+            has_ended: part.is_over,
             stopped: part.stopped.as_ref().map(|stopped| (stopped.reason.clone(), stopped.cause)),
         })
     }
@@ -88,8 +88,7 @@ impl WholeRun {
                 hear(&self.draining(recorded.at));
             }
             Event::RunEnded { list_calls } => {
-                let part = &mut self.partitions[partition];
-                part.is_over = part.stopped.as_ref().is_none_or(|stopped| !waits_again(stopped.cause));
+                self.partitions[partition].is_over = true;
                 self.list_calls = self.list_calls.saturating_add(*list_calls);
                 if self.partitions.iter().all(|partition| partition.is_over) {
                     self.is_over = true;

@@ -16,12 +16,12 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, RunStore};
-use fleetlogs_model::stop_cause::StopCause;
 use fleetlogs_model::work_queue::{Delivery, QueueError, WorkItem, WorkQueue};
 use futures::future::join_all;
 use tokio::sync::{Mutex, Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::sleep;
 
+use super::standing::is_handed_on;
 use crate::clock::Clock;
 use crate::recorded_run::ResumedRun;
 use crate::resume::Replay;
@@ -453,8 +453,8 @@ fn unopened(error: &JournalError) -> PartitionEnd {
     }
 }
 
-/// What it means for the message that a partition was stopped before its end; `waits_again` in `standing.rs` says the
-/// same of what is on record. Most reasons hold for every other worker
+/// What it means for the message that a partition was stopped before its end; `is_handed_on` says the same of what is
+/// on record. Most reasons hold for every other worker
 /// as well, and are on record.
 fn ended_early(reason: &StopReason) -> PartitionEnd {
     match reason {
@@ -489,23 +489,6 @@ pub async fn is_over(partition: &dyn RunStore) -> Result<bool, JournalError> {
     let mut replay = Replay::new(&plan);
     journal.events_after(0, &mut |recorded| replay.apply(recorded))?;
     Ok(replay.finish(&plan, &[]).1.is_empty())
-}
-
-/// Whether a worker that stopped a partition for this cause leaves its message in the queue, so that another one goes on.
-fn is_handed_on(cause: StopCause) -> bool {
-    match cause {
-        StopCause::Signal
-        | StopCause::OwnershipLost
-        | StopCause::TenureEnded
-        | StopCause::Journal
-        | StopCause::LittleRoom => true,
-        StopCause::RunDeadline
-        | StopCause::SasEnds
-        | StopCause::BudgetSpent
-        | StopCause::ContainerGone
-        | StopCause::Schedule
-        | StopCause::Other => false,
-    }
 }
 
 fn say(item: &WorkItem, end: &PartitionEnd) {

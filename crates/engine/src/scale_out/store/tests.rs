@@ -356,7 +356,7 @@ async fn a_partition_without_a_plan_is_an_account_that_is_not_listed_until_it_is
     );
     assert!(!merged.is_held().await.unwrap());
     drop(merged.hold().await.unwrap());
-    let states: Vec<_> = merged.standings().iter().map(|standing| standing.state(None)).collect();
+    let states: Vec<_> = merged.standings().iter().map(|standing| standing.state(0, None)).collect();
     assert_eq!(states, [fleetlogs_model::partition_state::PartitionState::NotPlanned; 2]);
 
     let mut journal = stores[0].create(&parts[0], "fleetlogs.toml").await.unwrap();
@@ -426,13 +426,16 @@ async fn a_partition_stands_where_its_journal_and_its_holder_say() {
 
     let holder = |state| RunHolder { who: "process 1".into(), since: None, state };
     let states = |holder: Option<RunHolder>| -> Vec<_> {
-        parts.merged.standings().iter().map(|standing| standing.state(holder.as_ref())).collect()
+        parts.merged.standings().iter().map(|standing| standing.state(1, holder.as_ref())).collect()
     };
     use State::{Done, GivenUp, Silent, Waiting};
     assert_eq!(states(None), [Waiting, Waiting, Waiting, GivenUp, Done, Done]);
     assert_eq!(states(Some(holder(HolderState::Left))), states(None));
     assert_eq!(states(Some(holder(HolderState::Silent))), [Silent, Silent, Waiting, GivenUp, Done, Done]);
     assert_eq!(states(Some(holder(HolderState::AtWork))), [State::AtWork; 6]);
+    let told_to_stop = &parts.merged.standings()[2];
+    assert_eq!(told_to_stop.state(0, None), Done, "it had done everything");
+    assert!(!told_to_stop.is_over(1) && told_to_stop.is_over(0));
     let stopped: Vec<_> =
         parts.merged.standings().into_iter().filter_map(|standing| standing.stopped).collect();
     let expected = [("stopped by a signal".into(), Some(StopCause::Signal)), ("given up".into(), None)];
