@@ -77,6 +77,7 @@ BROKEN = [
     (kubernetes, "kubernetes/indexed-job.yaml", "controller-uid']", "job-name']", "FLEETLOGS_SHARD_KEY"),
     (kubernetes, "kubernetes/indexed-job.yaml", "backoffLimitPerIndex: 2", "backoffLimit: 2", "ends the others"),
     (kubernetes, "kubernetes/indexed-job.yaml", "action: FailIndex", "action: FailJob", "not tried again"),
+    (kubernetes, "kubernetes/indexed-job.yaml", "[1, 2, 3, 4, 7, 8]", "[1, 2, 3, 4, 6, 7, 8]", "not tried again"),
     (kubernetes, "kubernetes/indexed-job.yaml", "activeDeadlineSeconds: 21600", "activeDeadlineSeconds: 3600", "activeDeadlineSeconds"),
     (kubernetes, "kubernetes/indexed-job.yaml", "[run, /etc", "[resume, /etc", "resume"),
     (kubernetes, "kubernetes/scaled-job.yaml", "type: azure-queue", "type: azure-blob", "azure-queue"),
