@@ -503,6 +503,90 @@ fn secrets_in_the_wrong_place_are_called_by_their_name() {
 }
 
 #[test]
+fn secrets_in_the_place_of_a_queue_are_called_by_their_name() {
+    let key = BASE64_STANDARD.encode([7; 64]);
+    let connection = format!("DefaultEndpointsProtocol=https;AccountName=logs;AccountKey={key}");
+    let queue = "https://logs.queue.core.windows.net/work?sv=2022-11-02&ss=q&srt=co&sp=racup&se=2036-01-01&sig=fakefake";
+    let (place, query) = queue.split_once('?').unwrap();
+    let journal = "[journal]\naccount = \"logs\"\ncontainer = \"state\"\n";
+    let row = |what: &str, content: &str| {
+        let mut input = secret(
+            &format!("{journal}[scale_out]\nqueue_url = {{ file = \"secret.wrong\" }}"),
+            what,
+            content,
+        );
+        input.arguments = words("worker fleetlogs.toml");
+        input.shown = format!("$ fleetlogs worker   # queue_url: {what}");
+        input
+    };
+    let table = [
+        row("the account key", &key),
+        row("a connection string", &connection),
+        row("the query alone", query),
+        row("the URL without SAS", place),
+        row("cut off by the shell", queue.split('&').next().unwrap()),
+        row("the URL of a container", URL),
+        row("the SAS of one queue", &queue.replace("ss=q&srt=co", "sr=q")),
+        row("a SAS that cannot change messages", &queue.replace("racup", "racp")),
+        row("a SAS for blobs", &queue.replace("ss=q", "ss=b")),
+        row("a queue of another name", &queue.replace("/work", "/Work")),
+    ];
+    let told = told(&table);
+    assert!(!told.contains("fakefake") && !told.contains(&key[..20]), "{told}");
+    insta::assert_snapshot!(told, @r"
+    $ fleetlogs worker   # queue_url: the account key
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: this is an account key, not a queue's URL with a SAS
+      help: with the storage account's key, set `account`, `queue` and `account_key`
+
+    $ fleetlogs worker   # queue_url: a connection string
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: this is a connection string, not a queue's URL with a SAS
+      help: set `account` and `queue`, and `account_key` to the part after `AccountKey=`
+
+    $ fleetlogs worker   # queue_url: the query alone
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: this is a SAS without its URL, not a queue's URL with a SAS
+      help: put the URL of the queue in front of it: https://ACCOUNT.queue.core.windows.net/QUEUE?sv=...&sig=...
+
+    $ fleetlogs worker   # queue_url: the URL without SAS
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: it has no SAS, or the SAS was cut off: there is no `sig`
+      help: create an account SAS for queues: ss=q, srt=co, sp=racup; copy the whole URL, and quote it in a shell: `&` ends a command there
+
+    $ fleetlogs worker   # queue_url: cut off by the shell
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: it has no SAS, or the SAS was cut off: there is no `sig`
+      help: create an account SAS for queues: ss=q, srt=co, sp=racup; copy the whole URL, and quote it in a shell: `&` ends a command there
+
+    $ fleetlogs worker   # queue_url: the URL of a container
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: this is the URL of another service, not that of a queue
+      help: write it as https://ACCOUNT.queue.core.windows.net/QUEUE?...&sig=...
+
+    $ fleetlogs worker   # queue_url: the SAS of one queue
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: its SAS opens one queue, and so not the poison queue beside it
+      help: create an account SAS for queues: ss=q, srt=co, sp=racup
+
+    $ fleetlogs worker   # queue_url: a SAS that cannot change messages
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: its account SAS lacks `u` in `sp`
+      help: create an account SAS for queues: ss=q, srt=co, sp=racup
+
+    $ fleetlogs worker   # queue_url: a SAS for blobs
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: its account SAS lacks `q` in `ss`
+      help: create an account SAS for queues: ss=q, srt=co, sp=racup
+
+    $ fleetlogs worker   # queue_url: a queue of another name
+    exit code: 2
+    error: fleetlogs.toml:5: `scale_out.queue_url`: `Work` is not the name of a queue, or too long for `Work-poison`
+      help: use 3 to 56 lower-case letters, digits and single hyphens
+    ");
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn values_that_cannot_be_meant_are_refused_with_what_may_be() {
     let window = |line: &str| config(&format!("[window]\n{line}"));
