@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
+use std::time::Duration;
 
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::work_queue::{WorkItem, WorkQueue};
@@ -329,6 +330,24 @@ fn a_partition_that_kills_every_worker_is_set_aside_and_the_rest_is_collected() 
     let fan_in = stage.on(0, &["fan-in", "latest"]);
     assert_eq!(fan_in.code, 0, "{}", fan_in.stderr);
     stage.assert_whole(&stage.manifest(0), 40);
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn messages_that_a_lost_fan_out_did_not_send_are_sent_by_fan_in() {
+    let stage = Stage::new(10, |config| config);
+    let mut fan_out = stage.start(0, &["fan-out"], &[("FAILPOINTS", "before-messages=return")]);
+    assert_eq!(fan_out.0.wait().unwrap().code(), None, "killed");
+    let mut fan_in = stage.start(2, &["fan-in", "latest"], &[]);
+    let untaken = "no worker takes contoso, fabrikam, tailwind, woodgrove: start one with `fleetlogs worker`";
+    while !stage.said(2).contains(untaken) {
+        assert_eq!(fan_in.0.try_wait().unwrap(), None, "{}", stage.said(2));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let _worker = stage.worker(1, &["--forever"]);
+    assert_eq!(stage.end_of(2, &mut fan_in), 0, "{}", stage.said(2));
+    assert_eq!(stage.said(2).matches("it has no message: sending one").count(), 4, "{}", stage.said(2));
+    stage.assert_whole(&stage.manifest(2), 40);
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) async fn fan_out(args: &FanOutArgs, output: &Output, logs: &Logs) -> 
             drop(queues.of_site(site).await?);
         }
         let shared = LaidOutRun::lay_out(&config, &args.pick, &settings, &container, &watchers).await?;
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!("before-messages", |_| std::process::abort());
         send(&queues, &shared.run, &shared.work).await?;
         Ok::<_, CliError>(shared)
     };

@@ -36,6 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long storage may fail before nobody waits any longer.
 const LONGEST_FAILURE: Duration = Duration::from_secs(600);
 
+/// A site whose messages nobody takes for this long seems to have no worker.
+const UNTAKEN: Duration = Duration::from_secs(30);
+
 /// The most events that the screen gets at once.
 const GROUP: usize = 4096;
 
@@ -102,10 +105,10 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     /// Waits until the run is over. Returns the partitions that nobody finishes.
     async fn wait(&self) -> Result<Vec<AccountName>, CliError> {
-        let mut messages = MissingMessages { sent_again: HashMap::new(), looked: Instant::now() };
+        let mut unattended = Unattended::new();
         let mut failing_since = None;
         loop {
-            let error = match self.watch(&mut messages, &mut failing_since).await {
+            let error = match self.watch(&mut unattended, &mut failing_since).await {
                 Ok(Seen::Over) => return Ok(vec![]),
                 Ok(Seen::Abandoned(partitions)) => return Ok(partitions),
                 Ok(Seen::MorePlans) => continue,
@@ -140,7 +143,7 @@ impl Waiting<'_> {
     /// Opens the run, and shows what happens as long as its plan is the same.
     async fn watch(
         &self,
-        messages: &mut MissingMessages,
+        unattended: &mut Unattended,
         failing_since: &mut Option<Instant>,
     ) -> Result<Seen, JournalError> {
         let unplanned = self.unplanned().await?;
@@ -151,7 +154,7 @@ impl Waiting<'_> {
         let mut progress = Progress::new(mode, progress_clock(), plan.clone(), &ledger, verification);
         self.of.watchers.logs.share_screen(Some(progress.clone()));
         let mut watched = WatchedRun { journal, ledger, last: 0, about_run: vec![] };
-        let seen = self.watch_on(&mut watched, &unplanned, &mut progress, messages, failing_since).await;
+        let seen = self.watch_on(&mut watched, &unplanned, &mut progress, unattended, failing_since).await;
         progress.finish();
         self.of.watchers.logs.share_screen(None);
         seen
@@ -162,7 +165,7 @@ impl Waiting<'_> {
         run: &mut WatchedRun,
         unplanned: &[&BlobRunStore],
         progress: &mut Progress,
-        messages: &mut MissingMessages,
+        unattended: &mut Unattended,
         failing_since: &mut Option<Instant>,
     ) -> Result<Seen, JournalError> {
         run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
@@ -177,7 +180,7 @@ impl Waiting<'_> {
                     return Ok(Seen::MorePlans);
                 }
             }
-            let abandoned = messages.look(self, run.last).await?;
+            let abandoned = unattended.look(self, run.last).await?;
             if !abandoned.is_empty() {
                 return Ok(Seen::Abandoned(abandoned));
             }
@@ -210,6 +213,18 @@ impl Waiting<'_> {
             }
         }
         Ok(unplanned)
+    }
+
+    async fn waiting_at(&self, site: Option<&str>) -> Result<WaitingAt, JournalError> {
+        let mut waiting = WaitingAt { of_somebody: false, of_nobody: vec![] };
+        for (partition, record) in self.partitions.iter().filter(|(of, _)| of.site.as_deref() == site) {
+            if record.is_held().await? {
+                waiting.of_somebody = true;
+            } else if !is_over(record).await? {
+                waiting.of_nobody.push((*partition).clone());
+            }
+        }
+        Ok(waiting)
     }
 
     /// Whether no worker has anything left to do.
@@ -259,14 +274,20 @@ impl WatchedRun {
     }
 }
 
-/// Looks now and then for partitions that nobody has, and for which there is no message.
-struct MissingMessages {
-    /// For which partitions one was sent again, and how many events there were then.
+/// Looks now and then for partitions that nobody has: there is no message for them, or no worker that takes it.
+struct Unattended {
+    /// For which partitions a message was sent again, and how many events there were then.
     sent_again: HashMap<AccountName, u64>,
+    /// Since when nobody takes the messages of a site; none if that was said.
+    untaken: HashMap<Option<String>, Option<Instant>>,
     looked: Instant,
 }
 
-impl MissingMessages {
+impl Unattended {
+    fn new() -> Self {
+        Self { sent_again: HashMap::new(), untaken: HashMap::new(), looked: Instant::now() }
+    }
+
     /// Sends the messages that are missing. Returns the partitions for which that was done before, to no avail.
     async fn look(&mut self, run: &Waiting<'_>, events: u64) -> Result<Vec<AccountName>, JournalError> {
         let (Some(queues), Some(scale_out)) = (run.of.queues, &run.of.settings.scale_out) else {
@@ -278,14 +299,15 @@ impl MissingMessages {
         self.looked = Instant::now();
         let mut missing = vec![];
         for site in queues.sites() {
+            let Some(is_empty) = is_empty(queues, site).await else { continue };
+            let waiting = run.waiting_at(site).await?;
             // A message that is hidden counts: a worker has it, or it shows again.
-            if !is_empty(queues, site).await {
-                continue;
-            }
-            for (partition, record) in run.partitions.iter().filter(|(of, _)| of.site.as_deref() == site) {
-                if !record.is_held().await? && !is_over(record).await? {
-                    missing.push((*partition).clone());
-                }
+            if is_empty {
+                missing.extend(waiting.of_nobody);
+            } else if waiting.of_somebody || waiting.of_nobody.is_empty() {
+                self.untaken.remove(&site.map(str::to_owned));
+            } else {
+                self.say_untaken(site, &waiting.of_nobody);
             }
         }
         let nothing_came =
@@ -307,13 +329,37 @@ impl MissingMessages {
         }
         Ok(vec![])
     }
+
+    /// Says once that a site seems to have no worker.
+    fn say_untaken(&mut self, site: Option<&str>, partitions: &[StoredPartition]) {
+        let since = self.untaken.entry(site.map(str::to_owned)).or_insert_with(|| Some(Instant::now()));
+        if since.is_some_and(|since| since.elapsed() >= UNTAKEN) {
+            *since = None;
+            let names: Vec<_> = partitions.iter().map(|partition| partition.name.as_str()).collect();
+            let names = names.join(", ");
+            match site {
+                Some(site) => tracing::warn!(
+                    "no worker takes {names}: start one in site `{site}` with `fleetlogs worker --site {site}`"
+                ),
+                None => tracing::warn!("no worker takes {names}: start one with `fleetlogs worker`"),
+            }
+        }
+    }
 }
 
-/// Whether a queue certainly has no message.
-async fn is_empty(queues: &WorkQueues, site: Option<&str>) -> bool {
+/// What is left of a run at a site.
+struct WaitingAt {
+    /// Whether a worker has a partition.
+    of_somebody: bool,
+    /// Partitions that are not over, and that no worker has.
+    of_nobody: Vec<StoredPartition>,
+}
+
+/// Whether a queue certainly has no message. None if it does not answer.
+async fn is_empty(queues: &WorkQueues, site: Option<&str>) -> Option<bool> {
     let left = match queues.of_site(site).await {
         Ok(queue) => queue.left().await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    left.inspect_err(|error| tracing::debug!("the queue: {error}")).is_ok_and(|left| left == 0)
+    left.inspect_err(|error| tracing::debug!("the queue: {error}")).ok().map(|left| left == 0)
 }
