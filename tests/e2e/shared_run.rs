@@ -153,11 +153,11 @@ fn every_command_reads_a_run_that_is_shared_out_as_one_run() {
 
     // A worker is at work on one of them, and dies.
     let worker = stage.start(0, &["resume", &run.url("contoso"), "--quiet"]);
-    let (state, who) = wait_for("the worker", || {
+    let (_, who) = wait_for("the worker", || {
         let first = run.partitions().remove(0);
         (first.0 == "at-work").then_some(first)
     });
-    assert!(who.is_some_and(|who| who.starts_with(&format!("process {}", worker.0.id()))), "{state}");
+    assert!(who.is_some_and(|who| who.starts_with(&format!("process {}", worker.0.id()))));
     let busy = stage.on(1, &["report", id]);
     assert_eq!(busy.code, 5, "{}", busy.stderr);
     assert!(busy.stderr.contains("partition contoso: another process (process "), "{}", busy.stderr);

@@ -3,7 +3,7 @@
 use fleetlogs_azure::BlobRunStore;
 use fleetlogs_engine::scale_out::PartitionStanding;
 use fleetlogs_model::ids::AccountName;
-use fleetlogs_model::ledger::Ledger;
+use fleetlogs_model::ledger::{AccountTally, Ledger};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::partition_state::PartitionState;
 use fleetlogs_model::plan::Plan;
@@ -92,7 +92,7 @@ impl<'run> PartitionWatch<'run> {
                 reason: standing.stopped.as_ref().map(|(reason, _)| reason.to_string()).or(unlisted.cloned()),
                 worker: holder.as_ref().map(|holder| holder.who.clone()),
                 since: holder.as_ref().and_then(|holder| holder.since),
-                planned: planned.and(tally).map(|tally| tally.planned()),
+                planned: planned.and(tally).map(AccountTally::planned),
                 collected,
                 not_collected: counts.total().saturating_sub(collected + outstanding),
                 outstanding,

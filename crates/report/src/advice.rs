@@ -486,7 +486,9 @@ impl Situation<'_> {
         changed: bool,
     ) -> (Phrase, Option<String>) {
         let mut accounts = vec![];
-        group.iter().for_each(|part| add_new(&mut accounts, &part.accounts));
+        for part in group {
+            add_new(&mut accounts, &part.accounts);
+        }
         let verb = if retry.is_some() { "retry" } else { "resume" };
         let Some(first) = accounts.first() else { return (Phrase::new(verb), None) };
         let mut command = self.commands.resumes_partition(url, first);

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 /// Facts about the run as a whole that are neither in the plan nor in the ledger.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "single facts, as the journal has them")]
 pub struct RunFacts {
     /// How it ended.
     pub outcome: RunOutcome,

@@ -56,13 +56,12 @@ pub(super) async fn write_plan(blobs: &RunBlobs, plan: &Plan) -> Result<WrittenP
         return Ok(WrittenPlan { digest, is_ours: true });
     }
     let facts = patiently(|| blobs.facts(PLAN)).await.map_err(failed)?;
-    match facts.and_then(|facts| facts.metadata.get(DIGEST).cloned()) {
-        Some(there) => Ok(WrittenPlan { is_ours: there == digest, digest: there }),
-        None => {
-            let what = format!("`{}/{PLAN}` in Blob storage was not written by fleetlogs", blobs.dir);
-            Err(JournalError::new(JournalErrorKind::Unsuitable, what))
-        }
-    }
+    let digest_there = facts.and_then(|facts| facts.metadata.get(DIGEST).cloned());
+    let there = digest_there.ok_or_else(|| {
+        let what = format!("`{}/{PLAN}` in Blob storage was not written by fleetlogs", blobs.dir);
+        JournalError::new(JournalErrorKind::Unsuitable, what)
+    })?;
+    Ok(WrittenPlan { is_ours: there == digest, digest: there })
 }
 
 /// Reads the plan.

@@ -409,6 +409,7 @@ async fn a_plan_whose_journal_is_not_there_yet_counts_with_an_empty_one() {
 #[tokio::test]
 async fn a_partition_stands_where_its_journal_and_its_holder_say() {
     use fleetlogs_model::partition_state::PartitionState as State;
+    use fleetlogs_model::partition_state::PartitionState::{Done, GivenUp, Silent, Waiting};
     let mut parts =
         Parts::of(&[("none", 1), ("at-work", 1), ("signal", 1), ("poison", 1), ("done", 1), ("empty", 0)])
             .await;
@@ -428,7 +429,6 @@ async fn a_partition_stands_where_its_journal_and_its_holder_say() {
     let states = |holder: Option<RunHolder>| -> Vec<_> {
         parts.merged.standings().iter().map(|standing| standing.state(1, holder.as_ref())).collect()
     };
-    use State::{Done, GivenUp, Silent, Waiting};
     assert_eq!(states(None), [Waiting, Waiting, Waiting, GivenUp, Done, Done]);
     assert_eq!(states(Some(holder(HolderState::Left))), states(None));
     assert_eq!(states(Some(holder(HolderState::Silent))), [Silent, Silent, Waiting, GivenUp, Done, Done]);
