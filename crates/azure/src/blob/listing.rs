@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::plain_blob::{PlainProperties, take_number, take_text};
 use crate::http_date;
 use crate::redact::verbatim_if_harmless;
 
@@ -27,7 +28,7 @@ pub(super) enum OddListing {
 /// A blob of a listing, with as much as it needs of what the listing says of it.
 pub(super) trait ListedBlob: Sized {
     /// What is read.
-    type Properties: Default + DeserializeOwned;
+    type Properties: PlainProperties + DeserializeOwned;
 
     /// None for a directory.
     fn of(item: BlobItem<Self::Properties>) -> Option<Self>;
@@ -45,6 +46,13 @@ pub(super) struct Marker {
 pub(super) struct BlobItem<P> {
     name: BlobName,
     properties: Option<P>,
+}
+
+impl<P> BlobItem<P> {
+    /// Of a name in plain text.
+    pub(super) fn plain(name: String, properties: Option<P>) -> Self {
+        Self { name: BlobName { encoded: false, text: name }, properties }
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,6 +74,17 @@ pub(super) struct SweepProperties {
     resource_type: Option<String>,
 }
 
+impl PlainProperties for SweepProperties {
+    fn take(&mut self, name: &str, text: &str) -> Option<()> {
+        match name {
+            "Content-Length" => take_number(&mut self.length, text),
+            "Creation-Time" => take_text(&mut self.created, text),
+            "ResourceType" => take_text(&mut self.resource_type, text),
+            _ => Some(()),
+        }
+    }
+}
+
 /// Everything useful about a single file. Each member takes memory for every blob of a page, so the verifier does
 /// without.
 #[derive(Default, Deserialize)]
@@ -82,6 +101,20 @@ pub(super) struct DetailProperties {
     md5: Option<String>,
     #[serde(rename = "ResourceType")]
     resource_type: Option<String>,
+}
+
+impl PlainProperties for DetailProperties {
+    fn take(&mut self, name: &str, text: &str) -> Option<()> {
+        match name {
+            "Content-Length" => take_number(&mut self.length, text),
+            "Creation-Time" => take_text(&mut self.created, text),
+            "Last-Modified" => take_text(&mut self.modified, text),
+            "Etag" => take_text(&mut self.etag, text),
+            "Content-MD5" => take_text(&mut self.md5, text),
+            "ResourceType" => take_text(&mut self.resource_type, text),
+            _ => Some(()),
+        }
+    }
 }
 
 /// In an account with a hierarchical namespace, a listing contains directories as well; they are not files.

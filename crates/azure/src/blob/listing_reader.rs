@@ -1,14 +1,15 @@
 //! Reads a page of a listing while it arrives.
 //!
 //! A page of 5,000 blobs has some megabytes of text. So each blob is read as soon as its last byte is there, and its text
-//! is dropped. What is in an element is read by the SDK's XML; this file only knows where elements begin and end, and how
+//! is dropped. What is in an element is read by `plain_blob` or the SDK's XML; this file only knows where elements begin and end, and how
 //! a page is put together: one element, in which `Blobs` has the list, and `NextMarker` the place of the next page.
 
 use std::ops::ControlFlow;
 
 use azure_core::xml;
 
-use super::listing::{ListedBlob, Marker, OddListing};
+use super::listing::{BlobItem, ListedBlob, Marker, OddListing};
+use super::plain_blob;
 use crate::answer::BodyReader;
 
 /// Reads one page, whose text it gets in pieces.
@@ -216,7 +217,10 @@ impl<U: ListedBlob> ListingReader<U> {
                 if self.count > super::listing::MOST_ITEMS {
                     return Err(OddListing::TooManyItems.into());
                 }
-                let blob = xml::from_xml(&self.text).map_err(|_| Form)?;
+                let blob = match plain_blob::read(&self.text) {
+                    Some((name, properties)) => BlobItem::plain(name, properties),
+                    None => xml::from_xml(&self.text).map_err(|_| Form)?,
+                };
                 self.blobs.get_or_insert_default().extend(U::of(blob));
             }
             Element::NextMarker => {

@@ -6,6 +6,7 @@
 mod download;
 mod listing;
 mod listing_reader;
+mod plain_blob;
 mod sdk_failure;
 mod store;
 mod urls;
