@@ -8,6 +8,7 @@ pub mod count;
 pub mod duration;
 pub mod event;
 pub mod event_sink;
+mod event_text;
 pub mod evidence;
 pub mod failure;
 pub mod files;

@@ -166,7 +166,7 @@ impl EventTexts {
 }
 
 fn parsed(text: &[u8]) -> Result<Recorded, JournalError> {
-    serde_json::from_slice(text).map_err(|error| {
+    Recorded::from_json(text).map_err(|error| {
         let what = format!("an event of the journal cannot be read: {error}");
         JournalError::new(JournalErrorKind::Damaged, what)
     })

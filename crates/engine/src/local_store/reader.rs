@@ -160,7 +160,7 @@ fn read_event(path: &Path, row: &rusqlite::Row<'_>) -> Result<(u64, Recorded), L
     if crc != i64::from(checksum(node.map(NodeIndex), json)) {
         return Err(damaged("its checksum does not fit".into()));
     }
-    Ok((seq, serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?))
+    Ok((seq, Recorded::from_json(json.as_bytes()).map_err(|error| damaged(error.to_string()))?))
 }
 
 /// The histories of all nodes that have one, in plan order, one in memory at a time.
