@@ -80,20 +80,35 @@ pub async fn look_again<B: BatchService>(
 
 /// The nodes that accepted a call so far.
 #[derive(Clone, Default)]
-pub struct AcceptedNodes(Arc<Mutex<Vec<NodeIndex>>>);
+pub struct AcceptedNodes(Arc<Mutex<Vec<u64>>>);
 
 impl AcceptedNodes {
     /// Starts with the nodes that accepted a call in an earlier process.
     #[must_use]
     pub fn of(ledger: &Ledger) -> Self {
-        let nodes = (0..u32::try_from(ledger.outcomes().total()).unwrap_or(u32::MAX)).map(NodeIndex);
-        Self(Arc::new(Mutex::new(nodes.filter(|node| ledger.status(*node).is_accepted()).collect())))
+        let nodes = u32::try_from(ledger.outcomes().total()).unwrap_or(u32::MAX);
+        let mut taken = vec![0; (nodes as usize).div_ceil(64)];
+        for node in (0..nodes).map(NodeIndex).filter(|node| ledger.status(*node).is_accepted()) {
+            mark(&mut taken, node);
+        }
+        Self(Arc::new(Mutex::new(taken)))
     }
 
     /// The nodes known so far.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeIndex> {
-        self.0.lock().clone()
+        let taken = self.0.lock();
+        let nodes = (0..).zip(&*taken).flat_map(|(word, bits)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| NodeIndex(word * 64 + bit))
+        });
+        nodes.collect()
+    }
+}
+
+/// Sets the bit of a node.
+fn mark(taken: &mut [u64], node: NodeIndex) {
+    if let Some(word) = taken.get_mut(node.get() / 64) {
+        *word |= 1 << (node.0 % 64);
     }
 }
 
@@ -102,7 +117,8 @@ impl EventSink for AcceptedNodes {
         let taken = events.iter().filter(|recorded| {
             matches!(recorded.event, Event::UploadAccepted { .. } | Event::UploadAdopted { .. })
         });
-        self.0.lock().extend(taken.filter_map(|recorded| recorded.node));
+        let mut marked = self.0.lock();
+        taken.filter_map(|recorded| recorded.node).for_each(|node| mark(&mut marked, node));
     }
 }
 
