@@ -27,7 +27,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::{AccountIndex, NodeIndex, PoolId};
 use fleetlogs_model::plan::PlannedAccount;
 use fleetlogs_model::retry::{RetryPolicy, backoff};
-use fleetlogs_model::service::{BatchService, LogStore, NodeState, UploadOrder};
+use fleetlogs_model::service::{Accepted, BatchService, LogStore, NodeState, UploadOrder};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OnceCell, Semaphore};
@@ -430,22 +430,34 @@ impl<B: BatchService, S: LogStore> AccountRun<B, S> {
         let answer = tokio::time::timeout(limit + Duration::from_secs(5), call).await.unwrap_or_else(|_| {
             Err(Failure::new(FailureClass::InDoubt, format!("no answer within {limit:?}")))
         });
-        drop(permit);
         self.crash_after_answer();
+        let step = self.answered(work, answer, sent_at);
+        // Its connection is free a moment after the answer. A call that begins before would open another one.
+        tokio::task::yield_now().await;
+        drop(permit);
+        step
+    }
+
+    /// Records what came of a call, and says what comes next.
+    fn answered(
+        &self,
+        work: Work,
+        answer: Result<Accepted, Failure>,
+        sent_at: Instant,
+    ) -> Result<NodeStep, NotRecorded> {
         match answer {
             Ok(accepted) => {
                 self.pacer.answered_well(sent_at);
-                self.directories.naming.learn(planned.pool(), &accepted.directory);
+                self.directories.naming.learn(self.run.plan.node(work.node).pool(), &accepted.directory);
                 self.directories.claims.claim(&accepted.directory, work.node);
                 self.has_accepted.store(true, Ordering::Relaxed);
                 if accepted.files == Some(0) {
                     self.run.slots.give_back();
                 }
-                let (directory, files) = (accepted.directory, accepted.files);
-                let request_id = accepted.request_id;
-                self.run
-                    .log
-                    .note(Some(work.node), Event::UploadAccepted { attempt, directory, files, request_id })?;
+                let Accepted { directory, files, request_id } = accepted;
+                let attempt = work.attempt;
+                let event = Event::UploadAccepted { attempt, directory, files, request_id };
+                self.run.log.note(Some(work.node), event)?;
                 Ok(NodeStep::Done)
             }
             Err(cause) => {

@@ -322,6 +322,14 @@ pub(crate) struct ScriptedAccount {
     pub(crate) listed: Mutex<Vec<tokio::time::Instant>>,
     pub(crate) looks: AtomicU32,
     pub(crate) blobs: Arc<ScriptedStore>,
+    pub(crate) connections: Arc<Mutex<ScriptedConnections>>,
+}
+
+/// Connections for upload calls. As in a pool, one that served a call is free a moment after the answer.
+#[derive(Default)]
+pub(crate) struct ScriptedConnections {
+    free: u32,
+    pub(crate) opened: u32,
 }
 
 impl ScriptedAccount {
@@ -400,7 +408,19 @@ impl BatchService for ScriptedAccount {
         self.uploads.fetch_add(1, Ordering::SeqCst);
         self.windows.lock().push(order.window);
         self.called.lock().push(node.as_str().into());
+        {
+            let mut connections = self.connections.lock();
+            match connections.free.checked_sub(1) {
+                Some(left) => connections.free = left,
+                None => connections.opened += 1,
+            }
+        }
         tokio::time::sleep(self.latency).await;
+        let connections = self.connections.clone();
+        tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            connections.lock().free += 1;
+        });
         let answer = self.script.lock().get_mut(node.as_str()).and_then(Vec::pop);
         let directory = format!(
             "{}-0123456789ABCDEF/{}/{node}/{client_request_id}",

@@ -53,6 +53,18 @@ async fn a_booting_node_is_read_before_it_is_called_again() {
     assert_eq!(end.account(0).calls(), 3, "a preempted node is not called again");
 }
 
+/// Intents of further calls are on record and wait for a call to end.
+#[tokio::test(start_paused = true)]
+async fn a_call_begins_when_the_connection_of_the_last_one_is_free() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 50)]);
+    (bench.limits.rate, bench.limits.concurrency) = (None, 2);
+
+    let end = bench.execute().await;
+
+    let opened = end.account(0).connections.lock().opened;
+    assert_eq!((end.account(0).calls(), opened), (50, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_intent_that_waited_for_another_call_to_end_is_put_on_record_anew() {
     let mut account = ScriptedAccount::new("contoso");
