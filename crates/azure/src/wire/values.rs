@@ -58,6 +58,10 @@ pub(super) fn clean_head(text: &str, longest: usize) -> String {
 
 /// The first characters of a text.
 pub(super) fn head(text: &str, longest: usize) -> &str {
+    // Most texts are short; this need not count their characters.
+    if text.len() <= longest {
+        return text;
+    }
     text.char_indices().nth(longest).map_or(text, |(end, _)| &text[..end])
 }
 
