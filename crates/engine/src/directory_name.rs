@@ -14,7 +14,8 @@ pub(crate) fn with_hyphens(id: &str) -> String {
 pub(crate) fn names(directory: &str, node: NodeAt<'_>) -> bool {
     let mut from_the_end = directory.rsplit('/');
     let (Some(request), Some(id)) = (from_the_end.next(), from_the_end.next()) else { return false };
-    let is_node = id.eq_ignore_ascii_case(node.id) || id.eq_ignore_ascii_case(&with_hyphens(node.id));
+    let own = node.id();
+    let is_node = id.eq_ignore_ascii_case(&own) || id.eq_ignore_ascii_case(&with_hyphens(&own));
     let is_pool = from_the_end.next().is_none_or(|pool| pool.eq_ignore_ascii_case(node.pool().as_str()));
     !request.is_empty() && is_node && is_pool
 }
@@ -30,7 +31,7 @@ mod tests {
     fn a_directory_is_that_of_the_node_that_its_last_parts_name() {
         let plan = plan_of(1);
         let node = plan.node(NodeIndex(0));
-        assert_eq!((node.pool().as_str(), node.id), ("Pool", "n0"));
+        assert_eq!((node.pool().as_str(), &*node.id()), ("Pool", "n0"));
         for (directory, is_its_own) in [
             ("contoso-0123456789ABCDEF/pool/n0/8a52", true),
             ("pool/n0/8a52", true),

@@ -29,7 +29,7 @@ impl Roster {
         for index in among.map(NodeIndex) {
             let node = plan.node(index);
             if is_of_pool(node.place) {
-                roster.known.insert(key(node.id), RosterEntry { index: Some(index), seen: false });
+                roster.known.insert(key(&node.id()), RosterEntry { index: Some(index), seen: false });
             }
         }
         for left in &plan.left_out {

@@ -264,14 +264,14 @@ impl Plan {
         }
         // Numbers first: names of a million nodes in a set would take more memory than the plan.
         let hasher = RandomState::new();
-        let number = |node: &NodeAt<'_>| hasher.hash_one((node.account(), node.pool(), node.id));
+        let number = |node: &NodeAt<'_>| hasher.hash_one((node.account(), node.pool(), node.id()));
         let mut numbers: Vec<u64> = self.nodes.iter().map(|node| number(&node)).collect();
         numbers.sort_unstable();
         let twice: HashSet<u64> =
             numbers.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         let mut seen = HashSet::new();
         let mut alike = self.nodes.iter().filter(|node| !twice.is_empty() && twice.contains(&number(node)));
-        match alike.find(|node| !seen.insert((node.account(), node.pool(), node.id))) {
+        match alike.find(|node| !seen.insert((node.account(), node.pool(), node.id()))) {
             Some(node) => Err(PlanError::Twice(node.at())),
             None => Ok(()),
         }
@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(read.pools, plan.pools);
         let (first, second) = (read.node(NodeIndex(0)), read.node(NodeIndex(1)));
         assert!(Arc::ptr_eq(first.place, second.place) && Arc::ptr_eq(first.place, &read.pools[0]));
-        assert_eq!((first.id, second.id), ("tvm-1", "tvm-2"));
+        assert_eq!((&*first.id(), &*second.id()), ("tvm-1", "tvm-2"));
         assert_eq!(first.marks, plan.node(NodeIndex(0)).marks);
     }
 

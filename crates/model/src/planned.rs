@@ -1,11 +1,13 @@
-//! The nodes of a plan. There may be a million of them: what is needed to call them is in memory, a hundred bytes
+//! The nodes of a plan. There may be a million of them: what is needed to call them is in memory, sixty bytes
 //! each, and everything known about them is text in a [`Spool`], which whoever makes or reads the plan brings along.
 
 mod details;
 mod found;
+mod ids;
 mod node;
 mod pool;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -19,6 +21,7 @@ use time::OffsetDateTime;
 use self::details::Details;
 pub use self::details::Spool;
 pub use self::found::FoundNodes;
+use self::ids::{NodeIds, PackedId};
 pub use self::node::{PlannedNode, Priority};
 pub use self::pool::PlannedPool;
 use crate::evidence::NodeEvidence;
@@ -31,8 +34,7 @@ use crate::window::Window;
 pub struct PlannedNodes {
     places: Vec<Arc<PlannedPool>>,
     slots: Vec<Slot>,
-    /// All ids, one after another.
-    ids: String,
+    ids: NodeIds,
     /// Empty if no node has a window of its own.
     windows: Vec<Option<Box<Window>>>,
     details: Details,
@@ -51,8 +53,7 @@ struct Slot {
 pub struct NodeAt<'plan> {
     /// Its place.
     pub place: &'plan Arc<PlannedPool>,
-    /// Its id.
-    pub id: &'plan str,
+    id: PackedId<'plan>,
     /// The reason for its position in the order.
     pub priority: Priority,
     /// Its time range, if it has one of its own.
@@ -74,10 +75,16 @@ impl<'plan> NodeAt<'plan> {
         &self.place.pool
     }
 
+    /// Its id, as text.
+    #[must_use]
+    pub fn id(&self) -> Cow<'plan, str> {
+        self.id.text()
+    }
+
     /// Its id.
     #[must_use]
     pub fn node(&self) -> NodeId {
-        NodeId::new(self.id)
+        NodeId::new(self.id())
     }
 
     /// Its place.
@@ -175,8 +182,8 @@ impl PlannedNodes {
     /// All of it except its details.
     fn push_slot(&mut self, node: &PlannedNode) -> io::Result<()> {
         let place = self.place(&node.place)?;
-        self.ids.push_str(node.node.as_str());
-        let id_ends = u32::try_from(self.ids.len()).map_err(io::Error::other)?;
+        self.ids.push(node.node.as_str());
+        let id_ends = u32::try_from(self.ids.end()).map_err(io::Error::other)?;
         self.push_window(node.window.clone());
         let marks = Marks::of(&node.evidence);
         self.slots.push(Slot { place, id_ends, marks, priority: node.priority });
@@ -210,11 +217,11 @@ impl PlannedNodes {
         let first = u32::try_from(self.places.len()).map_err(io::Error::other)?;
         self.places.extend_from_slice(&found.nodes.places);
         self.slots.reserve(found.len());
-        self.ids.reserve(found.nodes.ids.len());
+        self.ids.reserve(found.nodes.ids.end());
         for &at in &found.order {
             let node = found.nodes.get(NodeIndex(at));
-            self.ids.push_str(node.id);
-            let id_ends = u32::try_from(self.ids.len()).map_err(io::Error::other)?;
+            self.ids.push(&node.id());
+            let id_ends = u32::try_from(self.ids.end()).map_err(io::Error::other)?;
             let slot = found.nodes.slots[at as usize];
             self.push_window(node.window.map(Box::new));
             self.slots.push(Slot { place: first + slot.place, id_ends, ..slot });
@@ -245,7 +252,7 @@ impl PlannedNodes {
         let id_begins = if at == 0 { 0 } else { self.slots[at - 1].id_ends as usize };
         NodeAt {
             place: &self.places[slot.place as usize],
-            id: &self.ids[id_begins..slot.id_ends as usize],
+            id: self.ids.get(id_begins, slot.id_ends as usize),
             priority: slot.priority,
             window: self.windows.get(at).and_then(|window| window.as_deref().copied()),
             marks: slot.marks,
@@ -279,7 +286,7 @@ impl PlannedNodes {
     /// Releases the memory reserved for more nodes.
     pub fn shrink(&mut self) {
         self.slots.shrink_to_fit();
-        self.ids.shrink_to_fit();
+        self.ids.shrink();
     }
 }
 

@@ -135,13 +135,13 @@ impl EventLines {
     fn of_node(&mut self, node: Option<NodeIndex>, what: &str, why: &str, tell: &mut impl FnMut(Line)) {
         let Some(index) = node else { return };
         let at = self.plan.node(index);
-        let why = if why.is_empty() { String::new() } else { format!(": {}", folded(why, at.id)) };
+        let why = if why.is_empty() { String::new() } else { format!(": {}", folded(why, &at.id())) };
         let kind = Kind {
             account: at.account().to_string(),
             pool: Some(at.pool().to_string()),
             what: format!("{what}{why}"),
         };
-        let id = at.id.to_owned();
+        let id = at.id().into_owned();
         self.count(&kind, "", Some(id), tell);
     }
 

@@ -3,6 +3,7 @@
 //! Unlike in the journal, each line is self-contained: positions in the plan are resolved to names. If the file can no
 //! longer be written, the run continues without it.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ struct EventLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<&'a PoolId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<&'a str>,
+    node: Option<Cow<'a, str>>,
     #[serde(flatten)]
     event: &'a Event,
     /// In the first line of a process: what the run is to do.
@@ -117,7 +118,7 @@ impl EventsFile {
                 at: Utc(recorded.at),
                 account: node.map(|node| node.account()),
                 pool: node.map(|node| node.pool()),
-                node: node.map(|node| node.id),
+                node: node.map(|node| node.id()),
                 event: &recorded.event,
                 task: matches!(recorded.event, Event::RunStarted { .. }).then(|| Task::of(plan)),
             };

@@ -201,7 +201,7 @@ impl Choice {
         let plan = &*recorded.plan;
         let of_plan = plan.indexed();
         let selected =
-            of_plan.filter(|(_, node)| self.has(node.account().as_str(), node.pool().as_str(), node.id));
+            of_plan.filter(|(_, node)| self.has(node.account().as_str(), node.pool().as_str(), &node.id()));
         let selected = selected.count() as u64;
         if selected == 0 {
             return Err(no_such_node(recorded, args));
@@ -211,7 +211,7 @@ impl Choice {
         for history in query.rows()? {
             let (index, history) = history?;
             let node = plan.node(index);
-            if !self.has(node.account().as_str(), node.pool().as_str(), node.id) {
+            if !self.has(node.account().as_str(), node.pool().as_str(), &node.id()) {
                 continue;
             }
             let Some(first) = &history.directory else { continue };

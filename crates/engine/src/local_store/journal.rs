@@ -86,7 +86,8 @@ impl SqliteJournal {
         drop(set);
         let mut node = begin.prepare("INSERT INTO node (id, account, pool, node) VALUES (?1, ?2, ?3, ?4)")?;
         for (index, planned) in plan.indexed() {
-            node.execute(params![index.0, planned.account().as_str(), planned.pool().as_str(), planned.id])?;
+            let (account, pool) = (planned.account().as_str(), planned.pool().as_str());
+            node.execute(params![index.0, account, pool, &*planned.id()])?;
         }
         drop(node);
         begin.commit()?;

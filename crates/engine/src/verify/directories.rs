@@ -104,7 +104,7 @@ impl Directories {
             }
             return;
         };
-        if id != self.plan.node(node).id {
+        if id != self.plan.node(node).id() {
             self.others.insert([directory, "/"].concat().into(), awaited);
             return;
         }
@@ -170,7 +170,7 @@ impl Directories {
         let key = format!("{pool}/");
         let kept = self.pools.get(&*key).into_iter().flat_map(PoolDirectories::iter);
         let named = move |awaited: &AwaitedDirectory| {
-            format!("{pool}/{}/{}", self.plan.node(awaited.node).id, awaited.request.hyphenated())
+            format!("{pool}/{}/{}", self.plan.node(awaited.node).id(), awaited.request.hyphenated())
         };
         let others = self.others.iter().filter_map(move |(name, awaited)| {
             let name = name.trim_end_matches('/');
@@ -198,7 +198,7 @@ impl Directories {
         let (pool, id, request) = parts(directory.strip_suffix('/')?)?;
         let kept = self.pools.get(pool)?;
         let at = kept.position(request)?;
-        (self.plan.node(kept.sorted[at].node).id == id).then_some((pool, at))
+        (self.plan.node(kept.sorted[at].node).id() == id).then_some((pool, at))
     }
 
     /// The directory of this name, with a slash at its end.

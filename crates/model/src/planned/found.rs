@@ -46,12 +46,12 @@ impl FoundNodes {
         let pool = |at: u32| pools[self.nodes.slots[at as usize].place as usize];
         let key = |at: u32| {
             let node = self.nodes.get(NodeIndex(at));
-            (node.priority, pool(at), node.id)
+            (node.priority, pool(at), node.id())
         };
         // All were counted when they were pushed.
         let all = 0..u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
         self.order = all.filter(|at| pool(*at).is_some()).collect();
-        self.order.sort_by(|x, y| key(*x).cmp(&key(*y)));
+        self.order.sort_by_cached_key(|at| key(*at));
     }
 
     /// Number of sorted nodes.

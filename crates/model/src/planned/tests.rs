@@ -32,7 +32,7 @@ fn accounts_are_sorted_and_appended_with_all_that_is_known() {
         one.push(&found).unwrap();
     }
     one.sort(|pool| ["p1", "p2"].iter().position(|id| *id == pool.pool.as_str()));
-    assert_eq!(one.iter().map(|node| node.id).collect::<Vec<_>>(), ["c", "z", "a", "b"]);
+    assert_eq!(one.iter().map(|node| node.id()).collect::<Vec<_>>(), ["c", "z", "a", "b"]);
 
     two.push(&node(&other, "a", Priority::Leaving)).unwrap();
     two.sort(|_| Some(0));

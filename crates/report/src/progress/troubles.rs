@@ -145,7 +145,7 @@ impl Troubles {
     fn add(&mut self, node: NodeIndex, outcome: Outcome, reason: &str, nothing_came: bool) {
         self.take_back(node);
         let planned = self.plan.node(node);
-        let reason = if nothing_came { STORAGE_BLOCKED.into() } else { folded(reason, planned.id) };
+        let reason = if nothing_came { STORAGE_BLOCKED.into() } else { folded(reason, &planned.id()) };
         let key = (address(planned.place), outcome, reason);
         let at = match self.at.get(&key) {
             Some(at) => *at,

@@ -59,7 +59,8 @@ impl Inventory {
         files: &[InventoryFile],
     ) -> csv::Result<()> {
         let account = for_spreadsheet(node.account().as_str());
-        let (pool, id) = (for_spreadsheet(node.pool().as_str()), for_spreadsheet(node.id));
+        let id = node.id();
+        let (pool, id) = (for_spreadsheet(node.pool().as_str()), for_spreadsheet(&id));
         let directory = spelled(directory);
         for file in files {
             let time = |time: Option<OffsetDateTime>| time.map(timestamp::text).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Writes the reports of a verification, node by node.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -140,7 +141,7 @@ fn failed(file: &'static str) -> impl Fn(io::Error) -> ReportError {
 struct NodeItem<'a> {
     account: &'a str,
     pool: &'a str,
-    node: &'a str,
+    node: Cow<'a, str>,
     virtual_directory: Option<&'a str>,
     standing: Standing,
     files_verified: Option<u32>,
@@ -173,7 +174,7 @@ impl<'a> NodeItem<'a> {
         Self {
             account: node.account().as_str(),
             pool: node.pool().as_str(),
-            node: node.id,
+            node: node.id(),
             virtual_directory: directory,
             standing: look.standing,
             files_verified: verified.map(|(files, _)| files),
@@ -192,7 +193,7 @@ impl<'a> NodeItem<'a> {
 struct CoverageItem<'a> {
     account: &'a str,
     pool: &'a str,
-    node: &'a str,
+    node: Cow<'a, str>,
     covers: Covers,
     window: Interval,
     covered: &'a [Interval],
@@ -209,7 +210,7 @@ impl<'a> CoverageItem<'a> {
         Self {
             account: node.account().as_str(),
             pool: node.pool().as_str(),
-            node: node.id,
+            node: node.id(),
             covers: *covers,
             window: *window,
             covered,

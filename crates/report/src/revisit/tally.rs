@@ -73,11 +73,11 @@ impl RevisitTally {
         // A node without files is already reported.
         let of_files = coverage.holes.iter().filter(|_| coverage.files > 0);
         let Some(longest) = of_files.copied().max_by_key(|hole| hole.length()) else { return };
-        let fresh = || PoolGaps { nodes: 0, longest, node: node.id.into() };
+        let fresh = || PoolGaps { nodes: 0, longest, node: node.id().into() };
         let holes = self.holes.entry(place).or_insert_with(fresh);
         holes.nodes += 1;
         if longest.length() > holes.longest.length() {
-            (holes.longest, holes.node) = (longest, node.id.into());
+            (holes.longest, holes.node) = (longest, node.id().into());
         }
     }
 
