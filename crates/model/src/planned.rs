@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use self::details::Details;
 pub use self::details::Spool;
 pub use self::found::FoundNodes;
-use self::ids::{NodeIds, PackedId};
+use self::ids::{IdForms, PackedId};
 pub use self::node::{PlannedNode, Priority};
 pub use self::pool::PlannedPool;
 use crate::evidence::NodeEvidence;
@@ -33,16 +33,29 @@ use crate::window::Window;
 #[derive(Clone, Default)]
 pub struct PlannedNodes {
     places: Vec<Arc<PlannedPool>>,
-    slots: Vec<Slot>,
-    ids: NodeIds,
+    chunks: Vec<Chunk>,
+    forms: IdForms,
     /// Empty if no node has a window of its own.
     windows: Vec<Option<Box<Window>>>,
     details: Details,
 }
 
+/// Nodes of a chunk.
+const CHUNK: usize = 4096;
+
+/// Some nodes, in memory of their own. A million nodes in one piece would be moved again and again while they come, and
+/// leave a gap each time.
+#[derive(Clone, Default)]
+struct Chunk {
+    slots: Vec<Slot>,
+    /// Their ids, one after another.
+    ids: Vec<u8>,
+}
+
 #[derive(Clone, Copy)]
 struct Slot {
     place: u32,
+    /// In its chunk.
     id_ends: u32,
     marks: Marks,
     priority: Priority,
@@ -161,13 +174,13 @@ impl PlannedNodes {
     /// Number of nodes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.slots.len())
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.chunks.is_empty()
     }
 
     /// Appends a node.
@@ -182,12 +195,27 @@ impl PlannedNodes {
     /// All of it except its details.
     fn push_slot(&mut self, node: &PlannedNode) -> io::Result<()> {
         let place = self.place(&node.place)?;
-        self.ids.push(node.node.as_str());
-        let id_ends = u32::try_from(self.ids.end()).map_err(io::Error::other)?;
         self.push_window(node.window.clone());
         let marks = Marks::of(&node.evidence);
-        self.slots.push(Slot { place, id_ends, marks, priority: node.priority });
+        self.add(node.node.as_str(), Slot { place, id_ends: 0, marks, priority: node.priority })
+    }
+
+    /// Adds a slot for an id.
+    fn add(&mut self, id: &str, slot: Slot) -> io::Result<()> {
+        if self.chunks.last().is_none_or(|last| last.slots.len() == CHUNK) {
+            self.shrink();
+            self.chunks.push(Chunk::default());
+        }
+        let last = self.chunks.len() - 1;
+        let Chunk { slots, ids } = &mut self.chunks[last];
+        self.forms.pack(id, ids);
+        let id_ends = u32::try_from(ids.len()).map_err(io::Error::other)?;
+        slots.push(Slot { id_ends, ..slot });
         Ok(())
+    }
+
+    fn slot(&self, at: usize) -> &Slot {
+        &self.chunks[at / CHUNK].slots[at % CHUNK]
     }
 
     /// No nodes yet, with details in the same spool.
@@ -199,7 +227,7 @@ impl PlannedNodes {
 
     fn push_window(&mut self, window: Option<Box<Window>>) {
         if window.is_some() && self.windows.is_empty() {
-            self.windows = vec![None; self.slots.len()];
+            self.windows = vec![None; self.len()];
         }
         if window.is_some() || !self.windows.is_empty() {
             self.windows.push(window);
@@ -216,15 +244,11 @@ impl PlannedNodes {
         }
         let first = u32::try_from(self.places.len()).map_err(io::Error::other)?;
         self.places.extend_from_slice(&found.nodes.places);
-        self.slots.reserve(found.len());
-        self.ids.reserve(found.nodes.ids.end());
         for &at in &found.order {
             let node = found.nodes.get(NodeIndex(at));
-            self.ids.push(&node.id());
-            let id_ends = u32::try_from(self.ids.end()).map_err(io::Error::other)?;
-            let slot = found.nodes.slots[at as usize];
+            let slot = *found.nodes.slot(at as usize);
             self.push_window(node.window.map(Box::new));
-            self.slots.push(Slot { place: first + slot.place, id_ends, ..slot });
+            self.add(&node.id(), Slot { place: first + slot.place, ..slot })?;
             self.details.add(found.line(at));
         }
         Ok(())
@@ -248,11 +272,13 @@ impl PlannedNodes {
     #[must_use]
     pub fn get(&self, index: NodeIndex) -> NodeAt<'_> {
         let at = index.get();
-        let slot = &self.slots[at];
-        let id_begins = if at == 0 { 0 } else { self.slots[at - 1].id_ends as usize };
+        let Chunk { slots, ids } = &self.chunks[at / CHUNK];
+        let in_chunk = at % CHUNK;
+        let slot = &slots[in_chunk];
+        let id_begins = in_chunk.checked_sub(1).map_or(0, |before| slots[before].id_ends as usize);
         NodeAt {
             place: &self.places[slot.place as usize],
-            id: self.ids.get(id_begins, slot.id_ends as usize),
+            id: self.forms.id(&ids[id_begins..slot.id_ends as usize]),
             priority: slot.priority,
             window: self.windows.get(at).and_then(|window| window.as_deref().copied()),
             marks: slot.marks,
@@ -285,8 +311,10 @@ impl PlannedNodes {
 
     /// Releases the memory reserved for more nodes.
     pub fn shrink(&mut self) {
-        self.slots.shrink_to_fit();
-        self.ids.shrink();
+        if let Some(Chunk { slots, ids }) = self.chunks.last_mut() {
+            slots.shrink_to_fit();
+            ids.shrink_to_fit();
+        }
     }
 }
 

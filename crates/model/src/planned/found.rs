@@ -43,7 +43,7 @@ impl FoundNodes {
     /// is dropped with its nodes.
     pub fn sort(&mut self, order: impl Fn(&Arc<PlannedPool>) -> Option<usize>) {
         let pools: Vec<Option<usize>> = self.nodes.places.iter().map(order).collect();
-        let pool = |at: u32| pools[self.nodes.slots[at as usize].place as usize];
+        let pool = |at: u32| pools[self.nodes.slot(at as usize).place as usize];
         let key = |at: u32| {
             let node = self.nodes.get(NodeIndex(at));
             (node.priority, pool(at), node.id())

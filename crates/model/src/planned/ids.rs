@@ -16,12 +16,9 @@ const MOST_FORMS: usize = 16;
 /// The first byte of an id that is kept as it is.
 const AS_IT_IS: u8 = u8::MAX;
 
-/// All ids. Who adds them remembers where each ends.
+/// The forms of the ids of a plan.
 #[derive(Clone, Default)]
-pub(super) struct NodeIds {
-    bytes: Vec<u8>,
-    forms: Vec<IdForm>,
-}
+pub(super) struct IdForms(Vec<IdForm>);
 
 /// What the ids of a form have around their digits.
 #[derive(Clone)]
@@ -38,49 +35,34 @@ pub(super) struct PackedId<'ids> {
     bytes: &'ids [u8],
 }
 
-impl NodeIds {
-    /// Where the last id ends.
-    pub(super) fn end(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Appends an id.
-    pub(super) fn push(&mut self, id: &str) {
+impl IdForms {
+    /// Appends an id to others. Whoever does so remembers where it ends.
+    pub(super) fn pack(&mut self, id: &str, into: &mut Vec<u8>) {
         let packed =
             digits_of(id).and_then(|(before, digits, after)| Some((self.form(before, after)?, digits)));
         let Some((form, digits)) = packed else {
-            self.bytes.push(AS_IT_IS);
-            self.bytes.extend_from_slice(id.as_bytes());
+            into.push(AS_IT_IS);
+            into.extend_from_slice(id.as_bytes());
             return;
         };
-        self.bytes.push(form);
-        self.bytes.extend(digits.chunks_exact(2).map(|pair| value_of(pair[0]) << 4 | value_of(pair[1])));
+        into.push(form);
+        into.extend(digits.chunks_exact(2).map(|pair| (value_of(pair[0]) << 4) | value_of(pair[1])));
     }
 
-    /// The id between two places.
-    pub(super) fn get(&self, begins: usize, ends: usize) -> PackedId<'_> {
-        let (form, bytes) = self.bytes[begins..ends].split_first().unwrap_or((&AS_IT_IS, &[]));
-        let around = self.forms.get(usize::from(*form)).map(|IdForm { before, after }| (&**before, &**after));
+    /// The id that was packed into these bytes.
+    pub(super) fn id<'ids>(&'ids self, packed: &'ids [u8]) -> PackedId<'ids> {
+        let (form, bytes) = packed.split_first().unwrap_or((&AS_IT_IS, &[]));
+        let around = self.0.get(usize::from(*form)).map(|IdForm { before, after }| (&**before, &**after));
         PackedId { around, bytes }
-    }
-
-    /// Makes room for as many bytes more.
-    pub(super) fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve(bytes);
-    }
-
-    /// Releases the memory reserved for more ids.
-    pub(super) fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
     }
 
     /// The number of a form; none if there are too many.
     fn form(&mut self, before: &str, after: &str) -> Option<u8> {
         let is_it = |form: &IdForm| *form.before == *before && *form.after == *after;
-        let at = self.forms.iter().position(is_it).or_else(|| {
-            (self.forms.len() < MOST_FORMS).then(|| {
-                self.forms.push(IdForm { before: before.into(), after: after.into() });
-                self.forms.len() - 1
+        let at = self.0.iter().position(is_it).or_else(|| {
+            (self.0.len() < MOST_FORMS).then(|| {
+                self.0.push(IdForm { before: before.into(), after: after.into() });
+                self.0.len() - 1
             })
         })?;
         u8::try_from(at).ok()
@@ -125,14 +107,6 @@ fn value_of(digit: u8) -> u8 {
 mod tests {
     use super::*;
 
-    fn packed(ids: &[String]) -> NodeIds {
-        let mut packed = NodeIds::default();
-        for id in ids {
-            packed.push(id);
-        }
-        packed
-    }
-
     #[test]
     fn ids_come_back_as_they_were() {
         let hex = "0123456789abcdef".repeat(4);
@@ -151,22 +125,24 @@ mod tests {
         ];
         // More forms than are told apart.
         ids.extend((0..300).map(|form| format!("f{form}_{hex}")));
-        let mut all = NodeIds::default();
-        let mut ends = vec![];
-        for id in &ids {
-            all.push(id);
-            ends.push(all.end());
-        }
-        let begins = std::iter::once(0).chain(ends.iter().copied());
-        let back: Vec<_> = begins.zip(&ends).map(|(begins, ends)| all.get(begins, *ends).text()).collect();
+        let mut forms = IdForms::default();
+        let mut pack = |id: &String| {
+            let mut packed = vec![];
+            forms.pack(id, &mut packed);
+            packed
+        };
+        let packed: Vec<_> = ids.iter().map(&mut pack).collect();
+        let back: Vec<_> = packed.iter().map(|packed| forms.id(packed).text()).collect();
         assert_eq!(back, ids);
-        assert_eq!(all.forms.len(), MOST_FORMS);
+        assert_eq!(forms.0.len(), MOST_FORMS);
     }
 
     /// A million nodes make this visible.
     #[test]
     fn an_id_of_the_service_takes_33_bytes() {
         let id = format!("tvmps_{}_d", "0123456789abcdef".repeat(4));
-        assert_eq!((id.len(), packed(&vec![id; 100]).end()), (72, 3300));
+        let (mut forms, mut packed) = (IdForms::default(), vec![]);
+        forms.pack(&id, &mut packed);
+        assert_eq!((id.len(), packed.len()), (72, 33));
     }
 }
