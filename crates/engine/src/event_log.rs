@@ -127,6 +127,13 @@ impl EventLog {
         self.through(Message::Barrier).await
     }
 
+    /// A mark behind everything recorded so far, for those who note much and must not be far ahead of the log.
+    pub(crate) fn mark(&self) -> Result<LogMark, NotRecorded> {
+        let (done, durable) = oneshot::channel();
+        self.send(Message::Barrier(done))?;
+        Ok(LogMark(durable))
+    }
+
     fn dated(&self, node: Option<NodeIndex>, event: Event) -> Recorded {
         Recorded { at: self.clock.now(), node, event }
     }
@@ -155,6 +162,17 @@ impl EventLog {
                 Ok(())
             }
         }
+    }
+}
+
+/// A place in the log.
+#[derive(Debug)]
+pub(crate) struct LogMark(oneshot::Receiver<()>);
+
+impl LogMark {
+    /// Returns when everything before it is durable and every listener heard it.
+    pub(crate) async fn passed(self) -> Result<(), NotRecorded> {
+        self.0.await.map_err(|_| NotRecorded)
     }
 }
 
@@ -401,6 +419,24 @@ mod tests {
         drop(log);
         assert!(end.wait().ledger.is_ok());
         assert_eq!(groups.recv().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_mark_is_passed_when_what_came_before_is_on_record() {
+        let (go, lingers) = channel();
+        let (sizes, groups) = channel();
+        let journal = Box::new(Lingering(Mutex::new(lingers), sizes));
+        let (ledger, stop) = (Ledger::new(&plan_of(2)), StopHandle::default());
+        let (log, end) = EventLog::open(LogMode::Thread, journal, ledger, vec![], Clock::System, stop);
+        log.note(Some(NodeIndex(0)), requested()).unwrap();
+        log.note(Some(NodeIndex(1)), requested()).unwrap();
+        let mut passed = std::pin::pin!(log.mark().unwrap().passed());
+        assert!(futures::poll!(passed.as_mut()).is_pending());
+        go.send(()).unwrap();
+        passed.await.unwrap();
+        assert_eq!(groups.recv().unwrap(), 2);
+        drop(log);
+        assert!(end.wait().ledger.is_ok());
     }
 
     struct SmallDisk;

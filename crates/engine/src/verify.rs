@@ -33,7 +33,7 @@ use self::directories::Directories;
 use self::promises::{PeerProof, Promises};
 use self::when::{ListRate, Phase, Spent};
 use crate::directory_name;
-use crate::event_log::NotRecorded;
+use crate::event_log::{LogMark, NotRecorded};
 use crate::resume;
 use crate::run::Run;
 use crate::settings::VerifySettings;
@@ -45,6 +45,9 @@ const LAST_LOOK: Duration = Duration::from_secs(30);
 
 /// How long accepted uploads are still verified after a signal, at most.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// Events that a look notes before it sees to it that the log follows.
+const NOTED_AT_ONCE: usize = 4096;
 
 /// How long after the last accepted call files are awaited once a run is stopped. `deadline` is that of a run that goes
 /// on.
@@ -90,6 +93,8 @@ pub async fn verify<S: LogStore>(
         promises,
         delivering: HashSet::new(),
         told: None,
+        noted: 0,
+        mark: None,
     };
     // An error means that the log refuses events: the run ends, and there is nothing to do here.
     let _ = verifier.work(&mut sending).await;
@@ -116,6 +121,10 @@ struct Verifier<'run, S> {
     promises: Promises,
     /// Why listings failed, as far as it was logged.
     told: Option<Failure>,
+    /// Events since the last mark.
+    noted: usize,
+    /// Behind those of which at most as many more may be noted.
+    mark: Option<LogMark>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -252,11 +261,25 @@ impl<S: LogStore> Verifier<'_, S> {
     }
 
     /// Stops waiting for a directory.
-    fn settle(&self, awaited: &AwaitedDirectory, event: Event) -> Result<(), NotRecorded> {
+    fn settle(&mut self, awaited: &AwaitedDirectory, event: Event) -> Result<(), NotRecorded> {
+        self.noted += 1;
         if awaited.holds_slot {
             self.run.slots.give_back();
         }
         self.run.log.note(Some(awaited.node), event)
+    }
+
+    /// Waits until the log has recorded what was noted, except for the last of it. A look finds files faster than
+    /// they are recorded, and a million events that wait take more memory than the plan.
+    async fn let_the_log_follow(&mut self) -> Result<(), NotRecorded> {
+        if self.noted < NOTED_AT_ONCE {
+            return Ok(());
+        }
+        self.noted = 0;
+        match self.mark.replace(self.run.log.mark()?) {
+            Some(last) => last.passed().await,
+            None => Ok(()),
+        }
     }
 
     /// When waiting ends; none while calls are still being accepted.

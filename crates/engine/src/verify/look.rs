@@ -95,6 +95,7 @@ impl<S: LogStore> Verifier<'_, S> {
                         self.list_calls += 1;
                         reading.push(listing.turn_page(store, self.rate.turn()));
                     }
+                    self.let_the_log_follow().await?;
                 }
                 announced = self.uploads.recv(), if announcing => match announced {
                     Some(announced) => self.expect(announced)?,
