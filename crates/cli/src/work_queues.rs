@@ -66,7 +66,7 @@ impl WorkQueues {
         let queue = self.open(site)?;
         let name = self.name_of(site);
         queue.create().await.map_err(|failure| {
-            self.refused(format!("the queue `{name}` cannot be created or opened"), &failure)
+            self.refused(&format!("the queue `{name}` cannot be created or opened"), &failure)
         })?;
         Ok(queue)
     }
@@ -75,13 +75,13 @@ impl WorkQueues {
     pub(crate) async fn try_out(&self, site: Option<&str>) -> Result<QueueContents, CliError> {
         let queue = self.of_site(site).await?;
         queue.try_out().await.map_err(|FailedTrial { step, failure }| {
-            self.refused(format!("fleetlogs cannot {step} in the queue `{}`", self.name_of(site)), &failure)
+            self.refused(&format!("fleetlogs cannot {step} in the queue `{}`", self.name_of(site)), &failure)
         })
     }
 
     /// A worker cannot go on with the queue of its site.
     pub(crate) fn unusable(&self, site: Option<&str>, failure: &Failure) -> CliError {
-        self.refused(format!("the queue `{}` cannot be read", self.name_of(site)), failure).without_run()
+        self.refused(&format!("the queue `{}` cannot be read", self.name_of(site)), failure).without_run()
     }
 
     fn open(&self, site: Option<&str>) -> Result<AzureWorkQueue, CliError> {
@@ -93,7 +93,7 @@ impl WorkQueues {
     }
 
     /// A queue cannot be used; what to do depends on what opens it.
-    fn refused(&self, what: String, failure: &Failure) -> CliError {
+    fn refused(&self, what: &str, failure: &Failure) -> CliError {
         let help = help_for_queue(&self.settings.queue.service, failure);
         CliError::refused([Refusal::new(format!("{what}: {failure}"), help).about("scale_out")])
     }
