@@ -42,7 +42,7 @@ pub(super) fn read<P: PlainProperties>(text: &[u8]) -> Option<(String, Option<P>
             Tag::End("Blob") => break,
             Tag::Start("Name") => take_text(&mut name, tags.text_of("Name")?)?,
             Tag::Start("Properties") if properties.is_none() => {
-                properties = Some(read_properties(&mut tags)?)
+                properties = Some(read_properties(&mut tags)?);
             }
             Tag::Start("Properties") | Tag::Empty("Name" | "Properties") | Tag::End(_) => return None,
             Tag::Start(other) => drop(tags.text_of(other)?),
