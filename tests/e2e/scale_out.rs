@@ -334,6 +334,67 @@ fn a_partition_that_kills_every_worker_is_set_aside_and_the_rest_is_collected() 
 
 #[test]
 #[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn options_of_fan_out_hold_for_what_workers_plan() {
+    let stage =
+        Stage::new(20, |config| config.replace("[journal]", "[defaults]\nsite = \"west\"\n[journal]"));
+    let some = ["--node", "tvmps_[0-7]*", "--last", "90m"];
+    let fan_out = stage.on(0, &[&["fan-out", "--detach", "--json"], &some[..]].concat());
+    assert_eq!(fan_out.code, 0, "{}", fan_out.stderr);
+    let document: Value = serde_json::from_str(&fan_out.stdout).unwrap();
+    assert_eq!((&document["nodes"], &document["partitions"][3]["site"]), (&0.into(), &"west".into()));
+    let worker = stage.on(1, &["worker", "--site", "west", "--json"]);
+    assert_eq!(worker.code, 0, "{}", worker.stderr);
+    let document: Value = serde_json::from_str(&worker.stdout).unwrap();
+    assert_eq!((&document["done"], &document["exit_code"]), (&4.into(), &0.into()));
+    let fan_in = stage.on(2, &["fan-in", "latest", "--json"]);
+    assert_eq!(fan_in.code, 0, "{}", fan_in.stderr);
+    let manifest = fan_in.manifest();
+    let planned = stage.on(3, &[&["plan", "--json"], &some[..]].concat());
+    let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
+    let nodes = planned["nodes"].as_array().unwrap().len() as u64;
+    assert!((1..80).contains(&nodes), "{nodes}");
+    stage.assert_whole(&manifest, nodes);
+    assert_eq!(manifest["counts"]["planned"], nodes);
+    let time = |name: &str| {
+        let format = &time::format_description::well_known::Rfc3339;
+        time::OffsetDateTime::parse(manifest["window"][name].as_str().unwrap(), format).unwrap()
+    };
+    assert_eq!(time("end") - time("start"), time::Duration::minutes(90));
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn a_worker_with_another_config_calls_nobody() {
+    let stage = Stage::new(10, |config| config.replace("heartbeat =", "poison_after = 2\nheartbeat ="));
+    let mut fan_out = stage.start(0, &["fan-out"], &[]);
+    stage.run();
+    let text = std::fs::read_to_string(&stage.config).unwrap();
+    std::fs::write(&stage.config, format!("# Changed.\n{text}")).unwrap();
+    let worker = stage.on(1, &["worker"]);
+    assert_eq!(worker.code, 3, "{}", worker.stderr);
+    assert!(worker.stderr.contains("the config of this worker is not the one that the run was started with"));
+    assert_eq!(stage.end_of(0, &mut fan_out), 6, "{}", stage.said(0));
+    assert_eq!((stage.sim.upload_calls(), stage.queues.poisoned("work")), (0, 4));
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn a_worker_that_is_told_to_stop_hands_back_and_another_one_ends_the_run() {
+    let stage = Stage::new(40, |config| config);
+    let mut fan_out = stage.start(0, &["fan-out"], &[]);
+    let mut worker = stage.worker(1, &["--forever"]);
+    stage.wait_for_calls(20);
+    signal(&worker, "-TERM");
+    assert_eq!(stage.end_of(1, &mut worker), 6, "{}", stage.said(1));
+    assert_eq!(stage.said(1).matches("the partition is handed back").count(), 2, "{}", stage.said(1));
+    let next = stage.on(2, &["worker"]);
+    assert_eq!(next.code, 0, "{}", next.stderr);
+    assert_eq!(stage.end_of(0, &mut fan_out), 0, "{}", stage.said(0));
+    stage.assert_whole(&stage.manifest(0), 160);
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
 fn messages_that_a_lost_fan_out_did_not_send_are_sent_by_fan_in() {
     let stage = Stage::new(10, |config| config);
     let mut fan_out = stage.start(0, &["fan-out"], &[("FAILPOINTS", "before-messages=return")]);
