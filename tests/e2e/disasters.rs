@@ -73,9 +73,13 @@ fn befall(stage: &Stage, run: &RunId, cast: &mut Cast, disaster: Disaster, rando
         Disaster::MessagesAgain => stage.send_all_again(run),
         Disaster::StorageIsAway => {
             let parts = [&stage.azurite.server, &stage.queues.server];
-            parts.iter().for_each(|part| signal(part, "-STOP"));
+            for part in parts {
+                signal(part, "-STOP");
+            }
             std::thread::sleep(Duration::from_secs(10));
-            parts.iter().for_each(|part| signal(part, "-CONT"));
+            for part in parts {
+                signal(part, "-CONT");
+            }
         }
         Disaster::LeaseIsStolen => {
             let account = ACCOUNTS[random.usize(0..ACCOUNTS.len())];
@@ -126,16 +130,13 @@ fn tell(seed: u64) {
         std::thread::sleep(FROZEN);
         cast.frozen.iter().for_each(|frozen| signal(&cast.workers[*frozen].1, "-CONT"));
     }
-    let manifest = match &mut cast.fan_out {
-        Some(fan_out) => {
-            assert_eq!(stage.end_of(0, fan_out), 0, "seed {seed}, {told:?}: {}", stage.said(0));
-            stage.manifest(0)
-        }
-        None => {
-            let fan_in = stage.on(3, &["fan-in", "latest"]);
-            assert_eq!(fan_in.code, 0, "seed {seed}, {told:?}: {}", fan_in.stderr);
-            fan_in.manifest()
-        }
+    let manifest = if let Some(fan_out) = &mut cast.fan_out {
+        assert_eq!(stage.end_of(0, fan_out), 0, "seed {seed}, {told:?}: {}", stage.said(0));
+        stage.manifest(0)
+    } else {
+        let fan_in = stage.on(3, &["fan-in", "latest"]);
+        assert_eq!(fan_in.code, 0, "seed {seed}, {told:?}: {}", fan_in.stderr);
+        fan_in.manifest()
     };
     stage.assert_whole(&manifest, u64::from(NODES) * ACCOUNTS.len() as u64);
     for (machine, worker) in &mut cast.workers {

@@ -400,7 +400,8 @@ fn messages_that_a_lost_fan_out_did_not_send_are_sent_by_fan_in() {
     let mut fan_out = stage.start(0, &["fan-out"], &[("FAILPOINTS", "before-messages=return")]);
     assert_eq!(fan_out.0.wait().unwrap().code(), None, "killed");
     let mut fan_in = stage.start(2, &["fan-in", "latest"], &[]);
-    let untaken = "no worker takes contoso, fabrikam, tailwind, woodgrove: start one with `fleetlogs worker`";
+    let untaken =
+        "no worker takes contoso, fabrikam, tailwind, woodgrove: start one with `fleetlogs worker`, where it";
     while !stage.said(2).contains(untaken) {
         assert_eq!(fan_in.0.try_wait().unwrap(), None, "{}", stage.said(2));
         std::thread::sleep(Duration::from_millis(100));

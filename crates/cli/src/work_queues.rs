@@ -35,12 +35,11 @@ impl WorkQueues {
                 QueueAccess::Sas(url.expose().parse().expect("the config reads it as a URL"))
             }
             QueueService::Account { endpoint, cloud, key } => {
-                let auth = match key {
-                    Some(key) => StorageAuth::Key(key.clone()),
-                    None => {
-                        let tokens = Tokens::new(http.clone(), settings.entra.clone());
-                        StorageAuth::Entra(tokens.of(*cloud, cloud.storage_resource())?)
-                    }
+                let auth = if let Some(key) = key {
+                    StorageAuth::Key(key.clone())
+                } else {
+                    let tokens = Tokens::new(http.clone(), settings.entra.clone());
+                    StorageAuth::Entra(tokens.of(*cloud, cloud.storage_resource())?)
                 };
                 QueueAccess::Account(endpoint.clone(), auth)
             }

@@ -336,13 +336,11 @@ impl Unattended {
         if since.is_some_and(|since| since.elapsed() >= UNTAKEN) {
             *since = None;
             let names: Vec<_> = partitions.iter().map(|partition| partition.name.as_str()).collect();
-            let names = names.join(", ");
-            match site {
-                Some(site) => tracing::warn!(
-                    "no worker takes {names}: start one in site `{site}` with `fleetlogs worker --site {site}`"
-                ),
-                None => tracing::warn!("no worker takes {names}: start one with `fleetlogs worker`"),
-            }
+            let (names, at) =
+                (names.join(", "), site.map(|site| format!(" --site {site}")).unwrap_or_default());
+            tracing::warn!(
+                "no worker takes {names}: start one with `fleetlogs worker{at}`, where it reaches them"
+            );
         }
     }
 }
