@@ -32,11 +32,13 @@ deny:
 
 # How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls. How
 # the cost of every command grows with the fleet: `cargo bench -p fleetlogs --bench scale -- --million` adds a million
-# nodes. Last, against the official SDK, which tests/all.sh installs. The scenes of the pace take forty minutes.
+# nodes. What workers and a journal in Blob storage cost, and last, against the official SDK: both need what tests/all.sh
+# installs. The scenes of the pace take forty minutes.
 bench:
     cargo bench -p fleetlogs --bench throughput
     cargo bench -p fleetlogs --bench throughput -- --journal
     cargo bench -p fleetlogs --bench pace
     cargo bench -p fleetlogs --bench eta
     cargo bench -p fleetlogs --bench scale
+    cargo bench -p fleetlogs --bench scale_out
     cargo bench -p fleetlogs --bench throughput -- --python-sdk
