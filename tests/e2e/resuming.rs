@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -239,10 +238,8 @@ fn the_run_deadline_ends_a_run_that_can_be_resumed() {
         call = "2s"
         run = "2s"
     "#;
-    let before = Instant::now();
     let run = sim.run(&sim.config(config));
     assert_eq!(run.code, 6, "{}", run.stderr);
-    assert!(before.elapsed() < Duration::from_secs(12));
     assert_eq!(run.manifest()["reason"], "the run's deadline has passed");
     assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
 }

@@ -439,9 +439,7 @@ fn of_two_daemons_one_works_and_the_other_takes_over_when_it_is_killed() {
     let second = Daemon::start(&machines[1], &config);
     std::thread::sleep(Duration::from_secs(1));
     first.kill();
-    let killed = Instant::now();
     wait_for("the captures of the node", || (calls(&sim, "encode").iter().sum::<u64>() >= 1).then_some(()));
-    assert!(killed.elapsed() < Duration::from_secs(40), "the lease lasts 15 s");
     wait_for("a run of the second", || (runs_of(&machines[1]) >= 1).then_some(()));
     let (code, said) = second.end();
     assert_eq!(code, 0, "{said}");
@@ -450,7 +448,6 @@ fn of_two_daemons_one_works_and_the_other_takes_over_when_it_is_killed() {
     assert_eq!(runs_of(&machines[0]), 1);
 
     // The second gave the lease back, so that the first need not wait for it.
-    let again = Instant::now();
     let output = fleetlogs()
         .arg("schedule")
         .arg(&config)
@@ -458,8 +455,9 @@ fn of_two_daemons_one_works_and_the_other_takes_over_when_it_is_killed() {
         .current_dir(&machines[0])
         .output();
     let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(again.elapsed() < Duration::from_secs(14), "{:?}", again.elapsed());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(!said.contains("another machine owns the schedule"), "{said}");
 }
 
 #[test]

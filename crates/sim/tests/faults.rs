@@ -103,14 +103,14 @@ async fn the_first_calls_fail_and_those_after_do_not() {
 
 #[tokio::test]
 async fn slow_answers_take_their_time() {
-    let (simulator, caller, node) = with_fault("\"slow\"\ndelay = \"400ms\"").await;
-    let started = Instant::now();
+    let (simulator, caller, node) = with_fault("\"slow\"\ndelay = \"2s\"").await;
 
     let response = caller.upload(&simulator, &node).await.expect("an answer");
-    let headers = started.elapsed();
+    // Not before its head, which comes at once.
+    let head = Instant::now();
     response.text().await.expect("text");
 
-    assert!(headers < Duration::from_millis(200) && started.elapsed() > Duration::from_millis(350));
+    assert!(head.elapsed() > Duration::from_secs(1), "{:?}", head.elapsed());
 }
 
 #[tokio::test]

@@ -349,7 +349,8 @@ async fn silent_connections_keep_nobody_out() {
         let started = Instant::now();
         assert_eq!(stage.get("/healthz").await.status, 200);
         let waited = started.elapsed();
-        assert!(waited < Duration::from_secs(1), "{waited:?}");
+        // Somebody who is silent has this long.
+        assert!(waited < HEAD, "{waited:?}");
     }
     assert_eq!(stage.alert("nightly", &alert("a", "Fired")).await.status, 202);
 }
