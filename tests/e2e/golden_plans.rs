@@ -48,7 +48,9 @@ impl Plan {
     fn of(sim: &Sim, settings: &str) -> (Self, Run) {
         let dir = sim.dir.path().join("runs/plan");
         std::fs::create_dir_all(&dir).unwrap();
-        let config = sim.config(&format!("{settings}{SELECTION}"));
+        // A hundred and twenty thousand nodes take a busy machine a while, and how long is not the claim.
+        let deadlines = "deadlines = { call = \"2s\", node = \"30s\", run = \"1h\" }\n";
+        let config = sim.config(&format!("{deadlines}{settings}{SELECTION}"));
         let mut command = fleetlogs();
         command.arg("plan").arg(config).arg("-o").arg(dir.join("plan.json")).current_dir(sim.dir.path());
         let run = Run::of(sim.dir.path(), command.output().unwrap());

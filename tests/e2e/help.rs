@@ -86,7 +86,7 @@ fn every_command_explains_itself() {
 /// Ungrouped options first, then what narrows a run, and what every command has at the end.
 #[test]
 fn options_come_in_groups_and_the_global_ones_last() {
-    let order = ["Options", "Choosing nodes", "Window", "Output", "Global options"];
+    let order = ["Options", "Choosing nodes", "Window", "Sharing the run out", "Output", "Global options"];
     for command in commands().iter().filter(|command| *command != "help") {
         let headings: Vec<_> = groups(&help(&[command])).into_iter().map(|(heading, _)| heading).collect();
         let places: Vec<_> =

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::azurite::Azurite;
+use crate::schemas::assert_as_described;
 use crate::stage::{
     Run, Server, Sim, assert_manifest_equals_ledger, assert_manifest_equals_ledger_but_for_unsent_calls,
     fleetlogs, wait_for,
@@ -341,10 +342,12 @@ fn options_of_fan_out_hold_for_what_workers_plan() {
     let fan_out = stage.on(0, &[&["fan-out", "--detach", "--json"], &some[..]].concat());
     assert_eq!(fan_out.code, 0, "{}", fan_out.stderr);
     let document: Value = serde_json::from_str(&fan_out.stdout).unwrap();
+    assert_as_described("fan-out", &document);
     assert_eq!((&document["nodes"], &document["partitions"][3]["site"]), (&0.into(), &"west".into()));
     let worker = stage.on(1, &["worker", "--site", "west", "--json"]);
     assert_eq!(worker.code, 0, "{}", worker.stderr);
     let document: Value = serde_json::from_str(&worker.stdout).unwrap();
+    assert_as_described("worker", &document);
     assert_eq!((&document["done"], &document["exit_code"]), (&4.into(), &0.into()));
     let fan_in = stage.on(2, &["fan-in", "latest", "--json"]);
     assert_eq!(fan_in.code, 0, "{}", fan_in.stderr);
@@ -364,17 +367,22 @@ fn options_of_fan_out_hold_for_what_workers_plan() {
 
 #[test]
 #[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
-fn a_worker_with_another_config_calls_nobody() {
+fn a_worker_with_another_config_calls_nobody_and_spoils_nothing() {
     let stage = Stage::new(10, |config| config.replace("heartbeat =", "poison_after = 2\nheartbeat ="));
     let mut fan_out = stage.start(0, &["fan-out"], &[]);
     stage.run();
     let text = std::fs::read_to_string(&stage.config).unwrap();
     std::fs::write(&stage.config, format!("# Changed.\n{text}")).unwrap();
     let worker = stage.on(1, &["worker"]);
-    assert_eq!(worker.code, 3, "{}", worker.stderr);
+    assert_eq!(worker.code, 2, "{}", worker.stderr);
     assert!(worker.stderr.contains("the config of this worker is not the one that the run was started with"));
-    assert_eq!(stage.end_of(0, &mut fan_out), 6, "{}", stage.said(0));
-    assert_eq!((stage.sim.upload_calls(), stage.queues.poisoned("work")), (0, 4));
+    // It costs the partitions nothing.
+    assert_eq!((stage.sim.upload_calls(), stage.queues.poisoned("work")), (0, 0));
+    std::fs::write(&stage.config, text).unwrap();
+    let worker = stage.on(2, &["worker"]);
+    assert_eq!(worker.code, 0, "{}", worker.stderr);
+    assert_eq!(stage.end_of(0, &mut fan_out), 0, "{}", stage.said(0));
+    stage.assert_whole(&stage.manifest(0), 40);
 }
 
 #[test]
@@ -423,17 +431,24 @@ fn the_pods_of_an_indexed_job_are_one_run_and_one_that_is_restarted_continues() 
             ("FLEETLOGS_SHARD_KEY", "plainly-fake-uid"),
         ]
     };
-    let mut pods = [stage.start(0, &["run"], &pod("0")), stage.start(1, &["run"], &pod("1"))];
-    stage.wait_for_calls(40);
-    signal(&pods[0], "-KILL");
-    pods[0].0.wait().unwrap();
+    let mut first = stage.start(0, &["run"], &pod("0"));
+    stage.wait_for_calls(20);
+    // Somebody waits who has not seen all plans yet.
+    let mut fan_in = stage.start(3, &["fan-in", "latest"], &[]);
+    wait_for("a look at what is planned", || stage.said(3).contains(" nodes").then_some(()));
+    signal(&first, "-KILL");
+    first.0.wait().unwrap();
     assert!(stage.sim.upload_calls() < 200, "the run was almost over");
-    pods[0] = stage.start(0, &["run"], &pod("0"));
+    let mut pods = [stage.start(0, &["run"], &pod("0")), stage.start(1, &["run"], &pod("1"))];
     for (number, pod) in pods.iter_mut().enumerate() {
         assert_eq!(stage.end_of(number, pod), 0, "{}", stage.said(number));
         assert!(stage.said(number).contains(&format!("shard {number}/2 of run")), "{}", stage.said(number));
     }
-    let fan_in = stage.on(3, &["fan-in", "latest"]);
-    assert_eq!(fan_in.code, 0, "{}", fan_in.stderr);
-    stage.assert_whole(&fan_in.manifest(), 240);
+    assert_eq!(stage.end_of(3, &mut fan_in), 0, "{}", stage.said(3));
+    stage.assert_whole(&stage.manifest(3), 240);
+    // A key is good for one run.
+    let again = stage.on(0, &["run", "--shard", "0/2", "--key", "plainly-fake-uid", "--json"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert_as_described("shard", &serde_json::from_str(&again.stdout).unwrap());
+    assert!(again.stderr.contains("nothing is left to do: the run of key `plainly-fake-uid` began at "));
 }

@@ -59,6 +59,11 @@ fn configs(sim: &Sim) {
     std::fs::write(sim.dir.path().join("with-key.toml"), lines.join("\n")).unwrap();
 }
 
+/// Holds a document against its schema.
+pub(crate) fn assert_as_described(document: &str, value: &Value) {
+    assert_eq!(mistakes(value, &schema_of(document)), [""; 0], "{document}: {value}");
+}
+
 pub(crate) fn schema_of(document: &str) -> Value {
     let output = fleetlogs().args(["schema", document]).output().unwrap();
     assert!(output.status.success(), "{document}: {output:?}");

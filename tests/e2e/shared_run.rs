@@ -127,13 +127,14 @@ fn every_command_reads_a_run_that_is_shared_out_as_one_run() {
     assert_eq!(run.states(), ["waiting", "waiting", "not-planned"]);
     let status = stage.on(1, &["status", id]);
     for told in [
-        format!("run {id} is left to workers, and none is at work: `fleetlogs fan-in "),
+        format!("run {id} waits for workers, none is at work now: `fleetlogs fan-in "),
         "3 partitions: 2 waiting, 1 not planned".into(),
         "private west not planned ? 0 0 0".into(),
     ] {
         let flat = status.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flat.contains(&told), "{told}: {}", status.stdout);
     }
+    assert!(!status.stdout.contains("INTERRUPTED"), "{}", status.stdout);
     let refused = stage.on(1, &["resume", id]);
     assert_eq!(refused.code, 5, "{}", refused.stderr);
     for told in ["fleetlogs fan-in ", "/p/ACCOUNT", "3 partitions"] {
@@ -168,7 +169,7 @@ fn every_command_reads_a_run_that_is_shared_out_as_one_run() {
     run.work_on("contoso");
     run.work_on("fabrikam");
     assert_eq!(run.states(), ["done", "done", "not-planned"]);
-    assert_eq!(json(&stage.on(1, &["runs", "--json"]))["runs"][0]["state"], "interrupted");
+    assert_eq!(json(&stage.on(1, &["runs", "--json"]))["runs"][0]["state"], "waiting");
 
     // A follower sees that the last one is planned, and ends with the run.
     let mut follower = fleetlogs();
@@ -179,7 +180,7 @@ fn every_command_reads_a_run_that_is_shared_out_as_one_run() {
         let status: Value = serde_json::from_str(line).unwrap();
         (status["partitions"][2]["state"].as_str().unwrap().to_owned(), status["state"].clone())
     };
-    assert_eq!(partition(&lines.next().unwrap()), ("not-planned".into(), "interrupted".into()));
+    assert_eq!(partition(&lines.next().unwrap()), ("not-planned".into(), "waiting".into()));
     let private = run.whole.partition("private");
     runtime.block_on(private.lay_out(&run.parts[2], &stage.config.display().to_string())).unwrap();
     let last = std::thread::scope(|scope| {

@@ -63,8 +63,8 @@ pub use redact::{error_chain, safe};
 /// The client that [`http_client`] returns.
 pub use reqwest::Client;
 pub use run_store::{
-    BlobRunStore, BlobTrial, RecordedRunName, StoredPartition, StoredRun, recorded_runs, run_of_key,
-    try_out_container,
+    BlobRunStore, BlobTrial, RecordedRunName, StoredPartition, StoredRun, is_run_key, recorded_runs,
+    run_of_key, try_out_container,
 };
 pub use sas_source::SasSource;
 pub use shared_key::{InvalidSharedKey, SharedKey};

@@ -38,7 +38,7 @@ use self::blobs::{RunBlobs, patiently};
 use self::journal::{BLOCKS, BlobJournal, journal_blob, last_blob};
 pub use self::listing::{RecordedRunName, recorded_runs};
 use self::reader::BlobReader;
-pub use self::run_key::run_of_key;
+pub use self::run_key::{is_run_key, run_of_key};
 use self::stored_run::RUN;
 pub use self::stored_run::{StoredPartition, StoredRun};
 use self::tenure::{KeptLeases, Leases};

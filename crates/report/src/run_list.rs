@@ -66,6 +66,8 @@ pub struct ListedRun {
 pub enum ListedState {
     /// A process works on it.
     Running,
+    /// It is shared out and not over, and no worker is at work right now.
+    Waiting,
     /// It has ended, and nothing is outstanding.
     Ended,
     /// It stopped early, for a recorded reason.
@@ -103,6 +105,7 @@ impl ListedRun {
     fn state(&self) -> &'static str {
         match (self.state, self.outcome) {
             (ListedState::Running, _) => "running",
+            (ListedState::Waiting, _) => "waiting",
             (ListedState::Interrupted, _) => "interrupted",
             (ListedState::Unreadable, _) => "unreadable",
             (ListedState::Stopped, Some(RunOutcome::BudgetSpent)) => "budget spent",

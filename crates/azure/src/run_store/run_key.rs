@@ -15,6 +15,14 @@ const LIMIT: Duration = Duration::from_secs(15);
 
 const LONGEST: usize = 100;
 
+/// Whether a text may be a key: 1 to 100 letters, digits, `-`, `_` and `.`, and no `.` at its ends, because storage has
+/// trouble with names that end with a dot.
+#[must_use]
+pub fn is_run_key(text: &str) -> bool {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    is_plain && (1..=LONGEST).contains(&text.len()) && !text.starts_with('.') && !text.ends_with('.')
+}
+
 /// The run that a key stands for: the first process that asks makes it that of `new_run`, and all get the same. Keys are
 /// blobs in the directory `prefix` of the container, so they last as long as the records of runs.
 ///
@@ -27,9 +35,7 @@ pub async fn run_of_key(
     key: &str,
     new_run: &RunId,
 ) -> Result<RunId, JournalError> {
-    let is_plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    // Storage has trouble with names that end with a dot, and `..` is no name.
-    if !is_plain || key.is_empty() || key.len() > LONGEST || key.starts_with('.') || key.ends_with('.') {
+    if !is_run_key(key) {
         let what = "the key of a run has 1 to 100 letters, digits, `-`, `_` and `.`, and no `.` at its ends";
         return Err(JournalError::new(JournalErrorKind::Unsuitable, what));
     }

@@ -1,5 +1,7 @@
 //! `fleetlogs fan-out`: plans a run, shares it out to workers, waits for them, and reports.
 
+use std::collections::BTreeSet;
+
 use clap::Parser;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::count::counted;
@@ -118,9 +120,14 @@ fn print_detached(shared: &LaidOutRun, output: &Output) -> Result<Exit, CliError
             counted(shared.partitions.len() as u64, "partition"),
             counted(shared.work.len() as u64, "message"),
         );
+        let sites: BTreeSet<_> = shared.work.iter().map(|partition| partition.site.as_deref()).collect();
+        let worker = |site: Option<&str>| {
+            format!("fleetlogs worker{}", site.map(|site| format!(" --site {site}")).unwrap_or_default())
+        };
+        let workers: Vec<_> = sites.into_iter().map(worker).collect();
         say(&format!(
-            "{nodes} in {partitions} planned, {work} sent; workers take them: fleetlogs worker\n\
-             wait and report: {next}\n"
+            "{nodes} planned, {partitions}, {work} sent; workers take them: {}\nwait and report: {next}\n",
+            workers.join(", ")
         ));
     }
     Ok(Exit::Complete)

@@ -217,21 +217,28 @@ async fn replayed(dir: &RunDir, is_running: bool, unread: ListedRun) -> Result<L
     let run = dir.open(RunClaim::Watch).await?;
     let ledger = run.ledger()?;
     let facts = run_facts(&*run.journal, &run.plan, &ledger)?;
-    let state = if is_running { RunState::Running } else { RunState::of_ended(&facts) };
+    let is_waiting = !is_running && run.meta.shared_out_at.is_some() && !facts.is_over;
+    let state = match (is_running, is_waiting) {
+        (true, _) => RunState::Running,
+        (false, true) => RunState::Waiting,
+        (false, false) => RunState::of_ended(&facts),
+    };
+    let is_over = !is_running && !is_waiting;
     let counts = ledger.outcomes();
     let not_listed = run.plan.accounts.iter().filter(|account| account.unlisted.is_some()).count();
     Ok(ListedRun {
         started_at: Some(facts.started_at),
-        ended_at: (!is_running).then_some(facts.ended_at),
+        ended_at: is_over.then_some(facts.ended_at),
         config: Some(run.meta.config),
         snapshot: run.plan.snapshot.as_ref().map(|snapshot| snapshot.name.clone()),
         state: match state {
             RunState::Running => ListedState::Running,
+            RunState::Waiting => ListedState::Waiting,
             RunState::Ended => ListedState::Ended,
             RunState::Stopped => ListedState::Stopped,
             RunState::Interrupted => ListedState::Interrupted,
         },
-        outcome: (!is_running).then_some(facts.outcome),
+        outcome: is_over.then_some(facts.outcome),
         counts: Some(ListedCounts::new(counts, counts.collected(facts.verification))),
         accounts_not_listed: Some(not_listed as u64),
         ..unread

@@ -169,7 +169,11 @@ async fn follow_as_json(mut run: WatchedRun<'_>, follow: bool, stop: StopHandle)
             continue;
         }
         progress.caught_up(&run.ledger);
-        let state = if held { RunState::Running } else { RunState::of_ended(&run.facts()?) };
+        let state = match (held, goes_on) {
+            (true, _) => RunState::Running,
+            (false, true) => RunState::Waiting,
+            (false, false) => RunState::of_ended(&run.facts()?),
+        };
         let left = progress.time_left().filter(|_| held);
         let document = Document::of(&run.plan, &run.ledger, state, left, run.rows(&progress));
         print_json_line(&document)?;
@@ -213,10 +217,12 @@ async fn follow_as_text(
 
     let look = Look::of_stdout();
     let mut lines = vec![];
-    if !ahead.held {
+    if !ahead.held && ahead.goes_on {
+        progress.set_title(RunState::Waiting.title(&run));
+    } else if !ahead.held {
         let facts = run.facts()?;
         progress.ended();
-        progress.set_title(RunState::of_ended(&facts).title(&run, &facts));
+        progress.set_title(RunState::of_ended(&facts).title(&run));
         lines = verdict_lines(&look, &run.plan, &facts, &run.ledger);
     }
     lines.extend(progress.picture(&look));
@@ -258,15 +264,13 @@ async fn is_over(stop: &StopHandle) -> bool {
 
 impl RunState {
     /// `run 20261122T093000Z-1a2b ended`, or the command that resumes the run.
-    fn title(self, run: &WatchedRun<'_>, facts: &RunFacts) -> String {
+    fn title(self, run: &WatchedRun<'_>) -> String {
         let is_shared = run.partitions.is_some();
         let command = run.dir.continued_by(is_shared);
         let state = match self {
             Self::Running => "running".to_owned(),
+            Self::Waiting => format!("waits for workers, none is at work now: `{command}` waits for its end"),
             Self::Ended => "ended".to_owned(),
-            Self::Stopped | Self::Interrupted if is_shared && !facts.is_over => {
-                format!("is left to workers, and none is at work: `{command}` waits for them")
-            }
             Self::Stopped | Self::Interrupted if is_shared => "stopped early".to_owned(),
             Self::Stopped => format!("stopped early: resume it with `{command}`"),
             Self::Interrupted => format!("interrupted: resume it with `{command}`"),

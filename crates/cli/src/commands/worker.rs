@@ -92,6 +92,7 @@ struct Document<'a> {
     busy: u64,
     handed_back: u64,
     failed: u64,
+    refused: u64,
     poisoned: Vec<Poisoned<'a>>,
 }
 
@@ -103,13 +104,17 @@ struct Poisoned<'a> {
 }
 
 fn print_worker_end(end: &WorkerEnd, exit: Exit, output: &Output) -> Result<(), CliError> {
-    let WorkerEnd { done, busy, handed_back, failed, buried } = end;
+    let WorkerEnd { done, busy, handed_back, failed, refused, buried } = end;
     let partitions = counted(*done, "partition");
-    tracing::info!(busy, handed_back, failed, poisoned = buried.len(), "{partitions} done");
+    tracing::info!(busy, handed_back, failed, refused, poisoned = buried.len(), "{partitions} done");
     if !output.json {
         return Ok(());
     }
     let (what, help) = match exit {
+        Exit::Usage => (
+            "the config is not that of a run in the queue",
+            "start workers with the config file of `fan-out`",
+        ),
         Exit::Interrupted => {
             ("told to stop", "other workers continue with the partitions that were handed back")
         }
@@ -127,6 +132,7 @@ fn print_worker_end(end: &WorkerEnd, exit: Exit, output: &Output) -> Result<(), 
         busy: *busy,
         handed_back: *handed_back,
         failed: *failed,
+        refused: *refused,
         poisoned: poisoned.collect(),
     };
     print(&as_json(&document)?)?;
@@ -135,7 +141,9 @@ fn print_worker_end(end: &WorkerEnd, exit: Exit, output: &Output) -> Result<(), 
 
 /// A partition that failed here may succeed elsewhere; whoever brings the run together will see.
 fn exit_of(end: &WorkerEnd, is_stopped: bool) -> Exit {
-    if end.failed > 0 || !end.buried.is_empty() {
+    if end.refused > 0 {
+        Exit::Usage
+    } else if end.failed > 0 || !end.buried.is_empty() {
         Exit::Partial
     } else if is_stopped && end.handed_back > 0 {
         Exit::Interrupted

@@ -10,6 +10,8 @@ use serde::Serialize;
 pub(crate) enum RunState {
     /// A process holds the lock of the run.
     Running,
+    /// The run is shared out and not over, and no worker is at work right now.
+    Waiting,
     /// The run has ended, and nothing is outstanding.
     Ended,
     /// The run stopped early, for a recorded reason; it can be resumed.

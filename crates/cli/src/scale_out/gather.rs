@@ -11,7 +11,7 @@ use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim, ledger_of};
 use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_engine::scale_out::is_over;
 use fleetlogs_engine::stop::{Stop, StopHandle};
-use fleetlogs_model::event::Recorded;
+use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::ledger::Ledger;
@@ -38,6 +38,9 @@ const LONGEST_FAILURE: Duration = Duration::from_secs(600);
 
 /// A site whose messages nobody takes for this long seems to have no worker.
 const UNTAKEN: Duration = Duration::from_secs(30);
+
+/// Half of the pause between two looks for partitions that nobody has, where no config says how workers work.
+const NO_HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The most events that the screen gets at once.
 const GROUP: usize = 4096;
@@ -168,7 +171,12 @@ impl Waiting<'_> {
         unattended: &mut Unattended,
         failing_since: &mut Option<Instant>,
     ) -> Result<Seen, JournalError> {
-        run.read_on(|recorded, ledger| progress.catch_up(recorded, ledger)).await?;
+        run.read_on(|recorded, ledger| {
+            if !is_of_one_worker(recorded) {
+                progress.catch_up(recorded, ledger);
+            }
+        })
+        .await?;
         progress.caught_up(&run.ledger);
         loop {
             *failing_since = None;
@@ -190,7 +198,9 @@ impl Waiting<'_> {
             }
             let mut group = vec![];
             let read = run.read_on(|recorded, ledger| {
-                group.push(recorded.clone());
+                if !is_of_one_worker(recorded) {
+                    group.push(recorded.clone());
+                }
                 if group.len() == GROUP {
                     progress.hear(&group, ledger);
                     group.clear();
@@ -205,9 +215,7 @@ impl Waiting<'_> {
     /// The partitions that no worker has planned yet.
     async fn unplanned(&self) -> Result<Vec<&BlobRunStore>, JournalError> {
         let mut unplanned = vec![];
-        // Without messages, workers plan all of them.
-        let by_worker = |partition: &StoredPartition| partition.site.is_some() || self.of.queues.is_none();
-        for (_, record) in self.partitions.iter().filter(|(partition, _)| by_worker(partition)) {
+        for (_, record) in &self.partitions {
             if !is_planned(record).await? {
                 unplanned.push(record);
             }
@@ -215,9 +223,10 @@ impl Waiting<'_> {
         Ok(unplanned)
     }
 
-    async fn waiting_at(&self, site: Option<&str>) -> Result<WaitingAt, JournalError> {
+    /// What is left of some partitions.
+    async fn waiting(&self, which: impl Fn(&StoredPartition) -> bool) -> Result<WaitingAt, JournalError> {
         let mut waiting = WaitingAt { of_somebody: false, of_nobody: vec![] };
-        for (partition, record) in self.partitions.iter().filter(|(of, _)| of.site.as_deref() == site) {
+        for (partition, record) in self.partitions.iter().filter(|(partition, _)| which(partition)) {
             if record.is_held().await? {
                 waiting.of_somebody = true;
             } else if !is_over(record).await? {
@@ -236,6 +245,11 @@ impl Waiting<'_> {
         }
         Ok(true)
     }
+}
+
+/// That one worker stops does not stop the run: another one comes.
+fn is_of_one_worker(recorded: &Recorded) -> bool {
+    matches!(recorded.event, Event::RunDraining { .. })
 }
 
 async fn is_planned(partition: &BlobRunStore) -> Result<bool, JournalError> {
@@ -278,8 +292,8 @@ impl WatchedRun {
 struct Unattended {
     /// For which partitions a message was sent again, and how many events there were then.
     sent_again: HashMap<AccountName, u64>,
-    /// Since when nobody takes the messages of a site; none if that was said.
-    untaken: HashMap<Option<String>, Option<Instant>>,
+    /// Since when nobody takes partitions, by what to do about it; none if that was said.
+    untaken: HashMap<String, Option<Instant>>,
     looked: Instant,
 }
 
@@ -290,24 +304,27 @@ impl Unattended {
 
     /// Sends the messages that are missing. Returns the partitions for which that was done before, to no avail.
     async fn look(&mut self, run: &Waiting<'_>, events: u64) -> Result<Vec<AccountName>, JournalError> {
-        let (Some(queues), Some(scale_out)) = (run.of.queues, &run.of.settings.scale_out) else {
-            return Ok(vec![]);
-        };
-        if self.looked.elapsed() < 2 * scale_out.heartbeat {
+        let heartbeat = run.of.settings.scale_out.as_ref().map_or(NO_HEARTBEAT, |of| of.heartbeat);
+        if self.looked.elapsed() < 2 * heartbeat {
             return Ok(vec![]);
         }
         self.looked = Instant::now();
+        let Some(queues) = run.of.queues else {
+            let help = "this config names no queue: start the shard again, or pass the config of `fan-out`";
+            self.notice(help, &run.waiting(|_| true).await?);
+            return Ok(vec![]);
+        };
         let mut missing = vec![];
         for site in queues.sites() {
             let Some(is_empty) = is_empty(queues, site).await else { continue };
-            let waiting = run.waiting_at(site).await?;
+            let waiting = run.waiting(|of| of.site.as_deref() == site).await?;
             // A message that is hidden counts: a worker has it, or it shows again.
             if is_empty {
                 missing.extend(waiting.of_nobody);
-            } else if waiting.of_somebody || waiting.of_nobody.is_empty() {
-                self.untaken.remove(&site.map(str::to_owned));
             } else {
-                self.say_untaken(site, &waiting.of_nobody);
+                let site = site.map(|site| format!(" --site {site}")).unwrap_or_default();
+                let help = format!("start one with `fleetlogs worker{site}`, where it reaches them");
+                self.notice(&help, &waiting);
             }
         }
         let nothing_came =
@@ -330,17 +347,17 @@ impl Unattended {
         Ok(vec![])
     }
 
-    /// Says once that a site seems to have no worker.
-    fn say_untaken(&mut self, site: Option<&str>, partitions: &[StoredPartition]) {
-        let since = self.untaken.entry(site.map(str::to_owned)).or_insert_with(|| Some(Instant::now()));
+    /// Says once that partitions seem to have no worker, and what to do.
+    fn notice(&mut self, help: &str, waiting: &WaitingAt) {
+        if waiting.of_somebody || waiting.of_nobody.is_empty() {
+            self.untaken.remove(help);
+            return;
+        }
+        let since = self.untaken.entry(help.to_owned()).or_insert_with(|| Some(Instant::now()));
         if since.is_some_and(|since| since.elapsed() >= UNTAKEN) {
             *since = None;
-            let names: Vec<_> = partitions.iter().map(|partition| partition.name.as_str()).collect();
-            let (names, at) =
-                (names.join(", "), site.map(|site| format!(" --site {site}")).unwrap_or_default());
-            tracing::warn!(
-                "no worker takes {names}: start one with `fleetlogs worker{at}`, where it reaches them"
-            );
+            let names: Vec<_> = waiting.of_nobody.iter().map(|partition| partition.name.as_str()).collect();
+            tracing::warn!("no worker takes {}: {help}", names.join(", "));
         }
     }
 }

@@ -17,6 +17,7 @@ use fleetlogs_report::{EventLines, PlanningProgress, ProgressMode};
 use super::stored_pick::StoredPick;
 use crate::config::{Settings, WindowSpec};
 use crate::error::{CliError, Refusal};
+use crate::exit::Exit;
 use crate::fleet::Fleet;
 use crate::journal_container::RunRecords;
 use crate::run::{Reached, Work, execute, progress_clock, reach};
@@ -78,7 +79,8 @@ impl Partitions<'_> {
         if plan.config_digest == self.settings.digest {
             return Ok(());
         }
-        let what = "the config of this worker is not the one that the run was started with";
+        let what = "the config of this worker is not the one that the run was started with (start workers with the file of \
+                    `fan-out`, byte for byte)";
         Err(CliError::usage(Refusal::new(what, "start workers with the config file of `fan-out`")))
     }
 
@@ -136,7 +138,12 @@ impl PartitionWork for Partitions<'_> {
     }
 }
 
-/// Why a worker could not begin. What can be done about it is different on each machine, so only the reason goes on.
+/// Why a worker could not begin. What can be done about it is different on each machine, so only the reason goes on. A
+/// mistake in what this worker was given says nothing about the partition.
 fn failed(error: &CliError) -> Failure {
-    Failure::new(FailureClass::Refused, error.reason())
+    let class = match error.exit {
+        Exit::Usage => FailureClass::Config,
+        _ => FailureClass::Refused,
+    };
+    Failure::new(class, error.reason())
 }

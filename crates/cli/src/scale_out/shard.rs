@@ -10,15 +10,16 @@ use std::path::Path;
 use std::str::FromStr;
 
 use clap::Parser;
-use fleetlogs_azure::{BlobRunStore, StoredRun};
+use fleetlogs_azure::{BlobRunStore, StoredRun, is_run_key};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim};
-use fleetlogs_engine::scale_out::{LocalQueue, work};
+use fleetlogs_engine::scale_out::{LocalQueue, is_over, work};
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::run_store::{JournalErrorKind, RunStore};
+use fleetlogs_model::timestamp;
 use fleetlogs_model::work_queue::WorkItem;
 use serde::Serialize;
 
@@ -68,6 +69,9 @@ impl FromStr for Shard {
         let Some((index, of)): Option<(usize, usize)> = parts else {
             return Err("write the number of this shard, from 0, and how many there are, such as 0/4".into());
         };
+        if of == 0 {
+            return Err("there is one shard at least, 0/1".into());
+        }
         if index >= of {
             return Err(format!(
                 "shards are counted from 0: the last of {of} is {}/{of}",
@@ -119,7 +123,12 @@ impl ShardArgs {
             }
         };
         match self.key.clone().or_else(|| variable(KEY)) {
-            Some(key) => Ok(Some((shard, key))),
+            Some(key) if is_run_key(&key) => Ok(Some((shard, key))),
+            Some(key) => {
+                let what = format!("`{}` is no key", key.escape_debug());
+                let help = "use 1 to 100 letters, digits, `-`, `_` and `.`, and no `.` at its ends";
+                Err(CliError::usage(Refusal::new(what, help)))
+            }
             None if shard.of == 1 => Ok(None),
             None => {
                 let what = "the shards of a run find each other by a key, but none is given";
@@ -164,6 +173,16 @@ pub(crate) async fn run_shard(
             "shard {shard} of run {run}: {} of {} partitions; reports of the whole run: fleetlogs fan-in {run}\n",
             ours.len(),
             stored.partitions.len()
+        ));
+    }
+    let mut is_anything_left = false;
+    for partition in &ours {
+        is_anything_left |= !is_over(&records.of(&run).partition(partition.name.as_str())).await?;
+    }
+    if !ours.is_empty() && !is_anything_left && !output.quiet {
+        let since = timestamp::text(stored.created_at);
+        say(&format!(
+            "nothing is left to do: the run of key `{key}` began at {since}; a new run needs a new key\n"
         ));
     }
     let queue = LocalQueue::default();
@@ -343,6 +362,7 @@ mod tests {
             wanted(None, None, &[(INDEX, "4"), (COMPLETIONS, "4"), (KEY, "u")]).unwrap_err().contains("3/4")
         );
         assert!(wanted(None, Some("k"), &[]).unwrap_err().contains("--shard"));
+        assert!(wanted(Some("0/4"), Some("a b/.."), &[]).unwrap_err().contains("`a b/..` is no key"));
         for wrong in ["", "1", "a/b", "4/4", "0/0", "-1/2"] {
             assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
         }

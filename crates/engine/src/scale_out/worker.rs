@@ -5,6 +5,7 @@
 //! message that shows again. If that happens again and again without any progress, the partition kills its workers:
 //! its message is moved to the poison queue, and the other partitions go on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -55,7 +56,8 @@ pub trait PartitionWork: Send + Sync {
     fn plan(&self, item: &WorkItem, given_up: Option<&str>) -> impl Future<Output = Result<(), Failure>>;
 
     /// Works on a partition until nothing is left to do, or `stop` ends it, and puts the end on record. `listener` is
-    /// to hear what happens. Fails if the work could not begin, with the reason.
+    /// to hear what happens. Fails if the work could not begin, with the reason: of [`FailureClass::Config`] if this worker
+    /// is not set up for the run.
     fn carry_out(
         &self,
         item: &WorkItem,
@@ -76,6 +78,8 @@ pub struct WorkerEnd {
     pub handed_back: u64,
     /// The work could not begin or go on.
     pub failed: u64,
+    /// Deliveries of partitions of runs that this worker is not set up for.
+    pub refused: u64,
     /// Partitions that were moved to the poison queue, with the reason.
     pub buried: Vec<(WorkItem, String)>,
 }
@@ -87,6 +91,7 @@ impl WorkerEnd {
             PartitionEnd::Busy => self.busy += 1,
             PartitionEnd::HandedBack => self.handed_back += 1,
             PartitionEnd::Failed(_) => self.failed += 1,
+            PartitionEnd::Refused(_) => self.refused += 1,
             PartitionEnd::Buried(reason) => self.buried.push((item, reason)),
         }
     }
@@ -103,6 +108,8 @@ enum PartitionEnd {
     HandedBack,
     /// The work could not begin or go on. The message shows again.
     Failed(String),
+    /// This worker is not set up for the run, and another one may be. That is no failure of the partition.
+    Refused(String),
     /// It was moved to the poison queue, with this reason.
     Buried(String),
 }
@@ -122,7 +129,8 @@ pub async fn work<P: PartitionWork>(
     stop: &StopHandle,
 ) -> Result<WorkerEnd, Failure> {
     let (turn, alone, end) = (Mutex::new(()), RwLock::new(()), Mutex::default());
-    let worker = Worker { queue, partitions, settings, clock, stop, turn, alone, end };
+    let refused = Mutex::default();
+    let worker = Worker { queue, partitions, settings, clock, stop, turn, alone, refused, end };
     let slots = (0..settings.at_once.max(1)).map(|_| worker.slot());
     let ended = join_all(slots).await;
     ended.into_iter().collect::<Result<(), Failure>>()?;
@@ -139,6 +147,8 @@ struct Worker<'a, P> {
     turn: Mutex<()>,
     /// Written to while a partition that failed before is at work: if it kills its worker, it must not take others along.
     alone: RwLock<()>,
+    /// Partitions that this worker refused. Their messages are for others.
+    refused: Mutex<HashSet<WorkItem>>,
     end: Mutex<WorkerEnd>,
 }
 
@@ -167,6 +177,12 @@ impl<P: PartitionWork> Worker<'_, P> {
                 return Ok(None);
             }
             match self.receive_or_end().await {
+                Ok(Next::Work(mut delivery)) if self.is_refused(&delivery.item).await => {
+                    self.hand_back(&mut delivery, self.settings.heartbeat).await;
+                    if self.is_all_refused().await {
+                        return Ok(None);
+                    }
+                }
                 Ok(Next::Work(delivery)) if delivery.failures() == 0 => {
                     return Ok(Some((delivery, Company::Shared(shared))));
                 }
@@ -193,6 +209,16 @@ impl<P: PartitionWork> Worker<'_, P> {
                 () = self.stop.reached(Stop::Drain) => {}
             }
         }
+    }
+
+    async fn is_refused(&self, item: &WorkItem) -> bool {
+        self.refused.lock().await.contains(item)
+    }
+
+    /// Whether the worker may end because the queue has nothing but what it refused.
+    async fn is_all_refused(&self) -> bool {
+        let refused = self.refused.lock().await.len() as u64;
+        !self.settings.forever && self.queue.left().await.is_ok_and(|left| left <= refused)
     }
 
     async fn receive_or_end(&self) -> Result<Next, Failure> {
@@ -243,6 +269,10 @@ impl<P: PartitionWork> Worker<'_, P> {
             }
             PartitionEnd::Busy => self.hand_back(&mut delivery, self.settings.heartbeat).await,
             PartitionEnd::HandedBack => self.hand_back(&mut delivery, Duration::ZERO).await,
+            PartitionEnd::Refused(_) => {
+                self.refused.lock().await.insert(delivery.item.clone());
+                self.hand_back(&mut delivery, self.settings.heartbeat).await;
+            }
             PartitionEnd::Failed(why) => {
                 delivery.fail(why);
                 let handed = self.queue.hide(&mut delivery, self.settings.heartbeat).await;
@@ -296,7 +326,7 @@ impl<P: PartitionWork> Worker<'_, P> {
             never = self.pass_on(&stop) => never,
         };
         match (ended, stop.reason()) {
-            (Err(failure), _) => PartitionEnd::Failed(failure.to_string()),
+            (Err(failure), _) => unbegun(&failure),
             (Ok(()), None) => PartitionEnd::Done,
             (Ok(()), Some(reason)) => ended_early(&reason),
         }
@@ -308,7 +338,7 @@ impl<P: PartitionWork> Worker<'_, P> {
             Err(error) if is_unplanned(&error) => {
                 tokio::select! {
                     planned = self.partitions.plan(item, None) => {
-                        planned.map_err(|failure| PartitionEnd::Failed(failure.to_string()))?;
+                        planned.map_err(|failure| unbegun(&failure))?;
                     }
                     () = self.stop.reached(Stop::Drain) => return Err(PartitionEnd::HandedBack),
                 }
@@ -432,6 +462,14 @@ impl EventSink for Progressed {
     }
 }
 
+/// What it means for the message that the work could not begin.
+fn unbegun(failure: &Failure) -> PartitionEnd {
+    match failure.class {
+        FailureClass::Config => PartitionEnd::Refused(failure.to_string()),
+        _ => PartitionEnd::Failed(failure.to_string()),
+    }
+}
+
 /// Whether a partition has no plan yet.
 fn is_unplanned(error: &JournalError) -> bool {
     matches!(error.kind, JournalErrorKind::NoPlan | JournalErrorKind::Missing)
@@ -498,6 +536,9 @@ fn say(item: &WorkItem, end: &PartitionEnd) {
         PartitionEnd::Busy => tracing::debug!(%run, %partition, "another worker has the partition"),
         PartitionEnd::HandedBack => tracing::info!(%run, %partition, "the partition is handed back"),
         PartitionEnd::Failed(why) => tracing::warn!(%run, %partition, "the partition failed: {why}"),
+        PartitionEnd::Refused(why) => {
+            tracing::error!(%run, %partition, "the partition is left to other workers: {why}");
+        }
         PartitionEnd::Buried(why) => tracing::error!(%run, %partition, "the partition is {why}"),
     }
 }

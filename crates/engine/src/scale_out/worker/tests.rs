@@ -29,6 +29,8 @@ struct Hand<'a> {
     deadly: Option<&'static str>,
     /// Cannot be worked on here.
     unreachable: Option<&'static str>,
+    /// Is of a run that this worker is not set up for.
+    foreign: Option<&'static str>,
 }
 
 impl Bench {
@@ -52,7 +54,7 @@ impl Bench {
     }
 
     fn hand(&self) -> Hand<'_> {
-        Hand { bench: self, life: Arc::default(), deadly: None, unreachable: None }
+        Hand { bench: self, life: Arc::default(), deadly: None, unreachable: None, foreign: None }
     }
 
     /// A worker to its end, or to its death.
@@ -121,6 +123,9 @@ impl PartitionWork for Hand<'_> {
     ) -> Result<(), Failure> {
         if self.unreachable == Some(item.partition.as_str()) {
             return Err(Failure::new(FailureClass::NotSent, "no route to the account"));
+        }
+        if self.foreign == Some(item.partition.as_str()) {
+            return Err(Failure::new(FailureClass::Config, "another config"));
         }
         if self.deadly == Some(item.partition.as_str()) {
             self.life.die();
@@ -320,4 +325,16 @@ fn a_partition_is_over_exactly_if_its_message_is_deleted() {
     ] {
         assert_eq!(ended_early(&reason) == PartitionEnd::Done, !is_handed_on(reason.cause()), "{reason}");
     }
+}
+
+/// A worker with another config must not spend the chances of a partition that others can work on.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_not_set_up_for_a_run_leaves_it_to_others() {
+    let bench = Bench::new(&[("contoso", 5), ("foreign", 5), ("fabrikam", 5)]).await;
+    let hand = Hand { foreign: Some("foreign"), ..bench.hand() };
+    let end = bench.worker(&hand, &StopHandle::default()).await.unwrap();
+    assert_eq!((end.done, end.refused, end.failed, end.buried.len()), (2, 1, 0, 0), "{end:?}");
+    assert_eq!(bench.queue.left().await.unwrap(), 1);
+    let end = bench.worker(&bench.hand(), &StopHandle::default()).await.unwrap();
+    assert_eq!((end.done, bench.is_collected("foreign")), (1, true));
 }
