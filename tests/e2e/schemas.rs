@@ -64,7 +64,7 @@ pub(crate) fn assert_as_described(document: &str, value: &Value) {
     assert_eq!(mistakes(value, &schema_of(document)), [""; 0], "{document}: {value}");
 }
 
-pub(crate) fn schema_of(document: &str) -> Value {
+fn schema_of(document: &str) -> Value {
     let output = fleetlogs().args(["schema", document]).output().unwrap();
     assert!(output.status.success(), "{document}: {output:?}");
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();

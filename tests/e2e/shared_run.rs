@@ -16,7 +16,7 @@ use fleetlogs_model::sas::SasUrl;
 use serde_json::Value;
 
 use crate::blob_journal::{Stage, json};
-use crate::schemas::schema_of;
+use crate::schemas::assert_as_described;
 use crate::stage::{Server, assert_manifest_equals_ledger_but_for_unsent_calls, fleetlogs, wait_for};
 
 const FLEET: &str = r#"
@@ -93,7 +93,7 @@ impl SharedOut {
     /// What `status` says of each partition: its state, and the worker that has it.
     fn partitions(&self) -> Vec<(String, Option<String>)> {
         let status = json(&self.stage.on(1, &["status", &self.id, "--json"]));
-        assert_eq!(crate::json_schema::mistakes(&status, &schema_of("status")), Vec::<String>::new());
+        assert_as_described("status", &status);
         let of = |part: &Value| {
             let text = |name: &str| part[name].as_str().map(str::to_owned);
             (text("state").unwrap(), text("worker"))
