@@ -22,6 +22,6 @@ mod worker;
 
 pub use local_queue::LocalQueue;
 pub use split::{PartitionPlans, split_plan};
-pub use standing::{PartitionStanding, is_handed_on};
+pub use standing::{PartitionStanding, is_handed_on, is_over};
 pub use store::{MergedRunStore, PartitionStore, RunSeed};
-pub use worker::{PartitionWork, WorkerEnd, WorkerSettings, is_over, work};
+pub use worker::{PartitionWork, WorkerEnd, WorkerSettings, work};

@@ -2,8 +2,11 @@
 
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::partition_state::PartitionState;
-use fleetlogs_model::run_store::{HolderState, RunHolder};
+use fleetlogs_model::run_store::{HolderState, JournalError, JournalErrorKind, RunHolder, RunStore};
 use fleetlogs_model::stop_cause::StopCause;
+
+use crate::resume::Replay;
+use crate::run_record::RunRecord;
 
 /// A partition as far as its journal was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,4 +62,34 @@ pub fn is_handed_on(cause: StopCause) -> bool {
         | StopCause::Schedule
         | StopCause::Other => false,
     }
+}
+
+/// Whether no worker has anything left to do with a partition. It need not be planned yet.
+///
+/// # Errors
+/// Its record cannot be read.
+pub async fn is_over(partition: &dyn RunStore) -> Result<bool, JournalError> {
+    let plan = match partition.plan().await {
+        Ok(stored) => stored.plan,
+        Err(error) if is_unplanned(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let journal = partition.read().await?;
+    let events = journal.run_events()?;
+    let record = RunRecord::of(&events);
+    if events.is_empty() && plan.nodes.is_empty() {
+        // No worker has to come.
+        return Ok(true);
+    }
+    if record.ended_at.is_none() || !record.stop_cause.is_some_and(is_handed_on) {
+        return Ok(record.ended_at.is_some());
+    }
+    let mut replay = Replay::new(&plan);
+    journal.events_after(0, &mut |recorded| replay.apply(recorded))?;
+    Ok(replay.finish(&plan, &[]).1.is_empty())
+}
+
+/// Whether a partition has no plan yet.
+pub(super) fn is_unplanned(error: &JournalError) -> bool {
+    matches!(error.kind, JournalErrorKind::NoPlan | JournalErrorKind::Missing)
 }

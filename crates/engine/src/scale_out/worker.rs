@@ -22,11 +22,9 @@ use futures::future::join_all;
 use tokio::sync::{Mutex, Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::sleep;
 
-use super::standing::is_handed_on;
+use super::standing::{is_handed_on, is_unplanned};
 use crate::clock::Clock;
 use crate::recorded_run::ResumedRun;
-use crate::resume::Replay;
-use crate::run_record::RunRecord;
 use crate::stop::{Stop, StopHandle, StopReason};
 
 /// How a worker works.
@@ -470,11 +468,6 @@ fn unbegun(failure: &Failure) -> PartitionEnd {
     }
 }
 
-/// Whether a partition has no plan yet.
-fn is_unplanned(error: &JournalError) -> bool {
-    matches!(error.kind, JournalErrorKind::NoPlan | JournalErrorKind::Missing)
-}
-
 /// What it means for the message that a partition cannot be opened.
 fn unopened(error: &JournalError) -> PartitionEnd {
     match error.kind {
@@ -502,31 +495,6 @@ fn ended_early(reason: &StopReason) -> PartitionEnd {
         }
         _ => PartitionEnd::HandedBack,
     }
-}
-
-/// Whether no worker has anything left to do with a partition. It need not be planned yet.
-///
-/// # Errors
-/// Its record cannot be read.
-pub async fn is_over(partition: &dyn RunStore) -> Result<bool, JournalError> {
-    let plan = match partition.plan().await {
-        Ok(stored) => stored.plan,
-        Err(error) if is_unplanned(&error) => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    let journal = partition.read().await?;
-    let events = journal.run_events()?;
-    let record = RunRecord::of(&events);
-    if events.is_empty() && plan.nodes.is_empty() {
-        // No worker has to come.
-        return Ok(true);
-    }
-    if record.ended_at.is_none() || !record.stop_cause.is_some_and(is_handed_on) {
-        return Ok(record.ended_at.is_some());
-    }
-    let mut replay = Replay::new(&plan);
-    journal.events_after(0, &mut |recorded| replay.apply(recorded))?;
-    Ok(replay.finish(&plan, &[]).1.is_empty())
 }
 
 fn say(item: &WorkItem, end: &PartitionEnd) {

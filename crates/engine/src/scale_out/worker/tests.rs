@@ -8,6 +8,7 @@ use super::*;
 use crate::clock::SetClock;
 use crate::recorded_run::{RecordedRun, RunClaim};
 use crate::run_record::RunRecord;
+use crate::scale_out::standing::is_over;
 use crate::scale_out::testing::{Life, MemoryQueue, Records, SETTINGS, items, part_of, work_on};
 use crate::settings::Limits;
 use crate::simulation::{Deed, World};
