@@ -328,6 +328,8 @@ fn a_partition_that_kills_every_worker_is_set_aside_and_the_rest_is_collected() 
     let partition = said.split("fleetlogs resume ").nth(1).unwrap().split(' ').next().unwrap();
     let resumed = stage.on(0, &["resume", partition]);
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+    let first = resumed.stderr.lines().next().unwrap();
+    assert!(first.contains("-woodgrove; watch it: fleetlogs status runs/"), "{first}");
     let fan_in = stage.on(0, &["fan-in", "latest"]);
     assert_eq!(fan_in.code, 0, "{}", fan_in.stderr);
     stage.assert_whole(&stage.manifest(0), 40);

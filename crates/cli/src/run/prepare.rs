@@ -41,7 +41,7 @@ pub(super) async fn prepare_new(
     let run_id = RunId::new(Clock::System.now(), fastrand::u16(..));
     let begun = BegunRun::connect(run_id, settings, request.config).await?;
     let BegunRun { fleet, run_id, destination, .. } = &begun;
-    watchers.name_run(run_id, &settings.output_dir);
+    watchers.name_run(run_id, &settings.output_dir.join(run_id.as_str()));
     let plan = match given {
         // Nodes and windows are those of the plan; the destination is that of this config.
         Some(plan) => Plan {

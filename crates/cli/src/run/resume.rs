@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fleetlogs_engine::recorded_run::ResumedRun;
 use fleetlogs_engine::stop::{Stop, StopHandle};
-use fleetlogs_model::files::dir_of;
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
@@ -138,7 +137,7 @@ impl UnfinishedRun {
         let Self { dir, run } = *self;
         let ResumedRun { plan, ledger, outstanding, journal, .. } = run;
         let log = watchers.logs.keep_in(dir.log_file()?);
-        watchers.name_run(&plan.run_id, dir_of(&dir.path));
+        watchers.name_run(&plan.run_id, &dir.path);
         tracing::info!(run_id = %plan.run_id, outstanding = outstanding.nodes(), "resumed");
         let prepared = tokio::select! {
             prepared = prepare_rest(settings, plan, outstanding.nodes()) => prepared?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_model::files::absolute;
+use fleetlogs_model::files::{absolute, dir_of};
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_report::{EventsFile, Look, PlanningProgress, ProgressClock, ProgressMode};
@@ -50,10 +50,12 @@ impl ProgressView {
 
 impl Watchers {
     /// Says which run this is, where it is, and how to watch it: before it lists anything, because that may take a while.
-    pub(crate) fn name_run(&self, run: &RunId, output_dir: &Path) {
-        let dir = output_dir.join(run.as_str());
-        let found_by_id = absolute(&RunsDir::find(None, None).path) == absolute(output_dir);
-        let lines = RunLines::new(run, &dir, found_by_id);
+    pub(crate) fn name_run(&self, run: &RunId, dir: &Path) {
+        // The directory of a partition has another name than its run.
+        let is_named_by_id = dir.file_name().is_some_and(|name| name == run.as_str());
+        let found_by_id =
+            is_named_by_id && absolute(&RunsDir::find(None, None).path) == absolute(dir_of(dir));
+        let lines = RunLines::new(run, dir, found_by_id);
         match self.progress {
             ProgressView::Hidden => tracing::info!("{}", lines.in_one()),
             ProgressView::Lines => (self.say)(&format!("{}\n", lines.in_one())),

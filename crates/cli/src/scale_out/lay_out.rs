@@ -60,7 +60,7 @@ impl LaidOutRun {
         let run = RunId::new(Clock::System.now(), fastrand::u16(..));
         let mut begun = BegunRun::connect(run.clone(), settings, config).await?;
         let of_sites = begun.fleet.retain(|account| account.site.is_none());
-        watchers.name_run(&run, &settings.output_dir);
+        watchers.name_run(&run, &settings.output_dir.join(run.as_str()));
         let BegunRun { fleet, destination, .. } = &begun;
         let head = (&run, &*destination.url());
         let plan = if fleet.accounts().is_empty() && fleet.unlisted_accounts().is_empty() {
