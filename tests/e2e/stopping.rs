@@ -50,7 +50,7 @@ fn the_first_signal_awaits_what_is_in_flight() {
 #[test]
 fn the_second_signal_awaits_nothing() {
     // Whoever waited for the answers would get them, and have no doubt.
-    let sim = Sim::start(&SLOW.replace("1s", "40s"));
+    let sim = Sim::start(&SLOW.replace("1s", "6s"));
     let child = start(&sim, "deadlines = { call = \"5m\", node = \"1h\", run = \"1h\" }");
     interrupt(&child);
     std::thread::sleep(Duration::from_millis(200));
