@@ -18,6 +18,7 @@ use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, JournalReader, RunStore};
 use fleetlogs_model::work_queue::WorkQueue;
 use fleetlogs_report::Progress;
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep};
 
 use super::lay_out::send;
@@ -32,6 +33,9 @@ use crate::work_queues::WorkQueues;
 const EVERY: Duration = Duration::from_secs(1);
 const EACH_PARTITION: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Partitions that are asked at the same time.
+const AT_ONCE: usize = 16;
 
 /// How long storage may fail before nobody waits any longer.
 const LONGEST_FAILURE: Duration = Duration::from_secs(600);
@@ -214,13 +218,18 @@ impl Waiting<'_> {
 
     /// The partitions that no worker has planned yet.
     async fn unplanned(&self) -> Result<Vec<&BlobRunStore>, JournalError> {
-        let mut unplanned = vec![];
-        for (_, record) in &self.partitions {
-            if !is_planned(record).await? {
-                unplanned.push(record);
-            }
-        }
-        Ok(unplanned)
+        let planned = self.each(is_planned).await?;
+        let unplanned = self.partitions.iter().zip(planned).filter(|(_, is_planned)| !is_planned);
+        Ok(unplanned.map(|((_, record), _)| record).collect())
+    }
+
+    /// Asks every partition, several at a time, and keeps the order.
+    async fn each<T>(
+        &self,
+        ask: impl AsyncFn(&BlobRunStore) -> Result<T, JournalError>,
+    ) -> Result<Vec<T>, JournalError> {
+        let asking = self.partitions.iter().map(|(_, record)| ask(record));
+        futures::stream::iter(asking).buffered(AT_ONCE).try_collect().await
     }
 
     /// What is left of some partitions.
@@ -238,12 +247,7 @@ impl Waiting<'_> {
 
     /// Whether no worker has anything left to do.
     async fn are_all_over(&self) -> Result<bool, JournalError> {
-        for (_, record) in &self.partitions {
-            if !is_over(record).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(self.each(async |record| is_over(record).await).await?.into_iter().all(|is_over| is_over))
     }
 }
 
