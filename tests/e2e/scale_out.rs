@@ -158,8 +158,8 @@ impl Stage {
         assert_eq!(collected.iter().sum::<u64>(), nodes, "{counts}");
         for account in ledger["accounts"].as_array().unwrap() {
             let highest = account["highest_rate"].as_u64().unwrap();
-            // Whoever else had it before.
-            assert!(highest <= RATE + 1, "{highest} calls in a second: {account}");
+            // Those that a busy machine sent late come with the next ones: at most those in flight of two owners.
+            assert!(highest <= 2 * RATE, "{highest} calls in a second: {account}");
         }
     }
 
