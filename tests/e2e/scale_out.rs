@@ -44,6 +44,33 @@ pub(crate) fn fleet(nodes: u32) -> String {
     ACCOUNTS.map(account).concat()
 }
 
+/// Settings of a run whose record and queue are in storage, with as short leases as there are. `limits` and `scale_out` are
+/// more keys of these tables.
+pub(crate) fn settings(rate: u64, limits: &str, scale_out: &str) -> String {
+    format!(
+        r#"
+        [limits]
+        rate = {rate}
+        {limits}
+        [deadlines]
+        call = "1s"
+        node = "60s"
+        run = "10m"
+        [verify]
+        deadline = "15s"
+        settle = "3s"
+        [journal]
+        container_url = {{ file = "secret.journal" }}
+        lease = "15s"
+        [scale_out]
+        queue_url = {{ file = "secret.queue" }}
+        lease = "15s"
+        heartbeat = "2s"
+        {scale_out}
+        "#
+    )
+}
+
 /// A simulator, storage with queues, and the config of all. Every machine is a directory of its own.
 pub(crate) struct Stage {
     pub(crate) sim: Sim,
@@ -60,28 +87,7 @@ impl Stage {
         let secret = |name: &str, text: String| std::fs::write(sim.dir.path().join(name), text).unwrap();
         secret("secret.journal", azurite.container_sas("rcwl"));
         secret("secret.queue", queues.sas_of("work"));
-        let config = sim.config(&format!(
-            r#"
-            [limits]
-            rate = {RATE}
-            concurrency = 6
-            [deadlines]
-            call = "1s"
-            node = "60s"
-            run = "10m"
-            [verify]
-            deadline = "15s"
-            settle = "3s"
-            [journal]
-            container_url = {{ file = "secret.journal" }}
-            lease = "15s"
-            [scale_out]
-            queue_url = {{ file = "secret.queue" }}
-            lease = "15s"
-            heartbeat = "2s"
-            partitions_at_once = 2
-            "#
-        ));
+        let config = sim.config(&settings(RATE, "concurrency = 6", "partitions_at_once = 2"));
         let text = edit(std::fs::read_to_string(&config).unwrap());
         std::fs::write(&config, text).unwrap();
         Self {

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 use crate::azurite::Azurite;
+use crate::scale_out::settings;
 use crate::stage::{Run, Server, Sim, assert_manifest_equals_ledger, fleetlogs};
 use crate::work_queue::QueueService;
 
@@ -179,26 +180,7 @@ impl Stage {
         secret("secret.journal", &azurite.sas_of("state", "rcwl"));
         secret("secret.queue", &queues.sas_of("work"));
         secret("secret.west", west.ready["accounts"][0]["key"].as_str().unwrap());
-        let config = sim.config(&format!(
-            r#"
-            [limits]
-            rate = {RATE}
-            [deadlines]
-            call = "1s"
-            node = "60s"
-            run = "10m"
-            [verify]
-            deadline = "15s"
-            settle = "3s"
-            [journal]
-            container_url = {{ file = "secret.journal" }}
-            lease = "15s"
-            [scale_out]
-            queue_url = {{ file = "secret.queue" }}
-            lease = "15s"
-            heartbeat = "2s"
-            "#
-        ));
+        let config = sim.config(&settings(RATE, "", ""));
         let config = std::fs::read_to_string(config)
             .unwrap()
             .replace("\"ready.json.container_url\"", "\"secret.write\"")
