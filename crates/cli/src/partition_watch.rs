@@ -7,7 +7,7 @@ use fleetlogs_model::ledger::{AccountTally, Ledger};
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
 use fleetlogs_model::partition_state::PartitionState;
 use fleetlogs_model::plan::Plan;
-use fleetlogs_model::run_store::{JournalError, JournalErrorKind, RunHolder, RunStore as _};
+use fleetlogs_model::run_store::{JournalError, RunHolder, RunStore as _};
 use fleetlogs_report::PartitionRow;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::time::{Duration, Instant};
@@ -44,8 +44,8 @@ impl<'run> PartitionWatch<'run> {
         standings.iter().all(|standing| standing.is_over(outstanding(&counts_of(ledger, &standing.name))))
     }
 
-    /// Looks who has the partitions, if it is time for that. Returns whether one was planned since the run was opened, so
-    /// that it has to be opened again.
+    /// Looks at which workers have the partitions, unless it did so a moment ago. Returns whether a partition was planned
+    /// since the run was opened; the run then has to be opened again.
     pub(crate) async fn look(&mut self, ledger: &Ledger) -> Result<bool, CliError> {
         if self.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
             return Ok(false);
@@ -117,13 +117,8 @@ async fn look_at(
     store: &BlobRunStore,
 ) -> Result<Look, JournalError> {
     if !standing.is_planned {
-        return match store.stored_run().await {
-            Ok(_) => Ok(Look { at, holder: None, is_planned: true }),
-            Err(error) if error.kind == JournalErrorKind::Missing => {
-                Ok(Look { at, holder: None, is_planned: false })
-            }
-            Err(error) => Err(error),
-        };
+        let is_planned = store.find_stored_run().await?.is_some();
+        return Ok(Look { at, holder: None, is_planned });
     }
     Ok(Look { at, holder: store.holder().await?, is_planned: true })
 }

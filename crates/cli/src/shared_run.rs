@@ -78,11 +78,7 @@ impl RunInBlob {
         if let Some(known) = self.0.shared.get() {
             return Ok(known.as_ref());
         }
-        let stored = match self.0.store.stored_run().await {
-            Ok(stored) => stored,
-            Err(error) if error.kind == JournalErrorKind::Missing => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(stored) = self.0.store.find_stored_run().await? else { return Ok(None) };
         let read = || async move {
             if stored.partitions.is_empty() {
                 return Ok(None);

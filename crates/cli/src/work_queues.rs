@@ -78,7 +78,7 @@ impl WorkQueues {
         })
     }
 
-    /// A worker cannot go on with the queue of its site.
+    /// A worker can no longer use the queue of its site.
     pub(crate) fn unusable(&self, site: Option<&str>, failure: &Failure) -> CliError {
         self.refused(&format!("the queue `{}` cannot be read", self.name_of(site)), failure).without_run()
     }

@@ -56,6 +56,27 @@ pub struct Plan {
     pub left_out: Vec<LeftOut>,
 }
 
+impl Plan {
+    /// What the plan says of its run, without accounts, pools and nodes.
+    #[must_use]
+    pub fn head(&self) -> Self {
+        Self {
+            schema: self.schema.clone(),
+            run_id: self.run_id.clone(),
+            tool_version: self.tool_version.clone(),
+            created_at: self.created_at,
+            config_digest: self.config_digest.clone(),
+            snapshot: self.snapshot.clone(),
+            window: self.window,
+            destination: self.destination.clone(),
+            accounts: vec![],
+            pools: vec![],
+            nodes: PlannedNodes::default(),
+            left_out: vec![],
+        }
+    }
+}
+
 /// An account of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedAccount {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::ids::{AccountName, RunId};
+use crate::retry::CallError;
 
 /// Version of a message's JSON form. A reader refuses any other.
 pub const WORK_SCHEMA: &str = "fleetlogs.work/v1";
@@ -30,6 +31,15 @@ pub enum QueueError {
     /// The queue did not answer, or refused the call.
     #[error(transparent)]
     Failed(#[from] Failure),
+}
+
+impl CallError for QueueError {
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::NotOurs => None,
+        }
+    }
 }
 
 /// Partitions to be worked on. Every call has a time limit of its own.

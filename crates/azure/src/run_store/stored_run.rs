@@ -95,6 +95,17 @@ impl BlobRunStore {
         }
     }
 
+    /// The same; none if there is no run.
+    ///
+    /// # Errors
+    /// It is of another version, or storage cannot be used.
+    pub async fn find_stored_run(&self) -> Result<Option<StoredRun>, JournalError> {
+        match self.stored_run().await {
+            Err(error) if error.kind == JournalErrorKind::Missing => Ok(None),
+            stored => stored.map(Some),
+        }
+    }
+
     /// Writes `plan.json` and `run.json`, durably, for whoever takes the run; no journal yet. Repeating it with the same
     /// plan changes nothing.
     ///

@@ -6,14 +6,13 @@ use clap::Parser;
 use fleetlogs_engine::stop::StopHandle;
 use fleetlogs_model::run_store::RunMeta;
 
+use super::run_told::tell;
 use crate::args::Output;
 use crate::config::{self, Needs};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::logging::Logs;
-use crate::notify::notify_all;
-use crate::output::{print_end, watchers};
-use crate::run::FinishedRun;
+use crate::output::watchers;
 use crate::run_name::RunArg;
 use crate::scale_out::{Gathering, gather};
 use crate::signals;
@@ -40,13 +39,10 @@ pub(crate) async fn fan_in(args: &FanInArgs, output: &Output, logs: &Logs) -> Re
     let watchers = watchers(output, logs);
     let gathering =
         Gathering { dir, queues: queues.as_ref(), settings: &settings, watchers: &watchers, stop: &stop };
-    let Some(FinishedRun { reported, log: _log }) = Box::pin(gather(gathering)).await? else {
+    let Some(finished) = Box::pin(gather(gathering)).await? else {
         return Err(not_shared(args));
     };
-    let printed = print_end(&reported, output);
-    notify_all(&settings.notify, &reported.end()?, &stop).await;
-    printed?;
-    Ok(reported.outcome().into())
+    tell(finished, &settings, &stop, output).await
 }
 
 fn not_shared(args: &FanInArgs) -> CliError {

@@ -7,6 +7,7 @@ use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::count::counted;
 use serde::Serialize;
 
+use super::run_told::tell;
 use crate::args::{Output, Pick};
 use crate::config::{self, Needs};
 use crate::config_arg::ConfigArg;
@@ -15,10 +16,8 @@ use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
 use crate::journal_container::JournalContainer;
 use crate::logging::Logs;
-use crate::notify::notify_all;
-use crate::output::{as_json, print, print_end, say, watchers};
-use crate::run::FinishedRun;
-use crate::scale_out::{Gathering, LaidOutRun, gather, send};
+use crate::output::{as_json, print, say, watchers};
+use crate::scale_out::{Gathering, LaidOutRun, gather, send, worker_command};
 use crate::signals;
 use crate::window_args::WindowArgs;
 use crate::work_queues::WorkQueues;
@@ -68,13 +67,10 @@ pub(crate) async fn fan_out(args: &FanOutArgs, output: &Output, logs: &Logs) -> 
     let dir = shared.dir;
     let gathering =
         Gathering { dir, queues: Some(&queues), settings: &settings, watchers: &watchers, stop: &stop };
-    let Some(FinishedRun { reported, log: _log }) = Box::pin(gather(gathering)).await? else {
+    let Some(finished) = Box::pin(gather(gathering)).await? else {
         return Err(CliError::defect());
     };
-    let printed = print_end(&reported, output);
-    notify_all(&settings.notify, &reported.end()?, &stop).await;
-    printed?;
-    Ok(reported.outcome().into())
+    tell(finished, &settings, &stop, output).await
 }
 
 /// What `--detach --json` prints.
@@ -121,10 +117,7 @@ fn print_detached(shared: &LaidOutRun, output: &Output) -> Result<Exit, CliError
             counted(shared.work.len() as u64, "message"),
         );
         let sites: BTreeSet<_> = shared.work.iter().map(|partition| partition.site.as_deref()).collect();
-        let worker = |site: Option<&str>| {
-            format!("fleetlogs worker{}", site.map(|site| format!(" --site {site}")).unwrap_or_default())
-        };
-        let workers: Vec<_> = sites.into_iter().map(worker).collect();
+        let workers: Vec<_> = sites.into_iter().map(worker_command).collect();
         say(&format!(
             "{nodes} planned, {partitions}, {work} sent; workers take them: {}\nwait and report: {next}\n",
             workers.join(", ")

@@ -13,6 +13,7 @@ pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod run;
+mod run_told;
 pub(crate) mod runs;
 pub(crate) mod schedule;
 mod schedule_list;

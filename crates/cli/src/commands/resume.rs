@@ -7,14 +7,14 @@ use fleetlogs_engine::stop::StopHandle;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
 
+use super::run_told::tell;
 use crate::args::Output;
 use crate::config::{self, Needs, Settings, config_name};
 use crate::error::{CliError, Refusal};
 use crate::exit::Exit;
 use crate::logging::Logs;
-use crate::notify::notify_all;
 use crate::output::{print_end, say, watchers};
-use crate::run::{EndedRun, FinishedRun, OpenedRun};
+use crate::run::{EndedRun, OpenedRun};
 use crate::run_name::RunArg;
 use crate::signals;
 
@@ -66,12 +66,8 @@ pub(crate) async fn resume(args: &ResumeArgs, output: &Output, logs: &Logs) -> R
     let settings = load(&config, unfinished.plan(), args.accept_changes)?;
     let stop = StopHandle::default();
     signals::listen(&stop)?;
-    let FinishedRun { reported, log: _log } =
-        Box::pin(unfinished.carry_out(&settings, stop.clone(), &watchers(output, logs))).await?;
-    let printed = print_end(&reported, output);
-    notify_all(&settings.notify, &reported.end()?, &stop).await;
-    printed?;
-    Ok(reported.outcome().into())
+    let finished = Box::pin(unfinished.carry_out(&settings, stop.clone(), &watchers(output, logs))).await?;
+    tell(finished, &settings, &stop, output).await
 }
 
 /// Writes the reports if they are missing, and prints what they say.

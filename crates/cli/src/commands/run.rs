@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use clap::Parser;
 use fleetlogs_engine::stop::StopHandle;
 
+use super::run_told::tell;
 use crate::args::{Output, Pick};
 use crate::config::{self, Needs};
 use crate::config_arg::ConfigArg;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::logging::Logs;
-use crate::notify::notify_all;
-use crate::output::{print_end, watchers};
-use crate::run::{FinishedRun, RunRequest, run_to_end};
+use crate::output::watchers;
+use crate::run::{RunRequest, run_to_end};
 use crate::scale_out::{ShardArgs, run_shard};
 use crate::signals;
 use crate::window_args::WindowArgs;
@@ -45,10 +45,6 @@ pub(crate) async fn run(args: &RunArgs, output: &Output, logs: &Logs) -> Result<
         return Box::pin(run_shard(shard, &args.pick, &settings, &config, &stop, output)).await;
     }
     let request = RunRequest { config: &config, plan: args.plan.as_deref(), snapshot: None };
-    let FinishedRun { reported, log: _log } =
-        Box::pin(run_to_end(request, &settings, stop.clone(), &watchers(output, logs))).await?;
-    let printed = print_end(&reported, output);
-    notify_all(&settings.notify, &reported.end()?, &stop).await;
-    printed?;
-    Ok(reported.outcome().into())
+    let finished = Box::pin(run_to_end(request, &settings, stop.clone(), &watchers(output, logs))).await?;
+    tell(finished, &settings, &stop, output).await
 }

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use fleetlogs_azure::{BlobRunStore, StoredPartition};
 use fleetlogs_engine::recorded_run::{RecordedRun, RunClaim, ledger_of};
-use fleetlogs_engine::run_record::RunRecord;
 use fleetlogs_engine::scale_out::is_over;
 use fleetlogs_engine::stop::{Stop, StopHandle};
 use fleetlogs_model::event::{Event, Recorded};
 use fleetlogs_model::event_sink::EventSink;
-use fleetlogs_model::ids::{AccountName, RunId};
+use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::run_store::{JournalError, JournalErrorKind, JournalReader, RunStore};
 use fleetlogs_model::work_queue::WorkQueue;
@@ -22,11 +21,13 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep};
 
 use super::lay_out::send;
+use super::workers::worker_command;
 use crate::config::Settings;
 use crate::error::{CliError, Refusal};
 use crate::logging::LogGuard;
 use crate::run::{FinishedRun, Reported, Watchers, progress_clock};
 use crate::run_dir::{PLAN_FILE, RunDir, write_plan};
+use crate::shared_run::SharedRun;
 use crate::work_queues::WorkQueues;
 
 /// How often the records are read. Each partition costs some calls.
@@ -80,7 +81,7 @@ pub(crate) async fn gather(gathering: Gathering<'_>) -> Result<Option<FinishedRu
     dir.keep_here(&dir.store.plan().await?.plan)?;
     let log = gathering.watchers.logs.keep_in(dir.log_file()?);
     let partitions = shared.partitions().collect();
-    let abandoned = Waiting { of: &gathering, run: &shared.stored.run_id, partitions }.wait().await?;
+    let abandoned = Waiting { of: &gathering, shared, partitions }.wait().await?;
     Ok(Some(gathering.report(&abandoned, log).await?))
 }
 
@@ -105,7 +106,7 @@ impl Gathering<'_> {
 /// A run that workers share, while somebody waits for it.
 struct Waiting<'a> {
     of: &'a Gathering<'a>,
-    run: &'a RunId,
+    shared: &'a SharedRun,
     partitions: Vec<(&'a StoredPartition, BlobRunStore)>,
 }
 
@@ -143,7 +144,8 @@ impl Waiting<'_> {
 
     fn left_alone(&self) -> CliError {
         let what = "no longer waiting for the workers, which continue";
-        let help = format!("`fleetlogs fan-in {}` waits again, and writes the reports", self.run);
+        let help =
+            format!("`fleetlogs fan-in {}` waits again, and writes the reports", self.shared.stored.run_id);
         CliError::left_to_others(Refusal::new(what, help))
     }
 
@@ -153,14 +155,14 @@ impl Waiting<'_> {
         unattended: &mut Unattended,
         failing_since: &mut Option<Instant>,
     ) -> Result<Seen, JournalError> {
-        let unplanned = self.unplanned().await?;
         let RecordedRun { plan, journal, .. } =
             RecordedRun::open(&*self.of.dir.store, RunClaim::Watch).await?;
+        let unplanned = self.unplanned();
         let ledger = Ledger::new(&plan);
         let (mode, verification) = (self.of.watchers.progress.mode(), self.of.settings.verification);
         let mut progress = Progress::new(mode, progress_clock(), plan.clone(), &ledger, verification);
         self.of.watchers.logs.share_screen(Some(progress.clone()));
-        let mut watched = WatchedRun { journal, ledger, last: 0, about_run: vec![] };
+        let mut watched = WatchedRun { journal, ledger, last: 0 };
         let seen = self.watch_on(&mut watched, &unplanned, &mut progress, unattended, failing_since).await;
         progress.finish();
         self.of.watchers.logs.share_screen(None);
@@ -184,11 +186,11 @@ impl Waiting<'_> {
         progress.caught_up(&run.ledger);
         loop {
             *failing_since = None;
-            if unplanned.is_empty() && run.has_ended() && self.are_all_over().await? {
+            if self.have_all_ended() && self.are_all_over().await? {
                 return Ok(Seen::Over);
             }
             for partition in unplanned {
-                if is_planned(partition).await? {
+                if partition.find_stored_run().await?.is_some() {
                     return Ok(Seen::MorePlans);
                 }
             }
@@ -216,11 +218,16 @@ impl Waiting<'_> {
         }
     }
 
-    /// The partitions that no worker has planned yet.
-    async fn unplanned(&self) -> Result<Vec<&BlobRunStore>, JournalError> {
-        let planned = self.each(is_planned).await?;
-        let unplanned = self.partitions.iter().zip(planned).filter(|(_, is_planned)| !is_planned);
-        Ok(unplanned.map(|((_, record), _)| record).collect())
+    /// The partitions that nobody had planned when the run was opened.
+    fn unplanned(&self) -> Vec<&BlobRunStore> {
+        let standings = self.shared.standings();
+        let unplanned = self.partitions.iter().zip(standings).filter(|(_, standing)| !standing.is_planned);
+        unplanned.map(|((_, record), _)| record).collect()
+    }
+
+    /// Whether each partition was ended by its last process, as far as was read.
+    fn have_all_ended(&self) -> bool {
+        self.shared.standings().iter().all(|standing| standing.is_planned && standing.has_ended)
     }
 
     /// Asks every partition, several at a time, and keeps the order.
@@ -256,39 +263,22 @@ fn is_of_one_worker(recorded: &Recorded) -> bool {
     matches!(recorded.event, Event::RunDraining { .. })
 }
 
-async fn is_planned(partition: &BlobRunStore) -> Result<bool, JournalError> {
-    match partition.stored_run().await {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind == JournalErrorKind::Missing => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// The record of all partitions, as far as it was read.
 struct WatchedRun {
     journal: Box<dyn JournalReader>,
     ledger: Ledger,
     last: u64,
-    about_run: Vec<Recorded>,
 }
 
 impl WatchedRun {
     async fn read_on(&mut self, mut hear: impl FnMut(&Recorded, &Ledger)) -> Result<(), JournalError> {
         self.journal.refresh().await?;
-        let Self { ledger, journal, about_run, .. } = self;
+        let Self { ledger, journal, .. } = self;
         self.last = journal.events_after(self.last, &mut |recorded| {
             ledger.apply(recorded);
-            if recorded.node.is_none() {
-                about_run.push(recorded.clone());
-            }
             hear(recorded, ledger);
         })?;
         Ok(())
-    }
-
-    /// Whether each partition was ended by the last process that worked on it.
-    fn has_ended(&self) -> bool {
-        RunRecord::of(&self.about_run).ended_at.is_some()
     }
 }
 
@@ -326,8 +316,7 @@ impl Unattended {
             if is_empty {
                 missing.extend(waiting.of_nobody);
             } else {
-                let site = site.map(|site| format!(" --site {site}")).unwrap_or_default();
-                let help = format!("start one with `fleetlogs worker{site}`, where it reaches them");
+                let help = format!("start one with `{}`, where it reaches them", worker_command(site));
                 self.notice(&help, &waiting);
             }
         }
@@ -343,7 +332,7 @@ impl Unattended {
                 "nobody works on partition {}, and it has no message: sending one",
                 partition.name
             );
-            match send(queues, run.run, std::slice::from_ref(&partition)).await {
+            match send(queues, &run.shared.stored.run_id, std::slice::from_ref(&partition)).await {
                 Ok(()) => drop(self.sent_again.insert(partition.name, events)),
                 Err(error) => tracing::warn!("{error}"),
             }

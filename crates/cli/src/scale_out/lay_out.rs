@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use fleetlogs_azure::{AzureWorkQueue, BlobRunStore, StoredPartition};
 use fleetlogs_engine::clock::Clock;
-use fleetlogs_engine::node_spool::node_spool;
 use fleetlogs_engine::scale_out::split_plan;
 use fleetlogs_model::failure::Failure;
 use fleetlogs_model::ids::{AccountName, RunId};
 use fleetlogs_model::plan::Plan;
-use fleetlogs_model::planned::PlannedNodes;
+use fleetlogs_model::retry::persistently;
 use fleetlogs_model::work_queue::{QueueError, WorkItem, WorkQueue};
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::sleep;
@@ -81,7 +80,7 @@ impl LaidOutRun {
         let there = of_sites.into_iter().map(|account| partition(account.planned.name, account.site));
         let partitions: Vec<_> = here.chain(there).collect();
         let pick = StoredPick::of(pick).to_json()?;
-        record.lay_out_whole(&seed_of(&plan), &config, &partitions, Some(pick)).await?;
+        record.lay_out_whole(&plan.head(), &config, &partitions, Some(pick)).await?;
 
         let dir = container.run(settings.output_dir.join(run.as_str()), &run, JournalUse::Write)?;
         dir.keep_here(&plan)?;
@@ -96,24 +95,6 @@ impl LaidOutRun {
 
 pub(super) fn partition(name: AccountName, site: Option<String>) -> StoredPartition {
     StoredPartition { name, site }
-}
-
-/// What all partitions of a plan have in common.
-pub(super) fn seed_of(plan: &Plan) -> Plan {
-    Plan {
-        accounts: vec![],
-        pools: vec![],
-        nodes: PlannedNodes::spooled(node_spool()),
-        left_out: vec![],
-        schema: plan.schema.clone(),
-        run_id: plan.run_id.clone(),
-        tool_version: plan.tool_version.clone(),
-        config_digest: plan.config_digest.clone(),
-        snapshot: plan.snapshot.clone(),
-        destination: plan.destination.clone(),
-        created_at: plan.created_at,
-        window: plan.window,
-    }
 }
 
 async fn lay_out_partitions(record: &BlobRunStore, plan: &Plan, config: &str) -> Result<(), CliError> {
@@ -153,14 +134,6 @@ pub(crate) async fn send(
 
 /// One that was sent twice is harmless: the second worker finds the partition held, or done.
 async fn send_one(queue: &AzureWorkQueue, item: &WorkItem) -> Result<(), QueueError> {
-    let mut attempt = 1;
-    loop {
-        match queue.send(item).await {
-            Err(QueueError::Failed(Failure { class, .. })) if class.is_passing() && attempt < ATTEMPTS => {
-                attempt += 1;
-                sleep(PAUSE).await;
-            }
-            answer => return answer,
-        }
-    }
+    let pause = |attempt, _: &Failure| (attempt < ATTEMPTS).then_some(PAUSE);
+    persistently(|| queue.send(item), pause, sleep).await
 }

@@ -23,14 +23,16 @@ use fleetlogs_model::timestamp;
 use fleetlogs_model::work_queue::WorkItem;
 use serde::Serialize;
 
-use super::lay_out::{partition, seed_of};
+use super::lay_out::partition;
+use super::partitions::Partitions;
 use super::stored_pick::StoredPick;
-use super::{Partitions, worker_settings};
+use super::workers::worker_settings;
 use crate::args::{Output, Pick};
 use crate::config::Settings;
 use crate::error::{CliError, Refusal};
 use crate::error_document::EndOfCommand;
 use crate::exit::Exit;
+use crate::fleet::Fleet;
 use crate::journal_container::{JournalContainer, RunRecords};
 use crate::output::{as_json, print, say};
 use crate::run::{BegunRun, run_facts};
@@ -237,9 +239,8 @@ async fn lay_out(
     settings: &Settings,
     config: &Path,
 ) -> Result<StoredRun, CliError> {
-    match record.stored_run().await {
-        Err(error) if error.kind == JournalErrorKind::Missing => {}
-        stored => return Ok(stored?),
+    if let Some(stored) = record.find_stored_run().await? {
+        return Ok(stored);
     }
     let BegunRun { fleet, run_id, destination, .. } = begun;
     let seed = match record.plan().await {
@@ -249,13 +250,13 @@ async fn lay_out(
             if destination.is_created() {
                 destination.create().await?;
             }
-            seed_of(&crate::fleet::Fleet::empty_plan(settings, (run_id, &destination.url())))
+            Fleet::empty_plan(settings, (run_id, &destination.url()))
         }
         Err(error) => return Err(error.into()),
     };
     let config = recorded_config(config);
     for unlisted in fleet.unlisted_accounts() {
-        let plan = Plan { accounts: vec![unlisted.clone()], ..seed_of(&seed) };
+        let plan = Plan { accounts: vec![unlisted.clone()], ..seed.head() };
         record.partition(unlisted.name.as_str()).lay_out_unless_planned(&plan, &config).await?;
     }
     let accounts =

@@ -39,7 +39,7 @@ impl Joining {
     pub(super) fn new(seed: &StoredPlan) -> Self {
         let (mut digest, nodes) = (PlanDigests::default(), PlannedNodes::spooled(node_spool()));
         digest.add(&seed.digest);
-        let plan = Plan { nodes, accounts: vec![], pools: vec![], left_out: vec![], ..seed.plan.clone() };
+        let plan = Plan { nodes, ..seed.plan.head() };
         Self { plan, digest }
     }
 

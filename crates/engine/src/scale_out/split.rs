@@ -56,20 +56,12 @@ impl PartitionPlans<'_> {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        let whole = self.plan;
         Ok(Plan {
-            schema: whole.schema.clone(),
-            run_id: whole.run_id.clone(),
-            tool_version: whole.tool_version.clone(),
-            created_at: whole.created_at,
-            config_digest: whole.config_digest.clone(),
-            snapshot: whole.snapshot.clone(),
-            window: whole.window,
-            destination: whole.destination.clone(),
             accounts: vec![account.clone()],
             pools: self.pools.remove(&account.name).unwrap_or_default(),
             nodes,
             left_out: self.left_out.remove(&account.name).unwrap_or_default().into_iter().cloned().collect(),
+            ..self.plan.head()
         })
     }
 }
