@@ -30,6 +30,10 @@ doc:
 deny:
     cargo deny check licenses bans sources
 
+# Known vulnerabilities, without a network: just advisories path/to/advisory-db
+advisories db:
+    FLEETLOGS_ADVISORY_DB={{db}} bash tests/advisories.sh
+
 # How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls. How
 # the cost of every command grows with the fleet: `cargo bench -p fleetlogs --bench scale -- --million` adds a million
 # nodes. What workers and a journal in Blob storage cost, and last, against the official SDK: both need what tests/all.sh

@@ -24,13 +24,14 @@ step "Azurite, the driver of the browser, the Azure SDKs for Python and Standard
 # Installed anew only when the pins change.
 npm_stamp=tests/tools/node_modules/.stamp
 if ! cmp -s tests/tools/package-lock.json "$npm_stamp"; then
-    npm ci --prefix tests/tools --no-fund --no-audit --loglevel=error
+    npm ci --prefix tests/tools --ignore-scripts --no-fund --no-audit --loglevel=error
     cp tests/tools/package-lock.json "$npm_stamp"
 fi
 venv_stamp=tests/tools/venv/.stamp
 if ! cmp -s tests/tools/requirements.txt "$venv_stamp"; then
     python3 -m venv --clear tests/tools/venv
-    tests/tools/venv/bin/pip install --quiet --disable-pip-version-check -r tests/tools/requirements.txt
+    tests/tools/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+        -r tests/tools/requirements.txt
     cp tests/tools/requirements.txt "$venv_stamp"
 fi
 
@@ -65,14 +66,8 @@ fi
 
 step "advisories"
 # The RustSec database cannot be fetched from everywhere, CI among others, and it is not kept here: it would be old soon.
-# FLEETLOGS_ADVISORY_DB names a checkout of it. With a network: cargo deny check advisories.
 if [ -n "${FLEETLOGS_ADVISORY_DB:-}" ]; then
-    offline="$(mktemp -d)"
-    # The name that cargo-deny gives to the database of its default URL.
-    ln -s "$(realpath "$FLEETLOGS_ADVISORY_DB")" "$offline/advisory-db-3157b0e258782691"
-    { cat deny.toml && printf '\n[advisories]\ndb-path = "%s"\n' "$offline"; } >"$offline/deny.toml"
-    "$deny" --config "$offline/deny.toml" --offline check advisories
-    rm -r "$offline"
+    bash tests/advisories.sh
 else
     not_tested+=("advisories: FLEETLOGS_ADVISORY_DB names no checkout of the RustSec advisory database")
 fi

@@ -16,7 +16,8 @@ fi
 venv=tests/tools/deploy-venv
 if ! cmp -s tests/tools/deploy-requirements.txt "$venv/.stamp"; then
     python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/tools/deploy-requirements.txt
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+        -r tests/tools/deploy-requirements.txt
     cp tests/tools/deploy-requirements.txt "$venv/.stamp"
 fi
 

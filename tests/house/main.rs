@@ -1,9 +1,10 @@
 //! The shape of the source tree, which no compiler checks: the star of crates, no import circles of more than two files,
-//! one meaning for a name, and a map of the architecture that names only places that exist.
+//! one meaning for a name, a map of the architecture that names only places that exist, and [what the tree is made of](supply).
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 mod imports;
+mod supply;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
