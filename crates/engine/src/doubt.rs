@@ -75,7 +75,7 @@ impl AccountDirectories {
     ) -> Finding {
         let before = self.before.get().filter(|_| lost.first.is_ours());
         let Age { trusted, longest, moved, .. } = lost.age;
-        let (mut found, mut possible) = (Vec::new(), false);
+        let mut found = Vec::new();
         for (directory, age) in seen {
             let has_owner = self.claims.owner(directory).is_some();
             if has_owner || before.is_some_and(|before| before.has(directory)) {
@@ -89,8 +89,6 @@ impl AccountDirectories {
             let appeared = lost.shown.is_some_and(|shown| !shown.has(directory));
             if is_within(trusted) || appeared || (is_within(longest) && is_new) {
                 found.push((age.unwrap_or(time::Duration::ZERO), directory));
-            } else {
-                possible |= is_within(longest);
             }
         }
         // The youngest first.
@@ -99,7 +97,8 @@ impl AccountDirectories {
         match directories.next() {
             Some(directory) => Finding::Found { directory, others: directories.collect() },
             None if !self.naming.is_known() => Finding::Unknown(Why::Naming),
-            None if moved || possible => Finding::Unknown(Why::Clock),
+            // Otherwise all clocks agree on the age of the call.
+            None if moved => Finding::Unknown(Why::Clock),
             None => Finding::Absent,
         }
     }

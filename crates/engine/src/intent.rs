@@ -167,4 +167,27 @@ mod tests {
             assert_eq!(seconds(age(true, ahead, 3600).await), (100, 100, 100, true), "{ahead:?}");
         }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn whole_seconds_and_a_slow_answer_do_not_look_like_a_clock_that_moved() {
+        assert_eq!(seconds(age(true, (Some(0), Some(5)), 0).await), (105, 105, 100, false));
+        assert_eq!(seconds(age(true, (Some(0), Some(6)), 0).await), (106, 106, 100, true));
+        assert!(!age(true, (None, None), 5).await.moved);
+        assert!(age(true, (None, None), 6).await.moved);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_intent_is_too_old_by_either_clock_of_this_machine() {
+        let intent = Intent::recorded(NOW, None);
+        let is_old = |wall: i64| {
+            let now =
+                Now { wall: NOW + time::Duration::seconds(wall), service: None, instant: Instant::now() };
+            intent.is_older_than(Duration::from_secs(5), &now)
+        };
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(!is_old(5) && !is_old(-5), "no older than this");
+        assert!(is_old(6) && is_old(-6), "the time of day was set");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(is_old(5), "the time of day stands still");
+    }
 }

@@ -327,6 +327,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_due_first_comes_first_and_of_equals_what_came_first() {
+        let (now, stop) = (Instant::now(), StopHandle::default());
+        let seconds = [5, 1, 4, 1, 3, 2];
+        let due = |seconds| now + Duration::from_secs(seconds);
+        let later = (0..).map(NodeIndex).map(Work::new).zip(seconds.map(due));
+        let queue = WorkQueue::new([], later, 0);
+        let mut order = Vec::new();
+        for _ in seconds {
+            order.push(queue.next(&stop).await.unwrap().node.0);
+        }
+        assert_eq!(order, [1, 3, 5, 4, 2, 0]);
+        assert_eq!(now.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_distant_time_hears_of_work_that_is_due_before() {
+        let (now, stop) = (Instant::now(), StopHandle::default());
+        let distant = (Work::new(NodeIndex(0)), now + Duration::from_secs(100));
+        let queue = WorkQueue::new([], [distant], 1);
+        let waits = queue.next(&stop);
+        let gives_back = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            queue.put_back(Work::new(NodeIndex(1)), now + Duration::from_secs(3));
+        };
+        let (work, ()) = tokio::join!(waits, gives_back);
+        assert_eq!((work.unwrap().node.0, now.elapsed().as_secs()), (1, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn retries_do_not_crowd_out_fresh_nodes() {
         let (queue, stop) = (queue(1000), StopHandle::default());
         let (mut fresh, mut again) = (0, 0);
@@ -341,6 +370,21 @@ mod tests {
             queue.put_back(work, Instant::now());
         }
         assert!(fresh >= 350, "{fresh} fresh and {again} repeated calls");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_other_fresh_call_earns_a_retry_and_without_fresh_nodes_none_has_to_wait() {
+        let stop = StopHandle::default();
+        let again =
+            (100..200).map(|node| (Work { attempt: 1, ..Work::new(NodeIndex(node)) }, Instant::now()));
+        let queue = WorkQueue::new((0..20).map(NodeIndex), again, 0);
+        let mut order = String::new();
+        for _ in 0..120 {
+            let work = queue.next(&stop).await.unwrap();
+            order.push(if work.attempt == 0 { 'f' } else { 'r' });
+        }
+        // Fifty are saved up.
+        assert_eq!(order, "r".repeat(50) + &"ffr".repeat(10) + &"r".repeat(40));
     }
 
     #[tokio::test]

@@ -134,10 +134,14 @@ fn meta_for(journal: &dyn JournalReader, plan_digest: &str) -> Result<RunMeta, J
 
 #[cfg(test)]
 mod tests {
+    use fleetlogs_model::event::{Event, Recorded};
+    use fleetlogs_model::failure::{Failure, FailureClass};
+    use fleetlogs_model::ids::NodeIndex;
+
     use super::*;
     use crate::local_store::LocalRunStore;
     use crate::store_promises::keeps_its_promises;
-    use crate::testing::{MemoryRunStore, plan_of};
+    use crate::testing::{MemoryRunStore, NOW, plan_of};
 
     #[tokio::test]
     async fn a_run_directory_keeps_the_promises_of_a_store() {
@@ -148,6 +152,29 @@ mod tests {
     #[tokio::test]
     async fn a_store_without_files_keeps_the_promises_of_a_store() {
         keeps_its_promises(&MemoryRunStore::default()).await;
+    }
+
+    #[tokio::test]
+    async fn a_run_is_over_when_nothing_is_left_to_do_and_its_process_said_so() {
+        let gone = Failure::new(FailureClass::Gone, "gone");
+        let steps = [
+            (Some(NodeIndex(0)), Event::UploadFailed { attempt: 0, cause: gone }, false),
+            (None, Event::RunEnded { list_calls: 0 }, true),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalRunStore::new(dir.path().join("run"));
+        drop(store.create(&plan_of(1), "fleetlogs.toml").await.unwrap());
+        assert!(!ResumedRun::open(&store, &[], false).await.unwrap().is_over().unwrap());
+        for (node, event, is_over) in steps {
+            let mut run = ResumedRun::open(&store, &[], false).await.unwrap();
+            run.journal.append(&[Recorded { at: NOW, node, event }]).unwrap();
+            drop(run);
+            let run = ResumedRun::open(&store, &[], false).await.unwrap();
+            assert!(run.outstanding.is_empty());
+            assert_eq!(run.is_over().unwrap(), is_over);
+        }
+        let run = ResumedRun::open(&store, &[Outcome::Gone], false).await.unwrap();
+        assert!(!run.is_over().unwrap(), "a node is to be called again");
     }
 
     #[tokio::test]

@@ -231,9 +231,12 @@ pub(crate) fn lost_with_its_process() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
     use uuid::Uuid;
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::intent::Now;
     use crate::testing::{NOW, plan_of};
 
     fn replay(events: impl IntoIterator<Item = (u32, Event)>, retry: &[Outcome]) -> Outstanding {
@@ -289,6 +292,43 @@ mod tests {
             let outstanding = replay(events.into_iter().map(|event| (0, event)), &[]);
             assert_eq!(outstanding.work[0].tries.counted, 1);
         }
+    }
+
+    #[test]
+    fn a_call_in_doubt_is_as_old_as_its_first_intent_and_its_wait_begins_with_the_last() {
+        let plan = plan_of(1);
+        let mut replay = Replay::new(&plan);
+        let lost = Failure::new(FailureClass::InDoubt, "connection reset");
+        let events = [
+            (0, requested(1)),
+            (1, Event::UploadInDoubt { attempt: 1, cause: lost }),
+            (60, Event::UploadAbsent { attempt: 1 }),
+            (61, requested(2)),
+        ];
+        for (second, event) in events {
+            let at = NOW + time::Duration::seconds(second);
+            replay.apply(&Recorded { at, node: Some(NodeIndex(0)), event });
+        }
+        let work = &replay.finish(&plan, &[]).1.work[0];
+        // A hundred seconds after the first.
+        let now = Now::read(Clock::Since(NOW + time::Duration::seconds(100), Instant::now()), None);
+        let age = |intent: Option<Intent>| intent.unwrap().age(&now).trusted.as_secs();
+        assert_eq!((age(work.first_intent), age(work.last_intent)), (100, 39));
+    }
+
+    #[test]
+    fn a_new_round_of_a_node_that_failed_begins_without_what_was_before() {
+        let cause = |class| Failure::new(class, "no");
+        let events = [
+            requested(1),
+            Event::UploadWillRetry { attempt: 1, cause: cause(FailureClass::Transient), delay_ms: 0 },
+            requested(2),
+            Event::UploadFailed { attempt: 2, cause: cause(FailureClass::Refused) },
+        ];
+        let again = replay(events.map(|event| (0, event)), &[Outcome::Failed]);
+        let work = &again.work[0];
+        assert_eq!((work.step, work.attempt, work.tries.counted), (Step::Send, 2, 0));
+        assert!(work.first_intent.is_none() && work.last_intent.is_none());
     }
 
     #[test]

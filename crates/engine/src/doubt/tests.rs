@@ -130,6 +130,17 @@ async fn nothing_since_the_call_is_absent_once_the_naming_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_underscore_may_have_become_a_hyphen() {
+    for id in ["tvm_1", "tvm-1"] {
+        let store = store(&[(&format!("contoso-00/render/{id}/x"), 1)]);
+        let (scene, directories) = (Scene::of_this_process(), learned());
+        advance(MINUTE).await;
+        let found = found(&format!("contoso-00/render/{id}/x"), &[]);
+        assert_eq!(scene.look(&store, &directories, "tvm_1").await, found);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_account_may_have_another_name_in_the_config_and_directories_fewer_parts() {
     for root in ["realname-00/", ""] {
         let store = store(&[(&format!("{root}render/n1/x"), 1)]);
@@ -199,6 +210,61 @@ async fn a_directory_that_appears_while_somebody_looks_is_new_whatever_the_clock
     assert_eq!(judge(&shown), found("contoso-00/render/n1/x", &[]));
     shown.directories.insert(directory_key("contoso-00/render/n1/x"));
     assert_eq!(judge(&shown), Finding::Unknown(Why::Clock));
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_clocks_disagree_about_the_call_a_directory_between_must_be_missing_from_a_whole_listing_before() {
+    let scene = Scene::of_this_process();
+    let seconds = Duration::from_secs;
+    let age = Age { trusted: seconds(10), longest: seconds(100), least: seconds(10), moved: true };
+    let judge = |before: Option<bool>, age, seconds| {
+        let directories = learned();
+        if let Some(is_whole) = before {
+            directories.before.set(Shown { is_whole, ..Shown::default() }).unwrap();
+        }
+        let seen =
+            BTreeMap::from([("contoso-00/render/n1/x".into(), Some(time::Duration::seconds(seconds)))]);
+        directories.judge(&LostCall { first: &scene.intent, age, shown: None }, &seen)
+    };
+    assert_eq!(judge(Some(true), age, 50), found("contoso-00/render/n1/x", &[]));
+    assert_eq!(judge(Some(false), age, 50), Finding::Unknown(Why::Clock));
+    assert_eq!(judge(None, age, 50), Finding::Unknown(Why::Clock));
+    // Older than the call by every clock.
+    assert_eq!(judge(Some(true), age, 200), Finding::Unknown(Why::Clock));
+    let agreed = Age { longest: seconds(10), moved: false, ..age };
+    assert_eq!(judge(Some(true), agreed, 200), Finding::Absent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn second_directories_are_those_of_the_node_since_its_first_call() {
+    let of = |name: &str| format!("contoso-00/render/n1/{name}");
+    let directories = Arc::new(learned());
+    directories.look_before(&store(&[(&of("old"), 0)])).await;
+    directories.claims.claim(&of("of-another"), NodeIndex(7));
+    directories.claims.claim(&of("own"), NODE);
+    let scenes = [Scene::of_this_process(), Scene::of_an_earlier_process()];
+    advance(MINUTE).await;
+    let seen = [
+        ("at-the-call", Some(62)),
+        ("before", Some(63)),
+        ("of-another", Some(10)),
+        ("old", Some(61)),
+        ("own", Some(50)),
+        ("unclaimed", Some(0)),
+        ("undated", None),
+    ];
+    let made_since = |scene: &Scene| {
+        let seen = seen.map(|(name, age)| (of(name).into(), age.map(time::Duration::seconds)));
+        let seen = SeenNode { directories: seen.into(), is_whole: true };
+        let (account, directories) = (AccountIndex(0), directories.clone());
+        let call = RepeatedCall { node: NODE, account, first: scene.intent, clock_moved: false, directories };
+        let age = scene.intent.age(&scene.now(time::Duration::ZERO));
+        call.directories.made_since(&call, age, seen)
+    };
+    let expected = |names: &[&str]| names.iter().map(|name| of(name).into()).collect::<Vec<Box<str>>>();
+    assert_eq!(made_since(&scenes[0]), expected(&["at-the-call", "own", "unclaimed"]));
+    // An earlier process may have made what was there when this one began.
+    assert_eq!(made_since(&scenes[1]), expected(&["at-the-call", "old", "own", "unclaimed"]));
 }
 
 #[tokio::test(start_paused = true)]

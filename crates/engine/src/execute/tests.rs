@@ -317,7 +317,8 @@ async fn a_refused_account_stops_and_leaves_the_other_alone() {
     assert_eq!(end.account(1).calls(), 50);
     assert_eq!(end.ledger_counts().get(Accepted), 50);
     assert_eq!(end.ledger_counts().total(), 100);
-    assert!(end.heard.iter().any(|recorded| matches!(recorded.event, Event::AccountStopped { .. })));
+    let stops = end.heard.iter().filter(|heard| matches!(heard.event, Event::AccountStopped { .. }));
+    assert_eq!(stops.count(), 1, "however many of those in flight were refused");
 }
 
 #[tokio::test(start_paused = true)]
@@ -391,6 +392,60 @@ async fn a_pool_that_is_gone_costs_no_more_calls() {
 
     assert_eq!(end.account(0).calls(), 1);
     assert_eq!(end.ledger_counts().get(Gone), 30);
+    // Its intent was on record while the first call was under way, and no attempt was made.
+    let of_second: Vec<_> = end.heard.iter().filter(|heard| heard.node == Some(NodeIndex(1))).collect();
+    assert!(matches!(of_second[1].event, Event::UploadCancelled { attempt: 1 }), "{of_second:?}");
+    assert!(matches!(of_second[2].event, Event::UploadFailed { attempt: 0, .. }), "{of_second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_uploads_are_under_way_than_there_are_slots() {
+    // Files that never arrive: an upload holds its slot for as long as it may take.
+    let late = [Answer::Short { promised: 4, arrive: 1 }];
+    let account = (0..6).fold(ScriptedAccount::new("contoso"), |account, node| {
+        account.answers(&format!("n{node}"), late.clone())
+    });
+    let mut bench = Bench::over([(account, 6)]);
+    bench.limits.max_uploads_in_flight = Some(2);
+    bench.verify.upload_allowance = Duration::from_secs(60);
+
+    let end = bench.collect().await;
+
+    let intents = end.heard.iter().filter(|heard| matches!(heard.event, Event::UploadRequested { .. }));
+    let minutes: Vec<_> = intents.map(|recorded| (recorded.at - NOW).whole_minutes()).collect();
+    assert_eq!(minutes, [0, 0, 1, 1, 2, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_without_files_holds_no_slot() {
+    let account = (0..6).fold(ScriptedAccount::new("contoso"), |account, node| {
+        account.answers(&format!("n{node}"), [Answer::Accepts(0)])
+    });
+    let mut bench = Bench::over([(account, 6)]);
+    bench.limits.max_uploads_in_flight = Some(1);
+
+    // There is no verifier that gives a slot back.
+    let end = tokio::time::timeout(Duration::from_secs(60), bench.execute()).await.expect("no call waits");
+
+    assert_eq!(end.account(0).calls(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_service_forgets_the_time_limit_is_given_up_five_seconds_later() {
+    for (seconds, is_answered) in [(39, true), (41, false)] {
+        let mut account = ScriptedAccount::new("contoso");
+        account.latency = Duration::from_secs(seconds);
+        let end = Bench::over([(account, 1)]).execute().await;
+        match &end.heard[1].event {
+            Event::UploadAccepted { .. } => assert!(is_answered),
+            Event::UploadInDoubt { cause, .. } => {
+                assert!(!is_answered);
+                assert_eq!(&*cause.message, "no answer within 35s");
+                assert_eq!((end.heard[1].at - NOW).whole_seconds(), 40);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -196,6 +196,25 @@ async fn a_directory_that_is_not_the_nodes_own_verifies_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn once_a_run_is_stopped_files_are_awaited_for_half_a_minute() {
+    let directory = "contoso-0123456789ABCDEF/pool/n0/8a52";
+    for (second, outcome) in [(20, Outcome::Verified), (50, Outcome::Accepted)] {
+        let account = ScriptedAccount::new("contoso").answers("n0", [Answer::Misdirects(directory)]);
+        let bench = Bench::over([(account, 1)]);
+        let (stop, store) = (bench.stop.clone(), bench.store());
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(2)).await;
+            stop.stop(Stop::Drain, StopReason::Signal);
+            sleep(Duration::from_secs(second)).await;
+            store.put(directory, 4);
+        });
+        assert_eq!(bench.collect().await.outcome(0), outcome, "after {second} s");
+    }
+    let seconds = Duration::from_secs;
+    assert_eq!(patience_once_stopped(seconds(10)), seconds(10), "no longer than a run that goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_directory_given_to_two_nodes_is_that_of_the_first() {
     // Both accounts have a pool `Pool` with a node `n0`.
     let twice = "contoso-0123456789ABCDEF/pool/n0/8a52";
