@@ -1,10 +1,8 @@
 //! Lists of pools and nodes over HTTP.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{Caller, one_pool, refusal, simulate};
+use crate::common::{Caller, one_pool, refusal, simulate};
 use serde_json::Value;
 
 fn ids(members: &[Value]) -> Vec<&str> {
@@ -257,8 +255,8 @@ async fn unknown_parameters_of_a_query_are_ignored() {
         "{}/pools/p/nodes?also=this&%2524select=id&api-version=2024-07-01.20.0",
         simulator.ready().accounts[0].endpoint
     );
-    let token = common::token(&simulator, "https://batch.core.windows.net/").await;
-    let answer = common::http().get(url).bearer_auth(token).send().await.expect("an answer");
+    let token = crate::common::token(&simulator, "https://batch.core.windows.net/").await;
+    let answer = crate::common::http().get(url).bearer_auth(token).send().await.expect("an answer");
     let page: Value = answer.json().await.expect("JSON");
 
     assert!(page["value"].as_array().is_some_and(|nodes| nodes.len() == 2 && nodes[0]["vmSize"].is_string()));

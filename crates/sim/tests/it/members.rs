@@ -1,8 +1,6 @@
 //! The members of pools and nodes.
 
-mod common;
-
-use common::{Caller, one_pool, simulate};
+use crate::common::{Caller, one_pool, simulate};
 use serde_json::{Value, json};
 
 const SECRET: &str = "FAKE-SECRET-IN-TASK";
@@ -67,7 +65,7 @@ async fn single_things_are_read_under_conditions_and_their_tag_is_a_time() {
             let answer = caller.get_if(path, name, value).await;
             assert_eq!(answer.status().as_u16(), expected, "{path} {name}: {value}");
             if expected == 412 {
-                assert_eq!(common::refusal(answer).await.1, "ConditionNotMet");
+                assert_eq!(crate::common::refusal(answer).await.1, "ConditionNotMet");
             }
         }
     }
@@ -110,9 +108,9 @@ async fn members_are_those_of_recordings() {
     assert!(subtasks["odata.metadata"].as_str().is_some_and(|text| text.ends_with("$metadata#subtaskinfo")));
 
     let simulator = simulate(&one_pool("", of_user)).await;
-    let token = common::token(&simulator, "https://batch.core.windows.net/").await;
+    let token = crate::common::token(&simulator, "https://batch.core.windows.net/").await;
     let url = format!("{}/pools/p/nodes?api-version=2024-07-01.20.0", simulator.ready().accounts[0].endpoint);
-    let answer = common::http().get(url).bearer_auth(token).send().await.expect("an answer");
+    let answer = crate::common::http().get(url).bearer_auth(token).send().await.expect("an answer");
     let nodes: Value = answer.json().await.expect("JSON");
     let id = &nodes["value"][0]["virtualMachineInfo"]["scaleSetVmResourceId"];
     assert!(id.as_str().is_some_and(|id| id.starts_with("/subscriptions/00000000-")), "{nodes}");

@@ -1,9 +1,7 @@
 //! The Blob service over HTTP, and what a SAS allows.
 
-mod common;
-
-use common::storage::Storage;
-use common::{Caller, http, one_pool, simulate, wait_for};
+use crate::common::storage::Storage;
+use crate::common::{Caller, http, one_pool, simulate, wait_for};
 use reqwest::{Method, Response};
 
 /// `url` with a blob name appended to its path.

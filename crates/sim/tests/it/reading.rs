@@ -1,9 +1,7 @@
 //! Reading blobs: ranges, conditions, checksums and faults.
 
-mod common;
-
+use crate::common::{http, one_pool, simulate};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use common::{http, one_pool, simulate};
 use fleetlogs_sim::Simulator;
 use md5::{Digest as _, Md5};
 use reqwest::Response;

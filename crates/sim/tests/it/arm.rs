@@ -1,8 +1,6 @@
 //! Finding accounts through Azure Resource Manager.
 
-mod common;
-
-use common::{Caller, http, refusal, simulate, token};
+use crate::common::{Caller, http, refusal, simulate, token};
 use fleetlogs_sim::Simulator;
 use reqwest::Response;
 use serde_json::Value;

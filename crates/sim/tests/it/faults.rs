@@ -1,10 +1,8 @@
 //! Each kind of fault has its documented effect on the answer and on the node.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Caller, entry, one_pool, simulate};
+use crate::common::{Caller, entry, one_pool, simulate};
 use fleetlogs_sim::Simulator;
 use reqwest::Response;
 use serde_json::Value;
@@ -105,12 +103,11 @@ async fn the_first_calls_fail_and_those_after_do_not() {
 async fn slow_answers_take_their_time() {
     let (simulator, caller, node) = with_fault("\"slow\"\ndelay = \"2s\"").await;
 
+    let asked = Instant::now();
     let response = caller.upload(&simulator, &node).await.expect("an answer");
-    // Not before its head, which comes at once.
-    let head = Instant::now();
     response.text().await.expect("text");
 
-    assert!(head.elapsed() > Duration::from_secs(1), "{:?}", head.elapsed());
+    assert!(asked.elapsed() >= Duration::from_secs(2), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -1,11 +1,9 @@
 //! Tokens for storage, the user delegation keys that they allow, and the SAS that those keys sign.
 
-mod common;
-
 use std::time::Duration;
 
-use common::storage::{DelegationKey, Storage, code, later};
-use common::{Caller, http, one_pool, simulate, token, wait_for};
+use crate::common::storage::{DelegationKey, Storage, code, later};
+use crate::common::{Caller, http, one_pool, simulate, token, wait_for};
 use reqwest::{Method, Response};
 
 const LIST: &str = "/batch-logs?restype=container&comp=list";

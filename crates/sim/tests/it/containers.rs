@@ -1,9 +1,7 @@
 //! Creating containers, and keeping them apart.
 
-mod common;
-
-use common::storage::{Storage, code};
-use common::{Caller, one_pool, simulate, wait_for};
+use crate::common::storage::{Storage, code};
+use crate::common::{Caller, one_pool, simulate, wait_for};
 use reqwest::{Method, Response};
 
 const CREATE: &str = "/new-logs?restype=container";
@@ -86,12 +84,12 @@ async fn a_sas_for_one_container_makes_none() {
     let storage = Storage::new(&simulator).await;
     let key = storage.delegation_key(3600).await;
     let delegated =
-        storage.delegated_sas(&key, "2022-11-02", "new-logs", "racwdl", &common::storage::later(60));
+        storage.delegated_sas(&key, "2022-11-02", "new-logs", "racwdl", &crate::common::storage::later(60));
 
     for sas in [storage.service_sas("new-logs", "racwdl"), delegated] {
         assert_eq!(code(&storage.with_sas(Method::PUT, CREATE, &sas).await), MISMATCH);
     }
-    let nobody = common::http().put(format!("{}{CREATE}", storage.endpoint)).body("");
+    let nobody = crate::common::http().put(format!("{}{CREATE}", storage.endpoint)).body("");
     assert_eq!(code(&nobody.send().await.expect("an answer")), (409, "PublicAccessNotPermitted"));
     assert_eq!(simulator.ledger().storage.containers_created, 0);
 }

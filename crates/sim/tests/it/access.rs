@@ -1,9 +1,7 @@
 //! What authorizes nodes to write, a SAS or an identity, and how the ledger records it.
 
-mod common;
-
-use common::storage::{Storage, later, signature};
-use common::{Caller, entry, one_pool, refusal, simulate, wait_for};
+use crate::common::storage::{Storage, later, signature};
+use crate::common::{Caller, entry, one_pool, refusal, simulate, wait_for};
 use fleetlogs_sim::AccessKind;
 use serde_json::{Value, json};
 use time::OffsetDateTime;

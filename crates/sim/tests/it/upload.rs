@@ -1,8 +1,6 @@
 //! From an upload call to blobs in a container.
 
-mod common;
-
-use common::{Caller, entry, http, one_pool, refusal, simulate, wait_for};
+use crate::common::{Caller, entry, http, one_pool, refusal, simulate, wait_for};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 

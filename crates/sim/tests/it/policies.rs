@@ -1,10 +1,8 @@
 //! Stored access policies: who may change them, and what a SAS that refers to one allows.
 
-mod common;
-
+use crate::common::storage::{Storage, code, later, signature};
+use crate::common::{http, one_pool, simulate};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use common::storage::{Storage, code, later, signature};
-use common::{http, one_pool, simulate};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::{Method, Response};
 use sha2::Sha256;

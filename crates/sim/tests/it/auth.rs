@@ -1,8 +1,6 @@
 //! Which credentials are accepted, and which are refused.
 
-mod common;
-
-use common::{Caller, http, one_pool, refusal, simulate, token};
+use crate::common::{Caller, http, one_pool, refusal, simulate, token};
 use fleetlogs_sim::Simulator;
 
 fn refused(code: u16) -> (u16, String) {

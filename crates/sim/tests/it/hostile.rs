@@ -1,11 +1,9 @@
 //! Services that lie, flood, repeat what they hear, or answer before they are asked.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use common::{Caller, http, one_pool, simulate, wait_for};
+use crate::common::{Caller, http, one_pool, simulate, wait_for};
 use fleetlogs_sim::Simulator;
 use reqwest::Method;
 use serde_json::Value;

@@ -1,7 +1,5 @@
 //! A client for the tests. It signs by itself, so that it shares no code with the simulator.
 
-#![allow(dead_code, reason = "every test uses a part of it")]
-
 pub(crate) mod storage;
 
 use std::collections::BTreeMap;

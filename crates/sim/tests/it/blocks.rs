@@ -1,9 +1,7 @@
 //! Blobs in blocks, headers that a SAS asks for, and many deletions in one request.
 
-mod common;
-
-use common::storage::{Storage, code, later, signature};
-use common::{http, one_pool, simulate};
+use crate::common::storage::{Storage, code, later, signature};
+use crate::common::{http, one_pool, simulate};
 use reqwest::Method;
 
 fn list(parts: &[(&str, &str)]) -> String {

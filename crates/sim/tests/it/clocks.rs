@@ -1,8 +1,6 @@
 //! Clocks that are wrong, and clocks that jump.
 
-mod common;
-
-use common::{Caller, http, one_pool, simulate, wait_for};
+use crate::common::{Caller, http, one_pool, simulate, wait_for};
 use fleetlogs_sim::Simulator;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;

@@ -1,10 +1,8 @@
 //! Jobs, tasks and subtasks over HTTP.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Caller, one_pool, refusal, simulate};
+use crate::common::{Caller, one_pool, refusal, simulate};
 use serde_json::{Value, json};
 
 const SECRET: &str = "FAKE-SECRET-IN-TASK";

@@ -1,11 +1,9 @@
 //! `$filter` over HTTP: each list supports its own properties and no others.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{Caller, one_pool, refusal, simulate};
+use crate::common::{Caller, one_pool, refusal, simulate};
 use serde_json::Value;
 
 /// Encoded for a path.

@@ -1,10 +1,8 @@
 //! Nodes that leave their pool while a client wants them.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Caller, entry, one_pool, refusal, simulate};
+use crate::common::{Caller, entry, one_pool, refusal, simulate};
 
 #[tokio::test]
 async fn a_node_that_left_takes_no_upload_and_the_ledger_knows_when_it_left() {
