@@ -22,6 +22,10 @@ soak:
 soak-scaleout:
     FLEETLOGS_STORIES=50 cargo test --locked --workspace --all-features --test e2e -- --include-ignored --nocapture disasters
 
+# All tests three times, beside four busy loops: a test must not depend on how fast the machine is.
+busy:
+    bash tests/busy.sh 3 4
+
 # The documentation of the crates.
 doc:
     cargo doc --workspace --no-deps --document-private-items --open

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::stage::{Run, Sim, assert_manifest_equals_ledger, fleetlogs, service_sas_until};
+use crate::stage::{Run, Sim, assert_manifest_equals_ledger, fleetlogs, service_sas_until, wait_for};
 
 const FLEET: &str = r#"
 [[account]]
@@ -26,8 +27,8 @@ arrival = { min = "50ms", max = "200ms" }
 const QUICK: &str = r#"
 [deadlines]
 call = "2s"
-node = "30s"
-run = "60s"
+node = "5m"
+run = "1h"
 [verify]
 deadline = "4s"
 settle = "3s"
@@ -97,7 +98,7 @@ fn assert_no_call_outlived_its_sas(sim: &Sim, allowance: Duration) -> usize {
 fn a_sas_in_a_file_is_taken_up_when_it_is_rotated() {
     let sim = Sim::start(FLEET);
     let key = BASE64_STANDARD.decode(sim.ready["storage"]["key"].as_str().unwrap()).unwrap();
-    let rotate = |life: u64| {
+    let rotate = &|life: u64| {
         let until = OffsetDateTime::now_utc() + Duration::from_secs(life);
         let container = sim.ready["container"].as_str().unwrap();
         let url = service_sas_until(&key, container, "/blob/simlogs/batch-logs", "w", until);
@@ -115,15 +116,15 @@ fn a_sas_in_a_file_is_taken_up_when_it_is_rotated() {
     let mut command = fleetlogs();
     command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
+    let (is_over, over) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            // Until the run is over on a busy machine, too.
-            for _ in 0..4 {
-                std::thread::sleep(Duration::from_secs(5));
+        scope.spawn(move || {
+            while over.recv_timeout(Duration::from_secs(5)) == Err(RecvTimeoutError::Timeout) {
                 rotate(12);
             }
         });
         let run = Run::of(sim.dir.path(), child.wait_with_output().unwrap());
+        drop(is_over);
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
         assert_eq!(run.count("verified"), 60);
@@ -143,35 +144,29 @@ fn a_worse_sas_is_not_taken_up() {
         let url = service_sas_until(&key, container, "/blob/simlogs/batch-logs", permissions, until);
         std::fs::write(sim.dir.path().join("secret.sas"), &url[..url.len() - cut]).unwrap();
     };
-    put("w", 14, 0);
+    put("w", 24, 0);
     let destination = r#"
         container_url = { file = "secret.sas" }
         verify_url = { file = "ready.json.verify_url" }
         upload_allowance = "4s"
     "#;
-    let config = config(&sim, destination, "limits = { rate = 4, concurrency = 4 }");
+    let config = config(&sim, destination, "limits = { rate = 3, concurrency = 4 }");
+    let said = sim.dir.path().join("said");
     let mut command = fleetlogs();
-    command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_secs(2));
-            put("rl", 60, 0);
-            std::thread::sleep(Duration::from_millis(3500));
-            put("w", 60, 20);
-            std::thread::sleep(Duration::from_millis(2500));
-            put("w", 60, 0);
-        });
-        let run = Run::of(sim.dir.path(), child.wait_with_output().unwrap());
-        assert_eq!(run.code, 0, "{}", run.stderr);
-        assert!(
-            run.stderr.contains("cannot be renewed: the new SAS: the SAS lacks the permission `w`"),
-            "{}",
-            run.stderr
-        );
-        assert_eq!(run.count("verified"), 60);
-        assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
-    });
+    command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::piped());
+    let child = command.stderr(std::fs::File::create(&said).unwrap()).spawn().unwrap();
+    wait_for("the first call", || (sim.upload_calls() > 0).then_some(()));
+    put("rl", 600, 0);
+    let refused = "cannot be renewed: the new SAS: the SAS lacks the permission `w`";
+    wait_for("the warning", || std::fs::read_to_string(&said).unwrap().contains(refused).then_some(()));
+    put("w", 600, 20);
+    // It is asked for each second or two.
+    std::thread::sleep(Duration::from_millis(2500));
+    put("w", 600, 0);
+    let run = Run::of(sim.dir.path(), child.wait_with_output().unwrap());
+    assert_eq!(run.code, 0, "{}", std::fs::read_to_string(&said).unwrap());
+    assert_eq!(run.count("verified"), 60);
+    assert_manifest_equals_ledger(&run.manifest(), &sim.ledger());
     assert_eq!(sim.ledger()["storage"]["put_failures"], 0);
 }
 

@@ -229,8 +229,8 @@ fn without_permission_to_list_the_run_says_so_beforehand_and_goes_on() {
 }
 
 #[test]
-fn a_hundred_thousand_nodes_are_listed_and_planned() {
-    let pools: Vec<_> = (0..20)
+fn pools_of_several_pages_are_listed_and_planned_with_one_call_a_page() {
+    let pools: Vec<_> = (0..4)
         .map(|pool| {
             format!(
                 r#"
@@ -253,7 +253,7 @@ fn a_hundred_thousand_nodes_are_listed_and_planned() {
     let output = crate::stage::fleetlogs().args(["plan", "--json"]).arg(config).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(plan["nodes"].as_array().unwrap().len(), 100_000);
+    assert_eq!(plan["nodes"].as_array().unwrap().len(), 20_000);
     // Every 500th node or so has a state of no documentation; none is lost for it.
-    assert!(plan["list_calls"].as_u64().unwrap() <= 101, "{}", plan["list_calls"]);
+    assert!(plan["list_calls"].as_u64().unwrap() <= 21, "{}", plan["list_calls"]);
 }

@@ -78,7 +78,7 @@ async fn real_storage_has_one_owner_at_a_time() {
     let (owner, fetched) =
         Ownership::acquire(first, Clock::System, &stop, fastrand::Rng::new()).await.unwrap().unwrap();
     assert!(gone.elapsed() > LEASE * 9 / 10, "{:?}", gone.elapsed());
-    assert!(gone.elapsed() < LEASE + Duration::from_secs(60), "{:?}", gone.elapsed());
+    assert!(gone.elapsed() < LEASE + Duration::from_secs(300), "{:?}", gone.elapsed());
     assert_eq!(fetched.as_deref(), Some(&b"two"[..]));
     assert!(owner.is_valid());
     assert!(matches!(second.publish(b"late".to_vec()).await, Err(HomeError::Lost)));
