@@ -48,5 +48,6 @@ bench:
     cargo bench -p fleetlogs --bench pace
     cargo bench -p fleetlogs --bench eta
     cargo bench -p fleetlogs --bench scale
+    FLEETLOGS_BENCH=1 cargo test --locked --workspace --all-features --test e2e -- --include-ignored --nocapture the_page_of_ten_thousand
     cargo bench -p fleetlogs --bench scale_out
     cargo bench -p fleetlogs --bench throughput -- --python-sdk

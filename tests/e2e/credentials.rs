@@ -368,7 +368,7 @@ fn a_process_shows_no_secret_to_others_and_leaves_no_core_dump() {
     let mut command = fleetlogs();
     command.arg("run").arg(config).current_dir(sim.dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = crate::stage::Server(command.spawn().unwrap());
-    crate::stage::wait_for("some calls", || (sim.upload_calls() > 3).then_some(()));
+    wait_for("some calls", || (sim.upload_calls() > 3).then_some(()));
     let read = |name: &str| std::fs::read(format!("/proc/{}/{name}", child.0.id())).unwrap();
     let arguments = String::from_utf8_lossy(&read("cmdline")).into_owned();
     assert!(arguments.contains("run") && !arguments.contains("sig="), "{arguments}");

@@ -53,13 +53,13 @@ async fn a_token_for_storage_does_not_open_batch() {
 
 #[tokio::test]
 async fn a_token_that_has_expired_or_comes_without_a_version_is_refused() {
-    let simulator = simulate(&format!("[identity]\ntoken_lifetime = \"3s\"\n{}", one_pool("", ""))).await;
+    let simulator = simulate(&format!("[identity]\ntoken_lifetime = \"10s\"\n{}", one_pool("", ""))).await;
     let storage = Storage::new(&simulator).await;
 
     let without_version = http().get(format!("{}{LIST}", storage.endpoint)).bearer_auth(&storage.token);
     assert_eq!(code(&sent(without_version).await), FAILED);
     assert_eq!(code(&sent(storage.with_token(Method::GET, LIST)).await), (200, ""));
-    tokio::time::sleep(Duration::from_millis(3100)).await;
+    tokio::time::sleep(Duration::from_millis(10_100)).await;
     let refused = sent(storage.with_token(Method::GET, LIST)).await;
     assert_eq!(code(&refused), (401, "InvalidAuthenticationInfo"));
 }
@@ -159,17 +159,17 @@ async fn a_delegated_sas_of_a_key_that_nobody_handed_out_opens_nothing() {
 async fn a_delegated_sas_works_while_both_it_and_its_key_do() {
     let simulator = simulate(&one_pool("", "")).await;
     let storage = Storage::new(&simulator).await;
-    let (short, long) = (storage.delegation_key(3).await, storage.delegation_key(3600).await);
+    let (short, long) = (storage.delegation_key(10).await, storage.delegation_key(3600).await);
     let of_short_key = storage.delegated_sas(&short, "2022-11-02", "batch-logs", "rl", &later(3600));
-    let short_itself = storage.delegated_sas(&long, "2022-11-02", "batch-logs", "rl", &later(3));
-    let late = storage.delegation_key_from(3, 3600).await;
+    let short_itself = storage.delegated_sas(&long, "2022-11-02", "batch-logs", "rl", &later(10));
+    let late = storage.delegation_key_from(10, 3600).await;
     let of_late_key = storage.delegated_sas(&late, "2022-11-02", "batch-logs", "rl", &later(3600));
 
     assert_eq!(code(&storage.with_sas(Method::GET, LIST, &of_late_key).await), FAILED);
     for sas in [&of_short_key, &short_itself] {
         assert_eq!(code(&storage.with_sas(Method::GET, LIST, sas).await), (200, ""));
     }
-    tokio::time::sleep(Duration::from_millis(3100)).await;
+    tokio::time::sleep(Duration::from_millis(10_100)).await;
     for sas in [&of_short_key, &short_itself] {
         assert_eq!(code(&storage.with_sas(Method::GET, LIST, sas).await), FAILED);
     }
@@ -181,13 +181,13 @@ async fn a_node_writes_with_a_delegated_sas_until_its_key_ends() {
     let simulator = simulate(&one_pool("nodes = 2\nfiles = 1\narrival = \"0s\"", "")).await;
     let (caller, storage) = (Caller::new(&simulator), Storage::new(&simulator).await);
     let nodes = caller.node_ids().await;
-    let key = storage.delegation_key(3).await;
+    let key = storage.delegation_key(10).await;
     let sas = storage.delegated_sas(&key, "2022-11-02", "batch-logs", "w", &later(3600));
     let url = format!("{}?{sas}", simulator.ready().container);
 
     sent(caller.upload_of(&nodes[0], &url)).await;
     wait_for(&simulator, |ledger| ledger.storage.blobs == 1).await;
-    tokio::time::sleep(Duration::from_millis(3100)).await;
+    tokio::time::sleep(Duration::from_millis(10_100)).await;
     assert_eq!(sent(caller.upload_of(&nodes[1], &url)).await.status().as_u16(), 200);
     let ledger = wait_for(&simulator, |ledger| ledger.storage.put_failures == 1).await;
 

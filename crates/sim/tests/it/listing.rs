@@ -264,11 +264,11 @@ async fn unknown_parameters_of_a_query_are_ignored() {
 
 #[tokio::test]
 async fn a_pool_that_vanishes_is_not_found() {
-    let simulator = simulate(&one_pool("nodes = 2\nvanishes_at = \"300ms\"", "")).await;
+    let simulator = simulate(&one_pool("nodes = 2\nvanishes_at = \"5s\"", "")).await;
     let caller = Caller::new(&simulator);
     let nodes = caller.node_ids().await;
 
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(5100)).await;
 
     let upload = caller.upload(&simulator, &nodes[0]).await.expect("an answer");
     assert_eq!(refusal(upload).await, (404, "PoolNotFound".to_owned()));

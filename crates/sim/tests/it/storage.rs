@@ -103,11 +103,11 @@ async fn a_sas_that_was_changed_or_is_missing_opens_nothing() {
 
 #[tokio::test]
 async fn a_sas_that_has_expired_opens_nothing() {
-    let simulator = simulate(&format!("[storage]\nsas_lifetime = \"3s\"\n{}", one_pool("", ""))).await;
+    let simulator = simulate(&format!("[storage]\nsas_lifetime = \"10s\"\n{}", one_pool("", ""))).await;
     let url = blob(&simulator.ready().container_url, "x");
 
     let before = put(&url, "x").await.status().as_u16();
-    tokio::time::sleep(std::time::Duration::from_millis(3100)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(10_100)).await;
 
     assert_eq!(before, 201);
     assert_eq!(code(&put(&url, "x").await), (403, "AuthenticationFailed"));
@@ -189,10 +189,10 @@ async fn files_fail_to_come_in_the_way_the_scenario_says() {
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     assert_eq!(simulator.ledger().storage.blobs, 0);
 
-    let (_, simulator) = arrivals("kind = \"late\"\ndelay = \"300ms\"", 0).await;
+    let (_, simulator) = arrivals("kind = \"late\"\ndelay = \"5s\"", 0).await;
     wait_for(&simulator, |ledger| ledger.storage.blobs == 3).await;
 
-    let (first, simulator) = arrivals("kind = \"rewrite\"\ndelay = \"300ms\"", 3).await;
+    let (first, simulator) = arrivals("kind = \"rewrite\"\ndelay = \"5s\"", 3).await;
     assert_eq!(written(&first), (3, 3, 150));
     wait_for(&simulator, |ledger| written(ledger) == (3, 3, 300)).await;
 }

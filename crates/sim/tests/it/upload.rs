@@ -12,7 +12,7 @@ async fn list(url: &str, prefix: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn an_accepted_upload_brings_its_files_into_its_directory() {
-    let simulator = simulate(&one_pool("files = 3\nfile_size = 1000\narrival = \"100ms\"", "")).await;
+    let simulator = simulate(&one_pool("files = 3\nfile_size = 1000\narrival = \"5s\"", "")).await;
     let caller = Caller::new(&simulator);
     let node = caller.node_ids().await.remove(0);
 
@@ -146,20 +146,20 @@ async fn a_node_that_is_gone_is_not_found_and_one_that_comes_back_has_a_new_allo
         nodes = 2
         [[account.pool.life]]
         nodes = 1
-        at = "300ms"
+        at = "5s"
         becomes = "gone"
         [[account.pool.life]]
         nodes = 1
         at = "0s"
         becomes = "preempted"
-        back_after = "300ms"
+        back_after = "5s"
     "#;
     let simulator = simulate(&one_pool(life, "")).await;
     let caller = Caller::new(&simulator);
     let (before, _) = caller.walk("/pools/p/nodes").await;
     assert_eq!(before[1]["state"], "preempted");
 
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(5100)).await;
 
     let id = |node: &Value| node["id"].as_str().expect("an id").to_owned();
     let gone = caller.upload(&simulator, &id(&before[0])).await.expect("an answer");
