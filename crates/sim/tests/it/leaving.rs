@@ -11,6 +11,7 @@ async fn a_node_that_left_takes_no_upload_and_the_ledger_knows_when_it_left() {
         shrinking = 1
         leaves_after = "9s"
         notice = "6s"
+        arrival = "1h"
         unknown_state = 0
     "#;
     let simulator = simulate(&one_pool(pool, "")).await;
