@@ -163,7 +163,7 @@ impl PacerState {
             return Err(until);
         }
         self.slow_down();
-        if let Some(limits) = &mut self.limits {
+        if let Some(limits) = &self.limits {
             limits.turn.check(now)?;
         }
         // A higher rate begins with a call: so none of the time before it is lost.
@@ -183,7 +183,7 @@ impl PacerState {
             return Err(until);
         }
         self.slow_down();
-        self.limits.as_mut().map_or(Ok(()), |limits| limits.gate.check(now))
+        self.limits.as_ref().map_or(Ok(()), |limits| limits.gate.check(now))
     }
 
     /// Follows the controller at once if it lowered the rate.
