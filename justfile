@@ -38,6 +38,10 @@ deny:
 advisories db:
     FLEETLOGS_ADVISORY_DB={{db}} bash tests/advisories.sh
 
+# The tests that SECURITY.md and the list of faults name exist.
+security:
+    cargo test -p fleetlogs-model --test house every_test_that_a_page_names_exists
+
 # How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls. How
 # the cost of every command grows with the fleet: `cargo bench -p fleetlogs --bench scale -- --million` adds a million
 # nodes. What workers and a journal in Blob storage cost, and last, against the official SDK: both need what tests/all.sh

@@ -1,5 +1,6 @@
 //! The shape of the source tree, which no compiler checks: the star of crates, no import circles of more than two files,
-//! one meaning for a name, a map of the architecture that names only places that exist, and [what the tree is made of](supply).
+//! one meaning for a name, a map of the architecture that names only places that exist, pages that name only tests that
+//! exist, and [what the tree is made of](supply).
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
@@ -89,4 +90,51 @@ fn every_place_that_the_architecture_page_names_exists() {
     assert!(places.len() > 20, "the page names its places as paths from the root: {places:?}");
     let missing: Vec<_> = places.into_iter().filter(|place| !root().join(place).exists()).collect();
     assert!(missing.is_empty(), "docs/design/architecture.md names places that are not there: {missing:?}");
+}
+
+/// Each function of the sources and tests, with the parts of the paths where it stands.
+fn functions() -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut dirs = vec![root().join("crates"), root().join("tests")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = read(&path);
+                let words = text.split(|char: char| !char.is_alphanumeric() && char != '_');
+                let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+                let path = path.strip_prefix(root()).unwrap().with_extension("");
+                let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+                for pair in words.windows(2).filter(|pair| pair[0] == "fn") {
+                    found.entry(pair[1].to_owned()).or_default().extend(parts.iter().cloned());
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let functions = functions();
+    let mut missing = Vec::new();
+    for name in ["SECURITY.md", "docs/reference/faults.md"] {
+        let page = read(&root().join(name));
+        let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let quoted = page.split('`').skip(1).step_by(2).filter_map(|text| text.split_once("::"));
+        let tests: Vec<_> =
+            quoted.filter(|(file, test)| is_word(file) && test.contains('_') && is_word(test)).collect();
+        assert!(tests.len() > 30, "{name} names its tests as `file::test`");
+        for (file, test) in tests {
+            let known = functions.get(test);
+            // The other page has names of its own for some files, and explains them.
+            let is_there = known.is_some_and(|parts| name != "SECURITY.md" || parts.contains(file));
+            if !is_there {
+                missing.push(format!("{name}: {file}::{test}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "tests that do not exist, or not there:\n{}", missing.join("\n"));
 }

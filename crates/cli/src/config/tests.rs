@@ -18,6 +18,8 @@ fn load_text_for(text: &str, needs: Needs) -> Result<Settings, ConfigError> {
     std::fs::write(dir.path().join("queue"), queue).unwrap();
     std::fs::write(dir.path().join("key"), "c29tZWtleQ==\n").unwrap();
     std::fs::write(dir.path().join("not-base64"), "%%%").unwrap();
+    std::fs::write(dir.path().join("clear"), "http://hooks.example.com/1a2b").unwrap();
+    std::fs::write(dir.path().join("hook"), "https://hooks.example.com/1a2b").unwrap();
     std::fs::write(&path, text).unwrap();
     load_for(&path, needs)
 }
@@ -173,6 +175,15 @@ nodes = { states = ["idel"] }
         assert!(found.starts_with(expect), "{found}\nis not\n{expect}");
     }
     assert!(!found.concat().contains("LEAK"), "a secret is never quoted");
+}
+
+#[test]
+fn a_webhook_is_called_over_tls_only() {
+    let with = |file: &str| format!("{GOOD}\n[[notify]]\nwebhook = {{ file = \"{file}\" }}");
+    let needs = Needs { notify: true, ..Needs::default() };
+    let found = mistakes_for(&with("clear"), needs);
+    assert_eq!(found[0].message, "this is not the URL of a webhook");
+    assert!(load_text_for(&with("hook"), needs).is_ok());
 }
 
 #[test]
