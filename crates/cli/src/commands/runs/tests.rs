@@ -75,10 +75,19 @@ impl Runs {
         Reported::write(dir.path, run.plan, ledger, &*run.journal, None).unwrap();
     }
 
-    async fn list(&self) -> Vec<ListedRun> {
+    /// Lists the runs when so many are at work. A process that another test starts has all locks of this one, too, from
+    /// its fork to its exec.
+    async fn list(&self, running: usize) -> Vec<ListedRun> {
         let (place, journals) = (RunsDir::at(self.0.path()), KnownJournals::new(None));
-        let all = AllRuns::find(&place, &journals).await.unwrap();
-        all.listed(&place, &journals, usize::MAX).await
+        for _ in 0..10_000 {
+            let all = AllRuns::find(&place, &journals).await.unwrap();
+            let listed = all.listed(&place, &journals, usize::MAX).await;
+            if listed.iter().filter(|run| run.state == ListedState::Running).count() == running {
+                return listed;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("never were {running} runs at work");
     }
 }
 
@@ -128,7 +137,7 @@ async fn every_kind_of_run_is_listed_as_what_it_is() {
     std::fs::write(runs.dir("20261121T100000Z-0001").join(PLAN_FILE), "no plan").unwrap();
     std::fs::write(runs.dir("schedule.db"), "").unwrap();
 
-    let list = runs.list().await;
+    let list = runs.list(1).await;
     let told: Vec<_> = list
         .iter()
         .map(|run| {
@@ -168,11 +177,11 @@ async fn a_run_that_went_on_after_its_reports_is_read_from_its_journal() {
     assert_ne!(other, text);
     std::fs::write(&manifest, other).unwrap();
     let accepted_of = |run: &ListedRun| serde_json::to_value(run).unwrap()["counts"]["accepted"].clone();
-    assert_eq!(accepted_of(&runs.list().await[0]), 77);
+    assert_eq!(accepted_of(&runs.list(0).await[0]), 77);
     // A later process recorded something, and was killed.
     let past = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     std::fs::File::options().write(true).open(&manifest).unwrap().set_modified(past).unwrap();
-    let listed = &runs.list().await[0];
+    let listed = &runs.list(0).await[0];
     assert_eq!(accepted_of(listed), 2);
     assert_eq!(listed.state, ListedState::Ended);
 }
