@@ -10,9 +10,12 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use fleetlogs_azure::{Client, Removal, StorageAccount};
+use fleetlogs_engine::schedule::state::runs;
 use fleetlogs_model::failure::Failure;
+use fleetlogs_model::files::absolute;
 use fleetlogs_model::ids::{RunId, SnapshotName};
 use fleetlogs_model::outcome::RunOutcome;
+use fleetlogs_model::run_store::RunHold;
 use fleetlogs_model::snapshot::SnapshotRef;
 use fleetlogs_model::whole_file::sync_directory;
 use serde::Deserialize;
@@ -36,6 +39,24 @@ pub(crate) struct PastRun {
     pub(crate) created: OffsetDateTime,
     /// None if its end is not recorded.
     pub(crate) outcome: Option<RunOutcome>,
+    /// Whether another machine removed the run. Only files of it are left here.
+    pub(crate) is_left_over: bool,
+}
+
+impl PastRun {
+    /// The run of a row, if a directory of it is on this machine.
+    pub(crate) fn here(run: runs::PastRun, machine: &str, output_dir: &Path) -> Option<Self> {
+        let is_within_reach = run.is_within_reach();
+        let (id, place) = run.run_id.zip(run.dir)?;
+        let is_ours = run.machine.as_deref() == Some(machine) && run.removed_at.is_none();
+        let dir = if is_within_reach { absolute(output_dir).join(id.as_str()) } else { place };
+        // Each machine that worked on a run in Blob storage has a directory of its own.
+        let is_here = is_ours || is_within_reach && dir.is_dir();
+        let created = run.started_at.unwrap_or(run.snapshot.due);
+        let outcome = run.outcome.filter(|_| run.status == runs::Status::Ended);
+        let is_left_over = run.removed_at.is_some();
+        is_here.then_some(Self { run: id, dir, created, outcome, is_left_over })
+    }
 }
 
 /// The place of the containers that runs created for themselves.
@@ -111,7 +132,8 @@ fn spent<'a>(
     now: OffsetDateTime,
 ) -> Vec<&'a PastRun> {
     let mut newest_first: Vec<_> = past.iter().collect();
-    newest_first.sort_unstable_by_key(|run| std::cmp::Reverse((run.created, &run.run)));
+    // What is only left over does not count as kept.
+    newest_first.sort_unstable_by_key(|run| (run.is_left_over, std::cmp::Reverse((run.created, &run.run))));
     let complete = newest_first.iter().position(|run| run.outcome == Some(RunOutcome::Complete));
     let oldest = age.and_then(|age| now.checked_sub(time::Duration::try_from(age).ok()?));
     let most = runs.map(|runs| usize::try_from(runs).unwrap_or(usize::MAX));
@@ -119,6 +141,7 @@ fn spent<'a>(
         let too_old = oldest.is_some_and(|oldest| run.created < oldest);
         let too_many = most.is_some_and(|most| at >= most);
         match run.outcome {
+            _ if run.is_left_over => true,
             _ if at == 0 || Some(at) == complete => false,
             None => false,
             Some(RunOutcome::Interrupted | RunOutcome::BudgetSpent) => too_old,
@@ -164,18 +187,27 @@ async fn remove<E: Display>(
 ) -> Result<(), RetainReason> {
     let Some(dir) = directory(output_dir, run)? else { return Ok(()) };
     check_plan(&dir, &run.run, snapshot)?;
+    if run.is_left_over {
+        // The machine that removed it saved what its journal says, which may be gone by now.
+        return delete(&dir, &run.run, None).await;
+    }
     let dir_of_run = RunDir::at(&dir, journals).map_err(|error| RetainReason::Journal(error.reason()))?;
     let held = dir_of_run.store.hold().await?;
     fold(&dir_of_run).await.map_err(|error| RetainReason::Fold(error.to_string()))?;
     if let Some(containers) = containers {
         containers.remove(&run.run).await?;
     }
+    delete(&dir, &run.run, Some(held)).await
+}
+
+/// Deletes a run directory. Nobody else opens the run until it is renamed.
+async fn delete(dir: &Path, run: &RunId, held: Option<RunHold>) -> Result<(), RetainReason> {
     // Windows does not rename a directory with open files, so the lock is released first.
-    let held = cfg!(unix).then_some(held);
-    let aside = set_aside(&dir, &run.run)?;
+    let held = held.filter(|_| cfg!(unix));
+    let aside = set_aside(dir, run)?;
     drop(held);
     tokio::task::spawn_blocking(move || std::fs::remove_dir_all(aside)).await.map_err(io::Error::other)??;
-    tracing::info!(run = %run.run, "deleted the run directory: its retention has ended");
+    tracing::info!(%run, "deleted the run directory: its retention has ended");
     Ok(())
 }
 

@@ -10,7 +10,6 @@ use fleetlogs_engine::schedule::state::{Store, coverage, occurrences, runs};
 use fleetlogs_engine::schedule::{Job, JobEnd, Lane, Runner, StartRecord};
 use fleetlogs_engine::stop::{Stop, StopHandle, StopReason};
 use fleetlogs_engine::window::{NodeWindows, SinceLast};
-use fleetlogs_model::files::absolute;
 use fleetlogs_model::ids::SnapshotName;
 use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::snapshot::SnapshotRef;
@@ -256,7 +255,7 @@ impl SnapshotRunner {
         let Shared { context: RunnerContext { config, settings, state, .. }, store, .. } = &*self.0;
         let (now, here) = (Clock::System.now(), machine_id(state)?);
         let past = store.read(|state| runs::past_rows(state, snapshot.name(), None)).await?;
-        let on_disk = |run| on_disk(run, &here, &settings.output_dir);
+        let on_disk = |run| retention::PastRun::here(run, &here, &settings.output_dir);
         let mut past: Vec<_> = past.into_iter().filter_map(on_disk).collect();
         // The end of the run is recorded after this, so that a process that is killed here repeats this step.
         for run in past.iter_mut().filter(|run| run.run == end.run_id) {
@@ -301,17 +300,6 @@ fn other_run(place: &Path, snapshot: &SnapshotName) -> CliError {
     let help =
         "the state of the schedule names another directory than that of its run: look who writes to it";
     CliError::not_done(Refusal::new(what, help))
-}
-
-/// A run whose directory is on this machine; a run that is under way has no outcome.
-fn on_disk(run: runs::PastRun, here: &str, output_dir: &Path) -> Option<retention::PastRun> {
-    let is_within_reach = run.is_within_reach();
-    let is_here = run.machine.as_deref() == Some(here) && run.removed_at.is_none();
-    let (id, dir) = run.run_id.zip(run.dir).filter(|_| is_here)?;
-    let dir = if is_within_reach { absolute(output_dir).join(id.as_str()) } else { dir };
-    let created = run.started_at.unwrap_or(run.snapshot.due);
-    let outcome = run.outcome.filter(|_| run.status == runs::Status::Ended);
-    Some(retention::PastRun { run: id, dir, created, outcome })
 }
 
 /// Leaves of the limits what is for a lane.

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use fleetlogs_azure::{StorageAuth, http_client};
-use fleetlogs_engine::schedule::{CatchUp, Overlap, Rule};
+use fleetlogs_engine::schedule::{CatchUp, JobId, Overlap, Rule};
 use fleetlogs_model::secret::Secret;
+use fleetlogs_model::snapshot::Trigger;
 use fleetlogs_sim::{Scenario, Simulator};
 use time::macros::datetime;
 use url::Url;
@@ -19,7 +20,13 @@ fn past(runs: &[(i64, Option<RunOutcome>)]) -> Vec<PastRun> {
     let run = |(days, outcome): &(i64, Option<RunOutcome>)| {
         let created = NOW - time::Duration::days(*days);
         let run = RunId::new(created, 0);
-        PastRun { dir: Path::new("runs").join(run.as_str()), run, created, outcome: *outcome }
+        PastRun {
+            dir: Path::new("runs").join(run.as_str()),
+            run,
+            created,
+            outcome: *outcome,
+            is_left_over: false,
+        }
     };
     runs.iter().map(run).collect()
 }
@@ -61,6 +68,56 @@ fn what_goes_on_is_kept_and_what_can_go_on_until_it_is_too_old() {
     assert_eq!(going(&retention(Some(1), None), &runs), [4]);
     assert_eq!(going(&retention(Some(1), Some(2)), &runs), [4, 3]);
     assert!(going(&retention(Some(1), Some(2)), &[(0, COMPLETE), (400, None)]).is_empty());
+}
+
+#[test]
+fn files_of_a_run_that_another_machine_removed_go_and_do_not_count_as_kept() {
+    let mut past = past(&[(0, COMPLETE), (1, PARTIAL), (2, PARTIAL), (3, PARTIAL)]);
+    past[0].is_left_over = true;
+    past[2].is_left_over = true;
+    let going = spent(&retention(Some(1), None), &past, NOW);
+    let days: Vec<_> = going.iter().map(|run| (NOW - run.created).whole_days()).collect();
+    assert_eq!(days, [2, 0, 3], "the newest that another machine did not remove stays");
+}
+
+/// A row of a run in Blob storage, which a machine worked on last.
+fn row(run: &RunId, machine: &str, place: &str) -> runs::PastRun {
+    runs::PastRun {
+        id: JobId(1),
+        snapshot: SnapshotRef { name: SnapshotName::new("nightly"), trigger: Trigger::Cron, due: NOW },
+        begins_at: NOW,
+        status: runs::Status::Ended,
+        machine: Some(machine.into()),
+        run_id: Some(run.clone()),
+        dir: Some(place.into()),
+        started_at: Some(NOW),
+        ended_at: Some(NOW),
+        outcome: COMPLETE,
+        exit_code: Some(0),
+        reason: None,
+        removed_at: None,
+    }
+}
+
+#[test]
+fn a_run_that_another_machine_took_over_has_left_a_directory_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunId::new(NOW, 0);
+    let url = format!("https://contosologs.blob.core.windows.net/state/fleetlogs/{run}");
+    let here = |row| PastRun::here(row, "ours", dir.path());
+    assert!(here(row(&run, "theirs", &url)).is_none(), "nothing is here");
+    assert!(
+        here(row(&run, "ours", &url)).is_some(),
+        "a directory that somebody deleted is recorded as removed"
+    );
+
+    std::fs::create_dir(dir.path().join(run.as_str())).unwrap();
+    let found = here(row(&run, "theirs", &url)).unwrap();
+    assert_eq!((found.dir, found.is_left_over), (dir.path().join(run.as_str()), false));
+    let removed = runs::PastRun { removed_at: Some(NOW), ..row(&run, "theirs", &url) };
+    assert!(here(removed).unwrap().is_left_over);
+    let on_their_disk = dir.path().join(run.as_str()).display().to_string();
+    assert!(here(row(&run, "theirs", &on_their_disk)).is_none(), "a run on the disk of another machine");
 }
 
 #[test]
