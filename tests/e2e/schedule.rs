@@ -214,6 +214,28 @@ fn a_daemon_that_is_told_to_end_leaves_its_run_to_the_next() {
 }
 
 #[test]
+fn a_run_that_storage_refuses_to_resume_is_resumed_as_soon_as_storage_answers_again() {
+    // The first look at the container is that of the new run, and the next ones those of the run that is resumed.
+    let busy =
+        "[[storage.fault]]\nkind = \"server-busy\"\nname = \"fleetlogs-preflight\"\nskip = 1\nfirst = 4\n";
+    let sim = Sim::start(&format!("{FLEET}\n{busy}"));
+    let config = config(&sim, SLOW, "[[snapshot]]\nname = \"slow\"\nwindow = \"1h\"\n");
+    let child = {
+        let mut command = fleetlogs();
+        command.arg("schedule").arg(&config).args(["--once", "slow"]).current_dir(sim.dir.path());
+        Daemon(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    wait_for("some calls", || (sim.upload_calls() > 4).then_some(()));
+    child.kill();
+
+    let run = once(&sim, &config, "slow");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("cannot be resumed yet"), "{}", run.stderr);
+    assert_eq!(run_dirs(&sim).len(), 1, "it was resumed");
+    assert_manifest_equals_ledger_but_for_unsent_calls(&run.manifest(), &sim.ledger());
+}
+
+#[test]
 fn a_daemon_is_asked_to_run_a_snapshot_now_and_those_who_are_to_hear_of_it_do() {
     let sim = Sim::start(FLEET);
     let snapshot = r#"

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetlogs_azure::http_client;
 use fleetlogs_engine::clock::Clock;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep};
 
 use super::machine::machine_id;
 use super::metrics::Metrics;
@@ -35,6 +37,10 @@ use crate::tokens::Tokens;
 
 /// Nodes that were not verified for this long are forgotten: they are gone.
 const FORGOTTEN: time::Duration = time::Duration::days(400);
+
+/// Between two attempts to resume a run that was refused, and how long it may be refused before it is left to a person.
+const PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_REFUSAL: Duration = Duration::from_secs(600);
 
 /// How many runs of a snapshot are remembered, besides those whose directory still exists.
 const ROWS: u32 = 5000;
@@ -131,7 +137,7 @@ impl SnapshotRunner {
         };
         match finished {
             Ok((end, reported)) => self.ended(&job.snapshot, reported, end).await,
-            Err(error) => self.failed(&job.snapshot, error),
+            Err(error) => self.failed(job, error),
         }
     }
 
@@ -167,8 +173,30 @@ impl SnapshotRunner {
         Ok(reported)
     }
 
-    /// Resumes the run that an earlier process started.
+    /// Resumes the run that an earlier process started. What refuses it may pass: storage that is busy, or a SAS that is
+    /// renewed too late. Nobody else comes back to this run, so it is tried again for a while.
     async fn resume(
+        &self,
+        place: &Path,
+        snapshot: &SnapshotName,
+        lane: Lane,
+        stop: StopHandle,
+    ) -> Result<Reported, CliError> {
+        let began = Instant::now();
+        loop {
+            let error = match self.try_to_resume(place, snapshot, lane, stop.clone()).await {
+                Err(error) if error.refuses_run() && began.elapsed() < LONGEST_REFUSAL => error,
+                resumed => return resumed,
+            };
+            tracing::warn!("`{}` cannot be resumed yet: {}", place.display(), error.reason());
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = stop.reached(Stop::Drain) => return Err(CliError::stopped_early()),
+            }
+        }
+    }
+
+    async fn try_to_resume(
         &self,
         place: &Path,
         snapshot: &SnapshotName,
@@ -283,14 +311,16 @@ impl SnapshotRunner {
         Ok(())
     }
 
-    fn failed(&self, snapshot: &SnapshotRef, error: CliError) -> JobEnd {
+    fn failed(&self, job: &Job, error: CliError) -> JobEnd {
         let interrupted = self.0.stop.level() > Stop::No && error.exit == Exit::Interrupted;
         if !interrupted {
-            self.0.context.metrics.not_run(snapshot);
+            self.0.context.metrics.not_run(&job.snapshot);
         }
         let (exit_code, reason) = (error.exit as u8, Some(error.reason()));
+        // What an earlier process did of it is on record, and `fleetlogs resume` continues it.
+        let outcome = (job.begun.is_some() && error.refuses_run()).then_some(RunOutcome::Interrupted);
         *self.0.error.lock() = Some(error);
-        JobEnd { outcome: None, exit_code, reason, interrupted }
+        JobEnd { outcome, exit_code, reason, interrupted }
     }
 }
 
