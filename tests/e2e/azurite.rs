@@ -91,6 +91,25 @@ impl Azurite {
         service_sas(KEY, &url, &format!("/blob/{ACCOUNT}/{container}"), permissions)
     }
 
+    /// Ends the lease of a blob at once, as its owner's administrator can. It may have none.
+    pub(crate) fn break_lease(&self, blob: &str) {
+        let sas = self.container_sas("rcwl");
+        let (container, query) = sas.split_once('?').unwrap();
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let answer = fleetlogs_azure::http_client(1)
+                .unwrap()
+                .put(format!("{container}/{blob}?comp=lease&{query}"))
+                .header("x-ms-version", "2021-12-02")
+                .header("x-ms-lease-action", "break")
+                .header("x-ms-lease-break-period", "0")
+                .header("content-length", 0)
+                .send()
+                .await
+                .unwrap();
+            assert!(matches!(answer.status().as_u16(), 202 | 404 | 409), "{answer:?}");
+        });
+    }
+
     pub(crate) fn create_container(&self, name: &str) {
         let expiry = "2036-01-01T00:00:00Z";
         let text = format!("{ACCOUNT}\nc\nb\nc\n\n{expiry}\n\nhttps,http\n2021-12-02\n\n");

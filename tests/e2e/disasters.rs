@@ -83,31 +83,12 @@ fn befall(stage: &Stage, run: &RunId, cast: &mut Cast, disaster: Disaster, rando
         }
         Disaster::LeaseIsStolen => {
             let account = ACCOUNTS[random.usize(0..ACCOUNTS.len())];
-            break_lease(stage, &format!("fleetlogs/{run}/p/{account}/owner"));
+            stage.azurite.break_lease(&format!("fleetlogs/{run}/p/{account}/owner"));
             // Somebody else comes for it.
             stage.send_all_again(run);
         }
         Disaster::FanOutDies => drop(cast.fan_out.take()),
     }
-}
-
-/// Ends the lease of a blob at once, as its owner's administrator can. It may have none.
-fn break_lease(stage: &Stage, blob: &str) {
-    let sas = stage.azurite.container_sas("rcwl");
-    let (container, query) = sas.split_once('?').unwrap();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let answer = fleetlogs_azure::http_client(1)
-            .unwrap()
-            .put(format!("{container}/{blob}?comp=lease&{query}"))
-            .header("x-ms-version", "2021-12-02")
-            .header("x-ms-lease-action", "break")
-            .header("x-ms-lease-break-period", "0")
-            .header("content-length", 0)
-            .send()
-            .await
-            .unwrap();
-        assert!(matches!(answer.status().as_u16(), 202 | 404 | 409), "{answer:?}");
-    });
 }
 
 fn tell(seed: u64) {

@@ -50,6 +50,7 @@ mod shared_run;
 mod sharing;
 mod shells;
 mod sites;
+mod soak;
 mod stage;
 mod state_home;
 mod stopping;

@@ -20,7 +20,12 @@ const START: Duration = Duration::from_secs(300);
 
 /// The program under test, with a clean environment: what the machine has set must not matter.
 pub(crate) fn fleetlogs() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fleetlogs"));
+    in_clean_environment(Path::new(env!("CARGO_BIN_EXE_fleetlogs")))
+}
+
+/// The same for a copy of the program, which a later build does not replace.
+pub(crate) fn in_clean_environment(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars() {
         if name.starts_with("AZURE_")
             || name.starts_with("FLEETLOGS_")
