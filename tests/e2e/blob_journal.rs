@@ -246,3 +246,35 @@ fn a_container_that_cannot_keep_the_journal_is_told_before_anything_is_sent() {
     assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
     assert!(checked.stdout.contains("journal"), "{}", checked.stdout);
 }
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn a_scheduled_run_whose_reports_cannot_be_written_yet_is_reported_when_they_can() {
+    let fleet = FLEET.replace("nodes = 200", "nodes = 10");
+    let stage = Stage::of(&fleet, "[[snapshot]]\nname = \"nightly\"\n");
+    let log = stage.sim.dir.path().join("once.log");
+    let mut once = Server(
+        fleetlogs()
+            .args(["schedule", stage.config.to_str().unwrap(), "--once", "nightly"])
+            .current_dir(stage.machine(0))
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap(),
+    );
+    let runs = stage.machine(0).join("runs");
+    let is_run = |path: &PathBuf| path.join("plan.json").is_file();
+    let run = wait_for("the run", || {
+        std::fs::read_dir(&runs).ok()?.flatten().map(|entry| entry.path()).find(is_run)
+    });
+    // A directory stands where the manifest belongs.
+    let in_the_way = run.join("manifest.json");
+    std::fs::create_dir(&in_the_way).unwrap();
+    std::fs::write(in_the_way.join("file"), "").unwrap();
+    let said = || std::fs::read_to_string(&log).unwrap();
+    wait_for("the reports to fail", || said().contains("its reports could not be written").then_some(()));
+    std::fs::remove_dir_all(&in_the_way).unwrap();
+    assert_eq!(once.0.wait().unwrap().code(), Some(0), "{}", said());
+    let manifest: Value = serde_json::from_slice(&std::fs::read(run.join("manifest.json")).unwrap()).unwrap();
+    assert_manifest_equals_ledger_but_for_unsent_calls(&manifest, &stage.sim.ledger());
+}

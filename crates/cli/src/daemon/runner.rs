@@ -146,6 +146,23 @@ impl SnapshotRunner {
         if let Some(place) = &job.begun {
             return self.resume(place, &job.snapshot.name, lane, stop).await;
         }
+        let error = match Box::pin(self.run_anew(job, begun, stop.clone())).await {
+            // It was not told to end: what it did is on record, and its reports are missing.
+            Err(error) if error.exit == Exit::Interrupted && stop.level() == Stop::No => error,
+            ended => return ended,
+        };
+        let row = self.0.store.read(|state| runs::find_row(state, job.id)).await?;
+        match row.filter(runs::PastRun::is_within_reach).and_then(|row| row.dir) {
+            Some(place) => {
+                tracing::warn!("{}", error.reason());
+                self.resume(&place, &job.snapshot.name, lane, stop).await
+            }
+            None => Err(error),
+        }
+    }
+
+    async fn run_anew(&self, job: &Job, begun: StartRecord, stop: StopHandle) -> Result<Reported, CliError> {
+        let lane = Lane::of(job.snapshot.trigger);
         let Some(snapshot) = find_snapshot(&self.0.context.settings, &job.snapshot.name) else {
             let what = format!("the config has no snapshot `{}`", job.snapshot.name);
             return Err(CliError::usage(Refusal::without_help(what)));
@@ -173,8 +190,8 @@ impl SnapshotRunner {
         Ok(reported)
     }
 
-    /// Resumes the run that an earlier process started. What refuses it may pass: storage that is busy, or a SAS that is
-    /// renewed too late. Nobody else comes back to this run, so it is tried again for a while.
+    /// Resumes a run that has begun. What refuses it, or keeps its reports from being written, may pass: storage that is
+    /// busy, or a SAS that is renewed too late. Nobody else comes back to this run, so it is tried again for a while.
     async fn resume(
         &self,
         place: &Path,
@@ -185,7 +202,12 @@ impl SnapshotRunner {
         let began = Instant::now();
         loop {
             let error = match self.try_to_resume(place, snapshot, lane, stop.clone()).await {
-                Err(error) if error.refuses_run() && began.elapsed() < LONGEST_REFUSAL => error,
+                Err(error)
+                    if (error.refuses_run() || error.exit == Exit::Interrupted)
+                        && began.elapsed() < LONGEST_REFUSAL =>
+                {
+                    error
+                }
                 resumed => return resumed,
             };
             tracing::warn!("`{}` cannot be resumed yet: {}", place.display(), error.reason());
@@ -317,8 +339,9 @@ impl SnapshotRunner {
             self.0.context.metrics.not_run(&job.snapshot);
         }
         let (exit_code, reason) = (error.exit as u8, Some(error.reason()));
-        // What an earlier process did of it is on record, and `fleetlogs resume` continues it.
-        let outcome = (job.begun.is_some() && error.refuses_run()).then_some(RunOutcome::Interrupted);
+        // What was done of it is on record, and `fleetlogs resume` continues it.
+        let has_begun = job.begun.is_some() && error.refuses_run() || error.exit == Exit::Interrupted;
+        let outcome = has_begun.then_some(RunOutcome::Interrupted);
         *self.0.error.lock() = Some(error);
         JobEnd { outcome, exit_code, reason, interrupted }
     }
