@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -120,6 +118,7 @@ impl Ground {
         let program = dir.join("fleetlogs");
         std::fs::copy(env!("CARGO_BIN_EXE_fleetlogs"), &program).unwrap();
         std::fs::write(dir.join("secret.alert"), ALERT_SECRET).unwrap();
+        std::fs::write(dir.join("secret.storage"), sim.ready["storage"]["key"].as_str().unwrap()).unwrap();
         let machines = ["one", "two"].map(|name| {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             // The machines have the same config, but for the port of the listener: here they are one machine.
@@ -234,25 +233,22 @@ impl Ground {
         })
     }
 
-    /// Puts new SAS into the place of the old ones, which expire at their own time.
+    /// The same of storage, which may need long to come back.
+    fn ask_storage(&self, request: &reqwest::RequestBuilder) -> (u16, String) {
+        let again = || request.try_clone().expect("a request without a stream");
+        let mut answers = (0..200).map(|_| {
+            let answer = self.ask(again());
+            if answer.is_none() {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            answer
+        });
+        answers.find_map(|answer| answer).expect("storage came back")
+    }
+
+    /// Puts new SAS of the container that the schedule and the journals are in into the place of the old ones, which expire
+    /// at their own time.
     pub(super) fn rotate(&mut self, lifetime: Duration) {
-        self.rotate_logs(lifetime);
-        self.rotate_state(lifetime);
-    }
-
-    fn rotate_logs(&mut self, lifetime: Duration) {
-        let storage = &self.sim.ready["storage"];
-        let key = BASE64_STANDARD.decode(storage["key"].as_str().unwrap()).unwrap();
-        let url = self.sim.ready["container"].as_str().unwrap().to_owned();
-        let resource =
-            format!("/blob/{}/{}", storage["account"].as_str().unwrap(), url.rsplit('/').next().unwrap());
-        for (name, permissions) in [("write", "w"), ("list", "rl")] {
-            self.give(name, &service_sas_until(&key, &url, &resource, permissions, after(lifetime)));
-        }
-    }
-
-    /// Of the container that the schedule and the journals are in.
-    pub(super) fn rotate_state(&mut self, lifetime: Duration) {
         let (url, resource) = (self.azurite.container(), format!("/blob/{ACCOUNT}/logs"));
         for (name, permissions) in [("state", "rcw"), ("journal", "rcwl")] {
             self.give(name, &service_sas_until(KEY, &url, &resource, permissions, after(lifetime)));
@@ -271,7 +267,7 @@ impl Ground {
     /// Names of the blobs beside the schedule, with their sizes and times.
     pub(super) fn blobs(&self) -> Vec<Blob> {
         let sas = self.azurite.container_sas("rl");
-        let (status, text) = self.ask(self.http.get(format!("{sas}&restype=container&comp=list"))).unwrap();
+        let (status, text) = self.ask_storage(&self.http.get(format!("{sas}&restype=container&comp=list")));
         assert_eq!(status, 200, "{text}");
         assert!(!text.contains("<NextMarker>"), "more blobs than fit on a page");
         let of = |blob: &str, tag: &str| {
@@ -297,8 +293,8 @@ impl Ground {
         let (container, query) = sas.split_once('?').unwrap();
         let request =
             self.http.delete(format!("{container}/{blob}?{query}")).header("x-ms-version", "2021-12-02");
-        let answer = self.ask(request);
-        assert!(answer.as_ref().is_some_and(|(status, _)| matches!(status, 202 | 404 | 412)), "{answer:?}");
+        let (status, text) = self.ask_storage(&request);
+        assert!(matches!(status, 202 | 404 | 412), "{status}: {text}");
     }
 
     /// The shared state of the schedule.
@@ -391,8 +387,8 @@ fn after(lifetime: Duration) -> OffsetDateTime {
     OffsetDateTime::now_utc() + lifetime
 }
 
-/// The config of a machine. Runs by the clock and captures go on at the same time, and their logs are in one container: so
-/// each has nodes of its own (docs/design/in-doubt.md, "Limits").
+/// The config of a machine. Runs by the clock and captures go on at the same time, so each run has a container of its own
+/// (docs/design/in-doubt.md, "Limits").
 fn settings(sim: &Sim, port: u16) -> String {
     let dir = sim.dir.path();
     let accounts: String = sim.ready["accounts"]
@@ -408,14 +404,17 @@ fn settings(sim: &Sim, port: u16) -> String {
         })
         .collect();
     let [minutely, incident, went_bad] = SNAPSHOTS;
-    let keep = format!("keep_runs = {KEPT}\nkeep_for = \"5m\"");
+    let keep = format!("keep_runs = {KEPT}\nkeep_for = \"5m\"\ndelete_containers = true");
     format!(
         r#"
         [window]
         last = "1h"
         [destination]
-        container_url = {{ file = "secret.write" }}
-        verify_url = {{ file = "secret.list" }}
+        mint = "account-key"
+        account = "{storage}"
+        container = "incident-{{run_id}}"
+        account_key = {{ file = "secret.storage" }}
+        lifetime = "40s"
         upload_allowance = "10s"
         [limits]
         rate = 40
@@ -449,17 +448,14 @@ fn settings(sim: &Sim, port: u16) -> String {
         cron = "* * * * *"
         window = "since-last"
         margin = "30s"
-        pools = ["Render", "Blend"]
         {keep}
         [[snapshot]]
         name = "{incident}"
         window = "30m"
-        pools = ["encode", "Sim"]
         {keep}
         [[snapshot]]
         name = "{went_bad}"
         window = "10m"
-        pools = ["encode"]
         on_state = ["starttaskfailed"]
         every = "2s"
         gather = "1s"
@@ -467,6 +463,7 @@ fn settings(sim: &Sim, port: u16) -> String {
         {keep}
         "#,
         dir = dir.display(),
+        storage = sim.ready["storage"]["endpoint"].as_str().unwrap(),
     )
 }
 

@@ -18,8 +18,8 @@ pub(super) const MEASURES: [&str; 6] =
 const ALLOWANCE: [(f64, f64); 6] =
     [(0.2, 8192.0), (0.2, 8192.0), (0.0, 8.0), (0.0, 6.0), (0.2, 1024.0), (0.0, 4.0)];
 
-/// A life with fewer samples proves nothing.
-const ENOUGH: usize = 60;
+/// A life with fewer samples proves nothing: it takes minutes until retention has something to remove. Ten minutes.
+const ENOUGH: usize = 300;
 
 #[derive(Clone)]
 pub(super) struct Sample {
@@ -129,9 +129,9 @@ pub(super) fn csv(samples: &[Sample]) -> String {
     text
 }
 
-/// A life of five minutes whose measures are those that `at` gives.
+/// A life of ten minutes whose measures are those that `at` gives.
 fn life_of(at: impl Fn(usize) -> [f64; 6]) -> Vec<Sample> {
-    (0..150).map(|n| Sample { at: n as f64 * 2.0, life: 0, machine: 0, values: at(n) }).collect()
+    (0..ENOUGH).map(|n| Sample { at: n as f64 * 2.0, life: 0, machine: 0, values: at(n) }).collect()
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn each_measure_that_grows_is_told() {
     for measure in 0..MEASURES.len() {
         let samples = life_of(|n| {
             let mut values = [60e3, 20e3, 20.0, 8.0, 3e3, 18.0];
-            values[measure] *= 1.0 + n as f64 / 100.0;
+            values[measure] *= 1.0 + n as f64 / 200.0;
             values
         });
         let growth = courses(&samples)[0].growth();

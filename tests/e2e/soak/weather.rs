@@ -24,7 +24,7 @@ pub(super) enum Weather {
     RunLeaseIsBroken,
     /// Blob storage does not answer for a while, shorter or longer than the leases last.
     StorageIsAway,
-    /// New SAS take the place of all old ones.
+    /// New SAS for state and journals take the place of the old ones. Those of the nodes are renewed by the daemon.
     SasIsRotated,
     /// The SAS of state and journals expires, and the new one comes too late.
     SasIsLate,
@@ -103,7 +103,7 @@ pub(super) fn befall(
         Weather::SasIsRotated => ground.rotate(sas_lifetime),
         Weather::SasIsLate => {
             let over = Duration::from_secs(random.u64(8..14));
-            ground.rotate_state(over);
+            ground.rotate(over);
             std::thread::sleep(over + Duration::from_secs(random.u64(2..9)));
             ground.rotate(sas_lifetime);
         }
