@@ -230,7 +230,7 @@ fn a_run_that_storage_refuses_to_resume_is_resumed_as_soon_as_storage_answers_ag
 
     let run = once(&sim, &config, "slow");
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("cannot be resumed yet"), "{}", run.stderr);
+    assert!(run.stderr.contains("cannot be finished yet"), "{}", run.stderr);
     assert_eq!(run_dirs(&sim).len(), 1, "it was resumed");
     assert_manifest_equals_ledger_but_for_unsent_calls(&run.manifest(), &sim.ledger());
 }
@@ -520,6 +520,41 @@ fn an_owner_that_slept_longer_than_its_lease_stands_by_and_takes_over_again() {
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("until this machine owns the schedule again"), "{said}");
     assert_eq!(said.matches("this machine owns the schedule\n").count(), 2, "{said}");
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn an_owner_whose_sas_is_refused_for_a_while_owns_the_schedule_again() {
+    let azurite = crate::azurite::Azurite::start();
+    let sim = Sim::start(FLEET);
+    // So soon before its end, a SAS is read again each time.
+    let soon = time::OffsetDateTime::now_utc() + Duration::from_secs(600);
+    let (url, resource) = (azurite.container(), format!("/blob/{}/logs", crate::azurite::ACCOUNT));
+    let good = crate::stage::service_sas_until(crate::azurite::KEY, &url, &resource, "rcw", soon);
+    let bad = crate::stage::service_sas_until(b"another key", &url, &resource, "rcw", soon);
+    let give = |sas: &str| std::fs::write(sim.dir.path().join("secret.state"), sas).unwrap();
+    give(&good);
+    let snapshot = r#"
+        [schedule.lease]
+        container_url = { file = "secret.state" }
+        duration = "15s"
+        [[snapshot]]
+        name = "nightly"
+    "#;
+    let config = config(&sim, "", snapshot);
+    let log = sim.dir.path().join("daemon.log");
+    let mut command = fleetlogs();
+    command.arg("schedule").arg(&config).current_dir(sim.dir.path()).stdout(Stdio::null());
+    let daemon = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut daemon = crate::stage::Server(daemon);
+    let said = || std::fs::read_to_string(&log).unwrap();
+    wait_for("the daemon to own the schedule", || said().contains("1 snapshot").then_some(()));
+    give(&bad);
+    wait_for("the daemon to be refused", || said().contains("; trying again").then_some(()));
+    give(&good);
+    wait_for("the daemon to own it again", || (said().matches("1 snapshot").count() == 2).then_some(()));
+    crate::scale_out::signal(&daemon, "-TERM");
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0), "{}", said());
 }
 
 #[test]

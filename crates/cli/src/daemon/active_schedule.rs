@@ -83,8 +83,22 @@ impl<'a> ActiveSchedule<'a> {
         health: &Health,
         listener: Option<SocketAddr>,
     ) -> Result<bool, CliError> {
+        let mut has_owned = false;
         loop {
-            let Some(term) = self.begin_term(health).await? else { return Ok(false) };
+            let term = match self.begin_term(health).await {
+                Ok(Some(term)) => term,
+                Ok(None) => return Ok(false),
+                // What was good enough once may be so again: a SAS that is renewed too late, a firewall that is mended.
+                Err(error) if has_owned => {
+                    tracing::warn!("{}; trying again", error.reason());
+                    tokio::select! {
+                        () = sleep(PAUSE) => continue,
+                        () = self.stop.reached(Stop::Drain) => return Ok(false),
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+            has_owned = true;
             self.tell_start(&term, listener).await?;
             state.send_replace(Some(term.store.clone()));
             let runs = self.runs(&term);
