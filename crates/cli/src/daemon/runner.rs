@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::machine::machine_id;
 use super::metrics::Metrics;
@@ -38,9 +38,9 @@ use crate::tokens::Tokens;
 /// Nodes that were not verified for this long are forgotten: they are gone.
 const FORGOTTEN: time::Duration = time::Duration::days(400);
 
-/// Between two attempts to resume a run that was refused, and how long it may be refused before it is left to a person.
+/// Between two attempts to finish a run that has begun, and how many there are before it is left to a person: ten minutes.
 const PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_REFUSAL: Duration = Duration::from_secs(600);
+const ATTEMPTS: u32 = 120;
 
 /// How many runs of a snapshot are remembered, besides those whose directory still exists.
 const ROWS: u32 = 5000;
@@ -119,7 +119,42 @@ impl SnapshotRunner {
         self.0.error.lock().take()
     }
 
+    /// Runs a job to its end. What refuses to resume a run that has begun, or keeps its reports from being written, may
+    /// pass: storage that is busy, or a SAS that is renewed too late. Nobody else comes back to this run, so it is tried
+    /// again for a while.
     async fn carry_out(&self, job: &Job, begun: StartRecord) -> JobEnd {
+        let (mut job, mut attempts) = (job.clone(), 0);
+        loop {
+            attempts += 1;
+            let error = match self.attempt(&job, begun.clone()).await {
+                Ok((end, reported)) => return self.ended(&job.snapshot, reported, end).await,
+                Err(error) => error,
+            };
+            let place = match self.place_to_come_back_to(&job, &error).await {
+                Some(place) if attempts < ATTEMPTS && self.0.stop.level() == Stop::No => place,
+                _ => return self.failed(&job, error),
+            };
+            tracing::warn!("`{}` cannot be finished yet: {}", place.display(), error.reason());
+            job.begun = Some(place);
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = self.0.stop.reached(Stop::Drain) => {}
+            }
+        }
+    }
+
+    /// Where a run is that has begun and may be finished later, after it failed.
+    async fn place_to_come_back_to(&self, job: &Job, error: &CliError) -> Option<PathBuf> {
+        let place = match &job.begun {
+            Some(place) => place.clone(),
+            None => self.0.store.read(|state| runs::find_row(state, job.id)).await.ok()??.dir?,
+        };
+        // Nobody waits for room on a disk: `fleetlogs resume` writes the reports of a run that is on it.
+        let is_unreported = error.exit == Exit::Interrupted && runs::is_url(&place);
+        (is_unreported || job.begun.is_some() && error.refuses_run()).then_some(place)
+    }
+
+    async fn attempt(&self, job: &Job, begun: StartRecord) -> Result<(RunEnd, Reported), CliError> {
         let stop = StopHandle::default();
         let told = async {
             let by = &self.0.stop;
@@ -129,35 +164,15 @@ impl SnapshotRunner {
             }
             std::future::pending().await
         };
-        let finished = tokio::select! {
-            finished = self.work(job, begun, stop.clone()) => {
-                finished.and_then(|reported| Ok((reported.end()?, reported)))
+        let work = async {
+            match &job.begun {
+                Some(place) => Box::pin(self.resume(place, &job.snapshot, stop.clone())).await,
+                None => Box::pin(self.run_anew(job, begun, stop.clone())).await,
             }
+        };
+        tokio::select! {
+            finished = work => finished.and_then(|reported| Ok((reported.end()?, reported))),
             never = told => never,
-        };
-        match finished {
-            Ok((end, reported)) => self.ended(&job.snapshot, reported, end).await,
-            Err(error) => self.failed(job, error),
-        }
-    }
-
-    async fn work(&self, job: &Job, begun: StartRecord, stop: StopHandle) -> Result<Reported, CliError> {
-        let lane = Lane::of(job.snapshot.trigger);
-        if let Some(place) = &job.begun {
-            return self.resume(place, &job.snapshot.name, lane, stop).await;
-        }
-        let error = match Box::pin(self.run_anew(job, begun, stop.clone())).await {
-            // It was not told to end: what it did is on record, and its reports are missing.
-            Err(error) if error.exit == Exit::Interrupted && stop.level() == Stop::No => error,
-            ended => return ended,
-        };
-        let row = self.0.store.read(|state| runs::find_row(state, job.id)).await?;
-        match row.filter(runs::PastRun::is_within_reach).and_then(|row| row.dir) {
-            Some(place) => {
-                tracing::warn!("{}", error.reason());
-                self.resume(&place, &job.snapshot.name, lane, stop).await
-            }
-            None => Err(error),
         }
     }
 
@@ -190,41 +205,14 @@ impl SnapshotRunner {
         Ok(reported)
     }
 
-    /// Resumes a run that has begun. What refuses it, or keeps its reports from being written, may pass: storage that is
-    /// busy, or a SAS that is renewed too late. Nobody else comes back to this run, so it is tried again for a while.
+    /// Resumes a run that has begun.
     async fn resume(
         &self,
         place: &Path,
-        snapshot: &SnapshotName,
-        lane: Lane,
+        snapshot: &SnapshotRef,
         stop: StopHandle,
     ) -> Result<Reported, CliError> {
-        let began = Instant::now();
-        loop {
-            let error = match self.try_to_resume(place, snapshot, lane, stop.clone()).await {
-                Err(error)
-                    if (error.refuses_run() || error.exit == Exit::Interrupted)
-                        && began.elapsed() < LONGEST_REFUSAL =>
-                {
-                    error
-                }
-                resumed => return resumed,
-            };
-            tracing::warn!("`{}` cannot be resumed yet: {}", place.display(), error.reason());
-            tokio::select! {
-                () = sleep(PAUSE) => {}
-                () = stop.reached(Stop::Drain) => return Err(CliError::stopped_early()),
-            }
-        }
-    }
-
-    async fn try_to_resume(
-        &self,
-        place: &Path,
-        snapshot: &SnapshotName,
-        lane: Lane,
-        stop: StopHandle,
-    ) -> Result<Reported, CliError> {
+        let (snapshot, lane) = (&snapshot.name, Lane::of(snapshot.trigger));
         let journals = KnownJournals::new(Some(&self.0.context.config));
         // The config may have changed since. Where the logs go must be the same, which is checked.
         let opened = if let Some(url) = place.to_str().and_then(as_url) {
@@ -242,7 +230,7 @@ impl SnapshotRunner {
                 let settings = for_lane(&self.0.context.settings, lane);
                 Ok(run.carry_out(&settings, stop, &self.0.context.watchers).await?.reported)
             }
-            OpenedRun::Ended(run) => run.report().await,
+            OpenedRun::Ended(run) => run.report().await.map_err(|error| CliError::unreported(&error)),
         }
     }
 
