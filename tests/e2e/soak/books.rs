@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleetlogs_engine::schedule::state::runs::{PastRun, Status};
+use fleetlogs_model::outcome::RunOutcome;
 use fleetlogs_model::snapshot::Trigger;
 use serde_json::Value;
 
@@ -181,8 +182,7 @@ fn schedule(books: &Books<'_>, found: &mut Vec<String>) {
         let is_settled = match row.status {
             // A run that began has an outcome; one that did not has a reason.
             Status::Ended if row.run_id.is_some() => row.outcome.is_some(),
-            Status::Ended => row.reason.is_some(),
-            Status::Skipped | Status::Missed => row.reason.is_some(),
+            Status::Ended | Status::Skipped | Status::Missed => row.reason.is_some(),
             Status::Queued => row.run_id.is_none(),
             Status::Started | Status::Lost => false,
         };
@@ -198,7 +198,7 @@ fn schedule(books: &Books<'_>, found: &mut Vec<String>) {
     }
     for (run, rows) in &runs {
         let told = books.manifests.get(*run).map(|manifest| manifest["outcome"].as_str().unwrap());
-        let recorded: Vec<_> = rows.iter().map(|row| row.outcome.map(|outcome| outcome.as_str())).collect();
+        let recorded: Vec<_> = rows.iter().map(|row| row.outcome.map(RunOutcome::as_str)).collect();
         if recorded != [told] {
             let reasons: Vec<_> = rows.iter().map(|row| &row.reason).collect();
             found.push(format!(
@@ -234,7 +234,6 @@ fn schedule(books: &Books<'_>, found: &mut Vec<String>) {
 mod tests {
     use fleetlogs_engine::schedule::JobId;
     use fleetlogs_model::ids::SnapshotName;
-    use fleetlogs_model::outcome::RunOutcome;
     use fleetlogs_model::snapshot::SnapshotRef;
     use serde_json::json;
     use time::OffsetDateTime;
@@ -242,6 +241,9 @@ mod tests {
     use super::*;
 
     const RUN: &str = "20261122T093000Z-4f2a";
+
+    /// Makes something wrong.
+    type Wrong = fn(&mut Library);
 
     /// A run of two nodes: one is verified, and of the other the answer was lost.
     struct Library {
@@ -328,29 +330,35 @@ mod tests {
 
     #[test]
     fn whatever_is_wrong_in_a_manifest_is_a_difference() {
-        let wrongs: [(&str, fn(&mut Library)); 13] = [
+        let wrongs: [(&str, Wrong); 13] = [
             ("in no manifest", |all| {
                 all.manifest["nodes"].as_array_mut().unwrap().remove(0);
                 all.manifest["counts"] = json!({ "planned": 1, "in-doubt": 1 });
             }),
-            ("counts.verified", |all| all.manifest["counts"]["verified"] = json!(2)),
+            ("counts.verified", |all| {
+                all.manifest["counts"]["verified"] = json!(2);
+            }),
             ("is there twice", |all| {
                 let again = all.manifest["nodes"][0].clone();
                 all.manifest["nodes"].as_array_mut().unwrap().push(again);
                 all.manifest["counts"] = json!({ "planned": 3, "verified": 2, "in-doubt": 1 });
             }),
             ("in no manifest", |all| {
-                all.manifest["nodes"][0]["attempts"][0]["client_request_id"] = json!("other")
+                all.manifest["nodes"][0]["attempts"][0]["client_request_id"] = json!("other");
             }),
             ("has no directory d/other", |all| {
-                all.manifest["nodes"][0]["virtual_directory"] = json!("d/other")
+                all.manifest["nodes"][0]["virtual_directory"] = json!("d/other");
             }),
-            ("is claimed by []", |all| all.manifest["nodes"][0]["virtual_directory"] = Value::Null),
+            ("is claimed by []", |all| {
+                all.manifest["nodes"][0]["virtual_directory"] = Value::Null;
+            }),
             ("is claimed by []", |all| {
                 all.manifest["nodes"][1]["outcome"] = json!("failed");
                 all.manifest["counts"] = json!({ "planned": 2, "verified": 1, "failed": 1 });
             }),
-            ("collected twice", |all| all.manifest["nodes"][0]["duplicates"] = json!(["d/second"])),
+            ("collected twice", |all| {
+                all.manifest["nodes"][0]["duplicates"] = json!(["d/second"]);
+            }),
             ("2 of 2 files, and the service has 1 of 2", |all| {
                 all.ledger["nodes"][0]["directories"][0]["files_written"] = json!(1);
             }),
@@ -360,8 +368,12 @@ mod tests {
             ("1 calls are on record, 1 answered, and 2 were received", |all| {
                 all.ledger["nodes"][0]["received"] = json!(2);
             }),
-            ("1 answered, and 0 were received", |all| all.ledger["nodes"][0]["received"] = json!(0)),
-            ("no manifest has a call to it", |all| all.ledger["nodes"][1]["node"] = json!("three")),
+            ("1 answered, and 0 were received", |all| {
+                all.ledger["nodes"][0]["received"] = json!(0);
+            }),
+            ("no manifest has a call to it", |all| {
+                all.ledger["nodes"][1]["node"] = json!("three");
+            }),
         ];
         for (expected, wrong) in wrongs {
             let mut library = Library::new();
@@ -373,14 +385,28 @@ mod tests {
 
     #[test]
     fn whatever_is_wrong_in_the_schedule_is_a_difference() {
-        let wrongs: [(&str, fn(&mut Library)); 7] = [
-            ("the schedule does not know of it", |all| all.rows[0].run_id = None),
-            ("its manifest says Some(\"partial\")", |all| all.rows[0].outcome = Some(RunOutcome::Complete)),
-            ("row 1: ended with outcome None", |all| all.rows[0].outcome = None),
-            ("row 1: lost", |all| all.rows[0].status = Status::Lost),
-            ("row 1 was promised", |all| all.rows[0].status = Status::Queued),
-            ("has 2 rows", |all| all.rows.push(row(3, 1, None))),
-            ("has 0 rows", |all| all.rows.push(row(3, 3, None))),
+        let wrongs: [(&str, Wrong); 7] = [
+            ("the schedule does not know of it", |all| {
+                all.rows[0].run_id = None;
+            }),
+            ("its manifest says Some(\"partial\")", |all| {
+                all.rows[0].outcome = Some(RunOutcome::Complete);
+            }),
+            ("row 1: ended with outcome None", |all| {
+                all.rows[0].outcome = None;
+            }),
+            ("row 1: lost", |all| {
+                all.rows[0].status = Status::Lost;
+            }),
+            ("row 1 was promised", |all| {
+                all.rows[0].status = Status::Queued;
+            }),
+            ("has 2 rows", |all| {
+                all.rows.push(row(3, 1, None));
+            }),
+            ("has 0 rows", |all| {
+                all.rows.push(row(3, 3, None));
+            }),
         ];
         for (expected, wrong) in wrongs {
             let mut library = Library::new();

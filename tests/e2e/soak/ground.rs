@@ -25,14 +25,12 @@ const ALERT_SECRET: &str = "plainly-fake-alert-secret";
 /// Three accounts with faults of every kind, in which nodes vanish, come back, and go bad again and again.
 fn fleet(seed: u64) -> String {
     let account = |name: &str, faults: &str, pools: &str| {
-        let faults: String = faults
-            .split_whitespace()
-            .map(|fault| {
-                let (kind, more) = fault.split_once(':').unwrap_or((fault, "share=0.02"));
-                let more = more.replace(',', "\n").replace('=', " = ");
-                format!("[[account.fault]]\nkind = \"{kind}\"\n{more}\n")
-            })
-            .collect();
+        let fault = |fault: &str| {
+            let (kind, more) = fault.split_once(':').unwrap_or((fault, "share=0.02"));
+            let more = more.replace(',', "\n").replace('=', " = ");
+            format!("[[account.fault]]\nkind = \"{kind}\"\n{more}\n")
+        };
+        let faults: String = faults.split_whitespace().map(fault).collect();
         format!(
             "[[account]]\nname = \"{name}\"\nlatency = {{ min = \"5ms\", max = \"60ms\" }}\n{pools}\n{faults}"
         )
@@ -334,6 +332,7 @@ impl Ground {
             let is_young = status.signal() == Some(15);
             assert!(is_young || matches!(status.code(), Some(0 | 6)), "{status}: {}", self.tail(machine));
         }
+        self.rotate(Duration::from_secs(24 * 3600));
         // What was cut short is resumed, and whatever starts meanwhile comes to its end as well.
         loop {
             self.start(0);
@@ -391,18 +390,14 @@ fn after(lifetime: Duration) -> OffsetDateTime {
 /// (docs/design/in-doubt.md, "Limits").
 fn settings(sim: &Sim, port: u16) -> String {
     let dir = sim.dir.path();
-    let accounts: String = sim.ready["accounts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|account| {
-            let (name, endpoint) = (account["name"].as_str().unwrap(), account["endpoint"].as_str().unwrap());
-            format!(
-                "[[account]]\nname = \"{name}\"\nendpoint = \"{endpoint}\"\n\
-                 auth = {{ shared_key = {{ file = \"ready.json.{name}.key\" }} }}\n"
-            )
-        })
-        .collect();
+    let account = |account: &Value| {
+        let (name, endpoint) = (account["name"].as_str().unwrap(), account["endpoint"].as_str().unwrap());
+        format!(
+            "[[account]]\nname = \"{name}\"\nendpoint = \"{endpoint}\"\n\
+             auth = {{ shared_key = {{ file = \"ready.json.{name}.key\" }} }}\n"
+        )
+    };
+    let accounts: String = sim.ready["accounts"].as_array().unwrap().iter().map(account).collect();
     let [minutely, incident, went_bad] = SNAPSHOTS;
     let keep = format!("keep_runs = {KEPT}\nkeep_for = \"5m\"\ndelete_containers = true");
     format!(
@@ -414,7 +409,7 @@ fn settings(sim: &Sim, port: u16) -> String {
         account = "{storage}"
         container = "incident-{{run_id}}"
         account_key = {{ file = "secret.storage" }}
-        lifetime = "40s"
+        lifetime = "2m"
         upload_allowance = "10s"
         [limits]
         rate = 40

@@ -94,18 +94,24 @@ fn tell(ground: &mut Ground, witness: &Witness, length: Option<Duration>, random
         told.promised.extend(ground.alert(chapters));
         std::thread::sleep(Duration::from_millis(random.u64(200..5000)));
         befall(ground, what, SAS, random, &mut told.weather);
-        if rotated.elapsed() > ROTATION {
-            rotated = Instant::now();
-            befall(ground, Weather::SasIsRotated, SAS, random, &mut told.weather);
-        }
+        rotate_in_time(ground, &mut rotated, random, &mut told.weather);
         told.containers.push((elapsed.as_secs_f64(), tidy(ground, JOURNALS_KEPT)));
         let waits = Instant::now();
         while witness.archive.lock().runs() == before {
             ground.assert_alive();
+            rotate_in_time(ground, &mut rotated, random, &mut told.weather);
             assert!(waits.elapsed() < STUCK, "no run ends any more");
             std::thread::sleep(Duration::from_millis(200));
         }
         chapters += 1;
+    }
+}
+
+/// Long before a SAS expires, another takes its place.
+fn rotate_in_time(ground: &mut Ground, rotated: &mut Instant, random: &mut Rng, record: &mut Record) {
+    if rotated.elapsed() > ROTATION {
+        *rotated = Instant::now();
+        befall(ground, Weather::SasIsRotated, SAS, random, record);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the daemons use, every two seconds, and whether it grows.
 
+#![expect(clippy::cast_precision_loss, reason = "medians of what a process uses")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -34,8 +36,8 @@ pub(super) fn look(life: Life, machine: &Path, at: f64) -> Option<Sample> {
     let process = Path::new("/proc").join(life.pid.to_string());
     let status = std::fs::read_to_string(process.join("status")).ok()?;
     let of = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<f64>().ok()
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_whitespace().next()?.parse::<f64>().ok()
     };
     let descriptors = std::fs::read_dir(process.join("fd")).ok()?.count();
     let runs = machine.join("runs");
