@@ -47,6 +47,10 @@ advisories db:
 security:
     cargo test -p fleetlogs-model --test house every_test_that_a_page_names_exists
 
+# The release with its list of packages, as a program and as CycloneDX: target/release/fleetlogs.cdx.json.
+sbom:
+    bash tests/sbom.sh
+
 # How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls. How
 # the cost of every command grows with the fleet: `cargo bench -p fleetlogs --bench scale -- --million` adds a million
 # nodes. What workers and a journal in Blob storage cost, and last, against the official SDK: both need what tests/all.sh
