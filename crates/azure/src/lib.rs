@@ -19,6 +19,9 @@ mod cloud;
 mod credential;
 mod delegation_key;
 mod error_body;
+#[cfg(test)]
+#[path = "../../../tests/formats/lock.rs"]
+mod format_lock;
 mod http;
 mod http_date;
 mod kept_connections;

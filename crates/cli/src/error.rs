@@ -367,10 +367,10 @@ impl From<StateError> for CliError {
     fn from(error: StateError) -> Self {
         let help = match &error {
             error if error.is_disk_trouble() => Some(MAKE_ROOM),
-            StateError::Sqlite(_)
-            | StateError::Format { .. }
-            | StateError::Damaged { .. }
-            | StateError::Text(_) => Some(
+            StateError::Format { .. } => Some(
+                "use the version of fleetlogs that wrote it; the file is `schedule.state`, or `schedule.db` in `output.dir`",
+            ),
+            StateError::Sqlite(_) | StateError::Damaged { .. } | StateError::Text(_) => Some(
                 "the file is `schedule.state`, or `schedule.db` in `output.dir`; if you move it away, the schedule starts \
                  anew: windows start over, and nodes that are in a bad state now are captured again",
             ),

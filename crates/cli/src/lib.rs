@@ -19,6 +19,9 @@ mod estimate;
 mod exit;
 mod file_kind;
 mod fleet;
+#[cfg(test)]
+#[path = "../../../tests/formats/lock.rs"]
+mod format_lock;
 mod found_config;
 mod help_texts;
 mod hygiene;

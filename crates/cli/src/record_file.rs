@@ -31,6 +31,11 @@ struct Document {
     config: String,
 }
 
+#[derive(Deserialize)]
+struct RecordVersion {
+    schema: String,
+}
+
 impl RecordInBlob {
     /// What the file in a directory says. None if there is no such file: the record is in the directory itself.
     pub(crate) fn read_in(dir: &Path) -> io::Result<Option<Self>> {
@@ -42,11 +47,16 @@ impl RecordInBlob {
         };
         let mut text = String::new();
         file.take(LONGEST).read_to_string(&mut text)?;
-        match serde_json::from_str::<Document>(&text) {
-            Ok(Document { schema, journal, config }) if schema == SCHEMA => {
-                Ok(Some(Self { url: journal, config }))
-            }
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it does not say where the journal is")),
+        let unusable = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        // Another version may have other members.
+        if let Ok(RecordVersion { schema }) = serde_json::from_str(&text)
+            && schema != SCHEMA
+        {
+            return Err(unusable(format!("it has schema `{schema}`, but this fleetlogs reads `{SCHEMA}`")));
+        }
+        match serde_json::from_str(&text) {
+            Ok(Document { schema: _, journal, config }) => Ok(Some(Self { url: journal, config })),
+            Err(_) => Err(unusable("it does not say where the journal is".into())),
         }
     }
 
@@ -62,6 +72,17 @@ impl RecordInBlob {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format_lock::{Additions, assert_locked};
+
+    #[test]
+    fn the_file_that_says_where_a_journal_is_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = RecordInBlob { url: "https://a/b/c".into(), config: "/srv/fleetlogs.toml".into() };
+        record.write_in(dir.path()).unwrap();
+        let text = std::fs::read_to_string(dir.path().join(RECORD_FILE)).unwrap();
+        let form = [(RECORD_FILE.to_owned(), text.split_whitespace().collect())].into();
+        assert_locked("journal-file", SCHEMA.rsplit('/').next().unwrap(), &form, &Additions::default());
+    }
 
     #[test]
     fn what_is_written_is_read_and_what_is_not_understood_is_not_passed_over() {
@@ -72,9 +93,21 @@ mod tests {
         record.write_in(dir.path()).unwrap();
         assert_eq!(RecordInBlob::read_in(dir.path()).unwrap(), Some(record));
         let file = dir.path().join(RECORD_FILE);
-        for other in ["", "{}", r#"{"schema":"fleetlogs.journal/v2","journal":"https://a","config":""}"#] {
+        for (other, told) in [
+            ("", "does not say where the journal is"),
+            ("{}", "does not say where the journal is"),
+            (
+                r#"{"schema":"fleetlogs.journal/v1","journal":"https://a"}"#,
+                "does not say where the journal is",
+            ),
+            (
+                r#"{"schema":"fleetlogs.journal/v2","place":["https://a"]}"#,
+                "has schema `fleetlogs.journal/v2`",
+            ),
+        ] {
             std::fs::write(&file, other).unwrap();
-            assert!(RecordInBlob::read_in(dir.path()).is_err(), "{other}");
+            let refused = RecordInBlob::read_in(dir.path()).unwrap_err().to_string();
+            assert!(refused.contains(told), "{other}: {refused}");
         }
     }
 }

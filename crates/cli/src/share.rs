@@ -11,6 +11,7 @@ use std::time::Duration;
 use fleetlogs_azure::{AzureLogStore, Client, ContainerGrant, StorageAccount, http_client};
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::failure::{Failure, FailureClass};
+use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::sas::SasUrl;
 use fleetlogs_model::service::LogStore;
@@ -89,6 +90,11 @@ struct Record {
     shares: Vec<Entry>,
 }
 
+#[derive(Deserialize)]
+struct SharesVersion {
+    schema: String,
+}
+
 /// What `unshare` did to the shares of a run.
 #[derive(Debug)]
 pub(crate) struct Unshared {
@@ -136,7 +142,7 @@ pub(crate) async fn share(
     settings: &Settings,
     lifetime: Duration,
 ) -> Result<Share, CliError> {
-    let mut record = Record::read(&dir.path, plan)?;
+    let mut record = Record::read(&dir.path, &plan.run_id)?;
     let container = Container::of(plan, settings)?;
     let made_at = Clock::System.now();
     let (url, policy, expires_at) = container.grant(lifetime).await?;
@@ -157,7 +163,7 @@ pub(crate) async fn share(
 
 /// Revokes the shares that can be revoked, and checks that they are gone.
 pub(crate) async fn unshare(dir: &RunDir, plan: &Plan, settings: &Settings) -> Result<Unshared, CliError> {
-    let mut record = Record::read(&dir.path, plan)?;
+    let mut record = Record::read(&dir.path, &plan.run_id)?;
     let container = Container::of(plan, settings)?;
     let now = Clock::System.now();
     let is_open = |entry: &&Entry| entry.revoked_at.is_none() && entry.expires_at > now;
@@ -291,30 +297,66 @@ fn place(settings: &Settings) -> Result<(&Place, Option<&crate::config::Minting>
 }
 
 impl Record {
-    fn read(dir: &Path, plan: &Plan) -> Result<Self, CliError> {
+    fn read(dir: &Path, run: &RunId) -> Result<Self, CliError> {
         let file = dir.join(SHARES_FILE);
         let text = match std::fs::read(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let run_id = plan.run_id.to_string();
-                return Ok(Self { schema: SCHEMA.to_owned(), run_id, shares: vec![] });
+                return Ok(Self { schema: SCHEMA.to_owned(), run_id: run.to_string(), shares: vec![] });
             }
             Err(error) => return Err(CliError::file(&file, &error)),
         };
-        let read = serde_json::from_slice::<Self>(&text).map_err(std::io::Error::from);
-        let known = read.and_then(|record| {
-            if record.schema == SCHEMA {
-                return Ok(record);
-            }
-            let message = format!("its schema is not `{SCHEMA}`: a newer fleetlogs wrote it");
-            Err(std::io::Error::new(ErrorKind::InvalidData, message))
-        });
-        known.map_err(|error| CliError::file(&file, &error))
+        // Another version may have other members.
+        if let Ok(SharesVersion { schema }) = serde_json::from_slice(&text)
+            && schema != SCHEMA
+        {
+            let message = format!("it has schema `{schema}`, but this fleetlogs reads `{SCHEMA}`");
+            return Err(CliError::file(&file, &std::io::Error::new(ErrorKind::InvalidData, message)));
+        }
+        serde_json::from_slice(&text).map_err(|error| CliError::file(&file, &error.into()))
     }
 
     fn write(&self, dir: &Path) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::from)? + "\n";
         write_whole(dir, SHARES_FILE, text.as_bytes())
             .map_err(|error| CliError::file(dir.join(SHARES_FILE), &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::format_lock::{Additions, assert_locked};
+
+    fn record(kind: Kind, policy: Option<&str>, revoked_at: Option<&str>) -> Record {
+        let at = datetime!(2026-11-22 09:30:00.125 UTC);
+        let entry = Entry {
+            kind,
+            container: "https://logs.blob.core.windows.net/logs".into(),
+            permissions: PERMISSIONS.into(),
+            policy: policy.map(Into::into),
+            opens_other_runs: false,
+            made_at: at,
+            expires_at: at,
+            revoked_at: revoked_at.map(Into::into),
+        };
+        Record { schema: SCHEMA.into(), run_id: "20261122T093000Z-0007".into(), shares: vec![entry] }
+    }
+
+    #[test]
+    fn the_record_of_shares_is_locked_and_one_of_a_newer_version_refused() {
+        let all = record(Kind::StoredPolicy, Some("p"), Some("2026-11-22T09:30:00.125Z"));
+        let parts = [("shares with all", &all), ("shares", &record(Kind::UserDelegation, None, None))];
+        let form =
+            parts.map(|(name, record)| (name.to_owned(), serde_json::to_string(record).unwrap())).into();
+        assert_locked("shares", SCHEMA.rsplit('/').next().unwrap(), &form, &Additions::default());
+
+        let dir = tempfile::tempdir().unwrap();
+        let newer = r#"{"schema":"fleetlogs.shares/v9","run":{}}"#;
+        std::fs::write(dir.path().join(SHARES_FILE), newer).unwrap();
+        let refused = Record::read(dir.path(), &all.run_id.parse().unwrap()).unwrap_err().reason();
+        assert!(refused.contains("fleetlogs.shares/v9") && refused.contains(SCHEMA), "{refused}");
     }
 }

@@ -22,6 +22,9 @@ mod directory_name;
 pub mod doubt;
 pub mod event_log;
 pub mod execute;
+#[cfg(test)]
+#[path = "../../../tests/formats/lock.rs"]
+mod format_lock;
 mod intent;
 pub mod jobs;
 pub mod local_store;

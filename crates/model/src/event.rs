@@ -1,8 +1,8 @@
 //! Everything that can happen in a run.
 //!
 //! Events own their data, so they can be stored and read again: the journal, the live view and the manifest all fold
-//! the same events. A stored event never changes its meaning; a new fact is a new event or an optional member, which
-//! older readers ignore.
+//! the same events. A stored event never changes its meaning. A new fact is an optional member, which older readers
+//! ignore, or a new event, which they refuse: it is of a new version.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -15,6 +15,10 @@ use crate::ids::{AccountName, NodeId, NodeIndex, PoolId};
 use crate::outcome::{Proof, RunOutcome, Shortfall};
 use crate::service::NodeState;
 use crate::stop_cause::{StopCause, Unverified};
+
+/// Version of the stored form of events. The versions of every store that keeps events change with it. A version gains
+/// optional members and nothing else: readers refuse an event that they do not know.
+pub const EVENTS_VERSION: u32 = 1;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,9 @@ mod event_pipe;
 mod events_file;
 mod fetched;
 mod files;
+#[cfg(test)]
+#[path = "../../../tests/formats/lock.rs"]
+mod format_lock;
 mod history;
 mod json_document;
 mod log_message;

@@ -61,7 +61,7 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
 }
 
-fn checksum(seq: u64, text: &[u8]) -> u32 {
+pub(super) fn checksum(seq: u64, text: &[u8]) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     sum.update(&seq.to_le_bytes());
     sum.update(text);

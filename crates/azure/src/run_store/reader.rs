@@ -166,9 +166,11 @@ impl EventTexts {
 }
 
 fn parsed(text: &[u8]) -> Result<Recorded, JournalError> {
+    // Its checksum fits: it is as it was written.
     Recorded::from_json(text).map_err(|error| {
-        let what = format!("an event of the journal cannot be read: {error}");
-        JournalError::new(JournalErrorKind::Damaged, what)
+        let what = format!("a newer fleetlogs wrote the journal: an event cannot be read: {error}");
+        JournalError::new(JournalErrorKind::OtherFormat, what)
+            .with_help("use the version of fleetlogs that worked on the run")
     })
 }
 

@@ -46,8 +46,14 @@ pub async fn run_of_key(
         return Ok(new_run.clone());
     }
     let there = patiently(|| blobs.range(key, 0, LONGEST)).await.map_err(failed)?;
-    let there = there.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
-    there.ok_or_else(|| {
+    let there = there.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
+    // A version that has more to say than an id says it as JSON.
+    if there.trim_start().starts_with('{') {
+        let what = format!("`{}/{key}` in Blob storage was written by a newer fleetlogs", blobs.dir);
+        return Err(JournalError::new(JournalErrorKind::OtherFormat, what)
+            .with_help("use the version of fleetlogs that wrote it, or another key"));
+    }
+    there.trim().parse().map_err(|_| {
         let what = format!("`{}/{key}` in Blob storage does not hold the id of a run", blobs.dir);
         JournalError::new(JournalErrorKind::Damaged, what).with_help("remove the blob, or use another key")
     })

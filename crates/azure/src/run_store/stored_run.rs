@@ -199,3 +199,57 @@ impl BlobRunStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fleetlogs_model::event::{EVENTS_VERSION, Event, Recorded};
+    use fleetlogs_model::ids::NodeIndex;
+    use time::macros::datetime;
+
+    use super::super::journal::journal_blob;
+    use super::super::line::write_line;
+    use super::super::{OWNER, RUN};
+    use super::*;
+    use crate::format_lock::{Additions, assert_locked};
+
+    const AT: OffsetDateTime = datetime!(2026-11-22 09:30:00.125 UTC);
+
+    fn run(partitions: Vec<StoredPartition>, pick: Option<serde_json::Value>) -> String {
+        let run = StoredRun {
+            schema: SCHEMA.into(),
+            run_id: RunId::new(AT, 7),
+            plan_sha256: "00".into(),
+            config: "/srv/fleetlogs/fleetlogs.toml".into(),
+            created_at: AT,
+            created_by: "process 1".into(),
+            place: "logs/logs/fleetlogs/20261122T093000Z-0007".into(),
+            awaits_worker: !partitions.is_empty(),
+            partitions,
+            pick,
+        };
+        serde_json::to_string(&run).unwrap()
+    }
+
+    #[test]
+    fn a_run_in_blob_storage_is_locked() {
+        let name = AccountName::new("contoso");
+        let partitions = vec![
+            StoredPartition { name: name.clone(), site: Some("west".into()) },
+            StoredPartition { name, site: None },
+        ];
+        let mut line = vec![];
+        let event =
+            Recorded { at: AT, node: Some(NodeIndex(17)), event: Event::UploadCancelled { attempt: 2 } };
+        write_line(7, &event, &mut line).unwrap();
+        let parts = [
+            ("blobs", [RUN, OWNER, &journal_blob(1)].join(" ")),
+            ("events", format!("version {EVENTS_VERSION}")),
+            ("line of the journal", String::from_utf8(line).unwrap().trim_end().to_owned()),
+            ("run.json with all", run(partitions, Some(serde_json::json!({ "accounts": ["con*"] })))),
+            ("run.json", run(vec![], None)),
+        ];
+        let form = parts.map(|(name, part)| (name.to_owned(), part)).into();
+        let version = SCHEMA.rsplit('/').next().unwrap();
+        assert_locked("stored-run", version, &form, &Additions::default());
+    }
+}

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::fake_storage::{DIR, FakeStorage, Fault};
-use super::{StoredPartition, run_of_key};
+use super::{StoredPartition, line, run_of_key};
 
 const AT: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
 
@@ -391,6 +391,22 @@ async fn processes_with_the_same_key_have_the_same_run() {
     }
     storage.state().blobs.get_mut("fleetlogs/keys/another").unwrap().content = b"no run".into();
     assert_eq!(kind(ask("another", 9).await), JournalErrorKind::Damaged);
+    let newer = br#"{"schema":"fleetlogs.key/v2","run":"#.into();
+    storage.state().blobs.get_mut("fleetlogs/keys/another").unwrap().content = newer;
+    assert_eq!(kind(ask("another", 9).await), JournalErrorKind::OtherFormat);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_only_a_newer_version_knows_is_no_damage() {
+    let storage = FakeStorage::start().await;
+    drop(begun(&storage).await);
+    let text = r#"{"at":"2026-11-22T09:30:00.125Z","node":0,"event":"node-teleported"}"#;
+    let crc = line::checksum(1, text.as_bytes());
+    let newer = format!("{{\"seq\":1,\"crc\":{crc},{}\n", &text[1..]);
+    storage.change("journal-0001.jsonl", |blob| blob.content = newer.into());
+    let error = read(&storage).await.unwrap_err();
+    assert_eq!(error.kind, JournalErrorKind::OtherFormat);
+    assert!(error.what.contains("newer fleetlogs") && error.what.contains("node-teleported"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,6 +28,16 @@ pub(super) enum LocalError {
         /// Its format number.
         found: i64,
     },
+    /// An event is as it was written, and this version does not know it.
+    #[error("a newer fleetlogs wrote the journal `{path}`: event {seq} cannot be read: {detail}")]
+    NewerEvent {
+        /// The database.
+        path: PathBuf,
+        /// The event's number.
+        seq: u64,
+        /// What is new in it.
+        detail: String,
+    },
     /// There is no journal.
     #[error("there is no journal `{0}`")]
     Missing(PathBuf),
@@ -85,7 +95,7 @@ impl LocalError {
     fn kind(&self) -> JournalErrorKind {
         match self {
             Self::Busy { .. } => JournalErrorKind::Busy,
-            Self::Format { .. } => JournalErrorKind::OtherFormat,
+            Self::Format { .. } | Self::NewerEvent { .. } => JournalErrorKind::OtherFormat,
             Self::Missing(_) => JournalErrorKind::Missing,
             Self::Damaged { .. } => JournalErrorKind::Damaged,
             Self::Copied(_) => JournalErrorKind::Copied,
@@ -118,7 +128,9 @@ impl LocalError {
                 Some("make room on its disk or repair it, or set `output.dir` to a directory on another disk")
             }
             Self::Event(_) | Self::Io(_) => Some(MEND_THE_DISK),
-            Self::Format { .. } => Some("use the version of fleetlogs that started the run"),
+            Self::Format { .. } | Self::NewerEvent { .. } => {
+                Some("use the version of fleetlogs that worked on the run")
+            }
             Self::RunDir(..) => Some("set `output.dir` to a directory that this user may write to"),
             Self::NoWal { .. } | Self::Network { .. } => {
                 Some("set `output.dir` to a directory on a local disk")

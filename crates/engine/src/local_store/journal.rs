@@ -33,7 +33,7 @@ const ROOM_PER_NODE: u64 = 2048;
 /// Between two looks at the room on the disk.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(500);
 
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
     CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE node (id INTEGER PRIMARY KEY, account TEXT NOT NULL, pool TEXT NOT NULL, node TEXT NOT NULL) STRICT;
     CREATE TABLE event (seq INTEGER PRIMARY KEY, node INTEGER, crc INTEGER NOT NULL, json TEXT NOT NULL) STRICT;

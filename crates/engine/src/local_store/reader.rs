@@ -148,8 +148,8 @@ impl JournalReader for SqliteReader {
     }
 }
 
-/// Reads a row of node, number, checksum and text. A row that differs from what was written is damage, and the error
-/// says where.
+/// Reads a row of node, number, checksum and text. A row that differs from what was written is damage; one that is as it
+/// was written, and cannot be read, is of a newer version. The error says which event it is.
 fn read_event(path: &Path, row: &rusqlite::Row<'_>) -> Result<(u64, Recorded), LocalError> {
     let seq: u64 = row.get(1)?;
     let damaged =
@@ -160,7 +160,13 @@ fn read_event(path: &Path, row: &rusqlite::Row<'_>) -> Result<(u64, Recorded), L
     if crc != i64::from(checksum(node.map(NodeIndex), json)) {
         return Err(damaged("its checksum does not fit".into()));
     }
-    Ok((seq, Recorded::from_json(json.as_bytes()).map_err(|error| damaged(error.to_string()))?))
+    // Its checksum fits: it is as it was written.
+    let recorded = Recorded::from_json(json.as_bytes()).map_err(|error| LocalError::NewerEvent {
+        path: path.into(),
+        seq,
+        detail: error.to_string(),
+    })?;
+    Ok((seq, recorded))
 }
 
 /// The histories of all nodes that have one, in plan order, one in memory at a time.

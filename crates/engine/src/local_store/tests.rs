@@ -1,15 +1,17 @@
 use std::path::Path;
 
-use fleetlogs_model::event::{Event, Recorded};
+use fleetlogs_model::event::{EVENTS_VERSION, Event, Recorded};
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::NodeStatus;
+use fleetlogs_model::run_store::JournalErrorKind;
 use uuid::Uuid;
 
-use super::database::{changed_at, torn_pages};
-use super::journal::SqliteJournal;
+use super::database::{APPLICATION_ID, FORMAT, changed_at, checksum, torn_pages};
+use super::journal::{SqliteJournal, TABLES};
 use super::lock::lock;
 use super::reader::EVENTS;
 use super::*;
+use crate::format_lock::{Additions, assert_locked};
 use crate::testing::{NOW, plan_of};
 
 fn recorded(node: u32, event: Event) -> Recorded {
@@ -68,11 +70,38 @@ fn a_second_process_is_kept_out_until_the_first_ends() {
 }
 
 #[test]
+fn the_journal_of_a_run_directory_is_locked() {
+    let parts = [
+        ("application id", format!("{APPLICATION_ID:#x}")),
+        ("events", format!("version {EVENTS_VERSION}")),
+        ("tables", TABLES.split_whitespace().collect::<Vec<_>>().join(" ")),
+        ("checksum of a row", checksum(Some(NodeIndex(17)), "{}").to_string()),
+        ("checksum of a row about no node", checksum(None, "{}").to_string()),
+    ];
+    let form = parts.map(|(name, part)| (name.to_owned(), part)).into();
+    assert_locked("run-db", &format!("format-{FORMAT}"), &form, &Additions::default());
+}
+
+#[test]
 fn other_formats_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
     journal.connection.execute_batch("PRAGMA user_version=9").unwrap();
     assert!(matches!(SqliteReader::open(dir.path()), Err(LocalError::Format { found: 9, .. })));
+}
+
+#[test]
+fn an_event_that_only_a_newer_version_knows_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::create(dir.path(), &plan_of(1), &meta()).unwrap();
+    let text = r#"{"at":"2026-11-22T09:30:00.125Z","node":0,"event":"node-teleported"}"#;
+    let row = rusqlite::params![checksum(Some(NodeIndex(0)), text), text];
+    journal.connection.execute("INSERT INTO event (node, crc, json) VALUES (0, ?1, ?2)", row).unwrap();
+    drop(journal);
+    let error = JournalError::from(nodes(dir.path()).unwrap_err());
+    assert_eq!(error.kind, JournalErrorKind::OtherFormat);
+    assert!(error.what.contains("newer fleetlogs") && error.what.contains("event 1"), "{error}");
+    assert!(error.what.contains("node-teleported"), "{error}");
 }
 
 #[test]

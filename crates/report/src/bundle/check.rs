@@ -226,22 +226,23 @@ impl Check<'_> {
                 .checked
                 .add(format!("`{MANIFEST_FILE}` does not have the checksum in `{MANIFEST_SUM_FILE}`")),
         }
-        let counted = content(archive, index).and_then(|entry| {
-            let mut json = serde_json::Deserializer::from_reader(BufReader::new(entry));
-            let manifest = ManifestCounts::deserialize(&mut json).map_err(io::Error::from)?;
-            json.end()?;
-            Ok(manifest)
-        });
-        match counted {
+        // Another version may have other members.
+        if let Ok(ManifestVersion { schema }) = parsed(archive, index)
+            && schema != MANIFEST_VERSION
+        {
+            self.checked.add(format!(
+                "`{MANIFEST_FILE}` has the schema `{schema}`, but this fleetlogs reads `{MANIFEST_VERSION}`: check the \
+                 bundle with the version that wrote it"
+            ));
+            return;
+        }
+        match parsed(archive, index) {
             Ok(manifest) => self.counts(&manifest),
             Err(error) => self.checked.add(format!("`{MANIFEST_FILE}` cannot be parsed: {error}")),
         }
     }
 
     fn counts(&mut self, manifest: &ManifestCounts) {
-        if manifest.schema != MANIFEST_VERSION {
-            self.checked.add(format!("`{MANIFEST_FILE}` has another schema: `{}`", manifest.schema));
-        }
         let nodes = &manifest.nodes.0;
         let said = |name: &str| manifest.counts.get(name).copied().unwrap_or(0);
         let names = Outcome::ALL.iter().map(|outcome| (outcome.as_str(), nodes.get(*outcome)));
@@ -333,6 +334,17 @@ fn digest_of(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::Re
     Ok(digest.hex())
 }
 
+/// An entry as JSON.
+fn parsed<T: serde::de::DeserializeOwned>(
+    archive: &mut ZipArchive<impl Read + Seek>,
+    index: usize,
+) -> io::Result<T> {
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(content(archive, index)?));
+    let value = T::deserialize(&mut json)?;
+    json.end()?;
+    Ok(value)
+}
+
 fn read_small(archive: &mut ZipArchive<impl Read + Seek>, index: usize) -> io::Result<String> {
     let mut text = String::new();
     content(archive, index)?.take(LONGEST_LINE).read_to_string(&mut text)?;
@@ -360,10 +372,15 @@ impl io::Write for DigestWriter {
     }
 }
 
+/// The version of a document.
+#[derive(Deserialize)]
+struct ManifestVersion {
+    schema: String,
+}
+
 /// The counts of a manifest; the rest of it is not kept.
 #[derive(Deserialize)]
 struct ManifestCounts {
-    schema: String,
     counts: BTreeMap<String, u64>,
     nodes: CountedNodes,
 }

@@ -11,6 +11,7 @@ use fleetlogs_model::outcome::Outcome;
 use serde::Deserialize;
 
 use crate::files::MANIFEST_FILE;
+use crate::manifest::MANIFEST_VERSION;
 
 /// A node as the manifest has it, as far as a bundle needs it.
 #[derive(Deserialize)]
@@ -73,10 +74,25 @@ impl NodeLines {
                     lines.ended = true;
                     return Ok(lines);
                 }
-                _ => {}
+                text => lines.refuse_other_version(text)?,
             }
         }
         Err(unusual())
+    }
+
+    /// Refuses a manifest of another version, by the line that names its schema.
+    fn refuse_other_version(&self, line: &[u8]) -> io::Result<()> {
+        let Some(schema) = line.strip_prefix(b"\"schema\": ") else { return Ok(()) };
+        let schema: String =
+            serde_json::from_slice(schema.strip_suffix(b",").unwrap_or(schema)).map_err(|_| unusual())?;
+        if schema == MANIFEST_VERSION {
+            return Ok(());
+        }
+        let what = format!(
+            "it has the schema `{schema}`, but this fleetlogs reads `{MANIFEST_VERSION}`; `fleetlogs report RUN` writes it \
+             again"
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidData, what))
     }
 
     /// The next node: its place and its text.

@@ -214,6 +214,27 @@ fn a_missing_file_is_noted_and_the_rest_is_there() {
     assert!(entries.contains_key("manifest.json") && !entries.contains_key("plan.json"));
 }
 
+#[test]
+fn a_manifest_of_a_newer_version_is_told_as_such() {
+    let run = Run::of(small_plan());
+    let (bundle, _) = run.bundle(None, &[]);
+    let newer = |text: String| {
+        text.replace("fleetlogs.manifest/v1", "fleetlogs.manifest/v9").replace("\"outcome\"", "\"end\"")
+    };
+    let told = "has the schema `fleetlogs.manifest/v9`, but this fleetlogs reads `fleetlogs.manifest/v1`";
+    let repacked = repacked(&bundle, |name, text| {
+        let text = if name.ends_with("/manifest.json") { newer(text) } else { text };
+        vec![(name.to_owned(), text)]
+    });
+    let problems = problems(&repacked, None);
+    assert!(problems.iter().any(|problem| problem.contains(told)), "{problems:?}");
+    assert!(!problems.iter().any(|problem| problem.contains("cannot be parsed")), "{problems:?}");
+
+    fs::write(run.dir.path().join("manifest.json"), newer(run.file("manifest.json"))).unwrap();
+    let refused = node_directories(run.dir.path()).err().unwrap().to_string();
+    assert!(refused.contains(told), "{refused}");
+}
+
 /// A line of the list of logs.
 fn log(file: &str) -> String {
     let log = LogFile {

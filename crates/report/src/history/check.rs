@@ -20,16 +20,16 @@ const CLOCK_TOLERANCE: Duration = Duration::MINUTE;
 /// Reads a manifest to its end and checks that its nodes, counts and times are consistent.
 pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
     let mut seen = ManifestTotals::default();
-    read(path, &mut seen)?;
-    let ManifestTotals {
-        schema: Some(schema), counts: Some(counts), ended: Some(Rfc3339Time(ended)), ..
-    } = &seen
+    let read = read(path, &mut seen);
+    // Another version may have other members.
+    if let Some(schema) = seen.schema.as_ref().filter(|schema| *schema != MANIFEST_VERSION) {
+        return Err(HistoryError::Schema(schema.clone()));
+    }
+    read?;
+    let ManifestTotals { schema: Some(_), counts: Some(counts), ended: Some(Rfc3339Time(ended)), .. } = &seen
     else {
         return Err(serde_json::Error::custom("it has no schema, no counts or no end time").into());
     };
-    if schema != MANIFEST_VERSION {
-        return Err(HistoryError::Schema(schema.clone()));
-    }
     let disagreeing =
         || Outcome::ALL.into_iter().find(|outcome| counts.of(outcome.as_str()) != seen.of(*outcome));
     let planned = seen.nodes.values().sum::<u64>();

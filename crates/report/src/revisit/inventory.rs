@@ -177,11 +177,40 @@ fn file(line: &StringRecord) -> Result<InventoryFile, InventoryError> {
 
 #[cfg(test)]
 mod tests {
-    use fleetlogs_model::ids::NodeIndex;
+    use fleetlogs_model::ids::{AccountName, NodeId, NodeIndex, PoolId};
     use time::macros::datetime;
 
     use super::*;
+    use crate::bundle::LogFile;
+    use crate::format_lock::{Additions, Form, assert_locked};
     use crate::testing::{plan_of, planned};
+
+    /// `files.csv` has no version: its columns stand for it. Nor has a line of `logs.jsonl`, which may gain members.
+    #[test]
+    fn the_tables_of_files_are_locked() {
+        let text = |md5: Option<&str>| {
+            let log = LogFile {
+                account: AccountName::new("contoso"),
+                pool: PoolId::new("Render"),
+                node: NodeId::new("tvm-1"),
+                blob: "d/agent.log".into(),
+                file: "logs/contoso/Render/tvm-1/agent.log".into(),
+                bytes: 6,
+                etag: "0x8D".into(),
+                md5: md5.map(Into::into),
+            };
+            serde_json::to_string(&log).unwrap()
+        };
+        let mut form = Form::from([
+            ("logs.jsonl with all".into(), text(Some("00"))),
+            ("logs.jsonl".into(), text(None)),
+            ("columns".into(), COLUMNS.join(",")),
+        ]);
+        form.extend(
+            FileStatus::ALL.map(|status| (format!("status {}", status.as_str()), format!("{status:?}"))),
+        );
+        assert_locked("files", "v1", &form, &Additions::default());
+    }
 
     fn file(name: &str, status: FileStatus) -> InventoryFile {
         InventoryFile {

@@ -173,17 +173,21 @@ fn private(path: &Path) -> Result<(), StateError> {
 
 fn prepare(database: &Connection, path: &Path) -> Result<(), StateError> {
     database.busy_timeout(PATIENCE)?;
+    let tables: i64 = database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 {
+        // What is not ours, or is of another version, stays as it is.
+        check(database, path)?;
+    }
     database.pragma_update(None, "journal_mode", "wal")?;
     database.pragma_update(None, "synchronous", "full")?;
     database.pragma_update(None, "foreign_keys", true)?;
-    let tables: i64 = database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables == 0 {
         // One transaction: a process that ends in between leaves an empty file.
         database.execute_batch(&format!(
             "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
         ))?;
     }
-    check(database, path)
+    Ok(())
 }
 
 fn check(database: &Connection, path: &Path) -> Result<(), StateError> {

@@ -48,3 +48,21 @@ pub(super) const TABLES: &str = "
         run INTEGER REFERENCES run (id), PRIMARY KEY (id, fired_at, snapshot)
     ) STRICT, WITHOUT ROWID;
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format_lock::{Additions, Form, assert_locked};
+
+    #[test]
+    fn the_state_of_a_schedule_is_locked() {
+        let mut form = Form::from([("application id".to_owned(), format!("{APPLICATION_ID:#x}"))]);
+        // Without its comments.
+        let text: String = TABLES.lines().filter(|line| !line.trim().starts_with("--")).collect();
+        for statement in text.split(';').filter(|statement| !statement.trim().is_empty()) {
+            let words: Vec<_> = statement.split_whitespace().collect();
+            form.insert(words[..3].join(" "), words.join(" "));
+        }
+        assert_locked("schedule-db", &format!("format-{FORMAT}"), &form, &Additions::default());
+    }
+}

@@ -69,8 +69,12 @@ fn a_last_run_that_cannot_be_read_leaves_its_time_open() {
 #[test]
 fn a_manifest_that_contradicts_itself_counts_for_nothing() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 10] = [
+    let cases: [(Change, &str); 11] = [
         (|it| it["schema"] = "fleetlogs.manifest/v9".into(), "has the schema `fleetlogs.manifest/v9`"),
+        (
+            |it| (it["schema"], it["window"]) = ("fleetlogs.manifest/v9".into(), 7.into()),
+            "has the schema `fleetlogs.manifest/v9`",
+        ),
         (|it| it["schema"] = PLAN_SCHEMA.into(), "has the schema `fleetlogs.plan/v1`"),
         (|it| it["counts"]["planned"] = 2.into(), "it counts 2 nodes, but lists 1"),
         (|it| it["counts"]["failed"] = 1.into(), "it counts 1 nodes as failed, but lists 0"),
