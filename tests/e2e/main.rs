@@ -58,6 +58,7 @@ mod stopping;
 mod store_promises;
 mod terminal;
 mod ticket;
+mod upgrades;
 mod verify_later;
 mod watching;
 mod work_queue;
