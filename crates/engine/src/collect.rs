@@ -89,6 +89,8 @@ pub async fn collect<B: BatchService, L: LogStore>(collection: Collection<B, L>)
     let (announcements, feed) = announcements(&mut outstanding);
     let taken = AcceptedNodes::of(&ledger);
     listeners.push(Box::new(taken.clone()));
+    #[cfg(any(test, feature = "transitions"))]
+    listeners.push(Box::new(crate::transitions::TransitionNotes::of(&ledger)));
     if store.is_some() {
         listeners.push(Box::new(announcements));
     }

@@ -56,5 +56,7 @@ pub mod sweep;
 pub mod tenure_guard;
 #[cfg(test)]
 mod testing;
+#[cfg(any(test, feature = "transitions"))]
+mod transitions;
 pub mod verify;
 pub mod window;

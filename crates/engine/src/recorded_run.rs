@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fleetlogs_model::event::Recorded;
 use fleetlogs_model::ledger::Ledger;
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
@@ -9,7 +10,7 @@ use fleetlogs_model::run_store::{
     Journal, JournalError, JournalErrorKind, JournalReader, RunHold, RunMeta, RunStore,
 };
 
-use crate::resume::{Outstanding, Replay};
+use crate::resume::{Contradictions, Outstanding, Replay};
 use crate::run_record::RunRecord;
 
 /// What a command needs besides reading a recorded run.
@@ -70,8 +71,45 @@ impl RecordedRun {
 /// The journal cannot be read.
 pub fn ledger_of(journal: &dyn JournalReader, plan: &Plan) -> Result<Ledger, JournalError> {
     let mut ledger = Ledger::new(plan);
-    journal.events_after(0, &mut |recorded| ledger.apply(recorded))?;
+    let mut contradictions = Contradictions::default();
+    let nodes = plan.nodes.len();
+    journal.events_after(0, &mut |recorded| {
+        if of_plan(recorded, nodes) {
+            contradictions.look_at(recorded, &ledger);
+            ledger.apply(recorded);
+        }
+    })?;
+    // What is told of the run is what its journal says last.
+    must_not_contradict_itself(plan, &contradictions, true)?;
     Ok(ledger)
+}
+
+/// An event of a node that the plan does not have changes nothing.
+fn of_plan(recorded: &Recorded, nodes: usize) -> bool {
+    let is_of_plan = recorded.node.is_none_or(|node| node.get() < nodes);
+    if !is_of_plan {
+        tracing::warn!(node = ?recorded.node, "the journal has an event of a node that is not in its plan; it is ignored");
+    }
+    is_of_plan
+}
+
+/// A journal whose checksums fit may still say what cannot have happened: it was changed, or a defect wrote it. No call is
+/// sent on the strength of that unless the operator wants it; reports take the last word of each node.
+fn must_not_contradict_itself(plan: &Plan, found: &Contradictions, accept: bool) -> Result<(), JournalError> {
+    let Some((node, what)) = &found.first else { return Ok(()) };
+    let what = format!(
+        "the journal contradicts itself {} times; the first time about node `{}`: {what}",
+        found.count,
+        plan.node(*node).at()
+    );
+    if accept {
+        tracing::warn!("{what}; the last event of each node counts");
+        return Ok(());
+    }
+    Err(JournalError::new(JournalErrorKind::Damaged, what).with_help(
+        "nothing was sent; `fleetlogs report` shows what is on record; with `--accept-changes`, the last event of each \
+         node counts",
+    ))
 }
 
 /// A run that this process resumes. No other process can open it meanwhile.
@@ -94,7 +132,7 @@ impl ResumedRun {
     /// Opens a run to work on what is outstanding. Nodes that ended in one of `retry` are outstanding again.
     ///
     /// # Errors
-    /// As for [`RecordedRun::open`]; or the run is a copy, and `accept_copy` is not set.
+    /// As for [`RecordedRun::open`]; or the run is a copy or its journal contradicts itself, and `accept_copy` is not set.
     pub async fn open(
         store: &dyn RunStore,
         retry: &[Outcome],
@@ -107,7 +145,13 @@ impl ResumedRun {
         let meta = meta_for(&*reader, &stored.digest)?;
         let plan = Arc::new(stored.plan);
         let mut replay = Replay::new(&plan);
-        reader.events_after(0, &mut |recorded| replay.apply(recorded))?;
+        let nodes = plan.nodes.len();
+        reader.events_after(0, &mut |recorded| {
+            if of_plan(recorded, nodes) {
+                replay.apply(recorded);
+            }
+        })?;
+        must_not_contradict_itself(&plan, replay.contradictions(), accept_copy)?;
         let (ledger, outstanding) = replay.finish(&plan, retry);
         Ok(Self { plan, meta, ledger, outstanding, journal, reader })
     }
@@ -134,9 +178,12 @@ fn meta_for(journal: &dyn JournalReader, plan_digest: &str) -> Result<RunMeta, J
 
 #[cfg(test)]
 mod tests {
-    use fleetlogs_model::event::{Event, Recorded};
+    use fleetlogs_model::event::Event;
     use fleetlogs_model::failure::{Failure, FailureClass};
+    use fleetlogs_model::fingerprint::Fingerprint;
     use fleetlogs_model::ids::NodeIndex;
+    use fleetlogs_model::ledger::NodeStatus;
+    use fleetlogs_model::transition::NodeEvent;
 
     use super::*;
     use crate::local_store::LocalRunStore;
@@ -189,5 +236,104 @@ mod tests {
         ] {
             assert_eq!(refused.unwrap().kind, JournalErrorKind::OtherPlan);
         }
+    }
+
+    /// A journal in memory, as somebody has changed it.
+    async fn stored(events: &[(u32, Event)]) -> MemoryRunStore {
+        let store = MemoryRunStore::default();
+        let mut journal = store.create(&plan_of(2), "fleetlogs.toml").await.unwrap();
+        let events: Vec<_> = events
+            .iter()
+            .map(|(node, event)| Recorded { at: NOW, node: Some(NodeIndex(*node)), event: event.clone() })
+            .collect();
+        journal.append(&events).unwrap();
+        store
+    }
+
+    fn requested() -> Event {
+        Event::UploadRequested { attempt: 1, client_request_id: uuid::Uuid::nil(), service_ahead_ms: None }
+    }
+
+    fn accepted() -> Event {
+        Event::UploadAccepted { attempt: 1, directory: "d".into(), files: Some(4), request_id: None }
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_contradicts_itself_is_reported_and_not_resumed_unless_that_is_accepted() {
+        // The intent of the first node was lost.
+        let store = stored(&[(0, accepted()), (1, requested())]).await;
+        let refused = ResumedRun::open(&store, &[], false).await.err().unwrap();
+        assert_eq!(refused.kind, JournalErrorKind::Damaged);
+        let told = "contradicts itself 1 times; the first time about node `contoso/Pool/n0`: Accepted cannot follow \
+                    Planned: no call is in flight";
+        assert!(refused.what.contains(told), "{refused}");
+        assert!(refused.help.unwrap().contains("--accept-changes"));
+
+        let read = RecordedRun::open(&store, RunClaim::Watch).await.unwrap().ledger().unwrap();
+        assert_eq!(read.status(NodeIndex(0)), NodeStatus::Accepted);
+        let accepted = ResumedRun::open(&store, &[], true).await.unwrap();
+        assert_eq!(
+            accepted.outstanding.awaited.len(),
+            1,
+            "its files are awaited, and it is not called again"
+        );
+    }
+
+    #[tokio::test]
+    async fn every_pair_that_is_named_impossible_is_a_contradiction_and_no_other() {
+        let failure = |class| Failure::new(class, "scripted");
+        let (fingerprint, reason) = (Fingerprint::default(), || "scripted".into());
+        let all = [
+            requested(),
+            Event::UploadCancelled { attempt: 1 },
+            accepted(),
+            Event::UploadAccepted { attempt: 1, directory: "d".into(), files: Some(0), request_id: None },
+            Event::UploadWillRetry { attempt: 1, cause: failure(FailureClass::Transient), delay_ms: 0 },
+            Event::UploadInDoubt { attempt: 1, cause: failure(FailureClass::InDoubt) },
+            Event::UploadAbsent { attempt: 1 },
+            Event::UploadAdopted { attempt: 1, directory: "d".into(), others: vec![] },
+            Event::UploadFailed { attempt: 1, cause: failure(FailureClass::Gone) },
+            Event::UploadFailed { attempt: 1, cause: failure(FailureClass::Refused) },
+            Event::FilesVerified { files: 4, bytes: 4, fingerprint: None, proof: None },
+            Event::FilesAdopted { files: 4, bytes: 4, fingerprint, reason: reason() },
+            Event::FilesIncomplete { files: 4, bytes: 4, reason: reason(), shortfall: None },
+            Event::DirectoriesFound { directories: vec![], unsure: false },
+            Event::IdentityChanged { now: None },
+            Event::NodeSeenAgain { now: Box::default() },
+        ];
+        let kinds: Vec<_> = all.iter().map(|event| NodeEvent::of(event).unwrap()).collect();
+        assert_eq!(kinds, NodeEvent::ALL);
+        let mut pairs = 0;
+        // Each status by the shortest way there, whether or not that way can be gone.
+        for way in all[..13].iter().map(Some).chain([None]) {
+            let status = way.map_or(NodeStatus::Planned, |event| NodeStatus::Planned.after(event));
+            for event in &all {
+                let plan = plan_of(1);
+                let mut replay = Replay::new(&plan);
+                let apply = |replay: &mut Replay, event: &Event| {
+                    replay.apply(&Recorded { at: NOW, node: Some(NodeIndex(0)), event: event.clone() });
+                };
+                way.into_iter().for_each(|event| apply(&mut replay, event));
+                let before = replay.contradictions().count;
+                apply(&mut replay, event);
+                let is_refused = status.refuses(NodeEvent::of(event).unwrap()).is_some();
+                assert_eq!(
+                    replay.contradictions().count - before,
+                    u64::from(is_refused),
+                    "{status:?} {event:?}"
+                );
+                pairs += 1;
+            }
+        }
+        assert_eq!(pairs, 14 * 16);
+    }
+
+    #[tokio::test]
+    async fn an_event_of_a_node_that_the_plan_does_not_have_is_ignored() {
+        let store = stored(&[(0, requested()), (7, requested())]).await;
+        let read = RecordedRun::open(&store, RunClaim::Watch).await.unwrap().ledger().unwrap();
+        assert_eq!(read.outcomes().total(), 2);
+        let resumed = ResumedRun::open(&store, &[], false).await.unwrap();
+        assert_eq!((resumed.outstanding.fresh.len(), resumed.outstanding.work.len()), (1, 1));
     }
 }

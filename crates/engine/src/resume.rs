@@ -11,6 +11,7 @@ use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::ledger::{Ledger, NodeStatus};
 use fleetlogs_model::outcome::Outcome;
 use fleetlogs_model::plan::Plan;
+use fleetlogs_model::transition::NodeEvent;
 
 use crate::intent::Intent;
 use crate::queue::{Step, Work};
@@ -72,6 +73,27 @@ pub struct Replay {
     ledger: Ledger,
     /// Only of nodes that had an event.
     nodes: HashMap<NodeIndex, Past>,
+    contradictions: Contradictions,
+}
+
+/// Events that cannot have happened where the journal has them. It was changed, or a defect wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contradictions {
+    /// How many there are.
+    pub count: u64,
+    /// The first of them: the position of its node, and what is wrong.
+    pub first: Option<(NodeIndex, String)>,
+}
+
+impl Contradictions {
+    /// Looks at the next event, before it is applied.
+    pub(crate) fn look_at(&mut self, recorded: &Recorded, ledger: &Ledger) {
+        let (Some(node), Some(event)) = (recorded.node, NodeEvent::of(&recorded.event)) else { return };
+        let status = ledger.status(node);
+        let Some(why) = status.refuses(event) else { return };
+        self.count += 1;
+        self.first.get_or_insert_with(|| (node, format!("{event:?} cannot follow {status:?}: {why}")));
+    }
 }
 
 /// What happened to a node so far, as far as resume needs it.
@@ -164,15 +186,22 @@ impl Replay {
     /// Nothing happened yet.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        Self { ledger: Ledger::new(plan), nodes: HashMap::new() }
+        Self { ledger: Ledger::new(plan), nodes: HashMap::new(), contradictions: Contradictions::default() }
     }
 
     /// Applies the journal's next event.
     pub fn apply(&mut self, recorded: &Recorded) {
+        self.contradictions.look_at(recorded, &self.ledger);
         self.ledger.apply(recorded);
         if let Some(node) = recorded.node {
             self.nodes.entry(node).or_default().apply(recorded);
         }
+    }
+
+    /// What cannot have happened as the journal has it.
+    #[must_use]
+    pub fn contradictions(&self) -> &Contradictions {
+        &self.contradictions
     }
 
     /// Where the run stands, and what is outstanding. Nodes that ended with one of the outcomes in `retry` are retried.

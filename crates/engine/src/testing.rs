@@ -37,11 +37,12 @@ use crate::clock::{Clock, SetClock};
 use crate::collect::{Collection, ProcessFacts, collect};
 use crate::event_log::{EventLog, Heard, LogMode};
 use crate::execute::{Execution, execute};
-use crate::resume::Outstanding;
+use crate::resume::{Outstanding, Replay};
 use crate::run::{Run, UploadSlots};
 use crate::settings::{Budget, Deadlines, Limits, RunSettings, VerifySettings};
 use crate::stop::StopHandle;
 use crate::tenure_guard::TenureGuard;
+use crate::transitions::TransitionNotes;
 
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-22 09:30:00 UTC);
 
@@ -321,6 +322,8 @@ pub(crate) struct ScriptedAccount {
     /// When lists were asked for.
     pub(crate) listed: Mutex<Vec<tokio::time::Instant>>,
     pub(crate) looks: AtomicU32,
+    /// Why no node can be read.
+    pub(crate) refuses_looks: Mutex<Option<Failure>>,
     pub(crate) blobs: Arc<ScriptedStore>,
     pub(crate) connections: Arc<Mutex<ScriptedConnections>>,
 }
@@ -389,6 +392,9 @@ impl BatchService for ScriptedAccount {
 
     async fn get_node(&self, _: &PoolId, node: &NodeId) -> Result<Node, Failure> {
         self.looks.fetch_add(1, Ordering::SeqCst);
+        if let Some(failure) = self.refuses_looks.lock().clone() {
+            return Err(failure);
+        }
         let state = self.node_state.lock().get(node.as_str()).cloned().unwrap_or(NodeState::Idle);
         Ok(Node::in_state(node.clone(), state))
     }
@@ -538,6 +544,10 @@ pub(crate) struct Bench {
     pub(crate) can_list: bool,
     /// Of the first node, its own.
     pub(crate) first_window: Option<Window>,
+    /// What an earlier process recorded.
+    pub(crate) past: Vec<Recorded>,
+    /// Nodes that ended with these outcomes are retried.
+    pub(crate) retried: Vec<Outcome>,
     /// How long the process may work on the run, if that ends by itself.
     pub(crate) tenure: Option<Arc<ScriptedTenure>>,
     pub(crate) stop: StopHandle,
@@ -604,6 +614,8 @@ impl Bench {
             sas_ends: "2026-11-23T09:30:00Z",
             can_list: true,
             first_window: None,
+            past: vec![],
+            retried: vec![],
             tenure: None,
             stop: StopHandle::default(),
             started: NOW,
@@ -626,8 +638,9 @@ impl Bench {
         let plan = Arc::new(self.plan());
         let clock = self.clock();
         let heard = Heard::default();
-        let listeners: Vec<Box<dyn EventSink>> = vec![Box::new(heard.clone())];
         let (journal, ledger) = (self.journal(), Ledger::new(&plan));
+        let listeners: Vec<Box<dyn EventSink>> =
+            vec![Box::new(heard.clone()), Box::new(TransitionNotes::of(&ledger))];
         let guard = TenureGuard::of(&*journal);
         let (log, _) = EventLog::open(LogMode::Inline, journal, ledger, listeners, clock, self.stop.clone());
         let slots = UploadSlots::new(self.limits.max_uploads_in_flight);
@@ -654,10 +667,13 @@ impl Bench {
             account.list_planned_nodes(&plan);
         }
         let heard = Heard::default();
+        let mut replay = Replay::new(&plan);
+        self.past.iter().for_each(|recorded| replay.apply(recorded));
+        let (ledger, outstanding) = replay.finish(&plan, &self.retried);
         let collection = Collection {
             plan: plan.clone(),
-            ledger: Ledger::new(&plan),
-            outstanding: Outstanding::all(&plan),
+            ledger,
+            outstanding,
             journal: self.journal(),
             listeners: vec![Box::new(heard.clone())],
             log_mode: LogMode::Inline,
@@ -710,7 +726,8 @@ impl Bench {
     }
 
     fn end(self, plan: Arc<Plan>, heard: &Heard) -> End {
-        let heard = heard.events();
+        let mut heard = heard.events();
+        heard.splice(..0, self.past.iter().cloned());
         let mut histories = vec![NodeHistory::default(); plan.nodes.len()];
         for recorded in &heard {
             if let Some(node) = recorded.node {

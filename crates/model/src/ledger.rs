@@ -9,7 +9,7 @@ use crate::outcome::{Outcome, OutcomeCounts};
 use crate::plan::Plan;
 
 /// The status of a node in its run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeStatus {
     /// No call has been sent yet.
     Planned,
@@ -195,7 +195,8 @@ impl Ledger {
                 }
             }
             event => {
-                if let Some(node) = recorded.node {
+                // A journal that was changed may name a node that the plan does not have.
+                if let Some(node) = recorded.node.filter(|node| node.get() < self.status.len()) {
                     self.apply_to_node(node, event);
                 }
             }

@@ -40,6 +40,7 @@ pub mod shell_word;
 pub mod snapshot;
 pub mod stop_cause;
 pub mod timestamp;
+pub mod transition;
 pub mod whole_file;
 pub mod window;
 pub mod work_queue;
