@@ -31,6 +31,25 @@ soak-scaleout:
 busy:
     bash tests/busy.sh 3 4
 
+# Additional changes of what is stored or published: the locks follow. Refuses any other change.
+accept-formats:
+    FLEETLOGS_ACCEPT_FORMATS=1 cargo test --locked --workspace --all-features --lib --test formats locked
+    FLEETLOGS_ACCEPT_FORMATS=1 cargo test --locked --workspace --all-features --test e2e -- --include-ignored earlier_versions
+
+# What earlier versions have stored, and what is stored and published now, against its locks.
+upgrades:
+    cargo test --locked --workspace --all-features --lib --test formats locked
+    cargo test --locked --workspace --all-features --test e2e -- --include-ignored upgrades
+
+# Which transitions of a node the engine's tests and the crash tests see. tests/all.sh counts all tests.
+transitions:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dir="$(mktemp -d)"
+    NODE_TRANSITIONS="$dir" cargo test --locked -p fleetlogs-engine --all-features --lib
+    NODE_TRANSITIONS="$dir" cargo test --locked --workspace --all-features --test e2e -- crashes fleet proof resuming stopping
+    TRANSITIONS_SEEN="$dir" cargo test --locked -p fleetlogs-model --test transitions -- --nocapture
+
 # The documentation of the crates.
 doc:
     cargo doc --workspace --no-deps --document-private-items --open

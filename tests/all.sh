@@ -46,8 +46,16 @@ step "tests"
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
 not_tested=()
 unshare -rn true 2>/dev/null || not_tested+=("a site in a network of its own: this machine does not allow \`unshare -rn\`")
+# Where the test processes note which transitions of nodes they see.
+transitions="$(mktemp -d)"
 # With the places where tests end the process; a normal build has none.
+NODE_TRANSITIONS="$transitions" \
 cargo test --locked --workspace --all-features --no-fail-fast -- --include-ignored
+
+step "transitions of a node"
+# What no test has seen is tested, or named impossible: docs/design/transitions.md.
+TRANSITIONS_SEEN="$transitions" cargo test --locked --workspace --all-features --test transitions -- --nocapture
+rm -r "$transitions"
 
 step "recipes of docs/deploy"
 bash tests/deploy.sh
