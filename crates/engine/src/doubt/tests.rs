@@ -129,6 +129,14 @@ async fn nothing_since_the_call_is_absent_once_the_naming_is_known() {
     assert_eq!(scene.look(&store, &directories, "n1").await, Finding::Absent);
 }
 
+#[test]
+fn an_account_is_listed_below_its_name_until_its_calls_show_another() {
+    let naming = directories().naming;
+    assert_eq!(naming.account_prefix(), "contoso-");
+    naming.learn(&PoolId::new("Render"), "realname-00/render/n2/y");
+    assert_eq!(naming.account_prefix(), "realname-00/");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_underscore_may_have_become_a_hyphen() {
     for id in ["tvm_1", "tvm-1"] {
@@ -138,6 +146,23 @@ async fn an_underscore_may_have_become_a_hyphen() {
         let found = found(&format!("contoso-00/render/{id}/x"), &[]);
         assert_eq!(scene.look(&store, &directories, "tvm_1").await, found);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_is_that_of_the_node_with_this_very_id_before_another_spelling() {
+    let store = store(&[("contoso-00/render/tvm-1/x", 1)]);
+    let (directories, mut outlook) = (learned(), Outlook::default());
+    let sought = [("tvm_1", 0), ("tvm-1", 1)].map(|(id, number)| Sought {
+        node: NodeIndex(number),
+        at: node(id),
+        is_due: true,
+        is_thorough: true,
+    });
+    let now = Scene::of_this_process().now(time::Duration::ZERO);
+    let searcher = Searcher { store: &store, naming: &directories.naming, outlook: &mut outlook, now };
+    let (sightings, _) = searcher.look(&sought).await;
+    assert!(sightings[&NodeIndex(0)].directories.is_empty());
+    assert_eq!(sightings[&NodeIndex(1)].directories.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -292,14 +292,52 @@ async fn a_lost_call_that_left_no_trace_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_call_is_not_repeated_while_the_container_cannot_be_listed() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::InDoubt)]);
+    let bench = Bench::over([(account, 2)]);
+    let (store, stop) = (bench.store(), bench.stop.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        *store.refuses.lock() = Some(Failure::new(FailureClass::Transient, "no route"));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        stop.stop(Stop::Drain, StopReason::Signal);
+    });
+    let started = Instant::now();
+
+    let end = bench.execute().await;
+
+    assert_eq!((end.account(0).calls(), end.outcome(0)), (2, Outcome::InDoubt));
+    assert_eq!(started.elapsed().as_secs(), 3601);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_far_a_throttled_account_slows_down_is_on_record() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [throttled(Some(Duration::from_secs(30)))]);
+    let mut bench = Bench::over([(account, 40)]);
+    bench.limits.rate = Some(100.0);
+
+    let end = bench.execute().await;
+
+    let slower = end.heard.iter().filter_map(|heard| match &heard.event {
+        Event::AccountThrottled { millirate, pause_ms, .. } => Some((*millirate, *pause_ms)),
+        _ => None,
+    });
+    let [(millirate, pause_ms)] = slower.collect::<Vec<_>>()[..] else { panic!("one refusal, one cut") };
+    assert!((10_000..100_000).contains(&millirate), "{millirate} calls in a thousand seconds");
+    assert_eq!(pause_ms, Some(30_000));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_container_to_ask_a_repeat_is_marked() {
     let account = ScriptedAccount::new("contoso").answers("n0", [Answer::AcceptsUnheard]);
     let mut bench = Bench::over([(account, 1)]);
     bench.can_list = false;
+    let (started, latency) = (Instant::now(), Duration::from_millis(20));
 
     let end = bench.execute().await;
 
     assert_eq!(end.account(0).calls(), 2);
+    assert!(started.elapsed() > 2 * latency, "not at once");
     assert!(end.histories[0].may_have_duplicates);
 }
 

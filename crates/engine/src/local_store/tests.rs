@@ -10,6 +10,7 @@ use super::database::{APPLICATION_ID, FORMAT, changed_at, checksum, torn_pages};
 use super::journal::{SqliteJournal, TABLES};
 use super::lock::lock;
 use super::reader::EVENTS;
+use super::wal::{Tail, tail};
 use super::*;
 use crate::format_lock::{Additions, assert_locked};
 use crate::testing::{NOW, plan_of};
@@ -47,6 +48,38 @@ fn histories_come_in_plan_order_whatever_the_order_of_events() {
         .collect();
 
     assert_eq!(statuses, [(0, NodeStatus::Requested), (2, NodeStatus::Accepted)]);
+}
+
+#[test]
+fn a_reader_says_up_to_which_event_it_has_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = SqliteJournal::create(dir.path(), &plan_of(3), &meta()).unwrap();
+    journal.append(&[requested(0), requested(1), requested(2)]).unwrap();
+    let reader = SqliteReader::open(dir.path()).unwrap();
+    for (after, most, last, count) in [(0, 9, 3, 3), (2, 9, 3, 1), (3, 9, 3, 0), (1, 1, 2, 1)] {
+        let mut heard = 0;
+        assert_eq!(reader.some_events_after(after, most, &mut |_| heard += 1).unwrap(), last);
+        assert_eq!(heard, count, "at most {most} after {after}");
+    }
+    for (after, count) in [(0, 3), (2, 1), (3, 0)] {
+        let mut heard = 0;
+        assert_eq!(reader.events_after(after, &mut |_| heard += 1).unwrap(), 3);
+        assert_eq!(heard, count, "after {after}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_or_a_directory_in_the_place_of_the_journal_is_not_opened() {
+    let (journal, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    SqliteJournal::create(journal.path(), &plan_of(1), &meta()).unwrap();
+    let place = dir.path().join("run.db");
+    std::os::unix::fs::symlink(journal.path().join("run.db"), &place).unwrap();
+    let error = SqliteReader::open(dir.path()).err().unwrap();
+    assert!(error.to_string().contains("symbolic link"), "{error}");
+    std::fs::remove_file(&place).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    assert!(matches!(SqliteReader::open(dir.path()), Err(LocalError::Missing(_))));
 }
 
 #[test]
@@ -122,6 +155,36 @@ fn killed_after_20_commits() -> tempfile::TempDir {
     let killed = tempfile::tempdir().unwrap();
     copy_journal(dir.path(), killed.path());
     killed
+}
+
+#[test]
+fn the_end_of_a_log_is_told_apart_frame_by_frame() {
+    let dir = killed_after_20_commits();
+    let path = dir.path().join("run.db-wal");
+    let log = std::fs::read(&path).unwrap();
+    let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+    let frame = |number: usize| 32 + (number - 1) * (24 + page);
+    let tail_of = |log: &[u8]| {
+        std::fs::write(&path, log).unwrap();
+        tail(&path).unwrap()
+    };
+    let flipped = |at: usize| {
+        let mut log = log.clone();
+        log[at] ^= 1;
+        log
+    };
+    assert_eq!(tail_of(&log), Tail::Whole);
+    for at in 0..32 {
+        assert_eq!(tail_of(&flipped(at)), Tail::Damaged(0), "byte {at} of the header");
+    }
+    for number in [1, 2, 5] {
+        assert_eq!(tail_of(&flipped(frame(number) + 100)), Tail::Damaged(number as u64));
+    }
+    // The first frame of a commit that has more.
+    let ends_commit = |number: usize| log[frame(number) + 4..frame(number) + 8] != [0; 4];
+    let first = (2..).find(|number| ends_commit(number - 1) && !ends_commit(*number)).unwrap();
+    assert_eq!(tail_of(&log[..frame(first + 1)]), Tail::Torn(1));
+    assert_eq!(tail_of(&log[..frame(first)]), Tail::Whole);
 }
 
 fn copy_journal(from: &Path, to: &Path) {

@@ -173,6 +173,54 @@ impl AwaitedDirectory {
 mod tests {
     use super::*;
 
+    fn contents(files: u32, bytes: u64) -> Contents {
+        Contents { files, bytes, fingerprint: Fingerprint::default() }
+    }
+
+    fn accepted_at(millis: u32, promised: Option<u32>) -> AwaitedDirectory {
+        AwaitedDirectory::new(NodeIndex(0), promised, false, SinceStart(millis))
+    }
+
+    #[test]
+    fn files_are_stable_when_two_looks_showed_the_same_a_tenth_of_the_upload_later() {
+        let at = SinceStart;
+        let mut awaited = accepted_at(1_000, Some(2));
+        assert!(!awaited.was_seen() && !awaited.is_enough());
+        awaited.note(contents(1, 100), at(4_000), at(4_100));
+        assert!(awaited.was_seen() && !awaited.is_enough());
+        awaited.note(contents(2, 200), at(10_000), at(11_000));
+        assert!(awaited.is_enough() && !awaited.is_stable(at(60_000)), "one look, however long ago");
+        awaited.note(contents(2, 200), at(11_500), at(11_600));
+        assert_eq!(awaited.took(), Duration::from_secs(10));
+        assert!(!awaited.is_stable(at(11_999)) && awaited.is_stable(at(12_000)));
+        assert!(!awaited.has_changed());
+        awaited.note(contents(2, 300), at(20_000), at(20_100));
+        assert!(awaited.has_changed() && !awaited.is_stable(at(60_000)));
+        assert!(awaited.was_seen_since(at(20_000)) && !awaited.was_seen_since(at(20_001)));
+    }
+
+    #[test]
+    fn no_upload_is_so_quick_or_so_slow_that_the_wait_has_no_bounds() {
+        for (took, stable_at) in [(100, 150), (10_000, 11_000), (100_000, 105_000)] {
+            let mut awaited = accepted_at(0, Some(1));
+            awaited.note(contents(1, 1), SinceStart(0), SinceStart(took));
+            assert_eq!(awaited.stable_at(), SinceStart(stable_at));
+        }
+    }
+
+    #[test]
+    fn files_of_an_unknown_number_come_to_rest_after_half_a_minute() {
+        let at = SinceStart;
+        let mut awaited = accepted_at(0, None);
+        awaited.note(contents(0, 0), at(100), at(100));
+        assert!(!awaited.is_enough(), "no file is not enough");
+        for look in [1_000, 2_000] {
+            awaited.note(contents(1, 1), at(look), at(look));
+        }
+        assert!(awaited.is_stable(at(2_000)) && !awaited.has_come_to_rest(at(30_999)));
+        assert!(awaited.has_come_to_rest(at(31_000)));
+    }
+
     #[test]
     fn it_takes_64_bytes() {
         assert_eq!(size_of::<AwaitedDirectory>(), 64);

@@ -80,3 +80,48 @@ pub(super) fn incomplete(
     };
     event(awaited.seen, shortfall, reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use fleetlogs_model::failure::FailureClass;
+    use fleetlogs_model::fingerprint::Fingerprint;
+    use fleetlogs_model::ids::NodeIndex;
+
+    use super::super::awaited::SinceStart;
+    use super::*;
+
+    /// A directory in which each look showed so many files.
+    fn seen(promised: Option<u32>, looks: &[u32]) -> AwaitedDirectory {
+        let mut awaited = AwaitedDirectory::new(NodeIndex(0), promised, false, SinceStart(0));
+        for (at, files) in (1..).map(SinceStart).zip(looks) {
+            let contents = Contents { files: *files, bytes: 0, fingerprint: Fingerprint::default() };
+            awaited.note(contents, at, at);
+        }
+        awaited
+    }
+
+    #[test]
+    fn each_shortfall_has_its_own_reason() {
+        let failure = Failure::new(FailureClass::Transient, "no route");
+        let failed = Some(&failure);
+        let known = Some(4);
+        let table: [(Option<u32>, &[u32], Option<&Failure>, bool, Shortfall, &str); 10] = [
+            (known, &[0], None, true, Shortfall::NothingArrived, "no file arrived before"),
+            (known, &[0], None, false, Shortfall::NothingArrived, "storage blocked from pool `Pool`"),
+            (known, &[0], failed, true, Shortfall::NotListed, "the container could not be listed: "),
+            (known, &[3], failed, true, Shortfall::NotListed, "3 of 4 files had arrived when"),
+            (known, &[4], failed, true, Shortfall::SeenOnce, "4 of 4 files had arrived when"),
+            (None, &[3], failed, true, Shortfall::SeenOnce, "3 files had arrived when"),
+            (known, &[3], None, true, Shortfall::FilesMissing, "3 of 4 files arrived before"),
+            (known, &[3, 4], None, true, Shortfall::SeenOnce, "the files were seen only once"),
+            (known, &[4, 5], None, true, Shortfall::StillChanging, "the files were still changing"),
+            (None, &[4], None, true, Shortfall::SeenOnce, "the files were seen only once"),
+        ];
+        for (promised, looks, trouble, delivers, expected, begins) in table {
+            let event = incomplete(&seen(promised, looks), trouble, &PoolId::new("Pool"), delivers);
+            let Event::FilesIncomplete { files, reason, shortfall, .. } = event else { panic!("{event:?}") };
+            assert_eq!((Some(files), shortfall), (looks.last().copied(), Some(expected)), "{reason}");
+            assert!(reason.starts_with(begins), "{reason}");
+        }
+    }
+}

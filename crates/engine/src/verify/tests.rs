@@ -43,6 +43,14 @@ async fn a_pool_from_which_nothing_arrives_is_called_blocked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pool_from_which_anything_arrived_is_not_called_blocked() {
+    let account = ScriptedAccount::new("contoso").answers("n1", [Answer::Short { promised: 4, arrive: 0 }]);
+    let end = Bench::over([(account, 3)]).collect().await;
+    let reason = end.histories[1].reason.as_deref();
+    assert_eq!(reason, Some("no file arrived before the verification deadline"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_that_still_change_are_not_verified() {
     let bench = Bench::over([(ScriptedAccount::new("contoso"), 1)]);
     let store = bench.store();
@@ -280,6 +288,17 @@ async fn a_container_that_cannot_be_listed_is_the_reason_given() {
     assert_eq!(end.outcome(0), Outcome::Incomplete);
     let reason = end.histories[0].reason.as_deref().unwrap();
     assert_eq!(reason, "the container could not be listed: server busy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_does_not_end_by_the_deadline_is_the_reason_given() {
+    let bench = Bench::over([(ScriptedAccount::new("contoso"), 2)]);
+    *bench.store().latency.lock() = Duration::from_secs(3600);
+    let end = bench.collect().await;
+    assert_eq!(end.outcome(0), Outcome::Incomplete);
+    assert_eq!(end.histories[0].shortfall, Some(Shortfall::NotListed));
+    let reason = end.histories[0].reason.as_deref().unwrap();
+    assert!(reason.contains("the listing did not end before the verification deadline"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -154,6 +154,36 @@ mod tests {
     }
 
     #[test]
+    fn looks_are_rarer_the_longer_it_takes_and_rarer_still_while_calls_are_sent() {
+        let (sending, over) = (
+            |age| Phase::Sending { age: age * SECOND, slots: false },
+            |age| Phase::Over { age: age * SECOND },
+        );
+        assert_eq!(
+            (sending(1_000).interval(SECOND), sending(1_000).interval(5 * SECOND)),
+            (10 * SECOND, 20 * SECOND)
+        );
+        assert_eq!((over(100).interval(SECOND), over(100).interval(8 * SECOND)), (5 * SECOND, 8 * SECOND));
+        assert_eq!(
+            (sending(0).interval(SECOND / 1_000), over(99_999).interval(SECOND)),
+            (SHORTEST_INTERVAL, 60 * SECOND)
+        );
+        assert_eq!((sending(0).again(20 * SECOND), over(0).again(20 * SECOND)), (10 * SECOND, SECOND));
+        assert_eq!(
+            (over(0).again(SECOND / 1_000), sending(0).again(999 * SECOND)),
+            (SHORTEST_AT_THE_END, 60 * SECOND)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn twenty_list_calls_may_come_at_once_and_then_fifty_a_second() {
+        let (mut rate, start) = (ListRate::new(), Instant::now());
+        let waits: Vec<_> = (0..40).map(|_| (rate.turn() - start).as_millis()).collect();
+        let expected: Vec<_> = (0..40_u128).map(|call| (20 * call).saturating_sub(400)).collect();
+        assert_eq!(waits, expected);
+    }
+
+    #[test]
     fn pages_full_of_news_are_worth_their_calls_and_others_come_out_of_the_allowance() {
         let sending = Phase::Sending { age: 100 * SECOND, slots: false };
         let mut spent = Spent::default();
