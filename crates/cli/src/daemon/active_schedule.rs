@@ -114,8 +114,11 @@ impl<'a> ActiveSchedule<'a> {
                     tracing::warn!("no run starts until this machine owns the schedule again");
                 }
                 // Another machine owns the schedule, or storage cannot be reached: this one becomes a standby.
-                Err(StateError::Home(error)) if self.stop.level() == Stop::No => {
+                Err(StateError::Home(error)) => {
                     tracing::warn!("{error}; no run starts until this machine owns the schedule again");
+                    if self.stop.level() > Stop::No {
+                        return Ok(interrupted?);
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
