@@ -74,25 +74,10 @@ impl NodeLines {
                     lines.ended = true;
                     return Ok(lines);
                 }
-                text => lines.refuse_other_version(text)?,
+                text => refuse_other_version(text)?,
             }
         }
         Err(unusual())
-    }
-
-    /// Refuses a manifest of another version, by the line that names its schema.
-    fn refuse_other_version(&self, line: &[u8]) -> io::Result<()> {
-        let Some(schema) = line.strip_prefix(b"\"schema\": ") else { return Ok(()) };
-        let schema: String =
-            serde_json::from_slice(schema.strip_suffix(b",").unwrap_or(schema)).map_err(|_| unusual())?;
-        if schema == MANIFEST_VERSION {
-            return Ok(());
-        }
-        let what = format!(
-            "it has the schema `{schema}`, but this fleetlogs reads `{MANIFEST_VERSION}`; `fleetlogs report RUN` writes it \
-             again"
-        );
-        Err(io::Error::new(io::ErrorKind::InvalidData, what))
     }
 
     /// The next node: its place and its text.
@@ -133,6 +118,21 @@ impl NodeLines {
     fn text(&self) -> &[u8] {
         self.line.strip_suffix(b"\n").unwrap_or(&self.line)
     }
+}
+
+/// Refuses a manifest of another version, by the line that names its schema.
+fn refuse_other_version(line: &[u8]) -> io::Result<()> {
+    let Some(schema) = line.strip_prefix(b"\"schema\": ") else { return Ok(()) };
+    let schema: String =
+        serde_json::from_slice(schema.strip_suffix(b",").unwrap_or(schema)).map_err(|_| unusual())?;
+    if schema == MANIFEST_VERSION {
+        return Ok(());
+    }
+    let what = format!(
+        "it has the schema `{schema}`, but this fleetlogs reads `{MANIFEST_VERSION}`; `fleetlogs report RUN` writes it \
+         again"
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
 }
 
 fn unusual() -> io::Error {
