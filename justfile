@@ -70,6 +70,10 @@ security:
 sbom:
     bash tests/sbom.sh
 
+# Does a test fail if the engine is wrong? About half an hour; continues where it was stopped.
+mutants:
+    bash tests/mutants.sh
+
 # How fast: calls per second against a bare loop on the same server. How considerate: beside somebody else's calls. How
 # the cost of every command grows with the fleet: `cargo bench -p fleetlogs --bench scale -- --million` adds a million
 # nodes. What workers and a journal in Blob storage cost, and last, against the official SDK: both need what tests/all.sh

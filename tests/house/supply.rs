@@ -99,7 +99,7 @@ fn every_tool_of_the_tests_has_a_digest_and_none_runs_when_it_is_installed() {
         assert!(package["integrity"].is_string(), "{path} has no digest");
         assert!(package["hasInstallScript"].is_null(), "{path} has a script that runs when it is installed");
     }
-    for name in ["requirements.txt", "deploy-requirements.txt"] {
+    for name in ["requirements.txt", "deploy-requirements.txt", "mutants-requirements.txt"] {
         let text = read(&tools.join(name)).replace("\\\n", "");
         let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert!(lines.len() > 1, "{name}");
