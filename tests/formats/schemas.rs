@@ -94,6 +94,8 @@ fn every_schema_is_locked() {
     assert!(seen > 20, "{seen} schemas");
 }
 
+type Change = fn(&mut Value);
+
 /// The rule itself: what may change within a version, and what may not.
 #[test]
 fn a_document_gains_members_and_a_config_stays_valid() {
@@ -104,7 +106,6 @@ fn a_document_gains_members_and_a_config_stays_valid() {
             "l": { "type": "array", "items": { "type": "object", "properties": { "m": { "type": "integer" } } } },
         }, "$defs": { "c": { "type": "object", "properties": {} } },
     });
-    type Change = fn(&mut Value);
     // Whether it is additional for a document, and for the config.
     let changes: [(&str, Change, bool, bool); 12] = [
         ("other words", |it| it["properties"]["a"]["description"] = "e".into(), true, true),
@@ -140,7 +141,7 @@ fn a_document_gains_members_and_a_config_stays_valid() {
                 it["properties"]["b"]["anyOf"]
                     .as_array_mut()
                     .unwrap()
-                    .push(serde_json::json!({ "type": "string" }))
+                    .push(serde_json::json!({ "type": "string" }));
             },
             false,
             true,
@@ -155,17 +156,17 @@ fn a_document_gains_members_and_a_config_stays_valid() {
             "a member is renamed",
             |it| {
                 it["properties"]["l"]["items"]["properties"] =
-                    serde_json::json!({ "k": { "type": "integer" } })
+                    serde_json::json!({ "k": { "type": "integer" } });
             },
             false,
             false,
         ),
     ];
     for (what, change, of_a_document, of_the_config) in changes {
-        let mut changed = schema.clone();
-        change(&mut changed);
+        let mut other = schema.clone();
+        change(&mut other);
         for (additions, expected) in [(OF_A_DOCUMENT, of_a_document), (OF_THE_CONFIG, of_the_config)] {
-            let refused = refused(&form(&schema), &form(&changed), &additions);
+            let refused = refused(&form(&schema), &form(&other), &additions);
             assert_eq!(refused.is_empty(), expected, "{what}: {refused:?}");
         }
     }

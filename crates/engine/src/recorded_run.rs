@@ -313,7 +313,9 @@ mod tests {
                 let apply = |replay: &mut Replay, event: &Event| {
                     replay.apply(&Recorded { at: NOW, node: Some(NodeIndex(0)), event: event.clone() });
                 };
-                way.into_iter().for_each(|event| apply(&mut replay, event));
+                if let Some(event) = way {
+                    apply(&mut replay, event);
+                }
                 let before = replay.contradictions().count;
                 apply(&mut replay, event);
                 let is_refused = status.refuses(NodeEvent::of(event).unwrap()).is_some();
