@@ -182,7 +182,7 @@ fn the_end_of_a_log_is_told_apart_frame_by_frame() {
     }
     // The first frame of a commit that has more.
     let ends_commit = |number: usize| log[frame(number) + 4..frame(number) + 8] != [0; 4];
-    let first = (2..).find(|number| ends_commit(number - 1) && !ends_commit(*number)).unwrap();
+    let first = (2..20).find(|number| ends_commit(number - 1) && !ends_commit(*number)).unwrap();
     assert_eq!(tail_of(&log[..frame(first + 1)]), Tail::Torn(1));
     assert_eq!(tail_of(&log[..frame(first)]), Tail::Whole);
 }

@@ -102,10 +102,12 @@ mod tests {
 
     #[test]
     fn each_shortfall_has_its_own_reason() {
+        // What was promised, what was seen, what went wrong with lists, and whether others of the pool deliver.
+        type Case<'a> = (Option<u32>, &'a [u32], Option<&'a Failure>, bool, Shortfall, &'a str);
         let failure = Failure::new(FailureClass::Transient, "no route");
         let failed = Some(&failure);
         let known = Some(4);
-        let table: [(Option<u32>, &[u32], Option<&Failure>, bool, Shortfall, &str); 10] = [
+        let table: [Case<'_>; 10] = [
             (known, &[0], None, true, Shortfall::NothingArrived, "no file arrived before"),
             (known, &[0], None, false, Shortfall::NothingArrived, "storage blocked from pool `Pool`"),
             (known, &[0], failed, true, Shortfall::NotListed, "the container could not be listed: "),
