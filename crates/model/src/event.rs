@@ -232,10 +232,10 @@ pub struct NodeIdentity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<NodeState>,
     /// When it was allocated.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::timestamp::exact::option", skip_serializing_if = "Option::is_none")]
     pub allocation_time: Option<OffsetDateTime>,
     /// When it last booted.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::timestamp::exact::option", skip_serializing_if = "Option::is_none")]
     pub last_boot_time: Option<OffsetDateTime>,
 }
 

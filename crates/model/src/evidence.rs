@@ -19,13 +19,13 @@ const MOST_TASKS: usize = 3;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct NodeEvidence {
     /// When the node entered its state.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::timestamp::exact::option")]
     pub state_since: Option<OffsetDateTime>,
     /// When it was allocated; distinguishes it from an earlier or later node with the same id.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::timestamp::exact::option")]
     pub allocation_time: Option<OffsetDateTime>,
     /// When it last booted.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::timestamp::exact::option")]
     pub last_boot_time: Option<OffsetDateTime>,
     /// The last tasks that ran on it, three at most.
     #[serde(default)]
@@ -72,7 +72,7 @@ impl BetweenFacts for Times {
 }
 
 #[derive(Serialize)]
-struct Rfc3339(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
+struct Rfc3339(#[serde(with = "crate::timestamp::exact")] OffsetDateTime);
 
 impl NodeEvidence {
     /// From a node as the service lists it.

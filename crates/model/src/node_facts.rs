@@ -198,10 +198,10 @@ pub struct RecentTask {
     /// Id of the task.
     pub task: Box<str>,
     /// When it started there.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::timestamp::exact::option", skip_serializing_if = "Option::is_none")]
     pub started: Option<OffsetDateTime>,
     /// When it ended there.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::timestamp::exact::option", skip_serializing_if = "Option::is_none")]
     pub ended: Option<OffsetDateTime>,
     /// Exit code of its process, if it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]

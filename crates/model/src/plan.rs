@@ -31,7 +31,7 @@ pub struct Plan {
     /// Version of fleetlogs that created it.
     pub tool_version: String,
     /// When it was frozen.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "crate::timestamp::exact")]
     pub created_at: OffsetDateTime,
     /// SHA-256 of the config file, in hex.
     pub config_digest: String,

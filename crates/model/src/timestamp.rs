@@ -91,6 +91,44 @@ pub fn serialize<S: Serializer>(time: &OffsetDateTime, serializer: S) -> Result<
     }
 }
 
+/// Times of services, which are written with all their digits: they tell nodes of one id apart. Read like all others.
+pub mod exact {
+    use serde::{Deserializer, Serializer};
+    use time::OffsetDateTime;
+
+    /// For `#[serde(with)]`.
+    pub fn serialize<S: Serializer>(time: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+        time::serde::rfc3339::serialize(time, serializer)
+    }
+
+    /// For `#[serde(with)]`; the nearest time in range.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
+        super::deserialize(deserializer)
+    }
+
+    /// The same for a time that may be absent.
+    pub mod option {
+        use serde::{Deserializer, Serializer};
+        use time::OffsetDateTime;
+
+        /// For `#[serde(with)]`.
+        pub fn serialize<S: Serializer>(
+            time: &Option<OffsetDateTime>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            time::serde::rfc3339::option::serialize(time, serializer)
+        }
+
+        /// For `#[serde(with)]`; the nearest time in range.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<OffsetDateTime>, D::Error> {
+            let time = time::serde::rfc3339::option::deserialize(deserializer)?;
+            Ok(time.map(super::super::clamped))
+        }
+    }
+}
+
 /// For `#[serde(with)]`; accepts every RFC 3339 time, and takes the nearest one in range for one out of range.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
@@ -152,6 +190,26 @@ mod tests {
             let time = super::OffsetDateTime::parse(text, &super::Rfc3339).unwrap();
             assert!(!super::text(time).is_empty());
             assert!(serde_json::to_string(&Stored(time)).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_exact_time_keeps_its_digits_and_its_range() {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Stored(
+            #[serde(with = "super::exact")] super::OffsetDateTime,
+            #[serde(with = "super::exact::option")] Option<super::OffsetDateTime>,
+        );
+        let again = |text: &str| {
+            let stored: Stored = serde_json::from_str(&format!("[\"{text}\",\"{text}\"]")).unwrap();
+            serde_json::to_string(&stored).unwrap()
+        };
+        for (text, expected) in [
+            ("2026-11-22T10:30:00.1234567+01:00", "2026-11-22T09:30:00.1234567Z"),
+            ("9999-12-31T23:59:59-23:59", "9000-01-01T00:00:00Z"),
+            ("0000-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(again(text), format!("[\"{expected}\",\"{expected}\"]"));
         }
     }
 

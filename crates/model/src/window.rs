@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Window {
     /// First moment of the range.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "crate::timestamp::exact")]
     pub start: OffsetDateTime,
     /// Last moment of the range.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "crate::timestamp::exact")]
     pub end: OffsetDateTime,
 }

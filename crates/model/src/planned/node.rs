@@ -73,11 +73,11 @@ struct PlannedNodeRead {
     node: NodeId,
     priority: Priority,
     os: Option<Arc<str>>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::timestamp::exact::option")]
     state_since: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::timestamp::exact::option")]
     allocation_time: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "crate::timestamp::exact::option")]
     last_boot_time: Option<OffsetDateTime>,
     #[serde(default)]
     recent_tasks: Box<[RecentTask]>,

@@ -107,7 +107,7 @@ pub(super) struct NodeText {
     pub(super) node: Box<str>,
     pub(super) outcome: Outcome,
     pub(super) reason: Option<Box<str>>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "fleetlogs_model::timestamp::exact::option")]
     pub(super) allocation_time: Option<OffsetDateTime>,
     pub(super) window: Option<Window>,
     identity_changed: Option<bool>,
@@ -135,7 +135,7 @@ impl NodeText {
 
 #[derive(Debug, Deserialize)]
 struct IdentityText {
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, with = "fleetlogs_model::timestamp::exact::option")]
     allocation_time: Option<OffsetDateTime>,
 }
 

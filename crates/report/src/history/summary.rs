@@ -77,7 +77,7 @@ struct VerificationText {
 }
 
 #[derive(Deserialize)]
-struct Time(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
+struct Time(#[serde(with = "fleetlogs_model::timestamp::exact")] OffsetDateTime);
 
 impl Members for SummaryMembers {
     fn member(&mut self, name: &str, manifest: &mut JsonStream<impl Read>) -> Result<(), serde_json::Error> {
