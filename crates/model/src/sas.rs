@@ -88,6 +88,10 @@ impl SasUrl {
         if !url.username().is_empty() || url.password().is_some() || text.contains('#') {
             return Err(SasUrlError::UserOrFragment);
         }
+        // The question mark was lost, and what follows the container is in the path, or even in the host.
+        if url.as_str().contains(['&', '=']) {
+            return Err(SasUrlError::NotAContainer);
+        }
         check_blob_host(&url)?;
         // Emulators are reached by address and have the storage account first in the path.
         let depth = if url.domain().is_some_and(|name| name != "localhost") { 1 } else { 2 };
@@ -318,6 +322,12 @@ mod tests {
             ("logs".to_owned(), SasUrlError::NotAUrl),
             (format!("http://logs.blob.core.windows.net/c?{good}&sig=x"), SasUrlError::Scheme),
             (format!("{host}/?{good}&sig=x"), SasUrlError::NotAContainer),
+            (format!("{host}/c&{good}&sig=x"), SasUrlError::NotAContainer),
+            (format!("{host}/c&sig=x?{good}&sig=x"), SasUrlError::NotAContainer),
+            (
+                format!("https://logs-secondary.blob.core.windows.net&sig=x/c?{good}"),
+                SasUrlError::NotAContainer,
+            ),
             (format!("{host}/Logs?{good}&sig=x"), SasUrlError::Capitals),
             (format!("{host}/c"), SasUrlError::NoSas),
             (format!("{host}/c?"), SasUrlError::NoSas),
@@ -433,6 +443,7 @@ mod tests {
             "sig=Ab%2bc/0=",
             "se=2036-01-01T00:00:00%2B01:00&sig=x",
             "sv=2099-01-01&sxyz=1&sig=x",
+            "sv=2099-01-01&sXyz%7F=1&sig=x",
             "rscd=attachment;+filename=a%2520b&sig=x",
         ] {
             let query = format!("sr=c&sp=w&se=2036-01-01&{good}").replace("se=2036-01-01&se=", "se=");

@@ -152,7 +152,10 @@ impl SasQuery {
             return Ok(());
         }
         let (written, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = written.to_ascii_lowercase();
+        let lower = written.to_ascii_lowercase();
+        let is_known = KNOWN.contains(&lower.as_str()) || OF_A_LIST.iter().any(|(known, _)| lower == *known);
+        // How a later version spells its parameters is not known.
+        let name = if is_known { lower } else { written.to_owned() };
         if OF_A_LIST.iter().any(|(known, part)| name == *known && value.eq_ignore_ascii_case(part)) {
             self.mends.insert(SasMend::OfAList(format!("{name}={}", value.to_ascii_lowercase())));
             return Ok(());
