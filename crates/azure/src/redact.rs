@@ -11,20 +11,22 @@ pub(crate) const LONGEST: usize = 1000;
 
 /// The text as one line of at most `longest` characters, without secrets.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
-    let text = scrub::hide(text);
+    let mut line = Cow::Borrowed(text);
     // Most are ids.
-    if text.len() <= longest && text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic()) {
-        return text.into_owned();
-    }
-    let mut line = String::with_capacity(text.len().min(longest));
-    for character in text.trim().chars() {
-        let blank = character.is_whitespace() || character.is_control();
-        if !blank {
-            line.push(character);
-        } else if !line.ends_with(' ') {
-            line.push(' ');
+    if !text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic()) {
+        let mut words = String::with_capacity(text.len());
+        for character in text.trim().chars() {
+            let blank = character.is_whitespace() || character.is_control();
+            if !blank {
+                words.push(character);
+            } else if !words.ends_with(' ') {
+                words.push(' ');
+            }
         }
+        line = words.into();
     }
+    // Only now: a secret may be in the line after the word that gives it away.
+    let mut line = scrub::hide(&line).into_owned();
     if let Some((cut, _)) = line.char_indices().nth(longest) {
         line.truncate(cut);
         line.push('…');
@@ -91,6 +93,18 @@ mod tests {
         );
         scrub::learn("q8Q~made.up-client_secret");
         assert_eq!(safe("you sent 'q8Q~made.up-client_secret'"), "you sent '<redacted>'");
+    }
+
+    #[test]
+    fn a_secret_in_the_line_after_its_mark_is_hidden() {
+        for text in [
+            "sig=\r\n\0 MADE-UP-SIGNATURE-NO-1",
+            "Authorization: Bearer\n\tOPAQUE-1~x",
+            "Bearer\u{a0}OPAQUE-1~x",
+        ] {
+            let shown = one_line(text, LONGEST);
+            assert!(shown.ends_with(scrub::HIDDEN), "{shown}");
+        }
     }
 
     #[test]

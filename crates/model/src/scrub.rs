@@ -47,16 +47,13 @@ pub fn hide(text: &str) -> Cow<'_, str> {
 /// beyond doubt: a short secret may well be a word that names have in them.
 #[must_use]
 pub fn hide_in_name(name: &str) -> Cow<'_, str> {
-    let decoded = Decoded::of(name.as_bytes());
-    let known = known::found_in(decoded.bytes(), known::Least::Long);
-    replace(name, merged(&decoded, Hashes::Shown, known))
+    replace(name, found_in(name.as_bytes(), Hashes::Shown, known::Least::Long))
 }
 
 /// Where the secrets in a text are, in ascending order. Bytes that are no text are allowed between them.
 #[must_use]
 pub fn secrets_in(text: &[u8]) -> Vec<Range<usize>> {
-    let decoded = Decoded::of(text);
-    merged(&decoded, Hashes::Hidden, known::found_in(decoded.bytes(), known::Least::Any))
+    found_in(text, Hashes::Hidden, known::Least::Any)
 }
 
 /// Whether a byte may continue a secret that is longer than the text in which its begin was found.
@@ -65,9 +62,25 @@ pub fn may_continue(byte: u8) -> bool {
     !looks::is_delimiter(byte)
 }
 
-/// Joins what is known with what looks like a secret, in positions of the original text.
-fn merged(decoded: &Decoded<'_>, hashes: Hashes, mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+/// What is known and what looks like a secret, in positions of the original text.
+fn found_in(text: &[u8], hashes: Hashes, least: known::Least) -> Vec<Range<usize>> {
+    let decoded = Decoded::of(text);
+    let mut found = known::found_in(decoded.bytes(), least);
     looks::find(decoded.bytes(), hashes, &mut found);
+    let mut found: Vec<_> = joined(found).into_iter().map(|range| decoded.original(range)).collect();
+    if decoded.has_escapes() {
+        // An escape that ends where a secret begins may have taken its first letters.
+        let as_written = known::found_in(text, least);
+        if !as_written.is_empty() {
+            found.extend(as_written);
+            found = joined(found);
+        }
+    }
+    found
+}
+
+/// Ranges in ascending order, with those that overlap or touch made one.
+fn joined(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     found.sort_by_key(|range| range.start);
     let mut ranges: Vec<Range<usize>> = Vec::with_capacity(found.len());
     for range in found {
@@ -76,7 +89,7 @@ fn merged(decoded: &Decoded<'_>, hashes: Hashes, mut found: Vec<Range<usize>>) -
             _ => ranges.push(range),
         }
     }
-    ranges.into_iter().map(|range| decoded.original(range)).collect()
+    ranges
 }
 
 fn replace(text: &str, ranges: Vec<Range<usize>>) -> Cow<'_, str> {

@@ -155,7 +155,9 @@ fn value_after(text: &[u8], at: usize) -> Option<Range<usize>> {
     if in_a_word && !exact {
         return None;
     }
-    let value = word(text, skip(text, at + 1, b" \"'"));
+    // Also in the next line, where a text was broken to fit.
+    let blank = |byte: &&u8| **byte <= b' ' || matches!(byte, b'"' | b'\'');
+    let value = word(text, at + 1 + text[at + 1..].iter().take_while(blank).count());
     let shortest = if exact && value.start == at + 1 { SHORTEST_VALUE } else { SHORTEST_AFTER_COLON };
     (value.len() >= shortest).then_some(value)
 }

@@ -86,6 +86,11 @@ impl<'a> Decoded<'a> {
         Self::Mapped(bytes, shifts)
     }
 
+    /// Whether it differs from the original.
+    pub(super) fn has_escapes(&self) -> bool {
+        matches!(self, Self::Mapped(..))
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Plain(bytes) => bytes,

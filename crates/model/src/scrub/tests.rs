@@ -212,3 +212,13 @@ fn a_file_whose_name_begins_with_an_equals_sign_keeps_its_name() {
         assert_eq!((&*hide_in_name(&blob), &*hide(&blob)), (&*blob, &*blob));
     }
 }
+
+#[test]
+fn an_escape_in_front_of_a_secret_hides_none_of_it_from_the_search() {
+    let secret = "5eed5eed-Made-Up-Secret-1";
+    learn(secret);
+    for before in ["%2", "\\u002", "%25", "&#x2b;%", "sig%253"] {
+        let shown = hide(&format!("{before}{secret} and more")).into_owned();
+        assert!(!shown.contains("Made-Up-Secret-1"), "{shown}");
+    }
+}
