@@ -116,6 +116,13 @@ impl<U: ListedBlob> ListingReader<U> {
             let Some(begins) = self.tag else {
                 let before = text.iter().position(|byte| *byte == b'<');
                 let (between, rest) = text.split_at(before.unwrap_or(text.len()));
+                // Around the page there are only blanks, and in front of it a byte order mark.
+                let is_around = |byte: &u8| {
+                    byte.is_ascii_whitespace() || (!self.is_over && b"\xEF\xBB\xBF".contains(byte))
+                };
+                if self.open == 0 && !between.iter().all(is_around) {
+                    return Err(Form);
+                }
                 if self.element.is_some() {
                     self.text.extend_from_slice(between);
                 }
@@ -340,6 +347,9 @@ mod tests {
             "<R><Blobs/></S>",
             "<R><Blobs></Other></R>",
             "<R><Blobs/></R></R>",
+            "<R><Blobs/></R>x",
+            "<R><Blobs/></R>{}>",
+            "HTTP/1.1 200 OK\r\n\r\n<R><Blobs/></R>",
             "<R><Blobs/></R><R><Blobs/></R>",
             "<R><Blobs/><Blobs/></R>",
             "<R><Blobs/><NextMarker>a</NextMarker><NextMarker>b</NextMarker></R>",
