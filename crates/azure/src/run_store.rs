@@ -13,6 +13,7 @@ mod line;
 mod listing;
 mod plan_blob;
 mod reader;
+mod replay;
 mod run_key;
 mod runtime;
 mod stored_run;

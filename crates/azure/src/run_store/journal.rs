@@ -259,6 +259,14 @@ impl fmt::Debug for BlobJournal {
     }
 }
 
+/// The last line that has its end, in the end of a blob, or in a whole one; none if no line begins and ends in there.
+pub(super) fn last_whole_line(tail: &[u8], is_whole: bool) -> Option<&[u8]> {
+    let end = tail.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
+    let lines = &tail[..end];
+    let begins = lines.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+    begins.or((is_whole && end > 0).then_some(0)).map(|begins| &lines[begins..])
+}
+
 /// The number of the last event in the first `number` blobs. An unfinished line at the end of a blob does not count.
 async fn last_seq(blobs: &RunBlobs, mut number: u32) -> Result<u64, JournalError> {
     let failed = |failure| errors::failed(blobs, &failure);
@@ -270,14 +278,9 @@ async fn last_seq(blobs: &RunBlobs, mut number: u32) -> Result<u64, JournalError
         while length > 0 {
             let wanted = usize::try_from(length).unwrap_or(usize::MAX);
             let tail = patiently(|| blobs.range(&name, size - length, wanted)).await.map_err(failed)?;
-            let mut tail = tail.unwrap_or_default();
-            let end = tail.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
-            tail.truncate(end);
-            let begins = tail.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
-            match begins.or((length == size && end > 0).then_some(0)) {
-                Some(begins) => {
-                    let last = read_line(&tail[begins..]);
-                    return last
+            match last_whole_line(&tail.unwrap_or_default(), length == size) {
+                Some(line) => {
+                    return read_line(line)
                         .map(|line| line.seq)
                         .map_err(|what| errors::damaged(blobs, &name, &format!("its last line: {what}")));
                 }

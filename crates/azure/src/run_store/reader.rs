@@ -1,59 +1,26 @@
 //! Reads the journal of a run, also while another process appends to it.
 //!
-//! The events are brought to this machine once, checked as they arrive: their text is in a temporary file, and where
-//! each begins, and about which node it is, in memory. Looking again brings what was appended since.
+//! The events are brought to this machine once. Looking again brings what was appended since.
 
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 
 use fleetlogs_model::event::Recorded;
 use fleetlogs_model::history::NodeHistory;
 use fleetlogs_model::ids::NodeIndex;
 use fleetlogs_model::run_store::{
-    HistoryQuery, HistoryRows, JournalError, JournalErrorKind, JournalReader, RunMeta, StoreFuture,
+    HistoryQuery, HistoryRows, JournalError, JournalReader, RunMeta, StoreFuture,
 };
-use parking_lot::Mutex;
-use tempfile::SpooledTempFile;
 
 use super::blobs::{PIECE, RunBlobs, patiently};
 use super::errors;
 use super::journal::journal_blob;
-use super::line::read_line;
-use super::plan_blob::spool;
+use super::replay::{EventPlace, EventTexts, Replay, ReplayTrouble};
 
 /// A journal as far as it was brought here.
 pub(super) struct BlobReader {
     blobs: Arc<RunBlobs>,
     meta: RunMeta,
-    place: Place,
-    events: EventTexts,
-}
-
-/// How far the journal was read.
-struct Place {
-    /// The blob that is being read.
-    number: u32,
-    /// How much of it was read.
-    offset: u64,
-    /// How many whole lines that were.
-    lines: u64,
-    /// A line that is not finished.
-    rest: Vec<u8>,
-}
-
-/// The events that were read, in order.
-struct EventTexts {
-    /// The JSON of all events, one behind the other. Behind a lock, because reading moves its position.
-    text: Mutex<SpooledTempFile>,
-    length: u64,
-    index: Vec<EventPlace>,
-}
-
-#[derive(Clone, Copy)]
-struct EventPlace {
-    begins: u64,
-    length: u32,
-    node: Option<u32>,
+    replay: Replay,
 }
 
 impl BlobReader {
@@ -63,9 +30,7 @@ impl BlobReader {
         meta: RunMeta,
         may_await: bool,
     ) -> Result<Self, JournalError> {
-        let place = Place { number: 1, offset: 0, lines: 0, rest: vec![] };
-        let events = EventTexts { text: Mutex::new(spool()), length: 0, index: vec![] };
-        let mut reader = Self { blobs, meta, place, events };
+        let mut reader = Self { blobs, meta, replay: Replay::new() };
         if !reader.read_on().await? && !may_await {
             return Err(errors::missing(&reader.blobs));
         }
@@ -75,20 +40,24 @@ impl BlobReader {
     /// Reads what was appended since; false if there is no journal.
     async fn read_on(&mut self) -> Result<bool, JournalError> {
         loop {
+            let number = self.replay.number;
             let failed = |failure| errors::failed(&self.blobs, &failure);
-            let (name, next) = (journal_blob(self.place.number), journal_blob(self.place.number + 1));
+            let (name, next) = (journal_blob(number), journal_blob(number + 1));
             // Asked before this blob is read to its end: when the next one is there, nothing is appended to this one.
             let next = patiently(|| self.blobs.facts(&next)).await.map_err(failed)?;
             loop {
-                let part = patiently(|| self.blobs.range(&name, self.place.offset, PIECE)).await;
+                let part = patiently(|| self.blobs.range(&name, self.replay.offset, PIECE)).await;
                 let Some(part) = part.map_err(|failure| errors::failed(&self.blobs, &failure))? else {
-                    return if self.events.index.is_empty() && self.place.number == 1 {
+                    return if self.replay.events.index.is_empty() && number == 1 {
                         Ok(false)
                     } else {
                         Err(errors::damaged(&self.blobs, &name, "it is missing"))
                     };
                 };
-                self.take(&name, &part)?;
+                self.replay.take(&part).map_err(|trouble| match trouble {
+                    ReplayTrouble::Damaged(what) => errors::damaged(&self.blobs, &name, &what),
+                    ReplayTrouble::Spool(error) => errors::spool_failed(error),
+                })?;
                 if part.len() < PIECE {
                     break;
                 }
@@ -96,82 +65,9 @@ impl BlobReader {
             if next.is_none() {
                 return Ok(true);
             }
-            // An unfinished line was never promised. If it had been, the number of the next event shows it.
-            self.place = Place { number: self.place.number + 1, offset: 0, lines: 0, rest: vec![] };
+            self.replay.next_blob();
         }
     }
-
-    /// Takes a part of a blob.
-    fn take(&mut self, name: &str, part: &[u8]) -> Result<(), JournalError> {
-        let mut rest = std::mem::take(&mut self.place.rest);
-        self.place.offset += part.len() as u64;
-        self.events.text.lock().seek(SeekFrom::Start(self.events.length)).map_err(errors::spool_failed)?;
-        for line in part.split_inclusive(|byte| *byte == b'\n') {
-            rest.extend_from_slice(line);
-            let Some(line) = rest.strip_suffix(b"\n") else { break };
-            self.place.lines += 1;
-            let damaged = |what: &str| {
-                errors::damaged(&self.blobs, name, &format!("line {}: {what}", self.place.lines))
-            };
-            let parts = read_line(line).map_err(|what| damaged(&what))?;
-            let expected = self.events.index.len() as u64 + 1;
-            if parts.seq != expected {
-                return Err(damaged(&format!("event {expected} is missing, event {} is there", parts.seq)));
-            }
-            let too_long = || damaged("it is too long");
-            let length = u32::try_from(parts.text.len()).map_err(|_| too_long())?;
-            self.events.text.lock().write_all(&parts.text).map_err(errors::spool_failed)?;
-            self.events.index.push(EventPlace { begins: self.events.length, length, node: parts.node });
-            self.events.length += u64::from(length);
-            rest.clear();
-        }
-        self.place.rest = rest;
-        Ok(())
-    }
-}
-
-impl EventTexts {
-    /// Hands over some events in the order of the journal, from the event with this number on, counted from 0.
-    fn hand_over(
-        &self,
-        from: u64,
-        most: usize,
-        hear: &mut dyn FnMut(&Recorded),
-    ) -> Result<u64, JournalError> {
-        let places = usize::try_from(from).ok().and_then(|from| self.index.get(from..)).unwrap_or_default();
-        let places = &places[..places.len().min(most)];
-        let Some(first) = places.first() else { return Ok(from) };
-        let mut file = self.text.lock();
-        file.seek(SeekFrom::Start(first.begins)).map_err(errors::spool_failed)?;
-        let mut file = BufReader::with_capacity(256 << 10, &mut *file);
-        let mut text = vec![];
-        for place in places {
-            text.resize(place.length as usize, 0);
-            file.read_exact(&mut text).map_err(errors::spool_failed)?;
-            hear(&parsed(&text)?);
-        }
-        Ok(from + places.len() as u64)
-    }
-
-    fn event(&self, place: EventPlace) -> Result<Recorded, JournalError> {
-        let mut text = vec![0; place.length as usize];
-        let mut file = self.text.lock();
-        let mut read = || -> io::Result<()> {
-            file.seek(SeekFrom::Start(place.begins))?;
-            file.read_exact(&mut text)
-        };
-        read().map_err(errors::spool_failed)?;
-        parsed(&text)
-    }
-}
-
-fn parsed(text: &[u8]) -> Result<Recorded, JournalError> {
-    // Its checksum fits: it is as it was written.
-    Recorded::from_json(text).map_err(|error| {
-        let what = format!("a newer fleetlogs wrote the journal: an event cannot be read: {error}");
-        JournalError::new(JournalErrorKind::OtherFormat, what)
-            .with_help("use the version of fleetlogs that worked on the run")
-    })
 }
 
 impl JournalReader for BlobReader {
@@ -180,7 +76,7 @@ impl JournalReader for BlobReader {
     }
 
     fn events_after(&self, after: u64, hear: &mut dyn FnMut(&Recorded)) -> Result<u64, JournalError> {
-        self.events.hand_over(after, usize::MAX, hear)
+        self.replay.events.hand_over(after, usize::MAX, hear)
     }
 
     fn some_events_after(
@@ -189,21 +85,21 @@ impl JournalReader for BlobReader {
         most: usize,
         hear: &mut dyn FnMut(&Recorded),
     ) -> Result<u64, JournalError> {
-        self.events.hand_over(after, most, hear)
+        self.replay.events.hand_over(after, most, hear)
     }
 
     fn run_events(&self) -> Result<Vec<Recorded>, JournalError> {
-        let about_the_run = self.events.index.iter().filter(|place| place.node.is_none());
-        about_the_run.map(|place| self.events.event(*place)).collect()
+        let about_the_run = self.replay.events.index.iter().filter(|place| place.node.is_none());
+        about_the_run.map(|place| self.replay.events.event(*place)).collect()
     }
 
     fn histories(&self) -> Result<Box<dyn HistoryQuery + '_>, JournalError> {
-        let about_nodes = self.events.index.iter().copied();
+        let about_nodes = self.replay.events.index.iter().copied();
         let mut order: Vec<_> =
             about_nodes.filter_map(|place| Some((NodeIndex(place.node?), place))).collect();
         // A stable sort: the events of a node stay in their order.
         order.sort_by_key(|(node, _)| node.0);
-        Ok(Box::new(BlobHistories { events: &self.events, order }))
+        Ok(Box::new(BlobHistories { events: &self.replay.events, order }))
     }
 
     fn refresh(&mut self) -> StoreFuture<'_, ()> {
