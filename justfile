@@ -23,6 +23,11 @@ soak minutes="60":
 soak-kills:
     FLEETLOGS_KILLS=2000 cargo test --release --features failpoints -p fleetlogs --test e2e crashes -- --nocapture
 
+# Fuzzing with libFuzzer: every reader of bytes from outside for ten minutes, two at a time. One of them for some minutes:
+# `just fuzz sas 3`. Needs a C++ compiler. The short form is a part of `cargo test`. See docs/design/fuzzing.md.
+fuzz target="" minutes="10":
+    bash tests/fuzz/run.sh "{{target}}" "{{minutes}}"
+
 # Fifty stories of shared runs in which machines are lost and storage goes away. Needs Azurite: tests/all.sh installs it.
 soak-scaleout:
     FLEETLOGS_STORIES=50 cargo test --locked --workspace --all-features --test e2e -- --include-ignored --nocapture disasters

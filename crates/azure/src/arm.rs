@@ -78,7 +78,7 @@ pub(crate) fn is_too_long(name: &str) -> bool {
 }
 
 #[derive(Deserialize)]
-struct AccountAnswer {
+pub(crate) struct AccountAnswer {
     name: String,
     #[serde(default)]
     location: String,
@@ -96,7 +96,7 @@ struct AccountProperties {
 
 impl AccountAnswer {
     /// None without an endpoint that can be called.
-    fn into_found(self, management: &Url) -> Option<FoundAccount> {
+    pub(crate) fn into_found(self, management: &Url) -> Option<FoundAccount> {
         let AccountProperties { account_endpoint, allowed_authentication_modes, public_network_access } =
             self.properties;
         // A host without a scheme. A simulated account is on this machine, like the list that names it.

@@ -22,6 +22,8 @@ mod error_body;
 #[cfg(test)]
 #[path = "../../../tests/formats/lock.rs"]
 mod format_lock;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http;
 mod http_date;
 mod kept_connections;

@@ -8,6 +8,8 @@ mod blobs;
 mod errors;
 #[cfg(test)]
 mod fake_storage;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 mod journal;
 mod line;
 mod listing;

@@ -23,6 +23,8 @@ mod fleet;
 #[path = "../../../tests/formats/lock.rs"]
 mod format_lock;
 mod found_config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod help_texts;
 mod hygiene;
 mod init;

@@ -25,6 +25,8 @@ pub mod execute;
 #[cfg(test)]
 #[path = "../../../tests/formats/lock.rs"]
 mod format_lock;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod intent;
 pub mod jobs;
 pub mod local_store;

@@ -13,6 +13,8 @@ pub mod evidence;
 pub mod failure;
 pub mod files;
 pub mod fingerprint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod hashed;
 pub mod hex;
 pub mod history;

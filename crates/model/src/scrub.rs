@@ -37,6 +37,12 @@ pub fn learn_for_now(secret: &str) {
     known::learn_for_now(secret);
 }
 
+/// Forgets all that was learned.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn forget() {
+    known::forget();
+}
+
 /// The text without secrets.
 #[must_use]
 pub fn hide(text: &str) -> Cow<'_, str> {

@@ -13,6 +13,8 @@ mod files;
 #[cfg(test)]
 #[path = "../../../tests/formats/lock.rs"]
 mod format_lock;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod history;
 mod json_document;
 mod log_message;

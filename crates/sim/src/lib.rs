@@ -18,6 +18,8 @@ mod control;
 mod delivery;
 mod echo;
 mod fleet;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http;
 mod identity;
 mod ledger;

@@ -4,6 +4,8 @@
 //! The SDK does not retry: the engine decides how often and when to call again.
 
 mod download;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 mod listing;
 mod listing_reader;
 mod plain_blob;

@@ -108,7 +108,13 @@ fn unreadable(path: &Path, error: InputError) -> ConfigError {
     }
 }
 
-fn read(text: &str, digest: String, dir: &Path, needs: Needs, mistakes: &Mistakes<'_>) -> Option<Settings> {
+pub(super) fn read(
+    text: &str,
+    digest: String,
+    dir: &Path,
+    needs: Needs,
+    mistakes: &Mistakes<'_>,
+) -> Option<Settings> {
     let defaults = DeTable::parse(DEFAULTS).expect("the built-in config is TOML");
     let (document, errors) = DeTable::parse_recoverable(text);
     let (told, more) = errors.split_at(errors.len().min(MOST_SYNTAX_ERRORS));

@@ -6,6 +6,8 @@ mod destination;
 mod discover;
 mod entra;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 mod journal;
 mod load;
 mod needs;
@@ -54,6 +56,8 @@ pub(crate) use self::settings::Settings;
 pub(crate) use self::snapshot::{Retention, SnapshotSettings, SnapshotWindow};
 pub(crate) use self::ticket::TicketSettings;
 pub(crate) use self::times::Misread;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::times::{duration, moment};
 pub(crate) use self::window::WindowSpec;
 
 #[cfg(test)]

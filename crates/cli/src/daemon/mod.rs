@@ -15,6 +15,8 @@ mod starting;
 mod state_place;
 mod watching;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use listener::fuzzed_alert;
 pub(crate) use lock::{Holder, Lock, Locked};
 pub(crate) use once::{OnceListener, run_once};
 pub(crate) use serve::serve;

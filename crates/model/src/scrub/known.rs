@@ -141,6 +141,12 @@ pub(super) fn learn_for_now(text: &str) {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(super) fn forget() {
+    *KNOWN.write() = None;
+    *KNOWN_FOR_NOW.write() = None;
+}
+
 /// What is secret in a text. A container or a host in it may be shown.
 fn secret_parts(text: &str) -> Vec<Zeroizing<String>> {
     let mut parts = Vec::new();

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 const SCHEMA: &str = "azureMonitorCommonAlertSchema";
 
 /// The longest id of an alert, in bytes. It is a resource id of some 150 bytes.
-const LONGEST_ID: usize = 2048;
+pub(super) const LONGEST_ID: usize = 2048;
 
 /// An alert.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@
 
 mod alert;
 mod connections;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzed;
 mod health;
 mod key;
 mod server;
@@ -14,5 +16,7 @@ mod service;
 mod tests;
 mod trust;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::fuzzed::fuzzed_alert;
 pub(crate) use self::health::Health;
 pub(crate) use self::server::Listener;

@@ -48,7 +48,7 @@ const AGAIN: &str = "30";
 const SELDOM: Duration = Duration::from_secs(60);
 
 /// The longest text of an alert in the log, in characters.
-const LONGEST_SHOWN: usize = 200;
+pub(super) const LONGEST_SHOWN: usize = 200;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -215,7 +215,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
 }
 
 /// Text of an alert, made safe for the log.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let start: String = text.chars().take(LONGEST_SHOWN).collect();
     for_terminal(&safe(&start)).into_owned()
 }
