@@ -415,6 +415,10 @@ mod tests {
                 sent.replace("%2B", "%252B").replace("%2F", "%252F").replace("%3D", "%253D"),
                 vec![EncodedTwice(name("sig"))],
             ),
+            (
+                sent.replace("%2B", "+").replace("%2F", "%252F").replace("%3D", "%253D"),
+                vec![Plus(name("sig")), EncodedTwice(name("sig"))],
+            ),
             (format!("?{sent}"), vec![QuestionMark]),
             (sent.replace('&', "&amp;"), vec![Html]),
             (sent.replace('&', r"\u0026"), vec![Json]),

@@ -170,7 +170,8 @@ impl SasQuery {
             self.mends.insert(SasMend::Plus(quotable(&name)));
         }
         if !is_free_text(&name) && has_escape(&decoded(&value)) {
-            value = decoded(&value);
+            // What was a `+` before or after it was encoded twice must not become one again.
+            value = Zeroizing::new(decoded(&value).replace('+', "%2B"));
             self.mends.insert(SasMend::EncodedTwice(quotable(&name)));
         }
         match self.value(&name) {
