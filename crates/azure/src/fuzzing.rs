@@ -83,9 +83,12 @@ fn next_link(data: &[u8]) {
 fn is_fit_to_show(text: &str, longest: usize) {
     assert!(text.chars().count() <= longest, "{} characters", text.chars().count());
     assert!(!text.contains(char::is_control), "{text:?}");
-    // The sign of a cut makes what is before it longer.
+    // A word may look like a secret by what was hidden after it, or by the sign that it was cut.
     let text = text.trim_end_matches('…');
-    assert_eq!(scrub::hide(text), text);
+    for range in scrub::secrets_in(text.as_bytes()) {
+        let after = text.as_bytes()[range.end..].trim_ascii_start();
+        assert!(after.starts_with(scrub::HIDDEN.as_bytes()), "{text:?}");
+    }
 }
 
 fn is_fit(failure: &Failure) {
