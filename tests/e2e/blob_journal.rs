@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::macros::datetime;
 
 use crate::azurite::{ACCOUNT, Azurite, KEY};
 use crate::stage::{
-    Run, Server, Sim, assert_manifest_equals_ledger_but_for_unsent_calls, fleetlogs, service_sas, wait_for,
+    Run, Server, Sim, assert_manifest_equals_ledger_but_for_unsent_calls, fleetlogs, service_sas,
+    service_sas_until, wait_for,
 };
 
 /// Answers are lost as well, so that a run that is cut off leaves doubts of both kinds.
@@ -277,4 +282,38 @@ fn a_scheduled_run_whose_reports_cannot_be_written_yet_is_reported_when_they_can
     assert_eq!(once.0.wait().unwrap().code(), Some(0), "{}", said());
     let manifest: Value = serde_json::from_slice(&std::fs::read(run.join("manifest.json")).unwrap()).unwrap();
     assert_manifest_equals_ledger_but_for_unsent_calls(&manifest, &stage.sim.ledger());
+}
+
+#[test]
+#[ignore = "needs Azurite in tests/tools; tests/all.sh installs it and runs this"]
+fn a_daemon_outlives_every_sas_that_it_was_started_with() {
+    let fleet = FLEET.replace("nodes = 200", "nodes = 10");
+    let stage = Stage::of(&fleet, "[[snapshot]]\nname = \"yearly\"\ncron = \"0 0 1 1 *\"\n");
+    let storage = &stage.sim.ready["storage"];
+    let key = BASE64_STANDARD.decode(storage["key"].as_str().unwrap()).unwrap();
+    let logs = stage.sim.ready["container"].as_str().unwrap();
+    let of_logs =
+        format!("/blob/{}/{}", storage["account"].as_str().unwrap(), logs.rsplit('/').next().unwrap());
+    let give_all = |until| {
+        let give = |name: &str, sas: String| std::fs::write(stage.sim.dir.path().join(name), sas).unwrap();
+        give("ready.json.container_url", service_sas_until(&key, logs, &of_logs, "w", until));
+        give("ready.json.verify_url", service_sas_until(&key, logs, &of_logs, "rl", until));
+        let (journal, resource) = (stage.azurite.container(), format!("/blob/{ACCOUNT}/logs"));
+        give("secret.journal", service_sas_until(KEY, &journal, &resource, "rcwl", until));
+    };
+    let ends = OffsetDateTime::now_utc() + Duration::from_secs(20);
+    give_all(ends);
+    let config = stage.config.display().to_string();
+    let _daemon = stage.start(0, &["schedule", &config]);
+    wait_for("the daemon", || {
+        let lock = std::fs::read_to_string(stage.machine(0).join("runs/schedule.db.lock"));
+        lock.ok().filter(|lock| lock.starts_with("daemon"))
+    });
+    give_all(datetime!(2036-01-01 00:00 UTC));
+    while OffsetDateTime::now_utc() <= ends {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let asked = stage.on(0, &["schedule", &config, "--once", "yearly"]);
+    assert!(asked.stderr.contains("was asked to run yearly"), "{}", asked.stderr);
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
 }

@@ -142,8 +142,8 @@ impl Destination {
         let verify = settings.verify.as_ref();
         let mut destination = match &settings.write {
             WriteSettings::Given(given) => Self {
-                access: WriteAccess::Sas(given.sas.clone()),
-                listing: Some(verify.unwrap_or(given).sas.clone()),
+                access: WriteAccess::Sas(given.current().await),
+                listing: Some(verify.unwrap_or(given).current().await),
                 lists_apart: verify.is_some(),
                 names: CredentialKeys { write: "container_url", list: "container_url" },
                 write_source: SasSource::given(given, true),
@@ -188,7 +188,7 @@ impl Destination {
         if let Some(given) = verify {
             destination.names.list = "verify_url";
             destination.list_source = SasSource::given(given, false);
-            destination.listing = Some(given.sas.clone());
+            destination.listing = Some(given.current().await);
         }
         Ok(destination)
     }

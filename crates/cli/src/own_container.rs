@@ -111,7 +111,7 @@ fn given_sas(given: &GivenSas, contents: Contents, needed: &[char]) -> Result<Sa
         let what = "its account SAS does not open blobs";
         return Err(CliError::refused([Refusal::new(what, contents.how_to_create()).about(key)]));
     }
-    let GivenSas { sas, source } = given.clone();
+    let GivenSas { sas, source, .. } = given.clone();
     let container = sas.without_query();
     Ok(Arc::new(move || {
         let (sas, source, container, key) = (sas.clone(), source.clone(), container.clone(), key.clone());
@@ -163,6 +163,8 @@ fn listed(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use fleetlogs_model::sas::SasUrl;
 
     use super::*;
@@ -174,7 +176,7 @@ mod tests {
         let url = format!(
             "https://logs.blob.core.windows.net/state?sp={permissions}&sr=c&se=2036-01-01&sig=TOPSECRET"
         );
-        GivenSas { sas: SasUrl::parse(&url).unwrap(), source: None }
+        GivenSas { sas: SasUrl::parse(&url).unwrap(), source: None, read_at: Instant::now() }
     }
 
     #[tokio::test]

@@ -224,7 +224,7 @@ async fn run_checks(
         let now = Clock::System.now() + fleet.clock_offset();
         let calls_take = plan.as_ref().map(|plan| estimate(plan, &settings.limits)).unwrap_or_default();
         preflight::sas(destination, settings, now, calls_take, findings);
-        preflight::journal_sas(settings, now, calls_take, findings);
+        preflight::journal_sas(settings, now, calls_take, findings).await;
         if destination.is_created() {
             findings.good(
                 "destination.container",

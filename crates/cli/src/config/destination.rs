@@ -1,12 +1,13 @@
 //! The table `[destination]`: where the logs go, and what lets the nodes write there.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetlogs_azure::{Cloud, SharedKey};
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::sas::{SasUrl, check_blob_host, is_https_or_loopback};
 use fleetlogs_model::secret::Secret;
+use time::OffsetDateTime;
 use url::Url;
 
 use super::account::cloud;
@@ -42,9 +43,35 @@ pub(crate) enum WriteSettings {
 pub(crate) struct GivenSas {
     pub(crate) sas: SasUrl,
     pub(crate) source: Option<secret::Source>,
+    pub(crate) read_at: Instant,
 }
 
+/// A SAS that is valid for less than this is read again when it is needed. A daemon outlives every SAS that it was started
+/// with, and one that is rotated has a newer one by then.
+const LOW: Duration = Duration::from_secs(3600);
+
+/// What was read just now is not read again: a pipe has it once.
+const JUST_READ: Duration = Duration::from_secs(10);
+
 impl GivenSas {
+    /// The SAS for what begins now: the one that was read with the config, or a newer one if that runs low. If there is no
+    /// newer one, whoever uses the old one finds out what is wrong with it.
+    pub(crate) async fn current(&self) -> SasUrl {
+        let runs_low = self.sas.expires_at.is_some_and(|ends| ends < OffsetDateTime::now_utc() + LOW);
+        let is_due = runs_low && self.read_at.elapsed() > JUST_READ;
+        let Some(source) = self.source.clone().filter(|_| is_due) else { return self.sas.clone() };
+        let container = self.sas.without_query();
+        // A command may be slow.
+        let read = tokio::task::spawn_blocking(move || Self::read_again(&source, &container)).await;
+        match read.unwrap_or_else(|_| Err("reading it did not finish".into())) {
+            Ok(sas) => sas,
+            Err(message) => {
+                tracing::warn!("the SAS of `{}` cannot be read again: {message}", self.sas.without_query());
+                self.sas.clone()
+            }
+        }
+    }
+
     /// Reads the SAS again. It must be for the same container.
     pub(crate) fn read_again(source: &secret::Source, container: &str) -> Result<SasUrl, String> {
         let sas = SasUrl::parse(source.read()?.expose()).map_err(|error| error.to_string())?;
@@ -224,7 +251,7 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Dest
 pub(super) fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {
     let (text, source) = secret::read_from(value, dir, Wanted::ContainerUrl)?;
     match SasUrl::parse(text.expose()) {
-        Ok(sas) => Some(GivenSas { sas, source }),
+        Ok(sas) => Some(GivenSas { sas, source, read_at: Instant::now() }),
         Err(error) => {
             value.wrong(format!("this is not a container URL with a SAS: {error}"), Some(error.help()));
             None

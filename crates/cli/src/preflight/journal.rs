@@ -44,7 +44,7 @@ pub(crate) async fn journal(
 
 /// Whether the SAS of the journal outlives a run whose calls take `calls_take`. One that is read again need only be valid
 /// now.
-pub(crate) fn journal_sas(
+pub(crate) async fn journal_sas(
     settings: &Settings,
     now: OffsetDateTime,
     calls_take: Duration,
@@ -53,7 +53,7 @@ pub(crate) fn journal_sas(
     let Some(JournalSettings { container: OwnContainer::Given(given), .. }) = &settings.journal else {
         return;
     };
-    let Some(ends) = given.sas.expires_at else { return };
+    let Some(ends) = given.current().await.expires_at else { return };
     let takes = if given.source.is_some() { Duration::ZERO } else { calls_take + settings.verify.deadline };
     let needed = now + takes;
     if ends >= needed {

@@ -116,7 +116,7 @@ impl BegunRun {
         let now = Clock::System.now() + fleet.clock_offset();
         let calls_take = estimate(plan, &settings.limits);
         preflight::sas(&destination, settings, now, calls_take, &mut findings);
-        preflight::journal_sas(settings, now, calls_take, &mut findings);
+        preflight::journal_sas(settings, now, calls_take, &mut findings).await;
         findings.settle()?;
         if destination.is_created() {
             // Nothing may stand in the way of the run once the container is made.
@@ -165,7 +165,7 @@ pub(crate) async fn reach(
     let mut findings = Findings::default();
     let calls_take = estimate_calls(outstanding, &settings.limits).min(Duration::from_secs(24 * 3600));
     preflight::sas(&destination, settings, Clock::System.now(), calls_take, &mut findings);
-    preflight::journal_sas(settings, Clock::System.now(), calls_take, &mut findings);
+    preflight::journal_sas(settings, Clock::System.now(), calls_take, &mut findings).await;
     let store = preflight::open_store(&fleet.http, &destination, settings, &mut findings).await;
     findings.settle()?;
     let services = fleet.services(plan).map_err(|why| CliError::other_plan(Path::new("plan.json"), &why))?;
