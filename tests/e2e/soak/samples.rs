@@ -161,7 +161,7 @@ fn each_measure_that_grows_is_told() {
     for measure in 0..MEASURES.len() {
         let samples = life_of(|n| {
             let mut values = [60e3, 20e3, 20.0, 8.0, 3e3, 18.0];
-            values[measure] *= 1.0 + n as f64 / 200.0;
+            values[measure] *= 1.0 + n as f64 / 100.0;
             values
         });
         let growth = courses(&samples)[0].growth();
