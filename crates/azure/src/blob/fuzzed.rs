@@ -23,7 +23,7 @@ pub(crate) fn listing(data: &[u8]) {
         let end = last(b"</").expect("a page ends with a tag");
         // Comments may follow, and then its end is somewhere before them.
         let is_end = [b"<!", b"<?"].into_iter().all(|other| last(other) < Some(end));
-        for end in [end + 1, end / 2, end / 3].into_iter().filter(|_| is_end) {
+        for end in [end, end + 1, end / 2, end / 3].into_iter().filter(|_| is_end) {
             assert!(read::<Blob>(&data[..end], end).is_err(), "the first {end} of {} bytes", data.len());
         }
     }
