@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use fleetlogs_model::files::owner_only;
+use fleetlogs_model::schema::SchemaVersion;
 use fleetlogs_model::whole_file::write_whole;
 use serde::{Deserialize, Serialize};
 
@@ -31,11 +32,6 @@ struct Document {
     config: String,
 }
 
-#[derive(Deserialize)]
-struct RecordVersion {
-    schema: String,
-}
-
 impl RecordInBlob {
     /// What the file in a directory says. None if there is no such file: the record is in the directory itself.
     pub(crate) fn read_in(dir: &Path) -> io::Result<Option<Self>> {
@@ -48,8 +44,7 @@ impl RecordInBlob {
         let mut text = String::new();
         file.take(LONGEST).read_to_string(&mut text)?;
         let unusable = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-        // Another version may have other members.
-        if let Ok(RecordVersion { schema }) = serde_json::from_str(&text)
+        if let Ok(SchemaVersion { schema }) = serde_json::from_str(&text)
             && schema != SCHEMA
         {
             return Err(unusable(format!("it has schema `{schema}`, but this fleetlogs reads `{SCHEMA}`")));

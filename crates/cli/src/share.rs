@@ -14,6 +14,7 @@ use fleetlogs_model::failure::{Failure, FailureClass};
 use fleetlogs_model::ids::RunId;
 use fleetlogs_model::plan::Plan;
 use fleetlogs_model::sas::SasUrl;
+use fleetlogs_model::schema::SchemaVersion;
 use fleetlogs_model::service::LogStore;
 use fleetlogs_model::timestamp;
 use fleetlogs_model::whole_file::write_whole;
@@ -88,11 +89,6 @@ struct Record {
     schema: String,
     run_id: String,
     shares: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct SharesVersion {
-    schema: String,
 }
 
 /// What `unshare` did to the shares of a run.
@@ -306,8 +302,7 @@ impl Record {
             }
             Err(error) => return Err(CliError::file(&file, &error)),
         };
-        // Another version may have other members.
-        if let Ok(SharesVersion { schema }) = serde_json::from_slice(&text)
+        if let Ok(SchemaVersion { schema }) = serde_json::from_slice(&text)
             && schema != SCHEMA
         {
             let message = format!("it has schema `{schema}`, but this fleetlogs reads `{SCHEMA}`");

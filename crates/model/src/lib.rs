@@ -35,6 +35,7 @@ pub mod planned;
 pub mod retry;
 pub mod run_store;
 pub mod sas;
+pub mod schema;
 pub mod scrub;
 pub mod secret;
 pub mod service;

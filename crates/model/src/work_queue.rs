@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 use crate::ids::{AccountName, RunId};
 use crate::retry::CallError;
+use crate::schema::SchemaVersion;
 
 /// Version of a message's JSON form. A reader refuses any other.
 pub const WORK_SCHEMA: &str = "fleetlogs.work/v1";
@@ -164,12 +165,7 @@ impl WorkText {
 
     /// Reads the text of a message.
     pub fn parse(text: &str) -> Result<Self, WorkTextError> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            schema: String,
-        }
-        let Versioned { schema } = serde_json::from_str(text)?;
-        // Another version may have other members.
+        let SchemaVersion { schema } = serde_json::from_str(text)?;
         if schema != WORK_SCHEMA {
             return Err(WorkTextError::Schema(schema));
         }

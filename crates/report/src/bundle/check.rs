@@ -8,6 +8,7 @@ use std::path::Path;
 
 use fleetlogs_model::hex::hex;
 use fleetlogs_model::outcome::{Outcome, OutcomeCounts};
+use fleetlogs_model::schema::SchemaVersion;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
@@ -226,17 +227,19 @@ impl Check<'_> {
                 .checked
                 .add(format!("`{MANIFEST_FILE}` does not have the checksum in `{MANIFEST_SUM_FILE}`")),
         }
-        // Another version may have other members.
-        if let Ok(ManifestVersion { schema }) = parsed(archive, index)
-            && schema != MANIFEST_VERSION
-        {
+        let counted = parsed::<ManifestCounts>(archive, index);
+        let schema = match &counted {
+            Ok(manifest) => Some(manifest.schema.clone()),
+            Err(_) => parsed(archive, index).ok().map(|SchemaVersion { schema }| schema),
+        };
+        if let Some(schema) = schema.filter(|schema| schema != MANIFEST_VERSION) {
             self.checked.add(format!(
                 "`{MANIFEST_FILE}` has the schema `{schema}`, but this fleetlogs reads `{MANIFEST_VERSION}`: check the \
                  bundle with the version that wrote it"
             ));
             return;
         }
-        match parsed(archive, index) {
+        match counted {
             Ok(manifest) => self.counts(&manifest),
             Err(error) => self.checked.add(format!("`{MANIFEST_FILE}` cannot be parsed: {error}")),
         }
@@ -372,15 +375,10 @@ impl io::Write for DigestWriter {
     }
 }
 
-/// The version of a document.
-#[derive(Deserialize)]
-struct ManifestVersion {
-    schema: String,
-}
-
 /// The counts of a manifest; the rest of it is not kept.
 #[derive(Deserialize)]
 struct ManifestCounts {
+    schema: String,
     counts: BTreeMap<String, u64>,
     nodes: CountedNodes,
 }

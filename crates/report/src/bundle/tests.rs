@@ -235,6 +235,19 @@ fn a_manifest_of_a_newer_version_is_told_as_such() {
     assert!(refused.contains(told), "{refused}");
 }
 
+#[test]
+fn a_manifest_without_a_version_cannot_be_parsed() {
+    let (bundle, _) = Run::of(small_plan()).bundle(None, &[]);
+    let repacked = repacked(&bundle, |name, text| {
+        vec![(name.to_owned(), text.replace(r#""schema": "fleetlogs.manifest/v1","#, ""))]
+    });
+    let problems = problems(&repacked, None);
+    assert!(
+        problems.iter().any(|problem| problem.contains("cannot be parsed: missing field `schema`")),
+        "{problems:?}"
+    );
+}
+
 /// A line of the list of logs.
 fn log(file: &str) -> String {
     let log = LogFile {
