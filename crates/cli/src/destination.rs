@@ -141,15 +141,18 @@ impl Destination {
     ) -> Result<Self, CliError> {
         let verify = settings.verify.as_ref();
         let mut destination = match &settings.write {
-            WriteSettings::Given(given) => Self {
-                access: WriteAccess::Sas(given.current().await),
-                listing: Some(verify.unwrap_or(given).current().await),
-                lists_apart: verify.is_some(),
-                names: CredentialKeys { write: "container_url", list: "container_url" },
-                write_source: SasSource::given(given, true),
-                list_source: SasSource::given(verify.unwrap_or(given), false),
-                to_create: None,
-            },
+            WriteSettings::Given(given) => {
+                let sas = given.current().await;
+                Self {
+                    access: WriteAccess::Sas(sas.clone()),
+                    listing: Some(sas),
+                    lists_apart: verify.is_some(),
+                    names: CredentialKeys { write: "container_url", list: "container_url" },
+                    write_source: SasSource::given(given, true),
+                    list_source: SasSource::given(given, false),
+                    to_create: None,
+                }
+            }
             WriteSettings::Minted(place, minting) => {
                 let lists = verification && verify.is_none();
                 Self::minted(place, minting, http, tokens, run, lists).await?

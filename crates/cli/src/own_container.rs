@@ -163,8 +163,6 @@ fn listed(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use fleetlogs_model::sas::SasUrl;
 
     use super::*;
@@ -176,7 +174,7 @@ mod tests {
         let url = format!(
             "https://logs.blob.core.windows.net/state?sp={permissions}&sr=c&se=2036-01-01&sig=TOPSECRET"
         );
-        GivenSas { sas: SasUrl::parse(&url).unwrap(), source: None, read_at: Instant::now() }
+        GivenSas::just_read(SasUrl::parse(&url).unwrap(), None)
     }
 
     #[tokio::test]

@@ -1,7 +1,5 @@
 //! A fleet that is simulated in this process, as a config would name it.
 
-use std::time::Instant;
-
 use fleetlogs_engine::select::{NodeFilter, PoolFilter, Selection};
 use fleetlogs_model::ids::AccountName;
 use fleetlogs_model::sas::SasUrl;
@@ -63,11 +61,7 @@ pub(crate) fn simulated(simulator: &Simulator) -> (Vec<AccountSettings>, Option<
             site: None,
         })
         .collect();
-    let given = |url: &str| GivenSas {
-        sas: SasUrl::parse(url).expect("the simulator's own URL"),
-        source: None,
-        read_at: Instant::now(),
-    };
+    let given = |url: &str| GivenSas::just_read(SasUrl::parse(url).expect("the simulator's own URL"), None);
     let destination = DestinationSettings {
         write: WriteSettings::Given(given(&ready.container_url)),
         verify: Some(given(&ready.verify_url)),

@@ -43,7 +43,7 @@ pub(crate) enum WriteSettings {
 pub(crate) struct GivenSas {
     pub(crate) sas: SasUrl,
     pub(crate) source: Option<secret::Source>,
-    pub(crate) read_at: Instant,
+    read_at: Instant,
 }
 
 /// A SAS that is valid for less than this is read again when it is needed. A daemon outlives every SAS that it was started
@@ -54,6 +54,10 @@ const LOW: Duration = Duration::from_secs(3600);
 const JUST_READ: Duration = Duration::from_secs(10);
 
 impl GivenSas {
+    pub(crate) fn just_read(sas: SasUrl, source: Option<secret::Source>) -> Self {
+        Self { sas, source, read_at: Instant::now() }
+    }
+
     /// The SAS for what begins now: the one that was read with the config, or a newer one if that runs low. If there is no
     /// newer one, whoever uses the old one finds out what is wrong with it.
     pub(crate) async fn current(&self) -> SasUrl {
@@ -251,7 +255,7 @@ pub(super) fn destination(table: Table<'_>, dir: &Path, simulated: bool) -> Dest
 pub(super) fn given(value: &Value<'_>, dir: &Path) -> Option<GivenSas> {
     let (text, source) = secret::read_from(value, dir, Wanted::ContainerUrl)?;
     match SasUrl::parse(text.expose()) {
-        Ok(sas) => Some(GivenSas { sas, source, read_at: Instant::now() }),
+        Ok(sas) => Some(GivenSas::just_read(sas, source)),
         Err(error) => {
             value.wrong(format!("this is not a container URL with a SAS: {error}"), Some(error.help()));
             None
