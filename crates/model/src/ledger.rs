@@ -7,6 +7,7 @@ use crate::failure::FailureClass;
 use crate::ids::{AccountIndex, AccountName, NodeIndex};
 use crate::outcome::{Outcome, OutcomeCounts};
 use crate::plan::Plan;
+use crate::transition::NodeEvent;
 
 /// The status of a node in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,31 +66,19 @@ impl NodeStatus {
     /// The status after an event of the node. Events about anything else change nothing.
     #[must_use]
     pub fn after(self, event: &Event) -> Self {
-        match event {
-            Event::UploadRequested { .. } => Self::Requested,
-            Event::UploadCancelled { .. } | Event::UploadWillRetry { .. } | Event::UploadAbsent { .. } => {
-                Self::Waiting
-            }
-            Event::UploadInDoubt { .. } => Self::InDoubt,
-            Event::UploadAccepted { files: Some(0), .. } => Self::Empty,
-            Event::UploadAccepted { .. } | Event::UploadAdopted { .. } => Self::Accepted,
-            Event::UploadFailed { cause, .. } if cause.class == FailureClass::Gone => Self::Gone,
-            Event::UploadFailed { .. } => Self::Failed,
-            Event::FilesVerified { .. } => Self::Verified,
-            Event::FilesAdopted { .. } => Self::Adopted,
-            Event::FilesIncomplete { .. } => Self::Incomplete,
-            Event::RunStarted { .. }
-            | Event::DirectoriesFound { .. }
-            | Event::IdentityChanged { .. }
-            | Event::NodeSeenAgain { .. }
-            | Event::PoolSeenAgain { .. }
-            | Event::NodesAppeared { .. }
-            | Event::OrderFollowed { .. }
-            | Event::AccountThrottled { .. }
-            | Event::AccountStopped { .. }
-            | Event::RunDraining { .. }
-            | Event::RunEnded { .. } => self,
-        }
+        NodeEvent::of(event).map_or(self, |event| match event {
+            NodeEvent::Requested => Self::Requested,
+            NodeEvent::Cancelled | NodeEvent::WillRetry | NodeEvent::Absent => Self::Waiting,
+            NodeEvent::InDoubt => Self::InDoubt,
+            NodeEvent::AcceptedEmpty => Self::Empty,
+            NodeEvent::Accepted | NodeEvent::Adopted => Self::Accepted,
+            NodeEvent::FailedGone => Self::Gone,
+            NodeEvent::Failed => Self::Failed,
+            NodeEvent::FilesVerified => Self::Verified,
+            NodeEvent::FilesAdopted => Self::Adopted,
+            NodeEvent::FilesIncomplete => Self::Incomplete,
+            NodeEvent::DirectoriesFound | NodeEvent::IdentityChanged | NodeEvent::SeenAgain => self,
+        })
     }
 
     /// The outcome, if the run ended here.
