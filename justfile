@@ -53,7 +53,7 @@ transitions:
     dir="$(mktemp -d)"
     NODE_TRANSITIONS="$dir" cargo test --locked -p fleetlogs-engine --all-features --lib
     NODE_TRANSITIONS="$dir" cargo test --locked --workspace --all-features --test e2e -- crashes fleet proof resuming stopping
-    TRANSITIONS_SEEN="$dir" cargo test --locked -p fleetlogs-model --test transitions -- --nocapture
+    TRANSITIONS_SEEN="$dir" cargo test --locked -p fleetlogs-model --test transitions -- --include-ignored --nocapture
 
 # The documentation of the crates.
 doc:
