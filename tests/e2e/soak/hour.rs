@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::books::{Books, differences};
 use super::ground::{Ground, SNAPSHOTS, figures_file};
 use super::records::{Archive, tidy};
-use super::samples::{Course, Sample, courses, csv, look};
+use super::samples::{Course, Sample, courses, csv, look, medians};
 use super::weather::{ALL, Record, Weather, befall};
 
 /// How long a SAS lasts, and how often a new one comes.
@@ -164,16 +164,11 @@ fn figures(
 
 /// The median of the container's size in the last quarter of the looks, against that in the second.
 fn container_growth(sizes: &[(f64, u64)]) -> Option<String> {
-    let quarter = sizes.len() / 4;
-    if quarter < 5 {
+    if sizes.len() < 20 {
         return None;
     }
-    let median = |part: &[(f64, u64)]| {
-        let mut sizes: Vec<_> = part.iter().map(|(_, bytes)| *bytes).collect();
-        sizes.sort_unstable();
-        sizes[sizes.len() / 2]
-    };
-    let (early, late) = (median(&sizes[quarter..2 * quarter]), median(&sizes[sizes.len() - quarter..]));
+    let sizes: Vec<_> = sizes.iter().map(|(_, bytes)| *bytes).collect();
+    let (early, late) = medians(&sizes);
     // The schedule remembers its runs, and the size of a journal depends on what went wrong in its run.
     let most = early + early / 2 + (1 << 20);
     (late > most).then(|| format!("the container grew from {early} to {late} bytes"))

@@ -103,9 +103,10 @@ pub(super) fn courses(samples: &[Sample]) -> Vec<Course> {
     }
     let long = lives.into_values().filter(|samples| samples.len() >= ENOUGH);
     long.map(|samples| {
-        let quarter = samples.len() / 4;
-        let (second, last) = (&samples[quarter..2 * quarter], &samples[samples.len() - quarter..]);
-        let of = |measure| (median(second, measure), median(last, measure));
+        let of = |measure: usize| {
+            let values: Vec<_> = samples.iter().map(|sample| sample.values[measure]).collect();
+            medians(&values)
+        };
         Course {
             life: samples[0].life,
             machine: samples[0].machine,
@@ -116,10 +117,15 @@ pub(super) fn courses(samples: &[Sample]) -> Vec<Course> {
     .collect()
 }
 
-fn median(samples: &[&Sample], measure: usize) -> f64 {
-    let mut values: Vec<_> = samples.iter().map(|sample| sample.values[measure]).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// The medians of the second and of the last quarter.
+pub(super) fn medians<T: Copy + PartialOrd>(values: &[T]) -> (T, T) {
+    let quarter = values.len() / 4;
+    let median = |part: &[T]| {
+        let mut part = part.to_vec();
+        part.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
+        part[part.len() / 2]
+    };
+    (median(&values[quarter..2 * quarter]), median(&values[values.len() - quarter..]))
 }
 
 pub(super) fn csv(samples: &[Sample]) -> String {

@@ -57,8 +57,8 @@ impl Replay {
         Self { events, number: 1, offset: 0, lines: 0, rest: vec![] }
     }
 
-    /// Goes on with the next blob. An unfinished line was never promised. If it had been, the number of the next event
-    /// shows it.
+    /// Goes on with the next blob. An unfinished line was never promised to anybody; if one had been, the number of the
+    /// next event would show the gap.
     pub(super) fn next_blob(&mut self) {
         (self.number, self.offset, self.lines) = (self.number + 1, 0, 0);
         self.rest.clear();
