@@ -154,7 +154,7 @@ fn figures(
         "alerts": told.promised.len(),
         "daemons_started": ground.started,
         "ownerships_lost": said.matches("until this machine owns the schedule again").count(),
-        "runs_resumed_elsewhere": said.matches("this machine resumes it").count(),
+        "runs_resumed_elsewhere": said.matches("is in Blob storage; this machine resumes it").count(),
         "panics": said.matches("panicked").count(),
         "warnings": said.matches(" WARN ").count(),
         "lives": courses.iter().map(Course::to_json).collect::<Vec<_>>(),
