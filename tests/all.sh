@@ -42,8 +42,8 @@ step "clippy"
 cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 step "tests"
-# Most end-to-end tests wait for a simulated fleet: four of them at once keep two cores busy.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
+# Most end-to-end tests wait for a simulated fleet: eight of them at once keep two cores busy.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}"
 not_tested=()
 unshare -rn true 2>/dev/null || not_tested+=("a site in a network of its own: this machine does not allow \`unshare -rn\`")
 # Where the test processes note which transitions of nodes they see.

@@ -72,7 +72,9 @@ fn the_page_of_a_bad_day_says_what_the_manifest_says() {
         storage_blocked = true
         "#,
     );
-    let run = sim.run_with(&sim.config("limits = { rate = 100 }"), &["--json"]);
+    // Nodes that reboot are given up soon.
+    let settings = "limits = { rate = 100 }\ndeadlines = { call = \"2s\", node = \"10s\", run = \"1h\" }";
+    let run = sim.run_with(&sim.config(settings), &["--json"]);
     assert_eq!(run.code, 3, "{}", run.stderr);
     let page = run.dir.as_ref().unwrap().join("report.html");
     let document: Value = serde_json::from_str(&run.stdout).unwrap();
