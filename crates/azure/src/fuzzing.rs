@@ -86,7 +86,10 @@ fn is_fit_to_show(text: &str, longest: usize) {
     // A word may look like a secret by what was hidden after it, of which a cut may have left a part.
     let (text, is_cut) = text.strip_suffix('…').map_or((text, false), |text| (text, true));
     for range in scrub::secrets_in(text.as_bytes()) {
-        let (after, hidden) = (text.as_bytes()[range.end..].trim_ascii_start(), scrub::HIDDEN.as_bytes());
+        // What may stand between a mark and its value.
+        let (after, hidden) = (&text.as_bytes()[range.end..], scrub::HIDDEN.as_bytes());
+        let gap = after.iter().take_while(|byte| **byte <= b' ' || matches!(byte, b'"' | b'\''));
+        let after = &after[gap.count()..];
         assert!(after.starts_with(hidden) || (is_cut && hidden.starts_with(after)), "{text:?}");
     }
 }

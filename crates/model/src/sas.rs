@@ -347,6 +347,7 @@ mod tests {
             (format!("{host}/c?{good}&sig={signature}D"), SasUrlError::PercentsGone(name("sig"))),
             (format!("{host}/c?{good}&sig=abc%3"), SasUrlError::BrokenEscape(name("sig"))),
             (format!("{host}/c?{good}&sig=abc%ZZ"), SasUrlError::BrokenEscape(name("sig"))),
+            (format!("{host}/c?{good}&la%er=1&sig=abc"), SasUrlError::BrokenEscape(name("…"))),
             (format!("{host}/c?{good}&sig=x&prefix=a"), SasUrlError::UnknownParameter(name("prefix"))),
             (format!("{host}/c?{good}&sig=x&comp=metadata"), SasUrlError::UnknownParameter(name("comp"))),
             // What could be a part of a secret is not quoted.

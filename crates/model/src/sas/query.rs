@@ -184,11 +184,11 @@ impl SasQuery {
         Ok(())
     }
 
-    /// Refuses values whose percent signs are gone or broken. What they stood for is lost.
+    /// Refuses names and values whose percent signs are gone or broken. What they stood for is lost.
     fn check_percents(&self) -> Result<(), SasUrlError> {
         for (name, value) in &self.parameters {
-            let broken = value.match_indices('%').any(|(at, _)| !is_escape(&value[at..]));
-            if broken {
+            // A broken one in a name would be sent as part of another.
+            if has_broken_escape(value) || has_broken_escape(name) {
                 return Err(SasUrlError::BrokenEscape(quotable(name)));
             }
             let is_time = matches!(name.as_str(), "st" | "se" | "skt" | "ske");
@@ -232,6 +232,10 @@ fn is_escape(text: &str) -> bool {
 
 fn has_escape(text: &str) -> bool {
     text.match_indices('%').any(|(at, _)| is_escape(&text[at..]))
+}
+
+fn has_broken_escape(text: &str) -> bool {
+    text.match_indices('%').any(|(at, _)| !is_escape(&text[at..]))
 }
 
 /// `2036-02-18T14A33A01Z`: a batch file took `%3` for its third argument, and only `A` is left of `%3A`.
