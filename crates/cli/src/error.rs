@@ -242,6 +242,16 @@ impl CliError {
         self.refuses_run
     }
 
+    /// The same error, where it keeps a run from being resumed. Nothing was sent.
+    pub(crate) fn refusing_run(self) -> Self {
+        Self { refuses_run: true, ..self }
+    }
+
+    /// The same error of a process that was told to end: the next one resumes the run.
+    pub(crate) fn left_unfinished(self) -> Self {
+        Self { exit: Exit::Interrupted, refuses_run: false, ..self }
+    }
+
     /// The same error of a command that never sends an upload.
     pub(crate) fn without_run(self) -> Self {
         Self { refuses_run: false, ..self }

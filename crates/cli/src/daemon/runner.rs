@@ -322,13 +322,15 @@ impl SnapshotRunner {
     }
 
     fn failed(&self, job: &Job, error: CliError) -> JobEnd {
-        let interrupted = self.0.stop.level() > Stop::No && error.exit == Exit::Interrupted;
+        // What was done of it is on record, and `fleetlogs resume` continues it.
+        let has_begun = job.begun.is_some() && error.refuses_run() || error.exit == Exit::Interrupted;
+        // What refuses to resume it now may have passed by the time that the next owner does.
+        let interrupted = self.0.stop.level() > Stop::No && has_begun;
+        let error = if interrupted { error.left_unfinished() } else { error };
         if !interrupted {
             self.0.context.metrics.not_run(&job.snapshot);
         }
         let (exit_code, reason) = (error.exit as u8, Some(error.reason()));
-        // What was done of it is on record, and `fleetlogs resume` continues it.
-        let has_begun = job.begun.is_some() && error.refuses_run() || error.exit == Exit::Interrupted;
         let outcome = has_begun.then_some(RunOutcome::Interrupted);
         *self.0.error.lock() = Some(error);
         JobEnd { outcome, exit_code, reason, interrupted }

@@ -71,6 +71,10 @@ impl OpenedRun {
                 JournalErrorKind::Busy => failing_since = None,
                 JournalErrorKind::Failed
                     if failing_since.get_or_insert_with(Instant::now).elapsed() < LONGEST_FAILURE => {}
+                // The container may be there again, and the SAS be renewed, at another time.
+                JournalErrorKind::Failed | JournalErrorKind::Unsuitable => {
+                    return Err(CliError::from(error).refusing_run());
+                }
                 _ => return Err(error.into()),
             }
             if !is_told {
