@@ -59,7 +59,14 @@ impl Journal for VolatileJournal {
 pub(crate) struct TenuredJournal(pub(crate) Arc<ScriptedTenure>);
 
 impl Journal for TenuredJournal {
-    fn append(&mut self, _: &[Recorded]) -> Result<(), JournalError> {
+    fn append(&mut self, events: &[Recorded]) -> Result<(), JournalError> {
+        for recorded in events {
+            if matches!(recorded.event, Event::UploadRequested { .. })
+                && let Some(left) = self.0.after_intents.lock().pop()
+            {
+                *self.0.until.lock() = tokio::time::Instant::now() + left;
+            }
+        }
         Ok(())
     }
 
@@ -73,12 +80,15 @@ impl Journal for TenuredJournal {
 pub(crate) struct ScriptedTenure {
     pub(crate) length: Duration,
     pub(crate) until: Mutex<tokio::time::Instant>,
+    /// What is left when each of the next intents is on record, the last one first: the journal took the rest.
+    pub(crate) after_intents: Mutex<Vec<Duration>>,
 }
 
 impl ScriptedTenure {
     /// It lasts so long, and so much of that is left.
     pub(crate) fn with_left(length: Duration, left: Duration) -> Arc<Self> {
-        Arc::new(Self { length, until: Mutex::new(tokio::time::Instant::now() + left) })
+        let until = Mutex::new(tokio::time::Instant::now() + left);
+        Arc::new(Self { length, until, after_intents: Mutex::default() })
     }
 }
 
@@ -318,7 +328,14 @@ pub(crate) struct ScriptedAccount {
     pub(crate) called: Mutex<Vec<String>>,
     /// What its lists have.
     pub(crate) pool: Mutex<Option<Pool>>,
+    pub(crate) other_pool: Mutex<Option<Pool>>,
     pub(crate) nodes: Mutex<Vec<Node>>,
+    /// Why the next list calls fail, the last one first.
+    pub(crate) refuses_lists: Mutex<Vec<Failure>>,
+    /// Why no list of nodes can be read.
+    pub(crate) refuses_nodes: Mutex<Option<Failure>>,
+    /// The pools whose nodes were asked for, in order.
+    pub(crate) listed_pools: Mutex<Vec<String>>,
     /// When lists were asked for.
     pub(crate) listed: Mutex<Vec<tokio::time::Instant>>,
     pub(crate) looks: AtomicU32,
@@ -376,12 +393,21 @@ pub(crate) fn fails(class: FailureClass) -> Answer {
 impl BatchService for ScriptedAccount {
     async fn list_pools(&self, _: Option<&PageLink>) -> Result<Page<Pool>, Failure> {
         self.listed.lock().push(tokio::time::Instant::now());
-        Ok(Page { items: self.pool.lock().iter().cloned().collect(), next: None })
+        if let Some(failure) = self.refuses_lists.lock().pop() {
+            return Err(failure);
+        }
+        let (pool, other) = (self.pool.lock(), self.other_pool.lock());
+        Ok(Page { items: pool.iter().chain(other.iter()).cloned().collect(), next: None })
     }
 
     /// Two pages.
-    async fn list_nodes(&self, _: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
+    async fn list_nodes(&self, pool: &PoolId, page: Option<&PageLink>) -> Result<Page<Node>, Failure> {
         self.listed.lock().push(tokio::time::Instant::now());
+        self.listed_pools.lock().push(pool.as_str().into());
+        let refusal = self.refuses_lists.lock().pop().or_else(|| self.refuses_nodes.lock().clone());
+        if let Some(failure) = refusal {
+            return Err(failure);
+        }
         let nodes = self.nodes.lock();
         let (first, rest) = nodes.split_at(nodes.len() / 2);
         Ok(match page {
@@ -544,6 +570,8 @@ pub(crate) struct Bench {
     pub(crate) can_list: bool,
     /// Of the first node, its own.
     pub(crate) first_window: Option<Window>,
+    /// So many of the last nodes are in another pool of the first account, `Other`.
+    pub(crate) in_other_pool: usize,
     /// What an earlier process recorded.
     pub(crate) past: Vec<Recorded>,
     /// Nodes that ended with these outcomes are retried.
@@ -614,6 +642,7 @@ impl Bench {
             sas_ends: "2026-11-23T09:30:00Z",
             can_list: true,
             first_window: None,
+            in_other_pool: 0,
             past: vec![],
             retried: vec![],
             tenure: None,
@@ -716,6 +745,15 @@ impl Bench {
         if let Some(window) = self.first_window {
             let mut nodes: Vec<_> = plan.nodes.details().map(Result::unwrap).collect();
             nodes[0].window = Some(window.into());
+            plan.nodes = nodes.into_iter().collect();
+        }
+        if self.in_other_pool > 0 {
+            let account = plan.accounts[0].name.clone();
+            let other = Arc::new(PlannedPool::bare(account, PoolId::new("Other")));
+            let mut nodes: Vec<_> = plan.nodes.details().map(Result::unwrap).collect();
+            let first = nodes.len() - self.in_other_pool;
+            nodes[first..].iter_mut().for_each(|node| node.place = other.clone());
+            plan.pools.push(other);
             plan.nodes = nodes.into_iter().collect();
         }
         plan

@@ -265,13 +265,14 @@ impl CallError for PageError {
 
 #[cfg(test)]
 mod tests {
+    use fleetlogs_model::event::Recorded;
     use fleetlogs_model::service::{Node, NodeState};
 
     use super::*;
     use crate::testing::{Bench, End, ScriptedAccount};
 
-    /// 300 nodes at one call a second, lists read every minute. From 30 s on the list is `later`.
-    async fn followed(later: impl FnOnce(&mut Option<Pool>, &mut Vec<Node>) + Send + 'static) -> End {
+    /// 300 nodes at one call a second, lists read every minute.
+    fn long_run() -> Bench {
         let account = ScriptedAccount::new("contoso");
         let node = |number| Node::in_state(NodeId::new(format!("n{number}")), NodeState::Idle);
         *account.nodes.lock() = (0..300).map(node).collect();
@@ -279,6 +280,12 @@ mod tests {
         let mut bench = Bench::over([(account, 300)]);
         bench.limits.rate = Some(1.0);
         bench.limits.relist = Some(Duration::from_secs(60));
+        bench
+    }
+
+    /// From 30 s on the list is `later`.
+    async fn followed(later: impl FnOnce(&mut Option<Pool>, &mut Vec<Node>) + Send + 'static) -> End {
+        let bench = long_run();
         let account = bench.account(0);
         tokio::spawn(async move {
             sleep(Duration::from_secs(30)).await;
@@ -326,6 +333,70 @@ mod tests {
         assert_eq!(events(&end), []);
         let end = followed(|pool, _| *pool = None).await;
         assert_eq!(events(&end), []);
+    }
+
+    /// A hundred of the nodes are in a pool that loses nodes, which the list of pools says.
+    fn run_with_a_shrinking_pool() -> Bench {
+        let mut bench = long_run();
+        bench.in_other_pool = 100;
+        let other = Pool { shrinking: true, ..Pool::bare(PoolId::new("Other")) };
+        *bench.account(0).other_pool.lock() = Some(other);
+        bench
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pool_that_shrinks_is_called_next_even_if_its_nodes_cannot_be_listed() {
+        let bench = run_with_a_shrinking_pool();
+        *bench.account(0).refuses_nodes.lock() = Some(Failure::new(FailureClass::Refused, "scripted"));
+        let end = bench.execute().await;
+        let called = end.account(0).called.lock().clone();
+        let places = called.iter().enumerate().filter(|(_, node)| node[1..].parse::<u32>().unwrap() >= 200);
+        let places: Vec<usize> = places.map(|(place, _)| place).collect();
+        assert!(places[0] < 105 && places[99] == places[0] + 99, "{places:?}");
+        let account = end.plan_account(0);
+        assert_eq!(events(&end), [Event::OrderFollowed { account, raised: 100, lowered: 0 }]);
+        let asked = end.account(0).listed_pools.lock().clone();
+        assert_eq!(asked[..2], ["Other", "Pool"], "one list that cannot be read does not end the round");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_list_of_a_pool_that_shrinks_is_read_before_the_others() {
+        let end = run_with_a_shrinking_pool().execute().await;
+        assert_eq!(end.account(0).listed_pools.lock()[..4], ["Other", "Other", "Pool", "Pool"]);
+    }
+
+    /// The first list call of a run fails; the list has one node about to vanish. Between that call and the next.
+    async fn until_the_list_is_read_again(class: FailureClass) -> (Duration, End) {
+        let bench = long_run();
+        let account = bench.account(0);
+        account.refuses_lists.lock().push(Failure::new(class, "scripted"));
+        account.nodes.lock()[299].facts.state = Some(NodeState::LeavingPool);
+        let end = bench.execute().await;
+        let listed = end.account(0).listed.lock().clone();
+        (listed[1] - listed[0], end)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_fails_for_a_moment_is_read_again_and_followed() {
+        let (after, end) = until_the_list_is_read_again(FailureClass::Transient).await;
+        assert!(after < Duration::from_secs(30), "{after:?}");
+        let place = end.account(0).called.lock().iter().position(|node| node == "n299").unwrap();
+        assert!(place < 120, "{place}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_that_cannot_be_reached_is_listed_again_in_the_next_round_only() {
+        let (after, _) = until_the_list_is_read_again(FailureClass::NotSent).await;
+        assert!(after >= Duration::from_secs(60), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_call_that_is_throttled_slows_the_account_down_and_another_failure_does_not() {
+        for (class, slows) in [(FailureClass::Throttled, true), (FailureClass::Transient, false)] {
+            let (_, end) = until_the_list_is_read_again(class).await;
+            let slower = |heard: &Recorded| matches!(heard.event, Event::AccountThrottled { .. });
+            assert_eq!(end.heard.iter().any(slower), slows, "{class:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

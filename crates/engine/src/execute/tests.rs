@@ -123,6 +123,52 @@ async fn a_call_that_the_end_of_the_tenure_stops_after_its_intent_is_cancelled_o
     assert!(matches!(end.stop.reason(), Some(StopReason::TenureEnded)));
 }
 
+/// The journal takes so long to record the intent that too little of the tenure is left. While that is renewed, the intent
+/// grows old, and recording it anew takes as long once more.
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_took_too_long_to_record_is_no_attempt() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 1)]);
+    let seconds = Duration::from_secs;
+    let tenure = ScriptedTenure::with_left(seconds(60), seconds(60));
+    *tenure.after_intents.lock() = vec![seconds(39); 2];
+    bench.tenure = Some(tenure.clone());
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::time::sleep(seconds(10)).await;
+            *tenure.until.lock() = Instant::now() + seconds(60);
+        }
+    });
+
+    let end = bench.execute().await;
+
+    let intents = end.heard.iter().filter_map(|heard| match heard.event {
+        Event::UploadRequested { attempt, .. } => Some(((heard.at - NOW).whole_seconds(), attempt)),
+        _ => None,
+    });
+    assert_eq!(intents.collect::<Vec<_>>(), [(0, 1), (10, 1), (20, 1)]);
+    assert_eq!((end.account(0).calls(), end.outcome(0)), (1, Accepted));
+    assert_eq!(end.histories[0].attempts.len(), 1);
+}
+
+/// The pool is found to be gone while the intent of another of its nodes waits.
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_is_cancelled_is_no_attempt_of_a_node_that_is_gone() {
+    let gone = Failure { pool_is_gone: true, ..Failure::new(FailureClass::Gone, "scripted") };
+    let mut account = ScriptedAccount::new("contoso").answers("n0", [Answer::Fails(gone)]);
+    account.latency = Duration::from_secs(2);
+    let mut bench = Bench::over([(account, 2)]);
+    bench.limits.concurrency = 1;
+
+    let end = bench.execute().await;
+
+    let of_second: Vec<_> = end.heard.iter().filter(|heard| heard.node == Some(NodeIndex(1))).collect();
+    let [requested, cancelled, failed] = &of_second[..] else { panic!("{of_second:?}") };
+    assert!(matches!(requested.event, Event::UploadRequested { attempt: 1, .. }), "{requested:?}");
+    assert!(matches!(cancelled.event, Event::UploadCancelled { attempt: 1 }), "{cancelled:?}");
+    assert!(matches!(failed.event, Event::UploadFailed { attempt: 0, .. }), "{failed:?}");
+    assert_eq!(end.account(0).calls(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tenure_that_is_shorter_than_a_call_stops_the_run_at_once() {
     let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 2)]);
@@ -256,6 +302,85 @@ async fn the_service_is_asked_for_its_time_before_the_container_is_searched() {
     let end = bench.execute().await;
 
     assert_eq!((end.account(0).calls(), end.outcome(0)), (1, Accepted));
+}
+
+/// Something else made a directory for the node in the second before the call.
+#[tokio::test(start_paused = true)]
+async fn the_container_is_listed_before_the_first_call_and_what_is_there_is_never_taken_for_its_work() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::InDoubt)]);
+    let bench = Bench::over([(account, 2)]);
+    let store = bench.store();
+    store.put("contoso-0123456789ABCDEF/pool/n0/before", 4);
+    *store.latency.lock() = Duration::from_secs(1);
+
+    let end = bench.execute().await;
+
+    let first = end.heard.iter().find(|heard| matches!(heard.event, Event::UploadRequested { .. })).unwrap();
+    assert_eq!((first.at - NOW).whole_seconds(), 1, "a list call takes a second");
+    assert_eq!(end.account(0).calls(), 3);
+    let directory = end.histories[0].directory.as_deref().unwrap();
+    assert!(!directory.ends_with("/before"), "{directory}");
+}
+
+/// Five seconds more than a call of this process: an intent of another may be older than its call.
+#[tokio::test(start_paused = true)]
+async fn a_lost_call_of_an_earlier_process_is_repeated_later_than_one_of_this_process() {
+    let mut bench = Bench::over([(ScriptedAccount::new("contoso"), 2)]);
+    let client_request_id = Uuid::nil();
+    let event = Event::UploadRequested { attempt: 1, client_request_id, service_ahead_ms: Some(0) };
+    bench.past = vec![Recorded { at: NOW, node: Some(NodeIndex(0)), event }];
+
+    let end = bench.collect().await;
+
+    let repeated = end.heard.iter().find(|heard| {
+        heard.node == Some(NodeIndex(0)) && matches!(heard.event, Event::UploadRequested { attempt: 2, .. })
+    });
+    let after = (repeated.unwrap().at - NOW).whole_seconds();
+    let ours = (bench_deadlines().call + Duration::from_secs(600)).as_secs().cast_signed();
+    assert!((ours + 5..ours + 9).contains(&after), "{after}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_an_answer_is_told_how_often_it_was_called() {
+    for (attempts, told) in [(1, "the call was not answered, and"), (2, "none of 2 calls was answered, and")]
+    {
+        let answers = vec![fails(FailureClass::InDoubt); 9];
+        let account = ScriptedAccount::new("contoso").answers("n0", answers);
+        let mut bench = Bench::over([(account, 2)]);
+        bench.retry.attempts = attempts;
+
+        let end = bench.execute().await;
+
+        assert_eq!(end.outcome(0), Failed);
+        let reason = end.histories[0].reason.as_deref().unwrap();
+        assert!(reason.starts_with(told), "{reason}");
+    }
+}
+
+/// The service's clock is set while the call is in doubt, and set right again after the call was repeated: only the search
+/// before the repeat knows that it could not be sure. How the account names directories is learned by the repeat.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_repeated_while_the_clock_was_wrong_may_have_left_a_directory() {
+    let mut account = ScriptedAccount::new("contoso").answers("n0", [fails(FailureClass::InDoubt)]);
+    account.latency = Duration::from_secs(30);
+    let bench = Bench::over([(account, 1)]);
+    let store = bench.store();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        *store.clock_ahead.lock() = time::Duration::HOUR;
+        tokio::time::sleep(Duration::from_secs(650)).await;
+        *store.clock_ahead.lock() = time::Duration::ZERO;
+    });
+
+    let end = bench.collect().await;
+
+    assert_eq!((end.account(0).calls(), end.outcome(0)), (2, Outcome::Verified));
+    let found = end.heard.iter().filter_map(|heard| match &heard.event {
+        Event::DirectoriesFound { unsure, .. } => Some(*unsure),
+        _ => None,
+    });
+    assert_eq!(found.collect::<Vec<_>>(), [true]);
+    assert!(end.histories[0].may_have_duplicates);
 }
 
 #[tokio::test(start_paused = true)]

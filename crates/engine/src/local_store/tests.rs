@@ -185,6 +185,11 @@ fn the_end_of_a_log_is_told_apart_frame_by_frame() {
     let first = (2..20).find(|number| ends_commit(number - 1) && !ends_commit(*number)).unwrap();
     assert_eq!(tail_of(&log[..frame(first + 1)]), Tail::Torn(1));
     assert_eq!(tail_of(&log[..frame(first)]), Tail::Whole);
+    // Of a commit that was never finished, one frame never reached the disk, and the next one did in part.
+    let mut torn = log[..frame(first + 2)].to_vec();
+    torn[frame(first)..frame(first + 1)].fill(0);
+    torn[frame(first + 1) + 100] ^= 1;
+    assert_eq!(tail_of(&torn), Tail::Torn(1));
 }
 
 fn copy_journal(from: &Path, to: &Path) {

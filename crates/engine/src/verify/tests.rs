@@ -269,6 +269,29 @@ async fn files_that_were_seen_once_get_a_second_look_before_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_that_arrive_just_before_the_deadline_are_seen_at_the_deadline() {
+    let account = ScriptedAccount::new("contoso").answers("n0", [Answer::Short { promised: 4, arrive: 1 }]);
+    let bench = Bench::over([(account, 1)]);
+    let store = bench.store();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(120)).await;
+        let name = store.blobs.lock().keys().next().unwrap().clone();
+        store.put(name.rsplit_once('/').unwrap().0, 4);
+    });
+    let end = bench.collect().await;
+    assert_eq!(end.outcome(0), Outcome::Verified, "{:?}", end.histories[0].reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_stays_empty_is_incomplete_whether_its_promise_is_known_or_not() {
+    let account = ScriptedAccount::new("contoso")
+        .answers("n0", [Answer::AcceptsUncounted(0)])
+        .answers("n1", [Answer::Short { promised: 4, arrive: 0 }]);
+    let end = Bench::over([(account, 5)]).collect().await;
+    assert_eq!([end.outcome(0), end.outcome(1)], [Outcome::Incomplete; 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn foreign_blobs_do_not_count_and_do_not_cost() {
     let bench = Bench::over([(ScriptedAccount::new("contoso"), 2)]);
     for run in 0..100 {
