@@ -55,6 +55,10 @@ transitions:
     NODE_TRANSITIONS="$dir" cargo test --locked --workspace --all-features --test e2e -- crashes fleet proof resuming stopping
     TRANSITIONS_SEEN="$dir" cargo test --locked -p fleetlogs-model --test transitions -- --include-ignored --nocapture
 
+# The manual as a book: target/manual/index.html.
+manual:
+    bash tests/manual.sh
+
 # The documentation of the crates.
 doc:
     cargo doc --workspace --no-deps --document-private-items --open
@@ -67,7 +71,7 @@ deny:
 advisories db:
     FLEETLOGS_ADVISORY_DB={{db}} bash tests/advisories.sh
 
-# The tests that SECURITY.md and the list of faults name exist.
+# The tests that the security page and the list of faults name exist.
 security:
     cargo test -p fleetlogs-model --test house every_test_that_a_page_names_exists
 

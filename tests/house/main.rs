@@ -1,10 +1,11 @@
 //! The shape of the source tree, which no compiler checks: the star of crates, no import circles of more than two files,
 //! one meaning for a name, a map of the architecture that names only places that exist, pages that name only tests that
-//! exist, and [what the tree is made of](supply).
+//! exist, [links that lead somewhere](pages), and [what the tree is made of](supply).
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 mod imports;
+mod pages;
 mod supply;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,7 +121,7 @@ fn functions() -> BTreeMap<String, BTreeSet<String>> {
 fn every_test_that_a_page_names_exists() {
     let functions = functions();
     let mut missing = Vec::new();
-    for name in ["SECURITY.md", "docs/reference/faults.md"] {
+    for name in ["docs/reference/security.md", "docs/reference/faults.md"] {
         let page = read(&root().join(name));
         let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let quoted = page.split('`').skip(1).step_by(2).filter_map(|text| text.split_once("::"));
@@ -130,7 +131,8 @@ fn every_test_that_a_page_names_exists() {
         for (file, test) in tests {
             let known = functions.get(test);
             // The other page has names of its own for some files, and explains them.
-            let is_there = known.is_some_and(|parts| name != "SECURITY.md" || parts.contains(file));
+            let is_there =
+                known.is_some_and(|parts| name != "docs/reference/security.md" || parts.contains(file));
             if !is_there {
                 missing.push(format!("{name}: {file}::{test}"));
             }
