@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests and checks of fleetlogs, from a clean checkout. Needs the Rust toolchain, git, Node with npm, Python 3.11 and,
-# where something is missing that Debian has, apt. What it installs goes into tests/tools and, for cargo-deny, into a
-# cache outside the checkout, which only saves time.
+# where something is missing that Debian has, apt. What it installs goes into tests/tools and, for cargo-deny and mdBook,
+# into a cache outside the checkout, which only saves time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -63,6 +63,9 @@ bash tests/deploy.sh
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+step "manual"
+bash tests/manual.sh
 
 step "licences, duplicates, sources"
 deny_version=0.20.2
