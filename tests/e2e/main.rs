@@ -16,6 +16,7 @@ mod clocks;
 mod commands;
 mod crashes;
 mod credentials;
+mod demo;
 mod disasters;
 mod disk;
 mod entra;

@@ -6,6 +6,7 @@ use crate::args::Output;
 use crate::commands::bundle::{self, BundleArgs};
 use crate::commands::check::{self, CheckArgs};
 use crate::commands::completions::{self, CompletionsArgs};
+use crate::commands::demo::{self, DemoArgs};
 use crate::commands::fan_in::{self, FanInArgs};
 use crate::commands::fan_out::{self, FanOutArgs};
 use crate::commands::fetch::{self, FetchArgs};
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     FanIn(FanInArgs),
     /// Take partitions of runs from the queue, and work on them
     Worker(WorkerArgs),
+    /// Collect a simulated fleet on loopback: needs no config and no Azure account, takes less than a minute
+    Demo(DemoArgs),
     /// Serve a simulated fleet on loopback
     Sim(SimArgs),
     /// Write a config to start with, or one with the accounts that you have in Azure
@@ -133,6 +136,7 @@ impl Command {
             Self::FanOut(args) => Box::pin(fan_out::fan_out(args, output, logs)).await,
             Self::FanIn(args) => Box::pin(fan_in::fan_in(args, output, logs)).await,
             Self::Worker(args) => Box::pin(worker::worker(args, output)).await,
+            Self::Demo(args) => demo::demo(args, output, logs).await,
             Self::Sim(args) => sim::sim(args).await,
             Self::Init(args) => init::init(args, output).await,
             Self::Schema(args) => schema::schema(args),

@@ -182,11 +182,21 @@ const HELP_TEXTS: &[HelpText] = &[
         guide: "docs/guide/scale-out.md",
     },
     HelpText {
-        command: "sim",
-        notes: "",
+        command: "demo",
+        notes: "Writes a run like any other, and beside it the config demo.toml and the fleet demo-fleet.toml, to be copied and \
+                changed. The fleet has a bad day, so the run ends with exit code 3, partial.",
         examples: &[
-            ("fleetlogs sim config/demo-fleet.toml --ready ready.json", "and write a config for it"),
-            ("fleetlogs sim config/demo-fleet.toml --listen 127.0.0.1:4001", "on a fixed port"),
+            ("fleetlogs demo", "into runs/ of this directory"),
+            ("fleetlogs demo --runs-dir /tmp/demo", "elsewhere"),
+        ],
+        guide: "docs/guide/drills.md",
+    },
+    HelpText {
+        command: "sim",
+        notes: "`fleetlogs demo` writes a scenario to start with.",
+        examples: &[
+            ("fleetlogs sim runs/demo-fleet.toml --ready ready.json", "and write a config for it"),
+            ("fleetlogs sim runs/demo-fleet.toml --listen 127.0.0.1:4001", "on a fixed port"),
         ],
         guide: "docs/design/simulator.md",
     },

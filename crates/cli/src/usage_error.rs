@@ -44,7 +44,7 @@ const GUESSED_COMMANDS: &[(&[&str], &str)] = &[
     ),
     (&["completion", "complete"], "did you mean `fleetlogs completions SHELL`?"),
     (&["daemon", "cron", "serve"], "did you mean `fleetlogs schedule`? It runs snapshots automatically"),
-    (&["demo"], "did you mean `fleetlogs sim SCENARIO`? It serves a simulated fleet; the README has a demo"),
+    (&["example", "try", "tutorial"], "did you mean `fleetlogs demo`? It collects a simulated fleet"),
 ];
 
 /// Options that other programs have: for which commands (none: for every one), and what to type here.

@@ -3,6 +3,7 @@
 pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod demo;
 pub(crate) mod fan_in;
 pub(crate) mod fan_out;
 pub(crate) mod fetch;
