@@ -58,7 +58,7 @@ step "transitions of a node"
 TRANSITIONS_SEEN="$transitions" cargo test --locked --workspace --all-features --test transitions -- --include-ignored --nocapture
 rm -r "$transitions"
 
-step "recipes of docs/deploy"
+step "recipes of docs/deploy and docs/recipes"
 bash tests/deploy.sh
 
 step "documentation"

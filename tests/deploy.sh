@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the recipes of docs/deploy, and that the checks find what is broken. tests/all.sh calls this; alone it needs the Rust
+# Checks the recipes of docs/deploy and docs/recipes, and that the checks find what is broken. tests/all.sh calls this; alone it needs the Rust
 # toolchain, Python 3.11 and, where systemd-analyze is missing, apt.
 set -euo pipefail
 cd "$(dirname "$0")/.."

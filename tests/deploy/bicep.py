@@ -32,8 +32,8 @@ ROLES = {
 }
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
-FUNCTIONS = {"empty", "guid", "json", "loadTextContent", "resourceGroup", "subscriptionResourceId"}
-DECORATORS = {"allowed", "description", "maxLength", "minLength"}
+FUNCTIONS = {"empty", "guid", "json", "loadTextContent", "resourceGroup", "subscriptionResourceId", "uriComponent"}
+DECORATORS = {"allowed", "description", "maxLength", "minLength", "secure"}
 
 
 class Identity(TypedDict, total=False):

@@ -58,14 +58,17 @@ def refused(config: str) -> list[str]:
         (here / "client-secret").write_text("not a secret, but as long as one")
         nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
         environment = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": directory, **nowhere}
-        scales_out = "[scale_out]" in config
-        command = [FLEETLOGS, *(["worker", "fleetlogs.toml"] if scales_out else ["schedule", "fleetlogs.toml", "--list"])]
+        command = [FLEETLOGS, "schedule", "fleetlogs.toml", "--list"]
+        if "[scale_out]" in config:
+            command = [FLEETLOGS, "worker", "fleetlogs.toml"]
+        elif "[[snapshot]]" not in config:
+            command = [FLEETLOGS, "check", "fleetlogs.toml"]
         try:
             run = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False, timeout=20)
         except subprocess.TimeoutExpired:
             # It has read its config, and waits for a lease or a queue that it cannot reach.
             return []
-    # 5: a lease or a queue that cannot be reached from here.
+    # 5: a lease, a queue or an account that cannot be reached from here.
     return [] if run.returncode in {0, 5} else [f"exit code {run.returncode}: {run.stderr.strip()}"]
 
 

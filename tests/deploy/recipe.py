@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "docs" / "deploy"
+# Those for what people have already: pipelines, Terraform, Azure Monitor.
+FITTING = ROOT / "docs" / "recipes"
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -1,16 +1,19 @@
-"""The recipes of docs/deploy are right, and what is broken in them is found."""
+"""The recipes of docs/deploy and docs/recipes are right, and what is broken in them is found."""
 
 import shutil
 import tempfile
 import unittest
 from pathlib import Path
 
+import action_group
 import bicep
 import config
 import docker
 import kubernetes
+import pipelines
 import systemd
-from recipe import RECIPES
+import terraform
+from recipe import FITTING, RECIPES
 
 # A check, a file, what is taken out of it, what is put there instead, and a word of what the check must say.
 BROKEN = [
@@ -109,20 +112,61 @@ BROKEN = [
     (config, "kubernetes/base.yaml", "# [schedule.lease]", "# [schedule.leese]", "leese"),
     (config, "container-apps/fleetlogs.toml", '"since-last"', '"since-lost"', "since-lost"),
     (config, "systemd/README.md", "fleetlogs check", "fleetlogs chek", "chek"),
+    (pipelines, "github-actions/fleetlogs.yml", "runs-on:", "run-on:", "'runs-on' is a required"),
+    (pipelines, "github-actions/fleetlogs.yml", "id-token: write", "id-token: maybe", "id-token"),
+    (pipelines, "github-actions/fleetlogs.yml", 'check --last "$LAST"', "check --last ${{ inputs.last }}", "template-injection"),
+    (pipelines, "github-actions/fleetlogs.yml", "permissions: {}", "permissions: write-all", "excessive-permissions"),
+    (pipelines, "github-actions/fleetlogs.yml", "timeout-minutes: 60", "timeout-minutes: 30", "timeout"),
+    (pipelines, "github-actions/fleetlogs.yml", "            3) echo", "            9) echo", "run that is partial"),
+    (pipelines, "github-actions/fleetlogs.yml", ">> \"$GITHUB_STEP_SUMMARY\"", "> /dev/null", "the summary says otherwise"),
+    (pipelines, "github-actions/fleetlogs.toml", 'run = "30m"', 'run = "2h"', "outlive the tokens"),
+    (pipelines, "azure-devops/azure-pipelines.yml", "inlineScript: |", "inlineSkript: |", "azure-pipelines.yml"),
+    (pipelines, "azure-devops/azure-pipelines.yml", 'timeoutInMinutes: "60"', 'timeoutInMinutes: "30"', "timeout"),
+    (pipelines, "azure-devops/azure-pipelines.yml", "[ $code -eq 3 ]", "[ $code -ge 3 ]", "nothing-collected, the job ends with 0"),
+    (pipelines, "azure-devops/azure-pipelines.yml", "[task.uploadsummary]$PWD/", "[task.uploadsummary]", "the summary says otherwise"),
+    (terraform, "terraform/main.tf", "resource \"azurerm_user", "resources \"azurerm_user", "is not declared"),
+    (terraform, "terraform/main.tf", "schedule_trigger_config {", "schedule_trigger_config [", "no HCL"),
+    (terraform, "terraform/main.tf", "  replica_timeout_in_seconds = 10800\n", "", "takes a `replica_timeout_in_seconds`"),
+    (terraform, "terraform/main.tf", "replica_timeout_in_seconds = 10800", "replica_timeout_in_seconds = 1800", "own deadlines"),
+    (terraform, "terraform/main.tf", "replica_retry_limit = 0", "replica_retry_limit = 3", "run again"),
+    (terraform, "terraform/main.tf", "cron_expression ", "cron ", "no `cron`"),
+    (terraform, "terraform/main.tf", "cpu    = 0.5", 'cpu    = "0.5"', "is a number"),
+    (terraform, "terraform/main.tf", "job.client_id", "job.client", "no `client`"),
+    (terraform, "terraform/main.tf", "azurerm_log_analytics_workspace.logs.id", "azurerm_log_analytics_workspace.log.id", "not declared"),
+    (terraform, "terraform/main.tf", '"AcrPull"', '"AcrPush"', "`AcrPull` is not given"),
+    (terraform, "terraform/main.tf", "/etc/fleetlogs/config", "/etc/fleetlogs/fleetlogs.toml", "another file"),
+    (terraform, "terraform/variables.tf", 'variable "cron"', 'variable "crone"', "not declared"),
+    (terraform, "terraform/fleetlogs.tfvars", "registry_resource_group ", "registry_group ", "no variable"),
+    (terraform, "terraform/fleetlogs.toml", "batch-state", "state", "another config"),
+    (terraform, "action-group/main.tf", "webhook_receiver {", "webhook {", "no `webhook`"),
+    (action_group, "action-group/main.bicep", "webhookReceivers:", "webhooks:", "no `webhooks`"),
+    (action_group, "action-group/main.bicep", "useCommonAlertSchema: true", "useCommonAlertSchema: false", "does not read"),
+    (action_group, "action-group/main.bicep", "@secure()\n", "", "stays in the record"),
+    (action_group, "action-group/main.bicep", "metricName: 'UnusableNodeCount'", "metricName: 'UnusableNodes'", "one of"),
+    (action_group, "action-group/main.tf", "?code=", "?secret=", "does not call"),
+    (action_group, "action-group/main.parameters.json", '"host":', '"hosts":', "no parameter"),
 ]
+
+
+def home(check) -> Path:
+    """The directory that a check is about."""
+    return getattr(check, "HOME", RECIPES)
 
 
 class Recipes(unittest.TestCase):
     def test_every_recipe_is_right(self) -> None:
-        for check in (systemd, docker, kubernetes, bicep, config):
+        for check in (systemd, docker, kubernetes, bicep, config, pipelines, terraform, action_group):
             with self.subTest(check.__name__):
-                self.assertEqual(check.check(RECIPES), [])
+                self.assertEqual(check.check(home(check)), [])
+
+    def test_every_recipe_for_what_people_have_is_read_by_fleetlogs(self) -> None:
+        self.assertEqual(config.check(FITTING), [])
 
     def test_what_is_broken_is_found(self) -> None:
         for check, file, old, new, says in BROKEN:
             with self.subTest(file=file, broken=new), tempfile.TemporaryDirectory() as directory:
-                copy = Path(directory) / "deploy"
-                shutil.copytree(RECIPES, copy)
+                copy = Path(directory) / home(check).name
+                shutil.copytree(home(check), copy)
                 text = (copy / file).read_text()
                 self.assertIn(old, text)
                 (copy / file).write_text(text.replace(old, new))
