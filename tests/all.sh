@@ -61,6 +61,9 @@ rm -r "$transitions"
 step "recipes of docs/deploy and docs/recipes"
 bash tests/deploy.sh
 
+step "metrics, alert rules and dashboard"
+bash tests/metrics.sh
+
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
