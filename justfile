@@ -6,7 +6,7 @@ check:
 
 # The demo fleet.
 demo:
-    cargo run --release -- run config/demo.toml
+    cargo run --release -- demo
 
 # Quick look while working: no installed servers needed.
 test:
@@ -78,6 +78,15 @@ security:
 # The release with its list of packages, as a program and as CycloneDX: target/release/fleetlogs.cdx.json.
 sbom:
     bash tests/sbom.sh
+
+# The Debian package of the release: target/debian.
+deb:
+    cargo build --release --locked
+    bash packaging/deb.sh release
+
+# The package installed, used from the demo to the bundle, and removed.
+test-deb:
+    bash tests/deb.sh
 
 # Does a test fail if the engine is wrong? About half an hour; continues where it was stopped.
 mutants:

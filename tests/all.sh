@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests and checks of fleetlogs, from a clean checkout. Needs the Rust toolchain, git, Node with npm, Python 3.11 and,
-# where something is missing that Debian has, apt. What it installs goes into tests/tools and, for cargo-deny and mdBook,
-# into a cache outside the checkout, which only saves time.
+# where something is missing that Debian has, apt. What it installs goes into tests/tools and, for cargo-deny, cargo-deb and
+# mdBook, into a cache outside the checkout, which only saves time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -63,6 +63,9 @@ bash tests/deploy.sh
 
 step "metrics, alert rules and dashboard"
 bash tests/metrics.sh
+
+step "Debian package"
+bash tests/deb.sh
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items

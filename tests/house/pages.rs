@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::{read, root};
 
 /// The pages of the repository that are no part of the book.
-const OUTSIDE: [&str; 3] = ["README.md", "SECURITY.md", "CONTRIBUTING.md"];
+const OUTSIDE: [&str; 4] = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"];
 
 /// The index of the book, and the one for readers of the repository. Neither is a page of the book.
 const SUMMARY: &str = "docs/SUMMARY.md";
