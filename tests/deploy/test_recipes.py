@@ -11,6 +11,7 @@ import config
 import docker
 import kubernetes
 import pipelines
+import release
 import systemd
 import terraform
 from recipe import FITTING, RECIPES
@@ -145,6 +146,22 @@ BROKEN = [
     (action_group, "action-group/main.bicep", "metricName: 'UnusableNodeCount'", "metricName: 'UnusableNodes'", "one of"),
     (action_group, "action-group/main.tf", "?code=", "?secret=", "does not call"),
     (action_group, "action-group/main.parameters.json", '"host":', '"hosts":', "no parameter"),
+    (release, "workflows/release.yml", "runs-on: ubuntu-24.04", "run-on: ubuntu-24.04", "'runs-on' is a required"),
+    (release, "workflows/release.yml", "      contents: write", "      contents: maybe", "maybe"),
+    (release, "workflows/release.yml", "    if: startsWith(github.ref, 'refs/tags/v')\n", "", "`publish` may write"),
+    (release, "workflows/release.yml", "permissions: {}", "permissions: write-all", "has permissions"),
+    (release, "workflows/release.yml", "needs: [notes, test, linux", "needs: [notes, linux", "publishes without ['test']"),
+    (release, "workflows/release.yml", "@3d3c42e5aac5ba805825da76410c181273ba90b1 #", "@v7 #", "is not pinned"),
+    (release, "workflows/release.yml", "packaging/deb.sh", "packaging/debian.sh", "no packaging/debian.sh"),
+    (release, "workflows/release.yml", "target: aarch64-unknown-linux-musl", "target: armv7-unknown-linux-musl", "builds for"),
+    (release, "workflows/release.yml", '"$GITHUB_REF_NAME" --repo', '"${{ github.ref_name }}" --repo', "template-injection"),
+    (release, "workflows/ci.yml", "rust:1.95.0", "rust:1.96.0", "Rust 1.96.0"),
+    (release, "workflows/ci.yml", "tests/all.sh\n", "tests/everything.sh\n", "no tests/everything.sh"),
+    (release, "ISSUE_TEMPLATE/bug.yml", "type: dropdown", "type: choice", "choice"),
+    (release, "ISSUE_TEMPLATE/bug.yml", "render: json\n    validations:\n      required: true", "render: json", "does not require `log.jsonl`"),
+    (release, "ISSUE_TEMPLATE/wish.yml", "`fleetlogs --version`", "Version", "does not require `fleetlogs --version`"),
+    (release, "ISSUE_TEMPLATE/service.yml", "Leave out secrets: signatures", "Leave out signatures", "without a word on secrets"),
+    (release, "ISSUE_TEMPLATE/config.yml", "blank_issues_enabled: false", "blank_issues_enabled: never", "never"),
 ]
 
 
@@ -155,7 +172,7 @@ def home(check) -> Path:
 
 class Recipes(unittest.TestCase):
     def test_every_recipe_is_right(self) -> None:
-        for check in (systemd, docker, kubernetes, bicep, config, pipelines, terraform, action_group):
+        for check in (systemd, docker, kubernetes, bicep, config, pipelines, terraform, action_group, release):
             with self.subTest(check.__name__):
                 self.assertEqual(check.check(home(check)), [])
 
