@@ -59,6 +59,11 @@ transitions:
 manual:
     bash tests/manual.sh
 
+# The picture of the README, docs/demo.svg: from a real run. Needs tmux.
+picture:
+    cargo build --release
+    python3 tests/manual/demo_picture.py target/release/fleetlogs
+
 # The documentation of the crates.
 doc:
     cargo doc --workspace --no-deps --document-private-items --open

@@ -19,7 +19,8 @@ fn the_demo_runs_in_an_empty_directory_and_what_it_says_next_works() {
     let dir = tempfile::tempdir().unwrap();
     let demo = seen(dir.path(), &["demo"]);
     assert_eq!((demo.code, demo.stdout.as_str()), (3, ""), "{}", demo.stderr);
-    assert_eq!(demo.count("planned"), 621);
+    // Four nodes vanish at once: a slow machine does not see them.
+    assert!((617..=621).contains(&demo.count("planned")), "{}", demo.stderr);
     assert!(demo.stderr.contains("! PARTIAL"), "{}", demo.stderr);
     assert!(demo.stderr.contains("exit code 3, is the right answer"), "{}", demo.stderr);
     let written: Vec<_> =
@@ -47,8 +48,17 @@ fn the_demo_runs_in_an_empty_directory_and_what_it_says_next_works() {
         let next = seen(dir.path(), &words);
         assert_eq!(next.code, 0, "{step}: {}", next.stderr);
     }
-    // What the reports say of the config holds, too: it is there.
-    assert!(demo.stderr.contains("fleetlogs run runs/demo.toml"), "{}", demo.stderr);
+    // What the reports say of the config holds, too: it is there. The picture of the README shows the same.
+    let picture = include_str!("../../docs/demo.svg");
+    assert!(picture.len() < 100_000, "{} bytes", picture.len());
+    for said in [
+        "! PARTIAL",
+        "storage blocked from pool isolated-vnet: 12 nodes of fabrikam",
+        "let the nodes of pool isolated-vnet reach the storage account (firewall,",
+        "fleetlogs run runs/demo.toml",
+    ] {
+        assert!(demo.stderr.contains(said) && picture.contains(said), "{said}: {}", demo.stderr);
+    }
     let checked = seen(dir.path(), &["check", "runs/demo.toml"]);
     assert_eq!(checked.code, 0, "{}", checked.stderr);
 }
