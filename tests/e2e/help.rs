@@ -67,20 +67,68 @@ fn own_help(command: &str) -> String {
     format!("{start}\n\n{}", rest.split_once("\n\n").map_or("", |(_, end)| end))
 }
 
-/// The pictures are in `golden/help.snap`, one after the other. To write it again: `INSTA_UPDATE=always`.
-#[test]
-fn every_command_explains_itself() {
-    let mut pictures = help(&[]);
-    for command in commands().iter().filter(|command| *command != "help") {
-        let _ = write!(pictures, "\n$ fleetlogs {command} --help\n{}", own_help(command));
+/// The reference of the command line, which holds what the program says of itself.
+const REFERENCE: &str = "../../docs/reference/cli.md";
+
+/// The commands and what they do, as a table. The help of a command has a heading.
+fn table_of_commands() -> String {
+    let mut table = "| command | does |\n| --- | --- |\n".to_owned();
+    for command in commands() {
+        let about = if command == "help" {
+            "Print help".to_owned()
+        } else {
+            help(&[&command]).split("\n\n").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let _ = writeln!(table, "| [`{command}`](#fleetlogs-{command}) | {about} |");
     }
+    table.replace("[`help`](#fleetlogs-help)", "`help`")
+}
+
+/// What every command says of itself, as a person reads it. The options that every command has stand once.
+fn help_of_every_command() -> String {
+    let mut pictures = format!("### fleetlogs\n\n```text\n{}```\n", help(&[]));
+    for command in commands().iter().filter(|command| *command != "help") {
+        let own = own_help(command);
+        let _ = write!(pictures, "\n### fleetlogs {command}\n\n```text\n{}\n```\n", own.trim_end());
+    }
+    pictures
+}
+
+/// A page with another text between two comments: `<!-- NAME: ... -->` and `<!-- end of NAME -->`.
+fn with_part(page: &str, name: &str, text: &str) -> String {
+    let (before, rest) = page.split_once(&format!("<!-- {name}: ")).unwrap();
+    let (note, rest) = rest.split_once(" -->\n").unwrap();
+    let (_, after) = rest.split_once(&format!("<!-- end of {name} -->")).unwrap();
+    format!("{before}<!-- {name}: {note} -->\n\n{text}\n<!-- end of {name} -->{after}")
+}
+
+/// The pictures are in the reference. To write them again: `FLEETLOGS_WRITE_HELP=1`.
+#[test]
+fn every_command_explains_itself_and_the_reference_shows_it() {
+    let pictures = help_of_every_command();
     for line in pictures.lines() {
         assert!(line.chars().count() <= 100, "longer than 100 columns: {line}");
     }
-    insta::with_settings!(
-        { snapshot_path => "golden", prepend_module_to_snapshot => false, omit_expression => true },
-        { insta::assert_snapshot!("help", pictures) }
-    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(REFERENCE);
+    let page = std::fs::read_to_string(&path).unwrap();
+    let expected = with_part(&with_part(&page, "commands", &table_of_commands()), "help", &pictures);
+    if std::env::var_os("FLEETLOGS_WRITE_HELP").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    } else {
+        assert_same_page(&page, &expected);
+    }
+}
+
+fn assert_same_page(page: &str, expected: &str) {
+    let differs = page.lines().zip(expected.lines()).enumerate().find(|(_, (is, should))| is != should);
+    if let Some((number, (is, should))) = differs {
+        panic!(
+            "docs/reference/cli.md:{}: it has\n  {is}\nand the program says\n  {should}\n\
+             To write it again: FLEETLOGS_WRITE_HELP=1 cargo test --test e2e every_command_explains_itself",
+            number + 1
+        );
+    }
+    assert_eq!(page.lines().count(), expected.lines().count(), "docs/reference/cli.md");
 }
 
 /// Ungrouped options first, then what narrows a run, and what every command has at the end.
@@ -96,39 +144,26 @@ fn options_come_in_groups_and_the_global_ones_last() {
     }
 }
 
-/// The reference is written by hand. Every option is in the row of its command, or in a table of options; and the rows of
-/// the commands name no option that there is not.
+/// The tables of the reference that are written by hand name no option that there is not.
 #[test]
-fn the_reference_names_every_command_and_option() {
+fn the_reference_names_only_options_that_exist() {
     let reference = include_str!("../../docs/reference/cli.md");
-    let of_options: Vec<_> = reference.lines().filter(|line| line.starts_with("| `-")).collect();
     let flags = |text: &str| -> Vec<String> {
         let words = text.split(|char: char| !char.is_alphanumeric() && char != '-');
         words.filter(|word| word.starts_with('-') && word.len() > 1).map(String::from).collect()
     };
-    let mut wrong = Vec::new();
-    for command in commands() {
-        let starts = [format!("| `{command} "), format!("| `{command}`")];
-        let rows: Vec<_> =
-            reference.lines().filter(|line| starts.iter().any(|start| line.starts_with(start))).collect();
-        if rows.is_empty() {
-            wrong.push(format!("`{command}` has no row"));
-        }
-        if command == "help" {
-            continue;
-        }
-        let first_lines = options(&help(&[&command])).into_iter().filter_map(|o| o.lines().next().map(flags));
-        let known: Vec<_> = first_lines.flatten().collect();
-        let documented: Vec<_> = rows.iter().chain(&of_options).flat_map(|row| flags(row)).collect();
-        for flag in known.iter().filter(|flag| !documented.contains(flag)) {
-            wrong.push(format!("`{command}` has `{flag}`, and no row says so"));
-        }
-        let usage = rows.iter().flat_map(|row| flags(row.split(" | ").next().unwrap_or_default()));
-        for flag in usage.filter(|flag| !known.contains(flag)) {
-            wrong.push(format!("`{command}` has no `{flag}`, and its row names it"));
-        }
-    }
-    assert!(wrong.is_empty(), "docs/reference/cli.md:\n{}", wrong.join("\n"));
+    let first_lines =
+        |help: String| options(&help).into_iter().filter_map(|o| o.lines().next().map(String::from));
+    let of_commands = commands().into_iter().filter(|command| command != "help");
+    let mut known: Vec<String> = of_commands.flat_map(|command| first_lines(help(&[&command]))).collect();
+    known.extend(first_lines(help(&[])));
+    let known = flags(&known.join(" "));
+    let rows = reference.lines().filter_map(|line| line.strip_prefix("| `-"));
+    let named: Vec<String> =
+        rows.flat_map(|row| flags(&format!("-{}", row.split(" | ").next().unwrap()))).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let unknown: Vec<_> = named.iter().filter(|flag| !known.contains(flag)).collect();
+    assert!(unknown.is_empty(), "docs/reference/cli.md names {unknown:?}");
 }
 
 /// What the first column of the guide quotes is what the program says: as a piece of its sources, or of the pictures of
