@@ -32,6 +32,7 @@ mod init;
 mod inputs;
 mod json_schema;
 mod machine_output;
+mod manual;
 mod naming;
 mod notify;
 mod pace;

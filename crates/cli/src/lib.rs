@@ -13,6 +13,8 @@ mod config_arg;
 mod daemon;
 mod destination;
 mod discover;
+#[cfg(test)]
+mod documented;
 mod error;
 mod error_document;
 mod estimate;

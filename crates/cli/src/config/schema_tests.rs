@@ -160,6 +160,60 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
     assert_eq!(schema()["properties"]["defaults"]["properties"], account);
 }
 
+/// The keys that `docs/reference/config.md` describes: the first cells of its tables, by heading.
+fn keys_of_the_reference() -> BTreeMap<String, BTreeSet<String>> {
+    let page = include_str!("../../../../docs/reference/config.md");
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut heading = "";
+    for line in page.lines() {
+        if let Some(title) = line.strip_prefix('#') {
+            heading = title.trim_start_matches(['#', ' ']);
+        } else if let Some(cell) = line.strip_prefix("| `").and_then(|row| row.split(" | ").next()) {
+            let keys = cell.split(['`', ',', ' ']).filter(|key| !key.is_empty()).map(String::from);
+            found.entry(heading.to_owned()).or_default().extend(keys);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_reference_has_exactly_the_keys_of_the_schema() {
+    let documented = keys_of_the_reference();
+    // `account[].nodes` is below `nodes`, and `ticket.contact` among the keys of `[ticket]`.
+    let heading_of = |path: &str| -> String {
+        let (parent, last) = path.rsplit_once('.').unwrap_or(("", path));
+        let own = match path.strip_suffix("[]") {
+            Some(name) => format!("`[[{name}]]`"),
+            None => format!("`[{path}]`"),
+        };
+        let short = format!("`{}`", last.trim_end_matches("[]"));
+        let known =
+            [own, short, format!("`[{parent}]`")].into_iter().find(|name| documented.contains_key(name));
+        if path.is_empty() { "Before the first table".to_owned() } else { known.unwrap_or_default() }
+    };
+    let mut described = BTreeMap::new();
+    keys_of_schema(&schema(), &schema(), "", &mut described);
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, keys) in &described {
+        // What [defaults] holds is that of an account; the forms of a secret are those of every secret.
+        let is_secret = keys.contains("command") && keys.contains("env");
+        if is_secret || path.rsplit('.').next() == Some("auth") || path.starts_with("defaults") {
+            continue;
+        }
+        // A table has a heading of its own, or its keys are below that of the table around it.
+        let is_table = |key: &&String| {
+            let path = if path.is_empty() { (*key).clone() } else { format!("{path}.{key}") };
+            documented.contains_key(&format!("`[{path}]`"))
+                || documented.contains_key(&format!("`[[{path}]]`"))
+        };
+        let keys = keys.iter().filter(|key| !is_table(key) && *key != "defaults").cloned();
+        known.entry(heading_of(path)).or_default().extend(keys);
+    }
+    let mut documented = documented;
+    documented.retain(|heading, _| heading != "Environment" && heading != "Kinds of values");
+    assert_eq!(documented, known, "the keys by heading: of docs/reference/config.md, and of the schema");
+}
+
 #[test]
 fn configs_that_work_fit_the_schema() {
     for text in [EVERY_TABLE, SIMULATED, DEFAULTS] {
