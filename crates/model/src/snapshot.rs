@@ -24,6 +24,9 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Cron, Self::CatchUp, Self::State, Self::Alert, Self::Once];
+
     /// The name used in every file and table.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -39,9 +42,7 @@ impl Trigger {
     /// The trigger with a name.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
-        [Self::Cron, Self::CatchUp, Self::State, Self::Alert, Self::Once]
-            .into_iter()
-            .find(|trigger| trigger.as_str() == name)
+        Self::ALL.into_iter().find(|trigger| trigger.as_str() == name)
     }
 }
 

@@ -26,7 +26,7 @@ use super::runner::{RunnerContext, SnapshotRunner};
 use super::starting::starting;
 use super::state_place::{home_to_own, state_path};
 use super::watching::Watching;
-use crate::config::Settings;
+use crate::config::{Settings, SnapshotSettings};
 use crate::error::{CliError, Refusal};
 use crate::run::{Reported, Watchers};
 use crate::signals;
@@ -73,6 +73,7 @@ impl<'a> ActiveSchedule<'a> {
             .map_err(|error| CliError::file(dir, &error))?;
         let home = home_to_own(&settings)?;
         let metrics = Metrics::new();
+        metrics.begin(settings.snapshots.iter().map(SnapshotSettings::name));
         Ok(Self { config, settings, watchers, reports: None, stop, state, home, metrics })
     }
 

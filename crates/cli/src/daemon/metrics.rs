@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fleetlogs_engine::schedule::state::numbers::Numbers;
 use fleetlogs_model::ids::SnapshotName;
-use fleetlogs_model::outcome::Outcome;
-use fleetlogs_model::snapshot::SnapshotRef;
+use fleetlogs_model::outcome::{Outcome, RunOutcome};
+use fleetlogs_model::snapshot::{SnapshotRef, Trigger};
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -29,6 +29,9 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// Upper bounds of the histogram of durations, in seconds: a small fleet takes a minute, a large one hours.
 const DURATIONS: [f64; 11] =
     [10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0];
+
+/// The outcome of a job that did not become a run.
+const NOT_RUN: &str = "not-run";
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
@@ -159,6 +162,24 @@ impl Metrics {
         Self(Arc::new(families))
     }
 
+    /// Begins the counters of these snapshots. A counter that appears with its first event has never risen, and a rate
+    /// would miss that event.
+    pub(crate) fn begin<'a>(&self, snapshots: impl IntoIterator<Item = &'a SnapshotName>) {
+        let Families { runs, run_nodes, .. } = &*self.0;
+        for name in snapshots {
+            let name = || ("snapshot", name.as_str().to_owned());
+            for trigger in Trigger::ALL {
+                for outcome in RunOutcome::ALL.map(RunOutcome::as_str).into_iter().chain([NOT_RUN]) {
+                    let trigger = ("trigger", trigger.as_str().to_owned());
+                    let _ = runs.get_or_create(&[name(), trigger, ("outcome", outcome.to_owned())]);
+                }
+            }
+            for outcome in Outcome::ALL {
+                let _ = run_nodes.get_or_create(&[name(), ("outcome", outcome.as_str().into())]);
+            }
+        }
+    }
+
     /// Counts an ended run. A run that is resumed later must be counted once only, when it really ends.
     pub(crate) fn run_ended(&self, end: &RunEnd) {
         let Families { runs, run_nodes, run_duration, throttled, .. } = &*self.0;
@@ -181,7 +202,7 @@ impl Metrics {
         let labels = [
             ("snapshot", name.as_str().to_owned()),
             ("trigger", trigger.as_str().to_owned()),
-            ("outcome", "not-run".to_owned()),
+            ("outcome", NOT_RUN.to_owned()),
         ];
         self.0.runs.get_or_create(&labels).inc();
     }
@@ -339,6 +360,20 @@ mod tests {
             // What a name holds does not end its line.
             "throttled_calls_total{account=\"contoso\\\"\\n\"} 6".into(),
             "notifications_total{result=\"failed\"} 2".into(),
+        ] {
+            assert!(text.contains(&format!("fleetlogs_{line}\n")), "no {line} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_counters_of_a_snapshot_are_there_before_its_first_run() {
+        let metrics = Metrics::new();
+        metrics.begin([&SnapshotName::new("nightly")]);
+        let text = metrics.text(NOON);
+        for line in [
+            "runs_total{snapshot=\"nightly\",trigger=\"cron\",outcome=\"not-run\"} 0",
+            "runs_total{snapshot=\"nightly\",trigger=\"once\",outcome=\"partial\"} 0",
+            "run_nodes_total{snapshot=\"nightly\",outcome=\"failed\"} 0",
         ] {
             assert!(text.contains(&format!("fleetlogs_{line}\n")), "no {line} in {text}");
         }
