@@ -20,7 +20,7 @@ if ((${#missing[@]})); then
     apt-get install -q -y --no-install-recommends "${missing[@]}"
 fi
 
-step "Azurite, the driver of the browser, the Azure SDKs for Python and Standard Webhooks, pinned"
+step "Azurite, the driver of the browser, the Azure SDKs for Python, Standard Webhooks and the libraries of chats, pinned"
 # Installed anew only when the pins change.
 npm_stamp=tests/tools/node_modules/.stamp
 if ! cmp -s tests/tools/package-lock.json "$npm_stamp"; then

@@ -179,6 +179,127 @@ fn the_reference_library_of_standard_webhooks_takes_the_signature() {
     assert!(String::from_utf8_lossy(&forged.stderr).contains("WebhookVerificationError"));
 }
 
+/// A fleet with a pool whose name is a mention and markup, and with a node that cannot be called.
+const HOSTILE: &str = r#"
+[[account]]
+name = "contoso"
+any_ids = true
+[[account.pool]]
+id = "<!channel> *a* `b` [c](d) &amp;"
+nodes = 4
+arrival = "50ms"
+[[account.fault]]
+kind = "code"
+status = 404
+code = "NodeNotFound"
+nodes = 0
+"#;
+
+/// What a webhook of Slack, one of Teams and one of neither get after a run on that fleet.
+fn told_in_chats() -> [Received; 3] {
+    let sim = Sim::start(HOSTILE);
+    let formats = ["slack", "teams", "json"];
+    let hooks = formats.map(|_| Hook::start(Some("200 OK")));
+    let tables = formats.iter().zip(&hooks);
+    let tables: Vec<_> =
+        tables.map(|(format, hook)| hook.table(&sim, format, &format!("format = \"{format}\""))).collect();
+    let run = sim.run(&sim.config(&tables.concat()));
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert_hides_the_url(&run);
+    let received = hooks.map(|hook| hook.received());
+    assert!(received.iter().all(|received| received.len() == 1 && !received[0].body.contains("sig=")));
+    let ids: Vec<_> = received.iter().map(|received| received[0].header("webhook-id").to_owned()).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    received.map(|received| received[0].clone())
+}
+
+#[test]
+fn a_chat_gets_a_message_for_people_in_which_no_name_is_markup() {
+    let [slack, teams, own] = told_in_chats().map(|received| received.json());
+    let run = &own["run"];
+    assert_eq!(own["schema"], "fleetlogs.notification/v1");
+    let (run_id, step) = (run["run_id"].as_str().unwrap(), run["next"][0]["text"].as_str().unwrap());
+
+    let texts = slack["blocks"].to_string();
+    assert_eq!(slack["blocks"][0]["text"]["text"], "fleetlogs: the run is partial");
+    assert!(
+        texts.contains(run_id) && texts.contains(step) && texts.contains("3 verified, 1 gone"),
+        "{texts}"
+    );
+    assert!(
+        texts.contains("`1 node gone in contoso, &lt;!channel&gt; *a* 'b' [c](d) &amp;amp;: 404"),
+        "{texts}"
+    );
+    assert!(!texts.contains('<'), "{texts}");
+
+    let card = &teams["attachments"][0]["content"];
+    assert_eq!((&teams["type"], &card["type"]), (&"message".into(), &"AdaptiveCard".into()));
+    let texts = card["body"].to_string();
+    assert!(
+        texts.contains(run_id) && texts.contains(step) && texts.contains("3 verified, 1 gone"),
+        "{texts}"
+    );
+    assert!(texts.contains("in contoso, <!channel> *a* `b` [c](d) &amp;: 404"), "{texts}");
+    assert!(!texts.contains("\"TextBlock\""), "Markdown would be read in it: {texts}");
+}
+
+#[test]
+#[ignore = "needs slack-sdk and adaptivecards in tests/tools; tests/all.sh installs them and runs this"]
+fn the_libraries_of_slack_and_microsoft_take_the_messages_of_chats() {
+    let [slack, teams, _] = told_in_chats();
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests");
+    let wrong = |body: &str| {
+        let (tool, script, more) = if body.contains("attachments") {
+            ("node".into(), "notify/teams.cjs", vec![tests.join("tools/node_modules/adaptivecards")])
+        } else {
+            (tests.join("tools/venv/bin/python"), "notify/slack.py", vec![])
+        };
+        let mut command = Command::new(tool);
+        command.arg(tests.join(script)).args(more).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        assert_eq!(output.status.success(), said.is_empty(), "{said}");
+        said
+    };
+    assert_eq!((wrong(&slack.body), wrong(&teams.body)), (String::new(), String::new()));
+    // Libraries that take anything would prove nothing.
+    for (body, is, becomes, says) in [
+        (&slack.body, "\"mrkdwn\"", "\"markup\"", "blocks[1]"),
+        (&slack.body, "\"header\"", "\"heading\"", "no block heading"),
+        (&slack.body, "\"verbatim\"", "\"literal\"", "'literal'"),
+        (&teams.body, "\"inlines\"", "\"runs\"", "has no runs"),
+        (&teams.body, "\"Bolder\"", "\"Fat\"", "Fat"),
+        (&teams.body, "\"RichTextBlock\"", "\"RichText\"", "RichText"),
+    ] {
+        assert!(body.contains(is), "{is}");
+        let said = wrong(&body.replace(is, becomes));
+        assert!(said.contains(says), "{becomes}: {said}");
+    }
+}
+
+#[test]
+fn a_format_is_one_of_three_and_only_for_a_webhook() {
+    let sim = Sim::start(SMALL);
+    let run = sim.run(&sim.config(
+        r#"
+        [[notify]]
+        command = ["true"]
+        format = "discord"
+        "#,
+    ));
+    insta::assert_snapshot!(run.picture(), @r"
+    exit code: 2
+    ----- stderr -----
+    error: DIR/fleetlogs.toml:2: `notify[0]`: `format` needs `webhook`
+      help: remove it
+    error: DIR/fleetlogs.toml:4: `notify[0].format`: `discord` is not a format of notifications
+      help: use one of json, slack, teams
+    ");
+    assert_eq!(sim.upload_calls(), 0);
+}
+
 #[test]
 fn a_webhook_that_fails_or_hangs_holds_nothing_up() {
     let sim = Sim::start(SMALL);

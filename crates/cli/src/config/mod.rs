@@ -42,7 +42,7 @@ pub(crate) use self::error::ConfigError;
 pub(crate) use self::journal::JournalSettings;
 pub(crate) use self::load::{config_name, is_stdin, load, load_for, load_journal};
 pub(crate) use self::needs::Needs;
-pub(crate) use self::notify::{NotifySettings, NotifyTo, signing_key};
+pub(crate) use self::notify::{NotifyFormat, NotifySettings, NotifyTo, signing_key};
 pub(crate) use self::own_container::OwnContainer;
 pub(crate) use self::pick::{PickError, pattern_set};
 pub(crate) use self::queue_name::queue_of_site;

@@ -35,9 +35,34 @@ pub(crate) enum NotifyTo {
         url: Secret,
         /// `whsec_` and Base64, or any other text.
         key: Option<Secret>,
+        format: NotifyFormat,
     },
     /// By a program: its name and arguments, and its working directory.
     Command(Vec<String>, PathBuf),
+}
+
+/// The form of the body of a webhook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum NotifyFormat {
+    /// Our own, with everything: docs/schema/notification.v1.json.
+    #[default]
+    Json,
+    /// Blocks, for an incoming webhook of Slack.
+    Slack,
+    /// An adaptive card, for a workflow of Teams.
+    Teams,
+}
+
+impl NotifyFormat {
+    const ALL: [Self; 3] = [Self::Json, Self::Slack, Self::Teams];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Slack => "slack",
+            Self::Teams => "teams",
+        }
+    }
 }
 
 /// Reads all receivers; empty if the command ends no run. None if there was a mistake.
@@ -63,15 +88,20 @@ fn notify_table(table: Table<'_>, dir: &Path, needed: bool) -> Result<Option<Not
             .collect::<Option<Vec<_>>>()
     });
     let key = table.get("key").map_or(Ok(None), |value| webhook_key(&value, dir, needed));
+    let format = table.optional("format", format);
     let (webhook, command) = (table.get("webhook"), table.get("command"));
     let to = match (webhook, command) {
         (Some(webhook), None) => {
             let url = webhook_url(&webhook, dir, needed);
-            url.and_then(|url| key.map(|key| url.map(|url| NotifyTo::Webhook { url, key })))
+            let format = format.map(Option::unwrap_or_default);
+            url.and_then(|url| {
+                let (key, format) = (key?, format?);
+                Ok(url.map(|url| NotifyTo::Webhook { url, key, format }))
+            })
         }
         (None, Some(command)) => {
-            if table.has("key") {
-                table.wrong("`key` needs `webhook`", "remove it");
+            for name in ["key", "format"].into_iter().filter(|name| table.has(name)) {
+                table.wrong(format!("`{name}` needs `webhook`"), "remove it");
             }
             command.strings().ok_or(ListedMistake).and_then(|words| {
                 if words.is_empty() {
@@ -125,6 +155,17 @@ fn outcome(value: &Value<'_>) -> Option<RunOutcome> {
     if found.is_none() {
         let known = RunOutcome::ALL.map(RunOutcome::as_str).join(", ");
         value.wrong(format!("`{text}` is not an outcome of a run"), Some(format!("use one of {known}")));
+    }
+    found
+}
+
+fn format(value: &Value<'_>) -> Option<NotifyFormat> {
+    let text = value.string()?;
+    let found = NotifyFormat::ALL.into_iter().find(|format| format.as_str() == text);
+    if found.is_none() {
+        let known = NotifyFormat::ALL.map(NotifyFormat::as_str).join(", ");
+        value
+            .wrong(format!("`{text}` is not a format of notifications"), Some(format!("use one of {known}")));
     }
     found
 }

@@ -52,6 +52,7 @@ secret = { file = "long" }
 [[notify]]
 webhook = { file = "hook" }
 key = { file = "key" }
+format = "slack"
 on = ["partial"]
 [[notify]]
 command = ["page-oncall"]

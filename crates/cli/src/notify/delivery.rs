@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::message::Message;
 use super::{command, webhook};
-use crate::config::{NotifySettings, NotifyTo};
+use crate::config::{NotifyFormat, NotifySettings, NotifyTo};
 use crate::run::RunEnd;
 
 /// How long notifications may still take after the second Ctrl-C.
@@ -28,20 +28,25 @@ pub(crate) async fn notify_all(all: &[NotifySettings], end: &RunEnd, stop: &Stop
     if wanted.is_empty() {
         return NotifyCounts::default();
     }
-    let message = Message::new(end);
-    let told = join_all(wanted.into_iter().map(|notify| notify_one(notify, end, &message, stop))).await;
+    let id = Message::new_id();
+    let told = join_all(wanted.into_iter().map(|notify| notify_one(notify, end, &id, stop))).await;
     let sent = told.iter().filter(|told| **told).count() as u64;
     NotifyCounts { sent, failed: told.len() as u64 - sent }
 }
 
 /// Sends one notification. Returns whether that worked.
-async fn notify_one(notify: &NotifySettings, end: &RunEnd, message: &Message, stop: &StopHandle) -> bool {
+async fn notify_one(notify: &NotifySettings, end: &RunEnd, id: &str, stop: &StopHandle) -> bool {
+    let format = match &notify.to {
+        NotifyTo::Webhook { format, .. } => *format,
+        NotifyTo::Command(..) => NotifyFormat::Json,
+    };
+    let message = &Message::new(end, id, format);
     let hurried = async {
         stop.reached(Stop::Abort).await;
         tokio::time::sleep(HASTE).await;
     };
     let (whom, telling) = match &notify.to {
-        NotifyTo::Webhook { url, key } => {
+        NotifyTo::Webhook { url, key, .. } => {
             let whom = format!("webhook at {}", webhook::host(url));
             let telling = webhook::post(url, key.as_ref(), message, notify.timeout);
             (whom, futures::future::Either::Left(telling))

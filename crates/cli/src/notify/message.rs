@@ -1,4 +1,4 @@
-//! The notification of the end of a run: every receiver gets the same message.
+//! The notification of the end of a run: every receiver gets the same message, in the form that it asks for.
 
 use fleetlogs_engine::clock::Clock;
 use fleetlogs_model::snapshot::SnapshotRef;
@@ -6,6 +6,9 @@ use fleetlogs_model::timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::chat::ChatMessage;
+use super::{slack, teams};
+use crate::config::NotifyFormat;
 use crate::run::RunEnd;
 
 /// The version of the message; docs/reference/notifications.md.
@@ -13,14 +16,28 @@ const SCHEMA: &str = "fleetlogs.notification/v1";
 
 /// The message.
 pub(super) struct Message {
-    /// The same in every attempt, so that the receiver can recognise a repetition.
+    /// The same in every attempt and for all receivers, so that a receiver can recognise a repetition.
     pub(super) id: String,
     pub(super) body: Vec<u8>,
 }
 
 impl Message {
-    pub(super) fn new(end: &RunEnd) -> Self {
-        let id = format!("msg_{}", Uuid::new_v4().simple());
+    /// A new id.
+    pub(super) fn new_id() -> String {
+        format!("msg_{}", Uuid::new_v4().simple())
+    }
+
+    pub(super) fn new(end: &RunEnd, id: &str, format: NotifyFormat) -> Self {
+        let body = match format {
+            NotifyFormat::Json => return Self::json(end, id.to_owned()),
+            NotifyFormat::Slack => slack::body(&ChatMessage::new(end)),
+            NotifyFormat::Teams => teams::body(&ChatMessage::new(end)),
+        };
+        Self { id: id.to_owned(), body: body.to_string().into_bytes() }
+    }
+
+    /// The form of our own, with everything.
+    fn json(end: &RunEnd, id: String) -> Self {
         let body = Body {
             schema: SCHEMA,
             kind: "run.ended",
