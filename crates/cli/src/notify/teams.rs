@@ -16,21 +16,21 @@ pub(super) fn body(message: &ChatMessage) -> Value {
         "type": "TextRun", "text": format!("fleetlogs: {}", message.title),
         "size": "Large", "weight": "Bolder", "color": color(message.outcome),
     });
-    let mut parts = vec![paragraph("Small", vec![title]), paragraph("Small", vec![run(&message.verdict)])];
+    let mut parts = vec![paragraph("Small", &[title]), paragraph("Small", &[run(&message.verdict)])];
     for (at, (name, value)) in message.facts.iter().enumerate() {
         let spacing = if at == 0 { "Medium" } else { "None" };
-        parts.push(paragraph(spacing, vec![bold(&format!("{name}: ")), run(value)]));
+        parts.push(paragraph(spacing, &[bold(&format!("{name}: ")), run(value)]));
     }
     if !message.causes.is_empty() {
-        parts.push(paragraph("Medium", vec![bold("Why")]));
-        parts.extend(message.causes.iter().map(|cause| paragraph("Small", vec![run(cause)])));
+        parts.push(paragraph("Medium", &[bold("Why")]));
+        parts.extend(message.causes.iter().map(|cause| paragraph("Small", &[run(cause)])));
     }
     if !message.steps.is_empty() {
-        parts.push(paragraph("Medium", vec![bold("What to do")]));
+        parts.push(paragraph("Medium", &[bold("What to do")]));
     }
     for step in &message.steps {
-        parts.push(paragraph("Small", vec![run(&step.text)]));
-        parts.extend(step.command.as_deref().map(|command| paragraph("None", vec![monospace(command)])));
+        parts.push(paragraph("Small", &[run(&step.text)]));
+        parts.extend(step.command.as_deref().map(|command| paragraph("None", &[monospace(command)])));
     }
     json!({
         "type": "message",
@@ -48,7 +48,7 @@ pub(super) fn body(message: &ChatMessage) -> Value {
     })
 }
 
-fn paragraph(spacing: &str, runs: Vec<Value>) -> Value {
+fn paragraph(spacing: &str, runs: &[Value]) -> Value {
     json!({ "type": "RichTextBlock", "spacing": spacing, "inlines": runs })
 }
 
