@@ -5,7 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-step() { printf '\n== %s\n' "$*"; }
+# With the seconds since the beginning.
+step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
 missing=()
 command -v cc >/dev/null || missing+=(build-essential)
