@@ -100,7 +100,8 @@ id = "render"
 nodes = 8
 arrival = "50ms"
 END
-fleetlogs sim fleet.toml --ready ready.json 2>sim.log &
+# Not by the function: its process would be that of a shell, and end alone.
+env --ignore-environment PATH="$path" HOME="$work/home" fleetlogs sim fleet.toml --ready ready.json 2>sim.log &
 simulator=$!
 while ! [ -e ready.json ]; do
     kill -0 "$simulator" || fail "the simulator ended: $(cat sim.log)"
